@@ -1,0 +1,108 @@
+"""What a study is once it has been read: up to four MR sequences of one patient at one point in time.
+
+Images are :class:`SimpleITK.Image` everywhere: the pixels and their geometry travel together. SimpleITK's physical
+space is LPS in millimetres (x to the patient's left, y to posterior, z to superior); arrays taken from an image with
+``sitk.GetArrayViewFromImage`` are indexed ``[z, y, x]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from GliomaSegLib.errors import InputError
+
+
+class Sequence(str, Enum):
+    """The four structural MR sequences, named as in BraTS 2023: native T1, contrast T1, T2 and T2-FLAIR."""
+
+    T1N = "t1n"
+    T1C = "t1c"
+    T2W = "t2w"
+    T2F = "t2f"
+
+    @property
+    def title(self) -> str:
+        """The name that a radiologist would read, e.g. ``T1 + contrast``."""
+        return {"t1n": "T1", "t1c": "T1 + contrast", "t2w": "T2", "t2f": "FLAIR"}[self.value]
+
+
+# The grid on which results are drawn, best first: surgeons plan on T1c; FLAIR shows the whole tumour.
+REFERENCE_ORDER: tuple[Sequence, ...] = (Sequence.T1C, Sequence.T2F, Sequence.T2W, Sequence.T1N)
+
+
+class TimePointKind(str, Enum):
+    """Where a study stands in the patient's treatment."""
+
+    PREOPERATIVE = "preoperative"
+    POSTOPERATIVE = "postoperative"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class TimePoint:
+    """When the study was made. ``days_since_surgery`` is only meaningful after surgery; ``None`` when not known."""
+
+    kind: TimePointKind = TimePointKind.UNKNOWN
+    days_since_surgery: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.days_since_surgery is None:
+            return
+        if self.kind is not TimePointKind.POSTOPERATIVE:
+            raise InputError(
+                "Days since surgery were given, but the study is not said to be post-operative."
+            )
+        if not 0 <= self.days_since_surgery < 36_500:
+            raise InputError(f"{self.days_since_surgery} is not a number of days since surgery; give 0 or more.")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an image was read from: a file, or one series (by its UID) of a DICOM folder."""
+
+    path: Path
+    series_uid: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path} (series {self.series_uid})" if self.series_uid else str(self.path)
+
+
+@dataclass(frozen=True)
+class SequenceVolume:
+    """One image of the case, which sequence it was taken for, how sure that is (0 to 1) and why."""
+
+    sequence: Sequence
+    image: sitk.Image
+    source: Source
+    confidence: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """The sequences of one study. Any non-empty subset of the four is a legal case."""
+
+    identifier: str
+    volumes: Mapping[Sequence, SequenceVolume]
+    time_point: TimePoint = field(default_factory=TimePoint)
+
+    def __post_init__(self) -> None:
+        if not self.volumes:
+            raise InputError(
+                f"The case '{self.identifier}' has no sequence; give at least one of T1, T1c, T2 or FLAIR."
+            )
+
+    @property
+    def present(self) -> tuple[Sequence, ...]:
+        """The sequences that the case has, in the order of :class:`Sequence`."""
+        return tuple(sequence for sequence in Sequence if sequence in self.volumes)
+
+    @property
+    def reference(self) -> SequenceVolume:
+        """The volume in whose grid results are given: T1c, else the best present."""
+        return next(self.volumes[sequence] for sequence in REFERENCE_ORDER if sequence in self.volumes)

@@ -1,0 +1,19 @@
+"""What GliomaSeg says when it cannot go on: one sentence that names what is wrong and what to do."""
+
+from __future__ import annotations
+
+
+class GliomaSegError(Exception):
+    """Base of every error that a user may cause and can mend. Its text is one sentence, shown as it is."""
+
+
+class InputError(GliomaSegError):
+    """A file, folder or option that was given cannot be used."""
+
+
+class WeightsError(GliomaSegError):
+    """A model's weights are missing, damaged or not the ones its card names."""
+
+
+class Cancelled(GliomaSegError):
+    """The user stopped the run; nothing was written."""

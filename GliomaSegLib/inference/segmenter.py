@@ -1,0 +1,43 @@
+"""What every model of the zoo can do, whatever its network: images in, labels out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from GliomaSegLib.case import Sequence
+from GliomaSegLib.labels import Region
+from GliomaSegLib.progress import Progress
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A model's answer on its own grid.
+
+    Attributes:
+        labels: ``uint8 [z, y, x]`` in the internal label scheme, after the model's own post-processing.
+        probabilities: per region ``float32 [z, y, x]`` in 0..1, for models whose map may be thresholded again.
+    """
+
+    labels: NDArray[np.uint8]
+    probabilities: Mapping[Region, NDArray[np.float32]] = field(default_factory=dict)
+
+
+class Segmenter(Protocol):
+    """A loaded model, ready to be used for case after case."""
+
+    def predict(self, images: Mapping[Sequence, NDArray[np.float32]], progress: Progress, seed: int) -> Prediction:
+        """Segment one case.
+
+        Args:
+            images: per present sequence an array ``[z, y, x]`` on the grid that the card asks for (spacing,
+                orientation), all of one shape, skull-stripped (exactly 0 outside the brain) when the card asks for
+                it, otherwise not normalised. Missing sequences are simply not there.
+            progress: told the fraction done; may raise ``Cancelled``.
+            seed: of any random numbers that the model's contract needs, drawn on the CPU.
+        """
+        ...

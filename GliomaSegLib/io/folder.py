@@ -1,0 +1,86 @@
+"""Folders of results that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from GliomaSegLib.errors import InputError
+
+MANIFEST = "manifest.json"
+
+
+def check_output(output: Path, overwrite: bool) -> None:
+    """Refuse, before any work is done, an output folder that could not be written in the end.
+
+    Raises:
+        InputError: it exists and may not be replaced, or its parent cannot be written.
+    """
+    if output.exists() and not overwrite:
+        raise InputError(f"The output {output} exists already; name another folder or say '--overwrite'.")
+    if output.exists() and not _is_ours(output):
+        raise InputError(
+            f"The output {output} is not a folder of GliomaSeg results (it has no {MANIFEST}), so it is not "
+            "overwritten; name another folder."
+        )
+    parent = output.absolute().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=parent):  # access bits say little on network drives and for root
+            pass
+    except OSError as error:
+        raise InputError(
+            f"The output {output} cannot be written ({error.strerror}); name a folder where you may write."
+        ) from error
+
+
+@contextmanager
+def written_whole(output: Path, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary folder beside ``output`` that becomes ``output`` when the block ends well, and vanishes if not.
+
+    Earlier results are replaced only at the end, in one step, when ``overwrite`` is set.
+
+    Raises:
+        InputError: see :func:`check_output`, or the disk ran full while writing.
+    """
+    check_output(output, overwrite)
+    output = output.absolute()
+    temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".partial", dir=output.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())  # mkdtemp makes it private; results are shared as the user's other files
+        _replace(temporary, output)
+    except OSError as error:
+        raise InputError(f"The output {output} could not be written ({error.strerror or error}).") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace(temporary: Path, output: Path) -> None:
+    if not output.exists():
+        temporary.rename(output)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".old", dir=output.parent))
+    output.rename(old / output.name)
+    try:
+        temporary.rename(output)
+    except OSError:
+        (old / output.name).rename(output)
+        raise
+    finally:
+        if output.exists():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _is_ours(output: Path) -> bool:
+    return output.is_dir() and ((output / MANIFEST).is_file() or not any(output.iterdir()))
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

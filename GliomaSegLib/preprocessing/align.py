@@ -1,0 +1,268 @@
+"""Rigid registration of every sequence to the reference, and the doubts that one must have about it.
+
+Mattes mutual information, multi-resolution, six degrees of freedom (SimpleITK). A registration that "converged" may
+still be wrong, so each is judged by two figures:
+
+* normalised mutual information, (H(A) + H(B)) / H(A, B), from 1 (independent) to 2 (the same up to grey values);
+* mirror contrast: how much better the image fits than its own left-right mirror image does. A head is nearly
+  symmetric, so an image that is in place fits clearly better than its mirror image (contrast above 1), a mirrored one
+  clearly worse (below 1), and one of another patient, or in the wrong place, about equally (near 1).
+
+On 50 pairs of clinical T1c with T1n or FLAIR the mirror contrast was 1.05 to 2.5, so that of the same images mirrored
+is 0.4 to 0.95 (Testing/bench/registration.py).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from GliomaSegLib.case import Case, Sequence
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.preprocessing.grid import centre, corners, model_grid
+from GliomaSegLib.progress import Progress
+
+WORKING_SPACING_MM = 2.0  # registration sees no finer detail than this
+JUDGING_SPACING_MM = 3.0  # grid on which the quality figures are taken
+HISTOGRAM_BINS = 32
+SAMPLES = 40_000
+RANDOM_SEED = 1
+
+ALIGNED_WITHIN = 1.5  # mm and degrees: no clearly better place this near means that an image is in place already
+CLEARLY_BETTER = 1.01  # ratio of (information - 1): less is noise, and not worth an interpolation
+MIRRORED_BELOW = 0.97
+DOUBTFUL_BELOW = 1.02
+FAILED_BELOW_NMI = 1.03
+SMALLEST_OVERLAP = 0.25  # share of the reference's field of view that the other image must cover
+
+_OUTSIDE = -1e9  # grey value of what lies outside the moving image; no MR image comes near it
+
+
+@dataclass(frozen=True)
+class Registration:
+    """How one sequence lies to the reference.
+
+    Attributes:
+        transform: maps points of the reference to points of the sequence (LPS mm); ``None`` when it was in place.
+        overlapped: whether the two fields of view met in the scanner's coordinates, before registration.
+        information: normalised mutual information there, 1 to 2.
+        mirror_contrast: (information - 1) over the same of its mirror image; see the module's text.
+        shift_mm: mean distance that the transform moves the head's field of view.
+    """
+
+    transform: sitk.Transform | None
+    overlapped: bool
+    information: float
+    mirror_contrast: float
+    shift_mm: float
+
+
+def align_case(case: Case, progress: Progress) -> dict[Sequence, Registration]:
+    """Register every sequence of the case but the reference to the reference.
+
+    Warns through ``progress`` about doubtful ones.
+
+    Raises:
+        InputError: the fields of view do not meet, an image is mirrored left to right, or nothing fits.
+    """
+    reference = case.reference
+    others = [case.volumes[sequence] for sequence in case.present if sequence is not reference.sequence]
+    registrations = {}
+    for done, moving in enumerate(others):
+        progress.advance(done / len(others), moving.sequence.title)
+        names = f"{moving.sequence.title} ({moving.source})", f"{reference.sequence.title} ({reference.source})"
+        registration = register(reference.image, moving.image)
+        _judge(registration, *names, progress)
+        registrations[moving.sequence] = registration
+    return registrations
+
+
+def register(fixed: sitk.Image, moving: sitk.Image) -> Registration:
+    """Rigid registration of ``moving`` to ``fixed``; left as it is when it is in place already.
+
+    The start is the scanner's own coordinates, the middles or the centres of mass of the two fields of view,
+    whichever fits best. Deterministic: samples are drawn with a fixed seed.
+
+    Raises:
+        InputError: one of the images has no contrast, so that nothing can be matched.
+    """
+    fixed, moving = sitk.Cast(fixed, sitk.sitkFloat32), sitk.Cast(moving, sitk.sitkFloat32)
+    fit = _Fit(fixed, moving)
+    identity = _euler(centre(fixed))
+    best = identity
+    if not fit.is_local_best(identity):
+        found = _optimise(fixed, moving, max(_starts(fixed, moving), key=fit.information))
+        if not fit.is_local_best(found):  # few thick slices: the random samples led beside the peak
+            found = _optimise(fixed, moving, found)
+        best = max(identity, found, key=fit.information)
+    moved = best is not identity
+    information = fit.information(best)
+    return Registration(
+        transform=best if moved else None,
+        overlapped=fit.overlap(identity) >= SMALLEST_OVERLAP,
+        information=information,
+        mirror_contrast=(information - 1) / max(_mirrored_information(fixed, moving, best) - 1, 1e-6),
+        shift_mm=_mean_shift(best, fixed) if moved else 0.0,
+    )
+
+
+def _judge(registration: Registration, moving: str, fixed: str, progress: Progress) -> None:
+    lost = "" if registration.overlapped else " and their fields of view do not meet in the scanner's coordinates"
+    if registration.information < FAILED_BELOW_NMI:
+        raise InputError(
+            f"{moving} could not be registered to {fixed}: no position was found where they fit (mutual information "
+            f"{registration.information:.3f}){lost}; check that both are heads of one patient, or leave the sequence "
+            "out."
+        )
+    if registration.mirror_contrast < MIRRORED_BELOW:
+        raise InputError(
+            f"{moving} is mirrored left to right with respect to {fixed}: its mirror image fits better (contrast "
+            f"{registration.mirror_contrast:.2f}); correct the one that is wrong, or leave the sequence out."
+        )
+    if registration.mirror_contrast < DOUBTFUL_BELOW:
+        progress.warn(
+            f"The registration of {moving} is doubtful: it fits no better than its mirror image (contrast "
+            f"{registration.mirror_contrast:.2f}){lost}. Check that it is of the same patient and lies in place."
+        )
+    elif lost:
+        progress.warn(f"{moving} was placed by its content alone: it and {fixed} do not meet in the scanner's space.")
+
+
+class _Fit:
+    """How well two images fit under a transform, on one coarse grid."""
+
+    def __init__(self, fixed: sitk.Image, moving: sitk.Image) -> None:
+        self._moving = _shrink(moving, JUDGING_SPACING_MM)
+        self._low, self._high = _contrast_range(sitk.GetArrayViewFromImage(self._moving))
+        self._grid = model_grid(fixed, (JUDGING_SPACING_MM,) * 3, "LPS")
+        values = sitk.GetArrayFromImage(sitk.Resample(_shrink(fixed, JUDGING_SPACING_MM), self._grid))
+        self._fixed_bins = _digitise(values, *_contrast_range(values))
+
+    def overlap(self, transform: sitk.Transform) -> float:
+        """Share of the fixed image's field of view that the moving one covers, 0 to 1."""
+        return float(self._inside(self._values(transform)).mean())
+
+    def information(self, transform: sitk.Transform) -> float:
+        """Normalised mutual information, 1 to 2; 1 when the images barely overlap."""
+        values = self._values(transform)
+        inside = self._inside(values)
+        if inside.mean() < SMALLEST_OVERLAP:
+            return 1.0
+        return _normalised_mutual_information(
+            self._fixed_bins[inside], _digitise(values[inside], self._low, self._high)
+        )
+
+    def is_local_best(self, transform: sitk.Euler3DTransform) -> bool:
+        """Whether no step of ``ALIGNED_WITHIN`` along or about an axis fits clearly better."""
+        here = self.information(transform) - 1
+        return here > 0 and all(self.information(near) - 1 <= CLEARLY_BETTER * here for near in _neighbours(transform))
+
+    def _values(self, transform: sitk.Transform) -> NDArray[np.float32]:
+        resampled = sitk.Resample(self._moving, self._grid, transform, sitk.sitkLinear, _OUTSIDE)
+        return sitk.GetArrayFromImage(resampled)
+
+    @staticmethod
+    def _inside(values: NDArray[np.float32]) -> NDArray[np.bool_]:
+        return values > _OUTSIDE / 2
+
+
+def _neighbours(transform: sitk.Euler3DTransform) -> list[sitk.Euler3DTransform]:
+    steps = [math.radians(ALIGNED_WITHIN)] * 3 + [ALIGNED_WITHIN] * 3
+    found = []
+    for index, step in enumerate(steps):
+        for sign in (-1, 1):
+            near = sitk.Euler3DTransform(transform)
+            parameters = list(transform.GetParameters())
+            parameters[index] += sign * step
+            near.SetParameters(parameters)
+            found.append(near)
+    return found
+
+
+def _starts(fixed: sitk.Image, moving: sitk.Image) -> list[sitk.Euler3DTransform]:
+    identity = _euler(centre(fixed))
+    middles, masses = (
+        sitk.Euler3DTransform(sitk.CenteredTransformInitializer(fixed, moving, identity, mode))
+        for mode in (
+            sitk.CenteredTransformInitializerFilter.GEOMETRY,
+            sitk.CenteredTransformInitializerFilter.MOMENTS,
+        )
+    )
+    return [identity, middles, masses]
+
+
+def _optimise(fixed: sitk.Image, moving: sitk.Image, start: sitk.Euler3DTransform) -> sitk.Euler3DTransform:
+    fixed, moving = _shrink(fixed, WORKING_SPACING_MM), _shrink(moving, WORKING_SPACING_MM)
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(HISTOGRAM_BINS)
+    method.SetMetricSamplingStrategy(method.RANDOM)
+    method.SetMetricSamplingPercentage(min(1.0, SAMPLES / fixed.GetNumberOfPixels()), RANDOM_SEED)
+    method.SetInterpolator(sitk.sitkLinear)
+    method.SetOptimizerAsRegularStepGradientDescent(
+        learningRate=1.0, minStep=0.01, numberOfIterations=100, relaxationFactor=0.6, gradientMagnitudeTolerance=1e-5
+    )
+    method.SetOptimizerScalesFromPhysicalShift()
+    method.SetShrinkFactorsPerLevel([4, 2, 1])
+    method.SetSmoothingSigmasPerLevel([4, 2, 0])
+    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
+    transform = sitk.Euler3DTransform(start)
+    method.SetInitialTransform(transform, inPlace=True)
+    try:
+        method.Execute(fixed, moving)
+    except RuntimeError:  # all samples fell outside, or no contrast: the start stands, and is judged as it is
+        return start
+    return transform
+
+
+def _mirrored_information(fixed: sitk.Image, moving: sitk.Image, found: sitk.Euler3DTransform) -> float:
+    """How well the mirror image of ``moving`` fits at its own best place."""
+    in_place = sitk.Resample(moving, fixed, found, sitk.sitkLinear, 0.0)
+    axis = int(np.argmax(np.abs(np.reshape(fixed.GetDirection(), (3, 3))[0])))  # the voxel axis nearest to left-right
+    mirrored = sitk.Flip(in_place, [index == axis for index in range(3)])
+    mirrored.CopyInformation(in_place)
+    fit = _Fit(fixed, mirrored)
+    start = max(_starts(fixed, mirrored), key=fit.information)
+    return max(fit.information(_optimise(fixed, mirrored, start)), fit.information(start))
+
+
+def _mean_shift(transform: sitk.Transform, image: sitk.Image) -> float:
+    return float(np.mean([math.dist(point, transform.TransformPoint(point)) for point in corners(image)])) / 2
+
+
+def _euler(middle: tuple[float, float, float]) -> sitk.Euler3DTransform:
+    transform = sitk.Euler3DTransform()
+    transform.SetCenter(middle)
+    return transform
+
+
+def _shrink(image: sitk.Image, spacing_mm: float) -> sitk.Image:
+    """Average neighbouring voxels up to about ``spacing_mm``; axes that are coarser already stay as they are."""
+    return sitk.BinShrink(image, [max(1, int(spacing_mm / spacing)) for spacing in image.GetSpacing()])
+
+
+def _contrast_range(values: NDArray[np.float32]) -> tuple[float, float]:
+    """The grey values between which the histogram is taken: bright vessels and fat must not squeeze the rest."""
+    low, high = np.quantile(values, [0.005, 0.995])
+    if not high > low:
+        raise InputError("An image has no contrast (nearly all voxels are equal); check the file.")
+    return float(low), float(high)
+
+
+def _digitise(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.intp]:
+    return np.clip((values - low) / (high - low) * HISTOGRAM_BINS, 0, HISTOGRAM_BINS - 1).astype(np.intp)
+
+
+def _normalised_mutual_information(first: NDArray[np.intp], second: NDArray[np.intp]) -> float:
+    """Studholme, Hill and Hawkes, Pattern Recognition 32:71-86, 1999."""
+    joint = np.bincount(first * HISTOGRAM_BINS + second, minlength=HISTOGRAM_BINS**2).astype(float)
+    joint = joint.reshape(HISTOGRAM_BINS, HISTOGRAM_BINS) / joint.sum()
+    return (_entropy(joint.sum(0)) + _entropy(joint.sum(1))) / _entropy(joint)
+
+
+def _entropy(probabilities: NDArray[np.float64]) -> float:
+    positive = probabilities[probabilities > 0]
+    return float(-(positive * np.log(positive)).sum())

@@ -1,0 +1,28 @@
+"""The common space for models that want their images in it: MNI152, standing in for SRI24.
+
+BraTS images lie in the SRI24 atlas, which is not distributed with any package that GliomaSeg uses. The ICBM 2009a
+nonlinear symmetric MNI152 brain that comes with nilearn is close to it and is called by its own name.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import as_file, files
+
+import SimpleITK as sitk
+
+from GliomaSegLib.preprocessing.align import register
+
+_TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
+
+
+@cache
+def template() -> sitk.Image:
+    """The MNI152 T1 brain (skull-stripped), ``float32``, 1 mm, voxel axes running LPS."""
+    with as_file(files("nilearn") / _TEMPLATE) as path:  # not through nilearn's own import, which takes seconds
+        return sitk.DICOMOrient(sitk.ReadImage(str(path), sitk.sitkFloat32), "LPS")
+
+
+def atlas_to_reference(stripped: sitk.Image) -> sitk.Transform:
+    """Rigid transform from points of the atlas to points of a skull-stripped reference image (LPS mm)."""
+    return register(template(), stripped).transform or sitk.Euler3DTransform()

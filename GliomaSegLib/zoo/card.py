@@ -1,0 +1,211 @@
+"""Model cards: everything that is known of a model, as data.
+
+A card is one JSON file in ``Resources/models``. Adding a model is adding a card; only a new kind of network needs
+code (a family, see :mod:`GliomaSegLib.zoo.loaders`). The classes below are the schema; ``Resources/card.schema.json``
+is generated from them for editors and other tools.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError
+
+from GliomaSegLib.case import Sequence, TimePointKind
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.labels import Region
+from GliomaSegLib.resources import resource
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Status(str, Enum):
+    """How far a card is proven."""
+
+    VERIFIED = "verified"  # ran on real images with the real weights
+    PARITY = "parity"  # equal to its own package on generated weights
+    UNPROVEN = "unproven"
+
+
+class Inputs(_Part):
+    """The sequences that the network takes, in channel order, and what happens without some of them."""
+
+    sequences: tuple[Sequence, ...]
+    mandatory: tuple[Sequence, ...] = ()
+    regions_without: dict[Sequence, tuple[Region, ...]] = Field(
+        default_factory=dict, description="Per missing sequence the regions that the model can still give."
+    )
+
+
+class Space(_Part):
+    """The grid that the network sees. ``native`` keeps the reference's axes, ``atlas`` first aligns it to MNI152."""
+
+    frame: Literal["native", "atlas"]
+    spacing_mm: tuple[float, float, float] = Field(description="x, y, z")
+    orientation: Annotated[str, Field(pattern="^[LR][AP][SI]$")] = "LPS"
+    brain: Literal["stripped", "head"] = "stripped"
+
+
+class NetworkSpec(_Part):
+    """Which code runs the model, and its parameters."""
+
+    family: str
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class Postprocessing(_Part):
+    """What is done to the labels after the model's own contract; zero switches a step off."""
+
+    fill_holes_below_mm3: float = Field(default=0, ge=0)
+    remove_islands_below_fraction: float = Field(default=0, ge=0, lt=1, description="of the largest component")
+    remove_objects_below_mm3: float = Field(default=0, ge=0)
+
+
+class WeightFile(_Part):
+    """One published file. ``sha256`` is ``None`` where its publisher gives none."""
+
+    name: str
+    url: HttpUrl
+    size_bytes: int | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+
+
+class Weights(_Part):
+    """Where a model's weights come from and what may be done with them."""
+
+    files: tuple[WeightFile, ...]
+    licence: str
+    attribution: str
+
+    @property
+    def size_bytes(self) -> int:
+        """Sum of the published sizes, in bytes; files of unknown size count as zero."""
+        return sum(file.size_bytes or 0 for file in self.files)
+
+
+class Accuracy(_Part):
+    """Mean Dice per region on a named set of cases with the named sequences present."""
+
+    data: str
+    cases: int | None = None
+    sequences: tuple[Sequence, ...]
+    dice: dict[Region, float]
+    source: str = Field(description="A publication, or the command that makes the figure.")
+    date: str | None = None
+    remark: str | None = None
+
+
+class Card(_Part):
+    """A model of the zoo."""
+
+    id: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9.-]*$")]
+    title: str
+    version: str
+    summary: str
+    task: Literal["preoperative-glioma", "postoperative-glioma", "metastasis", "meningioma", "schwannoma"]
+    time_points: tuple[TimePointKind, ...]
+    inputs: Inputs
+    space: Space
+    network: NetworkSpec
+    regions: tuple[Region, ...]
+    thresholdable: tuple[Region, ...] = Field(
+        default=(), description="Regions whose probability map may be thresholded again by a reader."
+    )
+    postprocessing: Postprocessing = Postprocessing()
+    weights: Weights
+    licence: str
+    citation: str
+    published: tuple[Accuracy, ...] = ()
+    measured: tuple[Accuracy, ...] = ()
+    status: Status
+
+    def regions_given(self, present: Collection[Sequence]) -> tuple[Region, ...]:
+        """The regions that the model gives when only ``present`` sequences are there.
+
+        Raises:
+            InputError: the model cannot work without one that is missing.
+        """
+        missing = [sequence for sequence in self.inputs.sequences if sequence not in present]
+        refused = [sequence for sequence in missing if sequence in self.inputs.mandatory]
+        if len(missing) == len(self.inputs.sequences):
+            wanted = ", ".join(sequence.title for sequence in self.inputs.sequences)
+            raise InputError(f"The model '{self.id}' needs at least one of {wanted}, and the case has none of them.")
+        if refused:
+            raise InputError(
+                f"The model '{self.id}' cannot work without {refused[0].title} ({refused[0].value}), which the case "
+                "does not have; choose another model (gliomaseg models list) or give the sequence."
+            )
+        given = self.regions
+        for sequence in missing:
+            allowed = self.inputs.regions_without.get(sequence, self.regions)
+            given = tuple(region for region in given if region in allowed)
+        return given
+
+    def measured_with(self, present: Collection[Sequence]) -> Accuracy | None:
+        """The measured accuracy on just the ``present`` sequences, if there is one."""
+        wanted = {sequence for sequence in self.inputs.sequences if sequence in present}
+        return next((figure for figure in self.measured if set(figure.sequences) == wanted), None)
+
+    def cost_of_missing(self, present: Collection[Sequence]) -> str | None:
+        """One paragraph on what is missing and what that costs in accuracy; ``None`` when nothing is missing."""
+        missing = [sequence for sequence in self.inputs.sequences if sequence not in present]
+        if not missing:
+            return None
+        text = f"Missing: {', '.join(sequence.title for sequence in missing)}."
+        withheld = [region.value for region in self.regions if region not in self.regions_given(present)]
+        if withheld:
+            text += f" Without {'it' if len(missing) == 1 else 'them'} {' and '.join(withheld)} cannot be given."
+        full, now = self.measured_with(self.inputs.sequences), self.measured_with(present)
+        if full is None or now is None:
+            return text + " What that costs in accuracy has not been measured for this model."
+        changes = ", ".join(
+            f"{region.value} {full.dice[region]:.2f} → {now.dice[region]:.2f}"
+            for region in self.regions_given(present)
+            if region in full.dice and region in now.dice
+        )
+        return text + f" Mean Dice, all sequences → these alone, on {now.cases} cases of {now.data}: {changes}."
+
+
+def read_card(path: Path) -> Card:
+    """Read and validate a card.
+
+    Raises:
+        InputError: the file is not a valid card; the sentence names the first field that is wrong.
+    """
+    try:
+        return Card.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"The model card {path} cannot be read ({error.strerror}).") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise InputError(f"The model card {path} is not valid: {where}: {first['msg']}.") from error
+
+
+def all_cards() -> dict[str, Card]:
+    """Every card of the zoo by its id, in alphabetical order."""
+    cards = (read_card(path) for path in sorted(resource("models").glob("*.json")))
+    return {card.id: card for card in cards}
+
+
+def find_card(model: str) -> Card:
+    """The card with the id ``model``.
+
+    Raises:
+        InputError: there is no such model; the sentence names those that exist.
+    """
+    cards = all_cards()
+    if model not in cards:
+        raise InputError(f"There is no model '{model}'; the zoo has {', '.join(cards)}.")
+    return cards[model]
+
+
+def schema_json() -> str:
+    """The JSON schema of a card, as kept in ``Resources/card.schema.json``."""
+    return json.dumps(Card.model_json_schema(), indent=2) + "\n"

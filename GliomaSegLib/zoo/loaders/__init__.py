@@ -1,0 +1,18 @@
+"""Families of networks. A family is a module here with two functions:
+
+``convert(source: Path, destination: Path)`` turns the published weight files in the folder ``source`` into one
+``.safetensors`` file; ``load(weights, parameters, device, precision)`` returns a ready
+:class:`~GliomaSegLib.inference.segmenter.Segmenter`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+FAMILIES: dict[str, str] = {"ca-cnn": "GliomaSegLib.zoo.loaders.ca_cnn"}
+
+
+def family(name: str) -> ModuleType:
+    """The module of the family ``name``; imported only now, because it brings torch with it."""
+    return importlib.import_module(FAMILIES[name])
