@@ -1,0 +1,30 @@
+"""GliomaSeg: a clinical brain MRI study in; a reviewed, measured tumour segmentation out.
+
+>>> from GliomaSegLib import Job, run
+>>> result = run(Job(study="study", model="ca-cnn-brats17", output="results"))
+
+For research use; not a medical device.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from GliomaSegLib.job import Job, Result
+    from GliomaSegLib.pipeline import run
+
+__all__ = ["Job", "Result", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the road only when it is asked for: ``gliomaseg --help`` must not wait for torch."""
+    if name in ("Job", "Result"):
+        from GliomaSegLib import job
+
+        return getattr(job, name)
+    if name == "run":
+        from GliomaSegLib.pipeline import run
+
+        return run
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from GliomaSegLib.case import Sequence, TimePointKind
 from GliomaSegLib.errors import InputError
@@ -57,6 +59,12 @@ class Job(BaseModel):
     threads: int | None = Field(default=None, ge=1)
     store: Path | None = None
 
+    @model_validator(mode="after")
+    def _has_images(self) -> Job:
+        if self.study is None and not self.volumes:
+            raise ValueError("no study was given; give its folder, or a file per sequence")
+        return self
+
     @field_validator("study", "output", "store")
     @classmethod
     def _expanded(cls, path: Path | None) -> Path | None:
@@ -93,6 +101,16 @@ class Result(BaseModel):
     seconds: dict[str, float] = Field(default_factory=dict)
 
 
+def new_job(**fields: Any) -> Job:
+    """A job from values that a person gave.
+
+    Raises:
+        InputError: a value cannot be; the sentence names the first field that is wrong.
+    """
+    with _one_sentence("The job"):
+        return Job(**fields)
+
+
 def read_job(path: Path) -> Job:
     """Read a job file (JSON).
 
@@ -100,16 +118,23 @@ def read_job(path: Path) -> Job:
         InputError: the file cannot be read or is not a job; the sentence names the first field that is wrong.
     """
     try:
-        return parse_job(path.read_text(encoding="utf-8"), str(path))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"The job file {path} cannot be read ({error.strerror}).") from error
+    return parse_job(text, str(path))
 
 
 def parse_job(text: str, source: str) -> Job:
     """As :func:`read_job`, from JSON text that came from ``source``."""
-    try:
+    with _one_sentence(source):
         return Job.model_validate_json(text)
+
+
+@contextmanager
+def _one_sentence(source: str) -> Iterator[None]:
+    try:
+        yield
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the text"
-        raise InputError(f"{source} is not a valid job: {where}: {first['msg']}.") from error
+        raise InputError(f"{source} is not valid: {where}: {first['msg']}.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Protocol
 
 
@@ -26,3 +27,36 @@ class Silent:
     def advance(self, fraction: float, detail: str = "") -> None: ...
 
     def warn(self, sentence: str) -> None: ...
+
+
+class Journal:
+    """Passes everything on to another progress and remembers the warnings and the seconds that each stage took."""
+
+    def __init__(self, listener: Progress) -> None:
+        self._listener = listener
+        self._stage: str | None = None
+        self._began = 0.0
+        self._seconds: dict[str, float] = {}
+        self.warnings: list[str] = []
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Wall-clock seconds per stage, the running one included."""
+        running = {self._stage: time.perf_counter() - self._began} if self._stage else {}
+        return {stage: round(seconds, 2) for stage, seconds in (self._seconds | running).items()}
+
+    def stage(self, name: str) -> None:
+        """See :class:`Progress`."""
+        if self._stage:
+            self._seconds[self._stage] = time.perf_counter() - self._began
+        self._stage, self._began = name, time.perf_counter()
+        self._listener.stage(name)
+
+    def advance(self, fraction: float, detail: str = "") -> None:
+        """See :class:`Progress`."""
+        self._listener.advance(fraction, detail)
+
+    def warn(self, sentence: str) -> None:
+        """See :class:`Progress`."""
+        self.warnings.append(sentence)
+        self._listener.warn(sentence)

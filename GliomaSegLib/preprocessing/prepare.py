@@ -35,7 +35,7 @@ class Prepared:
     brain: sitk.Image
     from_atlas: sitk.Transform | None
 
-    def to_reference(self, labels: sitk.Image, reference: sitk.Image) -> sitk.Image:
+    def labels_to_reference(self, labels: sitk.Image, reference: sitk.Image) -> sitk.Image:
         """A label map from this grid on the reference's own grid."""
         return resample_labels(labels, reference, self.from_atlas and self.from_atlas.GetInverse())
 

@@ -209,3 +209,38 @@ def find_card(model: str) -> Card:
 def schema_json() -> str:
     """The JSON schema of a card, as kept in ``Resources/card.schema.json``."""
     return json.dumps(Card.model_json_schema(), indent=2) + "\n"
+
+
+def describe(card: Card) -> str:
+    """A card as text for a terminal."""
+    lines = [
+        f"{card.title} ({card.id} {card.version}, {card.status.value})",
+        card.summary,
+        "",
+        f"Task        {card.task}; time point: {', '.join(kind.value for kind in card.time_points)}",
+        f"Sequences   {', '.join(sequence.title for sequence in card.inputs.sequences)}{_mandatory(card)}",
+        f"Regions     {', '.join(region.value for region in card.regions)}",
+        f"Weights     {card.weights.size_bytes / 1e6:.0f} MB, {card.weights.licence}. {card.weights.attribution}",
+        f"Licence     {card.licence}",
+        f"Citation    {card.citation}",
+    ]
+    for sequence, regions in card.inputs.regions_without.items():
+        lines.append(f"Without {sequence.title}: {', '.join(region.value for region in regions)} only")
+    for title, figures in (("Published", card.published), ("Measured", card.measured)):
+        if figures:
+            lines += ["", f"{title} mean Dice"]
+            lines += [_figure(figure) for figure in figures]
+    return "\n".join(lines)
+
+
+def _mandatory(card: Card) -> str:
+    if not card.inputs.mandatory:
+        return " (any of them may be missing)"
+    return f" ({', '.join(sequence.title for sequence in card.inputs.mandatory)} mandatory)"
+
+
+def _figure(figure: Accuracy) -> str:
+    dice = "  ".join(f"{region.value} {value:.3f}" for region, value in figure.dice.items())
+    cases = f", {figure.cases} cases" if figure.cases else ""
+    sequences = " + ".join(sequence.title for sequence in figure.sequences)
+    return f"  {sequences:<32} {dice:<32} {figure.data}{cases} ({figure.source})"

@@ -1,0 +1,293 @@
+"""The command line: ``gliomaseg COMMAND``. It parses, calls the library and prints; it computes nothing.
+
+Heavy imports happen inside the commands, so that ``--help`` answers at once. Results go to standard output, progress
+and errors to standard error; with ``--json`` there is nothing else on standard output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from GliomaSegLib.errors import Cancelled, GliomaSegError
+
+if TYPE_CHECKING:
+    from GliomaSegLib.job import Job, Result
+    from GliomaSegLib.zoo.card import Card
+    from GliomaSegLib.zoo.store import Store
+
+FAILED = 1
+INTERRUPTED = 130
+NOTICE = "Not a medical device. For research use; every contour must be reviewed by a clinician."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        the exit status: 0 when it succeeded, 1 with one sentence on standard error when something that was given
+        cannot be used, 2 for a wrong command line, 130 when it was interrupted.
+    """
+    parsed = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _cancel)
+    try:
+        with _results_only_on_stdout() as output:
+            return parsed.command(parsed, output)
+    except (KeyboardInterrupt, Cancelled):
+        print("gliomaseg: stopped; nothing was written.", file=sys.stderr)
+        return INTERRUPTED
+    except GliomaSegError as error:
+        print(f"gliomaseg: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _cancel(signal_number: int, frame: object) -> None:
+    raise Cancelled("The process was told to stop.")
+
+
+@contextlib.contextmanager
+def _results_only_on_stdout() -> Iterator[TextIO]:
+    """Yield the real standard output; whatever libraries print meanwhile goes to standard error."""
+    sys.stdout.flush()
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as output, contextlib.redirect_stdout(sys.stderr):
+        yield output
+        output.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gliomaseg",
+        description="A clinical brain MRI study in; a measured tumour segmentation out.",
+        epilog=NOTICE,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_segment(commands.add_parser("segment", help="segment a study", epilog=NOTICE))
+    _add_models(commands.add_parser("models", help="list, show, install, verify and remove models"))
+    _add_evaluate(commands.add_parser("evaluate", help="compare segmentations with the truth"))
+    for name, what in (("measure", "print the measures"), ("report", "draw the report again")):
+        refresh = commands.add_parser(name, help=f"{what} after an edit of a result")
+        refresh.add_argument("output", type=Path, metavar="OUT", help="folder that 'segment' made")
+        refresh.add_argument("--json", action="store_true", help="print the result as JSON")
+        refresh.set_defaults(command=_refresh)
+    worker = commands.add_parser("worker", help="run job files for another program, telling progress as JSON lines")
+    worker.add_argument("job", metavar="JOB", help="a job file, or - for one job per line of standard input")
+    worker.set_defaults(command=_work)
+    demo = commands.add_parser("demo", help="segment a phantom study whose truth is known")
+    demo.add_argument("-o", "--output", type=Path, default=Path("demo-output"), metavar="OUT")
+    demo.add_argument("--download", action="store_true", help="fetch the model's public weights if they are not there")
+    _add_store(demo)
+    demo.set_defaults(command=_demo)
+    return parser
+
+
+def _add_segment(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", type=Path, nargs="?", metavar="STUDY", help="folder of image files or DICOM series")
+    for sequence, title in (("t1n", "T1"), ("t1c", "T1 + contrast"), ("t2w", "T2"), ("t2f", "FLAIR")):
+        parser.add_argument(f"--{sequence}", type=Path, metavar="F", help=f"the {title} image, if not found by itself")
+    parser.add_argument("--model", required=True, metavar="ID", help="a model of 'gliomaseg models list'")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder to make")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it holds earlier results")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    _add_store(parser)
+    case = parser.add_argument_group("the case")
+    case.add_argument("--case-id", metavar="NAME", help="how the case is called in the results")
+    case.add_argument("--time-point", choices=("preoperative", "postoperative", "unknown"), default="unknown")
+    case.add_argument("--days-since-surgery", type=float, metavar="DAYS")
+    steps = parser.add_argument_group("the steps")
+    steps.add_argument("--no-registration", action="store_true", help="the sequences are known to lie in place")
+    steps.add_argument("--brain", choices=("deepbet", "hdbet", "stripped"), default="deepbet", help="brain extraction")
+    steps.add_argument("--n4", action="store_true", help="correct the bias field")
+    steps.add_argument("--seed", type=int, default=0, help="of the random numbers that some networks need")
+    steps.add_argument("--label-scheme", choices=("gliomaseg", "brats2017"), default="gliomaseg")
+    steps.add_argument("--no-probabilities", action="store_true", help="do not write probability maps")
+    machine = parser.add_argument_group("the machine")
+    machine.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    machine.add_argument("--threads", type=int, metavar="N")
+    parser.set_defaults(command=_segment)
+
+
+def _add_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--store", type=Path, metavar="DIR", help="folder of installed models, if not the user's own")
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    for name, run, what in (
+        ("list", _list_models, "what the zoo has, and what is installed"),
+        ("show", _show_model, "a model's card"),
+        ("install", _install_model, "download or copy a model's weights and check them"),
+        ("verify", _verify_model, "check the installed weights"),
+        ("remove", _remove_model, "delete the installed weights"),
+    ):
+        action = actions.add_parser(name, help=what)
+        if name != "list":
+            action.add_argument("model", metavar="ID")
+        if name in ("list", "show"):
+            action.add_argument("--json", action="store_true", help="print as JSON")
+        if name == "install":
+            action.add_argument("--from", dest="source", type=Path, metavar="DIR", help="folder that holds the files")
+        _add_store(action)
+        action.set_defaults(command=run)
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Dice, HD95 and sensitivity per region, one pair of files after the other."
+    parser.add_argument("files", type=Path, nargs="+", metavar="PRED TRUTH", help="files, or for PRED a result folder")
+    parser.add_argument("--scheme", required=True, choices=("gliomaseg", "brats2017", "whole-tumour"), help="of TRUTH")
+    parser.add_argument("--prediction-scheme", choices=("gliomaseg", "brats2017", "whole-tumour"), default="gliomaseg")
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+    parser.add_argument("--csv", type=Path, metavar="F", help="also write a row per case and region")
+    parser.set_defaults(command=_evaluate)
+
+
+def _segment(parsed: argparse.Namespace, output: TextIO) -> int:
+    from GliomaSegLib.pipeline import run
+    from GliomaSegLib.terminal import progress_for_stderr
+
+    with progress_for_stderr() as progress:
+        result = run(_job(parsed), progress)
+    _print_result(result, parsed.json, output)
+    return 0
+
+
+def _job(parsed: argparse.Namespace) -> Job:
+    from GliomaSegLib.job import new_job
+
+    named = {sequence: getattr(parsed, sequence) for sequence in ("t1n", "t1c", "t2w", "t2f")}
+    return new_job(
+        study=parsed.study,
+        volumes={sequence: path for sequence, path in named.items() if path},
+        model=parsed.model,
+        output=parsed.output,
+        case_id=parsed.case_id,
+        time_point=parsed.time_point,
+        days_since_surgery=parsed.days_since_surgery,
+        registration=not parsed.no_registration,
+        brain=parsed.brain,
+        bias_correction=parsed.n4,
+        seed=parsed.seed,
+        probabilities=not parsed.no_probabilities,
+        label_scheme=parsed.label_scheme,
+        overwrite=parsed.overwrite,
+        device=parsed.device,
+        threads=parsed.threads,
+        store=parsed.store,
+    )
+
+
+def _print_result(result: Result, as_json: bool, output: TextIO) -> None:
+    if as_json:
+        print(result.model_dump_json(indent=2), file=output)
+        return
+    print(f"{result.case_id}: {result.model}", file=output)
+    for volume in result.measures.volumes:
+        share = f"  {100 * volume.brain_ratio:5.1f} % of the brain" if volume.brain_ratio is not None else ""
+        print(f"  {volume.name:<5}{volume.volume_ml:9.2f} mL{share}", file=output)
+    if result.cost:
+        print(result.cost, file=output)
+    print(f"Report: {result.files['report.html']}", file=output)
+    print(NOTICE, file=output)
+
+
+def _refresh(parsed: argparse.Namespace, output: TextIO) -> int:
+    from GliomaSegLib.revision import refresh
+    from GliomaSegLib.terminal import progress_for_stderr
+
+    with progress_for_stderr() as progress:
+        result = refresh(parsed.output, progress)
+    _print_result(result, parsed.json, output)
+    return 0
+
+
+def _work(parsed: argparse.Namespace, output: TextIO) -> int:
+    from GliomaSegLib.worker import work
+
+    return FAILED if work(parsed.job, output) else 0
+
+
+def _demo(parsed: argparse.Namespace, output: TextIO) -> int:
+    from GliomaSegLib.demo import demonstrate
+    from GliomaSegLib.terminal import progress_for_stderr
+
+    with progress_for_stderr() as progress:
+        demonstration = demonstrate(parsed.output, _store(parsed), parsed.download, progress)
+    _print_result(demonstration.result, False, output)
+    print(demonstration.verdict, file=output)
+    return 0 if demonstration.passed else FAILED
+
+
+def _store(parsed: argparse.Namespace) -> Store:
+    from GliomaSegLib.zoo.store import Store, default_store
+
+    return Store(parsed.store or default_store())
+
+
+def _card(parsed: argparse.Namespace) -> Card:
+    from GliomaSegLib.zoo.card import find_card
+
+    return find_card(parsed.model)
+
+
+def _list_models(parsed: argparse.Namespace, output: TextIO) -> int:
+    from GliomaSegLib.zoo.card import all_cards
+
+    store = _store(parsed)
+    cards = all_cards().values()
+    if parsed.json:
+        rows = [{"id": c.id, "title": c.title, "task": c.task, "installed": store.is_installed(c)} for c in cards]
+        print(json.dumps(rows, indent=2), file=output)
+        return 0
+    for card in cards:
+        state = "installed" if store.is_installed(card) else f"{card.weights.size_bytes / 1e6:.0f} MB to install"
+        print(f"{card.id:<20} {card.task:<22} {state:<18} {card.title}", file=output)
+    return 0
+
+
+def _show_model(parsed: argparse.Namespace, output: TextIO) -> int:
+    from GliomaSegLib.zoo.card import describe
+
+    card = _card(parsed)
+    print(card.model_dump_json(indent=2) if parsed.json else describe(card), file=output)
+    return 0
+
+
+def _install_model(parsed: argparse.Namespace, output: TextIO) -> int:
+    from GliomaSegLib.terminal import progress_for_stderr
+
+    with progress_for_stderr() as progress:
+        folder = _store(parsed).install(_card(parsed), parsed.source, progress)
+    print(f"{parsed.model} is installed in {folder}.", file=output)
+    return 0
+
+
+def _verify_model(parsed: argparse.Namespace, output: TextIO) -> int:
+    path = _store(parsed).weights(_card(parsed))
+    print(f"{path} is what was installed, made from the published files.", file=output)
+    return 0
+
+
+def _remove_model(parsed: argparse.Namespace, output: TextIO) -> int:
+    _store(parsed).remove(_card(parsed))
+    print(f"{parsed.model} is removed.", file=output)
+    return 0
+
+
+def _evaluate(parsed: argparse.Namespace, output: TextIO) -> int:
+    from GliomaSegLib.evaluation.study import compare_files
+
+    comparison = compare_files(parsed.files, parsed.prediction_scheme, parsed.scheme)
+    if parsed.csv:
+        comparison.write_csv(parsed.csv)
+    print(comparison.to_json() if parsed.json else comparison.to_text(), file=output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

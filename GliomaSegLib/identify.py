@@ -1,0 +1,617 @@
+"""Which volume of a study is T1n, T1c, T2w and T2f, how sure that is, and why.
+
+Evidence is added up as log-odds. Words (series description, protocol, file name) and physics (TR, TE, TI) each speak
+for a weighting - T1, T2, FLAIR or something else - and words and the contrast agent for or against contrast medium.
+What contradicts lowers the confidence and is named in the reason. The rules are tables: to teach a hospital's
+vocabulary, add a row. The ranges of TR, TE and TI are those of common clinical protocols at 1.5 and 3 T (as in the
+consensus brain tumour imaging protocol, Ellingson 2015, doi:10.1093/neuonc/nov095), widened.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from collections.abc import Sequence as Sequential
+from dataclasses import dataclass
+from enum import Enum
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import SimpleITK as sitk
+
+from GliomaSegLib.case import Case, Sequence, SequenceVolume, Source, TimePoint
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.dicom import DicomSeries, DicomTags, find_series, read_series, series_geometry
+from GliomaSegLib.io.images import image_stem, is_image_name, read_geometry, read_image
+
+ACCEPTED_CONFIDENCE = 0.6
+"""A guess below this is not acted upon: the user is asked."""
+
+_DOUBTFUL = 0.4  # a guess below this is not even worth a question
+_CLEAR_MARGIN = 0.2  # in confidence, between two that claim the same sequence
+_SURELY_NATIVE = 0.75  # above what a T1 has that merely lacks a word for contrast
+_FINER = 1.5  # ratio of voxel lengths that counts as clearly finer
+
+
+class Weighting(Enum):
+    """What an image's contrast depends on; ``OTHER`` is anything that is none of the four sequences."""
+
+    T1 = "T1"
+    T2 = "T2"
+    FLAIR = "FLAIR"
+    OTHER = "another kind of image"
+
+
+class Plane(Enum):
+    """The anatomical plane nearest to the slices."""
+
+    SAGITTAL = 0
+    CORONAL = 1
+    AXIAL = 2
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A volume of the study that may be one of the four sequences.
+
+    Attributes:
+        name: how a person would call it: file name or series description.
+        words: all text that may say what it is.
+        spacing_mm: voxel size along its own axes, ``None`` when the header could not be read.
+    """
+
+    source: Source
+    name: str
+    words: str
+    tags: DicomTags | None = None
+    spacing_mm: tuple[float, ...] | None = None
+    plane: Plane | None = None
+    series: DicomSeries | None = None
+
+    @property
+    def reformatted(self) -> bool:
+        """Computed from another series of the study (a multi-planar reformat). Siemens' ``t1_mpr`` is an MPRAGE."""
+        values = {value.upper() for value in self.tags.image_type} if self.tags else set()
+        return bool(values & {"MPR", "REFORMATTED", "DERIVED"}) or bool(
+            re.search(r"(?<!t1 )\bmpr\b|\breformat", _normalised(self.words))
+        )
+
+    def read(self) -> sitk.Image:
+        """The pixels, as :func:`read_image` and :func:`read_series` give them."""
+        return read_series(self.series) if self.series else read_image(self.source.path)
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What a candidate seems to be: a sequence, or ``None`` for none of the four; how sure (0 to 1); why."""
+
+    sequence: Sequence | None
+    confidence: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """The candidate that was taken for a sequence, how sure that is (0 to 1) and why."""
+
+    candidate: Candidate
+    confidence: float
+    reason: str
+
+    @property
+    def source(self) -> Source:
+        """Where the volume is read from."""
+        return self.candidate.source
+
+
+# --- the evidence --------------------------------------------------------------------------------------------------
+
+
+class WordRule(NamedTuple):
+    """A pattern in the normalised words, for what it speaks and how strongly (log-odds)."""
+
+    pattern: str
+    about: Weighting
+    weight: float
+
+
+_DARK_FLUID = r"(?:\w*flair\w*|dark ?fluid|tirm|tir(?:2d\w*)?|fluid att\w*)"
+
+# In this order; a match is taken out of the text, so that 'T2*' is no T2 and 'T2 FLAIR' says FLAIR alone.
+_WEIGHTING_WORDS: tuple[WordRule, ...] = (
+    WordRule(
+        r"\b(dwi|dti|diff\w*|adc|eadc|trace\w*|tensor|b0|b ?[5-9]00|b ?[1-3][05]00|resolve)\b", Weighting.OTHER, 8
+    ),
+    WordRule(r"\b(swi|swan|swip|venobold|ha?emo\w*|t2 ?\*\w*|t2 ?star\w*|t2s|medic|qsm)(\b|\s|$)", Weighting.OTHER, 8),
+    WordRule(
+        r"\b(perf\w*|pwi|dsc|dce|p?c?asl|r?cb[fv]|mtt|ttp|tmax|ktrans|bold|f ?mri|rest|twist|dyn\w*)\b",
+        Weighting.OTHER,
+        8,
+    ),
+    WordRule(r"\b(tof\w*|mra|mrv|\w*angio\w*|veno\w*|phase contrast|phase|pha|pca|pc3d|inhance)\b", Weighting.OTHER, 8),
+    WordRule(r"\b(mip|minip|sub|subtr\w*|projection|screen\w*|fusion|fused|collage|report)\b", Weighting.OTHER, 8),
+    WordRule(
+        r"\b(loc|locali[sz]er\w*|scout\w*|aa\w*scout|survey|scano\w*|(3|three) ?(plane|pl))\b", Weighting.OTHER, 8
+    ),
+    WordRule(
+        r"\b(cal|calibration|asset|coil|prescan|shim\w*|phantom|test|field ?map\w*|b1 ?map)\b", Weighting.OTHER, 8
+    ),
+    WordRule(
+        r"\b(t[12] ?map\w*|relaxo\w*|inv ?[12]|mtr|mrs|spectro\w*|svs|csi)\b",
+        Weighting.OTHER,
+        8,
+    ),
+    WordRule(
+        r"\b(\w*spine|spinal|hws|bws|lws|cervical|thoracic|lumbar|orbits?|orbita|neck|hals)\b", Weighting.OTHER, 6
+    ),
+    WordRule(
+        r"\b(stir|dir|double inversion|ciss|fiesta|cistern\w*|pd(w|wi|fs|t2)?|proton\w*|dp)\b", Weighting.OTHER, 6
+    ),
+    WordRule(rf"\bs?t1[a-z]*\b(?!.*\bs?t2).*\b{_DARK_FLUID}\b", Weighting.T1, 5),
+    WordRule(rf"\b{_DARK_FLUID}\b(?!.*\bs?t2).*\bs?t1[a-z]*\b", Weighting.T1, 4),
+    WordRule(rf"\bs?t2[a-z]*\b.*\b{_DARK_FLUID}\b", Weighting.FLAIR, 6),
+    WordRule(rf"\b{_DARK_FLUID}\b.*\bs?t2[a-z]*\b", Weighting.FLAIR, 6),
+    WordRule(r"\b(\w*flair\w*|dark ?fluid|fluid att\w*|t2f|fla|flr)\b", Weighting.FLAIR, 6),
+    WordRule(r"\b(tirm|tir(2d\w*)?)\b", Weighting.FLAIR, 3),
+    WordRule(r"\b(c|ce)?s?t1[a-z]*\b", Weighting.T1, 4),
+    WordRule(r"\b(mp ?2?rage\w*|mprage|\w*spgr\w*|bravo|tfl3d\w*|3d ?tfe)\b", Weighting.T1, 4),
+    WordRule(r"\b(vibe|tfe|flash|spgr|efgre3d|se2d\w*)\b", Weighting.T1, 1.5),
+    WordRule(r"\bs?t2[a-z]*\b", Weighting.T2, 4),
+)
+
+_AGENT = (
+    r"(?:contrast\w*|kontrast\w*|km|gad\w*|gd\w*|dtpa|inj\w*|mdc|cm|enh\w*|dotarem|magnevist|prohance|omniscan|"
+    r"multihance|clariscan|primovist|c)"
+)
+
+_WITHOUT = r"(?:without|wo|w o|no|non?|ohne|sans|sin|sem|senza|zonder|bez|before|avant|vor|prima|pre|prae)"
+
+# Positive: with contrast medium. In this order, each match taken out, so that 'non contrast' is not also 'contrast'.
+_CONTRAST_WORDS: tuple[tuple[str, float], ...] = (
+    (rf"\b{_WITHOUT} ((?!post)\w+ )??{_AGENT}\b", -6),
+    (r"\b(non|pre|un|no)(contrast\w*|kontrast\w*|enhanced|gad\w*|gd|inj\w*|con)\b", -6),
+    (r"\bs?t1w?i?(n|nat\w*|pre)\b", -6),
+    (r"\b(pre|nativ\w*|nat|plain|without|wo|ohne|sans)\b", -5),
+    (r"\b(c|ce)t1w?\b|\bs?t1w?i? ?(c|ce|gd|gad\w*|km|post|pc|cm)\b|\bs?t1w?i?post\w*", 6),
+    (rf"\+ ?{_AGENT}\b|\bc ?\+|\bt1w? ?\+", 6),
+    (r"\b(ce|km|gd\w*|gad\w*|\w*contrast\w*|\w*kontrast\w*|mdc|inj\w*|enh\w*|postcon\w*|postg\w*)\b", 5),
+    (r"\b(dotarem|magnevist|prohance|omniscan|multihance|clariscan|primovist|dtpa)\b", 5),
+    (r"\b(post|pos|nach|apres|dopo|after|delayed)\b", 4),
+)
+# Log-odds that a T1 has contrast medium when nothing says so: it is native more often than not, and nearly always when
+# another T1 of the study is known to have it.
+_CONTRAST_PRIOR, _CONTRAST_PRIOR_BESIDE_T1C = -1.0, -3.0
+_AGENT_GIVEN = 4.5  # less than an explicit 'pre': some scanners copy the agent to every series of the study
+_NO_AGENT = re.compile(r"^\W*(no|none|non|without|n\W?a|0|ohne|null)?\W*$", re.IGNORECASE)
+
+# Words about treatment or the whole examination, not contrast; and names of what an image was registered to.
+_MISLEADING = re.compile(
+    r"\b(post|pre|after|before|nach|vor) ?(op\w*|surg\w*|rt|radi\w*|chemo\w*|treat\w*|therap\w*|resec\w*|rx|biops\w*"
+    r"|crani\w*|fossa)\b"
+    r"|\b(w|with) ?(and|or|\+)? ?(without|wo|w o)\b( contrast\w*| gad\w*)?"
+    r"|\b(to|reg|registered( to)?|coreg|in|onto) ?s?t[12]\w*( space)?\b|2t[12]\w*"
+)
+
+
+class PhysicsRule(NamedTuple):
+    """Ranges of TR, TE and TI in ms (``ti_ms=None``: no inversion) and kinds of scanning sequence."""
+
+    text: str
+    about: Weighting
+    weight: float
+    tr_ms: tuple[float, float]
+    te_ms: tuple[float, float]
+    ti_ms: tuple[float, float] | None = None
+    needs: frozenset[str] = frozenset()
+    excludes: frozenset[str] = frozenset()
+
+
+_GR, _EP, _IR = frozenset({"GR"}), frozenset({"EP"}), frozenset({"IR"})
+_ANY = (0.0, math.inf)
+
+# The first that fits speaks.
+_PHYSICS: tuple[PhysicsRule, ...] = (
+    PhysicsRule(
+        "an inversion that nulls water, with a long TE", Weighting.FLAIR, 6, (3500, 20000), (60, 700), (1400, 3500)
+    ),
+    PhysicsRule("an inversion that nulls fat", Weighting.OTHER, 5, (1500, 20000), (8, 200), (60, 320)),
+    PhysicsRule("a T1 inversion with a short TE", Weighting.T1, 5, (0, 3600), (0, 45), (320, 1400)),
+    PhysicsRule("echo-planar", Weighting.OTHER, 4, _ANY, _ANY, None, _EP),
+    PhysicsRule("a gradient echo with a long TE (T2*)", Weighting.OTHER, 4, _ANY, (12, 100), None, _GR),
+    PhysicsRule("a spoiled gradient echo", Weighting.T1, 3, (2, 60), (0, 12), None, _GR),
+    PhysicsRule("a gradient echo with short TR and TE", Weighting.T1, 4, (60, 800), (0, 12), None, _GR),
+    PhysicsRule("an inversion of unknown time with a long TE", Weighting.FLAIR, 3, (3500, 20000), (60, 700), None, _IR),
+    PhysicsRule("short TR and TE", Weighting.T1, 5, (200, 1200), (0, 40), None, frozenset(), _GR | _EP | _IR),
+    PhysicsRule("long TR and TE", Weighting.T2, 5, (1700, 20000), (60, 700), None, frozenset(), _GR | _EP | _IR),
+    PhysicsRule(
+        "a long TR with a short TE (proton density)",
+        Weighting.OTHER,
+        4,
+        (1500, 20000),
+        (0, 50),
+        None,
+        frozenset(),
+        _GR | _EP | _IR,
+    ),
+)
+
+
+class Clue(NamedTuple):
+    """One piece of evidence, in words."""
+
+    about: Weighting
+    weight: float
+    text: str
+
+
+def guess(candidate: Candidate, beside_t1c: bool = False) -> Guess:
+    """Say which sequence ``candidate`` seems to be, from its words and its tags; pixels are not looked at.
+
+    ``beside_t1c`` says that another volume of the study is known to be T1 with contrast.
+    """
+    words = _normalised(candidate.words)
+    clues = _word_clues(words) + _tag_clues(candidate.tags)
+    weighting, confidence = _most_likely(clues)
+    if weighting is None:
+        return Guess(None, 1 - confidence, "neither its name nor its tags say what it is")
+    supporting = [clue.text for clue in clues if clue.about is weighting]
+    against = [clue.text for clue in clues if clue.about is not weighting]
+    sequence = {Weighting.T2: Sequence.T2W, Weighting.FLAIR: Sequence.T2F}.get(weighting)
+    if weighting is Weighting.T1:
+        probability, contrast_clues = _contrast(words, candidate.tags, beside_t1c)
+        enhanced = probability > 0.5
+        sequence = Sequence.T1C if enhanced else Sequence.T1N
+        confidence *= probability if enhanced else 1 - probability
+        supporting += [text for weight, text in contrast_clues if (weight > 0) is enhanced]
+        against += [text for weight, text in contrast_clues if (weight > 0) is not enhanced]
+    return Guess(sequence, confidence, _reason(supporting, against))
+
+
+def _reason(supporting: list[str], against: list[str]) -> str:
+    reason = ", ".join(dict.fromkeys(supporting))
+    return f"{reason}; against it: {', '.join(dict.fromkeys(against))}" if against else reason
+
+
+def _normalised(words: str) -> str:
+    """Lower case without accents, separators and misleading phrases; ``+`` and ``*`` carry meaning and stay."""
+    text = unicodedata.normalize("NFKD", words).encode("ascii", "ignore").decode()
+    text = re.sub(r"(?<=[a-z])(?=T[12]|FLAIR|ADC|CB[FV])", " ", text).lower()  # as in 'AxT1'
+    text = re.sub(r"(?<![a-z0-9])(sub|ses|run|acq|dir|rec|task)-[a-z0-9]+", " ", text)  # BIDS entities
+    text = re.sub(r"\bw/o\b|\bc-(?=\s|$|_|\))", " without ", text)
+    text = re.sub(r"\bk\.m\.?|\bc\.m\.?", "km", text)
+    text = re.sub(r"[^a-z0-9+*]+", " ", text)
+    return " ".join(_MISLEADING.sub(" ", text).split())
+
+
+def _word_clues(words: str) -> list[Clue]:
+    clues = []
+    for rule in _WEIGHTING_WORDS:
+        if match := re.search(rule.pattern, words):
+            clues.append(Clue(rule.about, rule.weight, _said(match)))
+            words = re.sub(rule.pattern, " ", words)
+    return clues
+
+
+def _tag_clues(tags: DicomTags | None) -> list[Clue]:
+    if tags is None:
+        return []
+    clues = []
+    if tags.angiography:
+        clues.append(Clue(Weighting.OTHER, 8, "flagged as angiography"))
+    if tags.b_value is not None:
+        clues.append(Clue(Weighting.OTHER, 8, f"diffusion b-value {tags.b_value:g}"))
+    rule = next((rule for rule in _PHYSICS if _fits(rule, tags)), None)
+    if rule is not None:
+        clues.append(Clue(rule.about, rule.weight, f"{_timing(tags)} ({rule.text})"))
+    return clues
+
+
+def _fits(rule: PhysicsRule, tags: DicomTags) -> bool:
+    kinds = {kind.upper() for kind in tags.scanning_sequence}
+    if not rule.needs <= kinds or rule.excludes & kinds:
+        return False
+    if tags.repetition_time_ms is None or tags.echo_time_ms is None:
+        return False
+    timed = [(tags.repetition_time_ms, rule.tr_ms), (tags.echo_time_ms, rule.te_ms)]
+    if rule.ti_ms is not None:
+        if tags.inversion_time_ms is None:
+            return False
+        timed.append((tags.inversion_time_ms, rule.ti_ms))
+    elif tags.inversion_time_ms is not None and not rule.needs:
+        return False
+    return all(low <= value <= high for value, (low, high) in timed)
+
+
+def _timing(tags: DicomTags) -> str:
+    values = (("TR", tags.repetition_time_ms), ("TE", tags.echo_time_ms), ("TI", tags.inversion_time_ms))
+    return ", ".join(f"{name} {value:.0f} ms" for name, value in values if value is not None)
+
+
+def _most_likely(clues: Iterable[Clue]) -> tuple[Weighting | None, float]:
+    """The weighting with the most evidence and its share; ``None`` when there is no evidence for any."""
+    scores = dict.fromkeys(Weighting, 0.0)
+    for clue in clues:
+        scores[clue.about] += clue.weight
+    best = max(scores, key=lambda weighting: scores[weighting])
+    if scores[best] < 1:
+        return None, 0.0
+    nothing_known = math.e
+    return best, math.exp(scores[best]) / (nothing_known + sum(math.exp(score) for score in scores.values()))
+
+
+def _contrast(words: str, tags: DicomTags | None, beside_t1c: bool) -> tuple[float, list[tuple[float, str]]]:
+    """Probability of contrast medium, and what was found for it (positive) and against it."""
+    clues: list[tuple[float, str]] = []
+    for pattern, weight in _CONTRAST_WORDS:
+        if match := re.search(pattern, words):
+            clues.append((weight, _said(match)))
+            words = re.sub(pattern, " ", words)
+    if tags is not None and tags.contrast_agent is not None:
+        none_given = _NO_AGENT.match(tags.contrast_agent) is not None
+        clues.append((-3 if none_given else _AGENT_GIVEN, f"contrast agent '{tags.contrast_agent}'"))
+    prior = _CONTRAST_PRIOR_BESIDE_T1C if beside_t1c else _CONTRAST_PRIOR
+    log_odds = prior + sum(weight for weight, _ in clues)
+    return 1 / (1 + math.exp(-log_odds)), clues or [(prior, "nothing speaks of contrast medium")]
+
+
+def _said(match: re.Match[str]) -> str:
+    return f"called '{match.group().strip()}'"
+
+
+# --- the candidates ------------------------------------------------------------------------------------------------
+
+# Files of masks and results: a whole word anywhere, or the last word alone (as in '_wt').
+_LABEL_WORDS = re.compile(
+    r"(^|[_\-. ])(seg|segmentation|segm|mask|masks|label|labels|labelmap|brainmask|roi|annotation|groundtruth|lesions?"
+    r"|prob|probability|probabilities)([_\-. ]|\d*$)|(^|[_\-. ])(wt|tc|et|gt|truth|enhancing|pred|prediction)\d*$",
+    re.IGNORECASE,
+)
+
+
+def discover(study: Path) -> list[Candidate]:
+    """The volumes of a study: image files and DICOM series anywhere below a folder, or one image file.
+
+    Left out: hidden files, label maps and masks by their names, and folders that GliomaSeg wrote (``manifest.json``).
+
+    Raises:
+        InputError: ``study`` does not exist, holds nothing to read, is a GliomaSeg result, or holds DICOM files of
+            several patients or study dates.
+    """
+    study = Path(study)
+    if not study.exists():
+        raise InputError(f"{study} does not exist; check the path of the study.")
+    if study.is_file():
+        return [_file_candidate(study, study.parent)]
+    if (study / "manifest.json").exists():
+        raise InputError(f"{study} is a folder of GliomaSeg results; give the folder of the study itself.")
+    series = [one for one in find_series(study) if not _among_results(one.folder, study)]
+    _check_one_study(series, study)
+    files = [path for path in _image_files(study) if not _LABEL_WORDS.search(image_stem(path))]
+    candidates = [_file_candidate(path, study) for path in files] + [_series_candidate(one) for one in series]
+    if not candidates:
+        raise InputError(
+            f"{study} holds no image file (NIfTI, NRRD, MHA) and no MR series; check that it is the study's folder."
+        )
+    return candidates
+
+
+def _image_files(study: Path) -> list[Path]:
+    found = []
+    for parent, folders, names in os.walk(study):
+        if "manifest.json" in names:
+            folders.clear()
+            continue
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(parent, name) for name in sorted(names) if is_image_name(Path(name)) and name[0] != "."]
+    return found
+
+
+def _among_results(folder: Path, study: Path) -> bool:
+    inner = [folder, *folder.parents][: len(folder.relative_to(study).parts)]
+    return any((one / "manifest.json").exists() for one in inner)
+
+
+def _check_one_study(series: Sequential[DicomSeries], study: Path) -> None:
+    for what, found in (
+        ("patients", {one.patient_id for one in series}),
+        ("study dates", {one.study_date for one in series}),
+    ):
+        if len(found) > 1:
+            named = ", ".join(sorted(value or "(none)" for value in found))
+            raise InputError(f"{study} holds several {what} ({named}); give the folder of one study.")
+
+
+def _file_candidate(path: Path, study: Path) -> Candidate:
+    words = image_stem(path)
+    if not _word_clues(_normalised(words)) and path.parent != study:
+        words = f"{path.parent.name} {words}"  # as in T1C/image.nii.gz
+    tags = _sidecar_tags(path)
+    if tags is not None:
+        words = f"{words} {tags.description}"
+    spacing, normal = read_geometry(path) or (None, None)
+    return Candidate(Source(path), path.name, words, tags, spacing, _plane(normal))
+
+
+def _series_candidate(series: DicomSeries) -> Candidate:
+    tags = series.tags
+    words = tags.description
+    if not _word_clues(_normalised(words)):
+        words = f"{words} {tags.protocol}"  # not always: on some scanners it names the whole examination
+    words = f"{words} {tags.sequence_name} {tags.body_part}"
+    spacing, normal = series_geometry(series) or (None, None)
+    return Candidate(Source(series.folder, series.uid), series.name, words, tags, spacing, _plane(normal), series)
+
+
+def _plane(normal: np.ndarray | None) -> Plane | None:
+    return None if normal is None else Plane(int(np.abs(normal).argmax()))
+
+
+def _sidecar_tags(path: Path) -> DicomTags | None:
+    """Tags from the JSON file that dcm2niix puts beside a NIfTI file (BIDS: times in seconds)."""
+    sidecar = path.with_name(f"{image_stem(path)}.json")
+    try:
+        content = json.loads(sidecar.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(content, dict) or "EchoTime" not in content:
+        return None
+
+    def milliseconds(key: str) -> float | None:
+        value = content.get(key)
+        return 1000.0 * value if isinstance(value, (int, float)) and value else None
+
+    return DicomTags(
+        description=str(content.get("SeriesDescription", "")),
+        protocol=str(content.get("ProtocolName", "")),
+        scanning_sequence=tuple(re.split(r"[_\\]", str(content.get("ScanningSequence", "")))),
+        image_type=tuple(map(str, content.get("ImageType", ()))),
+        repetition_time_ms=milliseconds("RepetitionTime"),
+        echo_time_ms=milliseconds("EchoTime"),
+        inversion_time_ms=milliseconds("InversionTime"),
+        contrast_agent=str(content["ContrastBolusIngredient"]) if "ContrastBolusIngredient" in content else None,
+    )
+
+
+# --- the choice ----------------------------------------------------------------------------------------------------
+
+
+class _Claim(NamedTuple):
+    candidate: Candidate
+    guess: Guess
+
+
+def identify(study: Path | None, overrides: Mapping[Sequence, Path] | None = None) -> dict[Sequence, Assignment]:
+    """Find the sequences of ``study``; what ``overrides`` names (a file, or a folder with one volume) is taken as said.
+
+    Raises:
+        InputError: two volumes claim a sequence and neither is clearly better; a volume is unsure; the same one is
+            given twice; nothing was found; or as :func:`discover`.
+    """
+    assigned = _given(overrides or {})
+    if study is None:
+        if not assigned:
+            raise InputError("No study was given; give its folder, or files with --t1n, --t1c, --t2w or --t2f.")
+        return assigned
+    taken = {(one.source.path.resolve(), one.candidate.name) for one in assigned.values()}
+    rest = [one for one in discover(study) if (one.source.path.resolve(), one.name) not in taken]
+    claims = [_Claim(one, guess(one)) for one in rest]
+    for sequence in (Sequence.T1C, Sequence.T1N, Sequence.T2W, Sequence.T2F):  # T1c first, as T1n depends on it
+        if sequence is Sequence.T1N and Sequence.T1C in assigned:
+            claims = [_Claim(one, guess(one, beside_t1c=True)) for one in rest]
+        rivals = [one for one in claims if one.guess.sequence is sequence and one.guess.confidence >= _DOUBTFUL]
+        if rivals and sequence not in assigned:
+            assigned[sequence] = _choose(sequence, rivals)
+    if not assigned:
+        raise InputError(
+            f"{study} holds none of T1, T1c, T2 and FLAIR that could be told: {_listed(claims)}; {_ADVICE}."
+        )
+    return {sequence: assigned[sequence] for sequence in Sequence if sequence in assigned}
+
+
+_ADVICE = "say which is which with --t1n, --t1c, --t2w or --t2f and a file, or a folder with that series alone"
+
+
+def read_case(
+    study: Path | None,
+    overrides: Mapping[Sequence, Path] | None = None,
+    identifier: str | None = None,
+    time_point: TimePoint | None = None,
+) -> Case:
+    """Identify and read the sequences of a study. The identifier is by default the name of the folder or first file.
+
+    Raises:
+        InputError: as :func:`identify`; a volume cannot be read; or two sequences have the same pixels.
+    """
+    assigned = identify(study, overrides)
+    volumes = {
+        sequence: SequenceVolume(sequence, one.candidate.read(), one.source, one.confidence, one.reason)
+        for sequence, one in assigned.items()
+    }
+    for first, second in combinations(volumes.values(), 2):
+        if _same_pixels(first.image, second.image):
+            raise InputError(
+                f"{first.source} ({first.sequence.title}) and {second.source} ({second.sequence.title}) hold the same "
+                "image; give each sequence its own."
+            )
+    named = Path(study) if study is not None else next(iter(assigned.values())).source.path
+    return Case(identifier or image_stem(named.resolve()), volumes, time_point or TimePoint())
+
+
+def _given(overrides: Mapping[Sequence, Path]) -> dict[Sequence, Assignment]:
+    for (first, path), (second, other) in combinations(overrides.items(), 2):
+        if Path(path).resolve() == Path(other).resolve():
+            raise InputError(f"{path} is given both as {first.title} and as {second.title}; give each its own file.")
+    return {
+        sequence: Assignment(_only_candidate(Path(path), sequence), 1.0, "given by the user")
+        for sequence, path in overrides.items()
+    }
+
+
+def _only_candidate(path: Path, sequence: Sequence) -> Candidate:
+    if not path.exists():
+        raise InputError(f"{path}, given as {sequence.title}, does not exist; check the path.")
+    candidates = discover(path)
+    if len(candidates) > 1:
+        raise InputError(
+            f"{path}, given as {sequence.title}, holds {len(candidates)} volumes "
+            f"({_shortened([one.name for one in candidates])}); give a file, or a folder with one of them."
+        )
+    return candidates[0]
+
+
+def _choose(sequence: Sequence, claims: list[_Claim]) -> Assignment:
+    """The claim that is clearly better than all others, by its confidence or else by its voxels."""
+    claims = sorted(claims, key=lambda claim: -claim.guess.confidence)
+    best = claims[0].guess.confidence
+    if best < ACCEPTED_CONFIDENCE:
+        raise InputError(f"It is unsure whether {sequence.title} is {_listed(claims)}; {_ADVICE}.")
+    rivals = [claim for claim in claims if best - claim.guess.confidence < _CLEAR_MARGIN]
+    if sequence is Sequence.T1N:  # better voxels are no argument for one that may have contrast medium
+        rivals = [claim for claim in rivals if claim.guess.confidence >= _SURELY_NATIVE] or rivals
+    if len(rivals) == 1:
+        return Assignment(rivals[0].candidate, best, rivals[0].guess.reason)
+    if sequence is not Sequence.T1N or best >= _SURELY_NATIVE:
+        for claim in rivals:
+            others = [other.candidate for other in rivals if other is not claim]
+            why = [_why_better(claim.candidate, other) for other in others]
+            if all(why):
+                over = f"chosen over {_shortened([other.name for other in others])} as {' and '.join(sorted(set(why)))}"
+                return Assignment(claim.candidate, claim.guess.confidence, f"{claim.guess.reason}; {over}")
+    raise InputError(f"{sequence.title} could be any of {_listed(rivals)}; {_ADVICE}.")
+
+
+def _why_better(one: Candidate, other: Candidate) -> str | None:
+    """Why ``one`` is clearly the better volume of the same contrast, or ``None``."""
+    if one.reformatted != other.reformatted:
+        return None if one.reformatted else "the original, no reformat"
+    if one.spacing_mm is None or other.spacing_mm is None:
+        return None
+    for finer, measure in (("thinner", max), ("finer", math.prod)):
+        ratio = measure(other.spacing_mm) / measure(one.spacing_mm)
+        if ratio >= _FINER:
+            return f"its voxels are {finer}"
+        if ratio <= 1 / _FINER:
+            return None
+        if measure is max and (one.plane is Plane.AXIAL) != (other.plane is Plane.AXIAL):
+            return "it is axial" if one.plane is Plane.AXIAL else None
+    return None
+
+
+def _listed(claims: Sequential[_Claim]) -> str:
+    return _shortened([f"'{claim.candidate.name}' ({claim.guess.reason})" for claim in claims])
+
+
+def _shortened(names: Sequential[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _same_pixels(first: sitk.Image, second: sitk.Image) -> bool:
+    return first.GetSize() == second.GetSize() and np.array_equal(
+        sitk.GetArrayViewFromImage(first), sitk.GetArrayViewFromImage(second)
+    )

@@ -1,0 +1,209 @@
+"""From the whole tumour to its core to its enhancing part, each looked for inside the box of the one before.
+
+The cascade, the fusion of three views and the cleaning between stages are those of CA-CNN (Wang et al. 2017,
+arXiv:1709.00382 and the published test code), for any networks that see stacks of slices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from GliomaSegLib.case import Sequence
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.inference.segmenter import Prediction
+from GliomaSegLib.inference.windows import SliceWindows, StackModel, View, predict_stacks
+from GliomaSegLib.labels import Region, compose
+from GliomaSegLib.postprocessing import (
+    bounding_box,
+    close_gaps,
+    keep_components_above,
+    keep_components_inside,
+    keep_largest_two,
+)
+from GliomaSegLib.preprocessing.intensity import fill_with_noise, z_score
+from GliomaSegLib.progress import Progress
+
+Box = tuple[slice, slice, slice]
+
+# The sequence whose non-zero voxels are the brain: FLAIR shows the whole tumour, then as good as can be had.
+BRAIN_ORDER = (Sequence.T2F, Sequence.T1C, Sequence.T2W, Sequence.T1N)
+
+BOX_MARGIN_VOXELS = 5
+LEAST_TUMOUR_VOXELS = 2000
+LEAST_ENHANCING_VOXELS = 30
+
+# Share of a stage in the time of a run, for the progress bar.
+_SHARE = {Region.WT: (0.0, 0.6), Region.TC: (0.6, 0.75), Region.ET: (0.75, 1.0)}
+
+
+@dataclass(frozen=True)
+class StageView:
+    """One network of a stage and how it goes through the volume."""
+
+    model: StackModel
+    windows: SliceWindows
+
+
+Stage = Mapping[View, StageView]
+
+
+@dataclass(frozen=True)
+class NormalisedCase:
+    """The network's input.
+
+    Attributes:
+        channels: ``float32 [channel, z, y, x]``: z-scores with noise as background; a missing sequence is 0 throughout.
+        present: per channel whether its sequence is there.
+        brain: ``bool [z, y, x]``.
+    """
+
+    channels: NDArray[np.float32]
+    present: tuple[bool, ...]
+    brain: NDArray[np.bool_]
+
+    def crop(self, box: Box) -> NormalisedCase:
+        """The part inside a box (a view)."""
+        return NormalisedCase(self.channels[(slice(None), *box)], self.present, self.brain[box])
+
+
+def check_images(images: Mapping[Sequence, NDArray[np.float32]]) -> None:
+    """Refuse an empty case and images of different shapes (``InputError``)."""
+    if not images:
+        raise InputError("The case has no sequence; give at least one of T1, T1c, T2 or FLAIR.")
+    shapes = {sequence.title: image.shape for sequence, image in images.items()}
+    if len(set(shapes.values())) > 1:
+        raise InputError(f"The sequences are not on one grid ({shapes}); resample them to the same voxels first.")
+
+
+def brain_mask(images: Mapping[Sequence, NDArray[np.float32]]) -> NDArray[np.bool_]:
+    """Non-zero voxels of the best present sequence, ``bool [z, y, x]``.
+
+    Raises:
+        InputError: there are none.
+    """
+    sequence = next(sequence for sequence in BRAIN_ORDER if sequence in images)
+    brain = images[sequence] != 0
+    if not brain.any():
+        raise InputError(f"The {sequence.title} image is empty (all zero); check the file or leave the sequence out.")
+    return brain
+
+
+def normalise(
+    images: Mapping[Sequence, NDArray[np.float32]],
+    order: tuple[Sequence, ...],
+    box: Box,
+    generator: np.random.Generator,
+) -> NormalisedCase:
+    """Stack the sequences in channel ``order`` inside ``box``: z-score per sequence, noise where it is 0."""
+    brain = brain_mask(images)[box]
+    channels = np.zeros((len(order), *brain.shape), dtype=np.float32)
+    for channel, sequence in enumerate(order):
+        if sequence in images:
+            cropped = images[sequence][box]
+            channels[channel] = fill_with_noise(z_score(cropped, sequence.title), cropped == 0, generator)
+    return NormalisedCase(channels, tuple(sequence in images for sequence in order), brain)
+
+
+class SliceCascade:
+    """A segmenter of one to three stages of slice networks. See :class:`GliomaSegLib.inference.segmenter.Segmenter`.
+
+    Args:
+        order: the sequences in channel order.
+        stages: the networks per region; WT is always there, TC and ET may be.
+    """
+
+    def __init__(self, order: tuple[Sequence, ...], stages: Mapping[Region, Stage]) -> None:
+        self._order = order
+        self._stages = stages
+
+    def predict(self, images: Mapping[Sequence, NDArray[np.float32]], progress: Progress, seed: int) -> Prediction:
+        """Segment one case; without T1c only the whole tumour is given, all labelled SNFH.
+
+        Raises:
+            InputError: no image, images of different shapes, an empty or constant one.
+        """
+        check_images(images)
+        box = bounding_box(brain_mask(images), BOX_MARGIN_VOXELS)
+        case = normalise(images, self._order, box, np.random.default_rng(seed))
+        probabilities = self._probabilities(case, Sequence.T1C in images, progress, seed)
+        labels = assemble(probabilities, case.brain)
+        progress.advance(1.0)
+        shape = next(iter(images.values())).shape
+        return Prediction(
+            _uncropped(labels, box, shape),
+            {region: _uncropped(probability, box, shape) for region, probability in probabilities.items()},
+        )
+
+    def _probabilities(
+        self, case: NormalisedCase, with_core: bool, progress: Progress, seed: int
+    ) -> dict[Region, NDArray[np.float32]]:
+        """Per region the fused probability ``float32 [z, y, x]`` on the case's grid, 0 outside the region's box."""
+        whole = self._fused(Region.WT, case, progress, seed)
+        probabilities = {Region.WT: whole}
+        if not with_core or Region.TC not in self._stages:
+            return probabilities
+        probabilities |= {Region.TC: np.zeros_like(whole), Region.ET: np.zeros_like(whole)}
+        tumour = keep_components_above(close_gaps((whole > 0.5) & case.brain), LEAST_TUMOUR_VOXELS)
+        if not tumour.any():  # a core outside every tumour would be dropped in the end
+            return probabilities
+        tumour_box = bounding_box(tumour, BOX_MARGIN_VOXELS)
+        inside = case.crop(tumour_box)
+        core = probabilities[Region.TC][tumour_box]
+        core[:] = self._fused(Region.TC, inside, progress, seed)
+        found = keep_largest_two(close_gaps((core > 0.5) & inside.brain))
+        core_box = bounding_box(found if found.any() else np.ones_like(found), BOX_MARGIN_VOXELS)
+        enhancing = probabilities[Region.ET][tumour_box]
+        enhancing[core_box] = self._fused(Region.ET, inside.crop(core_box), progress, seed)
+        return probabilities
+
+    def _fused(self, region: Region, case: NormalisedCase, progress: Progress, seed: int) -> NDArray[np.float32]:
+        """Mean probability of the stage's views."""
+        stage = self._stages[region]
+        total = sum(len(part.windows.groups(view.turn(case.brain).shape[0])) for view, part in stage.items())
+        begin, end = _SHARE[region]
+        done = 0
+        fused = np.zeros(case.brain.shape, dtype=np.float32)
+        for view, part in stage.items():
+            # A generator of its own per stage and view: what one stage finds cannot change the noise of another.
+            generator = np.random.default_rng([seed, list(Region).index(region), list(View).index(view)])
+            turned = view.turn(case.channels)
+            for probability in predict_stacks(part.model, part.windows, turned, case.present, generator):
+                if probability is None:
+                    done += 1
+                    progress.advance(begin + (end - begin) * done / total, f"{region.value}, {view.value} view")
+                else:
+                    fused += view.turn_back(probability) / len(stage)
+        return fused
+
+
+def assemble(probabilities: Mapping[Region, NDArray[np.float32]], brain: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Probabilities to a label map of the internal scheme, cleaned as CA-CNN does.
+
+    Small tumour components and core components outside the tumour are dropped, enhancing tumour counts as core, core
+    as tumour, and fewer than 30 enhancing voxels as none.
+    """
+    masks = {region: (probability > 0.5) & brain for region, probability in probabilities.items()}
+    if Region.TC not in masks:
+        return compose(masks[Region.WT] & _cleaned_tumour(masks[Region.WT]))
+    core = masks[Region.TC] | masks[Region.ET]
+    support = _cleaned_tumour(masks[Region.WT] | core)
+    whole = masks[Region.WT] & support
+    core = keep_largest_two(keep_components_inside(close_gaps(core & support), whole))
+    enhancing = masks[Region.ET] & core
+    if np.count_nonzero(enhancing) < LEAST_ENHANCING_VOXELS:
+        enhancing[:] = False
+    return compose(whole | core, core, enhancing)
+
+
+def _cleaned_tumour(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return keep_components_above(close_gaps(mask), LEAST_TUMOUR_VOXELS)
+
+
+def _uncropped(values: NDArray, box: Box, shape: tuple[int, ...]) -> NDArray:
+    full = np.zeros(shape, dtype=values.dtype)
+    full[box] = values
+    return full

@@ -1,0 +1,93 @@
+"""Where and in which number format a network runs, and whether it fits there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import torch
+
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.progress import Progress
+
+_GIBIBYTE = 1 << 30
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def choose_device(wish: str = "auto") -> torch.device:
+    """The device for ``auto``, ``cpu``, ``cuda`` (or ``cuda:1``) or ``mps``; ``auto`` takes the fastest there is.
+
+    Raises:
+        InputError: the device is not one of these, or not there.
+    """
+    if wish == "auto":
+        wish = next((kind for kind in ("cuda", "mps") if _is_there(kind)), "cpu")
+    try:
+        device = torch.device(wish)
+    except RuntimeError as error:
+        raise InputError(f"'{wish}' is not a device; give auto, cpu, cuda or mps.") from error
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise InputError(f"GliomaSeg does not run on the device '{wish}'; give auto, cpu, cuda or mps.")
+    if not _is_there(device.type) or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+        raise InputError(f"This computer has no usable device '{wish}' (or torch was installed without it); give cpu.")
+    return device
+
+
+def _is_there(kind: str) -> bool:
+    available = {"cpu": lambda: True, "cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    return available[kind]()
+
+
+def choose_precision(device: torch.device) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it faster than float32, else float32."""
+    if device.type == "cuda":
+        quick = torch.cuda.get_device_capability(device) >= (8, 0)
+    elif device.type == "cpu":
+        quick = _has_bfloat16_arithmetic()
+    else:
+        quick = False
+    return torch.bfloat16 if quick else torch.float32
+
+
+def _has_bfloat16_arithmetic() -> bool:
+    """Whether the processor has AMX tiles or AVX-512 BF16. Older versions of torch cannot tell: then no."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def free_memory_bytes(device: torch.device) -> int:
+    """Memory that this process may still take on ``device``, in bytes."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return min(psutil.virtual_memory().available, _left_in_control_group())
+
+
+def _left_in_control_group() -> int:
+    """What a container or batch system leaves this process (Linux control groups, version 2)."""
+    try:
+        limit = int((_CGROUP / "memory.max").read_text())
+        statistics = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+        used = int((_CGROUP / "memory.current").read_text()) - int(statistics.get("inactive_file", 0))
+    except (OSError, ValueError):  # no such limit, or "max"
+        return 1 << 62
+    return limit - used
+
+
+def place(device: torch.device, needed_bytes: int, progress: Progress) -> torch.device:
+    """``device`` when ``needed_bytes`` fit there, else the processor with a warning.
+
+    Raises:
+        InputError: the computer's memory is not enough. A process that runs out of it would be killed without a word.
+    """
+    if device.type == "cuda" and free_memory_bytes(device) < needed_bytes:
+        progress.warn(
+            f"The graphics card has {free_memory_bytes(device) / _GIBIBYTE:.1f} GiB free and the network needs about "
+            f"{needed_bytes / _GIBIBYTE:.1f} GiB, so it runs on the processor, which is slower."
+        )
+        device = torch.device("cpu")
+    if device.type != "cuda" and free_memory_bytes(device) < needed_bytes:
+        raise InputError(
+            f"The network needs about {needed_bytes / _GIBIBYTE:.1f} GiB of memory for this case and "
+            f"{free_memory_bytes(device) / _GIBIBYTE:.1f} GiB are free; close other programs or use a larger computer."
+        )
+    return device

@@ -1,0 +1,318 @@
+"""The folder of results of one case: what is in it and how it is written.
+
+======================== =====================================================================================
+``segmentation.nii.gz``  label map on the reference's own grid, in the numbering that the job asked for
+``segmentation.seg.nrrd`` the same for 3D Slicer, with names, colours and terminology
+``measures.json, .csv``  volumes, components, diameters
+``report.html``          the page for the reader, without outside parts
+``brain.nii.gz``         brain mask on the same grid
+``probability_*.nii.gz`` 0..255, cropped to where the region may be; only for maps that may be thresholded again
+``transforms/*.tfm``     from the reference to each sequence that had to be moved (ITK, LPS mm)
+``manifest.json``        how all this came about
+======================== =====================================================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from enum import Enum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from GliomaSegLib.case import Sequence, TimePoint, TimePointKind
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.folder import MANIFEST
+from GliomaSegLib.io.images import write_image
+from GliomaSegLib.io.report import FoundSequence, ReportContent, write_report
+from GliomaSegLib.io.segnrrd import write_segmentation
+from GliomaSegLib.job import Job, Result
+from GliomaSegLib.labels import Region, from_internal
+from GliomaSegLib.measures.volumes import Measures, measure
+from GliomaSegLib.postprocessing import bounding_box
+from GliomaSegLib.preprocessing.grid import array_on, reorient
+from GliomaSegLib.progress import Journal
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.store import sha256_of
+
+LABEL_MAP = "segmentation.nii.gz"
+SLICER_SEGMENTATION = "segmentation.seg.nrrd"
+MEASURES_JSON = "measures.json"
+MEASURES_CSV = "measures.csv"
+REPORT = "report.html"
+BRAIN = "brain.nii.gz"
+TRANSFORMS = "transforms"
+PROBABILITIES = "probability_*.nii.gz"
+
+# Below this a probability is not worth keeping: nobody would draw a contour there.
+LEAST_PROBABILITY = 0.05
+_PACKAGES = ("GliomaSeg", "torch", "SimpleITK", "numpy", "deepbet", "connected-components-3d")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ReviewState(str, Enum):
+    """Where a segmentation stands between the machine and the patient's record. An edit voids an approval."""
+
+    DRAFT = "draft"
+    EDITED = "edited"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+
+
+class ModelUsed(_Part):
+    """The model as it was at the time of the run."""
+
+    id: str
+    title: str
+    version: str
+    licence: str
+    citation: str
+    weights_sha256: str
+    device: str
+    precision: str
+
+    @classmethod
+    def of(cls, card: Card, weights: Path, device: str, precision: str) -> ModelUsed:
+        """What the manifest keeps of a card and its installed weights."""
+        return cls(
+            **card.model_dump(include={"id", "title", "version", "licence", "citation"}),
+            weights_sha256=sha256_of(weights),
+            device=device,
+            precision=precision,
+        )
+
+
+class SequenceRecord(_Part):
+    """Which file was taken for a sequence, and how it lay to the reference."""
+
+    path: Path
+    series_uid: str | None
+    confidence: float
+    reason: str
+    is_reference: bool
+    moved_mm: float | None = Field(description="mean shift of the field of view; null when not registered")
+    mutual_information: float | None
+    mirror_contrast: float | None
+
+
+class Manifest(_Part):
+    """How a result came about; enough to make it again."""
+
+    case_id: str
+    time_point: TimePointKind
+    days_since_surgery: float | None
+    job: Job
+    model: ModelUsed
+    regions: tuple[Region, ...]
+    sequences: dict[Sequence, SequenceRecord]
+    missing: tuple[Sequence, ...]
+    cost: str | None
+    review: ReviewState = ReviewState.DRAFT
+    created: str = ""
+    changed: str | None = None
+    warnings: tuple[str, ...] = ()
+    seconds: dict[str, float] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+    sha256: dict[str, str] = Field(default_factory=dict, description="of the files that a reader may edit")
+
+    @property
+    def reference(self) -> Sequence:
+        """The sequence on whose grid the results are."""
+        return next(sequence for sequence, record in self.sequences.items() if record.is_reference)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found, everything on the reference's own grid.
+
+    Attributes:
+        labels: internal label map, ``uint8``.
+        brain: mask, ``uint8``.
+        images: the sequences, ``float32``, for the report; may be empty when the originals are gone.
+        probabilities: ``float32`` in 0..1 per region.
+        transforms: reference -> sequence (LPS mm) for those that had to be moved.
+    """
+
+    labels: sitk.Image
+    brain: sitk.Image
+    images: Mapping[Sequence, sitk.Image]
+    probabilities: Mapping[Region, sitk.Image] = field(default_factory=dict)
+    transforms: Mapping[Sequence, sitk.Transform] = field(default_factory=dict)
+
+    def oriented_as(self, image: sitk.Image) -> Findings:
+        """The same with the voxel axes of ``image``, and exactly its geometry."""
+
+        def turned(other: sitk.Image) -> sitk.Image:
+            result = reorient(other, image)
+            result.CopyInformation(image)
+            return result
+
+        return dataclasses.replace(
+            self,
+            labels=turned(self.labels),
+            brain=turned(self.brain),
+            images={sequence: turned(other) for sequence, other in self.images.items()},
+            probabilities={region: turned(other) for region, other in self.probabilities.items()},
+        )
+
+
+def write_results(folder: Path, findings: Findings, manifest: Manifest, journal: Journal) -> Result:
+    """Measure and write everything into ``folder``, which exists and is empty or holds an older version."""
+    measures = measure(findings.labels, findings.brain, manifest.regions)
+    scheme = manifest.job.label_scheme
+    exported = from_internal(sitk.GetArrayFromImage(findings.labels), scheme)
+    write_image(array_on(exported, findings.labels), folder / LABEL_MAP)
+    write_segmentation(findings.labels, folder / SLICER_SEGMENTATION, manifest.regions)
+    write_image(findings.brain, folder / BRAIN)
+    for region, probability in findings.probabilities.items():
+        _write_probability(probability, folder / probability_name(region))
+    if findings.transforms:
+        (folder / TRANSFORMS).mkdir(exist_ok=True)
+    for sequence, transform in findings.transforms.items():
+        sitk.WriteTransform(transform, str(folder / TRANSFORMS / f"{sequence.value}.tfm"))
+    _write_measures(measures, folder)
+    manifest = manifest.model_copy(
+        update={
+            "created": manifest.created or timestamp(),
+            "warnings": tuple(journal.warnings),
+            "seconds": manifest.seconds or journal.seconds,
+            "versions": _versions(),
+            "sha256": {name: sha256_of(folder / name) for name in (LABEL_MAP, SLICER_SEGMENTATION)},
+        }
+    )
+    write_report(_report_content(findings, manifest, measures), folder / REPORT)
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return result_of(folder, manifest, measures)
+
+
+def result_of(folder: Path, manifest: Manifest, measures: Measures) -> Result:
+    """The answer to a job whose files lie in ``folder``."""
+    return Result(
+        case_id=manifest.case_id,
+        model=manifest.model.id,
+        output=folder,
+        files={path.name: path for path in sorted(folder.iterdir()) if path.is_file()},
+        measures=measures,
+        missing=manifest.missing,
+        cost=manifest.cost,
+        warnings=manifest.warnings,
+        seconds=manifest.seconds,
+    )
+
+
+def probability_name(region: Region) -> str:
+    """File name of a region's probability map."""
+    return PROBABILITIES.replace("*", region.value)
+
+
+def read_manifest(output: Path) -> Manifest:
+    """The manifest of a folder of results.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    path = output / MANIFEST
+    try:
+        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{output} is not a folder of GliomaSeg results: it has no {MANIFEST}.") from error
+    except ValidationError as error:
+        raise InputError(f"{path} is damaged or of another version of GliomaSeg; run the case again.") from error
+
+
+def moved(result: Result, output: Path) -> Result:
+    """The same result after its folder was renamed to ``output``."""
+    files = {name: output / path.name for name, path in result.files.items()}
+    return result.model_copy(update={"output": output, "files": files})
+
+
+def _write_measures(measures: Measures, folder: Path) -> None:
+    (folder / MEASURES_JSON).write_text(measures.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    rows = measures.to_rows()
+    with (folder / MEASURES_CSV).open("w", newline="", encoding="utf-8") as stream:
+        table = csv.DictWriter(stream, fieldnames=list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+
+
+def _write_probability(probability: sitk.Image, path: Path) -> None:
+    """0..1 as 0..255, cropped to where a contour could be drawn; nothing is written when that is nowhere."""
+    array = sitk.GetArrayViewFromImage(probability)
+    likely = array >= LEAST_PROBABILITY
+    if not likely.any():
+        return
+    box = bounding_box(likely, margin=1)
+    scaled = array_on(np.round(np.clip(array, 0, 1) * 255).astype(np.uint8), probability)
+    write_image(scaled[tuple(reversed(box))], path)
+
+
+def _report_content(findings: Findings, manifest: Manifest, measures: Measures) -> ReportContent:
+    model, job = manifest.model, manifest.job
+    return ReportContent(
+        case_id=manifest.case_id,
+        images=findings.images,
+        labels=findings.labels,
+        measures=measures,
+        reference=manifest.reference,
+        brain=findings.brain,
+        time_point=TimePoint(manifest.time_point, manifest.days_since_surgery),
+        created=manifest.changed or manifest.created,
+        found=tuple(
+            FoundSequence(sequence, record.path.name, record.confidence, record.reason)
+            for sequence, record in manifest.sequences.items()
+        ),
+        missing_cost=manifest.cost or "",
+        warnings=manifest.warnings,
+        method={
+            "Model": f"{model.title} ({model.id} {model.version}), weights {model.weights_sha256[:12]}",
+            "Licence": model.licence,
+            "Citation": model.citation,
+            "Brain extraction": job.brain.value,
+            "Registration": _registration_text(manifest),
+            "Computed on": f"{model.device}, {model.precision}",
+            "Time": ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in manifest.seconds.items()),
+            "Software": ", ".join(f"{name} {number}" for name, number in manifest.versions.items()),
+        },
+        review_state={
+            ReviewState.DRAFT: "draft: not reviewed",
+            ReviewState.EDITED: "edited: not approved",
+            ReviewState.APPROVED: "approved",
+            ReviewState.REJECTED: "rejected",
+        }[manifest.review],
+    )
+
+
+def _registration_text(manifest: Manifest) -> str:
+    if not manifest.job.registration:
+        return "switched off by the user"
+    texts = [
+        f"{sequence.title} moved by {record.moved_mm:.1f} mm" if record.moved_mm else f"{sequence.title} in place"
+        for sequence, record in manifest.sequences.items()
+        if not record.is_reference
+    ]
+    return f"to {manifest.reference.title}: {', '.join(texts)}" if texts else "not needed: a single sequence"
+
+
+def _versions() -> dict[str, str]:
+    found = {"Python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):  # a source checkout has no version of its own
+            found[package] = version(package)
+    return found
+
+
+def timestamp() -> str:
+    """The present moment with its time zone, ISO 8601."""
+    return datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds")

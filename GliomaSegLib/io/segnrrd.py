@@ -1,0 +1,227 @@
+"""3D Slicer's segmentation file (``.seg.nrrd``): a label map that knows its segments' names, colours and codes.
+
+The layout is the one that Slicer's own vtkMRMLSegmentationStorageNode writes: an NRRD image with ``SegmentN_*`` and
+``Segmentation_*`` fields. Slicer is free to renumber label values, to crop the image to what is drawn and to store
+overlapping segments in several layers (the components of a vector image here), so a file is read by what its
+segments are called, never by their values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.terminology import SegmentStyle, segment_styles, undivided_style
+from GliomaSegLib.labels import Label, Region
+
+_REPRESENTATION = "Binary labelmap"
+
+# Where segments overlap the later one stays: a cavity takes from edema, but nothing takes from the tumour's core.
+_PAINT_ORDER = (Label.SNFH, Label.RC, Label.NETC, Label.ET)
+
+# What Slicer appends to the name of a copied or split segment.
+_COPY_SUFFIX = re.compile(r"([ _-]+\d+|[ _-]+copy)+$", re.IGNORECASE)
+
+
+def write_segmentation(labels: sitk.Image, path: Path, regions: Collection[Region] = tuple(Region)) -> None:
+    """Write an internal label map (3-D, integer) as a Slicer segmentation with one segment per label.
+
+    All four segments are always there, empty ones too, so that a reviewer can draw what is missing; where the core was
+    not told apart (TC not among ``regions``) there is one segment, the whole tumour. The label values are the internal
+    ones, the image covers the whole grid of ``labels``, which is also the reference geometry.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    array = sitk.GetArrayFromImage(labels).astype(np.uint8)
+    image = sitk.GetImageFromArray(array)
+    image.CopyInformation(labels)
+    for key, value in _segmentation_fields(image).items():
+        image.SetMetaData(key, value)
+    styles = segment_styles().values() if Region.TC in regions else (undivided_style(),)
+    for index, style in enumerate(styles):
+        for key, value in _segment_fields(style, array == style.label).items():
+            image.SetMetaData(f"Segment{index}_{key}", value)
+    try:
+        sitk.WriteImage(image, str(path), useCompression=True)
+    except RuntimeError as error:
+        raise InputError(
+            f"The segmentation '{path}' cannot be written; check that the folder exists, is writable and has space."
+        ) from error
+
+
+def read_segmentation(path: Path, reference: sitk.Image | None = None) -> sitk.Image:
+    """Read a Slicer segmentation into an internal label map (``uint8``, 3-D).
+
+    Segments are recognised by name (also of copies: ``Enhancing tumour_1``), else by their coded type, else by their
+    identifier; several segments of one kind are joined. Where different ones overlap, ET goes before NETC, RC, SNFH.
+
+    Args:
+        path: a ``.seg.nrrd`` file with one or several layers.
+        reference: the image whose grid the result shall have (nearest neighbour); without it the result has the
+            file's own grid, which Slicer may have cropped to what is drawn.
+
+    Raises:
+        InputError: the file is no segmentation, holds a segment of another name, or lies elsewhere.
+    """
+    image = _read_image(path)
+    layers = _layers(image)
+    masks: dict[Label, NDArray[np.bool_]] = {}
+    for segment in _segments(image, path):
+        label = _recognise(segment, path)
+        if not 0 <= segment.layer < len(layers):
+            raise InputError(f"The segmentation '{path}' is damaged: the layer of '{segment.name}' is not there.")
+        mask = layers[segment.layer] == segment.value
+        masks[label] = masks[label] | mask if label in masks else mask
+    array = np.zeros(layers[0].shape, np.uint8)
+    for label in _PAINT_ORDER:
+        if label in masks:
+            array[masks[label]] = label
+    labels = _on_grid_of(image, array)
+    return labels if reference is None else _resample(labels, reference, path)
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """One segment as the file describes it: what it is called and which value in which layer it has."""
+
+    name: str
+    identifier: str
+    terminology: str
+    layer: int
+    value: int
+
+
+def _segmentation_fields(image: sitk.Image) -> dict[str, str]:
+    return {
+        "Segmentation_ContainedRepresentationNames": f"{_REPRESENTATION}|",
+        "Segmentation_ConversionParameters": f"Reference image geometry|{_reference_geometry(image)}|&",
+        "Segmentation_MasterRepresentation": _REPRESENTATION,
+        "Segmentation_ReferenceImageExtentOffset": "0 0 0",
+    }
+
+
+def _reference_geometry(image: sitk.Image) -> str:
+    """Slicer's text for a grid: the voxel-to-RAS matrix by rows and the extent, each number followed by ``;``."""
+    to_world = np.eye(4)
+    to_world[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    to_world[:3, 3] = image.GetOrigin()
+    to_ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ to_world
+    extent = [bound for size in image.GetSize() for bound in (0, size - 1)]
+    return "".join(f"{number:.17g};" for number in [*to_ras.ravel(), *extent])
+
+
+def _segment_fields(style: SegmentStyle, mask: NDArray[np.bool_]) -> dict[str, str]:
+    return {
+        "ID": style.identifier,
+        "Name": style.name,
+        "NameAutoGenerated": "0",
+        "Color": " ".join(f"{channel / 255:.6g}" for channel in style.colour),
+        "ColorAutoGenerated": "0",
+        "LabelValue": str(int(style.label)),
+        "Layer": "0",
+        "Extent": _extent(mask),
+        "Tags": f"TerminologyEntry:{style.slicer_entry}|",
+    }
+
+
+def _extent(mask: NDArray[np.bool_]) -> str:
+    """First and last voxel along x, y, z; ``0 -1`` thrice for an empty segment."""
+    bounds = []
+    for axis in (2, 1, 0):
+        occupied = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
+        bounds += [occupied[0], occupied[-1]] if occupied.size else [0, -1]
+    return " ".join(map(str, bounds))
+
+
+def _read_image(path: Path) -> sitk.Image:
+    if not Path(path).is_file():
+        raise InputError(f"The segmentation '{path}' does not exist; check the path.")
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise InputError(f"The segmentation '{path}' cannot be read as an NRRD image; save it again.") from error
+    if image.GetDimension() != 3:
+        raise InputError(f"The segmentation '{path}' is {image.GetDimension()}-D; give a three-dimensional one.")
+    return image
+
+
+def _layers(image: sitk.Image) -> list[NDArray]:
+    """The label map of each layer, ``[z, y, x]``."""
+    array = sitk.GetArrayFromImage(image)
+    return [array] if array.ndim == 3 else list(np.moveaxis(array, -1, 0))
+
+
+def _segments(image: sitk.Image, path: Path) -> list[_Segment]:
+    indices = sorted(
+        int(match.group(1))
+        for match in (re.fullmatch(r"Segment(\d+)_ID", key) for key in image.GetMetaDataKeys())
+        if match
+    )
+    # A segmentation that Slicer saved after its last segment was deleted names its content but has no segment.
+    if not indices and not image.HasMetaDataKey("Segmentation_ContainedRepresentationNames"):
+        raise InputError(
+            f"'{path}' is a plain image without segments; give a segmentation saved by GliomaSeg or Slicer."
+        )
+
+    def field(index: int, key: str, default: str) -> str:
+        name = f"Segment{index}_{key}"
+        return image.GetMetaData(name).strip() if image.HasMetaDataKey(name) else default
+
+    try:
+        # Files from before layers were shared have neither field: each segment is a layer of ones.
+        return [
+            _Segment(
+                name=field(index, "Name", ""),
+                identifier=field(index, "ID", ""),
+                terminology=field(index, "Tags", ""),
+                layer=int(field(index, "Layer", str(index))),
+                value=int(field(index, "LabelValue", "1")),
+            )
+            for index in indices
+        ]
+    except ValueError as error:
+        raise InputError(f"The segmentation '{path}' is damaged: a layer or label value is no number.") from error
+
+
+def _recognise(segment: _Segment, path: Path) -> Label:
+    styles = (*segment_styles().values(), undivided_style())
+    name = _COPY_SUFFIX.sub("", segment.name).casefold()
+    tests = (
+        lambda style: name in (style.name.casefold(), style.identifier.casefold()),
+        lambda style: style.type_is_specific and f"~{style.type.scheme}^{style.type.code}^" in segment.terminology,
+        lambda style: segment.identifier == style.identifier,
+    )
+    for test in tests:
+        for style in styles:
+            if test(style):
+                return style.label
+    raise InputError(
+        f"The segmentation '{path}' holds the segment '{segment.name}', which is none of "
+        f"{', '.join(style.name for style in styles)}; rename or delete it."
+    )
+
+
+def _on_grid_of(image: sitk.Image, array: NDArray[np.uint8]) -> sitk.Image:
+    labels = sitk.GetImageFromArray(array)
+    labels.SetOrigin(image.GetOrigin())
+    labels.SetSpacing(image.GetSpacing())
+    labels.SetDirection(image.GetDirection())
+    return labels
+
+
+def _resample(labels: sitk.Image, reference: sitk.Image, path: Path) -> sitk.Image:
+    # A cropped image's voxels coincide with the reference's, so that the nearest neighbour is the voxel itself.
+    moved = sitk.Resample(labels, reference, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
+    if np.any(sitk.GetArrayViewFromImage(labels)) and not np.any(sitk.GetArrayViewFromImage(moved)):
+        raise InputError(
+            f"The segmentation '{path}' lies outside of the image that it is read for; give the one it was drawn on."
+        )
+    return moved

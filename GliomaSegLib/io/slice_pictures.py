@@ -1,0 +1,191 @@
+"""Pictures of slices with the regions' contours, for the report: SVG in millimetres, the image embedded as PNG.
+
+As a radiologist is used to it: axial and coronal slices show the patient's right on the left, sagittal ones anterior
+on the left. The contours are vector paths, so that they stay sharp in print and can be switched off.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Collection
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+import SimpleITK as sitk
+from markupsafe import Markup
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+from skimage.measure import find_contours
+
+from GliomaSegLib.io.terminology import region_styles
+from GliomaSegLib.labels import REGION_LABELS, Region
+from GliomaSegLib.measures.volumes import slice_position_mm
+
+# Pictures are resampled to square pixels of this size: fine enough for print, however thick the slices are.
+_PIXEL_MM = 0.5
+
+# What is left around the head, and the grey levels that become black and white, as percentiles inside it.
+_MARGIN_MM = 6.0
+_WINDOW_PERCENT = (1.0, 99.7)
+
+# Smaller regions are drawn over larger ones.
+_DRAWING_ORDER = (Region.WT, Region.RC, Region.TC, Region.ET)
+
+
+@dataclass(frozen=True)
+class _Plane:
+    """How a plane is cut out of an array ``[z, y, x]`` whose axes run to superior, posterior and left."""
+
+    voxel_axis: int  # across the slices: 0 x, 1 y, 2 z
+    marks: str  # what lies to the left, right, top and bottom of the picture
+    letters: str  # the direction of a positive and a negative position
+
+
+_PLANES = {
+    "axial": _Plane(2, "RLAP", "SI"),
+    "coronal": _Plane(1, "RLSI", "AP"),
+    "sagittal": _Plane(0, "APSI", "RL"),
+}
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One slice: its plane (``axial``, ``coronal`` or ``sagittal``) and its index along the axis across it."""
+
+    plane: str
+    index: int
+
+
+class Viewer:
+    """Draws slices of images that share the label map's grid, all with the same field of view.
+
+    Args:
+        labels: internal label map.
+        reference: an image on the same grid, from which the head is found when there is no brain mask.
+        brain: mask on the same grid.
+        regions: those to outline.
+    """
+
+    def __init__(
+        self, labels: sitk.Image, reference: sitk.Image, brain: sitk.Image | None, regions: Collection[Region]
+    ) -> None:
+        self._grid = sitk.DICOMOrient(labels, "LPS")
+        self._labels = sitk.GetArrayFromImage(self._grid)
+        self._regions = [region for region in _DRAWING_ORDER if region in regions]
+        self._head = _oriented(sitk.OtsuThreshold(reference, 0, 1) if brain is None else brain) != 0
+        if not self._head.any():
+            self._head[:] = True
+        margin = [int(np.ceil(_MARGIN_MM / mm)) for mm in reversed(self._grid.GetSpacing())]
+        self._box = tuple(
+            slice(max(0, part.start - more), min(size, part.stop + more))
+            for part, more, size in zip(_bounds(self._head | self.tumour), margin, self._labels.shape, strict=True)
+        )
+
+    @property
+    def tumour(self) -> NDArray[np.bool_]:
+        """All that can be outlined, the cavity too: ``[z, y, x]``, oriented to LPS."""
+        return self._labels > 0
+
+    def largest(self, plane: str) -> Slice:
+        """The slice on which the tumour is largest, without one that of the head."""
+        return Slice(plane, int(np.argmax(self._areas(plane))))
+
+    def spread(self, plane: str, count: int) -> list[Slice]:
+        """At most ``count`` slices that divide the tumour, without one the head, into parts of equal volume."""
+        share = np.cumsum(self._areas(plane))
+        indices = {int(np.searchsorted(share, share[-1] * (part + 0.5) / count)) for part in range(count)}
+        # As films are hung: axial slices from below, the others from the patient's right and from the back.
+        return [Slice(plane, index) for index in sorted(indices, reverse=plane == "coronal")]
+
+    def position(self, where: Slice) -> str:
+        """Where a slice lies, e.g. ``S 34 mm``."""
+        plane = _PLANES[where.plane]
+        mm = round(slice_position_mm(self._grid, plane.voxel_axis, where.index))
+        return f"{plane.letters[mm < 0]} {abs(mm)} mm"
+
+    def grey(self, image: sitk.Image) -> NDArray[np.uint8]:
+        """An image as grey levels, windowed by what is inside the head: ``[z, y, x]``, oriented to LPS."""
+        array = _oriented(image).astype(np.float32)
+        low, high = np.percentile(array[self._head], _WINDOW_PERCENT)
+        return (np.clip((array - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)
+
+    def draw(self, grey: NDArray[np.uint8], where: Slice, contours: bool = True) -> Markup:
+        """One slice of the grey levels as an ``<svg>`` element; the contours form a group of class ``contours``."""
+        row_mm, column_mm = self._pixel_mm(where.plane)
+        pixels = self._cut(grey, where)
+        height, width = pixels.shape[0] * row_mm, pixels.shape[1] * column_mm
+        outlines = self._outlines(where) if contours else ""
+        return Markup(
+            f'<svg viewBox="0 0 {width:.2f} {height:.2f}" role="img" aria-label="{where.plane} slice">'
+            f'<image width="{width:.2f}" height="{height:.2f}" preserveAspectRatio="none" '
+            f'href="{_png(pixels, width, height)}"/>{outlines}{_marks(_PLANES[where.plane].marks, width, height)}</svg>'
+        )
+
+    def _areas(self, plane: str) -> NDArray[np.int64]:
+        """Voxels of the tumour, without one of the head, on each slice."""
+        mask = self.tumour if self.tumour.any() else self._head
+        across = 2 - _PLANES[plane].voxel_axis
+        return mask.sum(axis=tuple({0, 1, 2} - {across}))
+
+    def _cut(self, array: NDArray, where: Slice) -> NDArray:
+        """A slice ``[row, column]``, cropped, its first row at the top of the picture."""
+        across = 2 - _PLANES[where.plane].voxel_axis
+        cut = array[tuple(where.index if axis == across else part for axis, part in enumerate(self._box))]
+        return cut if where.plane == "axial" else cut[::-1]
+
+    def _pixel_mm(self, plane: str) -> tuple[float, float]:
+        """Distance between the rows and between the columns of a slice."""
+        spacing = self._grid.GetSpacing()
+        row_mm, column_mm = (spacing[axis] for axis in (2, 1, 0) if axis != _PLANES[plane].voxel_axis)
+        return row_mm, column_mm
+
+    def _outlines(self, where: Slice) -> str:
+        labels = self._cut(self._labels, where)
+        paths = []
+        for region in self._regions:
+            path = _path(np.isin(labels, REGION_LABELS[region]), self._pixel_mm(where.plane))
+            if path:
+                paths.append(f'<path class="{region.value}" stroke="{hex_colour(region)}" d="{path}"/>')
+        return f'<g class="contours">{"".join(paths)}</g>'
+
+
+def hex_colour(region: Region) -> str:
+    """The colour of a region's contour, e.g. ``#ff4058``."""
+    return "#{:02x}{:02x}{:02x}".format(*region_styles()[region].colour)
+
+
+def _oriented(image: sitk.Image) -> NDArray:
+    return sitk.GetArrayFromImage(sitk.DICOMOrient(image, "LPS"))
+
+
+def _bounds(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
+    return ndimage.find_objects(mask.astype(np.uint8))[0]
+
+
+def _path(mask: NDArray[np.bool_], pixel_mm: tuple[float, float]) -> str:
+    """The mask's outline as SVG path data in mm from the picture's top left corner."""
+    # One empty pixel around the mask closes the outlines at the border; half of one leads from centre to edge.
+    outlines = [(points - 0.5) * pixel_mm for points in find_contours(np.pad(mask, 1).astype(np.uint8), 0.5)]
+    return "".join(
+        "M" + "L".join(f"{column:.2f} {row:.2f}" for row, column in points[:-1]) + "Z" for points in outlines
+    )
+
+
+def _png(pixels: NDArray[np.uint8], width_mm: float, height_mm: float) -> str:
+    """A grey picture, resampled to square pixels, as a data URI."""
+    size = (round(width_mm / _PIXEL_MM), round(height_mm / _PIXEL_MM))
+    buffer = BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).resize(size, Image.Resampling.BICUBIC).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _marks(letters: str, width: float, height: float) -> str:
+    """The patient's directions at the left, right, top and bottom edge."""
+    inset = 5.5
+    places = ((inset, height / 2), (width - inset, height / 2), (width / 2, inset), (width / 2, height - inset))
+    return "".join(
+        f'<text class="mark" x="{x:.1f}" y="{y:.1f}">{letter}</text>'
+        for letter, (x, y) in zip(letters, places, strict=True)
+    )

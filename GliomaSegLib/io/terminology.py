@@ -1,0 +1,91 @@
+"""The names, colours and codes under which labels and regions leave GliomaSeg (``Resources/terminology``)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+
+from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.resources import resource
+
+
+@dataclass(frozen=True)
+class Code:
+    """A coded concept as DICOM writes it: coding scheme, value, meaning."""
+
+    scheme: str
+    code: str
+    meaning: str
+
+    def __str__(self) -> str:
+        return f"{self.scheme}^{self.code}^{self.meaning}"
+
+
+@dataclass(frozen=True)
+class SegmentStyle:
+    """How one label is shown and coded.
+
+    ``colour`` is RGB, 0 to 255. ``type_is_specific`` tells whether the type code alone identifies the label: the
+    resection cavity has no code of its own and borrows the general one for a mass.
+    """
+
+    label: Label
+    identifier: str
+    name: str
+    colour: tuple[int, int, int]
+    category: Code
+    type: Code
+    type_is_specific: bool
+    context: str
+
+    @property
+    def slicer_entry(self) -> str:
+        """The terminology entry as 3D Slicer writes it: context, category, type, modifier and an empty anatomy."""
+        return f"{self.context}~{self.category}~{self.type}~^^~Anatomic codes - DICOM master list~^^~^^"
+
+
+@dataclass(frozen=True)
+class RegionStyle:
+    """How one region is shown; ``colour`` is RGB, 0 to 255."""
+
+    region: Region
+    name: str
+    colour: tuple[int, int, int]
+
+
+@cache
+def segment_styles() -> dict[Label, SegmentStyle]:
+    """The style of each label, in the order of the labels."""
+    styles = [_segment_style(row) for row in _table()["segments"]]
+    return {style.label: style for style in styles}
+
+
+@cache
+def undivided_style() -> SegmentStyle:
+    """The style of the one segment that there is when only the whole tumour can be told, not its parts."""
+    return _segment_style(_table()["undivided"])
+
+
+def _segment_style(row: dict) -> SegmentStyle:
+    return SegmentStyle(
+        label=Label(row["label"]),
+        identifier=row["id"],
+        name=row["name"],
+        colour=tuple(row["colour"]),
+        category=Code(**_table()["category"]),
+        type=Code(**row["type"]),
+        type_is_specific=row["type_is_specific"],
+        context=_table()["context"],
+    )
+
+
+@cache
+def region_styles() -> dict[Region, RegionStyle]:
+    """The style of each region, from the largest to the smallest."""
+    styles = [RegionStyle(Region(row["region"]), row["name"], tuple(row["colour"])) for row in _table()["regions"]]
+    return {style.region: style for style in styles}
+
+
+def _table() -> dict:
+    return json.loads(resource("terminology/segments.json").read_text(encoding="utf-8"))

@@ -1,0 +1,308 @@
+"""What a radiologist reads off a segmentation: volumes per region, and each lesion's size, place and diameters.
+
+Volumes are in mL (1000 mm³), lengths in mm, positions in RAS mm (x to the patient's right, y to anterior, z to
+superior), the coordinates that 3D Slicer shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from enum import Enum
+
+import cc3d
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from scipy.spatial import ConvexHull
+
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.labels import Label, Region, region_mask
+from GliomaSegLib.preprocessing.grid import same_grid
+
+# A lesion whose centre is nearer than this to the middle is called midline.
+MIDLINE_MM = 5.0
+
+# Slices are thick, and their plane is the one of acquisition, when one spacing exceeds the others by this factor.
+_THICK = 1.2
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Side(str, Enum):
+    """The patient's side."""
+
+    LEFT = "left"
+    RIGHT = "right"
+    MIDLINE = "midline"
+
+
+class MidlineFrom(str, Enum):
+    """What left and right were told from: the brain mask's centre of gravity, or the middle of the image."""
+
+    BRAIN = "brain mask"
+    IMAGE = "image centre"
+
+
+class Volume(_Model):
+    """The volume of a region (WT, TC, ET, RC) or a label (NETC, SNFH), also as a share of the brain's volume."""
+
+    name: str
+    voxels: int
+    volume_ml: float
+    brain_ratio: float | None = None
+
+
+class Lesion(_Model):
+    """One connected component of a region.
+
+    Attributes:
+        id: 1 for the largest of its region.
+        long_mm: the longest diameter on the slice of largest area, in the plane of acquisition.
+        perpendicular_mm: the longest diameter on the same slice at right angles to it.
+        slice: index of that slice along the voxel axis ``slice_axis`` of the measures.
+        slice_ras_mm: where that slice lies along R, A or S (see :func:`slice_position_mm`).
+        centre_ras_mm: centre of gravity.
+    """
+
+    region: Region
+    id: int
+    voxels: int
+    volume_ml: float
+    long_mm: float
+    perpendicular_mm: float
+    slice: int
+    slice_ras_mm: float
+    centre_ras_mm: tuple[float, float, float]
+    side: Side
+
+
+class Measures(_Model):
+    """All measures of one label map. Regions that the model cannot give are left out, absent ones have volume 0."""
+
+    volumes: tuple[Volume, ...]
+    lesions: tuple[Lesion, ...]
+    brain_ml: float | None
+    midline_from: MidlineFrom
+    plane: str
+    slice_axis: int
+
+    def volume(self, name: str) -> Volume | None:
+        """The volume of the region or label called ``name``, ``None`` if it was not measured."""
+        return next((volume for volume in self.volumes if volume.name == name), None)
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """One flat row per region and per lesion, all with the same columns, for a table (CSV)."""
+        regions = [
+            {
+                "kind": "region",
+                "region": volume.name,
+                "volume_ml": volume.volume_ml,
+                "voxels": volume.voxels,
+                "brain_ratio": volume.brain_ratio,
+            }
+            for volume in self.volumes
+        ]
+        lesions = [
+            {
+                "kind": "lesion",
+                "region": lesion.region.value,
+                "id": lesion.id,
+                "volume_ml": lesion.volume_ml,
+                "voxels": lesion.voxels,
+                "long_mm": lesion.long_mm,
+                "perpendicular_mm": lesion.perpendicular_mm,
+                "plane": self.plane,
+                "slice": lesion.slice,
+                "slice_ras_mm": lesion.slice_ras_mm,
+                **dict(zip(("r_mm", "a_mm", "s_mm"), lesion.centre_ras_mm, strict=True)),
+                "side": lesion.side.value,
+            }
+            for lesion in self.lesions
+        ]
+        return [{column: row.get(column) for column in _COLUMNS} for row in regions + lesions]
+
+
+_COLUMNS = (
+    *("kind", "region", "id", "volume_ml", "voxels", "brain_ratio", "long_mm", "perpendicular_mm"),
+    *("plane", "slice", "slice_ras_mm", "r_mm", "a_mm", "s_mm", "side"),
+)
+
+
+def measure(
+    labels: sitk.Image, brain: sitk.Image | None = None, regions: Collection[Region] = tuple(Region)
+) -> Measures:
+    """Measure an internal label map.
+
+    Args:
+        labels: 3-D, values of :class:`~GliomaSegLib.labels.Label`.
+        brain: mask (non-zero inside) on the same grid; gives the brain ratios and the midline.
+        regions: those that were segmented; a model without T1c gives WT alone.
+
+    Raises:
+        InputError: the brain mask has another grid or is empty.
+    """
+    if brain is not None and not same_grid(labels, brain):
+        raise InputError("The brain mask and the label map have different grids; give a mask made for this label map.")
+    array = sitk.GetArrayViewFromImage(labels)
+    voxel_ml = float(np.prod(labels.GetSpacing())) / 1000
+    brain_voxels = None if brain is None else np.count_nonzero(sitk.GetArrayViewFromImage(brain))
+    if brain_voxels == 0:
+        raise InputError("The brain mask is empty; repeat the brain extraction or measure without a mask.")
+    midline = _midline_mm(labels if brain is None else brain, weighted=brain is not None)
+    volumes = [
+        Volume(
+            name=name,
+            voxels=(voxels := int(np.count_nonzero(mask))),
+            volume_ml=voxels * voxel_ml,
+            brain_ratio=voxels / brain_voxels if brain_voxels else None,
+        )
+        for name, mask in _parts(array, regions)
+    ]
+    lesions = [
+        lesion for region in (Region.WT, Region.ET) if region in regions for lesion in _lesions(labels, region, midline)
+    ]
+    return Measures(
+        volumes=tuple(volumes),
+        lesions=tuple(lesions),
+        brain_ml=brain_voxels * voxel_ml if brain_voxels else None,
+        midline_from=MidlineFrom.IMAGE if brain is None else MidlineFrom.BRAIN,
+        plane=plane_name(labels, slice_axis(labels)),
+        slice_axis=slice_axis(labels),
+    )
+
+
+def slice_axis(image: sitk.Image) -> int:
+    """The voxel axis (0 x, 1 y, 2 z) across the slices: that of the thick spacing, else the one nearest to superior."""
+    spacing = np.asarray(image.GetSpacing())
+    thick = int(np.argmax(spacing))
+    if spacing[thick] > _THICK * np.delete(spacing, thick).max():
+        return thick
+    return next(axis for axis in range(3) if plane_name(image, axis) == "axial")
+
+
+def plane_name(image: sitk.Image, axis: int) -> str:
+    """``sagittal``, ``coronal`` or ``axial``: the anatomical plane nearest to the slices across voxel axis ``axis``."""
+    # The orientation code (e.g. LPS) assigns each voxel axis a patient axis of its own, also on oblique grids.
+    letter = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.GetDirection())[axis]
+    return {"L": "sagittal", "R": "sagittal", "A": "coronal", "P": "coronal", "S": "axial", "I": "axial"}[letter]
+
+
+def slice_position_mm(image: sitk.Image, axis: int, index: int) -> float:
+    """Where a slice across voxel axis ``axis`` lies: the R, A or S coordinate (by its plane) of its centre, mm."""
+    centre = [(size - 1) / 2 for size in image.GetSize()]
+    centre[axis] = float(index)
+    left, posterior, superior = image.TransformContinuousIndexToPhysicalPoint(centre)
+    return {"sagittal": -left, "coronal": -posterior, "axial": superior}[plane_name(image, axis)]
+
+
+def diameters_mm(mask: NDArray[np.bool_], spacing_mm: tuple[float, float]) -> tuple[float, float]:
+    """Longest diameter of a 2-D shape and the longest one perpendicular to it, exact for the shape's convex hull.
+
+    A pixel reaches from edge to edge: a row of ten pixels of 1 mm is 10 mm long and 1 mm wide. These are the two
+    diameters of RANO's bidimensional measurement (Wen 2010, J Clin Oncol 28:1963).
+
+    Args:
+        mask: non-empty, ``[row, column]``.
+        spacing_mm: distance between rows and between columns, mm.
+    """
+    hull = _hull_mm(mask, spacing_mm)
+    apart = hull[:, None] - hull[None, :]
+    squared = np.einsum("ijk,ijk->ij", apart, apart)
+    first, second = np.unravel_index(np.argmax(squared), squared.shape)
+    long = float(np.sqrt(squared[first, second]))
+    along = apart[first, second] / long
+    across = np.array([-along[1], along[0]])
+    return long, _longest_chord(hull @ along, hull @ across)
+
+
+def _hull_mm(mask: NDArray[np.bool_], spacing_mm: tuple[float, float]) -> NDArray[np.float64]:
+    """Corners of the convex hull of the midpoints of all pixel edges, counter-clockwise ``[n, (row, column)]`` mm."""
+    rows, columns = np.nonzero(mask)
+    # Of each row only the outermost pixels can lie on the hull.
+    first = np.flatnonzero(np.r_[True, np.diff(rows) > 0])
+    last = np.r_[first[1:] - 1, rows.size - 1]
+    outer = np.concatenate([np.c_[rows, columns][first], np.c_[rows, columns][last]]).astype(float)
+    midpoints = np.concatenate([outer + offset for offset in ((0.5, 0), (-0.5, 0), (0, 0.5), (0, -0.5))])
+    points = midpoints * spacing_mm
+    return points[ConvexHull(points).vertices]
+
+
+def _longest_chord(along: NDArray[np.float64], across: NDArray[np.float64]) -> float:
+    """Greatest extent of a convex polygon in direction ``across``: it is reached at the ``along`` of some corner."""
+    start, end = int(np.argmin(along)), int(np.argmax(along))
+    count = along.size
+    chains = []
+    for begin, stop in ((start, end), (end, start)):
+        corners = [(begin + step) % count for step in range((stop - begin) % count + 1)]
+        order = np.argsort(along[corners], kind="stable")
+        chains.append(np.interp(along, along[corners][order], across[corners][order]))
+    return float(np.max(np.abs(chains[0] - chains[1])))
+
+
+def _parts(array: NDArray[np.integer], regions: Collection[Region]) -> list[tuple[str, NDArray[np.bool_]]]:
+    """The masks that get a volume: the regions, and the two labels that are none once the core is told apart."""
+    parts = [(region.value, region_mask(array, region)) for region in Region if region in regions]
+    if Region.TC in regions:
+        parts += [(label.name, array == label) for label in (Label.NETC, Label.SNFH)]
+    return parts
+
+
+def _lesions(labels: sitk.Image, region: Region, midline_mm: float) -> list[Lesion]:
+    """The connected components (26 neighbours) of a region, largest first."""
+    mask = region_mask(sitk.GetArrayViewFromImage(labels), region)
+    components = cc3d.connected_components(mask, connectivity=26)
+    statistics = cc3d.statistics(components)
+    order = sorted(range(1, len(statistics["voxel_counts"])), key=lambda index: -int(statistics["voxel_counts"][index]))
+    voxel_ml = float(np.prod(labels.GetSpacing())) / 1000
+    axis = slice_axis(labels)
+    lesions = []
+    for number, index in enumerate(order, start=1):
+        box = statistics["bounding_boxes"][index]
+        position, long, perpendicular = _bidimensional(components[box] == index, labels.GetSpacing(), axis)
+        left, posterior, superior = labels.TransformContinuousIndexToPhysicalPoint(
+            [float(c) for c in reversed(statistics["centroids"][index])]
+        )
+        voxels = int(statistics["voxel_counts"][index])
+        lesions.append(
+            Lesion(
+                region=region,
+                id=number,
+                voxels=voxels,
+                volume_ml=voxels * voxel_ml,
+                long_mm=long,
+                perpendicular_mm=perpendicular,
+                slice=(index_of_slice := position + box[2 - axis].start),
+                slice_ras_mm=slice_position_mm(labels, axis, index_of_slice),
+                centre_ras_mm=(-left, -posterior, superior),
+                side=_side(left - midline_mm),
+            )
+        )
+    return lesions
+
+
+def _bidimensional(
+    mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float], axis: int
+) -> tuple[int, float, float]:
+    """The slice of largest area of a component ``[z, y, x]`` across voxel axis ``axis``, and its two diameters, mm."""
+    slices = np.moveaxis(mask, 2 - axis, 0)
+    position = int(np.argmax(slices.sum(axis=(1, 2))))
+    row_mm, column_mm = (spacing_mm[other] for other in (2, 1, 0) if other != axis)
+    return position, *diameters_mm(slices[position], (row_mm, column_mm))
+
+
+def _midline_mm(image: sitk.Image, weighted: bool) -> float:
+    """LPS x of the midline: of the mask's centre of gravity if ``weighted``, else of the middle of the image."""
+    if weighted:
+        index = [float(np.mean(indices)) for indices in reversed(np.nonzero(sitk.GetArrayViewFromImage(image)))]
+    else:
+        index = [(size - 1) / 2 for size in image.GetSize()]
+    return image.TransformContinuousIndexToPhysicalPoint(index)[0]
+
+
+def _side(left_of_midline_mm: float) -> Side:
+    if abs(left_of_midline_mm) < MIDLINE_MM:
+        return Side.MIDLINE
+    return Side.LEFT if left_of_midline_mm > 0 else Side.RIGHT

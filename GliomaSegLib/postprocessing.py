@@ -1,0 +1,142 @@
+"""Cleaning of masks and label maps: pure functions on arrays ``[z, y, x]``.
+
+Where millimetres matter a function takes ``spacing_mm``, the voxel's edges as SimpleITK gives them (x, y, z).
+Unless said otherwise, two voxels belong to one component when they share a face or an edge (18-connectivity).
+"""
+
+from __future__ import annotations
+
+import math
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from GliomaSegLib.labels import Label, Region, compose, region_mask
+
+Mask = NDArray[np.bool_]
+Spacing = tuple[float, float, float]
+
+_FACES_AND_EDGES = ndimage.generate_binary_structure(3, 2)
+
+
+def bounding_box(mask: Mask, margin: int = 0) -> tuple[slice, slice, slice]:
+    """Slices (z, y, x) of the smallest box around the mask, ``margin`` voxels wider but inside the array.
+
+    Raises:
+        ValueError: the mask is empty.
+    """
+    if not mask.any():
+        raise ValueError("an empty mask has no bounding box")
+    box = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        inside = np.flatnonzero(mask.any(axis=others))
+        box.append(slice(max(int(inside[0]) - margin, 0), min(int(inside[-1]) + 1 + margin, mask.shape[axis])))
+    return tuple(box)
+
+
+def components(mask: Mask, connectivity: int = 18) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
+    """Number the connected components from 1, and their sizes in voxels; index 0, the background, has size 0."""
+    numbered = cc3d.connected_components(mask, connectivity=connectivity)
+    sizes = np.bincount(numbered.ravel())
+    sizes[0] = 0
+    return numbered, sizes
+
+
+def _select(mask: Mask, keep_sizes: NDArray[np.bool_], numbered: NDArray[np.integer]) -> Mask:
+    return keep_sizes[numbered] if mask.any() else mask.copy()
+
+
+def close_gaps(mask: Mask) -> Mask:
+    """Morphological closing with the 3 x 3 x 3 neighbourhood without its corners."""
+    closed = np.zeros_like(mask)
+    if mask.any():
+        box = bounding_box(mask)
+        closed[box] = ndimage.binary_closing(np.pad(mask[box], 2), _FACES_AND_EDGES)[2:-2, 2:-2, 2:-2]
+    return closed
+
+
+def keep_components_above(mask: Mask, voxels: int) -> Mask:
+    """Keep the components of more than ``voxels`` voxels; when none is so large, the largest."""
+    numbered, sizes = components(mask)
+    return _select(mask, sizes > min(voxels, sizes.max() - 1), numbered)
+
+
+def keep_largest_two(mask: Mask, least_fraction: float = 0.1) -> Mask:
+    """Keep the largest component, and the second when it is larger than ``least_fraction`` of the largest."""
+    numbered, sizes = components(mask)
+    order = np.argsort(sizes)[::-1]
+    keep = np.zeros(len(sizes), dtype=bool)
+    keep[order[0]] = True
+    if len(order) > 1 and sizes[order[1]] > least_fraction * sizes[order[0]]:
+        keep[order[1]] = True
+    return _select(mask, keep, numbered)
+
+
+def keep_components_inside(mask: Mask, container: Mask, least_fraction: float = 0.5) -> Mask:
+    """Keep the components of which at least ``least_fraction`` of the voxels lie inside ``container``."""
+    numbered, sizes = components(mask)
+    inside = np.bincount(numbered[container], minlength=len(sizes))
+    keep = (inside >= least_fraction * sizes) & (sizes > 0)
+    return _select(mask, keep, numbered)
+
+
+def fill_small_holes(mask: Mask, spacing_mm: Spacing, below_mm3: float = 3.0) -> Mask:
+    """Fill the holes smaller than ``below_mm3``. A hole is background shut in on all sides (6-connectivity)."""
+    filled = mask.copy()
+    if mask.any():
+        box = bounding_box(mask)
+        # The rim of padding joins everything that is open to the outside into the component of the first corner.
+        numbered, sizes = components(~np.pad(mask[box], 1), connectivity=6)
+        hole = (sizes > 0) & (sizes * math.prod(spacing_mm) < below_mm3)
+        hole[numbered[0, 0, 0]] = False
+        filled[box] |= hole[numbered][1:-1, 1:-1, 1:-1]
+    return filled
+
+
+def remove_islands(mask: Mask, below_fraction: float = 0.1) -> Mask:
+    """Remove the components smaller than ``below_fraction`` of the largest one."""
+    numbered, sizes = components(mask)
+    return _select(mask, (sizes > 0) & (sizes >= below_fraction * sizes.max()), numbered)
+
+
+def remove_small_objects(mask: Mask, spacing_mm: Spacing, below_mm3: float) -> Mask:
+    """Remove the components smaller than ``below_mm3`` cubic millimetres."""
+    numbered, sizes = components(mask)
+    return _select(mask, (sizes > 0) & (sizes * math.prod(spacing_mm) >= below_mm3), numbered)
+
+
+def nest(whole: Mask, core: Mask, enhancing: Mask) -> tuple[Mask, Mask, Mask]:
+    """Enforce ET inside TC inside WT by dropping what lies outside."""
+    core = core & whole
+    return whole, core, enhancing & core
+
+
+def clean_labels(
+    labels: NDArray[np.uint8],
+    spacing_mm: Spacing,
+    fill_holes_below_mm3: float = 3.0,
+    remove_islands_below_fraction: float = 0.1,
+    remove_objects_below_mm3: float = 0.0,
+) -> NDArray[np.uint8]:
+    """Clean a label map of the internal scheme; zero switches a step off.
+
+    Holes are filled and small objects removed in WT, TC and ET each; islands are judged by the whole tumour, since a
+    small enhancing focus inside it is no island. The cavity (RC) stays as it is and is never filled over.
+    """
+    cavity = labels == Label.RC
+    regions = []
+    for region in (Region.WT, Region.TC, Region.ET):
+        mask = region_mask(labels, region)
+        if fill_holes_below_mm3 > 0:
+            mask = fill_small_holes(mask | cavity, spacing_mm, fill_holes_below_mm3) & ~cavity
+        if region is Region.WT and remove_islands_below_fraction > 0:
+            mask = remove_islands(mask, remove_islands_below_fraction)
+        if remove_objects_below_mm3 > 0:
+            mask = remove_small_objects(mask, spacing_mm, remove_objects_below_mm3)
+        regions.append(mask)
+    cleaned = compose(*nest(*regions))
+    cleaned[cavity] = Label.RC
+    return cleaned

@@ -1,0 +1,82 @@
+"""How a running job looks on a terminal: a progress bar for people, plain lines for log files. All of it on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+
+class TerminalProgress:
+    """A progress for a person who looks on. Use as a context manager, so that the bar is cleaned up."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<22}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[detail]}"),
+            console=console,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> TerminalProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None:
+            self._finish()
+        self._bar.stop()
+
+    def stage(self, name: str) -> None:
+        """See :class:`~GliomaSegLib.progress.Progress`."""
+        self._finish()
+        self._task = self._bar.add_task(name, total=1.0, detail="")
+
+    def advance(self, fraction: float, detail: str = "") -> None:
+        """See :class:`~GliomaSegLib.progress.Progress`."""
+        if self._task is not None:
+            self._bar.update(self._task, completed=fraction, detail=detail)
+
+    def warn(self, sentence: str) -> None:
+        """See :class:`~GliomaSegLib.progress.Progress`."""
+        self._bar.console.print("Warning:", sentence, style="yellow", highlight=False, soft_wrap=True, markup=False)
+
+    def _finish(self) -> None:
+        if self._task is not None:
+            self._bar.update(self._task, completed=1.0, detail="")
+
+
+class LineProgress:
+    """A progress for a log file: one line when a stage begins, one per warning."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __enter__(self) -> LineProgress:
+        return self
+
+    def __exit__(self, *ended: object) -> None: ...
+
+    def stage(self, name: str) -> None:
+        """See :class:`~GliomaSegLib.progress.Progress`."""
+        self._say(name)
+
+    def advance(self, fraction: float, detail: str = "") -> None: ...
+
+    def warn(self, sentence: str) -> None:
+        """See :class:`~GliomaSegLib.progress.Progress`."""
+        self._say(f"Warning: {sentence}")
+
+    def _say(self, text: str) -> None:
+        print(f"[{time.perf_counter() - self._began:7.1f} s] {text}", file=sys.stderr, flush=True)
+
+
+def progress_for_stderr() -> TerminalProgress | LineProgress:
+    """A bar when somebody looks at standard error, else plain lines."""
+    return TerminalProgress() if sys.stderr.isatty() else LineProgress()

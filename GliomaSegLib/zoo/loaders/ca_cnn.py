@@ -1,0 +1,167 @@
+"""CA-CNN with the weights that its authors published for BraTS 2017.
+
+Nine networks: whole tumour, core and enhancing tumour, each for axial, sagittal and coronal slices, published as
+TensorFlow checkpoints (github.com/taigw/brats17, ``model17/``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from GliomaSegLib import case
+from GliomaSegLib.errors import WeightsError
+from GliomaSegLib.inference.cascade import SliceCascade, StageView
+from GliomaSegLib.inference.segmenter import Segmenter
+from GliomaSegLib.inference.windows import SliceWindows, View
+from GliomaSegLib.labels import Region
+from GliomaSegLib.networks.ca_cnn import MARGIN_SLICES, WINDOW_SLICES, AnisotropicNet, Workspace
+from GliomaSegLib.zoo.tensor_bundle import read_tensor_bundle
+
+CHANNEL_ORDER = (case.Sequence.T2F, case.Sequence.T1N, case.Sequence.T1C, case.Sequence.T2W)
+BATCH_WINDOWS = 5
+
+_REGIONS = {Region.WT: "wt", Region.TC: "tc", Region.ET: "en"}
+_VIEW_SUFFIX = {View.AXIAL: "", View.SAGITTAL: "sg", View.CORONAL: "cr"}
+_LEAST_IN_PLANE = {
+    Region.WT: {View.AXIAL: (180, 160), View.SAGITTAL: (160, 180), View.CORONAL: (160, 160)},
+    Region.TC: dict.fromkeys(View, (96, 96)),
+    Region.ET: dict.fromkeys(View, (96, 96)),
+}
+
+# TensorFlow's variable -> the parameter here, below a layer's name.
+_PARAMETERS = (
+    (re.compile(r"(block\d_\d)/bn_(\d)/(beta|gamma)"), r"\1.norm_\2.\3"),
+    (re.compile(r"(block\d_\d)/prelu_acti_(\d)/(alpha)"), r"\1.norm_\2.\3"),
+    (re.compile(r"(block\d_\d)/conv_(\d)/w"), r"\1.conv_\2.weight"),
+    (re.compile(r"(\w+)_bn_prelu/bn_/(beta|gamma)"), r"\1.norm.\2"),
+    (re.compile(r"(\w+)_bn_prelu/prelu_acti_/(alpha)"), r"\1.norm.\2"),
+    (re.compile(r"(\w+)_bn_prelu/(?:de)?conv_/w"), r"\1.conv.weight"),
+    (re.compile(r"(pred1|final_pred)/w"), r"\1.weight"),
+)
+# The optimiser's variables, and moving averages that training never updated.
+_NOT_USED = re.compile(r"/Adam|/moving_|^beta\d_power$")
+
+
+def convert(source: Path, destination: Path) -> None:
+    """Write the nine checkpoints in the folder ``source`` into one safetensors file ``destination``.
+
+    Raises:
+        WeightsError: a checkpoint is missing or damaged, or its tensors are not those of the network.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    for region, letters in _REGIONS.items():
+        for view, suffix in _VIEW_SUFFIX.items():
+            checkpoint = source / f"msnet_{letters}32{suffix}_20000.ckpt"
+            network = _network(region)
+            parameters = _converted(checkpoint)
+            _check_parameters(network, parameters, checkpoint)
+            tensors |= {f"{_prefix(region, view)}{name}": value for name, value in parameters.items()}
+    save_file(tensors, destination)
+
+
+def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
+    """The cascade, ready to run.
+
+    Args:
+        weights: the file that :func:`convert` wrote.
+        parameters: ``views``, the views to fuse (all three by default).
+        device: where to run; what does not fit there runs on the processor.
+        precision: number format of the convolutions and activations; statistics are always float32.
+
+    Raises:
+        WeightsError: the file is missing, damaged or of another model.
+    """
+    try:
+        tensors = load_file(weights)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"The weights {weights} cannot be read ({error}); install the model again.") from error
+    workspace = Workspace()
+    stages = {}
+    for region in _REGIONS:
+        stages[region] = {}
+        for view in map(View, parameters.get("views", list(View))):
+            network = _network(region)
+            prefix = _prefix(region, view)
+            own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+            _check_parameters(network, own, weights)
+            network.load_state_dict(own)
+            stages[region][view] = StageView(
+                _runner(_in_precision(network, precision).to(device), workspace, device, precision),
+                SliceWindows(WINDOW_SLICES, MARGIN_SLICES, BATCH_WINDOWS, _LEAST_IN_PLANE[region][view], 4),
+            )
+    return SliceCascade(CHANNEL_ORDER, stages)
+
+
+def _runner(
+    network: AnisotropicNet, workspace: Workspace, device: torch.device, precision: torch.dtype
+) -> Callable[[NDArray[np.float32], Sequence[int]], NDArray[np.float32]]:
+    def run(stack: NDArray[np.float32], starts: Sequence[int]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            slices_first = torch.from_numpy(stack).transpose(0, 1).to(device, precision)
+            return network(slices_first, starts, workspace).cpu().numpy()
+
+    return run
+
+
+def _network(region: Region) -> AnisotropicNet:
+    return AnisotropicNet(len(CHANNEL_ORDER), downsample_twice=region is not Region.ET)
+
+
+def _in_precision(network: AnisotropicNet, precision: torch.dtype) -> AnisotropicNet:
+    """Convolutions in ``precision``; normalisation keeps its float32 parameters."""
+    for module in network.modules():
+        if isinstance(module, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)):
+            module.to(precision, memory_format=torch.channels_last)
+    return network.eval().requires_grad_(False)
+
+
+def _prefix(region: Region, view: View) -> str:
+    return f"{region.value.lower()}.{view.value}."
+
+
+def _converted(checkpoint: Path) -> dict[str, torch.Tensor]:
+    bundle = read_tensor_bundle(checkpoint, lambda name: not _NOT_USED.search(name))
+    return {
+        _parameter_name(name, checkpoint): torch.from_numpy(_pytorch_layout(values).copy())
+        for name, values in bundle.items()
+    }
+
+
+def _parameter_name(variable: str, checkpoint: Path) -> str:
+    below_network = variable.partition("/")[2]
+    for pattern, name in _PARAMETERS:
+        if match := pattern.fullmatch(below_network):
+            return match.expand(name)
+    raise WeightsError(f"The checkpoint {checkpoint} holds '{variable}', which CA-CNN lacks; use its own files.")
+
+
+def _pytorch_layout(values: NDArray) -> NDArray:
+    """``[slice, height, width, in, out]`` to ``[out, in, height, width]``; vectors stay.
+
+    A transposed convolution has (out, in) last in TensorFlow and (in, out) first in PyTorch: the same permutation.
+    """
+    if values.ndim != 5:
+        return values
+    kernel = values.transpose(4, 3, 0, 1, 2)
+    return kernel[:, :, 0] if kernel.shape[2] == 1 else kernel[..., 0]
+
+
+def _check_parameters(network: AnisotropicNet, parameters: Mapping[str, torch.Tensor], source: Path) -> None:
+    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in parameters.items()}
+    wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
+    if wrong:
+        name = wrong[0]
+        raise WeightsError(
+            f"{source} does not hold the weights of CA-CNN: '{name}' is {given.get(name, 'missing')} and should be "
+            f"{expected.get(name, 'absent')}; install the model again."
+        )

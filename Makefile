@@ -1,0 +1,46 @@
+# make demo   set everything up in .venv and run the main job on a phantom
+# make test   set everything up and pass the tests
+# make bench  accuracy on real cases and time per stage (needs GLIOMASEG_SHARED, see Testing/bench)
+
+PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3.13 python3.10 python3,\
+            $(if $(shell $(name) -c 'import sys; print(sys.version_info >= (3, 10) or "")' 2>/dev/null),$(name))))
+VENV := .venv
+BIN := $(VENV)/bin
+export GLIOMASEG_SHARED ?= $(wildcard ../shared)
+
+.PHONY: demo test lint bench lock clean
+
+demo: $(VENV)/.run
+	$(BIN)/gliomaseg demo --download
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.develop
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: $(VENV)/.develop
+	$(BIN)/python -m Testing.bench
+
+# Every dependency pinned, for every Python that is supported.
+lock: $(VENV)/.develop
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.10 --all-extras --no-header --no-annotate \
+	    --upgrade-package torch==2.13.0 -o constraints.txt
+
+clean:
+	rm -rf $(VENV) demo-output
+
+$(VENV)/.run: pyproject.toml constraints.txt
+	$(call install,.)
+
+$(VENV)/.develop: pyproject.toml constraints.txt
+	$(call install,.[test$(comma)slicer])
+
+comma := ,
+define install
+	@test -n "$(PYTHON)" || { echo "GliomaSeg needs Python 3.10 or later; name it with make PYTHON=python3"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '$(1)'
+	touch $@
+endef

@@ -1,0 +1,449 @@
+"""Which volume is which sequence: words and tags as they are met in hospitals, challenges and public archives."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from GliomaSegLib.case import Sequence, Source, TimePoint, TimePointKind
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.identify import ACCEPTED_CONFIDENCE, Candidate, discover, guess, identify, read_case
+from GliomaSegLib.io.dicom import DicomTags
+
+T1N, T1C, T2W, T2F = Sequence.T1N, Sequence.T1C, Sequence.T2W, Sequence.T2F
+
+NAMES: list[tuple[str, Sequence | None]] = [
+    # challenges and public collections
+    ("BraTS2021_01477_t1", T1N),
+    ("BraTS2021_01477_t1ce", T1C),
+    ("Brats18_2013_2_1_t2", T2W),
+    ("BraTS20_Training_002_flair", T2F),
+    ("BraTS-GLI-00005-100-t1n", T1N),
+    ("BraTS-GLI-00005-100-t1c", T1C),
+    ("BraTS-GLI-00005-100-t2w", T2W),
+    ("BraTS-GLI-00005-100-t2f", T2F),
+    ("UPENN-GBM-00001_11_T1GD", T1C),
+    ("UPENN-GBM-00001_11_T1", T1N),
+    ("UPENN-GBM-00001_11_FLAIR", T2F),
+    ("UCSF-PDGM-0004_T1c", T1C),
+    ("UCSF-PDGM-0004_SWI", None),
+    ("UCSF-PDGM-0004_ADC", None),
+    ("Patient-007_week-044_CT1", T1C),
+    ("sub-01_ce-gadolinium_T1w", T1C),
+    ("sub-01_T1w", T1N),
+    ("sub-control01_ses-2_acq-highres_T2w", T2W),
+    ("sub-pd03_dir-AP_FLAIR", T2F),
+    ("MRHR_FLAIR_AX_OtherEXampleTCIA_TCGA-FG-6692_SE_IR_5_tir2d1_21_fla", T2F),
+    ("MRHR_T1_AX_POST_GAD_OtherEXampleTCIA_TCGA-FG-6692_SE_13_se2d1r_t1c", T1C),
+    ("T1_AX_OtherEXampleTCIA_TCGA-FG-6692_SE_10_se2d1_t1", T1N),
+    ("MRHR_T2_AX_OtherEXampleTCIA_TCGA-FG-6692_SE_2_tse2d1_11_t2", T2W),
+    # English
+    ("AX T1", T1N),
+    ("AxT1", T1N),
+    ("AxT2FLAIR", T2F),
+    ("T1 MT +C", T1C),
+    ("T2W_DRIVE", T2W),
+    ("Ax T1 SE +C", T1C),
+    ("AX T1 POST GD", T1C),
+    ("T1 POST-OP", T1N),
+    ("POSTOP AX T1 PRE", T1N),
+    ("Post-op day 1 T1 with contrast", T1C),
+    ("AXIAL T1 PRE CONTRAST", T1N),
+    ("T1 non-contrast", T1N),
+    ("AX T1 W/O", T1N),
+    ("T1 without gadolinium", T1N),
+    ("BRAIN W/WO AX T1 GAD", T1C),
+    ("SAG 3D BRAVO +C", T1C),
+    ("AX FSPGR 3D POST", T1C),
+    ("IR-FSPGR PRE", T1N),
+    ("MPRAGE_Gd", T1C),
+    ("T1-weighted contrast-enhanced", T1C),
+    ("CE-T1w", T1C),
+    ("T1 post RT", T1N),
+    ("T1 pre-op +Gd", T1C),
+    ("AX T2 FLAIR", T2F),
+    ("Sag CUBE T2 FLAIR", T2F),
+    ("AX FLAIR FS +C", T2F),
+    ("OAx T1 FLAIR", T1N),
+    ("T1 FLAIR POST", T1C),
+    ("Ax T2 PROPELLER", T2W),
+    ("T2W_TSE_tra", T2W),
+    ("AX FSE T2", T2W),
+    ("sT1W_3D_TFE", T1N),
+    ("3D T2 SPACE", T2W),
+    ("FLAIR registered to T1", T2F),
+    ("t2_reg_t1", T2W),
+    # other languages and vendors' words
+    ("t1_mprage_tra_p2_iso_KM", T1C),
+    ("t1_mpr_sag nativ", T1N),
+    ("T1 nach KM", T1C),
+    ("T1 ohne KM", T1N),
+    ("T1 K.M. tra", T1C),
+    ("t2_tirm_tra_dark-fluid", T2F),
+    ("t2_spc_da-fl_sag_dark fluid", T2F),
+    ("t1_tirm_tra_dark-fluid", T1N),
+    ("tirm_tra", T2F),
+    ("AX T1 GADO", T1C),
+    ("T1 sans injection", T1N),
+    ("T1 après injection", T1C),
+    ("T1 C-", T1N),
+    ("T1 SE C+", T1C),
+    ("T1 con contraste", T1C),
+    ("T1 sin contraste", T1N),
+    ("T1 senza mdc", T1N),
+    ("T1 dopo m.d.c. gad", T1C),
+    ("T1 met contrast", T1C),
+    # none of the four
+    ("AX DWI b1000", None),
+    ("ep2d_diff_3scan_trace_ADC", None),
+    ("SWI_Images", None),
+    ("AX T2* GRE", None),
+    ("t2_fl2d_tra_hemo", None),
+    ("T2 star", None),
+    ("ep2d_perf_T2 GAD", None),
+    ("TOF_3D_multi-slab", None),
+    ("3D phase contrast MRV", None),
+    ("localizer T1", None),
+    ("3-plane loc", None),
+    ("T1 MIP +C", None),
+    ("T1 subtraction post-pre", None),
+    ("AX PD", None),
+    ("t2 stir cor", None),
+    ("T1 map", None),
+    ("T1 C-SPINE post", None),
+    ("relCBV", None),
+    ("T1 dynamic +C", None),
+    ("image", None),
+    ("series_0000", None),
+]
+
+
+def named(words: str, tags: DicomTags | None = None) -> Candidate:
+    return Candidate(Source(Path(words)), words, words, tags)
+
+
+@pytest.mark.parametrize(("name", "expected"), NAMES, ids=[name for name, _ in NAMES])
+def test_name(name: str, expected: Sequence | None) -> None:
+    found = guess(named(name))
+    assert found.sequence is expected, found
+    assert found.confidence >= ACCEPTED_CONFIDENCE
+    assert found.reason
+
+
+def tags(
+    tr: float | None, te: float | None, ti: float | None = None, kind: str = "SE", agent: str | None = None, **more
+):
+    return DicomTags(
+        repetition_time_ms=tr,
+        echo_time_ms=te,
+        inversion_time_ms=ti,
+        scanning_sequence=tuple(kind.split()),
+        contrast_agent=agent,
+        **more,
+    )
+
+
+TAGS: list[tuple[str, DicomTags, Sequence | None]] = [
+    ("", tags(550, 12, agent="Gadovist"), T1C),
+    ("", tags(550, 12), T1N),
+    ("", tags(550, 12, agent="NONE"), T1N),
+    ("", tags(2200, 2.5, 900, "GR IR", "10 ml Dotarem"), T1C),
+    ("AX 3D", tags(8.2, 3.2, 450, "GR", "MAGNEVIST"), T1C),
+    ("head tra", tags(250, 2.5, None, "GR", "Gd"), T1C),
+    ("", tags(9000, 120, 2500, "SE IR"), T2F),
+    ("", tags(9000, 120, 2500, "SE IR", "Gadovist"), T2F),
+    ("", tags(5000, 390, 1800, "SE IR"), T2F),
+    ("", tags(11000, 140, None, "IR"), T2F),
+    ("", tags(4500, 95), T2W),
+    ("", tags(3200, 410), T2W),
+    ("", tags(2000, 9, 860, "SE IR"), T1N),
+    ("", tags(600, 20, None, "GR"), None),
+    ("", tags(28, 20, None, "GR"), None),
+    ("", tags(3000, 12), None),
+    ("", tags(4000, 60, 160, "SE IR"), None),
+    ("", tags(5000, 80, None, "EP"), None),
+    ("", tags(22, 3.8, None, "GR", angiography=True), None),
+    ("tof_fl3d", tags(22, 3.8, None, "GR"), None),
+    ("", tags(4500, 95, b_value=1000.0), None),
+    ("SAG", tags(None, None), None),
+    # words and tags that disagree
+    ("AX T1", tags(9000, 120, 2500, "SE IR"), T2F),
+    ("AX T2", tags(9000, 120, 2500, "SE IR"), T2F),
+    ("FLAIR", tags(550, 12, kind="SE"), T2F),
+    ("AX T1 PRE", tags(550, 12, agent="Gadovist"), T1N),
+    ("AX T1 POST", tags(550, 12), T1C),
+    ("post-op", tags(550, 12), T1N),
+]
+
+
+@pytest.mark.parametrize(("words", "seen", "expected"), TAGS)
+def test_tags(words: str, seen: DicomTags, expected: Sequence | None) -> None:
+    found = guess(named(words, seen))
+    assert found.sequence is expected, found
+
+
+@pytest.mark.parametrize(
+    ("words", "agreeing", "contradicting"),
+    [
+        ("AX T2", tags(4500, 95), tags(9000, 120, 2500, "SE IR")),
+        ("AX T1 PRE", tags(550, 12), tags(550, 12, agent="Gadovist")),
+        ("FLAIR", tags(9000, 120, 2500, "SE IR"), tags(4500, 95)),
+    ],
+)
+def test_contradiction_lowers_the_confidence_and_is_named(
+    words: str, agreeing: DicomTags, contradicting: DicomTags
+) -> None:
+    plain, doubted = guess(named(words, agreeing)), guess(named(words, contradicting))
+    assert doubted.confidence < plain.confidence
+    assert "against it" in doubted.reason
+    assert "against it" not in plain.reason
+
+
+def save(path: Path, seed: int = 0, spacing_mm: tuple[float, float, float] = (1, 1, 5), plane: str = "axial") -> Path:
+    image = sitk.GetImageFromArray(np.random.default_rng(seed).normal(100, 9, (6, 9, 8)).astype(np.float32))
+    image.SetSpacing(spacing_mm)
+    if plane == "sagittal":
+        image.SetDirection((0, 0, -1, 1, 0, 0, 0, -1, 0))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+def names(found) -> dict[str, str]:
+    return {sequence.value: one.candidate.name for sequence, one in found.items()}
+
+
+def test_any_subset_is_a_case(tmp_path: Path) -> None:
+    save(tmp_path / "x_flair.nrrd")
+    case = read_case(tmp_path, time_point=TimePoint(TimePointKind.POSTOPERATIVE, 2))
+    assert case.present == (T2F,)
+    assert case.identifier == tmp_path.name
+    assert case.time_point.days_since_surgery == 2
+    assert case.volumes[T2F].image.GetSize() == (8, 9, 6)
+
+
+def test_labels_hidden_files_and_results_are_no_candidates(tmp_path: Path) -> None:
+    for name in ("a_t1c.nii.gz", "a_seg.nii.gz", "a_wt.nii.gz", "T1c_mask.nii.gz", "a_t1c-label.nrrd", ".t2.nii.gz"):
+        save(tmp_path / name)
+    save(tmp_path / "t1c_tumor_segmentation.nii.gz")
+    save(tmp_path / "a_t1c.seg.nrrd")
+    save(tmp_path / ".cache" / "t2.nii.gz")
+    save(tmp_path / "result" / "t2.nii.gz")
+    (tmp_path / "result" / "manifest.json").write_text("{}")
+    assert [one.name for one in discover(tmp_path)] == ["a_t1c.nii.gz"]
+
+
+def test_folder_of_results_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(InputError, match="GliomaSeg results"):
+        discover(tmp_path)
+
+
+def test_the_folder_speaks_where_the_file_does_not(tmp_path: Path) -> None:
+    save(tmp_path / "T1C" / "image.nii.gz")
+    save(tmp_path / "FLAIR" / "image.nii.gz", 1)
+    assert set(identify(tmp_path)) == {T1C, T2F}
+
+
+def test_sidecar_of_dcm2niix_speaks(tmp_path: Path) -> None:
+    save(tmp_path / "series7.nii.gz")
+    content = {"EchoTime": 0.12, "RepetitionTime": 9, "InversionTime": 2.5, "ScanningSequence": "SE_IR"}
+    (tmp_path / "series7.json").write_text(json.dumps(content))
+    assert set(identify(tmp_path)) == {T2F}
+
+
+def test_thinner_slices_win_and_the_reason_says_so(tmp_path: Path) -> None:
+    save(tmp_path / "AX T1 POST.nii.gz", 0, (1, 1, 5))
+    save(tmp_path / "MPRAGE POST.nii.gz", 1, (1, 1, 1), "sagittal")
+    chosen = identify(tmp_path)[T1C]
+    assert chosen.candidate.name == "MPRAGE POST.nii.gz"
+    assert "chosen over AX T1 POST.nii.gz as its voxels are thinner" in chosen.reason
+
+
+def test_original_wins_over_its_reformat(tmp_path: Path) -> None:
+    save(tmp_path / "T1_POST_MPR_AX.nii.gz", 0, (0.5, 0.5, 1))
+    save(tmp_path / "T1_POST_SAG.nii.gz", 1, (1, 1, 1), "sagittal")
+    assert names(identify(tmp_path)) == {"t1c": "T1_POST_SAG.nii.gz"}
+
+
+def test_axial_wins_among_equals(tmp_path: Path) -> None:
+    save(tmp_path / "T2 SAG.nii.gz", 0, plane="sagittal")
+    save(tmp_path / "T2 TRA.nii.gz", 1)
+    assert names(identify(tmp_path)) == {"t2w": "T2 TRA.nii.gz"}
+
+
+def test_equals_are_refused_by_name(tmp_path: Path) -> None:
+    save(tmp_path / "t1c_first.nii.gz", 0)
+    save(tmp_path / "t1c_second.nii.gz", 1)
+    with pytest.raises(
+        InputError, match=r"T1 \+ contrast could be any of 't1c_first.nii.gz'.*second.*--t1c"
+    ) as refusal:
+        identify(tmp_path)
+    assert str(refusal.value).count(". ") == 0
+
+
+def test_two_t1_of_which_either_may_have_contrast_are_refused(tmp_path: Path) -> None:
+    save(tmp_path / "AX T1.nii.gz", 0)
+    save(tmp_path / "SAG T1.nii.gz", 1, (1, 1, 1), "sagittal")
+    with pytest.raises(InputError, match=r"T1 could be any of"):
+        identify(tmp_path)
+
+
+def test_finer_t1_that_may_have_contrast_does_not_beat_a_native_one(tmp_path: Path) -> None:
+    save(tmp_path / "AX T1 PRE.nii.gz", 0)
+    save(tmp_path / "SAG MPRAGE.nii.gz", 1, (1, 1, 1), "sagittal")
+    assert names(identify(tmp_path)) == {"t1n": "AX T1 PRE.nii.gz"}
+
+
+def test_two_plain_mprages_are_refused(tmp_path: Path) -> None:
+    save(tmp_path / "T1 MPRAGE a.nii.gz", 0)
+    save(tmp_path / "T1 MPRAGE b.nii.gz", 1, (1, 1, 1))
+    with pytest.raises(InputError, match=r"T1 could be any of"):
+        identify(tmp_path)
+
+
+def test_beside_a_t1c_a_plain_t1_is_native(tmp_path: Path) -> None:
+    save(tmp_path / "AX T1.nii.gz", 0)
+    save(tmp_path / "SAG T1.nii.gz", 1, (1, 1, 1), "sagittal")
+    save(tmp_path / "AX T1 GD.nii.gz", 2)
+    assert names(identify(tmp_path)) == {"t1n": "SAG T1.nii.gz", "t1c": "AX T1 GD.nii.gz"}
+
+
+def test_what_nobody_can_tell_is_refused_by_name(tmp_path: Path) -> None:
+    save(tmp_path / "image.nii.gz")
+    with pytest.raises(InputError, match=r"could be told: 'image.nii.gz'.*--t1n"):
+        identify(tmp_path)
+
+
+def test_unsure_guess_is_refused(tmp_path: Path) -> None:
+    save(tmp_path / "series7.nii.gz")
+    content = {"EchoTime": 0.004, "RepetitionTime": 0.02, "ScanningSequence": "GR"}
+    (tmp_path / "series7.json").write_text(json.dumps(content))
+    save(tmp_path / "flair.nii.gz", 1)
+    with pytest.raises(InputError, match="unsure whether"):
+        identify(tmp_path)
+
+
+@pytest.mark.parametrize(("make", "sentence"), [(None, "does not exist"), ("folder", "holds no image file")])
+def test_study_with_nothing_to_read_is_refused(tmp_path: Path, make: str | None, sentence: str) -> None:
+    study = tmp_path / "study"
+    if make:
+        study.mkdir()
+    with pytest.raises(InputError, match=sentence):
+        identify(study)
+
+
+def test_user_overrides_the_guess(tmp_path: Path) -> None:
+    wrong = save(tmp_path / "study" / "flair.nii.gz")
+    other = save(tmp_path / "elsewhere" / "x.nii.gz", 1)
+    found = identify(tmp_path / "study", {T2W: wrong, T1C: other})
+    assert names(found) == {"t1c": "x.nii.gz", "t2w": "flair.nii.gz"}
+    assert (found[T2W].confidence, found[T2W].reason) == (1.0, "given by the user")
+
+
+def test_files_alone_make_a_case(tmp_path: Path) -> None:
+    first, second = save(tmp_path / "a.nii.gz"), save(tmp_path / "b.nii.gz", 1)
+    case = read_case(None, {T2F: second, T1C: first})
+    assert case.present == (T1C, T2F)
+    assert case.volumes[T2F].source.path == second
+
+
+def test_nothing_given_is_refused() -> None:
+    with pytest.raises(InputError, match="No study was given"):
+        identify(None)
+
+
+def test_file_given_twice_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii.gz")
+    with pytest.raises(InputError, match=r"both as T1 \+ contrast and as FLAIR"):
+        identify(None, {T1C: path, T2F: tmp_path / "." / "a.nii.gz"})
+
+
+def test_missing_override_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no\.nii, given as FLAIR, does not exist"):
+        identify(None, {T2F: tmp_path / "no.nii"})
+
+
+def test_same_image_as_two_sequences_is_refused(tmp_path: Path) -> None:
+    save(tmp_path / "t1c.nii.gz")
+    save(tmp_path / "flair.nrrd")
+    with pytest.raises(InputError, match=r"t1c.nii.gz \(T1 \+ contrast\) and .*flair.nrrd \(FLAIR\) hold the same"):
+        read_case(tmp_path)
+
+
+SCAN = np.random.default_rng(5).integers(0, 900, (7, 6, 5)).astype(np.int16)
+
+
+def test_dicom_study(write_series) -> None:
+    study = write_series(SCAN, SeriesDescription="AX T1", RepetitionTime="550", EchoTime="12", ScanningSequence="SE")
+    physics = {"RepetitionTime": "550", "EchoTime": "12", "ScanningSequence": "SE", "ContrastBolusAgent": "Gadovist"}
+    write_series(SCAN + 1, SeriesDescription="AX T1", **physics)  # the word is missing
+    write_series(SCAN + 2, SeriesDescription="t2_tirm_tra_dark-fluid")
+    write_series(SCAN + 3, SeriesDescription="AX T2 FSE", ProtocolName="MRA HEAD W/WO")
+    write_series(SCAN + 4, SeriesDescription="AX DWI")
+    case = read_case(study)
+    assert case.present == tuple(Sequence)
+    for sequence, offset in ((T1N, 0), (T1C, 1), (T2F, 2), (T2W, 3)):
+        assert sitk.GetArrayViewFromImage(case.volumes[sequence].image).sum() == (SCAN + offset).sum()
+    assert case.volumes[T1C].source.series_uid
+    assert "Gadovist" in case.volumes[T1C].reason
+
+
+def test_protocol_speaks_where_the_description_does_not(write_series) -> None:
+    study = write_series(SCAN, SeriesDescription="tra 3mm", ProtocolName="t2_tse_tra")
+    assert set(identify(study)) == {T2W}
+
+
+@pytest.mark.parametrize(
+    ("other", "sentence"),
+    [({"PatientID": "P2"}, r"several patients \(P1, P2\)"), ({"StudyDate": "20200409"}, r"20200102, 20200409")],
+)
+def test_several_patients_or_dates_are_refused(write_series, other: dict[str, str], sentence: str) -> None:
+    study = write_series(SCAN, SeriesDescription="AX T1")
+    write_series(SCAN, SeriesDescription="AX T2", **other)
+    with pytest.raises(InputError, match=sentence):
+        identify(study)
+
+
+def test_dicom_folder_as_override(write_series, tmp_path: Path) -> None:
+    folder = write_series(SCAN, SeriesDescription="unknown")
+    assert identify(None, {T2W: folder})[T2W].candidate.name == "unknown"
+    write_series(SCAN + 1, SeriesDescription="another", SeriesNumber=9)
+    with pytest.raises(InputError, match=r"holds 2 volumes \(another \(series 9\), unknown\)"):
+        identify(None, {T2W: folder})
+
+
+def test_brats_cases(shared: Path) -> None:
+    cases = sorted((shared / "data").glob("brats*/*"))
+    assert cases
+    for case in cases:
+        found = {sequence: one.source.path.name[len(case.name) + 1 :] for sequence, one in identify(case).items()}
+        assert found == {T1N: "t1.nii.gz", T1C: "t1ce.nii.gz", T2W: "t2.nii.gz", T2F: "flair.nii.gz"}
+
+
+def test_clinical_cases(shared: Path) -> None:
+    cases = sorted((shared / "data" / "tcga-lgg-clinical").iterdir())
+    for case in cases:
+        present = {sequence for sequence in Sequence if (case / f"{case.name}_{sequence.value}.nii.gz").exists()}
+        found = identify(case)
+        assert set(found) == present
+        assert all(one.source.path.name.endswith(f"_{sequence.value}.nii.gz") for sequence, one in found.items())
+
+
+def test_raw_exam(shared: Path) -> None:
+    case = read_case(shared / "data" / "tcga-fg-6692-raw")
+    ends = {sequence.value: volume.source.path.name for sequence, volume in case.volumes.items()}
+    assert ends["t1c"].endswith("t1c.nii.gz")
+    assert ends["t1n"].startswith("T1_AX")
+    assert ends["t2w"].startswith("MRHR_T2")
+    assert ends["t2f"].startswith("MRHR_FLAIR")
+    assert min(volume.confidence for volume in case.volumes.values()) > 0.85
+
+
+def test_two_time_points_in_one_folder_are_refused(shared: Path) -> None:
+    with pytest.raises(InputError, match=r"time1_t1c.nii.gz.*time2_t1c.nii.gz"):
+        identify(next((shared / "data" / "brain-tumor-progression").iterdir()))
