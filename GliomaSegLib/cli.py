@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _results_only_on_stdout() as output:
             return parsed.command(parsed, output)
     except (KeyboardInterrupt, Cancelled):
-        print("gliomaseg: stopped; nothing was written.", file=sys.stderr)
+        print("gliomaseg: stopped; nothing half-written is left.", file=sys.stderr)
         return INTERRUPTED
     except GliomaSegError as error:
         print(f"gliomaseg: {error}", file=sys.stderr)

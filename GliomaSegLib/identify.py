@@ -543,6 +543,20 @@ def read_case(
     return Case(identifier or image_stem(named.resolve()), volumes, time_point or TimePoint())
 
 
+def read_source(source: Source) -> sitk.Image:
+    """Read again what a case was read from (``float32``, LPS, mm).
+
+    Raises:
+        InputError: it is no longer there, cannot be read, or is one of several volumes that share their series UID.
+    """
+    if source.series_uid is None:
+        return read_image(source.path)
+    found = [one for one in find_series(source.path) if one.uid == source.series_uid]
+    if len(found) != 1:
+        raise InputError(f"{source} should be one volume, but {len(found)} were found; check that nothing was moved.")
+    return read_series(found[0])
+
+
 def _given(overrides: Mapping[Sequence, Path]) -> dict[Sequence, Assignment]:
     for (first, path), (second, other) in combinations(overrides.items(), 2):
         if Path(path).resolve() == Path(other).resolve():

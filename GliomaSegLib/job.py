@@ -70,6 +70,11 @@ class Job(BaseModel):
     def _expanded(cls, path: Path | None) -> Path | None:
         return path.expanduser() if path else None
 
+    @field_validator("volumes")
+    @classmethod
+    def _each_expanded(cls, volumes: dict[Sequence, Path]) -> dict[Sequence, Path]:
+        return {sequence: path.expanduser() for sequence, path in volumes.items()}
+
     @property
     def name(self) -> str:
         """How the case is called."""
@@ -118,13 +123,13 @@ def read_job(path: Path) -> Job:
         InputError: the file cannot be read or is not a job; the sentence names the first field that is wrong.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes()  # wrong UTF-8 is the parser's to refuse
     except OSError as error:
         raise InputError(f"The job file {path} cannot be read ({error.strerror}).") from error
     return parse_job(text, str(path))
 
 
-def parse_job(text: str, source: str) -> Job:
+def parse_job(text: str | bytes, source: str) -> Job:
     """As :func:`read_job`, from JSON text that came from ``source``."""
     with _one_sentence(source):
         return Job.model_validate_json(text)
@@ -136,5 +141,6 @@ def _one_sentence(source: str) -> Iterator[None]:
         yield
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the text"
-        raise InputError(f"{source} is not valid: {where}: {first['msg']}.") from error
+        where = ".".join(map(str, first["loc"])) + ": " if first["loc"] else ""
+        what = first["msg"].removeprefix("Value error, ").rstrip(".")
+        raise InputError(f"{source} is not valid: {where}{what}.") from error

@@ -34,6 +34,8 @@ from GliomaSegLib.preprocessing.grid import array_on, reorient, resample_image, 
 from GliomaSegLib.progress import Journal, Progress, Silent
 from GliomaSegLib.zoo.store import sha256_of
 
+_NO_PICTURES = "The report has no pictures, because an original image could not be read again"
+
 
 def refresh(output: Path, progress: Progress | None = None) -> Result:
     """Bring a folder of results up to date after ``segmentation.nii.gz`` or ``segmentation.seg.nrrd`` was edited.
@@ -54,7 +56,7 @@ def refresh(output: Path, progress: Progress | None = None) -> Result:
         if (path := output / TRANSFORMS / f"{sequence.value}.tfm").is_file()
     }
     images = _images_again(manifest, transforms, brain, journal)
-    journal.warnings[:0] = [warning for warning in manifest.warnings if warning not in journal.warnings]
+    journal.warnings[:0] = [warning for warning in manifest.warnings if not warning.startswith(_NO_PICTURES)]
     if edited:
         manifest = manifest.model_copy(update={"review": ReviewState.EDITED, "changed": timestamp()})
     findings = Findings(labels, brain, images, transforms=transforms)
@@ -97,7 +99,7 @@ def _images_again(
         try:
             image = read_source(Source(record.path, record.series_uid))
         except GliomaSegError as error:
-            progress.warn(f"The report has no pictures, because an original image could not be read again: {error}")
+            progress.warn(f"{_NO_PICTURES}: {error}")
             return {}
         images[sequence] = resample_image(image, grid, transforms.get(sequence))
     return images

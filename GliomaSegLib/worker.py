@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from GliomaSegLib.errors import GliomaSegError
+from GliomaSegLib.errors import Cancelled, GliomaSegError
 from GliomaSegLib.job import Job, parse_job, read_job
 
 
@@ -51,6 +51,9 @@ def work(source: str, output: TextIO) -> int:
 
     Returns:
         the number of jobs that failed.
+
+    Raises:
+        Cancelled: the process was told to stop.
     """
     lines = JsonLines(output)
     if source != "-":
@@ -67,6 +70,8 @@ def _succeeds(read: Callable[[], Job], lines: JsonLines) -> bool:
         result = run(job, lines)
     except GliomaSegError as error:
         lines.say("error", kind=type(error).__name__, text=str(error))
+        if isinstance(error, Cancelled):  # the process is to end: no next job
+            raise
         return False
     except Exception as error:  # a defect of ours: the details go to the log, and the next job is not lost
         traceback.print_exc()

@@ -13,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from scipy.spatial.transform import Rotation
 
 from GliomaSegLib.phantom import Phantom, make_phantom
 from GliomaSegLib.pipeline import load_model
@@ -38,15 +39,8 @@ def random_image() -> sitk.Image:
     image = sitk.GetImageFromArray(np.random.default_rng(0).normal(100, 20, (6, 9, 8)).astype(np.float32))
     image.SetSpacing((0.9, 1.1, 4.0))
     image.SetOrigin((-31.0, 12.5, 7.0))
-    image.SetDirection(rotation((0.1, -0.2, 0.3)).ravel().tolist())
+    image.SetDirection(Rotation.from_euler("xyz", (0.1, -0.2, 0.3)).as_matrix().ravel().tolist())
     return image
-
-
-def rotation(angles_rad: tuple[float, float, float]) -> np.ndarray:
-    """A 3 x 3 rotation matrix."""
-    transform = sitk.Euler3DTransform()
-    transform.SetRotation(*angles_rad)
-    return np.reshape(transform.GetMatrix(), (3, 3))
 
 
 DicomWriter = Callable[..., Path]
@@ -115,7 +109,7 @@ def toy_card() -> Card:
         task="preoperative-glioma",
         time_points=("preoperative",),
         inputs=Inputs(sequences=("t2f", "t1c"), regions_without={"t1c": ("WT",)}),
-        space=Space(frame="native", spacing_mm=(1, 1, 1), brain="stripped"),
+        space=Space(frame="native", spacing_mm=(3, 3, 3), brain="stripped"),
         network=NetworkSpec(family="toy"),
         regions=("WT", "TC", "ET"),
         thresholdable=("WT",),
@@ -137,7 +131,7 @@ def toy_card() -> Card:
     )
 
 
-TOY_WEIGHTS = b"1.4 0.6 1.5\n"
+TOY_WEIGHTS = b"680 500 800\n"
 
 
 @pytest.fixture

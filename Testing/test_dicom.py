@@ -8,14 +8,15 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from conftest import rotation
 from pydicom.uid import EnhancedMRImageStorage, SecondaryCaptureImageStorage, generate_uid
+from scipy.spatial.transform import Rotation
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.dicom import find_series, read_series, series_geometry
 
 AXIAL = np.eye(3)
 SAGITTAL = np.array([[0, 0, -1], [1, 0, 0], [0, -1, 0]], float)  # columns: rows run to posterior, columns to inferior
+OBLIQUE = Rotation.from_euler("xyz", (0.3, -0.2, 0.4)).as_matrix()
 
 
 def scan(shape: tuple[int, int, int] = (7, 6, 5)) -> np.ndarray:
@@ -27,9 +28,7 @@ def only_volume(folder: Path) -> sitk.Image:
     return read_series(series)
 
 
-@pytest.mark.parametrize(
-    "direction", [AXIAL, SAGITTAL, rotation((0.3, -0.2, 0.4)), SAGITTAL @ rotation((0.1, 0.2, -0.1))]
-)
+@pytest.mark.parametrize("direction", [AXIAL, SAGITTAL, OBLIQUE, SAGITTAL @ OBLIQUE])
 def test_every_voxel_lands_where_its_header_says(write_series, direction: np.ndarray) -> None:
     array = scan()
     folder = write_series(array, direction=direction)  # random file names
@@ -74,6 +73,15 @@ def test_signed_pixels_are_rescaled(write_series) -> None:
     array = scan()
     image = only_volume(write_series(array, RescaleSlope=2.5, RescaleIntercept=-7.0))
     np.testing.assert_allclose(sitk.GetArrayFromImage(image), array * 2.5 - 7, rtol=1e-6)
+
+
+def test_series_may_be_spread_over_folders(write_series) -> None:
+    uid, array = generate_uid(), scan()
+    write_series(array, folder="study/a", uid=uid, leave_out=(0, 2, 4, 6))
+    folder = write_series(array, folder="study/b", uid=uid, leave_out=(1, 3, 5))
+    (series,) = find_series(folder.parent)
+    assert series.folder == folder.parent
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read_series(series)), array)
 
 
 def test_each_slice_has_its_own_rescale(write_series) -> None:

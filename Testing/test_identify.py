@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from GliomaSegLib.case import Sequence, Source, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.identify import ACCEPTED_CONFIDENCE, Candidate, discover, guess, identify, read_case
+from GliomaSegLib.identify import ACCEPTED_CONFIDENCE, Candidate, discover, guess, identify, read_case, read_source
 from GliomaSegLib.io.dicom import DicomTags
 
 T1N, T1C, T2W, T2F = Sequence.T1N, Sequence.T1C, Sequence.T2W, Sequence.T2F
@@ -391,6 +391,21 @@ def test_dicom_study(write_series) -> None:
         assert sitk.GetArrayViewFromImage(case.volumes[sequence].image).sum() == (SCAN + offset).sum()
     assert case.volumes[T1C].source.series_uid
     assert "Gadovist" in case.volumes[T1C].reason
+
+
+def test_source_is_read_again(write_series, tmp_path: Path) -> None:
+    study = write_series(SCAN, SeriesDescription="AX T1 GD")
+    write_series(SCAN + 1, SeriesDescription="AX T2")
+    save(study / "flair.nii.gz")
+    for volume in read_case(study).volumes.values():
+        np.testing.assert_array_equal(
+            sitk.GetArrayFromImage(read_source(volume.source)), sitk.GetArrayFromImage(volume.image)
+        )
+
+
+def test_source_that_is_gone_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="0 were found"):
+        read_source(Source(tmp_path, "1.2.3.4"))
 
 
 def test_protocol_speaks_where_the_description_does_not(write_series) -> None:

@@ -6,7 +6,8 @@ arXiv:1709.00382 and the published test code), for any networks that see stacks 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,22 +115,31 @@ class SliceCascade:
     Args:
         order: the sequences in channel order.
         stages: the networks per region; WT is always there, TC and ET may be.
+        session: entered around the networks' work on a case with the WT stage, which needs most memory, the shape
+            (z, y, x) of its volume and the progress; makes room and frees it.
     """
 
-    def __init__(self, order: tuple[Sequence, ...], stages: Mapping[Region, Stage]) -> None:
+    def __init__(
+        self,
+        order: tuple[Sequence, ...],
+        stages: Mapping[Region, Stage],
+        session: Callable[[Stage, tuple[int, int, int], Progress], AbstractContextManager[None]],
+    ) -> None:
         self._order = order
         self._stages = stages
+        self._session = session
 
     def predict(self, images: Mapping[Sequence, NDArray[np.float32]], progress: Progress, seed: int) -> Prediction:
         """Segment one case; without T1c only the whole tumour is given, all labelled SNFH.
 
         Raises:
-            InputError: no image, images of different shapes, an empty or constant one.
+            InputError: no image, images of different shapes, an empty or constant one, or too little memory.
         """
         check_images(images)
         box = bounding_box(brain_mask(images), BOX_MARGIN_VOXELS)
         case = normalise(images, self._order, box, np.random.default_rng(seed))
-        probabilities = self._probabilities(case, Sequence.T1C in images, progress, seed)
+        with self._session(self._stages[Region.WT], case.brain.shape, progress):
+            probabilities = self._probabilities(case, Sequence.T1C in images, progress, seed)
         labels = assemble(probabilities, case.brain)
         progress.advance(1.0)
         shape = next(iter(images.values())).shape
@@ -163,7 +173,7 @@ class SliceCascade:
     def _fused(self, region: Region, case: NormalisedCase, progress: Progress, seed: int) -> NDArray[np.float32]:
         """Mean probability of the stage's views."""
         stage = self._stages[region]
-        total = sum(len(part.windows.groups(view.turn(case.brain).shape[0])) for view, part in stage.items())
+        total = sum(len(part.windows.groups(view.turned_shape(case.brain.shape)[0])) for view, part in stage.items())
         begin, end = _SHARE[region]
         done = 0
         fused = np.zeros(case.brain.shape, dtype=np.float32)

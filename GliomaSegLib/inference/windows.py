@@ -28,6 +28,11 @@ class View(str, Enum):
         """Which axes of ``[z, y, x]`` are slice, height and width."""
         return {"axial": (0, 1, 2), "sagittal": (2, 0, 1), "coronal": (1, 0, 2)}[self.value]
 
+    def turned_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """(slices, height, width) of a volume of ``shape`` (z, y, x)."""
+        slices, height, width = (shape[axis] for axis in self.axes)
+        return slices, height, width
+
     def turn(self, volume: NDArray) -> NDArray:
         """A view of ``[..., z, y, x]`` as ``[..., slice, height, width]``."""
         leading = tuple(range(volume.ndim - 3))

@@ -102,9 +102,10 @@ class DicomSeries:
     """The files of one volume: a series, or the part of it with one echo, orientation or time.
 
     Attributes:
+        folder: the innermost that holds all files.
         uid: Series Instance UID, the same for all parts of a series.
         number: Series Number, as scanner and viewer show it; may be empty.
-        part: what sets this part of a split series apart, e.g. ``echo 2``; empty for a whole series.
+        part: what sets this part of a split series apart, e.g. ``part 2 of 2, TE 90 ms``; empty for a whole series.
         size: columns and rows.
         pixel_spacing_mm: distance between columns and between rows.
         slices: in no order.
@@ -244,7 +245,7 @@ def _series_of(uid: str, parts: list[list[tuple[Path, Dataset]]]) -> Iterator[Di
     """The volumes of one series, each told apart in words."""
     volumes = [volume for files in parts for volume in _split_repetitions([(_slice(*file), *file) for file in files])]
     for number, files in enumerate(volumes, start=1):
-        _, path, header = files[0]
+        header = files[0][2]
         multi_frame = header.SOPClassUID == _ENHANCED_MR_IMAGE
         if len(files) < _FEWEST_SLICES and not multi_frame:
             continue
@@ -252,8 +253,8 @@ def _series_of(uid: str, parts: list[list[tuple[Path, Dataset]]]) -> Iterator[Di
         yield DicomSeries(
             uid=uid,
             number=str(header.get("SeriesNumber") or ""),
-            part=f"part {number} of {len(volumes)}, TE {_number(header, 'EchoTime')} ms" if len(volumes) > 1 else "",
-            folder=path.parent,
+            part=_part(number, len(volumes), header),
+            folder=Path(os.path.commonpath([path.parent for _, path, _ in files])),
             patient_id=str(header.get("PatientID", "")),
             study_date=str(header.get("StudyDate", "")),
             tags=_tags(header),
@@ -262,6 +263,10 @@ def _series_of(uid: str, parts: list[list[tuple[Path, Dataset]]]) -> Iterator[Di
             slices=tuple(file[0] for file in files),
             multi_frame=multi_frame,
         )
+
+
+def _part(number: int, count: int, header: Dataset) -> str:
+    return f"part {number} of {count}, TE {_number(header, 'EchoTime') or 0:g} ms" if count > 1 else ""
 
 
 _Files = list[tuple[DicomSlice, Path, Dataset]]

@@ -40,7 +40,7 @@ class ReportContent:
     """All that a report shows.
 
     Attributes:
-        images: the sequences, all resampled to the grid of ``labels``.
+        images: the sequences, all resampled to the grid of ``labels``; without any, the report has no pictures.
         labels: internal label map.
         measures: of ``labels``; regions that it lacks are reported as not determined.
         reference: the sequence whose grid this is.
@@ -81,7 +81,7 @@ def render_report(content: ReportContent) -> str:
     """The report as HTML text. Every text of ``content`` is escaped.
 
     Raises:
-        InputError: an image has another grid than the labels, or the reference is not among the images.
+        InputError: an image has another grid than the labels, or there are images and the reference is not among them.
     """
     _check(content)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -94,9 +94,9 @@ def render_report(content: ReportContent) -> str:
         regions=_regions(content.measures),
         parts=_parts(content.measures),
         lesions=_lesion_tables(content.measures),
-        missing=[sequence for sequence in Sequence if sequence not in content.images],
+        missing=_missing(content),
         nothing_found=not any(volume.voxels for volume in content.measures.volumes),
-        pictures=_pictures(content),
+        pictures=_pictures(content) if content.images else None,
     )
 
 
@@ -118,11 +118,16 @@ class _LesionTable:
 
 
 def _check(content: ReportContent) -> None:
-    if content.reference not in content.images:
+    if content.images and content.reference not in content.images:
         raise InputError(f"The report lacks the image of its reference {content.reference.title}; give it.")
     for name, image in [*((s.title, image) for s, image in content.images.items()), ("brain mask", content.brain)]:
         if image is not None and not same_grid(image, content.labels):
             raise InputError(f"The {name} has another grid than the segmentation; resample it for the report.")
+
+
+def _missing(content: ReportContent) -> list[Sequence]:
+    known = {*content.images, *(found.sequence for found in content.found)}
+    return [sequence for sequence in Sequence if sequence not in known]
 
 
 def _regions(measures: Measures) -> list[_RegionRow]:

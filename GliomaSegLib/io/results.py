@@ -225,7 +225,7 @@ def read_manifest(output: Path) -> Manifest:
     """
     path = output / MANIFEST
     try:
-        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+        return Manifest.model_validate_json(path.read_bytes())
     except OSError as error:
         raise InputError(f"{output} is not a folder of GliomaSeg results: it has no {MANIFEST}.") from error
     except ValidationError as error:

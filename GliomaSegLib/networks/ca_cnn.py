@@ -68,7 +68,7 @@ class Features:
     def pooled(self, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and biased variance per channel over all slices, each counted ``counts`` times."""
         weights = (counts / counts.sum())[:, None]
-        mean, variance = self.mean.double().cpu(), self.variance.double().cpu()
+        mean, variance = self.mean.cpu().double(), self.variance.cpu().double()
         pooled_mean = (weights * mean).sum(0)
         pooled_variance = (weights * (variance + (mean - pooled_mean) ** 2)).sum(0)
         return pooled_mean.float().to(self.values.device), pooled_variance.float().to(self.values.device)

@@ -215,6 +215,8 @@ def _optimise(fixed: sitk.Image, moving: sitk.Image, start: sitk.Euler3DTransfor
         method.Execute(fixed, moving)
     except RuntimeError:  # all samples fell outside, or no contrast: the start stands, and is judged as it is
         return start
+    # Threads add up in any order: what that changes is far below these digits, and must not reach the result.
+    transform.SetParameters([round(value, 6) for value in transform.GetParameters()])
     return transform
 
 

@@ -179,7 +179,7 @@ def read_card(path: Path) -> Card:
         InputError: the file is not a valid card; the sentence names the first field that is wrong.
     """
     try:
-        return Card.model_validate_json(path.read_text(encoding="utf-8"))
+        return Card.model_validate_json(path.read_bytes())
     except OSError as error:
         raise InputError(f"The model card {path} cannot be read ({error.strerror}).") from error
     except ValidationError as error:

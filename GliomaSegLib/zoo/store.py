@@ -95,17 +95,18 @@ class Store:
             WeightsError: a file is missing, has another SHA-256, or could not be fetched.
             InputError: the store cannot be written, or its disk is full.
         """
-        progress = progress or Silent()
         self._make_root(card)
-        with FileLock(self.root / f".{card.id}.lock"):
-            if self.is_installed(card):
-                self.weights(card)
-                return self.folder(card)
-            progress.stage("install")
-            downloads = self.root / f".{card.id}.download"
-            published = self._collect(card, source, downloads, progress)
-            self._place(card, source or downloads, published)
-            shutil.rmtree(downloads, ignore_errors=True)
+        try:
+            with FileLock(self.root / f".{card.id}.lock"):
+                if self.is_installed(card):
+                    self.weights(card)
+                else:
+                    self._install(card, source, progress or Silent())
+        except OSError as error:
+            raise InputError(
+                f"The model '{card.id}' could not be installed in {self.root} ({error.strerror or error}); make room, or "
+                f"name another folder with --store or {STORE_VARIABLE}."
+            ) from error
         return self.folder(card)
 
     def remove(self, card: Card) -> None:
@@ -117,6 +118,13 @@ class Store:
         if not self.folder(card).exists():
             raise InputError(f"The model '{card.id}' is not installed in {self.root}; there is nothing to remove.")
         shutil.rmtree(self.folder(card))
+
+    def _install(self, card: Card, source: Path | None, progress: Progress) -> None:
+        progress.stage("install")
+        downloads = self.root / f".{card.id}.download"
+        published = self._collect(card, source, downloads, progress)
+        self._place(card, source or downloads, published)
+        shutil.rmtree(downloads, ignore_errors=True)
 
     def _make_root(self, card: Card) -> None:
         try:
@@ -174,6 +182,7 @@ class Store:
             }
             (temporary / _RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
             temporary.chmod(0o755)  # mkdtemp makes it private; a shared store is read by others
+            shutil.rmtree(self.folder(card), ignore_errors=True)  # remains without a record are no installation
             temporary.rename(self.folder(card))
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)

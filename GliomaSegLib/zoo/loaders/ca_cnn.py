@@ -6,8 +6,10 @@ TensorFlow checkpoints (github.com/taigw/brats17, ``model17/``).
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,12 @@ from safetensors.torch import load_file, save_file
 from GliomaSegLib import case
 from GliomaSegLib.errors import WeightsError
 from GliomaSegLib.inference.cascade import SliceCascade, StageView
+from GliomaSegLib.inference.device import choose_precision, place
 from GliomaSegLib.inference.segmenter import Segmenter
-from GliomaSegLib.inference.windows import SliceWindows, View
+from GliomaSegLib.inference.windows import SliceWindows, StackModel, View
 from GliomaSegLib.labels import Region
 from GliomaSegLib.networks.ca_cnn import MARGIN_SLICES, WINDOW_SLICES, AnisotropicNet, Workspace
+from GliomaSegLib.progress import Progress
 from GliomaSegLib.zoo.tensor_bundle import read_tensor_bundle
 
 CHANNEL_ORDER = (case.Sequence.T2F, case.Sequence.T1N, case.Sequence.T1C, case.Sequence.T2W)
@@ -36,6 +40,11 @@ _LEAST_IN_PLANE = {
     Region.TC: dict.fromkeys(View, (96, 96)),
     Region.ET: dict.fromkeys(View, (96, 96)),
 }
+
+# Channels at full resolution that the buffers and passing results of a batch add up to, on a graphics card, where
+# layers are not cut in pieces, and on a processor.
+_BUFFER_CHANNELS = (300, 115)
+_BYTES_PER_VOXEL = 80  # normalised, padded and turned sequences and probabilities
 
 # TensorFlow's variable -> the parameter here, below a layer's name.
 _PARAMETERS = (
@@ -84,8 +93,8 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
         tensors = load_file(weights)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"The weights {weights} cannot be read ({error}); install the model again.") from error
-    workspace = Workspace()
-    stages = {}
+    runtime = _Runtime(device, precision)
+    stages: dict[Region, dict[View, StageView]] = {}
     for region in _REGIONS:
         stages[region] = {}
         for view in map(View, parameters.get("views", list(View))):
@@ -94,34 +103,69 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
             own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
             _check_parameters(network, own, weights)
             network.load_state_dict(own)
-            stages[region][view] = StageView(
-                _runner(_in_precision(network, precision).to(device), workspace, device, precision),
-                SliceWindows(WINDOW_SLICES, MARGIN_SLICES, BATCH_WINDOWS, _LEAST_IN_PLANE[region][view], 4),
-            )
-    return SliceCascade(CHANNEL_ORDER, stages)
+            windows = SliceWindows(WINDOW_SLICES, MARGIN_SLICES, BATCH_WINDOWS, _LEAST_IN_PLANE[region][view], 4)
+            stages[region][view] = StageView(runtime.model(network), windows)
+    return SliceCascade(CHANNEL_ORDER, stages, runtime.session)
 
 
-def _runner(
-    network: AnisotropicNet, workspace: Workspace, device: torch.device, precision: torch.dtype
-) -> Callable[[NDArray[np.float32], Sequence[int]], NDArray[np.float32]]:
-    def run(stack: NDArray[np.float32], starts: Sequence[int]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            slices_first = torch.from_numpy(stack).transpose(0, 1).to(device, precision)
-            return network(slices_first, starts, workspace).cpu().numpy()
+class _Runtime:
+    """Where the nine networks run, and the buffers that they share."""
 
-    return run
+    def __init__(self, device: torch.device, precision: torch.dtype) -> None:
+        self._wish = device, precision
+        self._device, self._precision = device, precision
+        self._networks: list[AnisotropicNet] = []
+        self._workspace = Workspace()
+
+    def model(self, network: AnisotropicNet) -> StackModel:
+        """``network`` as a function of arrays."""
+        self._networks.append(network.eval().requires_grad_(False))
+
+        def run(stack: NDArray[np.float32], starts: Sequence[int]) -> NDArray[np.float32]:
+            with torch.inference_mode():
+                slices_first = torch.from_numpy(stack).transpose(0, 1).to(self._device, self._precision)
+                return network(slices_first, starts, self._workspace).cpu().numpy()
+
+        return run
+
+    @contextmanager
+    def session(
+        self, stage: Mapping[View, StageView], shape: tuple[int, int, int], progress: Progress
+    ) -> Iterator[None]:
+        """Find room for a case of ``shape`` (z, y, x), put the networks there, and let the buffers go in the end."""
+        device, precision = self._wish
+        self._device = place(device, _needed_bytes(stage, shape, device, precision), progress)
+        self._precision = precision if self._device == device else choose_precision(self._device)
+        for network in self._networks:
+            _move(network, self._device, self._precision)
+        try:
+            yield
+        finally:
+            self._workspace = Workspace()
+
+
+def _needed_bytes(
+    stage: Mapping[View, StageView], shape: tuple[int, int, int], device: torch.device, precision: torch.dtype
+) -> int:
+    """Memory that a case takes at most, measured within a tenth: the network's buffers and the volumes around it."""
+    planes = [part.windows.padded_shape(view.turned_shape(shape)) for view, part in stage.items()]
+    pixels = max(height * width for _, height, width in planes)
+    slices = BATCH_WINDOWS * (WINDOW_SLICES - 2 * MARGIN_SLICES) + 2 * MARGIN_SLICES
+    network = slices * pixels * _BUFFER_CHANNELS[device.type == "cpu"] * precision.itemsize
+    volumes = math.prod(shape) * _BYTES_PER_VOXEL if device.type != "cuda" else 0
+    return network + volumes
 
 
 def _network(region: Region) -> AnisotropicNet:
     return AnisotropicNet(len(CHANNEL_ORDER), downsample_twice=region is not Region.ET)
 
 
-def _in_precision(network: AnisotropicNet, precision: torch.dtype) -> AnisotropicNet:
+def _move(network: AnisotropicNet, device: torch.device, precision: torch.dtype) -> None:
     """Convolutions in ``precision``; normalisation keeps its float32 parameters."""
+    network.to(device)
     for module in network.modules():
         if isinstance(module, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)):
-            module.to(precision, memory_format=torch.channels_last)
-    return network.eval().requires_grad_(False)
+            module.to(dtype=precision, memory_format=torch.channels_last)
 
 
 def _prefix(region: Region, view: View) -> str:

@@ -1,0 +1,107 @@
+"""Time and memory: what this machine can do at most, what a network makes of it, and where a case's time goes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import SimpleITK as sitk
+import torch
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from GliomaSegLib.identify import read_case
+from GliomaSegLib.inference.segmenter import Segmenter
+from GliomaSegLib.pipeline import load_model
+from GliomaSegLib.progress import Silent
+from GliomaSegLib.zoo.card import find_card
+from Testing.bench.cases import MODEL, SHARED, BenchCase, brats2021, score, store
+
+RUNS = 3
+CPU = torch.device("cpu")
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def processor() -> str:
+    """The processor's name."""
+    information = Path("/proc/cpuinfo")
+    if not information.is_file():
+        return platform.processor()
+    return next(line.split(":")[1].strip() for line in information.read_text().splitlines() if "model name" in line)
+
+
+def peak() -> None:
+    """This machine's peak: a large matrix product and a convolution of 32 channels, in GFLOP/s."""
+    for name, rates in measured_peaks().items():
+        print(f"{name:<10} matrix product {rates[0]:7.0f}   convolution {rates[1]:7.0f} GFLOP/s")
+
+
+def measured_peaks() -> dict[str, tuple[float, float]]:
+    """GFLOP/s of a 3072² matrix product and of a 3x3 convolution on 16 slices of 160² with 32 channels."""
+    rates = {}
+    for name, dtype in PRECISIONS.items():
+        matrix = torch.rand(3072, 3072, dtype=dtype)
+        slices = torch.rand(16, 32, 160, 160, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        kernel = torch.rand(32, 32, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        product_s = _least(lambda matrix=matrix: matrix @ matrix)
+        convolution_s = _least(lambda slices=slices, kernel=kernel: functional.conv2d(slices, kernel, padding=1))
+        rates[name] = (2 * 3072**3 / product_s / 1e9, 2 * 16 * 160**2 * 32 * 32 * 9 / convolution_s / 1e9)
+    return rates
+
+
+def network() -> None:
+    """The network stage on 240x240x155 cases: seconds, memory, arithmetic and share of the peak."""
+    peaks = measured_peaks()
+    for case in brats2021()[:2]:
+        for name in PRECISIONS:
+            # In a process of its own, so that the memory is that of this network alone.
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                seconds, gflop, peak_mb = pool.apply(_network_once, (case, name))
+            rate = gflop / seconds
+            print(
+                f"{case.name} {name:<9} {seconds:5.1f} s (least of {RUNS}), {gflop / 1000:.2f} TFLOP, {rate:4.0f} "
+                f"GFLOP/s = {100 * rate / peaks[name][1]:.0f} % of the convolution peak; peak memory {peak_mb:.0f} MB",
+                flush=True,
+            )
+
+
+def _network_once(case: BenchCase, precision: str) -> tuple[float, float, float]:
+    segmenter: Segmenter = load_model(MODEL, store().weights(find_card(MODEL)), CPU, PRECISIONS[precision])
+    images = {sequence: sitk.GetArrayFromImage(v.image) for sequence, v in read_case(case.study).volumes.items()}
+    seconds = _least(lambda: segmenter.predict(images, Silent(), seed=0))
+    memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    with FlopCounterMode(display=False) as counter:
+        segmenter.predict(images, Silent(), seed=0)
+    return seconds, counter.get_total_flops() / 1e9, memory_mb
+
+
+def stages() -> None:
+    """Seconds per stage of the whole road, median of three runs after a first one that loads the networks."""
+    exam = SHARED / "data" / "tcga-fg-6692-raw"
+    raw = BenchCase("raw exam", exam, exam, brats2021()[0].scheme, ())
+    for case in (raw, brats2021()[0]):
+        runs = [_stage_seconds(case) for _ in range(RUNS + 1)]
+        print(f"{case.name}: first run {sum(runs[0].values()):.1f} s")
+        for stage in runs[0]:
+            print(f"  {stage:<20} {statistics.median(run[stage] for run in runs[1:]):6.2f} s")
+        print(f"  {'together':<20} {statistics.median(sum(run.values()) for run in runs[1:]):6.2f} s", flush=True)
+
+
+def _stage_seconds(case: BenchCase) -> dict[str, float]:
+    return dict(score(case).seconds)
+
+
+def _least(work: Callable[[], object]) -> float:
+    """Least wall-clock seconds of some runs, after one to warm up."""
+    work()
+    seconds = []
+    for _ in range(RUNS):
+        began = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)

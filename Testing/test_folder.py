@@ -1,0 +1,115 @@
+"""Folders of results: there whole or not at all, and nobody else's folder is touched."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from GliomaSegLib.errors import Cancelled, InputError
+from GliomaSegLib.io.folder import MANIFEST, check_output, written_whole
+
+
+def earlier_results(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / MANIFEST).write_text("earlier")
+    (folder / "old").touch()
+    return folder
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+def test_appears_only_at_the_end(tmp_path: Path) -> None:
+    output = tmp_path / "deep" / "down" / "out"
+    with written_whole(output) as folder:
+        (folder / MANIFEST).write_text("new")
+        assert not output.exists()
+        assert folder.parent == output.parent  # so that the rename stays on one disk
+    assert contents(output) == {MANIFEST: "new"}
+    assert list(output.parent.iterdir()) == [output]
+    assert stat.S_IMODE(output.stat().st_mode) & 0o755 == 0o755  # readable as the user's other folders
+
+
+@pytest.mark.parametrize("end", [ValueError, InputError, Cancelled, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("replaces", [False, True])
+def test_what_is_broken_off_leaves_all_as_it_was(tmp_path: Path, end: type[BaseException], replaces: bool) -> None:
+    output = earlier_results(tmp_path / "out") if replaces else tmp_path / "out"
+    with pytest.raises(end), written_whole(output, overwrite=replaces) as folder:
+        (folder / MANIFEST).write_text("half")
+        raise end("stop")
+    assert list(tmp_path.iterdir()) == ([output] if replaces else [])
+    if replaces:
+        assert contents(output) == {MANIFEST: "earlier", "old": ""}
+
+
+def test_full_disk_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"out could not be written \(No space left on device\)"):  # noqa: SIM117
+        with written_whole(tmp_path / "out"):
+            raise OSError(28, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_overwriting_replaces_all_of_the_earlier_results(tmp_path: Path) -> None:
+    output = earlier_results(tmp_path / "out")
+    with written_whole(output, overwrite=True) as folder:
+        (folder / MANIFEST).write_text("new")
+        assert contents(output) == {MANIFEST: "earlier", "old": ""}
+    assert contents(output) == {MANIFEST: "new"}
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_earlier_results_come_back_when_the_last_step_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = earlier_results(tmp_path / "out")
+    rename = Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        if self.suffix == ".partial":
+            raise PermissionError(13, "Permission denied")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(InputError, match="could not be written"), written_whole(output, overwrite=True) as folder:
+        (folder / MANIFEST).write_text("new")
+    assert contents(output) == {MANIFEST: "earlier", "old": ""}
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_existing_results_are_not_replaced_unasked(tmp_path: Path) -> None:
+    output = earlier_results(tmp_path / "out")
+    with pytest.raises(InputError, match=r"out exists already; name another folder or say '--overwrite'\."):
+        check_output(output, overwrite=False)
+    check_output(output, overwrite=True)
+
+
+def test_foreign_folder_is_never_replaced(tmp_path: Path) -> None:
+    output = tmp_path / "holiday"
+    output.mkdir()
+    check_output(output, overwrite=True)  # empty: nothing can be lost
+    (output / "picture.jpg").touch()
+    with pytest.raises(InputError, match=r"holiday is not a folder of GliomaSeg results .*not overwritten"):
+        check_output(output, overwrite=True)
+
+
+def test_file_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "letter").touch()
+    with pytest.raises(InputError, match="letter is not a folder of GliomaSeg results"):
+        check_output(tmp_path / "letter", overwrite=True)
+
+
+def test_parent_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for output in (tmp_path / "file" / "out", tmp_path / "file" / "deep" / "out"):
+        with pytest.raises(InputError, match=r"out cannot be written \(.*\); name a folder where you may write\."):
+            check_output(output, overwrite=False)
+
+
+def test_parent_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(**_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("GliomaSegLib.io.folder.tempfile.TemporaryFile", refused)
+    with pytest.raises(InputError, match=r"out cannot be written \(Permission denied\)"):
+        check_output(tmp_path / "out", overwrite=False)

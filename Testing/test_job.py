@@ -1,0 +1,86 @@
+"""Jobs: what may be asked, and the sentence when it may not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from GliomaSegLib.case import Sequence
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.job import Job, new_job, parse_job, read_job
+
+LEAST = {"study": "s", "model": "toy", "output": "o"}
+
+
+def test_job_survives_its_file(tmp_path: Path) -> None:
+    job = new_job(
+        volumes={"t1c": tmp_path / "a.nii"},
+        model="toy",
+        output=tmp_path / "out",
+        time_point="postoperative",
+        days_since_surgery=2,
+        postprocessing={"remove_objects_below_mm3": 50},
+        label_scheme="brats2017",
+    )
+    (tmp_path / "job.json").write_text(job.model_dump_json())
+    assert read_job(tmp_path / "job.json") == job
+    assert job.volumes == {Sequence.T1C: tmp_path / "a.nii"}
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"study": "/data/patient-7/"}, "patient-7"),
+        ({"study": "/data/patient.7"}, "patient.7"),
+        ({"volumes": {"t2f": "/data/p7_flair.nii.gz"}}, "p7_flair"),
+        ({"study": "/data/patient-7", "case_id": "A"}, "A"),
+    ],
+)
+def test_name_of_the_case(given: dict[str, object], name: str) -> None:
+    assert Job(model="toy", output="o", **given).name == name
+
+
+def test_home_is_expanded() -> None:
+    job = Job(study="~/s", volumes={"t1c": "~/v"}, model="toy", output="~/o", store="~/m")
+    found = [job.study, job.volumes[Sequence.T1C], job.output, job.store]
+    assert found == [Path.home() / name for name in "svom"]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"study": None}, "not valid: no study was given; give its folder, or a file per sequence."),
+        ({"model": None}, "model: "),
+        ({"colour": "red"}, "colour: Extra inputs are not permitted"),
+        ({"volumes": {"t9": "a.nii"}}, "volumes.t9"),
+        ({"brain": "saw"}, "brain: "),
+        ({"threads": 0}, "threads: "),
+        ({"device": "abacus"}, "device: "),
+        ({"days_since_surgery": "soon"}, "days_since_surgery: "),
+        ({"postprocessing": {"remove_islands_below_fraction": 1.5}}, "postprocessing.remove_islands_below_fraction: "),
+    ],
+)
+def test_wrong_field_is_named_in_one_sentence(change: dict[str, object], sentence: str) -> None:
+    with pytest.raises(InputError) as refused:
+        parse_job(json.dumps(LEAST | change), "job.json")
+    text = str(refused.value)
+    assert text.startswith("job.json is not valid: ")
+    assert sentence in text
+    assert "\n" not in text
+    assert text.endswith(".")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '"study"'])
+def test_text_that_is_no_job(text: str) -> None:
+    with pytest.raises(InputError, match=r"^Line 3 of the input is not valid: .*\.$"):
+        parse_job(text, "Line 3 of the input")
+
+
+def test_job_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"job\.json cannot be read \(No such file or directory\)\."):
+        read_job(tmp_path / "job.json")
+    (tmp_path / "job.json").write_bytes(b"\xff\xfe{")
+    with pytest.raises(InputError, match=r"job\.json is not valid: Invalid JSON: .*\.$"):
+        read_job(tmp_path / "job.json")

@@ -1,0 +1,225 @@
+"""The worker: one JSON object per line for other programs, a network that stays loaded, and a clean stop."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from GliomaSegLib.case import Sequence
+from GliomaSegLib.errors import Cancelled
+from GliomaSegLib.job import Job, Result
+from GliomaSegLib.worker import work
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.store import Store
+from Testing import toy
+from Testing.study import toy_job, write_study
+
+ROOT = Path(__file__).parents[1]
+COMMAND = [sys.executable, "-m", "GliomaSegLib.cli"]
+
+
+def line_of(job: Job) -> str:
+    return job.model_dump_json() + "\n"
+
+
+def heard(monkeypatch: pytest.MonkeyPatch, lines: str) -> tuple[int, list[dict[str, Any]]]:
+    """What the worker returns and says when ``lines`` come in."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
+    output = io.StringIO()
+    failed = work("-", output)
+    return failed, [json.loads(line) for line in output.getvalue().splitlines()]
+
+
+def test_protocol(toy_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = write_study(tmp_path / "study", [Sequence.T2F])
+    job = toy_job(toy_store, tmp_path / "out", study=study, time_point="postoperative")
+    failed, said = heard(monkeypatch, line_of(job))
+    assert failed == 0
+    stages = [line["name"] for line in said if line["event"] == "stage"]
+    assert stages == ["reading", "registration", "brain extraction", "segmentation", "measures and report"]
+    fractions = [line for line in said if line["event"] == "progress"]
+    assert all(0 <= line["fraction"] <= 1 and isinstance(line["detail"], str) for line in fractions)
+    (warning,) = (line["text"] for line in said if line["event"] == "warning")
+    assert "is made for preoperative studies" in warning
+    assert [line["event"] for line in said].index("result") == len(said) - 1
+    result = Result.model_validate(said[-1]["result"])
+    assert result.output == tmp_path / "out"
+    assert all(path.is_file() for path in result.files.values())
+    assert result.missing == (Sequence.T1C,)
+
+
+def test_job_in_a_file(toy_store: Store, tmp_path: Path) -> None:
+    job = toy_job(toy_store, tmp_path / "out", study=write_study(tmp_path / "study"))
+    (tmp_path / "job.json").write_text(job.model_dump_json(indent=2))
+    output = io.StringIO()
+    assert work(str(tmp_path / "job.json"), output) == 0
+    assert json.loads(output.getvalue().splitlines()[-1])["event"] == "result"
+
+
+def test_network_is_loaded_once_and_a_wrong_job_does_not_stop_the_next(
+    toy_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, load = [], toy.load
+    monkeypatch.setattr(toy, "load", lambda *given: loaded.append(given) or load(*given))
+    study = write_study(tmp_path / "study")
+    lines = [
+        line_of(toy_job(toy_store, tmp_path / "a", study=study)),
+        "\n",
+        "{]\n",
+        line_of(toy_job(toy_store, tmp_path / "b", study=tmp_path / "nowhere")),
+        line_of(toy_job(toy_store, tmp_path / "c", study=study)),
+    ]
+    failed, said = heard(monkeypatch, "".join(lines))
+    assert failed == 2
+    ends = [line for line in said if line["event"] in {"result", "error"}]
+    assert [line["event"] for line in ends] == ["result", "error", "error", "result"]
+    assert ends[1]["kind"] == "InputError"
+    assert ends[1]["text"].startswith("Line 3 of the input is not valid: Invalid JSON")
+    assert "nowhere does not exist" in ends[2]["text"]
+    assert len(loaded) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "c", "models", "published", "study"]
+
+
+def test_defect_is_told_and_does_not_stop_the_next(
+    toy_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predict, calls = toy.Thresholds.predict, []
+
+    def first_fails(self: toy.Thresholds, *given: object) -> object:
+        calls.append(given)
+        if len(calls) == 1:
+            raise ZeroDivisionError("by nought")
+        return predict(self, *given)
+
+    monkeypatch.setattr(toy.Thresholds, "predict", first_fails)
+    study = write_study(tmp_path / "study")
+    jobs = [toy_job(toy_store, tmp_path / name, study=study) for name in ("a", "b")]
+    failed, said = heard(monkeypatch, "".join(map(line_of, jobs)))
+    assert failed == 1
+    (error,) = (line for line in said if line["event"] == "error")
+    assert error == {
+        "event": "error", "kind": "ZeroDivisionError", "text": "GliomaSeg failed unexpectedly: by nought"
+    }  # fmt: skip
+    assert "first_fails" in capsys.readouterr().err, "the log says where"
+    assert not (tmp_path / "a").exists()
+    assert (tmp_path / "b").is_dir()
+
+
+def test_cancelling_ends_the_worker(toy_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(self: toy.Thresholds, *given: object) -> None:
+        raise Cancelled("Stop.")
+
+    monkeypatch.setattr(toy.Thresholds, "predict", stopped)
+    study = write_study(tmp_path / "study")
+    jobs = [toy_job(toy_store, tmp_path / name, study=study) for name in ("a", "b")]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(map(line_of, jobs))))
+    output = io.StringIO()
+    with pytest.raises(Cancelled):
+        work("-", output)
+    said = [json.loads(line) for line in output.getvalue().splitlines()]
+    assert said[-1] == {"event": "error", "kind": "Cancelled", "text": "Stop."}
+    assert sum(line["event"] == "error" for line in said) == 1, "the second job did not begin"
+
+
+def test_wrong_job_file_of_another_program(tmp_path: Path) -> None:
+    (tmp_path / "job.json").write_text('{"study": "s", "model": "toy"}')
+    ended = subprocess.run(
+        [*COMMAND, "worker", tmp_path / "job.json"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 1
+    (line,) = ended.stdout.splitlines()
+    assert json.loads(line) == {
+        "event": "error",
+        "kind": "InputError",
+        "text": f"{tmp_path / 'job.json'} is not valid: output: Field required.",
+    }
+
+
+# --- a stop from outside -------------------------------------------------------------------------------------------
+
+# The command line with the toy in its zoo; it says so and waits where its first argument tells it to.
+WAITING = """
+import sys, threading
+from pathlib import Path
+from GliomaSegLib import cli, pipeline
+from GliomaSegLib.io import results
+from GliomaSegLib.zoo import card, loaders
+from Testing import toy
+
+where, card_file, *arguments = sys.argv[1:]
+loaders.FAMILIES["toy"] = "Testing.toy"
+model = card.read_card(Path(card_file))
+card.all_cards = lambda: {model.id: model}
+
+def wait(*given):
+    print("waiting", file=sys.stderr, flush=True)
+    threading.Event().wait(60)
+
+if where == "network":
+    toy.Thresholds.predict = wait
+else:
+    results.write_report = wait
+sys.exit(cli.main(arguments))
+"""
+
+
+def stop_while_it_waits(where: str, card: Card, folder: Path, arguments: list[object], sent: int, text: str = ""):
+    """Run the command line until it waits, send it a signal; returns its exit status, output and errors."""
+    (folder / "card.json").write_text(card.model_dump_json())
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING, where, folder / "card.json", *map(str, arguments)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    try:
+        process.stdin.write(text)
+        process.stdin.flush()
+        errors = ""
+        while "waiting" not in errors:
+            line = process.stderr.readline()
+            assert line, errors
+            errors += line
+        process.send_signal(sent)
+        output, rest = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    return process.returncode, output, errors + rest
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends a process without asking it")
+@pytest.mark.parametrize(
+    ("where", "sent"), [("network", signal.SIGTERM), ("report", signal.SIGTERM), ("report", signal.SIGINT)]
+)
+def test_stopped_command_leaves_nothing_behind(
+    toy_store: Store, toy_zoo: Card, tmp_path: Path, where: str, sent: int
+) -> None:
+    study = write_study(tmp_path / "study")
+    arguments = ["segment", study, "--model", "toy", "-o", tmp_path / "results" / "out", "--store", toy_store.root]
+    arguments += ["--brain", "stripped", "--no-registration"]
+    status, output, errors = stop_while_it_waits(where, toy_zoo, tmp_path, arguments, sent)
+    assert status == 130, errors
+    assert output == ""
+    assert errors.endswith("gliomaseg: stopped; nothing half-written is left.\n")
+    assert "Traceback" not in errors
+    assert list((tmp_path / "results").iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends a process without asking it")
+def test_stopped_worker_does_not_go_on_to_the_next_job(toy_store: Store, toy_zoo: Card, tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study")
+    (tmp_path / "results").mkdir()
+    jobs = [toy_job(toy_store, tmp_path / "results" / name, study=study) for name in ("a", "b")]
+    lines = "".join(map(line_of, jobs))
+    status, output, _ = stop_while_it_waits("report", toy_zoo, tmp_path, ["worker", "-"], signal.SIGTERM, lines)
+    assert status == 130
+    ends = [line for line in map(json.loads, output.splitlines()) if line["event"] in {"result", "error"}]
+    assert [line["kind"] for line in ends] == ["Cancelled"]
+    assert list((tmp_path / "results").iterdir()) == []
