@@ -63,10 +63,14 @@ class TimePoint:
 
 @dataclass(frozen=True)
 class Source:
-    """Where an image was read from: a file, or one series (by its UID) of a DICOM folder."""
+    """Where an image was read from: a file, or one series (by its UID) of a DICOM folder.
+
+    ``part`` tells volumes apart that share one series, such as two echoes.
+    """
 
     path: Path
     series_uid: str | None = None
+    part: str = ""
 
     def __str__(self) -> str:
         return f"{self.path} (series {self.series_uid})" if self.series_uid else str(self.path)

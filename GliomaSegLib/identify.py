@@ -445,7 +445,8 @@ def _series_candidate(series: DicomSeries) -> Candidate:
         words = f"{words} {tags.protocol}"  # not always: on some scanners it names the whole examination
     words = f"{words} {tags.sequence_name} {tags.body_part}"
     spacing, normal = series_geometry(series) or (None, None)
-    return Candidate(Source(series.folder, series.uid), series.name, words, tags, spacing, _plane(normal), series)
+    source = Source(series.folder, series.uid, series.part)
+    return Candidate(source, series.name, words, tags, spacing, _plane(normal), series)
 
 
 def _plane(normal: np.ndarray | None) -> Plane | None:
@@ -547,11 +548,11 @@ def read_source(source: Source) -> sitk.Image:
     """Read again what a case was read from (``float32``, LPS, mm).
 
     Raises:
-        InputError: it is no longer there, cannot be read, or is one of several volumes that share their series UID.
+        InputError: it is no longer there, or cannot be read.
     """
     if source.series_uid is None:
         return read_image(source.path)
-    found = [one for one in find_series(source.path) if one.uid == source.series_uid]
+    found = [one for one in find_series(source.path) if (one.uid, one.part) == (source.series_uid, source.part)]
     if len(found) != 1:
         raise InputError(f"{source} should be one volume, but {len(found)} were found; check that nothing was moved.")
     return read_series(found[0])

@@ -8,7 +8,7 @@ distances to the brain and simple solids. The tumour is a necrotic core inside a
 white matter of the patient's RIGHT frontal lobe, and edema that spreads from it along white matter.
 
 A scan is then simulated as a scanner makes it: the head has moved, slices are averages over their thickness, the
-receive field is uneven, the noise Rician. The pictures of no person enter.
+receive field is uneven, the noise Rician. No single person's image is in it.
 
 The template's licence: Copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological
 Institute, McGill University. Permission to use, copy, modify, and distribute this software and its documentation for
@@ -67,6 +67,7 @@ class Phantom:
         """Write the study under ``folder / "study"`` and the truth as ``folder / "truth.nii.gz"``.
 
         The study is one NIfTI file per sequence, or with ``dicom`` one folder of classic MR Image files per series.
+        Files of the same names are replaced.
 
         Returns:
             The folder of the study.
@@ -92,9 +93,10 @@ class Phantom:
 def make_phantom(seed: int = 0, spacing_mm: float = 1.0) -> Phantom:
     """Make a head with a glioma and scan it four times.
 
-    T1n is a sagittal and T1c an axial volume with cubic voxels of ``spacing_mm``; T2w and T2f are axial slices 5 mm
-    thick, those of T2f tilted. T1c is the reference; in the others the head has turned by some degrees and moved by
-    some millimetres. The same seed gives the same study bit by bit, and at another spacing the same head.
+    T1n is a sagittal and T1c an axial volume with cubic voxels of ``spacing_mm``; T2w and T2f are axial slices about
+    5 mm thick (a whole number of voxels), those of T2f tilted. T1c is the reference; in the others the head has turned
+    by some degrees and moved by some millimetres. The same seed gives the same study bit by bit, and at another spacing
+    the same head.
 
     Args:
         seed: chooses the head's shape, the tumour's outline, the movements and the noise; 0 or more.
@@ -430,9 +432,9 @@ class _Tissue(Enum):
     WATER = (190, 200, 1300, 100)  # CSF and the vitreous body
     GREY = (520, 555, 500, 560)
     WHITE = (720, 735, 360, 440)
-    SNFH = (540, 555, 800, 960)
-    ET = (600, 1180, 680, 860)
-    NETC = (380, 430, 1050, 800)
+    SNFH = (540, 555, 780, 840)
+    ET = (600, 1150, 680, 790)
+    NETC = (380, 430, 1050, 740)
 
 
 # How much of the template's T1 texture shows in each sequence: T2 falls where T1 rises.
@@ -532,18 +534,20 @@ def _paint_tumour(canvas: _Canvas, tumour: _Tumour, random: np.random.Generator)
 
 
 class _Protocol(NamedTuple):
-    """How a sequence is acquired. Times in ms.
+    """How a sequence is acquired.
 
     Attributes:
-        slice_mm: slice thickness; ``None`` for a volume with cubic voxels.
-        in_plane: pixel size, in voxel lengths of the phantom.
+        description: DICOM's Series Description, as a scanner's operator writes it.
+        slice_mm: slice thickness, made a whole number of the phantom's voxels.
+        in_plane: pixel size, in the phantom's voxel lengths.
         field_mm: field of view along the image's own axes.
         centre_mm: its middle, LPS.
         direction: LPS directions of the image's axes, one per row.
+        tags: DICOM attributes by keyword; times in ms.
     """
 
     description: str
-    slice_mm: float | None
+    slice_mm: float
     in_plane: float
     field_mm: tuple[float, float, float]
     centre_mm: tuple[float, float, float]
@@ -560,14 +564,20 @@ _TILTED = (
 )
 
 _GRADIENT_ECHO = {"ScanningSequence": ["GR", "IR"], "SequenceVariant": ["SK", "SP", "MP"], "MRAcquisitionType": "3D"}
-_SPIN_ECHO = {"ScanningSequence": "SE", "SequenceVariant": ["SK", "SP"], "MRAcquisitionType": "2D", "FlipAngle": 150}
+_SPIN_ECHO = {
+    "ScanningSequence": "SE",
+    "SequenceVariant": ["SK", "SP"],
+    "MRAcquisitionType": "2D",
+    "FlipAngle": 150,
+    "EchoTrainLength": 15,
+}
 _T1 = _GRADIENT_ECHO | {"RepetitionTime": 1900, "EchoTime": 2.6, "InversionTime": 900, "FlipAngle": 9}
 
 _PROTOCOLS: dict[Sequence, _Protocol] = {
-    Sequence.T1N: _Protocol("t1_mprage_sag", None, 1.0, (256, 224, 208), (0, 8, 0), _SAGITTAL, _T1),
+    Sequence.T1N: _Protocol("t1_mprage_sag", 1.0, 1.0, (256, 224, 208), (0, 8, 0), _SAGITTAL, _T1),
     Sequence.T1C: _Protocol(
         "t1_mprage_tra post gad",
-        None,
+        1.0,
         1.0,
         (208, 256, 200),
         (0, 8, 4),
@@ -619,7 +629,7 @@ def _scan(
 ) -> sitk.Image:
     """Acquire the moved head: slices averaged over their thickness, shading and Rician noise added."""
     in_plane_mm = protocol.in_plane * spacing_mm
-    layers = max(1, round((protocol.slice_mm or spacing_mm) / spacing_mm))
+    layers = max(1, round(protocol.slice_mm / spacing_mm))
     fine = _scan_grid(protocol, (in_plane_mm, in_plane_mm, spacing_mm), layers)
     moved = sitk.Resample(signal, fine, movement.GetInverse(), sitk.sitkLinear)
     image = sitk.BinShrink(moved, [1, 1, layers]) if layers > 1 else moved

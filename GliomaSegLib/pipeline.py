@@ -162,6 +162,7 @@ def _records(case: Case, registrations: Mapping[Sequence, Registration]) -> dict
         records[sequence] = SequenceRecord(
             path=volume.source.path.absolute(),
             series_uid=volume.source.series_uid,
+            series_part=volume.source.part,
             confidence=volume.confidence,
             reason=volume.reason,
             is_reference=volume is case.reference,

@@ -97,7 +97,7 @@ def _images_again(
     images = {}
     for sequence, record in manifest.sequences.items():
         try:
-            image = read_source(Source(record.path, record.series_uid))
+            image = read_source(Source(record.path, record.series_uid, record.series_part))
         except GliomaSegError as error:
             progress.warn(f"{_NO_PICTURES}: {error}")
             return {}

@@ -89,7 +89,8 @@ def test_refuses_what_is_no_head(small_phantom: Phantom) -> None:
 
 def test_finds_a_sequence_that_lies_elsewhere_in_space_and_says_so(small_phantom: Phantom) -> None:
     far = sitk.Image(small_phantom.images[Sequence.T2F])
-    far.SetOrigin((np.array(far.GetOrigin()) + (900.0, 0, 300.0)).tolist())
+    x, y, z = far.GetOrigin()
+    far.SetOrigin((x + 900.0, y, z + 300.0))
     journal = Journal(Silent())
     found = align_case(case_of(small_phantom.images[Sequence.T1C], far), journal)[Sequence.T2F]
     assert not found.overlapped

@@ -49,7 +49,10 @@ def test_schema_file_is_that_of_the_classes() -> None:
         ({"regions": ["XX"]}, "regions.0"),
         ({"space": {"frame": "native", "spacing_mm": [1, 1]}}, "space.spacing_mm.2"),
         ({"space": {"frame": "native", "spacing_mm": [1, 1, 1], "orientation": "up"}}, "space.orientation"),
-        ({"weights": {"files": [{"name": "a", "url": "no"}], "licence": "x", "attribution": "y"}}, "weights.files.0.url"),
+        (
+            {"weights": {"files": [{"name": "a", "url": "no"}], "licence": "x", "attribution": "y"}},
+            "weights.files.0.url",
+        ),
         ({"postprocessing": {"remove_islands_below_fraction": 2}}, "postprocessing.remove_islands_below_fraction"),
     ],
 )

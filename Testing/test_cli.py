@@ -244,7 +244,9 @@ def test_evaluate_takes_a_folder_of_results_and_whole_tumours(segment: Command, 
     segment()
     whole = array_on((truth() > 0).astype(np.uint8), on_grid(truth()))
     sitk.WriteImage(sitk.DICOMOrient(whole, "RAS"), str(tmp_path / "whole.nii.gz"))
-    status, out, _ = command("evaluate", tmp_path / "out", tmp_path / "whole.nii.gz", "--scheme", "whole-tumour", "--json")
+    status, out, _ = command(
+        "evaluate", tmp_path / "out", tmp_path / "whole.nii.gz", "--scheme", "whole-tumour", "--json"
+    )
     assert status == 0
     (row,) = json.loads(out)["cases"]
     assert (row["region"], row["dice"]) == ("WT", 1)

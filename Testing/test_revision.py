@@ -21,7 +21,7 @@ from GliomaSegLib.pipeline import run
 from GliomaSegLib.preprocessing.grid import array_on
 from GliomaSegLib.revision import refresh
 from GliomaSegLib.zoo.store import Store, sha256_of
-from Testing.study import NECROSIS, VOXEL_ML, on_grid, toy_job, truth, write_study
+from Testing.study import NECROSIS, VOXEL_ML, on_grid, toy_job, truth, volume, write_study
 
 MORE = (slice(15, 17), slice(4, 8), slice(4, 8))  # a second focus of 32 voxels, away from the first
 
@@ -191,6 +191,19 @@ def test_pictures_come_back_with_the_originals(segment: Segment, tmp_path: Path)
     after = refresh(output)
     assert "<image" in after.files["report.html"].read_text()
     assert after.warnings == ()
+
+
+def test_originals_in_dicom_are_read_again(toy_store: Store, tmp_path: Path, write_series) -> None:
+    for sequence, name in ((Sequence.T1C, "AX T1 POST"), (Sequence.T2F, "AX FLAIR")):
+        image = volume(sequence)
+        array = np.round(sitk.GetArrayFromImage(image)).astype(np.int16)
+        place = {"origin_mm": image.GetOrigin(), "spacing_mm": image.GetSpacing()}
+        write_series(array, folder=f"study/{name}", SeriesDescription=name, **place)
+    before = run(toy_job(toy_store, tmp_path / "out", study=tmp_path / "study"))
+    after = refresh(before.output)
+    assert after == before
+    assert "<image" in after.files["report.html"].read_text()
+    assert_sound(before.output, truth())
 
 
 def test_warnings_of_the_run_stay(toy_store: Store, tmp_path: Path) -> None:

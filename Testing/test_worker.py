@@ -195,9 +195,7 @@ def stop_while_it_waits(where: str, card: Card, folder: Path, arguments: list[ob
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows ends a process without asking it")
-@pytest.mark.parametrize(
-    ("where", "sent"), [("network", signal.SIGTERM), ("report", signal.SIGTERM), ("report", signal.SIGINT)]
-)
+@pytest.mark.parametrize(("where", "sent"), [("network", signal.SIGINT), ("report", signal.SIGTERM)])
 def test_stopped_command_leaves_nothing_behind(
     toy_store: Store, toy_zoo: Card, tmp_path: Path, where: str, sent: int
 ) -> None:

@@ -99,6 +99,7 @@ class SequenceRecord(_Part):
 
     path: Path
     series_uid: str | None
+    series_part: str
     confidence: float
     reason: str
     is_reference: bool

@@ -33,7 +33,8 @@ SAMPLES = 40_000
 RANDOM_SEED = 1
 
 ALIGNED_WITHIN = 1.5  # mm and degrees: no clearly better place this near means that an image is in place already
-CLEARLY_BETTER = 1.01  # ratio of (information - 1): less is noise, and not worth an interpolation
+CLEARLY_BETTER = 1.01  # ratio of (information - 1): less is noise
+LEAST_SHIFT_MM = 1.0  # a smaller correction would cost more by interpolation than it gains
 MIRRORED_BELOW = 0.97
 DOUBTFUL_BELOW = 1.02
 FAILED_BELOW_NMI = 1.03
@@ -98,7 +99,8 @@ def register(fixed: sitk.Image, moving: sitk.Image) -> Registration:
         found = _optimise(fixed, moving, max(_starts(fixed, moving), key=fit.information))
         if not fit.is_local_best(found):  # few thick slices: the random samples led beside the peak
             found = _optimise(fixed, moving, found)
-        best = max(identity, found, key=fit.information)
+        if _mean_shift(found, fixed) >= LEAST_SHIFT_MM:
+            best = max(identity, found, key=fit.information)
     moved = best is not identity
     information = fit.information(best)
     return Registration(

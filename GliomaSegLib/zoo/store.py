@@ -104,8 +104,8 @@ class Store:
                     self._install(card, source, progress or Silent())
         except OSError as error:
             raise InputError(
-                f"The model '{card.id}' could not be installed in {self.root} ({error.strerror or error}); make room, or "
-                f"name another folder with --store or {STORE_VARIABLE}."
+                f"The model '{card.id}' could not be installed in {self.root} ({error.strerror or error}); make room, "
+                f"or name another folder with --store or {STORE_VARIABLE}."
             ) from error
         return self.folder(card)
 

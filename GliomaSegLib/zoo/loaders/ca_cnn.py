@@ -43,7 +43,7 @@ _LEAST_IN_PLANE = {
 
 # Channels at full resolution that the buffers and passing results of a batch add up to, on a graphics card, where
 # layers are not cut in pieces, and on a processor.
-_BUFFER_CHANNELS = (300, 115)
+_BUFFER_CHANNELS = (300, 130)
 _BYTES_PER_VOXEL = 80  # normalised, padded and turned sequences and probabilities
 
 # TensorFlow's variable -> the parameter here, below a layer's name.
