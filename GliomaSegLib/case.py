@@ -54,9 +54,7 @@ class TimePoint:
         if self.days_since_surgery is None:
             return
         if self.kind is not TimePointKind.POSTOPERATIVE:
-            raise InputError(
-                "Days since surgery were given, but the study is not said to be post-operative."
-            )
+            raise InputError("Days since surgery were given, but the study is not said to be post-operative.")
         if not 0 <= self.days_since_surgery < 36_500:
             raise InputError(f"{self.days_since_surgery} is not a number of days since surgery; give 0 or more.")
 

@@ -14,7 +14,6 @@ import SimpleITK as sitk
 import torch
 
 from GliomaSegLib.case import Case, Sequence, TimePoint, TimePointKind
-from GliomaSegLib.identify import read_case
 from GliomaSegLib.inference.device import choose_device, choose_precision
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.io.folder import check_output, written_whole
@@ -26,6 +25,7 @@ from GliomaSegLib.preprocessing.align import Registration, align_case
 from GliomaSegLib.preprocessing.grid import array_on, resample_image
 from GliomaSegLib.preprocessing.prepare import Prepared, prepare
 from GliomaSegLib.progress import Journal, Progress, Silent
+from GliomaSegLib.study import read_case
 from GliomaSegLib.zoo.card import Card, find_card
 from GliomaSegLib.zoo.loaders import family
 from GliomaSegLib.zoo.store import Store, default_store

@@ -10,7 +10,6 @@ import SimpleITK as sitk
 
 from GliomaSegLib.case import Sequence, Source
 from GliomaSegLib.errors import GliomaSegError, InputError
-from GliomaSegLib.identify import read_source
 from GliomaSegLib.io.folder import written_whole
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.io.results import (
@@ -32,6 +31,7 @@ from GliomaSegLib.job import Result
 from GliomaSegLib.labels import to_internal
 from GliomaSegLib.preprocessing.grid import array_on, reorient, resample_image, same_grid
 from GliomaSegLib.progress import Journal, Progress, Silent
+from GliomaSegLib.study import read_source
 from GliomaSegLib.zoo.store import sha256_of
 
 _NO_PICTURES = "The report has no pictures, because an original image could not be read again"

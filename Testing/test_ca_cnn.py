@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from GliomaSegLib.case import Sequence
 from GliomaSegLib.errors import InputError, WeightsError
+from GliomaSegLib.inference import device
 from GliomaSegLib.inference.cascade import SliceCascade, StageView, assemble
 from GliomaSegLib.inference.windows import SliceWindows, View
 from GliomaSegLib.labels import LabelScheme, Region, region_mask, to_internal
@@ -131,8 +132,7 @@ def test_bfloat16_agrees_with_float32(downsample_twice: bool) -> None:
     net, stack = _random_net(downsample_twice), torch.randn(30, 4, 32, 32)
     with torch.inference_mode():
         exact = net(stack, [0, 11])
-        loader._move(net, CPU, torch.bfloat16)
-        rough = net(stack.bfloat16(), [0, 11])
+        rough = loader._placed(net, CPU, torch.bfloat16)(stack.bfloat16(), [0, 11])
     assert rough.dtype == torch.float32
     assert (rough - exact).abs().mean() < 0.02
     assert ((rough > 0.5) == (exact > 0.5)).float().mean() > 0.97
@@ -378,6 +378,16 @@ def test_wrong_or_damaged_weights_are_refused(tmp_path: Path) -> None:
     loader.save_file({"something": torch.zeros(3)}, file)
     with pytest.raises(WeightsError, match="does not hold the weights of CA-CNN"):
         loader.load(file, {}, CPU, torch.float32)
+
+
+def test_memory_is_asked_for_before_the_run(
+    published: Path, tmp_path: Path, images: dict[Sequence, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader.convert(published, tmp_path / "weights.safetensors")
+    segmenter = loader.load(tmp_path / "weights.safetensors", {}, CPU, torch.float32)
+    monkeypatch.setattr(device, "free_memory_bytes", lambda _: 1 << 20)
+    with pytest.raises(InputError, match="GiB are free"):
+        segmenter.predict(images, Silent(), 0)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])

@@ -11,8 +11,9 @@ import SimpleITK as sitk
 
 from GliomaSegLib.case import Sequence, Source, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.identify import ACCEPTED_CONFIDENCE, Candidate, discover, guess, identify, read_case, read_source
+from GliomaSegLib.identify import Candidate, guess
 from GliomaSegLib.io.dicom import DicomTags
+from GliomaSegLib.study import ACCEPTED_CONFIDENCE, discover, identify, read_case, read_source
 
 T1N, T1C, T2W, T2F = Sequence.T1N, Sequence.T1C, Sequence.T2W, Sequence.T2F
 

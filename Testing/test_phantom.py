@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from GliomaSegLib import phantom as phantom_module
 from GliomaSegLib.case import Sequence
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.identify import read_case
 from GliomaSegLib.labels import Label, Region, region_mask
 from GliomaSegLib.phantom import TUMOUR_SIDE, Phantom, make_phantom
+from GliomaSegLib.study import read_case
 
 
 @pytest.fixture(scope="module")

@@ -178,15 +178,17 @@ class SliceCascade:
         done = 0
         fused = np.zeros(case.brain.shape, dtype=np.float32)
         for view, part in stage.items():
+
+            def batch_done(view: View = view) -> None:
+                nonlocal done
+                done += 1
+                progress.advance(begin + (end - begin) * done / total, f"{region.value}, {view.value} view")
+
             # A generator of its own per stage and view: what one stage finds cannot change the noise of another.
             generator = np.random.default_rng([seed, list(Region).index(region), list(View).index(view)])
             turned = view.turn(case.channels)
-            for probability in predict_stacks(part.model, part.windows, turned, case.present, generator):
-                if probability is None:
-                    done += 1
-                    progress.advance(begin + (end - begin) * done / total, f"{region.value}, {view.value} view")
-                else:
-                    fused += view.turn_back(probability) / len(stage)
+            probability = predict_stacks(part.model, part.windows, turned, case.present, generator, batch_done)
+            fused += view.turn_back(probability) / len(stage)
         return fused
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
-
-from GliomaSegLib.preprocessing.intensity import fill_with_noise
 
 # Given a stack float32 [channels, slices, height, width] and the first slice of each window in it,
 # the probability float32 [slices - 2 * margin, height, width].
@@ -104,7 +102,7 @@ class SliceWindows:
         outside = np.ones(shape, dtype=bool)
         outside[inside] = False
         for channel in np.flatnonzero(noisy):
-            padded[channel] = fill_with_noise(padded[channel], outside, generator)
+            padded[channel][outside] = generator.standard_normal(np.count_nonzero(outside), dtype=np.float32)
         return padded, inside
 
 
@@ -114,20 +112,27 @@ def predict_stacks(
     volume: NDArray[np.float32],
     noisy: Sequence[bool],
     generator: np.random.Generator,
-) -> Iterator[NDArray[np.float32] | None]:
-    """Run ``model`` over ``volume`` ``[channels, slices, height, width]``, one batch of windows after the other.
+    batch_done: Callable[[], None],
+) -> NDArray[np.float32]:
+    """Run ``model`` over a volume, one batch of windows after the other.
 
-    Yields:
-        ``None`` after each batch, so that the caller can tell how far it is, and at last the probability
-        ``float32 [slices, height, width]``.
+    Args:
+        model: the network as a function of arrays.
+        windows: how it goes through the volume.
+        volume: ``[channels, slices, height, width]``, normalised.
+        noisy: per channel whether its padding is noise (or 0).
+        generator: of that noise.
+        batch_done: called after each batch.
+
+    Returns:
+        The probability, ``float32 [slices, height, width]``.
     """
-    padded, inside = windows.pad(volume, noisy, generator)
-    depth = volume.shape[1]
-    # Between padded slices 'margin' and 'depth + margin' lies the answer; the stack of one window may reach further.
+    padded, (_, rows, columns) = windows.pad(volume, noisy, generator)
+    # The answer to padded slice s + margin is slice s; a volume of fewer slices than a window answers leaves some over.
     probability = np.zeros((padded.shape[1] - 2 * windows.margin, *padded.shape[2:]), dtype=np.float32)
-    for starts in windows.groups(depth):
+    for starts in windows.groups(volume.shape[1]):
         first, last = starts[0], starts[-1] + windows.slices
-        stack = padded[:, first:last]
-        probability[first : last - 2 * windows.margin] = model(stack, [start - first for start in starts])
-        yield None
-    yield probability[:depth, inside[1], inside[2]]
+        stack_starts = [start - first for start in starts]
+        probability[first : last - 2 * windows.margin] = model(padded[:, first:last], stack_starts)
+        batch_done()
+    return probability[: volume.shape[1], rows, columns]

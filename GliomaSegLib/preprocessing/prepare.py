@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import SimpleITK as sitk
 
 from GliomaSegLib.case import Case, Sequence
+from GliomaSegLib.errors import InputError
 from GliomaSegLib.preprocessing.align import Registration
 from GliomaSegLib.preprocessing.atlas import atlas_to_reference, template
 from GliomaSegLib.preprocessing.bias import correct_bias
@@ -58,7 +59,7 @@ def prepare(
     Each image is resampled once, through one composed transform. The brain is found in the reference.
 
     Raises:
-        InputError: no brain was found.
+        InputError: no brain was found, or a sequence that was not registered lies elsewhere.
     """
     reference = case.reference.image
     grid = model_grid(reference, space.spacing_mm, space.orientation)
@@ -75,6 +76,11 @@ def prepare(
         registration = registrations.get(sequence)
         transform = _composed(from_atlas, registration.transform if registration else None)
         image = resample_image(case.volumes[sequence].image, grid, transform)
+        if not sitk.GetArrayViewFromImage(image).any():
+            raise InputError(
+                f"{sequence.title} ({case.volumes[sequence].source}) lies wholly outside the reference "
+                f"({case.reference.source}); let it be registered, or leave it out."
+            )
         if bias_correction:
             image = correct_bias(image, brain)
         images[sequence] = strip(image, brain) if space.brain == "stripped" else image

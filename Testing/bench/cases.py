@@ -12,13 +12,13 @@ import SimpleITK as sitk
 
 from GliomaSegLib.case import Sequence
 from GliomaSegLib.evaluation.metrics import RegionScore, evaluate
-from GliomaSegLib.identify import identify
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.io.results import LABEL_MAP
 from GliomaSegLib.job import Job
 from GliomaSegLib.labels import LabelScheme, Region, to_internal
 from GliomaSegLib.pipeline import run
 from GliomaSegLib.preprocessing.grid import array_on, reorient
+from GliomaSegLib.study import identify
 from GliomaSegLib.zoo.card import find_card
 from GliomaSegLib.zoo.store import Store
 

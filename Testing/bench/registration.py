@@ -7,8 +7,8 @@ import itertools
 import SimpleITK as sitk
 
 from GliomaSegLib.case import Sequence
-from GliomaSegLib.identify import read_case
 from GliomaSegLib.preprocessing.align import register
+from GliomaSegLib.study import read_case
 from Testing.bench.cases import clinical
 
 

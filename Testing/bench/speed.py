@@ -15,10 +15,10 @@ import torch
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from GliomaSegLib.identify import read_case
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.pipeline import load_model
 from GliomaSegLib.progress import Silent
+from GliomaSegLib.study import read_case
 from GliomaSegLib.zoo.card import find_card
 from Testing.bench.cases import MODEL, SHARED, BenchCase, brats2021, score, store
 

@@ -6,6 +6,7 @@ TensorFlow checkpoints (github.com/taigw/brats17, ``model17/``).
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -114,17 +115,19 @@ class _Runtime:
     def __init__(self, device: torch.device, precision: torch.dtype) -> None:
         self._wish = device, precision
         self._device, self._precision = device, precision
-        self._networks: list[AnisotropicNet] = []
+        self._loaded: list[AnisotropicNet] = []
+        self._placed: list[AnisotropicNet] = []
         self._workspace = Workspace()
 
     def model(self, network: AnisotropicNet) -> StackModel:
-        """``network`` as a function of arrays."""
-        self._networks.append(network.eval().requires_grad_(False))
+        """``network`` as a function of arrays, to be called inside a :meth:`session`."""
+        index = len(self._loaded)
+        self._loaded.append(network.eval().requires_grad_(False))
 
         def run(stack: NDArray[np.float32], starts: Sequence[int]) -> NDArray[np.float32]:
             with torch.inference_mode():
                 slices_first = torch.from_numpy(stack).transpose(0, 1).to(self._device, self._precision)
-                return network(slices_first, starts, self._workspace).cpu().numpy()
+                return self._placed[index](slices_first, starts, self._workspace).cpu().numpy()
 
         return run
 
@@ -132,16 +135,16 @@ class _Runtime:
     def session(
         self, stage: Mapping[View, StageView], shape: tuple[int, int, int], progress: Progress
     ) -> Iterator[None]:
-        """Find room for a case of ``shape`` (z, y, x), put the networks there, and let the buffers go in the end."""
+        """Find room for a case of ``shape`` (z, y, x), put the networks there, and leave the place in the end."""
         device, precision = self._wish
         self._device = place(device, _needed_bytes(stage, shape, device, precision), progress)
         self._precision = precision if self._device == device else choose_precision(self._device)
-        for network in self._networks:
-            _move(network, self._device, self._precision)
+        # Copies of the float32 originals, so that an earlier case's precision leaves no trace.
+        self._placed = [_placed(network, self._device, self._precision) for network in self._loaded]
         try:
             yield
         finally:
-            self._workspace = Workspace()
+            self._placed, self._workspace = [], Workspace()
 
 
 def _needed_bytes(
@@ -160,12 +163,13 @@ def _network(region: Region) -> AnisotropicNet:
     return AnisotropicNet(len(CHANNEL_ORDER), downsample_twice=region is not Region.ET)
 
 
-def _move(network: AnisotropicNet, device: torch.device, precision: torch.dtype) -> None:
-    """Convolutions in ``precision``; normalisation keeps its float32 parameters."""
-    network.to(device)
+def _placed(network: AnisotropicNet, device: torch.device, precision: torch.dtype) -> AnisotropicNet:
+    """A copy on ``device`` with convolutions in ``precision``; normalisation keeps its float32 parameters."""
+    network = copy.deepcopy(network).to(device)
     for module in network.modules():
         if isinstance(module, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)):
             module.to(dtype=precision, memory_format=torch.channels_last)
+    return network
 
 
 def _prefix(region: Region, view: View) -> str:

@@ -1,0 +1,316 @@
+"""From a study to a case: the volumes that a folder holds, which of them is which sequence, and their pixels.
+
+What a single volume seems to be is judged in :mod:`GliomaSegLib.identify`; here the volumes of a study compete.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from collections.abc import Sequence as Sequential
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import SimpleITK as sitk
+
+from GliomaSegLib.case import Case, Sequence, SequenceVolume, Source, TimePoint
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.identify import Candidate, Guess, Plane, guess, normalised, word_clues
+from GliomaSegLib.io.dicom import DicomSeries, DicomTags, find_series, read_series, series_geometry
+from GliomaSegLib.io.images import image_stem, is_image_name, read_geometry, read_image
+
+ACCEPTED_CONFIDENCE = 0.6
+"""A guess below this is not acted upon: the user is asked."""
+
+_DOUBTFUL = 0.4  # a guess below this is not even worth a question
+_CLEAR_MARGIN = 0.2  # in confidence, between two that claim the same sequence
+_SURELY_NATIVE = 0.75  # above what a T1 has that merely lacks a word for contrast
+_FINER = 1.5  # ratio of voxel lengths that counts as clearly finer
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """The candidate that was taken for a sequence, how sure that is (0 to 1) and why."""
+
+    candidate: Candidate
+    confidence: float
+    reason: str
+
+    @property
+    def source(self) -> Source:
+        """Where the volume is read from."""
+        return self.candidate.source
+
+
+# --- the candidates ------------------------------------------------------------------------------------------------
+
+# Files of masks and results: a whole word anywhere, or the last word alone (as in '_wt').
+_LABEL_WORDS = re.compile(
+    r"(^|[_\-. ])(seg|segmentation|segm|mask|masks|label|labels|labelmap|brainmask|roi|annotation|groundtruth|lesions?"
+    r"|prob|probability|probabilities)([_\-. ]|\d*$)|(^|[_\-. ])(wt|tc|et|gt|truth|enhancing|pred|prediction)\d*$",
+    re.IGNORECASE,
+)
+
+
+def discover(study: Path) -> list[Candidate]:
+    """The volumes of a study: image files and DICOM series anywhere below a folder, or one image file.
+
+    Left out: hidden files, label maps and masks by their names, and folders that GliomaSeg wrote (``manifest.json``).
+
+    Raises:
+        InputError: ``study`` does not exist, holds nothing to read, is a GliomaSeg result, or holds DICOM files of
+            several patients or study dates.
+    """
+    study = Path(study)
+    if not study.exists():
+        raise InputError(f"{study} does not exist; check the path of the study.")
+    if study.is_file():
+        return [_file_candidate(study, study.parent)]
+    if (study / "manifest.json").exists():
+        raise InputError(f"{study} is a folder of GliomaSeg results; give the folder of the study itself.")
+    series = [one for one in find_series(study) if not _among_results(one.folder, study)]
+    _check_one_study(series, study)
+    files = [path for path in _image_files(study) if not _LABEL_WORDS.search(image_stem(path))]
+    candidates = [_file_candidate(path, study) for path in files] + [_series_candidate(one) for one in series]
+    if not candidates:
+        raise InputError(
+            f"{study} holds no image file (NIfTI, NRRD, MHA) and no MR series; check that it is the study's folder."
+        )
+    return candidates
+
+
+def _image_files(study: Path) -> list[Path]:
+    found = []
+    for parent, folders, names in os.walk(study):
+        if "manifest.json" in names:
+            folders.clear()
+            continue
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(parent, name) for name in sorted(names) if is_image_name(Path(name)) and name[0] != "."]
+    return found
+
+
+def _among_results(folder: Path, study: Path) -> bool:
+    inner = [folder, *folder.parents][: len(folder.relative_to(study).parts)]
+    return any((one / "manifest.json").exists() for one in inner)
+
+
+def _check_one_study(series: Sequential[DicomSeries], study: Path) -> None:
+    for what, found in (
+        ("patients", {one.patient_id for one in series}),
+        ("study dates", {one.study_date for one in series}),
+    ):
+        if len(found) > 1:
+            named = ", ".join(sorted(value or "(none)" for value in found))
+            raise InputError(f"{study} holds several {what} ({named}); give the folder of one study.")
+
+
+def _file_candidate(path: Path, study: Path) -> Candidate:
+    words = image_stem(path)
+    if not word_clues(normalised(words)) and path.parent != study:
+        words = f"{path.parent.name} {words}"  # as in T1C/image.nii.gz
+    tags = _sidecar_tags(path)
+    if tags is not None:
+        words = f"{words} {tags.description}"
+    spacing, normal = read_geometry(path) or (None, None)
+    return Candidate(Source(path), path.name, words, tags, spacing, _plane(normal))
+
+
+def _series_candidate(series: DicomSeries) -> Candidate:
+    tags = series.tags
+    words = tags.description
+    if not word_clues(normalised(words)):
+        words = f"{words} {tags.protocol}"  # not always: on some scanners it names the whole examination
+    words = f"{words} {tags.sequence_name} {tags.body_part}"
+    spacing, normal = series_geometry(series) or (None, None)
+    source = Source(series.folder, series.uid, series.part)
+    return Candidate(source, series.name, words, tags, spacing, _plane(normal), series)
+
+
+def _plane(normal: np.ndarray | None) -> Plane | None:
+    return None if normal is None else Plane(int(np.abs(normal).argmax()))
+
+
+def _sidecar_tags(path: Path) -> DicomTags | None:
+    """Tags from the JSON file that dcm2niix puts beside a NIfTI file (BIDS: times in seconds)."""
+    sidecar = path.with_name(f"{image_stem(path)}.json")
+    try:
+        content = json.loads(sidecar.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(content, dict) or "EchoTime" not in content:
+        return None
+
+    def milliseconds(key: str) -> float | None:
+        value = content.get(key)
+        return 1000.0 * value if isinstance(value, (int, float)) and value else None
+
+    return DicomTags(
+        description=str(content.get("SeriesDescription", "")),
+        protocol=str(content.get("ProtocolName", "")),
+        scanning_sequence=tuple(re.split(r"[_\\]", str(content.get("ScanningSequence", "")))),
+        image_type=tuple(map(str, content.get("ImageType", ()))),
+        repetition_time_ms=milliseconds("RepetitionTime"),
+        echo_time_ms=milliseconds("EchoTime"),
+        inversion_time_ms=milliseconds("InversionTime"),
+        contrast_agent=str(content["ContrastBolusIngredient"]) if "ContrastBolusIngredient" in content else None,
+    )
+
+
+# --- the choice ----------------------------------------------------------------------------------------------------
+
+
+class _Claim(NamedTuple):
+    candidate: Candidate
+    guess: Guess
+
+
+def identify(study: Path | None, overrides: Mapping[Sequence, Path] | None = None) -> dict[Sequence, Assignment]:
+    """Find the sequences of ``study``; what ``overrides`` names (a file, or a folder with one volume) is taken as said.
+
+    Raises:
+        InputError: two volumes claim a sequence and neither is clearly better; a volume is unsure; the same one is
+            given twice; nothing was found; or as :func:`discover`.
+    """
+    assigned = _given(overrides or {})
+    if study is None:
+        if not assigned:
+            raise InputError("No study was given; give its folder, or files with --t1n, --t1c, --t2w or --t2f.")
+        return assigned
+    taken = {(one.source.path.resolve(), one.candidate.name) for one in assigned.values()}
+    rest = [one for one in discover(study) if (one.source.path.resolve(), one.name) not in taken]
+    claims = [_Claim(one, guess(one)) for one in rest]
+    for sequence in (Sequence.T1C, Sequence.T1N, Sequence.T2W, Sequence.T2F):  # T1c first, as T1n depends on it
+        if sequence is Sequence.T1N and Sequence.T1C in assigned:
+            claims = [_Claim(one, guess(one, beside_t1c=True)) for one in rest]
+        rivals = [one for one in claims if one.guess.sequence is sequence and one.guess.confidence >= _DOUBTFUL]
+        if rivals and sequence not in assigned:
+            assigned[sequence] = _choose(sequence, rivals)
+    if not assigned:
+        raise InputError(
+            f"{study} holds none of T1, T1c, T2 and FLAIR that could be told: {_listed(claims)}; {_ADVICE}."
+        )
+    return {sequence: assigned[sequence] for sequence in Sequence if sequence in assigned}
+
+
+_ADVICE = "say which is which with --t1n, --t1c, --t2w or --t2f and a file, or a folder with that series alone"
+
+
+def read_case(
+    study: Path | None,
+    overrides: Mapping[Sequence, Path] | None = None,
+    identifier: str | None = None,
+    time_point: TimePoint | None = None,
+) -> Case:
+    """Identify and read the sequences of a study. The identifier is by default the name of the folder or first file.
+
+    Raises:
+        InputError: as :func:`identify`; a volume cannot be read; or two sequences have the same pixels.
+    """
+    assigned = identify(study, overrides)
+    volumes = {
+        sequence: SequenceVolume(sequence, one.candidate.read(), one.source, one.confidence, one.reason)
+        for sequence, one in assigned.items()
+    }
+    for first, second in combinations(volumes.values(), 2):
+        if _same_pixels(first.image, second.image):
+            raise InputError(
+                f"{first.source} ({first.sequence.title}) and {second.source} ({second.sequence.title}) hold the same "
+                "image; give each sequence its own."
+            )
+    named = Path(study) if study is not None else next(iter(assigned.values())).source.path
+    return Case(identifier or image_stem(named.resolve()), volumes, time_point or TimePoint())
+
+
+def read_source(source: Source) -> sitk.Image:
+    """Read again what a case was read from (``float32``, LPS, mm).
+
+    Raises:
+        InputError: it is no longer there, or cannot be read.
+    """
+    if source.series_uid is None:
+        return read_image(source.path)
+    found = [one for one in find_series(source.path) if (one.uid, one.part) == (source.series_uid, source.part)]
+    if len(found) != 1:
+        raise InputError(f"{source} should be one volume, but {len(found)} were found; check that nothing was moved.")
+    return read_series(found[0])
+
+
+def _given(overrides: Mapping[Sequence, Path]) -> dict[Sequence, Assignment]:
+    for (first, path), (second, other) in combinations(overrides.items(), 2):
+        if Path(path).resolve() == Path(other).resolve():
+            raise InputError(f"{path} is given both as {first.title} and as {second.title}; give each its own file.")
+    return {
+        sequence: Assignment(_only_candidate(Path(path), sequence), 1.0, "given by the user")
+        for sequence, path in overrides.items()
+    }
+
+
+def _only_candidate(path: Path, sequence: Sequence) -> Candidate:
+    if not path.exists():
+        raise InputError(f"{path}, given as {sequence.title}, does not exist; check the path.")
+    candidates = discover(path)
+    if len(candidates) > 1:
+        raise InputError(
+            f"{path}, given as {sequence.title}, holds {len(candidates)} volumes "
+            f"({_shortened([one.name for one in candidates])}); give a file, or a folder with one of them."
+        )
+    return candidates[0]
+
+
+def _choose(sequence: Sequence, claims: list[_Claim]) -> Assignment:
+    """The claim that is clearly better than all others, by its confidence or else by its voxels."""
+    claims = sorted(claims, key=lambda claim: -claim.guess.confidence)
+    best = claims[0].guess.confidence
+    if best < ACCEPTED_CONFIDENCE:
+        raise InputError(f"It is unsure whether {sequence.title} is {_listed(claims)}; {_ADVICE}.")
+    rivals = [claim for claim in claims if best - claim.guess.confidence < _CLEAR_MARGIN]
+    if sequence is Sequence.T1N:  # better voxels are no argument for one that may have contrast medium
+        rivals = [claim for claim in rivals if claim.guess.confidence >= _SURELY_NATIVE] or rivals
+    if len(rivals) == 1:
+        return Assignment(rivals[0].candidate, best, rivals[0].guess.reason)
+    if sequence is not Sequence.T1N or best >= _SURELY_NATIVE:
+        for claim in rivals:
+            others = [other.candidate for other in rivals if other is not claim]
+            why = [_why_better(claim.candidate, other) for other in others]
+            if all(why):
+                over = f"chosen over {_shortened([other.name for other in others])} as {' and '.join(sorted(set(why)))}"
+                return Assignment(claim.candidate, claim.guess.confidence, f"{claim.guess.reason}; {over}")
+    raise InputError(f"{sequence.title} could be any of {_listed(rivals)}; {_ADVICE}.")
+
+
+def _why_better(one: Candidate, other: Candidate) -> str | None:
+    """Why ``one`` is clearly the better volume of the same contrast, or ``None``."""
+    if one.reformatted != other.reformatted:
+        return None if one.reformatted else "the original, no reformat"
+    if one.spacing_mm is None or other.spacing_mm is None:
+        return None
+    for finer, measure in (("thinner", max), ("finer", math.prod)):
+        ratio = measure(other.spacing_mm) / measure(one.spacing_mm)
+        if ratio >= _FINER:
+            return f"its voxels are {finer}"
+        if ratio <= 1 / _FINER:
+            return None
+        if measure is max and (one.plane is Plane.AXIAL) != (other.plane is Plane.AXIAL):
+            return "it is axial" if one.plane is Plane.AXIAL else None
+    return None
+
+
+def _listed(claims: Sequential[_Claim]) -> str:
+    return _shortened([f"'{claim.candidate.name}' ({claim.guess.reason})" for claim in claims])
+
+
+def _shortened(names: Sequential[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _same_pixels(first: sitk.Image, second: sitk.Image) -> bool:
+    return first.GetSize() == second.GetSize() and np.array_equal(
+        sitk.GetArrayViewFromImage(first), sitk.GetArrayViewFromImage(second)
+    )
