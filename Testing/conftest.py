@@ -131,7 +131,7 @@ def toy_card() -> Card:
     )
 
 
-TOY_WEIGHTS = b"680 500 800\n"
+TOY_WEIGHTS = b"545 560 900\n"
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def truth() -> np.ndarray:
 def volume(sequence: Sequence) -> sitk.Image:
     """A box of brain with 0 around it. FLAIR shows the whole tumour and T1c its parts, beyond the toy's thresholds."""
     labels = truth()
-    grey = np.full(SHAPE, 600.0)
+    grey = np.full(SHAPE, 700.0 if sequence is Sequence.T1C else 400.0)
     if sequence is Sequence.T1C:
         grey[labels == Label.ET], grey[labels == Label.NETC] = 1000, 300
     else:
