@@ -13,8 +13,9 @@ export GLIOMASEG_SHARED ?= $(wildcard ../shared)
 demo: $(VENV)/.run
 	$(BIN)/gliomaseg demo --download
 
+# One process per core: threads inside each would only wait for one another.
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=1 $(BIN)/python -m pytest -n auto
 
 lint: $(VENV)/.develop
 	$(BIN)/ruff check .

@@ -127,6 +127,21 @@ def test_pieces_and_old_buffers_do_not_change_the_answer(monkeypatch: pytest.Mon
     torch.testing.assert_close(pieces, whole, atol=1e-5, rtol=0)
 
 
+def test_the_number_of_threads_does_not_change_the_answer() -> None:
+    net, stack, before = _random_net(True), torch.randn(30, 4, 48, 40), torch.get_num_threads()
+    answers = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            with torch.inference_mode():
+                answers.append(net(stack, [0, 11]))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(answers[0], answers[1])
+    assert torch.equal(answers[0], answers[2])
+
+
 @pytest.mark.parametrize("downsample_twice", [True, False])
 def test_bfloat16_agrees_with_float32(downsample_twice: bool) -> None:
     net, stack = _random_net(downsample_twice), torch.randn(30, 4, 32, 32)

@@ -17,6 +17,8 @@ from GliomaSegLib.job import Job
 from GliomaSegLib.phantom import TUMOUR_SIDE, Phantom
 from GliomaSegLib.pipeline import run
 from GliomaSegLib.preprocessing.grid import reorient
+from GliomaSegLib.zoo import card as card_module
+from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.store import Store
 
 ORIENTATIONS = [
@@ -31,9 +33,13 @@ def stripped(small_phantom: Phantom) -> dict[Sequence, sitk.Image]:
     """T1c and FLAIR of the phantom's head, stripped, FLAIR brought to the place of T1c (on a grid of its own)."""
     t1c, t2f = small_phantom.images[Sequence.T1C], small_phantom.images[Sequence.T2F]
     moved = sitk.Resample(t2f, t1c, small_phantom.transforms[Sequence.T2F], sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+    smooth = {
+        sequence: sitk.SmoothingRecursiveGaussian(image, 4.0)
+        for sequence, image in ((Sequence.T1C, sitk.Cast(t1c, sitk.sitkFloat32)), (Sequence.T2F, moved))
+    }
     return {
-        Sequence.T1C: sitk.Mask(sitk.Cast(t1c, sitk.sitkFloat32), small_phantom.brain),
-        Sequence.T2F: sitk.Mask(moved, small_phantom.brain)[1:, :, 2:],
+        Sequence.T1C: sitk.Mask(smooth[Sequence.T1C], small_phantom.brain),
+        Sequence.T2F: sitk.Mask(smooth[Sequence.T2F], small_phantom.brain)[1:, :, 2:],
     }
 
 
@@ -89,18 +95,29 @@ def test_each_sequence_may_be_stored_in_its_own_way(
 
 @pytest.mark.parametrize("angles_deg", [(14.0, -9.0, 21.0), (-25.0, 17.0, -8.0)])
 def test_an_oblique_scan_marks_the_same_place(
-    stripped: dict[Sequence, sitk.Image], toy_store: Store, tmp_path: Path, angles_deg: tuple[float, float, float]
+    stripped: dict[Sequence, sitk.Image],
+    toy_store: Store,
+    toy_card: Card,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    angles_deg: tuple[float, float, float],
 ) -> None:
-    expected = segmented(stripped, toy_store, tmp_path / "straight", registration=False)
-    images = {sequence: scanned_oblique(image, angles_deg) for sequence, image in stripped.items()}
-    found = segmented(images, toy_store, tmp_path / "oblique", registration=False)
-    straight = sitk.Resample(found, expected, sitk.Transform(), sitk.sitkNearestNeighbor)
-    first, second = (sitk.GetArrayFromImage(image) > 0 for image in (expected, straight))
+    fine = toy_card.model_copy(update={"space": toy_card.space.model_copy(update={"spacing_mm": (1.5, 1.5, 1.5)})})
+    monkeypatch.setattr(card_module, "all_cards", lambda: {fine.id: fine})
+    masks = []
+    for name, angles in (("straight", (0.0, 0.0, 0.0)), ("oblique", angles_deg)):
+        images = {sequence: scanned_oblique(image, angles) for sequence, image in stripped.items()}
+        found = segmented(images, toy_store, tmp_path / name, registration=False)
+        on_t1c = sitk.Resample(
+            found, scanned_oblique(stripped[Sequence.T1C], (0.0, 0.0, 0.0)), interpolator=sitk.sitkNearestNeighbor
+        )
+        masks.append(sitk.GetArrayFromImage(on_t1c) > 0)
+    first, second = masks
     assert 2 * (first & second).sum() / (first.sum() + second.sum()) >= 0.97
 
 
 def scanned_oblique(image: sitk.Image, angles_deg: tuple[float, float, float]) -> sitk.Image:
-    """The same head on a finer grid whose axes are turned."""
+    """The same head on a finer grid whose axes are turned by these angles."""
     rotation = sitk.Euler3DTransform()
     rotation.SetRotation(*np.deg2rad(angles_deg).tolist())
     axes = np.reshape(rotation.GetMatrix(), (3, 3))
@@ -119,7 +136,7 @@ def test_left_stays_left(stripped: dict[Sequence, sitk.Image], toy_store: Store,
     middle_mm = np.mean(
         [stripped[Sequence.T1C].TransformIndexToPhysicalPoint(i)[0] for i in marked(stripped[Sequence.T1C])]
     )
-    assert (left_mm > middle_mm) is (TUMOUR_SIDE == "left")
+    assert bool(left_mm > middle_mm) == (TUMOUR_SIDE == "left")
 
 
 def marked(image: sitk.Image) -> list[tuple[int, int, int]]:

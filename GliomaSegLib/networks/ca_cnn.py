@@ -18,7 +18,9 @@ Tensors are ``[slices, channels, height, width]`` with channels last in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import torch
@@ -32,7 +34,9 @@ CHANNELS = 32
 _EPSILON = 1e-5
 
 # Values that a step touches at a time on a processor: with its neighbours they stay in the second-level cache.
-_CHUNK_VALUES = 1 << 21
+_CHUNK_VALUES = 1 << 20
+# So that more than a few threads find work in the small layers too; fixed, since it must not depend on the computer.
+_LEAST_PIECES = 8
 
 
 def slice_counts(starts: Sequence[int], level: int) -> Tensor:
@@ -105,28 +109,48 @@ def _moments(values: Tensor, mean: Tensor, variance: Tensor) -> None:
     variance *= (pixels - 1) / pixels  # the running variance is the unbiased one
 
 
+@functools.cache
+def _hands(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, "slices")
+
+
+def _in_pieces(values: Tensor, work: Callable[[int, int], None]) -> None:
+    """Call ``work(first, last)`` for pieces of a stack: on a processor small ones, on a graphics card the whole.
+
+    A piece belongs to one thread. So threads meet once per layer, not in every operation (where a busy computer would
+    keep them waiting for each other), and their number cannot change the order in which anything is summed.
+    """
+    slices, threads = len(values), torch.get_num_threads()
+    if values.device.type != "cpu":
+        work(0, slices)
+        return
+    step = min(_CHUNK_VALUES // (CHANNELS * values.shape[-2] * values.shape[-1]), -(-slices // _LEAST_PIECES))
+    step = max(1, step)
+    starts = range(0, slices, step)
+    in_inference = torch.inference_mode()(work)  # the mode is each thread's own
+    torch.set_num_threads(1)
+    try:
+        for _ in _hands(threads).map(in_inference, starts, (min(start + step, slices) for start in starts)):
+            pass
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _measured(values: Tensor) -> Features:
     mean, variance = torch.zeros((2, *values.shape[:2]), device=values.device)
-    _moments(values, mean, variance)
+    _in_pieces(values, lambda i, j: _moments(values[i:j], mean[i:j], variance[i:j]))
     return Features(values, mean, variance)
 
 
-def _chunks(values: Tensor) -> Iterator[tuple[int, int]]:
-    """First and last slice (exclusive) of pieces that fit a processor's cache; on a graphics card all at once."""
-    step = len(values)
-    if values.device.type == "cpu":
-        step = max(1, _CHUNK_VALUES // (CHANNELS * values.shape[-2] * values.shape[-1]))
-    for first in range(0, len(values), step):
-        yield first, min(first + step, len(values))
-
-
-def _each_chunk(target: Tensor, work: Callable[[int, int], Tensor]) -> Features:
+def _fill(target: Tensor, work: Callable[[int, int], Tensor]) -> Features:
     """Fill ``target`` a few slices at a time with ``work(first, last)``, taking moments on the way."""
     mean, variance = torch.zeros((2, *target.shape[:2]), device=target.device)
-    for first, last in _chunks(target):
-        piece = target[first:last]
-        piece.copy_(work(first, last))
-        _moments(piece, mean[first:last], variance[first:last])
+
+    def fill(first: int, last: int) -> None:
+        target[first:last].copy_(work(first, last))
+        _moments(target[first:last], mean[first:last], variance[first:last])
+
+    _in_pieces(target, fill)
     return Features(target, mean, variance)
 
 
@@ -168,7 +192,7 @@ class Activated:
 
     def settle(self, target: Tensor) -> Features:
         """Activate into ``target``, which may be the raw features' own memory."""
-        return _each_chunk(target, self.read)
+        return _fill(target, self.read)
 
 
 class ResidualBlock(nn.Module):
@@ -190,7 +214,7 @@ class ResidualBlock(nn.Module):
         ``branch`` is scratch, ``[slices, 32, height, width]`` like ``target``.
         """
         entry = Activated(stream, self.norm_0, stream.pooled(counts))
-        inner = _each_chunk(branch, lambda i, j: self.conv_0(entry.read(i, j)))
+        inner = _fill(branch, lambda i, j: self.conv_0(entry.read(i, j)))
         middle = Activated(inner, self.norm_1, inner.pooled(counts))
 
         def add_branch(i: int, j: int) -> Tensor:
@@ -200,7 +224,7 @@ class ResidualBlock(nn.Module):
             added[:, padding : CHANNELS - padding] += shortcut
             return added
 
-        return _each_chunk(target, add_branch)
+        return _fill(target, add_branch)
 
 
 class ConvNormPReLU(nn.Module):
@@ -213,7 +237,7 @@ class ConvNormPReLU(nn.Module):
 
     def forward(self, source: Features | Activated, target: Tensor, counts: Tensor, halo: int = 0) -> Activated:
         """Convolve into ``target``; slice i of it is made from the slices i to i + ``halo`` of ``source``."""
-        raw = _each_chunk(target, lambda i, j: self.conv(source.read(i, j + halo)))
+        raw = _fill(target, lambda i, j: self.conv(source.read(i, j + halo)))
         return Activated(raw, self.norm, raw.pooled(counts))
 
 
@@ -355,7 +379,10 @@ class AnisotropicNet(nn.Module):
         # The softmax of two classes is the sigmoid of their difference.
         difference = self.final_pred.weight[1:] - self.final_pred.weight[:1]
         logit = torch.empty((len(deep.values), *deep.values.shape[2:]), device=difference.device)
-        for i, j in _chunks(logit):
-            scores = torch.cat((shallow(i, j), middle.read(i, j), deep.read(i, j)), dim=1)
-            logit[i:j] = functional.conv2d(scores, difference, padding=1)[:, 0]
+
+        def score(i: int, j: int) -> None:
+            maps = torch.cat((shallow(i, j), middle.read(i, j), deep.read(i, j)), dim=1)
+            logit[i:j] = functional.conv2d(maps, difference, padding=1)[:, 0]
+
+        _in_pieces(logit, score)
         return logit.sigmoid_()

@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import SimpleITK as sitk
 import torch
@@ -75,7 +76,8 @@ def _network_once(case: BenchCase, precision: str) -> tuple[float, float, float]
     images = {sequence: sitk.GetArrayFromImage(v.image) for sequence, v in read_case(case.study).volumes.items()}
     seconds = _least(lambda: segmenter.predict(images, Silent(), seed=0))
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    with FlopCounterMode(display=False) as counter:
+    # The counter does not see what runs in inference mode.
+    with mock.patch("torch.inference_mode", torch.no_grad), FlopCounterMode(display=False) as counter:
         segmenter.predict(images, Silent(), seed=0)
     return seconds, counter.get_total_flops() / 1e9, memory_mb
 
