@@ -11,11 +11,13 @@ import pytest
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from GliomaSegLib import phantom as phantom_module
 from GliomaSegLib.case import Sequence
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Label, Region, region_mask
 from GliomaSegLib.phantom import TUMOUR_SIDE, Phantom, make_phantom
+from GliomaSegLib.phantom.anatomy import HEAD_BOX
+from GliomaSegLib.phantom.fields import image_of
+from GliomaSegLib.phantom.scan import PROTOCOLS, scan_head
 from GliomaSegLib.study import read_case
 
 
@@ -87,12 +89,12 @@ def test_t2w_and_flair_have_thick_slices_and_flair_is_tilted(small_phantom: Phan
 
 
 def test_a_thick_slice_is_the_mean_over_its_thickness() -> None:
-    head = phantom_module._HEAD_BOX.grid(1.0)
+    head = HEAD_BOX.grid(1.0)
     sheet = np.zeros(head.GetSize()[::-1], dtype=np.float32)
     sheet[100] = 5000  # 1 mm thick
-    scan = phantom_module._scan(
-        phantom_module._image(sheet, head),
-        phantom_module._PROTOCOLS[Sequence.T2W],
+    scan = scan_head(
+        image_of(sheet, head),
+        PROTOCOLS[Sequence.T2W],
         sitk.Transform(3, sitk.sitkIdentity),
         1.0,
         np.random.default_rng(0),
