@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from GliomaSegLib.job import Job, Result
     from GliomaSegLib.pipeline import run
 
-__all__ = ["Job", "Result", "run"]
+NOTICE = "Not a medical device. For research use; every contour must be reviewed by a clinician."
+
+__all__ = ["NOTICE", "Job", "Result", "run"]
 
 
 def __getattr__(name: str) -> Any:

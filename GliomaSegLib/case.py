@@ -76,22 +76,33 @@ class Source:
 
 @dataclass(frozen=True)
 class SequenceVolume:
-    """One image of the case, which sequence it was taken for, how sure that is (0 to 1) and why."""
+    """One image of the case, which sequence it was taken for, how sure that is (0 to 1) and why.
+
+    ``name`` is what a person calls it: the file name, or the DICOM description with the series number.
+    """
 
     sequence: Sequence
     image: sitk.Image
     source: Source
     confidence: float
     reason: str
+    name: str = ""
 
 
 @dataclass(frozen=True)
 class Case:
-    """The sequences of one study. Any non-empty subset of the four is a legal case."""
+    """The sequences of one study. Any non-empty subset of the four is a legal case.
+
+    Attributes:
+        ignored: one clause for each volume of the study that was not used, e.g. ``'ADC.nii.gz' (called 'adc')``.
+        doubts: one sentence for each thing about the images that the user should check.
+    """
 
     identifier: str
     volumes: Mapping[Sequence, SequenceVolume]
     time_point: TimePoint = field(default_factory=TimePoint)
+    ignored: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.volumes:

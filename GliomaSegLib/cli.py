@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import json
 import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from GliomaSegLib import NOTICE
 from GliomaSegLib.errors import Cancelled, GliomaSegError
 
 if TYPE_CHECKING:
@@ -25,7 +28,9 @@ if TYPE_CHECKING:
 
 FAILED = 1
 INTERRUPTED = 130
-NOTICE = "Not a medical device. For research use; every contour must be reviewed by a clinician."
+
+# As in case.Sequence, whose module would take too long to import.
+_SEQUENCES = {"t1n": "T1", "t1c": "T1 + contrast", "t2w": "T2", "t2f": "FLAIR"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,11 +59,18 @@ def _cancel(signal_number: int, frame: object) -> None:
 
 @contextlib.contextmanager
 def _results_only_on_stdout() -> Iterator[TextIO]:
-    """Yield the real standard output; whatever libraries print meanwhile goes to standard error."""
+    """Yield the real standard output; whatever libraries print meanwhile, in C too, goes to standard error."""
     sys.stdout.flush()
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as output, contextlib.redirect_stdout(sys.stderr):
-        yield output
-        output.flush()
+    real = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with os.fdopen(real, "w", encoding="utf-8", closefd=False) as output, contextlib.redirect_stdout(sys.stderr):
+            yield output
+    finally:
+        with contextlib.suppress(OSError, TypeError):  # Windows has no such library of the process itself
+            ctypes.CDLL(None).fflush(None)  # what C holds back must not come out after the results
+        os.dup2(real, 1)
+        os.close(real)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         description="A clinical brain MRI study in; a measured tumour segmentation out.",
         epilog=NOTICE,
     )
+    parser.add_argument("--version", action="version", version=f"gliomaseg {_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_segment(commands.add_parser("segment", help="segment a study", epilog=NOTICE))
     _add_models(commands.add_parser("models", help="list, show, install, verify and remove models"))
@@ -87,10 +100,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _version() -> str:
+    try:
+        return version("GliomaSeg")
+    except PackageNotFoundError:
+        return "from source, not installed"
+
+
 def _add_segment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", type=Path, nargs="?", metavar="STUDY", help="folder of image files or DICOM series")
-    for sequence, title in (("t1n", "T1"), ("t1c", "T1 + contrast"), ("t2w", "T2"), ("t2f", "FLAIR")):
+    for sequence, title in _SEQUENCES.items():
         parser.add_argument(f"--{sequence}", type=Path, metavar="F", help=f"the {title} image, if not found by itself")
+    parser.add_argument("--without", action="append", default=[], choices=_SEQUENCES, help="do without it (repeatable)")
     parser.add_argument("--model", required=True, metavar="ID", help="a model of 'gliomaseg models list'")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder to make")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it holds earlier results")
@@ -99,7 +120,7 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
     case = parser.add_argument_group("the case")
     case.add_argument("--case-id", metavar="NAME", help="how the case is called in the results")
     case.add_argument("--time-point", choices=("preoperative", "postoperative", "unknown"), default="unknown")
-    case.add_argument("--days-since-surgery", type=float, metavar="DAYS")
+    case.add_argument("--days-since-surgery", type=float, metavar="DAYS", help="of a post-operative study")
     steps = parser.add_argument_group("the steps")
     steps.add_argument("--no-registration", action="store_true", help="the sequences are known to lie in place")
     steps.add_argument("--brain", choices=("deepbet", "hdbet", "stripped"), default="deepbet", help="brain extraction")
@@ -107,8 +128,13 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
     steps.add_argument("--seed", type=int, default=0, help="of the random numbers that some networks need")
     steps.add_argument("--label-scheme", choices=("gliomaseg", "brats2017"), default="gliomaseg")
     steps.add_argument("--no-probabilities", action="store_true", help="do not write probability maps")
+    cleaning = parser.add_argument_group("cleaning of the labels, instead of what the model's card says; 0 is none")
+    cleaning.add_argument("--fill-holes-mm3", type=float, metavar="V", help="fill holes smaller than this")
+    cleaning.add_argument("--remove-islands", type=float, metavar="F", help="remove islands of less than this share")
+    cleaning.add_argument("--remove-objects-mm3", type=float, metavar="V", help="remove pieces smaller than this")
     machine = parser.add_argument_group("the machine")
-    machine.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    machine.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1 (and so on) or mps")
+    machine.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="of the network")
     machine.add_argument("--threads", type=int, metavar="N")
     parser.set_defaults(command=_segment)
 
@@ -160,10 +186,11 @@ def _segment(parsed: argparse.Namespace, output: TextIO) -> int:
 def _job(parsed: argparse.Namespace) -> Job:
     from GliomaSegLib.job import new_job
 
-    named = {sequence: getattr(parsed, sequence) for sequence in ("t1n", "t1c", "t2w", "t2f")}
+    named = {sequence: getattr(parsed, sequence) for sequence in _SEQUENCES}
     return new_job(
         study=parsed.study,
         volumes={sequence: path for sequence, path in named.items() if path},
+        leave_out=parsed.without,
         model=parsed.model,
         output=parsed.output,
         case_id=parsed.case_id,
@@ -173,13 +200,26 @@ def _job(parsed: argparse.Namespace) -> Job:
         brain=parsed.brain,
         bias_correction=parsed.n4,
         seed=parsed.seed,
+        postprocessing=_postprocessing(parsed),
         probabilities=not parsed.no_probabilities,
         label_scheme=parsed.label_scheme,
         overwrite=parsed.overwrite,
         device=parsed.device,
+        precision=parsed.precision,
         threads=parsed.threads,
         store=parsed.store,
     )
+
+
+def _postprocessing(parsed: argparse.Namespace) -> dict[str, float] | None:
+    """What the card does, with the user's numbers instead of its own; ``None`` when none was given."""
+    wishes = {
+        "fill_holes_below_mm3": parsed.fill_holes_mm3,
+        "remove_islands_below_fraction": parsed.remove_islands,
+        "remove_objects_below_mm3": parsed.remove_objects_mm3,
+    }
+    given = {step: wish for step, wish in wishes.items() if wish is not None}
+    return _card(parsed).postprocessing.model_dump() | given if given else None
 
 
 def _print_result(result: Result, as_json: bool, output: TextIO) -> None:
@@ -192,7 +232,7 @@ def _print_result(result: Result, as_json: bool, output: TextIO) -> None:
         print(f"  {volume.name:<5}{volume.volume_ml:9.2f} mL{share}", file=output)
     if result.cost:
         print(result.cost, file=output)
-    print(f"Report: {result.files['report.html']}", file=output)
+    print(f"Report: {result.files['report']}", file=output)
     print(NOTICE, file=output)
 
 

@@ -85,14 +85,21 @@ class Guess:
 
 
 class WordRule(NamedTuple):
-    """A pattern in the normalised words, for what it speaks and how strongly (log-odds)."""
+    """A pattern in the normalised words, for what it speaks and how strongly (log-odds).
+
+    ``beside`` is the weight next to a word for T1, T2 or FLAIR, for words that people also put into file names.
+    """
 
     pattern: str
     about: Weighting
     weight: float
+    beside: float | None = None
 
 
 _DARK_FLUID = r"(?:\w*flair\w*|dark ?fluid|tirm|tir(?:2d\w*)?|fluid att\w*)"
+
+# 'sub 01' and 'sub p01' are subjects, 'sub' alone and 'sub t1' subtractions.
+_NUMBERED = r"(?!t[12])[a-z]*\d+"
 
 # In this order; a match is taken out of the text, so that 'T2*' is no T2 and 'T2 FLAIR' says FLAIR alone.
 _WEIGHTING_WORDS: tuple[WordRule, ...] = (
@@ -101,18 +108,21 @@ _WEIGHTING_WORDS: tuple[WordRule, ...] = (
     ),
     WordRule(r"\b(swi|swan|swip|venobold|ha?emo\w*|t2 ?\*\w*|t2 ?star\w*|t2s|medic|qsm)(\b|\s|$)", Weighting.OTHER, 8),
     WordRule(
-        r"\b(perf\w*|pwi|dsc|dce|p?c?asl|r?cb[fv]|mtt|ttp|tmax|ktrans|bold|f ?mri|rest|twist|dyn\w*)\b",
+        r"\b(perf\w*|pwi|dsc|dce|p?c?asl|r?cb[fv]|mtt|ttp|tmax|ktrans|bold|f ?mri|twist|dyn\w*)\b",
         Weighting.OTHER,
         8,
     ),
     WordRule(r"\b(tof\w*|mra|mrv|\w*angio\w*|veno\w*|phase contrast|phase|pha|pca|pc3d|inhance)\b", Weighting.OTHER, 8),
-    WordRule(r"\b(mip|minip|sub|subtr\w*|projection|screen\w*|fusion|fused|collage|report)\b", Weighting.OTHER, 8),
+    WordRule(
+        rf"\b(mip|minip|sub(?! ?{_NUMBERED}\b)|subtr\w*|projection|screen\w*|fusion|fused|collage)\b",
+        Weighting.OTHER,
+        8,
+    ),
     WordRule(
         r"\b(loc|locali[sz]er\w*|scout\w*|aa\w*scout|survey|scano\w*|(3|three) ?(plane|pl))\b", Weighting.OTHER, 8
     ),
-    WordRule(
-        r"\b(cal|calibration|asset|coil|prescan|shim\w*|phantom|test|field ?map\w*|b1 ?map)\b", Weighting.OTHER, 8
-    ),
+    WordRule(r"\b(calibration|asset|prescan|shim\w*|field ?map\w*|b1 ?map)\b", Weighting.OTHER, 8),
+    WordRule(r"\b(cal|coil|phantom|test|report|rest)\b", Weighting.OTHER, 8, 1.5),
     WordRule(
         r"\b(t[12] ?map\w*|relaxo\w*|inv ?[12]|mtr|mrs|spectro\w*|svs|csi)\b",
         Weighting.OTHER,
@@ -121,9 +131,8 @@ _WEIGHTING_WORDS: tuple[WordRule, ...] = (
     WordRule(
         r"\b(\w*spine|spinal|hws|bws|lws|cervical|thoracic|lumbar|orbits?|orbita|neck|hals)\b", Weighting.OTHER, 6
     ),
-    WordRule(
-        r"\b(stir|dir|double inversion|ciss|fiesta|cistern\w*|pd(w|wi|fs|t2)?|proton\w*|dp)\b", Weighting.OTHER, 6
-    ),
+    WordRule(r"\bdir\b", Weighting.OTHER, 6, 3),
+    WordRule(r"\b(stir|double inversion|ciss|fiesta|cistern\w*|pd(w|wi|fs|t2)?|proton\w*|dp)\b", Weighting.OTHER, 6),
     WordRule(rf"\bs?t1[a-z]*\b(?!.*\bs?t2).*\b{_DARK_FLUID}\b", Weighting.T1, 5),
     WordRule(rf"\b{_DARK_FLUID}\b(?!.*\bs?t2).*\bs?t1[a-z]*\b", Weighting.T1, 4),
     WordRule(rf"\bs?t2[a-z]*\b.*\b{_DARK_FLUID}\b", Weighting.FLAIR, 6),
@@ -161,10 +170,11 @@ _CONTRAST_PRIOR, _CONTRAST_PRIOR_BESIDE_T1C = -1.0, -3.0
 _AGENT_GIVEN = 4.5  # less than an explicit 'pre': some scanners copy the agent to every series of the study
 _NO_AGENT = re.compile(r"^\W*(no|none|non|without|n\W?a|0|ohne|null)?\W*$", re.IGNORECASE)
 
-# Words about treatment or the whole examination, not contrast; and names of what an image was registered to.
+# Words about treatment or the whole examination, not the image; and names of what an image was registered to.
 _MISLEADING = re.compile(
     r"\b(post|pre|after|before|nach|vor) ?(op\w*|surg\w*|rt|radi\w*|chemo\w*|treat\w*|therap\w*|resec\w*|rx|biops\w*"
     r"|crani\w*|fossa)\b"
+    r"|\b(head|brain|kopf) (and |und )?(neck|hals)\b"
     r"|\b(w|with) ?(and|or|\+)? ?(without|wo|w o)\b( contrast\w*| gad\w*)?"
     r"|\b(to|reg|registered( to)?|coreg|in|onto) ?s?t[12]\w*( space)?\b|2t[12]\w*"
 )
@@ -211,6 +221,9 @@ _PHYSICS: tuple[PhysicsRule, ...] = (
         _GR | _EP | _IR,
     ),
 )
+
+
+_NAMES_IT = 3  # weight of a word that is the name of a weighting, rather than of a pulse sequence used for it
 
 
 class Clue(NamedTuple):
@@ -261,12 +274,17 @@ def normalised(words: str) -> str:
 
 
 def word_clues(words: str) -> list[Clue]:
-    clues = []
+    """What the :func:`normalised` words say about the weighting."""
+    found: list[tuple[WordRule, str]] = []
     for rule in _WEIGHTING_WORDS:
         if match := re.search(rule.pattern, words):
-            clues.append(Clue(rule.about, rule.weight, _said(match)))
+            found.append((rule, _said(match)))
             words = re.sub(rule.pattern, " ", words)
-    return clues
+    named = any(rule.about is not Weighting.OTHER and rule.weight >= _NAMES_IT for rule, _ in found)
+    return [
+        Clue(rule.about, rule.beside if named and rule.beside is not None else rule.weight, text)
+        for rule, text in found
+    ]
 
 
 def _tag_clues(tags: DicomTags | None) -> list[Clue]:

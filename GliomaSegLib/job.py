@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from GliomaSegLib.case import Sequence, TimePointKind
+from GliomaSegLib.case import Sequence, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.images import image_stem
 from GliomaSegLib.labels import LabelScheme
 from GliomaSegLib.measures.volumes import Measures
 from GliomaSegLib.preprocessing.brain import BrainMethod
@@ -18,15 +19,16 @@ from GliomaSegLib.zoo.card import Postprocessing
 
 
 class Job(BaseModel):
-    """One case to segment.
+    """One case to segment. Paths are made absolute, so that a job means the same wherever it is read again.
 
     Attributes:
         study: folder with image files or DICOM series (or one file) in which the sequences are looked for.
         volumes: a file (or a DICOM folder with one series) per sequence, instead of or over what ``study`` holds.
+        leave_out: sequences to do without, though the study may hold them.
         model: id of a card of the zoo.
         output: folder to make. It appears whole or not at all.
         case_id: how the case is called in the results; by default the name of the study.
-        days_since_surgery: only with a post-operative study.
+        days_since_surgery: says by itself that the study is post-operative.
         registration: ``False`` when all sequences are known to lie in place.
         bias_correction: N4 before normalisation.
         seed: of the random numbers that some networks need.
@@ -34,6 +36,8 @@ class Job(BaseModel):
         probabilities: also write the probability maps that a reader may threshold again.
         label_scheme: numbering of ``segmentation.nii.gz`` (the ``.seg.nrrd`` names its segments anyway).
         overwrite: replace ``output`` if it is there and holds earlier results.
+        device: ``auto``, ``cpu``, ``cuda`` (or ``cuda:1``) or ``mps``.
+        precision: number format of the network; ``auto`` takes the fastest that the device has.
         threads: processor threads; by default all cores.
         store: folder of installed models; by default the user's.
     """
@@ -42,6 +46,7 @@ class Job(BaseModel):
 
     study: Path | None = None
     volumes: dict[Sequence, Path] = Field(default_factory=dict)
+    leave_out: tuple[Sequence, ...] = ()
     model: str
     output: Path
     case_id: str | None = None
@@ -55,7 +60,8 @@ class Job(BaseModel):
     probabilities: bool = True
     label_scheme: LabelScheme = LabelScheme.GLIOMASEG
     overwrite: bool = False
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: int | None = Field(default=None, ge=1)
     store: Path | None = None
 
@@ -63,17 +69,20 @@ class Job(BaseModel):
     def _has_images(self) -> Job:
         if self.study is None and not self.volumes:
             raise ValueError("no study was given; give its folder, or a file per sequence")
+        for sequence in self.leave_out:
+            if sequence in self.volumes:
+                raise ValueError(f"{sequence.title} is given and to be left out; say one of them")
         return self
 
     @field_validator("study", "output", "store")
     @classmethod
-    def _expanded(cls, path: Path | None) -> Path | None:
-        return path.expanduser() if path else None
+    def _made_absolute(cls, path: Path | None) -> Path | None:
+        return path.expanduser().absolute() if path else None
 
     @field_validator("volumes")
     @classmethod
-    def _each_expanded(cls, volumes: dict[Sequence, Path]) -> dict[Sequence, Path]:
-        return {sequence: path.expanduser() for sequence, path in volumes.items()}
+    def _each_made_absolute(cls, volumes: dict[Sequence, Path]) -> dict[Sequence, Path]:
+        return {sequence: path.expanduser().absolute() for sequence, path in volumes.items()}
 
     @property
     def name(self) -> str:
@@ -81,14 +90,27 @@ class Job(BaseModel):
         if self.case_id:
             return self.case_id
         named = self.study or next(iter(self.volumes.values()))
-        return named.resolve().name.removesuffix(".gz").removesuffix(".nii")
+        return image_stem(named.resolve())
+
+    @property
+    def when(self) -> TimePoint:
+        """When the study was made.
+
+        Raises:
+            InputError: days since surgery are given for a study before it, or are no such number.
+        """
+        kind = self.time_point
+        if self.days_since_surgery is not None and kind is TimePointKind.UNKNOWN:
+            kind = TimePointKind.POSTOPERATIVE
+        return TimePoint(kind, self.days_since_surgery)
 
 
 class Result(BaseModel):
     """What a finished job has made.
 
     Attributes:
-        files: by kind (``segmentation``, ``seg_nrrd``, ``report``, …) the path inside ``output``.
+        files: the path inside ``output`` of ``label_map``, ``slicer_segmentation``, ``measures_json``,
+            ``measures_csv``, ``report``, ``brain`` and ``manifest``, and of each map there is, as ``probability_WT``.
         missing: sequences that the model takes and the case lacks, and ``cost`` says what that costs.
         seconds: per stage.
     """

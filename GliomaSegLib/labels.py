@@ -7,6 +7,7 @@ The regions WT (whole tumour) and TC (tumour core) are derived from them and nev
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import Enum, IntEnum
 
 import numpy as np
@@ -83,11 +84,30 @@ def to_internal(labels: NDArray[np.integer], scheme: LabelScheme, source: str = 
 
 
 def from_internal(labels: NDArray[np.uint8], scheme: LabelScheme) -> NDArray[np.uint8]:
-    """Translate an internal label map to ``scheme`` for export; labels that it lacks become background."""
+    """Translate an internal label map to ``scheme`` for export; what it cannot hold becomes background."""
+    if scheme is LabelScheme.WHOLE_TUMOUR:
+        return region_mask(labels, Region.WT).astype(np.uint8)
     foreign = np.zeros(labels.shape, dtype=np.uint8)
     for value, label in _TO_INTERNAL[scheme].items():
         foreign[labels == label] = value
     return foreign
+
+
+def lost_in(labels: NDArray[np.uint8], scheme: LabelScheme) -> tuple[Label, ...]:
+    """The labels of an internal label map that become background in ``scheme``."""
+    lost = np.unique(labels[from_internal(labels, scheme) == 0])
+    return tuple(Label(value) for value in lost if value != Label.BACKGROUND)
+
+
+def regions_held(labels: NDArray[np.uint8], regions: Collection[Region]) -> tuple[Region, ...]:
+    """``regions``, and those that an internal label map tells apart all the same because somebody drew them."""
+    drawn = {Label(value) for value in np.unique(labels)}
+    held = set(regions)
+    if drawn & {Label.NETC, Label.ET}:
+        held |= {Region.WT, Region.TC, Region.ET}
+    if Label.RC in drawn:
+        held.add(Region.RC)
+    return tuple(region for region in Region if region in held)
 
 
 def compose(

@@ -6,18 +6,30 @@ Every door (command line, worker, batch, panel) calls :func:`run`; there is no o
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 import torch
+from numpy.typing import NDArray
 
-from GliomaSegLib.case import Case, Sequence, TimePoint, TimePointKind
+from GliomaSegLib.case import Case, Sequence, TimePointKind
+from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.device import choose_device, choose_precision
-from GliomaSegLib.inference.segmenter import Segmenter
+from GliomaSegLib.inference.segmenter import Prediction, Segmenter
 from GliomaSegLib.io.folder import check_output, written_whole
-from GliomaSegLib.io.results import Findings, Manifest, ModelUsed, SequenceRecord, moved, write_results
+from GliomaSegLib.io.results import (
+    Findings,
+    Manifest,
+    ModelUsed,
+    SequenceRecord,
+    moved,
+    pixels_sha256,
+    write_results,
+)
 from GliomaSegLib.job import Job, Result
 from GliomaSegLib.labels import Region
 from GliomaSegLib.postprocessing import clean_labels
@@ -33,6 +45,9 @@ from GliomaSegLib.zoo.store import Store, default_store
 # Below this the reader is told that a sequence was found with some doubt.
 DOUBTFUL_CONFIDENCE = 0.7
 
+# So many unused volumes are named in a sentence; the manifest and the report list all.
+_NAMED_VOLUMES = 6
+
 
 def run(job: Job, progress: Progress | None = None) -> Result:
     """Segment one case and write its results.
@@ -47,19 +62,37 @@ def run(job: Job, progress: Progress | None = None) -> Result:
     Raises:
         GliomaSegError: something that was given cannot be used; ``job.output`` is as it was before.
     """
-    journal = Journal(progress or Silent())
+    with _limited_to(job.threads):
+        return _run(job, Journal(progress or Silent()))
+
+
+@contextmanager
+def _limited_to(threads: int | None) -> Iterator[None]:
+    """At most so many processor threads inside the block: a worker's next job may ask for another number."""
+    if threads is None:
+        yield
+        return
+    before = torch.get_num_threads(), sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    torch.set_num_threads(threads)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before[1])
+
+
+def _run(job: Job, journal: Journal) -> Result:
     check_output(job.output, job.overwrite)
     card = find_card(job.model)
     weights = Store(job.store or default_store()).weights(card)
     device = choose_device(job.device)
-    if job.threads:
-        torch.set_num_threads(job.threads)
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(job.threads)
+    precision = choose_precision(device) if job.precision == "auto" else getattr(torch, job.precision)
 
     journal.stage("reading")
-    case, as_read = _read(job)
-    regions = card.regions_given(case.present)
-    _warn_about_use(card, case, journal)
+    case, as_read = _read(job, card)
+    regions = _regions_given(card, case)
+    _warn_about_use(job, card, case, journal)
 
     journal.stage("registration")
     registrations = align_case(case, journal) if job.registration else {}
@@ -68,9 +101,9 @@ def run(job: Job, progress: Progress | None = None) -> Result:
     prepared = prepare(case, registrations, card.space, job.brain, job.bias_correction, device, journal)
 
     journal.stage("segmentation")
-    precision = choose_precision(device)
     segmenter = load_model(card.id, weights, device, precision)
-    labels, probabilities = _segment(job, card, segmenter, case, prepared, journal)
+    prediction = segmenter.predict(_arrays(card, prepared), journal, job.seed)
+    labels, probabilities = _on_reference(prediction, job, card, case, prepared)
 
     journal.stage("measures and report")
     manifest = Manifest(
@@ -78,11 +111,17 @@ def run(job: Job, progress: Progress | None = None) -> Result:
         time_point=case.time_point.kind,
         days_since_surgery=case.time_point.days_since_surgery,
         job=job,
-        model=ModelUsed.of(card, weights, str(device), str(precision).removeprefix("torch.")),
+        model=ModelUsed.of(
+            card,
+            weights,
+            prediction.device or str(device),
+            prediction.precision or str(precision).removeprefix("torch."),
+        ),
         regions=regions,
         sequences=_records(case, registrations),
         missing=tuple(sequence for sequence in card.inputs.sequences if sequence not in case.present),
         cost=card.cost_of_missing(case.present),
+        ignored=case.ignored,
     )
     transforms = {sequence: found.transform for sequence, found in registrations.items() if found.transform}
     reference = case.reference.image
@@ -101,14 +140,15 @@ def run(job: Job, progress: Progress | None = None) -> Result:
     return moved(result, job.output)
 
 
-def _read(job: Job) -> tuple[Case, sitk.Image]:
+def _read(job: Job, card: Card) -> tuple[Case, sitk.Image]:
     """The case with all voxel axes running LPS, and its reference image as it was read.
 
     With one orientation for all, the way in which a file's voxels happen to be stored cannot change the answer.
     """
-    case = read_case(
-        job.study, job.volumes, identifier=job.name, time_point=TimePoint(job.time_point, job.days_since_surgery)
-    )
+    wanted = tuple(sequence for sequence in card.inputs.sequences if sequence not in job.leave_out)
+    if not wanted:
+        raise InputError(f"Every sequence that the model '{card.id}' takes is left out; leave it at least one.")
+    case = read_case(job.study, job.volumes, identifier=job.name, time_point=job.when, wanted=wanted)
     volumes = {
         sequence: dataclasses.replace(volume, image=sitk.DICOMOrient(volume.image, "LPS"))
         for sequence, volume in case.volumes.items()
@@ -116,14 +156,40 @@ def _read(job: Job) -> tuple[Case, sitk.Image]:
     return dataclasses.replace(case, volumes=volumes), case.reference.image
 
 
-def _warn_about_use(card: Card, case: Case, progress: Progress) -> None:
+def _regions_given(card: Card, case: Case) -> tuple[Region, ...]:
+    """What the model gives for the case; if it cannot, the refusal also says what was at hand and not used."""
+    try:
+        return card.regions_given(case.present)
+    except InputError as error:
+        if not case.ignored:
+            raise
+        raise InputError(f"{str(error).removesuffix('.')}; not used were {_listed(case.ignored)}.") from error
+
+
+def _listed(clauses: tuple[str, ...]) -> str:
+    more = f" and {len(clauses) - _NAMED_VOLUMES} more" if len(clauses) > _NAMED_VOLUMES else ""
+    return ", ".join(clauses[:_NAMED_VOLUMES]) + more
+
+
+def _warn_about_use(job: Job, card: Card, case: Case, progress: Progress) -> None:
+    cost = card.cost_of_missing(case.present)
+    if cost:
+        progress.warn(cost)
+    if case.ignored and set(card.inputs.sequences) - {*case.present, *job.leave_out}:
+        progress.warn(
+            f"Of the study were not used: {_listed(case.ignored)}; if one of them is what is missing, give it with "
+            "--t1n, --t1c, --t2w or --t2f."
+        )
+    for doubt in case.doubts:
+        progress.warn(doubt)
     if case.time_point.kind is not TimePointKind.UNKNOWN and case.time_point.kind not in card.time_points:
         meant = " or ".join(kind.value for kind in card.time_points)
         progress.warn(f"The model '{card.id}' is made for {meant} studies; this one is {case.time_point.kind.value}.")
     for volume in case.volumes.values():
         if volume.confidence < DOUBTFUL_CONFIDENCE:
             progress.warn(
-                f"{volume.source} was taken for {volume.sequence.title} with some doubt ({volume.reason}); check it."
+                f"{volume.name or volume.source} was taken for {volume.sequence.title} with some doubt "
+                f"({volume.reason}); check it."
             )
 
 
@@ -134,16 +200,18 @@ def load_model(model: str, weights: Path, device: torch.device, precision: torch
     return family(network.family).load(weights, network.parameters, device, precision)
 
 
-def _segment(
-    job: Job, card: Card, segmenter: Segmenter, case: Case, prepared: Prepared, progress: Progress
-) -> tuple[sitk.Image, dict[Region, sitk.Image]]:
-    """Labels and the maps that may be thresholded again, on the grid of the reference."""
-    arrays = {
+def _arrays(card: Card, prepared: Prepared) -> dict[Sequence, NDArray[np.float32]]:
+    return {
         sequence: sitk.GetArrayFromImage(image)
         for sequence, image in prepared.images.items()
         if sequence in card.inputs.sequences
     }
-    prediction = segmenter.predict(arrays, progress, job.seed)
+
+
+def _on_reference(
+    prediction: Prediction, job: Job, card: Card, case: Case, prepared: Prepared
+) -> tuple[sitk.Image, dict[Region, sitk.Image]]:
+    """Cleaned labels and the maps that may be thresholded again, on the grid of the reference."""
     cleaning = job.postprocessing or card.postprocessing
     labels = clean_labels(prediction.labels, prepared.brain.GetSpacing(), **cleaning.model_dump())
     reference = case.reference.image
@@ -163,6 +231,8 @@ def _records(case: Case, registrations: Mapping[Sequence, Registration]) -> dict
             path=volume.source.path.absolute(),
             series_uid=volume.source.series_uid,
             series_part=volume.source.part,
+            name=volume.name,
+            pixels_sha256=pixels_sha256(volume.image),
             confidence=volume.confidence,
             reason=volume.reason,
             is_reference=volume is case.reference,

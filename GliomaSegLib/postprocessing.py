@@ -108,18 +108,12 @@ def remove_small_objects(mask: Mask, spacing_mm: Spacing, below_mm3: float) -> M
     return _select(mask, (sizes > 0) & (sizes * math.prod(spacing_mm) >= below_mm3), numbered)
 
 
-def nest(whole: Mask, core: Mask, enhancing: Mask) -> tuple[Mask, Mask, Mask]:
-    """Enforce ET inside TC inside WT by dropping what lies outside."""
-    core = core & whole
-    return whole, core, enhancing & core
-
-
 def clean_labels(
     labels: NDArray[np.uint8],
     spacing_mm: Spacing,
-    fill_holes_below_mm3: float = 3.0,
-    remove_islands_below_fraction: float = 0.1,
-    remove_objects_below_mm3: float = 0.0,
+    fill_holes_below_mm3: float,
+    remove_islands_below_fraction: float,
+    remove_objects_below_mm3: float,
 ) -> NDArray[np.uint8]:
     """Clean a label map of the internal scheme; zero switches a step off.
 
@@ -137,6 +131,6 @@ def clean_labels(
         if remove_objects_below_mm3 > 0:
             mask = remove_small_objects(mask, spacing_mm, remove_objects_below_mm3)
         regions.append(mask)
-    cleaned = compose(*nest(*regions))
+    cleaned = compose(*regions)
     cleaned[cavity] = Label.RC
     return cleaned

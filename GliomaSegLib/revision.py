@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 
 from GliomaSegLib.case import Sequence, Source
@@ -14,27 +15,30 @@ from GliomaSegLib.io.folder import written_whole
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.io.results import (
     BRAIN,
+    FILES,
     LABEL_MAP,
-    PROBABILITIES,
+    LOST_LABELS,
     SLICER_SEGMENTATION,
     TRANSFORMS,
     Findings,
     Manifest,
     ReviewState,
     moved,
+    pixels_sha256,
     read_manifest,
     timestamp,
     write_results,
 )
 from GliomaSegLib.io.segnrrd import read_segmentation
 from GliomaSegLib.job import Result
-from GliomaSegLib.labels import to_internal
+from GliomaSegLib.labels import from_internal, regions_held, to_internal
 from GliomaSegLib.preprocessing.grid import array_on, reorient, resample_image, same_grid
 from GliomaSegLib.progress import Journal, Progress, Silent
 from GliomaSegLib.study import read_source
 from GliomaSegLib.zoo.store import sha256_of
 
-_NO_PICTURES = "The report has no pictures, because an original image could not be read again"
+_NO_PICTURES = "The report has no pictures, because"
+_TOLD_ANEW = (_NO_PICTURES, LOST_LABELS)
 
 
 def refresh(output: Path, progress: Progress | None = None) -> Result:
@@ -51,20 +55,39 @@ def refresh(output: Path, progress: Progress | None = None) -> Result:
     brain = read_labels(output / BRAIN)
     labels, edited = _labels_now(output, manifest, brain)
     transforms = {
-        sequence: sitk.ReadTransform(str(path))
+        sequence: _read_transform(path)
         for sequence in manifest.sequences
         if (path := output / TRANSFORMS / f"{sequence.value}.tfm").is_file()
     }
     images = _images_again(manifest, transforms, brain, journal)
-    journal.warnings[:0] = [warning for warning in manifest.warnings if not warning.startswith(_NO_PICTURES)]
+    journal.warnings[:0] = [warning for warning in manifest.warnings if not warning.startswith(_TOLD_ANEW)]
     if edited:
-        manifest = manifest.model_copy(update={"review": ReviewState.EDITED, "changed": timestamp()})
+        # A reviewer may draw what the model could not tell apart; from then on it is told apart.
+        regions = regions_held(sitk.GetArrayViewFromImage(labels), manifest.regions)
+        manifest = manifest.model_copy(
+            update={"review": ReviewState.EDITED, "changed": timestamp(), "regions": regions}
+        )
     findings = Findings(labels, brain, images, transforms=transforms)
     with written_whole(output, overwrite=True) as folder:
-        for path in output.glob(PROBABILITIES):
-            shutil.copyfile(path, folder / path.name)
+        _keep_the_rest(output, folder)
         result = write_results(folder, findings, manifest, journal)
     return moved(result, output)
+
+
+def _keep_the_rest(output: Path, folder: Path) -> None:
+    """Copy what is not written anew: probability maps, and whatever a reader has put there (scenes, pictures)."""
+
+    def written_anew(place: str, names: list[str]) -> set[str]:
+        return set(FILES.values()) & set(names) if Path(place) == output else set()
+
+    shutil.copytree(output, folder, symlinks=True, ignore=written_anew, dirs_exist_ok=True)
+
+
+def _read_transform(path: Path) -> sitk.Transform:
+    try:
+        return sitk.ReadTransform(str(path))
+    except RuntimeError as error:
+        raise InputError(f"The transform {path} cannot be read; run the case again.") from error
 
 
 def _labels_now(output: Path, manifest: Manifest, grid: sitk.Image) -> tuple[sitk.Image, bool]:
@@ -78,28 +101,36 @@ def _labels_now(output: Path, manifest: Manifest, grid: sitk.Image) -> tuple[sit
             f"Both {LABEL_MAP} and {SLICER_SEGMENTATION} in {output} were edited and only one can count; restore one "
             "of them, or run the case again."
         )
+    segmentation = read_segmentation(output / SLICER_SEGMENTATION, grid)
     if changed == [LABEL_MAP]:
-        return _edited_label_map(output / LABEL_MAP, manifest, grid), True
-    return read_segmentation(output / SLICER_SEGMENTATION, grid), bool(changed)
+        return _edited_label_map(output / LABEL_MAP, manifest, segmentation), True
+    return segmentation, bool(changed)
 
 
-def _edited_label_map(path: Path, manifest: Manifest, grid: sitk.Image) -> sitk.Image:
-    edited = reorient(read_labels(path), grid)
-    if not same_grid(edited, grid):
+def _edited_label_map(path: Path, manifest: Manifest, before: sitk.Image) -> sitk.Image:
+    """The edited map in internal labels; ``before`` is the one that it was made from, on the grid of the case."""
+    edited = reorient(read_labels(path), before)
+    if not same_grid(edited, before):
         raise InputError(f"{path} lies on another grid than its case; save the edit on the grid of the original file.")
-    return array_on(to_internal(sitk.GetArrayFromImage(edited), manifest.job.label_scheme, str(path)), grid)
+    scheme, array, earlier = manifest.job.label_scheme, sitk.GetArrayFromImage(edited), sitk.GetArrayFromImage(before)
+    internal = to_internal(array, scheme, str(path))
+    # The numbering may lack a label, such as the cavity: a voxel that was left alone keeps what it was.
+    return array_on(np.where(from_internal(earlier, scheme) == array, earlier, internal), before)
 
 
 def _images_again(
     manifest: Manifest, transforms: Mapping[Sequence, sitk.Transform], grid: sitk.Image, progress: Progress
 ) -> dict[Sequence, sitk.Image]:
-    """The sequences on the results' grid, from the original files; none when one of these cannot be read any more."""
+    """The sequences on the results' grid, from the original files; none when one of these is not what it was."""
     images = {}
     for sequence, record in manifest.sequences.items():
         try:
             image = read_source(Source(record.path, record.series_uid, record.series_part))
         except GliomaSegError as error:
-            progress.warn(f"{_NO_PICTURES}: {error}")
+            progress.warn(f"{_NO_PICTURES} an original image could not be read again: {error}")
+            return {}
+        if pixels_sha256(image) != record.pixels_sha256:
+            progress.warn(f"{_NO_PICTURES} {record.name or record.path} has other pixels than when it was segmented.")
             return {}
         images[sequence] = resample_image(image, grid, transforms.get(sequence))
     return images

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from collections.abc import Sequence as Sequential
 from dataclasses import dataclass
 from itertools import combinations
@@ -23,7 +23,8 @@ from GliomaSegLib.case import Case, Sequence, SequenceVolume, Source, TimePoint
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.identify import Candidate, Guess, Plane, guess, normalised, word_clues
 from GliomaSegLib.io.dicom import DicomSeries, DicomTags, find_series, read_series, series_geometry
-from GliomaSegLib.io.images import image_stem, is_image_name, read_geometry, read_image
+from GliomaSegLib.io.folder import is_result_folder
+from GliomaSegLib.io.images import image_stem, is_image_name, orientation_doubt, read_geometry, read_image
 
 ACCEPTED_CONFIDENCE = 0.6
 """A guess below this is not acted upon: the user is asked."""
@@ -61,34 +62,49 @@ _LABEL_WORDS = re.compile(
 def discover(study: Path) -> list[Candidate]:
     """The volumes of a study: image files and DICOM series anywhere below a folder, or one image file.
 
-    Left out: hidden files, label maps and masks by their names, and folders that GliomaSeg wrote (``manifest.json``).
+    Left out: hidden files, label maps and masks by their names, and folders that GliomaSeg wrote.
 
     Raises:
         InputError: ``study`` does not exist, holds nothing to read, is a GliomaSeg result, or holds DICOM files of
             several patients or study dates.
     """
-    study = Path(study)
+    candidates, labels = _search(Path(study))
+    if not candidates:
+        raise _nothing_found(Path(study), labels)
+    return candidates
+
+
+def _search(study: Path) -> tuple[list[Candidate], list[Path]]:
+    """The candidates of ``study``, and the files that are label maps by their names."""
     if not study.exists():
         raise InputError(f"{study} does not exist; check the path of the study.")
     if study.is_file():
-        return [_file_candidate(study, study.parent)]
-    if (study / "manifest.json").exists():
+        return [_file_candidate(study, study.parent)], []
+    if is_result_folder(study):
         raise InputError(f"{study} is a folder of GliomaSeg results; give the folder of the study itself.")
     series = [one for one in find_series(study) if not _among_results(one.folder, study)]
     _check_one_study(series, study)
-    files = [path for path in _image_files(study) if not _LABEL_WORDS.search(image_stem(path))]
-    candidates = [_file_candidate(path, study) for path in files] + [_series_candidate(one) for one in series]
-    if not candidates:
-        raise InputError(
-            f"{study} holds no image file (NIfTI, NRRD, MHA) and no MR series; check that it is the study's folder."
+    files = _image_files(study)
+    labels = [path for path in files if _LABEL_WORDS.search(image_stem(path))]
+    scans = [_file_candidate(path, study) for path in files if path not in labels]
+    return scans + [_series_candidate(one) for one in series], labels
+
+
+def _nothing_found(study: Path, labels: Sequential[Path]) -> InputError:
+    if labels:
+        return InputError(
+            f"{study} holds only files that are named like label maps ({_shortened([one.name for one in labels])}); "
+            f"if one is a scan, {_ADVICE}."
         )
-    return candidates
+    return InputError(
+        f"{study} holds no image file (NIfTI, NRRD, MHA) and no MR series; check that it is the study's folder."
+    )
 
 
 def _image_files(study: Path) -> list[Path]:
     found = []
     for parent, folders, names in os.walk(study):
-        if "manifest.json" in names:
+        if is_result_folder(Path(parent)):
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -98,7 +114,7 @@ def _image_files(study: Path) -> list[Path]:
 
 def _among_results(folder: Path, study: Path) -> bool:
     inner = [folder, *folder.parents][: len(folder.relative_to(study).parts)]
-    return any((one / "manifest.json").exists() for one in inner)
+    return any(is_result_folder(one) for one in inner)
 
 
 def _check_one_study(series: Sequential[DicomSeries], study: Path) -> None:
@@ -112,14 +128,14 @@ def _check_one_study(series: Sequential[DicomSeries], study: Path) -> None:
 
 
 def _file_candidate(path: Path, study: Path) -> Candidate:
-    words = image_stem(path)
+    words, name = image_stem(path), path.name
     if not word_clues(normalised(words)) and path.parent != study:
-        words = f"{path.parent.name} {words}"  # as in T1C/image.nii.gz
+        words, name = f"{path.parent.name} {words}", f"{path.parent.name}/{name}"  # as in T1C/image.nii.gz
     tags = _sidecar_tags(path)
     if tags is not None:
         words = f"{words} {tags.description}"
     spacing, normal = read_geometry(path) or (None, None)
-    return Candidate(Source(path), path.name, words, tags, spacing, _plane(normal))
+    return Candidate(Source(path), name, words, tags, spacing, _plane(normal))
 
 
 def _series_candidate(series: DicomSeries) -> Candidate:
@@ -166,37 +182,100 @@ def _sidecar_tags(path: Path) -> DicomTags | None:
 # --- the choice ----------------------------------------------------------------------------------------------------
 
 
+ALL_SEQUENCES: tuple[Sequence, ...] = tuple(Sequence)
+
+
 class _Claim(NamedTuple):
     candidate: Candidate
     guess: Guess
 
 
-def identify(study: Path | None, overrides: Mapping[Sequence, Path] | None = None) -> dict[Sequence, Assignment]:
+class _Choice(NamedTuple):
+    """What was taken, and a clause for each volume that was not (as :attr:`Case.ignored`)."""
+
+    assigned: dict[Sequence, Assignment]
+    ignored: tuple[str, ...]
+
+
+def identify(
+    study: Path | None,
+    overrides: Mapping[Sequence, Path] | None = None,
+    wanted: Collection[Sequence] = ALL_SEQUENCES,
+) -> dict[Sequence, Assignment]:
     """Find the sequences of ``study``; what ``overrides`` names (a file, or a folder with one volume) is taken as said.
+
+    A sequence that is not ``wanted`` is not looked for, so that nothing about it can be refused.
 
     Raises:
         InputError: two volumes claim a sequence and neither is clearly better; a volume is unsure; the same one is
             given twice; nothing was found; or as :func:`discover`.
     """
-    assigned = _given(overrides or {})
+    return _choose_all(study, overrides or {}, wanted).assigned
+
+
+def _choose_all(study: Path | None, overrides: Mapping[Sequence, Path], wanted: Collection[Sequence]) -> _Choice:
+    given = _given(overrides)
+    assigned = {sequence: one for sequence, one in given.items() if sequence in wanted}
+    unused = [
+        f"'{one.candidate.name}' ({sequence.title}, which is not looked for)"
+        for sequence, one in given.items()
+        if sequence not in wanted
+    ]
+    looked_for = ", ".join(sequence.title for sequence in Sequence if sequence in wanted)
     if study is None:
-        if not assigned:
+        if not given:
             raise InputError("No study was given; give its folder, or files with --t1n, --t1c, --t2w or --t2f.")
-        return assigned
-    taken = {(one.source.path.resolve(), one.candidate.name) for one in assigned.values()}
-    rest = [one for one in discover(study) if (one.source.path.resolve(), one.name) not in taken]
-    claims = [_Claim(one, guess(one)) for one in rest]
-    for sequence in (Sequence.T1C, Sequence.T1N, Sequence.T2W, Sequence.T2F):  # T1c first, as T1n depends on it
-        if sequence is Sequence.T1N and Sequence.T1C in assigned:
-            claims = [_Claim(one, guess(one, beside_t1c=True)) for one in rest]
+        if not assigned:
+            raise InputError(f"No file was given for any sequence looked for ({looked_for}): {_shortened(unused)}.")
+        return _Choice(assigned, tuple(unused))
+    candidates, labels = _search(Path(study))
+    if not candidates and not assigned:
+        raise _nothing_found(Path(study), labels)
+    taken = {_place(one.source) for one in given.values()}
+    rest = [one for one in candidates if _place(one.source) not in taken]
+    labels = [path for path in labels if _place(Source(path)) not in taken]
+    claims = _claims(rest, t1c_given=Sequence.T1C in given)
+    for sequence in Sequence:
         rivals = [one for one in claims if one.guess.sequence is sequence and one.guess.confidence >= _DOUBTFUL]
-        if rivals and sequence not in assigned:
+        if rivals and sequence in wanted and sequence not in assigned:
             assigned[sequence] = _choose(sequence, rivals)
+    unused += [
+        f"'{claim.candidate.name}' ({_why_unused(claim, assigned, wanted)})"
+        for claim in claims
+        if all(claim.candidate is not one.candidate for one in assigned.values())
+    ]
+    unused += [f"'{path.name}' (named like a label map)" for path in labels]
     if not assigned:
         raise InputError(
-            f"{study} holds none of T1, T1c, T2 and FLAIR that could be told: {_listed(claims)}; {_ADVICE}."
+            f"{study} holds none of the sequences looked for ({looked_for}) that could be told: "
+            f"{_shortened(unused)}; {_ADVICE}."
         )
-    return {sequence: assigned[sequence] for sequence in Sequence if sequence in assigned}
+    return _Choice({sequence: assigned[sequence] for sequence in Sequence if sequence in assigned}, tuple(unused))
+
+
+def _claims(candidates: Sequential[Candidate], t1c_given: bool) -> list[_Claim]:
+    """What each candidate seems to be; whether a plain T1 is native depends on whether the study has a T1c."""
+    claims = [_Claim(one, guess(one, beside_t1c=t1c_given)) for one in candidates]
+    enhanced = [one for one in claims if one.guess.sequence is Sequence.T1C]
+    if all(one.guess.confidence < ACCEPTED_CONFIDENCE for one in enhanced):
+        return claims
+    return [one if one in enhanced else _Claim(one.candidate, guess(one.candidate, beside_t1c=True)) for one in claims]
+
+
+def _why_unused(claim: _Claim, assigned: Mapping[Sequence, Assignment], wanted: Collection[Sequence]) -> str:
+    sequence = claim.guess.sequence
+    if sequence is None:
+        return claim.guess.reason
+    if sequence not in wanted:
+        return f"{sequence.title}, which is not looked for"
+    if sequence in assigned:
+        return f"{sequence.title}, for which '{assigned[sequence].candidate.name}' was taken"
+    return f"too unsure to be {sequence.title}: {claim.guess.reason}"
+
+
+def _place(source: Source) -> tuple[Path, str | None, str]:
+    """Equal for two ways of naming one volume."""
+    return source.path.resolve(), source.series_uid, source.part
 
 
 _ADVICE = "say which is which with --t1n, --t1c, --t2w or --t2f and a file, or a folder with that series alone"
@@ -207,25 +286,35 @@ def read_case(
     overrides: Mapping[Sequence, Path] | None = None,
     identifier: str | None = None,
     time_point: TimePoint | None = None,
+    wanted: Collection[Sequence] = ALL_SEQUENCES,
 ) -> Case:
-    """Identify and read the sequences of a study. The identifier is by default the name of the folder or first file.
+    """Identify and read the ``wanted`` sequences of a study. The identifier is by default the folder's or file's name.
 
     Raises:
         InputError: as :func:`identify`; a volume cannot be read; or two sequences have the same pixels.
     """
-    assigned = identify(study, overrides)
+    assigned, ignored = _choose_all(study, overrides or {}, wanted)
     volumes = {
-        sequence: SequenceVolume(sequence, one.candidate.read(), one.source, one.confidence, one.reason)
+        sequence: SequenceVolume(
+            sequence, one.candidate.read(), one.source, one.confidence, one.reason, one.candidate.name
+        )
         for sequence, one in assigned.items()
     }
     for first, second in combinations(volumes.values(), 2):
         if _same_pixels(first.image, second.image):
             raise InputError(
-                f"{first.source} ({first.sequence.title}) and {second.source} ({second.sequence.title}) hold the same "
+                f"'{first.name}' ({first.sequence.title}) and '{second.name}' ({second.sequence.title}) hold the same "
                 "image; give each sequence its own."
             )
+    doubts = [orientation_doubt(one.source.path) for one in volumes.values() if one.source.series_uid is None]
     named = Path(study) if study is not None else next(iter(assigned.values())).source.path
-    return Case(identifier or image_stem(named.resolve()), volumes, time_point or TimePoint())
+    return Case(
+        identifier or image_stem(named.resolve()),
+        volumes,
+        time_point or TimePoint(),
+        ignored,
+        tuple(doubt for doubt in doubts if doubt),
+    )
 
 
 def read_source(source: Source) -> sitk.Image:
@@ -269,7 +358,7 @@ def _choose(sequence: Sequence, claims: list[_Claim]) -> Assignment:
     claims = sorted(claims, key=lambda claim: -claim.guess.confidence)
     best = claims[0].guess.confidence
     if best < ACCEPTED_CONFIDENCE:
-        raise InputError(f"It is unsure whether {sequence.title} is {_listed(claims)}; {_ADVICE}.")
+        raise InputError(f"It is unsure whether {sequence.title} is {_listed(claims)}; {_advice(sequence)}.")
     rivals = [claim for claim in claims if best - claim.guess.confidence < _CLEAR_MARGIN]
     if sequence is Sequence.T1N:  # better voxels are no argument for one that may have contrast medium
         rivals = [claim for claim in rivals if claim.guess.confidence >= _SURELY_NATIVE] or rivals
@@ -282,7 +371,11 @@ def _choose(sequence: Sequence, claims: list[_Claim]) -> Assignment:
             if all(why):
                 over = f"chosen over {_shortened([other.name for other in others])} as {' and '.join(sorted(set(why)))}"
                 return Assignment(claim.candidate, claim.guess.confidence, f"{claim.guess.reason}; {over}")
-    raise InputError(f"{sequence.title} could be any of {_listed(rivals)}; {_ADVICE}.")
+    raise InputError(f"{sequence.title} could be any of {_listed(rivals)}; {_advice(sequence)}.")
+
+
+def _advice(sequence: Sequence) -> str:
+    return f"{_ADVICE}; or leave it out with '--without {sequence.value}'"
 
 
 def _why_better(one: Candidate, other: Candidate) -> str | None:

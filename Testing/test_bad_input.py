@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Sequence, TimePointKind
 from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError, WeightsError
 from GliomaSegLib.job import Job
 from GliomaSegLib.phantom import Phantom
@@ -178,8 +178,7 @@ def test_one_file_for_two_sequences(job: Job, flair: Path) -> None:
 def test_same_image_under_two_names(job: Job, flair: Path) -> None:
     (job.study / "head_t1c.nii.gz").write_bytes(flair.read_bytes())
     sentence = refusal(job)
-    assert "head_t1c.nii.gz (T1 + contrast) and " in sentence
-    assert f"{flair} (FLAIR) hold the same image" in sentence
+    assert "'head_t1c.nii.gz' (T1 + contrast) and 'head_t2f.nii.gz' (FLAIR) hold the same image" in sentence
 
 
 def test_two_files_for_one_sequence(job: Job) -> None:
@@ -192,7 +191,9 @@ def test_two_files_for_one_sequence(job: Job) -> None:
 
 def test_no_sequence_that_the_model_takes(job: Job, tmp_path: Path) -> None:
     study = write_study(tmp_path / "other", [T1N])
-    assert "'toy' needs at least one of FLAIR, T1 + contrast" in refusal(job.model_copy(update={"study": study}))
+    sentence = refusal(job.model_copy(update={"study": study}))
+    assert "holds none of the sequences looked for (T1 + contrast, FLAIR)" in sentence
+    assert "'head_t1n.nii.gz' (T1, which is not looked for)" in sentence
 
 
 def test_unknown_model(job: Job) -> None:
@@ -200,7 +201,7 @@ def test_unknown_model(job: Job) -> None:
 
 
 def test_days_since_a_surgery_that_was_not(job: Job) -> None:
-    sentence = refusal(job.model_copy(update={"days_since_surgery": 3}))
+    sentence = refusal(job.model_copy(update={"days_since_surgery": 3, "time_point": TimePointKind.PREOPERATIVE}))
     assert "the study is not said to be post-operative" in sentence
 
 
@@ -363,9 +364,9 @@ def test_failure_while_writing_keeps_the_earlier_results(job: Job, monkeypatch: 
         raise OSError(28, "No space left on device")
 
     first = run(job)
-    manifest = first.files["manifest.json"].read_bytes()
+    manifest = first.files["manifest"].read_bytes()
     monkeypatch.setattr("GliomaSegLib.io.results.write_report", full)
     again = job.model_copy(update={"overwrite": True, "case_id": "again"})
     assert f"The output {job.output} could not be written (No space left on device)" in refusal(again)
-    assert first.files["manifest.json"].read_bytes() == manifest
+    assert first.files["manifest"].read_bytes() == manifest
     assert all(path.is_file() for path in first.files.values())

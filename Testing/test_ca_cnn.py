@@ -203,7 +203,7 @@ class Recorder:
 def _cascade(models: Mapping[Region, Recorder]) -> SliceCascade:
     windows = SliceWindows(19, 4, 5, (8, 8), 4)
     stages = {region: {view: StageView(model, windows) for view in View} for region, model in models.items()}
-    return SliceCascade(ORDER, stages, lambda *_: nullcontext())
+    return SliceCascade(ORDER, stages, lambda *_: nullcontext(("cpu", "float32")))
 
 
 def _models() -> dict[Region, Recorder]:
@@ -403,6 +403,24 @@ def test_memory_is_asked_for_before_the_run(
     monkeypatch.setattr(device, "free_memory_bytes", lambda _: 1 << 20)
     with pytest.raises(InputError, match="GiB are free"):
         segmenter.predict(images, Silent(), 0)
+
+
+def test_the_answer_tells_where_and_how_it_was_computed(
+    published: Path, tmp_path: Path, images: dict[Sequence, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader.convert(published, tmp_path / "weights.safetensors")
+    flair = {Sequence.T2F: images[Sequence.T2F]}
+
+    def place_of(wish: torch.device) -> tuple[str, str]:
+        segmenter = loader.load(tmp_path / "weights.safetensors", {"views": ["axial"]}, wish, torch.bfloat16)
+        prediction = segmenter.predict(flair, Silent(), 0)
+        return prediction.device, prediction.precision
+
+    assert place_of(CPU) == ("cpu", "bfloat16")
+    # A graphics card without room: the processor takes over, in the precision that it prefers.
+    monkeypatch.setattr(device, "free_memory_bytes", lambda d: 1 << 20 if d.type == "cuda" else 1 << 40)
+    monkeypatch.setattr(loader, "choose_precision", lambda _: torch.float32)
+    assert place_of(torch.device("cuda")) == ("cpu", "float32")
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])

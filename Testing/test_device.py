@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -101,12 +103,58 @@ def test_too_little_memory_is_said_before_the_run(monkeypatch: pytest.MonkeyPatc
         place(CPU, 2 << 30, Listener())
 
 
-def test_a_container_limit_counts(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    monkeypatch.setattr(device_module, "_CGROUP", tmp_path)
+@pytest.fixture
+def groups(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty tree of control groups; the file ``own`` beside it says which ones the process is in."""
+    monkeypatch.setattr(device_module, "_GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(device_module, "_OWN_GROUPS", tmp_path / "own")
+    return tmp_path / "groups"
+
+
+def _limit(group: Path, limit: str, used: int, cached: int) -> None:
+    group.mkdir(parents=True, exist_ok=True)
+    (group / "memory.max").write_text(f"{limit}\n")
+    (group / "memory.current").write_text(f"{used}\n")
+    (group / "memory.stat").write_text(f"anon {used - cached}\ninactive_file {cached}\n")
+
+
+def _old_limit(group: Path, limit: int, used: int, cached: int) -> None:
+    """As version 1 has it, where a group's own cache is told apart from that of the groups in it."""
+    group.mkdir(parents=True, exist_ok=True)
+    (group / "memory.limit_in_bytes").write_text(f"{limit}\n")
+    (group / "memory.usage_in_bytes").write_text(f"{used}\n")
+    (group / "memory.stat").write_text(f"inactive_file 0\ntotal_inactive_file {cached}\n")
+
+
+def test_a_container_limit_counts(groups: Path) -> None:
     unlimited = free_memory_bytes(CPU)
-    (tmp_path / "memory.max").write_text("5000\n")
-    (tmp_path / "memory.current").write_text("3000\n")
-    (tmp_path / "memory.stat").write_text("anon 2000\ninactive_file 500\n")
+    (groups.parent / "own").write_text("0::/\n")
+    _limit(groups, "5000", used=3000, cached=500)
     assert free_memory_bytes(CPU) == 2500 < unlimited
-    (tmp_path / "memory.max").write_text("max\n")
+    _limit(groups, "max", used=3000, cached=500)
     assert free_memory_bytes(CPU) > 2500
+
+
+def test_the_least_limit_of_all_groups_around_counts(groups: Path) -> None:
+    (groups.parent / "own").write_text("0::/slurm/job_1/step_0\n")
+    _limit(groups / "slurm" / "job_1" / "step_0", "max", used=300, cached=0)
+    _limit(groups / "slurm" / "job_1", "5000", used=3000, cached=500)
+    _limit(groups / "slurm", "9000", used=8000, cached=0)
+    _limit(groups / "other", "10", used=0, cached=0)
+    assert free_memory_bytes(CPU) == 1000
+    _limit(groups / "slurm" / "job_1" / "step_0", "400", used=300, cached=0)
+    assert free_memory_bytes(CPU) == 100
+
+
+def test_old_control_groups_count(groups: Path) -> None:
+    (groups.parent / "own").write_text("7:cpu,cpuacct:/cpus\n4:memory:/pbs/job_1\n1:name=systemd:/\n0::/\n")
+    _old_limit(groups / "memory", 0x7FFFFFFFFFFFF000, used=9000, cached=0)
+    _old_limit(groups / "memory" / "cpus", 10, used=0, cached=0)
+    _old_limit(groups / "memory" / "pbs" / "job_1", 5000, used=3000, cached=500)
+    assert free_memory_bytes(CPU) == 2500
+
+
+def test_a_group_that_only_the_host_sees_is_passed_over(groups: Path) -> None:
+    (groups.parent / "own").write_text("4:memory:/docker/0123\n")
+    _old_limit(groups / "memory", 5000, used=3000, cached=500)
+    assert free_memory_bytes(CPU) == 2500

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from pathlib import Path
 
 import pytest
 
 from GliomaSegLib.errors import Cancelled, InputError
-from GliomaSegLib.io.folder import MANIFEST, check_output, written_whole
+from GliomaSegLib.io.folder import MANIFEST, check_output, is_result_folder, written_whole
+
+EARLIER = json.dumps({"program": "GliomaSeg", "case_id": "earlier"})
 
 
 def earlier_results(folder: Path) -> Path:
     folder.mkdir()
-    (folder / MANIFEST).write_text("earlier")
+    (folder / MANIFEST).write_text(EARLIER)
     (folder / "old").touch()
     return folder
 
@@ -42,7 +45,7 @@ def test_what_is_broken_off_leaves_all_as_it_was(tmp_path: Path, end: type[BaseE
         raise end("stop")
     assert list(tmp_path.iterdir()) == ([output] if replaces else [])
     if replaces:
-        assert contents(output) == {MANIFEST: "earlier", "old": ""}
+        assert contents(output) == {MANIFEST: EARLIER, "old": ""}
 
 
 def test_full_disk_is_one_sentence(tmp_path: Path) -> None:
@@ -56,24 +59,27 @@ def test_overwriting_replaces_all_of_the_earlier_results(tmp_path: Path) -> None
     output = earlier_results(tmp_path / "out")
     with written_whole(output, overwrite=True) as folder:
         (folder / MANIFEST).write_text("new")
-        assert contents(output) == {MANIFEST: "earlier", "old": ""}
+        assert contents(output) == {MANIFEST: EARLIER, "old": ""}
     assert contents(output) == {MANIFEST: "new"}
     assert list(tmp_path.iterdir()) == [output]
 
 
-def test_earlier_results_come_back_when_the_last_step_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("end", [PermissionError(13, "Permission denied"), Cancelled("A signal came between.")])
+def test_earlier_results_come_back_when_the_last_step_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: Exception
+) -> None:
     output = earlier_results(tmp_path / "out")
     rename = Path.rename
 
     def failing(self: Path, target: Path) -> Path:
         if self.suffix == ".partial":
-            raise PermissionError(13, "Permission denied")
+            raise end
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", failing)
-    with pytest.raises(InputError, match="could not be written"), written_whole(output, overwrite=True) as folder:
+    with pytest.raises((InputError, Cancelled)), written_whole(output, overwrite=True) as folder:
         (folder / MANIFEST).write_text("new")
-    assert contents(output) == {MANIFEST: "earlier", "old": ""}
+    assert contents(output) == {MANIFEST: EARLIER, "old": ""}
     assert list(tmp_path.iterdir()) == [output]
 
 
@@ -91,6 +97,22 @@ def test_foreign_folder_is_never_replaced(tmp_path: Path) -> None:
     (output / "picture.jpg").touch()
     with pytest.raises(InputError, match=r"holiday is not a folder of GliomaSeg results .*not overwritten"):
         check_output(output, overwrite=True)
+
+
+@pytest.mark.parametrize("manifest", ["", "{", "[]", '"GliomaSeg"', '{"name": "a web page"}', '{"program": "other"}'])
+def test_manifest_of_another_program_is_foreign(tmp_path: Path, manifest: str) -> None:
+    output = tmp_path / "page"
+    output.mkdir()
+    (output / MANIFEST).write_text(manifest)
+    assert not is_result_folder(output)
+    with pytest.raises(InputError, match="page is not a folder of GliomaSeg results"):
+        check_output(output, overwrite=True)
+
+
+def test_own_results_are_known(tmp_path: Path) -> None:
+    assert is_result_folder(earlier_results(tmp_path / "out"))
+    assert not is_result_folder(tmp_path)
+    assert not is_result_folder(tmp_path / "nowhere")
 
 
 def test_file_is_never_replaced(tmp_path: Path) -> None:

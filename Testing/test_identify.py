@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -38,6 +39,18 @@ NAMES: list[tuple[str, Sequence | None]] = [
     ("sub-01_T1w", T1N),
     ("sub-control01_ses-2_acq-highres_T2w", T2W),
     ("sub-pd03_dir-AP_FLAIR", T2F),
+    # names that people give to files, with words that are other kinds of image in a scanner's vocabulary
+    ("sub_01_T1w", T1N),
+    ("sub_p01_T1c", T1C),
+    ("test_t1c", T1C),
+    ("test_flair", T2F),
+    ("P1_T1_report", T1N),
+    ("20200101_rest_T1", T1N),
+    ("cal_T1", T1N),
+    ("T1 head coil", T1N),
+    ("Head_Neck_T1", T1N),
+    ("T2_dir", T2W),
+    ("phantom_t1c", T1C),
     ("MRHR_FLAIR_AX_OtherEXampleTCIA_TCGA-FG-6692_SE_IR_5_tir2d1_21_fla", T2F),
     ("MRHR_T1_AX_POST_GAD_OtherEXampleTCIA_TCGA-FG-6692_SE_13_se2d1r_t1c", T1C),
     ("T1_AX_OtherEXampleTCIA_TCGA-FG-6692_SE_10_se2d1_t1", T1N),
@@ -112,6 +125,14 @@ NAMES: list[tuple[str, Sequence | None]] = [
     ("3-plane loc", None),
     ("T1 MIP +C", None),
     ("T1 subtraction post-pre", None),
+    ("SUB T1 POST", None),
+    ("T1 +C SUB", None),
+    ("sub_01_T1w_sub", None),
+    ("T1 neck +C", None),
+    ("ASSET cal", None),
+    ("task-rest_bold", None),
+    ("rest", None),
+    ("3D DIR", None),
     ("AX PD", None),
     ("t2 stir cor", None),
     ("T1 map", None),
@@ -214,6 +235,9 @@ def save(path: Path, seed: int = 0, spacing_mm: tuple[float, float, float] = (1,
     return path
 
 
+OURS = '{"program": "GliomaSeg"}'
+
+
 def names(found) -> dict[str, str]:
     return {sequence.value: one.candidate.name for sequence, one in found.items()}
 
@@ -234,12 +258,21 @@ def test_labels_hidden_files_and_results_are_no_candidates(tmp_path: Path) -> No
     save(tmp_path / "a_t1c.seg.nrrd")
     save(tmp_path / ".cache" / "t2.nii.gz")
     save(tmp_path / "result" / "t2.nii.gz")
-    (tmp_path / "result" / "manifest.json").write_text("{}")
+    (tmp_path / "result" / "manifest.json").write_text(OURS)
     assert [one.name for one in discover(tmp_path)] == ["a_t1c.nii.gz"]
 
 
+@pytest.mark.parametrize("content", ["{}", "[]", "not JSON", '{"program": "Another"}'])
+def test_manifest_of_another_program_hides_nothing(tmp_path: Path, content: str) -> None:
+    save(tmp_path / "t1c.nii.gz")
+    save(tmp_path / "deeper" / "t2.nii.gz", 1)
+    for folder in (tmp_path, tmp_path / "deeper"):
+        (folder / "manifest.json").write_text(content)
+    assert set(identify(tmp_path)) == {T1C, T2W}
+
+
 def test_folder_of_results_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text("{}")
+    (tmp_path / "manifest.json").write_text(OURS)
     with pytest.raises(InputError, match="GliomaSeg results"):
         discover(tmp_path)
 
@@ -353,6 +386,91 @@ def test_files_alone_make_a_case(tmp_path: Path) -> None:
     assert case.volumes[T2F].source.path == second
 
 
+def test_what_is_not_used_is_named_with_the_reason(tmp_path: Path) -> None:
+    for seed, name in enumerate(("t1c", "T1_enhancing", "scan3", "ADC", "SAG T1 GD", "AX T2 FLAIR", "T2")):
+        save(tmp_path / f"{name}.nii.gz", seed, (1, 1, 3 if name == "t1c" else 5))
+    save(tmp_path / "deeper" / "image.nii.gz", 9)
+    case = read_case(tmp_path, wanted=(T1C, T1N, T2F))
+    assert case.present == (T1C, T2F)
+    assert set(case.ignored) == {
+        "'SAG T1 GD.nii.gz' (T1 + contrast, for which 't1c.nii.gz' was taken)",
+        "'scan3.nii.gz' (neither its name nor its tags say what it is)",
+        "'deeper/image.nii.gz' (neither its name nor its tags say what it is)",
+        "'ADC.nii.gz' (called 'adc')",
+        "'T2.nii.gz' (T2, which is not looked for)",
+        "'T1_enhancing.nii.gz' (named like a label map)",
+    }
+
+
+def test_guess_too_unsure_to_ask_about_is_named(tmp_path: Path) -> None:
+    save(tmp_path / "vibe.nii.gz")
+    save(tmp_path / "flair.nii.gz", 1)
+    (clause,) = read_case(tmp_path).ignored
+    assert clause == "'vibe.nii.gz' (too unsure to be T1: called 'vibe', nothing speaks of contrast medium)"
+
+
+def test_nothing_is_ignored_where_all_is_used(tmp_path: Path) -> None:
+    hidden = save(tmp_path / "T1_enhancing.nii.gz")
+    save(tmp_path / "flair.nii.gz", 1)
+    case = read_case(tmp_path, {T1C: hidden})
+    assert case.present == (T1C, T2F)
+    assert case.ignored == ()
+    assert [volume.name for volume in case.volumes.values()] == ["T1_enhancing.nii.gz", "flair.nii.gz"]
+
+
+def test_files_named_like_label_maps_alone_are_refused_by_name(tmp_path: Path) -> None:
+    hidden = save(tmp_path / "T1_enhancing.nii.gz")
+    with pytest.raises(InputError, match=r"named like label maps \(T1_enhancing.nii.gz\).*--t1c"):
+        identify(tmp_path)
+    assert set(identify(tmp_path, {T1C: hidden})) == {T1C}
+
+
+def test_sequence_that_is_not_wanted_is_neither_read_nor_disputed(tmp_path: Path) -> None:
+    save(tmp_path / "flair.nii.gz")
+    save(tmp_path / "t2_first.nii.gz", 1)
+    save(tmp_path / "t2_second.nii.gz", 2)
+    torn = tmp_path / "t1c.nii.gz"
+    torn.write_bytes(b"torn")
+    with pytest.raises(InputError, match="leave it out with '--without t2w'"):
+        identify(tmp_path)
+    case = read_case(tmp_path, {T1C: torn}, wanted=(T2F,))
+    assert case.present == (T2F,)
+    assert "'t1c.nii.gz' (T1 + contrast, which is not looked for)" in case.ignored
+    assert len(case.ignored) == 3
+
+
+def test_plain_t1_is_native_beside_a_t1c_that_is_not_wanted(tmp_path: Path) -> None:
+    save(tmp_path / "AX T1.nii.gz", 0)
+    save(tmp_path / "SAG T1.nii.gz", 1, (1, 1, 1), "sagittal")
+    save(tmp_path / "AX T1 GD.nii.gz", 2)
+    assert names(identify(tmp_path, wanted=(T1N,))) == {"t1n": "SAG T1.nii.gz"}
+
+
+def test_files_of_other_sequences_alone_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"any sequence looked for \(FLAIR\): 'a.nii.gz' \(T2, which is not looked"):
+        identify(None, {T2W: save(tmp_path / "a.nii.gz")}, wanted=(T2F,))
+
+
+def test_none_of_the_wanted_is_refused_with_what_is_there(tmp_path: Path) -> None:
+    save(tmp_path / "flair.nii.gz")
+    with pytest.raises(InputError, match=r"looked for \(T1 \+ contrast\).*'flair.nii.gz' \(FLAIR, which is not looked"):
+        identify(tmp_path, wanted=(T1C,))
+
+
+@pytest.mark.parametrize(("codes", "doubted"), [((0, 0), True), ((1, 0), False), ((0, 1), False), ((2, 0), False)])
+def test_orientation_that_the_file_does_not_say_is_a_doubt(
+    tmp_path: Path, codes: tuple[int, int], doubted: bool
+) -> None:
+    image = nib.Nifti1Image(np.random.default_rng(0).normal(100, 9, (8, 9, 6)).astype(np.float32), np.eye(4))
+    image.set_sform(np.eye(4), code=codes[0])
+    image.set_qform(np.eye(4), code=codes[1])
+    nib.save(image, tmp_path / "t1c.nii.gz")
+    save(tmp_path / "flair.nrrd", 1)
+    doubts = read_case(tmp_path).doubts
+    assert len(doubts) == doubted
+    assert all(str(tmp_path / "t1c.nii.gz") in doubt and doubt.endswith(".") for doubt in doubts)
+
+
 def test_nothing_given_is_refused() -> None:
     with pytest.raises(InputError, match="No study was given"):
         identify(None)
@@ -372,7 +490,7 @@ def test_missing_override_is_refused(tmp_path: Path) -> None:
 def test_same_image_as_two_sequences_is_refused(tmp_path: Path) -> None:
     save(tmp_path / "t1c.nii.gz")
     save(tmp_path / "flair.nrrd")
-    with pytest.raises(InputError, match=r"t1c.nii.gz \(T1 \+ contrast\) and .*flair.nrrd \(FLAIR\) hold the same"):
+    with pytest.raises(InputError, match=r"'t1c.nii.gz' \(T1 \+ contrast\) and 'flair.nrrd' \(FLAIR\) hold"):
         read_case(tmp_path)
 
 
@@ -391,6 +509,8 @@ def test_dicom_study(write_series) -> None:
     for sequence, offset in ((T1N, 0), (T1C, 1), (T2F, 2), (T2W, 3)):
         assert sitk.GetArrayViewFromImage(case.volumes[sequence].image).sum() == (SCAN + offset).sum()
     assert case.volumes[T1C].source.series_uid
+    assert case.volumes[T1C].name == "AX T1"
+    assert case.ignored == ("'AX DWI' (called 'dwi')",)
     assert "Gadovist" in case.volumes[T1C].reason
 
 

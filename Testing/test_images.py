@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.images import (
     image_stem,
+    orientation_doubt,
     orthonormal_direction,
     read_geometry,
     read_image,
@@ -77,6 +78,30 @@ def test_sform_to_a_template_beside_a_scanner_qform_is_read(tmp_path: Path) -> N
     image.set_qform(np.eye(4), code=1)
     nib.save(image, tmp_path / "a.nii")
     assert read_image(tmp_path / "a.nii").GetSpacing() == pytest.approx((1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("sform_code", "qform_code", "origin_mm"), [(1, 1, 0), (2, 0, 0), (2, 1, -5), (0, 1, -5), (4, 2, -5)]
+)
+def test_which_transform_is_taken(tmp_path: Path, sform_code: int, qform_code: int, origin_mm: float) -> None:
+    image = nib.Nifti1Image(NOISE, np.eye(4))
+    image.set_sform(np.eye(4), code=sform_code)
+    moved = np.eye(4)
+    moved[0, 3] = 5
+    image.set_qform(moved, code=qform_code)
+    nib.save(image, tmp_path / "a.nii")
+    assert read_image(tmp_path / "a.nii").GetOrigin()[0] == pytest.approx(origin_mm)
+
+
+def test_orientation_that_is_not_said_is_a_doubt(tmp_path: Path) -> None:
+    path = nifti(tmp_path / "a.nii.gz", NOISE, np.eye(4))
+    assert orientation_doubt(path) is None
+    image = nib.load(path)
+    image.header["sform_code"] = 0
+    nib.save(nib.Nifti1Image(NOISE, None, image.header), tmp_path / "b.nii.gz")
+    assert "both its NIfTI transform codes are 0" in orientation_doubt(tmp_path / "b.nii.gz")
+    assert read_image(tmp_path / "b.nii.gz").GetDirection() == pytest.approx(np.eye(3).ravel())
+    assert orientation_doubt(tmp_path / "c.nrrd") is None
 
 
 def _missing(folder: Path) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Sequence, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.job import Job, new_job, parse_job, read_job
 
@@ -35,11 +35,30 @@ def test_job_survives_its_file(tmp_path: Path) -> None:
         ({"study": "/data/patient-7/"}, "patient-7"),
         ({"study": "/data/patient.7"}, "patient.7"),
         ({"volumes": {"t2f": "/data/p7_flair.nii.gz"}}, "p7_flair"),
+        ({"study": "/data/p7_flair.nrrd"}, "p7_flair"),
         ({"study": "/data/patient-7", "case_id": "A"}, "A"),
     ],
 )
 def test_name_of_the_case(given: dict[str, object], name: str) -> None:
     assert Job(model="toy", output="o", **given).name == name
+
+
+def test_paths_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = Job(study="s", volumes={"t1c": "v"}, model="toy", output="o", store="m")
+    assert [job.study, job.volumes[Sequence.T1C], job.output, job.store] == [tmp_path / name for name in "svom"]
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "mps", "cuda", "cuda:1"])
+def test_devices(device: str) -> None:
+    assert Job(study="s", model="toy", output="o", device=device).device == device
+
+
+def test_days_since_surgery_say_that_there_was_one() -> None:
+    assert Job(**LEAST).when == TimePoint()
+    assert Job(**LEAST, days_since_surgery=2).when == TimePoint(TimePointKind.POSTOPERATIVE, 2)
+    with pytest.raises(InputError, match="not said to be post-operative"):
+        _ = Job(**LEAST, days_since_surgery=2, time_point="preoperative").when
 
 
 def test_home_is_expanded() -> None:
@@ -58,6 +77,10 @@ def test_home_is_expanded() -> None:
         ({"brain": "saw"}, "brain: "),
         ({"threads": 0}, "threads: "),
         ({"device": "abacus"}, "device: "),
+        ({"device": "cuda:x"}, "device: "),
+        ({"precision": "float8"}, "precision: "),
+        ({"leave_out": ["t9"]}, "leave_out.0: "),
+        ({"volumes": {"t2w": "a.nii"}, "leave_out": ["t2w"]}, "T2 is given and to be left out; say one of them."),
         ({"days_since_surgery": "soon"}, "days_since_surgery: "),
         ({"postprocessing": {"remove_islands_below_fraction": 1.5}}, "postprocessing.remove_islands_below_fraction: "),
     ],

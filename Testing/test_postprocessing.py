@@ -114,7 +114,7 @@ def test_removers_only_remove_and_fillers_only_add(mask: np.ndarray) -> None:
 @settings(deadline=None)
 @given(arrays(np.uint8, (4, 5, 6), elements=st.integers(0, 4)))
 def test_cleaned_labels_are_nested_and_keep_the_cavity(labels: np.ndarray) -> None:
-    cleaned = post.clean_labels(labels, _MM, remove_objects_below_mm3=2)
+    cleaned = post.clean_labels(labels, _MM, 3, 0.1, 2)
     assert ((cleaned == 4) == (labels == 4)).all()
     whole, core, enhancing = (region_mask(cleaned, region) for region in (Region.WT, Region.TC, Region.ET))
     assert not (core & ~whole).any()
@@ -129,7 +129,7 @@ def test_labels_keep_an_enhancing_focus_but_not_a_far_island() -> None:
     labels[8, 10, 10] = 3
     labels[5, 8, 8] = 0  # a hole of 1 mm3
     labels[5, 17, 17] = 3
-    cleaned = post.clean_labels(labels, _MM)
+    cleaned = post.clean_labels(labels, _MM, 3, 0.1, 0)
     assert cleaned[8, 10, 10] == 3
     assert cleaned[5, 8, 8] == 2
     assert cleaned[5, 17, 17] == 0

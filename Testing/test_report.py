@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import replace
+from html import unescape
 from io import BytesIO
 from pathlib import Path
 
@@ -93,6 +94,20 @@ def test_it_says_what_a_reader_needs() -> None:
     assert re.search(r"T1 missing T2 missing", text)
     assert "left" in text
     assert "No tumour was found" not in text
+    assert "Not used:" not in text
+
+
+def test_cost_of_missing_sequences_is_said_once_above_the_volumes() -> None:
+    html = render_report(content())
+    assert html.count("Without T2 the edema is less certain.") == 1
+    assert html.index("Without T2 the edema") < html.index('<section class="tiles">')
+    assert "Not every sequence was there" not in render_report(content(missing_cost=""))
+
+
+def test_unused_volumes_are_listed() -> None:
+    html = render_report(content(ignored=("'scan3.nii.gz' (could not be told)", "'ADC' (called 'adc')")))
+    text = unescape(text_of(html))
+    assert "Not used: 'scan3.nii.gz' (could not be told), 'ADC' (called 'adc')." in text
 
 
 def test_it_has_no_outside_part() -> None:
@@ -111,16 +126,18 @@ def test_every_text_of_the_user_is_escaped() -> None:
             warnings=(evil,),
             method={evil: evil},
             review_state=evil,
+            ignored=(evil,),
             found=(FoundSequence(Sequence.T1C, evil, 1.0, evil),),
         )
     )
     assert "<img" not in html
-    assert html.count("&lt;img src=x onerror=alert(1)&gt;") == 10  # the case is also the document's title
+    assert html.count("&lt;img src=x onerror=alert(1)&gt;") == 11  # the case is also the document's title
 
 
 def test_nothing_found_is_said_plainly_and_still_pictured() -> None:
     html = render_report(content(labels() * 0))
     assert "No tumour was found." in html
+    assert "The model marked no voxel of this study." in html
     assert "<path" not in html
     assert html.count("<svg") >= 2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.io.results import LABEL_MAP, SLICER_SEGMENTATION, ReviewState, read_manifest
 from GliomaSegLib.io.segnrrd import read_segmentation, write_segmentation
 from GliomaSegLib.job import Result
-from GliomaSegLib.labels import Label, to_internal
+from GliomaSegLib.labels import Label, Region, to_internal
 from GliomaSegLib.pipeline import run
 from GliomaSegLib.preprocessing.grid import array_on
 from GliomaSegLib.revision import refresh
@@ -80,11 +81,17 @@ def test_edit_in_slicer(segment: Segment) -> None:
     expected[MORE] = Label.ET
     assert_sound(before.output, expected)
     assert volume_ml(after, "ET") == pytest.approx(volume_ml(before, "ET") + 32 * VOXEL_ML)
-    assert json.loads((before.output / "measures.json").read_text()) == after.measures.model_dump(mode="json")
+    said = json.loads((before.output / "measures.json").read_text())
+    assert (said.pop("case_id"), said.pop("model")) == ("P7", "toy")
+    assert said == after.measures.model_dump(mode="json")
+    with (before.output / "measures.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert {(row["case"], row["model"]) for row in rows} == {("P7", "toy")}
+    assert {row["kind"] for row in rows} == {"region", "lesion"}
     manifest = read_manifest(before.output)
     assert manifest.review is ReviewState.EDITED
     assert manifest.changed >= manifest.created
-    report = after.files["report.html"].read_text()
+    report = after.files["report"].read_text()
     assert "edited: not approved" in report
     assert f"{volume_ml(after, 'ET'):.1f}" in report
     assert "<image" in report
@@ -119,7 +126,10 @@ def test_all_erased(segment: Segment) -> None:
     after = refresh(output)
     assert_sound(output, np.zeros_like(truth()))
     assert volume_ml(after, "WT") == 0
-    assert "No tumour was found" in after.files["report.html"].read_text()
+    report = after.files["report"].read_text()
+    assert "No tumour is marked." in report
+    assert "The reviewer has left no voxel of this study marked." in report
+    assert "The model marked no voxel" not in report
 
 
 def test_no_edit_changes_nothing(segment: Segment) -> None:
@@ -130,6 +140,122 @@ def test_no_edit_changes_nothing(segment: Segment) -> None:
     assert_sound(before.output, truth())
     manifest = read_manifest(before.output)
     assert (manifest.review, manifest.created, manifest.changed) == (ReviewState.DRAFT, created, None)
+
+
+@pytest.fixture
+def undivided(toy_store: Store, tmp_path: Path) -> Result:
+    """A result without T1c: the whole tumour alone."""
+    study = write_study(tmp_path / "study", [Sequence.T2F])
+    return run(toy_job(toy_store, tmp_path / "out", study=study))
+
+
+@pytest.mark.parametrize("in_slicer", [True, False])
+def test_parts_drawn_into_an_undivided_tumour_are_kept_and_measured(undivided: Result, in_slicer: bool) -> None:
+    output = undivided.output
+    expected = (truth() > 0).astype(np.uint8) * np.uint8(Label.SNFH)
+    expected[NECROSIS] = Label.ET
+    if in_slicer:
+        write_segmentation(on_grid(expected), output / SLICER_SEGMENTATION)
+    else:
+        edit_label_map(output, NECROSIS, Label.ET)
+    after = refresh(output)
+    assert_sound(output, expected)
+    assert read_manifest(output).regions == (Region.WT, Region.TC, Region.ET)
+    assert volume_ml(after, "ET") == pytest.approx(np.count_nonzero(expected == Label.ET) * VOXEL_ML)
+    assert 'class="ET"' in after.files["report"].read_text()
+    assert refresh(output) == after
+
+
+def test_cavity_that_was_drawn_is_measured_and_shown(segment: Segment) -> None:
+    output = segment().output
+    beside = (slice(9, 11), slice(4, 8), slice(4, 8))  # on the slices of the tumour, which are pictured
+    edit_segmentation(output, beside, Label.RC)
+    after = refresh(output)
+    expected = truth()
+    expected[beside] = Label.RC
+    assert_sound(output, expected)
+    assert volume_ml(after, "RC") == pytest.approx(32 * VOXEL_ML)
+    report = after.files["report"].read_text()
+    assert 'class="RC"' in report
+    assert "Resection cavity" in report
+
+
+def test_cavity_beside_an_undivided_tumour(undivided: Result) -> None:
+    edit_label_map(undivided.output, MORE, Label.RC)
+    after = refresh(undivided.output)
+    assert read_manifest(undivided.output).regions == (Region.WT, Region.RC)
+    expected = (truth() > 0).astype(np.uint8) * np.uint8(Label.SNFH)
+    expected[MORE] = Label.RC
+    assert_sound(undivided.output, expected)
+    assert {volume.name for volume in after.measures.volumes} == {"WT", "RC"}
+
+
+def test_label_that_the_numbering_lacks_is_told_and_outlives_an_edit_of_the_label_map(segment: Segment) -> None:
+    output = segment(label_scheme="brats2017").output
+    edit_segmentation(output, MORE, Label.RC)
+    (warning,) = refresh(output).warnings
+    assert warning.startswith(f"{LABEL_MAP} lacks the resection cavity, for which the numbering 'brats2017' has no")
+    edit_label_map(output, NECROSIS, 4)
+    assert refresh(output).warnings == (warning,), "told once"
+    expected = truth()
+    expected[MORE], expected[NECROSIS] = Label.RC, Label.ET
+    segmentation = read_segmentation(output / SLICER_SEGMENTATION)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(segmentation), expected)
+    edit_segmentation(output, MORE, Label.BACKGROUND)
+    assert refresh(output).warnings == ()
+
+
+def test_whole_tumour_numbering_is_the_union_and_an_edit_of_it_keeps_the_parts(segment: Segment) -> None:
+    output = segment(label_scheme="whole-tumour").output
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read_labels(output / LABEL_MAP)), truth() > 0)
+    edit_label_map(output, MORE, 1)
+    after = refresh(output)
+    expected = truth()
+    expected[MORE] = Label.SNFH
+    segmentation = read_segmentation(output / SLICER_SEGMENTATION)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(segmentation), expected)
+    assert volume_ml(after, "ET") > 0
+
+
+def test_what_a_reader_put_into_the_folder_stays(segment: Segment) -> None:
+    before = segment()
+    (before.output / "scene").mkdir()
+    (before.output / "scene" / "report.html").write_text("the scene's own")
+    (before.output / "view.png").write_bytes(b"picture")
+    (before.output / "link").symlink_to("view.png")
+    edit_segmentation(before.output, MORE, Label.ET)
+    after = refresh(before.output)
+    assert (before.output / "scene" / "report.html").read_text() == "the scene's own"
+    assert (before.output / "view.png").read_bytes() == b"picture"
+    assert (before.output / "link").is_symlink()
+    assert "edited" in after.files["report"].read_text()
+
+
+def test_other_pixels_under_the_same_name_are_not_pictured(segment: Segment, tmp_path: Path) -> None:
+    output = segment().output
+    sitk.WriteImage(volume(Sequence.T2F) + 1, str(tmp_path / "study" / "head_t2f.nii.gz"))
+    after = refresh(output)
+    (warning,) = after.warnings
+    assert warning.startswith("The report has no pictures, because ")
+    assert "head_t2f" in warning
+    assert "has other pixels than when it was segmented" in warning
+    assert "<image" not in after.files["report"].read_text()
+
+
+def test_versions_are_those_of_the_run(segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = segment().output
+    versions = read_manifest(output).versions
+    monkeypatch.setattr("GliomaSegLib.io.results._versions", lambda: {"torch": "99"})
+    refresh(output)
+    assert read_manifest(output).versions == versions
+
+
+def test_transform_that_cannot_be_read_is_named(segment: Segment) -> None:
+    output = segment().output
+    (output / "transforms").mkdir()
+    (output / "transforms" / "t2f.tfm").write_text("no transform")
+    with pytest.raises(InputError, match=r"t2f\.tfm cannot be read; run the case again\."):
+        refresh(output)
 
 
 def test_two_edits_at_once_are_refused(segment: Segment) -> None:
@@ -175,7 +301,7 @@ def test_without_the_originals_there_are_no_pictures(segment: Segment, tmp_path:
     (warning,) = after.warnings
     assert warning.startswith("The report has no pictures, because an original image could not be read again: ")
     assert "head_t2f.nii.gz" in warning
-    report = after.files["report.html"].read_text()
+    report = after.files["report"].read_text()
     assert "<image" not in report
     assert warning.partition(":")[0] in report
     assert "FLAIR" in report
@@ -189,7 +315,7 @@ def test_pictures_come_back_with_the_originals(segment: Segment, tmp_path: Path)
     refresh(output)
     (tmp_path / "away").rename(original)
     after = refresh(output)
-    assert "<image" in after.files["report.html"].read_text()
+    assert "<image" in after.files["report"].read_text()
     assert after.warnings == ()
 
 
@@ -202,14 +328,14 @@ def test_originals_in_dicom_are_read_again(toy_store: Store, tmp_path: Path, wri
     before = run(toy_job(toy_store, tmp_path / "out", study=tmp_path / "study"))
     after = refresh(before.output)
     assert after == before
-    assert "<image" in after.files["report.html"].read_text()
+    assert "<image" in after.files["report"].read_text()
     assert_sound(before.output, truth())
 
 
 def test_warnings_of_the_run_stay(toy_store: Store, tmp_path: Path) -> None:
     study = write_study(tmp_path / "study", [Sequence.T2F])
     before = run(toy_job(toy_store, tmp_path / "out", study=study, time_point="postoperative"))
-    assert len(before.warnings) == 1
+    assert len(before.warnings) == 2
     assert refresh(before.output).warnings == before.warnings
     assert refresh(before.output).cost == before.cost
 

@@ -287,6 +287,14 @@ def test_what_slicer_saves_after_an_edit_comes_back(tmp_path: Path, mrml: Slicer
     np.testing.assert_array_equal(sitk.GetArrayFromImage(found), expected)
 
 
+@pytest.mark.parametrize("label", [Label.NETC, Label.ET, Label.RC])
+def test_a_label_without_a_segment_is_refused_and_not_lost(tmp_path: Path, label: Label) -> None:
+    labels = sitk.GetImageFromArray(np.full((4, 5, 6), label, np.uint8))
+    with pytest.raises(ValueError, match=f"{int(label)}.* no segment"):
+        write_segmentation(labels, tmp_path / "wt.seg.nrrd", regions=(Region.WT,))
+    assert not (tmp_path / "wt.seg.nrrd").exists()
+
+
 def test_undivided_tumour_has_one_segment_of_its_own_name(tmp_path: Path) -> None:
     labels = sitk.GetImageFromArray(np.zeros((4, 5, 6), np.uint8))
     labels[2, 2, 2] = int(Label.SNFH)

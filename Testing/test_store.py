@@ -31,6 +31,7 @@ class Server(ThreadingHTTPServer):
     Attributes:
         close_after: bytes after which each of the next ``closures`` replies is cut off.
         requested: the ``Range`` header of every request, in order.
+        encodings: the ``Accept-Encoding`` header likewise.
     """
 
     daemon_threads = True
@@ -42,6 +43,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.requested: list[str | None] = []
+        self.encodings: list[str | None] = []
 
     @property
     def url(self) -> str:
@@ -54,6 +56,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         wanted = self.headers.get("Range")
         self.server.requested.append(wanted)
+        self.server.encodings.append(self.headers.get("Accept-Encoding"))
         begin = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.server.knows_ranges else 0
         if begin >= len(self.server.content):
             self.send_error(416)
@@ -216,6 +219,7 @@ def test_broken_download_goes_on_where_it_stopped(
     assert [int(header.removeprefix("bytes=").removesuffix("-")) for header in resumed] == [30_000, 60_000]
     assert progress.heard == sorted(progress.heard)
     assert len(waits) == 2
+    assert server.encodings == ["identity"] * 3  # compressed bytes could not be gone on with
 
 
 def test_next_install_goes_on_from_what_an_earlier_one_left(

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import SimpleITK as sitk
+import torch
 
 from GliomaSegLib.case import Sequence
 from GliomaSegLib.errors import Cancelled
@@ -47,8 +49,10 @@ def test_protocol(toy_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert stages == ["reading", "registration", "brain extraction", "segmentation", "measures and report"]
     fractions = [line for line in said if line["event"] == "progress"]
     assert all(0 <= line["fraction"] <= 1 and isinstance(line["detail"], str) for line in fractions)
-    (warning,) = (line["text"] for line in said if line["event"] == "warning")
-    assert "is made for preoperative studies" in warning
+    warnings = [line["text"] for line in said if line["event"] == "warning"]
+    assert len(warnings) == 2
+    assert warnings[0].startswith("Missing: T1 + contrast. Without it TC and ET cannot be given.")
+    assert "is made for preoperative studies" in warnings[1]
     assert [line["event"] for line in said].index("result") == len(said) - 1
     result = Result.model_validate(said[-1]["result"])
     assert result.output == tmp_path / "out"
@@ -86,6 +90,21 @@ def test_network_is_loaded_once_and_a_wrong_job_does_not_stop_the_next(
     assert "nowhere does not exist" in ends[2]["text"]
     assert len(loaded) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "c", "models", "published", "study"]
+
+
+def test_threads_of_one_job_are_not_those_of_the_next(
+    toy_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def threads() -> tuple[int, int]:
+        return torch.get_num_threads(), sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+
+    before, predict, seen = threads(), toy.Thresholds.predict, []
+    monkeypatch.setattr(toy.Thresholds, "predict", lambda *given: seen.append(threads()) or predict(*given))
+    study = write_study(tmp_path / "study")
+    jobs = [toy_job(toy_store, tmp_path / f"{count}", study=study, threads=count) for count in (before[0] + 1, None)]
+    assert heard(monkeypatch, "".join(map(line_of, jobs)))[0] == 0
+    assert seen == [(before[0] + 1, before[0] + 1), before]
+    assert threads() == before
 
 
 def test_defect_is_told_and_does_not_stop_the_next(

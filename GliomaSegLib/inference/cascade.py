@@ -116,14 +116,15 @@ class SliceCascade:
         order: the sequences in channel order.
         stages: the networks per region; WT is always there, TC and ET may be.
         session: entered around the networks' work on a case with the WT stage, which needs most memory, the shape
-            (z, y, x) of its volume and the progress; makes room and frees it.
+            (z, y, x) of its volume and the progress; makes room and frees it, and gives the device and the precision
+            that it found room for.
     """
 
     def __init__(
         self,
         order: tuple[Sequence, ...],
         stages: Mapping[Region, Stage],
-        session: Callable[[Stage, tuple[int, int, int], Progress], AbstractContextManager[None]],
+        session: Callable[[Stage, tuple[int, int, int], Progress], AbstractContextManager[tuple[str, str]]],
     ) -> None:
         self._order = order
         self._stages = stages
@@ -138,7 +139,7 @@ class SliceCascade:
         check_images(images)
         box = bounding_box(brain_mask(images), BOX_MARGIN_VOXELS)
         case = normalise(images, self._order, box, np.random.default_rng(seed))
-        with self._session(self._stages[Region.WT], case.brain.shape, progress):
+        with self._session(self._stages[Region.WT], case.brain.shape, progress) as (device, precision):
             probabilities = self._probabilities(case, Sequence.T1C in images, progress, seed)
         labels = assemble(probabilities, case.brain)
         progress.advance(1.0)
@@ -146,6 +147,8 @@ class SliceCascade:
         return Prediction(
             _uncropped(labels, box, shape),
             {region: _uncropped(probability, box, shape) for region, probability in probabilities.items()},
+            device,
+            precision,
         )
 
     def _probabilities(

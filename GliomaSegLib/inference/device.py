@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 import psutil
 import torch
@@ -11,7 +12,16 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.progress import Progress
 
 _GIBIBYTE = 1 << 30
-_CGROUP = Path("/sys/fs/cgroup")
+_NO_LIMIT = 1 << 62
+
+# Linux control groups: where they are, which ones this process is in, and per version the files that hold the limit
+# and the use of memory and the part of the use that is given up when need be.
+_GROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUPS = Path("/proc/self/cgroup")
+_GROUP_FILES = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    2: ("memory.max", "memory.current", "inactive_file"),
+}
 
 
 def choose_device(wish: str = "auto") -> torch.device:
@@ -59,18 +69,38 @@ def free_memory_bytes(device: torch.device) -> int:
     """Memory that this process may still take on ``device``, in bytes."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return min(psutil.virtual_memory().available, _left_in_control_group())
+    return min([psutil.virtual_memory().available, *(_left_in(*group) for group in _control_groups())])
 
 
-def _left_in_control_group() -> int:
-    """What a container or batch system leaves this process (Linux control groups, version 2)."""
+def _control_groups() -> Iterator[tuple[Path, int]]:
+    """The control groups that limit this process, those around its own included, each with its version.
+
+    A container or batch system sets the limit at any level. Inside a container the own group's path may be that of the
+    host, of which only the root is to be seen.
+    """
     try:
-        limit = int((_CGROUP / "memory.max").read_text())
-        statistics = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
-        used = int((_CGROUP / "memory.current").read_text()) - int(statistics.get("inactive_file", 0))
+        lines = _OWN_GROUPS.read_text().splitlines()
+    except OSError:  # not Linux
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root, version = (_GROUPS / "memory", 1) if controllers else (_GROUPS, 2)
+        own = PurePosixPath(path.lstrip("/"))
+        for group in (own, *own.parents):
+            yield root / group, version
+
+
+def _left_in(group: Path, version: int) -> int:
+    """What a control group leaves its processes, in bytes."""
+    limit, use, cache = _GROUP_FILES[version]
+    try:
+        statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        used = int((group / use).read_text()) - int(statistics.get(cache, 0))
+        return int((group / limit).read_text()) - used
     except (OSError, ValueError):  # no such limit, or "max"
-        return 1 << 62
-    return limit - used
+        return _NO_LIMIT
 
 
 def place(device: torch.device, needed_bytes: int, progress: Progress) -> torch.device:

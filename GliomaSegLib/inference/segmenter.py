@@ -21,10 +21,14 @@ class Prediction:
     Attributes:
         labels: ``uint8 [z, y, x]`` in the internal label scheme, after the model's own post-processing.
         probabilities: per region ``float32 [z, y, x]`` in 0..1, for models whose map may be thresholded again.
+        device: where the network ran, which may not be where it was asked to; empty when there is no choice.
+        precision: number format that it ran in, such as ``bfloat16``; empty likewise.
     """
 
     labels: NDArray[np.uint8]
     probabilities: Mapping[Region, NDArray[np.float32]] = field(default_factory=dict)
+    device: str = ""
+    precision: str = ""
 
 
 class Segmenter(Protocol):

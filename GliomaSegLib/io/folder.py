@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -12,6 +13,16 @@ from pathlib import Path
 from GliomaSegLib.errors import InputError
 
 MANIFEST = "manifest.json"
+PROGRAM = "GliomaSeg"
+
+
+def is_result_folder(folder: Path) -> bool:
+    """Whether GliomaSeg wrote this folder: its manifest says so. The file's name alone is a common one."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and manifest.get("program") == PROGRAM
 
 
 def check_output(output: Path, overwrite: bool) -> None:
@@ -22,9 +33,9 @@ def check_output(output: Path, overwrite: bool) -> None:
     """
     if output.exists() and not overwrite:
         raise InputError(f"The output {output} exists already; name another folder or say '--overwrite'.")
-    if output.exists() and not _is_ours(output):
+    if output.exists() and not _may_be_replaced(output):
         raise InputError(
-            f"The output {output} is not a folder of GliomaSeg results (it has no {MANIFEST}), so it is not "
+            f"The output {output} is not a folder of GliomaSeg results (it has no {MANIFEST} of its own), so it is not "
             "overwritten; name another folder."
         )
     parent = output.absolute().parent
@@ -65,19 +76,20 @@ def _replace(temporary: Path, output: Path) -> None:
         temporary.rename(output)
         return
     old = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".old", dir=output.parent))
-    output.rename(old / output.name)
     try:
+        output.rename(old / output.name)
         temporary.rename(output)
-    except OSError:
-        (old / output.name).rename(output)
+    except BaseException:  # also a signal between the two
+        if not output.exists():
+            (old / output.name).rename(output)
         raise
     finally:
         if output.exists():
             shutil.rmtree(old, ignore_errors=True)
 
 
-def _is_ours(output: Path) -> bool:
-    return output.is_dir() and ((output / MANIFEST).is_file() or not any(output.iterdir()))
+def _may_be_replaced(output: Path) -> bool:
+    return output.is_dir() and (is_result_folder(output) or not any(output.iterdir()))
 
 
 def _umask() -> int:

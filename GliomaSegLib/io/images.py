@@ -1,9 +1,10 @@
 """Image files in and out: NIfTI, NRRD, MetaImage and whatever else ITK reads, checked before anything is computed.
 
 Geometry. SimpleITK holds LPS millimetres whatever the file's own convention. A NIfTI file may carry two transforms:
-ITK takes the sform when its code is 1 (scanner) and the qform otherwise. The two may differ in good faith (an sform to
-MNI space beside the scanner's qform), which registration absorbs; when they point a voxel axis in opposite
-directions, one of them mirrors the head, nobody can tell which, and the file is refused.
+ITK takes the sform when its code is 1 (scanner) or when there is no qform, and the qform otherwise. The two may differ
+in good faith (an sform to MNI space beside the scanner's qform), which registration absorbs; when they point a voxel
+axis in opposite directions, one of them mirrors the head, nobody can tell which, and the file is refused. A file with
+neither is read with its axes running LPS, as ITK has it, and :func:`orientation_doubt` says so.
 
 ITK reads a truncated NIfTI file without complaint, leaving the missing pixels undefined, and turns NaN voxels of a
 NIfTI file into zeros: both are looked for in the stream itself before ITK sees the file.
@@ -76,6 +77,22 @@ def read_geometry(path: Path) -> tuple[tuple[float, ...], np.ndarray] | None:
     if dimension < 3:
         return None
     return reader.GetSpacing()[:3], np.reshape(reader.GetDirection(), (dimension, dimension))[:3, 2]
+
+
+def orientation_doubt(path: Path) -> str | None:
+    """A sentence when ``path`` is a NIfTI file that does not say how its axes lie in the patient; else ``None``.
+
+    With both transform codes 0 every program has its own default: the NIfTI text (method 1) RAS, nibabel LAS, ITK LPS.
+    """
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        return None
+    header = nib.load(path).header
+    if int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0:
+        return None
+    return (
+        f"{path} does not say how it lies in the patient (both its NIfTI transform codes are 0), so its orientation "
+        "is a guess; check left and right against the scanner's own images."
+    )
 
 
 def read_labels(path: Path) -> sitk.Image:

@@ -9,6 +9,7 @@ from pathlib import Path
 import SimpleITK as sitk
 from jinja2 import Environment, StrictUndefined
 
+from GliomaSegLib import NOTICE
 from GliomaSegLib.case import Sequence, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.slice_pictures import Viewer, hex_colour
@@ -17,8 +18,6 @@ from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.volumes import Lesion, Measures, Volume
 from GliomaSegLib.preprocessing.grid import same_grid
 from GliomaSegLib.resources import resource
-
-NOTICE = "Not a medical device. For research use; every contour must be reviewed by a clinician."
 
 # Slices shown of each sequence besides the one with the largest area, and lesions listed of each region.
 _SPREAD_SLICES = 4
@@ -46,6 +45,8 @@ class ReportContent:
         reference: the sequence whose grid this is.
         brain: mask on the same grid.
         missing_cost: what the missing sequences cost, as the model's card says it.
+        ignored: what the study holds besides and was not used, with the reasons.
+        edited: whether a reviewer changed the labels.
         method: how the result was made, as pairs of name and text (model, licence, citation, versions, times).
     """
 
@@ -59,9 +60,11 @@ class ReportContent:
     created: str = ""
     found: tuple[FoundSequence, ...] = ()
     missing_cost: str = ""
+    ignored: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     method: Mapping[str, str] = field(default_factory=dict)
     review_state: str = "draft: not reviewed"
+    edited: bool = False
 
 
 def write_report(content: ReportContent, path: Path) -> None:

@@ -17,6 +17,8 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import hashlib
+import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ from datetime import datetime, timezone
 from enum import Enum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import SimpleITK as sitk
@@ -31,12 +34,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from GliomaSegLib.case import Sequence, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.io.folder import MANIFEST
+from GliomaSegLib.io.folder import MANIFEST, PROGRAM
 from GliomaSegLib.io.images import write_image
 from GliomaSegLib.io.report import FoundSequence, ReportContent, write_report
 from GliomaSegLib.io.segnrrd import write_segmentation
+from GliomaSegLib.io.terminology import segment_styles
 from GliomaSegLib.job import Job, Result
-from GliomaSegLib.labels import Region, from_internal
+from GliomaSegLib.labels import LabelScheme, Region, from_internal, lost_in
 from GliomaSegLib.measures.volumes import Measures, measure
 from GliomaSegLib.postprocessing import bounding_box
 from GliomaSegLib.preprocessing.grid import array_on, reorient
@@ -52,6 +56,20 @@ REPORT = "report.html"
 BRAIN = "brain.nii.gz"
 TRANSFORMS = "transforms"
 PROBABILITIES = "probability_*.nii.gz"
+
+# The keys of ``Result.files``, besides ``probability_WT`` and so on. All of these are written anew at every refresh.
+FILES = {
+    "label_map": LABEL_MAP,
+    "slicer_segmentation": SLICER_SEGMENTATION,
+    "measures_json": MEASURES_JSON,
+    "measures_csv": MEASURES_CSV,
+    "report": REPORT,
+    "brain": BRAIN,
+    "manifest": MANIFEST,
+}
+
+# The warning that an edit may raise or settle, so that it is not kept from one refresh to the next.
+LOST_LABELS = f"{LABEL_MAP} lacks the "
 
 # Below this a probability is not worth keeping: nobody would draw a contour there.
 LEAST_PROBABILITY = 0.05
@@ -100,6 +118,8 @@ class SequenceRecord(_Part):
     path: Path
     series_uid: str | None
     series_part: str
+    name: str = Field(default="", description="what a person calls it")
+    pixels_sha256: str
     confidence: float
     reason: str
     is_reference: bool
@@ -111,6 +131,7 @@ class SequenceRecord(_Part):
 class Manifest(_Part):
     """How a result came about; enough to make it again."""
 
+    program: Literal["GliomaSeg"] = PROGRAM
     case_id: str
     time_point: TimePointKind
     days_since_surgery: float | None
@@ -120,6 +141,7 @@ class Manifest(_Part):
     sequences: dict[Sequence, SequenceRecord]
     missing: tuple[Sequence, ...]
     cost: str | None
+    ignored: tuple[str, ...] = Field(default=(), description="volumes of the study that were not used, and why")
     review: ReviewState = ReviewState.DRAFT
     created: str = ""
     changed: str | None = None
@@ -170,26 +192,25 @@ class Findings:
 
 
 def write_results(folder: Path, findings: Findings, manifest: Manifest, journal: Journal) -> Result:
-    """Measure and write everything into ``folder``, which exists and is empty or holds an older version."""
+    """Measure and write everything into ``folder``, which exists.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
     measures = measure(findings.labels, findings.brain, manifest.regions)
-    scheme = manifest.job.label_scheme
-    exported = from_internal(sitk.GetArrayFromImage(findings.labels), scheme)
-    write_image(array_on(exported, findings.labels), folder / LABEL_MAP)
+    _write_label_map(findings.labels, manifest.job.label_scheme, folder / LABEL_MAP, journal)
     write_segmentation(findings.labels, folder / SLICER_SEGMENTATION, manifest.regions)
     write_image(findings.brain, folder / BRAIN)
     for region, probability in findings.probabilities.items():
         _write_probability(probability, folder / probability_name(region))
-    if findings.transforms:
-        (folder / TRANSFORMS).mkdir(exist_ok=True)
-    for sequence, transform in findings.transforms.items():
-        sitk.WriteTransform(transform, str(folder / TRANSFORMS / f"{sequence.value}.tfm"))
-    _write_measures(measures, folder)
+    _write_transforms(findings.transforms, folder / TRANSFORMS)
+    _write_measures(measures, manifest, folder)
     manifest = manifest.model_copy(
         update={
             "created": manifest.created or timestamp(),
             "warnings": tuple(journal.warnings),
             "seconds": manifest.seconds or journal.seconds,
-            "versions": _versions(),
+            "versions": manifest.versions or _versions(),
             "sha256": {name: sha256_of(folder / name) for name in (LABEL_MAP, SLICER_SEGMENTATION)},
         }
     )
@@ -200,11 +221,13 @@ def write_results(folder: Path, findings: Findings, manifest: Manifest, journal:
 
 def result_of(folder: Path, manifest: Manifest, measures: Measures) -> Result:
     """The answer to a job whose files lie in ``folder``."""
+    probabilities = {f"probability_{region.value}": folder / probability_name(region) for region in Region}
     return Result(
         case_id=manifest.case_id,
         model=manifest.model.id,
         output=folder,
-        files={path.name: path for path in sorted(folder.iterdir()) if path.is_file()},
+        files={key: folder / name for key, name in FILES.items()}
+        | {key: path for key, path in probabilities.items() if path.is_file()},
         measures=measures,
         missing=manifest.missing,
         cost=manifest.cost,
@@ -239,9 +262,39 @@ def moved(result: Result, output: Path) -> Result:
     return result.model_copy(update={"output": output, "files": files})
 
 
-def _write_measures(measures: Measures, folder: Path) -> None:
-    (folder / MEASURES_JSON).write_text(measures.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    rows = measures.to_rows()
+def pixels_sha256(image: sitk.Image) -> str:
+    """SHA-256 of the voxels as ``float32`` (little-endian), their axes turned to run LPS."""
+    array = sitk.GetArrayFromImage(sitk.DICOMOrient(image, "LPS"))
+    return hashlib.sha256(np.ascontiguousarray(array, dtype="<f4")).hexdigest()
+
+
+def _write_label_map(labels: sitk.Image, scheme: LabelScheme, path: Path, journal: Journal) -> None:
+    array = sitk.GetArrayFromImage(labels)
+    lost = [segment_styles()[label].name.lower() for label in lost_in(array, scheme)]
+    if lost:
+        journal.warn(
+            f"{LOST_LABELS}{' and the '.join(lost)}, for which the numbering '{scheme.value}' has no value; "
+            f"{SLICER_SEGMENTATION} holds it."
+        )
+    write_image(array_on(from_internal(array, scheme), labels), path)
+
+
+def _write_transforms(transforms: Mapping[Sequence, sitk.Transform], folder: Path) -> None:
+    if transforms:
+        folder.mkdir(exist_ok=True)
+    for sequence, transform in transforms.items():
+        path = folder / f"{sequence.value}.tfm"
+        try:
+            sitk.WriteTransform(transform, str(path))
+        except RuntimeError as error:
+            raise InputError(f"The transform {path} cannot be written; check that the disk has space.") from error
+
+
+def _write_measures(measures: Measures, manifest: Manifest, folder: Path) -> None:
+    case, model = manifest.case_id, manifest.model.id
+    content = {"case_id": case, "model": model} | measures.model_dump(mode="json")
+    (folder / MEASURES_JSON).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    rows = [{"case": case, "model": model} | row for row in measures.to_rows()]
     with (folder / MEASURES_CSV).open("w", newline="", encoding="utf-8") as stream:
         table = csv.DictWriter(stream, fieldnames=list(rows[0]))
         table.writeheader()
@@ -271,11 +324,13 @@ def _report_content(findings: Findings, manifest: Manifest, measures: Measures) 
         time_point=TimePoint(manifest.time_point, manifest.days_since_surgery),
         created=manifest.changed or manifest.created,
         found=tuple(
-            FoundSequence(sequence, record.path.name, record.confidence, record.reason)
+            FoundSequence(sequence, record.name or record.path.name, record.confidence, record.reason)
             for sequence, record in manifest.sequences.items()
         ),
         missing_cost=manifest.cost or "",
-        warnings=manifest.warnings,
+        ignored=manifest.ignored,
+        warnings=tuple(warning for warning in manifest.warnings if warning != manifest.cost),
+        edited=manifest.changed is not None,
         method={
             "Model": f"{model.title} ({model.id} {model.version}), weights {model.weights_sha256[:12]}",
             "Licence": model.licence,

@@ -34,18 +34,23 @@ def write_segmentation(labels: sitk.Image, path: Path, regions: Collection[Regio
     """Write an internal label map (3-D, integer) as a Slicer segmentation with one segment per label.
 
     All four segments are always there, empty ones too, so that a reviewer can draw what is missing; where the core was
-    not told apart (TC not among ``regions``) there is one segment, the whole tumour. The label values are the internal
-    ones, the image covers the whole grid of ``labels``, which is also the reference geometry.
+    not told apart (TC not among ``regions``) there is one segment, the whole tumour, and the cavity's if it is among
+    them. The label values are the internal ones, the image covers the whole grid of ``labels``, which is also the
+    reference geometry.
 
     Raises:
+        ValueError: a label occurs that would have no segment: what is drawn must not get lost.
         InputError: the file cannot be written.
     """
     array = sitk.GetArrayFromImage(labels).astype(np.uint8)
+    styles = _styles_for(regions)
+    nameless = set(np.unique(array)) - {0} - {style.label for style in styles}
+    if nameless:
+        raise ValueError(f"the labels {sorted(map(int, nameless))} have no segment when the regions are {regions}")
     image = sitk.GetImageFromArray(array)
     image.CopyInformation(labels)
     for key, value in _segmentation_fields(image).items():
         image.SetMetaData(key, value)
-    styles = segment_styles().values() if Region.TC in regions else (undivided_style(),)
     for index, style in enumerate(styles):
         for key, value in _segment_fields(style, array == style.label).items():
             image.SetMetaData(f"Segment{index}_{key}", value)
@@ -86,6 +91,12 @@ def read_segmentation(path: Path, reference: sitk.Image | None = None) -> sitk.I
             array[masks[label]] = label
     labels = _on_grid_of(image, array)
     return labels if reference is None else _resample(labels, reference, path)
+
+
+def _styles_for(regions: Collection[Region]) -> list[SegmentStyle]:
+    if Region.TC in regions:
+        return list(segment_styles().values())
+    return [undivided_style(), *([segment_styles()[Label.RC]] if Region.RC in regions else [])]
 
 
 @dataclass(frozen=True)

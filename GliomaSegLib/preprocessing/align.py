@@ -38,7 +38,7 @@ LEAST_SHIFT_MM = 1.0  # a smaller correction would cost more by interpolation th
 MIRRORED_BELOW = 0.97
 DOUBTFUL_BELOW = 1.02
 FAILED_BELOW_NMI = 1.03
-SMALLEST_OVERLAP = 0.25  # share of the reference's field of view that the other image must cover
+SMALLEST_OVERLAP = 0.25  # share of the smaller field of view that must lie in the other
 
 _OUTSIDE = -1e9  # grey value of what lies outside the moving image; no MR image comes near it
 
@@ -76,7 +76,10 @@ def align_case(case: Case, progress: Progress) -> dict[Sequence, Registration]:
     for done, moving in enumerate(others):
         progress.advance(done / len(others), moving.sequence.title)
         names = f"{moving.sequence.title} ({moving.source})", f"{reference.sequence.title} ({reference.source})"
-        registration = register(reference.image, moving.image)
+        try:
+            registration = register(reference.image, moving.image)
+        except InputError as error:
+            raise InputError(f"{names[0]} cannot be registered to {names[1]}: {error}") from error
         _judge(registration, *names, progress)
         registrations[moving.sequence] = registration
     return registrations
@@ -123,7 +126,7 @@ def _judge(registration: Registration, moving: str, fixed: str, progress: Progre
     if registration.mirror_contrast < MIRRORED_BELOW:
         raise InputError(
             f"{moving} is mirrored left to right with respect to {fixed}: its mirror image fits better (contrast "
-            f"{registration.mirror_contrast:.2f}); correct the one that is wrong, or leave the sequence out."
+            f"{registration.mirror_contrast:.2f}); correct the one that is wrong, or leave it out (--without)."
         )
     if registration.mirror_contrast < DOUBTFUL_BELOW:
         progress.warn(
@@ -141,18 +144,19 @@ class _Fit:
         self._moving = _shrink(moving, JUDGING_SPACING_MM)
         self._low, self._high = _contrast_range(sitk.GetArrayViewFromImage(self._moving))
         self._grid = model_grid(fixed, (JUDGING_SPACING_MM,) * 3, "LPS")
+        self._smaller = min(1.0, _volume_mm3(moving) / _volume_mm3(fixed))
         values = sitk.GetArrayFromImage(sitk.Resample(_shrink(fixed, JUDGING_SPACING_MM), self._grid))
         self._fixed_bins = _digitise(values, *_contrast_range(values))
 
     def overlap(self, transform: sitk.Transform) -> float:
-        """Share of the fixed image's field of view that the moving one covers, 0 to 1."""
-        return float(self._inside(self._values(transform)).mean())
+        """Share of the smaller field of view that lies in the other, 0 to about 1."""
+        return float(self._inside(self._values(transform)).mean() / self._smaller)
 
     def information(self, transform: sitk.Transform) -> float:
         """Normalised mutual information, 1 to 2; 1 when the images barely overlap."""
         values = self._values(transform)
         inside = self._inside(values)
-        if inside.mean() < SMALLEST_OVERLAP:
+        if inside.mean() < SMALLEST_OVERLAP * self._smaller:
             return 1.0
         return _normalised_mutual_information(
             self._fixed_bins[inside], _digitise(values[inside], self._low, self._high)
@@ -187,19 +191,22 @@ def _neighbours(transform: sitk.Euler3DTransform) -> list[sitk.Euler3DTransform]
 
 def _starts(fixed: sitk.Image, moving: sitk.Image) -> list[sitk.Euler3DTransform]:
     identity = _euler(centre(fixed))
-    middles, masses = (
-        sitk.Euler3DTransform(sitk.CenteredTransformInitializer(fixed, moving, identity, mode))
-        for mode in (
-            sitk.CenteredTransformInitializerFilter.GEOMETRY,
-            sitk.CenteredTransformInitializerFilter.MOMENTS,
-        )
-    )
-    return [identity, middles, masses]
+    modes = sitk.CenteredTransformInitializerFilter.GEOMETRY, sitk.CenteredTransformInitializerFilter.MOMENTS
+    return [identity, *(_rounded(sitk.CenteredTransformInitializer(fixed, moving, identity, mode)) for mode in modes)]
+
+
+def _rounded(transform: sitk.Transform) -> sitk.Euler3DTransform:
+    """To six digits: sums over an image come out a little different with each number of threads."""
+    rounded = sitk.Euler3DTransform(transform)
+    rounded.SetCenter([round(value, 6) for value in rounded.GetCenter()])
+    rounded.SetParameters([round(value, 6) for value in rounded.GetParameters()])
+    return rounded
 
 
 def _optimise(fixed: sitk.Image, moving: sitk.Image, start: sitk.Euler3DTransform) -> sitk.Euler3DTransform:
     fixed, moving = _shrink(fixed, WORKING_SPACING_MM), _shrink(moving, WORKING_SPACING_MM)
     method = sitk.ImageRegistrationMethod()
+    method.SetNumberOfThreads(1)  # threads add up in any order; the same case must give the same answer everywhere
     method.SetMetricAsMattesMutualInformation(HISTOGRAM_BINS)
     method.SetMetricSamplingStrategy(method.RANDOM)
     method.SetMetricSamplingPercentage(min(1.0, SAMPLES / fixed.GetNumberOfPixels()), RANDOM_SEED)
@@ -217,9 +224,7 @@ def _optimise(fixed: sitk.Image, moving: sitk.Image, start: sitk.Euler3DTransfor
         method.Execute(fixed, moving)
     except RuntimeError:  # all samples fell outside, or no contrast: the start stands, and is judged as it is
         return start
-    # Threads add up in any order: what that changes is far below these digits, and must not reach the result.
-    transform.SetParameters([round(value, 6) for value in transform.GetParameters()])
-    return transform
+    return _rounded(transform)
 
 
 def _mirrored_information(fixed: sitk.Image, moving: sitk.Image, found: sitk.Euler3DTransform) -> float:
@@ -237,6 +242,10 @@ def _mean_shift(transform: sitk.Transform, image: sitk.Image) -> float:
     return float(np.mean([math.dist(point, transform.TransformPoint(point)) for point in corners(image)])) / 2
 
 
+def _volume_mm3(image: sitk.Image) -> float:
+    return math.prod(image.GetSize()) * math.prod(image.GetSpacing())
+
+
 def _euler(middle: tuple[float, float, float]) -> sitk.Euler3DTransform:
     transform = sitk.Euler3DTransform()
     transform.SetCenter(middle)
@@ -252,7 +261,7 @@ def _contrast_range(values: NDArray[np.float32]) -> tuple[float, float]:
     """The grey values between which the histogram is taken: bright vessels and fat must not squeeze the rest."""
     low, high = np.quantile(values, [0.005, 0.995])
     if not high > low:
-        raise InputError("An image has no contrast (nearly all voxels are equal); check the file.")
+        raise InputError("one of them has no contrast (nearly all of its voxels are equal); check the file.")
     return float(low), float(high)
 
 

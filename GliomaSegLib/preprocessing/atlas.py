@@ -11,7 +11,8 @@ from importlib.resources import as_file, files
 
 import SimpleITK as sitk
 
-from GliomaSegLib.preprocessing.align import register
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.preprocessing.align import FAILED_BELOW_NMI, register
 
 _TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 
@@ -24,5 +25,15 @@ def template() -> sitk.Image:
 
 
 def atlas_to_reference(stripped: sitk.Image) -> sitk.Transform:
-    """Rigid transform from points of the atlas to points of a skull-stripped reference image (LPS mm)."""
-    return register(template(), stripped).transform or sitk.Euler3DTransform()
+    """Rigid transform from points of the atlas to points of a skull-stripped reference image (LPS mm).
+
+    Raises:
+        InputError: no position was found where they fit. The atlas is symmetric, so that mirroring cannot show here.
+    """
+    found = register(template(), stripped)
+    if found.information < FAILED_BELOW_NMI:
+        raise InputError(
+            f"The brain could not be aligned to the MNI152 atlas (mutual information {found.information:.3f}); check "
+            "the reference image and its brain extraction."
+        )
+    return found.transform or sitk.Euler3DTransform()

@@ -52,7 +52,10 @@ class DeepBet:
     def __init__(self, device: torch.device) -> None:
         from deepbet.bet import BrainExtraction
 
-        self._network = BrainExtraction(no_gpu=device.type == "cpu")
+        self._network = BrainExtraction(no_gpu=True)  # otherwise it takes the first graphics card that there is
+        place = device if device.type == "cuda" else "cpu"
+        for network in (self._network.model, self._network.bbox_model):
+            network.to(place)
 
     def extract(self, image: sitk.Image) -> sitk.Image:
         """See :class:`BrainExtractor`. The package wants RAS arrays ``[x, y, z]``."""
@@ -74,7 +77,7 @@ class HdBet:
         except ImportError as error:
             raise InputError("HD-BET is not installed; run 'pip install GliomaSeg[hdbet]' or use deepbet.") from error
         self._run = run_hd_bet_function
-        self._device = "cpu" if device.type == "cpu" else device.index or 0
+        self._device = (device.index or 0) if device.type == "cuda" else "cpu"
 
     def extract(self, image: sitk.Image) -> sitk.Image:
         """See :class:`BrainExtractor`. One fold without mirroring: the five together take minutes on a CPU."""
@@ -103,36 +106,63 @@ def find_brain(image: sitk.Image, method: BrainMethod, device: torch.device) -> 
     An image that turns out to be stripped gives its own non-zero voxels, holes filled.
 
     Raises:
-        InputError: nothing like a brain was found.
+        InputError: nothing like a brain was found, or a stripped image shows more or less than a brain.
     """
     if method is BrainMethod.STRIPPED:
-        return _filled_foreground(image)
+        return _stripped_brain(image)
     try:
         mask = extractor(method, device).extract(image)
     except (AssertionError, ValueError) as error:  # the extractors' own way of finding nothing
         raise _no_brain(method) from error
-    if not SMALLEST_BRAIN_ML <= _volume_ml(mask) <= LARGEST_BRAIN_ML:
+    if not _is_brain_sized(mask):
         raise _no_brain(method, _volume_ml(mask))
-    return _filled_foreground(image) if is_stripped(image, mask) else mask
+    return _stripped_brain(image) if is_stripped(image, mask) else mask
 
 
-def is_stripped(image: sitk.Image, brain: sitk.Image) -> bool:
-    """Whether ``image`` shows nothing but brain: nearly all of its non-zero voxels lie in or near ``brain``."""
+def near_brain(brain: sitk.Image) -> sitk.Image:
+    """Where a stripped image may show something: ``brain`` and ``STRIPPED_MARGIN_MM`` around it, ``uint8``.
+
+    The slow part of :func:`strip`; made once, it serves all the images on the brain's grid.
+    """
     distance_mm = sitk.SignedMaurerDistanceMap(
         brain, insideIsPositive=False, squaredDistance=False, useImageSpacing=True
     )
-    far = sitk.GetArrayViewFromImage(distance_mm) > STRIPPED_MARGIN_MM
+    return distance_mm <= STRIPPED_MARGIN_MM
+
+
+def is_stripped(image: sitk.Image, brain: sitk.Image, near: sitk.Image | None = None) -> bool:
+    """Whether ``image`` shows nothing but brain: nearly all of its non-zero voxels lie in or near ``brain``.
+
+    Args:
+        near: what :func:`near_brain` gives for this brain, where it is at hand.
+    """
+    far = sitk.GetArrayViewFromImage(near_brain(brain) if near is None else near) == 0
     foreground = sitk.GetArrayViewFromImage(image) != 0
     return bool((foreground & far).sum() < STRIPPED_SHARE * foreground.sum())
 
 
-def strip(image: sitk.Image, brain: sitk.Image) -> sitk.Image:
-    """``image`` with exactly 0 outside ``brain`` (same grid); left alone when it is stripped already."""
-    return image if is_stripped(image, brain) else sitk.Mask(image, brain)
+def strip(image: sitk.Image, brain: sitk.Image, near: sitk.Image | None = None) -> sitk.Image:
+    """``image`` with exactly 0 outside ``brain`` (same grid); left alone when it is stripped already.
+
+    Arguments as for :func:`is_stripped`.
+    """
+    return image if is_stripped(image, brain, near) else sitk.Mask(image, brain)
 
 
-def _filled_foreground(image: sitk.Image) -> sitk.Image:
-    return sitk.BinaryFillhole(sitk.Cast(image != 0, sitk.sitkUInt8))
+def _stripped_brain(image: sitk.Image) -> sitk.Image:
+    """The non-zero voxels of a stripped image, holes filled."""
+    brain = sitk.BinaryFillhole(sitk.Cast(image != 0, sitk.sitkUInt8))
+    if not _is_brain_sized(brain):
+        raise InputError(
+            f"The non-zero voxels of the reference image, which counts as skull-stripped, fill {_volume_ml(brain):.0f} "
+            f"mL (a brain has {SMALLEST_BRAIN_ML:.0f} to {LARGEST_BRAIN_ML:.0f} mL); check its voxel spacing, and "
+            "leave '--brain stripped' out if it shows the skull."
+        )
+    return brain
+
+
+def _is_brain_sized(mask: sitk.Image) -> bool:
+    return SMALLEST_BRAIN_ML <= _volume_ml(mask) <= LARGEST_BRAIN_ML
 
 
 def _volume_ml(mask: sitk.Image) -> float:

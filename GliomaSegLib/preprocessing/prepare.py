@@ -13,7 +13,7 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.preprocessing.align import Registration
 from GliomaSegLib.preprocessing.atlas import atlas_to_reference, template
 from GliomaSegLib.preprocessing.bias import correct_bias
-from GliomaSegLib.preprocessing.brain import BrainMethod, find_brain, strip
+from GliomaSegLib.preprocessing.brain import BrainMethod, find_brain, near_brain, strip
 from GliomaSegLib.preprocessing.grid import model_grid, resample_image, resample_labels
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.zoo.card import Space
@@ -70,6 +70,7 @@ def prepare(
         from_atlas = atlas_to_reference(strip(view, brain))
         grid = model_grid(template(), space.spacing_mm, space.orientation)
         brain = resample_labels(brain, grid, from_atlas)
+    near = near_brain(brain)
     images = {}
     for done, sequence in enumerate(case.present):
         progress.advance(done / len(case.present), sequence.title)
@@ -82,8 +83,8 @@ def prepare(
                 f"({case.reference.source}); let it be registered, or leave it out."
             )
         if bias_correction:
-            image = correct_bias(image, brain)
-        images[sequence] = strip(image, brain) if space.brain == "stripped" else image
+            image = correct_bias(image, brain, f"{sequence.title} ({case.volumes[sequence].source})")
+        images[sequence] = strip(image, brain, near) if space.brain == "stripped" else image
     return Prepared(images, brain, from_atlas)
 
 

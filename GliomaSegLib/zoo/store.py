@@ -248,9 +248,10 @@ def _fetch(url: str, part: Path, told: Callable[[int], None]) -> None:
     import requests
 
     have = part.stat().st_size if part.is_file() else 0
-    with requests.get(
-        url, stream=True, timeout=_TIMEOUT_S, headers={"Range": f"bytes={have}-"} if have else {}
-    ) as reply:
+    headers = {"Accept-Encoding": "identity"}  # a range of a compressed file would not continue the part
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    with requests.get(url, stream=True, timeout=_TIMEOUT_S, headers=headers) as reply:
         if have and reply.status_code == requests.codes.requested_range_not_satisfiable:
             return  # the part is already the whole file
         reply.raise_for_status()

@@ -134,15 +134,18 @@ class _Runtime:
     @contextmanager
     def session(
         self, stage: Mapping[View, StageView], shape: tuple[int, int, int], progress: Progress
-    ) -> Iterator[None]:
-        """Find room for a case of ``shape`` (z, y, x), put the networks there, and leave the place in the end."""
+    ) -> Iterator[tuple[str, str]]:
+        """Find room for a case of ``shape`` (z, y, x), put the networks there, and leave the place in the end.
+
+        Gives the device and the precision of this case.
+        """
         device, precision = self._wish
         self._device = place(device, _needed_bytes(stage, shape, device, precision), progress)
         self._precision = precision if self._device == device else choose_precision(self._device)
         # Copies of the float32 originals, so that an earlier case's precision leaves no trace.
         self._placed = [_placed(network, self._device, self._precision) for network in self._loaded]
         try:
-            yield
+            yield str(self._device), str(self._precision).removeprefix("torch.")
         finally:
             self._placed, self._workspace = [], Workspace()
 

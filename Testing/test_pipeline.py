@@ -1,0 +1,176 @@
+"""The road: what it tells of the study, and what it records of how a result came about."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from html import unescape
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from GliomaSegLib import pipeline
+from GliomaSegLib.case import Case, Sequence
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.results import Manifest, read_manifest
+from GliomaSegLib.job import Job
+from GliomaSegLib.pipeline import run
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.store import Store
+from Testing import toy
+from Testing.study import on_grid, toy_job, volume, write_study
+
+T1C, T2F = Sequence.T1C, Sequence.T2F
+
+
+@pytest.fixture
+def job(toy_store: Store, tmp_path: Path) -> Job:
+    """A job whose study has both sequences that the toy takes."""
+    return toy_job(toy_store, tmp_path / "out", study=write_study(tmp_path / "study"))
+
+
+def manifest_of(job: Job) -> Manifest:
+    return read_manifest(job.output)
+
+
+def unknown_scan(study: Path) -> None:
+    """A volume whose name says nothing."""
+    noise = np.random.default_rng(9).normal(100, 9, sitk.GetArrayViewFromImage(volume(T1C)).shape)
+    sitk.WriteImage(on_grid(noise.astype(np.float32)), str(study / "scan3.nii.gz"))
+
+
+def test_study_with_everything_is_segmented_without_a_warning(job: Job) -> None:
+    unknown_scan(job.study)
+    result = run(job)
+    assert result.warnings == ()
+    assert [clause for clause in manifest_of(job).ignored if "scan3" in clause], "recorded all the same"
+    assert "Not used: 'scan3" in unescape(result.files["report"].read_text())
+
+
+def test_what_was_not_used_is_told_when_a_sequence_is_missing(job: Job) -> None:
+    unknown_scan(job.study)
+    (job.study / "head_t1c.nii.gz").unlink()
+    result = run(job)
+    cost, unused = result.warnings
+    assert cost == result.cost
+    assert unused.startswith("Of the study were not used: 'scan3")
+    assert "give it with --t1n, --t1c, --t2w or --t2f." in unused
+    report = unescape(result.files["report"].read_text())
+    assert report.count(cost) == 1
+    assert unused in report
+
+
+def test_what_is_left_out_on_purpose_is_not_looked_for(job: Job) -> None:
+    result = run(job.model_copy(update={"leave_out": (T1C,)}))
+    assert result.warnings == (result.cost,)
+    assert result.missing == (T1C,)
+    assert manifest_of(job).sequences.keys() == {T2F}
+
+
+def test_refusal_for_a_mandatory_sequence_names_what_was_at_hand(
+    job: Job, toy_zoo: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = toy_zoo.model_copy(update={"inputs": toy_zoo.inputs.model_copy(update={"mandatory": (T1C,)})})
+    monkeypatch.setattr("GliomaSegLib.zoo.card.all_cards", lambda: {"toy": strict})
+    (job.study / "head_t1c.nii.gz").unlink()
+    with pytest.raises(InputError, match=r"cannot work without T1 \+ contrast .* or give the sequence\.$"):
+        run(job)
+    unknown_scan(job.study)
+    with pytest.raises(InputError, match=r"cannot work without T1 .*; not used were 'scan3[^']*' \(.*\)\.$"):
+        run(job)
+
+
+def test_long_lists_are_cut(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    (job.study / "head_t1c.nii.gz").unlink()
+    changed_case(monkeypatch, ignored=tuple(f"'{number}' (a localizer)" for number in range(20)))
+    result = run(job)
+    assert "'5' (a localizer) and 14 more; if one" in result.warnings[1]
+    assert len(manifest_of(job).ignored) == 20
+
+
+def test_doubts_are_told(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed_case(monkeypatch, doubts=("flair.nii does not say how it lies.",))
+    assert run(job).warnings == ("flair.nii does not say how it lies.",)
+
+
+def changed_case(monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
+    read_case = pipeline.read_case
+
+    def changed(*given: object, **named: object) -> Case:
+        return dataclasses.replace(read_case(*given, **named), **changes)
+
+    monkeypatch.setattr(pipeline, "read_case", changed)
+
+
+def test_each_image_is_recorded_by_name_and_pixels(job: Job) -> None:
+    run(job)
+    records = manifest_of(job).sequences
+    for sequence in (T1C, T2F):
+        array = sitk.GetArrayFromImage(volume(sequence)).astype("<f4")
+        assert records[sequence].pixels_sha256 == hashlib.sha256(array.tobytes()).hexdigest()
+        assert f"head_{sequence.value}" in records[sequence].name
+
+
+def test_dicom_is_called_by_its_description(toy_store: Store, tmp_path: Path, write_series) -> None:
+    for sequence, name in ((T1C, "AX T1 POST GD"), (T2F, "AX FLAIR")):
+        image = volume(sequence)
+        place = {"origin_mm": image.GetOrigin(), "spacing_mm": image.GetSpacing()}
+        array = np.round(sitk.GetArrayFromImage(image)).astype(np.int16)
+        write_series(array, folder=f"study/{sequence.value}", SeriesDescription=name, **place)
+    result = run(toy_job(toy_store, tmp_path / "out", study=tmp_path / "study"))
+    assert "AX T1 POST GD" in read_manifest(tmp_path / "out").sequences[T1C].name
+    assert "AX T1 POST GD" in result.files["report"].read_text()
+
+
+def test_manifest_says_where_the_network_really_ran(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    predict = toy.Thresholds.predict
+
+    def elsewhere(self: toy.Thresholds, *given: object) -> object:
+        return dataclasses.replace(predict(self, *given), device="abacus", precision="float8")
+
+    run(job)
+    assert (manifest_of(job).model.device, manifest_of(job).model.precision)[0] in {"cpu", "cuda", "mps"}
+    monkeypatch.setattr(toy.Thresholds, "predict", elsewhere)
+    run(job.model_copy(update={"overwrite": True}))
+    assert (manifest_of(job).model.device, manifest_of(job).model.precision) == ("abacus", "float8")
+
+
+def test_precision_that_is_asked_for_is_used(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, load = [], toy.load
+    monkeypatch.setattr(toy, "load", lambda *given: loaded.append(str(given[3])) or load(*given))
+    for precision in ("float32", "bfloat16"):
+        run(job.model_copy(update={"precision": precision, "overwrite": True}))
+        assert manifest_of(job).model.precision == precision
+    assert loaded == ["torch.float32", "torch.bfloat16"]
+
+
+def test_result_names_its_files(job: Job) -> None:
+    files = run(job).files
+    assert {key: path.name for key, path in files.items()} == {
+        "label_map": "segmentation.nii.gz",
+        "slicer_segmentation": "segmentation.seg.nrrd",
+        "measures_json": "measures.json",
+        "measures_csv": "measures.csv",
+        "report": "report.html",
+        "brain": "brain.nii.gz",
+        "manifest": "manifest.json",
+        "probability_WT": "probability_WT.nii.gz",
+    }
+    assert all(path.parent == job.output and path.is_file() for path in files.values())
+
+
+def test_transform_that_cannot_be_written_is_named(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    from GliomaSegLib.preprocessing.align import Registration
+
+    def full(*_: object) -> None:
+        raise RuntimeError("disk full")
+
+    monkeypatch.setattr("GliomaSegLib.io.results.sitk.WriteTransform", full)
+    fields = {field.name: None for field in dataclasses.fields(Registration)}
+    moved = Registration(**fields | {"transform": sitk.TranslationTransform(3, (0.0, 0.0, 0.0))})
+    monkeypatch.setattr(pipeline, "align_case", lambda *_: {T2F: moved})
+    with pytest.raises(InputError, match=r"t2f\.tfm cannot be written; check that the disk has space\."):
+        run(job.model_copy(update={"registration": True}))
+    assert not job.output.exists()
