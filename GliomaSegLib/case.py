@@ -88,6 +88,11 @@ class SequenceVolume:
     reason: str
     name: str = ""
 
+    def __str__(self) -> str:
+        """How a sentence names it: the sequence, and its file or its series and folder."""
+        where = f"'{self.name}' in {self.source.path}" if self.source.series_uid else self.source.path
+        return f"{self.sequence.title} ({where})"
+
 
 @dataclass(frozen=True)
 class Case:

@@ -125,7 +125,7 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
     steps.add_argument("--no-registration", action="store_true", help="the sequences are known to lie in place")
     steps.add_argument("--brain", choices=("deepbet", "hdbet", "stripped"), default="deepbet", help="brain extraction")
     steps.add_argument("--n4", action="store_true", help="correct the bias field")
-    steps.add_argument("--seed", type=int, default=0, help="of the random numbers that some networks need")
+    steps.add_argument("--seed", type=int, default=1, help="of the random numbers that some networks need")
     steps.add_argument("--label-scheme", choices=("gliomaseg", "brats2017"), default="gliomaseg")
     steps.add_argument("--no-probabilities", action="store_true", help="do not write probability maps")
     cleaning = parser.add_argument_group("cleaning of the labels, instead of what the model's card says; 0 is none")

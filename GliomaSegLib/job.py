@@ -55,7 +55,7 @@ class Job(BaseModel):
     registration: bool = True
     brain: BrainMethod = BrainMethod.DEEPBET
     bias_correction: bool = False
-    seed: int = 0
+    seed: int = 1
     postprocessing: Postprocessing | None = None
     probabilities: bool = True
     label_scheme: LabelScheme = LabelScheme.GLIOMASEG

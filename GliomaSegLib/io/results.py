@@ -322,7 +322,7 @@ def _report_content(findings: Findings, manifest: Manifest, measures: Measures) 
         reference=manifest.reference,
         brain=findings.brain,
         time_point=TimePoint(manifest.time_point, manifest.days_since_surgery),
-        created=manifest.changed or manifest.created,
+        created=f"{datetime.fromisoformat(manifest.changed or manifest.created):%Y-%m-%d %H:%M}",
         found=tuple(
             FoundSequence(sequence, record.name or record.path.name, record.confidence, record.reason)
             for sequence, record in manifest.sequences.items()

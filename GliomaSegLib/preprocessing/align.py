@@ -75,7 +75,7 @@ def align_case(case: Case, progress: Progress) -> dict[Sequence, Registration]:
     registrations = {}
     for done, moving in enumerate(others):
         progress.advance(done / len(others), moving.sequence.title)
-        names = f"{moving.sequence.title} ({moving.source})", f"{reference.sequence.title} ({reference.source})"
+        names = str(moving), str(reference)
         try:
             registration = register(reference.image, moving.image)
         except InputError as error:

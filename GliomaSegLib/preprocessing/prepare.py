@@ -79,11 +79,11 @@ def prepare(
         image = resample_image(case.volumes[sequence].image, grid, transform)
         if not sitk.GetArrayViewFromImage(image).any():
             raise InputError(
-                f"{sequence.title} ({case.volumes[sequence].source}) lies wholly outside the reference "
-                f"({case.reference.source}); let it be registered, or leave it out."
+                f"{case.volumes[sequence]} lies wholly outside {case.reference}; let it be registered, or leave it out "
+                f"(--without {sequence.value})."
             )
         if bias_correction:
-            image = correct_bias(image, brain, f"{sequence.title} ({case.volumes[sequence].source})")
+            image = correct_bias(image, brain, str(case.volumes[sequence]))
         images[sequence] = strip(image, brain, near) if space.brain == "stripped" else image
     return Prepared(images, brain, from_atlas)
 
