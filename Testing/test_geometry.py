@@ -16,7 +16,7 @@ from GliomaSegLib.io.segnrrd import read_segmentation
 from GliomaSegLib.job import Job
 from GliomaSegLib.phantom import TUMOUR_SIDE, Phantom
 from GliomaSegLib.pipeline import run
-from GliomaSegLib.preprocessing.grid import reorient
+from GliomaSegLib.preprocessing.grid import model_grid, reorient
 from GliomaSegLib.zoo import card as card_module
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.store import Store
@@ -30,7 +30,7 @@ ORIENTATIONS = [
 
 @pytest.fixture(scope="module")
 def stripped(small_phantom: Phantom) -> dict[Sequence, sitk.Image]:
-    """T1c and FLAIR of the phantom's head, stripped, FLAIR brought to the place of T1c (on a grid of its own)."""
+    """T1c and FLAIR of the phantom's head, stripped, in one place on two grids, neither of them the network's."""
     t1c, t2f = small_phantom.images[Sequence.T1C], small_phantom.images[Sequence.T2F]
     moved = sitk.Resample(t2f, t1c, small_phantom.transforms[Sequence.T2F], sitk.sitkLinear, 0.0, sitk.sitkFloat32)
     smooth = {
@@ -38,9 +38,14 @@ def stripped(small_phantom: Phantom) -> dict[Sequence, sitk.Image]:
         for sequence, image in ((Sequence.T1C, sitk.Cast(t1c, sitk.sitkFloat32)), (Sequence.T2F, moved))
     }
     return {
-        Sequence.T1C: sitk.Mask(smooth[Sequence.T1C], small_phantom.brain),
+        Sequence.T1C: with_spacing(sitk.Mask(smooth[Sequence.T1C], small_phantom.brain), (2.0, 3.2, 4.1)),
         Sequence.T2F: sitk.Mask(smooth[Sequence.T2F], small_phantom.brain)[1:, :, 2:],
     }
+
+
+def with_spacing(image: sitk.Image, spacing_mm: tuple[float, float, float]) -> sitk.Image:
+    """The image with voxels of another size."""
+    return sitk.Resample(image, model_grid(image, spacing_mm, "LPS"), sitk.Transform(), sitk.sitkLinear)
 
 
 def segmented(images: dict[Sequence, sitk.Image], store: Store, folder: Path, **options: object) -> sitk.Image:

@@ -1,0 +1,38 @@
+"""What README promises is there."""
+
+from __future__ import annotations
+
+import re
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from GliomaSegLib.case import Sequence
+from GliomaSegLib.zoo.card import Card, Status, all_cards
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_links_of_the_readme_resolve() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert links
+    assert [link for link in links if not (ROOT / link).is_file()] == []
+
+
+def test_the_readme_says_that_this_is_no_medical_device() -> None:
+    assert "Not a medical device" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("card", [c for c in all_cards().values() if c.status is Status.VERIFIED], ids=lambda c: c.id)
+def test_a_verified_card_knows_what_every_subset_of_its_sequences_costs(card: Card) -> None:
+    for size in range(1, len(card.inputs.sequences) + 1):
+        for present in combinations(card.inputs.sequences, size):
+            if set(card.inputs.mandatory) <= set(present):
+                figure = card.measured_with(present)
+                assert figure, present
+                assert set(figure.dice) == set(card.regions_given(present))
+                assert figure.cases
+                assert "bench" in figure.source
+    assert card.cost_of_missing(card.inputs.sequences) is None
+    assert "Mean Dice" in card.cost_of_missing([Sequence.T2F])
