@@ -22,7 +22,7 @@ from GliomaSegLib.preprocessing.grid import (
 
 spacings = st.tuples(*[st.floats(0.4, 6.0)] * 3)
 sizes = st.tuples(*[st.integers(6, 30)] * 3)
-angles = st.tuples(*[st.floats(-0.7, 0.7)] * 3)
+angles = st.tuples(*[st.floats(-0.7, 0.7, allow_subnormal=False).map(lambda angle: round(angle, 6))] * 3)
 
 
 def image_with(size: tuple[int, ...], spacing: tuple[float, ...], angle: tuple[float, ...]) -> sitk.Image:
