@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from GliomaSegLib.case import Sequence, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
@@ -15,10 +15,11 @@ from GliomaSegLib.io.images import image_stem
 from GliomaSegLib.labels import LabelScheme
 from GliomaSegLib.measures.volumes import Measures
 from GliomaSegLib.preprocessing.brain import BrainMethod
+from GliomaSegLib.record import Record
 from GliomaSegLib.zoo.card import Postprocessing
 
 
-class Job(BaseModel):
+class Job(Record):
     """One case to segment. Paths are made absolute, so that a job means the same wherever it is read again.
 
     Attributes:
@@ -41,8 +42,6 @@ class Job(BaseModel):
         threads: processor threads; by default all cores.
         store: folder of installed models; by default the user's.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     study: Path | None = None
     volumes: dict[Sequence, Path] = Field(default_factory=dict)
@@ -105,7 +104,7 @@ class Job(BaseModel):
         return TimePoint(kind, self.days_since_surgery)
 
 
-class Result(BaseModel):
+class Result(Record):
     """What a finished job has made.
 
     Attributes:
@@ -114,8 +113,6 @@ class Result(BaseModel):
         missing: sequences that the model takes and the case lacks, and ``cost`` says what that costs.
         seconds: per stage.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     case_id: str
     model: str

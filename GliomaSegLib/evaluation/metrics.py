@@ -7,19 +7,15 @@ from collections.abc import Collection, Iterable, Mapping
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from scipy import ndimage
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Region, region_mask
 from GliomaSegLib.preprocessing.grid import same_grid
+from GliomaSegLib.record import Record
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class RegionScore(_Model):
+class RegionScore(Record):
     """The agreement in one region. ``None`` is a value that is not defined.
 
     Attributes:
@@ -37,7 +33,7 @@ class RegionScore(_Model):
     prediction_ml: float
 
 
-class Summary(_Model):
+class Summary(Record):
     """One metric of one region over several cases: those where it is defined, and the number where it is not."""
 
     region: Region

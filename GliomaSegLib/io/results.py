@@ -30,7 +30,7 @@ from typing import Literal
 
 import numpy as np
 import SimpleITK as sitk
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from GliomaSegLib.case import Sequence, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
@@ -45,6 +45,7 @@ from GliomaSegLib.measures.volumes import Measures, measure
 from GliomaSegLib.postprocessing import bounding_box
 from GliomaSegLib.preprocessing.grid import array_on, reorient
 from GliomaSegLib.progress import Journal
+from GliomaSegLib.record import Record
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.store import sha256_of
 
@@ -76,10 +77,6 @@ LEAST_PROBABILITY = 0.05
 _PACKAGES = ("GliomaSeg", "torch", "SimpleITK", "numpy", "deepbet", "connected-components-3d")
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 class ReviewState(str, Enum):
     """Where a segmentation stands between the machine and the patient's record. An edit voids an approval."""
 
@@ -89,7 +86,7 @@ class ReviewState(str, Enum):
     REJECTED = "rejected"
 
 
-class ModelUsed(_Part):
+class ModelUsed(Record):
     """The model as it was at the time of the run."""
 
     id: str
@@ -112,7 +109,7 @@ class ModelUsed(_Part):
         )
 
 
-class SequenceRecord(_Part):
+class SequenceRecord(Record):
     """Which file was taken for a sequence, and how it lay to the reference."""
 
     path: Path
@@ -128,7 +125,7 @@ class SequenceRecord(_Part):
     mirror_contrast: float | None
 
 
-class Manifest(_Part):
+class Manifest(Record):
     """How a result came about; enough to make it again."""
 
     program: Literal["GliomaSeg"] = PROGRAM

@@ -13,22 +13,18 @@ import cc3d
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from scipy.spatial import ConvexHull
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Label, Region, region_mask
 from GliomaSegLib.preprocessing.grid import same_grid
+from GliomaSegLib.record import Record
 
 # A lesion whose centre is nearer than this to the middle is called midline.
 MIDLINE_MM = 5.0
 
 # Slices are thick, and their plane is the one of acquisition, when one spacing exceeds the others by this factor.
 _THICK = 1.2
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Side(str, Enum):
@@ -46,7 +42,7 @@ class MidlineFrom(str, Enum):
     IMAGE = "image centre"
 
 
-class Volume(_Model):
+class Volume(Record):
     """The volume of a region (WT, TC, ET, RC) or a label (NETC, SNFH), also as a share of the brain's volume."""
 
     name: str
@@ -55,7 +51,7 @@ class Volume(_Model):
     brain_ratio: float | None = None
 
 
-class Lesion(_Model):
+class Lesion(Record):
     """One connected component of a region.
 
     Attributes:
@@ -79,7 +75,7 @@ class Lesion(_Model):
     side: Side
 
 
-class Measures(_Model):
+class Measures(Record):
     """All measures of one label map. Regions that the model cannot give are left out, absent ones have volume 0."""
 
     volumes: tuple[Volume, ...]

@@ -13,16 +13,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError
+from pydantic import Field, HttpUrl, ValidationError
 
 from GliomaSegLib.case import Sequence, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Region
+from GliomaSegLib.record import Record
 from GliomaSegLib.resources import resource
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Status(str, Enum):
@@ -33,7 +30,7 @@ class Status(str, Enum):
     UNPROVEN = "unproven"
 
 
-class Inputs(_Part):
+class Inputs(Record):
     """The sequences that the network takes, in channel order, and what happens without some of them."""
 
     sequences: tuple[Sequence, ...]
@@ -43,7 +40,7 @@ class Inputs(_Part):
     )
 
 
-class Space(_Part):
+class Space(Record):
     """The grid that the network sees. ``native`` keeps the reference's axes, ``atlas`` first aligns it to MNI152."""
 
     frame: Literal["native", "atlas"]
@@ -52,14 +49,14 @@ class Space(_Part):
     brain: Literal["stripped", "head"] = "stripped"
 
 
-class NetworkSpec(_Part):
+class NetworkSpec(Record):
     """Which code runs the model, and its parameters."""
 
     family: str
     parameters: dict[str, Any] = Field(default_factory=dict)
 
 
-class Postprocessing(_Part):
+class Postprocessing(Record):
     """What is done to the labels after the model's own contract; zero switches a step off."""
 
     fill_holes_below_mm3: float = Field(default=0, ge=0)
@@ -67,7 +64,7 @@ class Postprocessing(_Part):
     remove_objects_below_mm3: float = Field(default=0, ge=0)
 
 
-class WeightFile(_Part):
+class WeightFile(Record):
     """One published file. ``sha256`` is ``None`` where its publisher gives none."""
 
     name: str
@@ -76,7 +73,7 @@ class WeightFile(_Part):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
 
 
-class Weights(_Part):
+class Weights(Record):
     """Where a model's weights come from and what may be done with them."""
 
     files: tuple[WeightFile, ...]
@@ -89,7 +86,7 @@ class Weights(_Part):
         return sum(file.size_bytes or 0 for file in self.files)
 
 
-class Accuracy(_Part):
+class Accuracy(Record):
     """Mean Dice per region on a named set of cases with the named sequences present."""
 
     data: str
@@ -101,7 +98,7 @@ class Accuracy(_Part):
     remark: str | None = None
 
 
-class Card(_Part):
+class Card(Record):
     """A model of the zoo."""
 
     id: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9.-]*$")]
