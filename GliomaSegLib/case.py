@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-
-import SimpleITK as sitk
+from typing import TYPE_CHECKING
 
 from GliomaSegLib.errors import InputError
+
+if TYPE_CHECKING:  # an application without it names sequences too
+    import SimpleITK as sitk
 
 
 class Sequence(str, Enum):

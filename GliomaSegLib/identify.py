@@ -1,4 +1,6 @@
-"""Which volume of a study is T1n, T1c, T2w and T2f, how sure that is, and why.
+"""Which of several volumes is T1n, T1c, T2w and T2f by its words and its tags, how sure that is, and why.
+
+Nothing is read here: files and series are :mod:`GliomaSegLib.study`'s, and a panel has names alone.
 
 Evidence is added up as log-odds. Words (series description, protocol, file name) and physics (TR, TE, TI) each speak
 for a weighting - T1, T2, FLAIR or something else - and words and the contrast agent for or against contrast medium.
@@ -12,16 +14,25 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Sequence as Sequential
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import SimpleITK as sitk
+from GliomaSegLib.case import Sequence
 
-from GliomaSegLib.case import Sequence, Source
-from GliomaSegLib.io.dicom import DicomSeries, DicomTags, read_series
-from GliomaSegLib.io.images import read_image
+if TYPE_CHECKING:
+    from GliomaSegLib.io.dicom import DicomTags
+
+ACCEPTED_CONFIDENCE = 0.6
+"""A guess below this is not acted upon: the user is asked."""
+
+CLEAR_MARGIN = 0.2
+"""In confidence, between two that claim the same sequence."""
+
+SURELY_NATIVE = 0.75
+"""Above the confidence of a T1 that merely lacks a word for contrast."""
 
 
 class Weighting(Enum):
@@ -31,45 +42,6 @@ class Weighting(Enum):
     T2 = "T2"
     FLAIR = "FLAIR"
     OTHER = "another kind of image"
-
-
-class Plane(Enum):
-    """The anatomical plane nearest to the slices."""
-
-    SAGITTAL = 0
-    CORONAL = 1
-    AXIAL = 2
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A volume of the study that may be one of the four sequences.
-
-    Attributes:
-        name: how a person would call it: file name or series description.
-        words: all text that may say what it is.
-        spacing_mm: voxel size along its own axes, ``None`` when the header could not be read.
-    """
-
-    source: Source
-    name: str
-    words: str
-    tags: DicomTags | None = None
-    spacing_mm: tuple[float, ...] | None = None
-    plane: Plane | None = None
-    series: DicomSeries | None = None
-
-    @property
-    def reformatted(self) -> bool:
-        """Computed from another series of the study (a multi-planar reformat). Siemens' ``t1_mpr`` is an MPRAGE."""
-        values = {value.upper() for value in self.tags.image_type} if self.tags else set()
-        return bool(values & {"MPR", "REFORMATTED", "DERIVED"}) or bool(
-            re.search(r"(?<!t1 )\bmpr\b|\breformat", normalised(self.words))
-        )
-
-    def read(self) -> sitk.Image:
-        """The pixels, as :func:`read_image` and :func:`read_series` give them."""
-        return read_series(self.series) if self.series else read_image(self.source.path)
 
 
 @dataclass(frozen=True)
@@ -234,13 +206,16 @@ class Clue(NamedTuple):
     text: str
 
 
-def guess(candidate: Candidate, beside_t1c: bool = False) -> Guess:
-    """Say which sequence ``candidate`` seems to be, from its words and its tags; pixels are not looked at.
+def guess(words: str, tags: DicomTags | None = None, beside_t1c: bool = False) -> Guess:
+    """Say which sequence a volume seems to be; pixels are not looked at.
 
-    ``beside_t1c`` says that another volume of the study is known to be T1 with contrast.
+    Args:
+        words: all text that may say what it is: name of the file, description of the series.
+        tags: what its header says, where it has one.
+        beside_t1c: another volume of the study is known to be T1 with contrast.
     """
-    words = normalised(candidate.words)
-    clues = word_clues(words) + _tag_clues(candidate.tags)
+    words = normalised(words)
+    clues = word_clues(words) + _tag_clues(tags)
     weighting, confidence = _most_likely(clues)
     if weighting is None:
         return Guess(None, 1 - confidence, "neither its name nor its tags say what it is")
@@ -248,7 +223,7 @@ def guess(candidate: Candidate, beside_t1c: bool = False) -> Guess:
     against = [clue.text for clue in clues if clue.about is not weighting]
     sequence = {Weighting.T2: Sequence.T2W, Weighting.FLAIR: Sequence.T2F}.get(weighting)
     if weighting is Weighting.T1:
-        probability, contrast_clues = _contrast(words, candidate.tags, beside_t1c)
+        probability, contrast_clues = _contrast(words, tags, beside_t1c)
         enhanced = probability > 0.5
         sequence = Sequence.T1C if enhanced else Sequence.T1N
         confidence *= probability if enhanced else 1 - probability
@@ -351,3 +326,95 @@ def _contrast(words: str, tags: DicomTags | None, beside_t1c: bool) -> tuple[flo
 
 def _said(match: re.Match[str]) -> str:
     return f"called '{match.group().strip()}'"
+
+
+# --- several volumes of one study ----------------------------------------------------------------------------------
+
+
+# Names of masks and results: a whole word anywhere, or the last word alone (as in '_wt').
+_LABEL_WORDS = re.compile(
+    r"(^|[_\-. ])(seg|segmentation|segm|mask|masks|label|labels|labelmap|brainmask|roi|annotation|groundtruth|lesions?"
+    r"|prob|probability|probabilities)([_\-. ]|\d*$)|(^|[_\-. ])(wt|tc|et|gt|truth|enhancing|pred|prediction)\d*$",
+    re.IGNORECASE,
+)
+
+
+def is_label_name(stem: str) -> bool:
+    """Whether a file (without its suffix) or node is called like a label map, a mask or a probability map."""
+    return _LABEL_WORDS.search(stem) is not None
+
+
+def is_reformat(words: str, image_type: Collection[str] = ()) -> bool:
+    """Computed from another series of the study (a multi-planar reformat). Siemens' ``t1_mpr`` is an MPRAGE."""
+    values = {value.upper() for value in image_type}
+    return bool(values & {"MPR", "REFORMATTED", "DERIVED"}) or bool(
+        re.search(r"(?<!t1 )\bmpr\b|\breformat", normalised(words))
+    )
+
+
+def guess_together(described: Sequential[tuple[str, DicomTags | None]], t1c_given: bool = False) -> list[Guess]:
+    """A guess for the words and tags of each volume of one study.
+
+    Whether a plain T1 is native depends on whether the study has a T1 with contrast (or ``t1c_given`` besides).
+    """
+    alone = [guess(*one, beside_t1c=t1c_given) for one in described]
+    if not any(one.sequence is Sequence.T1C and one.confidence >= ACCEPTED_CONFIDENCE for one in alone):
+        return alone
+    return [
+        first if first.sequence is Sequence.T1C else guess(*one, beside_t1c=True)
+        for one, first in zip(described, alone, strict=True)
+    ]
+
+
+def rivals_for(sequence: Sequence, guesses: Sequential[Guess]) -> list[int]:
+    """The indices of the guesses that claim ``sequence``, without those that the best is clearly better than.
+
+    The best comes first. None when there is no claim, or the best is too unsure.
+    """
+    claims = [index for index, one in enumerate(guesses) if one.sequence is sequence]
+    claims.sort(key=lambda index: -guesses[index].confidence)
+    if not claims or guesses[claims[0]].confidence < ACCEPTED_CONFIDENCE:
+        return []
+    best = guesses[claims[0]].confidence
+    rivals = [index for index in claims if best - guesses[index].confidence < CLEAR_MARGIN]
+    if sequence is Sequence.T1N:  # better voxels are no argument for one that may have contrast medium
+        rivals = [index for index in rivals if guesses[index].confidence >= SURELY_NATIVE] or rivals
+    return rivals
+
+
+def may_be_told_by_voxels(sequence: Sequence, best: Guess) -> bool:
+    """Whether among rivals the better volume may be taken, or one of them may show something else."""
+    return sequence is not Sequence.T1N or best.confidence >= SURELY_NATIVE
+
+
+@dataclass(frozen=True)
+class NameGuess:
+    """The volume (by its key) that was taken for a sequence by its name, how sure that is (0 to 1) and why."""
+
+    id: str
+    confidence: float
+    reason: str
+
+
+def assign_names(names: Mapping[str, str], t1c_given: bool = False) -> dict[Sequence, NameGuess]:
+    """Find the sequences among volumes of which only the names are known.
+
+    As :func:`GliomaSegLib.study.identify`, but what that would refuse is left open: a sequence that is unsure, or that
+    two volumes claim equally well.
+
+    Args:
+        names: by a key of the caller's, such as the id of a node.
+        t1c_given: another volume is known to be T1 with contrast.
+    """
+    scans = {key: name for key, name in names.items() if not is_label_name(name)}
+    keys, guesses = list(scans), guess_together([(name, None) for name in scans.values()], t1c_given)
+    found = {}
+    for sequence in Sequence:
+        rivals = rivals_for(sequence, guesses)
+        originals = [index for index in rivals if not is_reformat(scans[keys[index]])]
+        if len(rivals) > 1 and len(originals) == 1 and may_be_told_by_voxels(sequence, guesses[rivals[0]]):
+            rivals = originals
+        if len(rivals) == 1:
+            best = guesses[rivals[0]]
+            found[sequence] = NameGuess(keys[rivals[0]], best.confidence, best.reason)
+    return found

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
 
 from GliomaSegLib.case import Sequence, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
@@ -18,19 +19,24 @@ from GliomaSegLib.preprocessing.brain import BrainMethod
 from GliomaSegLib.record import Record
 from GliomaSegLib.zoo.card import Postprocessing
 
+AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+"""So that a request means the same wherever it is read again."""
+
 
 class Job(Record):
-    """One case to segment. Paths are made absolute, so that a job means the same wherever it is read again.
+    """One case to segment.
 
     Attributes:
         study: folder with image files or DICOM series (or one file) in which the sequences are looked for.
         volumes: a file (or a DICOM folder with one series) per sequence, instead of or over what ``study`` holds.
         leave_out: sequences to do without, though the study may hold them.
+        transforms: for a sequence that is not to be registered, the file of a rigid ITK transform that takes points of
+            the reference to points of that sequence (LPS mm). It is checked as a registration is.
         model: id of a card of the zoo.
         output: folder to make. It appears whole or not at all.
         case_id: how the case is called in the results; by default the name of the study.
         days_since_surgery: says by itself that the study is post-operative.
-        registration: ``False`` when all sequences are known to lie in place.
+        registration: ``False`` when all sequences without a transform are known to lie in place.
         bias_correction: N4 before normalisation.
         seed: of the random numbers that some networks need.
         postprocessing: instead of the card's own.
@@ -43,11 +49,13 @@ class Job(Record):
         store: folder of installed models; by default the user's.
     """
 
-    study: Path | None = None
-    volumes: dict[Sequence, Path] = Field(default_factory=dict)
+    do: Literal["segment"] = Field(default="segment", exclude=True, repr=False)
+    study: AbsolutePath | None = None
+    volumes: dict[Sequence, AbsolutePath] = Field(default_factory=dict)
     leave_out: tuple[Sequence, ...] = ()
+    transforms: dict[Sequence, AbsolutePath] = Field(default_factory=dict)
     model: str
-    output: Path
+    output: AbsolutePath
     case_id: str | None = None
     time_point: TimePointKind = TimePointKind.UNKNOWN
     days_since_surgery: float | None = None
@@ -62,7 +70,7 @@ class Job(Record):
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: int | None = Field(default=None, ge=1)
-    store: Path | None = None
+    store: AbsolutePath | None = None
 
     @model_validator(mode="after")
     def _has_images(self) -> Job:
@@ -71,17 +79,9 @@ class Job(Record):
         for sequence in self.leave_out:
             if sequence in self.volumes:
                 raise ValueError(f"{sequence.title} is given and to be left out; say one of them")
+            if sequence in self.transforms:
+                raise ValueError(f"{sequence.title} is to be left out and has a transform; say one of them")
         return self
-
-    @field_validator("study", "output", "store")
-    @classmethod
-    def _made_absolute(cls, path: Path | None) -> Path | None:
-        return path.expanduser().absolute() if path else None
-
-    @field_validator("volumes")
-    @classmethod
-    def _each_made_absolute(cls, volumes: dict[Sequence, Path]) -> dict[Sequence, Path]:
-        return {sequence: path.expanduser().absolute() for sequence, path in volumes.items()}
 
     @property
     def name(self) -> str:
@@ -104,6 +104,65 @@ class Job(Record):
         return TimePoint(kind, self.days_since_surgery)
 
 
+class Measure(Record):
+    """Bring the results in ``output`` up to date after an edit."""
+
+    do: Literal["measure"]
+    output: AbsolutePath
+
+
+class ReviewState(str, Enum):
+    """Where a segmentation stands between the machine and the patient's record. An edit voids an approval."""
+
+    DRAFT = "draft"
+    EDITED = "edited"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+
+
+class Review(Record):
+    """Record what a reviewer named ``by`` thinks of the results in ``output``; ``draft`` takes an earlier word back."""
+
+    do: Literal["review"]
+    output: AbsolutePath
+    state: Literal[ReviewState.DRAFT, ReviewState.APPROVED, ReviewState.REJECTED]
+    by: str
+
+
+class Install(Record):
+    """Install a model's weights in ``store``, by default the user's."""
+
+    do: Literal["install"]
+    model: str
+    store: AbsolutePath | None = None
+
+
+def _what_to_do(request: Any) -> Any:
+    return request.get("do", "segment") if isinstance(request, Mapping) else getattr(request, "do", None)
+
+
+Request = Annotated[
+    Annotated[Job, Tag("segment")]
+    | Annotated[Measure, Tag("measure")]
+    | Annotated[Review, Tag("review")]
+    | Annotated[Install, Tag("install")],
+    Discriminator(
+        _what_to_do,
+        custom_error_type="unknown_request",
+        custom_error_message="it is no JSON object whose 'do' is segment, measure, review or install",
+    ),
+]
+"""What another program may ask of the worker. A plain job needs no ``do``."""
+
+
+class ReviewEvent(Record):
+    """A change of the review state: ``when`` in ISO 8601; ``by`` whom, ``None`` for an edit that was found."""
+
+    state: ReviewState
+    when: str
+    by: str | None = None
+
+
 class Result(Record):
     """What a finished job has made.
 
@@ -112,6 +171,8 @@ class Result(Record):
             ``measures_csv``, ``report``, ``brain`` and ``manifest``, and of each map there is, as ``probability_WT``.
         missing: sequences that the model takes and the case lacks, and ``cost`` says what that costs.
         seconds: per stage.
+        review: where the segmentation stands.
+        reviews: how it came there, the latest last.
     """
 
     case_id: str
@@ -123,6 +184,8 @@ class Result(Record):
     cost: str | None = None
     warnings: tuple[str, ...] = ()
     seconds: dict[str, float] = Field(default_factory=dict)
+    review: ReviewState = ReviewState.DRAFT
+    reviews: tuple[ReviewEvent, ...] = ()
 
 
 def new_job(**fields: Any) -> Job:
@@ -135,23 +198,26 @@ def new_job(**fields: Any) -> Job:
         return Job(**fields)
 
 
-def read_job(path: Path) -> Job:
-    """Read a job file (JSON).
+def read_request(path: Path) -> Request:
+    """Read a file (JSON) with a job or another request.
 
     Raises:
-        InputError: the file cannot be read or is not a job; the sentence names the first field that is wrong.
+        InputError: the file cannot be read or is no request; the sentence names the first field that is wrong.
     """
     try:
         text = path.read_bytes()  # wrong UTF-8 is the parser's to refuse
     except OSError as error:
         raise InputError(f"The job file {path} cannot be read ({error.strerror}).") from error
-    return parse_job(text, str(path))
+    return parse_request(text, str(path))
 
 
-def parse_job(text: str | bytes, source: str) -> Job:
-    """As :func:`read_job`, from JSON text that came from ``source``."""
+def parse_request(text: str | bytes, source: str) -> Request:
+    """As :func:`read_request`, from JSON text that came from ``source``."""
     with _one_sentence(source):
-        return Job.model_validate_json(text)
+        return _REQUESTS.validate_json(text)
+
+
+_REQUESTS: TypeAdapter[Request] = TypeAdapter(Request)
 
 
 @contextmanager
@@ -160,6 +226,7 @@ def _one_sentence(source: str) -> Iterator[None]:
         yield
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) + ": " if first["loc"] else ""
+        place = first["loc"][1:] if error.title != Job.__name__ else first["loc"]  # without the kind of request
+        where = ".".join(map(str, place)) + ": " if place else ""
         what = first["msg"].removeprefix("Value error, ").rstrip(".")
         raise InputError(f"{source} is not valid: {where}{what}.") from error

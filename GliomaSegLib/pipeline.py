@@ -33,7 +33,7 @@ from GliomaSegLib.io.results import (
 from GliomaSegLib.job import Job, Result
 from GliomaSegLib.labels import Region
 from GliomaSegLib.postprocessing import clean_labels
-from GliomaSegLib.preprocessing.align import Registration, align_case
+from GliomaSegLib.preprocessing.align import Registration, align_case, given_transforms
 from GliomaSegLib.preprocessing.grid import array_on, resample_image
 from GliomaSegLib.preprocessing.prepare import Prepared, prepare
 from GliomaSegLib.progress import Journal, Progress, Silent
@@ -92,10 +92,11 @@ def _run(job: Job, journal: Journal) -> Result:
     journal.stage("reading")
     case, as_read = _read(job, card)
     regions = _regions_given(card, case)
+    given = given_transforms(_taken(job.transforms, card), case)
     _warn_about_use(job, card, case, journal)
 
     journal.stage("registration")
-    registrations = align_case(case, journal) if job.registration else {}
+    registrations = align_case(case, journal, given, job.registration)
 
     journal.stage("brain extraction")
     prepared = prepare(case, registrations, card.space, job.brain, job.bias_correction, device, journal)
@@ -118,7 +119,7 @@ def _run(job: Job, journal: Journal) -> Result:
             prediction.precision or str(precision).removeprefix("torch."),
         ),
         regions=regions,
-        sequences=_records(case, registrations),
+        sequences=_records(case, registrations, job.transforms),
         missing=tuple(sequence for sequence in card.inputs.sequences if sequence not in case.present),
         cost=card.cost_of_missing(case.present),
         ignored=case.ignored,
@@ -154,6 +155,11 @@ def _read(job: Job, card: Card) -> tuple[Case, sitk.Image]:
         for sequence, volume in case.volumes.items()
     }
     return dataclasses.replace(case, volumes=volumes), case.reference.image
+
+
+def _taken(transforms: Mapping[Sequence, Path], card: Card) -> dict[Sequence, Path]:
+    """Without those for images that the model does not take, which are not read."""
+    return {sequence: path for sequence, path in transforms.items() if sequence in card.inputs.sequences}
 
 
 def _regions_given(card: Card, case: Case) -> tuple[Region, ...]:
@@ -223,7 +229,9 @@ def _on_reference(
     return prepared.labels_to_reference(array_on(labels, prepared.brain), reference), maps
 
 
-def _records(case: Case, registrations: Mapping[Sequence, Registration]) -> dict[Sequence, SequenceRecord]:
+def _records(
+    case: Case, registrations: Mapping[Sequence, Registration], given: Mapping[Sequence, Path]
+) -> dict[Sequence, SequenceRecord]:
     records = {}
     for sequence, volume in case.volumes.items():
         registration = registrations.get(sequence)
@@ -237,6 +245,7 @@ def _records(case: Case, registrations: Mapping[Sequence, Registration]) -> dict
             reason=volume.reason,
             is_reference=volume is case.reference,
             moved_mm=registration and registration.shift_mm,
+            transform_given=given.get(sequence),
             mutual_information=registration and registration.information,
             mirror_contrast=registration and registration.mirror_contrast,
         )

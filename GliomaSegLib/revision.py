@@ -1,9 +1,9 @@
-"""After an edit: measures and report brought up to date from what the reviewer changed."""
+"""After an edit or a review: measures, report and manifest brought up to date with what the reviewer did."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,6 @@ from GliomaSegLib.io.results import (
     TRANSFORMS,
     Findings,
     Manifest,
-    ReviewState,
     moved,
     pixels_sha256,
     read_manifest,
@@ -30,7 +29,7 @@ from GliomaSegLib.io.results import (
     write_results,
 )
 from GliomaSegLib.io.segnrrd import read_segmentation
-from GliomaSegLib.job import Result
+from GliomaSegLib.job import Result, ReviewState
 from GliomaSegLib.labels import from_internal, regions_held, to_internal
 from GliomaSegLib.preprocessing.grid import array_on, reorient, resample_image, same_grid
 from GliomaSegLib.progress import Journal, Progress, Silent
@@ -44,14 +43,36 @@ _TOLD_ANEW = (_NO_PICTURES, LOST_LABELS)
 def refresh(output: Path, progress: Progress | None = None) -> Result:
     """Bring a folder of results up to date after ``segmentation.nii.gz`` or ``segmentation.seg.nrrd`` was edited.
 
-    The file that changed is taken and the other one made from it; the review state becomes ``edited``. The report's
-    pictures need the original images: without them it is written without pictures, and says so.
+    The file that changed is taken and the other one made from it; the review state becomes ``edited``, which voids an
+    approval (it stays in the manifest's history). A file that was only saved again is no edit. The report's pictures
+    need the original images: without them it is written without pictures, and says so.
 
     Raises:
         InputError: not a folder of results, both files changed, or the edited one does not fit this case.
     """
+    return _brought_up_to_date(output, lambda manifest: manifest, progress)
+
+
+def review(output: Path, state: ReviewState, by: str, progress: Progress | None = None) -> Result:
+    """Record that ``by`` approves or rejects the results in ``output``, or takes that back (``draft``).
+
+    It is said of what is in the folder now: an edit is first measured, as in :func:`refresh`.
+
+    Raises:
+        InputError: nobody is named, the state is ``edited``, or as :func:`refresh`.
+    """
+    state = ReviewState(state)
+    if state is ReviewState.EDITED:
+        raise InputError("A review cannot say 'edited', which an edit does by itself; say approved, rejected or draft.")
+    if not by.strip():
+        raise InputError("A review needs the name of the reviewer; give it.")
+    return _brought_up_to_date(output, lambda manifest: manifest.reviewed(state, by.strip()), progress)
+
+
+def _brought_up_to_date(output: Path, change: Callable[[Manifest], Manifest], progress: Progress | None) -> Result:
     manifest = read_manifest(output)
     journal = Journal(progress or Silent())
+    journal.stage("measures and report")
     brain = read_labels(output / BRAIN)
     labels, edited = _labels_now(output, manifest, brain)
     transforms = {
@@ -62,16 +83,19 @@ def refresh(output: Path, progress: Progress | None = None) -> Result:
     images = _images_again(manifest, transforms, brain, journal)
     journal.warnings[:0] = [warning for warning in manifest.warnings if not warning.startswith(_TOLD_ANEW)]
     if edited:
-        # A reviewer may draw what the model could not tell apart; from then on it is told apart.
-        regions = regions_held(sitk.GetArrayViewFromImage(labels), manifest.regions)
-        manifest = manifest.model_copy(
-            update={"review": ReviewState.EDITED, "changed": timestamp(), "regions": regions}
-        )
+        manifest = _edited(manifest, labels)
     findings = Findings(labels, brain, images, transforms=transforms)
     with written_whole(output, overwrite=True) as folder:
         _keep_the_rest(output, folder)
-        result = write_results(folder, findings, manifest, journal)
+        result = write_results(folder, findings, change(manifest), journal)
     return moved(result, output)
+
+
+def _edited(manifest: Manifest, labels: sitk.Image) -> Manifest:
+    # A reviewer may draw what the model could not tell apart; from then on it is told apart.
+    regions = regions_held(sitk.GetArrayViewFromImage(labels), manifest.regions)
+    changed = manifest.model_copy(update={"changed": timestamp(), "regions": regions})
+    return changed if manifest.review is ReviewState.EDITED else changed.reviewed(ReviewState.EDITED)
 
 
 def _keep_the_rest(output: Path, folder: Path) -> None:
@@ -103,8 +127,8 @@ def _labels_now(output: Path, manifest: Manifest, grid: sitk.Image) -> tuple[sit
         )
     segmentation = read_segmentation(output / SLICER_SEGMENTATION, grid)
     if changed == [LABEL_MAP]:
-        return _edited_label_map(output / LABEL_MAP, manifest, segmentation), True
-    return segmentation, bool(changed)
+        segmentation = _edited_label_map(output / LABEL_MAP, manifest, segmentation)
+    return segmentation, bool(changed) and pixels_sha256(segmentation) != manifest.labels_sha256
 
 
 def _edited_label_map(path: Path, manifest: Manifest, before: sitk.Image) -> sitk.Image:

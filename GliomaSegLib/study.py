@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Mapping
 from collections.abc import Sequence as Sequential
 from dataclasses import dataclass
+from enum import Enum
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
@@ -21,18 +22,58 @@ import SimpleITK as sitk
 
 from GliomaSegLib.case import Case, Sequence, SequenceVolume, Source, TimePoint
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.identify import Candidate, Guess, Plane, guess, normalised, word_clues
+from GliomaSegLib.identify import (
+    Guess,
+    guess_together,
+    is_label_name,
+    is_reformat,
+    may_be_told_by_voxels,
+    normalised,
+    rivals_for,
+    word_clues,
+)
 from GliomaSegLib.io.dicom import DicomSeries, DicomTags, find_series, read_series, series_geometry
 from GliomaSegLib.io.folder import is_result_folder
 from GliomaSegLib.io.images import image_stem, is_image_name, orientation_doubt, read_geometry, read_image
 
-ACCEPTED_CONFIDENCE = 0.6
-"""A guess below this is not acted upon: the user is asked."""
-
 _DOUBTFUL = 0.4  # a guess below this is not even worth a question
-_CLEAR_MARGIN = 0.2  # in confidence, between two that claim the same sequence
-_SURELY_NATIVE = 0.75  # above what a T1 has that merely lacks a word for contrast
 _FINER = 1.5  # ratio of voxel lengths that counts as clearly finer
+
+
+class Plane(Enum):
+    """The anatomical plane nearest to the slices."""
+
+    SAGITTAL = 0
+    CORONAL = 1
+    AXIAL = 2
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A volume of the study that may be one of the four sequences.
+
+    Attributes:
+        name: how a person would call it: file name or series description.
+        words: all text that may say what it is.
+        spacing_mm: voxel size along its own axes, ``None`` when the header could not be read.
+    """
+
+    source: Source
+    name: str
+    words: str
+    tags: DicomTags | None = None
+    spacing_mm: tuple[float, ...] | None = None
+    plane: Plane | None = None
+    series: DicomSeries | None = None
+
+    @property
+    def reformatted(self) -> bool:
+        """Whether it was computed from another series of the study."""
+        return is_reformat(self.words, self.tags.image_type if self.tags else ())
+
+    def read(self) -> sitk.Image:
+        """The pixels, as :func:`read_image` and :func:`read_series` give them."""
+        return read_series(self.series) if self.series else read_image(self.source.path)
 
 
 @dataclass(frozen=True)
@@ -50,13 +91,6 @@ class Assignment:
 
 
 # --- the candidates ------------------------------------------------------------------------------------------------
-
-# Files of masks and results: a whole word anywhere, or the last word alone (as in '_wt').
-_LABEL_WORDS = re.compile(
-    r"(^|[_\-. ])(seg|segmentation|segm|mask|masks|label|labels|labelmap|brainmask|roi|annotation|groundtruth|lesions?"
-    r"|prob|probability|probabilities)([_\-. ]|\d*$)|(^|[_\-. ])(wt|tc|et|gt|truth|enhancing|pred|prediction)\d*$",
-    re.IGNORECASE,
-)
 
 
 def discover(study: Path) -> list[Candidate]:
@@ -85,7 +119,7 @@ def _search(study: Path) -> tuple[list[Candidate], list[Path]]:
     series = [one for one in find_series(study) if not _among_results(one.folder, study)]
     _check_one_study(series, study)
     files = _image_files(study)
-    labels = [path for path in files if _LABEL_WORDS.search(image_stem(path))]
+    labels = [path for path in files if is_label_name(image_stem(path))]
     scans = [_file_candidate(path, study) for path in files if path not in labels]
     return scans + [_series_candidate(one) for one in series], labels
 
@@ -234,7 +268,8 @@ def _choose_all(study: Path | None, overrides: Mapping[Sequence, Path], wanted: 
     taken = {_place(one.source) for one in given.values()}
     rest = [one for one in candidates if _place(one.source) not in taken]
     labels = [path for path in labels if _place(Source(path)) not in taken]
-    claims = _claims(rest, t1c_given=Sequence.T1C in given)
+    guesses = guess_together([(one.words, one.tags) for one in rest], t1c_given=Sequence.T1C in given)
+    claims = list(map(_Claim, rest, guesses))
     for sequence in Sequence:
         rivals = [one for one in claims if one.guess.sequence is sequence and one.guess.confidence >= _DOUBTFUL]
         if rivals and sequence in wanted and sequence not in assigned:
@@ -251,15 +286,6 @@ def _choose_all(study: Path | None, overrides: Mapping[Sequence, Path], wanted: 
             f"{_shortened(unused)}; {_ADVICE}."
         )
     return _Choice({sequence: assigned[sequence] for sequence in Sequence if sequence in assigned}, tuple(unused))
-
-
-def _claims(candidates: Sequential[Candidate], t1c_given: bool) -> list[_Claim]:
-    """What each candidate seems to be; whether a plain T1 is native depends on whether the study has a T1c."""
-    claims = [_Claim(one, guess(one, beside_t1c=t1c_given)) for one in candidates]
-    enhanced = [one for one in claims if one.guess.sequence is Sequence.T1C]
-    if all(one.guess.confidence < ACCEPTED_CONFIDENCE for one in enhanced):
-        return claims
-    return [one if one in enhanced else _Claim(one.candidate, guess(one.candidate, beside_t1c=True)) for one in claims]
 
 
 def _why_unused(claim: _Claim, assigned: Mapping[Sequence, Assignment], wanted: Collection[Sequence]) -> str:
@@ -356,15 +382,13 @@ def _only_candidate(path: Path, sequence: Sequence) -> Candidate:
 def _choose(sequence: Sequence, claims: list[_Claim]) -> Assignment:
     """The claim that is clearly better than all others, by its confidence or else by its voxels."""
     claims = sorted(claims, key=lambda claim: -claim.guess.confidence)
-    best = claims[0].guess.confidence
-    if best < ACCEPTED_CONFIDENCE:
+    rivals = [claims[index] for index in rivals_for(sequence, [claim.guess for claim in claims])]
+    if not rivals:
         raise InputError(f"It is unsure whether {sequence.title} is {_listed(claims)}; {_advice(sequence)}.")
-    rivals = [claim for claim in claims if best - claim.guess.confidence < _CLEAR_MARGIN]
-    if sequence is Sequence.T1N:  # better voxels are no argument for one that may have contrast medium
-        rivals = [claim for claim in rivals if claim.guess.confidence >= _SURELY_NATIVE] or rivals
+    best = rivals[0].guess
     if len(rivals) == 1:
-        return Assignment(rivals[0].candidate, best, rivals[0].guess.reason)
-    if sequence is not Sequence.T1N or best >= _SURELY_NATIVE:
+        return Assignment(rivals[0].candidate, best.confidence, best.reason)
+    if may_be_told_by_voxels(sequence, best):
         for claim in rivals:
             others = [other.candidate for other in rivals if other is not claim]
             why = [_why_better(claim.candidate, other) for other in others]

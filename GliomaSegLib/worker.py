@@ -1,13 +1,20 @@
 """The door for other programs: the panel, the batch and the cluster start this and read what it says.
 
-``gliomaseg worker JOB`` runs the job in the file JOB; ``gliomaseg worker -`` runs one job per line of standard input
-until it ends, keeping its network loaded from case to case. What happens is told on standard output, one JSON object
-per line, each with the key ``event``:
+``gliomaseg worker JOB`` runs the job in the file JOB; ``gliomaseg worker -`` does what each line of standard input asks
+until it ends, keeping its network loaded from case to case. A line is a JSON object:
 
-* ``stage`` (``name``), ``progress`` (``fraction``, ``detail``), ``warning`` (``text``) while a job runs;
-* ``result`` (``result``: see :class:`~GliomaSegLib.job.Result`) or ``error`` (``kind``, ``text``) when it has ended.
+* a :class:`~GliomaSegLib.job.Job`, with or without ``"do": "segment"``;
+* ``{"do": "measure", "output": DIR}`` after an edit of the results in DIR;
+* ``{"do": "review", "output": DIR, "state": "approved", "by": NAME}``, or ``rejected``, or ``draft``;
+* ``{"do": "install", "model": ID, "store": DIR}``, where ``store`` may be left out.
 
-Terminating the process cancels the job; nothing half-written is left.
+What happens is told on standard output, one JSON object per line, each with the key ``event``:
+
+* ``stage`` (``name``), ``progress`` (``fraction``, ``detail``), ``warning`` (``text``) meanwhile;
+* at the end ``result`` (``result``: a :class:`~GliomaSegLib.job.Result`, or ``{"model": ID}`` of what was installed) or
+  ``error`` (``kind``, ``text``).
+
+Terminating the process cancels what runs; nothing half-written is left.
 """
 
 from __future__ import annotations
@@ -15,12 +22,17 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from GliomaSegLib.errors import Cancelled, GliomaSegError
-from GliomaSegLib.job import Job, parse_job, read_job
+from GliomaSegLib.progress import Progress
+
+if TYPE_CHECKING:  # heavy imports are made where they are needed: the stand-in speaks through this module as well
+    from GliomaSegLib.job import Install, Request
+
+Asked = TypeVar("Asked")
 
 
 class JsonLines:
@@ -47,35 +59,94 @@ class JsonLines:
 
 
 def work(source: str, output: TextIO) -> int:
-    """Run the job in the file ``source``, or the jobs on standard input if it is ``-``.
+    """Do what is asked in the file ``source``, or in the lines of standard input if it is ``-``.
 
     Returns:
-        the number of jobs that failed.
+        the number of requests that failed.
 
     Raises:
         Cancelled: the process was told to stop.
     """
+    from GliomaSegLib.job import parse_request, read_request
+
     lines = JsonLines(output)
     if source != "-":
-        return int(not _succeeds(lambda: read_job(Path(source)), lines))
+        return serve([lambda: read_request(Path(source))], _answer, lines)
     texts = ((f"Line {number} of the input", line) for number, line in enumerate(sys.stdin, start=1) if line.strip())
-    return sum(not _succeeds(lambda: parse_job(line, where), lines) for where, line in texts)  # noqa: B023 - run at once
+    asked = ((lambda line=line, where=where: parse_request(line, where)) for where, line in texts)
+    return serve(asked, _answer, lines)
 
 
-def _succeeds(read: Callable[[], Job], lines: JsonLines) -> bool:
+def serve(
+    asked: Iterable[Callable[[], Asked]], answer: Callable[[Asked, Progress], dict[str, Any]], lines: JsonLines
+) -> int:
+    """Read and answer one request after the other, telling errors as they are told.
+
+    Returns:
+        the number of requests that failed.
+
+    Raises:
+        Cancelled: the process was told to stop.
+    """
+    return sum(not _succeeds(read, answer, lines) for read in asked)
+
+
+def _succeeds(read: Callable[[], Asked], answer: Callable[[Asked, Progress], dict[str, Any]], lines: JsonLines) -> bool:
     try:
-        job = read()
-        from GliomaSegLib.pipeline import run  # here: a wrong job file is refused without waiting for torch
-
-        result = run(job, lines)
+        result = answer(read(), lines)
     except GliomaSegError as error:
         lines.say("error", kind=type(error).__name__, text=str(error))
-        if isinstance(error, Cancelled):  # the process is to end: no next job
+        if isinstance(error, Cancelled):  # the process is to end: no next request
             raise
         return False
-    except Exception as error:  # a defect of ours: the details go to the log, and the next job is not lost
+    except Exception as error:  # a defect of ours: the details go to the log, and the next request is not lost
         traceback.print_exc()
         lines.say("error", kind=type(error).__name__, text=f"GliomaSeg failed unexpectedly: {error}")
         return False
-    lines.say("result", result=result.model_dump(mode="json"))
+    lines.say("result", result=result)
     return True
+
+
+def _answer(request: Request, progress: Progress) -> dict[str, Any]:
+    """Each kind imports what it needs, so that a wrong request is refused without waiting for torch."""
+    from GliomaSegLib.job import Job, Measure, Review
+
+    if isinstance(request, Job):
+        from GliomaSegLib.pipeline import run
+
+        result = run(request, progress)
+    elif isinstance(request, Measure):
+        from GliomaSegLib.revision import refresh
+
+        result = refresh(request.output, progress)
+    elif isinstance(request, Review):
+        from GliomaSegLib.revision import review
+
+        result = review(request.output, request.state, request.by, progress)
+    else:
+        return _installed(request, progress)
+    return result.model_dump(mode="json")
+
+
+def _installed(request: Install, progress: Progress) -> dict[str, Any]:
+    from GliomaSegLib.zoo.card import find_card
+    from GliomaSegLib.zoo.store import Store, default_store
+
+    card = find_card(request.model)
+    told = _InMegabytes(progress, card.weights.size_bytes)
+    Store(request.store or default_store()).install(card, progress=told)
+    return {"model": card.id}
+
+
+class _InMegabytes:
+    """A progress that adds to each fraction of a download how much that is."""
+
+    def __init__(self, listener: Progress, size_bytes: int) -> None:
+        self._listener = listener
+        self._size_mb = size_bytes / 1e6
+        self.stage, self.warn = listener.stage, listener.warn
+
+    def advance(self, fraction: float, detail: str = "") -> None:
+        """See :class:`~GliomaSegLib.progress.Progress`."""
+        amount = f"{fraction * self._size_mb:.1f} of {self._size_mb:.1f} MB"
+        self._listener.advance(fraction, f"{detail}: {amount}" if detail else amount)

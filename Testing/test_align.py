@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import SimpleITK as sitk
 from GliomaSegLib.case import Case, Sequence, SequenceVolume, Source
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.phantom import Phantom
-from GliomaSegLib.preprocessing.align import align_case, register
+from GliomaSegLib.preprocessing.align import align_case, as_given, given_transforms, read_rigid, register
 from GliomaSegLib.preprocessing.grid import centre
 from GliomaSegLib.progress import Journal, Silent
 
@@ -121,3 +122,148 @@ def test_refuses_an_image_without_contrast(small_phantom: Phantom) -> None:
     flat = sitk.Image([20, 20, 20], sitk.sitkFloat32) + 5
     with pytest.raises(InputError, match="no contrast"):
         register(small_phantom.images[Sequence.T1C], flat)
+
+
+# --- transforms that the user gives ----------------------------------------------------------------------------------
+
+
+def moved_further(transform: sitk.Transform, *, shift_mm: tuple[float, float, float]) -> sitk.Euler3DTransform:
+    """The phantom's movement and another one after it."""
+    further = sitk.Euler3DTransform(transform)
+    further.SetTranslation((np.array(further.GetTranslation()) + shift_mm).tolist())
+    return further
+
+
+def test_given_transform_is_used_as_it_is(small_phantom: Phantom) -> None:
+    fixed, moving = small_phantom.images[Sequence.T1C], small_phantom.images[Sequence.T2F]
+    true = sitk.Euler3DTransform(small_phantom.transforms[Sequence.T2F])
+    journal = Journal(Silent())
+    found = align_case(case_of(fixed, moving), journal, {Sequence.T2F: true}, registering=False)[Sequence.T2F]
+    assert error_mm(found.transform, true, fixed) < 1e-6
+    assert found.shift_mm == pytest.approx(register(fixed, moving).shift_mm, abs=1.5)
+    assert journal.warnings == []
+
+
+def test_without_registration_only_those_with_a_transform_are_looked_at(small_phantom: Phantom) -> None:
+    case = case_of(small_phantom.images[Sequence.T1C], small_phantom.images[Sequence.T2F])
+    assert align_case(case, Silent(), registering=False) == {}
+
+
+@pytest.mark.parametrize("shift_mm", [(9.0, 0.0, 0.0), (0.0, -9.0, 0.0), (0.0, 0.0, 9.0)])
+def test_given_transform_that_is_some_millimetres_wrong_is_not_taken_in_silence(
+    small_phantom: Phantom, shift_mm: tuple[float, float, float]
+) -> None:
+    fixed, moving = small_phantom.images[Sequence.T1C], small_phantom.images[Sequence.T2F]
+    wrong = moved_further(small_phantom.transforms[Sequence.T2F], shift_mm=shift_mm)
+    journal = Journal(Silent())
+    try:
+        align_case(case_of(fixed, moving), journal, {Sequence.T2F: wrong})
+    except InputError as refused:
+        assert "the transform is wrong or an image is mirrored" in str(refused)  # noqa: PT017 - either is right
+    else:
+        (warning,) = journal.warnings
+        assert warning.startswith("The transform that was given for FLAIR (t2f.nii.gz) is doubtful: a place 4 mm or")
+
+
+def test_given_transform_that_is_slightly_off_is_respected(small_phantom: Phantom) -> None:
+    fixed, moving = small_phantom.images[Sequence.T1C], small_phantom.images[Sequence.T2F]
+    near = moved_further(small_phantom.transforms[Sequence.T2F], shift_mm=(0.7, -0.7, 0.7))
+    journal = Journal(Silent())
+    align_case(case_of(fixed, moving), journal, {Sequence.T2F: near})
+    assert journal.warnings == []
+
+
+def test_given_transform_that_leads_away_is_refused(small_phantom: Phantom) -> None:
+    fixed, moving = small_phantom.images[Sequence.T1C], small_phantom.images[Sequence.T2F]
+    away = moved_further(small_phantom.transforms[Sequence.T2F], shift_mm=(600.0, 0.0, 0.0))
+    with pytest.raises(InputError, match=r"^FLAIR \(t2f\.nii\.gz\) does not fit T1 \+ contrast .* or leave it out and"):
+        align_case(case_of(fixed, moving), Silent(), {Sequence.T2F: away})
+
+
+def test_mirrored_image_is_refused_under_a_given_transform_too(small_phantom: Phantom) -> None:
+    case = case_of(small_phantom.images[Sequence.T1C], mirrored(small_phantom.images[Sequence.T2F]))
+    true = sitk.Euler3DTransform(small_phantom.transforms[Sequence.T2F])
+    with pytest.raises(InputError, match="worse than its mirror image does where the given transform puts it"):
+        align_case(case, Silent(), {Sequence.T2F: true})
+
+
+def test_what_is_in_place_may_be_given_the_identity(small_phantom: Phantom) -> None:
+    fixed = small_phantom.images[Sequence.T1C]
+    in_place = sitk.Resample(
+        small_phantom.images[Sequence.T1N], fixed, small_phantom.transforms[Sequence.T1N], sitk.sitkLinear
+    )
+    found = as_given(fixed, in_place, sitk.Euler3DTransform())
+    assert found.shift_mm == 0
+    assert found.mirror_contrast > 1.02
+    assert not found.beaten
+
+
+def turned() -> sitk.Euler3DTransform:
+    """A turn of 5 degrees about z and a shift."""
+    transform = sitk.Euler3DTransform()
+    transform.SetRotation(0, 0, math.radians(5))
+    transform.SetTranslation((3.0, -2.0, 1.0))
+    return transform
+
+
+def as_affine(transform: sitk.Euler3DTransform, scale: float = 1.0) -> sitk.AffineTransform:
+    affine = sitk.AffineTransform(3)
+    affine.SetMatrix((scale * np.array(transform.GetMatrix())).tolist())
+    affine.SetTranslation(transform.GetTranslation())
+    return affine
+
+
+def versor() -> sitk.VersorRigid3DTransform:
+    transform = sitk.VersorRigid3DTransform()
+    transform.SetMatrix(turned().GetMatrix())
+    transform.SetTranslation(turned().GetTranslation())
+    transform.SetCenter((0.0, 0.0, 0.0))
+    return transform
+
+
+@pytest.mark.parametrize("kind", [turned, versor, lambda: as_affine(turned()), lambda: as_affine(turned(), 1.0001)])
+@pytest.mark.parametrize("suffix", ["tfm", "h5"])
+def test_any_kind_of_rigid_transform_is_read(kind, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"t.{suffix}"
+    sitk.WriteTransform(kind(), str(path))
+    read = read_rigid(path)
+    # Where a point of the reference goes (LPS): x turns towards y.
+    cosine, sine = math.cos(math.radians(5)), math.sin(math.radians(5))
+    np.testing.assert_allclose(read.TransformPoint((100.0, 0.0, 0.0)), (100 * cosine + 3, 100 * sine - 2, 1), atol=0.02)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        as_affine(turned(), 1.05),
+        as_affine(turned(), -1.0),
+        sitk.Transform(2, sitk.sitkIdentity),
+        sitk.BSplineTransform(3),
+    ],
+    ids=["scaled", "mirrored", "2-D", "bent"],
+)
+def test_transform_that_is_not_rigid_is_refused(transform: sitk.Transform, tmp_path: Path) -> None:
+    sitk.WriteTransform(transform, str(tmp_path / "t.tfm"))
+    with pytest.raises(InputError, match=r"t\.tfm is not rigid \(it scales, .*\); give one that turns and shifts"):
+        read_rigid(tmp_path / "t.tfm")
+
+
+def test_file_that_is_no_transform_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"t\.tfm does not exist; check the path\."):
+        read_rigid(tmp_path / "t.tfm")
+    (tmp_path / "t.tfm").write_text("nonsense")
+    with pytest.raises(InputError, match=r"t\.tfm is no ITK transform file"):
+        read_rigid(tmp_path / "t.tfm")
+
+
+@pytest.mark.parametrize(
+    ("sequence", "sentence"),
+    [
+        (Sequence.T1C, r"given to move T1 \+ contrast, but that is the image to which the others are moved"),
+        (Sequence.T2W, "given to move T2, which the case does not have; leave it out"),
+    ],
+)
+def test_transform_for_the_wrong_sequence(small_phantom: Phantom, sequence: Sequence, sentence: str) -> None:
+    case = case_of(small_phantom.images[Sequence.T1C], small_phantom.images[Sequence.T2F])
+    with pytest.raises(InputError, match=sentence):
+        given_transforms({sequence: Path("t.tfm")}, case)

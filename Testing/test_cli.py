@@ -83,7 +83,17 @@ def test_help_imports_nothing_heavy() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ended.stderr.strip() == "[]"
-    for word in ("segment", "models", "evaluate", "measure", "report", "worker", "demo", "Not a medical device"):
+    for word in (
+        "segment",
+        "models",
+        "evaluate",
+        "measure",
+        "report",
+        "review",
+        "worker",
+        "demo",
+        "Not a medical device",
+    ):
         assert word in ended.stdout
 
 
@@ -99,6 +109,9 @@ def test_help_imports_nothing_heavy() -> None:
         ["models", "show"],
         ["evaluate", "a", "b"],
         ["dance"],
+        *[["segment", "s", "--model", "toy", "-o", "out", "--transform", bad] for bad in ("t2f", "t2f=", "t9=a.tfm")],
+        ["review", "out", "--state", "approved"],
+        ["review", "out", "--state", "edited", "--by", "me"],
     ],
     ids=" ".join,
 )
@@ -200,6 +213,14 @@ def test_sequence_is_left_out(segment: Command, tmp_path: Path) -> None:
     assert manifest.missing == (Sequence.T1C,)
 
 
+def test_transform_is_given_for_a_sequence(segment: Command, tmp_path: Path) -> None:
+    sitk.WriteTransform(sitk.TranslationTransform(3, (0.0, 0.0, 0.0)), str(tmp_path / "t=1.tfm"))
+    assert segment("--transform", f"t2f={tmp_path / 't=1.tfm'}")[0] == 0
+    assert read_manifest(tmp_path / "out").job.transforms == {Sequence.T2F: tmp_path / "t=1.tfm"}
+    status, _, err = segment("--overwrite", "--transform", f"t2f={tmp_path / 'none.tfm'}")
+    assert (status, "none.tfm does not exist; check the path." in err) == (1, True)
+
+
 def test_leaving_out_everything_is_refused(segment: Command) -> None:
     status, _, err = segment("--without", "t1c", "--without", "t2f")
     assert status == 1
@@ -243,6 +264,18 @@ def test_result_is_brought_up_to_date_after_an_edit(
     status, out, _ = command(name, tmp_path / "out", "--json")
     assert status == 0
     assert json.loads(out)["case_id"] == "study"
+
+
+def test_review(segment: Command, command: Command, tmp_path: Path) -> None:
+    segment()
+    status, out, _ = command("review", tmp_path / "out", "--state", "approved", "--by", "Dr No")
+    assert status == 0
+    assert out.startswith("study: approved by Dr No, 20")
+    assert "approved by Dr No, 20" in (tmp_path / "out" / "report.html").read_text()
+    status, out, _ = command("review", tmp_path / "out", "--state", "draft", "--by", "Dr No", "--json")
+    assert [event["state"] for event in json.loads(out)["reviews"]] == ["approved", "draft"]
+    status, _, err = command("review", tmp_path / "out", "--state", "approved", "--by", "")
+    assert (status, err.splitlines()[-1]) == (1, "gliomaseg: A review needs the name of the reviewer; give it.")
 
 
 # --- evaluate ------------------------------------------------------------------------------------------------------

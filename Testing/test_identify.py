@@ -12,9 +12,9 @@ import SimpleITK as sitk
 
 from GliomaSegLib.case import Sequence, Source, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.identify import Candidate, guess
+from GliomaSegLib.identify import ACCEPTED_CONFIDENCE, NameGuess, assign_names, guess
 from GliomaSegLib.io.dicom import DicomTags
-from GliomaSegLib.study import ACCEPTED_CONFIDENCE, discover, identify, read_case, read_source
+from GliomaSegLib.study import discover, identify, read_case, read_source
 
 T1N, T1C, T2W, T2F = Sequence.T1N, Sequence.T1C, Sequence.T2W, Sequence.T2F
 
@@ -144,13 +144,9 @@ NAMES: list[tuple[str, Sequence | None]] = [
 ]
 
 
-def named(words: str, tags: DicomTags | None = None) -> Candidate:
-    return Candidate(Source(Path(words)), words, words, tags)
-
-
 @pytest.mark.parametrize(("name", "expected"), NAMES, ids=[name for name, _ in NAMES])
 def test_name(name: str, expected: Sequence | None) -> None:
-    found = guess(named(name))
+    found = guess(name)
     assert found.sequence is expected, found
     assert found.confidence >= ACCEPTED_CONFIDENCE
     assert found.reason
@@ -204,7 +200,7 @@ TAGS: list[tuple[str, DicomTags, Sequence | None]] = [
 
 @pytest.mark.parametrize(("words", "seen", "expected"), TAGS)
 def test_tags(words: str, seen: DicomTags, expected: Sequence | None) -> None:
-    found = guess(named(words, seen))
+    found = guess(words, seen)
     assert found.sequence is expected, found
 
 
@@ -219,10 +215,44 @@ def test_tags(words: str, seen: DicomTags, expected: Sequence | None) -> None:
 def test_contradiction_lowers_the_confidence_and_is_named(
     words: str, agreeing: DicomTags, contradicting: DicomTags
 ) -> None:
-    plain, doubted = guess(named(words, agreeing)), guess(named(words, contradicting))
+    plain, doubted = guess(words, agreeing), guess(words, contradicting)
     assert doubted.confidence < plain.confidence
     assert "against it" in doubted.reason
     assert "against it" not in plain.reason
+
+
+# --- names alone, as a panel knows them ------------------------------------------------------------------------------
+
+
+def test_names_of_a_scene() -> None:
+    names = {"n1": "3: AX T1 POST GD", "n2": "7: AX FLAIR", "n3": "9: ADC", "n4": "2: AX T1", "n5": "5: T2 TSE"}
+    found = assign_names(names)
+    assert {sequence: one.id for sequence, one in found.items()} == {T1N: "n4", T1C: "n1", T2W: "n5", T2F: "n2"}
+    alone = guess("7: AX FLAIR")
+    assert found[T2F] == NameGuess("n2", alone.confidence, alone.reason)
+    assert found[T1N].confidence > assign_names({"n4": "2: AX T1"})[T1N].confidence, "the other T1 has contrast medium"
+    assert assign_names({"n4": "2: AX T1"}, t1c_given=True)[T1N] == found[T1N]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ([], {}),
+        (["MRHead"], {}),
+        (["T1c", "FLAIR_seg"], {T1C: "T1c"}),
+        (["t2_mask", "T1c_wt"], {}),
+        (["FLAIR", "FLAIR_1"], {}),
+        (["AX T1", "SAG T1"], {}),
+        (["AX T1", "AX T1 PRE"], {T1N: "AX T1 PRE"}),
+        (["T2 TSE", "T2 TSE MPR COR"], {T2W: "T2 TSE"}),
+        (["T2 MPR SAG", "T2 MPR COR"], {}),
+        (["T1", "T1 mpr"], {}),  # MPRAGE or a reformat: either may be the native one
+    ],
+    ids=str,
+)
+def test_what_names_leave_open(names: list[str], expected: dict[Sequence, str]) -> None:
+    found = assign_names({name: name for name in names})
+    assert {sequence: one.id for sequence, one in found.items()} == expected
 
 
 def save(path: Path, seed: int = 0, spacing_mm: tuple[float, float, float] = (1, 1, 5), plane: str = "axial") -> Path:

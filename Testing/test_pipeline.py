@@ -20,7 +20,7 @@ from GliomaSegLib.pipeline import run
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.store import Store
 from Testing import toy
-from Testing.study import on_grid, toy_job, volume, write_study
+from Testing.study import on_grid, toy_job, truth, volume, write_study
 
 T1C, T2F = Sequence.T1C, Sequence.T2F
 
@@ -174,3 +174,51 @@ def test_transform_that_cannot_be_written_is_named(job: Job, monkeypatch: pytest
     with pytest.raises(InputError, match=r"t2f\.tfm cannot be written; check that the disk has space\."):
         run(job.model_copy(update={"registration": True}))
     assert not job.output.exists()
+
+
+# --- transforms that the user gives ----------------------------------------------------------------------------------
+
+ELSEWHERE = (12.0, -6.0, 3.0)  # mm, LPS; whole voxels, so that nothing is interpolated
+
+
+@pytest.fixture
+def displaced(job: Job, tmp_path: Path) -> Job:
+    """A job whose FLAIR lies elsewhere, with the transform that says where."""
+    flair = volume(T2F)
+    flair.SetOrigin((np.array(flair.GetOrigin()) + ELSEWHERE).tolist())
+    sitk.WriteImage(flair, str(job.study / "head_t2f.nii.gz"))
+    sitk.WriteTransform(sitk.TranslationTransform(3, ELSEWHERE), str(tmp_path / "t2f.tfm"))
+    return job.model_copy(update={"transforms": {T2F: tmp_path / "t2f.tfm"}})
+
+
+@pytest.mark.parametrize("registration", [False, True])
+def test_given_transform_is_respected_recorded_and_reported(displaced: Job, registration: bool) -> None:
+    result = run(displaced.model_copy(update={"registration": registration}))
+    labels = sitk.ReadImage(str(result.files["label_map"]))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(labels), truth())
+    record = manifest_of(displaced).sequences[T2F]
+    assert record.transform_given == displaced.transforms[T2F]
+    assert record.moved_mm == pytest.approx(np.linalg.norm(ELSEWHERE) / 2, abs=0.01)
+    assert record.mirror_contrast > 1
+    written = sitk.ReadTransform(str(displaced.output / "transforms" / "t2f.tfm"))
+    np.testing.assert_allclose(written.TransformPoint((0.0, 0.0, 0.0)), ELSEWHERE, atol=1e-9)
+    report = unescape(result.files["report"].read_text())
+    off = "" if registration else "switched off by the user; "
+    assert f"<dd>{off}to T1 + contrast: FLAIR moved by {record.moved_mm:.1f} mm, as given</dd>" in report
+
+
+def test_without_the_transform_the_flair_is_elsewhere(displaced: Job) -> None:
+    result = run(displaced.model_copy(update={"transforms": {}}))
+    assert not np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(result.files["label_map"]))), truth())
+    assert manifest_of(displaced).sequences[T2F].transform_given is None
+
+
+def test_transform_for_the_reference_or_for_nothing_is_refused_before_any_work(displaced: Job) -> None:
+    (file,) = displaced.transforms.values()
+    with pytest.raises(InputError, match="is the image to which the others are moved"):
+        run(displaced.model_copy(update={"transforms": {T1C: file}}))
+    run(displaced.model_copy(update={"transforms": {Sequence.T2W: file}, "registration": False}))  # the toy takes no T2
+    (displaced.study / "head_t2f.nii.gz").unlink()
+    with pytest.raises(InputError, match="given to move FLAIR, which the case does not have"):
+        run(displaced.model_copy(update={"output": displaced.output.with_name("other")}))
+    assert not displaced.output.with_name("other").exists()

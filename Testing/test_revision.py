@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +16,13 @@ import SimpleITK as sitk
 from GliomaSegLib.case import Sequence
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.images import read_labels
-from GliomaSegLib.io.results import LABEL_MAP, SLICER_SEGMENTATION, ReviewState, read_manifest
+from GliomaSegLib.io.results import LABEL_MAP, SLICER_SEGMENTATION, read_manifest
 from GliomaSegLib.io.segnrrd import read_segmentation, write_segmentation
-from GliomaSegLib.job import Result
+from GliomaSegLib.job import Result, ReviewState
 from GliomaSegLib.labels import Label, Region, to_internal
 from GliomaSegLib.pipeline import run
 from GliomaSegLib.preprocessing.grid import array_on
-from GliomaSegLib.revision import refresh
+from GliomaSegLib.revision import refresh, review
 from GliomaSegLib.zoo.store import Store, sha256_of
 from Testing.study import NECROSIS, VOXEL_ML, on_grid, toy_job, truth, volume, write_study
 
@@ -358,3 +360,99 @@ def test_damaged_manifest_is_refused(segment: Segment) -> None:
     (output / "manifest.json").write_bytes(b"\xff{}")
     with pytest.raises(InputError, match=r"manifest\.json is damaged"):
         refresh(output)
+
+
+# --- review --------------------------------------------------------------------------------------------------------
+
+
+def state_in_report(output: Path) -> str:
+    """What stands in the mark at the top of the report."""
+    report = (output / "report.html").read_text(encoding="utf-8")
+    return unescape(report.partition('<div class="state')[2].partition(">")[2].partition("<")[0])
+
+
+def minute(when: str) -> str:
+    return f"{datetime.fromisoformat(when):%Y-%m-%d %H:%M}"
+
+
+@pytest.mark.parametrize("state", ["approved", "rejected"])
+def test_review_is_kept_in_manifest_result_and_report(segment: Segment, state: str) -> None:
+    before = segment()
+    assert (before.review, before.reviews) == (ReviewState.DRAFT, ())
+    after = review(before.output, ReviewState(state), " Dr <No> ")
+    manifest = read_manifest(before.output)
+    (event,) = manifest.reviews
+    assert (manifest.review.value, event.state.value, event.by) == (state, state, "Dr <No>")
+    assert abs(datetime.now(timezone.utc) - datetime.fromisoformat(event.when)) < timedelta(minutes=1)
+    assert (after.review, after.reviews) == (manifest.review, manifest.reviews)
+    assert manifest.changed is None
+    assert after.measures == before.measures
+    assert state_in_report(before.output) == f"{state} by Dr <No>, {minute(event.when)}"
+    assert_sound(before.output, truth())
+    green = 'class="state approved"' in (before.output / "report.html").read_text()
+    assert green is (state == "approved")
+
+
+def test_edit_voids_an_approval_and_keeps_it_as_history(segment: Segment) -> None:
+    output = segment().output
+    review(output, ReviewState.APPROVED, "Dr No")
+    assert refresh(output).review is ReviewState.APPROVED, "nothing was edited"
+    edit_segmentation(output, MORE, Label.ET)
+    after = refresh(output)
+    assert after.review is ReviewState.EDITED
+    assert [(event.state.value, event.by) for event in after.reviews] == [("approved", "Dr No"), ("edited", None)]
+    assert state_in_report(output) == "edited: not approved"
+    report = unescape((output / "report.html").read_text())
+    assert f"approved by Dr No, {minute(after.reviews[0].when)}; edited, {minute(after.reviews[1].when)}" in report
+    edit_segmentation(output, MORE, Label.SNFH)
+    assert len(refresh(output).reviews) == 2, "one more edit is no news"
+    again = review(output, ReviewState.APPROVED, "Dr Yes")
+    assert [event.by for event in again.reviews] == ["Dr No", None, "Dr Yes"]
+    assert state_in_report(output).startswith("approved by Dr Yes, ")
+
+
+def test_review_is_of_what_is_there_now(segment: Segment) -> None:
+    before = segment()
+    edit_label_map(before.output, MORE, Label.ET)
+    after = review(before.output, ReviewState.APPROVED, "Dr No")
+    assert [event.state.value for event in after.reviews] == ["edited", "approved"]
+    assert volume_ml(after, "ET") == pytest.approx(volume_ml(before, "ET") + 32 * VOXEL_ML)
+    expected = truth()
+    expected[MORE] = Label.ET
+    assert_sound(before.output, expected)
+    assert refresh(before.output).review is ReviewState.APPROVED
+
+
+def test_file_that_is_merely_saved_again_is_no_edit(segment: Segment) -> None:
+    output = segment().output
+    review(output, ReviewState.APPROVED, "Dr No")
+    path = output / SLICER_SEGMENTATION
+    digest = sha256_of(path)
+    sitk.WriteImage(sitk.ReadImage(str(path)), str(path), useCompression=False)
+    assert sha256_of(path) != digest
+    after = refresh(output)
+    assert (after.review, len(after.reviews)) == (ReviewState.APPROVED, 1)
+    assert_sound(output, truth())
+
+
+def test_review_can_be_taken_back(segment: Segment) -> None:
+    output = segment().output
+    review(output, ReviewState.REJECTED, "Dr No")
+    after = review(output, ReviewState.DRAFT, "Dr No")
+    assert after.review is ReviewState.DRAFT
+    assert state_in_report(output) == "draft: not reviewed"
+
+
+@pytest.mark.parametrize(
+    ("state", "by", "sentence"),
+    [
+        ("approved", "  ", "A review needs the name of the reviewer"),
+        ("edited", "Dr No", "A review cannot say 'edited'"),
+    ],
+)
+def test_review_that_cannot_be(segment: Segment, state: str, by: str, sentence: str) -> None:
+    output = segment().output
+    before = (output / "manifest.json").read_bytes()
+    with pytest.raises(InputError, match=sentence):
+        review(output, ReviewState(state), by)
+    assert (output / "manifest.json").read_bytes() == before

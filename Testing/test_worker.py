@@ -8,6 +8,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +23,9 @@ import torch
 from GliomaSegLib.case import Sequence
 from GliomaSegLib.errors import Cancelled
 from GliomaSegLib.job import Job, Result
-from GliomaSegLib.worker import work
-from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.worker import JsonLines, _InMegabytes, work
+from GliomaSegLib.worker_process import Event, WorkerProcess
+from GliomaSegLib.zoo.card import Card, find_card
 from GliomaSegLib.zoo.store import Store
 from Testing import toy
 from Testing.study import toy_job, write_study
@@ -148,6 +154,68 @@ def test_cancelling_ends_the_worker(toy_store: Store, tmp_path: Path, monkeypatc
     assert sum(line["event"] == "error" for line in said) == 1, "the second job did not begin"
 
 
+def test_requests_one_after_the_other(
+    toy_store: Store, toy_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [
+        {"study": str(write_study(tmp_path / "study")), "model": "toy", "output": str(tmp_path / "out"),
+         "store": str(toy_store.root), "brain": "stripped", "registration": False},
+        {"do": "measure", "output": str(tmp_path / "out")},
+        {"do": "review", "output": str(tmp_path / "out"), "state": "approved", "by": "Dr No"},
+        {"do": "review", "output": str(tmp_path / "nowhere"), "state": "approved", "by": "Dr No"},
+    ]  # fmt: skip
+    failed, said = heard(monkeypatch, "".join(json.dumps(one) + "\n" for one in asked))
+    assert failed == 1
+    segmented, measured, reviewed, error = (one for one in said if one["event"] in {"result", "error"})
+    assert measured == segmented
+    assert segmented["result"]["review"] == "draft"
+    (event,) = reviewed["result"]["reviews"]
+    assert (reviewed["result"]["review"], event["state"], event["by"]) == ("approved", "approved", "Dr No")
+    assert error["text"].startswith(f"{tmp_path / 'nowhere'} is not a folder of GliomaSeg results")
+
+
+@pytest.fixture
+def published(toy_files: Path, toy_zoo: Card, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The toy's file on a server, of which the card says the address."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *given: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=toy_files))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    content = toy_zoo.model_dump(mode="json")
+    content["weights"]["files"][0]["url"] = f"http://127.0.0.1:{server.server_port}/{toy.PUBLISHED_FILE}"
+    card = Card.model_validate(content)
+    monkeypatch.setattr("GliomaSegLib.zoo.card.all_cards", lambda: {card.id: card})
+    yield
+    server.shutdown()
+    server.server_close()
+
+
+def test_install(published: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {"do": "install", "model": "toy", "store": str(tmp_path / "store")}
+    failed, said = heard(monkeypatch, json.dumps(asked) + "\n")
+    assert failed == 0, said
+    assert said[0] == {"event": "stage", "name": "install"}
+    assert said[-2] == {"event": "progress", "fraction": 1.0, "detail": "thresholds.txt: 0.0 of 0.0 MB"}
+    assert said[-1] == {"event": "result", "result": {"model": "toy"}}
+    assert Store(tmp_path / "store").is_installed(find_card("toy"))
+    assert heard(monkeypatch, json.dumps(asked | {"model": "nnn"}))[1] == [
+        {"event": "error", "kind": "InputError", "text": "There is no model 'nnn'; the zoo has toy."}
+    ]
+
+
+def test_download_is_told_in_megabytes() -> None:
+    output = io.StringIO()
+    progress = _InMegabytes(JsonLines(output), 23_456_789)
+    progress.advance(0.25, "weights.bin")
+    progress.advance(1)
+    assert [json.loads(line)["detail"] for line in output.getvalue().splitlines()] == [
+        "weights.bin: 5.9 of 23.5 MB",
+        "23.5 of 23.5 MB",
+    ]
+
+
 def test_wrong_job_file_of_another_program(tmp_path: Path) -> None:
     (tmp_path / "job.json").write_text('{"study": "s", "model": "toy"}')
     ended = subprocess.run(
@@ -240,3 +308,31 @@ def test_stopped_worker_does_not_go_on_to_the_next_job(toy_store: Store, toy_zoo
     ends = [line for line in map(json.loads, output.splitlines()) if line["event"] in {"result", "error"}]
     assert [line["kind"] for line in ends] == ["Cancelled"]
     assert list((tmp_path / "results").iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends a process without asking it")
+def test_cancelled_by_its_client_the_worker_leaves_nothing(toy_store: Store, toy_zoo: Card, tmp_path: Path) -> None:
+    (tmp_path / "card.json").write_text(toy_zoo.model_dump_json())
+    job = toy_job(toy_store, tmp_path / "results" / "out", study=write_study(tmp_path / "study"))
+    command = [sys.executable, "-c", WAITING, "report", str(tmp_path / "card.json"), "worker", "-"]
+    client = WorkerProcess(command, tmp_path / "log", os.environ | {"PYTHONPATH": str(ROOT)})
+    task = client.start(job.model_dump(mode="json"))
+
+    def cancel_when_it_writes(event: Event) -> None:
+        if event.text == "measures and report":
+            until_said(tmp_path / "log", "waiting")
+            assert list((tmp_path / "results").iterdir()), "it has begun to write"
+            task.cancel()
+
+    with pytest.raises(Cancelled):
+        task.wait(cancel_when_it_writes)
+    assert list((tmp_path / "results").iterdir()) == []
+    assert "stopped; nothing half-written is left" in (tmp_path / "log").read_text()
+    client.close()
+
+
+def until_said(log: Path, word: str) -> None:
+    end = time.monotonic() + 30
+    while word not in log.read_text():
+        assert time.monotonic() < end
+        time.sleep(0.02)

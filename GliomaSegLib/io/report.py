@@ -47,6 +47,8 @@ class ReportContent:
         missing_cost: what the missing sequences cost, as the model's card says it.
         ignored: what the study holds besides and was not used, with the reasons.
         edited: whether a reviewer changed the labels.
+        review_state: what the reviewer says of this result, by whom and when.
+        approved: whether that is an approval.
         method: how the result was made, as pairs of name and text (model, licence, citation, versions, times).
     """
 
@@ -64,6 +66,7 @@ class ReportContent:
     warnings: tuple[str, ...] = ()
     method: Mapping[str, str] = field(default_factory=dict)
     review_state: str = "draft: not reviewed"
+    approved: bool = False
     edited: bool = False
 
 

@@ -23,7 +23,6 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from enum import Enum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -39,7 +38,7 @@ from GliomaSegLib.io.images import write_image
 from GliomaSegLib.io.report import FoundSequence, ReportContent, write_report
 from GliomaSegLib.io.segnrrd import write_segmentation
 from GliomaSegLib.io.terminology import segment_styles
-from GliomaSegLib.job import Job, Result
+from GliomaSegLib.job import Job, Result, ReviewEvent, ReviewState
 from GliomaSegLib.labels import LabelScheme, Region, from_internal, lost_in
 from GliomaSegLib.measures.volumes import Measures, measure
 from GliomaSegLib.postprocessing import bounding_box
@@ -77,15 +76,6 @@ LEAST_PROBABILITY = 0.05
 _PACKAGES = ("GliomaSeg", "torch", "SimpleITK", "numpy", "deepbet", "connected-components-3d")
 
 
-class ReviewState(str, Enum):
-    """Where a segmentation stands between the machine and the patient's record. An edit voids an approval."""
-
-    DRAFT = "draft"
-    EDITED = "edited"
-    APPROVED = "approved"
-    REJECTED = "rejected"
-
-
 class ModelUsed(Record):
     """The model as it was at the time of the run."""
 
@@ -121,6 +111,7 @@ class SequenceRecord(Record):
     reason: str
     is_reference: bool
     moved_mm: float | None = Field(description="mean shift of the field of view; null when not registered")
+    transform_given: Path | None = Field(default=None, description="the user's own, used instead of registering")
     mutual_information: float | None
     mirror_contrast: float | None
 
@@ -140,17 +131,24 @@ class Manifest(Record):
     cost: str | None
     ignored: tuple[str, ...] = Field(default=(), description="volumes of the study that were not used, and why")
     review: ReviewState = ReviewState.DRAFT
+    reviews: tuple[ReviewEvent, ...] = Field(default=(), description="how the review came there, the latest last")
     created: str = ""
     changed: str | None = None
     warnings: tuple[str, ...] = ()
     seconds: dict[str, float] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
     sha256: dict[str, str] = Field(default_factory=dict, description="of the files that a reader may edit")
+    labels_sha256: str = Field(default="", description="of the voxels of the internal label map")
 
     @property
     def reference(self) -> Sequence:
         """The sequence on whose grid the results are."""
         return next(sequence for sequence, record in self.sequences.items() if record.is_reference)
+
+    def reviewed(self, state: ReviewState, by: str | None = None) -> Manifest:
+        """The same after a review by ``by``, or after an edit; what was said before stays in the history."""
+        event = ReviewEvent(state=state, when=timestamp(), by=by)
+        return self.model_copy(update={"review": state, "reviews": (*self.reviews, event)})
 
 
 @dataclass(frozen=True)
@@ -209,6 +207,7 @@ def write_results(folder: Path, findings: Findings, manifest: Manifest, journal:
             "seconds": manifest.seconds or journal.seconds,
             "versions": manifest.versions or _versions(),
             "sha256": {name: sha256_of(folder / name) for name in (LABEL_MAP, SLICER_SEGMENTATION)},
+            "labels_sha256": pixels_sha256(findings.labels),
         }
     )
     write_report(_report_content(findings, manifest, measures), folder / REPORT)
@@ -230,6 +229,8 @@ def result_of(folder: Path, manifest: Manifest, measures: Measures) -> Result:
         cost=manifest.cost,
         warnings=manifest.warnings,
         seconds=manifest.seconds,
+        review=manifest.review,
+        reviews=manifest.reviews,
     )
 
 
@@ -319,7 +320,7 @@ def _report_content(findings: Findings, manifest: Manifest, measures: Measures) 
         reference=manifest.reference,
         brain=findings.brain,
         time_point=TimePoint(manifest.time_point, manifest.days_since_surgery),
-        created=f"{datetime.fromisoformat(manifest.changed or manifest.created):%Y-%m-%d %H:%M}",
+        created=_moment(manifest.changed or manifest.created),
         found=tuple(
             FoundSequence(sequence, record.name or record.path.name, record.confidence, record.reason)
             for sequence, record in manifest.sequences.items()
@@ -337,25 +338,55 @@ def _report_content(findings: Findings, manifest: Manifest, measures: Measures) 
             "Computed on": f"{model.device}, {model.precision}",
             "Time": ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in manifest.seconds.items()),
             "Software": ", ".join(f"{name} {number}" for name, number in manifest.versions.items()),
-        },
-        review_state={
-            ReviewState.DRAFT: "draft: not reviewed",
-            ReviewState.EDITED: "edited: not approved",
-            ReviewState.APPROVED: "approved",
-            ReviewState.REJECTED: "rejected",
-        }[manifest.review],
+        }
+        | _review_history(manifest),
+        review_state=_review_text(manifest),
+        approved=manifest.review is ReviewState.APPROVED,
     )
 
 
-def _registration_text(manifest: Manifest) -> str:
-    if not manifest.job.registration:
-        return "switched off by the user"
-    texts = [
-        f"{sequence.title} moved by {record.moved_mm:.1f} mm" if record.moved_mm else f"{sequence.title} in place"
-        for sequence, record in manifest.sequences.items()
-        if not record.is_reference
+def _review_text(manifest: Manifest) -> str:
+    """The state, and of a review by whom and when."""
+    text = {
+        ReviewState.DRAFT: "draft: not reviewed",
+        ReviewState.EDITED: "edited: not approved",
+        ReviewState.APPROVED: "approved",
+        ReviewState.REJECTED: "rejected",
+    }[manifest.review]
+    last = manifest.reviews[-1] if manifest.reviews else None
+    if last is None or last.by is None or last.state is ReviewState.DRAFT:
+        return text
+    return f"{text} by {last.by}, {_moment(last.when)}"
+
+
+def _review_history(manifest: Manifest) -> dict[str, str]:
+    """An entry for the method, if there is more to tell than the present state."""
+    words = [
+        f"{event.state.value}{f' by {event.by}' if event.by else ''}, {_moment(event.when)}"
+        for event in manifest.reviews
     ]
-    return f"to {manifest.reference.title}: {', '.join(texts)}" if texts else "not needed: a single sequence"
+    return {"Review": "; ".join(words)} if len(words) > 1 else {}
+
+
+def _moment(when: str) -> str:
+    return f"{datetime.fromisoformat(when):%Y-%m-%d %H:%M}"
+
+
+def _registration_text(manifest: Manifest) -> str:
+    texts = [
+        _movement(sequence, record)
+        for sequence, record in manifest.sequences.items()
+        if not record.is_reference and (manifest.job.registration or record.transform_given)
+    ]
+    moved_to = f"to {manifest.reference.title}: {', '.join(texts)}"
+    if not manifest.job.registration:
+        return f"switched off by the user{f'; {moved_to}' if texts else ''}"
+    return moved_to if texts else "not needed: a single sequence"
+
+
+def _movement(sequence: Sequence, record: SequenceRecord) -> str:
+    where = f"moved by {record.moved_mm:.1f} mm" if record.moved_mm else "in place"
+    return f"{sequence.title} {where}{', as given' if record.transform_given else ''}"
 
 
 def _versions() -> dict[str, str]:

@@ -18,16 +18,17 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.io.terminology import SegmentStyle, segment_styles, undivided_style
+from GliomaSegLib.io.terminology import (
+    PAINT_ORDER,
+    SegmentStyle,
+    known_names,
+    recognise,
+    segment_styles,
+    undivided_style,
+)
 from GliomaSegLib.labels import Label, Region
 
 _REPRESENTATION = "Binary labelmap"
-
-# Where segments overlap the later one stays: a cavity takes from edema, but nothing takes from the tumour's core.
-_PAINT_ORDER = (Label.SNFH, Label.RC, Label.NETC, Label.ET)
-
-# What Slicer appends to the name of a copied or split segment.
-_COPY_SUFFIX = re.compile(r"([ _-]+\d+|[ _-]+copy)+$", re.IGNORECASE)
 
 
 def write_segmentation(labels: sitk.Image, path: Path, regions: Collection[Region] = tuple(Region)) -> None:
@@ -86,7 +87,7 @@ def read_segmentation(path: Path, reference: sitk.Image | None = None) -> sitk.I
         mask = layers[segment.layer] == segment.value
         masks[label] = masks[label] | mask if label in masks else mask
     array = np.zeros(layers[0].shape, np.uint8)
-    for label in _PAINT_ORDER:
+    for label in PAINT_ORDER:
         if label in masks:
             array[masks[label]] = label
     labels = _on_grid_of(image, array)
@@ -203,21 +204,13 @@ def _segments(image: sitk.Image, path: Path) -> list[_Segment]:
 
 
 def _recognise(segment: _Segment, path: Path) -> Label:
-    styles = (*segment_styles().values(), undivided_style())
-    name = _COPY_SUFFIX.sub("", segment.name).casefold()
-    tests = (
-        lambda style: name in (style.name.casefold(), style.identifier.casefold()),
-        lambda style: style.type_is_specific and f"~{style.type.scheme}^{style.type.code}^" in segment.terminology,
-        lambda style: segment.identifier == style.identifier,
-    )
-    for test in tests:
-        for style in styles:
-            if test(style):
-                return style.label
-    raise InputError(
-        f"The segmentation '{path}' holds the segment '{segment.name}', which is none of "
-        f"{', '.join(style.name for style in styles)}; rename or delete it."
-    )
+    label = recognise(segment.name, segment.identifier, segment.terminology)
+    if label is None:
+        raise InputError(
+            f"The segmentation '{path}' holds the segment '{segment.name}', which is none of {known_names()}; rename "
+            "or delete it."
+        )
+    return label
 
 
 def _on_grid_of(image: sitk.Image, array: NDArray[np.uint8]) -> sitk.Image:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cache
 
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.resources import resource
+
+PAINT_ORDER = (Label.SNFH, Label.RC, Label.NETC, Label.ET)
+"""Where segments overlap the later one stays: a cavity takes from edema, but nothing takes from the tumour's core."""
+
+# What Slicer appends to the name of a copied or split segment.
+_COPY_SUFFIX = re.compile(r"([ _-]+\d+|[ _-]+copy)+$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,27 @@ def segment_styles() -> dict[Label, SegmentStyle]:
 def undivided_style() -> SegmentStyle:
     """The style of the one segment that there is when only the whole tumour can be told, not its parts."""
     return _segment_style(_table()["undivided"])
+
+
+def recognise(name: str, identifier: str, terminology: str) -> Label | None:
+    """The label of a segment by its name (also of a copy: ``Enhancing tumour_1``), its coded type or its identifier.
+
+    Args:
+        terminology: text that holds Slicer's terminology entry.
+    """
+    name = _COPY_SUFFIX.sub("", name).casefold()
+    tests = (
+        lambda style: name in (style.name.casefold(), style.identifier.casefold()),
+        lambda style: style.type_is_specific and f"~{style.type.scheme}^{style.type.code}^" in terminology,
+        lambda style: identifier == style.identifier,
+    )
+    styles = (*segment_styles().values(), undivided_style())
+    return next((style.label for test in tests for style in styles if test(style)), None)
+
+
+def known_names() -> str:
+    """The names of all segments that there are, for a sentence."""
+    return ", ".join(style.name for style in (*segment_styles().values(), undivided_style()))
 
 
 def _segment_style(row: dict) -> SegmentStyle:

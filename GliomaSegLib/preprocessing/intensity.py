@@ -22,7 +22,8 @@ def z_score(image: NDArray[np.floating], name: str = "the image") -> NDArray[np.
     values = image[measured].astype(np.float64)
     if values.size == 0 or (deviation := values.std()) == 0:
         raise InputError(
-            f"{name} is constant inside the brain and cannot be normalised; check the file or leave the sequence out."
+            f"{name} is constant inside the brain and cannot be normalised; check the file, or leave the "
+            "sequence out with --without."
         )
     scaled = np.zeros(image.shape, dtype=np.float32)
     scaled[measured] = (values - values.mean()) / deviation

@@ -20,6 +20,7 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Region
 from GliomaSegLib.record import Record
 from GliomaSegLib.resources import resource
+from GliomaSegLib.zoo import missing
 
 
 class Status(str, Enum):
@@ -123,50 +124,27 @@ class Card(Record):
     status: Status
 
     def regions_given(self, present: Collection[Sequence]) -> tuple[Region, ...]:
-        """The regions that the model gives when only ``present`` sequences are there.
-
-        Raises:
-            InputError: the model cannot work without one that is missing.
-        """
-        missing = [sequence for sequence in self.inputs.sequences if sequence not in present]
-        refused = [sequence for sequence in missing if sequence in self.inputs.mandatory]
-        if len(missing) == len(self.inputs.sequences):
-            wanted = ", ".join(sequence.title for sequence in self.inputs.sequences)
-            raise InputError(f"The model '{self.id}' needs at least one of {wanted}, and the case has none of them.")
-        if refused:
-            raise InputError(
-                f"The model '{self.id}' cannot work without {refused[0].title} ({refused[0].value}), which the case "
-                "does not have; choose another model (gliomaseg models list) or give the sequence."
-            )
-        given = self.regions
-        for sequence in missing:
-            allowed = self.inputs.regions_without.get(sequence, self.regions)
-            given = tuple(region for region in given if region in allowed)
-        return given
+        """See :func:`GliomaSegLib.zoo.missing.regions_given`."""
+        return missing.regions_given(self._needs, present)
 
     def measured_with(self, present: Collection[Sequence]) -> Accuracy | None:
-        """The measured accuracy on just the ``present`` sequences, if there is one."""
-        wanted = {sequence for sequence in self.inputs.sequences if sequence in present}
-        return next((figure for figure in self.measured if set(figure.sequences) == wanted), None)
+        """See :func:`GliomaSegLib.zoo.missing.measured_with`."""
+        return missing.measured_with(self._needs, present)
 
     def cost_of_missing(self, present: Collection[Sequence]) -> str | None:
-        """One paragraph on what is missing and what that costs in accuracy; ``None`` when nothing is missing."""
-        missing = [sequence for sequence in self.inputs.sequences if sequence not in present]
-        if not missing:
-            return None
-        text = f"Missing: {', '.join(sequence.title for sequence in missing)}."
-        withheld = [region.value for region in self.regions if region not in self.regions_given(present)]
-        if withheld:
-            text += f" Without {'it' if len(missing) == 1 else 'them'} {' and '.join(withheld)} cannot be given."
-        full, now = self.measured_with(self.inputs.sequences), self.measured_with(present)
-        if full is None or now is None:
-            return text + " What that costs in accuracy has not been measured for this model."
-        changes = ", ".join(
-            f"{region.value} {full.dice[region]:.2f} → {now.dice[region]:.2f}"
-            for region in self.regions_given(present)
-            if region in full.dice and region in now.dice
+        """See :func:`GliomaSegLib.zoo.missing.cost_of_missing`."""
+        return missing.cost_of_missing(self._needs, present)
+
+    @property
+    def _needs(self) -> missing.Needs[Accuracy]:
+        return missing.Needs(
+            model=self.id,
+            sequences=self.inputs.sequences,
+            regions=self.regions,
+            mandatory=self.inputs.mandatory,
+            regions_without=self.inputs.regions_without,
+            measured=self.measured,
         )
-        return text + f" Mean Dice, all sequences → these alone, on {now.cases} cases of {now.data}: {changes}."
 
 
 def read_card(path: Path) -> Card:
