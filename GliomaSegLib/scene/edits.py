@@ -1,0 +1,61 @@
+"""Edits of a segmentation node that can be taken back one by one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+from numpy.typing import NDArray
+
+from GliomaSegLib.scene.segmentation import labels_of, set_labels
+
+
+@dataclass(frozen=True)
+class _Step:
+    """The voxels (flat indices) that an edit changed, from what to what."""
+
+    voxels: NDArray[np.intp]
+    before: NDArray[np.uint8]
+    after: NDArray[np.uint8]
+
+
+class Edits:
+    """The panel's edits of one segmentation node, beside those in the Segment Editor, which has its own undo.
+
+    Undo changes back only voxels that still are as the edit left them, so that it never takes what was drawn since.
+    """
+
+    def __init__(self, node: slicer.vtkMRMLSegmentationNode) -> None:
+        self.node = node
+        self._steps: list[_Step] = []
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is an edit to take back."""
+        return bool(self._steps)
+
+    def apply(self, labels: NDArray[np.uint8]) -> None:
+        """Change the node to ``labels`` (see :func:`set_labels`) as one step."""
+        before, _ = labels_of(self.node)
+        set_labels(self.node, labels)
+        self.remember(before, labels)
+
+    def remember(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> None:
+        """Count a change of the node that was made already as one step."""
+        changed = np.flatnonzero(before != after)
+        if changed.size:
+            self._steps.append(_Step(changed, before.ravel()[changed], after.ravel()[changed]))
+
+    def undo(self) -> None:
+        """Take the last step back.
+
+        Raises:
+            IndexError: there is none.
+        """
+        step = self._steps.pop()
+        labels, _ = labels_of(self.node)
+        flat = labels.reshape(-1)
+        untouched = flat[step.voxels] == step.after
+        flat[step.voxels[untouched]] = step.before[untouched]
+        set_labels(self.node, labels)

@@ -1,0 +1,179 @@
+"""The lesions of a segmentation node: connected components of the whole tumour, to look at and to decide upon.
+
+Place and volume come from the voxels as they are now, diameters from the last measures (the worker's): a lesion that
+was edited since has none until it is measured again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from numpy.typing import NDArray
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.labels import Label, Region, region_mask
+from GliomaSegLib.scene.edits import Edits
+from GliomaSegLib.scene.segmentation import labels_of
+from GliomaSegLib.scene.threshold import thresholded
+
+try:
+    from vtkITK import vtkITKIslandMath  # in the application
+except ImportError:
+    from slicer import vtkITKIslandMath  # in slicer-core
+
+_ACCEPTED = "GliomaSeg.AcceptedLesions"
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """One connected component (26 neighbours) of the whole tumour.
+
+    Attributes:
+        id: 1 for the largest.
+        centre_ras_mm: centre of gravity in the world.
+        long_mm, perpendicular_mm, side: from the last measures; ``None`` when the lesion was changed since.
+        accepted: a reader has confirmed it as it is; an edit of it voids that.
+    """
+
+    id: int
+    voxels: int
+    volume_ml: float
+    centre_ras_mm: tuple[float, float, float]
+    long_mm: float | None
+    perpendicular_mm: float | None
+    side: str | None
+    accepted: bool
+
+
+def lesions_of(node: slicer.vtkMRMLSegmentationNode, measures: Mapping[str, Any] | None = None) -> list[Lesion]:
+    """The lesions, largest first.
+
+    Args:
+        measures: the last :class:`~GliomaSegLib.measures.volumes.Measures` as JSON, for the diameters.
+
+    Raises:
+        InputError: see :func:`~GliomaSegLib.scene.segmentation.labels_of`.
+    """
+    labels, matrix = labels_of(node)
+    voxel_ml = abs(np.linalg.det(matrix[:3, :3])) / 1000
+    accepted = json.loads(node.GetAttribute(_ACCEPTED) or "[]")
+    measured = [row for row in (measures or {}).get("lesions", ()) if row["region"] == Region.WT.value]
+    lesions = []
+    for number, voxels in enumerate(_components(labels), start=1):
+        centre = tuple(float(mm) for mm in (matrix @ [*voxels.mean(axis=0)[::-1], 1])[:3])
+        row = _measured(measured, len(voxels), centre)
+        lesions.append(
+            Lesion(
+                id=number,
+                voxels=len(voxels),
+                volume_ml=len(voxels) * voxel_ml,
+                centre_ras_mm=centre,
+                long_mm=row.get("long_mm"),
+                perpendicular_mm=row.get("perpendicular_mm"),
+                side=row.get("side"),
+                accepted=_key(labels, voxels) in accepted,
+            )
+        )
+    return lesions
+
+
+def delete_lesion(edits: Edits, lesion: Lesion) -> None:
+    """Make a lesion background.
+
+    Raises:
+        InputError: it is not there any more.
+    """
+    labels, matrix = labels_of(edits.node)
+    labels[tuple(_find(labels, matrix, lesion).T)] = Label.BACKGROUND
+    edits.apply(labels)
+
+
+def rethreshold_lesion(edits: Edits, lesion: Lesion, probability: NDArray[np.uint8], threshold: float) -> None:
+    """Threshold the map of the whole tumour again, for one lesion and what touches it then.
+
+    Args:
+        probability: 0..255 on the node's grid.
+        threshold: 0 to 1; see :func:`~GliomaSegLib.scene.threshold.thresholded`.
+
+    Raises:
+        InputError: the lesion is not there any more.
+    """
+    labels, matrix = labels_of(edits.node)
+    here = np.zeros(labels.shape, bool)
+    here[tuple(_find(labels, matrix, lesion).T)] = True
+    everywhere = thresholded(labels, probability, threshold)
+    others = region_mask(labels, Region.WT) & ~here
+    # What is new belongs to this lesion only where it hangs together with it, and not by way of another one.
+    joined = np.zeros(labels.shape, np.uint8)
+    joined[(here | region_mask(everywhere, Region.WT)) & ~others] = Label.SNFH
+    mine = np.zeros(labels.shape, bool)
+    for voxels in _components(joined):
+        place = tuple(voxels.T)
+        if here[place].any():
+            mine[place] = True
+    edits.apply(np.where(mine, everywhere, labels))
+
+
+def accept_lesion(node: slicer.vtkMRMLSegmentationNode, lesion: Lesion, accepted: bool = True) -> None:
+    """Note on the node, where it is saved with the scene, that a reader has confirmed a lesion; or take that back.
+
+    Raises:
+        InputError: it is not there any more.
+    """
+    labels, matrix = labels_of(node)
+    key = _key(labels, _find(labels, matrix, lesion))
+    kept = [other for other in json.loads(node.GetAttribute(_ACCEPTED) or "[]") if other != key]
+    node.SetAttribute(_ACCEPTED, json.dumps([*kept, key] if accepted else kept))
+
+
+def _components(labels: NDArray[np.uint8]) -> list[NDArray[np.intp]]:
+    """Voxel indices (k, j, i) ``[n, 3]`` of each connected component of the whole tumour, largest first."""
+    occupied = np.argwhere(region_mask(labels, Region.WT))
+    if not len(occupied):
+        return []
+    low, high = occupied.min(axis=0), occupied.max(axis=0) + 1
+    box = np.zeros(high - low, np.uint32)
+    box[tuple((occupied - low).T)] = 1
+    numbers = _numbered(box)[tuple((occupied - low).T)]
+    order = np.argsort(numbers, kind="stable")
+    return np.split(occupied[order], np.cumsum(np.bincount(numbers)[1:])[:-1])
+
+
+def _numbered(mask: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Components from 1, by falling size."""
+    image = vtk.vtkImageData()
+    image.SetDimensions(mask.shape[::-1])
+    image.GetPointData().SetScalars(numpy_to_vtk(mask.ravel(), deep=True, array_type=vtk.VTK_UNSIGNED_INT))
+    islands = vtkITKIslandMath()
+    islands.SetInputData(image)
+    islands.SetFullyConnected(True)
+    islands.SetMinimumSize(0)
+    islands.Update()
+    return vtk_to_numpy(islands.GetOutput().GetPointData().GetScalars()).reshape(mask.shape)
+
+
+def _find(labels: NDArray[np.uint8], matrix: NDArray[np.float64], lesion: Lesion) -> NDArray[np.intp]:
+    for voxels in _components(labels):
+        centre = (matrix @ [*voxels.mean(axis=0)[::-1], 1])[:3]
+        if len(voxels) == lesion.voxels and math.dist(centre, lesion.centre_ras_mm) < 1:
+            return voxels
+    raise InputError(f"Lesion {lesion.id} is not there any more as it was listed; look at the list again.")
+
+
+def _measured(rows: list[Mapping[str, Any]], voxels: int, centre: tuple[float, ...]) -> Mapping[str, Any]:
+    same = [row for row in rows if row["voxels"] == voxels and math.dist(row["centre_ras_mm"], centre) < 1]
+    return min(same, key=lambda row: math.dist(row["centre_ras_mm"], centre), default={})
+
+
+def _key(labels: NDArray[np.uint8], voxels: NDArray[np.intp]) -> str:
+    """Names a lesion by its voxels and their labels, so that any change of it is another name."""
+    sizes = np.bincount(labels[tuple(voxels.T)], minlength=len(Label))
+    return f"{sizes.tolist()} at {np.round(voxels.mean(axis=0), 2).tolist()}"

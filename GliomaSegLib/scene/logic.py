@@ -1,0 +1,704 @@
+"""What GliomaSeg does in a 3D Slicer scene, for the panel and for the Python console alike.
+
+>>> logic = SceneLogic(slicer.mrmlScene)
+>>> run = logic.segment(t1c=t1c_node, t2f=flair_node, model="ca-cnn-brats17")
+>>> run.result.segmentation.GetName()
+
+The work is done by the worker process; this one exports the volumes, and takes the results in when they are there.
+Nothing heavy is imported here. For research use; not a medical device.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from numpy.typing import NDArray
+
+from GliomaSegLib.case import REFERENCE_ORDER, Sequence
+from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError
+from GliomaSegLib.labels import Region, region_mask
+from GliomaSegLib.scene.hierarchy import place_beside
+from GliomaSegLib.scene.lesions import Lesion, lesions_of
+from GliomaSegLib.scene.registration import Registrar
+from GliomaSegLib.scene.review import DRAFT, EDITED, EditWatch, Review, set_review
+from GliomaSegLib.scene.run import Run, Steps
+from GliomaSegLib.scene.segmentation import OUTPUT, labels_of, load_segmentation, save_edit
+from GliomaSegLib.scene.study import load_volume
+from GliomaSegLib.scene.tables import fill_volumes_table
+from GliomaSegLib.scene.transforms import insert_above, read_transform, write_transform
+from GliomaSegLib.scene.volumes import check_one_patient, check_volume, export_volume, ijk_to_world
+from GliomaSegLib.worker_process import Event, Task, WorkerProcess, worker_command
+from GliomaSegLib.zoo.catalogue import entries
+
+TABLE = "GliomaSeg.table"
+"""Node reference from a segmentation to its table; those to its volumes are ``GliomaSeg.t1c`` and so on."""
+
+# A smaller movement than this is left alone: it would cost more by interpolation than it gains (as in the worker).
+_LEAST_SHIFT_MM = 1.0
+
+_UNMEASURED = "GliomaSeg.Unmeasured"
+
+OnEvent = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class SegmentationResult:
+    """What a segmentation left in the scene and on disk.
+
+    Attributes:
+        transforms: new nodes above the sequences that had to be moved; the user may correct them.
+        volumes: the images, by sequence.
+        output: the folder of results.
+        result: :class:`~GliomaSegLib.job.Result` as JSON.
+    """
+
+    segmentation: slicer.vtkMRMLSegmentationNode
+    table: slicer.vtkMRMLTableNode
+    transforms: Mapping[Sequence, slicer.vtkMRMLLinearTransformNode]
+    volumes: Mapping[Sequence, slicer.vtkMRMLScalarVolumeNode]
+    output: Path
+    result: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class BatchItem:
+    """One study of a batch: its result as JSON, or the sentence why there is none."""
+
+    study: str
+    result: Mapping[str, Any] | None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How two segmentations agree in one region: Dice, 0 to 1 (1 when absent from both), and each one's volume."""
+
+    dice: float
+    volume_ml: float
+    other_ml: float
+
+
+@dataclass
+class _Placed:
+    """Transforms of a run: the nodes made for it, and those that the user gave, by sequence."""
+
+    made: dict[Sequence, slicer.vtkMRMLLinearTransformNode] = field(default_factory=dict)
+    given: dict[Sequence, slicer.vtkMRMLTransformNode] = field(default_factory=dict)
+
+
+class SceneLogic:
+    """Segments, measures, compares and reviews in one scene. One run at a time.
+
+    Runs are polled (``wait=False``) or waited for (the default); a run that fails or is cancelled leaves no node and
+    no folder behind. Closing the scene stops what runs.
+
+    Args:
+        scene: its nodes are read and made; it may be closed and filled again.
+        python: the interpreter of the worker; by default Slicer's own PythonSlicer, or the one that runs this.
+        folder: where cases are kept, ``CASE/inputs`` and ``CASE/results``; by default a new temporary folder.
+        registrar: registers in the application; ``None`` leaves it to the worker.
+        worker_command: starts the worker, instead of the usual command with ``python``.
+    """
+
+    def __init__(
+        self,
+        scene: slicer.vtkMRMLScene,
+        python: Path | None = None,
+        folder: Path | None = None,
+        registrar: Registrar | None = None,
+        worker_command: Iterable[str] | None = None,
+    ) -> None:
+        self._scene = scene
+        self._folder = Path(folder).absolute() if folder else None
+        self._registrar = registrar
+        self._command = list(worker_command) if worker_command else _worker_command(python or default_python())
+        self._worker: WorkerProcess | None = None
+        self._task: Task | None = None
+        self._run: Run | None = None
+        self._watches: dict[str, EditWatch] = {}
+        self._tags = [
+            scene.AddObserver(slicer.vtkMRMLScene.StartCloseEvent, self._on_scene_closing),
+            scene.AddObserver(slicer.vtkMRMLScene.EndImportEvent, self._on_scene_read),
+            scene.AddObserver(slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, self._on_node_removed),
+        ]
+        self._watch_all()
+
+    @property
+    def folder(self) -> Path:
+        """Where the cases are kept."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="GliomaSeg-"))
+        return self._folder
+
+    @property
+    def log(self) -> Path:
+        """What the worker wrote beside its answers: where to look when something went wrong."""
+        return self.folder / "worker.log"
+
+    def close(self) -> None:
+        """Stop what runs, end the worker and look at the scene no more."""
+        if self._run is not None:
+            self._run.cancel()
+        if self._worker is not None:
+            self._worker.close()
+        while self._run is not None and not self._run.done:
+            self._run.poll()
+        for tag in self._tags:
+            self._scene.RemoveObserver(tag)
+        self._tags = []
+        self._forget_all()
+
+    # --- segmenting -------------------------------------------------------------------------------------------------
+
+    def segment(
+        self,
+        t1n: slicer.vtkMRMLScalarVolumeNode | None = None,
+        t1c: slicer.vtkMRMLScalarVolumeNode | None = None,
+        t2w: slicer.vtkMRMLScalarVolumeNode | None = None,
+        t2f: slicer.vtkMRMLScalarVolumeNode | None = None,
+        *,
+        model: str,
+        output: Path | str | None = None,
+        transforms: Mapping[Sequence | str, slicer.vtkMRMLTransformNode | Path | str] | None = None,
+        on_event: OnEvent | None = None,
+        wait: bool = True,
+        **options: Any,
+    ) -> Run:
+        """Segment volumes of the scene; they may be under rigid transforms, and any of them may be missing.
+
+        Args:
+            output: folder of results to make, by default one in :attr:`folder`.
+            transforms: for a sequence that is not to be registered, the transform node that takes it to the reference
+                (above the volume already, or not yet), or an ITK file with the way from the reference to it.
+            on_event: told stages, progress and warnings.
+            wait: until it is done; if not, poll the run.
+            options: further fields of :class:`~GliomaSegLib.job.Job`, such as ``registration``, ``device``, ``store``.
+
+        Returns:
+            the run, whose result is a :class:`SegmentationResult`.
+
+        Raises:
+            InputError: a volume or transform cannot be used, or another run is going on.
+            GliomaSegError: with ``wait``, whatever the worker could not do.
+        """
+        named = {Sequence.T1N: t1n, Sequence.T1C: t1c, Sequence.T2W: t2w, Sequence.T2F: t2f}
+        volumes = {sequence: node for sequence, node in named.items() if node is not None}
+        if not volumes:
+            raise InputError("No volume was chosen; choose at least one of T1, T1 + contrast, T2 and FLAIR.")
+        for node in volumes.values():
+            check_volume(node)
+        check_one_patient(volumes)
+        given = {Sequence(sequence): one for sequence, one in (transforms or {}).items()}
+        for sequence in given.keys() - volumes.keys():
+            raise InputError(f"A transform was given for {sequence.title}, but no such volume; choose the volume too.")
+        steps = self._segment_steps(volumes, given, model, output and Path(output).absolute(), options)
+        return self._start(steps, on_event, wait)
+
+    def segmentStudy(  # noqa: N802 - as Slicer names what is called from its console
+        self,
+        path: Path | str,
+        *,
+        model: str,
+        output: Path | str | None = None,
+        on_event: OnEvent | None = None,
+        wait: bool = True,
+        **options: Any,
+    ) -> Run:
+        """Segment a study on disk (a folder with image files or DICOM series) and load it with its result.
+
+        Returns:
+            the run, whose result is a :class:`SegmentationResult`; an image that cannot be shown is not among its
+            volumes, and a warning says so.
+        """
+        steps = self._study_steps(Path(path).absolute(), model, output and Path(output).absolute(), options)
+        return self._start(steps, on_event, wait)
+
+    def processBatch(  # noqa: N802
+        self,
+        studies: Iterable[Path | str],
+        output: Path | str,
+        *,
+        model: str,
+        on_event: OnEvent | None = None,
+        wait: bool = True,
+        **options: Any,
+    ) -> Run:
+        """Segment studies on disk one after the other, each into its own folder in ``output``; loads nothing.
+
+        A study that fails does not stop the next.
+
+        Returns:
+            the run, whose result is a list of :class:`BatchItem`.
+        """
+        paths = [Path(study).absolute() for study in studies]
+        return self._start(self._batch_steps(paths, Path(output).absolute(), model, options), on_event, wait)
+
+    # --- afterwards -------------------------------------------------------------------------------------------------
+
+    def measure(
+        self, segmentation: slicer.vtkMRMLSegmentationNode, *, on_event: OnEvent | None = None, wait: bool = True
+    ) -> Run:
+        """After an edit: save it to the folder of results, and bring measures, report and table up to date.
+
+        Returns:
+            the run, whose result is a :class:`SegmentationResult` without transforms.
+        """
+        return self._start(self._measure_steps(segmentation), on_event, wait)
+
+    def review(
+        self,
+        segmentation: slicer.vtkMRMLSegmentationNode,
+        state: str,
+        by: str,
+        *,
+        on_event: OnEvent | None = None,
+        wait: bool = True,
+    ) -> Run:
+        """Record ``approved``, ``rejected`` or ``draft`` on the node, in the manifest and in the report.
+
+        What was edited is measured first, so that what is approved is what was seen.
+        """
+        return self._start(self._review_steps(segmentation, state, by), on_event, wait)
+
+    def install(
+        self, model: str, store: Path | None = None, *, on_event: OnEvent | None = None, wait: bool = True
+    ) -> Run:
+        """Download a model's weights; the run's result is ``{"model": ID}``."""
+        request = {"do": "install", "model": model, "store": store and str(store)}
+        return self._start(self._ask(request), on_event, wait)
+
+    def compare(
+        self, segmentation: slicer.vtkMRMLSegmentationNode, other: slicer.vtkMRMLSegmentationNode
+    ) -> dict[Region, Agreement]:
+        """How two segmentations on the same grid agree, region by region.
+
+        Raises:
+            InputError: their grids differ, or a segment is unknown.
+        """
+        (labels, matrix), (others, place) = labels_of(segmentation), labels_of(other)
+        if labels.shape != others.shape or not np.allclose(matrix, place, atol=0.01):
+            raise InputError(
+                f"'{segmentation.GetName()}' and '{other.GetName()}' are on different grids; compare segmentations of "
+                "the same volume."
+            )
+        voxel_ml = abs(np.linalg.det(matrix[:3, :3])) / 1000
+        return {
+            region: _agreement(*(region_mask(one, region) for one in (labels, others)), voxel_ml) for region in Region
+        }
+
+    def lesions(self, segmentation: slicer.vtkMRMLSegmentationNode) -> list[Lesion]:
+        """The lesions as they are now, with the last measures' diameters; see :mod:`GliomaSegLib.scene.lesions`."""
+        path = Path(segmentation.GetAttribute(OUTPUT) or "", "measures.json")
+        measures = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return lesions_of(segmentation, measures)
+
+    def has_unmeasured_edits(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
+        """Whether the segmentation was changed since it was measured, so that table and report are behind."""
+        return segmentation.GetAttribute(_UNMEASURED) is not None
+
+    # --- the steps --------------------------------------------------------------------------------------------------
+
+    def _start(self, steps: Steps, on_event: OnEvent | None, wait: bool) -> Run:
+        if self._run is not None and not self._run.done:
+            raise InputError("GliomaSeg is still at work; wait until it has finished, or cancel it.")
+        self._run = run = Run(steps, on_event)
+        if wait:
+            run.wait()
+        return run
+
+    def _segment_steps(
+        self,
+        volumes: Mapping[Sequence, slicer.vtkMRMLScalarVolumeNode],
+        given: Mapping[Sequence, slicer.vtkMRMLTransformNode | Path | str],
+        model: str,
+        output: Path | None,
+        options: Mapping[str, Any],
+    ) -> Steps:
+        with ExitStack() as undo:
+            used = _taken_by(model, volumes)
+            reference = next(volumes[sequence] for sequence in REFERENCE_ORDER if sequence in used)
+            case_id = options.get("case_id") or reference.GetName()
+            case = self._new_case_folder(case_id, undo)
+            inputs = _made(case / "inputs")
+            yield Event("stage", "export")
+            yield None  # so that the panel is drawn before the first piece of work
+            paths = {}
+            for sequence, node in volumes.items():
+                paths[sequence] = inputs / f"{sequence.value}.nrrd"
+                export_volume(node, paths[sequence])
+                yield None
+            placed = _Placed(given={s: one for s, one in given.items() if isinstance(one, slicer.vtkMRMLTransformNode)})
+            files = self._given_files(given, volumes, inputs)
+            if self._registrar is not None and options.get("registration", True):
+                moving = {s: volumes[s] for s in used if volumes[s] is not reference and s not in given}
+                files |= yield from self._register_steps(moving, reference, inputs, placed, undo)
+            job = {
+                **options,
+                "volumes": {sequence.value: str(path) for sequence, path in paths.items()},
+                "transforms": {sequence.value: str(path) for sequence, path in files.items()},
+                "model": model,
+                "output": str(output or case / "results"),
+                "case_id": case_id,
+            }
+            result = yield from self._ask(job, reference)
+            yield Event("stage", "scene")
+            taken_in = yield from self._take_in(result, volumes, placed, undo)
+            undo.pop_all()  # it is all there: nothing is undone
+        return taken_in
+
+    def _study_steps(self, study: Path, model: str, output: Path | None, options: Mapping[str, Any]) -> Steps:
+        with ExitStack() as undo:
+            if output is None:
+                output = self._new_case_folder(options.get("case_id") or study.name, undo) / "results"
+            result = yield from self._ask({**options, "study": str(study), "model": model, "output": str(output)})
+            yield Event("stage", "scene")
+            volumes = {}
+            for name, record in _manifest(result)["sequences"].items():
+                sequence = Sequence(name)
+                title = f"{result['case_id']} {sequence.title}"
+                try:
+                    volumes[sequence] = load_volume(self._scene, record, title)
+                except InputError as error:
+                    yield Event("warning", str(error))
+                    continue
+                undo.callback(self._remove, volumes[sequence])
+                yield None
+            taken_in = yield from self._take_in(result, volumes, _Placed(), undo)
+            undo.pop_all()
+        return taken_in
+
+    def _batch_steps(self, studies: list[Path], output: Path, model: str, options: Mapping[str, Any]) -> Steps:
+        items = []
+        for number, study in enumerate(studies, start=1):
+            yield Event("stage", f"{study.name} ({number} of {len(studies)})")
+            job = {**options, "study": str(study), "model": model, "output": str(output / _file_name(study.name))}
+            try:
+                result = yield from self._ask(job)
+            except Cancelled:
+                raise
+            except GliomaSegError as error:
+                yield Event("warning", f"{study.name}: {error}")
+                items.append(BatchItem(study.name, None, str(error)))
+            else:
+                items.append(BatchItem(study.name, result))
+        return items
+
+    def _measure_steps(self, segmentation: slicer.vtkMRMLSegmentationNode) -> Steps:
+        output = self._output_of(segmentation)
+        yield Event("stage", "measures and report")
+        yield None
+        save_edit(segmentation, output)
+        behind = segmentation.GetAttribute(_UNMEASURED)
+        segmentation.SetAttribute(_UNMEASURED, None)  # from here on it tells what is drawn meanwhile
+        try:
+            yield None
+            result = yield from self._ask({"do": "measure", "output": str(output)}, segmentation)
+        except BaseException:
+            segmentation.SetAttribute(_UNMEASURED, behind)
+            raise
+        return self._show_measures(segmentation, result)
+
+    def _review_steps(self, segmentation: slicer.vtkMRMLSegmentationNode, state: str, by: str) -> Steps:
+        output = self._output_of(segmentation)
+        if save_edit(segmentation, output) or self.has_unmeasured_edits(segmentation):
+            yield from self._measure_steps(segmentation)
+        request = {"do": "review", "output": str(output), "state": state, "by": by}
+        result = yield from self._ask(request, segmentation)
+        return self._show_measures(segmentation, result)
+
+    def _ask(
+        self, request: Mapping[str, Any], needed: slicer.vtkMRMLNode | None = None
+    ) -> Generator[Event | None, None, dict[str, Any]]:
+        """Have the worker do something; stops it when the node without which its answer is of no use is deleted."""
+        while self._task is not None and not self._task.done:  # one that was cancelled is still going
+            yield None
+        if self._worker is None:
+            self._worker = WorkerProcess(self._command, self.log)
+        task = self._task = self._worker.start(request)
+        try:
+            while True:
+                done = task.done  # before its words are fetched, so that none gets lost
+                for event in task.poll():
+                    if event.kind not in ("result", "error"):
+                        yield event
+                if done:
+                    return task.result
+                if needed is not None and needed.GetScene() is None:
+                    raise InputError(f"'{needed.GetName()}' was deleted while GliomaSeg was at work, so it stopped.")
+                yield None
+        except GliomaSegError:
+            task.cancel()
+            while not task.done:  # it still has files open in the folder that is to go
+                yield None
+            raise
+        except BaseException:
+            task.cancel()
+            raise
+
+    def _register_steps(
+        self,
+        moving: Mapping[Sequence, slicer.vtkMRMLScalarVolumeNode],
+        reference: slicer.vtkMRMLScalarVolumeNode,
+        folder: Path,
+        placed: _Placed,
+        undo: ExitStack,
+    ) -> Generator[Event | None, None, dict[Sequence, Path]]:
+        """Register in the application; what it cannot do is left to the worker."""
+        files = {}
+        yield Event("stage", "registration")
+        for done, (sequence, volume) in enumerate(moving.items()):
+            yield Event("progress", sequence.title, done / len(moving))
+            node = self._add("vtkMRMLLinearTransformNode", f"{volume.GetName()} to {reference.GetName()}", undo)
+            running = self._registrar.start(reference, volume, node)
+            try:
+                while not running.poll():
+                    yield None
+            except GliomaSegError:
+                running.cancel()
+                while not running.poll():  # until its temporary nodes are gone
+                    yield None
+                raise
+            except BaseException:
+                running.cancel()
+                raise
+            if running.error:
+                yield Event("warning", f"{running.error} It is registered by the worker instead.")
+                self._remove(node)
+                continue
+            matrix = slicer.util.arrayFromTransformMatrix(node)
+            if _shift_mm(matrix, volume) < _LEAST_SHIFT_MM:
+                self._remove(node)
+                continue
+            files[sequence] = folder / f"{sequence.value}.tfm"
+            write_transform(matrix, files[sequence])
+            placed.made[sequence] = node
+        return files
+
+    def _given_files(
+        self,
+        given: Mapping[Sequence, slicer.vtkMRMLTransformNode | Path | str],
+        volumes: Mapping[Sequence, slicer.vtkMRMLScalarVolumeNode],
+        folder: Path,
+    ) -> dict[Sequence, Path]:
+        """The user's transforms as files for the worker."""
+        files = {}
+        for sequence, one in given.items():
+            if not isinstance(one, slicer.vtkMRMLTransformNode):
+                files[sequence] = Path(one).absolute()
+                continue
+            if not one.IsTransformToWorldLinear():
+                raise InputError(f"The transform '{one.GetName()}' is not linear; give a rigid one, or none.")
+            matrix = slicer.util.arrayFromTransformMatrix(one, toWorld=True)
+            if _is_above(one, volumes[sequence]):
+                matrix = np.eye(4)  # the volume was exported where the transform puts it
+            files[sequence] = folder / f"{sequence.value}.tfm"
+            write_transform(matrix, files[sequence])
+        return files
+
+    # --- taking results in ------------------------------------------------------------------------------------------
+
+    def _take_in(
+        self,
+        result: Mapping[str, Any],
+        volumes: Mapping[Sequence, slicer.vtkMRMLScalarVolumeNode],
+        placed: _Placed,
+        undo: ExitStack,
+    ) -> Generator[Event | None, None, SegmentationResult]:
+        there = {sequence: node for sequence, node in volumes.items() if node.GetScene() is self._scene}
+        for sequence in volumes.keys() - there.keys():
+            yield Event("warning", f"{sequence.title} was deleted from the scene; its transform is not shown.")
+        sequences = _manifest(result).get("sequences", {})
+        reference = there.get(next((Sequence(s) for s, one in sequences.items() if one["is_reference"]), None))
+        segmentation = load_segmentation(self._scene, result, reference)
+        undo.callback(self._remove, segmentation)
+        yield None
+        table = self._add("vtkMRMLTableNode", f"{result['case_id']} volumes", undo)
+        segmentation.SetNodeReferenceID(TABLE, table.GetID())
+        for sequence, node in there.items():
+            segmentation.SetNodeReferenceID(f"GliomaSeg.{sequence.value}", node.GetID())
+        made = self._place_transforms(Path(result["output"]) / "transforms", there, placed, undo)
+        if reference is not None:
+            for node in (segmentation, table, *made.values()):
+                place_beside(node, reference)
+        self._show_measures(segmentation, result)
+        self._watch(segmentation)
+        return SegmentationResult(segmentation, table, made, there, Path(result["output"]), result)
+
+    def _place_transforms(
+        self,
+        folder: Path,
+        volumes: Mapping[Sequence, slicer.vtkMRMLScalarVolumeNode],
+        placed: _Placed,
+        undo: ExitStack,
+    ) -> dict[Sequence, slicer.vtkMRMLLinearTransformNode]:
+        """Move each volume where the worker had it, by a transform node of its own; returns the nodes that are new."""
+        made = {}
+        for sequence, volume in volumes.items():
+            path, given = folder / f"{sequence.value}.tfm", placed.given.get(sequence)
+            if given is not None and _is_above(given, volume):
+                continue
+            if given is None and not path.is_file():
+                continue
+            undo.callback(volume.SetAndObserveTransformNodeID, volume.GetTransformNodeID())
+            if given is not None and volume.GetParentTransformNode() is None:
+                volume.SetAndObserveTransformNodeID(given.GetID())
+                continue
+            if given is not None:
+                matrix = slicer.util.arrayFromTransformMatrix(given, toWorld=True)
+            else:
+                matrix = read_transform(path)
+            node = placed.made.get(sequence) or self._add(
+                "vtkMRMLLinearTransformNode", f"{volume.GetName()} to reference", undo
+            )
+            insert_above(volume, node, matrix)
+            made[sequence] = node
+        return made
+
+    def _show_measures(
+        self, segmentation: slicer.vtkMRMLSegmentationNode, result: Mapping[str, Any]
+    ) -> SegmentationResult:
+        """The table and the review state of a result that the node shows."""
+        table = segmentation.GetNodeReference(TABLE)
+        if table is None:  # the user has deleted it
+            table = self._scene.AddNewNodeByClass("vtkMRMLTableNode", f"{result['case_id']} volumes")
+            segmentation.SetNodeReferenceID(TABLE, table.GetID())
+        fill_volumes_table(table, result["measures"])
+        said = (result.get("reviews") or [{}])[-1]
+        review = Review(result.get("review", DRAFT), said.get("by") or "", said.get("when", ""))
+        # What was drawn while the worker was at it is not what was measured or approved.
+        set_review(segmentation, Review(EDITED) if self.has_unmeasured_edits(segmentation) else review)
+        volumes = {sequence: segmentation.GetNodeReference(f"GliomaSeg.{sequence.value}") for sequence in Sequence}
+        there = {sequence: node for sequence, node in volumes.items() if node is not None}
+        return SegmentationResult(segmentation, table, {}, there, Path(result["output"]), result)
+
+    def _output_of(self, segmentation: slicer.vtkMRMLSegmentationNode) -> Path:
+        output = segmentation.GetAttribute(OUTPUT)
+        if not output or not Path(output).is_dir():
+            raise InputError(
+                f"The folder of results of '{segmentation.GetName()}' is not there"
+                f"{f' ({output})' if output else ''}; put it back, or segment the case again."
+            )
+        return Path(output)
+
+    # --- nodes and folders ------------------------------------------------------------------------------------------
+
+    def _add(self, kind: str, name: str, undo: ExitStack) -> Any:
+        node = self._scene.AddNewNodeByClass(kind, name)
+        undo.callback(self._remove, node)
+        return node
+
+    def _remove(self, node: slicer.vtkMRMLNode) -> None:
+        if node.GetScene() is self._scene:
+            self._scene.RemoveNode(node)
+
+    def _new_case_folder(self, case_id: str, undo: ExitStack) -> Path:
+        """A folder that is not there yet: earlier results are never touched."""
+        name, number = _file_name(case_id), 1
+        while (case := self.folder / (name if number == 1 else f"{name}-{number}")).exists():
+            number += 1
+        undo.callback(shutil.rmtree, _made(case), ignore_errors=True)
+        return case
+
+    # --- what happens in the scene ----------------------------------------------------------------------------------
+
+    def _watch_all(self) -> None:
+        kind = "vtkMRMLSegmentationNode"
+        for index in range(self._scene.GetNumberOfNodesByClass(kind)):
+            node = self._scene.GetNthNodeByClass(index, kind)
+            if node.GetAttribute(OUTPUT):
+                self._watch(node)
+
+    def _watch(self, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+        if segmentation.GetID() not in self._watches:
+            self._watches[segmentation.GetID()] = EditWatch(segmentation, _mark_unmeasured)
+
+    def _forget_all(self) -> None:
+        for watch in self._watches.values():
+            watch.stop()
+        self._watches.clear()
+
+    def _on_scene_closing(self, caller: object, event: str) -> None:
+        self._forget_all()
+        if self._run is not None:
+            self._run.cancel("The scene was closed, so GliomaSeg stopped; nothing half-made is left.")
+
+    def _on_scene_read(self, caller: object, event: str) -> None:
+        self._watch_all()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _on_node_removed(self, caller: object, event: str, node: slicer.vtkMRMLNode) -> None:
+        watch = self._watches.pop(node.GetID(), None)
+        if watch is not None:
+            watch.stop()
+
+
+def default_python() -> Path:
+    """Slicer's PythonSlicer, which sets up its libraries; outside of Slicer the interpreter that runs this."""
+    inside = shutil.which("PythonSlicer") if hasattr(slicer, "app") else None
+    return Path(inside or sys.executable)
+
+
+_worker_command = worker_command  # the constructor has an argument of that name
+
+
+def _mark_unmeasured(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+    segmentation.SetAttribute(_UNMEASURED, "1")
+
+
+def _taken_by(model: str, volumes: Mapping[Sequence, slicer.vtkMRMLScalarVolumeNode]) -> list[Sequence]:
+    """The sequences of ``volumes`` that the model looks at; all of them if the worker must tell that it has none."""
+    takes = next((entry.needs.sequences for entry in entries() if entry.id == model), tuple(Sequence))
+    return [sequence for sequence in volumes if sequence in takes] or list(volumes)
+
+
+def _manifest(result: Mapping[str, Any]) -> dict[str, Any]:
+    return json.loads(Path(result["files"]["manifest"]).read_text(encoding="utf-8"))
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(
+            f"The folder {folder} cannot be made ({error.strerror}); choose a place where you may write."
+        ) from error
+    return folder
+
+
+def _file_name(case_id: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", case_id).strip("._") or "case"
+
+
+def _is_above(transform: slicer.vtkMRMLTransformNode, volume: slicer.vtkMRMLVolumeNode) -> bool:
+    parent = volume.GetParentTransformNode()
+    while parent is not None and parent is not transform:
+        parent = parent.GetParentTransformNode()
+    return parent is transform
+
+
+def _shift_mm(matrix: NDArray[np.float64], volume: slicer.vtkMRMLVolumeNode) -> float:
+    """Mean distance that a transform moves the head: half of what it moves the corners of the field of view."""
+    corners = np.indices((2, 2, 2)).reshape(3, 8).T * np.array(volume.GetImageData().GetDimensions())
+    place = ijk_to_world(volume)
+    points = corners @ place[:3, :3].T + place[:3, 3]
+    return float(np.linalg.norm(points @ matrix[:3, :3].T + matrix[:3, 3] - points, axis=1).mean() / 2)
+
+
+def _agreement(mask: NDArray[np.bool_], other: NDArray[np.bool_], voxel_ml: float) -> Agreement:
+    sizes = int(mask.sum()), int(other.sum())
+    common = int((mask & other).sum())
+    return Agreement(
+        dice=2 * common / sum(sizes) if sum(sizes) else 1.0, volume_ml=sizes[0] * voxel_ml, other_ml=sizes[1] * voxel_ml
+    )

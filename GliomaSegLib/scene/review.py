@@ -1,0 +1,68 @@
+"""The state of review on a segmentation node: draft, edited, approved or rejected, by whom and when.
+
+The manifest and the report say the same: the worker writes them there (request ``review``). An edit voids an
+approval at once on the node, and in the manifest with the next ``measure``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import slicer
+
+_STATE, _BY, _WHEN = "GliomaSeg.Review", "GliomaSeg.ReviewedBy", "GliomaSeg.ReviewedAt"
+
+DRAFT, EDITED, APPROVED, REJECTED = "draft", "edited", "approved", "rejected"
+
+
+@dataclass(frozen=True)
+class Review:
+    """``when`` is ISO 8601 with time zone; ``by`` and ``when`` are empty for a draft."""
+
+    state: str = DRAFT
+    by: str = ""
+    when: str = ""
+
+
+def review_of(node: slicer.vtkMRMLSegmentationNode) -> Review:
+    """What the node says about itself; a draft if it says nothing."""
+    return Review(node.GetAttribute(_STATE) or DRAFT, node.GetAttribute(_BY) or "", node.GetAttribute(_WHEN) or "")
+
+
+def set_review(node: slicer.vtkMRMLSegmentationNode, review: Review) -> None:
+    """Keep a review on the node; it is saved with the scene."""
+    node.SetAttribute(_STATE, review.state)
+    node.SetAttribute(_BY, review.by or None)
+    node.SetAttribute(_WHEN, review.when or None)
+
+
+class EditWatch:
+    """Marks a segmentation node as edited as soon as its voxels or its segments change.
+
+    Args:
+        on_edit: called after each change, with the node.
+    """
+
+    _EVENTS = ("SourceRepresentationModified", "SegmentAdded", "SegmentRemoved")
+
+    def __init__(
+        self, node: slicer.vtkMRMLSegmentationNode, on_edit: Callable[[slicer.vtkMRMLSegmentationNode], None]
+    ) -> None:
+        self._node = node
+        self._on_edit = on_edit
+        self._segmentation = node.GetSegmentation()
+        self._tags = [
+            self._segmentation.AddObserver(getattr(slicer.vtkSegmentation, event), self._edited)
+            for event in self._EVENTS
+        ]
+
+    def stop(self) -> None:
+        """Look no more."""
+        for tag in self._tags:
+            self._segmentation.RemoveObserver(tag)
+        self._tags = []
+
+    def _edited(self, caller: object, event: str) -> None:
+        set_review(self._node, Review(EDITED))
+        self._on_edit(self._node)

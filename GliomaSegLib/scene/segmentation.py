@@ -1,0 +1,327 @@
+"""The result as a segmentation node, and the node's labels as one array, exact whatever the user did to its segments.
+
+Slicer renumbers labels, crops images and moves segments into layers of their own as it likes. So a segment is never
+known by its label value: it carries its label of the internal scheme in a tag (which Slicer saves), and segments that
+a user made are recognised by name or terminology. A node is voxel for voxel on the grid of its reference volume.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from numpy.typing import NDArray
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.terminology import PAINT_ORDER, known_names, recognise, segment_styles
+from GliomaSegLib.labels import Label
+from GliomaSegLib.scene.volumes import ijk_to_world, parent_to_world
+
+LABEL_TAG = "GliomaSeg.Label"
+OUTPUT = "GliomaSeg.Output"
+"""Attribute of a segmentation node: the folder of results that it shows."""
+_GRID = "GliomaSeg.Grid"
+
+_BINARY = "Binary labelmap"
+_GEOMETRY = "Reference image geometry"
+_TERMINOLOGY = "TerminologyEntry"
+_SLICER_SEGMENTATION = "segmentation.seg.nrrd"
+
+_SAME_PLACE_MM = 0.01
+
+
+def load_segmentation(
+    scene: slicer.vtkMRMLScene, result: Mapping[str, Any], reference: slicer.vtkMRMLScalarVolumeNode | None
+) -> slicer.vtkMRMLSegmentationNode:
+    """Make a segmentation node of a result, with names, colours and terminology.
+
+    Args:
+        result: :class:`~GliomaSegLib.job.Result` as JSON.
+        reference: the volume on whose grid the result is; the node goes under the same transform, and its grid is
+            exactly the volume's. Without it the node stands in the world, on the grid of the file.
+
+    Raises:
+        InputError: the file is damaged or has another grid than ``reference``; no node is left.
+    """
+    path = Path(result["files"]["slicer_segmentation"])
+    _check_sound(path, Path(result["files"]["manifest"]))
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{result['case_id']} segmentation")
+    try:
+        _read(path, node)
+        if reference is not None:
+            _move_onto(node, reference, path)
+        for segment in _segments(node):
+            segment.SetTag(LABEL_TAG, str(segment.GetLabelValue()))  # the worker's file has the internal values
+        node.SetAttribute(OUTPUT, str(result["output"]))
+        node.SetAttribute(_GRID, node.GetSegmentation().GetConversionParameter(_GEOMETRY))
+        node.CreateDefaultDisplayNodes()
+    except BaseException:
+        scene.RemoveNode(node)
+        raise
+    return node
+
+
+def labels_of(node: slicer.vtkMRMLSegmentationNode) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """The labels of a segmentation node in the internal scheme, on its reference grid.
+
+    Returns:
+        ``uint8`` array ``[k, j, i]``, and the 4 x 4 matrix from (i, j, k) to RAS mm of the world. Where segments
+        overlap, ET goes before NETC, RC, SNFH.
+
+    Raises:
+        InputError: a segment is none that GliomaSeg knows, or the node has no reference grid.
+    """
+    grid = _grid_of(node)
+    labels = _array(grid)
+    masks = _masks(node, grid)
+    known = {identifier: label_of(node, identifier) for identifier in masks}
+    for label in PAINT_ORDER:
+        for identifier, mask in masks.items():
+            if known[identifier] is label:
+                labels[mask] = label
+    return labels, parent_to_world(node) @ _matrix_of(grid)
+
+
+def set_labels(node: slicer.vtkMRMLSegmentationNode, labels: NDArray[np.uint8]) -> None:
+    """Give a segmentation node other labels: ``uint8`` ``[k, j, i]`` on its reference grid, internal scheme.
+
+    Segments keep name, colour and terminology; all come into one layer. Of several segments of one label each keeps
+    what it has, and the first gets what is new. A label without a segment gets one.
+
+    Raises:
+        InputError: as :func:`labels_of`.
+    """
+    grid = _grid_of(node)
+    masks = _masks(node, grid)
+    owners: dict[Label, list[str]] = {}
+    for identifier in masks:
+        owners.setdefault(label_of(node, identifier), []).append(identifier)
+    for value in map(int, np.unique(labels)):
+        if value and Label(value) not in owners:
+            owners[Label(value)] = [_add_segment(node, Label(value))]
+    values, layer = {}, labels.copy()
+    for label, (first, *others) in owners.items():
+        values[first] = int(label)
+        for extra in others:
+            values[extra] = len(Label) + len(values)
+            layer[masks[extra] & (labels == label) & ~masks[first]] = values[extra]
+    _put_layer(node, grid, layer, values)
+
+
+def save_edit(node: slicer.vtkMRMLSegmentationNode, output: Path) -> bool:
+    """Write the node's labels into a folder of results, where the worker's ``measure`` finds them.
+
+    Returns:
+        whether they differ from what was there; if not, nothing is written.
+
+    Raises:
+        InputError: as :func:`labels_of`, or the folder has no segmentation of this grid, or cannot be written.
+    """
+    import SimpleITK as sitk  # here: not before there is something to save, it takes a while to load
+
+    from GliomaSegLib.io.segnrrd import read_segmentation, write_segmentation
+
+    labels, _ = labels_of(node)
+    path = Path(output) / _SLICER_SEGMENTATION
+    before = read_segmentation(path)
+    if before.GetSize() != labels.shape[::-1]:
+        raise InputError(f"The segmentation '{node.GetName()}' has another grid than {path}; segment the case again.")
+    if np.array_equal(sitk.GetArrayViewFromImage(before), labels):
+        return False
+    edited = sitk.GetImageFromArray(labels)
+    edited.CopyInformation(before)
+    partial = path.with_name(f".partial-{path.name}")
+    try:
+        write_segmentation(edited, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return True
+
+
+def label_of(node: slicer.vtkMRMLSegmentationNode, identifier: str) -> Label:
+    """The label of a segment: by its tag, else its name (also of a copy), its terminology or its identifier.
+
+    Raises:
+        InputError: it is none that GliomaSeg knows.
+    """
+    segment = node.GetSegmentation().GetSegment(identifier)
+    tagged = _tag(segment, LABEL_TAG)
+    if tagged:
+        return Label(int(tagged))
+    label = recognise(segment.GetName(), identifier, _tag(segment, _TERMINOLOGY))
+    if label is None:
+        raise InputError(
+            f"The segmentation '{node.GetName()}' holds the segment '{segment.GetName()}', which is none of "
+            f"{known_names()}; rename or delete it."
+        )
+    return label
+
+
+def _check_sound(path: Path, manifest: Path) -> None:
+    """Slicer's reader takes the whole application down when a file is cut short, so it gets only what was written."""
+    try:
+        recorded = json.loads(manifest.read_text(encoding="utf-8"))["sha256"][path.name]
+        sound = hashlib.sha256(path.read_bytes()).hexdigest() == recorded
+    except (OSError, ValueError, KeyError):
+        sound = False
+    if not sound:
+        raise InputError(f"The segmentation {path} is missing or not as it was written; segment the case again.")
+
+
+def _read(path: Path, node: slicer.vtkMRMLSegmentationNode) -> None:
+    storage = slicer.vtkMRMLSegmentationStorageNode()
+    # Outside of the scene, or saving the scene would write over the results.
+    storage.SetFileName(str(path))
+    if not storage.ReadData(node):
+        raise InputError(f"The segmentation {path} cannot be read; segment the case again.")
+
+
+def _move_onto(node: slicer.vtkMRMLSegmentationNode, reference: slicer.vtkMRMLScalarVolumeNode, path: Path) -> None:
+    """From the world's coordinates onto the voxels of ``reference``, with its matrix to the last digit."""
+    grid = _grid_of(node)
+    apart_mm = np.abs(_corners(_matrix_of(grid), grid) - _corners(ijk_to_world(reference), grid)).max()
+    if grid.GetDimensions() != reference.GetImageData().GetDimensions() or apart_mm > _SAME_PLACE_MM:
+        raise InputError(
+            f"The volume '{reference.GetName()}' has another grid or place than {path}, which was made from it; it was "
+            "changed meanwhile: segment the case again."
+        )
+    node.SetAndObserveTransformNodeID(reference.GetTransformNodeID())
+    matrix = vtk.vtkMatrix4x4()
+    reference.GetIJKToRASMatrix(matrix)
+    for layer in _layers(node):
+        layer.SetImageToWorldMatrix(matrix)
+    node.SetReferenceImageGeometryParameterFromVolumeNode(reference)
+
+
+def _segments(node: slicer.vtkMRMLSegmentationNode) -> list[slicer.vtkSegment]:
+    segmentation = node.GetSegmentation()
+    return [segmentation.GetNthSegment(index) for index in range(segmentation.GetNumberOfSegments())]
+
+
+def _layers(node: slicer.vtkMRMLSegmentationNode) -> list[slicer.vtkOrientedImageData]:
+    """The label maps of the node; several segments may share one."""
+    segmentation = node.GetSegmentation()
+    return [segmentation.GetLayerDataObject(index, _BINARY) for index in range(segmentation.GetNumberOfLayers(_BINARY))]
+
+
+def _grid_of(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkOrientedImageData:
+    """The reference grid as an image without voxels. What the results are on outlives a change in the editor."""
+    text = node.GetAttribute(_GRID) or node.GetSegmentation().GetConversionParameter(_GEOMETRY)
+    grid = slicer.vtkOrientedImageData()
+    if not text or not slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, grid, False):
+        raise InputError(
+            f"The segmentation '{node.GetName()}' has no reference grid; choose its source volume in the editor."
+        )
+    return grid
+
+
+def _masks(node: slicer.vtkMRMLSegmentationNode, grid: slicer.vtkOrientedImageData) -> dict[str, NDArray[np.bool_]]:
+    """The voxels of each segment on ``grid``, ``[k, j, i]``, by its identifier."""
+    segmentation = node.GetSegmentation()
+    if not segmentation.GetNumberOfSegments():
+        return {}
+    if not segmentation.CreateRepresentation(_BINARY):
+        raise InputError(f"The segmentation '{node.GetName()}' cannot be turned into voxels; undo its last change.")
+    masks = {}
+    on_grid: dict[str, NDArray[np.integer]] = {}
+    for index in range(segmentation.GetNumberOfSegments()):
+        segment = segmentation.GetNthSegment(index)
+        layer = segment.GetRepresentation(_BINARY)
+        key = layer.GetAddressAsString("")
+        if key not in on_grid:
+            on_grid[key] = _pasted(layer, grid)
+        masks[segmentation.GetNthSegmentID(index)] = on_grid[key] == segment.GetLabelValue()
+    return masks
+
+
+def _pasted(layer: slicer.vtkOrientedImageData, grid: slicer.vtkOrientedImageData) -> NDArray[np.integer]:
+    """A label map on the whole of ``grid``: moved by whole voxels where it can be, else by nearest neighbour."""
+    if not layer.GetNumberOfPoints() or layer.GetPointData().GetScalars() is None:
+        return _array(grid)
+    shift = np.linalg.inv(_matrix_of(grid)) @ _matrix_of(layer)
+    offset = np.round(shift[:3, 3]).astype(int)
+    exact = np.eye(4)
+    exact[:3, 3] = offset
+    size = max(np.abs(layer.GetExtent()).max(), 1)
+    if np.abs((shift - exact)[:3, :3]).max() * size > 0.1 or np.abs((shift - exact)[:3, 3]).max() > 0.1:
+        resampled = slicer.vtkOrientedImageData()
+        slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(layer, grid, resampled)
+        layer, offset = resampled, np.zeros(3, int)
+    whole = _array(grid, vtk_to_numpy(layer.GetPointData().GetScalars()).dtype)
+    begin, end = np.reshape(layer.GetExtent(), (3, 2)).T
+    begin, end = begin + offset, end + offset + 1
+    low, high = np.maximum(begin, 0), np.minimum(end, grid.GetDimensions())
+    if (low < high).all():
+        target, source = _box(low, high), _box(low - begin, high - begin)
+        whole[target] = _voxels(layer)[source]
+    return whole
+
+
+def _put_layer(
+    node: slicer.vtkMRMLSegmentationNode,
+    grid: slicer.vtkOrientedImageData,
+    layer: NDArray[np.uint8],
+    values: Mapping[str, int],
+) -> None:
+    image = slicer.vtkOrientedImageData()
+    image.SetExtent(grid.GetExtent())
+    matrix = vtk.vtkMatrix4x4()
+    grid.GetImageToWorldMatrix(matrix)
+    image.SetImageToWorldMatrix(matrix)
+    image.GetPointData().SetScalars(numpy_to_vtk(layer.ravel(), deep=True, array_type=vtk.VTK_UNSIGNED_CHAR))
+    segmentation = node.GetSegmentation()
+    with slicer.util.NodeModify(node):
+        for identifier, value in values.items():
+            segment = segmentation.GetSegment(identifier)
+            segment.SetLabelValue(value)
+            segment.AddRepresentation(_BINARY, image)
+        image.Modified()  # tells the segmentation that its source changed; surfaces are made anew
+
+
+def _add_segment(node: slicer.vtkMRMLSegmentationNode, label: Label) -> str:
+    style = segment_styles()[label]
+    segment = slicer.vtkSegment()
+    segment.SetName(style.name)
+    segment.SetColor(*(channel / 255 for channel in style.colour))
+    segment.SetTag(_TERMINOLOGY, style.slicer_entry)
+    segment.SetTag(LABEL_TAG, str(int(label)))
+    segmentation = node.GetSegmentation()
+    identifier = segmentation.GenerateUniqueSegmentID(style.identifier)
+    segmentation.AddSegment(segment, identifier)
+    return identifier
+
+
+def _tag(segment: slicer.vtkSegment, key: str) -> str:
+    value = vtk.reference("")
+    return str(value) if segment.GetTag(key, value) else ""
+
+
+def _matrix_of(image: slicer.vtkOrientedImageData) -> NDArray[np.float64]:
+    matrix = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def _array(grid: slicer.vtkOrientedImageData, dtype: np.dtype | type = np.uint8) -> NDArray:
+    return np.zeros(grid.GetDimensions()[::-1], dtype)
+
+
+def _voxels(image: slicer.vtkOrientedImageData) -> NDArray[np.integer]:
+    return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
+
+
+def _box(low: NDArray[np.integer], high: NDArray[np.integer]) -> tuple[slice, ...]:
+    return tuple(slice(int(begin), int(end)) for begin, end in zip(low[::-1], high[::-1], strict=True))
+
+
+def _corners(matrix: NDArray[np.float64], grid: slicer.vtkOrientedImageData) -> NDArray[np.float64]:
+    corners = np.indices((2, 2, 2)).reshape(3, 8).T * (np.array(grid.GetDimensions()) - 1)
+    return corners @ matrix[:3, :3].T + matrix[:3, 3]

@@ -1,0 +1,53 @@
+"""The images of a study on disk as volume nodes, in place and with the voxels that the worker saw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+
+from GliomaSegLib.errors import InputError
+
+
+def load_volume(scene: slicer.vtkMRMLScene, record: Mapping[str, Any], name: str) -> slicer.vtkMRMLScalarVolumeNode:
+    """A volume node of one sequence of a manifest.
+
+    Args:
+        record: a :class:`~GliomaSegLib.io.results.SequenceRecord` as JSON: a file, or a series of a DICOM folder.
+
+    Raises:
+        InputError: it cannot be read here; no node is left.
+    """
+    import SimpleITK as sitk  # here: only a study on disk needs it, and it takes a while to load
+
+    path = Path(record["path"])
+    try:
+        if not record["series_uid"]:
+            image = sitk.ReadImage(str(path))
+        elif not record["series_part"]:
+            # GDCM sorts the files by position, not by name.
+            image = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path), record["series_uid"]))
+        else:
+            raise InputError(
+                f"'{name}' shares its DICOM series with another image, so it is not shown; load it with Slicer's DICOM "
+                "module."
+            )
+    except RuntimeError as error:
+        raise InputError(f"'{name}' ({path}) cannot be shown: it could not be read again.") from error
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError(f"'{name}' ({path}) cannot be shown: it is not one volume of grey values.")
+    volume = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    slicer.util.updateVolumeFromArray(volume, sitk.GetArrayFromImage(image))
+    volume.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(_ijk_to_ras(image)))
+    volume.CreateDefaultDisplayNodes()
+    return volume
+
+
+def _ijk_to_ras(image: Any) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    matrix[:3, 3] = image.GetOrigin()
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ matrix

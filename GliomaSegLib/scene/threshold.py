@@ -1,0 +1,138 @@
+"""The whole tumour thresholded again from its probability map, live while a slider moves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import slicer
+import vtk
+from numpy.typing import NDArray
+
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.labels import Label, Region, region_mask
+from GliomaSegLib.scene.edits import Edits
+from GliomaSegLib.scene.segmentation import OUTPUT, labels_of, set_labels
+
+MODEL_THRESHOLD = 0.5
+_LEAST_SHOWN = 0.05  # what is less likely is not in the file either
+
+
+def thresholded(labels: NDArray[np.uint8], probability: NDArray[np.uint8], threshold: float) -> NDArray[np.uint8]:
+    """The labels with another threshold for the whole tumour.
+
+    At the model's own threshold nothing changes. Above it, tumour that is less likely than ``threshold`` becomes
+    background; below it, background that is at least so likely becomes SNFH. A cavity stays.
+
+    Args:
+        labels: internal scheme, any shape.
+        probability: 0..255, same shape.
+        threshold: 0 to 1.
+    """
+    likely = probability >= threshold * 255
+    changed = labels.copy()
+    if threshold > MODEL_THRESHOLD:
+        changed[region_mask(labels, Region.WT) & ~likely] = Label.BACKGROUND
+    elif threshold < MODEL_THRESHOLD:
+        changed[(labels == Label.BACKGROUND) & likely] = Label.SNFH
+    return changed
+
+
+class Rethreshold:
+    """A slider's work: each :meth:`preview` starts from the labels as they were, :meth:`keep` makes it one edit.
+
+    Raises:
+        InputError: see :func:`load_probability`.
+    """
+
+    def __init__(self, edits: Edits) -> None:
+        self._edits = edits
+        self._before, _ = labels_of(edits.node)
+        self._probability = load_probability(edits.node)
+        self._now = self._before
+
+    def preview(self, threshold: float) -> None:
+        """Show the labels with ``threshold`` (0 to 1)."""
+        now = thresholded(self._before, self._probability, threshold)
+        if not np.array_equal(now, self._now):
+            set_labels(self._edits.node, now)
+            self._now = now
+
+    def keep(self) -> None:
+        """The preview stays, as one step that can be undone."""
+        self._edits.remember(self._before, self._now)
+        self._before = self._now
+
+
+def probability_file(node: slicer.vtkMRMLSegmentationNode, region: Region = Region.WT) -> Path | None:
+    """The map that belongs to a segmentation node, if its model gave one that may be thresholded."""
+    path = Path(node.GetAttribute(OUTPUT) or "", f"probability_{region.value}.nii.gz")
+    return path if path.is_file() else None
+
+
+def load_probability(node: slicer.vtkMRMLSegmentationNode, region: Region = Region.WT) -> NDArray[np.uint8]:
+    """The probability map of a segmentation node, 0..255 ``[k, j, i]`` on the node's grid.
+
+    Raises:
+        InputError: there is none, or it does not fit.
+    """
+    crop, offset = _crop(node, region)
+    whole = np.zeros(labels_of(node)[0].shape, np.uint8)
+    place = tuple(slice(begin, begin + size) for begin, size in zip(offset[::-1], crop.shape, strict=True))
+    if min(offset) < 0 or whole[place].shape != crop.shape:
+        raise InputError(f"The probability map of '{node.GetName()}' does not fit it; segment the case again.")
+    whole[place] = crop
+    return whole
+
+
+def show_probability(
+    scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLSegmentationNode, region: Region = Region.WT
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """A volume node of the probability map (0..255), in place on the segmentation, for an overlay.
+
+    Raises:
+        InputError: there is no map.
+    """
+    crop, offset = _crop(node, region)
+    _, matrix = labels_of(node)
+    shift = np.eye(4)
+    shift[:3, 3] = offset
+    volume = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{node.GetName()} probability of {region.value}")
+    slicer.util.updateVolumeFromArray(volume, crop)
+    volume.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix @ shift))
+    volume.CreateDefaultDisplayNodes()
+    display = volume.GetDisplayNode()
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevelMinMax(0, 255)
+    display.SetLowerThreshold(_LEAST_SHOWN * 255)
+    display.ApplyThresholdOn()
+    if scene.GetNodeByID("vtkMRMLColorTableNodeRainbow") is not None:
+        display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeRainbow")
+    return volume
+
+
+def _crop(node: slicer.vtkMRMLSegmentationNode, region: Region) -> tuple[NDArray[np.uint8], list[int]]:
+    """The map as the file has it, and where its first voxel (i, j, k) lies on the grid of the results."""
+    path = probability_file(node, region)
+    if path is None:
+        raise InputError(
+            f"There is no probability map of '{node.GetName()}': its model gives none that may be thresholded, or the "
+            "folder of results is gone."
+        )
+    crop, grid = _read(path), _read(path.with_name("brain.nii.gz"))  # the brain mask is on the whole grid
+    offset = np.round((np.linalg.inv(_matrix(grid)) @ _matrix(crop))[:3, 3]).astype(int)
+    return slicer.util.arrayFromVolume(crop), offset.tolist()
+
+
+def _read(path: Path) -> slicer.vtkMRMLScalarVolumeNode:
+    volume, storage = slicer.vtkMRMLScalarVolumeNode(), slicer.vtkMRMLVolumeArchetypeStorageNode()
+    storage.SetFileName(str(path))
+    if not path.is_file() or not storage.ReadData(volume):
+        raise InputError(f"{path} is missing or damaged; segment the case again.")
+    return volume
+
+
+def _matrix(volume: slicer.vtkMRMLVolumeNode) -> NDArray[np.float64]:
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)

@@ -1,0 +1,162 @@
+"""Volume nodes on their way to the worker: files with the voxels as they are and the place that the scene shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import slicer
+from numpy.typing import NDArray
+
+from GliomaSegLib.case import Sequence
+from GliomaSegLib.errors import InputError
+
+# Largest departure of AᵀA from the identity that rounding in a file explains; io.images has the same limit.
+_NOT_ORTHONORMAL = 2e-3
+
+
+def export_volume(node: slicer.vtkMRMLScalarVolumeNode, path: Path) -> None:
+    """Write a volume to ``path`` (``.nrrd``, uncompressed) where the scene shows it.
+
+    The voxels and their type stay as they are; rigid parent transforms go into the geometry, nothing is resampled.
+
+    Raises:
+        InputError: see :func:`check_volume` and :func:`ijk_to_world`, or the file cannot be written.
+    """
+    check_volume(node)
+    outside_scene = slicer.vtkMRMLScalarVolumeNode()  # so that nobody is told and nothing can be left behind
+    outside_scene.SetAndObserveImageData(node.GetImageData())
+    outside_scene.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijk_to_world(node)))
+    storage = slicer.vtkMRMLNRRDStorageNode()
+    storage.SetFileName(str(path))
+    storage.SetUseCompression(False)
+    written = storage.WriteData(outside_scene)
+    # The writer does not notice when the disk runs full.
+    if not written or path.stat().st_size < slicer.util.arrayFromVolume(node).nbytes:
+        raise InputError(
+            f"The volume '{node.GetName()}' could not be written to {path}; check that the folder is writable and the "
+            "disk has space."
+        )
+
+
+def check_volume(node: slicer.vtkMRMLVolumeNode) -> None:
+    """Refuse a node from which nothing can be segmented.
+
+    Raises:
+        InputError: it holds no grey values, several per voxel, labels, or the same value everywhere.
+    """
+    name = f"The volume '{node.GetName()}'"
+    if not isinstance(node, slicer.vtkMRMLScalarVolumeNode) or isinstance(node, slicer.vtkMRMLLabelMapVolumeNode):
+        raise InputError(f"{name} is no volume of grey values; choose an MR image.")
+    image = node.GetImageData()
+    if image is None or image.GetPointData().GetScalars() is None or min(image.GetDimensions()) < 1:
+        raise InputError(f"{name} is empty: it holds no voxels; load the image again or choose another volume.")
+    if image.GetNumberOfScalarComponents() != 1:
+        raise InputError(f"{name} has several values per voxel (colour or vectors); choose an MR image.")
+    if min(image.GetDimensions()) < 2:
+        raise InputError(f"{name} is a single slice; choose the whole volume.")
+    voxels = slicer.util.arrayFromVolume(node)
+    if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
+        raise InputError(f"{name} holds voxels that are NaN or infinite; export it again from where it comes.")
+    if voxels.min() == voxels.max():
+        raise InputError(
+            f"{name} is empty: every voxel is {voxels.flat[0]:g}; load the image again or choose another volume."
+        )
+
+
+def ijk_to_world(node: slicer.vtkMRMLVolumeNode) -> NDArray[np.float64]:
+    """4 x 4 matrix from voxel indices (i, j, k) to RAS mm of the world, parent transforms included.
+
+    Raises:
+        InputError: a parent transform is not rigid, or the volume's own axes are sheared.
+    """
+    own = _own_matrix(node)
+    axes = own[:3, :3] / np.linalg.norm(own[:3, :3], axis=0)
+    if not _is_orthonormal(axes):
+        raise InputError(
+            f"The volume '{node.GetName()}' has sheared axes, as from a tilted gantry, so distances in it are not what "
+            "they seem; resample it to a rectangular grid first."
+        )
+    return parent_to_world(node) @ own
+
+
+def parent_to_world(node: slicer.vtkMRMLTransformableNode) -> NDArray[np.float64]:
+    """4 x 4 matrix (RAS mm) of all transforms above a node; the identity when there is none.
+
+    Raises:
+        InputError: it is not rigid; grey values and volumes in mL would not be the patient's.
+    """
+    parent = node.GetParentTransformNode()
+    if parent is None:
+        return np.eye(4)
+    name = f"'{node.GetName()}' is under the transform '{parent.GetName()}'"
+    if not parent.IsTransformToWorldLinear():
+        raise InputError(f"{name}, which is not linear; take it out of the transform, or harden a copy and use that.")
+    matrix = slicer.util.arrayFromTransformMatrix(parent, toWorld=True)
+    if not _is_orthonormal(matrix[:3, :3]):
+        raise InputError(
+            f"{name}, which is not rigid: it scales or shears, so that volumes in mL would not be the patient's; take "
+            "it out of the transform or use a rigid one."
+        )
+    if np.linalg.det(matrix[:3, :3]) < 0:
+        raise InputError(f"{name}, which mirrors it, so that left and right are swapped; take it out of the transform.")
+    return matrix
+
+
+def check_one_patient(volumes: Mapping[Sequence, slicer.vtkMRMLScalarVolumeNode]) -> None:
+    """Refuse volumes that cannot be of one head.
+
+    Raises:
+        InputError: a volume was chosen twice, or two of them stand below different patients in the subject hierarchy,
+            or their fields of view do not meet.
+    """
+    for (first, one), (second, other) in combinations(volumes.items(), 2):
+        names = f"'{one.GetName()}' ({first.title}) and '{other.GetName()}' ({second.title})"
+        if one is other:
+            raise InputError(f"'{one.GetName()}' was chosen for both {first.title} and {second.title}; choose one.")
+        patients = _patient(one), _patient(other)
+        if all(patients) and patients[0] != patients[1]:
+            raise InputError(
+                f"{names} belong to different patients ({patients[0][1]} and {patients[1][1]}); choose volumes of one."
+            )
+        gap_mm = _gap_mm(one, other)
+        if gap_mm > 0:
+            raise InputError(
+                f"{names} lie {gap_mm:.0f} mm apart, so they seem to be of different patients; choose others, or "
+                "centre both (Volumes, Volume Information, Center Volume) if they are of one."
+            )
+
+
+def _own_matrix(node: slicer.vtkMRMLVolumeNode) -> NDArray[np.float64]:
+    matrix = slicer.util.vtkMatrixFromArray(np.eye(4))
+    node.GetIJKToRASMatrix(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def _is_orthonormal(axes: NDArray[np.float64]) -> bool:
+    return bool(np.abs(axes.T @ axes - np.eye(3)).max() <= _NOT_ORTHONORMAL)
+
+
+def _patient(node: slicer.vtkMRMLNode) -> tuple[int, str] | None:
+    """Item and name of the patient above a node in the subject hierarchy; ``None`` when it stands below none."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
+    level = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMLevelPatient()
+    own = hierarchy.GetItemByDataNode(node)
+    item = hierarchy.GetItemAncestorAtLevel(own, level) if own else 0
+    return (item, hierarchy.GetItemName(item)) if item else None
+
+
+def _gap_mm(one: slicer.vtkMRMLVolumeNode, other: slicer.vtkMRMLVolumeNode) -> float:
+    """Distance between the boxes (along R, A, S) around two fields of view; 0 when they meet."""
+    (low, high), (lower, higher) = _box(one), _box(other)
+    return float(np.linalg.norm(np.maximum(0, np.maximum(lower - high, low - higher))))
+
+
+def _box(node: slicer.vtkMRMLVolumeNode) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    size = np.array(node.GetImageData().GetDimensions())
+    corners = np.indices((2, 2, 2)).reshape(3, 8).T * size - 0.5
+    matrix = ijk_to_world(node)
+    placed = corners @ matrix[:3, :3].T + matrix[:3, 3]
+    return placed.min(axis=0), placed.max(axis=0)
