@@ -16,7 +16,7 @@ import pytest
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo import store as store_module
-from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.card import Card, ShippedFile, Weights
 from GliomaSegLib.zoo.store import Store, default_store
 from Testing import toy
 
@@ -388,3 +388,35 @@ def test_environment_names_the_store(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert default_store() == tmp_path
     monkeypatch.delenv("GLIOMASEG_MODELS")
     assert default_store().parts[-2:] == ("GliomaSeg", "models")
+
+
+@pytest.fixture
+def shipped(toy_zoo: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Card:
+    """The toy as a model whose weights come with GliomaSeg."""
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(b"weights")
+    monkeypatch.setattr(store_module, "resource", lambda name: tmp_path / name)
+    file = ShippedFile(path=path.name, size_bytes=7, sha256=hashlib.sha256(b"weights").hexdigest())
+    return toy_zoo.model_copy(update={"weights": Weights(shipped=file, licence="CC0-1.0", attribution="none")})
+
+
+def test_weights_that_come_with_gliomaseg_are_at_hand_without_an_install(shipped: Card, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    assert store.is_installed(shipped)
+    assert store.weights(shipped) == tmp_path / "weights.safetensors"
+    assert store.install(shipped) == store.folder(shipped) == tmp_path
+    with pytest.raises(InputError, match="come with GliomaSeg"):
+        store.remove(shipped)
+    assert not store.root.exists()
+    assert shipped.weights.size_bytes == 7
+
+
+def test_damaged_weights_that_came_with_gliomaseg_are_refused(shipped: Card, tmp_path: Path) -> None:
+    (tmp_path / "weights.safetensors").write_bytes(b"weighty")
+    with pytest.raises(WeightsError, match="damaged"):
+        Store(tmp_path / "store").weights(shipped)
+
+
+def test_weights_come_from_one_place() -> None:
+    with pytest.raises(ValueError, match="either fetched"):
+        Weights(licence="CC0-1.0", attribution="none")

@@ -13,7 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, HttpUrl, ValidationError
+from pydantic import Field, HttpUrl, ValidationError, model_validator
 
 from GliomaSegLib.case import Sequence, TimePointKind
 from GliomaSegLib.errors import InputError
@@ -74,17 +74,32 @@ class WeightFile(Record):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
 
 
+class ShippedFile(Record):
+    """Weights that come with GliomaSeg, ready to be loaded: there is nothing to install."""
+
+    path: str = Field(description="Below Resources.")
+    size_bytes: int
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
 class Weights(Record):
     """Where a model's weights come from and what may be done with them."""
 
-    files: tuple[WeightFile, ...]
+    files: tuple[WeightFile, ...] = Field(default=(), description="What is fetched and converted.")
+    shipped: ShippedFile | None = None
     licence: str
     attribution: str
 
+    @model_validator(mode="after")
+    def _come_from_one_place(self) -> Weights:
+        if bool(self.files) == bool(self.shipped):
+            raise ValueError("weights are either fetched ('files') or come with GliomaSeg ('shipped')")
+        return self
+
     @property
     def size_bytes(self) -> int:
-        """Sum of the published sizes, in bytes; files of unknown size count as zero."""
-        return sum(file.size_bytes or 0 for file in self.files)
+        """Sum of the sizes, in bytes; files of unknown size count as zero."""
+        return self.shipped.size_bytes if self.shipped else sum(file.size_bytes or 0 for file in self.files)
 
 
 class Accuracy(Record):

@@ -47,7 +47,8 @@ class Entry:
         needs: which sequences it takes, what it gives, and its measured accuracy on every subset.
         weights_licence: of the files that are downloaded; ``licence`` is the network's.
         attribution: whom the publisher of the weights wants named.
-        size_mb: of the download, 10^6 bytes.
+        size_mb: of the weights, 10^6 bytes.
+        shipped: whether the weights come with GliomaSeg, so that there is nothing to install or remove.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Entry:
     attribution: str
     citation: str
     size_mb: float
+    shipped: bool
     published: tuple[Figure, ...]
 
     def regions_given(self, present: Collection[Sequence]) -> tuple[Region, ...]:
@@ -79,8 +81,8 @@ class Entry:
         return store / self.id
 
     def is_installed(self, store: Path) -> bool:
-        """Whether the weights are in the store; the worker also checks that they are sound."""
-        return (self.folder(store) / INSTALLED_RECORD).is_file()
+        """Whether the weights are at hand; the worker also checks that they are sound."""
+        return self.shipped or (self.folder(store) / INSTALLED_RECORD).is_file()
 
     def remove(self, store: Path) -> None:
         """Delete the weights from the store; nothing happens when they are not there."""
@@ -118,9 +120,14 @@ def _entry(path: Path) -> Entry:
         thresholdable=_regions(card.get("thresholdable", ())),
         weights_licence=weights["licence"],
         attribution=weights["attribution"],
-        size_mb=sum(file.get("size_bytes") or 0 for file in weights["files"]) / 1e6,
+        size_mb=sum(file.get("size_bytes") or 0 for file in _files(weights)) / 1e6,
+        shipped="shipped" in weights,
         published=tuple(map(_figure, card.get("published", ()))),
     )
+
+
+def _files(weights: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [weights["shipped"]] if "shipped" in weights else weights["files"]
 
 
 def _needs(card: Mapping[str, Any]) -> Needs[Figure]:

@@ -1,5 +1,7 @@
 """The store: where installed weights live, one folder per model, each checked against its card.
 
+Weights that come with GliomaSeg (see :class:`GliomaSegLib.zoo.card.ShippedFile`) are always at hand and never copied.
+
 A model's folder holds ``weights.safetensors``, the published licence file if the card lists one, and
 ``installed.json`` with the hashes. It appears whole or not at all: files are fetched into a folder beside it, checked,
 converted and renamed. A download that was interrupted goes on where it stopped.
@@ -22,7 +24,8 @@ from filelock import FileLock
 
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.progress import Progress, Silent
-from GliomaSegLib.zoo.card import Card, WeightFile
+from GliomaSegLib.resources import resource
+from GliomaSegLib.zoo.card import Card, ShippedFile, WeightFile
 from GliomaSegLib.zoo.loaders import family
 
 STORE_VARIABLE = "GLIOMASEG_MODELS"
@@ -50,11 +53,13 @@ class Store:
 
     def folder(self, card: Card) -> Path:
         """Where ``card``'s files are, or will be."""
+        if card.weights.shipped:
+            return _shipped(card.weights.shipped).parent
         return self.root / card.id
 
     def is_installed(self, card: Card) -> bool:
         """Whether the model is there; :meth:`weights` also checks that it is sound."""
-        return (self.folder(card) / _RECORD).is_file()
+        return card.weights.shipped is not None or (self.folder(card) / _RECORD).is_file()
 
     def weights(self, card: Card) -> Path:
         """The model's weight file, after checking its SHA-256 against the one recorded when it was installed.
@@ -62,6 +67,8 @@ class Store:
         Raises:
             WeightsError: the model is not installed, damaged, or of another version of the card.
         """
+        if card.weights.shipped:
+            return _sound(_shipped(card.weights.shipped), card.weights.shipped)
         folder = self.folder(card)
         if not self.is_installed(card):
             raise WeightsError(
@@ -95,6 +102,8 @@ class Store:
             WeightsError: a file is missing, has another SHA-256, or could not be fetched.
             InputError: the store cannot be written, or its disk is full.
         """
+        if card.weights.shipped:
+            return self.weights(card).parent
         self._make_root(card)
         try:
             with FileLock(self.root / f".{card.id}.lock"):
@@ -113,8 +122,10 @@ class Store:
         """Delete an installed model, also a damaged one.
 
         Raises:
-            InputError: it is not installed.
+            InputError: it is not installed, or comes with GliomaSeg.
         """
+        if card.weights.shipped:
+            raise InputError(f"The weights of '{card.id}' come with GliomaSeg and go with it; nothing was removed.")
         if not self.folder(card).exists():
             raise InputError(f"The model '{card.id}' is not installed in {self.root}; there is nothing to remove.")
         shutil.rmtree(self.folder(card))
@@ -196,6 +207,21 @@ def sha256_of(path: Path) -> str:
         while chunk := stream.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _shipped(file: ShippedFile) -> Path:
+    try:
+        return resource(file.path)
+    except FileNotFoundError as error:
+        raise WeightsError(str(error)) from error
+
+
+def _sound(path: Path, file: ShippedFile) -> Path:
+    if sha256_of(path) != file.sha256:
+        raise WeightsError(
+            f"The weights {path} are damaged (their SHA-256 is not the card's); install GliomaSeg again."
+        )
+    return path
 
 
 def _checked(path: Path, file: WeightFile) -> str:
