@@ -1,0 +1,95 @@
+"""``gliomaseg experiment``: what missing sequences and other hospitals cost, for any model of the zoo."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TextIO
+
+from GliomaSegLib.errors import InputError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``gliomaseg experiment``."""
+    parser.description = (
+        "Segment every case of one or more case tables with every subset of its sequences and compare with the truth: "
+        "Dice, HD95, sensitivity, lesions found; tests with Bonferroni's correction; one HTML page and CSV files. A "
+        "table has the columns case, patient, hospital, t1n, t1c, t2w, t2f, truth, truth_of and scheme."
+    )
+    parser.add_argument("tables", type=Path, nargs="+", metavar="CASES.csv", help="two or more: also the domain gap")
+    parser.add_argument(
+        "--model", action="append", required=True, metavar="ID", help="repeatable; first is compared with"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder to make")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it holds earlier results")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="folder of the tables' paths, if not the table's own")
+    parser.add_argument("--splits", type=Path, metavar="JSON", help="patients of train, test and validation")
+    parser.add_argument("--split", default="test", metavar="NAME", help="which patients, with --splits (default test)")
+    parser.add_argument("--subsets", choices=("all", "leave-one-out", "full"), default="all")
+    parser.add_argument(
+        "--network-only",
+        action="store_true",
+        help="the images are stripped and in place: no registration, no brain extraction",
+    )
+    parser.add_argument(
+        "--trained-for", action="append", default=[], metavar="MODEL=DATA",
+        help="the table (without .csv) whose data a model was trained on, for two models of one procedure",
+    )  # fmt: skip
+    parser.add_argument("--keep", type=Path, metavar="F", help="keep the runs in this file; go on from those in it")
+    parser.add_argument("--seed", type=int, default=1, help="of the random numbers that some networks need")
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1 (and so on) or mps")
+    parser.add_argument("--threads", type=int, metavar="N")
+    parser.add_argument("--store", type=Path, metavar="DIR", help="folder of installed models, if not the user's own")
+    parser.set_defaults(command=run)
+
+
+def run(parsed: argparse.Namespace, output: TextIO) -> int:
+    """Perform the experiment and write the page; the exit status."""
+    from GliomaSegLib.evaluation.analysis import analyse
+    from GliomaSegLib.evaluation.experiment import Experiment, perform, read_data_sets
+    from GliomaSegLib.evaluation.page import write_experiment
+    from GliomaSegLib.io.folder import check_output
+    from GliomaSegLib.terminal import progress_for_stderr
+
+    check_output(parsed.output, parsed.overwrite)
+    data = read_data_sets(parsed.tables, parsed.root, _patients(parsed))
+    own_data = _own_data(parsed, [one.name for one in data])
+    experiment = Experiment(
+        models=tuple(dict.fromkeys(parsed.model)),
+        subsets=parsed.subsets,
+        network_only=parsed.network_only,
+        seed=parsed.seed,
+        device=parsed.device,
+        threads=parsed.threads,
+        store=parsed.store,
+    )
+    with progress_for_stderr() as progress:
+        runs = perform(experiment, data, parsed.keep, progress)
+    page = write_experiment(parsed.output, experiment, data, runs, analyse(runs, own_data), parsed.overwrite)
+    failed = sum(one.failure is not None for one in runs)
+    print(f"{len(runs)} runs, {failed} of them without a segmentation: {page}", file=output)
+    return 0
+
+
+def _patients(parsed: argparse.Namespace) -> frozenset[str] | None:
+    from GliomaSegLib.training.command import read_splits
+
+    if parsed.splits is None:
+        return None
+    splits = read_splits(parsed.splits)
+    if parsed.split not in splits:
+        raise InputError(f"{parsed.splits} has no split '{parsed.split}'; it has {', '.join(splits)}.")
+    return frozenset(splits[parsed.split])
+
+
+def _own_data(parsed: argparse.Namespace, names: list[str]) -> dict[str, str]:
+    own = {}
+    for text in parsed.trained_for:
+        model, _, data = text.partition("=")
+        if model not in parsed.model or data not in names:
+            raise InputError(
+                f"'--trained-for {text}' is not one of the models ({', '.join(parsed.model)}), '=' and one of the "
+                f"tables ({', '.join(names)})."
+            )
+        own[model] = data
+    return own

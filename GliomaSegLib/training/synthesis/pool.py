@@ -1,0 +1,85 @@
+"""A folder of synthetic cases, drawn once and read by the training like prepared ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.labels import Region
+from GliomaSegLib.progress import Progress, Silent
+from GliomaSegLib.training.dataset import TrainingCase, write_case
+from GliomaSegLib.training.synthesis.generator import Synthesiser
+from GliomaSegLib.training.synthesis.sample import Sample
+
+HOSPITAL = "synthetic"  # where the cases come from, for the shares that a recipe gives to hospitals
+
+
+def write_pool(
+    cases: Iterable[TrainingCase],
+    folder: Path,
+    spacing_mm: float,
+    count: int,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Draw ``count`` cases and write each whole into ``folder``; those that are there already stay.
+
+    Every case has a generator of its own, so that the folder is the same however often the work was interrupted.
+
+    Args:
+        cases: training cases alone, on grids whose spacing goes a whole number of times into ``spacing_mm``.
+
+    Raises:
+        InputError: no case knows the whole tumour.
+    """
+    progress = progress or Silent()
+    progress.stage("making synthetic cases")
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{HOSPITAL}-{number:05}.npz" for number in range(count)]
+    if all(path.exists() for path in paths):
+        return paths
+    samples = [coarsened(case, spacing_mm) for case in cases if Region.WT in case.known]
+    if not samples:
+        raise InputError("None of the training cases has a truth for the whole tumour, so none can be synthesised.")
+    synthesiser = Synthesiser(samples, spacing_mm, np.random.default_rng(seed))
+    for number, path in enumerate(paths):
+        progress.advance(number / count, path.stem)
+        if not path.exists():
+            drawn = synthesiser.draw(np.random.default_rng([seed, number]))
+            write_case(_as_training_case(drawn, path.stem, spacing_mm), f"{HOSPITAL}-{seed}", path)
+    return paths
+
+
+def _as_training_case(sample: Sample, name: str, spacing_mm: float) -> TrainingCase:
+    return TrainingCase(
+        name=name,
+        patient=name,
+        hospital=HOSPITAL,
+        images=sample.images.astype(np.float16),
+        brain=sample.brain,
+        labels=sample.labels,
+        known=sample.known,
+        spacing_mm=(spacing_mm,) * 3,
+    )
+
+
+def coarsened(case: TrainingCase, spacing_mm: float) -> Sample:
+    """The case with larger voxels: means of the images, the most frequent label, brain where half of a voxel is."""
+    factors = tuple(max(1, round(spacing_mm / edge_mm)) for edge_mm in case.spacing_mm)
+    brain = _blocks(case.brain, factors) >= 0.5
+    shares = np.stack([_blocks(case.labels == label, factors) for label in range(int(case.labels.max()) + 1)])
+    images = np.stack([_blocks(image, factors) for image in case.images]) * brain
+    return Sample(images, brain, shares.argmax(axis=0).astype(np.uint8) * brain, tuple(case.known))
+
+
+def _blocks(volume: NDArray, factors: tuple[int, ...]) -> NDArray[np.float32]:
+    """Means over blocks of voxels; zeros are added at the far ends."""
+    padded = np.pad(
+        volume.astype(np.float32), [(0, -size % by) for size, by in zip(volume.shape, factors, strict=True)]
+    )
+    split = [part for size, by in zip(padded.shape, factors, strict=True) for part in (size // by, by)]
+    return padded.reshape(split).mean(axis=(1, 3, 5))
