@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from GliomaSegLib import NOTICE
 from GliomaSegLib.errors import Cancelled, GliomaSegError
+from GliomaSegLib.evaluation import command as experiment
+from GliomaSegLib.training import command as training
 
 if TYPE_CHECKING:
     from GliomaSegLib.job import Job, Result
@@ -41,9 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cannot be used, 2 for a wrong command line, 130 when it was interrupted.
     """
     parsed = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _cancel)
+    cancel_when_terminated()
     try:
-        with _results_only_on_stdout() as output:
+        with results_only_on_stdout() as output:
             return parsed.command(parsed, output)
     except (KeyboardInterrupt, Cancelled):
         print("gliomaseg: stopped; nothing half-written is left.", file=sys.stderr)
@@ -53,12 +55,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def _cancel(signal_number: int, frame: object) -> None:
-    raise Cancelled("The process was told to stop.")
+def cancel_when_terminated() -> None:
+    """Let a request to terminate the process end what runs, so that it clears up after itself."""
+
+    def cancel(signal_number: int, frame: object) -> None:
+        raise Cancelled("The process was told to stop.")
+
+    signal.signal(signal.SIGTERM, cancel)
 
 
 @contextlib.contextmanager
-def _results_only_on_stdout() -> Iterator[TextIO]:
+def results_only_on_stdout() -> Iterator[TextIO]:
     """Yield the real standard output; whatever libraries print meanwhile, in C too, goes to standard error."""
     sys.stdout.flush()
     real = os.dup(1)
@@ -89,8 +96,16 @@ def _parser() -> argparse.ArgumentParser:
         refresh.add_argument("output", type=Path, metavar="OUT", help="folder that 'segment' made")
         refresh.add_argument("--json", action="store_true", help="print the result as JSON")
         refresh.set_defaults(command=_refresh)
+    review = commands.add_parser("review", help="record that a result was reviewed, by whom and when")
+    review.add_argument("output", type=Path, metavar="OUT", help="folder that 'segment' made")
+    review.add_argument("--state", required=True, choices=("approved", "rejected", "draft"))
+    review.add_argument("--by", required=True, metavar="NAME", help="who reviewed it")
+    review.add_argument("--json", action="store_true", help="print the result as JSON")
+    review.set_defaults(command=_review)
+    training.add_arguments(commands.add_parser("train", help="train a network by a recipe"))
+    experiment.add_arguments(commands.add_parser("experiment", help="what missing sequences and other hospitals cost"))
     worker = commands.add_parser("worker", help="run job files for another program, telling progress as JSON lines")
-    worker.add_argument("job", metavar="JOB", help="a job file, or - for one job per line of standard input")
+    worker.add_argument("job", metavar="JOB", help="a job file, or - for one request per line of standard input")
     worker.set_defaults(command=_work)
     demo = commands.add_parser("demo", help="segment a phantom study whose truth is known")
     demo.add_argument("-o", "--output", type=Path, default=Path("demo-output"), metavar="OUT")
@@ -112,6 +127,10 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
     for sequence, title in _SEQUENCES.items():
         parser.add_argument(f"--{sequence}", type=Path, metavar="F", help=f"the {title} image, if not found by itself")
     parser.add_argument("--without", action="append", default=[], choices=_SEQUENCES, help="do without it (repeatable)")
+    parser.add_argument(
+        "--transform", action="append", default=[], type=_named_file, metavar="SEQUENCE=F",
+        help="rigid ITK transform from the reference to that sequence (LPS), instead of registering it (repeatable)",
+    )  # fmt: skip
     parser.add_argument("--model", required=True, metavar="ID", help="a model of 'gliomaseg models list'")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder to make")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it holds earlier results")
@@ -137,6 +156,13 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
     machine.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="of the network")
     machine.add_argument("--threads", type=int, metavar="N")
     parser.set_defaults(command=_segment)
+
+
+def _named_file(text: str) -> tuple[str, Path]:
+    sequence, _, path = text.partition("=")
+    if sequence not in _SEQUENCES or not path:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a sequence ({', '.join(_SEQUENCES)}), '=' and a file")
+    return sequence, Path(path)
 
 
 def _add_store(parser: argparse.ArgumentParser) -> None:
@@ -191,6 +217,7 @@ def _job(parsed: argparse.Namespace) -> Job:
         study=parsed.study,
         volumes={sequence: path for sequence, path in named.items() if path},
         leave_out=parsed.without,
+        transforms=dict(parsed.transform),
         model=parsed.model,
         output=parsed.output,
         case_id=parsed.case_id,
@@ -243,6 +270,20 @@ def _refresh(parsed: argparse.Namespace, output: TextIO) -> int:
     with progress_for_stderr() as progress:
         result = refresh(parsed.output, progress)
     _print_result(result, parsed.json, output)
+    return 0
+
+
+def _review(parsed: argparse.Namespace, output: TextIO) -> int:
+    from GliomaSegLib.revision import review
+    from GliomaSegLib.terminal import progress_for_stderr
+
+    with progress_for_stderr() as progress:
+        result = review(parsed.output, parsed.state, parsed.by, progress)
+    if parsed.json:
+        print(result.model_dump_json(indent=2), file=output)
+    else:
+        last = result.reviews[-1]
+        print(f"{result.case_id}: {last.state.value} by {last.by}, {last.when}", file=output)
     return 0
 
 

@@ -89,7 +89,10 @@ def brain_mask(images: Mapping[Sequence, NDArray[np.float32]]) -> NDArray[np.boo
     sequence = next(sequence for sequence in BRAIN_ORDER if sequence in images)
     brain = images[sequence] != 0
     if not brain.any():
-        raise InputError(f"The {sequence.title} image is empty (all zero); check the file or leave the sequence out.")
+        raise InputError(
+            f"The {sequence.title} image is empty (all zero); check the file, or leave it out with "
+            f"--without {sequence.value}."
+        )
     return brain
 
 
@@ -151,6 +154,24 @@ class SliceCascade:
             precision,
         )
 
+    def parts(
+        self,
+        images: Mapping[Sequence, NDArray[np.float32]],
+        tumour: NDArray[np.bool_],
+        progress: Progress,
+        seed: int,
+    ) -> dict[Region, NDArray[np.float32]]:
+        """Probabilities of TC and ET in a tumour that is known, ``float32 [z, y, x]``, 0 outside its box.
+
+        Arguments and errors as for :meth:`predict`; T1c must be there.
+        """
+        check_images(images)
+        box = bounding_box(brain_mask(images), BOX_MARGIN_VOXELS)
+        case = normalise(images, self._order, box, np.random.default_rng(seed))
+        with self._session(self._stages[Region.WT], case.brain.shape, progress):
+            parts = self._parts(tumour[box], case, progress, seed)
+        return {region: _uncropped(probability, box, tumour.shape) for region, probability in parts.items()}
+
     def _probabilities(
         self, case: NormalisedCase, with_core: bool, progress: Progress, seed: int
     ) -> dict[Region, NDArray[np.float32]]:
@@ -159,8 +180,14 @@ class SliceCascade:
         probabilities = {Region.WT: whole}
         if not with_core or Region.TC not in self._stages:
             return probabilities
-        probabilities |= {Region.TC: np.zeros_like(whole), Region.ET: np.zeros_like(whole)}
         tumour = keep_components_above(close_gaps((whole > 0.5) & case.brain), LEAST_TUMOUR_VOXELS)
+        return probabilities | self._parts(tumour, case, progress, seed)
+
+    def _parts(
+        self, tumour: NDArray[np.bool_], case: NormalisedCase, progress: Progress, seed: int
+    ) -> dict[Region, NDArray[np.float32]]:
+        """Core and enhancing tumour as :meth:`_probabilities` gives them, looked for in the box of ``tumour``."""
+        probabilities = {region: np.zeros(tumour.shape, np.float32) for region in (Region.TC, Region.ET)}
         if not tumour.any():  # a core outside every tumour would be dropped in the end
             return probabilities
         tumour_box = bounding_box(tumour, BOX_MARGIN_VOXELS)

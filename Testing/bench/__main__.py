@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 
-from Testing.bench import accuracy, registration, speed
+from Testing.bench import accuracy, any_subset, registration, scene, speed, training
 from Testing.bench.cases import SHARED
 
 PARTS: dict[str, Callable[[], None]] = {
@@ -20,6 +20,10 @@ PARTS: dict[str, Callable[[], None]] = {
     "seeds": accuracy.seeds,
     "subsets": accuracy.subsets,
     "clinic": accuracy.clinic,
+    "scene": scene.around,
+    "any-subset": any_subset.own,
+    "any-subset-published": any_subset.published,
+    "training": training.throughput,
     "clinic-without-flair": accuracy.clinic_without_flair,
 }
 QUOTED = ("peak", "network", "stages", "brats", "clinic")

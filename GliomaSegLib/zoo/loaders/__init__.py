@@ -10,7 +10,10 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-FAMILIES: dict[str, str] = {"ca-cnn": "GliomaSegLib.zoo.loaders.ca_cnn"}
+FAMILIES: dict[str, str] = {
+    "any-unet": "GliomaSegLib.zoo.loaders.any_unet",
+    "ca-cnn": "GliomaSegLib.zoo.loaders.ca_cnn",
+}
 
 
 def family(name: str) -> ModuleType:

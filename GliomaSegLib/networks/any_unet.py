@@ -1,0 +1,97 @@
+"""The network of ``gliomaseg-any``: a small residual 3D U-Net that may look at both halves of the brain at once.
+
+Our own, after the residual encoder U-Net of nnU-Net (Isensee F et al., nnU-Net revisited, MICCAI 2024) and made for a
+processor: one convolution per side at full resolution, where normalisation and memory traffic would cost most, and
+residual blocks below. Skip connections are added, not concatenated, which halves the most expensive convolution.
+
+``mirrored`` shows every channel a second time, flipped left to right. In a volume whose middle is the mid-sagittal
+plane each voxel then stands beside its counterpart of the other hemisphere: a tumour that only T1 shows is dark and
+diffuse, and seen first by what is different from the healthy side.
+
+MONAI's DynUNet and SegResNet are not used: neither takes added skips or one convolution at the first level, and on a
+processor both spend more than half of their time there.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_SLOPE = 0.01  # of the leaky ReLU
+
+
+class AnyUNet(nn.Module):
+    """Images ``[batch, channel, z, y, x]`` to logits ``[batch, region, z, y, x]``.
+
+    z, y and x must be multiples of ``2 ** (levels - 1)``.
+
+    Args:
+        channels: of the images; a missing sequence is 0 throughout.
+        regions: one sigmoid channel each.
+        widths: feature maps per level, from full resolution down, each level at half the resolution of the one before.
+        blocks: residual blocks per level below the first, on the way down; one on the way up.
+        mirrored: also see the channels flipped along x.
+    """
+
+    def __init__(
+        self,
+        channels: int = 4,
+        regions: int = 3,
+        widths: tuple[int, ...] = (16, 32, 64, 128),
+        blocks: int = 1,
+        mirrored: bool = False,
+    ) -> None:
+        super().__init__()
+        widths = tuple(widths)
+        self.mirrored = mirrored
+        self.stem = _Convolution(channels * (2 if mirrored else 1), widths[0])
+        pairs = list(itertools.pairwise(widths))
+        self.down = nn.ModuleList(
+            nn.Sequential(_Convolution(fine, coarse, stride=2), *(_Residual(coarse) for _ in range(blocks)))
+            for fine, coarse in pairs
+        )
+        self.lift = nn.ModuleList(nn.ConvTranspose3d(coarse, fine, 2, stride=2) for fine, coarse in pairs)
+        self.up = nn.ModuleList(
+            _Residual(fine) if level else _Convolution(fine, fine) for level, (fine, _) in enumerate(pairs)
+        )
+        self.head = nn.Conv3d(widths[0], regions, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See the class."""
+        if self.mirrored:
+            images = torch.cat([images, images.flip(-1)], dim=1)
+        features = [self.stem(images)]
+        for down in self.down:
+            features.append(down(features[-1]))
+        result = features.pop()
+        for lift, up in zip(reversed(self.lift), reversed(self.up), strict=True):
+            result = up(lift(result) + features.pop())
+        return self.head(result)
+
+
+class _Convolution(nn.Module):
+    """3x3x3 convolution, instance normalisation, leaky ReLU."""
+
+    def __init__(self, channels: int, width: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(channels, width, 3, stride=stride, padding=1, bias=False)
+        self.norm = nn.InstanceNorm3d(width, affine=True)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return functional.leaky_relu(self.norm(self.conv(features)), _SLOPE)
+
+
+class _Residual(nn.Module):
+    """Two convolutions around which the input is carried past."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = _Convolution(width, width)
+        self.conv = nn.Conv3d(width, width, 3, padding=1, bias=False)
+        self.norm = nn.InstanceNorm3d(width, affine=True)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return functional.leaky_relu(features + self.norm(self.conv(self.first(features))), _SLOPE)

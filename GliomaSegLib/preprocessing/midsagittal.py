@@ -1,0 +1,91 @@
+"""The plane between the two halves of a brain, so that one side can be shown beside the other.
+
+Positions are in millimetres along the array's own axes z, y, x, from the centre of voxel (0, 0, 0); x must run left to
+right or right to left. Nothing here knows patient coordinates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, optimize
+
+_WORKING_MM = 4.0
+_FIRST_STEP = (6.0, 6.0, 5.0)  # degrees about z and y, mm along x
+_SAMPLES = 120
+_CONTRAST = 0.3  # of the images beside that of the brain's outline, which a tumour does not change
+
+
+@dataclass(frozen=True)
+class Pose:
+    """A frame whose plane x = 0 halves the brain, its origin in the middle of it.
+
+    Attributes:
+        rotation: ``[3, 3]``, order z, y, x: takes directions of the frame to directions of the array.
+        centre: the frame's origin in the array, mm, z, y, x.
+    """
+
+    rotation: NDArray[np.float64]
+    centre: NDArray[np.float64]
+
+
+def find_midsagittal(
+    channels: NDArray[np.floating], brain: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
+) -> Pose:
+    """The frame in which the brain is most like its own mirror image.
+
+    Yaw, roll and shift are sought by Nelder and Mead's simplex from the array's own axes; deterministic.
+
+    Args:
+        channels: ``[c, z, y, x]``, standardised images, 0 where nothing was measured.
+        brain: ``[z, y, x]``.
+        spacing_mm: z, y, x.
+    """
+    factors = [max(1, round(_WORKING_MM / spacing)) for spacing in spacing_mm]
+    step = np.array(spacing_mm) * factors
+    present = [channel for channel in channels if channel.any()]
+    mean = sum(np.clip(_binned(channel, factors), -2, 2) for channel in present) / max(len(present), 1)
+    volume = _binned(brain, factors) + _CONTRAST * mean
+    offset = (np.array(factors) - 1) / 2 * spacing_mm  # of the first binned voxel's centre
+    points = np.argwhere(_binned(brain, factors) > 0.5) * step + offset
+    middle = points.mean(axis=0)
+
+    half = np.ceil((np.ptp(points, axis=0) / 2 + 8) / step).astype(int)
+    lattice = np.stack(np.meshgrid(*(np.arange(-n, n + 1) * s for n, s in zip(half, step, strict=True)), indexing="ij"))
+
+    def unlikeness(guess: NDArray[np.float64]) -> float:
+        rotation = _rotation(guess[0], guess[1])
+        centre = middle + rotation[:, 2] * guess[2]
+        places = (np.tensordot(rotation, lattice, axes=1) + (centre - offset)[:, None, None, None]) / step[
+            :, None, None, None
+        ]
+        seen = ndimage.map_coordinates(volume, places, order=1)
+        return -float(np.corrcoef(seen.ravel(), seen[:, :, ::-1].ravel())[0, 1])
+
+    simplex = np.vstack([np.zeros(3), np.diag(_FIRST_STEP)])
+    options = {"initial_simplex": simplex, "maxfev": _SAMPLES, "xatol": 0.1, "fatol": 1e-5}
+    found = optimize.minimize(unlikeness, np.zeros(3), method="Nelder-Mead", options=options).x
+    rotation = _rotation(found[0], found[1])
+    centre = middle + rotation[:, 2] * found[2]
+    inside = (points - centre) @ rotation
+    shift = (inside.min(axis=0) + inside.max(axis=0)) / 2
+    shift[2] = 0
+    return Pose(rotation, centre + rotation @ shift)
+
+
+def _rotation(yaw: float, roll: float) -> NDArray[np.float64]:
+    """About z and then about y, degrees; order z, y, x."""
+    (sin_yaw, sin_roll), (cos_yaw, cos_roll) = np.sin(np.radians([yaw, roll])), np.cos(np.radians([yaw, roll]))
+    about_z = np.array([[1, 0, 0], [0, cos_yaw, -sin_yaw], [0, sin_yaw, cos_yaw]])
+    about_y = np.array([[cos_roll, 0, -sin_roll], [0, 1, 0], [sin_roll, 0, cos_roll]])
+    return about_z @ about_y
+
+
+def _binned(volume: NDArray, factors: list[int]) -> NDArray[np.float32]:
+    """Means over blocks of ``factors`` voxels; what is left over at the far ends is dropped."""
+    shape = [size // factor for size, factor in zip(volume.shape, factors, strict=True)]
+    kept = volume[tuple(slice(size * factor) for size, factor in zip(shape, factors, strict=True))].astype(np.float32)
+    split = [part for size, factor in zip(shape, factors, strict=True) for part in (size, factor)]
+    return kept.reshape(split).mean(axis=(1, 3, 5))

@@ -1,0 +1,113 @@
+"""Augmentation on the fly: poses, contrasts and qualities of images that the training cases do not show.
+
+Images are ``float32 [4, z, y, x]``, z-scores inside the brain. What is exactly zero, outside the brain or a sequence
+that is absent, stays exactly zero.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from GliomaSegLib.record import Record
+
+# Mean over standard deviation of raw intensities inside a stripped brain, about: with it a z-score becomes a positive
+# intensity again, which a bias field multiplies.
+_RAW_MEAN = 3.5
+
+_FIELD_NODES = 4  # of the random bias field, per axis
+
+
+class Augmentation(Record):
+    """How much is changed, and how often. Probabilities are per sample for the pose, per sequence for the rest."""
+
+    flip: float = Field(default=0.5, ge=0, le=1, description="probability of a flip left to right")
+    rotation_degrees: tuple[float, float, float] = Field(
+        default=(15.0, 15.0, 15.0), description="largest, about z, y and x"
+    )
+    scale: tuple[float, float] = Field(default=(0.85, 1.2), description="least and largest size of the head")
+    gamma: float = Field(default=0.3, ge=0, le=1)
+    contrast: float = Field(default=0.5, ge=0, le=1)
+    bias_field: float = Field(default=0.3, ge=0, le=1)
+    blur: float = Field(default=0.1, ge=0, le=1)
+    thick_slices: float = Field(default=0.25, ge=0, le=1)
+    slice_mm: float = Field(default=7.0, gt=0, description="thickest simulated slice")
+    noise: float = Field(default=0.3, ge=0, le=1)
+
+
+def random_axes(how: Augmentation, rng: np.random.Generator) -> NDArray[np.float64]:
+    """``[3, 3]``, order z, y, x: mm of the view to mm of the head: rotated, scaled, perhaps flipped left to right."""
+    angles = np.radians(rng.uniform(-1, 1, 3) * how.rotation_degrees)
+    axes = np.eye(3)
+    for axis, angle in enumerate(angles):
+        first, second = (other for other in range(3) if other != axis)
+        turn = np.eye(3)
+        turn[first, first] = turn[second, second] = np.cos(angle)
+        turn[first, second], turn[second, first] = -np.sin(angle), np.sin(angle)
+        axes = axes @ turn
+    axes = axes / rng.uniform(*how.scale)
+    if rng.random() < how.flip:
+        axes[:, 2] *= -1
+    return axes
+
+
+def change_images(
+    images: Tensor, brain: Tensor, spacing_mm: float | tuple[float, ...], how: Augmentation, rng: np.random.Generator
+) -> Tensor:
+    """A copy of ``images`` with other contrasts, bias fields, resolution and noise.
+
+    Args:
+        brain: ``[1, z, y, x]``, 1 inside; outside the result is exactly 0.
+        spacing_mm: edge of the voxels, or their edges along z, y and x.
+    """
+    generator = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
+    field = _smooth_field(images.shape[1:], generator)
+    changed = images.clone()
+    for channel in changed:
+        if not channel.any():
+            continue
+        if rng.random() < how.bias_field:
+            channel.add_(_RAW_MEAN).mul_(torch.exp(float(rng.uniform(0.05, 0.2)) * field)).sub_(_RAW_MEAN)
+        if rng.random() < how.gamma:
+            channel.copy_(_gamma(channel, float(rng.uniform(0.7, 1.5))))
+        if rng.random() < how.contrast:
+            channel.mul_(float(rng.uniform(0.75, 1.3))).add_(float(rng.uniform(-0.3, 0.3)))
+        if rng.random() < how.thick_slices:
+            axis = int(rng.integers(3))
+            channel.copy_(
+                _coarsened(
+                    channel, axis, float(rng.uniform(2.0, how.slice_mm)) / float(np.broadcast_to(spacing_mm, 3)[axis])
+                )
+            )
+        if rng.random() < how.blur:
+            for axis in range(3):
+                channel.copy_(_coarsened(channel, axis, float(rng.uniform(1.3, 2.0))))
+        if rng.random() < how.noise:
+            noise = torch.randn(channel.shape, generator=generator)
+            channel.add_(noise.mul_(float(rng.uniform(0.02, 0.15))))
+        channel.mul_(brain[0])
+    return changed
+
+
+def _smooth_field(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    nodes = torch.randn((1, 1, *(_FIELD_NODES,) * 3), generator=generator)
+    return functional.interpolate(nodes, size=tuple(shape), mode="trilinear", align_corners=True)[0, 0]
+
+
+def _gamma(channel: Tensor, exponent: float) -> Tensor:
+    """Brighter or darker in the middle of the range, with the range kept."""
+    low, high = channel.min(), channel.max()
+    span = (high - low).clamp(min=1e-6)
+    return ((channel - low) / span).pow_(exponent).mul_(span).add_(low)
+
+
+def _coarsened(channel: Tensor, axis: int, factor: float) -> Tensor:
+    """As if it had been measured with ``factor`` times the voxel edge along ``axis`` and interpolated back."""
+    coarse = list(channel.shape)
+    coarse[axis] = max(2, round(coarse[axis] / max(factor, 1.0)))
+    seen = functional.interpolate(channel[None, None], size=coarse, mode="area")
+    return functional.interpolate(seen, size=tuple(channel.shape), mode="trilinear", align_corners=False)[0, 0]

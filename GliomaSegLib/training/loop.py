@@ -1,0 +1,399 @@
+"""The training itself: samples, steps, curves, checkpoints.
+
+Every random number of a step comes from (seed, step, batch, process), so that a training that is killed and resumed
+goes the way that it would have gone. A run's folder holds ``recipe.json``, ``steps.csv``, ``validation.csv``,
+``last.pt`` (to go on from) and, after a validation, ``best.pt``.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from GliomaSegLib import case
+from GliomaSegLib.errors import GliomaSegError, InputError
+from GliomaSegLib.labels import Region
+from GliomaSegLib.progress import Progress
+from GliomaSegLib.training.augment import change_images, random_axes
+from GliomaSegLib.training.checkpoint import read_checkpoint, write_checkpoint
+from GliomaSegLib.training.criterion import central, chosen_loss
+from GliomaSegLib.training.dataset import CHANNELS
+from GliomaSegLib.training.recipe import Optimiser, Recipe
+from GliomaSegLib.training.sampling import (
+    CaseSampler,
+    PooledCase,
+    Sample,
+    choose_centre,
+    take,
+    take_weights,
+    weigh_lesions,
+)
+
+LAST, BEST = "last.pt", "best.pt"
+_RECIPE, _STEPS, _VALIDATION = "recipe.json", "steps.csv", "validation.csv"
+_TOLD_EVERY = 10  # steps
+
+
+class TrainingError(GliomaSegError):
+    """The training cannot go on; the last good checkpoint is kept."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes that train together, started by torch's own launcher (``torchrun``)."""
+
+    rank: int = 0
+    world: int = 1
+
+    @staticmethod
+    def of_environment() -> Processes:
+        """What torchrun set, or one process alone."""
+        return Processes(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
+
+    @contextmanager
+    def joined(self, device: torch.device) -> Iterator[None]:
+        """The processes can speak to one another inside the block."""
+        if self.world == 1:
+            yield
+            return
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        try:
+            yield
+        finally:
+            torch.distributed.destroy_process_group()
+
+    def mean(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by its mean over the processes."""
+        if self.world == 1:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        torch.distributed.all_reduce(flat)
+        flat /= self.world
+        start = 0
+        for tensor in tensors:
+            tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor))
+            start += tensor.numel()
+
+
+class Training:
+    """One network being trained by one recipe.
+
+    Args:
+        recipe: what to do.
+        cases: to train on.
+        watched: to validate on; none switches validation off.
+        device: where to train.
+        initial: weights to start from, a state dict of the network.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        cases: Sequence[PooledCase],
+        watched: Sequence[PooledCase],
+        device: torch.device,
+        initial: dict[str, Tensor] | None = None,
+        processes: Processes | None = None,
+    ) -> None:
+        if not cases:
+            raise InputError("There is no case to train on; check the case table, the split and the hospital left out.")
+        self.task = recipe.task
+        cases, watched = self.task.usable(cases), self.task.usable(watched)
+        if recipe.loss.name == "iw-bce":
+            cases = weigh_lesions(cases)
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.device = recipe, device
+        self.processes = processes or Processes()
+        self.network = _placed(recipe.network.build(), device)
+        if initial is not None:
+            _load(self.network, initial, "the weights to start from")
+        self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        self.optimiser = make_optimiser(recipe.optimiser, self.network)
+        self.step, self.seconds = 0, 0.0
+        self._sampler, self._sparsify = CaseSampler(cases, recipe.shares), recipe.sparsification.build()
+        self._watched = _spread(watched, recipe.validation.cases)
+        self._best, self._since_best = -math.inf, 0
+
+    def state(self) -> dict[str, object]:
+        """Everything that :meth:`resume` needs."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "recipe": self.recipe.model_dump_json(),
+            "network": self.network.state_dict(),
+            "average": self.average,
+            "optimiser": self.optimiser.state_dict(),
+            "best": self._best,
+            "since_best": self._since_best,
+        }
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint of this very recipe.
+
+        Raises:
+            InputError: it cannot be read, or is of another recipe.
+        """
+        state = read_checkpoint(path)
+        if Recipe.model_validate_json(state["recipe"]) != self.recipe:
+            raise InputError(
+                f"{path} is of another recipe than the one given; give its own, or train into a new folder."
+            )
+        _load(self.network, state["network"], str(path))
+        self.average = {name: value.to(self.device) for name, value in state["average"].items()}
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        self._best, self._since_best = state["best"], state["since_best"]
+
+    def run(self, folder: Path, progress: Progress) -> None:
+        """Train to the end of the recipe (or its early stop), into ``folder``; goes on from ``last.pt`` if it is there.
+
+        Raises:
+            TrainingError: the loss is not a number, or memory ran out.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / LAST).is_file():
+            self.resume(folder / LAST)
+        leads = self.processes.rank == 0
+        if leads:
+            (folder / _RECIPE).write_text(self.recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        steps, validations = (Curve(folder / name, self.step, leads) for name in (_STEPS, _VALIDATION))
+        progress.stage("training")
+        saved = time.monotonic()
+        while self.step < self.recipe.iterations and not self._stops_early():
+            began = time.monotonic()
+            loss, names = self._advance(folder)
+            self.seconds += time.monotonic() - began
+            steps.add({"step": self.step, "seconds": round(self.seconds, 1), "loss": loss, "samples": names})
+            if self.step % _TOLD_EVERY == 0:
+                progress.advance(self.step / self.recipe.iterations, self._told(loss))
+            if self.step % self.recipe.validation.every == 0 and self._watched:
+                self._validate(folder, validations, progress)
+            if leads and time.monotonic() - saved > 60 * self.recipe.checkpoint_minutes:
+                write_checkpoint(self.state(), folder / LAST)
+                saved = time.monotonic()
+        if leads:
+            write_checkpoint(self.state(), folder / LAST)
+
+    def _told(self, loss: float) -> str:
+        left = self.seconds / max(self.step, 1) * (self.recipe.iterations - self.step)
+        return f"step {self.step} of {self.recipe.iterations}, loss {loss:.3f}, {left / 60:.0f} min left"
+
+    def _advance(self, folder: Path) -> tuple[float, str]:
+        """One step of the optimiser; its loss and the cases that it saw."""
+        self.network.train()
+        self._seed()
+        rate = self.recipe.optimiser.learning_rate * self.recipe.optimiser.schedule.factor(
+            self.step, self.recipe.iterations
+        )
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        total, names = 0.0, []
+        for part in range(self.recipe.accumulate):
+            samples = [self._draw(part, place) for place in range(self.recipe.batch)]
+            described = " ".join(sample.name for sample in samples)
+            with self._enough_memory(described, folder):
+                loss = self._loss(samples)
+                (loss / self.recipe.accumulate).backward()
+            total += float(loss.detach()) / self.recipe.accumulate
+            names.append(described)
+        parameters = [one for one in self.network.parameters() if one.grad is not None]
+        self.processes.mean([one.grad for one in parameters])
+        norm = nn.utils.clip_grad_norm_(parameters, self.recipe.optimiser.clip_gradient)
+        if not math.isfinite(total) or not torch.isfinite(norm):
+            raise TrainingError(
+                f"The loss of step {self.step + 1} is not a number (samples {' '.join(names)}); the last good "
+                f"checkpoint is {folder / LAST}: go on from there with a smaller learning rate and look at these cases."
+            )
+        self.optimiser.step()
+        self.step += 1
+        self._follow()
+        return total, " ".join(names)
+
+    def _follow(self) -> None:
+        """The running mean of the weights, which forgets its beginning faster than its decay says."""
+        decay = min(self.recipe.average, (1 + self.step) / (10 + self.step))
+        for name, value in self.network.state_dict().items():
+            if value.is_floating_point():
+                self.average[name].lerp_(value.detach(), 1 - decay)
+            else:
+                self.average[name].copy_(value)
+
+    def _draw(self, part: int, place: int) -> Sample:
+        recipe = self.recipe
+        rng = np.random.default_rng([recipe.seed, self.step, part, place, self.processes.rank])
+        drawn = self._sampler.draw(rng)
+        centre, axes = choose_centre(drawn, recipe.view.view, recipe.view.tumour_fraction, recipe.view.jitter_mm, rng)
+        axes = axes @ random_axes(recipe.augmentation, rng)
+        images, brain, targets, known = take(drawn, recipe.view.view, centre, axes)
+        images = change_images(images, brain, recipe.view.spacing_mm, recipe.augmentation, rng)
+        weights = take_weights(drawn, recipe.view.view, centre, axes)
+        kept = self._sparsify(drawn.present & self.task.own, rng)
+        images[torch.from_numpy(~kept)] = 0
+        seen = "+".join(channel.value for channel, here in zip(CHANNELS, kept, strict=True) if here)
+        return Sample(f"{drawn.name}:{seen}", images, targets, known, weights)
+
+    def _loss(self, samples: Sequence[Sample]) -> Tensor:
+        images = self.task.seen(torch.stack([sample.images for sample in samples])).to(self.device)
+        targets = self.task.asked(torch.stack([sample.targets for sample in samples])).to(self.device)
+        known = self.task.asked(torch.stack([sample.known for sample in samples])).to(self.device)
+        weights = None
+        if samples[0].weights is not None:
+            weights = self.task.asked(torch.stack([sample.weights for sample in samples])).to(self.device)
+        with _precision(self.recipe, self.device):
+            answer = self.network(images.contiguous(memory_format=torch.channels_last_3d))
+        return chosen_loss(self.recipe.loss, answer, targets, known, weights)
+
+    def _seed(self) -> None:
+        """What a network itself draws, such as dropout, also depends on the step alone."""
+        state = np.random.SeedSequence([self.recipe.seed, self.step, self.processes.rank]).generate_state(1)
+        torch.manual_seed(int(state[0]))
+
+    @contextmanager
+    def _enough_memory(self, described: str, folder: Path) -> Iterator[None]:
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise TrainingError(
+                f"Memory ran out at step {self.step + 1} (samples {described}); make the view or the batch of the "
+                f"recipe smaller and raise 'accumulate' instead. The last good checkpoint is {folder / LAST}."
+            ) from error
+
+    def _stops_early(self) -> bool:
+        stop = self.recipe.validation.early_stop
+        return stop is not None and self._since_best >= stop.patience
+
+    def _validate(self, folder: Path, curve: Curve, progress: Progress) -> None:
+        """Dice of the averaged weights on the watched cases, in the view."""
+        rows = self.scores(self._watched)
+        defined = [
+            value for row in rows for region, value in row.items() if region in self.task.regions and value != ""
+        ]
+        mean = float(np.mean(defined)) if defined else 0.0
+        better = mean > self._best
+        self._best, self._since_best = max(mean, self._best), 0 if better else self._since_best + 1
+        for row in rows:
+            curve.add({"step": self.step, "seconds": round(self.seconds, 1), **row})
+        progress.advance(self.step / self.recipe.iterations, f"step {self.step}, validation mean Dice {mean:.3f}")
+        if better and self.processes.rank == 0:
+            write_checkpoint(self.state(), folder / BEST)
+
+    def scores(self, cases: Sequence[PooledCase]) -> list[dict[str, object]]:
+        """Per case and subset of the recipe the Dice per region; empty for regions that the case does not have."""
+        network = _placed(self.recipe.network.build(), self.device)
+        network.load_state_dict(self.average)
+        network.eval()
+        view, rows = self.recipe.view.view, []
+        for watched in cases:
+            centre, axes = choose_centre(watched, view, 1.0, (0.0, 0.0, 0.0), np.random.default_rng(0))
+            images, brain, targets, _ = take(watched, view, centre, axes)
+            told = torch.from_numpy(watched.known)[:, None, None, None]
+            truth, inside = (self.task.asked(each[None]) for each in (targets * told, brain.expand_as(targets)))
+            for subset in self.recipe.validation.subsets:
+                here = torch.tensor([channel in subset for channel in CHANNELS]) & torch.from_numpy(self.task.own)
+                kept = here & torch.from_numpy(watched.present)
+                if not kept.any():
+                    continue
+                seen = torch.where(kept[:, None, None, None], images, torch.zeros(()))
+                with torch.inference_mode(), _precision(self.recipe, self.device):
+                    given = self.task.seen(seen[None]).to(self.device)
+                    answer = network(given.contiguous(memory_format=torch.channels_last_3d)).float().cpu()
+                found = (answer[0] > 0) & (central(inside, answer)[0] > 0)
+                dice = _dice(found, central(truth, answer)[0] > 0.5, self.task.regions)
+                rows.append({"case": watched.name, "subset": _names(subset), **dice})
+        return rows
+
+
+class Curve:
+    """A CSV file that grows by a row at a time; rows after ``step``, which a killed training wrote, are dropped.
+
+    Of several processes only one keeps it ``written``.
+    """
+
+    def __init__(self, path: Path, step: int, written: bool = True) -> None:
+        self._path, self._written = path, written
+        if not written or not path.is_file():
+            return
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = [row for row in csv.DictReader(stream) if row.get("step", "").isdigit() and int(row["step"]) <= step]
+        path.unlink()
+        for row in rows:
+            self.add(row)
+
+    def add(self, row: dict[str, object]) -> None:
+        """One more row; the first one gives the heading."""
+        if not self._written:
+            return
+        new = not self._path.is_file()
+        with self._path.open("a", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, list(row), lineterminator="\n")
+            if new:
+                writer.writeheader()
+            writer.writerow({key: f"{value:.4f}" if isinstance(value, float) else value for key, value in row.items()})
+
+
+def make_optimiser(choice: Optimiser, network: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser of a recipe. Only weights of more than one axis decay: norms and biases have no reason to."""
+    decaying = [one for one in network.parameters() if one.ndim > 1]
+    others = [one for one in network.parameters() if one.ndim <= 1]
+    groups = [{"params": decaying, "weight_decay": choice.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    if choice.name == "sgd-nesterov":
+        return torch.optim.SGD(groups, lr=choice.learning_rate, momentum=choice.momentum, nesterov=True)
+    kind = torch.optim.AdamW if choice.name == "adamw" else torch.optim.Adam
+    return kind(groups, lr=choice.learning_rate)
+
+
+def _placed(network: nn.Module, device: torch.device) -> nn.Module:
+    """``network`` on the device, with channels last in its 3-D convolutions."""
+    for module in network.to(device).modules():
+        if isinstance(module, (nn.Conv3d, nn.ConvTranspose3d)):
+            module.to(memory_format=torch.channels_last_3d)
+    return network
+
+
+def _load(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(
+            f"{source} does not fit the recipe's network; take the recipe that it was made with."
+        ) from error
+
+
+def _precision(recipe: Recipe, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """On a graphics card torch has an error of its own for it; on a processor the text of its allocator tells."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def _spread(cases: Sequence[PooledCase], most: int) -> list[PooledCase]:
+    """At most so many, evenly over the list."""
+    if len(cases) <= most:
+        return list(cases)
+    return [cases[round(place)] for place in np.linspace(0, len(cases) - 1, most)]
+
+
+def _names(subset: Sequence[case.Sequence]) -> str:
+    return "+".join(sequence.value for sequence in subset)
+
+
+def _dice(found: Tensor, truth: Tensor, regions: Sequence[Region]) -> dict[str, object]:
+    scores: dict[str, object] = {}
+    for region, seen, true in zip(regions, found, truth, strict=True):
+        scores[region.value] = float(2 * (seen & true).sum() / (seen.sum() + true.sum())) if true.any() else ""
+    return scores

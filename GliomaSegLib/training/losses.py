@@ -1,0 +1,155 @@
+"""Losses on region channels. Every one of them leaves out what a case's truth does not know.
+
+``logits`` and ``targets`` are ``[batch, region, z, y, x]``: one sigmoid channel per region (WT, TC, ET), targets 0 to
+1, soft ones included. ``known`` says where the targets may be believed: ``[batch, region]`` (a case whose truth lacks a
+region), ``[batch, region or 1, z, y, x]`` (voxels too), or ``None`` for everywhere. What is not known adds nothing to
+a loss, to its gradient or to what it is divided by; when nothing is known the loss is 0 and its gradient too. All is
+computed in float32, whatever the network ran in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from GliomaSegLib.postprocessing import components
+
+_SMOOTH = 1e-5
+
+
+class Loss(Protocol):
+    """A function of this module that a network's training minimises."""
+
+    def __call__(self, logits: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
+        """The loss, a scalar."""
+
+
+def dice(logits: Tensor, targets: Tensor, known: Tensor | None = None, over_batch: bool = True) -> Tensor:
+    """1 - soft Dice, averaged over the regions that are known.
+
+    The overlap is 2 min(p, t): for a hard target the usual 2pt, and for a soft one the form that is best at p = t
+    (Wang Z et al., Dice semimetric losses, MICCAI 2023).
+
+    Args:
+        over_batch: take the cases of a batch together, so that one without the region is judged beside the others and
+            not by a Dice of its own, which only the empty answer raises; ``False`` for one Dice per case and region.
+    """
+    probability, targets = logits.float().sigmoid(), targets.float()
+    known = _everywhere(known, logits)
+    axes = (0, 2, 3, 4) if over_batch else (2, 3, 4)
+    overlap = 2 * (known * torch.minimum(probability, targets)).sum(axes)
+    sizes = (known * (probability + targets)).sum(axes)
+    judged = known.expand_as(logits).amax(axes) > 0
+    lost = 1 - (overlap + _SMOOTH) / (sizes + _SMOOTH)
+    return (lost * judged).sum() / judged.sum().clamp(min=1)
+
+
+def bce(logits: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
+    """Binary cross-entropy, averaged over the known voxels of all cases and regions."""
+    return weighted_bce(logits, targets, torch.ones((), device=logits.device), known)
+
+
+def dice_bce(logits: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
+    """The sum of batch Dice and binary cross-entropy, as in nnU-Net (Isensee F et al., Nat Methods 2021)."""
+    return dice(logits, targets, known) + bce(logits, targets, known)
+
+
+def weighted_bce(logits: Tensor, targets: Tensor, weights: Tensor, known: Tensor | None = None) -> Tensor:
+    """Cross-entropy times ``weights``, averaged over the known voxels; with :func:`lesion_weights` this is iwBCE.
+
+    The average is over voxels and not over weights: a patch with a small lesion counts more than one without.
+
+    Args:
+        weights: broadcast to ``[batch, region, z, y, x]``.
+    """
+    known = _everywhere(known, logits).expand_as(logits)
+    entropy = functional.binary_cross_entropy_with_logits(logits.float(), targets.float(), reduction="none")
+    return (known * weights * entropy).sum() / known.sum().clamp(min=_SMOOTH)
+
+
+def lesion_weights(truth: NDArray[np.bool_], positive_fraction: float) -> NDArray[np.float32]:
+    """The voxel weights of the inversely weighted cross-entropy: every lesion weighs the same, however small.
+
+    Shirokikh B et al., Deep learning for brain tumor segmentation in radiosurgery, arXiv:1909.02799. A voxel of lesion
+    i weighs beta * N / |C_i|, with N the voxels of the image, |C_i| those of the lesion and beta the fraction of
+    positive voxels in the training set; background weighs 1. The paper leaves the connectivity of lesions open; here
+    voxels of one lesion share a face or an edge.
+
+    Args:
+        truth: ``[z, y, x]``, the **whole** image: in a crop a lesion cut by its border would look small.
+        positive_fraction: beta, above 0 and below 1.
+
+    Returns:
+        ``[z, y, x]``, to be cropped as the image is.
+
+    Raises:
+        ValueError: ``positive_fraction`` is not between 0 and 1.
+    """
+    if not 0 < positive_fraction < 1:
+        raise ValueError(f"the fraction of positive voxels is {positive_fraction}, not between 0 and 1")
+    numbered, sizes = components(truth)
+    weights = np.ones(len(sizes), np.float32)
+    weights[1:] = positive_fraction * truth.size / sizes[1:]
+    return weights[numbered]
+
+
+def autoencoder(reconstruction: Tensor, images: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """What an autoencoder branch adds: squared error of the image plus distance of its code from N(0, 1).
+
+    Myronenko A. 3D MRI brain tumor segmentation using autoencoder regularization. arXiv:1810.11654; there it is added
+    with the weight 0.1. Both parts are averages, over voxels and over the code, so that the weight does not depend on
+    the size of the patch; the paper sums the first and divides the second by the voxels.
+
+    Args:
+        reconstruction, images: the same shape.
+        mean, log_variance: of the code, ``[batch, code]``.
+    """
+    mean, log_variance = mean.float(), log_variance.float()
+    divergence = (mean**2 + log_variance.exp() - log_variance - 1).mean()
+    return functional.mse_loss(reconstruction.float(), images.float()) + divergence
+
+
+def deep_supervision(
+    loss: Loss,
+    logits: Sequence[Tensor],
+    targets: Tensor,
+    known: Tensor | None = None,
+    weights: Sequence[float] | None = None,
+) -> Tensor:
+    """The weighted mean of ``loss`` over a network's outputs, each against the truth at its own resolution.
+
+    Args:
+        logits: finest first, the first as large as ``targets``; the others smaller, by the nearest voxel.
+        weights: one per output; halved from output to output by default.
+
+    Raises:
+        ValueError: the weights are not as many as the outputs.
+    """
+    weights = [0.5**level for level in range(len(logits))] if weights is None else weights
+    if len(weights) != len(logits):
+        raise ValueError(f"{len(weights)} weights for {len(logits)} outputs")
+    total = sum(
+        weight * loss(output, _resized(targets, output), known if known is None else _resized(known, output))
+        for weight, output in zip(weights, logits, strict=True)
+        if weight > 0
+    )
+    return total / sum(weights)
+
+
+def _everywhere(known: Tensor | None, logits: Tensor) -> Tensor:
+    """``known`` as float32 that broadcasts to ``logits``."""
+    if known is None:
+        return torch.ones((1,) * logits.ndim, device=logits.device)
+    return (known[..., None, None, None] if known.ndim == 2 else known).float()
+
+
+def _resized(voxels: Tensor, output: Tensor) -> Tensor:
+    if voxels.ndim == 2 or voxels.shape[2:] == output.shape[2:]:
+        return voxels
+    return functional.interpolate(voxels.float(), size=output.shape[2:], mode="nearest-exact")

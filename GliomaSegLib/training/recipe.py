@@ -1,0 +1,247 @@
+"""Recipes: everything that decides how a network is trained, as data.
+
+A recipe is one JSON file; those that come with GliomaSeg lie in ``Resources/recipes``. The classes below are the
+schema; ``Resources/recipes/recipe.schema.json`` is generated from them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+from torch import nn
+
+from GliomaSegLib.case import Sequence
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.inference.windows import View as Plane
+from GliomaSegLib.labels import Region
+from GliomaSegLib.record import Record
+from GliomaSegLib.resources import resource
+from GliomaSegLib.training.augment import Augmentation
+from GliomaSegLib.training.dataset import REGIONS
+from GliomaSegLib.training.sampling import View
+from GliomaSegLib.training.schedule import Constant, Schedule
+from GliomaSegLib.training.sparsify import Sampler, any_subset, eijgelaar2020, keep_all
+from GliomaSegLib.training.task import Task
+
+# Name in a recipe -> where the class is. Images [b, sequence, z, y, x] in; logits [b, region, z, y, x] out, of the
+# whole patch or its central part; while training also several, finest first, or ar_ca.Regularised.
+NETWORKS: dict[str, str] = {
+    "agu-net": "GliomaSegLib.networks.agu_net:AguNet",
+    "any-unet": "GliomaSegLib.networks.any_unet:AnyUNet",
+    "ar-ca": "GliomaSegLib.networks.ar_ca:AutoencoderRegularised",
+    "deepmedic": "GliomaSegLib.networks.deepmedic:DeepMedic",
+    "nnunet": "GliomaSegLib.networks.nnunet:NnUNet",
+    "unet": "GliomaSegLib.networks.shirokikh:UNet3D",
+    "vnet": "GliomaSegLib.networks.shirokikh:VNet",
+}
+
+Length = Annotated[float, Field(gt=0)]
+
+# Files in the recipes' folder that are none.
+_NO_RECIPES = ("recipe.schema.json", "splits.json")
+
+
+class NetworkChoice(Record):
+    """Which network, and its parameters."""
+
+    name: str
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+    def build(self) -> nn.Module:
+        """The network with fresh weights.
+
+        Raises:
+            InputError: there is no such network, or it has no such parameter.
+        """
+        if self.name not in NETWORKS:
+            raise InputError(f"There is no network '{self.name}' to train; there are {', '.join(sorted(NETWORKS))}.")
+        module, _, name = NETWORKS[self.name].partition(":")
+        try:
+            return getattr(importlib.import_module(module), name)(**self.parameters)
+        except TypeError as error:
+            raise InputError(f"The network '{self.name}' does not take these parameters: {error}.") from error
+
+
+class ViewChoice(Record):
+    """What the network sees of a case."""
+
+    shape: tuple[int, int, int] = Field(description="voxels, z, y, x")
+    spacing_mm: Length | tuple[Length, Length, Length] = Field(description="of cubic voxels, or along z, y and x")
+    midsagittal: bool = Field(default=False, description="the whole brain, halved by the lattice's middle plane")
+    tumour_fraction: float = Field(default=0.8, ge=0, le=1, description="of the patches, centred on a tumour voxel")
+    jitter_mm: tuple[float, float, float] = Field(
+        default=(8.0, 8.0, 8.0), description="largest displacement along z, y and x"
+    )
+
+    centred_on: Literal["regions", "lesions"] = Field(
+        default="regions", description="what the patches on tumour choose from: the regions, or their lesions"
+    )
+    plane: Plane = Field(default=Plane.AXIAL, description="in which the network's slices lie")
+
+    @property
+    def view(self) -> View:
+        """The lattice."""
+        return View(self.shape, self.spacing_mm, self.midsagittal, self.centred_on == "lesions")
+
+
+class KeepAll(Record):
+    """No sparsification."""
+
+    sampler: Literal["none"] = "none"
+
+    def build(self) -> Sampler:
+        """The sampler."""
+        return keep_all
+
+
+class Eijgelaar2020(Record):
+    """T1c is kept, the other sequences are dropped independently."""
+
+    sampler: Literal["eijgelaar2020"]
+    probability: float = Field(default=0.2, ge=0, le=1)
+
+    def build(self) -> Sampler:
+        """The sampler."""
+        return eijgelaar2020(self.probability)
+
+
+class AnySubset(Record):
+    """Any non-empty subset of what a case has."""
+
+    sampler: Literal["any-subset"]
+    complete: float = Field(default=0.25, ge=0, le=1, description="probability of everything that the case has")
+    without: dict[Sequence, float] = Field(
+        default_factory=dict, description="times as often as a subset that has the sequence"
+    )
+
+    def build(self) -> Sampler:
+        """The sampler."""
+        return any_subset(self.complete, self.without)
+
+
+Sparsification = Annotated[KeepAll | Eijgelaar2020 | AnySubset, Field(discriminator="sampler")]
+
+
+class Synthetic(Record):
+    """Synthetic cases, drawn once from the cases that are trained on; their hospital is ``synthetic``."""
+
+    count: int = Field(gt=0)
+    spacing_mm: float = Field(gt=0)
+    seed: int = 1
+
+
+class LossChoice(Record):
+    """What is minimised, for the regions that a case's truth knows."""
+
+    name: Literal["dice", "bce", "dice-bce", "iw-bce"] = "dice-bce"
+    dice_over_batch: bool = Field(default=True, description="one Dice per batch and region, or one per case")
+    autoencoder_weight: float = Field(default=0.1, ge=0, description="of the branch that gives the image back (AR-CA)")
+    dice_of_absent_regions: bool = Field(
+        default=True,
+        description="Whether Dice also judges a region that no case of the batch has. With one case per batch that "
+        "rewards silence, and cross-entropy alone is enough against false alarms.",
+    )
+
+
+class Optimiser(Record):
+    """How the weights follow the gradient."""
+
+    name: Literal["adamw", "adam", "sgd-nesterov"] = "adamw"
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    momentum: float = Field(default=0.99, ge=0, lt=1, description="of sgd-nesterov")
+    clip_gradient: float = Field(default=12.0, gt=0, description="largest norm of the gradient")
+    schedule: Schedule = Constant()
+
+
+class EarlyStop(Record):
+    """When to stop before the last iteration."""
+
+    patience: int = Field(gt=0, description="validations without a better mean Dice")
+
+
+class Validation(Record):
+    """How the training is watched."""
+
+    split: Literal["test", "validation"] = "validation"
+    every: int = Field(default=500, gt=0, description="iterations")
+    cases: int = Field(default=6, gt=0, description="at most, spread over the split")
+    subsets: tuple[tuple[Sequence, ...], ...] = (tuple(Sequence),)
+    early_stop: EarlyStop | None = None
+
+
+class Recipe(Record):
+    """A training, apart from its cases."""
+
+    name: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9.-]*$")]
+    description: str
+    citation: str | None = None
+    network: NetworkChoice
+    sequences: tuple[Sequence, ...] = tuple(Sequence)
+    regions: tuple[Region, ...] = REGIONS
+    view: ViewChoice
+    shares: dict[str, float] = Field(
+        default_factory=dict, description="Per hospital its share of the samples; the others' cases share the rest."
+    )
+    teacher: str | None = Field(
+        default=None, description="A model of the zoo that tells the parts of tumours whose truth is the whole alone."
+    )
+    synthetic: Synthetic | None = None
+    sparsification: Sparsification = KeepAll()
+    augmentation: Augmentation = Augmentation()
+    loss: LossChoice = LossChoice()
+    optimiser: Optimiser = Optimiser()
+    iterations: int = Field(gt=0, description="steps of the optimiser")
+    batch: int = Field(default=1, gt=0)
+    accumulate: int = Field(default=1, gt=0, description="batches per step of the optimiser")
+    average: float = Field(default=0.0, ge=0, lt=1, description="decay of the running mean of the weights; 0 is none")
+    precision: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 1
+    validation: Validation = Validation()
+    checkpoint_minutes: float = Field(default=5.0, gt=0)
+
+    @property
+    def task(self) -> Task:
+        """What the network sees and answers for."""
+        return Task(self.sequences, self.regions, self.view.plane)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read and validate a recipe.
+
+    Raises:
+        InputError: the file is not a valid recipe; the sentence names the first field that is wrong.
+    """
+    try:
+        return Recipe.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"The recipe {path} cannot be read ({error.strerror}).") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        what = "there is no such key" if first["type"] == "extra_forbidden" else first["msg"]
+        raise InputError(f"The recipe {path} is not valid: {where}: {what}.") from error
+
+
+def find_recipe(name: str) -> Path:
+    """A recipe by its file, or by the name of one that comes with GliomaSeg.
+
+    Raises:
+        InputError: there is no such recipe; the sentence names those that come with GliomaSeg.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    own = {path.stem: path for path in sorted(resource("recipes").glob("*.json")) if path.name not in _NO_RECIPES}
+
+    if name not in own:
+        raise InputError(f"There is no recipe '{name}'; give a file, or one of {', '.join(own)}.")
+    return own[name]
+
+
+def schema_json() -> str:
+    """The JSON schema of a recipe, as kept in ``Resources/recipes/recipe.schema.json``."""
+    return json.dumps(Recipe.model_json_schema(), indent=2) + "\n"

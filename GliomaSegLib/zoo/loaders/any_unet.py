@@ -1,0 +1,75 @@
+"""The networks of ``gliomaseg-any``: one or two small U-Nets whose weights come with GliomaSeg."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from GliomaSegLib.case import Sequence
+from GliomaSegLib.errors import WeightsError
+from GliomaSegLib.inference.coarse_fine import CoarseFine, Stage
+from GliomaSegLib.inference.segmenter import Segmenter
+from GliomaSegLib.networks.any_unet import AnyUNet
+
+CHANNEL_ORDER = tuple(Sequence)
+_STAGES = ("coarse", "fine")
+
+
+def write_weights(stages: Mapping[str, Mapping[str, Tensor]], destination: Path) -> None:
+    """Write the stages' state dicts into one safetensors file, as float16."""
+    tensors = {
+        f"{stage}.{name}": value.half().contiguous() for stage, state in stages.items() for name, value in state.items()
+    }
+    save_file(tensors, destination)
+
+
+def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
+    """The stages, ready to run.
+
+    Args:
+        weights: the file that :func:`write_weights` wrote.
+        parameters: ``coarse`` and perhaps ``fine``, each with ``network`` (parameters of
+            :class:`~GliomaSegLib.networks.any_unet.AnyUNet`), ``spacing_mm`` and ``shape``; and the further parameters
+            of :class:`~GliomaSegLib.inference.coarse_fine.CoarseFine`.
+        device: where to run; what does not fit there runs on the processor.
+        precision: number format of the convolutions.
+
+    Raises:
+        WeightsError: the file is missing, damaged or of another model.
+    """
+    try:
+        tensors = load_file(weights)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"The weights {weights} cannot be read ({error}); install GliomaSeg again.") from error
+    stages = {name: _stage(name, parameters[name], tensors, weights) for name in _STAGES if name in parameters}
+    return CoarseFine(
+        CHANNEL_ORDER,
+        stages["coarse"],
+        stages.get("fine"),
+        parameters["spacing_mm"],
+        parameters["margin_mm"],
+        tuple(parameters["fine_weights"]),
+        parameters["mirrors"],
+        parameters["least_enhancing_ml"],
+        parameters["least_tumour_ml"],
+        device,
+        precision,
+    )
+
+
+def _stage(name: str, parameters: Mapping[str, Any], tensors: Mapping[str, Tensor], weights: Path) -> Stage:
+    network = AnyUNet(**parameters["network"])
+    prefix = f"{name}."
+    own = {key.removeprefix(prefix): value.float() for key, value in tensors.items() if key.startswith(prefix)}
+    try:
+        network.load_state_dict(own)
+    except RuntimeError as error:
+        raise WeightsError(f"{weights} does not hold the {name} network of this model; install it again.") from error
+    network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last_3d)
+    return Stage(network, parameters["spacing_mm"], tuple(parameters["shape"]))
