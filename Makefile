@@ -11,7 +11,7 @@ export GLIOMASEG_SHARED ?= $(wildcard ../shared)
 .PHONY: demo test lint bench lock clean
 
 demo: $(VENV)/.run
-	$(BIN)/gliomaseg demo --download
+	$(BIN)/gliomaseg demo
 
 # One process per core: threads inside each would only wait for one another.
 test: lint

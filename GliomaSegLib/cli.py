@@ -109,7 +109,6 @@ def _parser() -> argparse.ArgumentParser:
     worker.set_defaults(command=_work)
     demo = commands.add_parser("demo", help="segment a phantom study whose truth is known")
     demo.add_argument("-o", "--output", type=Path, default=Path("demo-output"), metavar="OUT")
-    demo.add_argument("--download", action="store_true", help="fetch the model's public weights if they are not there")
     _add_store(demo)
     demo.set_defaults(command=_demo)
     return parser
@@ -298,7 +297,7 @@ def _demo(parsed: argparse.Namespace, output: TextIO) -> int:
     from GliomaSegLib.terminal import progress_for_stderr
 
     with progress_for_stderr() as progress:
-        demonstration = demonstrate(parsed.output, _store(parsed), parsed.download, progress)
+        demonstration = demonstrate(parsed.output, _store(parsed), progress)
     _print_result(demonstration.result, False, output)
     print(demonstration.verdict, file=output)
     return 0 if demonstration.passed else FAILED

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from GliomaSegLib.errors import WeightsError
 from GliomaSegLib.evaluation.metrics import RegionScore, evaluate
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.io.results import LABEL_MAP
@@ -19,11 +18,16 @@ from GliomaSegLib.progress import Progress
 from GliomaSegLib.zoo.card import Card, find_card
 from GliomaSegLib.zoo.store import Store
 
-MODEL = "ca-cnn-brats17"
+PUBLISHED = "ca-cnn-brats17"
+SHIPPED = "gliomaseg-any-v1"  # comes with GliomaSeg: neither a network nor other files are needed
 SHARED_VARIABLE = "GLIOMASEG_SHARED"  # a folder with weights/<model>, for machines without a network
 
-# The road is broken when a region comes out below this Dice; a sound one is well above (README).
-LEAST_DICE: Mapping[Region, float] = {Region.WT: 0.80, Region.TC: 0.70, Region.ET: 0.60}
+# The road is broken when a region comes out below this Dice; a sound one is well above (README). The shipped model
+# takes edema for core, here as elsewhere (its card), so its core proves nothing.
+LEAST_DICE: Mapping[str, Mapping[Region, float]] = {
+    PUBLISHED: {Region.WT: 0.80, Region.TC: 0.70, Region.ET: 0.60},
+    SHIPPED: {Region.WT: 0.80, Region.ET: 0.60},
+}
 
 
 @dataclass(frozen=True)
@@ -36,35 +40,37 @@ class Demonstration:
     @property
     def passed(self) -> bool:
         """Whether every region reaches its least Dice."""
-        return all(self.scores[region].dice >= least for region, least in LEAST_DICE.items())
+        return all(self.scores[region].dice >= least for region, least in self._least.items())
 
     @property
     def verdict(self) -> str:
         """One line with the Dice of each region."""
         dice = ", ".join(
             f"{region.value} {self.scores[region].dice:.3f} (at least {least:.2f})"
-            for region, least in LEAST_DICE.items()
+            for region, least in self._least.items()
         )
-        return f"Dice against the phantom's truth: {dice}: {'passed' if self.passed else 'FAILED'}."
+        outcome = "passed" if self.passed else "FAILED"
+        return f"Dice of {self.result.model} against the phantom's truth: {dice}: {outcome}."
+
+    @property
+    def _least(self) -> Mapping[Region, float]:
+        return LEAST_DICE[self.result.model]
 
 
-def demonstrate(output: Path, store: Store, download: bool, progress: Progress) -> Demonstration:
+def demonstrate(output: Path, store: Store, progress: Progress) -> Demonstration:
     """Make the phantom in ``output/phantom``, segment it into ``output/results`` and compare.
 
-    The weights are those of ``store``; else they are installed into ``output/models`` from the folder that
-    ``GLIOMASEG_SHARED`` names, or from their public address if ``download`` is set.
-
-    Raises:
-        WeightsError: there are no weights; the sentence says how to install them.
+    CA-CNN is used where its weights are at hand: in ``store``, or in the folder that ``GLIOMASEG_SHARED`` names, from
+    which they are installed into ``output/models``. Else it is the model that comes with GliomaSeg.
     """
-    card = find_card(MODEL)
-    store = _with_weights(card, store, output / "models", download, progress)
+    card = find_card(PUBLISHED)
+    store = _with_weights(card, store, output / "models", progress)
     progress.stage("phantom")
     phantom = make_phantom()
     phantom.write(output / "phantom")
     job = Job(
         study=output / "phantom" / "study",
-        model=MODEL,
+        model=PUBLISHED if store.is_installed(card) else SHIPPED,
         output=output / "results",
         case_id="Phantom",
         time_point="preoperative",
@@ -75,16 +81,9 @@ def demonstrate(output: Path, store: Store, download: bool, progress: Progress) 
     return Demonstration(result, evaluate(read_labels(job.output / LABEL_MAP), phantom.truth))
 
 
-def _with_weights(card: Card, store: Store, own: Path, download: bool, progress: Progress) -> Store:
-    if store.is_installed(card):
-        return store
+def _with_weights(card: Card, store: Store, own: Path, progress: Progress) -> Store:
     shared = Path(os.environ.get(SHARED_VARIABLE, "")) / "weights" / card.id
-    source = shared if os.environ.get(SHARED_VARIABLE) and shared.is_dir() else None
-    if source is None and not download:
-        raise WeightsError(
-            f"The demonstration needs the weights of '{card.id}' ({card.weights.size_bytes / 1e6:.0f} MB), which are "
-            f"not installed; run 'gliomaseg models install {card.id}' (or add '--from DIR' without a network), or say "
-            "'gliomaseg demo --download'."
-        )
-    Store(own).install(card, source, progress)
+    if store.is_installed(card) or not os.environ.get(SHARED_VARIABLE) or not shared.is_dir():
+        return store
+    Store(own).install(card, shared, progress)
     return Store(own)

@@ -7,6 +7,7 @@ contrast) deep inside the head, with a core that is no finding at all. Everythin
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import html
 import json
@@ -40,8 +41,8 @@ SUFFIX = " (stand-in)"
 # As the worker names them.
 FILES = {
     "label_map": "segmentation.nii.gz", "slicer_segmentation": "segmentation.seg.nrrd", "brain": "brain.nii.gz",
-    "probability_WT": "probability_WT.nii.gz", "measures_json": "measures.json", "report": "report.html",
-    "manifest": MANIFEST,
+    "probability_WT": "probability_WT.nii.gz", "measures_json": "measures.json", "measures_csv": "measures.csv",
+    "report": "report.html", "manifest": MANIFEST,
 }  # fmt: skip
 _DEEP = 0.25  # share of the head's depth that is skull and scalp, which are bright too
 _SIDE_MM = 5.0
@@ -172,6 +173,10 @@ def _write(
     _rename_segments(segmentation)
     measures = _measures(labels, head)
     (folder / FILES["measures_json"]).write_text(json.dumps(measures, indent=2) + "\n", encoding="utf-8")
+    with (folder / FILES["measures_csv"]).open("w", newline="", encoding="utf-8") as stream:
+        table = csv.DictWriter(stream, fieldnames=["name", "volume_ml"], extrasaction="ignore")
+        table.writeheader()
+        table.writerows(measures["volumes"])
     rows = "".join(f"<tr><td>{row['name']}<td>{row['volume_ml']:.2f} mL" for row in measures["volumes"])
     (folder / FILES["report"]).write_text(
         f"<!DOCTYPE html><meta charset='utf-8'><title>Stand-in</title><h1>{html.escape(manifest['case_id'])}</h1>"

@@ -10,6 +10,7 @@ import pytest
 import SimpleITK as sitk
 
 from GliomaSegLib.case import Sequence
+from GliomaSegLib.demo import SHARED_VARIABLE, SHIPPED, demonstrate
 from GliomaSegLib.evaluation.metrics import evaluate
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.io.results import LABEL_MAP, MANIFEST
@@ -17,6 +18,7 @@ from GliomaSegLib.job import Job, Result
 from GliomaSegLib.labels import Region
 from GliomaSegLib.phantom import Phantom
 from GliomaSegLib.pipeline import run
+from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.store import Store
 
 
@@ -97,3 +99,10 @@ def test_ca_cnn_takes_any_subset_of_a_real_study(shared: Path, tmp_path: Path, s
     assert result.measures.volume("WT")
     assert (len(result.measures.volumes) > 1) is ("t1c" in sequences)
     assert set(result.missing) == set(card.inputs.sequences) - {Sequence(name) for name in sequences}
+
+
+def test_the_demonstration_runs_on_what_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(SHARED_VARIABLE, raising=False)
+    demonstration = demonstrate(tmp_path / "demo", Store(tmp_path / "store"), Silent())
+    assert demonstration.result.model == SHIPPED
+    assert demonstration.passed, demonstration.verdict

@@ -35,7 +35,7 @@ from GliomaSegLib.training.dataset import (
     read_prepared,
     read_table,
 )
-from GliomaSegLib.zoo.card import find_card
+from GliomaSegLib.zoo.card import Card, find_card
 from Testing.bench.cases import MODEL, SHARED, store
 
 OWN_MODEL = "gliomaseg-any-v1"
@@ -73,7 +73,7 @@ def _table(model: str, brats_subsets: Collection[Subset], clinical_subsets: Coll
         ("clinical lower-grade gliomas", unseen("tcga-"), clinical_subsets),
     ):
         print(f"{model}, {title}, {len(rows)} cases")
-        _print_means(scores(segmenter, rows, subsets))
+        _print_means(scores(card, segmenter, rows, subsets))
 
 
 def unseen(*hospitals: str) -> list[CaseRow]:
@@ -93,9 +93,9 @@ def cache() -> Path:
 
 
 def scores(
-    segmenter: Segmenter, rows: Collection[CaseRow], subsets: Collection[Subset]
+    card: Card, segmenter: Segmenter, rows: Collection[CaseRow], subsets: Collection[Subset]
 ) -> Iterator[tuple[str, Subset, dict[Region, float], float, float]]:
-    """Per case and subset: Dice per region that the case has, mL of enhancing tumour where it has none, seconds."""
+    """Per case and subset: Dice of what the case has and the model gives, mL of false enhancing tumour, seconds."""
     for row in rows:
         case = read_prepared(prepared_path(row, cache()))
         for subset in subsets:
@@ -106,7 +106,7 @@ def scores(
             labels = segmenter.predict(images, Silent(), seed=1).labels
             seconds = time.perf_counter() - began
             dice, false_ml = {}, 0.0
-            for region in case.known:
+            for region in set(case.known) & set(card.regions_given(subset)):
                 found, true = region_mask(labels, region), region_mask(case.labels, region)
                 if true.any():
                     dice[region] = float(2 * (found & true).sum() / (found.sum() + true.sum()))

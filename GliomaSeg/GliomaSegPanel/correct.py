@@ -1,0 +1,101 @@
+"""The section Correct: Slicer's Segment Editor on the result, prepared for it, and new measures at the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import slicer
+
+from GliomaSegPanel import decisions
+from GliomaSegPanel.decisions import Situation
+
+if TYPE_CHECKING:
+    from GliomaSeg import GliomaSegWidget
+
+# The tools that matter for tumours, in the order of use.
+EFFECTS = (
+    *("Paint", "Draw", "Erase", "Scissors", "Islands", "Margin", "Smoothing", "Threshold", "Grow from seeds"),
+    "Fill between slices",
+)
+
+_EDITOR_TAG = "GliomaSeg"
+
+
+class CorrectSection:
+    """Opens and closes the embedded Segment Editor."""
+
+    def __init__(self, panel: GliomaSegWidget) -> None:
+        self._panel = panel
+        self._ui = panel.ui
+        self.editing = False
+        self._editor = self._ui.segmentEditor
+        self._editor.setEffectNameOrder(list(EFFECTS))
+        self._editor.unorderedEffectsVisible = False
+        self._ui.startEditingButton.connect("clicked()", self.start)
+        self._ui.finishEditingButton.connect("clicked()", self.finish)
+
+    def show(self, situation: Situation) -> None:
+        """Bring the section in line."""
+        self._panel.allow(self._ui.startEditingButton, decisions.can_edit(situation))
+        self._ui.startEditingButton.visible = not self.editing
+        self._editor.visible = self.editing
+        self._ui.finishEditingButton.visible = self.editing
+        self._panel.allow(self._ui.finishEditingButton, decisions.can_measure(situation))
+
+    def start(self) -> None:
+        """Open the editor on the result, with its reference image as the source."""
+        self._panel.result.settle()
+        node = self._panel.result.node
+        self._editor.setMRMLSegmentEditorNode(_editor_node())
+        self._editor.setMRMLScene(slicer.mrmlScene)
+        self._editor.setSegmentationNode(node)
+        self._editor.setSourceVolumeNode(reference_of(node))
+        self.editing = True
+        self.resume()
+        self._panel.refresh()
+
+    def finish(self) -> None:
+        """Close the editor, and have measures, report and files follow the segmentation."""
+        self.close()
+        self._panel.result.measure()
+
+    def pause(self) -> None:
+        """Another module is opened: no tool of ours acts in its views."""
+        if self.editing:
+            self._editor.setActiveEffect(None)
+            self._editor.uninstallKeyboardShortcuts()
+            self._editor.removeViewObservations()
+
+    def resume(self) -> None:
+        """The panel is opened again."""
+        if self.editing:
+            self._editor.setupViewObservations()
+            self._editor.installKeyboardShortcuts()
+
+    def close(self) -> None:
+        """Close the editor and leave no tool behind in the views."""
+        if not self.editing:
+            return
+        self.pause()
+        self._editor.setSegmentationNode(None)
+        self.editing = False
+        self._panel.refresh()
+
+
+def reference_of(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
+    """The volume that a segmentation was made on."""
+    return node.GetNodeReference(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
+
+
+def _editor_node() -> slicer.vtkMRMLSegmentEditorNode:
+    """Settings of the editor of our own, so that those of the module Segment Editor stay as they are. The parts of a
+    tumour exclude one another: what is painted takes the place of what was there, and nothing is masked at first."""
+    node = slicer.mrmlScene.GetSingletonNode(_EDITOR_TAG, "vtkMRMLSegmentEditorNode")
+    if node is None:
+        node = slicer.vtkMRMLSegmentEditorNode()
+        node.SetSingletonTag(_EDITOR_TAG)
+        node = slicer.mrmlScene.AddNode(node)
+    node.SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteAllSegments)
+    node.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere)
+    node.SourceVolumeIntensityMaskOff()
+    return node

@@ -1,0 +1,611 @@
+"""What the panel allows, fills in and shows, decided from plain values: no Qt and no scene in this file.
+
+The widget collects a :class:`Situation`, asks, and shows the answers. Every refusal is a sentence that says what to do;
+it becomes the tooltip of the button that is switched off.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from GliomaSegLib.case import Sequence, TimePointKind
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.labels import Region
+from GliomaSegLib.zoo.catalogue import Entry, Figure
+from GliomaSegLib.zoo.missing import measured_with
+from GliomaSegPanel.words import _
+
+POSTOPERATIVE_TASK = "postoperative-glioma"
+
+
+class Work(Enum):
+    """What the worker is busy with."""
+
+    SEGMENT = "segment"
+    INSTALL = "install"
+    MEASURE = "measure"
+    REVIEW = "review"
+
+
+class Answer(NamedTuple):
+    """Whether something may be done, and the sentence that says why not, or what it will do."""
+
+    allowed: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The result that the panel shows.
+
+    Attributes:
+        folder: of its files; ``None`` when the segmentation was not made by GliomaSeg.
+        folder_exists: whether they are on this computer.
+        review: draft, edited, approved or rejected.
+        thresholdable: whether the whole tumour's probability map is at hand.
+        edited: changed in the scene since the measures were taken.
+    """
+
+    folder: Path | None
+    folder_exists: bool
+    review: str
+    thresholdable: bool
+    edited: bool = False
+    can_undo: bool = False
+    lesion_selected: bool = False
+
+
+@dataclass(frozen=True)
+class Situation:
+    """All that the decisions depend on.
+
+    Attributes:
+        chosen: the volume node (its id) that is chosen for each sequence.
+        study_folder: instead of ``chosen``, when the images are taken from a folder.
+        own_python: the worker runs in an interpreter of the user's own, whose packages the panel does not look at.
+        lacking: packages that the worker needs and Slicer's Python lacks.
+    """
+
+    chosen: Mapping[Sequence, str] = field(default_factory=dict)
+    from_folder: bool = False
+    study_folder: Path | None = None
+    study_time: TimePointKind = TimePointKind.UNKNOWN
+    entry: Entry | None = None
+    installed: bool = False
+    lacking: tuple[str, ...] = ()
+    own_python: bool = False
+    work: Work | None = None
+    shown: Shown | None = None
+    editing: bool = False
+    reviewer: str = ""
+
+
+# --- images ----------------------------------------------------------------------------------------------------------
+
+
+class FilledIn(NamedTuple):
+    """A volume that was chosen for the user, and the words that say why."""
+
+    node_id: str
+    tooltip: str
+
+
+def fill_in(
+    names: Mapping[str, str], chosen: Mapping[Sequence, str], left_open: Collection[Sequence] = ()
+) -> dict[Sequence, FilledIn]:
+    """Volumes for the sequences that are not chosen yet, from their names.
+
+    Args:
+        names: of the volumes of the scene, by node id.
+        chosen: what stays as it is; its volumes are not taken twice.
+        left_open: sequences that the user has set to none.
+    """
+    from GliomaSegLib.identify import assign_names  # here: its tables are compiled when they are first needed
+
+    free = {node: name for node, name in names.items() if node not in chosen.values()}
+    found = assign_names(free, t1c_given=Sequence.T1C in chosen)
+    return {
+        sequence: FilledIn(guess.id, why_filled_in(guess.confidence, guess.reason))
+        for sequence, guess in found.items()
+        if sequence not in chosen and sequence not in left_open
+    }
+
+
+def why_filled_in(confidence: float, reason: str) -> str:
+    """The tooltip of a selector that was filled in."""
+    return _("Filled in: {reason} ({percent} % sure). Choose another volume if this is wrong.").format(
+        reason=reason, percent=round(100 * confidence)
+    )
+
+
+def present(situation: Situation) -> tuple[Sequence, ...]:
+    """The sequences that are chosen, in their usual order."""
+    return tuple(sequence for sequence in Sequence if situation.chosen.get(sequence))
+
+
+def cost(situation: Situation) -> str:
+    """What the missing sequences cost with the chosen model; empty when nothing is missing or not yet known."""
+    if situation.entry is None or situation.from_folder or not present(situation):
+        return ""
+    try:
+        return situation.entry.cost_of_missing(present(situation)) or ""
+    except InputError as error:
+        return str(error)
+
+
+def twice(situation: Situation) -> str | None:
+    """A sentence when one volume is chosen for two sequences."""
+    given = present(situation)
+    for position, sequence in enumerate(given):
+        for other in given[position + 1 :]:
+            if situation.chosen[sequence] == situation.chosen[other]:
+                return _("{one} and {other} are the same volume; set one of them to another volume or to none.").format(
+                    one=sequence.title, other=other.title
+                )
+    return None
+
+
+# --- model -----------------------------------------------------------------------------------------------------------
+
+
+class ModelChoice(NamedTuple):
+    """One line of the list of models; ``fits`` is false when the images at hand do not suffice."""
+
+    id: str
+    text: str
+    tooltip: str
+    fits: bool
+
+
+def model_choices(
+    entries: Iterable[Entry], store: Path, situation: Situation, task: str = ""
+) -> tuple[ModelChoice, ...]:
+    """The models for ``task`` (all when empty). Those that suit the images come first, then those that were tested on
+    real images, then those with the highest Dice of the whole tumour that was measured with just these sequences."""
+    chosen = [entry for entry in entries if task in ("", entry.task)]
+    choices = {entry.id: _model_choice(entry, store, situation) for entry in chosen}
+    order = sorted(
+        chosen,
+        key=lambda entry: (not choices[entry.id].fits, entry.status == "unproven", -_measured(entry, situation)),
+    )
+    return tuple(choices[entry.id] for entry in order)
+
+
+def _model_choice(entry: Entry, store: Path, situation: Situation) -> ModelChoice:
+    text = entry.title
+    if entry.status == "unproven":
+        text += _(", not tested yet")
+    if not entry.is_installed(store):
+        text += _(" (download: {size})").format(size=megabytes(entry.size_mb))
+    unsuited = _why_unsuited(entry, situation)
+    return ModelChoice(entry.id, text, unsuited or entry.summary, not unsuited)
+
+
+def _measured(entry: Entry, situation: Situation) -> float:
+    """Dice of the whole tumour with the sequences that are there, or all while that is not known; 0 if not measured."""
+    sequences = entry.needs.sequences if situation.from_folder else present(situation) or entry.needs.sequences
+    figure = measured_with(entry.needs, sequences)
+    return figure.dice.get(Region.WT, 0) if figure else 0
+
+
+def _why_unsuited(entry: Entry, situation: Situation) -> str:
+    if situation.study_time is not TimePointKind.UNKNOWN and situation.study_time not in entry.time_points:
+        meant = _(" or ").join(TIMES[kind] for kind in entry.time_points)
+        return _("This model is made for studies {meant}; this one was made {time}.").format(
+            meant=meant, time=TIMES[situation.study_time]
+        )
+    if present(situation) and not situation.from_folder:
+        try:
+            entry.regions_given(present(situation))
+        except InputError as error:
+            return str(error)
+    return ""
+
+
+def tasks(entries: Iterable[Entry]) -> dict[str, str]:
+    """The tasks that the zoo has models for, with their names."""
+    return {entry.task: TASKS.get(entry.task, entry.task) for entry in entries}
+
+
+def can_download(situation: Situation) -> Answer:
+    """Whether the chosen model's weights may be fetched now."""
+    if situation.entry is None:
+        return Answer(False, _("Choose a model first."))
+    if situation.installed:
+        return Answer(False, _("The model is on this computer already."))
+    if situation.work:
+        return Answer(False, _("Wait until the running work has ended."))
+    if first := _packages(situation):
+        return first
+    text = _("Download {size}, check it and keep it on this computer.")
+    return Answer(True, text.format(size=megabytes(situation.entry.size_mb)))
+
+
+def can_remove_model(situation: Situation) -> Answer:
+    """Whether the chosen model's weights may be deleted from this computer."""
+    if situation.entry is None or not situation.installed:
+        return Answer(False, _("The model is not on this computer."))
+    if situation.entry.shipped:
+        return Answer(False, _("The model comes with GliomaSeg, and goes with it."))
+    if situation.work:
+        return Answer(False, _("Wait until the running work has ended."))
+    return Answer(True, _("Delete the model's files from this computer; they can be downloaded again."))
+
+
+def megabytes(size: float) -> str:
+    """A size for people: ``23 MB`` or ``1.4 GB``."""
+    return f"{size / 1000:.1f} GB" if size >= 1000 else f"{size:.0f} MB"
+
+
+def card_html(entry: Entry, installed: bool) -> str:
+    """The card of a model as a page of Qt's rich text."""
+    everything, needed = _titles(entry.needs.sequences), _titles(entry.needs.mandatory)
+    rows = [
+        (_("For"), TASKS.get(entry.task, entry.task)),
+        (_("Sequences"), f"{everything} ({_('needed: {names}').format(names=needed)})" if needed else everything),
+        (_("Gives"), ", ".join(region_title(region) for region in entry.needs.regions)),
+        (_("Size"), f"{megabytes(entry.size_mb)}, {_where(entry, installed)}"),
+        (_("Licence"), entry.licence),
+        (_("Weights"), f"{entry.weights_licence}. {entry.attribution}"),
+        (_("Please cite"), entry.citation),
+        (_("Tested"), STATUSES.get(entry.status, entry.status)),
+    ]
+    for sequence, regions in entry.needs.regions_without.items():
+        what = ", ".join(region_title(region).lower() for region in regions)
+        rows.append((_("Without {name}").format(name=sequence.title), _("{regions} only").format(regions=what)))
+    table = "".join(
+        f"<tr><td style='padding-right:8px'><b>{html.escape(title)}</b></td><td>{html.escape(text)}</td></tr>"
+        for title, text in rows
+    )
+    return (
+        f"<h4>{html.escape(entry.title)} {html.escape(entry.version)}</h4><p>{html.escape(entry.summary)}</p>"
+        f"<table cellpadding='2'>{table}</table>{_accuracy_html(entry)}"
+    )
+
+
+def _where(entry: Entry, installed: bool) -> str:
+    if entry.shipped:
+        return _("comes with GliomaSeg")
+    return _("on this computer") if installed else _("to be downloaded")
+
+
+def _titles(sequences: Collection[Sequence], between: str = ", ") -> str:
+    return between.join(sequence.title for sequence in Sequence if sequence in sequences)
+
+
+def _accuracy_html(entry: Entry) -> str:
+    parts = []
+    published, measured = _("Published accuracy (mean Dice)"), _("Measured accuracy (mean Dice)")
+    for title, figures in ((published, entry.published), (measured, entry.needs.measured)):
+        if not figures:
+            continue
+        head = "".join(f"<th align='left'>{region.value}</th>" for region in entry.needs.regions)
+        rows = "".join(_figure_html(figure, entry) for figure in figures)
+        sets = dict.fromkeys(_cases(figure) for figure in figures)
+        remarks = dict.fromkeys(figure.remark for figure in figures if figure.remark)
+        notes = html.escape("; ".join(sets) + ". " + " ".join(remarks))
+        parts.append(
+            f"<p><b>{title}</b></p><table cellpadding='2'><tr><th align='left'>{_('With')}</th>{head}</tr>{rows}"
+            f"</table><p><small>{notes}</small></p>"
+        )
+    return "".join(parts)
+
+
+def _figure_html(figure: Figure, entry: Entry) -> str:
+    values = [figure.dice.get(region) for region in entry.needs.regions]
+    cells = "".join("<td>–</td>" if value is None else f"<td>{value:.2f}</td>" for value in values)
+    return f"<tr><td style='padding-right:8px'>{_titles(figure.sequences, ' + ')}</td>{cells}</tr>"
+
+
+def _cases(figure: Figure) -> str:
+    return _("{count} cases of {data}").format(count=figure.cases, data=figure.data) if figure.cases else figure.data
+
+
+TASKS = {
+    "preoperative-glioma": _("glioma before surgery"),
+    POSTOPERATIVE_TASK: _("glioma after surgery"),
+    "metastasis": _("metastases"),
+    "meningioma": _("meningioma"),
+    "schwannoma": _("vestibular schwannoma"),
+}
+
+TIMES = {
+    TimePointKind.UNKNOWN: _("not said"),
+    TimePointKind.PREOPERATIVE: _("before surgery"),
+    TimePointKind.POSTOPERATIVE: _("after surgery"),
+}
+
+STATUSES = {
+    "verified": _("on real images with the real weights"),
+    "parity": _("equal to its own package on generated weights"),
+    "unproven": _("not yet"),
+}
+
+
+def shows_preoperative(situation: Situation) -> bool:
+    """The pre-operative study is asked for by models of the time after surgery alone."""
+    return situation.entry is not None and situation.entry.task == POSTOPERATIVE_TASK
+
+
+# --- apply -----------------------------------------------------------------------------------------------------------
+
+
+def can_apply(situation: Situation) -> Answer:
+    """Whether Apply may be pressed. Missing packages and weights are asked for when it is."""
+    if situation.work:
+        return Answer(False, _("Wait until the running work has ended, or cancel it."))
+    if situation.from_folder:
+        if situation.study_folder is None or not situation.study_folder.is_dir():
+            return Answer(False, _("Choose the folder of the study: DICOM, NIfTI or NRRD."))
+    elif not present(situation):
+        return Answer(False, _("Load the patient's MRI and choose at least one sequence."))
+    elif same := twice(situation):
+        return Answer(False, same)
+    if situation.entry is None:
+        return Answer(False, _("Choose a model."))
+    if not situation.from_folder:
+        try:
+            situation.entry.regions_given(present(situation))
+        except InputError as error:
+            return Answer(False, str(error))
+    if situation.editing:
+        return Answer(False, _("Finish correcting the segmentation first."))
+    if first := _packages(situation):
+        return first
+    return Answer(True, _("Segment the tumour. This takes from seconds to minutes; Slicer can be used meanwhile."))
+
+
+def _packages(situation: Situation) -> Answer | None:
+    """What the button that needs packages says while they lack."""
+    if situation.lacking and not situation.own_python:
+        text = _("First asks to install what GliomaSeg needs: {names}.")
+        return Answer(True, text.format(names=_few(situation.lacking)))
+    return None
+
+
+def _few(requirements: tuple[str, ...], most: int = 4) -> str:
+    names = [line.partition(">=")[0] for line in requirements]
+    more = _(" and {count} more").format(count=len(names) - most) if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def can_cancel(situation: Situation) -> Answer:
+    """Whether there is something to cancel."""
+    if situation.work is None:
+        return Answer(False, _("Nothing is running."))
+    return Answer(True, _("Stop. Nothing half-made is left."))
+
+
+# The share of a run's time that each stage takes (a raw exam of four sequences, as measured for README).
+_STAGES: dict[str, tuple[str, float]] = {
+    "export": (_("Handing over the images"), 0.03),
+    "reading": (_("Reading the images"), 0.04),
+    "registration": (_("Aligning the images"), 0.15),
+    "brain extraction": (_("Finding the brain"), 0.18),
+    "segmentation": (_("Segmenting the tumour"), 0.55),
+    "measures and report": (_("Measuring and writing the report"), 0.04),
+    "scene": (_("Loading the result"), 0.01),
+}
+
+
+class Bar:
+    """The progress bar of one piece of work: remembers the stage, and never runs backwards."""
+
+    def __init__(self) -> None:
+        self.stage = ""
+        self.detail = ""
+        self.percent: int | None = None
+        """0 to 100; ``None`` while nothing is known, which a bar shows as busy."""
+
+    @property
+    def text(self) -> str:
+        """The stage in plain words, and what of it is done."""
+        known = _STAGES.get(self.stage)
+        title = known[0] if known else OTHER_STAGES.get(self.stage, self.stage.capitalize())
+        return f"{title}: {self.detail}" if self.detail else title
+
+    def enter(self, stage: str) -> None:
+        """A stage begins."""
+        self.stage, self.detail = stage, ""
+        if stage in _STAGES:
+            self._reach(0.0)
+
+    def advance(self, fraction: float, detail: str = "") -> None:
+        """The stage has come to ``fraction`` (0 to 1)."""
+        self.detail = detail
+        self._reach(fraction)
+
+    def _reach(self, fraction: float) -> None:
+        names = list(_STAGES)
+        if self.stage in _STAGES:
+            before = sum(share for _text, share in list(_STAGES.values())[: names.index(self.stage)])
+            fraction = before + fraction * _STAGES[self.stage][1]
+        self.percent = max(self.percent or 0, min(round(100 * fraction), 100))
+
+
+OTHER_STAGES = {
+    "install": _("Downloading the model"),
+    "starting": _("Starting"),
+    "measure": _("Measuring"),
+    "review": _("Keeping the review"),
+}
+
+
+# --- result ----------------------------------------------------------------------------------------------------------
+
+
+def region_title(region: Region) -> str:
+    """The name of a region for the reader."""
+    return VOLUME_TITLES[region.value]
+
+
+VOLUME_TITLES = {
+    "WT": _("Whole tumour"),
+    "TC": _("Tumour core"),
+    "ET": _("Enhancing tumour"),
+    "RC": _("Resection cavity"),
+    "NETC": _("Necrosis / non-enhancing core"),
+    "SNFH": _("Edema / infiltration"),
+}
+
+
+class VolumeRow(NamedTuple):
+    """One line of the volumes table, as text."""
+
+    title: str
+    volume_ml: str
+    brain_percent: str
+
+
+def volume_rows(measures: Mapping[str, Any]) -> tuple[VolumeRow, ...]:
+    """The lines of the volumes table from the measures of a result."""
+    return tuple(
+        VolumeRow(
+            VOLUME_TITLES.get(volume["name"], volume["name"]),
+            f"{volume['volume_ml']:.1f}" if volume["volume_ml"] >= 0.05 or not volume["voxels"] else "< 0.1",
+            f"{100 * volume['brain_ratio']:.1f}" if volume.get("brain_ratio") is not None else "–",
+        )
+        for volume in measures["volumes"]
+    )
+
+
+class LesionRow(NamedTuple):
+    """One line of the lesion table, as text."""
+
+    number: str
+    volume_ml: str
+    long_mm: str
+    where: str
+    accepted: str
+
+
+SIDES = {"left": _("left"), "right": _("right"), "midline": _("midline")}
+
+
+def lesion_row(lesion: Any) -> LesionRow:
+    """The line of a :class:`GliomaSegLib.scene.lesions.Lesion`; what is not measured since an edit is ``–``."""
+    return LesionRow(
+        str(lesion.id),
+        f"{lesion.volume_ml:.1f}" if lesion.volume_ml >= 0.05 else "< 0.1",
+        "–" if lesion.long_mm is None else f"{lesion.long_mm:.0f} × {lesion.perpendicular_mm:.0f}",
+        SIDES.get(lesion.side, "–"),
+        _("accepted") if lesion.accepted else "",
+    )
+
+
+def can_threshold(situation: Situation) -> Answer:
+    """Whether the outline of the whole tumour may be moved with the slider."""
+    if situation.shown is None:
+        return Answer(False, _("There is no result yet."))
+    if not situation.shown.thresholdable:
+        return Answer(False, _("The model gives no probability map for this result."))
+    if situation.work or situation.editing:
+        return Answer(False, _("Finish what is under way first."))
+    return Answer(True, _("Lower: the outline grows. Higher: it shrinks. Voxels that are gained become edema."))
+
+
+def can_change_lesion(situation: Situation) -> Answer:
+    """Whether the selected lesion may be accepted, deleted or outlined anew."""
+    if situation.shown is None:
+        return Answer(False, _("There is no result yet."))
+    if situation.work or situation.editing:
+        return Answer(False, _("Finish what is under way first."))
+    if not situation.shown.lesion_selected:
+        return Answer(False, _("Select a lesion in the table."))
+    return Answer(True, "")
+
+
+def can_undo(situation: Situation) -> Answer:
+    """Whether the last change of the outline or of a lesion may be taken back."""
+    allowed = situation.shown is not None and situation.shown.can_undo and not situation.work and not situation.editing
+    return Answer(allowed, _("Take back the last change.") if allowed else _("There is nothing to take back."))
+
+
+# --- correct, review, export -----------------------------------------------------------------------------------------
+
+
+def can_edit(situation: Situation) -> Answer:
+    """Whether the Segment Editor may be opened on the result."""
+    if situation.shown is None:
+        return Answer(False, _("There is no result yet."))
+    if situation.work:
+        return Answer(False, _("Wait until the running work has ended."))
+    return Answer(True, _("Correct the segmentation by hand with the Segment Editor's tools."))
+
+
+def can_measure(situation: Situation) -> Answer:
+    """Whether the measures may be brought up to date."""
+    if situation.shown is None:
+        return Answer(False, _("There is no result yet."))
+    if situation.work:
+        return Answer(False, _("Wait until the running work has ended."))
+    if not situation.shown.folder_exists:
+        return Answer(False, _gone(situation.shown))
+    return Answer(True, _("Measure what the segmentation is now, and write table, report and files anew."))
+
+
+def _gone(shown: Shown) -> str:
+    if shown.folder is None:
+        return _("This segmentation was not made by GliomaSeg.")
+    return _("The result's folder {folder} is not on this computer; run the case again.").format(folder=shown.folder)
+
+
+REVIEW_TITLES = {
+    "draft": _("Draft: nobody has reviewed it"),
+    "edited": _("Edited: not approved"),
+    "approved": _("Approved"),
+    "rejected": _("Rejected"),
+}
+
+
+def review_text(state: str, by: str = "", when: str = "") -> str:
+    """The state of the review in words."""
+    text = REVIEW_TITLES.get(state, state)
+    if by:
+        text += _(" by {name}").format(name=by)
+    return text + (_(", {when}").format(when=when) if when else "")
+
+
+def can_review(situation: Situation, state: str) -> Answer:
+    """Whether the review may be set to ``state`` (approved, rejected or draft)."""
+    shown = situation.shown
+    if shown is None:
+        return Answer(False, _("There is no result yet."))
+    if situation.work or situation.editing:
+        return Answer(False, _("Finish what is under way first."))
+    if not shown.folder_exists:
+        return Answer(False, _gone(shown))
+    if shown.review == state:
+        return Answer(False, _("That is its state already."))
+    if state == "draft":
+        return Answer(True, _("Take the decision back."))
+    if not situation.reviewer.strip():
+        return Answer(False, _("Enter your name first."))
+    if state == "approved" and shown.edited:
+        return Answer(False, _("Update the measures first, so that what you approve is what was measured."))
+    if state == "approved":
+        return Answer(True, _("You have looked at every contour and find it right. A later edit voids this."))
+    return Answer(True, _("It is not to be used."))
+
+
+def can_export(situation: Situation, folder: Path | None, kinds: Collection[str]) -> Answer:
+    """Whether the chosen files may be written to ``folder``."""
+    shown = situation.shown
+    if shown is None:
+        return Answer(False, _("There is no result yet."))
+    if situation.work or situation.editing:
+        return Answer(False, _("Finish what is under way first."))
+    if not shown.folder_exists:
+        return Answer(False, _gone(shown))
+    if shown.edited:
+        return Answer(False, _("Update the measures first, so that the files hold what you see."))
+    if not kinds:
+        return Answer(False, _("Choose at least one kind of file."))
+    if folder is None or not folder.is_dir():
+        return Answer(False, _("Choose a folder to write to."))
+    return Answer(True, _("Write the chosen files to {folder}.").format(folder=folder))

@@ -1,0 +1,119 @@
+"""What the worker needs in Slicer's Python, and how it is asked for: at the first use, with consent, never in a test.
+
+Nothing here imports the packages themselves: that they are there is read from their metadata.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from GliomaSegLib.errors import GliomaSegError
+from GliomaSegLib.resources import resource
+from GliomaSegPanel.words import _
+
+REQUESTER = "GliomaSeg"
+
+
+class Declined(GliomaSegError):
+    """The user did not want the packages to be installed."""
+
+
+class RestartNeeded(GliomaSegError):
+    """The packages are installed, and Slicer has to start anew before they can be used."""
+
+
+def requirements(path: Path | None = None) -> tuple[str, ...]:
+    """The lines of ``Resources/requirements.txt`` without comments, e.g. ``torch>=2.4``."""
+    lines = (path or resource("requirements.txt")).read_text(encoding="utf-8").splitlines()
+    return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+
+
+def lacking(wanted: Iterable[str] | None = None) -> tuple[str, ...]:
+    """The requirements that this Python does not meet."""
+    return tuple(line for line in (requirements() if wanted is None else wanted) if not _met(line))
+
+
+def _met(requirement: str) -> bool:
+    name, _sign, least = requirement.partition(">=")
+    try:
+        return _numbers(version(name)) >= _numbers(least)
+    except PackageNotFoundError:
+        return False
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """The leading numbers of a version: ``2.4.1+cpu`` gives (2, 4, 1)."""
+    numbers = []
+    for part in text.split("+")[0].split("."):
+        digits = part[: len(part) - len(part.lstrip("0123456789"))]
+        if not digits:
+            break
+        numbers.append(int(digits))
+    return tuple(numbers)
+
+
+def consent_text(missing: Iterable[str]) -> str:
+    """What the user is asked before anything is installed."""
+    names = ", ".join(line.partition(">=")[0] for line in missing)
+    return _(
+        "GliomaSeg needs these Python packages, which Slicer does not have yet:\n\n{names}\n\n"
+        "They are downloaded from the Python package index into Slicer's own Python (with PyTorch up to 3 GB). "
+        "Slicer does not react for some minutes. Install them now?"
+    ).format(names=names)
+
+
+def ensure() -> None:
+    """Have everything that the worker needs, asking first.
+
+    Raises:
+        Declined: the user said no, or this is a test, in which nothing is installed.
+        RestartNeeded: Slicer has to be started anew.
+        GliomaSegError: pip failed; the sentence says what to do.
+    """
+    import slicer
+
+    missing = lacking()
+    if not missing:
+        return
+    if slicer.app.testingEnabled() or not slicer.util.confirmOkCancelDisplay(
+        consent_text(missing), windowTitle=_("Install packages")
+    ):
+        raise Declined(
+            _("GliomaSeg cannot work without its packages, and they were not installed; press Apply to be asked again.")
+        )
+    torch_was_missing = any(line.startswith("torch>") for line in missing)
+    try:
+        _install(missing)
+    except Exception as error:  # whatever pip, the network or the PyTorch extension fails with
+        raise GliomaSegError(
+            _(
+                "The packages could not be installed ({error}); check the network or proxy and try again. The Python "
+                "console shows what pip said."
+            ).format(error=error)
+        ) from error
+    if torch_was_missing and importlib.util.find_spec("PyTorchUtils"):
+        # The PyTorch extension imports torch when it has installed it; the Slicer process must not keep it.
+        raise RestartNeeded(_("The packages are installed. Restart Slicer, then press Apply again."))
+
+
+def _install(missing: tuple[str, ...]) -> None:
+    """Install with the best means that this Slicer has; torch through the PyTorch extension, which finds the build
+    that suits the graphics card."""
+    import slicer
+
+    torch = next((line for line in missing if line.startswith("torch>")), None)
+    if torch and importlib.util.find_spec("PyTorchUtils"):
+        import PyTorchUtils
+
+        PyTorchUtils.PyTorchUtilsLogic().installTorch(torchVersionRequirement=torch.removeprefix("torch"))
+        missing = tuple(line for line in missing if line != torch)
+    if importlib.util.find_spec("slicer.packaging"):
+        from slicer.packaging import load_requirements, pip_ensure
+
+        pip_ensure(load_requirements(resource("requirements.txt")), prompt_install=False, requester=REQUESTER)
+    elif missing:
+        with slicer.util.WaitCursor():
+            slicer.util.pip_install(["--prefer-binary", *missing])

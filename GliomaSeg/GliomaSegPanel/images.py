@@ -1,0 +1,117 @@
+"""The section Images: which volume is which sequence, and what a missing one costs."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+import qt
+import slicer
+import vtk
+
+from GliomaSegLib.case import Sequence
+from GliomaSegPanel import decisions
+from GliomaSegPanel.decisions import Situation
+from GliomaSegPanel.parameters import chosen_volumes
+from GliomaSegPanel.words import _
+
+if TYPE_CHECKING:
+    from GliomaSeg import GliomaSegWidget
+
+# Loading a study adds many nodes; the names are looked at once it is quiet.
+QUIET_MS = 200
+
+OVERLAY_OF = "GliomaSeg.OverlayOf"
+"""Attribute of a volume node that the panel made to show the probability: the id of the segmentation."""
+
+
+class ImagesSection:
+    """Selectors that are filled in from the names of the loaded volumes, and stay as the user sets them."""
+
+    def __init__(self, panel: GliomaSegWidget) -> None:
+        self._panel = panel
+        self._ui = panel.ui
+        self._reasons: dict[Sequence, decisions.FilledIn] = {}
+        self._selectors = {sequence: getattr(panel.ui, f"{sequence.value}Selector") for sequence in Sequence}
+        self._plain_tooltips = {sequence: selector.toolTip for sequence, selector in self._selectors.items()}
+        for sequence, selector in self._selectors.items():
+            selector.connect("nodeActivated(vtkMRMLNode*)", lambda node, s=sequence: self._on_chosen(s, node))
+        self._ui.fillInButton.connect("clicked()", self._on_fill_in_again)
+        self._ui.studyFolderEdit.connect("currentPathChanged(QString)", self._on_folder)
+        self._quiet = qt.QTimer()
+        self._quiet.setSingleShot(True)
+        self._quiet.setInterval(QUIET_MS)
+        self._quiet.connect("timeout()", self.fill_in)
+        panel.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeAddedEvent, self._on_node_added)
+
+    def show(self, situation: Situation) -> None:
+        """Bring the section in line."""
+        self._ui.volumesFrame.visible = not situation.from_folder
+        self._ui.folderFrame.visible = situation.from_folder
+        self._ui.fillInButton.enabled = situation.work is None
+        self._ui.preoperativeGroup.visible = decisions.shows_preoperative(situation)
+        folder = str(situation.study_folder or "")
+        if self._ui.studyFolderEdit.currentPath != folder:
+            self._ui.studyFolderEdit.currentPath = folder
+        cost = decisions.cost(situation)
+        self._ui.costLabel.visible = bool(cost)
+        self._ui.costLabel.text = cost
+        for sequence, selector in self._selectors.items():
+            filled = self._reasons.get(sequence)
+            current = situation.chosen.get(sequence)
+            reason = f"<p>{html.escape(filled.tooltip)}</p>" if filled and filled.node_id == current else ""
+            selector.toolTip = self._plain_tooltips[sequence] + reason
+            selector.enabled = situation.work is None
+
+    def fill_in(self) -> None:
+        """Choose volumes for the sequences that have none and were not left open by the user."""
+        parameters = self._panel.parameters
+        if parameters is None or self._panel.runner.work is not None:
+            return
+        chosen = {sequence: node.GetID() for sequence, node in chosen_volumes(parameters).items()}
+        left_open = [Sequence(value) for value in parameters.leftOpen]
+        found = decisions.fill_in(_names_of_loaded_volumes(), chosen, left_open)
+        for sequence, filled in found.items():
+            self._reasons[sequence] = filled
+            setattr(parameters, sequence.value, slicer.mrmlScene.GetNodeByID(filled.node_id))
+        self._panel.refresh()
+
+    def _on_folder(self, path: str) -> None:
+        if self._panel.parameters is not None:
+            self._panel.parameters.studyFolder = path.strip()
+
+    def _on_fill_in_again(self) -> None:
+        parameters = self._panel.parameters
+        for sequence in Sequence:
+            setattr(parameters, sequence.value, None)
+        parameters.leftOpen = []
+        self.fill_in()
+        if not chosen_volumes(parameters):
+            self._panel.say(_("No loaded volume has a name that tells its sequence; choose them yourself."), "warning")
+
+    def _on_chosen(self, sequence: Sequence, node: slicer.vtkMRMLNode | None) -> None:
+        """The user has chosen; also 'none' is a choice. The signal comes for what the panel fills in, too."""
+        parameters, filled = self._panel.parameters, self._reasons.get(sequence)
+        if parameters is None or (node is not None and filled is not None and filled.node_id == node.GetID()):
+            return
+        others = [value for value in parameters.leftOpen if value != sequence.value]
+        parameters.leftOpen = others if node is not None else [*others, sequence.value]
+        self._reasons.pop(sequence, None)
+        self._panel.refresh()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _on_node_added(self, caller: object, event: str, node: slicer.vtkMRMLNode) -> None:
+        if node is not None and node.IsA("vtkMRMLScalarVolumeNode"):
+            self._quiet.start()
+
+
+def _names_of_loaded_volumes() -> dict[str, str]:
+    """Names of the images in the scene by node id; neither label maps nor the overlays that the panel makes."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return {
+        node.GetID(): node.GetName()
+        for node in nodes
+        if node.GetClassName() == "vtkMRMLScalarVolumeNode"
+        and not node.GetHideFromEditors()
+        and not node.GetAttribute(OVERLAY_OF)
+    }

@@ -1,0 +1,115 @@
+"""The section Model: choose one, read its card, fetch it, remove it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import qt
+import slicer
+
+from GliomaSegLib.zoo.catalogue import Entry, entries
+from GliomaSegPanel import decisions
+from GliomaSegPanel.decisions import Situation, Work
+from GliomaSegPanel.words import _
+
+if TYPE_CHECKING:
+    from GliomaSeg import GliomaSegWidget
+
+
+class ModelSection:
+    """The list of models, those that suit the images first."""
+
+    def __init__(self, panel: GliomaSegWidget) -> None:
+        self._panel = panel
+        self._ui = panel.ui
+        self._entries = {entry.id: entry for entry in entries()}
+        self._choices: tuple[decisions.ModelChoice, ...] = ()
+        self._ui.cardBrowser.visible = False
+        named = decisions.tasks(self._entries.values())
+        for task, title in {"": _("all tasks"), **named}.items():
+            self._ui.taskComboBox.addItem(title, task)
+        self._ui.taskFrame.visible = len(named) > 1
+        self._ui.taskComboBox.connect("activated(int)", self._on_task)
+        self._ui.modelComboBox.connect("activated(int)", self._on_chosen)
+        self._ui.cardButton.connect("toggled(bool)", self._on_card)
+        self._ui.downloadButton.connect("clicked()", self._on_download)
+        self._ui.removeModelButton.connect("clicked()", self._on_remove)
+
+    def entry_for(self, situation: Situation) -> Entry | None:
+        """The model that the user has chosen; before that the first of the list, which is the best for the images."""
+        chosen = self._entries.get(self._panel.parameters.model)
+        if chosen is not None:
+            return chosen
+        choices = self._choices_for(situation)
+        return self._entries[choices[0].id] if choices else None
+
+    def show(self, situation: Situation) -> None:
+        """Bring the section in line."""
+        if self._panel.parameters is not None:
+            self._ui.taskComboBox.currentIndex = self._ui.taskComboBox.findData(self._panel.parameters.task)
+            self._list(self._choices_for(situation))
+        index = self._ui.modelComboBox.findData(situation.entry.id if situation.entry else "")
+        self._ui.modelComboBox.currentIndex = index
+        self._ui.modelComboBox.enabled = situation.work is None
+        self._panel.allow(self._ui.downloadButton, decisions.can_download(situation))
+        self._panel.allow(self._ui.removeModelButton, decisions.can_remove_model(situation))
+        self._ui.downloadButton.visible = not situation.installed
+        self._ui.removeModelButton.visible = situation.installed and not situation.entry.shipped
+        if self._ui.cardButton.checked and situation.entry:
+            page = decisions.card_html(situation.entry, situation.installed)
+            if page != self._ui.cardBrowser.property("page"):  # setting it anew would scroll to the top
+                self._ui.cardBrowser.html = page
+                self._ui.cardBrowser.setProperty("page", page)
+
+    def download(self, then: object = None) -> None:
+        """Fetch the chosen model, and go on with ``then`` when it is there."""
+        entry = self._panel.situation().entry
+
+        def installed(_result: object) -> None:
+            self._panel.say(_("{title} is on this computer now.").format(title=entry.title))
+            if then is not None:
+                qt.QTimer.singleShot(0, then)
+
+        self._panel.begin(Work.INSTALL, lambda: self._panel.logic.install(entry.id, wait=False), installed)
+
+    def _choices_for(self, situation: Situation) -> tuple[decisions.ModelChoice, ...]:
+        task = self._panel.parameters.task
+        return decisions.model_choices(self._entries.values(), self._panel.store, situation, task)
+
+    def _list(self, choices: tuple[decisions.ModelChoice, ...]) -> None:
+        if choices == self._choices:
+            return
+        self._choices = choices
+        box = self._ui.modelComboBox
+        box.clear()
+        for position, choice in enumerate(choices):
+            box.addItem(choice.text if choice.fits else _("{model}: not with these images").format(model=choice.text))
+            box.setItemData(position, choice.id)
+            box.setItemData(position, choice.tooltip, qt.Qt.ToolTipRole)
+
+    def _on_chosen(self, index: int) -> None:
+        self._panel.parameters.model = self._ui.modelComboBox.itemData(index)
+
+    def _on_task(self, index: int) -> None:
+        parameters = self._panel.parameters
+        parameters.task = task = self._ui.taskComboBox.itemData(index)
+        if parameters.model and task not in ("", self._entries[parameters.model].task):
+            parameters.model = ""
+
+    def _on_card(self, shown: bool) -> None:
+        self._ui.cardBrowser.visible = shown
+        self._panel.refresh()
+
+    def _on_download(self) -> None:
+        with self._panel.sentences():
+            self._panel.have_packages()
+            self.download()
+
+    def _on_remove(self) -> None:
+        entry = self._panel.situation().entry
+        question = _("Delete {title} ({size}) from {folder}?").format(
+            title=entry.title, size=decisions.megabytes(entry.size_mb), folder=entry.folder(self._panel.store)
+        )
+        if slicer.util.confirmYesNoDisplay(question, windowTitle=_("Remove a model")):
+            entry.remove(self._panel.store)
+            self._panel.refresh()

@@ -1,0 +1,57 @@
+"""What belongs to the computer rather than to the case: folders and the Python that the worker runs in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import qt
+import slicer
+
+from GliomaSegLib.zoo.catalogue import default_store
+
+if TYPE_CHECKING:
+    from GliomaSeg import GliomaSegWidget
+
+PYTHON_VARIABLE = "GLIOMASEG_PYTHON"
+
+
+class Options:
+    """The folders of models and results and the worker's Python, kept in the application's settings."""
+
+    def __init__(self, panel: GliomaSegWidget) -> None:
+        self._panel = panel
+        documents = Path(qt.QStandardPaths.writableLocation(qt.QStandardPaths.DocumentsLocation))
+        self._edits = {
+            "Store": (panel.ui.storeEdit, str(default_store())),
+            "Results": (panel.ui.resultsEdit, str(documents / "GliomaSeg")),
+            "Python": (panel.ui.pythonEdit, os.environ.get(PYTHON_VARIABLE, "")),
+        }
+        for key, (edit, default) in self._edits.items():
+            edit.currentPath = slicer.app.settings().value(f"GliomaSeg/{key}") or default
+            edit.connect("currentPathChanged(QString)", lambda path, k=key: self._on_changed(k, path))
+
+    @property
+    def store(self) -> Path:
+        """Folder of downloaded models."""
+        return self._path("Store")
+
+    @property
+    def results(self) -> Path:
+        """Folder in which each case gets one of its own."""
+        return self._path("Results")
+
+    @property
+    def python(self) -> Path | None:
+        """The user's own interpreter for the worker; ``None``: Slicer's."""
+        path = self._panel.ui.pythonEdit.currentPath.strip()
+        return Path(path) if path else None
+
+    def _path(self, key: str) -> Path:
+        edit, default = self._edits[key]
+        return Path(edit.currentPath.strip() or default)
+
+    def _on_changed(self, key: str, path: str) -> None:
+        slicer.app.settings().setValue(f"GliomaSeg/{key}", path)
+        self._panel.on_options_changed()

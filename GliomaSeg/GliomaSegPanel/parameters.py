@@ -1,0 +1,120 @@
+"""What the panel remembers in the scene: choices of the case. What belongs to the computer is in the settings."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+from GliomaSegLib.case import Sequence, TimePointKind
+from GliomaSegPanel.decisions import TIMES
+from GliomaSegPanel.words import _
+
+
+class ImagesFrom(Enum):
+    """Where the images are."""
+
+    VOLUMES = "volumes"
+    FOLDER = "folder"
+
+    def label(self) -> str:
+        """In the list."""
+        return {"volumes": _("loaded volumes"), "folder": _("a study folder")}[self.value]
+
+
+class StudyTime(Enum):
+    """When the study was made."""
+
+    UNKNOWN = TimePointKind.UNKNOWN
+    PREOPERATIVE = TimePointKind.PREOPERATIVE
+    POSTOPERATIVE = TimePointKind.POSTOPERATIVE
+
+    def label(self) -> str:
+        """In the list."""
+        return TIMES[self.value]
+
+
+class Alignment(Enum):
+    """Who moves the sequences onto one another."""
+
+    AUTOMATIC = "automatic"
+    WORKER = "worker"
+    OFF = "off"
+
+    def label(self) -> str:
+        """In the list."""
+        return {
+            "automatic": _("with Slicer's BRAINSFit if it is there"),
+            "worker": _("with GliomaSeg's own registration"),
+            "off": _("no: they lie in place"),
+        }[self.value]
+
+
+class Brain(Enum):
+    """How the brain is found; the values are those of a job."""
+
+    DEEPBET = "deepbet"
+    HDBET = "hdbet"
+    STRIPPED = "stripped"
+
+    def label(self) -> str:
+        """In the list."""
+        return {
+            "deepbet": _("found by deepbet"),
+            "hdbet": _("found by HD-BET (slower, must be installed)"),
+            "stripped": _("the images show nothing else"),
+        }[self.value]
+
+
+class Device(Enum):
+    """What the network is computed on; the values are those of a job."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+    def label(self) -> str:
+        """In the list."""
+        return {
+            "auto": _("automatic"),
+            "cpu": _("processor"),
+            "cuda": _("NVIDIA graphics card"),
+            "mps": _("Apple graphics"),
+        }[self.value]
+
+
+@parameterNodeWrapper
+class GliomaSegParameterNode:
+    """The choices of a case.
+
+    Attributes:
+        leftOpen: sequences (their values) that the user has set to none, so that they are not filled in again.
+        segmentation: the result that is shown.
+    """
+
+    imagesFrom: ImagesFrom = ImagesFrom.VOLUMES
+    studyFolder: str
+    t1n: vtkMRMLScalarVolumeNode
+    t1c: vtkMRMLScalarVolumeNode
+    t2w: vtkMRMLScalarVolumeNode
+    t2f: vtkMRMLScalarVolumeNode
+    leftOpen: list[str]
+    preoperativeVolume: vtkMRMLScalarVolumeNode
+    preoperativeSegmentation: vtkMRMLSegmentationNode
+    task: str
+    model: str
+    timePoint: StudyTime = StudyTime.UNKNOWN
+    registration: Alignment = Alignment.AUTOMATIC
+    brain: Brain = Brain.DEEPBET
+    device: Device = Device.AUTO
+    threads: Annotated[int, WithinRange(0, 256)] = 0
+    segmentation: vtkMRMLSegmentationNode
+
+
+def chosen_volumes(parameters: GliomaSegParameterNode) -> dict[Sequence, vtkMRMLScalarVolumeNode]:
+    """The volume node of each sequence that has one."""
+    nodes = {sequence: getattr(parameters, sequence.value) for sequence in Sequence}
+    return {sequence: node for sequence, node in nodes.items() if node is not None}

@@ -1,0 +1,139 @@
+"""The module's logic on a real scene (slicer-core), with as much of the application as it asks for."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+
+from GliomaSegLib.errors import InputError  # noqa: E402
+from GliomaSegLib.scene.segmentation import OUTPUT  # noqa: E402
+from Testing.scene_host import SceneHost  # noqa: E402
+
+MODULE = Path(__file__).parents[1] / "GliomaSeg"
+BASES = ("", "Logic", "Test", "Widget")
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
+    """``GliomaSeg.py`` as the application would have loaded it, in an empty scene."""
+    host = SceneHost()
+    bases = types.ModuleType("slicer.ScriptedLoadableModule")
+    for ending in BASES:
+        name = f"ScriptedLoadableModule{ending}"
+        setattr(bases, name, type(name, (), {"__init__": lambda self, *arguments: None}))
+    words = types.ModuleType("slicer.i18n")
+    words.tr = words.translate = lambda *texts: texts[-1]
+    application = types.SimpleNamespace(
+        testingEnabled=lambda: False,
+        coreIOManager=lambda: types.SimpleNamespace(forceFileNameValidCharacters=lambda name: name.replace("/", "_")),
+        processEvents=lambda: None,
+    )
+    monkeypatch.setitem(sys.modules, "slicer.ScriptedLoadableModule", bases)
+    monkeypatch.setitem(sys.modules, "slicer.i18n", words)
+    monkeypatch.setattr(slicer, "app", application, raising=False)
+    monkeypatch.setattr(slicer, "mrmlScene", host.scene, raising=False)
+    monkeypatch.syspath_prepend(str(MODULE))
+    monkeypatch.delitem(sys.modules, "GliomaSeg", raising=False)
+    yield importlib.import_module("GliomaSeg")
+    sys.modules.pop("GliomaSeg", None)
+    host.close()
+
+
+@pytest.fixture
+def result(module: types.ModuleType, tmp_path: Path) -> slicer.vtkMRMLSegmentationNode:
+    """A segmentation node that shows a folder of results."""
+    folder = tmp_path / "case" / "results"
+    folder.mkdir(parents=True)
+    (folder / "measures.json").write_text(json.dumps({"case_id": "A/B", "volumes": []}))
+    (folder / "report.html").write_text("new")
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "tumour")
+    node.SetAttribute(OUTPUT, str(folder))
+    return node
+
+
+def test_the_files_are_exported_into_a_folder_of_the_case(
+    module: types.ModuleType, result: slicer.vtkMRMLSegmentationNode, tmp_path: Path
+) -> None:
+    logic = module.GliomaSegLogic()
+    target = logic.exportFolder(result, tmp_path)
+    assert target == tmp_path / "A_B"
+    target.mkdir()
+    (target / "report.html").write_text("old")
+    (target / "notes.txt").write_text("the reader's own")
+    written = logic.exportFiles(result, tmp_path, ["report.html", "measures.json"])
+    assert written == [target / "report.html", target / "measures.json"]
+    assert (target / "report.html").read_text() == "new"
+    assert {path.name for path in target.iterdir()} == {"report.html", "measures.json", "notes.txt"}
+
+
+def test_an_export_that_fails_leaves_what_was_there(
+    module: types.ModuleType, result: slicer.vtkMRMLSegmentationNode, tmp_path: Path
+) -> None:
+    logic = module.GliomaSegLogic()
+    target = logic.exportFolder(result, tmp_path)
+    target.mkdir()
+    (target / "report.html").write_text("old")
+    with pytest.raises(InputError, match=r"measures\.csv could not be written"):
+        logic.exportFiles(result, tmp_path, ["report.html", "measures.csv"])
+    assert [path.name for path in target.iterdir()] == ["report.html"]
+    assert (target / "report.html").read_text() == "old"
+
+
+def test_measures_are_those_of_the_folder(
+    module: types.ModuleType, result: slicer.vtkMRMLSegmentationNode, tmp_path: Path
+) -> None:
+    logic = module.GliomaSegLogic()
+    assert logic.measuresOf(result)["case_id"] == "A/B"
+    foreign = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "foreign")
+    assert logic.resultFolder(foreign) is None
+    assert logic.measuresOf(foreign) is None
+    result.SetAttribute(OUTPUT, str(tmp_path / "gone"))
+    assert logic.measuresOf(result) is None
+
+
+def test_another_setting_is_taken_by_the_next_run(module: types.ModuleType, tmp_path: Path) -> None:
+    logic = module.GliomaSegLogic()
+    logic.configure(results=tmp_path)
+    first = logic.scene
+    assert first.folder == tmp_path
+    logic.configure(results=tmp_path)
+    assert logic.scene is first
+    logic.configure(results=tmp_path / "other")
+    logic._run = types.SimpleNamespace(done=False)
+    assert logic.scene is first  # what runs is not disturbed
+    logic._run = types.SimpleNamespace(done=True)
+    assert logic.scene.folder == tmp_path / "other"
+    logic.close()
+
+
+def test_only_a_test_without_packages_uses_the_stand_in(
+    module: types.ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from GliomaSegPanel import dependencies
+
+    logic = module.GliomaSegLogic()
+    logic.configure(store=tmp_path)
+    assert not logic.standIn
+    monkeypatch.setattr(slicer.app, "testingEnabled", lambda: True)
+    monkeypatch.setattr(dependencies, "lacking", lambda: ())
+    assert not logic.standIn
+    monkeypatch.setattr(dependencies, "lacking", lambda: ("torch>=2.4",))
+    assert logic.standIn
+    logic.configure(python=Path("/usr/bin/python3"))  # has packages of its own
+    assert not logic.standIn
+
+
+def test_the_store_of_the_panel_goes_into_the_job(module: types.ModuleType, tmp_path: Path) -> None:
+    logic = module.GliomaSegLogic()
+    assert logic._with_store({"model": "m"}) == {"model": "m"}
+    logic.configure(store=tmp_path)
+    assert logic._with_store({"model": "m"}) == {"model": "m", "store": str(tmp_path)}
+    assert logic._with_store({"store": "mine"})["store"] == "mine"
