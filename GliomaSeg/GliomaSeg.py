@@ -620,8 +620,10 @@ class GliomaSegTest(ScriptedLoadableModuleTest):
         logic.close()
 
     def _logic(self) -> GliomaSegLogic:
+        from GliomaSegPanel.options import default_python
+
         logic = GliomaSegLogic()
-        logic.configure(results=Path(self._results.name))
+        logic.configure(python=default_python(), results=Path(self._results.name))
         print(f"GliomaSegTest uses {'the stand-in' if logic.standIn else 'the worker'}.")
         return logic
 

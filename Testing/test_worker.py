@@ -234,13 +234,14 @@ def test_wrong_job_file_of_another_program(tmp_path: Path) -> None:
 
 # The command line with the toy in its zoo; it says so and waits where its first argument tells it to.
 WAITING = """
-import sys, threading
+import signal, sys, threading
 from pathlib import Path
 from GliomaSegLib import cli, pipeline
 from GliomaSegLib.io import results
 from GliomaSegLib.zoo import card, loaders
 from Testing import toy
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has it ignored
 where, card_file, *arguments = sys.argv[1:]
 loaders.FAMILIES["toy"] = "Testing.toy"
 model = card.read_card(Path(card_file))

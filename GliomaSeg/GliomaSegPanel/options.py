@@ -26,7 +26,7 @@ class Options:
         self._edits = {
             "Store": (panel.ui.storeEdit, str(default_store())),
             "Results": (panel.ui.resultsEdit, str(documents / "GliomaSeg")),
-            "Python": (panel.ui.pythonEdit, os.environ.get(PYTHON_VARIABLE, "")),
+            "Python": (panel.ui.pythonEdit, str(default_python() or "")),
         }
         for key, (edit, default) in self._edits.items():
             edit.currentPath = slicer.app.settings().value(f"GliomaSeg/{key}") or default
@@ -55,3 +55,9 @@ class Options:
     def _on_changed(self, key: str, path: str) -> None:
         slicer.app.settings().setValue(f"GliomaSeg/{key}", path)
         self._panel.on_options_changed()
+
+
+def default_python() -> Path | None:
+    """The interpreter that ``GLIOMASEG_PYTHON`` names; ``None``: Slicer's own."""
+    named = os.environ.get(PYTHON_VARIABLE)
+    return Path(named) if named else None
