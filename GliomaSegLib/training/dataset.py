@@ -89,10 +89,9 @@ class CaseRow:
 
     @property
     def key(self) -> str:
-        """Changes when the files or the preparation do."""
-        files = [*self.images.values(), self.truth]
-        states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-        what = [PREPARATION, [one.value for one in self.images], states, self.truth_of, self.scheme]
+        """Changes when the files' contents or the preparation do; a copy of the data elsewhere has the same."""
+        contents = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (*self.images.values(), self.truth)]
+        what = [PREPARATION, [one.value for one in self.images], contents, self.truth_of, self.scheme]
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
 
