@@ -20,7 +20,7 @@ from GliomaSegLib.zoo.loaders import any_unet
 from Testing.training_case import make_case
 
 _CPU = torch.device("cpu")
-_NETWORK = {"widths": [4, 8], "blocks": 1}
+_NETWORK = {"name": "any-unet", "parameters": {"widths": [4, 8], "blocks": 1}}
 
 
 class Bright(nn.Module):
@@ -188,7 +188,7 @@ def test_bad_images_are_refused() -> None:
 
 
 def test_weights_are_written_and_loaded_again(tmp_path: Path) -> None:
-    network = AnyUNet(**_NETWORK)
+    network = AnyUNet(**_NETWORK["parameters"])
     path = tmp_path / "weights.safetensors"
     any_unet.write_weights({"coarse": network.state_dict()}, path)
     stage = {"network": _NETWORK, "spacing_mm": 2.0, "shape": [24, 24, 24]}

@@ -1,0 +1,42 @@
+"""The networks, each in its own file, and how a recipe or a card names them.
+
+Images ``[batch, sequence, z, y, x]`` in; logits ``[batch, region, z, y, x]`` out, of the whole patch or its central
+part; while training also several, finest first, or :class:`~GliomaSegLib.networks.ar_ca.Regularised`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from GliomaSegLib.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_WHERE: dict[str, str] = {
+    "agu-net": "GliomaSegLib.networks.agu_net:AguNet",
+    "anisotropic-trio": "GliomaSegLib.networks.anisotropic_trio:AnisotropicTrio",
+    "any-unet": "GliomaSegLib.networks.any_unet:AnyUNet",
+    "ar-ca": "GliomaSegLib.networks.ar_ca:AutoencoderRegularised",
+    "deepmedic": "GliomaSegLib.networks.deepmedic:DeepMedic",
+    "nnunet": "GliomaSegLib.networks.nnunet:NnUNet",
+    "unet": "GliomaSegLib.networks.shirokikh:UNet3D",
+    "vnet": "GliomaSegLib.networks.shirokikh:VNet",
+}
+
+
+def build(name: str, parameters: Mapping[str, Any]) -> nn.Module:
+    """The network ``name`` with fresh weights.
+
+    Raises:
+        InputError: there is no such network, or it has no such parameter.
+    """
+    if name not in _WHERE:
+        raise InputError(f"There is no network '{name}'; there are {', '.join(sorted(_WHERE))}.")
+    module, _, kind = _WHERE[name].partition(":")
+    try:
+        return getattr(importlib.import_module(module), kind)(**parameters)
+    except TypeError as error:
+        raise InputError(f"The network '{name}' does not take these parameters: {error}.") from error

@@ -114,11 +114,12 @@ def window_logits(network: AnisotropicNet, windows: Tensor) -> tuple[Tensor, Ten
     batch normalisation uses the statistics of the batch at all times.
 
     Args:
-        windows: ``[batch, sequence, 19, height, width]``, height and width multiples of ``in_plane_multiple``.
+        windows: ``[batch, sequence, slices, height, width]``, height and width multiples of ``in_plane_multiple``;
+            19 slices in CA-CNN, any number from 9 here.
 
     Returns:
-        The logit ``[batch, 1, 11, height, width]``, whose sigmoid is the softmax of the network's two channels, and
-        the features at the end of the encoder, ``[batch, 32, 11, ...]``.
+        The logit ``[batch, 1, slices - 8, height, width]``, whose sigmoid is the softmax of the network's two channels,
+        and the features at the end of the encoder, ``[batch, 32, slices - 8, ...]``.
     """
     batch = len(windows)
     level1 = _fused(network.fuse1, _blocks((network.block1_1, network.block1_2), _stacked(windows)), batch)
@@ -129,13 +130,13 @@ def window_logits(network: AnisotropicNet, windows: Tensor) -> tuple[Tensor, Ten
     level3 = _fused(network.fuse3, deep, batch)
     level4 = _fused(network.fuse4, _blocks((network.block4_1, network.block4_2, network.block4_3), level3), batch)
 
-    middle = _layer(network.pred_up2_1, _central(level3, batch))
+    middle = _layer(network.pred_up2_1, _central(level3, batch, 1))
     deepest = _layer(network.pred_up3_1, level4)
     if network.downsample_twice:
-        shallow = _layer(network.pred_up1, _central(level2, batch))
+        shallow = _layer(network.pred_up1, _central(level2, batch, 2))
         middle, deepest = _layer(network.pred_up2_2, middle), _layer(network.pred_up3_2, deepest)
     else:
-        shallow = network.pred1(_central(level2, batch))
+        shallow = network.pred1(_central(level2, batch, 2))
     scores = network.final_pred(torch.cat((shallow, middle, deepest), dim=1))
     return _windows(scores[:, 1:] - scores[:, :1], batch), _windows(level4, batch)
 
@@ -150,11 +151,9 @@ def _windows(stack: Tensor, batch: int) -> Tensor:
     return stack.unflatten(0, (batch, -1)).transpose(1, 2)
 
 
-def _central(stack: Tensor, batch: int) -> Tensor:
-    """The stack's central 11 slices of every window."""
-    windows = stack.unflatten(0, (batch, -1))
-    margin = (windows.shape[1] - OUTPUT_SLICES) // 2
-    return windows[:, margin : margin + OUTPUT_SLICES].flatten(0, 1)
+def _central(stack: Tensor, batch: int, margin: int) -> Tensor:
+    """Every window of the stack without ``margin`` slices at either end."""
+    return stack.unflatten(0, (batch, -1))[:, margin:-margin].flatten(0, 1)
 
 
 def _normalised(norm: NormPReLU, stack: Tensor) -> Tensor:

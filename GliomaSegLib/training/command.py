@@ -163,10 +163,11 @@ def initial_weights(source: str, store: Path | None) -> dict[str, torch.Tensor]:
         return read_checkpoint(Path(source))["average"]
     model, _, stage = source.partition(":")
     tensors = load_file(Store(store or default_store()).weights(find_card(model)))
-    stages = sorted({name.partition(".")[0] for name in tensors})
-    if stage not in stages:
-        raise InputError(f"The model '{model}' has no stage '{stage}'; give {model}:{' or '.join(stages)}.")
-    return {name.partition(".")[2]: value.float() for name, value in tensors.items() if name.startswith(f"{stage}.")}
+    parts = {tuple(name.split(".")): value.float() for name, value in tensors.items()}
+    own = {name: value for name, value in parts.items() if stage in name}
+    if not own:
+        raise InputError(f"The model '{model}' has no stage '{stage}'; its first weights are '{min(tensors)}'.")
+    return {".".join(part for part in name if part != stage): value for name, value in own.items()}
 
 
 def read_splits(path: Path) -> dict[str, list[str]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.training.checkpoint import read_checkpoint
+from GliomaSegLib.training.dataset import CHANNELS, REGIONS
 from GliomaSegLib.training.recipe import Recipe
 from GliomaSegLib.zoo.loaders import any_unet
 from GliomaSegLib.zoo.store import sha256_of
@@ -28,11 +29,11 @@ def export(checkpoints: dict[str, Path], destination: Path) -> dict[str, dict[st
     for stage, path in checkpoints.items():
         state = read_checkpoint(path)
         recipe = Recipe.model_validate_json(state["recipe"])
-        if recipe.network.name != "any-unet":
-            raise InputError(f"{path} is of the network '{recipe.network.name}'; only 'any-unet' can be exported.")
+        if recipe.regions != REGIONS or recipe.sequences != CHANNELS:
+            raise InputError(f"{path} is not of a network for all four sequences and WT, TC and ET; train such a one.")
         states[stage] = state["average"]
         parameters[stage] = {
-            "network": recipe.network.parameters,
+            "network": recipe.network.model_dump(),
             "spacing_mm": recipe.view.spacing_mm,
             "shape": recipe.view.shape,
         }

@@ -6,7 +6,6 @@ schema; ``Resources/recipes/recipe.schema.json`` is generated from them.
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 from torch import nn
 
+from GliomaSegLib import networks
 from GliomaSegLib.case import Sequence
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.windows import View as Plane
@@ -26,18 +26,6 @@ from GliomaSegLib.training.sampling import View
 from GliomaSegLib.training.schedule import Constant, Schedule
 from GliomaSegLib.training.sparsify import Sampler, any_subset, eijgelaar2020, keep_all
 from GliomaSegLib.training.task import Task
-
-# Name in a recipe -> where the class is. Images [b, sequence, z, y, x] in; logits [b, region, z, y, x] out, of the
-# whole patch or its central part; while training also several, finest first, or ar_ca.Regularised.
-NETWORKS: dict[str, str] = {
-    "agu-net": "GliomaSegLib.networks.agu_net:AguNet",
-    "any-unet": "GliomaSegLib.networks.any_unet:AnyUNet",
-    "ar-ca": "GliomaSegLib.networks.ar_ca:AutoencoderRegularised",
-    "deepmedic": "GliomaSegLib.networks.deepmedic:DeepMedic",
-    "nnunet": "GliomaSegLib.networks.nnunet:NnUNet",
-    "unet": "GliomaSegLib.networks.shirokikh:UNet3D",
-    "vnet": "GliomaSegLib.networks.shirokikh:VNet",
-}
 
 Length = Annotated[float, Field(gt=0)]
 
@@ -57,13 +45,7 @@ class NetworkChoice(Record):
         Raises:
             InputError: there is no such network, or it has no such parameter.
         """
-        if self.name not in NETWORKS:
-            raise InputError(f"There is no network '{self.name}' to train; there are {', '.join(sorted(NETWORKS))}.")
-        module, _, name = NETWORKS[self.name].partition(":")
-        try:
-            return getattr(importlib.import_module(module), name)(**self.parameters)
-        except TypeError as error:
-            raise InputError(f"The network '{self.name}' does not take these parameters: {error}.") from error
+        return networks.build(self.name, self.parameters)
 
 
 class ViewChoice(Record):

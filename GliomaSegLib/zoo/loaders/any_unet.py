@@ -1,4 +1,4 @@
-"""The networks of ``gliomaseg-any``: one or two small U-Nets whose weights come with GliomaSeg."""
+"""The networks of ``gliomaseg-any``: one or two small ones whose weights come with GliomaSeg."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from GliomaSegLib import networks
 from GliomaSegLib.case import Sequence
 from GliomaSegLib.errors import WeightsError
 from GliomaSegLib.inference.coarse_fine import CoarseFine, Stage
 from GliomaSegLib.inference.segmenter import Segmenter
-from GliomaSegLib.networks.any_unet import AnyUNet
 
 CHANNEL_ORDER = tuple(Sequence)
 _STAGES = ("coarse", "fine")
@@ -34,9 +34,9 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
     Args:
         weights: the file that :func:`write_weights` wrote.
-        parameters: ``coarse`` and perhaps ``fine``, each with ``network`` (parameters of
-            :class:`~GliomaSegLib.networks.any_unet.AnyUNet`), ``spacing_mm`` and ``shape``; and the further parameters
-            of :class:`~GliomaSegLib.inference.coarse_fine.CoarseFine`.
+        parameters: ``coarse`` and perhaps ``fine``, each with ``network`` (name and parameters, see
+            :mod:`GliomaSegLib.networks`), ``spacing_mm`` and ``shape``; and the further parameters of
+            :class:`~GliomaSegLib.inference.coarse_fine.CoarseFine`.
         device: where to run; what does not fit there runs on the processor.
         precision: number format of the convolutions.
 
@@ -64,7 +64,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
 
 def _stage(name: str, parameters: Mapping[str, Any], tensors: Mapping[str, Tensor], weights: Path) -> Stage:
-    network = AnyUNet(**parameters["network"])
+    network = networks.build(parameters["network"]["name"], parameters["network"].get("parameters", {}))
     prefix = f"{name}."
     own = {key.removeprefix(prefix): value.float() for key, value in tensors.items() if key.startswith(prefix)}
     try:

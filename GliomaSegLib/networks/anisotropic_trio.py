@@ -1,0 +1,37 @@
+"""CA-CNN's axial WNet, TNet and ENet side by side: the three regions of one patch, for any subset of sequences.
+
+The layers are those of :mod:`GliomaSegLib.networks.ca_cnn`, so that training can start from the published weights
+(Wang G et al., arXiv:1709.00382). What is different: the three see the same patch instead of one the box that another
+found, of any number of slices, and each also answers for the outermost slices, beyond which the last one is repeated.
+Normalisation uses the statistics of the patch, in training and after it: patches of one size give them one meaning.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from GliomaSegLib.networks.ar_ca import window_logits
+from GliomaSegLib.networks.ca_cnn import MARGIN_SLICES, AnisotropicNet
+
+# Where FLAIR, T1, T1c and T2, the order of the published networks, are among T1, T1c, T2 and FLAIR.
+_PUBLISHED_ORDER = (3, 0, 1, 2)
+
+
+class AnisotropicTrio(nn.Module):
+    """Images ``[batch, 4, z, y, x]`` (T1, T1c, T2, FLAIR) to logits of WT, TC and ET, ``[batch, 3, z, y, x]``.
+
+    y and x must be multiples of 4. A missing sequence is 0 throughout.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wt = AnisotropicNet(len(_PUBLISHED_ORDER))
+        self.tc = AnisotropicNet(len(_PUBLISHED_ORDER))
+        self.et = AnisotropicNet(len(_PUBLISHED_ORDER), downsample_twice=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See the class."""
+        slices = functional.pad(images[:, _PUBLISHED_ORDER], (0, 0, 0, 0, MARGIN_SLICES, MARGIN_SLICES), "replicate")
+        return torch.cat([window_logits(network, slices)[0] for network in (self.wt, self.tc, self.et)], dim=1)
