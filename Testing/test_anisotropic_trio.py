@@ -33,6 +33,13 @@ def test_each_network_answers_as_ca_cnn_does_with_the_channels_in_its_order() ->
     assert torch.allclose(answer, torch.stack(expected), atol=1e-4)
 
 
+def test_training_and_inference_give_one_answer() -> None:
+    trio, images = _trio(), torch.randn(2, 4, 9, 16, 24)
+    trained = torch.cat([trio(images[:1]), trio(images[1:])])  # a batch would share its statistics
+    with torch.inference_mode():
+        assert torch.allclose(trio(images), trained.detach(), atol=1e-3)
+
+
 @pytest.mark.parametrize("slices", [1, 20, 33])
 def test_any_number_of_slices(slices: int) -> None:
     with torch.inference_mode():

@@ -20,7 +20,7 @@ from GliomaSegLib.inference.cascade import SliceCascade, StageView, assemble
 from GliomaSegLib.inference.windows import SliceWindows, View
 from GliomaSegLib.labels import LabelScheme, Region, region_mask, to_internal
 from GliomaSegLib.networks import ca_cnn
-from GliomaSegLib.networks.ca_cnn import AnisotropicNet, Workspace
+from GliomaSegLib.networks.ca_cnn import AnisotropicNet, Workspace, placed
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.loaders import ca_cnn as loader
 from Testing.test_tensor_bundle import write_bundle
@@ -147,7 +147,7 @@ def test_bfloat16_agrees_with_float32(downsample_twice: bool) -> None:
     net, stack = _random_net(downsample_twice), torch.randn(30, 4, 32, 32)
     with torch.inference_mode():
         exact = net(stack, [0, 11])
-        rough = loader._placed(net, CPU, torch.bfloat16)(stack.bfloat16(), [0, 11])
+        rough = placed(net, CPU, torch.bfloat16)(stack.bfloat16(), [0, 11])
     assert rough.dtype == torch.float32
     assert (rough - exact).abs().mean() < 0.02
     assert ((rough > 0.5) == (exact > 0.5)).float().mean() > 0.97

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from GliomaSegLib.networks.ar_ca import window_logits
-from GliomaSegLib.networks.ca_cnn import MARGIN_SLICES, AnisotropicNet
+from GliomaSegLib.networks.ca_cnn import MARGIN_SLICES, AnisotropicNet, Workspace, placed
 
 # Where FLAIR, T1, T1c and T2, the order of the published networks, are among T1, T1c, T2 and FLAIR.
 _PUBLISHED_ORDER = (3, 0, 1, 2)
+
+_LEAST_PROBABILITY = 1e-6  # whose logarithm is still a number
 
 
 class AnisotropicTrio(nn.Module):
@@ -33,5 +35,19 @@ class AnisotropicTrio(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
-        slices = functional.pad(images[:, _PUBLISHED_ORDER], (0, 0, 0, 0, MARGIN_SLICES, MARGIN_SLICES), "replicate")
-        return torch.cat([window_logits(network, slices)[0] for network in (self.wt, self.tc, self.et)], dim=1)
+        stacks = functional.pad(images[:, _PUBLISHED_ORDER], (0, 0, 0, 0, MARGIN_SLICES, MARGIN_SLICES), "replicate")
+        answer = _differentiable if torch.is_grad_enabled() else _inferred
+        return torch.cat([answer(network, stacks) for network in (self.wt, self.tc, self.et)], dim=1)
+
+
+def _differentiable(network: AnisotropicNet, stacks: Tensor) -> Tensor:
+    return window_logits(network, stacks)[0]
+
+
+def _inferred(network: AnisotropicNet, stacks: Tensor) -> Tensor:
+    """The same answer in less time and memory, each stack of a batch by itself, in the precision of autocast."""
+    kind = stacks.device.type
+    precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+    ready, workspace = placed(network, stacks.device, precision), Workspace()
+    probabilities = [ready(stack.transpose(0, 1).to(precision), [0], workspace, stack.shape[1]) for stack in stacks]
+    return torch.stack(probabilities)[:, None].logit(_LEAST_PROBABILITY)

@@ -18,6 +18,7 @@ Tensors are ``[slices, channels, height, width]`` with channels last in memory.
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,16 +40,16 @@ _CHUNK_VALUES = 1 << 20
 _LEAST_PIECES = 8
 
 
-def slice_counts(starts: Sequence[int], level: int) -> Tensor:
+def slice_counts(starts: Sequence[int], level: int, window_slices: int = WINDOW_SLICES) -> Tensor:
     """How many windows hold each slice of a stack after ``level`` fuse layers, ``float64 [slices]``.
 
     Args:
         starts: first slice of each window in the stack.
         level: number of fuse layers passed (0 to 4); each takes one slice off either end.
     """
-    counts = torch.zeros(max(starts) + WINDOW_SLICES - 2 * level, dtype=torch.float64)
+    counts = torch.zeros(max(starts) + window_slices - 2 * level, dtype=torch.float64)
     for start in starts:
-        counts[start : start + WINDOW_SLICES - 2 * level] += 1
+        counts[start : start + window_slices - 2 * level] += 1
     return counts
 
 
@@ -308,19 +309,26 @@ class AnisotropicNet(nn.Module):
         """Height and width must be a multiple of this."""
         return 4 if self.downsample_twice else 2
 
-    def forward(self, stack: Tensor, starts: Sequence[int], workspace: Workspace | None = None) -> Tensor:
+    def forward(
+        self,
+        stack: Tensor,
+        starts: Sequence[int],
+        workspace: Workspace | None = None,
+        window_slices: int = WINDOW_SLICES,
+    ) -> Tensor:
         """Probability of the region for one batch of windows.
 
         Args:
             stack: ``[slices, 4, height, width]``, normalised; height and width multiples of ``in_plane_multiple``.
-            starts: first slice of each window of 19; together they cover the stack without a gap.
+            starts: first slice of each window; together they cover the stack without a gap.
             workspace: buffers to use again from batch to batch.
+            window_slices: of each window; 19 in CA-CNN, 9 at least.
 
         Returns:
             ``float32 [slices - 8, height, width]``, for all slices but four at either end.
         """
         workspace = workspace or Workspace()
-        counts = [slice_counts(starts, level) for level in range(5)]
+        counts = [slice_counts(starts, level, window_slices) for level in range(5)]
         level2 = self._two_levels(stack.contiguous(memory_format=torch.channels_last), counts, workspace)
         level3, level4 = self._deep(level2, counts, workspace)
         return self._predict(level2.central(2), level3.central(1), level4, counts[4], workspace)
@@ -386,3 +394,12 @@ class AnisotropicNet(nn.Module):
 
         _in_pieces(logit, score)
         return logit.sigmoid_()
+
+
+def placed(network: AnisotropicNet, device: torch.device, precision: torch.dtype) -> AnisotropicNet:
+    """A copy on ``device`` with convolutions in ``precision``; normalisation keeps its float32 parameters."""
+    network = copy.deepcopy(network).to(device)
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            module.to(dtype=precision, memory_format=torch.channels_last)
+    return network

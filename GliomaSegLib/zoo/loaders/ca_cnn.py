@@ -6,7 +6,6 @@ TensorFlow checkpoints (github.com/taigw/brats17, ``model17/``).
 
 from __future__ import annotations
 
-import copy
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from GliomaSegLib.inference.device import choose_precision, place
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.inference.windows import SliceWindows, StackModel, View
 from GliomaSegLib.labels import Region
-from GliomaSegLib.networks.ca_cnn import MARGIN_SLICES, WINDOW_SLICES, AnisotropicNet, Workspace
+from GliomaSegLib.networks.ca_cnn import MARGIN_SLICES, WINDOW_SLICES, AnisotropicNet, Workspace, placed
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.zoo.tensor_bundle import read_tensor_bundle
 
@@ -143,7 +142,7 @@ class _Runtime:
         self._device = place(device, _needed_bytes(stage, shape, device, precision), progress)
         self._precision = precision if self._device == device else choose_precision(self._device)
         # Copies of the float32 originals, so that an earlier case's precision leaves no trace.
-        self._placed = [_placed(network, self._device, self._precision) for network in self._loaded]
+        self._placed = [placed(network, self._device, self._precision) for network in self._loaded]
         try:
             yield str(self._device), str(self._precision).removeprefix("torch.")
         finally:
@@ -164,15 +163,6 @@ def _needed_bytes(
 
 def _network(region: Region) -> AnisotropicNet:
     return AnisotropicNet(len(CHANNEL_ORDER), downsample_twice=region is not Region.ET)
-
-
-def _placed(network: AnisotropicNet, device: torch.device, precision: torch.dtype) -> AnisotropicNet:
-    """A copy on ``device`` with convolutions in ``precision``; normalisation keeps its float32 parameters."""
-    network = copy.deepcopy(network).to(device)
-    for module in network.modules():
-        if isinstance(module, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)):
-            module.to(dtype=precision, memory_format=torch.channels_last)
-    return network
 
 
 def _prefix(region: Region, view: View) -> str:
