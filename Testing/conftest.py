@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pydicom
@@ -22,6 +23,9 @@ from GliomaSegLib.zoo.card import Card, Inputs, NetworkSpec, Space, WeightFile, 
 from GliomaSegLib.zoo.loaders import FAMILIES
 from GliomaSegLib.zoo.store import Store
 from Testing import toy
+
+if TYPE_CHECKING:
+    from Testing.scene_host import SceneHost
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +45,16 @@ def random_image() -> sitk.Image:
     image.SetOrigin((-31.0, 12.5, 7.0))
     image.SetDirection(Rotation.from_euler("xyz", (0.1, -0.2, 0.3)).as_matrix().ravel().tolist())
     return image
+
+
+@pytest.fixture
+def host() -> Iterator[SceneHost]:
+    """A 3D Slicer scene; its tests skip where slicer-core is not installed."""
+    from Testing.scene_host import SceneHost
+
+    host = SceneHost()
+    yield host
+    host.close()
 
 
 DicomWriter = Callable[..., Path]

@@ -12,6 +12,7 @@ import slicer
 import vtk
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
+from vtk.util.numpy_support import numpy_to_vtk
 
 from GliomaSegLib.zoo.card import Card
 
@@ -111,6 +112,26 @@ def rigid(degrees: tuple[float, float, float], mm: tuple[float, float, float]) -
     matrix[:3, :3] = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
     matrix[:3, 3] = mm
     return matrix
+
+
+# No two axes and no two directions alike.
+MOVED = rigid((10, -20, 30), (5, -40, 12))
+
+
+def grid_of(volume: slicer.vtkMRMLVolumeNode) -> vtk.vtkMatrix4x4:
+    """A volume node's matrix from voxel indices to RAS mm, without its parent transforms."""
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    return matrix
+
+
+def mask_on(volume: slicer.vtkMRMLVolumeNode, mask: NDArray[np.generic]) -> slicer.vtkOrientedImageData:
+    """A mask ``[k, j, i]`` on a volume's voxels, as segments are kept."""
+    image = slicer.vtkOrientedImageData()
+    image.SetDimensions(*reversed(mask.shape))
+    image.GetPointData().SetScalars(numpy_to_vtk(mask.ravel().astype(np.uint8), deep=True))
+    image.SetImageToWorldMatrix(grid_of(volume))
+    return image
 
 
 def toy_worker(card: Card, folder: Path, first: str = "") -> list[str]:

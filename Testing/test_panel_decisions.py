@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "GliomaSeg"))
-
 from GliomaSegPanel import decisions
 from GliomaSegPanel.decisions import Bar, Shown, Situation, Work
 

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import pytest
 import tomllib
+from GliomaSegPanel import dependencies
+
+from GliomaSegLib.errors import GliomaSegError
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "GliomaSeg"))
-
-from GliomaSegPanel import dependencies  # noqa: E402
-
-from GliomaSegLib.errors import GliomaSegError  # noqa: E402
 
 
 class Application:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +13,12 @@ from scipy.spatial.transform import Rotation
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed (pip install .[slicer])")
 
-import vtk  # noqa: E402
-from vtk.util.numpy_support import numpy_to_vtk  # noqa: E402
-
 from GliomaSegLib.errors import GliomaSegError, InputError  # noqa: E402
 from GliomaSegLib.io.terminology import segment_styles  # noqa: E402
 from GliomaSegLib.labels import Label  # noqa: E402
 from GliomaSegLib.scene import pictures  # noqa: E402
 from GliomaSegLib.scene.pictures import Picture, can_render, render_slices  # noqa: E402
-from Testing.scene_host import SceneHost, ijk_to_ras  # noqa: E402
+from Testing.scene_host import SceneHost, ijk_to_ras, mask_on  # noqa: E402
 
 needs_opengl = pytest.mark.usefixtures("opengl")
 
@@ -71,14 +67,10 @@ class Head:
 
     def add_segment(self, mask: NDArray[np.bool_], label: Label) -> None:
         style = segment_styles()[label]
-        labelmap = slicer.vtkOrientedImageData()
-        labelmap.SetDimensions(*reversed(mask.shape))
-        labelmap.GetPointData().SetScalars(numpy_to_vtk(mask.ravel().astype(np.uint8), deep=True))
-        geometry = vtk.vtkMatrix4x4()
-        self.volume.GetIJKToRASMatrix(geometry)
-        labelmap.SetGeometryFromImageToWorldMatrix(geometry)
         colour = [value / 255 for value in style.colour]
-        self.segmentation.AddSegmentFromBinaryLabelmapRepresentation(labelmap, style.name, colour, style.identifier)
+        self.segmentation.AddSegmentFromBinaryLabelmapRepresentation(
+            mask_on(self.volume, mask), style.name, colour, style.identifier
+        )
 
     def picture(self, segmentation: bool = True) -> dict[str, NDArray[np.int16]]:
         """The three views, ``[row, column, RGB]``, through the lesion."""
@@ -126,13 +118,6 @@ def has_colour(view: NDArray[np.int16], label: Label) -> NDArray[np.bool_]:
 def opengl() -> None:
     if not can_render():
         pytest.skip("no OpenGL without a screen (apt-get install libegl1 libgl1-mesa-dri)")
-
-
-@pytest.fixture
-def host() -> Iterator[SceneHost]:
-    host = SceneHost()
-    yield host
-    host.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -101,13 +100,6 @@ def landmarks(image: sitk.Image) -> list[tuple[float, float, float]]:
 def distance_mm(found: sitk.Transform, true: sitk.Transform, image: sitk.Image) -> float:
     points = landmarks(image)
     return float(np.mean([math.dist(found.TransformPoint(p), true.TransformPoint(p)) for p in points]))
-
-
-@pytest.fixture
-def host() -> Iterator[SceneHost]:
-    host = SceneHost()
-    yield host
-    host.close()
 
 
 @pytest.fixture

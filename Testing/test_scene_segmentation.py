@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +33,9 @@ from GliomaSegLib.scene.threshold import thresholded  # noqa: E402
 from GliomaSegLib.scene.transforms import insert_above, read_transform, write_transform  # noqa: E402
 from GliomaSegLib.scene.volumes import ijk_to_world  # noqa: E402
 from GliomaSegLib.zoo.store import sha256_of  # noqa: E402
-from Testing.scene_host import LPS, SceneHost, ijk_to_ras, rigid  # noqa: E402
+from Testing.scene_host import LPS, MOVED, SceneHost, grid_of, ijk_to_ras, mask_on, rigid  # noqa: E402
 
 BINARY = "Binary labelmap"
-MOVED = rigid((10, -20, 30), (5, -40, 12))
-
-
-@pytest.fixture
-def host() -> Iterator[SceneHost]:
-    host = SceneHost()
-    yield host
-    host.close()
 
 
 @pytest.fixture
@@ -117,21 +108,15 @@ def test_names_colours_terminology_and_geometry(loaded: Loaded, labels: np.ndarr
 def test_grid_is_the_volumes_to_the_last_digit(loaded: Loaded) -> None:
     """The Segment Editor compares geometries; a difference in the last digit would make it resample."""
     volume, node, _ = loaded
-    own = slicer.vtkSegmentationConverter.SerializeImageGeometry(matrix_of(volume), volume.GetImageData())
+    own = slicer.vtkSegmentationConverter.SerializeImageGeometry(grid_of(volume), volume.GetImageData())
     assert node.GetSegmentation().GetConversionParameter("Reference image geometry") == own
     for segment in range(4):
         layer = node.GetSegmentation().GetNthSegment(segment).GetRepresentation(BINARY)
         kept = vtk.vtkMatrix4x4()
         layer.GetImageToWorldMatrix(kept)
         np.testing.assert_allclose(
-            slicer.util.arrayFromVTKMatrix(kept), slicer.util.arrayFromVTKMatrix(matrix_of(volume)), atol=1e-12
+            slicer.util.arrayFromVTKMatrix(kept), slicer.util.arrayFromVTKMatrix(grid_of(volume)), atol=1e-12
         )
-
-
-def matrix_of(volume: Any) -> Any:
-    matrix = vtk.vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(matrix)
-    return matrix
 
 
 def test_slicers_own_export_agrees(loaded: Loaded, host: SceneHost, labels: np.ndarray) -> None:
@@ -227,15 +212,9 @@ def test_overlapping_segments(loaded: Loaded, host: SceneHost, labels: np.ndarra
 
 def paint(node: Any, identifier: str, mask: np.ndarray) -> None:
     """Give a segment other voxels, as an effect of the Segment Editor does."""
-    image = slicer.vtkOrientedImageData()
-    image.SetExtent(0, mask.shape[2] - 1, 0, mask.shape[1] - 1, 0, mask.shape[0] - 1)
-    image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
-    scalars = vtk.util.numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())
-    scalars[:] = mask.ravel()
     volume = node.GetNodeReference(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
-    image.SetImageToWorldMatrix(matrix_of(volume))
     logic = slicer.vtkSlicerSegmentationsModuleLogic
-    assert logic.SetBinaryLabelmapToSegment(image, node, identifier, logic.MODE_REPLACE)
+    assert logic.SetBinaryLabelmapToSegment(mask_on(volume, mask), node, identifier, logic.MODE_REPLACE)
 
 
 def test_segments_of_the_users_own(loaded: Loaded, labels: np.ndarray) -> None:

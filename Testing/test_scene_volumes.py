@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +15,7 @@ from GliomaSegLib.errors import InputError  # noqa: E402
 from GliomaSegLib.io.images import read_image  # noqa: E402
 from GliomaSegLib.scene.hierarchy import place_beside  # noqa: E402
 from GliomaSegLib.scene.volumes import check_one_patient, check_volume, export_volume, ijk_to_world  # noqa: E402
-from Testing.scene_host import SceneHost, ijk_to_ras, rigid  # noqa: E402
-
-MOVED = rigid((10, -20, 30), (5, -40, 12))
-
-
-@pytest.fixture
-def host() -> Iterator[SceneHost]:
-    host = SceneHost()
-    yield host
-    host.close()
+from Testing.scene_host import MOVED, SceneHost, ijk_to_ras, rigid  # noqa: E402
 
 
 @pytest.mark.parametrize("flip", [False, True], ids=["right-handed", "left-handed"])
