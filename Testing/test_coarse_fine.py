@@ -41,14 +41,13 @@ def _engine(coarse: nn.Module, fine: nn.Module | None, **changes: float) -> Coar
     options = {
         "margin_mm": 6.0,
         "fine_weights": (0.5, 0.75, 1.0),
-        "mirrors": True,
         "least_enhancing_ml": 0.0,
         "least_tumour_ml": 0.0,
     } | changes
     return CoarseFine(
         tuple(Sequence),
-        Stage(coarse, 2.0, (24, 24, 24)),
-        fine and Stage(fine, 1.0, (24, 24, 24)),
+        Stage(coarse, 2.0, (24, 24, 24), True),
+        fine and Stage(fine, 1.0, (24, 24, 24), True),
         1.0,
         device=_CPU,
         precision=torch.float32,
@@ -191,12 +190,11 @@ def test_weights_are_written_and_loaded_again(tmp_path: Path) -> None:
     network = AnyUNet(**_NETWORK["parameters"])
     path = tmp_path / "weights.safetensors"
     any_unet.write_weights({"coarse": network.state_dict()}, path)
-    stage = {"network": _NETWORK, "spacing_mm": 2.0, "shape": [24, 24, 24]}
+    stage = {"network": _NETWORK, "spacing_mm": 2.0, "shape": [24, 24, 24], "mirrored": True}
     rest = {
         "spacing_mm": 1.0,
         "margin_mm": 5.0,
         "fine_weights": [0.5, 0.5, 0.5],
-        "mirrors": True,
         "least_enhancing_ml": 0.1,
         "least_tumour_ml": 0.1,
     }

@@ -47,11 +47,13 @@ class Stage:
         network: images ``[1, 4, z, y, x]`` to logits ``[1, 3, z, y, x]``, on the processor, in float32.
         spacing_mm: of the lattice.
         shape: z, y, x: for the coarse stage the least, for the fine one the most voxels that it is shown at once.
+        mirrored: whether its answer is averaged with that to the mirrored image.
     """
 
     network: torch.nn.Module
     spacing_mm: float
     shape: tuple[int, int, int]
+    mirrored: bool
 
 
 class CoarseFine:
@@ -64,7 +66,6 @@ class CoarseFine:
         spacing_mm: of the images.
         margin_mm: of the fine stage's box around what the coarse one suspects.
         fine_weights: of the fine stage's answer in that average, for WT, TC and ET.
-        mirrors: whether each stage's answer is averaged with that to the mirrored image.
         least_enhancing_ml: less enhancing tumour than this in all is taken for core.
         device, precision: where and in which number format to run.
     """
@@ -77,14 +78,13 @@ class CoarseFine:
         spacing_mm: float,
         margin_mm: float,
         fine_weights: tuple[float, float, float],
-        mirrors: bool,
         least_enhancing_ml: float,
         least_tumour_ml: float,
         device: torch.device,
         precision: torch.dtype,
     ) -> None:
         self._order, self._coarse, self._fine = order, coarse, fine
-        self._spacing, self._margin, self._mirrors = spacing_mm, margin_mm, mirrors
+        self._spacing, self._margin = spacing_mm, margin_mm
         self._fine_weights = torch.tensor(fine_weights)[:, None, None, None]
         self._least_enhancing, self._least_tumour = least_enhancing_ml, least_tumour_ml
         self._device, self._precision = device, precision
@@ -98,7 +98,7 @@ class CoarseFine:
         channels, brain, box = self._channels(images)
         device = place(self._device, self._needed_bytes(brain.shape), progress)
         precision = self._precision if device == self._device else choose_precision(device)
-        run = _Runner(device, precision, self._mirrors)
+        run = _Runner(device, precision)
         with torch.inference_mode():
             probability = self._look_at_all(channels, brain, run)
             progress.advance(0.3, "whole brain")
@@ -173,8 +173,8 @@ class CoarseFine:
 class _Runner:
     """Runs networks in one place and precision."""
 
-    def __init__(self, device: torch.device, precision: torch.dtype, mirrors: bool) -> None:
-        self._device, self._precision, self._mirrors = device, precision, mirrors
+    def __init__(self, device: torch.device, precision: torch.dtype) -> None:
+        self._device, self._precision = device, precision
 
     def whole(self, stage: Stage, images: Tensor) -> Tensor:
         """Probabilities ``[3, z, y, x]`` for ``[4, z, y, x]``, at once."""
@@ -182,7 +182,7 @@ class _Runner:
         seen = images[None].to(self._device).contiguous(memory_format=torch.channels_last_3d)
         with torch.autocast(self._device.type, self._precision, enabled=self._precision != torch.float32):
             found = stage.network(seen).float().sigmoid()
-            if self._mirrors:
+            if stage.mirrored:
                 found = (found + stage.network(seen.flip(-1)).float().sigmoid().flip(-1)) / 2
         return found[0].cpu()
 

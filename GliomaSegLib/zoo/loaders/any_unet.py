@@ -35,7 +35,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     Args:
         weights: the file that :func:`write_weights` wrote.
         parameters: ``coarse`` and perhaps ``fine``, each with ``network`` (name and parameters, see
-            :mod:`GliomaSegLib.networks`), ``spacing_mm`` and ``shape``; and the further parameters of
+            :mod:`GliomaSegLib.networks`), ``spacing_mm``, ``shape`` and ``mirrored``; and the further parameters of
             :class:`~GliomaSegLib.inference.coarse_fine.CoarseFine`.
         device: where to run; what does not fit there runs on the processor.
         precision: number format of the convolutions.
@@ -55,7 +55,6 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
         parameters["spacing_mm"],
         parameters["margin_mm"],
         tuple(parameters["fine_weights"]),
-        parameters["mirrors"],
         parameters["least_enhancing_ml"],
         parameters["least_tumour_ml"],
         device,
@@ -72,4 +71,4 @@ def _stage(name: str, parameters: Mapping[str, Any], tensors: Mapping[str, Tenso
     except RuntimeError as error:
         raise WeightsError(f"{weights} does not hold the {name} network of this model; install it again.") from error
     network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last_3d)
-    return Stage(network, parameters["spacing_mm"], tuple(parameters["shape"]))
+    return Stage(network, parameters["spacing_mm"], tuple(parameters["shape"]), parameters["mirrored"])
