@@ -16,7 +16,7 @@ from GliomaSegLib.io.images import image_stem
 from GliomaSegLib.labels import LabelScheme
 from GliomaSegLib.measures.volumes import Measures
 from GliomaSegLib.preprocessing.brain import BrainMethod
-from GliomaSegLib.record import Record
+from GliomaSegLib.record import Record, not_valid
 from GliomaSegLib.zoo.card import Postprocessing
 
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
@@ -130,11 +130,13 @@ class Review(Record):
 
 
 class Install(Record):
-    """Install a model's weights in ``store``, by default the user's."""
+    """Install a model's weights in ``store``, by default the user's: from where they are published, or from ``source``
+    (see :meth:`GliomaSegLib.zoo.store.Store.install`)."""
 
     do: Literal["install"]
     model: str
     store: AbsolutePath | None = None
+    source: AbsolutePath | None = None
 
 
 def _what_to_do(request: Any) -> Any:
@@ -227,6 +229,4 @@ def _one_sentence(source: str) -> Iterator[None]:
     except ValidationError as error:
         first = error.errors()[0]
         place = first["loc"][1:] if error.title != Job.__name__ else first["loc"]  # without the kind of request
-        where = ".".join(map(str, place)) + ": " if place else ""
-        what = first["msg"].removeprefix("Value error, ").rstrip(".")
-        raise InputError(f"{source} is not valid: {where}{what}.") from error
+        raise not_valid(source, place, first["msg"]) from error

@@ -8,14 +8,12 @@ contrast) deep inside the head, with a core that is no finding at all. Everythin
 from __future__ import annotations
 
 import csv
-import hashlib
 import html
 import json
 import re
 import shutil
 import sys
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ from GliomaSegLib.cli import INTERRUPTED, cancel_when_terminated, results_only_o
 from GliomaSegLib.errors import Cancelled, InputError
 from GliomaSegLib.identify import assign_names
 from GliomaSegLib.io.folder import MANIFEST, PROGRAM, check_output, written_whole
+from GliomaSegLib.io.provenance import sha256_of, timestamp
 from GliomaSegLib.io.segnrrd import read_segmentation, write_segmentation
 from GliomaSegLib.labels import Label, Region, region_mask
 from GliomaSegLib.preprocessing.align import Registration, align_case, given_transforms
@@ -91,7 +90,7 @@ def _segment(job: Mapping[str, Any], journal: Journal) -> dict[str, Any]:
     manifest = {
         "program": PROGRAM, "stand_in": True, "case_id": case.identifier, "model": {"id": job["model"]},
         "job": dict(job), "sequences": {one.value: _record(case, one, found) for one in case.present},
-        "review": "draft", "reviews": [], "created": _now(),
+        "review": "draft", "reviews": [], "created": timestamp(),
     }  # fmt: skip
     with written_whole(output, job.get("overwrite", False)) as folder:
         for sequence, registration in found.items():
@@ -114,7 +113,7 @@ def _revise(output: Path, said: Mapping[str, str] | None, journal: Journal) -> d
     before = sitk.GetArrayFromImage(sitk.ReadImage(str(output / FILES["label_map"])))
     events = [{"state": "edited", "by": None}] if (sitk.GetArrayViewFromImage(labels) != before).any() else []
     for event in events + ([dict(said)] if said else []):
-        manifest["reviews"].append(event | {"when": _now()})
+        manifest["reviews"].append(event | {"when": timestamp()})
         manifest["review"] = event["state"]
     journal.warnings[:0] = manifest["warnings"]
     with written_whole(output.absolute(), overwrite=True) as folder:
@@ -186,7 +185,7 @@ def _write(
     manifest |= {
         "warnings": list(dict.fromkeys(journal.warnings)),
         "seconds": manifest.get("seconds") or journal.seconds,
-        "sha256": {name: _sha256(folder / name) for name in (FILES["label_map"], FILES["slicer_segmentation"])},
+        "sha256": {name: sha256_of(folder / name) for name in (FILES["label_map"], FILES["slicer_segmentation"])},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return {
@@ -255,14 +254,6 @@ def _record(case: Case, sequence: Sequence, found: Mapping[Sequence, Registratio
         "confidence": volume.confidence, "reason": volume.reason, "is_reference": volume is case.reference,
         "moved_mm": found[sequence].shift_mm if sequence in found else None,
     }  # fmt: skip
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds")
 
 
 if __name__ == "__main__":

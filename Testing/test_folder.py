@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from GliomaSegLib.errors import Cancelled, InputError
-from GliomaSegLib.io.folder import MANIFEST, check_output, is_result_folder, written_whole
+from GliomaSegLib.io.folder import MANIFEST, check_output, clear_up, is_result_folder, unfinished, written_whole
 
 EARLIER = json.dumps({"program": "GliomaSeg", "case_id": "earlier"})
 
@@ -135,3 +135,19 @@ def test_parent_without_permission_is_refused(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("GliomaSegLib.io.folder.tempfile.TemporaryFile", refused)
     with pytest.raises(InputError, match=r"out cannot be written \(Permission denied\)"):
         check_output(tmp_path / "out", overwrite=False)
+
+
+def test_killed_writer_is_cleared_up_after(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    (tmp_path / ".other.x.partial").mkdir()
+    (tmp_path / ".out.txt").touch()
+    with written_whole(output):
+        (half,) = unfinished(output)
+    assert unfinished(output) == set()
+
+    half.mkdir()
+    (tmp_path / ".out.y.old").mkdir()
+    output.rename(tmp_path / ".out.y.old" / "out")  # killed between the two steps of the replacement
+    clear_up(output, unfinished(output))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.x.partial", ".out.txt", "out"]
+    assert unfinished(tmp_path / "nowhere" / "out") == set()

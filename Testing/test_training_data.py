@@ -11,6 +11,7 @@ import SimpleITK as sitk
 import torch
 
 from GliomaSegLib.case import Sequence
+from GliomaSegLib.case_table import REGIONS, TruthScheme, read_table
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.preprocessing.lattice import averaged, resample
@@ -18,7 +19,7 @@ from GliomaSegLib.preprocessing.midsagittal import find_midsagittal
 from GliomaSegLib.preprocessing.standardise import standardise
 from GliomaSegLib.training import dataset
 from GliomaSegLib.training.augment import Augmentation, change_images, random_axes
-from GliomaSegLib.training.dataset import CHANNELS, REGIONS, TrainingCase, TruthScheme
+from GliomaSegLib.training.dataset import CHANNELS, TrainingCase
 from GliomaSegLib.training.sampling import CaseSampler, View, believed, choose_centre, pool_case, take
 from GliomaSegLib.training.teacher import taught
 from Testing.training_case import make_case
@@ -40,7 +41,7 @@ def files(tmp_path: Path) -> Path:
 
 
 def test_a_row_says_what_a_case_has(files: Path) -> None:
-    (row,) = dataset.read_table(_table(files, "a,p,h,,t1c.nii.gz,,t2f.nii.gz,truth.nii.gz,t2f,whole-tumour"))
+    (row,) = read_table(_table(files, "a,p,h,,t1c.nii.gz,,t2f.nii.gz,truth.nii.gz,t2f,whole-tumour"))
     assert set(row.images) == {Sequence.T1C, Sequence.T2F}
     assert (row.patient, row.hospital, row.truth_of) == ("p", "h", Sequence.T2F)
     assert row.scheme.known == (Region.WT,)
@@ -59,23 +60,25 @@ def test_a_row_says_what_a_case_has(files: Path) -> None:
 )
 def test_a_bad_row_is_one_sentence(files: Path, row: str, said: str) -> None:
     with pytest.raises(InputError, match=said) as raised:
-        dataset.read_table(_table(files, row))
+        read_table(_table(files, row))
     assert "line 2" in str(raised.value)
 
 
 def test_a_table_without_a_column_twice_the_same_case_or_no_rows(files: Path) -> None:
     with pytest.raises(InputError, match="no column 'hospital'"):
-        dataset.read_table(_table(files, heading="case,patient"))
+        read_table(_table(files, heading="case,patient"))
     good = "a,p,h,,t1c.nii.gz,,,truth.nii.gz,,gliomaseg"
     with pytest.raises(InputError, match="case 'a' twice"):
-        dataset.read_table(_table(files, good, good))
+        read_table(_table(files, good, good))
     with pytest.raises(InputError, match="no rows"):
-        dataset.read_table(_table(files))
+        read_table(_table(files))
 
 
 def test_an_enhancing_mask_knows_enhancing_tumour_alone() -> None:
     assert TruthScheme.ENHANCING.known == (Region.ET,)
     assert TruthScheme.ENHANCING.to_internal(np.array([0, 1], np.uint8), "mask").tolist() == [0, Label.ET]
+    every = np.array([0, Label.NETC, Label.SNFH, Label.ET], np.uint8)
+    assert TruthScheme.ENHANCING.from_internal(every).tolist() == [0, 0, 0, 1]
     with pytest.raises(InputError, match="holds the label 2"):
         TruthScheme.ENHANCING.to_internal(np.array([0, 2], np.uint8), "mask")
 

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 
+from GliomaSegLib.case_table import CaseRow, TruthScheme, read_splits
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.resources import resource
 from GliomaSegLib.training import loop
 from GliomaSegLib.training.checkpoint import read_checkpoint, write_checkpoint
-from GliomaSegLib.training.command import chosen, read_splits
-from GliomaSegLib.training.dataset import CaseRow, TruthScheme
+from GliomaSegLib.training.command import chosen
 from GliomaSegLib.training.loop import BEST, LAST, Training, TrainingError, chosen_loss
 from GliomaSegLib.training.recipe import LossChoice, Recipe, find_recipe, read_recipe, schema_json
 from GliomaSegLib.training.sampling import PooledCase, pool_case
@@ -225,7 +225,7 @@ def test_every_recipe_that_comes_along_is_valid_and_the_schema_is_up_to_date() -
     assert (resource("recipes") / "recipe.schema.json").read_text(encoding="utf-8") == schema_json()
 
 
-_NO_RECIPES = ("splits.json", "recipe.schema.json")
+_NO_RECIPES = ("splits.json", "mets-splits.json", "recipe.schema.json")
 
 
 def test_a_recipe_with_an_unknown_key_or_a_wrong_value_is_one_sentence(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from GliomaSegLib.case_table import REGIONS
 from GliomaSegLib.labels import Label, Region
-from GliomaSegLib.training.dataset import REGIONS, TrainingCase
+from GliomaSegLib.training.dataset import TrainingCase
 
 
 def make_case(

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,9 @@ from GliomaSegLib.errors import InputError
 
 MANIFEST = "manifest.json"
 PROGRAM = "GliomaSeg"
+
+# Endings of the folders that lie beside an output while it is written: what is new, and what it is to replace.
+_NEW, _REPLACED = ".partial", ".old"
 
 
 def is_result_folder(folder: Path) -> bool:
@@ -60,7 +63,7 @@ def written_whole(output: Path, overwrite: bool = False) -> Iterator[Path]:
     """
     check_output(output, overwrite)
     output = output.absolute()
-    temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".partial", dir=output.parent))
+    temporary = _made_beside(output, _NEW)
     try:
         yield temporary
         temporary.chmod(0o777 & ~_umask())  # mkdtemp makes it private; results are shared as the user's other files
@@ -71,11 +74,40 @@ def written_whole(output: Path, overwrite: bool = False) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def unfinished(output: Path) -> set[Path]:
+    """The folders beside ``output`` of writers that are at work, or that were killed before they had cleared up."""
+    try:
+        beside = list(output.parent.iterdir())
+    except OSError:
+        return set()
+    return {one for one in beside if one.name.startswith(_beginning(output)) and one.suffix in (_NEW, _REPLACED)}
+
+
+def clear_up(output: Path, folders: Iterable[Path]) -> None:
+    """Take away what a killed writer of ``output`` left (:func:`unfinished`), and put back what it was replacing."""
+    for folder in folders:
+        replaced = folder / output.name
+        try:
+            if folder.suffix == _REPLACED and replaced.exists() and not output.exists():
+                replaced.rename(output)
+            shutil.rmtree(folder)
+        except OSError:  # better remains than a loss: these are results
+            continue
+
+
+def _beginning(output: Path) -> str:
+    return f".{output.name}."
+
+
+def _made_beside(output: Path, ending: str) -> Path:
+    return Path(tempfile.mkdtemp(prefix=_beginning(output), suffix=ending, dir=output.parent))
+
+
 def _replace(temporary: Path, output: Path) -> None:
     if not output.exists():
         temporary.rename(output)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".old", dir=output.parent))
+    old = _made_beside(output, _REPLACED)
     try:
         output.rename(old / output.name)
         temporary.rename(output)

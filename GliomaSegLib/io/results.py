@@ -22,7 +22,7 @@ import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -35,6 +35,7 @@ from GliomaSegLib.case import Sequence, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.folder import MANIFEST, PROGRAM
 from GliomaSegLib.io.images import write_image
+from GliomaSegLib.io.provenance import sha256_of, timestamp
 from GliomaSegLib.io.report import FoundSequence, ReportContent, write_report
 from GliomaSegLib.io.segnrrd import write_segmentation
 from GliomaSegLib.io.terminology import segment_styles
@@ -46,7 +47,6 @@ from GliomaSegLib.preprocessing.grid import array_on, reorient
 from GliomaSegLib.progress import Journal
 from GliomaSegLib.record import Record
 from GliomaSegLib.zoo.card import Card
-from GliomaSegLib.zoo.store import sha256_of
 
 LABEL_MAP = "segmentation.nii.gz"
 SLICER_SEGMENTATION = "segmentation.seg.nrrd"
@@ -84,6 +84,7 @@ class ModelUsed(Record):
     version: str
     licence: str
     citation: str
+    training: str | None = Field(default=None, description="what it was trained on, in a sentence")
     weights_sha256: str
     device: str
     precision: str
@@ -92,7 +93,7 @@ class ModelUsed(Record):
     def of(cls, card: Card, weights: Path, device: str, precision: str) -> ModelUsed:
         """What the manifest keeps of a card and its installed weights."""
         return cls(
-            **card.model_dump(include={"id", "title", "version", "licence", "citation"}),
+            **card.model_dump(include={"id", "title", "version", "licence", "citation", "training"}),
             weights_sha256=sha256_of(weights),
             device=device,
             precision=precision,
@@ -332,6 +333,7 @@ def _report_content(findings: Findings, manifest: Manifest, measures: Measures) 
         method={
             "Model": f"{model.title} ({model.id} {model.version}), weights {model.weights_sha256[:12]}",
             "Licence": model.licence,
+            **({"Training": model.training} if model.training else {}),
             "Citation": model.citation,
             "Brain extraction": job.brain.value,
             "Registration": _registration_text(manifest),
@@ -395,8 +397,3 @@ def _versions() -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):  # a source checkout has no version of its own
             found[package] = version(package)
     return found
-
-
-def timestamp() -> str:
-    """The present moment with its time zone, ISO 8601."""
-    return datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds")

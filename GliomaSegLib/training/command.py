@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -13,11 +12,9 @@ from GliomaSegLib.errors import InputError
 if TYPE_CHECKING:
     import torch
 
+    from GliomaSegLib.case_table import CaseRow
     from GliomaSegLib.progress import Progress
-    from GliomaSegLib.training.dataset import CaseRow
     from GliomaSegLib.training.recipe import Recipe
-
-_SPLITS = ("train", "test", "validation")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,9 +49,10 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
     """Prepare and train; the exit status."""
     import torch
 
+    from GliomaSegLib.case_table import read_splits, read_table
     from GliomaSegLib.inference.device import choose_device
     from GliomaSegLib.terminal import progress_for_stderr
-    from GliomaSegLib.training.dataset import prepare_all, read_table
+    from GliomaSegLib.training.dataset import prepare_all
     from GliomaSegLib.training.recipe import find_recipe, read_recipe
 
     if parsed.threads:
@@ -168,24 +166,6 @@ def initial_weights(source: str, store: Path | None) -> dict[str, torch.Tensor]:
     if not own:
         raise InputError(f"The model '{model}' has no stage '{stage}'; its first weights are '{min(tensors)}'.")
     return {".".join(part for part in name if part != stage): value for name, value in own.items()}
-
-
-def read_splits(path: Path) -> dict[str, list[str]]:
-    """Patients of each split.
-
-    Raises:
-        InputError: the file is not such a table, or a patient is in two splits.
-    """
-    try:
-        splits = json.loads(path.read_bytes())
-        patients = {name: list(map(str, splits[name])) for name in _SPLITS}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} does not hold the lists {', '.join(_SPLITS)} of patients ({error}).") from error
-    everyone = [patient for split in patients.values() for patient in split]
-    twice = next((patient for patient in everyone if everyone.count(patient) > 1), None)
-    if twice is not None:
-        raise InputError(f"{path} has the patient '{twice}' twice; a patient belongs to one split.")
-    return patients
 
 
 def chosen(

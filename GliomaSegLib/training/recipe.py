@@ -10,18 +10,18 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from torch import nn
 
 from GliomaSegLib import networks
 from GliomaSegLib.case import Sequence
+from GliomaSegLib.case_table import REGIONS
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.windows import View as Plane
 from GliomaSegLib.labels import Region
-from GliomaSegLib.record import Record
+from GliomaSegLib.record import Record, read_record
 from GliomaSegLib.resources import resource
 from GliomaSegLib.training.augment import Augmentation
-from GliomaSegLib.training.dataset import REGIONS
 from GliomaSegLib.training.sampling import View
 from GliomaSegLib.training.schedule import Constant, Schedule
 from GliomaSegLib.training.sparsify import Sampler, any_subset, eijgelaar2020, keep_all
@@ -30,7 +30,7 @@ from GliomaSegLib.training.task import Task
 Length = Annotated[float, Field(gt=0)]
 
 # Files in the recipes' folder that are none.
-_NO_RECIPES = ("recipe.schema.json", "splits.json")
+_NO_RECIPES = ("recipe.schema.json", "splits.json", "mets-splits.json")
 
 
 class NetworkChoice(Record):
@@ -198,15 +198,7 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         InputError: the file is not a valid recipe; the sentence names the first field that is wrong.
     """
-    try:
-        return Recipe.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"The recipe {path} cannot be read ({error.strerror}).") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        what = "there is no such key" if first["type"] == "extra_forbidden" else first["msg"]
-        raise InputError(f"The recipe {path} is not valid: {where}: {what}.") from error
+    return read_record(Recipe, path, "recipe")
 
 
 def find_recipe(name: str) -> Path:
@@ -218,7 +210,6 @@ def find_recipe(name: str) -> Path:
     if Path(name).is_file():
         return Path(name)
     own = {path.stem: path for path in sorted(resource("recipes").glob("*.json")) if path.name not in _NO_RECIPES}
-
     if name not in own:
         raise InputError(f"There is no recipe '{name}'; give a file, or one of {', '.join(own)}.")
     return own[name]

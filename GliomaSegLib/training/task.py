@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from GliomaSegLib.case import Sequence as MrSequence
+from GliomaSegLib.case_table import REGIONS
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.windows import View as Plane
 from GliomaSegLib.labels import Region
-from GliomaSegLib.training.dataset import CHANNELS, REGIONS
+from GliomaSegLib.training.dataset import CHANNELS
 from GliomaSegLib.training.sampling import PooledCase
 
 

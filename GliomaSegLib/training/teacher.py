@@ -16,17 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from GliomaSegLib.case import Sequence as MrSequence
+from GliomaSegLib.case_table import REGIONS, CaseRow
 from GliomaSegLib.labels import Region, region_mask
 from GliomaSegLib.progress import Progress, Silent
-from GliomaSegLib.training.dataset import (
-    CHANNELS,
-    REGIONS,
-    CaseRow,
-    TrainingCase,
-    read_prepared,
-    stored_key,
-    write_case,
-)
+from GliomaSegLib.training.dataset import CHANNELS, TrainingCase, read_prepared, stored_key, write_case
 
 
 class KnowsParts(Protocol):

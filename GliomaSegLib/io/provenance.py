@@ -1,0 +1,23 @@
+"""What a manifest records of files and moments; the standard library suffices for it."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timezone
+from pathlib import Path
+
+_CHUNK_BYTES = 1 << 20
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def timestamp() -> str:
+    """The present moment with its time zone, ISO 8601."""
+    return datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds")
