@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
-import json
 import os
 import signal
 import sys
@@ -22,11 +21,10 @@ from GliomaSegLib import NOTICE
 from GliomaSegLib.errors import Cancelled, GliomaSegError
 from GliomaSegLib.evaluation import command as experiment
 from GliomaSegLib.training import command as training
+from GliomaSegLib.zoo import command as models
 
 if TYPE_CHECKING:
     from GliomaSegLib.job import Job, Result
-    from GliomaSegLib.zoo.card import Card
-    from GliomaSegLib.zoo.store import Store
 
 FAILED = 1
 INTERRUPTED = 130
@@ -89,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gliomaseg {_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_segment(commands.add_parser("segment", help="segment a study", epilog=NOTICE))
-    _add_models(commands.add_parser("models", help="list, show, install, verify and remove models"))
+    models.add_arguments(commands.add_parser("models", help="list, show, install, verify, remove, add and pack models"))
     _add_evaluate(commands.add_parser("evaluate", help="compare segmentations with the truth"))
     for name, what in (("measure", "print the measures"), ("report", "draw the report again")):
         refresh = commands.add_parser(name, help=f"{what} after an edit of a result")
@@ -109,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     worker.set_defaults(command=_work)
     demo = commands.add_parser("demo", help="segment a phantom study whose truth is known")
     demo.add_argument("-o", "--output", type=Path, default=Path("demo-output"), metavar="OUT")
-    _add_store(demo)
+    models.add_store(demo)
     demo.set_defaults(command=_demo)
     return parser
 
@@ -134,7 +132,7 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder to make")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it holds earlier results")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    _add_store(parser)
+    models.add_store(parser)
     case = parser.add_argument_group("the case")
     case.add_argument("--case-id", metavar="NAME", help="how the case is called in the results")
     case.add_argument("--time-point", choices=("preoperative", "postoperative", "unknown"), default="unknown")
@@ -162,30 +160,6 @@ def _named_file(text: str) -> tuple[str, Path]:
     if sequence not in _SEQUENCES or not path:
         raise argparse.ArgumentTypeError(f"'{text}' is not a sequence ({', '.join(_SEQUENCES)}), '=' and a file")
     return sequence, Path(path)
-
-
-def _add_store(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--store", type=Path, metavar="DIR", help="folder of installed models, if not the user's own")
-
-
-def _add_models(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(required=True, metavar="ACTION")
-    for name, run, what in (
-        ("list", _list_models, "what the zoo has, and what is installed"),
-        ("show", _show_model, "a model's card"),
-        ("install", _install_model, "download or copy a model's weights and check them"),
-        ("verify", _verify_model, "check the installed weights"),
-        ("remove", _remove_model, "delete the installed weights"),
-    ):
-        action = actions.add_parser(name, help=what)
-        if name != "list":
-            action.add_argument("model", metavar="ID")
-        if name in ("list", "show"):
-            action.add_argument("--json", action="store_true", help="print as JSON")
-        if name == "install":
-            action.add_argument("--from", dest="source", type=Path, metavar="DIR", help="folder that holds the files")
-        _add_store(action)
-        action.set_defaults(command=run)
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -245,7 +219,11 @@ def _postprocessing(parsed: argparse.Namespace) -> dict[str, float] | None:
         "remove_objects_below_mm3": parsed.remove_objects_mm3,
     }
     given = {step: wish for step, wish in wishes.items() if wish is not None}
-    return _card(parsed).postprocessing.model_dump() | given if given else None
+    if not given:
+        return None
+    from GliomaSegLib.zoo.card import find_card
+
+    return find_card(parsed.model, parsed.store).postprocessing.model_dump() | given
 
 
 def _print_result(result: Result, as_json: bool, output: TextIO) -> None:
@@ -297,66 +275,10 @@ def _demo(parsed: argparse.Namespace, output: TextIO) -> int:
     from GliomaSegLib.terminal import progress_for_stderr
 
     with progress_for_stderr() as progress:
-        demonstration = demonstrate(parsed.output, _store(parsed), progress)
+        demonstration = demonstrate(parsed.output, models.chosen_store(parsed), progress)
     _print_result(demonstration.result, False, output)
     print(demonstration.verdict, file=output)
     return 0 if demonstration.passed else FAILED
-
-
-def _store(parsed: argparse.Namespace) -> Store:
-    from GliomaSegLib.zoo.store import Store, default_store
-
-    return Store(parsed.store or default_store())
-
-
-def _card(parsed: argparse.Namespace) -> Card:
-    from GliomaSegLib.zoo.card import find_card
-
-    return find_card(parsed.model)
-
-
-def _list_models(parsed: argparse.Namespace, output: TextIO) -> int:
-    from GliomaSegLib.zoo.card import all_cards
-
-    store = _store(parsed)
-    cards = all_cards().values()
-    if parsed.json:
-        rows = [{"id": c.id, "title": c.title, "task": c.task, "installed": store.is_installed(c)} for c in cards]
-        print(json.dumps(rows, indent=2), file=output)
-        return 0
-    for card in cards:
-        state = "installed" if store.is_installed(card) else f"{card.weights.size_bytes / 1e6:.0f} MB to install"
-        print(f"{card.id:<20} {card.task:<22} {state:<18} {card.title}", file=output)
-    return 0
-
-
-def _show_model(parsed: argparse.Namespace, output: TextIO) -> int:
-    from GliomaSegLib.zoo.card import describe
-
-    card = _card(parsed)
-    print(card.model_dump_json(indent=2) if parsed.json else describe(card), file=output)
-    return 0
-
-
-def _install_model(parsed: argparse.Namespace, output: TextIO) -> int:
-    from GliomaSegLib.terminal import progress_for_stderr
-
-    with progress_for_stderr() as progress:
-        folder = _store(parsed).install(_card(parsed), parsed.source, progress)
-    print(f"{parsed.model} is installed in {folder}.", file=output)
-    return 0
-
-
-def _verify_model(parsed: argparse.Namespace, output: TextIO) -> int:
-    path = _store(parsed).weights(_card(parsed))
-    print(f"{path} is what was installed, made from the published files.", file=output)
-    return 0
-
-
-def _remove_model(parsed: argparse.Namespace, output: TextIO) -> int:
-    _store(parsed).remove(_card(parsed))
-    print(f"{parsed.model} is removed.", file=output)
-    return 0
 
 
 def _evaluate(parsed: argparse.Namespace, output: TextIO) -> int:

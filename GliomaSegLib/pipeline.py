@@ -84,8 +84,9 @@ def _limited_to(threads: int | None) -> Iterator[None]:
 
 def _run(job: Job, journal: Journal) -> Result:
     check_output(job.output, job.overwrite)
-    card = find_card(job.model)
-    weights = Store(job.store or default_store()).weights(card)
+    card = find_card(job.model, job.store)
+    store = Store(job.store or default_store())
+    weights, space = store.weights(card), store.space(card)
     device = choose_device(job.device)
     precision = choose_precision(device) if job.precision == "auto" else getattr(torch, job.precision)
 
@@ -99,10 +100,10 @@ def _run(job: Job, journal: Journal) -> Result:
     registrations = align_case(case, journal, given, job.registration)
 
     journal.stage("brain extraction")
-    prepared = prepare(case, registrations, card.space, job.brain, job.bias_correction, device, journal)
+    prepared = prepare(case, registrations, space, job.brain, job.bias_correction, device, journal)
 
     journal.stage("segmentation")
-    segmenter = load_model(card.id, weights, device, precision)
+    segmenter = load_model(card.id, weights, device, precision, job.store)
     prediction = segmenter.predict(_arrays(card, prepared), journal, job.seed)
     labels, probabilities = _on_reference(prediction, job, card, case, prepared)
 
@@ -200,10 +201,12 @@ def _warn_about_use(job: Job, card: Card, case: Case, progress: Progress) -> Non
 
 
 @lru_cache(maxsize=1)
-def load_model(model: str, weights: Path, device: torch.device, precision: torch.dtype) -> Segmenter:
+def load_model(
+    model: str, weights: Path, device: torch.device, precision: torch.dtype, store: Path | None = None
+) -> Segmenter:
     """A model stays loaded for the next case of the same process."""
-    network = find_card(model).network
-    return family(network.family).load(weights, network.parameters, device, precision)
+    card = find_card(model, store)
+    return family(card.network.family).load(weights, card.contract, device, precision)
 
 
 def _arrays(card: Card, prepared: Prepared) -> dict[Sequence, NDArray[np.float32]]:

@@ -6,7 +6,7 @@ until it ends, keeping its network loaded from case to case. A line is a JSON ob
 * a :class:`~GliomaSegLib.job.Job`, with or without ``"do": "segment"``;
 * ``{"do": "measure", "output": DIR}`` after an edit of the results in DIR;
 * ``{"do": "review", "output": DIR, "state": "approved", "by": NAME}``, or ``rejected``, or ``draft``;
-* ``{"do": "install", "model": ID, "store": DIR}``, where ``store`` may be left out.
+* ``{"do": "install", "model": ID, "store": DIR, "source": PATH}``, where ``store`` and ``source`` may be left out.
 
 What happens is told on standard output, one JSON object per line, each with the key ``event``:
 
@@ -31,6 +31,7 @@ from GliomaSegLib.progress import Progress
 
 if TYPE_CHECKING:  # heavy imports are made where they are needed: the stand-in speaks through this module as well
     from GliomaSegLib.job import Install, Request
+    from GliomaSegLib.zoo.card import WeightFile
 
 Asked = TypeVar("Asked")
 
@@ -132,21 +133,23 @@ def _installed(request: Install, progress: Progress) -> dict[str, Any]:
     from GliomaSegLib.zoo.card import find_card
     from GliomaSegLib.zoo.store import Store, default_store
 
-    card = find_card(request.model)
-    told = _InMegabytes(progress, card.weights.size_bytes)
-    Store(request.store or default_store()).install(card, progress=told)
+    store = Store(request.store or default_store())
+    card = find_card(request.model, store.root)
+    store.install(card, request.source, _InMegabytes(progress, card.weights.files))
     return {"model": card.id}
 
 
 class _InMegabytes:
-    """A progress that adds to each fraction of a download how much that is."""
+    """A progress of a download that tells how much is there instead of the file's name, where all sizes are known."""
 
-    def __init__(self, listener: Progress, size_bytes: int) -> None:
+    def __init__(self, listener: Progress, files: Iterable[WeightFile]) -> None:
         self._listener = listener
-        self._size_mb = size_bytes / 1e6
+        self._bytes = {file.name: file.size_bytes for file in files}
         self.stage, self.warn = listener.stage, listener.warn
 
     def advance(self, fraction: float, detail: str = "") -> None:
         """See :class:`~GliomaSegLib.progress.Progress`."""
-        amount = f"{fraction * self._size_mb:.1f} of {self._size_mb:.1f} MB"
-        self._listener.advance(fraction, f"{detail}: {amount}" if detail else amount)
+        if detail in self._bytes and None not in self._bytes.values():
+            size_mb = sum(self._bytes.values()) / 1e6
+            detail = f"{fraction * size_mb:.1f} of {size_mb:.1f} MB"
+        self._listener.advance(fraction, detail)

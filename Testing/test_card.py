@@ -12,8 +12,18 @@ from GliomaSegLib.case import Sequence
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Region
 from GliomaSegLib.resources import resource
-from GliomaSegLib.zoo.card import Accuracy, Card, all_cards, describe, find_card, read_card, schema_json
-from GliomaSegLib.zoo.loaders import FAMILIES
+from GliomaSegLib.zoo.card import Accuracy, Card, Output, Status, all_cards, find_card, read_card, schema_json
+from GliomaSegLib.zoo.loaders import FAMILIES, family
+from GliomaSegLib.zoo.page import describe, table
+from Testing.zoo_table import PAGE, renewed
+
+PARITY = {"package": "p", "version": "1", "date": "2026-11-21", "voxels": 9, "mismatches": 0, "command": "c"}
+
+
+def weights_with(**fields: object) -> dict[str, object]:
+    file = {"name": "a.pth", "url": "https://localhost/a.pth"} | fields
+    return {"weights": {"files": [file], "licence": "x", "attribution": "y"}}
+
 
 T1N, T1C, T2W, T2F = Sequence.T1N, Sequence.T1C, Sequence.T2W, Sequence.T2F
 CARDS = sorted(resource("models").glob("*.json"))
@@ -23,13 +33,22 @@ CARDS = sorted(resource("models").glob("*.json"))
 def test_shipped_card(path: Path) -> None:
     card = read_card(path)
     assert card.id == path.stem
-    assert card.network.family in FAMILIES
+    assert card.network.family in FAMILIES or card.weights.package
     assert set(card.thresholdable) <= set(card.regions)
-    assert set(card.inputs.mandatory) | set(card.inputs.regions_without) <= set(card.inputs.sequences)
-    assert all(file.sha256 for file in card.weights.files), "each file of the zoo is checked against its SHA-256"
+    known = all(file.url or file.hash_published for file in card.weights.files)
+    assert known or card.status is Status.UNPROVEN, "nobody could tell the right file"
+    assert card.space.spacing_mm or not card.weights.shipped
     text = describe(card)
     assert card.citation in text
     assert card.weights.licence in text
+
+
+@pytest.mark.parametrize("card", [c for c in all_cards().values() if not c.weights.package], ids=lambda card: card.id)
+def test_family_of_a_card_can_do_what_the_card_needs(card: Card) -> None:
+    module = family(card.network.family)
+    assert callable(module.load)
+    assert card.weights.shipped or callable(module.convert)
+    assert card.space.spacing_mm or callable(module.spacing_mm)
 
 
 def test_schema_file_is_that_of_the_classes() -> None:
@@ -49,11 +68,31 @@ def test_schema_file_is_that_of_the_classes() -> None:
         ({"regions": ["XX"]}, "regions.0"),
         ({"space": {"frame": "native", "spacing_mm": [1, 1]}}, "space.spacing_mm.2"),
         ({"space": {"frame": "native", "spacing_mm": [1, 1, 1], "orientation": "up"}}, "space.orientation"),
+        ({"space": {"frame": "native", "spacing_mm": [1, 1, 1], "orientation": "LRS"}}, "space.orientation"),
         (
             {"weights": {"files": [{"name": "a", "url": "no"}], "licence": "x", "attribution": "y"}},
             "weights.files.0.url",
         ),
         ({"postprocessing": {"remove_islands_below_fraction": 2}}, "postprocessing.remove_islands_below_fraction"),
+        (weights_with(name="../evil.pth"), "weights.files.0.name"),
+        (weights_with(name=".."), "weights.files.0.name"),
+        (weights_with(md5="abc"), "weights.files.0.md5"),
+        (weights_with(archive="rar"), "weights.files.0.archive"),
+        ({"normalisation": {"method": "percentiles"}}, "normalisation"),
+        ({"normalisation": {"method": "landmarks"}}, "normalisation"),
+        ({"inference": {"patch": [0, 1, 1]}}, "inference.patch.0"),
+        ({"inference": {"overlap": 1}}, "inference.overlap"),
+        ({"output": {"activation": "softmax", "channels": ["WT"]}}, "output"),
+        ({"output": {"activation": "sigmoid", "channels": ["background", "WT"]}}, "output"),
+        ({"output": {"activation": "sigmoid", "channels": ["WT", "WT"]}}, "output"),
+        ({"output": {"activation": "sigmoid", "channels": []}}, "output.channels"),
+        ({"inputs": {"sequences": ["t2f"], "mandatory": ["t1c"]}}, "the file"),
+        ({"inputs": {"sequences": ["t2f"], "sets": [["t1c"]]}}, "the file"),
+        ({"regions": [], "thresholdable": []}, "the file"),
+        ({"task": "brain-extraction"}, "the file"),
+        ({"status": "parity"}, "the file"),
+        ({"status": "parity", "parity": PARITY | {"mismatches": 3}}, "the file"),
+        ({"status": "verified"}, "the file"),
     ],
 )
 def test_wrong_card_is_refused_and_the_field_named(
@@ -129,3 +168,100 @@ def test_cost_gives_the_figures_that_were_measured(toy_card: Card) -> None:
     )
     assert card.measured_with({T1C, T2F, T1N}) is measured[0]
     assert "not been measured" in card.cost_of_missing({T1C})
+
+
+# --- networks for several combinations of sequences ---------------------------------------------------------------
+
+
+@pytest.fixture
+def sets_card(toy_card: Card) -> Card:
+    """A model with a network for T1c + T1 + FLAIR and one for T1c alone."""
+    inputs = {"sequences": ["t1n", "t1c", "t2f"], "sets": [["t1n", "t1c", "t2f"], ["t1c"]]}
+    return Card.model_validate(toy_card.model_dump(mode="json") | {"inputs": inputs})
+
+
+def test_a_case_goes_to_the_first_network_that_it_suffices_for(sets_card: Card) -> None:
+    assert sets_card.sequences_used(tuple(Sequence)) == (T1N, T1C, T2F)
+    assert sets_card.sequences_used({T1C, T2F}) == (T1C,)
+    assert sets_card.regions_given({T1C, T2F}) == sets_card.regions
+
+
+def test_a_case_that_suffices_for_no_network_is_refused(sets_card: Card) -> None:
+    needed = r"it needs T1, T1 \+ contrast, FLAIR; or T1 \+ contrast \("
+    with pytest.raises(InputError, match=f"'toy' cannot work with T2, FLAIR alone; {needed}"):
+        sets_card.regions_given((T2W, T2F))
+
+
+def test_what_cannot_be_used_without_the_missing_one_is_said(sets_card: Card) -> None:
+    cost = sets_card.cost_of_missing({T1C, T2F})
+    assert cost.startswith("Missing: T1. FLAIR cannot be used without it.")
+
+
+def test_figures_of_a_combination_are_those_of_the_network_that_runs(sets_card: Card) -> None:
+    alone = Accuracy(data="SET", cases=7, sequences=(T1C,), dice={"WT": 0.5}, source="a test")
+    card = sets_card.model_copy(update={"measured": (alone,)})
+    assert card.measured_with({T1C, T2F}) == alone
+
+
+def test_a_model_that_wants_the_study_before_surgery_is_refused(toy_card: Card) -> None:
+    inputs = toy_card.inputs.model_dump(mode="json") | {"preoperative": ["t1c", "tumour-mask"]}
+    card = Card.model_validate(toy_card.model_dump(mode="json") | {"inputs": inputs})
+    with pytest.raises(InputError, match="also takes t1c and tumour-mask of the study before surgery"):
+        card.regions_given(tuple(Sequence))
+
+
+@pytest.mark.parametrize("orientation", ["LPS", "RAS", "LIA", "PIR", "SLP"])
+def test_voxel_axes_may_run_in_any_order(toy_card: Card, orientation: str) -> None:
+    space = {"space": {"frame": "native", "spacing_mm": None, "orientation": orientation}}
+    assert Card.model_validate(toy_card.model_dump(mode="json") | space).space.orientation == orientation
+
+
+# --- what a loader is told, and what people read ------------------------------------------------------------------
+
+
+def test_contract_is_the_network_s_parameters_and_what_the_card_says(toy_card: Card) -> None:
+    output = Output(activation="sigmoid", channels=("WT", "TC", "ET"))
+    network = toy_card.network.model_copy(update={"parameters": {"widths": [1, 2]}})
+    contract = toy_card.model_copy(update={"network": network, "output": output}).contract
+    assert contract["widths"] == [1, 2]
+    assert contract["sequences"] == (T2F, T1C)
+    assert contract["output"] is output
+    assert contract["space"] == toy_card.space
+    assert contract["inference"] is None
+
+
+def test_description_tells_what_was_proven_and_which_hashes_are_published(toy_card: Card) -> None:
+    file = toy_card.weights.files[0].model_copy(update={"sha256": None, "size_bytes": None})
+    weights = toy_card.weights.model_copy(update={"files": (file,), "licence": "unknown"})
+    proven = {"parity": PARITY, "status": "parity", "training": "Trained on phantoms."}
+    card = Card.model_validate(toy_card.model_dump(mode="json") | proven).model_copy(update={"weights": weights})
+    text = describe(card)
+    assert "compared with p 1 on generated weights: 0 of 9 voxels differ (2026-11-21; c)" in text
+    assert "size not published; hash not published, kept at the first install" in text
+    assert "Weights     size not published, unknown." in text
+    assert "Trained on phantoms." in text
+    assert "hash not published; SHA-256 when it was installed abc" in describe(card, {file.name: "abc"})
+
+
+def test_the_table_has_a_row_for_each_model() -> None:
+    rows = table(all_cards().values()).splitlines()
+    assert [row.split("`")[1] for row in rows[2:]] == list(all_cards())
+    assert {row.count(" | ") for row in rows[2:]} == {5}
+    assert all(
+        row.rstrip(" |").endswith(card.status.value) for row, card in zip(rows[2:], all_cards().values(), strict=True)
+    )
+
+
+def test_the_card_that_the_documentation_shows_is_valid(tmp_path: Path) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    shown = text[text.index("```json\n") + len("```json\n") :]
+    (tmp_path / "card.json").write_text(shown[: shown.index("```")])
+    card = read_card(tmp_path / "card.json")
+    assert card.network.family in FAMILIES
+    assert card.id == "our-nnunet"
+
+
+def test_the_documentation_has_the_table_of_the_cards() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert all(f"| `{model}`: " in page for model in all_cards()), "run: python -m Testing.zoo_table"
+    assert page == renewed(page), "run: python -m Testing.zoo_table"

@@ -24,6 +24,7 @@ from GliomaSegLib.io.results import read_manifest
 from GliomaSegLib.labels import Label, LabelScheme, from_internal
 from GliomaSegLib.preprocessing.grid import array_on
 from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.loaders import FAMILIES
 from GliomaSegLib.zoo.store import Store
 from Testing import toy
 from Testing.study import VOXEL_ML, on_grid, truth, write_study
@@ -373,7 +374,7 @@ def test_life_of_a_model(command: Command, toy_zoo: Card, toy_files: Path, tmp_p
         return row["installed"]
 
     assert not installed()
-    assert "0 MB to install" in command("models", "list", *store)[1]
+    assert " not installed, 0 MB " in command("models", "list", *store)[1]
     status, _, err = command("models", "verify", "toy", *store)
     assert (status, err.startswith("gliomaseg: The weights of 'toy' are not installed; run ")) == (1, True)
 
@@ -400,6 +401,97 @@ def test_show(command: Command, toy_zoo: Card) -> None:
     assert Card.model_validate_json(command("models", "show", "toy", "--json")[1]) == toy_zoo
     status, out, err = command("models", "show", "nnn")
     assert (status, out, err) == (1, "", "gliomaseg: There is no model 'nnn'; the zoo has toy.\n")
+
+
+def test_list_tells_status_and_where_the_weights_are(
+    command: Command, toy_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (line,) = command("models", "list", "--store", toy_store.root)[1].splitlines()
+    assert line.split() == ["toy", "preoperative-glioma", "unproven", "installed", "Thresholds"]
+    monkeypatch.setenv("GLIOMASEG_SITE_MODELS", str(toy_store.root))
+    assert "  in the site's store  " in command("models", "list", "--store", tmp_path / "mine")[1]
+    status, out, _ = command("models", "list", "--markdown")
+    assert status == 0
+    assert out.splitlines()[2].startswith("| `toy`: Thresholds | preoperative glioma | FLAIR, T1 + contrast ")
+
+
+def test_list_without_models_is_empty(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("GliomaSegLib.zoo.card.all_cards", dict)
+    assert command("models", "list")[:2] == (0, "")
+
+
+def test_models_are_packed_and_unpacked(command: Command, toy_store: Store, tmp_path: Path) -> None:
+    status, out, _ = command("models", "export", tmp_path / "stick.zip", "--store", toy_store.root)
+    assert (status, out) == (
+        0,
+        f"{tmp_path / 'stick.zip'} holds toy; 'gliomaseg models install --from {tmp_path / 'stick.zip'}' unpacks it.\n",
+    )
+    store = ("--store", tmp_path / "elsewhere")
+    status, out, _ = command("models", "install", "--from", tmp_path / "stick.zip", *store)
+    assert (status, out) == (0, f"toy is installed in {tmp_path / 'elsewhere' / 'toy'}.\n")
+    status, out, _ = command("models", "verify", *store)
+    assert status == 0
+    assert out.startswith(f"{tmp_path / 'elsewhere' / 'toy' / 'weights.safetensors'} is what was installed")
+    for given in ((), ("--from", tmp_path)):
+        status, _, err = command("models", "install", *given, *store)
+        assert (status, err) == (
+            1,
+            "gliomaseg: Say which model to install (gliomaseg models list), or give a pack or a store with --from.\n",
+        )
+
+
+def test_own_model_is_added_installed_carried_and_removed(
+    command: Command, toy_card: Card, toy_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FAMILIES, "toy", "Testing.toy")
+    path = tmp_path / "mine.json"
+    path.write_text(toy_card.model_copy(update={"id": "mine"}).model_dump_json())
+    store, elsewhere = ("--store", tmp_path / "models"), ("--store", tmp_path / "elsewhere")
+    assert command("models", "install", "mine", "--from", toy_files, *store)[0] == 1
+    status, out, _ = command("models", "add", path, *store)
+    assert (status, out) == (0, "mine is added; 'gliomaseg models install mine' installs its weights.\n")
+    assert command("models", "install", "mine", "--from", toy_files, *store)[0] == 0
+    assert "\nmine " in command("models", "list", *store)[1]
+    assert "\nmine " not in command("models", "list", *elsewhere)[1]
+    assert command("models", "export", tmp_path / "stick.zip", "mine", *store)[0] == 0
+    assert command("models", "install", "--from", tmp_path / "stick.zip", *elsewhere)[0] == 0
+    assert command("models", "verify", "mine", *elsewhere)[0] == 0
+    assert command("models", "remove", "mine", *elsewhere)[:2] == (0, "mine is removed.\n")
+    assert "\nmine " not in command("models", "list", *elsewhere)[1]
+
+
+def test_own_model_segments(
+    command: Command, toy_card: Card, toy_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FAMILIES, "toy", "Testing.toy")
+    (tmp_path / "mine.json").write_text(toy_card.model_copy(update={"id": "mine"}).model_dump_json())
+    store = ("--store", tmp_path / "models")
+    assert command("models", "add", tmp_path / "mine.json", *store)[0] == 0
+    assert command("models", "install", "mine", "--from", toy_files, *store)[0] == 0
+    study = write_study(tmp_path / "study")
+    options = ("--brain", "stripped", "--no-registration", "--fill-holes-mm3", 2, *store)
+    status, out, err = command("segment", study, "--model", "mine", "-o", tmp_path / "out", *options)
+    assert status == 0, err
+    assert f"ET   {volume_ml(Label.ET):9.2f} mL" in out
+
+
+def test_damaged_added_card_is_told_and_the_others_work(
+    command: Command, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / ".cards").mkdir()
+    (tmp_path / ".cards" / "broken.json").write_text("{")
+    status, out, _ = command("models", "list", "--store", tmp_path)
+    assert status == 0
+    assert "ca-cnn-brats17" in out
+    assert "broken.json is not valid" in caplog.text
+
+
+def test_card_that_is_no_card_is_one_sentence(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "card.json").write_text("{}")
+    status, out, err = command("models", "add", tmp_path / "card.json", "--store", tmp_path / "models")
+    assert (status, out) == (1, "")
+    assert err.startswith(f"gliomaseg: The model card {tmp_path / 'card.json'} is not valid: id: Field required")
+    assert len(err.splitlines()) == 1
 
 
 def test_environment_names_the_store(command: Command, toy_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,8 +24,15 @@ def test_the_readme_says_that_this_is_no_medical_device() -> None:
     assert "Not a medical device" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("card", [c for c in all_cards().values() if c.status is Status.VERIFIED], ids=lambda c: c.id)
-def test_a_verified_card_knows_what_every_subset_of_its_sequences_costs(card: Card) -> None:
+MEASURED = [card for card in all_cards().values() if card.status is Status.VERIFIED and card.measured]
+
+
+def test_there_are_models_whose_accuracy_was_measured() -> None:
+    assert {"ca-cnn-brats17", "gliomaseg-any-v1"} <= {card.id for card in MEASURED}
+
+
+@pytest.mark.parametrize("card", MEASURED, ids=lambda card: card.id)
+def test_a_measured_card_knows_what_every_subset_of_its_sequences_costs(card: Card) -> None:
     for size in range(1, len(card.inputs.sequences) + 1):
         for present in combinations(card.inputs.sequences, size):
             if set(card.inputs.mandatory) <= set(present):

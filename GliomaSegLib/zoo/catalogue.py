@@ -1,17 +1,19 @@
 """The zoo as a panel reads it: every card, and whether its weights are installed, with the standard library alone.
 
 The card's schema (:mod:`GliomaSegLib.zoo.card`) needs pydantic, which an application may not have when its user chooses
-a model. The shipped cards are valid (tests see to it), so here their JSON is read as it is; the rules on what a missing
-sequence costs are the same code for both, :mod:`GliomaSegLib.zoo.missing`.
+a model. The shipped cards are valid (tests see to it) and those that users add were checked when they were added, so
+here their JSON is read as it is; the rules on what a missing sequence costs are the same code for both,
+:mod:`GliomaSegLib.zoo.missing`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,14 @@ from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo.missing import Needs, cost_of_missing, regions_given
 
 STORE_VARIABLE = "GLIOMASEG_MODELS"
+SITE_VARIABLE = "GLIOMASEG_SITE_MODELS"
 
 # Written last by an installation, so that its presence says that the model is there.
 INSTALLED_RECORD = "installed.json"
+WEIGHTS_FILE = "weights.safetensors"
+
+# Cards of the users' own models, in a store. No model is called so: an id begins with a letter or a digit.
+ADDED_CARDS = ".cards"
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,8 @@ class Entry:
         needs: which sequences it takes, what it gives, and its measured accuracy on every subset.
         weights_licence: of the files that are downloaded; ``licence`` is the network's.
         attribution: whom the publisher of the weights wants named.
-        size_mb: of the weights, 10^6 bytes.
+        size_mb: of the weights, 10^6 bytes; files of unknown size count as zero.
+        training: a sentence on what it was trained on; may be empty.
         shipped: whether the weights come with GliomaSeg, so that there is nothing to install or remove.
     """
 
@@ -67,6 +75,7 @@ class Entry:
     size_mb: float
     shipped: bool
     published: tuple[Figure, ...]
+    training: str = ""
 
     def regions_given(self, present: Collection[Sequence]) -> tuple[Region, ...]:
         """See :func:`GliomaSegLib.zoo.missing.regions_given`."""
@@ -81,17 +90,39 @@ class Entry:
         return store / self.id
 
     def is_installed(self, store: Path) -> bool:
-        """Whether the weights are at hand; the worker also checks that they are sound."""
-        return self.shipped or (self.folder(store) / INSTALLED_RECORD).is_file()
+        """Whether the weights are at hand, in ``store`` or the site's; the worker also checks that they are sound."""
+        return self.shipped or installed_in(self.id, (store, *site_stores())) is not None
+
+    def is_removable(self, store: Path) -> bool:
+        """Whether the weights lie in ``store`` itself; what the site provides is not its users' to remove."""
+        return not self.shipped and installed_in(self.id, (store,)) is not None
 
     def remove(self, store: Path) -> None:
         """Delete the weights from the store; nothing happens when they are not there."""
         shutil.rmtree(self.folder(store), ignore_errors=True)
 
 
-def entries() -> tuple[Entry, ...]:
-    """Every model of the zoo, in alphabetical order of the ids."""
-    return tuple(_entry(path) for path in sorted(resource("models").glob("*.json")))
+def entries(store: Path | None = None) -> tuple[Entry, ...]:
+    """Every model that finds tumour, in alphabetical order of the ids.
+
+    Args:
+        store: whose added cards are taken, beside the site's; by default the user's. Unreadable ones are left out.
+    """
+    found = {path.stem: _entry(path) for path in shipped_cards()}
+    for path in added_cards(store or default_store()):
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+            found.setdefault(path.stem, _entry(path))
+    return tuple(found[model] for model in sorted(found) if found[model].needs.regions)
+
+
+def shipped_cards() -> tuple[Path, ...]:
+    """The cards that come with GliomaSeg."""
+    return tuple(sorted(resource("models").glob("*.json")))
+
+
+def added_cards(store: Path) -> tuple[Path, ...]:
+    """The cards that users added to a store and to the site's stores; what comes first counts."""
+    return tuple(path for place in (store, *site_stores()) for path in sorted((place / ADDED_CARDS).glob("*.json")))
 
 
 def default_store() -> Path:
@@ -101,8 +132,19 @@ def default_store() -> Path:
     return _user_data() / "GliomaSeg" / "models"
 
 
+def site_stores() -> tuple[Path, ...]:
+    """Stores that a hospital or a laboratory provides and that are only read: the folders named by
+    ``GLIOMASEG_SITE_MODELS``, separated as those of ``PATH`` are."""
+    return tuple(Path(place) for place in os.environ.get(SITE_VARIABLE, "").split(os.pathsep) if place)
+
+
+def installed_in(model: str, stores: Iterable[Path]) -> Path | None:
+    """The model's folder in the first of the stores in which it is installed."""
+    return next((store / model for store in stores if (store / model / INSTALLED_RECORD).is_file()), None)
+
+
 def _user_data() -> Path:
-    """What platformdirs calls ``user_data_path``; that package may not be there yet."""
+    """Where the platform wants an application's data of one user."""
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     if sys.platform == "darwin":
@@ -121,13 +163,15 @@ def _entry(path: Path) -> Entry:
         weights_licence=weights["licence"],
         attribution=weights["attribution"],
         size_mb=sum(file.get("size_bytes") or 0 for file in _files(weights)) / 1e6,
-        shipped="shipped" in weights,
+        shipped=bool(weights.get("shipped")),
         published=tuple(map(_figure, card.get("published", ()))),
+        training=card.get("training") or "",
     )
 
 
 def _files(weights: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [weights["shipped"]] if "shipped" in weights else weights["files"]
+    one = weights.get("shipped") or weights.get("package")
+    return [one] if one else weights["files"]
 
 
 def _needs(card: Mapping[str, Any]) -> Needs[Figure]:
@@ -141,6 +185,8 @@ def _needs(card: Mapping[str, Any]) -> Needs[Figure]:
             Sequence(name): _regions(regions) for name, regions in inputs.get("regions_without", {}).items()
         },
         measured=tuple(map(_figure, card.get("measured", ()))),
+        sets=tuple(map(_sequences, inputs.get("sets", ()))),
+        preoperative=tuple(inputs.get("preoperative", ())),
     )
 
 

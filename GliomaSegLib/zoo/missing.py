@@ -45,6 +45,8 @@ class Needs(Generic[AFigure]):
         regions: what it gives when all are there.
         regions_without: per missing sequence the regions that it can still give; by default all.
         measured: its accuracy on various subsets of the sequences.
+        sets: where it works with certain combinations of sequences only, these, best first; else empty.
+        preoperative: what it also takes from the study before surgery.
     """
 
     model: str
@@ -53,23 +55,51 @@ class Needs(Generic[AFigure]):
     mandatory: tuple[Sequence, ...] = ()
     regions_without: Mapping[Sequence, tuple[Region, ...]] = field(default_factory=dict)
     measured: tuple[AFigure, ...] = ()
+    sets: tuple[tuple[Sequence, ...], ...] = ()
+    preoperative: tuple[str, ...] = ()
+
+
+def used(needs: Needs, present: Collection[Sequence]) -> tuple[Sequence, ...]:
+    """The sequences that the model looks at when only ``present`` ones are there, in its own order.
+
+    Where it works with certain combinations only, the first that is there wholly; empty when none is.
+    """
+    if needs.sets:
+        return next((combination for combination in needs.sets if set(combination) <= set(present)), ())
+    return tuple(sequence for sequence in needs.sequences if sequence in present)
 
 
 def regions_given(needs: Needs, present: Collection[Sequence]) -> tuple[Region, ...]:
     """The regions that the model gives when only ``present`` sequences are there.
 
     Raises:
-        InputError: the model cannot work without one that is missing.
+        InputError: the model cannot work without one that is missing, or does not look for tumour at all.
     """
+    if not needs.regions:
+        raise InputError(f"The model '{needs.model}' finds the brain and no tumour; choose another one for the tumour.")
+    if needs.preoperative:
+        wanted = " and ".join(needs.preoperative)
+        raise InputError(
+            f"The model '{needs.model}' also takes {wanted} of the study before surgery, which cannot be given yet; "
+            "choose another model (gliomaseg models list)."
+        )
     missing = _missing(needs, present)
     refused = [sequence for sequence in missing if sequence in needs.mandatory]
     if len(missing) == len(needs.sequences):
-        wanted = ", ".join(sequence.title for sequence in needs.sequences)
-        raise InputError(f"The model '{needs.model}' needs at least one of {wanted}, and the case has none of them.")
+        raise InputError(
+            f"The model '{needs.model}' needs at least one of {_titles(needs.sequences)}, and the case has none of "
+            "them."
+        )
     if refused:
         raise InputError(
             f"The model '{needs.model}' cannot work without {refused[0].title} ({refused[0].value}), which the case "
             "does not have; choose another model (gliomaseg models list) or give the sequence."
+        )
+    if not used(needs, present):
+        known = "; or ".join(_titles(combination) for combination in needs.sets)
+        raise InputError(
+            f"The model '{needs.model}' cannot work with {_titles(present)} alone; it needs {known} (gliomaseg models "
+            "list shows others)."
         )
     allowed = [needs.regions_without.get(sequence, needs.regions) for sequence in missing]
     return tuple(region for region in needs.regions if all(region in one for one in allowed))
@@ -77,7 +107,7 @@ def regions_given(needs: Needs, present: Collection[Sequence]) -> tuple[Region, 
 
 def measured_with(needs: Needs[AFigure], present: Collection[Sequence]) -> AFigure | None:
     """The measured accuracy on just the ``present`` sequences, if there is one."""
-    wanted = {sequence for sequence in needs.sequences if sequence in present}
+    wanted = set(used(needs, present))
     return next((figure for figure in needs.measured if set(figure.sequences) == wanted), None)
 
 
@@ -91,7 +121,9 @@ def cost_of_missing(needs: Needs, present: Collection[Sequence]) -> str | None:
     if not missing:
         return None
     given = regions_given(needs, present)
-    text = f"Missing: {', '.join(sequence.title for sequence in missing)}."
+    text = f"Missing: {_titles(missing)}."
+    if unused := [one.title for one in needs.sequences if one in present and one not in used(needs, present)]:
+        text += f" {' and '.join(unused)} cannot be used without {'it' if len(missing) == 1 else 'them'}."
     withheld = [region.value for region in needs.regions if region not in given]
     if withheld:
         text += f" Without {'it' if len(missing) == 1 else 'them'} {' and '.join(withheld)} cannot be given."
@@ -108,3 +140,7 @@ def cost_of_missing(needs: Needs, present: Collection[Sequence]) -> str | None:
 
 def _missing(needs: Needs, present: Collection[Sequence]) -> list[Sequence]:
     return [sequence for sequence in needs.sequences if sequence not in present]
+
+
+def _titles(sequences: Collection[Sequence]) -> str:
+    return ", ".join(sequence.title for sequence in sequences)

@@ -1,65 +1,74 @@
 """The store: where installed weights live, one folder per model, each checked against its card.
 
-Weights that come with GliomaSeg (see :class:`GliomaSegLib.zoo.card.ShippedFile`) are always at hand and never copied.
-
-A model's folder holds ``weights.safetensors``, the published licence file if the card lists one, and
+Weights that come with GliomaSeg (see :class:`GliomaSegLib.zoo.card.ShippedFile`) or inside a Python package are never
+copied. A model's folder holds ``weights.safetensors``, the published licence file if the card lists one, and
 ``installed.json`` with the hashes. It appears whole or not at all: files are fetched into a folder beside it, checked,
 converted and renamed. A download that was interrupted goes on where it stopped.
+
+Besides the user's store there may be stores of the site (see :func:`GliomaSegLib.zoo.catalogue.site_stores`), which are
+only read. The cards of users' own models lie in the store as well.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timezone
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 
 from GliomaSegLib.errors import InputError, WeightsError
+from GliomaSegLib.io.provenance import sha256_of, timestamp
 from GliomaSegLib.progress import Progress, Silent
 from GliomaSegLib.resources import resource
-from GliomaSegLib.zoo.card import Card, ShippedFile, WeightFile
-from GliomaSegLib.zoo.loaders import family
+from GliomaSegLib.zoo import pack
+from GliomaSegLib.zoo.archive import unpack
+from GliomaSegLib.zoo.card import Card, PackagedWeights, ShippedFile, Space, read_card
+from GliomaSegLib.zoo.catalogue import (
+    ADDED_CARDS,
+    INSTALLED_RECORD,
+    STORE_VARIABLE,
+    WEIGHTS_FILE,
+    default_store,
+    installed_in,
+    shipped_cards,
+    site_stores,
+)
+from GliomaSegLib.zoo.download import check, download
+from GliomaSegLib.zoo.loaders import FAMILIES, family
 
-STORE_VARIABLE = "GLIOMASEG_MODELS"
-_WEIGHTS = "weights.safetensors"
-_RECORD = "installed.json"
-_CHUNK_BYTES = 1 << 20
-_TIMEOUT_S = 30
-_TRIES = 4
+__all__ = ["Store", "default_store", "sha256_of"]
 
-
-def default_store() -> Path:
-    """The user's store: the folder named by ``GLIOMASEG_MODELS``, else the platform's place for user data."""
-    if named := os.environ.get(STORE_VARIABLE):
-        return Path(named)
-    from platformdirs import user_data_path  # here, so that ``--help`` does not pay for it
-
-    return user_data_path("GliomaSeg", appauthor=False) / "models"
+_LOCK_POLL_S = 0.5
 
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of installed models."""
+    """A folder of installed models, and the site's stores that are looked in besides."""
 
     root: Path
+    sites: tuple[Path, ...] = field(default_factory=site_stores)
 
     def folder(self, card: Card) -> Path:
         """Where ``card``'s files are, or will be."""
         if card.weights.shipped:
             return _shipped(card.weights.shipped).parent
-        return self.root / card.id
+        return installed_in(card.id, (self.root, *self.sites)) or self.root / card.id
 
     def is_installed(self, card: Card) -> bool:
         """Whether the model is there; :meth:`weights` also checks that it is sound."""
-        return card.weights.shipped is not None or (self.folder(card) / _RECORD).is_file()
+        if card.weights.package:
+            return _package_version(card.weights.package) is not None
+        return card.weights.shipped is not None or installed_in(card.id, (self.root, *self.sites)) is not None
 
     def weights(self, card: Card) -> Path:
         """The model's weight file, after checking its SHA-256 against the one recorded when it was installed.
@@ -69,48 +78,72 @@ class Store:
         """
         if card.weights.shipped:
             return _sound(_shipped(card.weights.shipped), card.weights.shipped)
+        if card.weights.package:
+            return _sound_package(card.weights.package)
         folder = self.folder(card)
         if not self.is_installed(card):
             raise WeightsError(
                 f"The weights of '{card.id}' are not installed; run 'gliomaseg models install {card.id}', or add "
-                "'--from FOLDER' where there is no network."
+                "'--from PATH' where there is no network."
             )
+        again = f"run 'gliomaseg models remove {card.id}' and install them again"
+        if self.root not in folder.parents:
+            again = "tell who keeps this store"
         try:
-            record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-            intact = sha256_of(folder / _WEIGHTS) == record["sha256"]
-            published = record["published"]
+            record = self.record(card)
+            intact = sha256_of(folder / WEIGHTS_FILE) == record["sha256"]
+            hashes = record["published"], record.get("md5", {})
         except (OSError, ValueError, KeyError, TypeError):
-            intact, published = False, {}
+            intact, hashes = False, ({}, {})
         if not intact:
-            raise WeightsError(
-                f"The weights in {folder} are damaged (their SHA-256 is not the recorded one); run "
-                f"'gliomaseg models remove {card.id}' and install them again."
-            )
-        if any(file.sha256 and published.get(file.name) != file.sha256 for file in card.weights.files):
-            raise WeightsError(
-                f"The weights in {folder} are not those that the card of '{card.id}' names; run "
-                f"'gliomaseg models remove {card.id}' and install them again."
-            )
-        return folder / _WEIGHTS
+            raise WeightsError(f"The weights in {folder} are damaged (their SHA-256 is not the recorded one); {again}.")
+        if not _are_of(card, *hashes):
+            raise WeightsError(f"The weights in {folder} are not those that the card of '{card.id}' names; {again}.")
+        return folder / WEIGHTS_FILE
+
+    def record(self, card: Card) -> dict[str, Any]:
+        """What was written when the model was installed: ``sha256``, ``published`` (SHA-256 by file), ``installed``.
+
+        Raises:
+            OSError: it is not installed in a store.
+        """
+        return json.loads((self.folder(card) / INSTALLED_RECORD).read_text(encoding="utf-8"))
+
+    def space(self, card: Card) -> Space:
+        """The grid that the network sees, with the spacing that the published files say where the card leaves it open.
+
+        Raises:
+            WeightsError: see :meth:`weights`.
+            InputError: it is a brain extractor that a package brings, which is no model of the road.
+        """
+        if card.weights.package:
+            raise InputError(f"'{card.id}' finds the brain and no tumour (see --brain); choose another model.")
+        if card.space.spacing_mm is not None:
+            return card.space
+        return card.space.model_copy(update={"spacing_mm": family(card.network.family).spacing_mm(self.weights(card))})
 
     def install(self, card: Card, source: Path | None = None, progress: Progress | None = None) -> Path:
-        """Install a model from its public addresses, or from the folder ``source`` where its files lie.
+        """Install a model from its public addresses, or from ``source``: the folder where its files lie, its only file,
+        another store, or a pack (see :mod:`GliomaSegLib.zoo.pack`).
 
         Nothing is done when it is already installed and sound. Safe when two processes install at once.
 
         Raises:
-            WeightsError: a file is missing, has another SHA-256, or could not be fetched.
+            WeightsError: a file is missing, has another hash, or could not be fetched; or pip has to install it.
             InputError: the store cannot be written, or its disk is full.
         """
-        if card.weights.shipped:
+        if card.weights.shipped or card.weights.package or self.is_installed(card):
             return self.weights(card).parent
+        progress = progress or Silent()
+        progress.stage("install")
         self._make_root(card)
         try:
-            with FileLock(self.root / f".{card.id}.lock"):
+            with self._locked(card, progress):
                 if self.is_installed(card):
                     self.weights(card)
                 else:
-                    self._install(card, source, progress or Silent())
+                    self._sweep(card)
+                    self._install(card, source, progress)
         except OSError as error:
             raise InputError(
                 f"The model '{card.id}' could not be installed in {self.root} ({error.strerror or error}); make room, "
@@ -119,23 +152,83 @@ class Store:
         return self.folder(card)
 
     def remove(self, card: Card) -> None:
-        """Delete an installed model, also a damaged one.
+        """Delete an installed model, also a damaged one, and its card where a user added it.
 
         Raises:
-            InputError: it is not installed, or comes with GliomaSeg.
+            InputError: it is not in this store.
         """
         if card.weights.shipped:
             raise InputError(f"The weights of '{card.id}' come with GliomaSeg and go with it; nothing was removed.")
-        if not self.folder(card).exists():
-            raise InputError(f"The model '{card.id}' is not installed in {self.root}; there is nothing to remove.")
-        shutil.rmtree(self.folder(card))
+        if card.weights.package:
+            name = card.weights.package.name
+            raise InputError(f"The weights of '{card.id}' are inside a Python package; run 'pip uninstall {name}'.")
+        folder, added = self.root / card.id, self._added(card.id)
+        if not folder.exists() and not added.exists():
+            where = self.folder(card).parent if self.is_installed(card) else None
+            raise InputError(
+                f"The model '{card.id}' is provided in {where}, which is not your store; nothing was removed."
+                if where
+                else f"The model '{card.id}' is not installed in {self.root}; there is nothing to remove."
+            )
+        try:
+            with self._locked(card, Silent()):
+                added.unlink(missing_ok=True)
+                if folder.exists():
+                    with self._work(card) as work:  # renamed first, so that it is gone whole or not at all
+                        folder.rename(work / card.id)
+        except OSError as error:
+            raise InputError(
+                f"The model '{card.id}' could not be removed from {self.root} ({error.strerror})."
+            ) from error
+
+    def add(self, path: Path) -> Card:
+        """Make the card in ``path`` part of the zoo of this store's users. Its weights are installed apart.
+
+        Raises:
+            InputError: it is no valid card, or its id or family cannot be used.
+        """
+        card = read_card(path)
+        if card.id in {shipped.stem for shipped in shipped_cards()}:
+            raise InputError(f"{path} calls its model '{card.id}', as one of GliomaSeg's own; give it another id.")
+        if card.network.family not in FAMILIES:
+            raise InputError(
+                f"{path} names the network family '{card.network.family}', and there are only {', '.join(FAMILIES)}."
+            )
+        if card.weights.shipped:
+            raise InputError(f"{path} says that its weights come with GliomaSeg; name them under 'weights.files'.")
+        target = self._added(card.id)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = target.with_suffix(f".{os.getpid()}.partial")
+            temporary.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            temporary.replace(target)
+        except OSError as error:
+            raise InputError(
+                f"The card could not be added to the store {self.root} ({error.strerror}); name another one with "
+                f"--store or {STORE_VARIABLE}."
+            ) from error
+        return card
+
+    def _added(self, model: str) -> Path:
+        return self.root / ADDED_CARDS / f"{model}.json"
 
     def _install(self, card: Card, source: Path | None, progress: Progress) -> None:
-        progress.stage("install")
-        downloads = self.root / f".{card.id}.download"
-        published = self._collect(card, source, downloads, progress)
-        self._place(card, source or downloads, published)
-        shutil.rmtree(downloads, ignore_errors=True)
+        with self._work(card) as work:
+            ready = work / card.id
+            if source and (carried := pack.find(source, card.id)):
+                pack.take(carried, ready)
+                _check_carried(card, ready, source)
+            else:
+                downloads = self.root / f".{card.id}.download"
+                published = self._collect(card, source, downloads, progress)
+                try:
+                    _convert(card, published, work / "published", ready)
+                except WeightsError:
+                    shutil.rmtree(downloads, ignore_errors=True)  # or the next try would meet the same files
+                    raise
+                shutil.rmtree(downloads, ignore_errors=True)
+            shutil.rmtree(self.root / card.id, ignore_errors=True)  # remains without a record are no installation
+            ready.rename(self.root / card.id)
 
     def _make_root(self, card: Card) -> None:
         try:
@@ -150,63 +243,143 @@ class Store:
             raise InputError(
                 f"The model store {self.root} cannot be written; name another folder with --store or {STORE_VARIABLE}."
             )
-        if free < 2 * card.weights.size_bytes:
+        # As fetched, as converted, and where it is an archive as unpacked.
+        copies = 3 if any(file.archive for file in card.weights.files) else 2
+        if free < copies * card.weights.size_bytes:
             raise InputError(
                 f"The disk of the model store {self.root} has {free / 1e6:.0f} MB free and '{card.id}' needs "
-                f"{2 * card.weights.size_bytes / 1e6:.0f} MB while it is installed; make room or use --store."
+                f"{copies * card.weights.size_bytes / 1e6:.0f} MB while it is installed; make room or use --store."
             )
 
-    def _collect(self, card: Card, source: Path | None, downloads: Path, progress: Progress) -> dict[str, str]:
-        """Have every published file in one folder and checked; returns the SHA-256 of each by name."""
+    @contextmanager
+    def _locked(self, card: Card, progress: Progress) -> Iterator[None]:
+        lock = FileLock(self.root / f".{card.id}.lock")
+        while not lock.is_locked:
+            try:
+                lock.acquire(timeout=_LOCK_POLL_S)
+            except Timeout:
+                progress.advance(0, "another process is installing this model")  # may raise Cancelled
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def _work(self, card: Card) -> Iterator[Path]:
+        """A temporary folder on the store's own disk."""
+        work = Path(tempfile.mkdtemp(prefix=f".{card.id}.", suffix=".partial", dir=self.root))
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def _sweep(self, card: Card) -> None:
+        """Remove what killed processes left; nobody else works on this model while it is locked."""
+        for remains in self.root.iterdir():
+            if re.fullmatch(rf"\.{re.escape(card.id)}\.[^.]+\.partial", remains.name):
+                shutil.rmtree(remains, ignore_errors=True)
+
+    def _collect(self, card: Card, source: Path | None, downloads: Path, progress: Progress) -> dict[str, Path]:
+        """Every published file by its name, checked."""
         if source is None:
             downloads.mkdir(exist_ok=True)
-        elif not source.is_dir():
-            raise WeightsError(f"{source} is not a folder; give the folder that holds the weight files of '{card.id}'.")
-        published, done = {}, 0
-        for file in card.weights.files:
-            start = done
+        elif not source.exists():
+            raise WeightsError(f"{source} does not exist; give the folder that holds the weight files of '{card.id}'.")
+        found = {}
+        for index, file in enumerate(card.weights.files):
 
-            def told(received: int, file: WeightFile = file, start: int = start) -> None:
-                progress.advance((start + received) / max(card.weights.size_bytes, 1), file.name)
+            def told(received: int, expected: int, index: int = index) -> None:
+                progress.advance(_fraction(card, index, received, expected), card.weights.files[index].name)
 
-            path = source / file.name if source else download(file, downloads / file.name, told)
-            published[file.name] = _checked(path, file)
-            done += file.size_bytes or 0
-            told(file.size_bytes or 0)
-        return published
-
-    def _place(self, card: Card, source: Path, published: dict[str, str]) -> None:
-        """Convert into a temporary folder of the store and rename it into place."""
-        temporary = Path(tempfile.mkdtemp(prefix=f".{card.id}.", dir=self.root))
-        try:
-            family(card.network.family).convert(source, temporary / _WEIGHTS)
-            for file in card.weights.files:
-                if "licen" in file.name.lower():
-                    shutil.copyfile(source / file.name, temporary / file.name)
-            record = {
-                "model": card.id,
-                "version": card.version,
-                "sha256": sha256_of(temporary / _WEIGHTS),
-                "published": published,
-                "licence": card.weights.licence,
-                "installed": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            }
-            (temporary / _RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-            temporary.chmod(0o755)  # mkdtemp makes it private; a shared store is read by others
-            shutil.rmtree(self.folder(card), ignore_errors=True)  # remains without a record are no installation
-            temporary.rename(self.folder(card))
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+            if source is None:
+                found[file.name] = download(file, downloads / file.name, told)
+            else:
+                path = _given(source, card, file.name)
+                if not path.is_file():
+                    where = f"; it is published at {file.url}" if file.url else ""
+                    raise WeightsError(f"The weight file {path} is missing{where}.")
+                check(path, file, f"get it again from {file.url or 'where you have it from'}")
+                found[file.name] = path
+            told(1, 1) if file.size_bytes is None else told(file.size_bytes, file.size_bytes)
+        return found
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+def _fraction(card: Card, index: int, received: int, expected: int) -> float:
+    """How much is there, by bytes where all sizes are known, else by files."""
+    sizes = [file.size_bytes for file in card.weights.files]
+    if None not in sizes:
+        return min((sum(sizes[:index]) + received) / sum(sizes), 1.0)
+    return (index + (min(received / expected, 1.0) if expected else 0.0)) / len(sizes)
+
+
+def _given(source: Path, card: Card, name: str) -> Path:
+    """Where the file ``name`` is in what the user gave: a folder, or the model's only file under whatever name."""
+    if source.is_dir():
+        return source / name
+    if len(card.weights.files) > 1:
+        count = len(card.weights.files)
+        raise WeightsError(f"'{card.id}' has {count} weight files and {source} is one; give the folder that holds all.")
+    return source
+
+
+def _convert(card: Card, published: dict[str, Path], source: Path, ready: Path) -> None:
+    """Convert the published files into the folder ``ready``, with the licence files and the record.
+
+    ``source`` is made for the converter: each plain file under its name and each archive unpacked under its stem.
+    """
+    source.mkdir()
+    ready.mkdir(mode=0o755)
+    for file in card.weights.files:
+        if file.archive:
+            unpack(published[file.name], file.archive, source / Path(file.name).stem)
+        else:
+            _at_hand(published[file.name], source / file.name)
+    try:
+        family(card.network.family).convert(source, ready / WEIGHTS_FILE)
+    except SafetensorError as error:  # its way of saying that the disk is full
+        raise OSError(str(error)) from error
+    (ready / WEIGHTS_FILE).chmod(0o644)  # safetensors makes it private; a shared store is read by others
+    for file in card.weights.files:
+        if "licen" in file.name.lower():
+            shutil.copyfile(published[file.name], ready / file.name)
+    record = {
+        "model": card.id,
+        "version": card.version,
+        "sha256": sha256_of(ready / WEIGHTS_FILE),
+        "published": {name: sha256_of(path) for name, path in published.items()},
+        "md5": {file.name: file.md5 for file in card.weights.files if file.md5},  # each was checked
+        "licence": card.weights.licence,
+        "installed": timestamp(),
+    }
+    (ready / INSTALLED_RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _at_hand(path: Path, target: Path) -> None:
+    """``path`` under another name, without a copy where the system allows that."""
+    try:
+        target.symlink_to(path.absolute())
+    except OSError:  # Windows asks for a privilege
+        shutil.copyfile(path, target)
+
+
+def _check_carried(card: Card, folder: Path, source: Path) -> None:
+    """Raises WeightsError when what came from another store is not what its record and the card say."""
+    try:
+        record = json.loads((folder / INSTALLED_RECORD).read_text(encoding="utf-8"))
+        sound = sha256_of(folder / WEIGHTS_FILE) == record["sha256"]
+        sound = sound and _are_of(card, record["published"], record.get("md5", {}))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        sound = False
+    if not sound:
+        raise WeightsError(f"What {source} holds of '{card.id}' is damaged or of another version; pack it anew.")
+
+
+def _are_of(card: Card, sha256: dict[str, str], md5: dict[str, str]) -> bool:
+    """Whether the recorded hashes of the published files are those that the card names, as far as it does."""
+    return all(
+        (not file.sha256 or sha256.get(file.name) == file.sha256) and (not file.md5 or md5.get(file.name) == file.md5)
+        for file in card.weights.files
+    )
 
 
 def _shipped(file: ShippedFile) -> Path:
@@ -224,76 +397,19 @@ def _sound(path: Path, file: ShippedFile) -> Path:
     return path
 
 
-def _checked(path: Path, file: WeightFile) -> str:
-    if not path.is_file():
-        raise WeightsError(f"The weight file {path} is missing; it is published at {file.url}.")
-    found = sha256_of(path)
-    if file.sha256 and found != file.sha256:
+def _package_version(package: PackagedWeights) -> str | None:
+    try:
+        return distribution(package.name).version
+    except PackageNotFoundError:
+        return None
+
+
+def _sound_package(package: PackagedWeights) -> Path:
+    """The folder in which the package lies, in the version that the card describes; pip checked its hashes."""
+    found = _package_version(package)
+    if found != package.version:
+        what = "is not installed" if found is None else f"has the version {found}"
         raise WeightsError(
-            f"The weight file {path} is not the published one (SHA-256 {found[:12]}… instead of {file.sha256[:12]}…); "
-            f"get it again from {file.url}."
+            f"The Python package {package.name} {what}; run 'pip install {package.name}=={package.version}'."
         )
-    return found
-
-
-def download(file: WeightFile, destination: Path, told: Callable[[int], None]) -> Path:
-    """Fetch one file, going on from what an earlier try left in ``<destination>.part``; proxies come from the
-    environment. ``told`` hears the number of bytes that are there.
-
-    Raises:
-        WeightsError: the address did not answer with the file after several tries.
-    """
-    import requests  # here, so that listing models does not pay for it
-
-    if destination.is_file():
-        return destination
-    part = destination.with_name(destination.name + ".part")
-    for attempt in range(1, _TRIES + 1):
-        try:
-            _fetch(str(file.url), part, told)
-            break
-        except requests.RequestException as error:
-            answered_no = error.response is not None and 400 <= error.response.status_code < 500
-            if attempt == _TRIES or answered_no:
-                raise WeightsError(
-                    f"{file.url} could not be downloaded ({_reason(error)}); check the network and proxy, or fetch "
-                    "the files elsewhere and use '--from FOLDER'."
-                ) from error
-            time.sleep(2**attempt)
-    if file.sha256 and sha256_of(part) != file.sha256:
-        part.unlink()  # going on from a wrong beginning would never end well
-        raise WeightsError(
-            f"What came from {file.url} is not the published file (its SHA-256 differs); try again, and if it "
-            "persists a proxy may be altering it: fetch the files elsewhere and use '--from FOLDER'."
-        )
-    part.replace(destination)
-    return destination
-
-
-def _fetch(url: str, part: Path, told: Callable[[int], None]) -> None:
-    import requests
-
-    have = part.stat().st_size if part.is_file() else 0
-    headers = {"Accept-Encoding": "identity"}  # a range of a compressed file would not continue the part
-    if have:
-        headers["Range"] = f"bytes={have}-"
-    with requests.get(url, stream=True, timeout=_TIMEOUT_S, headers=headers) as reply:
-        if have and reply.status_code == requests.codes.requested_range_not_satisfiable:
-            return  # the part is already the whole file
-        reply.raise_for_status()
-        resumed = have and reply.status_code == requests.codes.partial_content
-        received = have if resumed else 0
-        with part.open("ab" if resumed else "wb") as stream:
-            for chunk in reply.iter_content(_CHUNK_BYTES):
-                stream.write(chunk)
-                received += len(chunk)
-                told(received)
-    expected = reply.headers.get("Content-Length")
-    encoded = reply.headers.get("Content-Encoding", "identity") != "identity"
-    if expected and not encoded and received - (have if resumed else 0) < int(expected):
-        raise requests.ConnectionError("the connection closed early")
-
-
-def _reason(error: Exception) -> str:
-    response = getattr(error, "response", None)
-    return f"HTTP {response.status_code}" if response is not None else type(error).__name__
+    return Path(str(distribution(package.name).locate_file("")))

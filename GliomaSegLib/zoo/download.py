@@ -1,0 +1,145 @@
+"""Fetching of published weight files, and what tells them from other files of the same name."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from GliomaSegLib.errors import WeightsError
+from GliomaSegLib.io.provenance import sha256_of
+from GliomaSegLib.zoo.archive import is_archive
+from GliomaSegLib.zoo.card import WeightFile
+
+_CHUNK_BYTES = 1 << 20
+_TIMEOUT_S = 30
+_TRIES = 4
+
+Told = Callable[[int, int], None]
+"""Hears how many bytes are there, and of how many; 0 where that is not known."""
+
+
+def check(path: Path, file: WeightFile, advice: str) -> str:
+    """Make sure that ``path`` is the published file, as far as its publisher says what that is.
+
+    Returns:
+        its SHA-256.
+
+    Raises:
+        WeightsError: it is not; the sentence ends with ``advice``.
+    """
+    found = sha256_of(path)
+    if reason := _why_not(path, file, found):
+        raise WeightsError(f"{path} is not the published file: {reason}; {advice}.")
+    return found
+
+
+def download(file: WeightFile, destination: Path, told: Told) -> Path:
+    """Fetch one file, going on from what an earlier try left in ``<destination>.part``. Proxies come from the
+    environment (``HTTPS_PROXY`` and so on).
+
+    Raises:
+        WeightsError: it is published nowhere, or its address did not answer with it after several tries.
+    """
+    import requests  # here, so that listing models does not pay for it
+
+    if destination.is_file() and not _why_not(destination, file, sha256_of(destination)):
+        return destination
+    if file.url is None:
+        raise WeightsError(f"No address of the weight file '{file.name}' is known; say where it is with '--from PATH'.")
+    part = destination.with_name(destination.name + ".part")
+    for attempt in range(1, _TRIES + 1):
+        try:
+            _fetch(file, part, told)
+            break
+        except requests.RequestException as error:
+            answered_no = error.response is not None and 400 <= error.response.status_code < 500
+            if attempt == _TRIES or answered_no:
+                raise WeightsError(
+                    f"{file.url} could not be downloaded ({_reason(error)}); check the network and proxy, or fetch "
+                    "the files elsewhere and use '--from PATH'."
+                ) from error
+            time.sleep(2**attempt)
+    if reason := _why_not(part, file, sha256_of(part)):
+        _forget(part)  # going on from a wrong beginning would never end well
+        raise WeightsError(
+            f"What came from {file.url} is not the published file: {reason}; try again, and if it persists a proxy may "
+            "be altering it: fetch the files elsewhere and use '--from PATH'."
+        )
+    part.replace(destination)
+    _forget(part)
+    return destination
+
+
+def _fetch(file: WeightFile, part: Path, told: Told) -> None:
+    import requests
+
+    have = part.stat().st_size if part.is_file() else 0
+    tag = _tag(part).read_text() if _tag(part).is_file() else ""
+    headers = {"Accept-Encoding": "identity"}  # a range of a compressed file would not continue the part
+    if have and (tag or file.hash_published):  # else nothing would notice halves of two different files
+        headers["Range"] = f"bytes={have}-"
+        if tag:
+            headers["If-Range"] = tag
+    with requests.get(str(file.url), stream=True, timeout=_TIMEOUT_S, headers=headers) as reply:
+        if "Range" in headers and reply.status_code == requests.codes.requested_range_not_satisfiable:
+            return  # the part is already the whole file
+        reply.raise_for_status()
+        begin = have if reply.status_code == requests.codes.partial_content else 0
+        _tag(part).write_text(_version(reply.headers))
+        encoded = reply.headers.get("Content-Encoding", "identity") != "identity"
+        length = 0 if encoded else int(reply.headers.get("Content-Length", 0))
+        received = begin
+        with part.open("ab" if begin else "wb") as stream:
+            for chunk in reply.iter_content(_CHUNK_BYTES):
+                stream.write(chunk)
+                received += len(chunk)
+                told(received, begin + length if length else 0)
+    if received - begin < length:
+        raise requests.ConnectionError("the connection closed early")
+
+
+def _version(headers: Mapping[str, str]) -> str:
+    """What the server calls this state of the file; only strong names may be used to go on."""
+    tag = headers.get("ETag", "")
+    return headers.get("Last-Modified", "") if not tag or tag.startswith("W/") else tag
+
+
+def _tag(part: Path) -> Path:
+    return part.with_name(part.name + ".tag")
+
+
+def _forget(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _tag(part).unlink(missing_ok=True)
+
+
+def _why_not(path: Path, file: WeightFile, sha256: str) -> str | None:
+    """Why ``path`` is not the published file; ``None`` when nothing speaks against it."""
+    with path.open("rb") as stream:
+        head = stream.read(256).lstrip().lower()
+    if head.startswith((b"<!doctype html", b"<html")):
+        return "it is a web page"
+    if file.size_bytes and (size := path.stat().st_size) != file.size_bytes:
+        return f"it has {size} bytes instead of {file.size_bytes}"
+    if file.sha256 and sha256 != file.sha256:
+        return f"its SHA-256 is {sha256[:12]}… instead of {file.sha256[:12]}…"
+    if file.md5 and (md5 := _md5_of(path)) != file.md5:
+        return f"its MD5 is {md5[:12]}… instead of {file.md5[:12]}…"
+    if file.archive and not is_archive(path, file.archive):
+        return f"it is no {file.archive} archive, or cut short"
+    return None
+
+
+def _md5_of(path: Path) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    response = getattr(error, "response", None)
+    return f"HTTP {response.status_code}" if response is not None else type(error).__name__

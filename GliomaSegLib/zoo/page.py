@@ -1,0 +1,185 @@
+"""Model cards for people: one as text for a terminal, all as a table for the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from GliomaSegLib.zoo.card import Accuracy, Card, Inference, Normalisation, Output
+
+
+def describe(card: Card, recorded: Mapping[str, str] | None = None) -> str:
+    """A card as text for a terminal.
+
+    Args:
+        recorded: SHA-256 of each published file as it came when the model was installed, where it is.
+    """
+    lines = [
+        f"{card.title} ({card.id} {card.version}, {card.status.value})",
+        card.summary,
+        "",
+        f"Task        {card.task}; time point: {', '.join(kind.value for kind in card.time_points)}",
+        f"Sequences   {', '.join(sequence.title for sequence in card.inputs.sequences)}{_demands(card)}",
+        f"Regions     {', '.join(region.value for region in card.regions) or 'the brain'}",
+        f"Space       {_space(card)}",
+        *_contract(card),
+        f"Weights     {size(card)}, {card.weights.licence}. {card.weights.attribution}",
+        f"Licence     {card.licence}",
+        f"Citation    {card.citation}",
+    ]
+    if card.training:
+        lines.append(f"Training    {card.training}")
+    for sequence, regions in card.inputs.regions_without.items():
+        lines.append(f"Without {sequence.title}: {', '.join(region.value for region in regions)} only")
+    lines += _files(card, recorded or {})
+    lines += _proof(card)
+    for title, figures in (("Published", card.published), ("Measured", card.measured)):
+        if figures:
+            lines += ["", f"{title} mean Dice"]
+            lines += [_figure(figure) for figure in figures]
+    return "\n".join(lines)
+
+
+def size(card: Card) -> str:
+    """How much is fetched: ``23 MB``, at least so much where only some sizes are known, or ``size not published``."""
+    files = card.weights.files
+    known = card.weights.size_bytes
+    if not known:
+        return "size not published"
+    return f"{'at least ' if any(not file.size_bytes for file in files) else ''}{known / 1e6:.0f} MB"
+
+
+def table(cards: Iterable[Card]) -> str:
+    """The zoo as a table in Markdown, one row per card."""
+    rows = ["| model | for | sequences | gives | weights | status |", "|---|---|---|---|---|---|"]
+    for card in cards:
+        sequences = ", ".join(sequence.title for sequence in card.inputs.sequences)
+        gives = ", ".join(region.value for region in card.regions) or "the brain"
+        cells = (
+            f"`{card.id}`: {card.title}",
+            card.task.replace("-", " "),
+            f"{sequences}{_demands(card)}",
+            gives,
+            f"{_source(card)}, {size(card)}, {card.weights.licence}",
+            card.status.value,
+        )
+        rows.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _source(card: Card) -> str:
+    if card.weights.shipped:
+        return "comes with GliomaSeg"
+    if card.weights.package:
+        return f"in the package {card.weights.package.name}"
+    return "downloaded" if all(file.url for file in card.weights.files) else "given by the user"
+
+
+def _demands(card: Card) -> str:
+    inputs = card.inputs
+    further = "".join(f", pre-operative {channel.value}" for channel in inputs.preoperative)
+    if inputs.sets:
+        sets = "; ".join(", ".join(sequence.title for sequence in one) for one in inputs.sets)
+        return f"{further} (works with one of: {sets})"
+    if not inputs.mandatory:
+        return f"{further} (any of them may be missing)" if len(inputs.sequences) > 1 else further
+    if set(inputs.mandatory) == set(inputs.sequences):
+        return f"{further} (all needed)" if len(inputs.sequences) > 1 else further
+    return f"{further} ({', '.join(sequence.title for sequence in inputs.mandatory)} mandatory)"
+
+
+def _space(card: Card) -> str:
+    space = card.space
+    spacing = "spacing as its files say"
+    if space.spacing_mm:
+        spacing = " × ".join(f"{edge:g}" for edge in space.spacing_mm) + " mm"
+    return f"{space.frame}, {spacing}, {space.orientation}, {'skull-stripped' if space.brain == 'stripped' else 'head'}"
+
+
+def _contract(card: Card) -> list[str]:
+    """What is done before, in and after the network, as far as the card says it."""
+    parts = (
+        ("Grey values", card.normalisation and _normalisation(card.normalisation)),
+        ("Inference", card.inference and _inference(card.inference)),
+        ("Output", card.output and _output(card.output)),
+    )
+    return [f"{title:<12}{text}" for title, text in parts if text]
+
+
+def _normalisation(said: Normalisation) -> str:
+    if said.method in ("none", "published"):
+        return {"none": "as they are", "published": "as the model's own files say"}[said.method]
+    between = f" {said.percentiles[0]:g} to {said.percentiles[1]:g}" if said.percentiles else ""
+    return f"{said.method}{between} over {said.over} voxels, per sequence{', clipped' if said.clip else ''}"
+
+
+def _inference(said: Inference) -> str:
+    what = {"full": "the whole grid", "brain": "the brain's box"}[said.field]
+    if said.patch is None:
+        text = f"{what} in one pass"
+    else:
+        patch = "×".join(map(str, said.patch))
+        text = f"{what} in patches of {patch}, overlap {said.overlap:g}, {said.window} window"
+    if said.mirrors:
+        text += f", flipped along {', '.join(said.mirrors)}"
+    return text + (f", mean of {said.folds} networks" if said.folds > 1 else "")
+
+
+def _output(said: Output) -> str:
+    limit = {"softmax": "", "distance": f" < {said.threshold:g} mm", "sigmoid": f" >= {said.threshold:g}"}
+    text = f"{said.activation}{limit[said.activation]}: {', '.join(said.channels)}"
+    return text + ("; largest component" if said.largest_component else "") + ("; filled" if said.fill_holes else "")
+
+
+def _files(card: Card, recorded: Mapping[str, str]) -> list[str]:
+    lines = []
+    for file in card.weights.files:
+        if file.hash_published:
+            hashed = f"SHA-256 {file.sha256}" if file.sha256 else f"MD5 {file.md5}"
+        elif file.name in recorded:
+            hashed = f"hash not published; SHA-256 when it was installed {recorded[file.name]}"
+        else:
+            hashed = "hash not published, kept at the first install"
+        bytes_ = f"{file.size_bytes} bytes" if file.size_bytes else "size not published"
+        lines.append(f"  {file.name} ({bytes_}; {hashed}) {file.url or 'no address known'}")
+    return ["", "Files", *lines] if lines else []
+
+
+def _proof(card: Card) -> list[str]:
+    lines = []
+    if card.parity:
+        one = card.parity
+        lines.append(
+            f"  compared with {one.package} {one.version} on generated weights: {one.mismatches} of {one.voxels} "
+            f"voxels differ ({one.date}; {one.command}){_remark(one.remark)}"
+        )
+    if card.verification:
+        one = card.verification
+        lines.append(f"  {one.finding} ({one.cases} cases: {one.data}; {one.date}; {one.command})")
+    return ["", "Proof", *lines] if lines else []
+
+
+def _figure(figure: Accuracy) -> str:
+    dice = "  ".join(f"{region.value} {value:.3f}" for region, value in figure.dice.items())
+    cases = f", {figure.cases} cases" if figure.cases else ""
+    sequences = " + ".join(sequence.title for sequence in figure.sequences)
+    return f"  {sequences:<32} {dice:<32} {figure.data}{cases} ({figure.source}){_remark(figure.remark)}"
+
+
+def _remark(remark: str | None) -> str:
+    return f"; {remark}" if remark else ""
+
+
+def row(card: Card, installed: bool) -> dict[str, Any]:
+    """A card's line of the list, as plain values."""
+    return {
+        "id": card.id,
+        "title": card.title,
+        "task": card.task,
+        "sequences": [sequence.value for sequence in card.inputs.sequences],
+        "regions": [region.value for region in card.regions],
+        "status": card.status.value,
+        "size_bytes": card.weights.size_bytes or None,
+        "weights_licence": card.weights.licence,
+        "installed": installed,
+    }
