@@ -41,6 +41,7 @@ def _engine(coarse: nn.Module, fine: nn.Module | None, **changes: float) -> Coar
     options = {
         "margin_mm": 6.0,
         "fine_weights": (0.5, 0.75, 1.0),
+        "fine_weights_without_flair": (0.5, 0.75, 1.0),
         "least_enhancing_ml": 0.0,
         "least_tumour_ml": 0.0,
     } | changes
@@ -186,6 +187,32 @@ def test_bad_images_are_refused() -> None:
         engine.predict({Sequence.T1C: ones}, Silent(), 0)
 
 
+class Says(nn.Module):
+    """One answer everywhere."""
+
+    def __init__(self, logit: float) -> None:
+        super().__init__()
+        self._logit = logit
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.full((1, 3, *images.shape[2:]), self._logit)
+
+
+def test_the_fine_stage_is_believed_less_without_flair() -> None:
+    engine = _engine(Says(10.0), Says(-10.0), fine_weights=(1.0, 1.0, 1.0), fine_weights_without_flair=(0.25, 1.0, 1.0))
+    images, _ = _images()
+    assert not engine.predict(images, Silent(), 0).labels.any()
+    without = engine.predict({Sequence.T1C: images[Sequence.T1C]}, Silent(), 0)
+    assert without.probabilities[Region.WT].max() == pytest.approx(0.75, abs=0.01)
+    assert region_mask(without.labels, Region.WT).any()
+    assert not region_mask(without.labels, Region.TC).any()
+
+
+def test_no_core_outside_the_whole_tumour() -> None:
+    engine = _engine(Bright(), Bright(wt_above=1e6), fine_weights=(1.0, 1.0, 1.0))
+    assert not engine.predict(_images()[0], Silent(), 0).labels.any()
+
+
 def test_weights_are_written_and_loaded_again(tmp_path: Path) -> None:
     network = AnyUNet(**_NETWORK["parameters"])
     path = tmp_path / "weights.safetensors"
@@ -195,6 +222,7 @@ def test_weights_are_written_and_loaded_again(tmp_path: Path) -> None:
         "spacing_mm": 1.0,
         "margin_mm": 5.0,
         "fine_weights": [0.5, 0.5, 0.5],
+        "fine_weights_without_flair": [0.5, 0.5, 0.5],
         "least_enhancing_ml": 0.1,
         "least_tumour_ml": 0.1,
     }

@@ -66,6 +66,8 @@ class CoarseFine:
         spacing_mm: of the images.
         margin_mm: of the fine stage's box around what the coarse one suspects.
         fine_weights: of the fine stage's answer in that average, for WT, TC and ET.
+        fine_weights_without_flair: the same where FLAIR is missing and the fine stage, which does not see the other
+            half of the brain, knows less of where a tumour ends.
         least_enhancing_ml: less enhancing tumour than this in all is taken for core.
         device, precision: where and in which number format to run.
     """
@@ -78,6 +80,7 @@ class CoarseFine:
         spacing_mm: float,
         margin_mm: float,
         fine_weights: tuple[float, float, float],
+        fine_weights_without_flair: tuple[float, float, float],
         least_enhancing_ml: float,
         least_tumour_ml: float,
         device: torch.device,
@@ -85,7 +88,7 @@ class CoarseFine:
     ) -> None:
         self._order, self._coarse, self._fine = order, coarse, fine
         self._spacing, self._margin = spacing_mm, margin_mm
-        self._fine_weights = torch.tensor(fine_weights)[:, None, None, None]
+        self._fine_weights = fine_weights_without_flair, fine_weights
         self._least_enhancing, self._least_tumour = least_enhancing_ml, least_tumour_ml
         self._device, self._precision = device, precision
 
@@ -107,7 +110,8 @@ class CoarseFine:
                 closely = bounding_box(suspect, round(self._margin / self._spacing))
                 fine = run.windows(self._fine, channels[(slice(None), *closely)], lambda done: _tell(progress, done))
                 here = (slice(None), *closely)
-                probability[here] = torch.lerp(probability[here], fine, self._fine_weights)
+                weights = torch.tensor(self._fine_weights[Sequence.T2F in images])[:, None, None, None]
+                probability[here] = torch.lerp(probability[here], fine, weights)
         progress.advance(1.0)
         regions = REGIONS if Sequence.T1C in images else REGIONS[:1]
         found = dict(zip(regions, probability.numpy() * brain, strict=False))
@@ -154,7 +158,7 @@ class CoarseFine:
     def _labels(self, probabilities: Mapping[Region, NDArray[np.float32]]) -> NDArray[np.uint8]:
         voxel_ml = self._spacing**3 / 1000
         masks = {region: probability > 0.5 for region, probability in probabilities.items()}
-        whole = np.any(list(masks.values()), axis=0)
+        whole = masks[Region.WT]
         if whole.any():
             whole = keep_components_above(whole, round(self._least_tumour / voxel_ml))
         if Region.TC not in masks:

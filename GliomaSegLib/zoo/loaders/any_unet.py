@@ -55,6 +55,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
         parameters["spacing_mm"],
         parameters["margin_mm"],
         tuple(parameters["fine_weights"]),
+        tuple(parameters["fine_weights_without_flair"]),
         parameters["least_enhancing_ml"],
         parameters["least_tumour_ml"],
         device,
