@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import csv
+import dataclasses
 import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from PIL import Image
 from scipy import stats
 
+from GliomaSegLib import in_place
 from GliomaSegLib.case import Sequence
 from GliomaSegLib.errors import Cancelled, InputError, WeightsError
-from GliomaSegLib.evaluation import command, experiment
+from GliomaSegLib.evaluation import command, experiment, gallery
 from GliomaSegLib.evaluation.analysis import analyse
 from GliomaSegLib.evaluation.experiment import (
     DataSet,
     Experiment,
     Run,
+    Segmented,
     _truth_to_reference,
     perform,
     read_data_sets,
     subsets_of,
 )
+from GliomaSegLib.evaluation.gallery import extremes
 from GliomaSegLib.evaluation.lesionwise import match_lesions
 from GliomaSegLib.evaluation.metrics import RegionScore, evaluate
 from GliomaSegLib.evaluation.page import short, write_experiment
@@ -92,6 +99,7 @@ def test_all_subsets(phantoms: Path, toy_zoo: Card) -> None:
     assert [len(one) for one in subsets_of(row, four, "leave-one-out")] == [4, 3, 3, 3, 3]
     assert subsets_of(row, four, "full") == [tuple(Sequence)]
     assert subsets_of(row, toy_zoo, "all") == [(T1C, T2F), (T1C,), (T2F,)]
+    assert subsets_of(row, toy_zoo, ((T2F,), (T2W, T2F))) == [(T2F,)]  # the toy does not take T2
 
 
 def test_runs_are_those_of_the_one_road(phantoms: Path, plan: Experiment, tmp_path: Path) -> None:
@@ -115,6 +123,48 @@ def test_runs_are_those_of_the_one_road(phantoms: Path, plan: Experiment, tmp_pa
     assert runs[0].scores[Region.ET].dice > 0.5
     assert set(runs[2].scores) == {Region.WT}  # without T1c the toy gives WT alone
     assert runs[0].lesions[Region.WT].true[0].voxels * 0.027 == pytest.approx(direct[Region.WT].truth_ml, rel=0.2)
+
+
+def test_cases_are_brought_in_place_once(
+    small_phantom: Phantom, toy_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Skull on, the head moved between the sequences, the truth where FLAIR was scanned."""
+    folder, cache = tmp_path / "head", tmp_path / "cache"
+    small_phantom.write(folder)
+    back = small_phantom.transforms[T2F].GetInverse()
+    sitk.WriteImage(resample_labels(small_phantom.truth, small_phantom.images[T2F], back), folder / "truth_t2f.nii.gz")
+    row = {"case": "head", "patient": "p", "hospital": "h", "t1n": "", "t2w": "", "scheme": "gliomaseg"} | {
+        "t1c": "study/head_t1c.nii.gz", "t2f": "study/head_t2f.nii.gz", "truth": "truth_t2f.nii.gz", "truth_of": "t2f",
+    }  # fmt: skip
+    data = read_data_sets([write_table(folder / "cases.csv", [row])])
+    plan = Experiment(models=("toy",), nullify=cache, store=toy_store.root)
+    runs = perform(plan, data)
+    assert [one.present for one in runs] == [(T1C, T2F), (T1C,), (T2F,)]
+    assert not any(one.failure for one in runs)
+    assert runs[0].scores[Region.ET].dice > 0.5
+    assert runs[2].scores[Region.WT].dice > 0.7  # the truth went with FLAIR to T1c
+    assert len({one.scores[Region.WT].truth_ml for one in runs}) == 1
+    assert runs[0].scores[Region.WT].truth_ml == pytest.approx(
+        measure(small_phantom.truth).volume("WT").volume_ml, rel=0.05
+    )
+
+    def never(*_: object) -> None:
+        raise AssertionError("it is there already")
+
+    monkeypatch.setattr(in_place, "bring_in_place", never)
+    again = perform(plan, data)
+    assert [one.scores for one in again] == [one.scores for one in runs]
+    assert {one.source for one in again} == {one.source for one in runs} != {data[0].rows[0].key}
+
+
+def test_a_case_that_cannot_be_brought_in_place_is_a_failure(phantoms: Path, plan: Experiment, tmp_path: Path) -> None:
+    rows = list(csv.DictReader(phantoms.open()))
+    sitk.WriteImage(sitk.Image(20, 20, 20, sitk.sitkFloat32) + 7, tmp_path / "constant.nii.gz")
+    broken = rows[0] | {"t1c": str(tmp_path / "constant.nii.gz")}
+    table = write_table(phantoms.parent / "not-in-place.csv", [broken])
+    runs = perform(plan.model_copy(update={"nullify": tmp_path / "cache"}), read_data_sets([table]))
+    assert [one.present for one in runs] == [(T1C, T2F), (T1C,), (T2F,)]
+    assert all("constant" in one.failure for one in runs)
 
 
 def test_a_case_that_fails_does_not_stop_the_others(phantoms: Path, plan: Experiment, tmp_path: Path) -> None:
@@ -387,12 +437,26 @@ def test_command_makes_one_page(phantoms: Path, plan: Experiment, tmp_path: Path
     assert command.run(arguments(*words, "--overwrite", "--subsets", "full"), said) == 0
 
 
+def test_command_takes_named_subsets(
+    phantoms: Path, plan: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(phantoms), "--model", "toy", "-o", str(tmp_path / "out"), "--network-only", "--store", str(plan.store)]
+    command.run(arguments(*words, "--subsets", "t2f+t1c,t2f"), io.StringIO())
+    rows = csv.DictReader((tmp_path / "out" / "cases.csv").open())
+    assert {row["sequences"] for row in rows} == {"T1c + FLAIR", "FLAIR"}
+    with pytest.raises(SystemExit):
+        arguments(*words, "--subsets", "t2f+t3")
+    assert "'t2f+t3' is not all, leave-one-out, full" in capsys.readouterr().err
+
+
 def test_command_takes_a_split(phantoms: Path, plan: Experiment, tmp_path: Path) -> None:
     splits = tmp_path / "splits.json"
     splits.write_text(json.dumps({"train": ["case0"], "test": ["case1"], "validation": []}))
     words = [str(phantoms), "--model", "toy", "-o", str(tmp_path / "out"), "--network-only", "--store", str(plan.store)]
     command.run(arguments(*words, "--splits", str(splits), "--subsets", "full"), io.StringIO())
     assert {row["case"] for row in csv.DictReader((tmp_path / "out" / "cases.csv").open())} == {"case1"}
+    both = arguments(*words, "--overwrite", "--splits", str(splits), "--split", "test", "--split", "train")
+    assert command._patients(both) == {"case0", "case1"}
     with pytest.raises(InputError, match="no split 'tes'"):
         command.run(arguments(*words, "--overwrite", "--splits", str(splits), "--split", "tes"), io.StringIO())
 
@@ -413,6 +477,59 @@ def test_page_escapes_what_comes_from_files(toy_zoo: Card, tmp_path: Path) -> No
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
     assert "<b>case" not in text
+
+
+def test_best_and_worst_are_chosen_by_the_regions_that_are_there() -> None:
+    runs = [made_up("a", ALL, 0.6), made_up("b", ALL, 0.9), made_up("c", ALL, 0.3)]
+    runs += [made_up("none", ALL, 0.0, truth_ml=0), made_up("b", NO_FLAIR, 0.1), made_up("a", NO_FLAIR, 0.2)]
+    runs.append(made_up("only", ALL, 0.5, data="another"))
+    assert [(one.kind, one.run.case, one.run.present) for one in extremes(runs)] == [
+        ("best", "b", ALL),
+        ("worst", "c", ALL),
+        ("best", "only", ALL),
+    ]
+
+
+def test_the_gallery_shows_segmentation_and_truth(phantoms: Path, plan: Experiment, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    words = [str(phantoms), "--model", "toy", "-o", str(output), "--network-only", "--store", str(plan.store)]
+    command.run(arguments(*words, "--subsets", "full", "--gallery"), io.StringIO())
+    assert {path.name for path in (output / "gallery").iterdir()} == {
+        "toy-phantoms-best.svg",
+        "toy-phantoms-worst.svg",
+    }
+    rows = [row for row in csv.DictReader((output / "cases.csv").open()) if row["region"] == "WT"]
+    sheet = (output / "gallery" / "toy-phantoms-worst.svg").read_text(encoding="utf-8")
+    drawn = ElementTree.fromstring(sheet)
+    pictures = drawn.findall("{*}svg")
+    assert len(pictures) == 3 * 3  # FLAIR and T1c where the truth is largest, FLAIR where the two differ most
+    contours = [{path.get("class") for path in picture.iterfind(".//{*}path")} for picture in pictures[:3]]
+    assert contours == [set(), {"WT", "TC", "ET"}, {"WT", "TC", "ET"}]
+    shown = next(row for row in rows if f"phantoms: {row['case']}" in sheet)
+    assert f"WT: Dice {float(shown['dice']):.2f}" in sheet
+    assert sheet in (output / "experiment.html").read_text(encoding="utf-8")
+
+
+def test_the_gallery_shows_no_skull(phantoms: Path, tmp_path: Path) -> None:
+    """A brain of grey noise in a head that is brighter; the model has marked something in the skin."""
+    row = read_data_sets([phantoms])[0].rows[0]
+    brain, labels = np.zeros((30, 40, 36), np.uint8), np.zeros((30, 40, 36), np.uint8)
+    brain[8:22, 10:30, 10:26] = 1
+    labels[14, 2:5, 2:5] = 2
+    grey = np.where(brain > 0, np.random.default_rng(0).uniform(50, 60, brain.shape), 1000).astype(np.float32)
+    for array, name in ((grey, "t2f"), (brain, "brain")):
+        sitk.WriteImage(sitk.GetImageFromArray(array), tmp_path / f"{name}.nii.gz")
+    map_of = sitk.GetImageFromArray(labels)
+    result = Result(case_id="c", model="toy", output=tmp_path, files={}, measures=measure(map_of))
+    row = dataclasses.replace(row, images={T2F: tmp_path / "t2f.nii.gz"}, truth_of=None)
+    found = Segmented(row, (T2F,), map_of, map_of * 0 + 0, result, {})
+    (title, pictures), *_ = gallery._rows(found, (Region.WT,))
+    assert title.startswith("FLAIR")
+    encoded = str(pictures[0]).partition("base64,")[2].partition('"')[0]
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))))
+    assert pixels.max() > 200
+    assert not pixels[:12].any()  # around the brain, where the head is
+    assert not pixels[:, :12].any()
 
 
 def test_nothing_is_left_when_the_page_cannot_be_made(toy_zoo: Card, tmp_path: Path) -> None:

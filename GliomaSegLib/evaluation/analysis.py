@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 
 from GliomaSegLib.case import Sequence
-from GliomaSegLib.evaluation.experiment import REGIONS, Run, Subset
+from GliomaSegLib.case_table import REGIONS
+from GliomaSegLib.evaluation.experiment import Run, Subset
 from GliomaSegLib.evaluation.lesionwise import Curve, Interval, bootstrapped, curve
 from GliomaSegLib.evaluation.statistics import Difference, Spread, bonferroni, paired, spread, unpaired
 from GliomaSegLib.labels import Region
@@ -111,7 +112,7 @@ def analyse(runs: Sequential[Run], own_data: Mapping[str, str] | None = None) ->
     Args:
         own_data: per model of one training procedure the data set that it was trained for (Kurmukov 2021).
     """
-    arms = _arms(runs)
+    arms = arms_of(runs)
     comparisons = [
         *_subset_comparisons(arms),
         *_model_comparisons(arms),
@@ -139,7 +140,7 @@ Arm = dict[Subset, list[Run]]
 """The runs of one model on one data set, by subset, largest first."""
 
 
-def _arms(runs: Iterable[Run]) -> dict[tuple[str, str], Arm]:
+def arms_of(runs: Iterable[Run]) -> dict[tuple[str, str], Arm]:
     """By model and data set, in the order in which they came."""
     arms: dict[tuple[str, str], Arm] = {}
     for run in runs:

@@ -13,6 +13,7 @@ COLOURS = ("#0b6e8f", "#c2571a", "#5b8c2a", "#7a4fa3", "#8a6d00", "#444f5a")
 _TOP, _LEFT, _RIGHT = 8, 44, 8  # around the plot, in user units (1 user unit is about 1 px)
 _PLOT_HEIGHT = 190
 _DOT_ROW = 13
+_BOX, _BETWEEN = 14, 5  # width of a box, and what is left between two of one group
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,14 @@ def box_plot(
         axis: what the values are.
     """
     widest = max((len(group) for group in groups), default=1)
-    step = max(26, 15 * widest + 8)
+    step = max(44, (_BOX + _BETWEEN) * widest + 14)
     width = _LEFT + step * len(groups) + _RIGHT
     height = _TOP + _PLOT_HEIGHT + 8 + _DOT_ROW * len(rows) + 4
     parts = _frame(width, axis)
     for place, group in enumerate(groups):
         middle = _LEFT + step * (place + 0.5)
         for number, box in enumerate(group):
-            parts += _box(box, middle + 15 * (number - (len(group) - 1) / 2))
+            parts += _box(box, middle + (_BOX + _BETWEEN) * (number - (len(group) - 1) / 2))
     for row, (name, filled) in enumerate(rows.items()):
         y = _TOP + _PLOT_HEIGHT + 14 + _DOT_ROW * row
         parts.append(f'<text x="{_LEFT - 8}" y="{y + 3.5}" text-anchor="end">{escape(name)}</text>')
@@ -64,10 +65,10 @@ def _box(box: Box, x: float) -> list[str]:
     ends = [(within.min(), lower), (upper, within.max())]
     parts = [_line(x, _y(first), x, _y(last), colour) for first, last in ends]
     parts.append(
-        f'<rect x="{x - 5:.1f}" y="{_y(upper):.1f}" width="10" height="{_y(lower) - _y(upper):.1f}" fill="{colour}" '
-        f'fill-opacity=".22" stroke="{colour}"/>'
+        f'<rect x="{x - _BOX / 2:.1f}" y="{_y(upper):.1f}" width="{_BOX}" height="{_y(lower) - _y(upper):.1f}" '
+        f'fill="{colour}" fill-opacity=".22" stroke="{colour}"/>'
     )
-    parts.append(_line(x - 5, _y(median), x + 5, _y(median), colour, 2))
+    parts.append(_line(x - _BOX / 2, _y(median), x + _BOX / 2, _y(median), colour, 2))
     parts += [
         f'<circle cx="{x + 3 * (-1) ** i * (i % 3) / 2:.1f}" cy="{_y(value):.1f}" r="1.5" fill="{colour}"/>'
         for i, value in enumerate(values)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TextIO
 
+from GliomaSegLib.case import Sequence
 from GliomaSegLib.errors import InputError
 
 
@@ -24,18 +25,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it holds earlier results")
     parser.add_argument("--root", type=Path, metavar="DIR", help="folder of the tables' paths, if not the table's own")
     parser.add_argument("--splits", type=Path, metavar="JSON", help="patients of train, test and validation")
-    parser.add_argument("--split", default="test", metavar="NAME", help="which patients, with --splits (default test)")
-    parser.add_argument("--subsets", choices=("all", "leave-one-out", "full"), default="all")
     parser.add_argument(
+        "--split", action="append", metavar="NAME", help="which patients, with --splits; repeatable (default test)"
+    )
+    parser.add_argument(
+        "--subsets",
+        type=_subsets,
+        default="all",
+        metavar="WHICH",
+        help="all (default), leave-one-out, full, or those that are named, as in t1n+t1c,t2f",
+    )
+    road = parser.add_mutually_exclusive_group()
+    road.add_argument(
         "--network-only",
         action="store_true",
         help="the images are stripped and in place: no registration, no brain extraction",
+    )
+    road.add_argument(
+        "--nullify",
+        type=Path,
+        metavar="DIR",
+        help="bring each case in place once, with all of its sequences, and keep it in DIR: then subsets differ in "
+        "nothing but what the network is given",
     )
     parser.add_argument(
         "--trained-for", action="append", default=[], metavar="MODEL=DATA",
         help="the table (without .csv) whose data a model was trained on, for two models of one procedure",
     )  # fmt: skip
     parser.add_argument("--keep", type=Path, metavar="F", help="keep the runs in this file; go on from those in it")
+    parser.add_argument(
+        "--gallery",
+        action="store_true",
+        help="also draw each model's best and worst case, stripped, into OUT/gallery: pictures of patients",
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the random numbers that some networks need")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1 (and so on) or mps")
     parser.add_argument("--threads", type=int, metavar="N")
@@ -43,10 +65,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=run)
 
 
+def _subsets(text: str) -> str | tuple[tuple[Sequence, ...], ...]:
+    if text in ("all", "leave-one-out", "full"):
+        return text
+    try:
+        named = [{Sequence(name) for name in one.split("+")} for one in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not all, leave-one-out, full, or subsets of t1n, t1c, t2w and t2f such as t1n+t1c,t2f"
+        ) from error
+    return tuple(tuple(sequence for sequence in Sequence if sequence in one) for one in named)
+
+
 def run(parsed: argparse.Namespace, output: TextIO) -> int:
     """Perform the experiment and write the page; the exit status."""
     from GliomaSegLib.evaluation.analysis import analyse
     from GliomaSegLib.evaluation.experiment import Experiment, perform, read_data_sets
+    from GliomaSegLib.evaluation.gallery import draw_gallery
     from GliomaSegLib.evaluation.page import write_experiment
     from GliomaSegLib.io.folder import check_output
     from GliomaSegLib.terminal import progress_for_stderr
@@ -58,6 +93,7 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
         models=tuple(dict.fromkeys(parsed.model)),
         subsets=parsed.subsets,
         network_only=parsed.network_only,
+        nullify=parsed.nullify,
         seed=parsed.seed,
         device=parsed.device,
         threads=parsed.threads,
@@ -65,21 +101,24 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
     )
     with progress_for_stderr() as progress:
         runs = perform(experiment, data, parsed.keep, progress)
-    page = write_experiment(parsed.output, experiment, data, runs, analyse(runs, own_data), parsed.overwrite)
+        gallery = draw_gallery(experiment, data, runs, progress) if parsed.gallery else []
+    page = write_experiment(parsed.output, experiment, data, runs, analyse(runs, own_data), gallery, parsed.overwrite)
     failed = sum(one.failure is not None for one in runs)
     print(f"{len(runs)} runs, {failed} of them without a segmentation: {page}", file=output)
     return 0
 
 
 def _patients(parsed: argparse.Namespace) -> frozenset[str] | None:
-    from GliomaSegLib.training.command import read_splits
+    from GliomaSegLib.case_table import read_splits
 
     if parsed.splits is None:
         return None
     splits = read_splits(parsed.splits)
-    if parsed.split not in splits:
-        raise InputError(f"{parsed.splits} has no split '{parsed.split}'; it has {', '.join(splits)}.")
-    return frozenset(splits[parsed.split])
+    wanted = parsed.split or ["test"]
+    for split in wanted:
+        if split not in splits:
+            raise InputError(f"{parsed.splits} has no split '{split}'; it has {', '.join(splits)}.")
+    return frozenset(patient for split in wanted for patient in splits[split])
 
 
 def _own_data(parsed: argparse.Namespace, names: list[str]) -> dict[str, str]:

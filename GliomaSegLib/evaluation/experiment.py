@@ -4,7 +4,8 @@ Every run walks the one road, :func:`GliomaSegLib.pipeline.run`, with the sequen
 the files on: with T1c left out, another image is the reference and the brain is found in that. ``network_only`` is for
 data that are stripped and in place: registration and brain extraction are switched off, so that the subsets differ in
 what the network is given and in nothing else; for a model that sets missing channels to zero this is Eijgelaar's
-nullified sequence.
+nullified sequence. ``nullify`` does the same for any data: each case is first brought in place, once, with all of its
+sequences.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as Sequential
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,9 +24,12 @@ import SimpleITK as sitk
 from pydantic import Field, ValidationError
 
 from GliomaSegLib.case import REFERENCE_ORDER, Sequence
+from GliomaSegLib.case_table import REGIONS, CaseRow, read_table
 from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError
 from GliomaSegLib.evaluation.lesionwise import CaseLesions, match_lesions
 from GliomaSegLib.evaluation.metrics import RegionScore, evaluate
+from GliomaSegLib.in_place import kept_in_place
+from GliomaSegLib.inference.device import choose_device
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.io.results import TRANSFORMS
 from GliomaSegLib.job import Job, Result
@@ -34,11 +39,8 @@ from GliomaSegLib.preprocessing.brain import BrainMethod
 from GliomaSegLib.preprocessing.grid import array_on, resample_image, resample_labels
 from GliomaSegLib.progress import Progress, Silent
 from GliomaSegLib.record import Record
-from GliomaSegLib.training.dataset import CaseRow, read_table
 from GliomaSegLib.zoo.card import Card, find_card
 from GliomaSegLib.zoo.store import Store, default_store
-
-REGIONS = (Region.WT, Region.TC, Region.ET)
 
 Subset = tuple[Sequence, ...]
 """Sequences that are given, in the order of :class:`Sequence`."""
@@ -92,24 +94,32 @@ class Experiment(Record):
 
     Attributes:
         models: ids of the zoo; the others are compared with the first.
-        subsets: ``all`` non-empty ones, all but one sequence (``leave-one-out``), or ``full`` for what there is.
+        subsets: ``all`` non-empty ones, all but one sequence (``leave-one-out``), ``full`` for what there is, or those
+            that are wanted; a case takes part in those that it has wholly.
         network_only: see the module's text.
+        nullify: folder in which the cases are kept in place; see the module's text.
         seed, device, threads, store: as in :class:`~GliomaSegLib.job.Job`.
     """
 
     models: tuple[str, ...]
-    subsets: Literal["all", "leave-one-out", "full"] = "all"
+    subsets: Literal["all", "leave-one-out", "full"] | tuple[Subset, ...] = "all"
     network_only: bool = False
+    nullify: Path | None = None
     seed: int = 1
     device: str = "auto"
     threads: int | None = None
     store: Path | None = None
 
+    @property
+    def only_the_network(self) -> bool:
+        """Whether registration and brain extraction are none of the runs' business."""
+        return self.network_only or self.nullify is not None
+
 
 def read_data_sets(
     tables: Iterable[Path], root: Path | None = None, patients: frozenset[str] | None = None
 ) -> tuple[DataSet, ...]:
-    """Case tables (see :mod:`GliomaSegLib.training.dataset`), each named after its file.
+    """Case tables (see :mod:`GliomaSegLib.case_table`), each named after its file.
 
     Args:
         patients: only these; the tables keep no others.
@@ -145,7 +155,7 @@ def perform(
     """
     progress = progress or Silent()
     store = Store(experiment.store or default_store())
-    cards = [find_card(model) for model in experiment.models]
+    cards = [find_card(model, experiment.store) for model in experiment.models]
     for card in cards:
         store.weights(card)
     before = {run.key: run for run in _read_kept(kept)} if kept and kept.exists() else {}
@@ -161,11 +171,17 @@ def perform(
     return done
 
 
-def subsets_of(row: CaseRow, card: Card, which: str) -> list[Subset]:
+def subsets_of(row: CaseRow, card: Card, which: str | tuple[Subset, ...]) -> list[Subset]:
     """The subsets that are run: what the case and the model have in common first, then ever smaller ones."""
-    full = tuple(sequence for sequence in Sequence if sequence in row.images and sequence in card.inputs.sequences)
+    full = _full(row, card)
+    if not isinstance(which, str):
+        return [subset for subset in which if set(subset) <= set(full)]
     smallest = {"all": 1, "leave-one-out": max(1, len(full) - 1), "full": len(full)}[which]
     return [one for size in range(len(full), smallest - 1, -1) for one in itertools.combinations(full, size)]
+
+
+def _full(row: CaseRow, card: Card) -> Subset:
+    return tuple(sequence for sequence in Sequence if sequence in row.images and sequence in card.inputs.sequences)
 
 
 # --- one case ------------------------------------------------------------------------------------------------------
@@ -176,6 +192,12 @@ def _runs_of_case(
 ) -> Iterable[Run]:
     """The runs of a case, those that are known ``before`` taken from there; impossible subsets are left out."""
     possible = [subset for subset in subsets_of(row, card, experiment.subsets) if _regions_given(card, subset)]
+    failure = None
+    if experiment.nullify:
+        try:
+            row = kept_in_place(row, experiment.nullify, choose_device(experiment.device))
+        except GliomaSegError as error:
+            failure = str(error)
     blanks = [
         Run(
             model=card.id,
@@ -185,17 +207,23 @@ def _runs_of_case(
             hospital=row.hospital,
             source=row.key,
             present=subset,
-            network_only=experiment.network_only,
+            network_only=experiment.only_the_network,
+            failure=failure,
         )
         for subset in possible
     ]
-    transforms: Transforms | None = {} if experiment.network_only else None
+    if failure:
+        yield from blanks
+        return
+    transforms: Transforms | None = {} if experiment.only_the_network else None
     for blank in blanks:
         if blank.key in before:
             yield before[blank.key]
             continue
-        if transforms is None and blank is not blanks[0]:
-            _, transforms = _one_run(experiment, card, row, blanks[0], None)
+        if transforms is None and blank.present != _full(row, card):
+            transforms = _one_run(experiment, card, row, blank.model_copy(update={"present": _full(row, card)}), None)[
+                1
+            ]
         finished, transforms = _one_run(experiment, card, row, blank, transforms)
         yield finished
 
@@ -213,21 +241,69 @@ def _one_run(
 ) -> tuple[Run, Transforms]:
     """The run, and the case's transforms; ``None`` for them says that this is the full set, which finds them."""
     try:
-        truth = _truth(row)
-        with tempfile.TemporaryDirectory() as folder:
-            result = run(_job(experiment, card, row, blank.present, Path(folder) / "out"))
-            transforms = _transforms(result) if transforms is None else transforms
-            there = _truth_to_reference(row, blank.present, transforms)
-            labels = resample_labels(read_labels(result.files["label_map"]), truth, there)
+        with _segmented(experiment, card, row, blank.present, transforms) as found:
             regions = [region for region in _regions_given(card, blank.present) if region in row.scheme.known]
-            lesions = {region: _lesions(region, labels, truth, result, there) for region in regions}
-            scores = evaluate(labels, truth, regions)
+            lesions = {region: _lesions(region, found) for region in regions}
+            scores = evaluate(found.labels, found.truth, regions)
     except Cancelled:
         raise
     except GliomaSegError as error:
         return blank.model_copy(update={"failure": str(error)}), transforms or {}
-    seconds = round(sum(result.seconds.values()), 2)
-    return blank.model_copy(update={"scores": scores, "lesions": lesions, "seconds": seconds}), transforms
+    seconds = round(sum(found.result.seconds.values()), 2)
+    return blank.model_copy(update={"scores": scores, "lesions": lesions, "seconds": seconds}), found.transforms
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """A case segmented from some of its sequences, beside its truth.
+
+    Attributes:
+        labels, truth: internal label maps on the grid of the truth.
+        result: of the run; its files are there as long as the run is looked at.
+    """
+
+    row: CaseRow
+    present: Subset
+    labels: sitk.Image
+    truth: sitk.Image
+    result: Result
+    transforms: Transforms
+
+    def on_truth(self, image: sitk.Image, of: Sequence | None = None) -> sitk.Image:
+        """An image on the truth's grid, ``float32``: the case's own ``of`` a sequence, else one of the result."""
+        there = _truth_to_reference(self.row, (of,) if of else self.present, self.transforms)
+        return resample_image(image, self.truth, there)
+
+
+@contextmanager
+def _segmented(
+    experiment: Experiment, card: Card, row: CaseRow, present: Subset, transforms: Transforms | None
+) -> Iterator[Segmented]:
+    truth = _truth(row)
+    with tempfile.TemporaryDirectory() as folder:
+        result = run(_job(experiment, card, row, present, Path(folder) / "out"))
+        transforms = _transforms(result) if transforms is None else transforms
+        there = _truth_to_reference(row, present, transforms)
+        labels = resample_labels(read_labels(result.files["label_map"]), truth, there)
+        yield Segmented(row, present, labels, truth, result, transforms)
+
+
+@contextmanager
+def repeated(experiment: Experiment, done: Run, row: CaseRow) -> Iterator[Segmented]:
+    """A run of an experiment once more, so that what it made can be looked at; ``row`` is its case's in the table.
+
+    Raises:
+        GliomaSegError: it cannot be segmented any more.
+    """
+    card = find_card(done.model, experiment.store)
+    if experiment.nullify:
+        row = kept_in_place(row, experiment.nullify, choose_device(experiment.device))
+    transforms: Transforms | None = {} if experiment.only_the_network else None
+    if transforms is None and done.present != _full(row, card):
+        with _segmented(experiment, card, row, _full(row, card), None) as whole:
+            transforms = whole.transforms
+    with _segmented(experiment, card, row, done.present, transforms) as found:
+        yield found
 
 
 def _job(experiment: Experiment, card: Card, row: CaseRow, present: Subset, output: Path) -> Job:
@@ -236,8 +312,8 @@ def _job(experiment: Experiment, card: Card, row: CaseRow, present: Subset, outp
         model=card.id,
         output=output,
         case_id=row.case,
-        registration=not experiment.network_only,
-        brain=BrainMethod.STRIPPED if experiment.network_only else BrainMethod.DEEPBET,
+        registration=not experiment.only_the_network,
+        brain=BrainMethod.STRIPPED if experiment.only_the_network else BrainMethod.DEEPBET,
         seed=experiment.seed,
         device=experiment.device,
         threads=experiment.threads,
@@ -251,15 +327,12 @@ def _truth(row: CaseRow) -> sitk.Image:
     return array_on(row.scheme.to_internal(sitk.GetArrayFromImage(image), str(row.truth)), image)
 
 
-def _lesions(
-    region: Region, labels: sitk.Image, truth: sitk.Image, result: Result, there: sitk.Transform | None
-) -> CaseLesions:
-    probability = result.files.get(f"probability_{region.value}")
+def _lesions(region: Region, found: Segmented) -> CaseLesions:
+    probability = found.result.files.get(f"probability_{region.value}")
     certainty = None
     if probability is not None:
-        image = resample_image(sitk.ReadImage(str(probability)), truth, there)
-        certainty = sitk.GetArrayViewFromImage(image) / 255
-    predicted, true = (sitk.GetArrayViewFromImage(image) for image in (labels, truth))
+        certainty = sitk.GetArrayViewFromImage(found.on_truth(sitk.ReadImage(str(probability)))) / 255
+    predicted, true = (sitk.GetArrayViewFromImage(image) for image in (found.labels, found.truth))
     return match_lesions(region_mask(predicted, region), region_mask(true, region), certainty)
 
 

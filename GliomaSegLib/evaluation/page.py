@@ -14,15 +14,18 @@ from markupsafe import Markup
 
 from GliomaSegLib import NOTICE
 from GliomaSegLib.case import Sequence as MrSequence
+from GliomaSegLib.case_table import REGIONS
 from GliomaSegLib.evaluation.analysis import Analysis, LesionRow
 from GliomaSegLib.evaluation.charts import Box, Line, box_plot, line_plot
-from GliomaSegLib.evaluation.experiment import REGIONS, DataSet, Experiment, Run, Subset
+from GliomaSegLib.evaluation.experiment import DataSet, Experiment, Run, Subset
+from GliomaSegLib.evaluation.gallery import Sheet
 from GliomaSegLib.io.folder import MANIFEST, PROGRAM, written_whole
 from GliomaSegLib.labels import Region
 from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo.card import find_card
 
 PAGE = "experiment.html"
+GALLERY = "gallery"
 SIGNIFICANT = 0.05
 
 
@@ -32,9 +35,10 @@ def write_experiment(
     data: Sequence[DataSet],
     runs: Sequence[Run],
     analysis: Analysis,
+    gallery: Sequence[Sheet] = (),
     overwrite: bool = False,
 ) -> Path:
-    """Write the folder ``output``, whole or not at all.
+    """Write the folder ``output``, whole or not at all; the sheets of the gallery also as files of their own.
 
     Returns:
         the page.
@@ -44,10 +48,18 @@ def write_experiment(
     """
     with written_whole(output, overwrite) as folder:
         _write_tables(folder, runs, analysis)
-        (folder / PAGE).write_text(_render(experiment, data, runs, analysis), encoding="utf-8")
+        _write_gallery(folder / GALLERY, gallery)
+        (folder / PAGE).write_text(_render(experiment, data, runs, analysis, gallery), encoding="utf-8")
         about = {"program": PROGRAM, "kind": "experiment", "experiment": experiment.model_dump(mode="json")}
         (folder / MANIFEST).write_text(json.dumps(about, indent=2), encoding="utf-8")
     return output / PAGE
+
+
+def _write_gallery(folder: Path, gallery: Sequence[Sheet]) -> None:
+    """Nothing when there are no sheets."""
+    for sheet in gallery:
+        folder.mkdir(exist_ok=True)
+        (folder / f"{sheet.example.name}.svg").write_text(sheet.picture, encoding="utf-8")
 
 
 def short(present: Subset) -> str:
@@ -126,14 +138,20 @@ def _curve_cells(row: LesionRow) -> Iterable[dict[str, object]]:
 # --- the page ------------------------------------------------------------------------------------------------------
 
 
-def _render(experiment: Experiment, data: Sequence[DataSet], runs: Sequence[Run], analysis: Analysis) -> str:
+def _render(
+    experiment: Experiment,
+    data: Sequence[DataSet],
+    runs: Sequence[Run],
+    analysis: Analysis,
+    gallery: Sequence[Sheet],
+) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(short=short, number=_number, signed=_signed, p=_p)
     template = environment.from_string(resource("experiment.html.j2").read_text(encoding="utf-8"))
     return template.render(
         notice=NOTICE,
         made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        cards=[find_card(model) for model in experiment.models],
+        cards=[find_card(model, experiment.store) for model in experiment.models],
         experiment=experiment,
         data=data,
         runs=len(runs),
@@ -145,10 +163,12 @@ def _render(experiment: Experiment, data: Sequence[DataSet], runs: Sequence[Run]
             for region in REGIONS
             if any(row.data == one.name and row.region is region for row in analysis.rows)
         ],
+        costs=any(one.kind == "subset" for one in analysis.comparisons),
         models=[one for one in analysis.comparisons if one.kind == "model"],
         gap=_gap(analysis, runs, data),
         hospitals=analysis.hospitals,
         lesions=_lesions(analysis),
+        gallery=gallery,
         failures=analysis.failures,
     )
 
@@ -176,6 +196,7 @@ def _section(data: str, region: Region, analysis: Analysis, runs: Sequence[Run])
         "several": len(models) > 1,
         "cases": max(row.dice.cases for row in rows),
         "without": max(row.without for row in rows),
+        "nothing_found": any(row.nothing_found for row in rows),
     }
 
 

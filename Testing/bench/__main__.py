@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 
-from Testing.bench import accuracy, any_subset, registration, scene, speed, training
+from Testing.bench import accuracy, registration, scene, speed, training
 from Testing.bench.cases import SHARED
 
 PARTS: dict[str, Callable[[], None]] = {
@@ -21,8 +21,8 @@ PARTS: dict[str, Callable[[], None]] = {
     "subsets": accuracy.subsets,
     "clinic": accuracy.clinic,
     "scene": scene.around,
-    "any-subset": any_subset.own,
-    "any-subset-published": any_subset.published,
+    "any-subset": accuracy.own,
+    "any-subset-published": accuracy.published,
     "training": training.throughput,
     "clinic-without-flair": accuracy.clinic_without_flair,
 }

@@ -1,78 +1,155 @@
-"""Dice on real cases: the whole road from the files to the regions."""
+"""Dice on real cases, by the code of ``gliomaseg experiment``."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
 from GliomaSegLib.case import Sequence
+from GliomaSegLib.case_table import CaseRow, read_splits, read_table
+from GliomaSegLib.evaluation.analysis import analyse
+from GliomaSegLib.evaluation.experiment import DataSet, Experiment, Run, Subset, perform
 from GliomaSegLib.evaluation.metrics import summarise
-from Testing.bench.cases import BenchCase, Scored, brats2021, clinical, score
+from GliomaSegLib.evaluation.page import short
+from GliomaSegLib.labels import Region
+from GliomaSegLib.resources import resource
+from Testing.bench.cases import MODEL, SHARED, store
 
+OWN_MODEL = "gliomaseg-any-v1"
 SEEDS = range(5)
 
-# The BraTS cases are stripped and in place: what is only about the network can do without those stages.
-NETWORK_ONLY = {"registration": False, "brain": "stripped"}
+# A file (JSON lines) in which the runs are kept: what was stopped goes on, and the figures behind the means are there.
+RUNS_VARIABLE = "GLIOMASEG_BENCH_RUNS"
+
+ALL_SUBSETS = tuple(subset for size in range(4, 0, -1) for subset in itertools.combinations(Sequence, size))
+T1N, T1C, T2W, T2F = Sequence
+BRATS_SUBSETS = ((T1N, T1C, T2W, T2F), (T1N, T1C, T2W), (T1C,), (T2F,))
+CLINICAL_SUBSETS = ((T1N, T1C, T2F), (T1N, T1C), (T2F,))
 
 
 def brats() -> None:
     """Dice per case and mean on the BraTS 2021 cases."""
-    _summary(_scored(brats2021(), score))
+    _each(_runs(MODEL, development_cases("brats2021"), subsets="full"))
 
 
 def seeds() -> None:
     """Dice with five seeds of the noise that CA-CNN puts around the brain, on the BraTS 2021 cases."""
-    for case in brats2021():
-        runs = [score(case, seed=seed, **NETWORK_ONLY) for seed in SEEDS]
-        for region, first in runs[0].regions.items():
+    for row in development_cases("brats2021"):
+        runs = [run for seed in SEEDS for run in _perform(MODEL, [row], subsets="full", network_only=True, seed=seed)]
+        for region, first in runs[0].scores.items():
             if first.truth_ml:
-                dice = [run.regions[region].dice for run in runs]
-                print(case.name, region.value, *(f"{one:.3f}" for one in dice), f"sd {np.std(dice):.4f}", flush=True)
+                dice = [run.scores[region].dice for run in runs]
+                print(row.case, region.value, *(f"{one:.3f}" for one in dice), f"sd {np.std(dice):.4f}", flush=True)
 
 
 def subsets() -> None:
     """Mean Dice for each of the fifteen subsets of sequences, on the BraTS 2021 cases that have all regions."""
-    cases = [case for case in brats2021() if case.name[-2:] in ("76", "79", "82", "85")]
-    for size in range(4, 0, -1):
-        for present in itertools.combinations(Sequence, size):
-            scored = [score(case, present, **NETWORK_ONLY) for case in cases]
-            means = {region: np.mean([one.regions[region].dice for one in scored]) for region in scored[0].regions}
-            names = "+".join(sequence.value for sequence in present)
-            print(names, *(f"{region.value} {mean:.3f}" for region, mean in means.items()), flush=True)
+    rows = [row for row in development_cases("brats2021") if row.case[-2:] in ("76", "79", "82", "85")]
+    _by_subset(_runs(MODEL, rows, network_only=True))
 
 
 def clinic() -> None:
     """WT on the fifty clinical patients with all their sequences."""
-    _summary(_scored(clinical(), score))
+    _each(_runs(MODEL, development_cases("tcga-"), subsets="full"))
 
 
 def clinic_without_flair() -> None:
     """WT on the clinical patients once FLAIR is taken away."""
-    others = [sequence for sequence in Sequence if sequence is not Sequence.T2F]
-    cases = [case for case in clinical() if any(case.study.glob("*_t1*"))]
-    _summary(_scored(cases, lambda case: score(case, others)))
+    by_subset: dict[Subset, list[CaseRow]] = {}
+    for row in development_cases("tcga-"):
+        rest = tuple(sequence for sequence in row.images if sequence is not T2F)
+        if rest:
+            by_subset.setdefault(rest, []).append(row)
+    _each(run for rest, rows in by_subset.items() for run in _runs(MODEL, rows, subsets=(rest,)))
 
 
-def _scored(cases: list[BenchCase], scoring: Callable[[BenchCase], Scored]) -> list[Scored]:
-    scored = []
-    for case in cases:
-        one = scoring(case)
-        scored.append(one)
+def own() -> None:
+    """gliomaseg-any-v1: all fifteen subsets on BraTS-style cases, three on clinical ones, none of them trained on."""
+    _unseen(OWN_MODEL, ALL_SUBSETS)
+
+
+def published() -> None:
+    """CA-CNN on the same cases, for the subsets that matter most."""
+    _unseen(MODEL, BRATS_SUBSETS)
+
+
+def _unseen(model: str, brats_subsets: tuple[Subset, ...]) -> None:
+    for hospitals, chosen in ((("brats2021", "brats-other"), brats_subsets), (("tcga-",), CLINICAL_SUBSETS)):
+        rows = unseen(development_cases(*hospitals))
+        print(f"{model}, {' and '.join(hospitals)}, {len(rows)} cases")
+        _by_subset(_runs(model, rows, subsets=chosen, nullify=cache()))
+
+
+# --- cases and runs ------------------------------------------------------------------------------------------------
+
+
+def development_cases(*hospitals: str) -> list[CaseRow]:
+    """The development cases of the hospitals whose names begin so."""
+    rows = read_table(resource("recipes") / "development-cases.csv", SHARED / "data")
+    return [row for row in rows if row.hospital.startswith(hospitals)]
+
+
+def unseen(rows: Iterable[CaseRow]) -> list[CaseRow]:
+    """Those that no shipped weights were trained on: the test and validation cases."""
+    splits = read_splits(resource("recipes") / "splits.json")
+    patients = {*splits["test"], *splits["validation"]}
+    return [row for row in rows if row.patient in patients]
+
+
+def cache() -> Path:
+    """Where cases are kept in place."""
+    return Path(tempfile.gettempdir()) / "gliomaseg-bench-in-place"
+
+
+def _perform(model: str, rows: Iterable[CaseRow], kept: Path | None = None, **options: object) -> list[Run]:
+    experiment = Experiment(models=(model,), store=store().root, **options)
+    return perform(experiment, [DataSet("bench", tuple(rows))], kept)
+
+
+def _runs(model: str, rows: Iterable[CaseRow], **options: object) -> list[Run]:
+    kept = os.environ.get(RUNS_VARIABLE)
+    runs = _perform(model, rows, Path(kept) if kept else None, **options)
+    for run in runs:
+        if run.failure:
+            print(f"{run.case}, {short(run.present)}: {run.failure}")
+    return runs
+
+
+# --- what is printed -----------------------------------------------------------------------------------------------
+
+
+def _each(runs: Iterable[Run]) -> None:
+    """Case by case, and the summary over the regions that the truth has: elsewhere Dice says only whether anything was
+    marked."""
+    runs = list(runs)
+    for run in runs:
         dice = "  ".join(
-            f"{region.value} {values.dice:.3f}" + ("" if values.truth_ml else f" (none; {values.prediction_ml:.2f} mL)")
-            for region, values in one.regions.items()
+            f"{region.value} {score.dice:.3f}" + ("" if score.truth_ml else f" (none; {score.prediction_ml:.2f} mL)")
+            for region, score in run.scores.items()
         )
-        print(f"{one.name:<26} {dice}   {sum(one.seconds.values()):.0f} s", flush=True)
-    return scored
-
-
-def _summary(scored: list[Scored]) -> None:
-    """Regions that the truth does not have are left out: their Dice says only whether anything was marked."""
-    for row in summarise([{r: s for r, s in one.regions.items() if s.truth_ml} for one in scored]):
+        print(f"{run.case:<26} {dice}   {run.seconds:.0f} s")
+    for row in summarise([{r: s for r, s in run.scores.items() if s.truth_ml} for run in runs]):
         if row.metric in ("dice", "hd95_mm"):
             print(
                 f"{row.region.value} {row.metric}: mean {row.mean:.3f} median {row.median:.3f} quartiles "
                 f"{row.lower_quartile:.3f} {row.upper_quartile:.3f} ({row.cases} cases, {row.undefined} undefined)"
             )
+
+
+def _by_subset(runs: list[Run]) -> None:
+    rows = analyse(runs).rows
+    for present in dict.fromkeys(row.present for row in rows):
+        own = [row for row in rows if row.present == present]
+        means = "  ".join(
+            f"{row.region.value} {row.dice.mean:.3f} (median {row.dice.median:.3f}, n {row.dice.cases})"
+            for row in own
+            if row.dice.cases
+        )
+        false_ml = max((ml for row in own if row.region is Region.ET for ml in row.false_ml), default=0.0)
+        seconds = np.median([run.seconds for run in runs if run.present == present])
+        print(f"{short(present):<24} {means}  false ET at most {false_ml:.2f} mL, {seconds:.1f} s", flush=True)

@@ -14,7 +14,7 @@ from Testing.bench.cases import clinical
 
 def mirror_contrast() -> None:
     """Mirror contrast of T1n and FLAIR against T1c: the patient's own, mirrored, and another patient's."""
-    cases = [case for case in (read_case(one.study) for one in clinical()) if Sequence.T1C in case.volumes]
+    cases = [case for case in (read_case(study) for study in clinical()) if Sequence.T1C in case.volumes]
     found: dict[str, list[float]] = {"own": [], "mirrored": [], "another patient's": []}
     for case, other in itertools.pairwise([*cases, cases[0]]):
         fixed = sitk.DICOMOrient(case.volumes[Sequence.T1C].image, "LPS")

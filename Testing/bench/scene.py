@@ -22,8 +22,8 @@ def around() -> None:
     from GliomaSegLib.scene.threshold import Rethreshold
     from Testing.scene_host import SceneHost
 
-    case, host = brats2021()[0], SceneHost()
-    found = {sequence: given.source.path for sequence, given in identify(case.study).items()}
+    study, host = brats2021()[0], SceneHost()
+    found = {sequence: given.source.path for sequence, given in identify(study).items()}
     nodes = {s.value: host.add_volume(sitk.ReadImage(str(path)), path.name) for s, path in found.items()}
     with tempfile.TemporaryDirectory() as folder:
         logic = SceneLogic(host.scene, python=Path(sys.executable), folder=Path(folder))

@@ -21,7 +21,7 @@ from GliomaSegLib.pipeline import load_model
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.study import read_case
 from GliomaSegLib.zoo.card import find_card
-from Testing.bench.cases import MODEL, SHARED, BenchCase, brats2021, score, store
+from Testing.bench.cases import MODEL, SHARED, brats2021, segment, store
 
 RUNS = 3
 CPU = torch.device("cpu")
@@ -58,22 +58,22 @@ def measured_peaks() -> dict[str, tuple[float, float]]:
 def network() -> None:
     """The network stage on 240x240x155 cases: seconds, memory, arithmetic and share of the peak."""
     peaks = measured_peaks()
-    for case in brats2021()[:2]:
+    for study in brats2021()[:2]:
         for name in PRECISIONS:
             # In a process of its own, so that the memory is that of this network alone.
             with multiprocessing.get_context("spawn").Pool(1) as pool:
-                seconds, gflop, peak_mb = pool.apply(_network_once, (case, name))
+                seconds, gflop, peak_mb = pool.apply(_network_once, (study, name))
             rate = gflop / seconds
             print(
-                f"{case.name} {name:<9} {seconds:5.1f} s (least of {RUNS}), {gflop / 1000:.2f} TFLOP, {rate:4.0f} "
+                f"{study.name} {name:<9} {seconds:5.1f} s (least of {RUNS}), {gflop / 1000:.2f} TFLOP, {rate:4.0f} "
                 f"GFLOP/s = {100 * rate / peaks[name][1]:.0f} % of the convolution peak; peak memory {peak_mb:.0f} MB",
                 flush=True,
             )
 
 
-def _network_once(case: BenchCase, precision: str) -> tuple[float, float, float]:
+def _network_once(study: Path, precision: str) -> tuple[float, float, float]:
     segmenter: Segmenter = load_model(MODEL, store().weights(find_card(MODEL)), CPU, PRECISIONS[precision])
-    images = {sequence: sitk.GetArrayFromImage(v.image) for sequence, v in read_case(case.study).volumes.items()}
+    images = {sequence: sitk.GetArrayFromImage(v.image) for sequence, v in read_case(study).volumes.items()}
     seconds = _least(lambda: segmenter.predict(images, Silent(), seed=0))
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     # The counter does not see what runs in inference mode.
@@ -85,17 +85,12 @@ def _network_once(case: BenchCase, precision: str) -> tuple[float, float, float]
 def stages() -> None:
     """Seconds per stage of the whole road, median of three runs after a first one that loads the networks."""
     exam = SHARED / "data" / "tcga-fg-6692-raw"
-    raw = BenchCase("raw exam", exam, exam, brats2021()[0].scheme, ())
-    for case in (raw, brats2021()[0]):
-        runs = [_stage_seconds(case) for _ in range(RUNS + 1)]
-        print(f"{case.name}: first run {sum(runs[0].values()):.1f} s")
+    for name, study in (("raw exam", exam), (brats2021()[0].name, brats2021()[0])):
+        runs = [segment(study).seconds for _ in range(RUNS + 1)]
+        print(f"{name}: first run {sum(runs[0].values()):.1f} s")
         for stage in runs[0]:
             print(f"  {stage:<20} {statistics.median(run[stage] for run in runs[1:]):6.2f} s")
         print(f"  {'together':<20} {statistics.median(sum(run.values()) for run in runs[1:]):6.2f} s", flush=True)
-
-
-def _stage_seconds(case: BenchCase) -> dict[str, float]:
-    return dict(score(case).seconds)
 
 
 def _least(work: Callable[[], object]) -> float:
