@@ -15,6 +15,7 @@ from GliomaSegLib.measures.volumes import (
     MidlineFrom,
     Side,
     diameters_mm,
+    lesion_numbers,
     measure,
     plane_name,
     slice_axis,
@@ -25,7 +26,7 @@ THICK = (1.0, 2.0, 5.0)
 
 
 def image_of(array: np.ndarray, spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> sitk.Image:
-    image = sitk.GetImageFromArray(array.astype(np.uint8))
+    image = sitk.GetImageFromArray(array if array.dtype == np.float32 else array.astype(np.uint8))
     image.SetSpacing(spacing)
     return image
 
@@ -185,6 +186,34 @@ def test_measures_survive_json_and_become_a_table() -> None:
     assert len({tuple(row) for row in rows}) == 1
     assert rows[-1]["kind"] == "lesion"
     assert rows[-1]["long_mm"] == measures.lesions[-1].long_mm
+
+
+def test_lesions_know_how_sure_they_are_how_many_slices_they_have_and_whether_they_are_cut_off() -> None:
+    labels = two_lesions()
+    labels[0, 0, 0] = Label.SNFH
+    probability = np.zeros(labels.shape, np.float32)
+    probability[3:6] = 0.6
+    probability[4, 10, 8] = 0.9
+    probability[7, 21, 35] = 0.7
+    probability[9] = 1.0  # outside every lesion
+    measures = measure(image_of(labels, THICK), probabilities={Region.WT: image_of(probability, THICK)})
+    whole = measures.lesions_of(Region.WT)
+    assert [lesion.certainty for lesion in whole] == pytest.approx([0.9, 0.7, 0.0])
+    assert [lesion.slices for lesion in whole] == [3, 2, 1]
+    assert [lesion.at_border for lesion in whole] == [False, False, True]
+    assert measures.lesions_of(Region.ET)[0].certainty is None  # there is no map of it
+
+
+def test_lesion_numbers_are_those_of_the_list() -> None:
+    image = image_of(two_lesions(), THICK)
+    numbers = lesion_numbers(image, Region.WT)
+    for lesion in measure(image).lesions_of(Region.WT):
+        assert np.count_nonzero(numbers == lesion.id) == lesion.voxels
+
+
+def test_a_probability_map_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(InputError, match="probability map of WT"):
+        measure(image_of(two_lesions()), probabilities={Region.WT: image_of(np.ones((3, 3, 3)))})
 
 
 def test_a_brain_mask_that_does_not_fit_is_refused() -> None:

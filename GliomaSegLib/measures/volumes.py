@@ -6,7 +6,7 @@ superior), the coordinates that 3D Slicer shows.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from enum import Enum
 
 import cc3d
@@ -61,6 +61,9 @@ class Lesion(Record):
         slice: index of that slice along the voxel axis ``slice_axis`` of the measures.
         slice_ras_mm: where that slice lies along R, A or S (see :func:`slice_position_mm`).
         centre_ras_mm: centre of gravity.
+        slices: on so many slices it is seen; ``None``, as the next two, is not known.
+        at_border: whether it touches the border of the image, so that a part of it may lie outside.
+        certainty: the highest probability in it, 0 to 1 (Shirokikh 2019).
     """
 
     region: Region
@@ -73,6 +76,9 @@ class Lesion(Record):
     slice_ras_mm: float
     centre_ras_mm: tuple[float, float, float]
     side: Side
+    slices: int | None = None
+    at_border: bool | None = None
+    certainty: float | None = None
 
 
 class Measures(Record):
@@ -88,6 +94,10 @@ class Measures(Record):
     def volume(self, name: str) -> Volume | None:
         """The volume of the region or label called ``name``, ``None`` if it was not measured."""
         return next((volume for volume in self.volumes if volume.name == name), None)
+
+    def lesions_of(self, region: Region) -> tuple[Lesion, ...]:
+        """The lesions of one region, largest first. More than one is called multifocal."""
+        return tuple(lesion for lesion in self.lesions if lesion.region is region)
 
     def to_rows(self) -> list[dict[str, object]]:
         """One flat row per region and per lesion, all with the same columns, for a table (CSV)."""
@@ -111,10 +121,13 @@ class Measures(Record):
                 "long_mm": lesion.long_mm,
                 "perpendicular_mm": lesion.perpendicular_mm,
                 "plane": self.plane,
+                "slices": lesion.slices,
                 "slice": lesion.slice,
                 "slice_ras_mm": lesion.slice_ras_mm,
                 **dict(zip(("r_mm", "a_mm", "s_mm"), lesion.centre_ras_mm, strict=True)),
                 "side": lesion.side.value,
+                "at_border": lesion.at_border,
+                "certainty": lesion.certainty,
             }
             for lesion in self.lesions
         ]
@@ -123,12 +136,19 @@ class Measures(Record):
 
 _COLUMNS = (
     *("kind", "region", "id", "volume_ml", "voxels", "brain_ratio", "long_mm", "perpendicular_mm"),
-    *("plane", "slice", "slice_ras_mm", "r_mm", "a_mm", "s_mm", "side"),
+    *("plane", "slices", "slice", "slice_ras_mm", "r_mm", "a_mm", "s_mm", "side", "at_border", "certainty"),
 )
 
 
+LESION_REGIONS = (Region.WT, Region.ET)
+"""The regions of which every component is measured."""
+
+
 def measure(
-    labels: sitk.Image, brain: sitk.Image | None = None, regions: Collection[Region] = tuple(Region)
+    labels: sitk.Image,
+    brain: sitk.Image | None = None,
+    regions: Collection[Region] = tuple(Region),
+    probabilities: Mapping[Region, sitk.Image] | None = None,
 ) -> Measures:
     """Measure an internal label map.
 
@@ -136,12 +156,17 @@ def measure(
         labels: 3-D, values of :class:`~GliomaSegLib.labels.Label`.
         brain: mask (non-zero inside) on the same grid; gives the brain ratios and the midline.
         regions: those that were segmented; a model without T1c gives WT alone.
+        probabilities: of regions, 0 to 1, on the same grid; give the lesions' certainty.
 
     Raises:
-        InputError: the brain mask has another grid or is empty.
+        InputError: the brain mask or a map has another grid, or the mask is empty.
     """
+    probabilities = probabilities or {}
     if brain is not None and not same_grid(labels, brain):
         raise InputError("The brain mask and the label map have different grids; give a mask made for this label map.")
+    for region, probability in probabilities.items():
+        if not same_grid(labels, probability):
+            raise InputError(f"The probability map of {region.value} and the label map have different grids.")
     array = sitk.GetArrayViewFromImage(labels)
     voxel_ml = float(np.prod(labels.GetSpacing())) / 1000
     brain_voxels = None if brain is None else np.count_nonzero(sitk.GetArrayViewFromImage(brain))
@@ -158,7 +183,10 @@ def measure(
         for name, mask in _parts(array, regions)
     ]
     lesions = [
-        lesion for region in (Region.WT, Region.ET) if region in regions for lesion in _lesions(labels, region, midline)
+        lesion
+        for region in LESION_REGIONS
+        if region in regions
+        for lesion in _lesions(labels, region, midline, probabilities.get(region))
     ]
     return Measures(
         volumes=tuple(volumes),
@@ -167,6 +195,13 @@ def measure(
         midline_from=MidlineFrom.IMAGE if brain is None else MidlineFrom.BRAIN,
         plane=plane_name(labels, slice_axis(labels)),
         slice_axis=slice_axis(labels),
+    )
+
+
+def volume_text(volume_ml: float) -> str:
+    """A volume for a sentence: to the microlitre below 1 mL, where residual tumour is judged."""
+    return (
+        f"{volume_ml:.3f} mL" if volume_ml < 1 else f"{volume_ml:.2f} mL" if volume_ml < 10 else f"{volume_ml:.1f} mL"
     )
 
 
@@ -246,22 +281,33 @@ def _parts(array: NDArray[np.integer], regions: Collection[Region]) -> list[tupl
     return parts
 
 
-def _lesions(labels: sitk.Image, region: Region, midline_mm: float) -> list[Lesion]:
-    """The connected components (26 neighbours) of a region, largest first."""
+def lesion_numbers(labels: sitk.Image, region: Region) -> NDArray[np.uint32]:
+    """The connected components (26 neighbours) of a region, ``[z, y, x]``: each has its :attr:`Lesion.id`."""
     mask = region_mask(sitk.GetArrayViewFromImage(labels), region)
     components = cc3d.connected_components(mask, connectivity=26)
-    statistics = cc3d.statistics(components)
-    order = sorted(range(1, len(statistics["voxel_counts"])), key=lambda index: -int(statistics["voxel_counts"][index]))
+    voxels = np.bincount(components.ravel())[1:]
+    number = np.zeros(len(voxels) + 1, np.uint32)
+    number[1 + np.argsort(-voxels, kind="stable")] = np.arange(1, len(voxels) + 1)
+    return number[components]
+
+
+def _lesions(
+    labels: sitk.Image, region: Region, midline_mm: float, probability: sitk.Image | None = None
+) -> list[Lesion]:
+    """The lesions of a region, largest first."""
+    numbers = lesion_numbers(labels, region)
+    statistics = cc3d.statistics(numbers)
     voxel_ml = float(np.prod(labels.GetSpacing())) / 1000
     axis = slice_axis(labels)
     lesions = []
-    for number, index in enumerate(order, start=1):
-        box = statistics["bounding_boxes"][index]
-        position, long, perpendicular = _bidimensional(components[box] == index, labels.GetSpacing(), axis)
+    for number in range(1, len(statistics["voxel_counts"])):
+        box = statistics["bounding_boxes"][number]
+        mask = numbers[box] == number
+        position, long, perpendicular = _bidimensional(mask, labels.GetSpacing(), axis)
         left, posterior, superior = labels.TransformContinuousIndexToPhysicalPoint(
-            [float(c) for c in reversed(statistics["centroids"][index])]
+            [float(c) for c in reversed(statistics["centroids"][number])]
         )
-        voxels = int(statistics["voxel_counts"][index])
+        voxels = int(statistics["voxel_counts"][number])
         lesions.append(
             Lesion(
                 region=region,
@@ -270,13 +316,22 @@ def _lesions(labels: sitk.Image, region: Region, midline_mm: float) -> list[Lesi
                 volume_ml=voxels * voxel_ml,
                 long_mm=long,
                 perpendicular_mm=perpendicular,
+                slices=mask.shape[2 - axis],
                 slice=(index_of_slice := position + box[2 - axis].start),
                 slice_ras_mm=slice_position_mm(labels, axis, index_of_slice),
                 centre_ras_mm=(-left, -posterior, superior),
                 side=_side(left - midline_mm),
+                at_border=any(
+                    part.start == 0 or part.stop == size for part, size in zip(box, numbers.shape, strict=True)
+                ),
+                certainty=_highest(probability, box, mask),
             )
         )
     return lesions
+
+
+def _highest(probability: sitk.Image | None, box: tuple[slice, ...], mask: NDArray[np.bool_]) -> float | None:
+    return None if probability is None else float(sitk.GetArrayViewFromImage(probability)[box][mask].max())
 
 
 def _bidimensional(

@@ -1,0 +1,272 @@
+"""How far readers agree: any number of segmentations of one case, their consensus, and what assistance changes.
+
+Two designs are provided. Helland 2023 compares every reader with the majority of all (Jaccard). Shirokikh 2019
+compares one reader with the consensus of the others ("1 vs 3"), drawn by hand or assisted, so that the gain is a pair
+of figures per reader and case: by hand, assisted against the others by hand, and against the others assisted.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Mapping, Sequence
+from enum import Enum
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from monai.metrics import compute_surface_dice
+from numpy.typing import NDArray
+from scipy import stats
+
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.evaluation.metrics import score
+from GliomaSegLib.evaluation.statistics import Difference, Spread, paired, spread
+from GliomaSegLib.record import Record
+
+Mask = NDArray[np.bool_]
+Spacing = tuple[float, float, float]
+
+# Surfaces this near count as one (surface Dice, Nikolov 2021, J Med Internet Res 23:e26151). It is the caller's to
+# choose; about a voxel is what readers cannot do better than.
+TOLERANCE_MM = 1.0
+
+
+class Consensus(str, Enum):
+    """How several segmentations become one.
+
+    ``majority``: more than half have it; with two readers, both. ``staple``: Warfield 2004, IEEE Trans Med Imaging
+    23:903, at a probability of one half.
+    """
+
+    MAJORITY = "majority"
+    STAPLE = "staple"
+
+
+class Agreement(Record):
+    """Two segmentations of one region. ``None`` is not defined, because one of them or both are empty.
+
+    Attributes:
+        dice, jaccard: 1 when both are empty.
+        surface_dice: share of both surfaces that lies within the tolerance of the other one.
+        difference_ml: second minus first.
+        relative_difference: of their mean.
+    """
+
+    first: str
+    second: str
+    dice: float
+    jaccard: float
+    surface_dice: float | None
+    hd95_mm: float | None
+    first_ml: float
+    second_ml: float
+    difference_ml: float
+    relative_difference: float | None
+
+
+class Reader(Record):
+    """How STAPLE rates one reader against the consensus."""
+
+    name: str
+    sensitivity: float
+    specificity: float
+
+
+class SignTest(Record):
+    """Of pairs: how often the second is greater or smaller than the first; equal pairs are left out."""
+
+    greater: int
+    smaller: int
+    p: float
+
+
+class Design(str, Enum):
+    """Which contour is compared with which consensus of the other readers, after Shirokikh 2019."""
+
+    MANUAL = "by hand, against the others by hand"
+    ASSISTED = "assisted, against the others by hand"
+    ALL_ASSISTED = "assisted, against the others assisted"
+
+
+class DesignResult(Record):
+    """One design over all readers and cases, compared with the work by hand.
+
+    Attributes:
+        dice: of each reader and case, in the order of ``pairs``.
+        pairs: case and reader.
+        sign, wilcoxon: against :attr:`Design.MANUAL`; ``None`` for that itself.
+    """
+
+    design: Design
+    pairs: tuple[tuple[str, str], ...]
+    dice: tuple[float, ...]
+    spread: Spread
+    sign: SignTest | None
+    wilcoxon: Difference | None
+
+
+def agree(
+    first: Mask, second: Mask, spacing_mm: Spacing, names: tuple[str, str], tolerance_mm: float = TOLERANCE_MM
+) -> Agreement:
+    """Compare two masks ``[z, y, x]``; ``spacing_mm`` in the same order.
+
+    Raises:
+        InputError: the shapes differ.
+    """
+    if first.shape != second.shape:
+        raise InputError(f"{names[0]} and {names[1]} have different sizes; resample one to the other first.")
+    scores = score(second, first, spacing_mm)
+    mean_ml = (scores.truth_ml + scores.prediction_ml) / 2
+    difference = scores.prediction_ml - scores.truth_ml
+    return Agreement(
+        first=names[0],
+        second=names[1],
+        dice=scores.dice,
+        jaccard=scores.dice / (2 - scores.dice),
+        surface_dice=surface_dice(first, second, spacing_mm, tolerance_mm),
+        hd95_mm=scores.hd95_mm,
+        first_ml=scores.truth_ml,
+        second_ml=scores.prediction_ml,
+        difference_ml=difference,
+        relative_difference=difference / mean_ml if mean_ml else None,
+    )
+
+
+def surface_dice(first: Mask, second: Mask, spacing_mm: Spacing, tolerance_mm: float = TOLERANCE_MM) -> float | None:
+    """Surface Dice of two masks ``[z, y, x]``, areas weighed as in the paper; ``None`` when one is empty."""
+    if not first.any() or not second.any():
+        return None
+    occupied = np.nonzero(first | second)
+    box = tuple(slice(int(one.min()), int(one.max()) + 1) for one in occupied)
+    one, other = (torch.from_numpy(np.pad(mask[box], 2))[None, None] for mask in (first, second))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of MONAI's own calls
+        value = compute_surface_dice(
+            one, other, [tolerance_mm], include_background=True, spacing=list(spacing_mm), use_subvoxels=True
+        )
+    return float(value)
+
+
+def every_pair(masks: Mapping[str, Mask], spacing_mm: Spacing, tolerance_mm: float = TOLERANCE_MM) -> list[Agreement]:
+    """Every reader with every other one."""
+    return [
+        agree(masks[one], masks[other], spacing_mm, (one, other), tolerance_mm)
+        for one, other in itertools.combinations(masks, 2)
+    ]
+
+
+def against_consensus(
+    masks: Mapping[str, Mask],
+    spacing_mm: Spacing,
+    how: Consensus = Consensus.MAJORITY,
+    tolerance_mm: float = TOLERANCE_MM,
+) -> list[Agreement]:
+    """Every reader with the consensus of all, as Helland 2023; it is biased towards each, who is part of it."""
+    together = consensus(list(masks.values()), how)
+    return [agree(together, mask, spacing_mm, (how.value, name), tolerance_mm) for name, mask in masks.items()]
+
+
+def consensus(masks: Sequence[Mask], how: Consensus = Consensus.MAJORITY) -> Mask:
+    """One mask of several.
+
+    Raises:
+        InputError: there is none, or their shapes differ.
+    """
+    if not masks or len({mask.shape for mask in masks}) > 1:
+        raise InputError("A consensus needs at least one segmentation, and all of them on one grid.")
+    return _majority(masks) if how is Consensus.MAJORITY else _staple(masks)[0]
+
+
+def staple_readers(masks: Mapping[str, Mask]) -> list[Reader]:
+    """Sensitivity and specificity of every reader as STAPLE estimates them, inside the box of all they have drawn."""
+    _, sensitivity, specificity = _staple(list(masks.values()))
+    return [Reader(name=name, sensitivity=sensitivity[i], specificity=specificity[i]) for i, name in enumerate(masks)]
+
+
+def one_against_others(masks: Mapping[str, Mask], others: Mapping[str, Mask] | None = None) -> dict[str, float]:
+    """Dice of each reader against the majority of the other ones, "1 vs 3" with four readers.
+
+    Args:
+        others: where the other readers' contours are taken from, by default from ``masks``.
+
+    Raises:
+        InputError: there are fewer than three readers, or not the same ones in both.
+    """
+    others = masks if others is None else others
+    if len(masks) < 3 or masks.keys() != others.keys():
+        raise InputError("One reader can be compared with the others when there are at least three, the same by hand.")
+    dice = {}
+    for name, mask in masks.items():
+        rest = consensus([other for reader, other in others.items() if reader != name])
+        dice[name] = score(mask, rest, (1.0, 1.0, 1.0)).dice
+    return dice
+
+
+def assistance(
+    manual: Mapping[str, Mapping[str, Mask]], assisted: Mapping[str, Mapping[str, Mask]]
+) -> list[DesignResult]:
+    """The three designs over all cases: ``manual[case][reader]`` and ``assisted[case][reader]``.
+
+    Raises:
+        InputError: the cases or the readers of both are not the same, or there are fewer than three readers.
+    """
+    if not manual or manual.keys() != assisted.keys():
+        raise InputError("The cases that were drawn by hand and with assistance are not the same; give both of each.")
+    dice: dict[Design, dict[tuple[str, str], float]] = {design: {} for design in Design}
+    for case, by_hand in manual.items():
+        helped = assisted[case]
+        for design, masks, others in (
+            (Design.MANUAL, by_hand, by_hand),
+            (Design.ASSISTED, helped, by_hand),
+            (Design.ALL_ASSISTED, helped, helped),
+        ):
+            dice[design] |= {(case, name): value for name, value in one_against_others(masks, others).items()}
+    reference = list(dice[Design.MANUAL].values())
+    return [
+        DesignResult(
+            design=design,
+            pairs=tuple(found),
+            dice=tuple(found.values()),
+            spread=spread(list(found.values())),
+            sign=None if design is Design.MANUAL else sign_test(reference, list(found.values())),
+            wilcoxon=None if design is Design.MANUAL else paired(reference, list(found.values())),
+        )
+        for design, found in dice.items()
+    ]
+
+
+def sign_test(first: Sequence[float], second: Sequence[float]) -> SignTest:
+    """The two-sided sign test of pairs, which Shirokikh 2019 used; 1 when nothing differs.
+
+    Raises:
+        InputError: the two differ in length.
+    """
+    if len(first) != len(second):
+        raise InputError(f"{len(first)} and {len(second)} measurements are no pairs; give as many of both.")
+    difference = np.subtract(second, first)
+    greater, smaller = int((difference > 0).sum()), int((difference < 0).sum())
+    p = float(stats.binomtest(greater, greater + smaller).pvalue) if greater + smaller else 1.0
+    return SignTest(greater=greater, smaller=smaller, p=p)
+
+
+def _majority(masks: Sequence[Mask]) -> Mask:
+    return 2 * np.sum(masks, axis=0, dtype=np.int32) > len(masks)
+
+
+def _staple(masks: Sequence[Mask]) -> tuple[Mask, tuple[float, ...], tuple[float, ...]]:
+    """The consensus, and each reader's sensitivity and specificity.
+
+    Only the box of all that was drawn is looked at, one voxel wider: a background without end would leave every
+    reader's specificity at 1 and let STAPLE believe whoever draws most.
+    """
+    together = np.any(masks, axis=0)
+    if not together.any():
+        return together, (1.0,) * len(masks), (1.0,) * len(masks)
+    box = tuple(slice(max(int(one.min()) - 1, 0), int(one.max()) + 2) for one in np.nonzero(together))
+    staple = sitk.STAPLEImageFilter()
+    staple.SetForegroundValue(1)
+    probability = staple.Execute([sitk.GetImageFromArray(mask[box].astype(np.uint8)) for mask in masks])
+    result = np.zeros_like(together)
+    result[box] = sitk.GetArrayViewFromImage(probability) >= 0.5
+    return result, tuple(staple.GetSensitivity()), tuple(staple.GetSpecificity())

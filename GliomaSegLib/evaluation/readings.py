@@ -1,0 +1,236 @@
+"""Agreement of readers from their files: one case on the command line, or many in a table."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from GliomaSegLib.case_table import TruthScheme
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.evaluation.agreement import (
+    TOLERANCE_MM,
+    Agreement,
+    Consensus,
+    DesignResult,
+    Mask,
+    Reader,
+    against_consensus,
+    assistance,
+    consensus,
+    every_pair,
+    staple_readers,
+)
+from GliomaSegLib.evaluation.statistics import Difference, Spread, paired, spread
+from GliomaSegLib.followup.exam import read_exam
+from GliomaSegLib.labels import Region, region_mask
+from GliomaSegLib.preprocessing.grid import array_on, reorient, same_grid
+from GliomaSegLib.record import Record
+
+_COLUMNS = ("case", "reader", "file")
+_YES, _NO = ("yes", "1", "true"), ("", "no", "0", "false")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One reader's segmentation of one case; ``seconds`` is the time it took, where it was taken."""
+
+    case: str
+    reader: str
+    path: Path
+    assisted: bool = False
+    seconds: float | None = None
+
+
+class CaseAgreement(Record):
+    """The readers of one case: every pair, each with the consensus, and how STAPLE rates them."""
+
+    case: str
+    assisted: bool
+    pairs: tuple[Agreement, ...]
+    with_consensus: tuple[Agreement, ...]
+    staple: tuple[Reader, ...]
+
+
+class Time(Record):
+    """Seconds per reading by hand and with assistance, and the difference over pairs that have both."""
+
+    manual: Spread
+    assisted: Spread
+    difference: Difference | None
+
+
+class ReadingsResult(Record):
+    """All that is said of a set of readings.
+
+    Attributes:
+        designs: empty without readings by hand and assisted ones of the same cases by the same three or more readers.
+    """
+
+    region: Region
+    consensus: Consensus
+    tolerance_mm: float
+    cases: tuple[CaseAgreement, ...]
+    designs: tuple[DesignResult, ...]
+    time: Time | None
+
+
+def read_readings(table: Path) -> list[Reading]:
+    """Read a table with the columns case, reader and file, and if need be assisted (yes or no) and seconds.
+
+    Files are meant relative to the table.
+
+    Raises:
+        InputError: the table cannot be read, lacks a column or has a value that cannot be.
+    """
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"The table {table} cannot be read ({error}).") from error
+    if not rows or any(column not in rows[0] for column in _COLUMNS):
+        raise InputError(f"The table {table} needs the columns {', '.join(_COLUMNS)} and at least one row.")
+    return [_reading(row, table, line) for line, row in enumerate(rows, start=2)]
+
+
+def _reading(row: Mapping[str, str | None], table: Path, line: int) -> Reading:
+    cells = {name: (value or "").strip() for name, value in row.items() if name}
+    assisted = cells.get("assisted", "").lower()
+    if assisted not in _YES + _NO:
+        raise InputError(f"{table}, line {line}: 'assisted' is yes or no, not '{cells['assisted']}'.")
+    try:
+        seconds = float(cells["seconds"]) if cells.get("seconds") else None
+    except ValueError as error:
+        raise InputError(f"{table}, line {line}: '{cells['seconds']}' is not a number of seconds.") from error
+    return Reading(cells["case"], cells["reader"], table.parent / cells["file"], assisted in _YES, seconds)
+
+
+def compare_readings(
+    readings: Sequence[Reading],
+    region: Region,
+    scheme: TruthScheme = TruthScheme.GLIOMASEG,
+    how: Consensus = Consensus.MAJORITY,
+    tolerance_mm: float = TOLERANCE_MM,
+) -> ReadingsResult:
+    """Compare all readings of each case.
+
+    Raises:
+        InputError: a case has a single reading or two by one reader; a file cannot be read, lies on another grid or
+            does not tell the region apart.
+    """
+    masks: dict[tuple[str, bool], dict[str, Mask]] = defaultdict(dict)
+    grids: dict[str, sitk.Image] = {}
+    for one in readings:
+        into = masks[one.case, one.assisted]
+        if one.reader in into:
+            raise InputError(f"The case '{one.case}' has two readings by '{one.reader}'; keep one of them.")
+        into[one.reader] = _mask(one, region, scheme, grids)
+    for (case, _), of_case in masks.items():
+        if len(of_case) < 2:
+            raise InputError(f"The case '{case}' has a single reading; agreement needs two or more.")
+    return ReadingsResult(
+        region=region,
+        consensus=how,
+        tolerance_mm=tolerance_mm,
+        cases=tuple(
+            CaseAgreement(
+                case=case,
+                assisted=assisted,
+                pairs=tuple(every_pair(of_case, spacing, tolerance_mm)),
+                with_consensus=tuple(against_consensus(of_case, spacing, how, tolerance_mm)),
+                staple=tuple(staple_readers(of_case)),
+            )
+            for (case, assisted), of_case in masks.items()
+            for spacing in [grids[case].GetSpacing()[::-1]]
+        ),
+        designs=_designs(masks),
+        time=_time(readings),
+    )
+
+
+def read_consensus(readings: Sequence[Reading], region: Region, scheme: TruthScheme, how: Consensus) -> sitk.Image:
+    """The consensus of readings of one case as a mask on their grid.
+
+    Raises:
+        InputError: as :func:`compare_readings`.
+    """
+    grids: dict[str, sitk.Image] = {}
+    masks = [_mask(one, region, scheme, grids) for one in readings]
+    return array_on(consensus(masks, how).astype("uint8"), next(iter(grids.values())))
+
+
+def _mask(one: Reading, region: Region, scheme: TruthScheme, grids: dict[str, sitk.Image]) -> Mask:
+    """The region on the grid of the case's first reading."""
+    exam = read_exam(one.path, scheme=scheme)
+    if region not in exam.regions:
+        raise InputError(f"{one.path} does not tell {region.value} apart; choose another region.")
+    grid = grids.setdefault(one.case, exam.labels)
+    labels = reorient(exam.labels, grid)
+    if not same_grid(labels, grid):
+        raise InputError(
+            f"{one.path} lies on another grid than the first reading of '{one.case}'; save it on that one."
+        )
+    return region_mask(sitk.GetArrayFromImage(labels), region)
+
+
+def _designs(masks: Mapping[tuple[str, bool], Mapping[str, Mask]]) -> tuple[DesignResult, ...]:
+    both = [case for case, assisted in masks if assisted and (case, False) in masks]
+    fit = [
+        case for case in both if len(masks[case, False]) >= 3 and masks[case, False].keys() == masks[case, True].keys()
+    ]
+    if not fit:
+        return ()
+    return tuple(assistance({case: masks[case, False] for case in fit}, {case: masks[case, True] for case in fit}))
+
+
+def _time(readings: Sequence[Reading]) -> Time | None:
+    taken = {(one.case, one.reader, one.assisted): one.seconds for one in readings if one.seconds is not None}
+    if not taken:
+        return None
+    both = [(case, reader) for case, reader, assisted in taken if assisted and (case, reader, False) in taken]
+    manual, helped = ([taken[case, reader, assisted] for case, reader in both] for assisted in (False, True))
+    return Time(
+        manual=spread([seconds for (*_, assisted), seconds in taken.items() if not assisted]),
+        assisted=spread([seconds for (*_, assisted), seconds in taken.items() if assisted]),
+        difference=paired(manual, helped) if both else None,
+    )
+
+
+def to_text(result: ReadingsResult) -> str:
+    """The result as lines for a terminal."""
+    lines = []
+    for case in result.cases:
+        lines.append(f"{case.case}{' (assisted)' if case.assisted else ''}, {result.region.value}")
+        lines.append(f"  {'':<34} {'Dice':>6} {'Jaccard':>8} {'surface':>8} {'HD95 mm':>8} {'diff. mL':>9}")
+        for one in (*case.pairs, *case.with_consensus):
+            lines.append(
+                f"  {f'{one.first} / {one.second}':<34} {one.dice:>6.3f} {one.jaccard:>8.3f} "
+                f"{_number(one.surface_dice, 3):>8} {_number(one.hd95_mm, 1):>8} {one.difference_ml:>+9.3f}"
+            )
+        rated = ", ".join(f"{one.name} {one.sensitivity:.3f} / {one.specificity:.3f}" for one in case.staple)
+        lines.append(f"  STAPLE sensitivity / specificity: {rated}")
+    for one in result.designs:
+        line = f"One reader against the others, {one.design.value}: median Dice {one.spread.median:.3f}"
+        line += f", {one.spread.cases} pairs of reader and case"
+        if one.sign and one.wilcoxon:
+            line += f"; against by hand: sign test p = {one.sign.p:.3g}, Wilcoxon p = {one.wilcoxon.p:.3g}"
+        lines.append(line)
+    if result.time:
+        parts = (("by hand", result.time.manual), ("assisted", result.time.assisted))
+        lines.append(
+            "Median time: "
+            + ", ".join(f"{name} {one.median:.0f} s ({one.cases} readings)" for name, one in parts if one.cases)
+        )
+    lines.append(
+        f"Surface Dice within {result.tolerance_mm:g} mm; differences are second minus first; consensus: "
+        f"{result.consensus.value}."
+    )
+    return "\n".join(lines)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,187 @@
+"""What a comparison leaves behind: a page for the clinician, its numbers as JSON and CSV, and the transforms."""
+
+from __future__ import annotations
+
+import csv
+import json
+from datetime import datetime, timezone
+from pathlib import Path
+
+import SimpleITK as sitk
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from GliomaSegLib import NOTICE
+from GliomaSegLib.case import TimePointKind
+from GliomaSegLib.followup.compare import Aligned, Comparison, TimePointRow
+from GliomaSegLib.followup.exam import Exam
+from GliomaSegLib.followup.growth import Curve, growth_plot
+from GliomaSegLib.io.folder import MANIFEST, PROGRAM, written_whole
+from GliomaSegLib.io.slice_pictures import Slice, Viewer, hex_colour
+from GliomaSegLib.io.terminology import region_styles
+from GliomaSegLib.labels import Region
+from GliomaSegLib.measures.matching import Change, Course, Track
+from GliomaSegLib.measures.volumes import volume_text
+from GliomaSegLib.preprocessing.grid import resample_image, resample_labels
+from GliomaSegLib.resources import resource
+
+PAGE = "comparison.html"
+NUMBERS = "comparison.json"
+LESIONS = "lesions.csv"
+
+# So many lesions have a curve of their own; the table lists all.
+_CURVES = 6
+_PICTURES = 2
+_KINDS = {
+    TimePointKind.PREOPERATIVE: "pre-operative",
+    TimePointKind.POSTOPERATIVE: "post-operative",
+    TimePointKind.UNKNOWN: "time point not stated",
+}
+
+
+def write_comparison(output: Path, aligned: Aligned, overwrite: bool = False) -> Path:
+    """Write the folder ``output`` whole or not at all; the path of the page.
+
+    Raises:
+        InputError: see :func:`~GliomaSegLib.io.folder.written_whole`.
+    """
+    comparison = aligned.comparison
+    with written_whole(output, overwrite) as folder:
+        (folder / PAGE).write_text(render_comparison(aligned), encoding="utf-8")
+        (folder / NUMBERS).write_text(comparison.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        _write_lesions(comparison, folder / LESIONS)
+        for number, transform in enumerate(aligned.transforms, start=1):
+            if transform is not None:
+                sitk.WriteTransform(transform, str(folder / f"last_to_{number}.tfm"))
+        about = {"program": PROGRAM, "kind": "comparison", "studies": [str(one.path) for one in comparison.studies]}
+        (folder / MANIFEST).write_text(json.dumps(about, indent=2), encoding="utf-8")
+    return output / PAGE
+
+
+def render_comparison(aligned: Aligned) -> str:
+    """The page as HTML without outside parts; every text is escaped."""
+    comparison = aligned.comparison
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(volume=volume_text, signed=_signed)
+    template = environment.from_string(resource("comparison.html.j2").read_text(encoding="utf-8"))
+    return template.render(
+        notice=NOTICE,
+        made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        comparison=comparison,
+        name=comparison.studies[-1].name,
+        headings=[_heading(one) for one in comparison.studies],
+        regions=_region_rows(comparison),
+        colours={region.value: hex_colour(region) for region in Region},
+        region=region_styles()[comparison.region].name,
+        became=_became(comparison),
+        plot=_plot(comparison),
+        pictures=_pictures(aligned),
+    )
+
+
+def _write_lesions(comparison: Comparison, path: Path) -> None:
+    """One line per lesion and study in which it is there."""
+    sizes, places = ("volume_ml", "long_mm", "perpendicular_mm"), ("r_mm", "a_mm", "s_mm")
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream)
+        table.writerow(("lesion", "study", *sizes, *places, "side", "certainty"))
+        for track in comparison.course.tracks:
+            for number, lesion in enumerate(track.lesions, start=1):
+                if lesion:
+                    size = (lesion.volume_ml, lesion.long_mm, lesion.perpendicular_mm)
+                    table.writerow(
+                        (track.id, number, *size, *lesion.centre_ras_mm, lesion.side.value, lesion.certainty)
+                    )
+
+
+def _heading(row: TimePointRow) -> str:
+    when = _KINDS[row.kind]
+    if row.days_since_surgery is not None:
+        days = row.days_since_surgery
+        when = f"{days:g} {'day' if days == 1 else 'days'} after surgery"
+    return f"{row.date.isoformat()}, {when}" if row.date else when
+
+
+def _region_rows(comparison: Comparison) -> list[tuple[str, list[float | None]]]:
+    """Per region its volume in each study, as segmented."""
+    rows = []
+    for region, style in region_styles().items():
+        volumes = [
+            next((volume.volume_ml for volume in one.volumes if volume.name == region.value), None)
+            for one in comparison.studies
+        ]
+        if any(volumes):
+            rows.append((style.name, volumes))
+    return rows
+
+
+def _became(comparison: Comparison) -> dict[int, str]:
+    """Per lesion what happened to it last, in words."""
+    words: dict[int, str] = {}
+    for steps in comparison.course.steps:
+        for step in steps:
+            share = "" if step.fraction is None or not step.after else f", {_signed(step.fraction)}"
+            others = sorted({*step.before, *step.after})
+            with_whom = f" ({', '.join(map(str, others))})" if len(others) > 1 else ""
+            words |= dict.fromkeys(others, f"{step.change.value}{with_whom}{share}")
+    return words
+
+
+def _signed(change: float) -> str:
+    return f"{100 * change:+.0f} %".replace("-", "\u2212")
+
+
+def _plot(comparison: Comparison) -> Markup:
+    days = [one.day for one in comparison.studies]
+    dated = None not in days and len(set(days)) == len(days)
+    places = days if dated else list(range(len(days)))
+    labels = [f"{day:g}" for day in days] if dated else [str(number) for number in range(1, len(days) + 1)]
+    tracks = sorted(
+        comparison.course.tracks, key=lambda track: -max(lesion.volume_ml for lesion in track.lesions if lesion)
+    )
+    total = [
+        sum(track.lesions[place].volume_ml for track in tracks if track.lesions[place]) for place in range(len(days))
+    ]
+    curves = [Curve(f"lesion {track.id}", _volumes(track, comparison.course)) for track in tracks[:_CURVES]]
+    together = [Curve("all together", total, strong=True)] if len(tracks) != 1 else []
+    return growth_plot([*curves, *together], places, labels, "days" if dated else "study")
+
+
+def _volumes(track: Track, course: Course) -> list[float | None]:
+    """mL at each study: 0 where the lesion has gone, ``None`` before it came and after it has merged with another."""
+    volumes = [lesion.volume_ml if lesion else None for lesion in track.lesions]
+    for place, steps in enumerate(course.steps, start=1):
+        if any(step.change is Change.GONE and track.id in step.before for step in steps):
+            volumes[place] = 0.0
+    return volumes
+
+
+def _pictures(aligned: Aligned) -> list[dict[str, object]]:
+    """Slices of the last study's grid with every study on it; none when a scan is not at hand."""
+    if any(exam.image is None for exam in aligned.exams):
+        return []
+    last = aligned.exams[-1]
+    viewers = [
+        _on_grid(exam, last, transform) for exam, transform in zip(aligned.exams, aligned.transforms, strict=True)
+    ]
+    plane = last.measures.plane
+    rows: list[Slice] = []
+    for viewer, _ in reversed(viewers):  # the last study's largest slice first, then that of an earlier one
+        where = viewer.largest(plane)
+        if viewer.tumour.any() and where not in rows:
+            rows.append(where)
+    return [
+        {
+            "title": f"{plane} slice {viewers[-1][0].position(where)}",
+            "drawn": [viewer.draw(grey, where) for viewer, grey in viewers],
+        }
+        for where in (rows or [viewers[-1][0].largest(plane)])[:_PICTURES]
+    ]
+
+
+def _on_grid(exam: Exam, last: Exam, transform: sitk.Transform | None) -> tuple[Viewer, object]:
+    """The study drawn on the grid of the last one. Only pictures are made from what is resampled here."""
+    image = resample_image(exam.image, last.labels, transform)
+    labels = resample_labels(exam.labels, last.labels, transform)
+    viewer = Viewer(labels, last.image, last.brain, exam.regions)
+    return viewer, viewer.grey(image)

@@ -1,0 +1,356 @@
+"""What the operation has left and what it took: residual tumour, extent of resection and the classes of RANO.
+
+The words follow the time. A study within 72 hours of surgery shows what was left; later, enhancement may as well be
+the treatment's effect, and neither 'residual tumour' nor 'gross total resection' is said of it.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from GliomaSegLib.case import TimePoint, TimePointKind
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.labels import Label, Region, region_mask
+from GliomaSegLib.measures.volumes import volume_text
+from GliomaSegLib.postprocessing import components
+from GliomaSegLib.preprocessing.grid import same_grid
+from GliomaSegLib.record import Record
+
+# Helland 2023 (Sci Rep 13:18897): less enhancing tumour than this is a gross total resection, objects of fewer voxels
+# are noise, and the images were made within 72 hours of surgery.
+GROSS_TOTAL_BELOW_ML = 0.175
+LEAST_VOXELS = 20
+EARLY_DAYS = 3.0
+
+# Between these thresholds of the probability map the residual volume is said to lie. They are a convention of this
+# program: how far the answer hangs on the threshold, not a confidence interval.
+SURE, POSSIBLE = 0.75, 0.25
+
+# RANO resect group (Karschnia 2023, Neuro Oncol 25:940): residual volumes, in mL, that bound the classes.
+NEAR_TOTAL_ML = 1.0
+SUBTOTAL_ML = 5.0
+SUPRAMAXIMAL_OTHER_ML = 5.0
+
+# A ball with at least this many voxels across each axis has its volume within 1 %.
+_FINE_VOXELS, _FINE_ERROR = 20, 0.01
+_PLACEMENTS = 500
+
+
+class Finding(str, Enum):
+    """What may be said of enhancement after surgery."""
+
+    RESIDUAL = "residual tumour"
+    GROSS_TOTAL = "gross total resection"
+    LATE = "enhancing volume, may be treatment effect"
+    UNDATED = "enhancing volume"
+
+
+class Residual(Record):
+    """The enhancing tumour that is left.
+
+    Attributes:
+        volume_ml, voxels: without the objects of fewer than ``least_voxels`` voxels.
+        least_mm3: the volume of so many voxels.
+        removed_objects, removed_ml: what these objects were.
+        above_limit_ml: distance from the limit of gross total resection, negative below it.
+        sure_ml, possible_ml: the volume when the map is thresholded at 0.75 and at 0.25; ``None`` without a map.
+        digitisation: see :func:`digitisation_error`; ``None`` also when nothing is left.
+    """
+
+    volume_ml: float
+    voxels: int
+    least_voxels: int = LEAST_VOXELS
+    least_mm3: float
+    removed_objects: int
+    removed_ml: float
+    limit_ml: float = GROSS_TOTAL_BELOW_ML
+    above_limit_ml: float
+    sure_ml: float | None
+    possible_ml: float | None
+    digitisation: float | None
+
+    @property
+    def depends_on_threshold(self) -> bool | None:
+        """Whether another threshold would change the answer; ``None`` when there is no map to tell."""
+        if self.sure_ml is None or self.possible_ml is None:
+            return None
+        return (self.sure_ml < self.limit_ml) != (self.possible_ml < self.limit_ml)
+
+
+class Extent(Record):
+    """(before - after) / before of one region; negative when there is more than before."""
+
+    region: Region
+    before_ml: float
+    after_ml: float
+    removed_ml: float
+    fraction: float
+
+
+class ResectionClass(Record):
+    """A class of the RANO resect group."""
+
+    number: str
+    name: str
+
+
+class Resection(Record):
+    """The answer to the surgeon.
+
+    Attributes:
+        extents: of ET and of the core, where both studies tell them apart and there was some before.
+        rano: ``None`` unless the study was made within 72 hours of surgery.
+        cavity_ml: the resection cavity; ``None`` when the model does not mark it.
+        answer: one sentence.
+        notes: what must be known about it, a sentence each.
+    """
+
+    finding: Finding
+    residual: Residual
+    extents: tuple[Extent, ...]
+    rano: ResectionClass | None
+    cavity_ml: float | None
+    answer: str
+    notes: tuple[str, ...]
+
+
+def is_early(time_point: TimePoint) -> bool | None:
+    """Whether a post-operative study was made within 72 hours; ``None`` when the days are not stated.
+
+    Raises:
+        InputError: the study is said to be pre-operative.
+    """
+    if time_point.kind is TimePointKind.PREOPERATIVE:
+        raise InputError("The later study is said to be pre-operative; check the order of the two studies.")
+    days = time_point.days_since_surgery
+    return None if days is None else days <= EARLY_DAYS
+
+
+def residual(labels: sitk.Image, probability: sitk.Image | None = None) -> Residual:
+    """Measure the enhancing tumour of a post-operative label map (internal scheme).
+
+    Args:
+        probability: of ET on the same grid, 0 to 1.
+
+    Raises:
+        InputError: the map has another grid.
+    """
+    if probability is not None and not same_grid(labels, probability):
+        raise InputError("The probability map and the label map have different grids; give the maps of one result.")
+    mask = region_mask(sitk.GetArrayViewFromImage(labels), Region.ET)
+    voxel_mm3 = math.prod(labels.GetSpacing())
+    kept = without_specks(mask)
+    voxels, removed = int(kept.sum()), mask & ~kept
+    volume_ml = voxels * voxel_mm3 / 1000
+    sure, possible = (
+        (None, None)
+        if probability is None
+        else (
+            int(without_specks(sitk.GetArrayViewFromImage(probability) >= level).sum()) * voxel_mm3 / 1000
+            for level in (SURE, POSSIBLE)
+        )
+    )
+    return Residual(
+        volume_ml=volume_ml,
+        voxels=voxels,
+        least_mm3=LEAST_VOXELS * voxel_mm3,
+        removed_objects=int(np.count_nonzero(components(removed, 26)[1])),
+        removed_ml=int(removed.sum()) * voxel_mm3 / 1000,
+        above_limit_ml=volume_ml - GROSS_TOTAL_BELOW_ML,
+        sure_ml=sure,
+        possible_ml=possible,
+        digitisation=digitisation_error(volume_ml, labels.GetSpacing()) if voxels else None,
+    )
+
+
+def without_specks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask ``[z, y, x]`` without components (26 neighbours, as lesions are counted) below 20 voxels."""
+    numbered, sizes = components(mask, 26)
+    return (sizes >= LEAST_VOXELS)[numbered]
+
+
+def digitisation_error(volume_ml: float, spacing_mm: tuple[float, float, float]) -> float | None:
+    """Mean relative error of a ball's volume when voxels are counted whose centres lie in it, over its placements.
+
+    ``None`` when it is below 1 %, as it is with 20 voxels or more across each axis.
+    """
+    radius = (3000 * volume_ml / (4 * math.pi)) ** (1 / 3)
+    spacing = np.asarray(spacing_mm)
+    if np.all(2 * radius >= _FINE_VOXELS * spacing):
+        return None
+    reach = np.ceil(radius / spacing).astype(int) + 1
+    axes = [np.arange(-count, count + 1) for count in reach]
+    errors = []
+    for shift in np.random.default_rng(0).random((_PLACEMENTS, 3)):
+        x, y, z = (((axis + offset) * mm) ** 2 for axis, offset, mm in zip(axes, shift, spacing, strict=True))
+        voxels = np.count_nonzero(x[:, None, None] + y[:, None] + z <= radius**2)
+        errors.append(abs(voxels * spacing.prod() / 1000 / volume_ml - 1))
+    mean = float(np.mean(errors))
+    return mean if mean >= _FINE_ERROR else None
+
+
+def extent_of_resection(region: Region, before_ml: float, after_ml: float) -> Extent:
+    """The extent of resection of one region.
+
+    Raises:
+        InputError: there was none of it before surgery.
+    """
+    if before_ml <= 0:
+        raise InputError(
+            f"There is no {_WORDS[region]} before surgery (0 mL), so that no extent of resection can be given; check "
+            "the pre-operative segmentation."
+        )
+    removed = before_ml - after_ml
+    return Extent(
+        region=region, before_ml=before_ml, after_ml=after_ml, removed_ml=removed, fraction=removed / before_ml
+    )
+
+
+def resection_class(enhancing: Extent, other_ml: float | None) -> ResectionClass:
+    """The RANO resect group's class of glioblastoma surgery.
+
+    Args:
+        enhancing: extent of resection of the enhancing tumour.
+        other_ml: residual non-enhancing tumour (FLAIR abnormality without the cavity); ``None`` when not determined.
+    """
+    left = enhancing.after_ml
+    if left >= enhancing.before_ml:
+        return ResectionClass(number="4", name="biopsy: the enhancing tumour is not smaller")
+    if left > SUBTOTAL_ML:
+        return ResectionClass(number="3B", name="partial resection of enhancing tumour")
+    if left > NEAR_TOTAL_ML:
+        return ResectionClass(number="3A", name="subtotal resection of enhancing tumour")
+    if left > 0:
+        return ResectionClass(number="2B", name="near total resection of enhancing tumour")
+    if other_ml is None:
+        return ResectionClass(
+            number="1 or 2A", name="complete resection of enhancing tumour; the non-enhancing one is not determined"
+        )
+    if other_ml > SUPRAMAXIMAL_OTHER_ML:
+        return ResectionClass(number="2A", name="complete resection of enhancing tumour")
+    return ResectionClass(number="1", name="supramaximal resection")
+
+
+def assess_resection(
+    before: dict[Region, float],
+    labels: sitk.Image,
+    regions: frozenset[Region],
+    time_point: TimePoint,
+    has_native_t1: bool | None,
+    probability: sitk.Image | None = None,
+) -> Resection:
+    """Compare a post-operative segmentation with what there was before.
+
+    Args:
+        before: volumes, mL, of the regions that the pre-operative study tells apart, on its own grid.
+        labels: internal label map after surgery, on its own grid.
+        regions: those that it tells apart.
+        time_point: of the post-operative study.
+        has_native_t1: whether T1 without contrast was among its sequences; ``None`` when not known.
+        probability: of ET after surgery.
+
+    Raises:
+        InputError: the study is pre-operative, ET is not told apart in both, or there was no tumour before.
+    """
+    early = is_early(time_point)
+    if Region.ET not in before or Region.ET not in regions:
+        which = "pre" if Region.ET not in before else "post"
+        raise InputError(
+            f"The {which}-operative study does not tell the enhancing tumour apart, which needs T1 + contrast, so that "
+            "residual tumour cannot be judged."
+        )
+    array = sitk.GetArrayViewFromImage(labels)
+    voxel_ml = math.prod(labels.GetSpacing()) / 1000
+    left = residual(labels, probability)
+    after = {Region.ET: left.volume_ml}
+    if Region.TC in before and Region.TC in regions:
+        after[Region.TC] = int(without_specks(region_mask(array, Region.TC)).sum()) * voxel_ml
+    if all(before[region] <= 0 for region in after):
+        extent_of_resection(Region.ET, before[Region.ET], left.volume_ml)  # says why
+    extents = tuple(extent_of_resection(region, before[region], ml) for region, ml in after.items() if before[region])
+    enhancing = next((one for one in extents if one.region is Region.ET), None)
+    other_ml = float(np.isin(array, (Label.SNFH, Label.NETC)).sum() * voxel_ml) if Region.WT in regions else None
+    finding = _finding(early, left)
+    return Resection(
+        finding=finding,
+        residual=left,
+        extents=extents,
+        rano=resection_class(enhancing, other_ml) if early and enhancing else None,
+        cavity_ml=float((array == Label.RC).sum() * voxel_ml) if Region.RC in regions else None,
+        answer=_answer(finding, left, time_point),
+        notes=tuple(_notes(finding, left, extents, has_native_t1, before)),
+    )
+
+
+_WORDS = {Region.ET: "enhancing tumour", Region.TC: "tumour core", Region.WT: "whole tumour", Region.RC: "cavity"}
+
+
+def _finding(early: bool | None, left: Residual) -> Finding:
+    if early is None:
+        return Finding.UNDATED
+    if not early:
+        return Finding.LATE
+    return Finding.GROSS_TOTAL if left.volume_ml < left.limit_ml else Finding.RESIDUAL
+
+
+def _answer(finding: Finding, left: Residual, time_point: TimePoint) -> str:
+    volume = volume_text(left.volume_ml)
+    if finding is Finding.LATE:
+        return (
+            f"Enhancing volume {volume}, may be treatment effect: {time_point.days_since_surgery:g} days after surgery "
+            "residual tumour cannot be told from it."
+        )
+    if finding is Finding.UNDATED:
+        return (
+            f"Enhancing volume {volume}: it is not stated that the study was made within 72 hours of surgery, so it "
+            "cannot be called residual tumour."
+        )
+    side = "above" if left.above_limit_ml >= 0 else "below"
+    return (
+        f"Residual enhancing tumour {volume}, {volume_text(abs(left.above_limit_ml))} {side} the limit of "
+        f"{left.limit_ml:g} mL: {finding.value}."
+    )
+
+
+def _notes(
+    finding: Finding,
+    left: Residual,
+    extents: tuple[Extent, ...],
+    has_native_t1: bool | None,
+    before: dict[Region, float],
+) -> list[str]:
+    notes = []
+    judged = finding in (Finding.RESIDUAL, Finding.GROSS_TOTAL)
+    if judged and left.depends_on_threshold is None:
+        notes.append("How sure the volume is, is not available: there is no probability map of the enhancing tumour.")
+    elif judged:
+        notes.append(
+            f"Between {volume_text(left.sure_ml)} (probability {SURE:g} and more) and {volume_text(left.possible_ml)} "
+            f"({POSSIBLE:g} and more): the answer {'depends' if left.depends_on_threshold else 'does not depend'} on "
+            "the threshold. That is no confidence interval."
+        )
+    if left.digitisation is not None:
+        notes.append(
+            f"On voxels of this size the volume of a ball of {volume_text(left.volume_ml)} is off by "
+            f"{100 * left.digitisation:.0f} % on average."
+        )
+    if left.removed_objects:
+        notes.append(
+            f"Not counted: {left.removed_objects} enhancing {'object' if left.removed_objects == 1 else 'objects'} of "
+            f"fewer than {left.least_voxels} voxels ({left.least_mm3:.1f} mm³), {volume_text(left.removed_ml)} in all."
+        )
+    if has_native_t1 is not True:
+        known = "There is no" if has_native_t1 is False else "It is not known whether there was a"
+        notes.append(f"{known} T1 without contrast: without one blood and residual tumour cannot be told apart.")
+    notes += [f"There is more {_WORDS[one.region]} than before surgery." for one in extents if one.fraction < 0]
+    notes += [
+        f"Of the {_WORDS[region]} there was none before surgery, so that no extent of resection can be given."
+        for region in (Region.ET, Region.TC)
+        if before.get(region) == 0
+    ]
+    return notes
