@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, TextIO
 from GliomaSegLib import NOTICE
 from GliomaSegLib.errors import Cancelled, GliomaSegError
 from GliomaSegLib.evaluation import command as experiment
+from GliomaSegLib.followup import command as followup
+from GliomaSegLib.io.dicom_out import command as dicom_out
 from GliomaSegLib.training import command as training
 from GliomaSegLib.zoo import command as models
 
@@ -29,8 +31,9 @@ if TYPE_CHECKING:
 FAILED = 1
 INTERRUPTED = 130
 
-# As in case.Sequence, whose module would take too long to import.
+# As in case.Sequence and preprocessing.BrainMethod, whose modules would take too long to import.
 _SEQUENCES = {"t1n": "T1", "t1c": "T1 + contrast", "t2w": "T2", "t2f": "FLAIR"}
+_BRAIN = ("deepbet", "hdbet", "hd-bet-v2", "synthstrip", "raidionics-brain", "stripped")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -102,6 +105,11 @@ def _parser() -> argparse.ArgumentParser:
     review.set_defaults(command=_review)
     training.add_arguments(commands.add_parser("train", help="train a network by a recipe"))
     experiment.add_arguments(commands.add_parser("experiment", help="what missing sequences and other hospitals cost"))
+    followup.add_compare(
+        commands.add_parser("compare", help="compare studies of one patient: resection, lesions, response")
+    )
+    followup.add_agree(commands.add_parser("agree", help="how far readers agree, and their consensus"))
+    dicom_out.add_arguments(commands.add_parser("export", help="write a result as DICOM SEG, RTSTRUCT and SR"))
     worker = commands.add_parser("worker", help="run job files for another program, telling progress as JSON lines")
     worker.add_argument("job", metavar="JOB", help="a job file, or - for one request per line of standard input")
     worker.set_defaults(command=_work)
@@ -139,7 +147,7 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
     case.add_argument("--days-since-surgery", type=float, metavar="DAYS", help="of a post-operative study")
     steps = parser.add_argument_group("the steps")
     steps.add_argument("--no-registration", action="store_true", help="the sequences are known to lie in place")
-    steps.add_argument("--brain", choices=("deepbet", "hdbet", "stripped"), default="deepbet", help="brain extraction")
+    steps.add_argument("--brain", choices=_BRAIN, default="deepbet", help="brain extraction (default: %(default)s)")
     steps.add_argument("--n4", action="store_true", help="correct the bias field")
     steps.add_argument("--seed", type=int, default=1, help="of the random numbers that some networks need")
     steps.add_argument("--label-scheme", choices=("gliomaseg", "brats2017"), default="gliomaseg")

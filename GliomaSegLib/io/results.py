@@ -193,7 +193,7 @@ def write_results(folder: Path, findings: Findings, manifest: Manifest, journal:
     Raises:
         InputError: a file cannot be written.
     """
-    measures = measure(findings.labels, findings.brain, manifest.regions)
+    measures = measure(findings.labels, findings.brain, manifest.regions, findings.probabilities)
     _write_label_map(findings.labels, manifest.job.label_scheme, folder / LABEL_MAP, journal)
     write_segmentation(findings.labels, folder / SLICER_SEGMENTATION, manifest.regions)
     write_image(findings.brain, folder / BRAIN)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import nn
 
 from GliomaSegLib.errors import InputError
-
-if TYPE_CHECKING:
-    from torch import nn
 
 _WHERE: dict[str, str] = {
     "agu-net": "GliomaSegLib.networks.agu_net:AguNet",
@@ -40,3 +40,11 @@ def build(name: str, parameters: Mapping[str, Any]) -> nn.Module:
         return getattr(importlib.import_module(module), kind)(**parameters)
     except TypeError as error:
         raise InputError(f"The network '{name}' does not take these parameters: {error}.") from error
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    """``network`` itself, the weights of its 3-D convolutions laid out as processors and graphics cards like them."""
+    for module in network.modules():
+        if isinstance(module, (nn.Conv3d, nn.ConvTranspose3d)):
+            module.to(memory_format=torch.channels_last_3d)
+    return network

@@ -31,10 +31,14 @@ LARGEST_BRAIN_ML = 2500.0
 
 
 class BrainMethod(str, Enum):
-    """How the brain is found. ``stripped``: the user says that the images are stripped, so nothing is extracted."""
+    """How the brain is found: by a package, or by a model of the zoo, then its id. ``stripped``: the user says that the
+    images are stripped, so nothing is extracted."""
 
     DEEPBET = "deepbet"
     HDBET = "hdbet"
+    HDBET2 = "hd-bet-v2"
+    SYNTHSTRIP = "synthstrip"
+    RAIDIONICS = "raidionics-brain"
     STRIPPED = "stripped"
 
 
@@ -96,8 +100,14 @@ def extractor(method: BrainMethod, device: torch.device) -> BrainExtractor:
 
     Raises:
         InputError: its package is not installed.
+        WeightsError: its model is not.
     """
-    return {BrainMethod.DEEPBET: DeepBet, BrainMethod.HDBET: HdBet}[method](device)
+    packaged = {BrainMethod.DEEPBET: DeepBet, BrainMethod.HDBET: HdBet}
+    if method in packaged:
+        return packaged[method](device)
+    from GliomaSegLib.zoo.brain_mask import zoo_brain  # only now: it needs the store
+
+    return zoo_brain(method.value, device)
 
 
 def find_brain(image: sitk.Image, method: BrainMethod, device: torch.device) -> sitk.Image:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from GliomaSegLib import case
+from GliomaSegLib import case, networks
 from GliomaSegLib.errors import GliomaSegError, InputError
 from GliomaSegLib.labels import Region
 from GliomaSegLib.progress import Progress
@@ -114,7 +114,7 @@ class Training:
         torch.manual_seed(recipe.seed)
         self.recipe, self.device = recipe, device
         self.processes = processes or Processes()
-        self.network = _placed(recipe.network.build(), device)
+        self.network = networks.channels_last(recipe.network.build().to(device))
         if initial is not None:
             _load(self.network, initial, "the weights to start from")
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
@@ -292,7 +292,7 @@ class Training:
 
     def scores(self, cases: Sequence[PooledCase]) -> list[dict[str, object]]:
         """Per case and subset of the recipe the Dice per region; empty for regions that the case does not have."""
-        network = _placed(self.recipe.network.build(), self.device)
+        network = networks.channels_last(self.recipe.network.build().to(self.device))
         network.load_state_dict(self.average)
         network.eval()
         view, rows = self.recipe.view.view, []
@@ -353,14 +353,6 @@ def make_optimiser(choice: Optimiser, network: nn.Module) -> torch.optim.Optimiz
         return torch.optim.SGD(groups, lr=choice.learning_rate, momentum=choice.momentum, nesterov=True)
     kind = torch.optim.AdamW if choice.name == "adamw" else torch.optim.Adam
     return kind(groups, lr=choice.learning_rate)
-
-
-def _placed(network: nn.Module, device: torch.device) -> nn.Module:
-    """``network`` on the device, with channels last in its 3-D convolutions."""
-    for module in network.to(device).modules():
-        if isinstance(module, (nn.Conv3d, nn.ConvTranspose3d)):
-            module.to(memory_format=torch.channels_last_3d)
-    return network
 
 
 def _load(network: nn.Module, state: dict[str, Tensor], source: str) -> None:

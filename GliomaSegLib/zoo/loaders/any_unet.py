@@ -71,5 +71,5 @@ def _stage(name: str, parameters: Mapping[str, Any], tensors: Mapping[str, Tenso
         network.load_state_dict(own)
     except RuntimeError as error:
         raise WeightsError(f"{weights} does not hold the {name} network of this model; install it again.") from error
-    network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last_3d)
+    network = networks.channels_last(network.eval().requires_grad_(False))
     return Stage(network, parameters["spacing_mm"], tuple(parameters["shape"]), parameters["mirrored"])
