@@ -13,6 +13,15 @@ from types import ModuleType
 FAMILIES: dict[str, str] = {
     "any-unet": "GliomaSegLib.zoo.loaders.any_unet",
     "ca-cnn": "GliomaSegLib.zoo.loaders.ca_cnn",
+    "monai-bundle": "GliomaSegLib.zoo.loaders.monai_bundle",
+    "auto3dseg": "GliomaSegLib.zoo.loaders.auto3dseg",
+    "aurora": "GliomaSegLib.zoo.loaders.aurora",
+    "resseg": "GliomaSegLib.zoo.loaders.resseg",
+    "nobrainer": "GliomaSegLib.zoo.loaders.nobrainer",
+    "nnunet": "GliomaSegLib.zoo.loaders.nnunet",
+    "raidionics": "GliomaSegLib.zoo.loaders.raidionics",
+    "synthstrip": "GliomaSegLib.zoo.loaders.synthstrip",
+    "stretched-brain": "GliomaSegLib.zoo.loaders.stretched_brain",
 }
 
 

@@ -1,0 +1,102 @@
+"""The resection cavity on a T1 after surgery, with the weights of github.com/fepegar/resseg.
+
+The published file is a state dict of the package ``unet``, which names every tensor twice. What resseg does around its
+network (:mod:`GliomaSegLib.networks.resseg_unet`) is in the card, but for its cropping to multiples of 8 voxels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from GliomaSegLib.errors import InputError, WeightsError
+from GliomaSegLib.inference.segmenter import Segmenter
+from GliomaSegLib.inference.sliding import Box, BySet, VolumeSegmenter
+from GliomaSegLib.networks.resseg_unet import RessegUNet
+from GliomaSegLib.zoo.checkpoint import fill, read_checkpoint, read_converted, state_dict, the_only
+from GliomaSegLib.zoo.contract import contract_of, precision_of
+
+Array = NDArray[np.float32]
+
+# The names of the package ``unet`` -> those here.
+_BLOCKS = {
+    "encoder.encoding_blocks.0": "encoder_1",
+    "encoder.encoding_blocks.1": "encoder_2",
+    "bottom_block": "bottom",
+    "decoder.decoding_blocks.0": "decoder_1",
+    "decoder.decoding_blocks.1": "decoder_2",
+}
+_LAYERS = {"conv1": "first", "conv2": "second"}
+_PARTS = {"conv_layer": "conv", "norm_layer": "norm", "activation_layer": "slope"}
+_NAME = re.compile(r"(?P<block>.+)\.(?P<layer>conv[12])\.(?P<part>\w+_layer)\.(?P<tensor>\w+)")
+_SECOND_NAME = re.compile(r"\.block\.\d+\.")
+
+
+def convert(source: Path, destination: Path) -> None:
+    """Write the one PyTorch file in the folder ``source`` into the safetensors file ``destination``.
+
+    Raises:
+        WeightsError: there is no such file, it is damaged, holds more than tensors, or is of another network.
+    """
+    published = the_only(source, "*.pth")
+    state = state_dict(read_checkpoint(published), published)
+    tensors = {_own_name(name, published): value for name, value in state.items() if not _SECOND_NAME.search(name)}
+    fill(RessegUNet(), tensors, published)
+    save_file(tensors, destination)
+
+
+def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
+    """The network, ready to run on the first sequence of the card's ``sets`` that a case has.
+
+    Args:
+        weights: the file that :func:`convert` wrote.
+        parameters: the card's contract; ``sets`` are of one sequence each.
+        device: where to run; what does not fit there runs on the processor.
+        precision: number format of the convolutions, where the card allows a lower one.
+
+    Raises:
+        WeightsError: the file is missing, damaged or of another network.
+    """
+    network = fill(RessegUNet(), read_converted(weights)[0], weights)
+    segmenters = {}
+    for order in parameters["sets"]:
+        contract = contract_of({**parameters, "sequences": order})
+        prepare = partial(_cropped, prepare=contract.prepare, multiple=parameters["inference"].multiple_of)
+        contract = dataclasses.replace(contract, prepare=prepare)
+        segmenters[order] = VolumeSegmenter([network], contract, device, precision_of(parameters, precision))
+    return BySet(segmenters)
+
+
+def _cropped(stack: Array, prepare: Callable[[Array], tuple[Array, Box]], multiple: int) -> tuple[Array, Box]:
+    """The prepared channels without what is too much for edges of a ``multiple``, half of it on either side."""
+    channels, _ = prepare(stack)
+    box = []
+    for voxels in stack.shape[1:]:
+        excess = voxels % multiple
+        if excess == voxels:
+            raise InputError(
+                f"The image is only {voxels} voxels wide at the network's spacing and {multiple} are the least; give "
+                "the whole head."
+            )
+        first = -(-excess // 2)
+        box.append(slice(first, first + voxels - excess))
+    where = (box[0], box[1], box[2])
+    return channels[(slice(None), *where)], where
+
+
+def _own_name(name: str, source: Path) -> str:
+    if name.startswith("classifier.conv_layer."):
+        return name.replace(".conv_layer", "")
+    match = _NAME.fullmatch(name)
+    if match is None or match["block"] not in _BLOCKS or match["part"] not in _PARTS:
+        raise WeightsError(f"{source} holds '{name}', which resseg's network lacks; get the file again.")
+    return f"{_BLOCKS[match['block']]}.{_LAYERS[match['layer']]}.{_PARTS[match['part']]}.{match['tensor']}"

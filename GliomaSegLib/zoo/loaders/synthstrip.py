@@ -1,0 +1,138 @@
+"""SynthStrip: the brain in a head image of any contrast, by its distance from the brain's surface.
+
+The published file is ``synthstrip.1.pt``, the tensors below ``model_state_dict``. Around the network is done what
+FreeSurfer's own program does (crop to what is not 0, sides of 192 to 320 voxels, grey values from their least to their
+99th percentile, largest component, filled), but on a grid of 1 mm to which the road has resampled linearly; that
+program takes the nearest voxel, and resamples the distances back instead of the mask.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from scipy import ndimage
+
+from GliomaSegLib.case import Sequence
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.inference.segmenter import Prediction, Segmenter
+from GliomaSegLib.inference.sliding import BySet, Contract, VolumeSegmenter, Windows, stacked, whole_box
+from GliomaSegLib.labels import Region
+from GliomaSegLib.networks.synthstrip_unet import SynthStripUNet
+from GliomaSegLib.postprocessing import bounding_box
+from GliomaSegLib.progress import Progress
+from GliomaSegLib.zoo.card import Output
+from GliomaSegLib.zoo.checkpoint import fill, read_checkpoint, read_converted, state_dict, the_only
+from GliomaSegLib.zoo.contract import largest_component, precision_of
+
+Array = NDArray[np.float32]
+
+_STEP, _LEAST, _MOST = 64, 192, 320  # voxels of a side
+_BRIGHTEST = 99  # percent
+
+# The network's axes run to the left, to inferior and to anterior; the card's grid is LPS, its arrays [z, y, x].
+_AXES = (2, 0, 1)
+_AGAINST = (1, 2)
+
+
+def convert(source: Path, destination: Path) -> None:
+    """Write the PyTorch file below ``source`` as safetensors.
+
+    Raises:
+        WeightsError: it is missing or damaged, holds code, or is of another network.
+    """
+    published = the_only(source, "*.pt")
+    tensors = state_dict(read_checkpoint(published), published, "model_state_dict")
+    fill(SynthStripUNet(), tensors, published)
+    save_file(tensors, destination)
+
+
+def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
+    """The network, ready to run on any one of the card's sequences.
+
+    Args:
+        weights: the file that :func:`convert` wrote.
+        parameters: the card's contract; ``output.threshold`` is the distance in mm below which a voxel is brain.
+        device: where to run; what does not fit there runs on the processor.
+        precision: number format of the convolutions, where the card allows a lower one.
+
+    Raises:
+        WeightsError: the file is missing, damaged or of another network.
+    """
+    tensors, _ = read_converted(weights)
+    network = fill(SynthStripUNet(), tensors, weights)
+    output: Output = parameters["output"]
+    precision = precision_of(parameters, precision)
+    return BySet({one: _SynthStrip(network, one, output.threshold, device, precision) for one in parameters["sets"]})
+
+
+class _SynthStrip:
+    """See :class:`GliomaSegLib.inference.segmenter.Segmenter`; label 1 is the brain."""
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        order: tuple[Sequence, ...],
+        distance_mm: float,
+        device: torch.device,
+        precision: torch.dtype,
+    ) -> None:
+        self._network, self._order, self._distance_mm = network, order, distance_mm
+        self._device, self._precision = device, precision
+
+    def predict(self, images: Mapping[Sequence, Array], progress: Progress, seed: int) -> Prediction:
+        """Find the brain. Nothing here is random.
+
+        Raises:
+            InputError: no image, an empty or constant one, or too little memory.
+        """
+        image = stacked(images, self._order)[0]
+        turned = np.flip(image.transpose(_AXES), _AGAINST)
+        box = bounding_box(turned != 0)
+        shown, inside, taken = _fitted(turned[box])
+        contract = Contract(
+            order=self._order,
+            prepare=lambda stack: (stack, whole_box(stack)),
+            windows=Windows(size=shown.shape, overlap=0),
+            activate=lambda distances: distances,
+            answer=self._near,
+        )
+        segmenter = VolumeSegmenter([self._network], contract, self._device, self._precision)
+        found = segmenter.predict({self._order[0]: _scaled(shown)}, progress, seed)
+        brain = np.zeros(turned.shape, np.uint8)
+        brain[box][taken] = found.labels[inside]
+        brain = ndimage.binary_fill_holes(largest_component(brain)).astype(np.uint8)
+        back = np.flip(brain, _AGAINST).transpose(np.argsort(_AXES))
+        return dataclasses.replace(found, labels=np.ascontiguousarray(back), probabilities={})
+
+    def _near(self, distances: Array) -> tuple[NDArray[np.uint8], dict[Region, Array]]:
+        return (distances[0] < self._distance_mm).astype(np.uint8), {}
+
+
+def _fitted(image: Array) -> tuple[Array, tuple[slice, ...], tuple[slice, ...]]:
+    """The image in the middle of a box that the network can take, where it lies there, and which part of it does."""
+    sides = [int(np.clip(-(-own // _STEP) * _STEP, _LEAST, _MOST)) for own in image.shape]
+    box = np.zeros(sides, np.float32)
+    inside, taken = [], []
+    for own, side in zip(image.shape, sides, strict=True):
+        first, skipped = max(side - own, 0) // 2, max(own - side, 0) // 2
+        used = min(own, side)
+        inside.append(slice(first, first + used))
+        taken.append(slice(skipped, skipped + used))
+    box[tuple(inside)] = image[tuple(taken)]
+    return box, tuple(inside), tuple(taken)
+
+
+def _scaled(image: Array) -> Array:
+    """Grey values from 0 to 1; the brightest hundredth is cut off."""
+    above = image - image.min()
+    brightest = np.percentile(above, _BRIGHTEST)
+    if brightest == 0:
+        raise InputError("The image shows too little to find a brain in it; check the file.")
+    return np.clip(above / brightest, 0, 1).astype(np.float32)

@@ -1,0 +1,80 @@
+"""The package ``brainles-aurora`` (without its random test-time augmentation), against ours, for its seven sets.
+
+The package's window is made smaller, for both alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from brainles_aurora.inferer import model as their_model
+from brainles_aurora.inferer.config import AuroraInfererConfig
+from brainles_aurora.inferer.constants import Device
+from brainles_aurora.inferer.inferer import AuroraInferer
+from monai.networks.nets import BasicUNet
+from numpy.typing import NDArray
+
+from GliomaSegLib.case import Sequence
+from GliomaSegLib.labels import Label
+from GliomaSegLib.progress import Silent
+from GliomaSegLib.resources import resource
+from GliomaSegLib.zoo.card import find_card
+from GliomaSegLib.zoo.loaders import aurora
+from Testing.parity.comparison import generated, made_images, recorded, told
+
+SHAPE = (32, 56, 44)  # z, y, x: narrower than the window along x
+WINDOW = (48, 48, 32)  # x, y, z
+THEIR_NAMES = {Sequence.T1N: "t1", Sequence.T1C: "t1c", Sequence.T2W: "t2", Sequence.T2F: "fla"}
+
+
+def main() -> None:
+    """Compare and print; with ``--record`` write what was found into the card."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--record", action="store_true")
+    given = parser.parse_args()
+    card = find_card("aurora-metastasis")
+    card = card.model_copy(update={"inference": card.inference.model_copy(update={"patch": WINDOW})})
+    images = made_images(SHAPE)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for seed, (set_name, order) in enumerate(aurora.SETS.items()):
+            network = BasicUNet(in_channels=len(order), **card.network.parameters["arguments"])
+            generated(network, network.final_conv, seed)
+            state = {f"module.{key}": value for key, value in network.state_dict().items()}
+            torch.save({"model_state": state}, folder / f"{set_name}_best.tar")
+        aurora.convert(folder, folder / "weights.safetensors")
+        segmenter = aurora.load(folder / "weights.safetensors", card.contract, torch.device("cpu"), torch.float32)
+        theirs = [of_the_package(folder, {one: images[one] for one in order}) for order in aurora.SETS.values()]
+        ours = [segmenter.predict({one: images[one] for one in order}, Silent(), 0) for order in aurora.SETS.values()]
+    found = told(
+        card,
+        "brainles-aurora",
+        [one.labels for one in ours],
+        theirs,
+        [one.probabilities for one in ours],
+        "python -m Testing.parity.aurora",
+        f"all seven sets, generated weights and image, window {WINDOW} for both, without the package's random "
+        "test-time augmentation",
+    )
+    if given.record:
+        recorded(card, found, resource("models"))
+
+
+def of_the_package(folder: Path, images: dict[Sequence, NDArray[np.float32]]) -> NDArray[np.uint8]:
+    """The package's labels ``[z, y, x]`` in ours."""
+    their_model.check_model_weights = lambda: folder
+    inferer = AuroraInferer(AuroraInfererConfig(tta=False, device=Device.CPU, crop_size=WINDOW))
+    found = inferer.infer(
+        **{THEIR_NAMES[sequence]: image.transpose(2, 1, 0) for sequence, image in images.items()},
+        log_file=folder / "log.txt",
+    )
+    labels = next(value for key, value in found.items() if str(getattr(key, "value", key)) == "segmentation")
+    return np.array([0, Label.SNFH, Label.ET], np.uint8)[labels.transpose(2, 1, 0)]
+
+
+if __name__ == "__main__":
+    main()
