@@ -129,7 +129,7 @@ def _sheet(example: Example, found: Segmented) -> Markup:
 def _rows(found: Segmented, regions: tuple[Region, ...]) -> Iterator[tuple[str, list[Markup]]]:
     brain = found.on_truth(sitk.ReadImage(str(found.result.output / BRAIN))) > 0.5
     images = {
-        sequence: sitk.Mask(found.on_truth(read_image(found.row.images[sequence]), sequence), brain)
+        sequence: _stripped(found.on_truth(read_image(found.row.images[sequence]), sequence), brain)
         for sequence in _shown(found.present, regions)
     }
     whole_tumour_on, *parts_on = images
@@ -147,6 +147,11 @@ def _rows(found: Segmented, regions: tuple[Region, ...]) -> Iterator[tuple[str, 
         plain = viewers[0].draw(grey, where, contours=False)
         outlined = [viewer.draw(grey, where) for viewer in viewers]
         yield f"{sequence.title}, {viewers[0].position(where)}: {why}", [plain, *outlined]
+
+
+def _stripped(image: sitk.Image, brain: sitk.Image) -> sitk.Image:
+    """Black outside the brain, also where grey values are below zero."""
+    return sitk.Mask(image, brain, float(sitk.GetArrayViewFromImage(image).min()))
 
 
 def _shown(present: Subset, regions: tuple[Region, ...]) -> list[MrSequence]:
