@@ -129,6 +129,7 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, caller: object, event: str) -> None:
         """Called just before the scene is closed; the logic stops what runs."""
+        self.run.say("")  # what is said is of the case that goes
         self.setParameterNode(None)
         self.correct.close()
         self.result.forget()
@@ -175,8 +176,10 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _on_node_removed(self, caller: object, event: str, node: slicer.vtkMRMLNode) -> None:
-        if node is self.result.node and self.parameters is not None:
-            self.parameters.segmentation = None
+        if self.parameters is not None:
+            self.images.let_go(node)
+            if node is self.result.node:
+                self.parameters.segmentation = None
 
     # --- what the sections ask of the panel --------------------------------------------------------------------------
 
@@ -221,7 +224,10 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             reviewer=self.review.reviewer,
         )
         entry = self.model.entry_for(situation)
-        return dataclasses.replace(situation, entry=entry, installed=bool(entry and entry.is_installed(self.store)))
+        if entry is None:
+            return situation
+        installed, removable = entry.is_installed(self.store), entry.is_removable(self.store)
+        return dataclasses.replace(situation, entry=entry, installed=installed, removable=removable)
 
     def refresh(self) -> None:
         """Bring all sections in line with the situation."""
@@ -271,32 +277,45 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def on_options_changed(self) -> None:
         """Another folder or another Python: the next run takes it."""
         self._configure_logic()
+        self.model.read_cards()
         self.refresh()
 
     def _configure_logic(self) -> None:
         self.logic.configure(python=self.options.python, results=self.options.results, store=self.options.store)
 
     def on_segmented(self, result: Any) -> None:
-        """Show a new result: its reference image, its largest lesion, its numbers."""
-        from GliomaSegPanel.correct import reference_of
-        from GliomaSegPanel.result import jump_to
+        """Show a new result: its numbers, then its reference image and its largest lesion in the views."""
+        import qt
 
+        if result.segmentation.GetScene() is None:  # deleted, or the scene was closed, in this very moment
+            return
         self.parameters.segmentation = result.segmentation
-        reference = reference_of(result.segmentation)
-        if reference is not None:
-            slicer.util.setSliceViewerLayers(background=reference, fit=True)
-        lesions = self.logic.lesions(result.segmentation)
-        if lesions:
-            jump_to(lesions[0].centre_ras_mm)
         self.ui.resultButton.collapsed = False
         for section in (self.ui.correctButton, self.ui.reviewButton, self.ui.exportButton):
             section.collapsed = False
-        warnings = list(dict.fromkeys([*self.runner.warnings, *result.result.get("warnings", ())]))
-        nothing = [] if lesions else [_("No tumour was found.")]
-        if warnings or nothing:
-            self.say([*nothing, *warnings], "warning")
-        else:
-            self.say(_("Done in {seconds} s. Look at every contour.").format(seconds=self.runner.seconds))
+        self._tell_what_came(result.result.get("warnings", ()))
+        qt.QTimer.singleShot(0, self._show_in_views)  # the panel is drawn first
+
+    def _tell_what_came(self, warnings: Iterable[str]) -> None:
+        """In a line that it is done, and the warnings that do not stand above already."""
+        from GliomaSegPanel.decisions import cost
+
+        told = cost(self.situation())
+        new = [one for one in dict.fromkeys([*self.runner.warnings, *warnings]) if one != told]
+        done, found = _("Done in {seconds} s.").format(seconds=self.runner.seconds), bool(self.result.lesions)
+        look = _("Look at every contour.") if found else _("No tumour was found.")
+        self.say([f"{done} {look}", *new], "warning" if new or not found else "done")
+
+    def _show_in_views(self) -> None:
+        from GliomaSegPanel.correct import reference_of
+        from GliomaSegPanel.result import jump_to
+
+        node = self.result.node
+        reference = reference_of(node) if node is not None else None
+        if reference is not None:
+            slicer.util.setSliceViewerLayers(background=reference, fit=True)
+        if self.result.lesions:
+            jump_to(self.result.lesions[0].centre_ras_mm)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -376,6 +395,8 @@ class GliomaSegLogic(ScriptedLoadableModuleLogic):
                 folder=used.results,
                 registrar=default_registrar() if used.brainsfit else None,
                 worker_command=worker_command(used.python or default_python(), stand_in=self.standIn),
+                # A Python of the user's own must not load Slicer's libraries.
+                environment=slicer.util.startupEnvironment() if used.python else None,
             )
         return self._scene_logic
 
@@ -404,7 +425,7 @@ class GliomaSegLogic(ScriptedLoadableModuleLogic):
         return self._started(self.scene.review(segmentation, state, by, **arguments))
 
     def install(self, model: str, **arguments: Any) -> Any:
-        """Download a model's weights; see :meth:`GliomaSegLib.scene.logic.SceneLogic.install`."""
+        """Install a model's weights; see :meth:`GliomaSegLib.scene.logic.SceneLogic.install`."""
         return self._started(self.scene.install(model, self._wanted.store, **arguments))
 
     def lesions(self, segmentation: slicer.vtkMRMLSegmentationNode) -> Any:
@@ -603,12 +624,18 @@ class GliomaSegTest(ScriptedLoadableModuleTest):
         assert "choose at least one sequence" in widget.ui.applyButton.toolTip
 
     def test_refusals(self) -> None:
-        """What cannot be used is refused in a sentence."""
+        """What cannot be used is refused in a sentence, and what is deleted is chosen no more."""
         self.delayDisplay("What cannot be used is refused.")
         from GliomaSegLib.errors import InputError
 
         widget = self._opened_panel()
         assert not widget.ui.applyButton.enabled
+        head = _load_head()
+        widget.images.fill_in()
+        slicer.mrmlScene.RemoveNode(head["t1c"])
+        assert widget.parameters.t1c is None, "no other volume takes its place"
+        assert widget.ui.t1cSelector.currentNode() is None
+        slicer.mrmlScene.RemoveNode(head["t2f"])
         empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "FLAIR")
         widget.parameters.t2f = empty
         assert widget.ui.applyButton.enabled

@@ -14,7 +14,6 @@ import contextlib
 import json
 import os
 import queue
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from GliomaSegLib.errors import Cancelled, GliomaSegError
+from GliomaSegLib.io.folder import clear_up, unfinished
 
 GRACE_S = 3.0
 """So long a process that was asked to stop may take to clear up after itself; then it is killed."""
@@ -84,7 +84,7 @@ class Task:
         self._error: GliomaSegError | None = None
         self._stop: Callable[[], None] = lambda: None
         self._output = Path(request["output"]).expanduser().absolute() if request.get("output") else None
-        self._there_before = set(_remains(self._output))
+        self._of_others = unfinished(self._output) if self._output else set()
         self._stopped = False
 
     @property
@@ -164,7 +164,8 @@ class Task:
     def _process_ended(self, sentence: str) -> None:
         if self.done:
             return
-        _sweep(self._output, self._there_before)
+        if self._output is not None:  # what it had begun when it was killed
+            clear_up(self._output, unfinished(self._output) - self._of_others)
         self._fail(Cancelled(_STOPPED) if self._stopped else WorkerError(sentence))
 
     def _fail(self, error: GliomaSegError) -> None:
@@ -375,26 +376,3 @@ def _kill_tree(process: subprocess.Popen) -> None:
 def _signal_group(process: subprocess.Popen, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM when only zombies are left
         os.killpg(process.pid, number)
-
-
-# --- what a killed worker leaves beside its output (see io.folder.written_whole) -------------------------------------
-
-
-def _remains(output: Path | None) -> list[Path]:
-    try:
-        beside = list(output.parent.iterdir()) if output else []
-    except OSError:
-        return []
-    return [one for one in beside if one.name.startswith(f".{output.name}.") and one.suffix in (".partial", ".old")]
-
-
-def _sweep(output: Path | None, there_before: set[Path]) -> None:
-    """Take away what a worker that was killed had begun, and put back what it was about to replace."""
-    for folder in set(_remains(output)) - there_before:
-        replaced = folder / output.name
-        try:
-            if folder.suffix == ".old" and replaced.exists() and not output.exists():
-                replaced.rename(output)
-            shutil.rmtree(folder)
-        except OSError:  # better remains than a loss: these are results
-            continue

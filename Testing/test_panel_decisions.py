@@ -135,9 +135,11 @@ def test_an_installed_model_offers_no_download(tmp_path: Path) -> None:
     (choice,) = decisions.model_choices([ENTRY], tmp_path, Situation())
     assert choice.text == ENTRY.title
     assert not decisions.can_download(READY).allowed
-    assert decisions.can_remove_model(READY).allowed
+    assert decisions.can_remove_model(dataclasses.replace(READY, removable=True)).allowed
+    assert "provided by your site" in decisions.can_remove_model(READY).reason
     away = dataclasses.replace(READY, installed=False)
-    assert decisions.can_download(away) == (True, "Download 23 MB, check it and keep it on this computer.")
+    assert decisions.can_download(away).allowed
+    assert "Download it (23 MB), check it and keep it on this computer." in decisions.can_download(away).reason
     assert not decisions.can_remove_model(away).allowed
     assert not decisions.can_download(dataclasses.replace(away, work=Work.SEGMENT)).allowed
 
@@ -223,10 +225,10 @@ def test_the_bar_of_other_work_is_its_own_fraction() -> None:
     bar = Bar()
     bar.enter("install")
     assert bar.percent is None
-    assert bar.text == "Downloading the model"
+    assert bar.text == "Installing the model"
     bar.advance(0.25, "6 of 23 MB")
     assert bar.percent == 25
-    assert bar.text == "Downloading the model: 6 of 23 MB"
+    assert bar.text == "Installing the model: 6 of 23 MB"
     bar.enter("something new")
     assert bar.text == "Something new"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -120,10 +121,22 @@ def test_torch_comes_through_the_pytorch_extension_and_slicer_is_to_restart(monk
 
 
 @pytest.mark.usefixtures("lacking")
-def test_a_failure_of_pip_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    use(monkeypatch, Application(failure=RuntimeError("no route to host")))
-    with pytest.raises(GliomaSegError, match=r"no route to host.*proxy"):
+@pytest.mark.parametrize(
+    ("failure", "says"),
+    [
+        (RuntimeError("no route to host"), r"\(no route to host\).*proxy"),
+        (subprocess.CalledProcessError(1, ["PythonSlicer", "-m", "pip"]), r"\(pip ended with exit status 1\)"),
+    ],
+)
+def test_a_failure_of_pip_is_a_sentence(monkeypatch: pytest.MonkeyPatch, failure: Exception, says: str) -> None:
+    use(monkeypatch, Application(failure=failure))
+    with pytest.raises(GliomaSegError, match=says):
         dependencies.ensure()
+
+
+def test_the_question_tells_the_size_of_pytorch_where_it_comes() -> None:
+    assert "3 GB" in dependencies.consent_text(["pydantic>=2.7", "torch>=2.4"])
+    assert "GB" not in dependencies.consent_text(["pydantic>=2.7"])
 
 
 def test_nothing_lacking_means_no_question(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 import types
 from collections.abc import Iterator
@@ -111,6 +112,29 @@ def test_another_setting_is_taken_by_the_next_run(module: types.ModuleType, tmp_
     assert logic.scene is first  # what runs is not disturbed
     logic._run = types.SimpleNamespace(done=True)
     assert logic.scene.folder == tmp_path / "other"
+    logic.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a script as interpreter")
+@pytest.mark.parametrize("own", [True, False], ids=["own Python", "Slicer's Python"])
+def test_a_python_of_the_users_own_does_not_load_slicers_libraries(
+    module: types.ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: bool
+) -> None:
+    from GliomaSegLib.scene import logic as scene_logic
+
+    script = tmp_path / "python"
+    script.write_text(
+        f"#!{sys.executable}\nimport json, os\ninput()\n"
+        'print(json.dumps({"event": "result", "result": {"path": os.environ.get("PYTHONPATH")}}))\n'
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("PYTHONPATH", "slicers")
+    before = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    monkeypatch.setattr(slicer.util, "startupEnvironment", lambda: before)
+    monkeypatch.setattr(scene_logic, "default_python", lambda: script)
+    logic = module.GliomaSegLogic()
+    logic.configure(python=script if own else None, results=tmp_path / "results")
+    assert logic.install("any").result == {"path": None if own else "slicers"}
     logic.close()
 
 

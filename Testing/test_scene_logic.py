@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from GliomaSegLib.pipeline import run  # noqa: E402
 from GliomaSegLib.scene.edits import Edits  # noqa: E402
 from GliomaSegLib.scene.logic import SceneLogic  # noqa: E402
 from GliomaSegLib.scene.review import review_of  # noqa: E402
+from GliomaSegLib.scene.run import Run, in_thread  # noqa: E402
 from GliomaSegLib.scene.segmentation import labels_of, set_labels  # noqa: E402
 from GliomaSegLib.scene.threshold import Rethreshold, load_probability, show_probability  # noqa: E402
 from GliomaSegLib.scene.transforms import read_transform, write_transform  # noqa: E402
@@ -42,13 +44,6 @@ GIVEN = {"brain": "stripped", "registration": False}
 SLOW = "import Testing.toy as t, time; t.Thresholds.predict = lambda *a: time.sleep(60)"
 CRASH = "import Testing.toy as t, os; t.Thresholds.predict = lambda *a: os.kill(os.getpid(), 11)"
 KILLED = "import Testing.toy as t, os; t.Thresholds.predict = lambda *a: os.kill(os.getpid(), 9)"
-
-
-@pytest.fixture
-def host() -> Iterator[SceneHost]:
-    host = SceneHost()
-    yield host
-    host.close()
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +91,18 @@ def cases(tmp_path: Path) -> list[str]:
     """What lies in the folder of cases but the log."""
     folder = tmp_path / "cases"
     return sorted(path.name for path in folder.iterdir() if path.name != "worker.log") if folder.is_dir() else []
+
+
+@pytest.fixture
+def assert_nothing_left(host: SceneHost, nodes: dict[str, Any], tmp_path: Path) -> Callable[[], None]:
+    """Says after a run that failed whether the scene is as it was before, and no folder of a case is left."""
+    before = host.names()
+
+    def check() -> None:
+        assert host.names() == before
+        assert cases(tmp_path) == []
+
+    return check
 
 
 def test_importing_it_imports_nothing_heavy() -> None:
@@ -406,7 +413,7 @@ def test_registration_in_the_application(make_logic: LogicMaker, host: SceneHost
     assert (labels_of(done.segmentation)[0] > 0).sum() == pytest.approx((truth() > 0).sum(), rel=0.05)
 
 
-def finish(run: Any, between: Callable[[], Any] = lambda: None, limit_s: float = 60) -> None:
+def finish(run: Any, between: Callable[[], Any] = lambda: None, limit_s: float = 300) -> None:
     end = time.monotonic() + limit_s
     while not run.done:
         assert time.monotonic() < end
@@ -418,7 +425,7 @@ def finish(run: Any, between: Callable[[], Any] = lambda: None, limit_s: float =
 # --- what goes wrong ------------------------------------------------------------------------------------------------
 
 
-def until(run: Any, stage: str, limit_s: float = 60) -> None:
+def until(run: Any, stage: str, limit_s: float = 300) -> None:
     """Poll until the worker has come to a stage."""
     end = time.monotonic() + limit_s
     while True:
@@ -431,9 +438,9 @@ def until(run: Any, stage: str, limit_s: float = 60) -> None:
 
 
 def test_cancelled_run_leaves_nothing(
-    make_logic: LogicMaker, host: SceneHost, nodes: dict[str, Any], options: dict[str, Any], tmp_path: Path
+    make_logic: LogicMaker, nodes: dict[str, Any], options: dict[str, Any], assert_nothing_left: Callable[[], None]
 ) -> None:
-    logic, before = make_logic(SLOW), host.names()
+    logic = make_logic(SLOW)
     run = logic.segment(**nodes, **options, wait=False)
     until(run, "segmentation")
     began = time.monotonic()
@@ -444,8 +451,7 @@ def test_cancelled_run_leaves_nothing(
     finish(run)
     with pytest.raises(Cancelled, match="nothing half-made is left"):
         run.wait()
-    assert host.names() == before
-    assert cases(tmp_path) == []
+    assert_nothing_left()
 
 
 def test_the_next_run_works_after_a_cancelled_one(
@@ -471,19 +477,17 @@ def test_the_next_run_works_after_a_cancelled_one(
 @pytest.mark.parametrize(("how", "says"), [(CRASH, "crashed"), (KILLED, "out of memory")])
 def test_crash_is_a_sentence_with_the_log(
     make_logic: LogicMaker,
-    host: SceneHost,
     nodes: dict[str, Any],
     options: dict[str, Any],
-    tmp_path: Path,
+    assert_nothing_left: Callable[[], None],
     how: str,
     says: str,
 ) -> None:
-    logic, before = make_logic(how), host.names()
+    logic = make_logic(how)
     with pytest.raises(GliomaSegError, match=says) as caught:
         logic.segment(**nodes, **options)
     assert str(logic.log) in str(caught.value)
-    assert host.names() == before
-    assert cases(tmp_path) == []
+    assert_nothing_left()
 
 
 def test_reference_deleted_meanwhile(
@@ -542,18 +546,51 @@ def test_segmentation_deleted_while_it_is_measured(
         run.wait()
 
 
-def test_volume_that_moved_meanwhile(
-    make_logic: LogicMaker, host: SceneHost, nodes: dict[str, Any], options: dict[str, Any], tmp_path: Path
+def test_edit_that_could_not_be_measured_is_still_to_be_measured(
+    make_logic: LogicMaker, nodes: dict[str, Any], options: dict[str, Any]
 ) -> None:
-    logic, before = make_logic(), host.names()
+    logic = make_logic("import GliomaSegLib.revision as r; r.refresh = lambda *a: 1 / 0")
+    done = logic.segment(**nodes, **options).result
+    set_labels(done.segmentation, np.zeros_like(truth()))
+    for _ in range(2):  # the second time it finds the edit in the file
+        with pytest.raises(GliomaSegError, match="division by zero"):
+            logic.measure(done.segmentation)
+        assert logic.has_unmeasured_edits(done.segmentation)
+
+
+def test_what_another_thread_does_is_waited_for() -> None:
+    free = threading.Event()
+    run = Run(in_thread(lambda: free.wait(60) and "read"))
+    assert run.poll() == []
+    assert not run.done
+    free.set()
+    assert run.wait() == "read"
+
+
+def test_cancelled_run_is_done_when_its_thread_is() -> None:
+    free, written = threading.Event(), []
+    run = Run(in_thread(lambda: written.append(free.wait(60))))
+    run.poll()
+    run.cancel()
+    run.poll()
+    assert not run.done, "it is still writing"
+    free.set()
+    with pytest.raises(Cancelled):
+        run.wait()
+    assert written == [True]
+
+
+def test_volume_that_moved_meanwhile(
+    make_logic: LogicMaker, nodes: dict[str, Any], options: dict[str, Any], assert_nothing_left: Callable[[], None]
+) -> None:
+    logic = make_logic()
     run = logic.segment(**nodes, **options, wait=False)
     until(run, "reading")
     nodes["t1c"].SetOrigin(0, 0, 0)
     finish(run)
     with pytest.raises(InputError, match=r"'head t1c' has another grid or place than .* segment the case again"):
         run.wait()
-    assert host.names() == before
-    assert cases(tmp_path) == []
+    assert_nothing_left()
 
 
 def test_bad_input_is_told_at_once(
@@ -582,30 +619,23 @@ def test_bad_input_is_told_at_once(
 )
 def test_what_the_worker_refuses_is_its_sentence(
     logic: SceneLogic,
-    host: SceneHost,
     nodes: dict[str, Any],
     options: dict[str, Any],
-    tmp_path: Path,
+    assert_nothing_left: Callable[[], None],
     wrong: dict[str, Any],
     says: str,
 ) -> None:
-    before, said = host.names(), []
+    said: list[Any] = []
     with pytest.raises(GliomaSegError, match=says) as caught:
         logic.segment(**nodes, **(options | wrong), on_event=said.append)
     assert said[-1].kind == "error"
     assert said[-1].text == str(caught.value)
     assert "\n" not in str(caught.value)
-    assert host.names() == before
-    assert cases(tmp_path) == []
+    assert_nothing_left()
 
 
 def test_folder_that_cannot_be_made(
-    make_logic: LogicMaker,
-    host: SceneHost,
-    toy_card: Card,
-    nodes: dict[str, Any],
-    options: dict[str, Any],
-    tmp_path: Path,
+    host: SceneHost, toy_card: Card, nodes: dict[str, Any], options: dict[str, Any], tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
     logic = SceneLogic(host.scene, folder=tmp_path / "file", worker_command=toy_worker(toy_card, tmp_path))
@@ -615,17 +645,15 @@ def test_folder_that_cannot_be_made(
 
 
 def test_listener_that_fails_stops_the_run(
-    make_logic: LogicMaker, host: SceneHost, nodes: dict[str, Any], options: dict[str, Any], tmp_path: Path
+    make_logic: LogicMaker, nodes: dict[str, Any], options: dict[str, Any], assert_nothing_left: Callable[[], None]
 ) -> None:
     def listen(event: Any) -> None:
         if event.text == "segmentation":
             raise KeyboardInterrupt
 
-    logic, before = make_logic(SLOW), host.names()
     with pytest.raises(KeyboardInterrupt):
-        logic.segment(**nodes, **options, on_event=listen)
-    assert host.names() == before
-    assert cases(tmp_path) == []
+        make_logic(SLOW).segment(**nodes, **options, on_event=listen)
+    assert_nothing_left()
 
 
 def test_main_thread_is_never_held_long(logic: SceneLogic, nodes: dict[str, Any], options: dict[str, Any]) -> None:
@@ -684,6 +712,17 @@ def test_batch(logic: SceneLogic, host: SceneHost, options: dict[str, Any], tmp_
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["good", "other"]
     assert [event.text for event in said if "of 3" in event.text] == ["good (1 of 3)", "bad (2 of 3)", "other (3 of 3)"]
     assert host.names() == []
+
+
+def test_environment_of_the_worker(host: SceneHost, tmp_path: Path) -> None:
+    script = tmp_path / "tell.py"
+    script.write_text('import json, os; input(); print(json.dumps({"event": "result", "result": dict(os.environ)}))')
+    given = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ} | {"GIVEN": "yes"}
+    logic = SceneLogic(host.scene, folder=tmp_path, worker_command=[sys.executable, str(script)], environment=given)
+    told = logic.install("any").result
+    logic.close()
+    assert told["GIVEN"] == "yes"
+    assert "PYTEST_CURRENT_TEST" not in told
 
 
 def test_batch_can_be_cancelled(make_logic: LogicMaker, options: dict[str, Any], tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from Testing import toy
 from Testing.study import toy_job, write_study
 
 ROOT = Path(__file__).parents[1]
-COMMAND = [sys.executable, "-m", "GliomaSegLib.cli"]
+COMMAND = [sys.executable, "-m", "GliomaSegLib"]
 
 
 def line_of(job: Job) -> str:

@@ -67,6 +67,7 @@ class Situation:
     Attributes:
         chosen: the volume node (its id) that is chosen for each sequence.
         study_folder: instead of ``chosen``, when the images are taken from a folder.
+        removable: the model's weights lie in the user's own store; a hospital's are not the user's to delete.
         own_python: the worker runs in an interpreter of the user's own, whose packages the panel does not look at.
         lacking: packages that the worker needs and Slicer's Python lacks.
     """
@@ -77,6 +78,7 @@ class Situation:
     study_time: TimePointKind = TimePointKind.UNKNOWN
     entry: Entry | None = None
     installed: bool = False
+    removable: bool = False
     lacking: tuple[str, ...] = ()
     own_python: bool = False
     work: Work | None = None
@@ -222,7 +224,7 @@ def can_download(situation: Situation) -> Answer:
         return Answer(False, _("Wait until the running work has ended."))
     if first := _packages(situation):
         return first
-    text = _("Download {size}, check it and keep it on this computer.")
+    text = _("Download it ({size}), check it and keep it on this computer. The arrow: install it without a network.")
     return Answer(True, text.format(size=megabytes(situation.entry.size_mb)))
 
 
@@ -232,13 +234,17 @@ def can_remove_model(situation: Situation) -> Answer:
         return Answer(False, _("The model is not on this computer."))
     if situation.entry.shipped:
         return Answer(False, _("The model comes with GliomaSeg, and goes with it."))
+    if not situation.removable:
+        return Answer(False, _("The model is provided by your site, and is not yours to delete."))
     if situation.work:
         return Answer(False, _("Wait until the running work has ended."))
     return Answer(True, _("Delete the model's files from this computer; they can be downloaded again."))
 
 
 def megabytes(size: float) -> str:
-    """A size for people: ``23 MB`` or ``1.4 GB``."""
+    """A size for people: ``23 MB`` or ``1.4 GB``; some publishers do not say it."""
+    if not size:
+        return _("unknown size")
     return f"{size / 1000:.1f} GB" if size >= 1000 else f"{size:.0f} MB"
 
 
@@ -429,7 +435,7 @@ class Bar:
 
 
 OTHER_STAGES = {
-    "install": _("Downloading the model"),
+    "install": _("Installing the model"),
     "starting": _("Starting"),
     "measure": _("Measuring"),
     "review": _("Keeping the review"),
@@ -511,13 +517,20 @@ def can_threshold(situation: Situation) -> Answer:
 
 def can_change_lesion(situation: Situation) -> Answer:
     """Whether the selected lesion may be accepted, deleted or outlined anew."""
+    if refused := _no_result_at_rest(situation):
+        return refused
+    if not situation.shown.lesion_selected:
+        return Answer(False, _("Select a lesion in the table."))
+    return Answer(True, "")
+
+
+def _no_result_at_rest(situation: Situation) -> Answer | None:
+    """The refusal while there is no result, or one that is being worked on."""
     if situation.shown is None:
         return Answer(False, _("There is no result yet."))
     if situation.work or situation.editing:
         return Answer(False, _("Finish what is under way first."))
-    if not situation.shown.lesion_selected:
-        return Answer(False, _("Select a lesion in the table."))
-    return Answer(True, "")
+    return None
 
 
 def can_undo(situation: Situation) -> Answer:
@@ -571,15 +584,20 @@ def review_text(state: str, by: str = "", when: str = "") -> str:
     return text + (_(", {when}").format(when=when) if when else "")
 
 
+def _no_files_at_rest(situation: Situation) -> Answer | None:
+    """The refusal while there are no files of a result that could be reviewed or exported."""
+    if refused := _no_result_at_rest(situation):
+        return refused
+    if not situation.shown.folder_exists:
+        return Answer(False, _gone(situation.shown))
+    return None
+
+
 def can_review(situation: Situation, state: str) -> Answer:
     """Whether the review may be set to ``state`` (approved, rejected or draft)."""
+    if refused := _no_files_at_rest(situation):
+        return refused
     shown = situation.shown
-    if shown is None:
-        return Answer(False, _("There is no result yet."))
-    if situation.work or situation.editing:
-        return Answer(False, _("Finish what is under way first."))
-    if not shown.folder_exists:
-        return Answer(False, _gone(shown))
     if shown.review == state:
         return Answer(False, _("That is its state already."))
     if state == "draft":
@@ -595,13 +613,9 @@ def can_review(situation: Situation, state: str) -> Answer:
 
 def can_export(situation: Situation, folder: Path | None, kinds: Collection[str]) -> Answer:
     """Whether the chosen files may be written to ``folder``."""
+    if refused := _no_files_at_rest(situation):
+        return refused
     shown = situation.shown
-    if shown is None:
-        return Answer(False, _("There is no result yet."))
-    if situation.work or situation.editing:
-        return Answer(False, _("Finish what is under way first."))
-    if not shown.folder_exists:
-        return Answer(False, _gone(shown))
     if shown.edited:
         return Answer(False, _("Update the measures first, so that the files hold what you see."))
     if not kinds:

@@ -9,6 +9,7 @@ import importlib.util
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from subprocess import CalledProcessError
 
 from GliomaSegLib.errors import GliomaSegError
 from GliomaSegLib.resources import resource
@@ -57,12 +58,13 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def consent_text(missing: Iterable[str]) -> str:
     """What the user is asked before anything is installed."""
-    names = ", ".join(line.partition(">=")[0] for line in missing)
+    names = [line.partition(">=")[0] for line in missing]
+    size = _(" (with PyTorch up to 3 GB)") if "torch" in names else ""
     return _(
         "GliomaSeg needs these Python packages, which Slicer does not have yet:\n\n{names}\n\n"
-        "They are downloaded from the Python package index into Slicer's own Python (with PyTorch up to 3 GB). "
+        "They are downloaded from the Python package index into Slicer's own Python{size}. "
         "Slicer does not react for some minutes. Install them now?"
-    ).format(names=names)
+    ).format(names=", ".join(names), size=size)
 
 
 def ensure() -> None:
@@ -88,11 +90,13 @@ def ensure() -> None:
     try:
         _install(missing)
     except Exception as error:  # whatever pip, the network or the PyTorch extension fails with
+        ended = isinstance(error, CalledProcessError)  # whose text is the whole command
+        why = _("pip ended with exit status {status}").format(status=error.returncode) if ended else error
         raise GliomaSegError(
             _(
-                "The packages could not be installed ({error}); check the network or proxy and try again. The Python "
+                "The packages could not be installed ({why}); check the network or proxy and try again. The Python "
                 "console shows what pip said."
-            ).format(error=error)
+            ).format(why=why)
         ) from error
     if torch_was_missing and importlib.util.find_spec("PyTorchUtils"):
         # The PyTorch extension imports torch when it has installed it; the Slicer process must not keep it.

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # Loading a study adds many nodes; the names are looked at once it is quiet.
 QUIET_MS = 200
 
+_NODE_PARAMETERS = (*(sequence.value for sequence in Sequence), "preoperativeVolume", "preoperativeSegmentation")
+
 OVERLAY_OF = "GliomaSeg.OverlayOf"
 """Attribute of a volume node that the panel made to show the probability: the id of the segmentation."""
 
@@ -75,6 +77,16 @@ class ImagesSection:
             self._reasons[sequence] = filled
             setattr(parameters, sequence.value, slicer.mrmlScene.GetNodeByID(filled.node_id))
         self._panel.refresh()
+
+    def let_go(self, node: slicer.vtkMRMLNode) -> None:
+        """Choose an image no more that is about to be deleted: Slicer's selectors would go on to the next volume in
+        their list, of whatever sequence it is."""
+        parameters = self._panel.parameters
+        left_open = list(parameters.leftOpen)
+        for name in _NODE_PARAMETERS:
+            if getattr(parameters, name) is node:
+                setattr(parameters, name, None)
+        parameters.leftOpen = left_open  # the user has left nothing open
 
     def _on_folder(self, path: str) -> None:
         if self._panel.parameters is not None:

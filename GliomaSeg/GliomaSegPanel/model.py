@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import qt
@@ -22,18 +24,30 @@ class ModelSection:
     def __init__(self, panel: GliomaSegWidget) -> None:
         self._panel = panel
         self._ui = panel.ui
-        self._entries = {entry.id: entry for entry in entries()}
         self._choices: tuple[decisions.ModelChoice, ...] = ()
         self._ui.cardBrowser.visible = False
-        named = decisions.tasks(self._entries.values())
-        for task, title in {"": _("all tasks"), **named}.items():
-            self._ui.taskComboBox.addItem(title, task)
-        self._ui.taskFrame.visible = len(named) > 1
+        self.read_cards()
         self._ui.taskComboBox.connect("activated(int)", self._on_task)
         self._ui.modelComboBox.connect("activated(int)", self._on_chosen)
         self._ui.cardButton.connect("toggled(bool)", self._on_card)
         self._ui.downloadButton.connect("clicked()", self._on_download)
+        self._menu = qt.QMenu(self._ui.downloadButton)
+        for title, ask in (
+            (_("Install from a folder …"), qt.QFileDialog.getExistingDirectory),
+            (_("Install from a file …"), qt.QFileDialog.getOpenFileName),
+        ):
+            self._menu.addAction(title).connect("triggered()", lambda t=title, a=ask: self._on_install_from(t, a))
+        self._ui.downloadButton.setMenu(self._menu)
         self._ui.removeModelButton.connect("clicked()", self._on_remove)
+
+    def read_cards(self) -> None:
+        """Know the models of the store that is chosen now, the users' own among them."""
+        self._entries = {entry.id: entry for entry in entries(self._panel.store)}
+        named = decisions.tasks(self._entries.values())
+        self._ui.taskComboBox.clear()
+        for task, title in {"": _("all tasks"), **named}.items():
+            self._ui.taskComboBox.addItem(title, task)
+        self._ui.taskFrame.visible = len(named) > 1
 
     def entry_for(self, situation: Situation) -> Entry | None:
         """The model that the user has chosen; before that the first of the list, which is the best for the images."""
@@ -54,15 +68,15 @@ class ModelSection:
         self._panel.allow(self._ui.downloadButton, decisions.can_download(situation))
         self._panel.allow(self._ui.removeModelButton, decisions.can_remove_model(situation))
         self._ui.downloadButton.visible = not situation.installed
-        self._ui.removeModelButton.visible = situation.installed and not situation.entry.shipped
+        self._ui.removeModelButton.visible = situation.removable
         if self._ui.cardButton.checked and situation.entry:
             page = decisions.card_html(situation.entry, situation.installed)
             if page != self._ui.cardBrowser.property("page"):  # setting it anew would scroll to the top
                 self._ui.cardBrowser.html = page
                 self._ui.cardBrowser.setProperty("page", page)
 
-    def download(self, then: object = None) -> None:
-        """Fetch the chosen model, and go on with ``then`` when it is there."""
+    def install(self, then: object = None, source: Path | None = None) -> None:
+        """Download the chosen model, or take it from ``source``, and go on with ``then`` when it is there."""
         entry = self._panel.situation().entry
 
         def installed(_result: object) -> None:
@@ -70,7 +84,9 @@ class ModelSection:
             if then is not None:
                 qt.QTimer.singleShot(0, then)
 
-        self._panel.begin(Work.INSTALL, lambda: self._panel.logic.install(entry.id, wait=False), installed)
+        self._panel.begin(
+            Work.INSTALL, lambda: self._panel.logic.install(entry.id, source=source, wait=False), installed
+        )
 
     def _choices_for(self, situation: Situation) -> tuple[decisions.ModelChoice, ...]:
         task = self._panel.parameters.task
@@ -93,7 +109,8 @@ class ModelSection:
     def _on_task(self, index: int) -> None:
         parameters = self._panel.parameters
         parameters.task = task = self._ui.taskComboBox.itemData(index)
-        if parameters.model and task not in ("", self._entries[parameters.model].task):
+        chosen = self._entries.get(parameters.model)
+        if chosen is not None and task not in ("", chosen.task):
             parameters.model = ""
 
     def _on_card(self, shown: bool) -> None:
@@ -103,7 +120,15 @@ class ModelSection:
     def _on_download(self) -> None:
         with self._panel.sentences():
             self._panel.have_packages()
-            self.download()
+            self.install()
+
+    def _on_install_from(self, title: str, ask: Callable[..., str]) -> None:
+        """Without a network: the published files, or what ``gliomaseg models export`` made on another computer."""
+        with self._panel.sentences():
+            self._panel.have_packages()
+            path = ask(self._ui.downloadButton, title)
+            if path:
+                self.install(source=Path(path))
 
     def _on_remove(self) -> None:
         entry = self._panel.situation().entry

@@ -80,6 +80,11 @@ class ResultSection:
         return self._slider_is_off or (self._edits is not None and self._edits.can_undo)
 
     @property
+    def lesions(self) -> tuple[Lesion, ...]:
+        """The lesions as they are listed, largest first."""
+        return tuple(self._lesions)
+
+    @property
     def lesion(self) -> Lesion | None:
         """The selected lesion."""
         row = self._ui.lesionsTable.currentRow() if self._ui.lesionsTable.selectedItems() else -1

@@ -60,11 +60,11 @@ class RunSection:
             self._panel.have_packages()
             situation = self._panel.situation()
             if not situation.installed and not self._panel.logic.standIn:
-                question = _("{title} is not on this computer yet. Download {size} now?").format(
+                question = _("{title} is not on this computer yet. Download it ({size}) now?").format(
                     title=situation.entry.title, size=decisions.megabytes(situation.entry.size_mb)
                 )
                 if slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Download the model")):
-                    self._panel.model.download(then=self.apply)
+                    self._panel.model.install(then=self.apply)
                 else:
                     self.say(_("Nothing was segmented, because the model is not on this computer."), "warning")
                 return

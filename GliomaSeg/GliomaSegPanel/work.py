@@ -95,15 +95,19 @@ class Runner:
                 self.warnings.append(event.text)
         if running.done:
             self._timer.stop()
-            self._running = self.work = None
-            try:
-                self._end(running)
-            finally:
-                self._changed()
-        else:
-            self._changed()
+            qt.QTimer.singleShot(0, lambda: self._end(running))  # after the events that have waited meanwhile
+        self._changed()
 
     def _end(self, running: Running) -> None:
+        if self._running is not running:
+            return
+        self._running = self.work = None
+        try:
+            self._tell(running)
+        finally:
+            self._changed()
+
+    def _tell(self, running: Running) -> None:
         try:
             result = running.wait()
         except GliomaSegError as error:

@@ -21,7 +21,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Label, Region, region_mask
 from GliomaSegLib.scene.edits import Edits
-from GliomaSegLib.scene.segmentation import labels_of
+from GliomaSegLib.scene.segmentation import labels_of, occupied_box
 from GliomaSegLib.scene.threshold import thresholded
 
 try:
@@ -136,14 +136,14 @@ def accept_lesion(node: slicer.vtkMRMLSegmentationNode, lesion: Lesion, accepted
 
 def _components(labels: NDArray[np.uint8]) -> list[NDArray[np.intp]]:
     """Voxel indices (k, j, i) ``[n, 3]`` of each connected component of the whole tumour, largest first."""
-    occupied = np.argwhere(region_mask(labels, Region.WT))
+    box = occupied_box(labels)  # most of a head is none
+    tumour = region_mask(labels[box], Region.WT)
+    occupied = np.argwhere(tumour)
     if not len(occupied):
         return []
-    low, high = occupied.min(axis=0), occupied.max(axis=0) + 1
-    box = np.zeros(high - low, np.uint32)
-    box[tuple((occupied - low).T)] = 1
-    numbers = _numbered(box)[tuple((occupied - low).T)]
+    numbers = _numbered(tumour.astype(np.uint32))[tumour]
     order = np.argsort(numbers, kind="stable")
+    occupied += [side.start for side in box]
     return np.split(occupied[order], np.cumsum(np.bincount(numbers)[1:])[:-1])
 
 

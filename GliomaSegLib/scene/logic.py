@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,9 @@ from GliomaSegLib.scene.hierarchy import place_beside
 from GliomaSegLib.scene.lesions import Lesion, lesions_of
 from GliomaSegLib.scene.registration import Registrar
 from GliomaSegLib.scene.review import DRAFT, EDITED, EditWatch, Review, set_review
-from GliomaSegLib.scene.run import Run, Steps
-from GliomaSegLib.scene.segmentation import OUTPUT, labels_of, load_segmentation, save_edit
-from GliomaSegLib.scene.study import load_volume
+from GliomaSegLib.scene.run import Run, Steps, in_thread
+from GliomaSegLib.scene.segmentation import OUTPUT, labels_of, read_result, save_labels, show_result
+from GliomaSegLib.scene.study import read_image, show_image
 from GliomaSegLib.scene.tables import fill_volumes_table
 from GliomaSegLib.scene.transforms import insert_above, read_transform, write_transform
 from GliomaSegLib.scene.volumes import check_one_patient, check_volume, export_volume, ijk_to_world
@@ -110,6 +111,8 @@ class SceneLogic:
         folder: where cases are kept, ``CASE/inputs`` and ``CASE/results``; by default a new temporary folder.
         registrar: registers in the application; ``None`` leaves it to the worker.
         worker_command: starts the worker, instead of the usual command with ``python``.
+        environment: of the worker, instead of this process's own; inside Slicer an interpreter that is not Slicer's
+            needs ``slicer.util.startupEnvironment()``, or it would load Slicer's libraries.
     """
 
     def __init__(
@@ -119,11 +122,13 @@ class SceneLogic:
         folder: Path | None = None,
         registrar: Registrar | None = None,
         worker_command: Iterable[str] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._scene = scene
         self._folder = Path(folder).absolute() if folder else None
         self._registrar = registrar
         self._command = list(worker_command) if worker_command else _worker_command(python or default_python())
+        self._environment = environment
         self._worker: WorkerProcess | None = None
         self._task: Task | None = None
         self._run: Run | None = None
@@ -273,11 +278,22 @@ class SceneLogic:
         return self._start(self._review_steps(segmentation, state, by), on_event, wait)
 
     def install(
-        self, model: str, store: Path | None = None, *, on_event: OnEvent | None = None, wait: bool = True
+        self,
+        model: str,
+        store: Path | None = None,
+        source: Path | None = None,
+        *,
+        on_event: OnEvent | None = None,
+        wait: bool = True,
     ) -> Run:
-        """Download a model's weights; the run's result is ``{"model": ID}``."""
-        request = {"do": "install", "model": model, "store": store and str(store)}
-        return self._start(self._ask(request), on_event, wait)
+        """Install a model's weights in ``store``: download them, or take them from the folder or file ``source``.
+
+        Returns:
+            the run, whose result is ``{"model": ID}``.
+        """
+        places = {"store": store, "source": source}
+        given = {key: str(place) for key, place in places.items() if place is not None}
+        return self._start(self._ask({"do": "install", "model": model, **given}), on_event, wait)
 
     def compare(
         self, segmentation: slicer.vtkMRMLSegmentationNode, other: slicer.vtkMRMLSegmentationNode
@@ -327,7 +343,7 @@ class SceneLogic:
         options: Mapping[str, Any],
     ) -> Steps:
         with ExitStack() as undo:
-            used = _taken_by(model, volumes)
+            used = _taken_by(model, options.get("store"), volumes)
             reference = next(volumes[sequence] for sequence in REFERENCE_ORDER if sequence in used)
             case_id = options.get("case_id") or reference.GetName()
             case = self._new_case_folder(case_id, undo)
@@ -369,10 +385,11 @@ class SceneLogic:
                 sequence = Sequence(name)
                 title = f"{result['case_id']} {sequence.title}"
                 try:
-                    volumes[sequence] = load_volume(self._scene, record, title)
+                    image = yield from in_thread(partial(read_image, record, title))
                 except InputError as error:
                     yield Event("warning", str(error))
                     continue
+                volumes[sequence] = show_image(self._scene, image, title)
                 undo.callback(self._remove, volumes[sequence])
                 yield None
             taken_in = yield from self._take_in(result, volumes, _Placed(), undo)
@@ -399,24 +416,33 @@ class SceneLogic:
         output = self._output_of(segmentation)
         yield Event("stage", "measures and report")
         yield None
-        save_edit(segmentation, output)
-        behind = segmentation.GetAttribute(_UNMEASURED)
-        segmentation.SetAttribute(_UNMEASURED, None)  # from here on it tells what is drawn meanwhile
-        try:
-            yield None
-            result = yield from self._ask({"do": "measure", "output": str(output)}, segmentation)
-        except BaseException:
-            segmentation.SetAttribute(_UNMEASURED, behind)
-            raise
+        result = yield from self._measured(segmentation, output, anyway=True)
         return self._show_measures(segmentation, result)
 
     def _review_steps(self, segmentation: slicer.vtkMRMLSegmentationNode, state: str, by: str) -> Steps:
         output = self._output_of(segmentation)
-        if save_edit(segmentation, output) or self.has_unmeasured_edits(segmentation):
-            yield from self._measure_steps(segmentation)
+        yield from self._measured(segmentation, output, anyway=False)
         request = {"do": "review", "output": str(output), "state": state, "by": by}
         result = yield from self._ask(request, segmentation)
         return self._show_measures(segmentation, result)
+
+    def _measured(
+        self, segmentation: slicer.vtkMRMLSegmentationNode, output: Path, anyway: bool
+    ) -> Generator[Event | None, None, dict[str, Any] | None]:
+        """Have the folder of results follow the segmentation as it is now; ``None`` when it does and ``anyway`` is not
+        set. From here on the node's mark tells what is drawn meanwhile."""
+        labels, _ = labels_of(segmentation)
+        behind = self.has_unmeasured_edits(segmentation)
+        segmentation.SetAttribute(_UNMEASURED, None)
+        try:
+            behind |= yield from in_thread(partial(save_labels, labels, segmentation.GetName(), output))
+            if behind or anyway:
+                return (yield from self._ask({"do": "measure", "output": str(output)}, segmentation))
+        except BaseException:
+            if behind:
+                _mark_unmeasured(segmentation)
+            raise
+        return None
 
     def _ask(
         self, request: Mapping[str, Any], needed: slicer.vtkMRMLNode | None = None
@@ -425,7 +451,7 @@ class SceneLogic:
         while self._task is not None and not self._task.done:  # one that was cancelled is still going
             yield None
         if self._worker is None:
-            self._worker = WorkerProcess(self._command, self.log)
+            self._worker = WorkerProcess(self._command, self.log, self._environment)
         task = self._task = self._worker.start(request)
         try:
             while True:
@@ -521,7 +547,9 @@ class SceneLogic:
             yield Event("warning", f"{sequence.title} was deleted from the scene; its transform is not shown.")
         sequences = _manifest(result).get("sequences", {})
         reference = there.get(next((Sequence(s) for s, one in sequences.items() if one["is_reference"]), None))
-        segmentation = load_segmentation(self._scene, result, reference)
+        read = read_result(result)
+        yield None
+        segmentation = show_result(self._scene, read, result, reference)
         undo.callback(self._remove, segmentation)
         yield None
         table = self._add("vtkMRMLTableNode", f"{result['case_id']} volumes", undo)
@@ -657,9 +685,12 @@ def _mark_unmeasured(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
     segmentation.SetAttribute(_UNMEASURED, "1")
 
 
-def _taken_by(model: str, volumes: Mapping[Sequence, slicer.vtkMRMLScalarVolumeNode]) -> list[Sequence]:
+def _taken_by(
+    model: str, store: Path | str | None, volumes: Mapping[Sequence, slicer.vtkMRMLScalarVolumeNode]
+) -> list[Sequence]:
     """The sequences of ``volumes`` that the model looks at; all of them if the worker must tell that it has none."""
-    takes = next((entry.needs.sequences for entry in entries() if entry.id == model), tuple(Sequence))
+    known = entries(Path(store) if store else None)
+    takes = next((entry.needs.sequences for entry in known if entry.id == model), tuple(Sequence))
     return [sequence for sequence in volumes if sequence in takes] or list(volumes)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import slicer
 
@@ -20,7 +21,28 @@ Steps = Generator[Event | None, None, Any]
 A :class:`Cancelled` that is thrown in ends it; it may go on yielding until it has cleared up after itself.
 """
 
+Done = TypeVar("Done")
+
 _PAUSE_S = 0.02
+
+
+def in_thread(work: Callable[[], Done]) -> Generator[None, None, Done]:
+    """Steps in which another thread does what touches no scene, such as reading a file; gives what ``work`` returns.
+
+    They end when it has, also when they were told to stop, so that it writes into no folder that is cleared up.
+    """
+    threads = ThreadPoolExecutor(1, "GliomaSeg")
+    doing = threads.submit(work)
+    threads.shutdown(wait=False)
+    stop: GliomaSegError | None = None
+    while not doing.done():
+        try:
+            yield None
+        except GliomaSegError as told:
+            stop = told
+    if stop is not None:
+        raise stop
+    return doing.result()
 
 
 class Run:

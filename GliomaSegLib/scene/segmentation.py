@@ -7,7 +7,6 @@ a user made are recognised by name or terminology. A node is voxel for voxel on 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.provenance import sha256_of
 from GliomaSegLib.io.terminology import PAINT_ORDER, known_names, recognise, segment_styles
 from GliomaSegLib.labels import Label
 from GliomaSegLib.scene.volumes import ijk_to_world, parent_to_world
@@ -40,26 +40,49 @@ _SAME_PLACE_MM = 0.01
 def load_segmentation(
     scene: slicer.vtkMRMLScene, result: Mapping[str, Any], reference: slicer.vtkMRMLScalarVolumeNode | None
 ) -> slicer.vtkMRMLSegmentationNode:
-    """Make a segmentation node of a result, with names, colours and terminology.
+    """Make a segmentation node of a result: :func:`read_result`, then :func:`show_result`."""
+    return show_result(scene, read_result(result), result, reference)
+
+
+def read_result(result: Mapping[str, Any]) -> slicer.vtkMRMLSegmentationNode:
+    """The segmentation of a result with names, colours and terminology, as a node that is in no scene yet.
 
     Args:
         result: :class:`~GliomaSegLib.job.Result` as JSON.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = Path(result["files"]["slicer_segmentation"])
+    _check_sound(path, Path(result["files"]["manifest"]))
+    node = slicer.vtkMRMLSegmentationNode()
+    node.SetName(f"{result['case_id']} segmentation")
+    _read(path, node)
+    for segment in _segments(node):
+        segment.SetTag(LABEL_TAG, str(segment.GetLabelValue()))  # the worker's file has the internal values
+    node.SetAttribute(OUTPUT, str(result["output"]))
+    return node
+
+
+def show_result(
+    scene: slicer.vtkMRMLScene,
+    node: slicer.vtkMRMLSegmentationNode,
+    result: Mapping[str, Any],
+    reference: slicer.vtkMRMLScalarVolumeNode | None,
+) -> slicer.vtkMRMLSegmentationNode:
+    """Put what :func:`read_result` gave into the scene, in its place.
+
+    Args:
         reference: the volume on whose grid the result is; the node goes under the same transform, and its grid is
             exactly the volume's. Without it the node stands in the world, on the grid of the file.
 
     Raises:
-        InputError: the file is damaged or has another grid than ``reference``; no node is left.
+        InputError: the result has another grid than ``reference``; no node is left.
     """
-    path = Path(result["files"]["slicer_segmentation"])
-    _check_sound(path, Path(result["files"]["manifest"]))
-    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{result['case_id']} segmentation")
+    node = scene.AddNode(node)
     try:
-        _read(path, node)
         if reference is not None:
-            _move_onto(node, reference, path)
-        for segment in _segments(node):
-            segment.SetTag(LABEL_TAG, str(segment.GetLabelValue()))  # the worker's file has the internal values
-        node.SetAttribute(OUTPUT, str(result["output"]))
+            _move_onto(node, reference, Path(result["files"]["slicer_segmentation"]))
         node.SetAttribute(_GRID, node.GetSegmentation().GetConversionParameter(_GEOMETRY))
         node.CreateDefaultDisplayNodes()
     except BaseException:
@@ -80,12 +103,12 @@ def labels_of(node: slicer.vtkMRMLSegmentationNode) -> tuple[NDArray[np.uint8], 
     """
     grid = _grid_of(node)
     labels = _array(grid)
-    masks = _masks(node, grid)
+    box, masks = _masks(node, grid)
     known = {identifier: label_of(node, identifier) for identifier in masks}
     for label in PAINT_ORDER:
         for identifier, mask in masks.items():
             if known[identifier] is label:
-                labels[mask] = label
+                labels[box][mask] = label
     return labels, parent_to_world(node) @ _matrix_of(grid)
 
 
@@ -99,7 +122,7 @@ def set_labels(node: slicer.vtkMRMLSegmentationNode, labels: NDArray[np.uint8]) 
         InputError: as :func:`labels_of`.
     """
     grid = _grid_of(node)
-    masks = _masks(node, grid)
+    box, masks = _masks(node, grid)
     owners: dict[Label, list[str]] = {}
     for identifier in masks:
         owners.setdefault(label_of(node, identifier), []).append(identifier)
@@ -111,28 +134,41 @@ def set_labels(node: slicer.vtkMRMLSegmentationNode, labels: NDArray[np.uint8]) 
         values[first] = int(label)
         for extra in others:
             values[extra] = len(Label) + len(values)
-            layer[masks[extra] & (labels == label) & ~masks[first]] = values[extra]
+            layer[box][masks[extra] & (labels[box] == label) & ~masks[first]] = values[extra]
     _put_layer(node, grid, layer, values)
 
 
 def save_edit(node: slicer.vtkMRMLSegmentationNode, output: Path) -> bool:
-    """Write the node's labels into a folder of results, where the worker's ``measure`` finds them.
+    """Write the node's labels into a folder of results; see :func:`save_labels`.
+
+    Raises:
+        InputError: also as :func:`labels_of`.
+    """
+    return save_labels(labels_of(node)[0], node.GetName(), output)
+
+
+def save_labels(labels: NDArray[np.uint8], name: str, output: Path) -> bool:
+    """Write edited labels into a folder of results, where the worker's ``measure`` finds them. It touches no scene, so
+    that another thread may do it.
+
+    Args:
+        labels: of a segmentation, see :func:`labels_of`.
+        name: what the segmentation is called.
 
     Returns:
         whether they differ from what was there; if not, nothing is written.
 
     Raises:
-        InputError: as :func:`labels_of`, or the folder has no segmentation of this grid, or cannot be written.
+        InputError: the folder has no segmentation of this grid, or it cannot be written.
     """
     import SimpleITK as sitk  # here: not before there is something to save, it takes a while to load
 
     from GliomaSegLib.io.segnrrd import read_segmentation, write_segmentation
 
-    labels, _ = labels_of(node)
     path = Path(output) / _SLICER_SEGMENTATION
     before = read_segmentation(path)
     if before.GetSize() != labels.shape[::-1]:
-        raise InputError(f"The segmentation '{node.GetName()}' has another grid than {path}; segment the case again.")
+        raise InputError(f"The segmentation '{name}' has another grid than {path}; segment the case again.")
     if np.array_equal(sitk.GetArrayViewFromImage(before), labels):
         return False
     edited = sitk.GetImageFromArray(labels)
@@ -169,7 +205,7 @@ def _check_sound(path: Path, manifest: Path) -> None:
     """Slicer's reader takes the whole application down when a file is cut short, so it gets only what was written."""
     try:
         recorded = json.loads(manifest.read_text(encoding="utf-8"))["sha256"][path.name]
-        sound = hashlib.sha256(path.read_bytes()).hexdigest() == recorded
+        sound = sha256_of(path) == recorded
     except (OSError, ValueError, KeyError):
         sound = False
     if not sound:
@@ -223,29 +259,41 @@ def _grid_of(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkOrientedImageDat
     return grid
 
 
-def _masks(node: slicer.vtkMRMLSegmentationNode, grid: slicer.vtkOrientedImageData) -> dict[str, NDArray[np.bool_]]:
-    """The voxels of each segment on ``grid``, ``[k, j, i]``, by its identifier."""
+def _masks(
+    node: slicer.vtkMRMLSegmentationNode, grid: slicer.vtkOrientedImageData
+) -> tuple[tuple[slice, ...], dict[str, NDArray[np.bool_]]]:
+    """The voxels of each segment by its identifier, ``[k, j, i]`` in a box of ``grid`` outside of which there are none:
+    a tumour is a hundredth of the grid, and the whole of it would be felt at each edit."""
     segmentation = node.GetSegmentation()
     if not segmentation.GetNumberOfSegments():
-        return {}
+        return (slice(0, 0),) * 3, {}
     if not segmentation.CreateRepresentation(_BINARY):
         raise InputError(f"The segmentation '{node.GetName()}' cannot be turned into voxels; undo its last change.")
+    segments = {segmentation.GetNthSegmentID(index): segment for index, segment in enumerate(_segments(node))}
+    layer_of = {identifier: segment.GetRepresentation(_BINARY) for identifier, segment in segments.items()}
+    found = {layer.GetAddressAsString(""): layer for layer in layer_of.values()}
+    found = {key: _on_grid(layer, grid) for key, layer in found.items()}
+    filled = [(begin, voxels) for begin, voxels in found.values() if voxels.size]
+    if not filled:
+        return (slice(0, 0),) * 3, dict.fromkeys(segments, np.zeros((0, 0, 0), bool))
+    low = np.min([begin for begin, _ in filled], axis=0)
+    high = np.max([begin + voxels.shape[::-1] for begin, voxels in filled], axis=0)
     masks = {}
-    on_grid: dict[str, NDArray[np.integer]] = {}
-    for index in range(segmentation.GetNumberOfSegments()):
-        segment = segmentation.GetNthSegment(index)
-        layer = segment.GetRepresentation(_BINARY)
-        key = layer.GetAddressAsString("")
-        if key not in on_grid:
-            on_grid[key] = _pasted(layer, grid)
-        masks[segmentation.GetNthSegmentID(index)] = on_grid[key] == segment.GetLabelValue()
-    return masks
+    for identifier, segment in segments.items():
+        begin, voxels = found[layer_of[identifier].GetAddressAsString("")]
+        masks[identifier] = np.zeros((high - low)[::-1], bool)
+        masks[identifier][_box(begin - low, begin - low + voxels.shape[::-1])] = voxels == segment.GetLabelValue()
+    return _box(low, high), masks
 
 
-def _pasted(layer: slicer.vtkOrientedImageData, grid: slicer.vtkOrientedImageData) -> NDArray[np.integer]:
-    """A label map on the whole of ``grid``: moved by whole voxels where it can be, else by nearest neighbour."""
+def _on_grid(
+    layer: slicer.vtkOrientedImageData, grid: slicer.vtkOrientedImageData
+) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    """Where (i, j, k) on ``grid`` the labels of a layer begin, and they, in the smallest box around all that are not 0:
+    moved by whole voxels where that can be, else by nearest neighbour."""
+    nothing = np.array(grid.GetExtent()[::2]), np.zeros((0, 0, 0), np.uint8)
     if not layer.GetNumberOfPoints() or layer.GetPointData().GetScalars() is None:
-        return _array(grid)
+        return nothing
     shift = np.linalg.inv(_matrix_of(grid)) @ _matrix_of(layer)
     offset = np.round(shift[:3, 3]).astype(int)
     exact = np.eye(4)
@@ -255,14 +303,14 @@ def _pasted(layer: slicer.vtkOrientedImageData, grid: slicer.vtkOrientedImageDat
         resampled = slicer.vtkOrientedImageData()
         slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(layer, grid, resampled)
         layer, offset = resampled, np.zeros(3, int)
-    whole = _array(grid, vtk_to_numpy(layer.GetPointData().GetScalars()).dtype)
     begin, end = np.reshape(layer.GetExtent(), (3, 2)).T
     begin, end = begin + offset, end + offset + 1
     low, high = np.maximum(begin, 0), np.minimum(end, grid.GetDimensions())
-    if (low < high).all():
-        target, source = _box(low, high), _box(low - begin, high - begin)
-        whole[target] = _voxels(layer)[source]
-    return whole
+    if (low >= high).any():
+        return nothing
+    voxels = _voxels(layer)[_box(low - begin, high - begin)]
+    box = occupied_box(voxels)
+    return low + [side.start for side in box[::-1]], voxels[box]
 
 
 def _put_layer(
@@ -320,6 +368,15 @@ def _voxels(image: slicer.vtkOrientedImageData) -> NDArray[np.integer]:
 
 def _box(low: NDArray[np.integer], high: NDArray[np.integer]) -> tuple[slice, ...]:
     return tuple(slice(int(begin), int(end)) for begin, end in zip(low[::-1], high[::-1], strict=True))
+
+
+def occupied_box(array: NDArray) -> tuple[slice, ...]:
+    """The smallest box around all that is not 0; empty when there is nothing."""
+    sides = []
+    for axis in range(array.ndim):
+        inside = np.flatnonzero(array.any(axis=tuple(other for other in range(array.ndim) if other != axis)))
+        sides.append(slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0, 0))
+    return tuple(sides)
 
 
 def _corners(matrix: NDArray[np.float64], grid: slicer.vtkOrientedImageData) -> NDArray[np.float64]:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
 
 from GliomaSegLib.errors import InputError
 
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
-def load_volume(scene: slicer.vtkMRMLScene, record: Mapping[str, Any], name: str) -> slicer.vtkMRMLScalarVolumeNode:
-    """A volume node of one sequence of a manifest.
+
+def read_image(record: Mapping[str, Any], name: str) -> sitk.Image:
+    """One sequence of a manifest. It touches no scene, so that another thread may do it.
 
     Args:
         record: a :class:`~GliomaSegLib.io.results.SequenceRecord` as JSON: a file, or a series of a DICOM folder.
+        name: what the image is called in the scene.
 
     Raises:
-        InputError: it cannot be read here; no node is left.
+        InputError: it cannot be read here, or not be shown.
     """
     import SimpleITK as sitk  # here: only a study on disk needs it, and it takes a while to load
 
@@ -39,6 +43,13 @@ def load_volume(scene: slicer.vtkMRMLScene, record: Mapping[str, Any], name: str
         raise InputError(f"'{name}' ({path}) cannot be shown: it could not be read again.") from error
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(f"'{name}' ({path}) cannot be shown: it is not one volume of grey values.")
+    return image
+
+
+def show_image(scene: slicer.vtkMRMLScene, image: sitk.Image, name: str) -> slicer.vtkMRMLScalarVolumeNode:
+    """A volume node of an image that :func:`read_image` gave."""
+    import SimpleITK as sitk
+
     volume = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     slicer.util.updateVolumeFromArray(volume, sitk.GetArrayFromImage(image))
     volume.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(_ijk_to_ras(image)))
@@ -46,7 +57,7 @@ def load_volume(scene: slicer.vtkMRMLScene, record: Mapping[str, Any], name: str
     return volume
 
 
-def _ijk_to_ras(image: Any) -> np.ndarray:
+def _ijk_to_ras(image: sitk.Image) -> np.ndarray:
     matrix = np.eye(4)
     matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     matrix[:3, 3] = image.GetOrigin()

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Train a network by a recipe. The cases are prepared once and kept in CACHE. A run that was stopped goes on "
         "where it was; several processes or graphics cards train together under torch's launcher "
-        "(torchrun -m GliomaSegLib.cli train ...)."
+        "(torchrun -m GliomaSegLib train ...)."
     )
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe file, or the name of one that comes with GliomaSeg")
     parser.add_argument("--cases", type=Path, required=True, metavar="CSV", help="the case table")
