@@ -99,6 +99,11 @@ def lost_in(labels: NDArray[np.uint8], scheme: LabelScheme) -> tuple[Label, ...]
     return tuple(Label(value) for value in lost if value != Label.BACKGROUND)
 
 
+def parts_are_told(regions: Collection[Region]) -> bool:
+    """Whether a label map of these regions says of which part of a tumour a voxel is, and not only that it is one."""
+    return not {Region.TC, Region.ET}.isdisjoint(regions)
+
+
 def regions_held(labels: NDArray[np.uint8], regions: Collection[Region]) -> tuple[Region, ...]:
     """``regions``, and those that an internal label map tells apart all the same because somebody drew them."""
     drawn = {Label(value) for value in np.unique(labels)}

@@ -25,6 +25,7 @@ from GliomaSegLib.io.results import (
     moved,
     pixels_sha256,
     read_manifest,
+    read_probabilities,
     timestamp,
     write_results,
 )
@@ -84,7 +85,8 @@ def _brought_up_to_date(output: Path, change: Callable[[Manifest], Manifest], pr
     journal.warnings[:0] = [warning for warning in manifest.warnings if not warning.startswith(_TOLD_ANEW)]
     if edited:
         manifest = _edited(manifest, labels)
-    findings = Findings(labels, brain, images, transforms=transforms)
+    probabilities = read_probabilities(output, brain)
+    findings = Findings(labels, brain, images, probabilities, transforms)
     with written_whole(output, overwrite=True) as folder:
         _keep_the_rest(output, folder)
         result = write_results(folder, findings, change(manifest), journal)

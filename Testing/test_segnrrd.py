@@ -295,6 +295,15 @@ def test_a_label_without_a_segment_is_refused_and_not_lost(tmp_path: Path, label
     assert not (tmp_path / "wt.seg.nrrd").exists()
 
 
+@pytest.mark.parametrize(("region", "label"), [(Region.ET, Label.ET), (Region.TC, Label.NETC), (Region.RC, Label.RC)])
+def test_a_model_of_one_part_keeps_what_it_marks(tmp_path: Path, region: Region, label: Label) -> None:
+    labels = sitk.GetImageFromArray(np.zeros((4, 5, 6), np.uint8))
+    labels[2, 2, 2] = int(label)
+    write_segmentation(labels, tmp_path / "part.seg.nrrd", regions=(region,))
+    again = read_segmentation(tmp_path / "part.seg.nrrd")
+    assert np.array_equal(sitk.GetArrayFromImage(again), sitk.GetArrayFromImage(labels))
+
+
 def test_undivided_tumour_has_one_segment_of_its_own_name(tmp_path: Path) -> None:
     labels = sitk.GetImageFromArray(np.zeros((4, 5, 6), np.uint8))
     labels[2, 2, 2] = int(Label.SNFH)

@@ -23,8 +23,8 @@ from GliomaSegLib.io.results import (
     Manifest,
     SequenceRecord,
     pixels_sha256,
-    probability_name,
     read_manifest,
+    read_probabilities,
 )
 from GliomaSegLib.io.segnrrd import read_segmentation
 from GliomaSegLib.job import ReviewState
@@ -104,8 +104,7 @@ def _from_results(folder: Path, when: TimePoint | None, day: date | None) -> Exa
             )
     brain = read_labels(folder / BRAIN)
     labels = read_segmentation(folder / SLICER_SEGMENTATION, brain)
-    maps = {region: folder / probability_name(region) for region in Region if manifest.changed is None}
-    probabilities = {region: read_probability(path, labels) for region, path in maps.items() if path.is_file()}
+    probabilities = read_probabilities(folder, labels) if manifest.changed is None else {}
     record = manifest.sequences[manifest.reference]
     image, doubt = _image_again(record, labels)
     series = _series_of(record)
@@ -125,16 +124,6 @@ def _from_results(folder: Path, when: TimePoint | None, day: date | None) -> Exa
         origin=_origin(manifest),
         doubts=tuple(filter(None, (doubt, *manifest.warnings))),
     )
-
-
-def read_probability(path: Path, grid: sitk.Image) -> sitk.Image:
-    """A map of a folder of results, 0 to 1 on the grid of the case, from which it was cropped.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    stored = read_labels(path)  # 0..255
-    return sitk.Cast(resample_image(stored, grid), sitk.sitkFloat32) / 255
 
 
 def _image_again(record: SequenceRecord, grid: sitk.Image) -> tuple[sitk.Image | None, str]:

@@ -34,7 +34,7 @@ from pydantic import Field, ValidationError
 from GliomaSegLib.case import Sequence, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.folder import MANIFEST, PROGRAM
-from GliomaSegLib.io.images import write_image
+from GliomaSegLib.io.images import read_labels, write_image
 from GliomaSegLib.io.provenance import sha256_of, timestamp
 from GliomaSegLib.io.report import FoundSequence, ReportContent, write_report
 from GliomaSegLib.io.segnrrd import write_segmentation
@@ -193,11 +193,13 @@ def write_results(folder: Path, findings: Findings, manifest: Manifest, journal:
     Raises:
         InputError: a file cannot be written.
     """
-    measures = measure(findings.labels, findings.brain, manifest.regions, findings.probabilities)
+    stored = {region: _as_stored(probability) for region, probability in findings.probabilities.items()}
+    # What is measured is what is kept, so that measuring again gives the same.
+    measures = measure(findings.labels, findings.brain, manifest.regions, {r: _unpacked(p) for r, p in stored.items()})
     _write_label_map(findings.labels, manifest.job.label_scheme, folder / LABEL_MAP, journal)
     write_segmentation(findings.labels, folder / SLICER_SEGMENTATION, manifest.regions)
     write_image(findings.brain, folder / BRAIN)
-    for region, probability in findings.probabilities.items():
+    for region, probability in stored.items():
         _write_probability(probability, folder / probability_name(region))
     _write_transforms(findings.transforms, folder / TRANSFORMS)
     _write_measures(measures, manifest, folder)
@@ -300,15 +302,37 @@ def _write_measures(measures: Measures, manifest: Manifest, folder: Path) -> Non
         table.writerows(rows)
 
 
-def _write_probability(probability: sitk.Image, path: Path) -> None:
-    """0..1 as 0..255, cropped to where a contour could be drawn; nothing is written when that is nowhere."""
-    array = sitk.GetArrayViewFromImage(probability)
-    likely = array >= LEAST_PROBABILITY
+def _as_stored(probability: sitk.Image) -> sitk.Image:
+    """0..1 as 0..255."""
+    scaled = np.round(np.clip(sitk.GetArrayViewFromImage(probability), 0, 1) * 255)
+    return array_on(scaled.astype(np.uint8), probability)
+
+
+def _unpacked(stored: sitk.Image) -> sitk.Image:
+    return sitk.Cast(stored, sitk.sitkFloat32) / 255
+
+
+def _write_probability(stored: sitk.Image, path: Path) -> None:
+    """Cropped to where a contour could be drawn; nothing is written when that is nowhere."""
+    likely = sitk.GetArrayViewFromImage(stored) >= LEAST_PROBABILITY * 255
     if not likely.any():
         return
     box = bounding_box(likely, margin=1)
-    scaled = array_on(np.round(np.clip(array, 0, 1) * 255).astype(np.uint8), probability)
-    write_image(scaled[tuple(reversed(box))], path)
+    write_image(stored[tuple(reversed(box))], path)
+
+
+def read_probabilities(output: Path, grid: sitk.Image) -> dict[Region, sitk.Image]:
+    """The probability maps of a folder of results, 0 to 1 on the grid of the case, from which they were cropped.
+
+    Raises:
+        InputError: one of them cannot be read.
+    """
+    paths = {region: output / probability_name(region) for region in Region}
+    return {
+        region: _unpacked(sitk.Resample(read_labels(path), grid, sitk.Transform(), sitk.sitkNearestNeighbor))
+        for region, path in paths.items()
+        if path.is_file()
+    }
 
 
 def _report_content(findings: Findings, manifest: Manifest, measures: Measures) -> ReportContent:

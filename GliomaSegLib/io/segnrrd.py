@@ -26,7 +26,7 @@ from GliomaSegLib.io.terminology import (
     segment_styles,
     undivided_style,
 )
-from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.labels import Label, Region, parts_are_told
 
 _REPRESENTATION = "Binary labelmap"
 
@@ -34,9 +34,9 @@ _REPRESENTATION = "Binary labelmap"
 def write_segmentation(labels: sitk.Image, path: Path, regions: Collection[Region] = tuple(Region)) -> None:
     """Write an internal label map (3-D, integer) as a Slicer segmentation with one segment per label.
 
-    All four segments are always there, empty ones too, so that a reviewer can draw what is missing; where the core was
-    not told apart (TC not among ``regions``) there is one segment, the whole tumour, and the cavity's if it is among
-    them. The label values are the internal ones, the image covers the whole grid of ``labels``, which is also the
+    All four segments are always there, empty ones too, so that a reviewer can draw what is missing; where no part was
+    told apart (neither TC nor ET among ``regions``) there is one segment, the whole tumour, and the cavity's if it is
+    among them. The label values are the internal ones, the image covers the whole grid of ``labels``, which is also the
     reference geometry.
 
     Raises:
@@ -95,7 +95,7 @@ def read_segmentation(path: Path, reference: sitk.Image | None = None) -> sitk.I
 
 
 def _styles_for(regions: Collection[Region]) -> list[SegmentStyle]:
-    if Region.TC in regions:
+    if parts_are_told(regions):
         return list(segment_styles().values())
     return [undivided_style(), *([segment_styles()[Label.RC]] if Region.RC in regions else [])]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydicom.uid import generate_uid
 
 from GliomaSegLib.io.terminology import Code, region_styles, segment_styles, undivided_style
-from GliomaSegLib.labels import Label, Region, region_mask
+from GliomaSegLib.labels import Label, Region, parts_are_told, region_mask
 from GliomaSegLib.measures.volumes import Lesion, Measures, lesion_numbers
 
 
@@ -79,7 +79,7 @@ def _region(labels: sitk.Image, region: Region, series_uid: str) -> Structure:
 
 def _parts(labels: sitk.Image, measures: Measures, regions: Collection[Region], series_uid: str) -> list[Structure]:
     array = sitk.GetArrayViewFromImage(labels)
-    styles = segment_styles().values() if Region.TC in regions else [undivided_style(), segment_styles()[Label.RC]]
+    styles = segment_styles().values() if parts_are_told(regions) else [undivided_style(), segment_styles()[Label.RC]]
     return [
         _structure(one.name, one.category, one.type, array == one.label, one.colour, labels, series_uid)
         for one in styles
