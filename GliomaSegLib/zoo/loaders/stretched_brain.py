@@ -1,0 +1,79 @@
+"""Networks of our own that see the brain stretched to one box of voxels: ``gliomaseg-mets``.
+
+Their training scans had lost their geometry and showed the brain so; see :mod:`GliomaSegLib.inference.stretched`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from GliomaSegLib import networks
+from GliomaSegLib.case import Sequence
+from GliomaSegLib.inference.segmenter import Segmenter
+from GliomaSegLib.inference.sliding import Answer, Array, Box, VolumeSegmenter, whole_box
+from GliomaSegLib.inference.stretched import Stretched
+from GliomaSegLib.labels import Region
+from GliomaSegLib.postprocessing import components
+from GliomaSegLib.preprocessing.standardise import standardise
+from GliomaSegLib.zoo.checkpoint import fill, read_converted
+from GliomaSegLib.zoo.contract import answer_of, contract_of, precision_of
+
+STAGE = "lesions"
+"""What the names of the tensors in the weight file begin with."""
+
+
+def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
+    """The network, ready to run.
+
+    Args:
+        weights: safetensors, as :mod:`GliomaSegLib.training.export` writes them.
+        parameters: the card's contract; ``network`` (name and parameters, see :mod:`GliomaSegLib.networks`),
+            ``brain_voxels`` (x, y, z) and ``certainty``: a lesion is struck out whose highest probability is below.
+        device: where to run; what does not fit there runs on the processor.
+        precision: number format of the convolutions, where the card allows a lower one.
+
+    Raises:
+        WeightsError: the file is missing, damaged or of another network.
+    """
+    tensors, _ = read_converted(weights)
+    own = {name.removeprefix(f"{STAGE}."): value.float() for name, value in tensors.items()}
+    network = networks.build(parameters["network"]["name"], parameters["network"]["parameters"])
+    fill(network, own, weights)
+    order: tuple[Sequence, ...] = parameters["sequences"]
+    contract = dataclasses.replace(contract_of(parameters), prepare=lambda stack: _standardised(stack, order))
+    inner = VolumeSegmenter([network], contract, device, precision_of(parameters, precision))
+    x, y, z = parameters["brain_voxels"]
+    answer = certain_lesions(answer_of(parameters["output"]), parameters["certainty"])
+    return Stretched(inner, order, (z, y, x), answer)
+
+
+def certain_lesions(answer: Answer, certainty: float) -> Answer:
+    """``answer`` without the lesions (26 neighbours) whose highest probability, in any channel, is below ``certainty``.
+
+    So the working point on the curve of :mod:`GliomaSegLib.evaluation.lesionwise` is chosen and the outlines stay.
+    """
+
+    def without_the_others(probabilities: Array) -> tuple[NDArray[np.uint8], dict[Region, Array]]:
+        labels, maps = answer(probabilities)
+        numbered, sizes = components(labels > 0, connectivity=26)
+        highest = ndimage.maximum(probabilities.max(axis=0), numbered, np.arange(len(sizes)))
+        return np.where(np.asarray(highest)[numbered] >= certainty, labels, np.uint8(0)), maps
+
+    return without_the_others
+
+
+def _standardised(stack: Array, order: tuple[Sequence, ...]) -> tuple[Array, Box]:
+    """The channels as the training saw them; one that is missing stays 0."""
+    channels = [
+        standardise(image, f"{sequence.title} (--{sequence.value})") if image.any() else image
+        for sequence, image in zip(order, stack, strict=True)
+    ]
+    return np.stack(channels), whole_box(stack)
