@@ -244,7 +244,7 @@ def test_labels_are_read_as_uint8(tmp_path: Path) -> None:
 
 def test_empty_label_map_is_legal(tmp_path: Path) -> None:
     sitk.WriteImage(sitk.Image([4, 4, 4], sitk.sitkUInt8), str(tmp_path / "seg.nrrd"))
-    assert not sitk.GetArrayViewFromImage(read_labels(tmp_path / "seg.nrrd")).any()
+    assert not sitk.GetArrayFromImage(read_labels(tmp_path / "seg.nrrd")).any()
 
 
 @pytest.mark.parametrize("value", [0.5, -1, 300])

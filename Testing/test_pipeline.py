@@ -37,7 +37,7 @@ def manifest_of(job: Job) -> Manifest:
 
 def unknown_scan(study: Path) -> None:
     """A volume whose name says nothing."""
-    noise = np.random.default_rng(9).normal(100, 9, sitk.GetArrayViewFromImage(volume(T1C)).shape)
+    noise = np.random.default_rng(9).normal(100, 9, sitk.GetArrayFromImage(volume(T1C)).shape)
     sitk.WriteImage(on_grid(noise.astype(np.float32)), str(study / "scan3.nii.gz"))
 
 

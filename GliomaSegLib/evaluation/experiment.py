@@ -331,7 +331,7 @@ def _lesions(region: Region, found: Segmented) -> CaseLesions:
     probability = found.result.files.get(f"probability_{region.value}")
     certainty = None
     if probability is not None:
-        certainty = sitk.GetArrayViewFromImage(found.on_truth(sitk.ReadImage(str(probability)))) / 255
+        certainty = sitk.GetArrayFromImage(found.on_truth(sitk.ReadImage(str(probability)))) / 255
     predicted, true = (sitk.GetArrayViewFromImage(image) for image in (found.labels, found.truth))
     return match_lesions(region_mask(predicted, region), region_mask(true, region), certainty)
 

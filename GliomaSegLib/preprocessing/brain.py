@@ -146,7 +146,8 @@ def is_stripped(image: sitk.Image, brain: sitk.Image, near: sitk.Image | None = 
     Args:
         near: what :func:`near_brain` gives for this brain, where it is at hand.
     """
-    far = sitk.GetArrayViewFromImage(near_brain(brain) if near is None else near) == 0
+    near = near_brain(brain) if near is None else near  # named, for a view does not keep its image alive
+    far = sitk.GetArrayViewFromImage(near) == 0
     foreground = sitk.GetArrayViewFromImage(image) != 0
     return bool((foreground & far).sum() < STRIPPED_SHARE * foreground.sum())
 
