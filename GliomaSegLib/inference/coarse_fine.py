@@ -1,8 +1,9 @@
 """From the whole brain at low resolution to its tumour at full resolution, with any subset of the sequences.
 
 The coarse network sees the whole brain, laid so that its two halves are mirror images; the fine one looks at the box
-around what was found, at the card's own spacing. Where both have looked, their answers are averaged: the coarse one
-knows better where tumour is, the fine one which part of it a voxel belongs to.
+around what was found, at the card's own spacing. Where both have looked, the log-odds of their answers are averaged:
+the coarse one knows better where tumour is, the fine one which part of it a voxel belongs to, and who is sure counts
+for more than who is not.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ _SUSPICIOUS = 0.2  # what the coarse network finds this likely is looked at clos
 _FRAME_MARGIN_MM = 8.0  # of the frame around the brain
 _MULTIPLE = 8  # of the voxels of what a network sees, per axis
 _OVERLAP = 0.25  # of neighbouring windows
+_LEAST_DOUBT = 1e-3  # of either stage: none is so sure that the other cannot be heard
 _BYTES_PER_VOXEL = 400  # of a network's activations per voxel of its window, measured
 _BASE_BYTES = 600 << 20
 
@@ -111,7 +113,7 @@ class CoarseFine:
                 fine = run.windows(self._fine, channels[(slice(None), *closely)], lambda done: _tell(progress, done))
                 here = (slice(None), *closely)
                 weights = torch.tensor(self._fine_weights[Sequence.T2F in images])[:, None, None, None]
-                probability[here] = torch.lerp(probability[here], fine, weights)
+                probability[here] = torch.lerp(_log_odds(probability[here]), _log_odds(fine), weights).sigmoid()
         progress.advance(1.0)
         regions = REGIONS if Sequence.T1C in images else REGIONS[:1]
         found = dict(zip(regions, probability.numpy() * brain, strict=False))
@@ -207,6 +209,10 @@ class _Runner:
             weights[here] += weight
             told((done + 1) / len(places))
         return (total / weights)[:, : extent[0], : extent[1], : extent[2]]
+
+
+def _log_odds(probability: Tensor) -> Tensor:
+    return probability.logit(_LEAST_DOUBT)
 
 
 def _tell(progress: Progress, done: float) -> None:
