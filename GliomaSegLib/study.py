@@ -33,6 +33,7 @@ from GliomaSegLib.identify import (
     word_clues,
 )
 from GliomaSegLib.io.dicom import DicomSeries, DicomTags, find_series, read_series, series_geometry
+from GliomaSegLib.io.dicom_exams import series_of_exam
 from GliomaSegLib.io.folder import is_result_folder
 from GliomaSegLib.io.images import image_stem, is_image_name, orientation_doubt, read_geometry, read_image
 
@@ -93,22 +94,25 @@ class Assignment:
 # --- the candidates ------------------------------------------------------------------------------------------------
 
 
-def discover(study: Path) -> list[Candidate]:
+def discover(study: Path, exam: str | None = None) -> list[Candidate]:
     """The volumes of a study: image files and DICOM series anywhere below a folder, or one image file.
 
     Left out: hidden files, label maps and masks by their names, and folders that GliomaSeg wrote.
 
+    Args:
+        exam: of several DICOM exams the one that is meant, see :func:`~GliomaSegLib.io.dicom_exams.series_of_exam`.
+
     Raises:
-        InputError: ``study`` does not exist, holds nothing to read, is a GliomaSeg result, or holds DICOM files of
-            several patients or study dates.
+        InputError: ``study`` does not exist, holds nothing to read, is a GliomaSeg result, or holds several DICOM exams
+            of which none is chosen.
     """
-    candidates, labels = _search(Path(study))
+    candidates, labels = _search(Path(study), exam)
     if not candidates:
         raise _nothing_found(Path(study), labels)
     return candidates
 
 
-def _search(study: Path) -> tuple[list[Candidate], list[Path]]:
+def _search(study: Path, exam: str | None) -> tuple[list[Candidate], list[Path]]:
     """The candidates of ``study``, and the files that are label maps by their names."""
     if not study.exists():
         raise InputError(f"{study} does not exist; check the path of the study.")
@@ -117,7 +121,8 @@ def _search(study: Path) -> tuple[list[Candidate], list[Path]]:
     if is_result_folder(study):
         raise InputError(f"{study} is a folder of GliomaSeg results; give the folder of the study itself.")
     series = [one for one in find_series(study) if not _among_results(one.folder, study)]
-    _check_one_study(series, study)
+    if series or exam:
+        series = series_of_exam(series, exam, study)
     files = _image_files(study)
     labels = [path for path in files if is_label_name(image_stem(path))]
     scans = [_file_candidate(path, study) for path in files if path not in labels]
@@ -151,16 +156,6 @@ def _among_results(folder: Path, study: Path) -> bool:
     return any(is_result_folder(one) for one in inner)
 
 
-def _check_one_study(series: Sequential[DicomSeries], study: Path) -> None:
-    for what, found in (
-        ("patients", {one.patient_id for one in series}),
-        ("study dates", {one.study_date for one in series}),
-    ):
-        if len(found) > 1:
-            named = ", ".join(sorted(value or "(none)" for value in found))
-            raise InputError(f"{study} holds several {what} ({named}); give the folder of one study.")
-
-
 def _file_candidate(path: Path, study: Path) -> Candidate:
     words, name = image_stem(path), path.name
     if not word_clues(normalised(words)) and path.parent != study:
@@ -178,7 +173,7 @@ def _series_candidate(series: DicomSeries) -> Candidate:
     if not word_clues(normalised(words)):
         words = f"{words} {tags.protocol}"  # not always: on some scanners it names the whole examination
     words = f"{words} {tags.sequence_name} {tags.body_part}"
-    spacing, normal = series_geometry(series) or (None, None)
+    spacing, normal = series_geometry(series)
     source = Source(series.folder, series.uid, series.part)
     return Candidate(source, series.name, words, tags, spacing, _plane(normal), series)
 
@@ -235,19 +230,25 @@ def identify(
     study: Path | None,
     overrides: Mapping[Sequence, Path] | None = None,
     wanted: Collection[Sequence] = ALL_SEQUENCES,
+    exam: str | None = None,
 ) -> dict[Sequence, Assignment]:
     """Find the sequences of ``study``; what ``overrides`` names (a file, or a folder with one volume) is taken as said.
 
     A sequence that is not ``wanted`` is not looked for, so that nothing about it can be refused.
 
+    Args:
+        exam: see :func:`discover`.
+
     Raises:
         InputError: two volumes claim a sequence and neither is clearly better; a volume is unsure; the same one is
             given twice; nothing was found; or as :func:`discover`.
     """
-    return _choose_all(study, overrides or {}, wanted).assigned
+    return _choose_all(study, overrides or {}, wanted, exam).assigned
 
 
-def _choose_all(study: Path | None, overrides: Mapping[Sequence, Path], wanted: Collection[Sequence]) -> _Choice:
+def _choose_all(
+    study: Path | None, overrides: Mapping[Sequence, Path], wanted: Collection[Sequence], exam: str | None
+) -> _Choice:
     given = _given(overrides)
     assigned = {sequence: one for sequence, one in given.items() if sequence in wanted}
     unused = [
@@ -262,7 +263,7 @@ def _choose_all(study: Path | None, overrides: Mapping[Sequence, Path], wanted: 
         if not assigned:
             raise InputError(f"No file was given for any sequence looked for ({looked_for}): {_shortened(unused)}.")
         return _Choice(assigned, tuple(unused))
-    candidates, labels = _search(Path(study))
+    candidates, labels = _search(Path(study), exam)
     if not candidates and not assigned:
         raise _nothing_found(Path(study), labels)
     taken = {_place(one.source) for one in given.values()}
@@ -313,13 +314,14 @@ def read_case(
     identifier: str | None = None,
     time_point: TimePoint | None = None,
     wanted: Collection[Sequence] = ALL_SEQUENCES,
+    exam: str | None = None,
 ) -> Case:
     """Identify and read the ``wanted`` sequences of a study. The identifier is by default the folder's or file's name.
 
     Raises:
         InputError: as :func:`identify`; a volume cannot be read; or two sequences have the same pixels.
     """
-    assigned, ignored = _choose_all(study, overrides or {}, wanted)
+    assigned, ignored = _choose_all(study, overrides or {}, wanted, exam)
     volumes = {
         sequence: SequenceVolume(
             sequence, one.candidate.read(), one.source, one.confidence, one.reason, one.candidate.name

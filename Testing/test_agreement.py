@@ -179,6 +179,22 @@ def test_a_table_of_readings_by_hand_and_assisted(tmp_path: Path) -> None:
     assert "Median time: by hand 601 s (3 readings), assisted 100 s (3 readings)" in to_text(result)
 
 
+def test_each_reader_against_the_consensus_over_all_cases(tmp_path: Path) -> None:
+    readings = []
+    for case, ends in {"1": (20, 20, 18), "2": (20, 20, 15), "3": (20, 20, 19)}.items():
+        for reader, end in zip("ABC", ends, strict=True):
+            path = write(tmp_path / f"{case}{reader}.nii.gz", block(10, end))
+            readings.append(Reading(case, reader, path))
+    result = compare_readings(readings, Region.WT, TruthScheme.WHOLE_TUMOUR)
+    assert [(one.reader, one.jaccard.median, one.jaccard.cases) for one in result.readers] == [
+        ("A", 1, 3),
+        ("B", 1, 3),
+        ("C", pytest.approx(0.8), 3),  # of 0.8, 0.5 and 0.9
+    ]
+    assert "C against the consensus: median Jaccard 0.800, 3 cases" in to_text(result)
+    assert compare_readings(readings[:3], Region.WT, TruthScheme.WHOLE_TUMOUR).readers == ()
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

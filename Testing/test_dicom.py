@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from pydicom.uid import EnhancedMRImageStorage, SecondaryCaptureImageStorage, generate_uid
+from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 from scipy.spatial.transform import Rotation
 
+from GliomaSegLib.case import Sequence
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.identify import guess
 from GliomaSegLib.io.dicom import find_series, read_series, series_geometry
+from GliomaSegLib.phantom.dicom import write_series as write_phantom_series
+from Testing.enhanced_mr import write_enhanced
 
 AXIAL = np.eye(3)
 SAGITTAL = np.array([[0, 0, -1], [1, 0, 0], [0, -1, 0]], float)  # columns: rows run to posterior, columns to inferior
@@ -244,16 +250,114 @@ def test_broken_values_do_not_stop_the_search(write_series) -> None:
     assert series.tags.echo_time_ms is None
 
 
-def test_enhanced_multi_frame_is_refused_with_a_way_out(write_series) -> None:
-    folder = write_series(
-        scan((3, 6, 5)),
-        leave_out=(1, 2),
-        SOPClassUID=EnhancedMRImageStorage,
-        SeriesDescription="T2W",
-        ImagePositionPatient=None,
-        ImageOrientationPatient=None,
-        PixelSpacing=None,
-    )
-    (series,) = find_series(folder)
-    with pytest.raises(InputError, match=r"enhanced multi-frame DICOM.*dcm2niix"):
-        read_series(series)
+# --- enhanced multi-frame ------------------------------------------------------------------------------------------
+
+
+def phantom_series(folder: Path, sequence: Sequence = Sequence.T1C, direction: np.ndarray = AXIAL) -> sitk.Image:
+    """Writes a classic series and returns what it holds. Values are such that slopes of 1, 1/2 and 1/3 keep them."""
+    array = np.random.default_rng(5).integers(1, 900, (9, 16, 14)).astype(np.uint16)
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing((0.8, 1.2, 5.0))
+    image.SetOrigin((-40.0, -30.0, 10.0))
+    image.SetDirection(direction.ravel().tolist())
+    write_phantom_series(image, sequence, folder, "enhanced")
+    return image
+
+
+@pytest.mark.parametrize("direction", [AXIAL, SAGITTAL, OBLIQUE, SAGITTAL @ OBLIQUE, np.diag([1.0, 1.0, -1.0])])
+def test_enhanced_frames_land_where_classic_slices_do(tmp_path: Path, direction: np.ndarray) -> None:
+    phantom_series(tmp_path / "classic", direction=direction)
+    expected = only_volume(tmp_path / "classic")
+    path = write_enhanced([tmp_path / "classic"], tmp_path / "enhanced" / "one.dcm")
+    image = only_volume(path.parent)
+    np.testing.assert_allclose(sitk.GetArrayFromImage(image), sitk.GetArrayFromImage(expected), rtol=1e-6)
+    for what in ("GetOrigin", "GetSpacing", "GetDirection"):
+        assert getattr(image, what)() == pytest.approx(getattr(expected, what)(), abs=1e-6)
+
+
+def test_highdicom_sees_the_same_enhanced_volume(tmp_path: Path) -> None:
+    highdicom = pytest.importorskip("highdicom")
+    phantom_series(tmp_path / "classic", direction=OBLIQUE)
+    path = write_enhanced([tmp_path / "classic"], tmp_path / "enhanced" / "one.dcm")
+    image = only_volume(path.parent)
+    volume = highdicom.imread(path).get_volume(apply_real_world_transform=False, apply_modality_transform=True)
+    for x, y, z in ((0, 0, 0), (13, 15, 8), (2, 3, 4), (11, 6, 7)):
+        place = np.array([image.TransformIndexToPhysicalPoint((x, y, z))])
+        index = np.rint(volume.map_reference_to_indices(place))[0].astype(int)
+        assert volume.array[tuple(index)] == pytest.approx(image[x, y, z])
+
+
+def test_enhanced_test_files_are_sound(tmp_path: Path) -> None:
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("dciodvfy is not installed (Debian: dicom3tools)")
+    for sequence in Sequence:
+        phantom_series(tmp_path / sequence.value, sequence)
+        path = write_enhanced([tmp_path / sequence.value], tmp_path / f"{sequence.value}.dcm")
+        said = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False).stderr
+        assert [line for line in said.splitlines() if line.startswith("Error")] == []
+
+
+def test_enhanced_headers_say_what_classic_ones_do(tmp_path: Path) -> None:
+    for sequence in Sequence:
+        phantom_series(tmp_path / sequence.value, sequence)
+        path = write_enhanced([tmp_path / sequence.value], tmp_path / f"enhanced_{sequence.value}" / "one.dcm")
+        (classic,), (enhanced,) = find_series(tmp_path / sequence.value), find_series(path.parent)
+        for what in ("description", "repetition_time_ms", "echo_time_ms", "inversion_time_ms"):
+            assert getattr(enhanced.tags, what) == getattr(classic.tags, what)
+        assert (enhanced.tags.contrast_agent is None) == (classic.tags.contrast_agent is None)
+        assert series_geometry(enhanced)[0] == pytest.approx(series_geometry(classic)[0])
+        assert guess("", enhanced.tags).sequence is guess("", classic.tags).sequence is sequence
+
+
+def test_frames_from_before_the_contrast_medium_are_native(tmp_path: Path) -> None:
+    phantom_series(tmp_path / "classic")
+    path = write_enhanced([tmp_path / "classic"], tmp_path / "enhanced" / "one.dcm", given=False)
+    (series,) = find_series(path.parent)
+    assert series.tags.contrast_agent == "none"
+    assert guess("", series.tags).sequence is Sequence.T1N
+
+
+def test_compressed_frames_are_decoded(tmp_path: Path) -> None:
+    expected = phantom_series(tmp_path / "classic")
+    path = write_enhanced([tmp_path / "classic"], tmp_path / "enhanced" / "one.dcm")
+    dataset = pydicom.dcmread(path)
+    dataset.compress(pydicom.uid.RLELossless)
+    dataset.save_as(path)
+    image = only_volume(path.parent)
+    np.testing.assert_allclose(sitk.GetArrayFromImage(image), sitk.GetArrayFromImage(expected), rtol=1e-6)
+
+
+def test_stacks_of_one_enhanced_file_are_split(tmp_path: Path) -> None:
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder, sequence in zip(folders, (Sequence.T2W, Sequence.T2F), strict=True):
+        phantom_series(folder, sequence)
+    path = write_enhanced(folders, tmp_path / "enhanced" / "one.dcm")
+    found = find_series(path.parent)
+    assert {one.tags.echo_time_ms for one in found} == {92, 98}
+    assert len({one.part for one in found}) == 2
+    for one in found:
+        assert read_series(one).GetSize() == (14, 16, 9)
+
+
+def test_phase_frames_are_passed_over(tmp_path: Path) -> None:
+    phantom_series(tmp_path / "classic")
+    path = write_enhanced([tmp_path / "classic"], tmp_path / "enhanced" / "one.dcm", ComplexImageComponent="PHASE")
+    assert find_series(path.parent) == []
+
+
+def test_enhanced_files_that_lack_frames_pixels_or_groups(tmp_path: Path) -> None:
+    phantom_series(tmp_path / "classic")
+    (tmp_path / "classic" / "IM0004.dcm").unlink()
+    path = write_enhanced([tmp_path / "classic"], tmp_path / "enhanced" / "one.dcm")
+    with pytest.raises(InputError, match="lacks 1 slice"):
+        only_volume(path.parent)
+    phantom_series(tmp_path / "classic")
+    path = write_enhanced([tmp_path / "classic"], path)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InputError, match=f"{path.name} is damaged"):
+        only_volume(path.parent)
+    path = write_enhanced([tmp_path / "classic"], path)
+    dataset = pydicom.dcmread(path)
+    del dataset.PerFrameFunctionalGroupsSequence
+    dataset.save_as(path)
+    assert find_series(path.parent) == []

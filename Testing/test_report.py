@@ -97,6 +97,90 @@ def test_it_says_what_a_reader_needs() -> None:
     assert "Not used:" not in text
 
 
+# --- the answer ----------------------------------------------------------------------------------------------------
+
+
+def answer_of(given: ReportContent) -> str:
+    """What stands between the heading and the first warning."""
+    html = render_report(given)
+    assert html.index('class="answer"') < html.index('class="warnings"') < html.index('class="tiles"')
+    return text_of("<main>" + html.split('class="answer">')[1].split("</section>")[0])
+
+
+def after(days: float | None) -> TimePoint:
+    return TimePoint(TimePointKind.POSTOPERATIVE, days)
+
+
+def test_after_surgery_the_answer_stands_first() -> None:
+    said = answer_of(content())  # 3 x 8 x 8 voxels of ET less 4 x 4 of its core, 6 mm³ each
+    assert re.search(r"Residual enhancing tumour 1\.06 mL.*, 0\.881 mL above the limit of 0\.175 mL: residual", said)
+    assert "There is no T1 without contrast: without one blood and residual tumour cannot be told apart." in said
+
+
+def test_a_little_left_is_a_gross_total_resection() -> None:
+    array = np.zeros(SIZE[::-1], np.uint8)
+    array[7:9, 20:24, 40:43] = Label.ET
+    said = answer_of(content(image_of(array)))
+    assert re.search(
+        r"Residual enhancing tumour 0\.144 mL.*, 0\.031 mL below the limit .*: gross total resection", said
+    )
+    assert "gross total resection" in answer_of(content(image_of(np.zeros(SIZE[::-1], np.uint8))))
+
+
+@pytest.mark.parametrize(("days", "sentence"), [(30, "may be treatment effect"), (None, "cannot be called residual")])
+def test_later_or_undated_nothing_is_called_residual(days: float | None, sentence: str) -> None:
+    said = answer_of(content(time_point=after(days)))
+    assert "Enhancing volume 1.06 mL" in said
+    assert sentence in said
+    assert "gross total" not in said
+
+
+def test_the_probability_map_says_how_sure_the_answer_is() -> None:
+    probability = sitk.Cast(labels() == int(Label.ET), sitk.sitkFloat32) * 0.6
+    assert "(probability 0.75 and more)" in answer_of(content(enhancing=probability))
+    assert "is not available" in answer_of(content())
+    with pytest.raises(InputError, match="probability map has another grid"):
+        render_report(content(enhancing=probability[1:]))
+
+
+def test_after_surgery_the_picture_shows_what_is_left_not_the_cavity() -> None:
+    array = np.zeros(SIZE[::-1], np.uint8)
+    array[3, 10:40, 10:40] = Label.RC
+    array[9:11, 20:25, 40:45] = Label.ET
+    html = render_report(content(image_of(array)))
+    assert "Axial slice with the largest area of enhancing tumour, S 25 mm" in text_of(html)  # -20 + 9 x 5 mm
+    before = render_report(content(image_of(array), time_point=TimePoint()))
+    assert "Axial slice with the largest area of tumour, I 5 mm" in text_of(before)
+
+
+def test_without_contrast_residual_tumour_is_not_judged() -> None:
+    said = answer_of(content(measures=measure(labels(), brain(), (Region.WT,))))
+    assert "Residual tumour cannot be judged: the enhancing tumour was not determined." in said
+    assert "Whole tumour 5.76 mL" in said
+
+
+@pytest.mark.parametrize("kind", [TimePointKind.PREOPERATIVE, TimePointKind.UNKNOWN])
+def test_before_surgery_the_answer_is_how_much_there_is(kind: TimePointKind) -> None:
+    said = answer_of(content(time_point=TimePoint(kind)))
+    assert "Whole tumour 5.76 mL, tumour core 1.15 mL, enhancing tumour 1.06 mL; one enhancing focus of" in said
+    assert said.rstrip().endswith("left.")
+    array = sitk.GetArrayFromImage(labels())
+    array[12, 30:40, 20:30] = Label.ET
+    assert "2 enhancing foci, the largest" in answer_of(content(image_of(array), time_point=TimePoint(kind)))
+
+
+def test_lesions_show_their_certainty_and_what_the_border_cuts() -> None:
+    array = sitk.GetArrayFromImage(labels())
+    array[0, 10:20, 10:20] = Label.ET
+    marked = image_of(array)
+    probability = sitk.Cast(marked == int(Label.ET), sitk.sitkFloat32) * 0.87
+    measures = measure(marked, brain(), tuple(Region), {Region.ET: probability})
+    text = text_of(render_report(content(marked, measures=measures)))
+    assert "0.87" in text.split("Enhancing tumour: 2 foci")[1].split("Sequences")[0]
+    assert "No. 2 touches the border of the image" in text
+    assert "Certainty" not in text_of(render_report(content(marked)))
+
+
 def test_cost_of_missing_sequences_is_said_once_above_the_volumes() -> None:
     html = render_report(content())
     assert html.count("Without T2 the edema is less certain.") == 1

@@ -56,6 +56,17 @@ class CaseAgreement(Record):
     staple: tuple[Reader, ...]
 
 
+class InterRater(Record):
+    """One reader against the consensus over all cases, as Helland 2023 shows it (figure 4, Jaccard).
+
+    The consensus is of all readers, so that it is biased towards each of them.
+    """
+
+    reader: str
+    assisted: bool
+    jaccard: Spread
+
+
 class Time(Record):
     """Seconds per reading by hand and with assistance, and the difference over pairs that have both."""
 
@@ -68,6 +79,7 @@ class ReadingsResult(Record):
     """All that is said of a set of readings.
 
     Attributes:
+        readers: empty with a single case.
         designs: empty without readings by hand and assisted ones of the same cases by the same three or more readers.
     """
 
@@ -75,6 +87,7 @@ class ReadingsResult(Record):
     consensus: Consensus
     tolerance_mm: float
     cases: tuple[CaseAgreement, ...]
+    readers: tuple[InterRater, ...]
     designs: tuple[DesignResult, ...]
     time: Time | None
 
@@ -132,21 +145,23 @@ def compare_readings(
     for (case, _), of_case in masks.items():
         if len(of_case) < 2:
             raise InputError(f"The case '{case}' has a single reading; agreement needs two or more.")
+    cases = tuple(
+        CaseAgreement(
+            case=case,
+            assisted=assisted,
+            pairs=tuple(every_pair(of_case, spacing, tolerance_mm)),
+            with_consensus=tuple(against_consensus(of_case, spacing, how, tolerance_mm)),
+            staple=tuple(staple_readers(of_case)),
+        )
+        for (case, assisted), of_case in masks.items()
+        for spacing in [grids[case].GetSpacing()[::-1]]
+    )
     return ReadingsResult(
         region=region,
         consensus=how,
         tolerance_mm=tolerance_mm,
-        cases=tuple(
-            CaseAgreement(
-                case=case,
-                assisted=assisted,
-                pairs=tuple(every_pair(of_case, spacing, tolerance_mm)),
-                with_consensus=tuple(against_consensus(of_case, spacing, how, tolerance_mm)),
-                staple=tuple(staple_readers(of_case)),
-            )
-            for (case, assisted), of_case in masks.items()
-            for spacing in [grids[case].GetSpacing()[::-1]]
-        ),
+        cases=cases,
+        readers=_inter_rater(cases),
         designs=_designs(masks),
         time=_time(readings),
     )
@@ -175,6 +190,19 @@ def _mask(one: Reading, region: Region, scheme: TruthScheme, grids: dict[str, si
             f"{one.path} lies on another grid than the first reading of '{one.case}'; save it on that one."
         )
     return region_mask(sitk.GetArrayFromImage(labels), region)
+
+
+def _inter_rater(cases: Sequence[CaseAgreement]) -> tuple[InterRater, ...]:
+    if len({case.case for case in cases}) < 2:
+        return ()
+    jaccard: dict[tuple[str, bool], list[float]] = defaultdict(list)
+    for case in cases:
+        for one in case.with_consensus:
+            jaccard[one.second, case.assisted].append(one.jaccard)
+    return tuple(
+        InterRater(reader=reader, assisted=assisted, jaccard=spread(values))
+        for (reader, assisted), values in jaccard.items()
+    )
 
 
 def _designs(masks: Mapping[tuple[str, bool], Mapping[str, Mask]]) -> tuple[DesignResult, ...]:
@@ -213,6 +241,9 @@ def to_text(result: ReadingsResult) -> str:
             )
         rated = ", ".join(f"{one.name} {one.sensitivity:.3f} / {one.specificity:.3f}" for one in case.staple)
         lines.append(f"  STAPLE sensitivity / specificity: {rated}")
+    for one in result.readers:
+        who = f"{one.reader}{' (assisted)' if one.assisted else ''}"
+        lines.append(f"{who} against the consensus: median Jaccard {one.jaccard.median:.3f}, {one.jaccard.cases} cases")
     for one in result.designs:
         line = f"One reader against the others, {one.design.value}: median Dice {one.spread.median:.3f}"
         line += f", {one.spread.cases} pairs of reader and case"

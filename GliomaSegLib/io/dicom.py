@@ -7,7 +7,8 @@ JPEG-LS, JPEG 2000 and RLE inside. The grid is computed here from Image Position
 (DICOM PS3.3 C.7.6.2), whose coordinates are LPS millimetres like SimpleITK's: names and the order of files play no
 part.
 
-Enhanced multi-frame MR is listed but not read: GDCM does not promise the order of its frames.
+A frame of enhanced (multi-frame) MR counts as a slice, see :mod:`GliomaSegLib.io.dicom_frames`: GDCM alone would read
+the frames in the order of the file, with the first one's rescaling.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from __future__ import annotations
 import os
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pydicom
@@ -26,6 +28,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.dicom_frames import FRAME_KEYWORDS, frame_headers, single_frame_files
 from GliomaSegLib.io.images import check_intensities, is_image_name, orthonormal_direction, quiet_itk
 
 _MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
@@ -59,12 +62,14 @@ _OFFSET_TOLERANCE_MM = 0.5
 _FEWEST_SLICES = 3
 
 _KEYWORDS = [
-    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "PatientID", "StudyDate", "BodyPartExamined"),
+    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "PatientID", "BodyPartExamined"),
+    *("StudyInstanceUID", "StudyDate", "StudyTime"),
     *("ImageType", "SeriesNumber", "SeriesDescription", "ProtocolName", "SequenceName", "ScanningSequence"),
     *("RepetitionTime", "EchoTime", "EchoNumbers", "InversionTime", "AngioFlag"),
     *("ContrastBolusAgent", "ContrastBolusIngredient", "ContrastBolusVolume", "DiffusionBValue"),
     *("TemporalPositionIdentifier", "AcquisitionNumber", "Rows", "Columns", "PixelSpacing"),
     *("ImagePositionPatient", "ImageOrientationPatient"),
+    *FRAME_KEYWORDS,
 ]
 
 
@@ -88,13 +93,17 @@ class DicomTags:
 
 @dataclass(frozen=True)
 class DicomSlice:
-    """One single-frame file: its place in LPS mm and what tells it apart from others of its series."""
+    """One slice: its place in LPS mm and what tells it apart from others of its series.
+
+    ``frame`` is its number, from 0, in an enhanced (multi-frame) file; ``None`` when the file is this slice alone.
+    """
 
     path: Path
     position_mm: tuple[float, ...]
     orientation: tuple[float, ...]
     temporal_position: int
     acquisition_number: int
+    frame: int | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +118,6 @@ class DicomSeries:
         size: columns and rows.
         pixel_spacing_mm: distance between columns and between rows.
         slices: in no order.
-        multi_frame: files of enhanced MR, which are not read; ``slices`` then has no geometry.
     """
 
     uid: str
@@ -117,12 +125,18 @@ class DicomSeries:
     part: str
     folder: Path
     patient_id: str
+    study_uid: str
     study_date: str
+    study_time: str
     tags: DicomTags
     size: tuple[int, int]
     pixel_spacing_mm: tuple[float, float]
     slices: tuple[DicomSlice, ...]
-    multi_frame: bool = False
+
+    @property
+    def multi_frame(self) -> bool:
+        """Whether the slices are frames of enhanced MR."""
+        return any(one.frame is not None for one in self.slices)
 
     @property
     def name(self) -> str:
@@ -144,10 +158,10 @@ def find_series(folder: Path) -> list[DicomSeries]:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks about odd values in files that nobody here can mend
-        headers = {str(header.SOPInstanceUID): (path, header) for path, header in _mr_headers(folder)}
+        found = {(str(one.header.SOPInstanceUID), one.frame): one for one in _mr_headers(folder)}
     groups = defaultdict(list)
-    for path, header in headers.values():
-        groups[_volume_key(header)].append((path, header))
+    for one in found.values():
+        groups[_volume_key(one.header)].append(one)
     by_uid = defaultdict(list)
     for (uid, *_), files in groups.items():
         by_uid[uid].append(files)
@@ -159,32 +173,30 @@ def read_series(series: DicomSeries) -> sitk.Image:
     """The volume of ``series`` as ``float32`` (LPS, mm; rescaled), slices stacked along the normal of their plane.
 
     Raises:
-        InputError: enhanced multi-frame; slices missing, doubled, unevenly spaced or shifted against one another;
-            pixels that cannot be decoded; an empty or constant volume.
+        InputError: slices missing, doubled, unevenly spaced or shifted against one another; pixels that cannot be
+            decoded; an empty or constant volume.
     """
-    if series.multi_frame:
-        raise InputError(
-            f"{series} is enhanced multi-frame DICOM, which GliomaSeg does not read; convert it with dcm2niix and "
-            "give the NIfTI files."
-        )
-    row, column = np.reshape(series.slices[0].orientation, (2, 3))
-    direction = orthonormal_direction(np.stack([row, column, np.cross(row, column)], axis=1), str(series))
-    slices = sorted(series.slices, key=lambda one: float(np.dot(direction[:, 2], one.position_mm)))
-    positions = np.array([one.position_mm for one in slices])
-    step = _even_step(positions, direction[:, 2], str(series))
-    array = np.stack([_read_slice(one.path, series.size) for one in slices])
+    stack = _stacked(series)
+    array = _read_slices(stack.slices, series.size)
     check_intensities(array, str(series))
     image = sitk.GetImageFromArray(array)
-    image.SetOrigin(positions[0].tolist())
-    image.SetSpacing((*series.pixel_spacing_mm, step))
-    image.SetDirection(direction.ravel().tolist())
+    image.SetOrigin(stack.slices[0].position_mm)
+    image.SetSpacing((*series.pixel_spacing_mm, stack.step_mm))
+    image.SetDirection(stack.direction.ravel().tolist())
     return image
 
 
-def series_geometry(series: DicomSeries) -> tuple[tuple[float, ...], np.ndarray] | None:
-    """Voxel size in mm and the unit normal of the slices (LPS), from the headers alone; ``None`` for multi-frame."""
-    if series.multi_frame:
-        return None
+def series_problem(series: DicomSeries) -> str | None:
+    """Why :func:`read_series` would refuse the series' geometry, from the headers alone; ``None`` if it would not."""
+    try:
+        _stacked(series)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def series_geometry(series: DicomSeries) -> tuple[tuple[float, ...], np.ndarray]:
+    """Voxel size in mm and the unit normal of the slices (LPS), from the headers alone."""
     normal = np.cross(*np.reshape(series.slices[0].orientation, (2, 3)))
     heights = np.sort([np.dot(normal, one.position_mm) for one in series.slices])
     return (*series.pixel_spacing_mm, float(np.median(np.diff(heights)))), normal
@@ -193,14 +205,25 @@ def series_geometry(series: DicomSeries) -> tuple[tuple[float, ...], np.ndarray]
 # --- headers -------------------------------------------------------------------------------------------------------
 
 
-def _mr_headers(folder: Path) -> Iterator[tuple[Path, Dataset]]:
+class _Found(NamedTuple):
+    """The header of a slice, and where it is (see :class:`DicomSlice`)."""
+
+    path: Path
+    header: Dataset
+    frame: int | None = None
+
+
+def _mr_headers(folder: Path) -> Iterator[_Found]:
     for path in _files(folder):
         try:
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_KEYWORDS)
         except (InvalidDicomError, OSError, EOFError, ValueError, KeyError):
             continue  # not DICOM, or not enough of it to know
-        if _is_scan(header):
-            yield path, header
+        if header.get("SOPClassUID") == _ENHANCED_MR_IMAGE:
+            frames = [_Found(path, frame, number) for number, frame in enumerate(frame_headers(header))]
+        else:
+            frames = [_Found(path, header)]
+        yield from (one for one in frames if _is_scan(one.header))
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -219,9 +242,7 @@ def _is_scan(header: Dataset) -> bool:
     image_type = {value.upper() for value in _values(header, "ImageType")}
     if image_type & _NOT_A_SCAN or any(word in value for word in _NOT_A_SCAN_WORDS for value in image_type):
         return False
-    if header.get("SOPClassUID") == _ENHANCED_MR_IMAGE:
-        return True
-    return header.get("SOPClassUID") == _MR_IMAGE and all(
+    return header.get("SOPClassUID") in (_MR_IMAGE, _ENHANCED_MR_IMAGE) and all(
         len(_values(header, keyword)) == count
         for keyword, count in (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6), ("PixelSpacing", 2))
     )
@@ -238,68 +259,82 @@ def _volume_key(header: Dataset) -> tuple[object, ...]:
         tuple(_values(header, "EchoNumbers")) or round(_number(header, "EchoTime") or 0),
         tuple(_values(header, "ImageType")),
         _number(header, "DiffusionBValue"),
+        header.get("StackID"),
     )
 
 
-def _series_of(uid: str, parts: list[list[tuple[Path, Dataset]]]) -> Iterator[DicomSeries]:
+def _series_of(uid: str, parts: list[list[_Found]]) -> Iterator[DicomSeries]:
     """The volumes of one series, each told apart in words."""
-    volumes = [volume for files in parts for volume in _split_repetitions([(_slice(*file), *file) for file in files])]
-    for number, files in enumerate(volumes, start=1):
-        header = files[0][2]
-        multi_frame = header.SOPClassUID == _ENHANCED_MR_IMAGE
-        if len(files) < _FEWEST_SLICES and not multi_frame:
+    volumes = [volume for part in parts for volume in _split_repetitions([(_slice(one), one.header) for one in part])]
+    planes = {_plane(volume[0][1]) for volume in volumes}
+    apart = len(planes) > 1
+    for number, slices in enumerate(volumes, start=1):
+        header = slices[0][1]
+        if len(slices) < _FEWEST_SLICES:
             continue
         rows_mm, columns_mm = (float(value) for value in _values(header, "PixelSpacing") or (0, 0))
         yield DicomSeries(
             uid=uid,
             number=str(header.get("SeriesNumber") or ""),
-            part=_part(number, len(volumes), header),
-            folder=Path(os.path.commonpath([path.parent for _, path, _ in files])),
+            part=_part(number, len(volumes), header, apart),
+            folder=Path(os.path.commonpath([one.path.parent for one, _ in slices])),
             patient_id=str(header.get("PatientID", "")),
-            study_date=str(header.get("StudyDate", "")),
+            study_uid=str(header.get("StudyInstanceUID") or ""),
+            study_date=str(header.get("StudyDate") or ""),
+            study_time=str(header.get("StudyTime") or ""),
             tags=_tags(header),
             size=(int(header.get("Columns", 0)), int(header.get("Rows", 0))),
             pixel_spacing_mm=(columns_mm, rows_mm),
-            slices=tuple(file[0] for file in files),
-            multi_frame=multi_frame,
+            slices=tuple(one for one, _ in slices),
         )
 
 
-def _part(number: int, count: int, header: Dataset) -> str:
-    return f"part {number} of {count}, TE {_number(header, 'EchoTime') or 0:g} ms" if count > 1 else ""
+def _part(number: int, count: int, header: Dataset, planes_differ: bool) -> str:
+    if count == 1:
+        return ""
+    part = f"part {number} of {count}, TE {_number(header, 'EchoTime') or 0:g} ms"
+    return f"{part}, {_plane(header)}" if planes_differ else part
 
 
-_Files = list[tuple[DicomSlice, Path, Dataset]]
+def _plane(header: Dataset) -> str:
+    """The anatomical plane nearest to the slices."""
+    normal = np.cross(*np.reshape(np.array(_values(header, "ImageOrientationPatient"), float), (2, 3)))
+    return ("sagittal", "coronal", "axial")[int(np.abs(normal).argmax())]
 
 
-def _split_repetitions(files: _Files) -> list[_Files]:
+_Slices = list[tuple[DicomSlice, Dataset]]
+
+
+def _split_repetitions(slices: _Slices) -> list[_Slices]:
     """Where places are taken more than once, one volume per time or acquisition if that leaves each place once."""
-    if _each_place_once(files):
-        return [files]
+    if _each_place_once(slices):
+        return [slices]
     keys: tuple[Callable[[DicomSlice], int], ...] = (
         lambda one: one.temporal_position,
         lambda one: one.acquisition_number,
     )
     for key in keys:
         volumes = defaultdict(list)
-        for file in files:
-            volumes[key(file[0])].append(file)
+        for one in slices:
+            volumes[key(one[0])].append(one)
         if all(_each_place_once(volume) for volume in volumes.values()):
             return [volumes[value] for value in sorted(volumes)]
-    return [files]
+    return [slices]
 
 
-def _each_place_once(files: _Files) -> bool:
-    return len({tuple(np.round(one.position_mm, 2)) for one, *_ in files}) == len(files)
+def _each_place_once(slices: _Slices) -> bool:
+    return len({tuple(np.round(one.position_mm, 2)) for one, _ in slices}) == len(slices)
 
 
-def _slice(path: Path, header: Dataset) -> DicomSlice:
+def _slice(found: _Found) -> DicomSlice:
+    header = found.header
     return DicomSlice(
-        path,
+        found.path,
         tuple(float(value) for value in _values(header, "ImagePositionPatient")),
         tuple(float(value) for value in _values(header, "ImageOrientationPatient")),
         int(_number(header, "TemporalPositionIdentifier") or 0),
         int(_number(header, "AcquisitionNumber") or 0),
+        found.frame,
     )
 
 
@@ -345,7 +380,23 @@ def _number(header: Dataset, keyword: str) -> float | None:
         return None
 
 
-# --- pixels --------------------------------------------------------------------------------------------------------
+# --- geometry ------------------------------------------------------------------------------------------------------
+
+
+class _Stack(NamedTuple):
+    """The slices in order along their normal, the distance between them, and the directions of the grid's axes."""
+
+    slices: list[DicomSlice]
+    step_mm: float
+    direction: np.ndarray
+
+
+def _stacked(series: DicomSeries) -> _Stack:
+    row, column = np.reshape(series.slices[0].orientation, (2, 3))
+    direction = orthonormal_direction(np.stack([row, column, np.cross(row, column)], axis=1), str(series))
+    slices = sorted(series.slices, key=lambda one: float(np.dot(direction[:, 2], one.position_mm)))
+    step = _even_step(np.array([one.position_mm for one in slices]), direction[:, 2], str(series))
+    return _Stack(slices, step, direction)
 
 
 def _even_step(positions_mm: np.ndarray, normal: np.ndarray, source: str) -> float:
@@ -383,13 +434,40 @@ def _uneven(steps: np.ndarray, usual: float, source: str) -> str:
     )
 
 
-def _read_slice(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """Rescaled pixels ``[y, x]`` of one file, ``float32``."""
+# --- pixels --------------------------------------------------------------------------------------------------------
+
+
+def _read_slices(slices: Sequence[DicomSlice], size: tuple[int, int]) -> np.ndarray:
+    """Rescaled pixels ``[z, y, x]``, ``float32``, in the order of ``slices``."""
+    array = np.empty((len(slices), size[1], size[0]), np.float32)
+    places = defaultdict(list)
+    for place, one in enumerate(slices):
+        if one.frame is None:
+            array[place] = _read_file(one.path, size, one.path)
+        else:
+            places[one.path].append(place)
+    for path, of_path in places.items():
+        frames = [slices[place].frame for place in of_path]
+        try:
+            with single_frame_files(path, frames) as files:
+                for place, file in zip(of_path, files, strict=True):
+                    array[place] = _read_file(file, size, path)
+        except (OSError, EOFError, ValueError, AttributeError, KeyError, IndexError) as error:
+            raise _damaged(path) from error
+    return array
+
+
+def _read_file(path: Path, size: tuple[int, int], source: Path) -> np.ndarray:
+    """Rescaled pixels ``[y, x]`` of one single-frame file, ``float32``; ``source`` is what the user knows it by."""
     try:
         with quiet_itk():
             image = sitk.ReadImage(str(path), sitk.sitkFloat32)
     except RuntimeError as error:
-        raise InputError(f"{path} is damaged or cut short and cannot be read; copy the series again.") from error
+        raise _damaged(source) from error
     if image.GetSize()[:2] != size:
-        raise InputError(f"{path} has another size than the rest of its series; copy the series again.")
+        raise InputError(f"{source} has another size than the rest of its series; copy the series again.")
     return sitk.GetArrayFromImage(image).reshape(size[1], size[0])
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(f"{path} is damaged or cut short and cannot be read; copy the series again.")

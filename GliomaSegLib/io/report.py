@@ -15,6 +15,7 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.slice_pictures import Viewer, hex_colour
 from GliomaSegLib.io.terminology import region_styles, segment_styles
 from GliomaSegLib.labels import Region
+from GliomaSegLib.measures.resection import assess_residual
 from GliomaSegLib.measures.volumes import Lesion, Measures, Volume
 from GliomaSegLib.preprocessing.grid import same_grid
 from GliomaSegLib.resources import resource
@@ -44,6 +45,7 @@ class ReportContent:
         measures: of ``labels``; regions that it lacks are reported as not determined.
         reference: the sequence whose grid this is.
         brain: mask on the same grid.
+        enhancing: probability of the enhancing tumour on the same grid, 0 to 1, if it is that of these labels.
         missing_cost: what the missing sequences cost, as the model's card says it.
         ignored: what the study holds besides and was not used, with the reasons.
         edited: whether a reviewer changed the labels.
@@ -58,6 +60,7 @@ class ReportContent:
     measures: Measures
     reference: Sequence
     brain: sitk.Image | None = None
+    enhancing: sitk.Image | None = None
     time_point: TimePoint = field(default_factory=TimePoint)
     created: str = ""
     found: tuple[FoundSequence, ...] = ()
@@ -97,6 +100,7 @@ def render_report(content: ReportContent) -> str:
         content=content,
         notice=NOTICE,
         time_point=_time_point(content.time_point),
+        answer=_answer(content),
         regions=_regions(content.measures),
         parts=_parts(content.measures),
         lesions=_lesion_tables(content.measures),
@@ -104,6 +108,14 @@ def render_report(content: ReportContent) -> str:
         nothing_found=not any(volume.voxels for volume in content.measures.volumes),
         pictures=_pictures(content) if content.images else None,
     )
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What stands first: one sentence, and what must be known about it, a sentence each."""
+
+    sentence: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,13 +134,55 @@ class _LesionTable:
     smaller: int
     smaller_ml: float
 
+    @property
+    def has_certainty(self) -> bool:
+        """Whether there was a probability map."""
+        return any(lesion.certainty is not None for lesion in self.listed)
+
+    @property
+    def cut(self) -> tuple[int, ...]:
+        """Numbers of those listed that touch the border of the image."""
+        return tuple(lesion.id for lesion in self.listed if lesion.at_border)
+
 
 def _check(content: ReportContent) -> None:
     if content.images and content.reference not in content.images:
         raise InputError(f"The report lacks the image of its reference {content.reference.title}; give it.")
-    for name, image in [*((s.title, image) for s, image in content.images.items()), ("brain mask", content.brain)]:
+    others = (("brain mask", content.brain), ("probability map", content.enhancing))
+    for name, image in [*((s.title, image) for s, image in content.images.items()), *others]:
         if image is not None and not same_grid(image, content.labels):
             raise InputError(f"The {name} has another grid than the segmentation; resample it for the report.")
+
+
+def _answer(content: ReportContent) -> _Answer | None:
+    """After surgery, whether anything is left; else how much tumour there is. Without any, the page says so itself."""
+    measures = content.measures
+    if content.time_point.kind is not TimePointKind.POSTOPERATIVE:
+        return _Answer(_how_much(measures)) if any(volume.voxels for volume in measures.volumes) else None
+    if measures.volume(Region.ET.value) is None:
+        return _Answer(
+            "Residual tumour cannot be judged: the enhancing tumour was not determined.",
+            (_how_much(measures),) if any(volume.voxels for volume in measures.volumes) else (),
+        )
+    has_native_t1 = Sequence.T1N not in _missing(content)
+    left = assess_residual(content.labels, content.time_point, has_native_t1, content.enhancing)
+    return _Answer(left.answer, left.notes)
+
+
+def _how_much(measures: Measures) -> str:
+    volumes = [
+        f"{style.name.lower()} {_millilitres(volume.volume_ml)} mL"
+        for region, style in region_styles().items()
+        if region is not Region.RC and (volume := measures.volume(region.value))
+    ]
+    sentence = ", ".join(volumes)
+    region = Region.ET if measures.lesions_of(Region.ET) else Region.WT
+    if not (lesions := measures.lesions_of(region)):
+        return f"{sentence[0].upper()}{sentence[1:]}."
+    largest, what = lesions[0], "enhancing " if region is Region.ET else ""
+    size = f"{largest.long_mm:.0f} × {largest.perpendicular_mm:.0f} mm, {largest.side.value}"
+    foci = f"one {what}focus of {size}" if len(lesions) == 1 else f"{len(lesions)} {what}foci, the largest {size}"
+    return f"{sentence[0].upper()}{sentence[1:]}; {foci}."
 
 
 def _missing(content: ReportContent) -> list[Sequence]:
@@ -172,11 +226,15 @@ def _pictures(content: ReportContent) -> dict[str, object]:
     sequences = [sequence for sequence in Sequence if sequence in content.images]
     grey = {sequence: viewer.grey(content.images[sequence]) for sequence in sequences}
     plane = content.measures.plane
-    key = viewer.largest(plane)
+    # After surgery what is left is looked for, not the cavity, which is much larger.
+    asked = Region.ET if content.time_point.kind is TimePointKind.POSTOPERATIVE else None
+    left = content.measures.volume(asked.value) if asked else None
+    key = viewer.largest(plane, asked)
     spread = viewer.spread(plane, _SPREAD_SLICES)
-    others = [viewer.largest(other) for other in ("axial", "coronal", "sagittal") if other != plane]
+    others = [viewer.largest(other, asked) for other in ("axial", "coronal", "sagittal") if other != plane]
     return {
         "plane": plane,
+        "largest": "enhancing tumour" if left and left.voxels else "tumour",
         "position": viewer.position(key),
         "titles": [sequence.title for sequence in sequences],
         "plain": [viewer.draw(grey[sequence], key, contours=False) for sequence in sequences],

@@ -7,6 +7,7 @@
 ``report.html``          the page for the reader, without outside parts
 ``brain.nii.gz``         brain mask on the same grid
 ``probability_*.nii.gz`` 0..255, cropped to where the region may be; only for maps that may be thresholded again
+``agreement.nii.gz``     of an ensemble: how far its members agree, 0 to 100 per cent, on the same grid
 ``transforms/*.tfm``     from the reference to each sequence that had to be moved (ITK, LPS mm)
 ``manifest.json``        how all this came about
 ======================== =====================================================================================
@@ -56,6 +57,7 @@ REPORT = "report.html"
 BRAIN = "brain.nii.gz"
 TRANSFORMS = "transforms"
 PROBABILITIES = "probability_*.nii.gz"
+AGREEMENT = "agreement.nii.gz"
 
 # The keys of ``Result.files``, besides ``probability_WT`` and so on. All of these are written anew at every refresh.
 FILES = {
@@ -88,6 +90,7 @@ class ModelUsed(Record):
     weights_sha256: str
     device: str
     precision: str
+    members: tuple[ModelUsed, ...] = Field(default=(), description="of an ensemble; its hash is that of their hashes")
 
     @classmethod
     def of(cls, card: Card, weights: Path, device: str, precision: str) -> ModelUsed:
@@ -97,6 +100,18 @@ class ModelUsed(Record):
             weights_sha256=sha256_of(weights),
             device=device,
             precision=precision,
+        )
+
+    @classmethod
+    def of_ensemble(cls, card: Card, members: tuple[ModelUsed, ...]) -> ModelUsed:
+        """The same of an ensemble, from what is kept of its members."""
+        hashes = "".join(member.weights_sha256 for member in members)
+        return cls(
+            **card.model_dump(include={"id", "title", "version", "licence", "citation", "training"}),
+            weights_sha256=hashlib.sha256(hashes.encode()).hexdigest(),
+            device=", ".join(dict.fromkeys(member.device for member in members)),
+            precision=", ".join(dict.fromkeys(member.precision for member in members)),
+            members=members,
         )
 
 
@@ -126,6 +141,7 @@ class Manifest(Record):
     days_since_surgery: float | None
     job: Job
     model: ModelUsed
+    choice: str | None = Field(default=None, description="why this model, where nobody named one")
     regions: tuple[Region, ...]
     sequences: dict[Sequence, SequenceRecord]
     missing: tuple[Sequence, ...]
@@ -162,6 +178,7 @@ class Findings:
         images: the sequences, ``float32``, for the report; may be empty when the originals are gone.
         probabilities: ``float32`` in 0..1 per region.
         transforms: reference -> sequence (LPS mm) for those that had to be moved.
+        agreement: of an ensemble's members, ``uint8`` per cent.
     """
 
     labels: sitk.Image
@@ -169,6 +186,7 @@ class Findings:
     images: Mapping[Sequence, sitk.Image]
     probabilities: Mapping[Region, sitk.Image] = field(default_factory=dict)
     transforms: Mapping[Sequence, sitk.Transform] = field(default_factory=dict)
+    agreement: sitk.Image | None = None
 
     def oriented_as(self, image: sitk.Image) -> Findings:
         """The same with the voxel axes of ``image``, and exactly its geometry."""
@@ -184,6 +202,7 @@ class Findings:
             brain=turned(self.brain),
             images={sequence: turned(other) for sequence, other in self.images.items()},
             probabilities={region: turned(other) for region, other in self.probabilities.items()},
+            agreement=self.agreement and turned(self.agreement),
         )
 
 
@@ -195,12 +214,15 @@ def write_results(folder: Path, findings: Findings, manifest: Manifest, journal:
     """
     stored = {region: _as_stored(probability) for region, probability in findings.probabilities.items()}
     # What is measured is what is kept, so that measuring again gives the same.
-    measures = measure(findings.labels, findings.brain, manifest.regions, {r: _unpacked(p) for r, p in stored.items()})
+    kept = {region: _unpacked(probability) for region, probability in stored.items()}
+    measures = measure(findings.labels, findings.brain, manifest.regions, kept)
     _write_label_map(findings.labels, manifest.job.label_scheme, folder / LABEL_MAP, journal)
     write_segmentation(findings.labels, folder / SLICER_SEGMENTATION, manifest.regions)
     write_image(findings.brain, folder / BRAIN)
     for region, probability in stored.items():
         _write_probability(probability, folder / probability_name(region))
+    if findings.agreement is not None:
+        write_image(findings.agreement, folder / AGREEMENT)
     _write_transforms(findings.transforms, folder / TRANSFORMS)
     _write_measures(measures, manifest, folder)
     manifest = manifest.model_copy(
@@ -213,21 +235,25 @@ def write_results(folder: Path, findings: Findings, manifest: Manifest, journal:
             "labels_sha256": pixels_sha256(findings.labels),
         }
     )
-    write_report(_report_content(findings, manifest, measures), folder / REPORT)
+    shown = dataclasses.replace(findings, probabilities=kept)
+    write_report(_report_content(shown, manifest, measures), folder / REPORT)
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return result_of(folder, manifest, measures)
 
 
 def result_of(folder: Path, manifest: Manifest, measures: Measures) -> Result:
     """The answer to a job whose files lie in ``folder``."""
-    probabilities = {f"probability_{region.value}": folder / probability_name(region) for region in Region}
+    optional = {f"probability_{region.value}": folder / probability_name(region) for region in Region}
+    optional["agreement"] = folder / AGREEMENT
     return Result(
         case_id=manifest.case_id,
         model=manifest.model.id,
         output=folder,
         files={key: folder / name for key, name in FILES.items()}
-        | {key: path for key, path in probabilities.items() if path.is_file()},
+        | {key: path for key, path in optional.items() if path.is_file()},
         measures=measures,
+        training=manifest.model.training,
+        choice=manifest.choice,
         missing=manifest.missing,
         cost=manifest.cost,
         warnings=manifest.warnings,
@@ -335,6 +361,23 @@ def read_probabilities(output: Path, grid: sitk.Image) -> dict[Region, sitk.Imag
     }
 
 
+def read_transforms(output: Path) -> dict[Sequence, sitk.Transform]:
+    """From the reference to each sequence that had to be moved (LPS mm).
+
+    Raises:
+        InputError: one of them cannot be read.
+    """
+    paths = {sequence: output / TRANSFORMS / f"{sequence.value}.tfm" for sequence in Sequence}
+    return {sequence: _read_transform(path) for sequence, path in paths.items() if path.is_file()}
+
+
+def _read_transform(path: Path) -> sitk.Transform:
+    try:
+        return sitk.ReadTransform(str(path))
+    except RuntimeError as error:
+        raise InputError(f"The transform {path} cannot be read; run the case again.") from error
+
+
 def _report_content(findings: Findings, manifest: Manifest, measures: Measures) -> ReportContent:
     model, job = manifest.model, manifest.job
     return ReportContent(
@@ -344,6 +387,8 @@ def _report_content(findings: Findings, manifest: Manifest, measures: Measures) 
         measures=measures,
         reference=manifest.reference,
         brain=findings.brain,
+        # After an edit the map no longer belongs to the contours.
+        enhancing=None if manifest.changed else findings.probabilities.get(Region.ET),
         time_point=TimePoint(manifest.time_point, manifest.days_since_surgery),
         created=_moment(manifest.changed or manifest.created),
         found=tuple(
@@ -356,6 +401,8 @@ def _report_content(findings: Findings, manifest: Manifest, measures: Measures) 
         edited=manifest.changed is not None,
         method={
             "Model": f"{model.title} ({model.id} {model.version}), weights {model.weights_sha256[:12]}",
+            **({"Chosen because": manifest.choice} if manifest.choice else {}),
+            **({"Members": "; ".join(map(_member_text, model.members))} if model.members else {}),
             "Licence": model.licence,
             **({"Training": model.training} if model.training else {}),
             "Citation": model.citation,
@@ -369,6 +416,11 @@ def _report_content(findings: Findings, manifest: Manifest, measures: Measures) 
         review_state=_review_text(manifest),
         approved=manifest.review is ReviewState.APPROVED,
     )
+
+
+def _member_text(model: ModelUsed) -> str:
+    training = f". {model.training}" if model.training else ""
+    return f"{model.title} ({model.id} {model.version}), weights {model.weights_sha256[:12]}{training}"
 
 
 def _review_text(manifest: Manifest) -> str:

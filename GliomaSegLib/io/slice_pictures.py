@@ -20,7 +20,7 @@ from scipy import ndimage
 from skimage.measure import find_contours
 
 from GliomaSegLib.io.terminology import region_styles
-from GliomaSegLib.labels import REGION_LABELS, Region
+from GliomaSegLib.labels import REGION_LABELS, Region, region_mask
 from GliomaSegLib.measures.volumes import slice_position_mm
 
 # Pictures are resampled to square pixels of this size: fine enough for print, however thick the slices are.
@@ -28,10 +28,10 @@ _PIXEL_MM = 0.5
 
 # What is left around the head, and the grey levels that become black and white, as percentiles inside it.
 _MARGIN_MM = 6.0
-_WINDOW_PERCENT = (1.0, 99.7)
+WINDOW_PERCENT = (1.0, 99.7)
 
 # Smaller regions are drawn over larger ones.
-_DRAWING_ORDER = (Region.WT, Region.RC, Region.TC, Region.ET)
+DRAWING_ORDER = (Region.WT, Region.RC, Region.TC, Region.ET)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Viewer:
     ) -> None:
         self._grid = sitk.DICOMOrient(labels, "LPS")
         self._labels = sitk.GetArrayFromImage(self._grid)
-        self._regions = [region for region in _DRAWING_ORDER if region in regions]
+        self._regions = [region for region in DRAWING_ORDER if region in regions]
         self._head = _oriented(sitk.OtsuThreshold(reference, 0, 1) if brain is None else brain) != 0
         if not self._head.any():
             self._head[:] = True
@@ -88,9 +88,9 @@ class Viewer:
         """All that can be outlined, the cavity too: ``[z, y, x]``, oriented to LPS."""
         return self._labels > 0
 
-    def largest(self, plane: str) -> Slice:
-        """The slice on which the tumour is largest, without one that of the head."""
-        return Slice(plane, int(np.argmax(self._areas(plane))))
+    def largest(self, plane: str, region: Region | None = None) -> Slice:
+        """The slice on which the region, by default all that is marked, is largest; without any, the head."""
+        return Slice(plane, int(np.argmax(self._areas(plane, region))))
 
     def spread(self, plane: str, count: int) -> list[Slice]:
         """At most ``count`` slices that divide the tumour, without one the head, into parts of equal volume."""
@@ -108,7 +108,7 @@ class Viewer:
     def grey(self, image: sitk.Image) -> NDArray[np.uint8]:
         """An image as grey levels, windowed by what is inside the head: ``[z, y, x]``, oriented to LPS."""
         array = _oriented(image).astype(np.float32)
-        low, high = np.percentile(array[self._head], _WINDOW_PERCENT)
+        low, high = np.percentile(array[self._head], WINDOW_PERCENT)
         return (np.clip((array - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)
 
     def draw(self, grey: NDArray[np.uint8], where: Slice, contours: bool = True) -> Markup:
@@ -123,9 +123,10 @@ class Viewer:
             f'href="{_png(pixels, width, height)}"/>{outlines}{_marks(_PLANES[where.plane].marks, width, height)}</svg>'
         )
 
-    def _areas(self, plane: str) -> NDArray[np.int64]:
-        """Voxels of the tumour, without one of the head, on each slice."""
-        mask = self.tumour if self.tumour.any() else self._head
+    def _areas(self, plane: str, region: Region | None = None) -> NDArray[np.int64]:
+        """Voxels of the region, without one of all that is marked, without that of the head, on each slice."""
+        regions = [region_mask(self._labels, region)] if region else []
+        mask = next((one for one in (*regions, self.tumour) if one.any()), self._head)
         across = 2 - _PLANES[plane].voxel_axis
         return mask.sum(axis=tuple({0, 1, 2} - {across}))
 

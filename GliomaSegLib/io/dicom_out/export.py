@@ -10,45 +10,59 @@ from pathlib import Path
 import SimpleITK as sitk
 from pydicom import Dataset
 
+from GliomaSegLib.case import Sequence
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.followup.exam import read_exam
+from GliomaSegLib.io.dicom_out.numbering import read_numbering
+from GliomaSegLib.io.dicom_out.overlay import SERIES_NUMBER, make_overlay
 from GliomaSegLib.io.dicom_out.provenance import Provenance
 from GliomaSegLib.io.dicom_out.rtstruct import make_rtstruct
-from GliomaSegLib.io.dicom_out.source import SourceSeries, read_source_series
+from GliomaSegLib.io.dicom_out.source import SourceSeries, read_moved_series, read_source_series
 from GliomaSegLib.io.dicom_out.structure import By, structures_of
 from GliomaSegLib.io.folder import written_whole
-from GliomaSegLib.io.results import Manifest, read_manifest
+from GliomaSegLib.io.results import Manifest, read_manifest, read_transforms
 from GliomaSegLib.job import ReviewState
 from GliomaSegLib.measures.volumes import measure
 from GliomaSegLib.preprocessing.grid import reorient
 
+# Those on which a reader looks for the core and for the whole tumour (Lotan 2021).
+_OVERLAID = (Sequence.T1C, Sequence.T2F)
+
 
 class Kind(str, Enum):
-    """A DICOM object, by the name of its file."""
+    """A DICOM object, by the name of its file, or a folder of them: the overlays hold a series per sequence."""
 
     SEG = "seg"
     RTSTRUCT = "rtstruct"
     SR = "sr"
+    OVERLAY = "overlay"
 
 
 def export(
     results: Path,
     output: Path,
-    kinds: Collection[Kind] = tuple(Kind),
+    kinds: Collection[Kind] = (Kind.SEG, Kind.RTSTRUCT, Kind.SR),
     series: Path | None = None,
     by: By = By.REGIONS,
+    comparison: Path | None = None,
 ) -> dict[Kind, Path]:
     """Write DICOM objects of a folder of results into the new folder ``output``, whole or not at all.
 
-    Every export has identifiers of its own, so that it never collides with an earlier one; structures keep theirs.
+    Every export makes objects with new UIDs, so that none ever stands for an earlier one in an archive; what they track
+    (the structures) keeps its Tracking UID.
 
     Args:
         series: folder of the DICOM series that the segmentation lies on; by default where the study was read from.
+        comparison: folder that ``compare`` made of this and other studies, whose numbers the lesions then keep.
 
     Raises:
-        InputError: no folder of results, edited and not measured, or rejected; no such series, or on another grid; the
-            package highdicom is needed and not installed.
+        InputError: ``output`` exists; no folder of results, edited and not measured, or rejected; no such series, or on
+            another grid; the comparison is of other results; the package highdicom is needed and not installed.
     """
+    if output.exists():
+        raise InputError(f"The output {output} exists already; exported objects are never replaced: name a new folder.")
+    if comparison and by is not By.LESIONS:
+        raise InputError("The numbers of a comparison are those of lesions; export with '--by lesions'.")
     manifest = read_manifest(results)
     if manifest.review is ReviewState.REJECTED:
         raise InputError(f"{results} was rejected by its reviewer and is not exported; correct it, or review it again.")
@@ -58,7 +72,9 @@ def export(
     source = _source(manifest, series, exam.labels, results)
     about = Provenance.of(manifest)
     measures = measure(source.labels, reorient(exam.brain, source.labels), exam.regions)
-    structures = structures_of(source.labels, measures, exam.regions, by, source.first.SeriesInstanceUID)
+    numbering = comparison and read_numbering(comparison, results, measures, str(source.first.get("PatientID", "")))
+    uid = source.first.SeriesInstanceUID
+    structures = structures_of(source.labels, measures, exam.regions, by, uid, numbering or None)
     objects: dict[Kind, Dataset] = {}
     if set(kinds) & {Kind.SEG, Kind.SR}:  # the report refers to the segments
         from GliomaSegLib.io.dicom_out.report import make_report
@@ -72,7 +88,32 @@ def export(
     with written_whole(output) as folder:
         for kind, dataset in objects.items():
             dataset.save_as(folder / f"{kind.value}.dcm", enforce_file_format=True)
-    return {kind: output / f"{kind.value}.dcm" for kind in objects}
+        if Kind.OVERLAY in kinds:
+            _write_overlays(folder / Kind.OVERLAY.value, source, manifest, series is None, results, about)
+    written = {kind: output / f"{kind.value}.dcm" for kind in objects}
+    return written | ({Kind.OVERLAY: output / Kind.OVERLAY.value} if Kind.OVERLAY in kinds else {})
+
+
+def _write_overlays(
+    folder: Path, source: SourceSeries, manifest: Manifest, moved_too: bool, results: Path, about: Provenance
+) -> None:
+    """A folder per sequence: the reference, and unless another series was given, T1c and FLAIR where they are DICOM."""
+    transforms = read_transforms(results)
+    for sequence, record in manifest.sequences.items():
+        if record.is_reference:
+            of_sequence = source
+        elif moved_too and sequence in _OVERLAID and record.series_uid is not None:
+            of_sequence = read_moved_series(
+                record.path, record.series_uid, record.series_part, source.labels, transforms.get(sequence)
+            )
+        else:
+            continue
+        into = folder / sequence.value
+        into.mkdir(parents=True)
+        number = SERIES_NUMBER + list(Sequence).index(sequence)
+        captures = make_overlay(of_sequence, sequence.title, manifest.regions, about, number)
+        for index, capture in enumerate(captures, start=1):
+            capture.save_as(into / f"IM{index:04d}.dcm", enforce_file_format=True)
 
 
 def _source(manifest: Manifest, series: Path | None, labels: sitk.Image, results: Path) -> SourceSeries:

@@ -26,15 +26,11 @@ from GliomaSegLib.job import ReviewState
 
 SERIES_NUMBER = 902
 
-# Patient and study are those of the source; what it lacks of type 2 is there and empty.
+# Patient and study are those of the source.
 _FROM_SOURCE = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "PatientWeight"),
     *("StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber"),
     *("ReferringPhysicianName", "SpecificCharacterSet"),
-)
-_TYPE_2 = (
-    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
-    *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
 )
 
 
@@ -62,9 +58,6 @@ def _general(source: SourceSeries, about: Provenance, now: datetime) -> Dataset:
     for keyword in _FROM_SOURCE:
         if keyword in source.first:
             setattr(dataset, keyword, source.first.get(keyword))
-    for keyword in _TYPE_2:
-        if keyword not in dataset:
-            setattr(dataset, keyword, "")
     dataset.SOPClassUID = RTStructureSetStorage
     dataset.SOPInstanceUID = generate_uid()
     dataset.InstanceCreationDate, dataset.InstanceCreationTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"

@@ -12,7 +12,13 @@ from pydicom import Dataset, dcmread
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.dicom import DicomSeries, find_series, read_series
-from GliomaSegLib.preprocessing.grid import reorient, same_grid
+from GliomaSegLib.preprocessing.grid import reorient, resample_labels, same_grid
+
+# What every object needs of patient and study, if only empty; anonymised series may lack it altogether.
+_TYPE_2 = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
+    *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
+)
 
 
 @dataclass(frozen=True)
@@ -22,10 +28,12 @@ class SourceSeries:
     Attributes:
         headers: of the slices, without pixels, along the normal of their plane.
         labels: the segmentation with the series' own axes: ``[z, y, x]`` is slice (as ``headers``), row, column.
+        image: the pixels on the same grid, ``float32``.
     """
 
     headers: tuple[Dataset, ...]
     labels: sitk.Image
+    image: sitk.Image
 
     @property
     def first(self) -> Dataset:
@@ -41,26 +49,62 @@ def read_source_series(folder: Path, labels: sitk.Image, uid: str | None = None)
         uid: Series Instance UID, when it is known.
 
     Raises:
-        InputError: there is no such series, a slice is missing or unevenly spaced, or its grid is another one.
+        InputError: there is no such series or, without ``uid``, more than one; it is enhanced multi-frame, a slice is
+            missing or unevenly spaced, or its grid is another one.
     """
-    found = [one for one in find_series(folder) if uid in (None, one.uid) and not one.multi_frame]
+    there = [one for one in find_series(folder) if uid in (None, one.uid)]
+    found = [one for one in there if not one.multi_frame]
+    if there and not found:
+        raise InputError(
+            f"{there[0]} is enhanced multi-frame MR, to which exported objects cannot refer yet; give the folder of "
+            "the same series as classic slices with --series."
+        )
     likely = [one for one in found if sorted((*one.size, len(one.slices))) == sorted(labels.GetSize())]
     if not found or (uid is None and not likely):
         raise InputError(
             f"{folder} holds no MR series {f'{uid} ' if uid else ''}of the segmentation's size "
             f"({' x '.join(map(str, labels.GetSize()))} voxels); give the folder of the series that was segmented."
         )
-    for one in likely or found:
-        image = read_series(one)
+    fitting = [(one, image) for one in likely or found if _is_on_grid_of(image := read_series(one), labels)]
+    if len(fitting) > 1:
+        several = ", ".join(f"'{one.name}'" for one, _ in fitting)
+        raise InputError(
+            f"{folder} holds several series on the segmentation's grid ({several}); give a folder "
+            "with only the one that was segmented."
+        )
+    for one, image in fitting:
         turned = reorient(labels, image)
-        if same_grid(turned, image):
-            turned.CopyInformation(image)
-            return SourceSeries(_headers(one, image), turned)
+        turned.CopyInformation(image)
+        return SourceSeries(_headers(one, image), turned, image)
     names = ", ".join(f"'{one.name}'" for one in likely or found)
     raise InputError(
         f"The segmentation lies on another grid than the series {names} in {folder}; give the series that was "
         "segmented."
     )
+
+
+def _is_on_grid_of(image: sitk.Image, labels: sitk.Image) -> bool:
+    return same_grid(reorient(labels, image), image)
+
+
+def read_moved_series(
+    folder: Path, uid: str, part: str, labels: sitk.Image, to_series: sitk.Transform | None
+) -> SourceSeries:
+    """A series on another grid, with ``labels`` carried onto it: only to be looked at, not to be measured.
+
+    Args:
+        part: see :class:`~GliomaSegLib.io.dicom.DicomSeries`.
+        to_series: takes points of ``labels`` to points of the series (LPS mm); ``None`` when both lie in place.
+
+    Raises:
+        InputError: there is no such series any more, or it cannot be read.
+    """
+    found = [one for one in find_series(folder) if (one.uid, one.part) == (uid, part)]
+    if not found or found[0].multi_frame:
+        raise InputError(f"{folder} no longer holds the series {uid} as classic MR images; put it back.")
+    image = read_series(found[0])
+    carried = resample_labels(labels, image, to_series and to_series.GetInverse())
+    return SourceSeries(_headers(found[0], image), carried, image)
 
 
 def _headers(series: DicomSeries, image: sitk.Image) -> tuple[Dataset, ...]:
@@ -70,6 +114,9 @@ def _headers(series: DicomSeries, image: sitk.Image) -> tuple[Dataset, ...]:
     for header in headers:
         if not header.get("SliceThickness"):  # a series need not state it, what is made from it must
             header.SliceThickness = f"{image.GetSpacing()[2]:.6g}"
+        for keyword in _TYPE_2:
+            if keyword not in header:
+                setattr(header, keyword, "")
     return headers
 
 

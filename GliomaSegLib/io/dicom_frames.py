@@ -1,0 +1,152 @@
+"""Enhanced MR: every frame of a multi-frame file as the single slice that it would be in a classic series.
+
+An enhanced file says once what holds for all frames (Shared Functional Groups) and for each frame what is its own
+(Per-frame Functional Groups, PS3.3 C.7.6.16); frames may come in any order, of several echoes or stacks, each with a
+rescaling of its own. Rewritten as classic headers they are told apart and put in order by the same rules as slices, and
+their pixels, compressed or not, are decoded by the same decoder, from single-frame files that last as long as it takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, MRImageStorage
+
+FRAME_KEYWORDS = (
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "NumberOfFrames"),
+    *("PulseSequenceName", "EchoPulseSequence", "EchoPlanarPulseSequence", "ContrastBolusAgentSequence"),
+)
+"""What the header of an enhanced file must be read with, besides what classic headers are."""
+
+# What of each functional group a classic header says too, and under which name there.
+_GROUPS = {
+    "PixelMeasuresSequence": {"PixelSpacing": "PixelSpacing"},
+    "PlanePositionSequence": {"ImagePositionPatient": "ImagePositionPatient"},
+    "PlaneOrientationSequence": {"ImageOrientationPatient": "ImageOrientationPatient"},
+    "PixelValueTransformationSequence": {"RescaleSlope": "RescaleSlope", "RescaleIntercept": "RescaleIntercept"},
+    "FrameContentSequence": {
+        "StackID": "StackID",
+        "TemporalPositionIndex": "TemporalPositionIdentifier",
+        "FrameAcquisitionNumber": "AcquisitionNumber",
+    },
+    "MRImageFrameTypeSequence": {"FrameType": "ImageType"},
+    "MREchoSequence": {"EffectiveEchoTime": "EchoTime"},
+    "MRTimingAndRelatedParametersSequence": {"RepetitionTime": "RepetitionTime"},
+    "MRModifierSequence": {"InversionTimes": "InversionTime"},
+    "MRDiffusionSequence": {"DiffusionBValue": "DiffusionBValue"},
+}
+_FLOATS_AS_TEXT = {"EchoTime", "InversionTime"}  # binary in enhanced headers, decimal strings in classic ones
+
+_PIXEL_KEYWORDS = (
+    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit"),
+    "PixelRepresentation",
+)
+
+
+def frame_headers(header: Dataset) -> list[Dataset]:
+    """A classic header for each frame of an enhanced file, in the order of the file.
+
+    Of what is not there, or damaged, the frame's header says nothing.
+    """
+    shared = next(iter(header.get("SharedFunctionalGroupsSequence") or []), Dataset())
+    common = Dataset()
+    for element in header:
+        if not element.keyword.endswith("FunctionalGroupsSequence"):
+            common.add(element)
+    _add_pulse_sequence(common)
+    _add_agent(common)
+    _add_groups(common, shared)
+    frames = []
+    for own in header.get("PerFrameFunctionalGroupsSequence") or []:
+        frame = Dataset()
+        frame.update(common)
+        _add_groups(frame, own)
+        frames.append(frame)
+    return frames
+
+
+def _add_groups(frame: Dataset, groups: Dataset) -> None:
+    for group, keywords in _GROUPS.items():
+        for item in groups.get(group) or []:
+            for keyword, classic in keywords.items():
+                if (value := item.get(keyword)) not in (None, ""):
+                    setattr(frame, classic, _decimals(value) if classic in _FLOATS_AS_TEXT else value)
+            if component := item.get("ComplexImageComponent"):  # magnitude or phase, which classic types say
+                frame.ImageType = [*item.get("FrameType", []), component]
+    # The agent is that of the whole file, in which some frames may have been made before it was given.
+    if any(
+        item.get("ContrastBolusAgentAdministered") == "NO" for item in groups.get("ContrastBolusUsageSequence") or []
+    ):
+        frame.ContrastBolusAgent = "none"
+
+
+def _decimals(value: float | Sequence[float]) -> list[str]:
+    return [f"{one:.9g}" for one in ([value] if isinstance(value, float) else value)]
+
+
+def _add_pulse_sequence(common: Dataset) -> None:
+    kinds = {"SPIN": ["SE"], "GRADIENT": ["GR"], "BOTH": ["SE", "GR"]}.get(common.get("EchoPulseSequence", ""), [])
+    if common.get("EchoPlanarPulseSequence") == "YES":
+        kinds = [*kinds, "EP"]
+    if kinds and "ScanningSequence" not in common:
+        common.ScanningSequence = kinds
+    if "PulseSequenceName" in common and "SequenceName" not in common:
+        common.SequenceName = common.PulseSequenceName[:16]  # a short string there
+
+
+def _add_agent(common: Dataset) -> None:
+    agents = [item.get("CodeMeaning", "") for item in common.get("ContrastBolusAgentSequence") or []]
+    if any(agents) and not common.get("ContrastBolusAgent"):
+        common.ContrastBolusAgent = ", ".join(filter(None, agents))[:64]
+
+
+@contextlib.contextmanager
+def single_frame_files(path: Path, frames: Sequence[int]) -> Iterator[list[Path]]:
+    """Classic single-frame files of some frames (from 0) of an enhanced file, in this order; they vanish afterwards.
+
+    Raises:
+        OSError, ValueError, AttributeError, KeyError, IndexError: the file is damaged or cut short.
+    """
+    dataset = pydicom.dcmread(path)
+    headers, pixels = frame_headers(dataset), _frame_bytes(dataset)
+    with tempfile.TemporaryDirectory(prefix="gliomaseg-frames-") as folder:
+        files = [Path(folder, f"{place:05d}.dcm") for place in range(len(frames))]
+        for file, frame in zip(files, frames, strict=True):
+            _write_frame(headers[frame], dataset, pixels[frame], file)
+        yield files
+
+
+def _frame_bytes(dataset: Dataset) -> list[bytes]:
+    """The pixels of each frame as they are stored."""
+    count = int(dataset.NumberOfFrames)
+    if dataset.file_meta.TransferSyntaxUID.is_compressed:
+        return list(generate_frames(dataset.PixelData, number_of_frames=count))
+    size = dataset.Rows * dataset.Columns * dataset.SamplesPerPixel * dataset.BitsAllocated // 8
+    if len(dataset.PixelData) < count * size:
+        raise ValueError("the pixels are cut short")
+    return [dataset.PixelData[number * size : (number + 1) * size] for number in range(count)]
+
+
+def _write_frame(header: Dataset, dataset: Dataset, pixels: bytes, file: Path) -> None:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    frame = Dataset()
+    frame.file_meta = FileMetaDataset()
+    frame.SOPClassUID, frame.SOPInstanceUID = MRImageStorage, dataset.SOPInstanceUID
+    frame.Modality = "MR"
+    for keyword in (*_PIXEL_KEYWORDS, "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"):
+        setattr(frame, keyword, header.get(keyword))
+    frame.RescaleSlope, frame.RescaleIntercept = header.get("RescaleSlope", 1), header.get("RescaleIntercept", 0)
+    if syntax.is_compressed:
+        frame.file_meta.TransferSyntaxUID = syntax
+        frame.PixelData = encapsulate([pixels])
+    else:
+        big = syntax == ExplicitVRBigEndian
+        frame.file_meta.TransferSyntaxUID = ExplicitVRBigEndian if big else ExplicitVRLittleEndian
+        frame.PixelData = pixels + b"\0" * (len(pixels) % 2)
+    frame.save_as(file, enforce_file_format=True)
