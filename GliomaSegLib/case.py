@@ -33,6 +33,22 @@ class Sequence(str, Enum):
         return {"t1n": "T1", "t1c": "T1 + contrast", "t2w": "T2", "t2f": "FLAIR"}[self.value]
 
 
+class Preoperative(str, Enum):
+    """What some models of the time after surgery also take from the study before it."""
+
+    T1C = "preoperative-t1c"
+    TUMOUR = "preoperative-tumour"  # enhancing tumour with what it encloses
+
+    @property
+    def title(self) -> str:
+        """How a sentence names it."""
+        return "T1 + contrast before surgery" if self is Preoperative.T1C else "the tumour before surgery"
+
+
+Input = Sequence | Preoperative
+"""What a network may be shown."""
+
+
 # The grid on which results are drawn, best first: surgeons plan on T1c; FLAIR shows the whole tumour.
 REFERENCE_ORDER: tuple[Sequence, ...] = (Sequence.T1C, Sequence.T2F, Sequence.T2W, Sequence.T1N)
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
 
 from GliomaSegLib.case import Sequence, TimePoint, TimePointKind
+from GliomaSegLib.case_table import TruthScheme
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.images import image_stem
 from GliomaSegLib.labels import LabelScheme
@@ -18,6 +19,8 @@ from GliomaSegLib.measures.volumes import Measures
 from GliomaSegLib.preprocessing.brain import BrainMethod
 from GliomaSegLib.record import Record, not_valid
 from GliomaSegLib.zoo.card import Postprocessing
+from GliomaSegLib.zoo.purpose import Purpose
+from GliomaSegLib.zoo.recommend import AUTO
 
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 """So that a request means the same wherever it is read again."""
@@ -28,14 +31,23 @@ class Job(Record):
 
     Attributes:
         study: folder with image files or DICOM series (or one file) in which the sequences are looked for.
+        exam: of several DICOM exams in ``study`` the one that is meant, by its date or Study Instance UID.
         volumes: a file (or a DICOM folder with one series) per sequence, instead of or over what ``study`` holds.
         leave_out: sequences to do without, though the study may hold them.
         transforms: for a sequence that is not to be registered, the file of a rigid ITK transform that takes points of
             the reference to points of that sequence (LPS mm). It is checked as a registration is.
-        model: id of a card of the zoo.
+        model: id of a card of the zoo, or ``auto``: the best installed one that suits the case (see
+            :mod:`GliomaSegLib.zoo.recommend`).
+        task: for ``auto``, what is looked for, as the cards say it; by default glioma, before or after surgery.
         output: folder to make. It appears whole or not at all.
         case_id: how the case is called in the results; by default the name of the study.
         days_since_surgery: says by itself that the study is post-operative.
+        preoperative: the study before surgery, for models that look at it too: a folder of results, or its T1 +
+            contrast. It says by itself that the study is post-operative.
+        preoperative_mask: the tumour on that image (enhancing, and what it encloses): a label file, of which any value
+            but 0 counts.
+        purpose: where a card has networks for several sets of inputs, what the best one is best at (see
+            :mod:`GliomaSegLib.zoo.purpose`).
         registration: ``False`` when all sequences without a transform are known to lie in place.
         bias_correction: N4 before normalisation.
         seed: of the random numbers that some networks need.
@@ -51,14 +63,19 @@ class Job(Record):
 
     do: Literal["segment"] = Field(default="segment", exclude=True, repr=False)
     study: AbsolutePath | None = None
+    exam: str | None = None
     volumes: dict[Sequence, AbsolutePath] = Field(default_factory=dict)
     leave_out: tuple[Sequence, ...] = ()
     transforms: dict[Sequence, AbsolutePath] = Field(default_factory=dict)
-    model: str
+    model: str = AUTO
+    task: str | None = None
     output: AbsolutePath
     case_id: str | None = None
     time_point: TimePointKind = TimePointKind.UNKNOWN
     days_since_surgery: float | None = None
+    preoperative: AbsolutePath | None = None
+    preoperative_mask: AbsolutePath | None = None
+    purpose: Purpose = Purpose.VOLUME
     registration: bool = True
     brain: BrainMethod = BrainMethod.DEEPBET
     bias_correction: bool = False
@@ -83,6 +100,18 @@ class Job(Record):
                 raise ValueError(f"{sequence.title} is to be left out and has a transform; say one of them")
         return self
 
+    @model_validator(mode="after")
+    def _has_a_task_or_a_model(self) -> Job:
+        if self.task and self.model != AUTO:
+            raise ValueError("a model and a task are given; the task is for choosing a model, so say one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _has_the_image_of_a_mask(self) -> Job:
+        if self.preoperative_mask and not self.preoperative:
+            raise ValueError("the tumour before surgery is given without its image; give 'preoperative' as well")
+        return self
+
     @property
     def name(self) -> str:
         """How the case is called."""
@@ -99,7 +128,7 @@ class Job(Record):
             InputError: days since surgery are given for a study before it, or are no such number.
         """
         kind = self.time_point
-        if self.days_since_surgery is not None and kind is TimePointKind.UNKNOWN:
+        if kind is TimePointKind.UNKNOWN and (self.days_since_surgery is not None or self.preoperative):
             kind = TimePointKind.POSTOPERATIVE
         return TimePoint(kind, self.days_since_surgery)
 
@@ -139,6 +168,57 @@ class Install(Record):
     source: AbsolutePath | None = None
 
 
+class ComparedStudy(Record):
+    """One study of a comparison.
+
+    Attributes:
+        path: a folder of results, or a label file.
+        image: the scan that a label file was drawn on.
+        scheme: numbering of a label file.
+        time_point, days_since_surgery: over what a folder of results says.
+    """
+
+    path: AbsolutePath
+    image: AbsolutePath | None = None
+    scheme: TruthScheme = TruthScheme.GLIOMASEG
+    time_point: TimePointKind | None = None
+    days_since_surgery: float | None = None
+
+    @property
+    def when(self) -> TimePoint | None:
+        """When the study was made; ``None`` leaves it to the folder of results.
+
+        Raises:
+            InputError: days since surgery are given for a study before it, or are no such number.
+        """
+        if self.days_since_surgery is not None:
+            return TimePoint(self.time_point or TimePointKind.POSTOPERATIVE, self.days_since_surgery)
+        return None if self.time_point is None else TimePoint(self.time_point)
+
+
+class Compare(Record):
+    """Compare studies of one patient, given in the order in which they were made, and write the new folder ``output``
+    (see :func:`GliomaSegLib.followup.compare.compare`)."""
+
+    do: Literal["compare"]
+    studies: tuple[ComparedStudy, ...] = Field(min_length=2)
+    output: AbsolutePath
+    in_place: bool = False
+
+
+class Export(Record):
+    """Write the results in ``results`` as DICOM objects into the new folder ``output`` (see
+    :func:`GliomaSegLib.io.dicom_out.export.export`)."""
+
+    do: Literal["export"]
+    results: AbsolutePath
+    output: AbsolutePath
+    kinds: tuple[Literal["seg", "rtstruct", "sr", "overlay"], ...] = Field(min_length=1)
+    series: AbsolutePath | None = None
+    by: Literal["regions", "parts", "lesions"] = "regions"
+    comparison: AbsolutePath | None = None
+
+
 def _what_to_do(request: Any) -> Any:
     return request.get("do", "segment") if isinstance(request, Mapping) else getattr(request, "do", None)
 
@@ -147,11 +227,13 @@ Request = Annotated[
     Annotated[Job, Tag("segment")]
     | Annotated[Measure, Tag("measure")]
     | Annotated[Review, Tag("review")]
-    | Annotated[Install, Tag("install")],
+    | Annotated[Install, Tag("install")]
+    | Annotated[Compare, Tag("compare")]
+    | Annotated[Export, Tag("export")],
     Discriminator(
         _what_to_do,
         custom_error_type="unknown_request",
-        custom_error_message="it is no JSON object whose 'do' is segment, measure, review or install",
+        custom_error_message="it is no JSON object whose 'do' is segment, measure, review, install, compare or export",
     ),
 ]
 """What another program may ask of the worker. A plain job needs no ``do``."""
@@ -170,7 +252,10 @@ class Result(Record):
 
     Attributes:
         files: the path inside ``output`` of ``label_map``, ``slicer_segmentation``, ``measures_json``,
-            ``measures_csv``, ``report``, ``brain`` and ``manifest``, and of each map there is, as ``probability_WT``.
+            ``measures_csv``, ``report``, ``brain`` and ``manifest``, and of each map there is, as ``probability_WT``,
+            and of an ensemble ``agreement``.
+        training: on what kind of tumour the model was trained, in a sentence: it answers for no other.
+        choice: why this model, where nobody named one.
         missing: sequences that the model takes and the case lacks, and ``cost`` says what that costs.
         seconds: per stage.
         review: where the segmentation stands.
@@ -182,6 +267,8 @@ class Result(Record):
     output: Path
     files: dict[str, Path]
     measures: Measures
+    training: str | None = None
+    choice: str | None = None
     missing: tuple[Sequence, ...] = ()
     cost: str | None = None
     warnings: tuple[str, ...] = ()

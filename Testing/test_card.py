@@ -25,25 +25,40 @@ def weights_with(**fields: object) -> dict[str, object]:
     return {"weights": {"files": [file], "licence": "x", "attribution": "y"}}
 
 
+def ensemble_of(*members: str, vote: str = "mean", family: str = "ensemble") -> dict[str, object]:
+    weights = {"members": members, "licence": "x", "attribution": "y"}
+    return {"space": None, "weights": weights, "network": {"family": family, "parameters": {"vote": vote}}}
+
+
 T1N, T1C, T2W, T2F = Sequence.T1N, Sequence.T1C, Sequence.T2W, Sequence.T2F
 CARDS = sorted(resource("models").glob("*.json"))
+
+
+@pytest.mark.parametrize("card", [one for one in all_cards().values() if one.regions], ids=lambda card: card.id)
+def test_a_model_says_on_what_kind_of_tumour_it_was_trained(card: Card) -> None:
+    assert card.training
+    assert "trained on" in card.training.lower()
+    assert card.training in describe(card)
 
 
 @pytest.mark.parametrize("path", CARDS, ids=[path.stem for path in CARDS])
 def test_shipped_card(path: Path) -> None:
     card = read_card(path)
     assert card.id == path.stem
-    assert card.network.family in FAMILIES or card.weights.package
+    assert card.network.family in FAMILIES or card.weights.package or card.weights.members
     assert set(card.thresholdable) <= set(card.regions)
     known = all(file.url or file.hash_published for file in card.weights.files)
     assert known or card.status is Status.UNPROVEN, "nobody could tell the right file"
-    assert card.space.spacing_mm or not card.weights.shipped
+    assert not card.weights.shipped or card.space.spacing_mm
     text = describe(card)
     assert card.citation in text
     assert card.weights.licence in text
 
 
-@pytest.mark.parametrize("card", [c for c in all_cards().values() if not c.weights.package], ids=lambda card: card.id)
+OF_A_FAMILY = [card for card in all_cards().values() if not (card.weights.package or card.weights.members)]
+
+
+@pytest.mark.parametrize("card", OF_A_FAMILY, ids=lambda card: card.id)
 def test_family_of_a_card_can_do_what_the_card_needs(card: Card) -> None:
     module = family(card.network.family)
     assert callable(module.load)
@@ -93,6 +108,12 @@ def test_schema_file_is_that_of_the_classes() -> None:
         ({"status": "parity"}, "the file"),
         ({"status": "parity", "parity": PARITY | {"mismatches": 3}}, "the file"),
         ({"status": "verified"}, "the file"),
+        ({"space": None}, "the file"),
+        ({"network": {"family": "ensemble", "parameters": {"vote": "mean"}}}, "the file"),
+        (ensemble_of("a", "b", family="toy"), "the file"),
+        (ensemble_of("a"), "weights"),
+        (ensemble_of("a", "a"), "weights"),
+        (ensemble_of("a", "b", vote="dice"), "vote"),
     ],
 )
 def test_wrong_card_is_refused_and_the_field_named(
@@ -204,10 +225,13 @@ def test_figures_of_a_combination_are_those_of_the_network_that_runs(sets_card: 
 
 
 def test_a_model_that_wants_the_study_before_surgery_is_refused(toy_card: Card) -> None:
-    inputs = toy_card.inputs.model_dump(mode="json") | {"preoperative": ["t1c", "tumour-mask"]}
+    inputs = toy_card.inputs.model_dump(mode="json") | {"preoperative": ["preoperative-t1c", "preoperative-tumour"]}
     card = Card.model_validate(toy_card.model_dump(mode="json") | {"inputs": inputs})
-    with pytest.raises(InputError, match="also takes t1c and tumour-mask of the study before surgery"):
+    with pytest.raises(
+        InputError, match="also takes T1 \\+ contrast before surgery and the tumour before surgery; give"
+    ):
         card.regions_given(tuple(Sequence))
+    assert card.regions_given(tuple(Sequence), earlier=True) == card.regions
 
 
 @pytest.mark.parametrize("orientation", ["LPS", "RAS", "LIA", "PIR", "SLP"])
@@ -265,3 +289,10 @@ def test_the_documentation_has_the_table_of_the_cards() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert all(f"| `{model}`: " in page for model in all_cards()), "run: python -m Testing.zoo_table"
     assert page == renewed(page), "run: python -m Testing.zoo_table"
+
+
+def test_the_ensemble_that_the_documentation_shows_is_valid(tmp_path: Path) -> None:
+    text = PAGE.read_text(encoding="utf-8").partition("### An ensemble")[2]
+    shown = text[text.index("```json\n") + len("```json\n") :]
+    (tmp_path / "card.json").write_text(shown[: shown.index("```")])
+    assert read_card(tmp_path / "card.json").weights.members == ("ca-cnn-brats17", "our-nnunet")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Input, Preoperative, Sequence
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.labels import Label
 from GliomaSegLib.progress import Silent
@@ -140,18 +140,47 @@ def loaded(weights: Path, card: Card) -> raidionics.Segmenter:
     return raidionics.load(weights, card.contract, torch.device("cpu"), torch.float32)
 
 
-@pytest.mark.parametrize(("name", "sequences"), [("postop-4p", 2), ("postop-5p", 3)])
-def test_a_network_that_wants_the_study_before_surgery_is_refused(tmp_path: Path, name: str, sequences: int) -> None:
+@pytest.mark.parametrize("decides", [0, 1, -2, -1])
+@pytest.mark.parametrize("name", ["postop-4p", "postop-5p"])
+def test_the_study_before_surgery_is_shown_in_the_order_of_the_pipeline(
+    tmp_path: Path, name: str, decides: int
+) -> None:
+    """Configurations D and E of Helland 2023, with inputs in another order than the card's. Each in turn decides."""
+    card = card_of(name)
+    written = {Sequence.T1N: "T1-w", Sequence.T2F: "FLAIR"}
+    between = [one for one in card.inputs.sequences if one is not Sequence.T1C]
+    order = [Sequence.T1C, Preoperative.TUMOUR, *between, Preoperative.T1C]
     told = pipeline(
-        [*["T1-CE", "T1-w", "FLAIR"][:sequences], "T1-CE", "T1-CE"],
+        [written.get(one, "T1-CE") for one in order],
         "MRI_GBM_Postop",
-        timestamps=[1] * sequences + [0, 0],
-        labels=[sequences + 1],
+        timestamps=[0 if isinstance(one, Preoperative) else 1 for one in order],
+        labels=[1],
     )
-    ini = settings(sequences + 2, ["Background", "Tumor"], [0.0, 0.5], new_axial_size="28,26,24")
-    weights = converted(tmp_path, ini, told, sequences + 2)
-    with pytest.raises(InputError, match="the study before surgery cannot be run yet"):
-        loaded(weights, card_of(name))
+    inside = tmp_path / "published" / "inside" / "MRI_GBM_Postop"
+    network(laid(len(order), range(len(order))[decides], 2), (5, 0), False, "Softmax", inside / "model.onnx")
+    ini = settings(len(order), ["Background", "Tumor"], [0.0, 0.9], new_axial_size="28,26,24")
+    store = Store(tmp_path / "models")
+    files = {"pre_processing.ini": ini, "pipeline.json": told}
+    local = installed(card, published(tmp_path, card, "MRI_GBM_Postop", files), store)
+    box = np.zeros(SHAPE, bool)
+    box[7:12, 8:15, 9:16] = True
+    bright: dict[Input, NDArray[np.bool_]] = {one: boxes(SHAPE)[one] for one in card.inputs.sequences}
+    bright |= {Preoperative.T1C: np.roll(box, 5, axis=1), Preoperative.TUMOUR: np.roll(box, -3, axis=0)}
+    images = images_with(bright, edge=0)
+    images[Preoperative.TUMOUR] = bright[Preoperative.TUMOUR].astype(np.float32)
+    labels = predicted(local, store, images).labels
+    np.testing.assert_array_equal(labels, np.where(moved(bright[order[decides]]), Label.ET, 0))
+    del images[Preoperative.T1C]
+    with pytest.raises(InputError, match="no network for"):
+        predicted(local, store, images)
+
+
+def test_an_image_of_before_that_is_not_known_here_leaves_the_order_to_the_card(tmp_path: Path) -> None:
+    told = pipeline(["T1-CE", "T1-w", "FLAIR", "T1-CE"], "MRI_GBM_Postop", timestamps=[1, 1, 0, 0], labels=[3])
+    ini = settings(4, ["Background", "Tumor"], [0.0, 0.5], new_axial_size="28,26,24")
+    loaded(converted(tmp_path, ini, told, 4), card_of("postop-4p"))
+    with pytest.raises(WeightsError, match=r"no network for what its card takes \(T1 \+ contrast, T1, FLAIR; or"):
+        loaded(tmp_path / "weights.safetensors", card_of("postop"))
 
 
 def test_normalisation_clipping_and_axes_are_those_of_the_settings(tmp_path: Path) -> None:
@@ -217,5 +246,6 @@ def test_cards_leave_to_the_files_what_the_files_say(name: str) -> None:
     assert card.normalisation is not None
     assert card.normalisation.method == "published"
     if card.inputs.preoperative:
-        with pytest.raises(InputError, match="study before surgery"):
+        with pytest.raises(InputError, match=r"give the study before surgery \(--preoperative\)"):
             card.regions_given(card.inputs.sequences)
+        assert card.regions_given(card.inputs.sequences, earlier=True) == card.regions

@@ -146,6 +146,16 @@ def test_precision_that_is_asked_for_is_used(job: Job, monkeypatch: pytest.Monke
     assert loaded == ["torch.float32", "torch.bfloat16"]
 
 
+def test_what_the_model_was_trained_on_stands_beside_its_result(
+    job: Job, toy_zoo: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = toy_zoo.model_copy(update={"training": "Trained on phantoms alone."})
+    monkeypatch.setattr("GliomaSegLib.zoo.card.all_cards", lambda: {"toy": trained})
+    result = run(job)
+    assert result.training == manifest_of(job).model.training == "Trained on phantoms alone."
+    assert "<dt>Training</dt><dd>Trained on phantoms alone.</dd>" in result.files["report"].read_text()
+
+
 def test_result_names_its_files(job: Job) -> None:
     files = run(job).files
     assert {key: path.name for key, path in files.items()} == {

@@ -321,6 +321,41 @@ def test_a_graphics_card_that_runs_out_is_left_step_by_step(monkeypatch: pytest.
     assert prediction.labels.all()
 
 
+def test_a_graphics_card_that_runs_out_at_every_size_is_left_for_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[tuple[str, tuple[int, ...]]] = []
+
+    def runs_out(networks: object, volume: Tensor, windows: Windows, device: torch.device, *rest: object) -> Tensor:
+        tried.append((device.type, windows.size))
+        if device.type == "cuda":
+            raise torch.OutOfMemoryError
+        return volume
+
+    monkeypatch.setattr(sliding, "free_memory_bytes", lambda device: 1 << 40)
+    monkeypatch.setattr(sliding, "_placed", lambda network, device: network)
+    monkeypatch.setattr(sliding, "slide", runs_out)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    contract = Contract(
+        (Sequence.T1C,), windows=Windows((128, 64, 64), 0.25), answer=regions_per_channel([Region.WT]), **IDENTITY
+    )
+    card = torch.device("cuda")
+    segmenter = VolumeSegmenter([Itself()], contract, card, torch.float32, lambda size, precision: int(np.prod(size)))
+    progress = Warnings()
+    prediction = segmenter.predict({Sequence.T1C: np.ones((64, 64, 64), np.float32)}, progress, 0)
+    assert tried == [("cuda", (128, 64, 64)), ("cuda", (64, 64, 64)), ("cpu", (128, 64, 64))]
+    assert "runs on the processor, which is slower" in progress.heard[-1]
+    assert prediction.device == "cpu"
+    assert prediction.labels.all()
+
+
+def test_the_memory_of_a_window_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[tuple[int, ...]] = []
+    monkeypatch.setattr(sliding, "peak_bytes", lambda network, shape, precision: counted.append(shape) or 1)
+    segmenter = of_one_channel(Itself(), Windows((64, 64, 64), 0.5))
+    for _ in range(2):
+        segmenter.predict({Sequence.T1C: np.ones((64, 64, 64), np.float32)}, Silent(), 0)
+    assert counted == [(1, 64, 64, 64)]
+
+
 def test_too_little_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("GliomaSegLib.inference.device.free_memory_bytes", lambda device: 1000)
     monkeypatch.setattr(sliding, "free_memory_bytes", lambda device: 1000)

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Input
 from GliomaSegLib.labels import Region
 from GliomaSegLib.progress import Progress
 
@@ -34,13 +34,14 @@ class Prediction:
 class Segmenter(Protocol):
     """A loaded model, ready to be used for case after case."""
 
-    def predict(self, images: Mapping[Sequence, NDArray[np.float32]], progress: Progress, seed: int) -> Prediction:
+    def predict(self, images: Mapping[Input, NDArray[np.float32]], progress: Progress, seed: int) -> Prediction:
         """Segment one case.
 
         Args:
             images: per present sequence an array ``[z, y, x]`` on the grid that the card asks for (spacing,
                 orientation), all of one shape, skull-stripped (exactly 0 outside the brain) when the card asks for
-                it, otherwise not normalised. Missing sequences are simply not there.
+                it, otherwise not normalised. Missing sequences are simply not there. A model that takes the study
+                before surgery finds it under :class:`~GliomaSegLib.case.Preoperative`, the tumour as 0 and 1.
             progress: told the fraction done; may raise ``Cancelled``.
             seed: of any random numbers that the model's contract needs, drawn on the CPU.
         """

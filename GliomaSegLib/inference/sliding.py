@@ -306,6 +306,7 @@ class VolumeSegmenter:
         self._networks = [network.eval().requires_grad_(False) for network in networks]
         self._contract = contract
         self._device, self._precision = device, precision
+        self._traced: dict[tuple[Size, torch.dtype], int] = {}
         self._needed_bytes = needed_bytes or self._traced_bytes
 
     def predict(self, images: Mapping[case.Sequence, Array], progress: Progress, seed: int) -> Prediction:
@@ -391,7 +392,11 @@ class VolumeSegmenter:
         return self._device if self._device.type != "cuda" else torch.device("cpu")
 
     def _traced_bytes(self, window: Size, precision: torch.dtype) -> int:
-        return peak_bytes(self._networks[0], (len(self._contract.order), *window), precision)
+        """Counted once for a window; following a network takes about a second."""
+        if (window, precision) not in self._traced:
+            shape = (len(self._contract.order), *window)
+            self._traced[window, precision] = peak_bytes(self._networks[0], shape, precision)
+        return self._traced[window, precision]
 
 
 class BySet:
@@ -400,10 +405,10 @@ class BySet:
     See :class:`GliomaSegLib.inference.segmenter.Segmenter`.
     """
 
-    def __init__(self, segmenters: Mapping[tuple[case.Sequence, ...], Segmenter]) -> None:
+    def __init__(self, segmenters: Mapping[tuple[case.Input, ...], Segmenter]) -> None:
         self._segmenters = segmenters
 
-    def predict(self, images: Mapping[case.Sequence, Array], progress: Progress, seed: int) -> Prediction:
+    def predict(self, images: Mapping[case.Input, Array], progress: Progress, seed: int) -> Prediction:
         """Segment one case.
 
         Raises:
@@ -422,7 +427,7 @@ def _placed(network: nn.Module, device: torch.device) -> nn.Module:
     return network.to(device, memory_format=torch.channels_last_3d)
 
 
-def stacked(images: Mapping[case.Sequence, Array], order: Sequence[case.Sequence]) -> Array:
+def stacked(images: Mapping[case.Input, Array], order: Sequence[case.Input]) -> Array:
     """The images as channels in ``order``, ``float32 [channel, z, y, x]``; a missing one is 0 throughout.
 
     Raises:

@@ -75,7 +75,7 @@ def prepare(
     for done, sequence in enumerate(case.present):
         progress.advance(done / len(case.present), sequence.title)
         registration = registrations.get(sequence)
-        transform = _composed(from_atlas, registration.transform if registration else None)
+        transform = composed(from_atlas, registration.transform if registration else None)
         image = resample_image(case.volumes[sequence].image, grid, transform)
         if not sitk.GetArrayViewFromImage(image).any():
             raise InputError(
@@ -88,7 +88,7 @@ def prepare(
     return Prepared(images, brain, from_atlas)
 
 
-def _composed(first: sitk.Transform | None, then: sitk.Transform | None) -> sitk.Transform | None:
+def composed(first: sitk.Transform | None, then: sitk.Transform | None) -> sitk.Transform | None:
     """One transform that takes a point through ``first`` and then through ``then``."""
     if first is None or then is None:
         return first or then

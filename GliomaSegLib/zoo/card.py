@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, HttpUrl, PositiveInt, model_validator
 
-from GliomaSegLib.case import Sequence, TimePointKind
+from GliomaSegLib.case import Preoperative, Sequence, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Region
 from GliomaSegLib.record import Record, read_record
@@ -34,13 +34,6 @@ class Status(str, Enum):
     PARITY = "parity"  # equal to its own package on generated weights
     UNPROVEN = "unproven"
     DEMONSTRATION = "demonstration"  # trained on too little to be of use; shows the road
-
-
-class Preoperative(str, Enum):
-    """What some models of the time after surgery take from the study before it."""
-
-    T1C = "t1c"
-    TUMOUR_MASK = "tumour-mask"
 
 
 class Inputs(Record):
@@ -84,6 +77,19 @@ class NetworkSpec(Record):
 
     family: str
     parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+ENSEMBLE = "ensemble"
+"""The family of cards that have no network of their own and fuse the answers of others."""
+
+
+class Ensemble(Record):
+    """The parameters of the family ``ensemble``: how several answers become one, region by region."""
+
+    vote: Literal["mean", "majority", "staple"] = Field(
+        description="mean: of the probabilities; majority: marked by more than half, with two by both; staple: "
+        "Warfield 2004, which also estimates how reliable each is."
+    )
 
 
 class Normalisation(Record):
@@ -213,15 +219,19 @@ class Weights(Record):
     files: tuple[WeightFile, ...] = Field(default=(), description="What is fetched and converted.")
     shipped: ShippedFile | None = None
     package: PackagedWeights | None = None
+    members: tuple[str, ...] = Field(default=(), description="Of an ensemble: the models whose answers are fused.")
     licence: str = Field(description="Of the weights; 'unknown' where their publisher gives none.")
     attribution: str
 
     @model_validator(mode="after")
     def _come_from_one_place(self) -> Weights:
-        if sum(map(bool, (self.files, self.shipped, self.package))) != 1:
+        if sum(map(bool, (self.files, self.shipped, self.package, self.members))) != 1:
             raise ValueError(
-                "weights are either fetched ('files'), come with GliomaSeg ('shipped') or inside a package ('package')"
+                "weights are either fetched ('files'), come with GliomaSeg ('shipped') or inside a package "
+                "('package'), or are those of an ensemble's members ('members')"
             )
+        if len(self.members) == 1 or len(set(self.members)) < len(self.members):
+            raise ValueError("an ensemble has at least two members, each named once")
         if len({file.name for file in self.files}) < len(self.files):
             raise ValueError("two weight files have one name")
         return self
@@ -239,7 +249,11 @@ class Accuracy(Record):
     data: str
     cases: int | None = None
     sequences: tuple[Sequence, ...]
+    preoperative: tuple[Preoperative, ...] = ()
     dice: dict[Region, float]
+    balanced_accuracy: float | None = Field(
+        default=None, description="Of telling residual tumour from gross total resection, patient by patient."
+    )
     source: str = Field(description="A publication, or the command that makes the figure.")
     date: str | None = None
     remark: str | None = None
@@ -286,7 +300,7 @@ class Card(Record):
     ]
     time_points: tuple[TimePointKind, ...]
     inputs: Inputs
-    space: Space
+    space: Space | None = Field(default=None, description="null: an ensemble's, whose members have their own.")
     normalisation: Normalisation | None = Field(default=None, description="null: the family's own.")
     network: NetworkSpec
     inference: Inference | None = Field(default=None, description="null: the family's own.")
@@ -319,6 +333,16 @@ class Card(Record):
         return self
 
     @model_validator(mode="after")
+    def _is_an_ensemble_or_a_network(self) -> Card:
+        if (self.network.family == ENSEMBLE) is not bool(self.weights.members):
+            raise ValueError(f"the family '{ENSEMBLE}' and 'weights.members' belong together")
+        if self.weights.members:
+            Ensemble.model_validate(self.network.parameters)
+        elif self.space is None:
+            raise ValueError("'space' says which grid the network sees; only an ensemble has none of its own")
+        return self
+
+    @model_validator(mode="after")
     def _names_its_own_sequences_and_regions(self) -> Card:
         takes = set(self.inputs.sequences)
         named = {*self.inputs.mandatory, *self.inputs.regions_without}.union(*self.inputs.sets)
@@ -334,6 +358,7 @@ class Card(Record):
         return self.network.parameters | {
             "sequences": self.inputs.sequences,
             "sets": self.inputs.sets,
+            "preoperative": self.inputs.preoperative,
             "space": self.space,
             "normalisation": self.normalisation,
             "inference": self.inference,
@@ -344,17 +369,17 @@ class Card(Record):
         """See :func:`GliomaSegLib.zoo.missing.used`."""
         return missing.used(self._needs, present)
 
-    def regions_given(self, present: Collection[Sequence]) -> tuple[Region, ...]:
+    def regions_given(self, present: Collection[Sequence], earlier: bool = False) -> tuple[Region, ...]:
         """See :func:`GliomaSegLib.zoo.missing.regions_given`."""
-        return missing.regions_given(self._needs, present)
+        return missing.regions_given(self._needs, present, earlier)
 
     def measured_with(self, present: Collection[Sequence]) -> Accuracy | None:
         """See :func:`GliomaSegLib.zoo.missing.measured_with`."""
         return missing.measured_with(self._needs, present)
 
-    def cost_of_missing(self, present: Collection[Sequence]) -> str | None:
+    def cost_of_missing(self, present: Collection[Sequence], earlier: bool = False) -> str | None:
         """See :func:`GliomaSegLib.zoo.missing.cost_of_missing`."""
-        return missing.cost_of_missing(self._needs, present)
+        return missing.cost_of_missing(self._needs, present, earlier)
 
     @property
     def _needs(self) -> missing.Needs[Accuracy]:
@@ -366,7 +391,7 @@ class Card(Record):
             regions_without=self.inputs.regions_without,
             measured=self.measured,
             sets=self.inputs.sets,
-            preoperative=tuple(channel.value for channel in self.inputs.preoperative),
+            preoperative=self.inputs.preoperative,
         )
 
 

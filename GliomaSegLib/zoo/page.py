@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from GliomaSegLib.zoo.card import Accuracy, Card, Inference, Normalisation, Output
+from GliomaSegLib.zoo.card import Accuracy, Card, Inference, Normalisation, Output, Space
 
 
 def describe(card: Card, recorded: Mapping[str, str] | None = None) -> str:
@@ -21,7 +21,8 @@ def describe(card: Card, recorded: Mapping[str, str] | None = None) -> str:
         f"Task        {card.task}; time point: {', '.join(kind.value for kind in card.time_points)}",
         f"Sequences   {', '.join(sequence.title for sequence in card.inputs.sequences)}{_demands(card)}",
         f"Regions     {', '.join(region.value for region in card.regions) or 'the brain'}",
-        f"Space       {_space(card)}",
+        f"Space       {_space(card.space) if card.space else 'each member has its own'}",
+        *_members(card),
         *_contract(card),
         f"Weights     {size(card)}, {card.weights.licence}. {card.weights.attribution}",
         f"Licence     {card.licence}",
@@ -42,6 +43,8 @@ def describe(card: Card, recorded: Mapping[str, str] | None = None) -> str:
 
 def size(card: Card) -> str:
     """How much is fetched: ``23 MB``, at least so much where only some sizes are known, or ``size not published``."""
+    if card.weights.members:
+        return "those of its members"
     files = card.weights.files
     known = card.weights.size_bytes
     if not known:
@@ -72,12 +75,14 @@ def _source(card: Card) -> str:
         return "comes with GliomaSeg"
     if card.weights.package:
         return f"in the package {card.weights.package.name}"
+    if card.weights.members:
+        return f"fuses {' and '.join(card.weights.members)}"
     return "downloaded" if all(file.url for file in card.weights.files) else "given by the user"
 
 
 def _demands(card: Card) -> str:
     inputs = card.inputs
-    further = "".join(f", pre-operative {channel.value}" for channel in inputs.preoperative)
+    further = "".join(f", {channel.title}" for channel in inputs.preoperative)
     if inputs.sets:
         sets = "; ".join(", ".join(sequence.title for sequence in one) for one in inputs.sets)
         return f"{further} (works with one of: {sets})"
@@ -88,12 +93,17 @@ def _demands(card: Card) -> str:
     return f"{further} ({', '.join(sequence.title for sequence in inputs.mandatory)} mandatory)"
 
 
-def _space(card: Card) -> str:
-    space = card.space
+def _space(space: Space) -> str:
     spacing = "spacing as its files say"
     if space.spacing_mm:
         spacing = " × ".join(f"{edge:g}" for edge in space.spacing_mm) + " mm"
     return f"{space.frame}, {spacing}, {space.orientation}, {'skull-stripped' if space.brain == 'stripped' else 'head'}"
+
+
+def _members(card: Card) -> list[str]:
+    if not card.weights.members:
+        return []
+    return [f"Members     {', '.join(card.weights.members)}; vote: {card.network.parameters['vote']}"]
 
 
 def _contract(card: Card) -> list[str]:
@@ -161,8 +171,10 @@ def _proof(card: Card) -> list[str]:
 
 def _figure(figure: Accuracy) -> str:
     dice = "  ".join(f"{region.value} {value:.3f}" for region, value in figure.dice.items())
+    if figure.balanced_accuracy is not None:
+        dice += f"  balanced accuracy {figure.balanced_accuracy:.3f}"
     cases = f", {figure.cases} cases" if figure.cases else ""
-    sequences = " + ".join(sequence.title for sequence in figure.sequences)
+    sequences = " + ".join(channel.title for channel in (*figure.sequences, *figure.preoperative))
     return f"  {sequences:<32} {dice:<32} {figure.data}{cases} ({figure.source}){_remark(figure.remark)}"
 
 

@@ -32,7 +32,7 @@ from GliomaSegLib.progress import Progress, Silent
 from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo import pack
 from GliomaSegLib.zoo.archive import unpack
-from GliomaSegLib.zoo.card import Card, PackagedWeights, ShippedFile, Space, read_card
+from GliomaSegLib.zoo.card import ENSEMBLE, Card, PackagedWeights, ShippedFile, Space, find_card, read_card
 from GliomaSegLib.zoo.catalogue import (
     ADDED_CARDS,
     INSTALLED_RECORD,
@@ -45,6 +45,7 @@ from GliomaSegLib.zoo.catalogue import (
 )
 from GliomaSegLib.zoo.download import check, download
 from GliomaSegLib.zoo.loaders import FAMILIES, family
+from GliomaSegLib.zoo.recommend import AUTO
 
 __all__ = ["Store", "default_store", "sha256_of"]
 
@@ -68,14 +69,22 @@ class Store:
         """Whether the model is there; :meth:`weights` also checks that it is sound."""
         if card.weights.package:
             return _package_version(card.weights.package) is not None
+        if card.weights.members:
+            return all(self.is_installed(member) for member in self.members(card))
         return card.weights.shipped is not None or installed_in(card.id, (self.root, *self.sites)) is not None
 
     def weights(self, card: Card) -> Path:
         """The model's weight file, after checking its SHA-256 against the one recorded when it was installed.
 
+        An ensemble has none: those of its members are checked, and the store is returned.
+
         Raises:
             WeightsError: the model is not installed, damaged, or of another version of the card.
         """
+        if card.weights.members:
+            for member in self.members(card):
+                self.weights(member)
+            return self.root
         if card.weights.shipped:
             return _sound(_shipped(card.weights.shipped), card.weights.shipped)
         if card.weights.package:
@@ -101,6 +110,22 @@ class Store:
             raise WeightsError(f"The weights in {folder} are not those that the card of '{card.id}' names; {again}.")
         return folder / WEIGHTS_FILE
 
+    def members(self, card: Card) -> tuple[Card, ...]:
+        """The cards that are run for ``card``: those of an ensemble's members, else itself alone.
+
+        Raises:
+            InputError: a member does not exist, finds no tumour, or is an ensemble itself.
+        """
+        if not card.weights.members:
+            return (card,)
+        members = tuple(find_card(model, self.root) for model in card.weights.members)
+        for member in members:
+            if member.weights.members or not member.regions:
+                raise InputError(
+                    f"'{member.id}' cannot be a member of '{card.id}'; name models that find tumour alone."
+                )
+        return members
+
     def record(self, card: Card) -> dict[str, Any]:
         """What was written when the model was installed: ``sha256``, ``published`` (SHA-256 by file), ``installed``.
 
@@ -115,9 +140,12 @@ class Store:
         Raises:
             WeightsError: see :meth:`weights`.
             InputError: it is a brain extractor that a package brings, which is no model of the road.
+            ValueError: it is an ensemble; each of its :meth:`members` has a grid of its own.
         """
         if card.weights.package:
             raise InputError(f"'{card.id}' finds the brain and no tumour (see --brain); choose another model.")
+        if card.space is None:
+            raise ValueError(f"the ensemble '{card.id}' has no grid of its own")
         if card.space.spacing_mm is not None:
             return card.space
         return card.space.model_copy(update={"spacing_mm": family(card.network.family).spacing_mm(self.weights(card))})
@@ -132,6 +160,10 @@ class Store:
             WeightsError: a file is missing, has another hash, or could not be fetched; or pip has to install it.
             InputError: the store cannot be written, or its disk is full.
         """
+        if card.weights.members:
+            for member in self.members(card):
+                self.install(member, source, progress)
+            return self.root
         if card.weights.shipped or card.weights.package or self.is_installed(card):
             return self.weights(card).parent
         progress = progress or Silent()
@@ -163,6 +195,9 @@ class Store:
             name = card.weights.package.name
             raise InputError(f"The weights of '{card.id}' are inside a Python package; run 'pip uninstall {name}'.")
         folder, added = self.root / card.id, self._added(card.id)
+        if card.weights.members and not added.exists():
+            names = " and ".join(f"'{model}'" for model in card.weights.members)
+            raise InputError(f"The ensemble '{card.id}' has no weights of its own; remove {names} instead.")
         if not folder.exists() and not added.exists():
             where = self.folder(card).parent if self.is_installed(card) else None
             raise InputError(
@@ -190,10 +225,12 @@ class Store:
         card = read_card(path)
         if card.id in {shipped.stem for shipped in shipped_cards()}:
             raise InputError(f"{path} calls its model '{card.id}', as one of GliomaSeg's own; give it another id.")
-        if card.network.family not in FAMILIES:
-            raise InputError(
-                f"{path} names the network family '{card.network.family}', and there are only {', '.join(FAMILIES)}."
-            )
+        if card.id == AUTO:
+            raise InputError(f"{path} calls its model '{AUTO}', which asks for the best one; give it another id.")
+        if card.network.family not in (*FAMILIES, ENSEMBLE):
+            known = ", ".join((*FAMILIES, ENSEMBLE))
+            raise InputError(f"{path} names the network family '{card.network.family}', and there are only {known}.")
+        self.members(card)
         if card.weights.shipped:
             raise InputError(f"{path} says that its weights come with GliomaSeg; name them under 'weights.files'.")
         target = self._added(card.id)

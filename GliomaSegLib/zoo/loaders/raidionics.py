@@ -6,6 +6,10 @@ Spacing, crop, shape, normalisation, windows, thresholds and order of the inputs
 raidionicsseg 1.5 does it; of several folds the first is taken, which is its default. Difference: the image comes on a
 grid of the network's spacing already, and is cropped there and not before.
 
+Inputs of an earlier time point are told by the pipeline's ``timestamp`` and ``labels``: T1 + contrast of before surgery
+and the tumour on it (Helland's configurations D and E). Like the package, no difference is made between an image and a
+mask: both are cropped, clipped and normalised as the settings say.
+
 Where windows overlap Raidionics takes the larger value, and what runs is no torch module: hence the loop of our own.
 
 Bouget D et al. Preoperative brain tumor imaging: models and software for segmentation and standardized reporting. Front
@@ -30,7 +34,7 @@ from safetensors.torch import save_file
 from scipy import ndimage
 from skimage.transform import resize
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Input, Preoperative, Sequence
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.inference.segmenter import Prediction, Segmenter
 from GliomaSegLib.inference.sliding import Box, BySet, stacked, uncropped
@@ -64,7 +68,7 @@ class Described(Record):
     Attributes:
         name: of the folder.
         sequences: the inputs, in order, or empty when neither the pipeline nor the folder's name tells.
-        preoperative: whether some input comes from an earlier time point or is a mask.
+        preoperative: whether some of them are of an earlier time point.
         differences: pairs of inputs whose absolute difference is a further channel.
         crop: ``minimum`` (the head) or ``brain_mask`` (stripped images).
         size: the whole crop is resized to it.
@@ -78,7 +82,7 @@ class Described(Record):
     """
 
     name: str
-    sequences: tuple[Sequence, ...]
+    sequences: tuple[Input, ...]
     preoperative: bool
     inputs: int
     differences: tuple[tuple[int, int], ...]
@@ -125,36 +129,36 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     Args:
         weights: the file that :func:`convert` wrote.
         parameters: the card's contract; ``output.channels`` say what the answer's channels mean. Where the files do not
-            name the inputs, they are the card's ``sequences``.
+            name the inputs, they are the card's ``sequences`` and what it takes of the study before surgery.
         device: the processor, or a graphics card where onnxruntime can use it.
         precision: is not used; the published networks are float32.
 
     Raises:
         WeightsError: the file is damaged, or does not fit the card.
-        InputError: onnxruntime is missing, or the network also takes the study before surgery.
+        InputError: onnxruntime is missing.
     """
     space: Space = parameters["space"]
-    sequences: tuple[Sequence, ...] = parameters["sequences"]
-    sets: tuple[tuple[Sequence, ...], ...] = parameters.get("sets") or (sequences,)
+    earlier: tuple[Preoperative, ...] = parameters.get("preoperative", ())
+    sets: tuple[tuple[Input, ...], ...] = tuple(
+        (*one, *earlier) for one in parameters.get("sets") or (parameters["sequences"],)
+    )
     any_one = all(len(one) == 1 for one in sets) and len(sets) > 1
     tensors, _ = read_converted(weights)
-    known: dict[frozenset[Sequence], Segmenter] = {}
+    known: dict[frozenset[Input], Segmenter] = {}
     for number, described in enumerate(_read_described(weights)):
-        if described.preoperative:
+        if described.preoperative and not earlier:
             continue
         if described.crop and (described.crop == "brain_mask") != (space.brain == "stripped"):
             raise WeightsError(f"{weights} wants images prepared by '{described.crop}', and the card '{space.brain}'.")
         session = _session(tensors[f"onnx.{number}"].numpy().tobytes(), device, weights)
-        orders = sets if any_one else (described.sequences or sequences,)
+        orders = sets if any_one else (described.sequences or sets[0],)
         for order in orders:
             if len(order) == described.inputs:
                 known[frozenset(order)] = OnnxSegmenter(session, described, order, parameters["output"])
     usable = {one: known[frozenset(one)] for one in sets if frozenset(one) in known}
     if not usable:
-        raise InputError(
-            f"{weights} holds no network for what its card takes from one study alone; models that also take the "
-            "study before surgery cannot be run yet."
-        )
+        wanted = "; or ".join(", ".join(channel.title for channel in one) for one in sets)
+        raise WeightsError(f"{weights} holds no network for what its card takes ({wanted}); install the model again.")
     return BySet(usable)
 
 
@@ -245,19 +249,30 @@ def _activation(settings: configparser.ConfigParser) -> str:
     return "sigmoid" if _value(settings, "Training", "activation_layer_type") == "sigmoid" else "softmax"
 
 
-def _inputs(folder: Path, count: int) -> tuple[tuple[Sequence, ...], bool]:
+def _inputs(folder: Path, count: int) -> tuple[tuple[Input, ...], bool]:
     """The inputs in order, and whether some are of an earlier time; from the pipeline, else from the folder's name."""
     steps = json.loads(path.read_text(encoding="utf-8")) if (path := folder / "pipeline.json").is_file() else {}
     for step in reversed(list(steps.values())):
         inputs = step.get("inputs", {})
         if step.get("task") == "Segmentation" and len(inputs) == count:
             given = [inputs[key] for key in sorted(inputs, key=int)]
-            earlier = len({one.get("timestamp") for one in given}) > 1 or any(one.get("labels") for one in given)
-            named = [_NAMES.get(str(one.get("sequence", "")).lower()) for one in given]
+            now = max((one["timestamp"] for one in given if one.get("timestamp") is not None), default=None)
+            named = [_input(one, now) for one in given]
+            earlier = any(one.get("labels") or one.get("timestamp", now) != now for one in given)
             return (tuple(one for one in named if one) if None not in named else ()), earlier
     parts = [_NAMES.get(part) for part in folder.name.lower().split("_")]
     named = [one for one in parts if one]
     return (tuple(named) if len(named) == count else ()), False
+
+
+def _input(said: dict[str, Any], now: int | None) -> Input | None:
+    """What the pipeline says of one input; of an earlier time only T1 + contrast and the tumour on it are known."""
+    if said.get("labels"):
+        return Preoperative.TUMOUR
+    sequence = _NAMES.get(str(said.get("sequence", "")).lower())
+    if said.get("timestamp", now) == now:
+        return sequence
+    return Preoperative.T1C if sequence is Sequence.T1C else None
 
 
 def _read_described(weights: Path) -> list[Described]:
@@ -293,11 +308,11 @@ class OnnxSegmenter:
     Args:
         session: onnxruntime's.
         described: what its files say.
-        order: the sequences in the order of the inputs.
+        order: what is shown to it, in order.
         output: what the answer's channels mean.
     """
 
-    def __init__(self, session: Any, described: Described, order: tuple[Sequence, ...], output: Output) -> None:
+    def __init__(self, session: Any, described: Described, order: tuple[Input, ...], output: Output) -> None:
         if described.normalisation not in _NORMALISATIONS:
             raise WeightsError(
                 f"'{described.name}' wants the normalisation '{described.normalisation}', not known here."
@@ -306,7 +321,7 @@ class OnnxSegmenter:
             raise WeightsError(f"'{described.name}' has {len(described.thresholds)} channels, other than its card.")
         self._session, self._described, self._order, self._output = session, described, order, output
 
-    def predict(self, images: Mapping[Sequence, Array], progress: Progress, seed: int) -> Prediction:
+    def predict(self, images: Mapping[Input, Array], progress: Progress, seed: int) -> Prediction:
         """Segment one case. Nothing here is random.
 
         Raises:

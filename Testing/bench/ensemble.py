@@ -1,0 +1,79 @@
+"""What an ensemble brings over each of its members, on few real cases that no shipped weights were trained on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from numpy.typing import NDArray
+
+from GliomaSegLib.case import Sequence
+from GliomaSegLib.case_table import CaseRow
+from GliomaSegLib.in_place import kept_in_place
+from GliomaSegLib.inference.device import choose_precision
+from GliomaSegLib.inference.ensemble import Opinion, fuse, mean_dice
+from GliomaSegLib.labels import Region, region_mask
+from GliomaSegLib.pipeline import load_model
+from GliomaSegLib.postprocessing import clean_labels
+from GliomaSegLib.progress import Silent
+from GliomaSegLib.zoo.card import Card, find_card
+from Testing.bench.accuracy import T1C, T1N, T2F, T2W, cache, development_cases, unseen
+from Testing.bench.cases import store
+
+ENSEMBLE = "gliomaseg-duo-v1"
+SEED = 1
+FULL, WITHOUT_T2 = (T1N, T1C, T2W, T2F), (T1N, T1C, T2F)
+CPU = torch.device("cpu")
+
+
+def members_and_votes() -> None:
+    """gliomaseg-duo-v1, its members and other votes on two BraTS 2021 test cases and four clinical patients."""
+    card, installed = find_card(ENSEMBLE), store()
+    members = installed.members(card)
+    for hospital, subset, most in (("brats2021", FULL, 2), ("tcga-", WITHOUT_T2, 4)):
+        found: dict[str, dict[Region, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for row in unseen(development_cases(hospital))[:most]:
+            for name, labels in _answers(card, members, row, subset).items():
+                for region, dice in _dice(labels, row).items():
+                    found[name][region].append(dice)
+                    print(f"  {row.case} {name:<18} {region.value} {dice:.3f}", flush=True)
+        for name, regions in found.items():
+            means = "  ".join(f"{one.value} {np.mean(all_):.3f} (n {len(all_)})" for one, all_ in regions.items())
+            print(f"{hospital} {'+'.join(one.value for one in subset)} {name}: mean Dice {means}", flush=True)
+
+
+def _answers(
+    card: Card, members: tuple[Card, ...], row: CaseRow, subset: tuple[Sequence, ...]
+) -> Mapping[str, NDArray[np.uint8]]:
+    """The labels of each member, cleaned as its card says, and of the votes, cleaned as the ensemble's says."""
+    placed = kept_in_place(row, cache(), CPU)
+    files = {sequence: sitk.ReadImage(str(placed.images[sequence]), sitk.sitkFloat32) for sequence in subset}
+    images = {sequence: sitk.GetArrayFromImage(image) for sequence, image in files.items()}
+    opinions = {}
+    for member in members:
+        segmenter = load_model(member.id, store().weights(member), CPU, choose_precision(CPU))
+        found = segmenter.predict(images, Silent(), SEED)
+        labels = clean_labels(found.labels, (1.0, 1.0, 1.0), **member.postprocessing.model_dump())
+        opinions[member.id] = Opinion(labels, member.regions_given(subset), found.probabilities)
+    agreed = ", ".join(f"{region.value} {dice:.2f}" for region, dice in mean_dice(list(opinions.values())).items())
+    print(f"  {row.case} members among themselves: {agreed}", flush=True)
+    votes = {
+        vote: clean_labels(fuse(list(opinions.values()), vote)[0], (1.0, 1.0, 1.0), **card.postprocessing.model_dump())
+        for vote in ("mean", "majority", "staple")
+    }
+    return {name: one.labels for name, one in opinions.items()} | votes
+
+
+def _dice(labels: NDArray[np.uint8], row: CaseRow) -> dict[Region, float]:
+    """Of the regions that the truth knows and has."""
+    path = kept_in_place(row, cache(), CPU).truth
+    truth = row.scheme.to_internal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), str(path))
+    scores = {}
+    for region in row.scheme.known:
+        drawn, marked = region_mask(truth, region), region_mask(labels, region)
+        if drawn.any() and region is not Region.RC:
+            scores[region] = 2 * np.count_nonzero(drawn & marked) / (drawn.sum() + marked.sum())
+    return scores
