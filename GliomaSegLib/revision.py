@@ -19,13 +19,13 @@ from GliomaSegLib.io.results import (
     LABEL_MAP,
     LOST_LABELS,
     SLICER_SEGMENTATION,
-    TRANSFORMS,
     Findings,
     Manifest,
     moved,
     pixels_sha256,
     read_manifest,
     read_probabilities,
+    read_transforms,
     timestamp,
     write_results,
 )
@@ -76,11 +76,7 @@ def _brought_up_to_date(output: Path, change: Callable[[Manifest], Manifest], pr
     journal.stage("measures and report")
     brain = read_labels(output / BRAIN)
     labels, edited = _labels_now(output, manifest, brain)
-    transforms = {
-        sequence: _read_transform(path)
-        for sequence in manifest.sequences
-        if (path := output / TRANSFORMS / f"{sequence.value}.tfm").is_file()
-    }
+    transforms = read_transforms(output)
     images = _images_again(manifest, transforms, brain, journal)
     journal.warnings[:0] = [warning for warning in manifest.warnings if not warning.startswith(_TOLD_ANEW)]
     if edited:
@@ -107,13 +103,6 @@ def _keep_the_rest(output: Path, folder: Path) -> None:
         return set(FILES.values()) & set(names) if Path(place) == output else set()
 
     shutil.copytree(output, folder, symlinks=True, ignore=written_anew, dirs_exist_ok=True)
-
-
-def _read_transform(path: Path) -> sitk.Transform:
-    try:
-        return sitk.ReadTransform(str(path))
-    except RuntimeError as error:
-        raise InputError(f"The transform {path} cannot be read; run the case again.") from error
 
 
 def _labels_now(output: Path, manifest: Manifest, grid: sitk.Image) -> tuple[sitk.Image, bool]:

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.measures.resection import digitisation_error
 from GliomaSegLib.measures.volumes import (
     Measures,
     MidlineFrom,
@@ -222,3 +223,58 @@ def test_a_brain_mask_that_does_not_fit_is_refused() -> None:
         measure(labels, image_of(np.ones((3, 3, 3))))
     with pytest.raises(InputError, match="brain mask is empty"):
         measure(labels, image_of(np.zeros(two_lesions().shape)))
+
+
+# --- analytic bodies -----------------------------------------------------------------------------------------------
+
+
+def ellipsoid(
+    half_axes_mm: tuple[float, float, float], spacing_mm: tuple[float, float, float], seed: int
+) -> sitk.Image:
+    """A label map of ET, one axis along each voxel axis, the middle anywhere in a voxel, on an oblique grid."""
+    reach = [int(np.ceil(half / mm)) + 2 for half, mm in zip(half_axes_mm, spacing_mm, strict=True)]
+    random = np.random.default_rng(seed)
+    x, y, z = (
+        ((np.arange(-count, count + 1) + shift) * mm / half) ** 2
+        for count, shift, mm, half in zip(reach, random.uniform(-0.5, 0.5, 3), spacing_mm, half_axes_mm, strict=True)
+    )
+    inside = x[None, None] + y[None, :, None] + z[:, None, None] <= 1
+    image = sitk.GetImageFromArray(inside.astype(np.uint8) * np.uint8(Label.ET))
+    image.SetSpacing(spacing_mm)
+    turn = sitk.Euler3DTransform((0.0, 0.0, 0.0), *random.uniform(-0.3, 0.3, 3).tolist())
+    image.SetDirection(turn.GetMatrix())
+    return image
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("half_axes_mm", "spacing_mm"),
+    [
+        ((10.0, 10.0, 10.0), (1.0, 1.0, 1.0)),
+        ((16.0, 11.0, 22.0), (1.0, 1.0, 1.0)),
+        ((18.0, 11.0, 60.0), (0.9, 0.9, 6.0)),
+        ((10.0, 14.0, 12.0), (0.5, 0.5, 1.0)),
+    ],
+)
+def test_volume_within_a_percent_and_diameters_within_a_voxel(
+    half_axes_mm: tuple[float, float, float], spacing_mm: tuple[float, float, float], seed: int
+) -> None:
+    """Where a body is at least 20 voxels across each axis."""
+    assert all(2 * half >= 20 * mm for half, mm in zip(half_axes_mm, spacing_mm, strict=True))
+    labels = ellipsoid(half_axes_mm, spacing_mm, seed)
+    (lesion,) = measure(labels, regions=(Region.ET,)).lesions
+    assert lesion.volume_ml == pytest.approx(4 / 3 * np.pi * np.prod(half_axes_mm) / 1000, rel=0.01)
+    longer, shorter = sorted(half_axes_mm[:2], reverse=True)
+    assert lesion.long_mm == pytest.approx(2 * longer, abs=max(spacing_mm[:2]))
+    assert lesion.perpendicular_mm == pytest.approx(2 * shorter, abs=max(spacing_mm[:2]))
+
+
+def test_a_small_body_is_off_by_about_as_much_as_is_said() -> None:
+    """The mean error over its placements is the one that stands in the sentence on residual tumour."""
+    spacing_mm, volume_ml = (0.9, 0.9, 6.0), 0.175
+    radius = (3000 * volume_ml / (4 * np.pi)) ** (1 / 3)
+    errors = []
+    for seed in range(60):
+        lesions = measure(ellipsoid((radius,) * 3, spacing_mm, seed), regions=(Region.ET,)).lesions
+        errors.append(abs(sum(lesion.volume_ml for lesion in lesions) / volume_ml - 1))
+    assert np.mean(errors) == pytest.approx(digitisation_error(volume_ml, spacing_mm), abs=0.05)

@@ -37,6 +37,10 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--baseline", type=int, metavar="N", help="response is judged against the N-th study")
     parser.add_argument("--in-place", action="store_true", help="all lie in one space already: no registration")
+    parser.add_argument(
+        "--deformable", action="store_true",
+        help="match lesions after a deformation too (diffeomorphic demons); volumes are those before it",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print as JSON")
     files = parser.add_argument_group("studies that are label files")
     files.add_argument("--image", action="append", default=[], type=Path, metavar="F", help="its scan; once per file")
@@ -72,7 +76,7 @@ def run_compare(parsed: argparse.Namespace, output: TextIO) -> int:
     exams = _exams(parsed)
     baseline = None if parsed.baseline is None else parsed.baseline - 1
     with progress_for_stderr() as progress:
-        aligned = compare(exams, parsed.in_place, baseline, progress)
+        aligned = compare(exams, parsed.in_place, baseline, progress, parsed.deformable)
         page = write_comparison(parsed.output, aligned, parsed.overwrite)
     if parsed.json:
         print(aligned.comparison.model_dump_json(indent=2), file=output)

@@ -1,7 +1,8 @@
 """Several studies of one patient side by side: what surgery took, what became of each lesion, how treatment did.
 
-Every study is registered, rigidly, to the last one by the road's own registration. Volumes and diameters are those of
-the segmentations on their own grids, before anything is moved.
+Every study is registered, rigidly, to the last one by the road's own registration, and lesions are matched after a
+deformation too where that is asked for. Volumes and diameters are those of the segmentations on their own grids, before
+anything is moved.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ import SimpleITK as sitk
 from GliomaSegLib.case import TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.followup.exam import Exam, check_order
+from GliomaSegLib.followup.registration import DEFORMATION, Deformation, deform, register_study
 from GliomaSegLib.labels import REGION_LABELS, Region, region_mask
 from GliomaSegLib.measures.matching import Course, Foci, follow
 from GliomaSegLib.measures.resection import LEAST_VOXELS, Finding, Resection, assess_resection, without_specks
 from GliomaSegLib.measures.response import ALL_CRITERIA, NOT_IN_IMAGES, Assessment, assess_response
 from GliomaSegLib.measures.volumes import Lesion, Measures, Volume, measure, slice_axis, volume_text
-from GliomaSegLib.preprocessing.align import DOUBTFUL_BELOW, FAILED_BELOW_NMI, MIRRORED_BELOW, Registration, register
+from GliomaSegLib.preprocessing.align import Registration
 from GliomaSegLib.progress import Journal, Progress, Silent
 from GliomaSegLib.record import Record
 
@@ -35,6 +37,8 @@ class TimePointRow(Record):
         day: days since surgery, or since the first study when all have a date; ``None`` when neither is known.
         moved_mm: mean shift of the field of view to the last study; ``None`` when it was not registered.
         mirror_contrast: see :mod:`GliomaSegLib.preprocessing.align`.
+        bent_mm: 95 % of the head move by less than this in the deformation after which lesions were matched; ``None``
+            without one.
     """
 
     name: str
@@ -48,6 +52,7 @@ class TimePointRow(Record):
     foci: int
     moved_mm: float | None = None
     mirror_contrast: float | None = None
+    bent_mm: float | None = None
 
 
 class Comparison(Record):
@@ -60,6 +65,8 @@ class Comparison(Record):
         responses: of the last study, by each set of criteria; empty with fewer than two studies after surgery, or when
             the enhancing tumour is not told apart.
         baseline: position of the study with which response is compared.
+        deformation: how the lesions of two studies were brought together before they were matched, beyond the rigid
+            registration; ``None`` without.
     """
 
     studies: tuple[TimePointRow, ...]
@@ -69,21 +76,32 @@ class Comparison(Record):
     course: Course
     responses: tuple[Assessment, ...]
     baseline: int | None
+    deformation: str | None = None
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Aligned:
-    """A comparison with what is needed to draw it; ``transforms`` take points of the last study to each (LPS mm)."""
+    """A comparison with what is needed to draw it.
+
+    Attributes:
+        transforms: rigid, take points of the last study to each (LPS mm).
+        deformations: those after which lesions were matched, where there are any.
+    """
 
     comparison: Comparison
     exams: tuple[Exam, ...]
     transforms: tuple[sitk.Transform | None, ...]
+    deformations: tuple[Deformation | None, ...]
 
 
 def compare(
-    exams: Sequence[Exam], in_place: bool = False, baseline: int | None = None, progress: Progress | None = None
+    exams: Sequence[Exam],
+    in_place: bool = False,
+    baseline: int | None = None,
+    progress: Progress | None = None,
+    deformable: bool = False,
 ) -> Aligned:
     """Compare studies of one patient, given in the order in which they were made.
 
@@ -91,6 +109,8 @@ def compare(
         in_place: all lie in one space already; nothing is registered.
         baseline: position of the study with which response to treatment is compared; by default the first one that is
             not pre-operative.
+        deformable: lesions are matched after a deformation too (:func:`~GliomaSegLib.followup.registration.deform`);
+            nothing is measured after it.
 
     Raises:
         InputError: fewer than two studies; another patient or order; no region that all tell apart; an image is not
@@ -104,14 +124,19 @@ def compare(
     journal.stage("registration")
     registrations = [*(_registered(exam, exams[-1], in_place, journal) for exam in exams[:-1]), None]
     transforms = tuple(one and one.transform for one in registrations)
+    deformations: tuple[Deformation | None, ...] = (None,) * len(exams)
+    if deformable:
+        journal.stage("deformation")
+        bent = (_deformed(exam, exams[-1], one) for exam, one in zip(exams[:-1], registrations[:-1], strict=True))
+        deformations = (*bent, None)
 
     journal.stage("lesions, resection and response")
     resection = _resection(exams)
     counted = [_without_specks(exam, region) for exam in exams]
     course = follow(
         [
-            Foci(labels, region, measures.lesions_of(region), transform)
-            for (labels, measures), transform in zip(counted, transforms, strict=True)
+            Foci(labels, region, measures.lesions_of(region), bent.there if bent else transform, bent and bent.back)
+            for (labels, measures), transform, bent in zip(counted, transforms, deformations, strict=True)
         ],
         region,
     )
@@ -121,8 +146,10 @@ def compare(
         _warn_of(exam, region, journal)
     comparison = Comparison(
         studies=tuple(
-            _row(exam, day, registration, measures.lesions_of(region))
-            for exam, day, registration, (_, measures) in zip(exams, _days(exams), registrations, counted, strict=True)
+            _row(exam, day, registration, deformation, measures.lesions_of(region))
+            for exam, day, registration, deformation, (_, measures) in zip(
+                exams, _days(exams), registrations, deformations, counted, strict=True
+            )
         ),
         region=region,
         answers=_answers(resection, course, responses),
@@ -130,10 +157,11 @@ def compare(
         course=course,
         responses=responses,
         baseline=start if responses else None,
+        deformation=DEFORMATION if deformable else None,
         notes=_notes(exams, responses),
         warnings=tuple(dict.fromkeys(journal.warnings)),
     )
-    return Aligned(comparison, tuple(exams), transforms)
+    return Aligned(comparison, tuple(exams), transforms, deformations)
 
 
 def _common_region(exams: Sequence[Exam]) -> Region:
@@ -159,30 +187,17 @@ def _registered(exam: Exam, last: Exam, in_place: bool, progress: Progress) -> R
                 f"The scan of {one.path} is not at hand{why}, so that it cannot be registered; give it with --image, "
                 "or say --in-place when all studies lie in one space."
             )
-    try:
-        found = register(last.image, exam.image)
-    except InputError as error:
-        raise InputError(f"{exam.path} cannot be registered to {last.path}: {error}") from error
-    _judge(found, exam, last, progress)
-    return found
+    return register_study(last.image, exam.image, str(last.path), str(exam.path), progress)
 
 
-def _judge(found: Registration, exam: Exam, last: Exam, progress: Progress) -> None:
-    if found.information < FAILED_BELOW_NMI:
+def _deformed(exam: Exam, last: Exam, registration: Registration | None) -> Deformation:
+    """Beyond the rigid registration; for the matching of lesions alone."""
+    if exam.image is None or last.image is None:
         raise InputError(
-            f"{exam.path} could not be registered to {last.path}: no position was found where they fit (mutual "
-            f"information {found.information:.3f}); check that both are of one patient."
+            f"The scans of {exam.path} and {last.path} are not both at hand, so that no deformation between them can "
+            "be found; give them with --image, or leave --deformable out."
         )
-    if found.mirror_contrast < MIRRORED_BELOW:
-        raise InputError(
-            f"{exam.path} is mirrored left to right with respect to {last.path}: its mirror image fits better "
-            f"(contrast {found.mirror_contrast:.2f}); correct the one that is wrong."
-        )
-    if found.mirror_contrast < DOUBTFUL_BELOW:
-        progress.warn(
-            f"{exam.path} fits {last.path} no better than its mirror image does (contrast "
-            f"{found.mirror_contrast:.2f}): check that both are of one patient and lie in place."
-        )
+    return deform(last.image, exam.image, registration and registration.transform, last.labels, exam.labels)
 
 
 # --- measures ------------------------------------------------------------------------------------------------------
@@ -236,7 +251,13 @@ def _days(exams: Sequence[Exam]) -> list[float | None]:
     return known if None not in known else [None] * len(exams)
 
 
-def _row(exam: Exam, day: float | None, registration: Registration | None, lesions: Sequence[Lesion]) -> TimePointRow:
+def _row(
+    exam: Exam,
+    day: float | None,
+    registration: Registration | None,
+    deformation: Deformation | None,
+    lesions: Sequence[Lesion],
+) -> TimePointRow:
     return TimePointRow(
         name=exam.name,
         path=exam.path,
@@ -249,6 +270,7 @@ def _row(exam: Exam, day: float | None, registration: Registration | None, lesio
         foci=len(lesions),
         moved_mm=registration and registration.shift_mm,
         mirror_contrast=registration and registration.mirror_contrast,
+        bent_mm=deformation and deformation.within_mm,
     )
 
 
@@ -288,10 +310,12 @@ def _extent_sentence(resection: Resection, place: int) -> str:
 
 
 def _lesion_sentence(course: Course) -> str:
-    counts = Counter[str]()
-    for step in course.steps[-1]:
-        counts[step.change.value] += max(len(step.before), len(step.after))
-    changes = ", ".join(f"{count} {change}" for change, count in counts.items())
+    together = [step for step in course.steps[-1] if max(len(step.before), len(step.after)) > 1]
+    counts = Counter(step.change.value for step in course.steps[-1] if step not in together)
+    changes = ", ".join(
+        [f"{len(step.before)} became {len(step.after)} ({step.change.value})" for step in together]
+        + [f"{count} {change}" for change, count in counts.items()]
+    )
     what = "enhancing" if course.region is Region.ET else "tumour"
     was, now = (sum(track.lesions[place] is not None for track in course.tracks) for place in (-2, -1))
     return (

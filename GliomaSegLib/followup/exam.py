@@ -44,6 +44,7 @@ class Exam:
         labels: internal label map.
         regions: those that the segmentation tells apart.
         image: the sequence that the labels were drawn on; ``None`` when it is not at hand.
+        sequence: which one that is, where it is known.
         probabilities: 0 to 1, of the regions that have a map; none after an edit, of which the maps know nothing.
         date: of the study.
         patient: DICOM's Patient ID.
@@ -59,6 +60,7 @@ class Exam:
     measures: Measures
     time_point: TimePoint = field(default_factory=TimePoint)
     image: sitk.Image | None = None
+    sequence: Sequence | None = None
     brain: sitk.Image | None = None
     probabilities: Mapping[Region, sitk.Image] = field(default_factory=dict)
     date: date | None = None
@@ -107,7 +109,7 @@ def _from_results(folder: Path, when: TimePoint | None, day: date | None) -> Exa
     probabilities = read_probabilities(folder, labels) if manifest.changed is None else {}
     record = manifest.sequences[manifest.reference]
     image, doubt = _image_again(record, labels)
-    series = _series_of(record)
+    series = series_of(Source(record.path, record.series_uid))
     return Exam(
         name=manifest.case_id,
         path=folder,
@@ -116,6 +118,7 @@ def _from_results(folder: Path, when: TimePoint | None, day: date | None) -> Exa
         measures=measure(labels, brain, manifest.regions, probabilities),
         time_point=when or TimePoint(manifest.time_point, manifest.days_since_surgery),
         image=image,
+        sequence=manifest.reference,
         brain=brain,
         probabilities=probabilities,
         date=day or (_study_date(series) if series else None),
@@ -137,10 +140,11 @@ def _image_again(record: SequenceRecord, grid: sitk.Image) -> tuple[sitk.Image |
     return resample_image(image, grid), ""
 
 
-def _series_of(record: SequenceRecord) -> DicomSeries | None:
-    if record.series_uid is None or not record.path.exists():
+def series_of(source: Source) -> DicomSeries | None:
+    """The DICOM series that an image was read from; ``None`` when it came from another file, or is gone."""
+    if source.series_uid is None or not source.path.exists():
         return None
-    return next((one for one in find_series(record.path) if one.uid == record.series_uid), None)
+    return next((one for one in find_series(source.path) if one.uid == source.series_uid), None)
 
 
 def _study_date(series: DicomSeries) -> date | None:
@@ -163,7 +167,7 @@ def _from_file(path: Path, image: Path | None, scheme: TruthScheme, when: TimePo
         stored = read_labels(path)
         labels = array_on(scheme.to_internal(sitk.GetArrayFromImage(stored), str(path)), stored)
         regions = frozenset(scheme.known) | ({Region.RC} if scheme is TruthScheme.GLIOMASEG else set())
-    scan = None if image is None else _beside(read_image(image), image, labels, path)
+    scan = None if image is None else lying_on(read_image(image), image, labels, path)
     return Exam(
         name=image_stem(path),
         path=path,
@@ -177,7 +181,12 @@ def _from_file(path: Path, image: Path | None, scheme: TruthScheme, when: TimePo
     )
 
 
-def _beside(scan: sitk.Image, scan_path: Path, labels: sitk.Image, labels_path: Path) -> sitk.Image:
+def lying_on(scan: sitk.Image, scan_path: Path, labels: sitk.Image, labels_path: Path) -> sitk.Image:
+    """The scan with its voxel axes running as those of the labels that were drawn on it.
+
+    Raises:
+        InputError: they have different grids.
+    """
     turned = reorient(scan, labels)
     if not same_grid(turned, labels):
         raise InputError(

@@ -7,6 +7,7 @@ import json
 from datetime import datetime, timezone
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -21,6 +22,7 @@ from GliomaSegLib.io.slice_pictures import Slice, Viewer, hex_colour
 from GliomaSegLib.io.terminology import region_styles
 from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.matching import Change, Course, Track
+from GliomaSegLib.measures.response import Assessment, amount_text
 from GliomaSegLib.measures.volumes import volume_text
 from GliomaSegLib.preprocessing.grid import resample_image, resample_labels
 from GliomaSegLib.resources import resource
@@ -32,6 +34,7 @@ LESIONS = "lesions.csv"
 # So many lesions have a curve of their own; the table lists all.
 _CURVES = 6
 _PICTURES = 2
+_DEEP_MM = 20.0  # below scalp and skull
 _KINDS = {
     TimePointKind.PREOPERATIVE: "pre-operative",
     TimePointKind.POSTOPERATIVE: "post-operative",
@@ -53,6 +56,9 @@ def write_comparison(output: Path, aligned: Aligned, overwrite: bool = False) ->
         for number, transform in enumerate(aligned.transforms, start=1):
             if transform is not None:
                 sitk.WriteTransform(transform, str(folder / f"last_to_{number}.tfm"))
+        for number, deformation in enumerate(aligned.deformations, start=1):
+            if deformation is not None:
+                sitk.WriteTransform(deformation.there, str(folder / f"last_to_{number}_deformed.h5"))
         about = {"program": PROGRAM, "kind": "comparison", "studies": [str(one.path) for one in comparison.studies]}
         (folder / MANIFEST).write_text(json.dumps(about, indent=2), encoding="utf-8")
     return output / PAGE
@@ -71,9 +77,10 @@ def render_comparison(aligned: Aligned) -> str:
         name=comparison.studies[-1].name,
         headings=[_heading(one) for one in comparison.studies],
         regions=_region_rows(comparison),
-        colours={region.value: hex_colour(region) for region in Region},
+        colours={region.value: hex_colour(region) for region in Region if _is_drawn(region, aligned)},
         region=region_styles()[comparison.region].name,
         became=_became(comparison),
+        responses=[_response_row(one) for one in comparison.responses],
         plot=_plot(comparison),
         pictures=_pictures(aligned),
     )
@@ -113,6 +120,33 @@ def _region_rows(comparison: Comparison) -> list[tuple[str, list[float | None]]]
         if any(volumes):
             rows.append((style.name, volumes))
     return rows
+
+
+def _is_drawn(region: Region, aligned: Aligned) -> bool:
+    return any(region in exam.regions for exam in aligned.exams)
+
+
+def _response_row(found: Assessment) -> dict[str, str]:
+    """One set of criteria as the cells of a row."""
+    criteria = found.criteria
+    limits = f"partial response {_signed(-criteria.partial_fall)}, progression {_signed(criteria.progression_rise)}"
+    amounts = [amount_text(criteria, value) for value in (found.values[0], min(found.values[:-1]), found.values[-1])]
+    changes = ["–" if change is None else _signed(change) for change in (found.from_baseline, found.from_smallest)]
+    first, low, last = amounts if found.targets else ("–",) * 3
+    return {
+        "name": criteria.name,
+        "citation": criteria.citation,
+        "quantity": criteria.quantity.value,
+        "limits": limits,
+        "first": first,
+        "low": low,
+        "last": last,
+        "from_first": changes[0] if found.targets else "–",
+        "from_low": changes[1] if found.targets else "–",
+        "new": str(len(found.new)),
+        "category": found.category.value,
+        "why": "" if found.targets else "no lesion was measurable at baseline",
+    }
 
 
 def _became(comparison: Comparison) -> dict[int, str]:
@@ -184,4 +218,13 @@ def _on_grid(exam: Exam, last: Exam, transform: sitk.Transform | None) -> tuple[
     image = resample_image(exam.image, last.labels, transform)
     labels = resample_labels(exam.labels, last.labels, transform)
     viewer = Viewer(labels, last.image, last.brain, exam.regions)
-    return viewer, viewer.grey(image)
+    return viewer, viewer.grey(image if last.brain else _without_bright_fat(image))
+
+
+def _without_bright_fat(image: sitk.Image) -> sitk.Image:
+    """Cut off what is brighter than nearly all that lies deep in the head: fat and skin would leave the brain dark."""
+    head = sitk.BinaryFillhole(sitk.OtsuThreshold(image, 0, 1))
+    depth_mm = sitk.SignedMaurerDistanceMap(head, insideIsPositive=True, squaredDistance=False, useImageSpacing=True)
+    deep = sitk.GetArrayViewFromImage(depth_mm) > _DEEP_MM
+    grey = sitk.GetArrayViewFromImage(image)
+    return sitk.Clamp(image, upperBound=float(np.percentile(grey[deep], 99.7))) if deep.any() else image

@@ -1,7 +1,7 @@
 """Which lesion is which at the next time point: new, gone, grown, shrunk, split, merged.
 
-Lesions are compared as they were segmented, each on its own grid: only the points of their voxels are moved, rigidly,
-so that registration changes no volume and loses no small lesion.
+Lesions are compared as they were segmented, each on its own grid: only the points of their voxels are moved, so that
+registration, rigid or not, changes no volume and loses no small lesion.
 """
 
 from __future__ import annotations
@@ -89,10 +89,16 @@ class Foci:
         region: whose components are meant.
         lesions: as measured, in the order of their numbers.
         from_common: takes points of a space common to all time points to this one's, LPS mm.
+        to_common: its inverse, where it has none by itself, as when it bends.
     """
 
     def __init__(
-        self, labels: sitk.Image, region: Region, lesions: Sequence[Lesion], from_common: sitk.Transform | None = None
+        self,
+        labels: sitk.Image,
+        region: Region,
+        lesions: Sequence[Lesion],
+        from_common: sitk.Transform | None = None,
+        to_common: sitk.Transform | None = None,
     ) -> None:
         self.lesions = tuple(lesions)
         self._from_common = sitk.Transform(3, sitk.sitkIdentity) if from_common is None else from_common
@@ -102,7 +108,7 @@ class Foci:
         inside = np.argwhere(self._numbers)
         self._number_of_point = self._numbers[tuple(inside.T)]
         own = inside[:, ::-1] @ to_mm.T + self._origin
-        self._points = _moved(own, self._from_common.GetInverse())
+        self._points = _moved(own, to_common or self._from_common.GetInverse())
 
     def overlap(self, other: Foci) -> NDArray[np.bool_]:
         """``[own, other]``: whether a voxel's centre of one lesion lies in a voxel of the other, either way."""
@@ -207,7 +213,9 @@ def _change(before: int, after: int, before_ml: float, after_ml: float) -> Chang
 
 
 def _moved(points: NDArray[np.float64], transform: sitk.Transform) -> NDArray[np.float64]:
-    """Points ``[n, 3]`` under a transform that turns and shifts."""
+    """Points ``[n, 3]`` under a transform, which may be one that bends."""
+    if not transform.IsLinear():
+        return np.reshape([transform.TransformPoint(point) for point in points.tolist()], (-1, 3))
     shift = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
     columns = [np.array(transform.TransformPoint(axis)) - shift for axis in np.eye(3).tolist()]
     return points @ np.array(columns) + shift

@@ -31,7 +31,9 @@ EARLY_DAYS = 3.0
 # program: how far the answer hangs on the threshold, not a confidence interval.
 SURE, POSSIBLE = 0.75, 0.25
 
-# RANO resect group (Karschnia 2023, Neuro Oncol 25:940): residual volumes, in mL, that bound the classes.
+# RANO resect group (Karschnia 2023, Neuro Oncol 25:940): residual volumes, in mL, that bound the classes. With the same
+# names the recommendations of 2021 (Karschnia, Eur J Cancer 149:23) also asked for a share removed (near total 95 %,
+# subtotal 80 %), which had no prognostic value of its own in 2023 and is no part of the classes any more.
 NEAR_TOTAL_ML = 1.0
 SUBTOTAL_ML = 5.0
 SUPRAMAXIMAL_OTHER_ML = 5.0
@@ -212,7 +214,10 @@ def extent_of_resection(region: Region, before_ml: float, after_ml: float) -> Ex
 
 
 def resection_class(enhancing: Extent, other_ml: float | None) -> ResectionClass:
-    """The RANO resect group's class of glioblastoma surgery.
+    """The RANO resect group's class of glioblastoma surgery, by what is left alone.
+
+    Supramaximal resection was found to help those of whose non-enhancing tumour 60 % or more were removed and 5 mL or
+    less left (Karschnia 2023); the class is bound by what is left.
 
     Args:
         enhancing: extent of resection of the enhancing tumour.
@@ -234,6 +239,33 @@ def resection_class(enhancing: Extent, other_ml: float | None) -> ResectionClass
     if other_ml > SUPRAMAXIMAL_OTHER_ML:
         return ResectionClass(number="2A", name="complete resection of enhancing tumour")
     return ResectionClass(number="1", name="supramaximal resection")
+
+
+class ResidualAnswer(Record):
+    """What a study after surgery says by itself, without one before; fields as in :class:`Resection`."""
+
+    finding: Finding
+    residual: Residual
+    answer: str
+    notes: tuple[str, ...]
+
+
+def assess_residual(
+    labels: sitk.Image, time_point: TimePoint, has_native_t1: bool | None, probability: sitk.Image | None = None
+) -> ResidualAnswer:
+    """Judge the enhancing tumour of a label map that tells it apart; arguments as for :func:`assess_resection`.
+
+    Raises:
+        InputError: the study is pre-operative.
+    """
+    left = residual(labels, probability)
+    finding = _finding(is_early(time_point), left)
+    return ResidualAnswer(
+        finding=finding,
+        residual=left,
+        answer=_answer(finding, left, time_point),
+        notes=tuple(_notes(finding, left, (), has_native_t1, {})),
+    )
 
 
 def assess_resection(
@@ -311,8 +343,9 @@ def _answer(finding: Finding, left: Residual, time_point: TimePoint) -> str:
             "cannot be called residual tumour."
         )
     side = "above" if left.above_limit_ml >= 0 else "below"
+    coarse = "" if left.digitisation is None else f" (counting voxels, ±{100 * left.digitisation:.0f} % on average)"
     return (
-        f"Residual enhancing tumour {volume}, {volume_text(abs(left.above_limit_ml))} {side} the limit of "
+        f"Residual enhancing tumour {volume}{coarse}, {volume_text(abs(left.above_limit_ml))} {side} the limit of "
         f"{left.limit_ml:g} mL: {finding.value}."
     )
 

@@ -64,6 +64,8 @@ RANO_2010 = Criteria(
     targets=5,
     new_measurable=False,
 )
+# The volumetric limits are those of the spheres whose products of diameters change by -50 % and +25 %: 0.5^1.5 = 0.35,
+# 1.25^1.5 = 1.40. They stand in the modified criteria of 2017 (Ellingson, Neurotherapeutics 14:307) and in RANO 2.0.
 _WEN_2023 = "Wen et al., J Clin Oncol 2023;41:5187"
 RANO_2_0 = Criteria(
     name="RANO 2.0",
@@ -226,7 +228,7 @@ def _sentence(found: Assessment, smallest: float) -> str:
             f"{source}: {what} thicker than {criteria.thick_slices_mm:g} mm twice their distance, on "
             f"{criteria.least_slices} slices or more), {new}: {found.category.value}."
         )
-    first, low, last = (_amount(criteria, value) for value in (found.values[0], smallest, found.values[-1]))
+    first, low, last = (amount_text(criteria, value) for value in (found.values[0], smallest, found.values[-1]))
     return (
         f"{source}: {criteria.quantity.value} {first} at baseline, {low} at its smallest, {last} now, which is "
         f"{_percent(found.from_baseline)} from baseline (limit of partial response "
@@ -235,7 +237,8 @@ def _sentence(found: Assessment, smallest: float) -> str:
     )
 
 
-def _amount(criteria: Criteria, value: float) -> str:
+def amount_text(criteria: Criteria, value: float) -> str:
+    """A sum over the targets with its unit."""
     return volume_text(value) if criteria.quantity is Quantity.VOLUME else f"{value:.0f} mm²"
 
 
