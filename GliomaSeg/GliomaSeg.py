@@ -64,6 +64,7 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setup(self) -> None:
         """Called when the user opens the module for the first time."""
         ScriptedLoadableModuleWidget.setup(self)
+        from GliomaSegPanel.comparison import ComparisonSection
         from GliomaSegPanel.correct import CorrectSection
         from GliomaSegPanel.export import ExportSection
         from GliomaSegPanel.images import ImagesSection
@@ -89,6 +90,7 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.model = ModelSection(self)
         self.run = RunSection(self)
         self.result = ResultSection(self)
+        self.comparison = ComparisonSection(self)
         self.correct = CorrectSection(self)
         self.review = ReviewSection(self)
         self.export = ExportSection(self)
@@ -190,10 +192,12 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def situation(self) -> Any:
         """All that the panel's decisions depend on, as it is now."""
-        from GliomaSegPanel.decisions import Shown, Situation
+        from GliomaSegPanel.decisions import Earlier, Shown, Situation
         from GliomaSegPanel.parameters import ImagesFrom, chosen_volumes
         from GliomaSegPanel.result import has_probability
 
+        from GliomaSegLib.case import TimePointKind
+        from GliomaSegLib.scene.logic import TIME_POINT
         from GliomaSegLib.scene.review import review_of
 
         parameters, node = self.parameters, self.result.node
@@ -210,6 +214,17 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 edited=self.logic.hasUnmeasuredEdits(node),
                 can_undo=self.result.can_undo,
                 lesion_selected=self.result.lesion is not None,
+                time_point=TimePointKind(node.GetAttribute(TIME_POINT) or TimePointKind.UNKNOWN),
+                on_dicom=self.logic.isOnDicom(node),
+            )
+        earlier = None
+        if parameters.preoperativeSegmentation is not None:
+            folder = self.logic.resultFolder(parameters.preoperativeSegmentation)
+            earlier = Earlier(
+                is_preoperative=parameters.earlierTime.value is TimePointKind.PREOPERATIVE,
+                is_shown=parameters.preoperativeSegmentation is node,
+                has_results=folder is not None and folder.is_dir(),
+                has_volume=parameters.preoperativeVolume is not None,
             )
         situation = Situation(
             chosen={sequence: volume.GetID() for sequence, volume in chosen_volumes(parameters).items()},
@@ -220,6 +235,7 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             own_python=self.options.python is not None,
             work=self.runner.work,
             shown=shown,
+            earlier=earlier,
             editing=self.correct.editing,
             reviewer=self.review.reviewer,
         )
@@ -233,7 +249,7 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Bring all sections in line with the situation."""
         situation = self.situation()
         for section in (
-            self.images, self.model, self.run, self.result, self.correct, self.review, self.export
+            self.images, self.model, self.run, self.result, self.comparison, self.correct, self.review, self.export
         ):  # fmt: skip
             section.show(situation)
 
@@ -268,6 +284,13 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             dependencies.ensure()
             self._lacking = dependencies.lacking()
 
+    def have_dicom_packages(self, kinds: Iterable[str]) -> None:
+        """Have what the worker needs to write these DICOM objects, as :meth:`have_packages`."""
+        from GliomaSegPanel import dependencies
+
+        if self.options.python is None and not self.logic.standIn and {"seg", "sr"} & set(kinds):
+            dependencies.ensure_dicom()
+
     def begin(self, work: Any, start: Callable[[], Any], succeeded: Callable[[Any], None]) -> None:
         """Start something in the worker and follow it; a refusal is told at once."""
         with self.sentences():
@@ -293,18 +316,19 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.resultButton.collapsed = False
         for section in (self.ui.correctButton, self.ui.reviewButton, self.ui.exportButton):
             section.collapsed = False
-        self._tell_what_came(result.result.get("warnings", ()))
+        self._tell_what_came(result.result.get("warnings", ()), result.result.get("training"))
         qt.QTimer.singleShot(0, self._show_in_views)  # the panel is drawn first
 
-    def _tell_what_came(self, warnings: Iterable[str]) -> None:
-        """In a line that it is done, and the warnings that do not stand above already."""
+    def _tell_what_came(self, warnings: Iterable[str], training: str | None) -> None:
+        """In a line that it is done, the warnings that do not stand above already, and what the model knows."""
         from GliomaSegPanel.decisions import cost
 
-        told = cost(self.situation())
-        new = [one for one in dict.fromkeys([*self.runner.warnings, *warnings]) if one != told]
+        above = cost(self.situation())
+        new = [one for one in dict.fromkeys([*self.runner.warnings, *warnings]) if one != above]
         done, found = _("Done in {seconds} s.").format(seconds=self.runner.seconds), bool(self.result.lesions)
         look = _("Look at every contour.") if found else _("No tumour was found.")
-        self.say([f"{done} {look}", *new], "warning" if new or not found else "done")
+        told = [f"{done} {look}", *new, *([training] if training else [])]
+        self.say(told, "warning" if new or not found else "done")
 
     def _show_in_views(self) -> None:
         from GliomaSegPanel.correct import reference_of
@@ -340,6 +364,7 @@ class GliomaSegLogic(ScriptedLoadableModuleLogic):
         ScriptedLoadableModuleLogic.__init__(self)
         self._scene_logic = None
         self._run = None
+        self._comparison: tuple[Path, dict[str, Any]] | None = None
         self._wanted = self._used = _Setting()
 
     def getParameterNode(self) -> Any:
@@ -420,6 +445,34 @@ class GliomaSegLogic(ScriptedLoadableModuleLogic):
         """Agreement of two segmentations; see :meth:`GliomaSegLib.scene.logic.SceneLogic.compare`."""
         return self.scene.compare(segmentation, other)
 
+    def compareStudies(
+        self,
+        segmentation: slicer.vtkMRMLSegmentationNode,
+        earlier: slicer.vtkMRMLSegmentationNode,
+        earlier_volume: slicer.vtkMRMLScalarVolumeNode | None = None,
+        **arguments: Any,
+    ) -> Any:
+        """Residual tumour, extent of resection, lesions and response since an earlier study; see
+        :meth:`GliomaSegLib.scene.logic.SceneLogic.compareStudies`."""
+        return self._started(self.scene.compareStudies(segmentation, earlier, earlier_volume, **arguments))
+
+    def comparisonFolder(self, segmentation: slicer.vtkMRMLSegmentationNode) -> Path | None:
+        """The folder of the last comparison of a segmentation; ``None`` when there is none."""
+        from GliomaSegLib.scene.comparison import COMPARISON
+
+        folder = segmentation.GetAttribute(COMPARISON)
+        return Path(folder) if folder else None
+
+    def comparisonOf(self, segmentation: slicer.vtkMRMLSegmentationNode) -> dict[str, Any] | None:
+        """The last comparison, as JSON; ``None`` when there is none, or its folder is not there."""
+        folder = self.comparisonFolder(segmentation)
+        if folder is None or not (folder / "comparison.json").is_file():
+            return None
+        if self._comparison is None or self._comparison[0] != folder:
+            text = (folder / "comparison.json").read_text(encoding="utf-8")
+            self._comparison = folder, json.loads(text)  # every comparison has a folder of its own
+        return self._comparison[1]
+
     def review(self, segmentation: slicer.vtkMRMLSegmentationNode, state: str, by: str, **arguments: Any) -> Any:
         """Record a review; see :meth:`GliomaSegLib.scene.logic.SceneLogic.review`."""
         return self._started(self.scene.review(segmentation, state, by, **arguments))
@@ -478,6 +531,40 @@ class GliomaSegLogic(ScriptedLoadableModuleLogic):
                 )
             ) from error
 
+    def exportDicom(
+        self,
+        segmentation: slicer.vtkMRMLSegmentationNode,
+        folder: Path,
+        kinds: Iterable[str] = ("seg", "rtstruct", "sr"),
+        series: Path | Iterable[Path] | None = None,
+        **arguments: Any,
+    ) -> Any:
+        """Write DICOM objects into a new folder ``DICOM`` beside the files of :meth:`exportFiles`: what was written
+        before may have been sent already. See :meth:`GliomaSegLib.scene.logic.SceneLogic.exportDicom`.
+
+        Args:
+            series: by default the files in Slicer's DICOM database of the volume that the segmentation lies on.
+        """
+        place, number = self.exportFolder(segmentation, folder) / "DICOM", 1
+        while place.exists():
+            number += 1
+            place = place.with_name(f"DICOM-{number}")
+        series = series or self.dicomFiles(segmentation) or None
+        return self._started(self.scene.exportDicom(segmentation, place, kinds, series, **arguments))
+
+    def dicomFiles(self, segmentation: slicer.vtkMRMLSegmentationNode) -> list[Path]:
+        """The files of the DICOM series from which Slicer loaded the volume that a segmentation lies on; none when it
+        was not loaded from Slicer's DICOM database."""
+        files = [_file_of(instance) for instance in _instances(segmentation)]
+        return files if None not in files else []
+
+    def isOnDicom(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
+        """Whether the DICOM series on which a segmentation lies is known."""
+        from GliomaSegLib.scene.logic import SERIES
+
+        instances = _instances(segmentation)
+        return bool(segmentation.GetAttribute(SERIES) or (instances and _file_of(instances[0])))
+
     def _started(self, run: Any) -> Any:
         self._run = run
         return run
@@ -485,6 +572,19 @@ class GliomaSegLogic(ScriptedLoadableModuleLogic):
     def _with_store(self, arguments: dict[str, Any]) -> dict[str, Any]:
         store = self._wanted.store
         return {"store": str(store), **arguments} if store is not None else arguments
+
+
+def _instances(segmentation: slicer.vtkMRMLSegmentationNode) -> list[str]:
+    """SOP Instance UIDs of the slices of the volume that a segmentation lies on, as Slicer notes them at loading."""
+    volume = segmentation.GetNodeReference(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
+    return (volume.GetAttribute("DICOM.instanceUIDs") or "").split() if volume is not None else []
+
+
+def _file_of(instance: str) -> Path | None:
+    """The file of a DICOM instance, if Slicer's database has it and it is still there."""
+    database = getattr(slicer, "dicomDatabase", None)
+    name = database.fileForInstance(instance) if database is not None and database.isOpen else ""
+    return Path(name) if name and Path(name).is_file() else None
 
 
 class GliomaSegTest(ScriptedLoadableModuleTest):
@@ -505,7 +605,10 @@ class GliomaSegTest(ScriptedLoadableModuleTest):
 
     def runTest(self) -> None:
         """Run all tests."""
-        for test in (self.test_panel, self.test_logic, self.test_cancel, self.test_scene_closed, self.test_refusals):
+        for test in (
+            self.test_panel, self.test_comparison_and_dicom, self.test_logic, self.test_cancel, self.test_scene_closed,
+            self.test_refusals,
+        ):  # fmt: skip
             self.setUp()
             try:
                 test()
@@ -569,6 +672,55 @@ class GliomaSegTest(ScriptedLoadableModuleTest):
         _remove_upper_half(node)
         assert review_of(node).state == EDITED, "an edit voids an approval"
         self._until(lambda: "Edited" in widget.ui.reviewStateLabel.text)  # told when the user pauses
+
+    def test_comparison_and_dicom(self) -> None:
+        """After surgery: the result is compared with an earlier segmentation, and exported as DICOM."""
+        from GliomaSegPanel.parameters import Brain, StudyTime
+
+        from GliomaSegLib.scene.comparison import OUTDATED, chart_of
+
+        self.delayDisplay("Two studies are compared, and the result is exported as DICOM.")
+        head = _load_head()
+        widget = self._opened_panel()
+        widget.parameters.brain = Brain.STRIPPED
+        widget.parameters.timePoint = StudyTime.POSTOPERATIVE
+        widget.parameters.daysSinceSurgery = 2
+        self._press(widget, widget.ui.applyButton)
+        node = widget.parameters.segmentation
+        assert "Choose the segmentation of the earlier study" in widget.ui.compareStudiesButton.toolTip
+        widget.parameters.preoperativeSegmentation = _drawn_like(node, head["t1c"])
+        assert "Choose the T1 + contrast" in widget.ui.compareStudiesButton.toolTip
+        assert not widget.parameters.preoperativeSegmentation.GetDisplayNode().GetVisibility()
+        widget.parameters.preoperativeVolume = head["t1c"]
+        _remove_upper_half(node)
+        self._until(lambda: "Update the measures" in widget.ui.compareStudiesButton.toolTip)
+        self._press(widget, widget.ui.measureButton)
+        self._press(widget, widget.ui.compareStudiesButton)
+        assert widget.ui.answersLabel.text, widget.ui.messageLabel.text
+        table = widget.ui.comparisonTable
+        earlier, now = (float(table.item(0, column).text()) for column in (1, 2))
+        assert now < 0.8 * earlier
+        assert (widget.logic.comparisonFolder(node) / "comparison.html").is_file()
+        widget.ui.growthButton.click()
+        shown = slicer.app.layoutManager().plotWidget(0).mrmlPlotViewNode().GetPlotChartNode()
+        assert shown == chart_of(node)
+
+        with tempfile.TemporaryDirectory() as folder:
+            widget.ui.exportFolderEdit.currentPath = folder
+            widget.ui.rtstructCheckBox.checked = True
+            assert "NIfTI" in widget.ui.exportFilesButton.toolTip
+            assert not widget.ui.exportFilesButton.enabled
+            widget.ui.seriesEdit.currentPath = str(_written_series(head["t1c"], Path(folder) / "series"))
+            self._press(widget, widget.ui.exportFilesButton)
+            widget.ui.rtstructCheckBox.checked = False
+            assert list(Path(folder).rglob("segmentation.nii.gz"))
+            written = [path.name for path in Path(folder).rglob("rtstruct.dcm")]
+            if widget.logic.standIn:
+                assert "stand-in cannot" in widget.ui.messageLabel.text
+            else:
+                assert written == ["rtstruct.dcm"], widget.ui.messageLabel.text
+        _remove_upper_half(node)
+        assert node.GetAttribute(OUTDATED)
 
     def test_logic(self) -> None:
         """A researcher's way, and the scene saved and read again."""
@@ -720,6 +872,48 @@ def _load_head() -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
         node.SetOrigin(middle * _SPACING_MM, middle * _SPACING_MM, -middle * _SPACING_MM)
         images[name] = node
     return images
+
+
+def _drawn_like(
+    node: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode
+) -> slicer.vtkMRMLSegmentationNode:
+    """A segmentation of a volume with the same segments, which knows of no folder of results."""
+    copy = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "before surgery")
+    copy.GetSegmentation().DeepCopy(node.GetSegmentation())
+    copy.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    copy.CreateDefaultDisplayNodes()
+    return copy
+
+
+def _written_series(volume: slicer.vtkMRMLScalarVolumeNode, folder: Path) -> Path:
+    """A volume of the test as a DICOM series; its axes are those of the patient."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+
+    folder.mkdir()
+    right, anterior, superior = volume.GetOrigin()
+    study, series, frame = (generate_uid() for _ in range(3))
+    for index, pixels in enumerate(slicer.util.arrayFromVolume(volume).astype("<i2")):
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = MRImageStorage, generate_uid()
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        slice_ = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
+        elements = {
+            "SOPClassUID": MRImageStorage, "SOPInstanceUID": meta.MediaStorageSOPInstanceUID, "StudyInstanceUID": study,
+            "SeriesInstanceUID": series, "FrameOfReferenceUID": frame, "Modality": "MR", "PatientName": "Test^Head",
+            "PatientID": "GliomaSegTest", "PatientBirthDate": "", "PatientSex": "", "StudyDate": "20260101",
+            "StudyTime": "", "StudyID": "1", "AccessionNumber": "", "ReferringPhysicianName": "", "Manufacturer": "",
+            "PositionReferenceIndicator": "", "SeriesNumber": 1, "InstanceNumber": index + 1,
+            "ImageType": ["ORIGINAL", "PRIMARY", "M", "ND"], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+            "ImagePositionPatient": [-right, -anterior, superior + index * _SPACING_MM],
+            "PixelSpacing": [_SPACING_MM] * 2, "SliceThickness": _SPACING_MM, "Rows": _VOXELS, "Columns": _VOXELS,
+            "SamplesPerPixel": 1, "PhotometricInterpretation": "MONOCHROME2", "BitsAllocated": 16, "BitsStored": 16,
+            "HighBit": 15, "PixelRepresentation": 1, "PixelData": pixels.tobytes(),
+        }  # fmt: skip
+        for keyword, value in elements.items():
+            setattr(slice_, keyword, value)
+        slice_.save_as(folder / f"{index}.dcm", enforce_file_format=True)
+    return folder
 
 
 def _node_ids() -> set[str]:

@@ -43,6 +43,7 @@ FILES = {
     "probability_WT": "probability_WT.nii.gz", "measures_json": "measures.json", "measures_csv": "measures.csv",
     "report": "report.html", "manifest": MANIFEST,
 }  # fmt: skip
+_PAGE = "comparison.html"
 _DEEP = 0.25  # share of the head's depth that is skull and scalp, which are bright too
 _SIDE_MM = 5.0
 
@@ -70,7 +71,9 @@ def answer(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         return _revise(Path(request["output"]), {"state": request["state"], "by": request["by"]}, Journal(progress))
     if do == "measure":
         return _revise(Path(request["output"]), None, Journal(progress))
-    raise InputError(f"The stand-in cannot '{do}'; ask it to segment, measure, review or install.")
+    if do == "compare":
+        return _compare(request, Journal(progress))
+    raise InputError(f"The stand-in cannot '{do}'; ask it to segment, measure, review, compare or install.")
 
 
 def _segment(job: Mapping[str, Any], journal: Journal) -> dict[str, Any]:
@@ -88,7 +91,8 @@ def _segment(job: Mapping[str, Any], journal: Journal) -> dict[str, Any]:
     head, labels, probability = _mark(resample_image(case.volumes[shown].image, case.reference.image, transform))
     journal.stage("measures and report")
     manifest = {
-        "program": PROGRAM, "stand_in": True, "case_id": case.identifier, "model": {"id": job["model"]},
+        "program": PROGRAM, "stand_in": True, "case_id": case.identifier, "model": {"id": job.get("model", "auto")},
+        "time_point": job.get("time_point", "unknown"), "days_since_surgery": job.get("days_since_surgery"),
         "job": dict(job), "sequences": {one.value: _record(case, one, found) for one in case.present},
         "review": "draft", "reviews": [], "created": timestamp(),
     }  # fmt: skip
@@ -104,10 +108,7 @@ def _segment(job: Mapping[str, Any], journal: Journal) -> dict[str, Any]:
 def _revise(output: Path, said: Mapping[str, str] | None, journal: Journal) -> dict[str, Any]:
     """After an edit of the ``.seg.nrrd``, or when a reviewer has ``said`` a state."""
     journal.stage("measures and report")
-    try:
-        manifest = json.loads((output / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{output} is not a folder of GliomaSeg results: it has no {MANIFEST}.") from error
+    manifest = _manifest(output)
     head = sitk.ReadImage(str(output / FILES["brain"]))
     labels = read_segmentation(output / FILES["slicer_segmentation"], head)
     before = sitk.GetArrayFromImage(sitk.ReadImage(str(output / FILES["label_map"])))
@@ -119,6 +120,51 @@ def _revise(output: Path, said: Mapping[str, str] | None, journal: Journal) -> d
     with written_whole(output.absolute(), overwrite=True) as folder:
         shutil.copytree(output, folder, dirs_exist_ok=True)
         return _write(folder, output.absolute(), labels, head, manifest, journal)
+
+
+def _compare(request: Mapping[str, Any], journal: Journal) -> dict[str, Any]:
+    """The volumes of the studies side by side; no lesion is followed and nothing is registered."""
+    output = Path(request["output"]).absolute()
+    check_output(output, overwrite=False)
+    journal.stage("reading")
+    journal.warn(STAND_IN)
+    studies = [_compared_study(one) for one in request["studies"]]
+    volumes = [next(row["volume_ml"] for row in one["volumes"] if row["name"] == "WT") for one in studies]
+    comparison = {
+        "studies": studies, "region": Region.WT.value, "resection": None, "responses": [], "baseline": None,
+        "course": {"region": Region.WT.value, "tracks": [], "steps": []}, "notes": [], "warnings": [STAND_IN],
+        "answers": [f"The stand-in marked {volumes[-1]:.1f} mL, and {volumes[0]:.1f} mL in the earlier study."],
+    }  # fmt: skip
+    with written_whole(output) as folder:
+        page = f"<!DOCTYPE html><meta charset='utf-8'><p>{STAND_IN} {NOTICE}<p>{comparison['answers'][0]}\n"
+        (folder / _PAGE).write_text(page, encoding="utf-8")
+        (folder / "comparison.json").write_text(json.dumps(comparison, indent=2) + "\n", encoding="utf-8")
+        (folder / MANIFEST).write_text(json.dumps({"program": PROGRAM, "kind": "comparison"}), encoding="utf-8")
+    return {"page": str(output / _PAGE), "comparison": comparison}
+
+
+def _compared_study(study: Mapping[str, Any]) -> dict[str, Any]:
+    path, said = Path(study["path"]), {}
+    if path.is_dir():
+        said, head = _manifest(path), sitk.ReadImage(str(path / FILES["brain"]))
+        labels = read_segmentation(path / FILES["slicer_segmentation"], head)
+    else:
+        labels = sitk.ReadImage(str(path), sitk.sitkUInt8)
+        head = labels >= 0
+    days = study.get("days_since_surgery")
+    return {
+        "name": said.get("case_id", path.name.partition(".")[0]), "path": str(path), "origin": "stand-in",
+        "kind": study.get("time_point") or said.get("time_point", "unknown"),
+        "days_since_surgery": said.get("days_since_surgery") if days is None else days, "date": None, "day": None,
+        "volumes": _measures(labels, head)["volumes"], "foci": 0,
+    }  # fmt: skip
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder} is not a folder of GliomaSeg results: it has no {MANIFEST}.") from error
 
 
 def _read(job: Mapping[str, Any]) -> Case:
@@ -192,6 +238,7 @@ def _write(
         "case_id": manifest["case_id"], "model": manifest["model"]["id"], "output": str(output),
         "files": {key: str(output / name) for key, name in FILES.items()}, "measures": measures,
         "missing": [one.value for one in Sequence if one.value not in manifest["sequences"]], "cost": None,
+        "choice": None, "training": None,
         "warnings": manifest["warnings"], "seconds": manifest["seconds"],
         "review": manifest["review"], "reviews": manifest["reviews"],
     }  # fmt: skip

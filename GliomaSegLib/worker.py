@@ -6,13 +6,18 @@ until it ends, keeping its network loaded from case to case. A line is a JSON ob
 * a :class:`~GliomaSegLib.job.Job`, with or without ``"do": "segment"``;
 * ``{"do": "measure", "output": DIR}`` after an edit of the results in DIR;
 * ``{"do": "review", "output": DIR, "state": "approved", "by": NAME}``, or ``rejected``, or ``draft``;
-* ``{"do": "install", "model": ID, "store": DIR, "source": PATH}``, where ``store`` and ``source`` may be left out.
+* ``{"do": "install", "model": ID, "store": DIR, "source": PATH}``, where ``store`` and ``source`` may be left out;
+* ``{"do": "compare", "studies": [{"path": DIR}, {"path": DIR}], "output": DIR}``, see
+  :class:`~GliomaSegLib.job.Compare`;
+* ``{"do": "export", "results": DIR, "output": DIR, "kinds": ["seg", "rtstruct", "sr", "overlay"]}``, see
+  :class:`~GliomaSegLib.job.Export`.
 
 What happens is told on standard output, one JSON object per line, each with the key ``event``:
 
 * ``stage`` (``name``), ``progress`` (``fraction``, ``detail``), ``warning`` (``text``) meanwhile;
-* at the end ``result`` (``result``: a :class:`~GliomaSegLib.job.Result`, or ``{"model": ID}`` of what was installed) or
-  ``error`` (``kind``, ``text``).
+* at the end ``result`` or ``error`` (``kind``, ``text``). The ``result`` is a :class:`~GliomaSegLib.job.Result`;
+  ``{"model": ID}`` of what was installed; ``{"page": FILE, "comparison": ...}`` of a comparison, see
+  :class:`~GliomaSegLib.followup.compare.Comparison`; ``{"files": {KIND: PATH}}`` of an export.
 
 Terminating the process cancels what runs; nothing half-written is left.
 """
@@ -30,7 +35,7 @@ from GliomaSegLib.errors import Cancelled, GliomaSegError
 from GliomaSegLib.progress import Progress
 
 if TYPE_CHECKING:  # heavy imports are made where they are needed: the stand-in speaks through this module as well
-    from GliomaSegLib.job import Install, Request
+    from GliomaSegLib.job import Compare, Export, Install, Request
     from GliomaSegLib.zoo.card import WeightFile
 
 Asked = TypeVar("Asked")
@@ -110,7 +115,7 @@ def _succeeds(read: Callable[[], Asked], answer: Callable[[Asked, Progress], dic
 
 def _answer(request: Request, progress: Progress) -> dict[str, Any]:
     """Each kind imports what it needs, so that a wrong request is refused without waiting for torch."""
-    from GliomaSegLib.job import Job, Measure, Review
+    from GliomaSegLib.job import Compare, Export, Job, Measure, Review
 
     if isinstance(request, Job):
         from GliomaSegLib.pipeline import run
@@ -124,6 +129,10 @@ def _answer(request: Request, progress: Progress) -> dict[str, Any]:
         from GliomaSegLib.revision import review
 
         result = review(request.output, request.state, request.by, progress)
+    elif isinstance(request, Compare):
+        return _compared(request, progress)
+    elif isinstance(request, Export):
+        return _exported(request, progress)
     else:
         return _installed(request, progress)
     return result.model_dump(mode="json")
@@ -137,6 +146,32 @@ def _installed(request: Install, progress: Progress) -> dict[str, Any]:
     card = find_card(request.model, store.root)
     store.install(card, request.source, _InMegabytes(progress, card.weights.files))
     return {"model": card.id}
+
+
+def _compared(request: Compare, progress: Progress) -> dict[str, Any]:
+    from GliomaSegLib.followup.compare import compare
+    from GliomaSegLib.followup.exam import read_exam
+    from GliomaSegLib.followup.page import write_comparison
+    from GliomaSegLib.io.folder import check_output
+
+    check_output(request.output, overwrite=False)
+    progress.stage("reading")
+    exams = [read_exam(one.path, one.image, one.scheme, one.when) for one in request.studies]
+    aligned = compare(exams, request.in_place, progress=progress)
+    page = write_comparison(request.output, aligned)
+    return {"page": str(page), "comparison": aligned.comparison.model_dump(mode="json")}
+
+
+def _exported(request: Export, progress: Progress) -> dict[str, Any]:
+    from GliomaSegLib.io.dicom_out.export import Kind, export
+    from GliomaSegLib.io.dicom_out.structure import By
+    from GliomaSegLib.io.folder import check_output
+
+    check_output(request.output, overwrite=False)
+    progress.stage("dicom")
+    kinds = [Kind(kind) for kind in request.kinds]
+    files = export(request.results, request.output, kinds, request.series, By(request.by), request.comparison)
+    return {"files": {kind.value: str(path) for kind, path in files.items()}}
 
 
 class _InMegabytes:

@@ -70,7 +70,7 @@ def worker_command(python: Path, stand_in: bool = False) -> list[str]:
     Args:
         stand_in: start :mod:`GliomaSegLib.standin` instead, which speaks the same words without the heavy packages.
     """
-    module = ["GliomaSegLib.standin", "-"] if stand_in else ["GliomaSegLib.cli", "worker", "-"]
+    module = ["GliomaSegLib.standin", "-"] if stand_in else ["GliomaSegLib", "worker", "-"]
     return [str(python), "-c", _RUN_MODULE, str(Path(__file__).resolve().parents[1]), *module]
 
 

@@ -86,7 +86,10 @@ def test_home_is_expanded() -> None:
             "T2 is to be left out and has a transform; say one of",
         ),
         ({"transforms": {"t9": "a.tfm"}}, "transforms.t9"),
-        ({"do": "dance"}, "not valid: it is no JSON object whose 'do' is segment, measure, review or install."),
+        (
+            {"do": "dance"},
+            "not valid: it is no JSON object whose 'do' is segment, measure, review, install, compare or export.",
+        ),
         ({"days_since_surgery": "soon"}, "days_since_surgery: "),
         ({"postprocessing": {"remove_islands_below_fraction": 1.5}}, "postprocessing.remove_islands_below_fraction: "),
     ],

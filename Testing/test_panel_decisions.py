@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from GliomaSegPanel import decisions
-from GliomaSegPanel.decisions import Bar, Shown, Situation, Work
+from GliomaSegPanel.decisions import Bar, Earlier, Shown, Situation, Work
 
-from GliomaSegLib.case import Sequence, TimePointKind
+from GliomaSegLib.case import Preoperative, Sequence, TimePointKind
 from GliomaSegLib.labels import Region
 from GliomaSegLib.zoo.catalogue import Entry, Figure, entries
 from GliomaSegLib.zoo.missing import Needs
@@ -161,9 +161,34 @@ def test_the_card_tells_licence_citation_size_and_accuracy() -> None:
     assert "&lt;test&gt;" in decisions.card_html(demanding(), installed=True)
 
 
-def test_the_pre_operative_study_is_for_models_after_surgery_alone() -> None:
-    assert not decisions.shows_preoperative(READY)
-    assert decisions.shows_preoperative(Situation(entry=demanding()))
+def test_an_earlier_study_is_asked_for_when_this_one_was_made_after_surgery() -> None:
+    before, after = (
+        dataclasses.replace(READY, study_time=time)
+        for time in (TimePointKind.PREOPERATIVE, TimePointKind.POSTOPERATIVE)
+    )
+    assert not decisions.shows_earlier(READY)
+    assert decisions.shows_earlier(after), "also with a model for the time before surgery"
+    assert decisions.shows_earlier(Situation(entry=demanding())), "the model is for the time after surgery"
+    assert not decisions.shows_earlier(dataclasses.replace(before, entry=demanding())), "the user knows better"
+    assert decisions.shows_earlier(dataclasses.replace(before, shown=shown(time_point=TimePointKind.POSTOPERATIVE)))
+
+
+def test_a_model_that_looks_at_the_study_before_surgery_asks_for_it(tmp_path: Path) -> None:
+    needs = dataclasses.replace(demanding().needs, preoperative=(Preoperative.T1C, Preoperative.TUMOUR))
+    both = dataclasses.replace(demanding(), needs=needs, time_points=(TimePointKind.POSTOPERATIVE,))
+    alone = dataclasses.replace(READY, entry=both, chosen=ALL)
+    assert "Earlier study" in decisions.cost(alone)
+    assert not decisions.can_apply(alone).allowed
+    assert not decisions.model_choices([both], tmp_path, alone)[0].fits
+    for earlier, allowed in (
+        (Earlier(has_results=True), True),
+        (Earlier(has_volume=True), True),
+        (Earlier(), False),
+        (Earlier(has_results=True, is_preoperative=False), False),
+    ):
+        situation = dataclasses.replace(alone, earlier=earlier)
+        assert decisions.can_apply(situation).allowed is allowed
+        assert decisions.model_choices([both], tmp_path, situation)[0].fits is allowed
 
 
 # --- apply -----------------------------------------------------------------------------------------------------------
@@ -233,6 +258,13 @@ def test_the_bar_of_other_work_is_its_own_fraction() -> None:
     assert bar.text == "Something new"
 
 
+def test_a_stage_of_other_work_does_not_take_its_place_in_a_segmentation() -> None:
+    bar = Bar(Work.COMPARE)
+    bar.enter("registration")
+    assert bar.text == "Aligning the images"
+    assert bar.percent is None
+
+
 # --- result, review, export ------------------------------------------------------------------------------------------
 
 
@@ -299,3 +331,78 @@ def test_what_is_exported_is_what_is_seen(tmp_path: Path) -> None:
     assert not decisions.can_export(dataclasses.replace(READY, shown=shown(edited=True)), tmp_path, ["report"]).allowed
     elsewhere = dataclasses.replace(READY, shown=shown(folder=None, folder_exists=False))
     assert "not made by GliomaSeg" in decisions.can_export(elsewhere, tmp_path, ["report"]).reason
+
+
+def test_dicom_needs_the_series_and_no_rejection(tmp_path: Path) -> None:
+    nifti = dataclasses.replace(READY, shown=shown())
+    answer = decisions.can_export(nifti, tmp_path, [], ["seg"])
+    assert not answer.allowed
+    assert "NIfTI" in answer.reason
+    assert not decisions.can_export(nifti, tmp_path, [], ["seg"], tmp_path / "nowhere").allowed
+    assert decisions.can_export(nifti, tmp_path, [], ["seg"], tmp_path).allowed
+    assert decisions.can_export(nifti, tmp_path, ["label_map"], []).allowed
+    dicom = dataclasses.replace(READY, shown=shown(on_dicom=True))
+    assert decisions.can_export(dicom, tmp_path, [], ["sr"]).allowed
+    rejected = dataclasses.replace(READY, shown=shown(on_dicom=True, review="rejected"))
+    assert "rejected" in decisions.can_export(rejected, tmp_path, ["label_map"], ["seg"]).reason
+    assert decisions.can_export(rejected, tmp_path, ["label_map"]).allowed
+    assert not decisions.can_export(dataclasses.replace(dicom, work=Work.COMPARE), tmp_path, [], ["sr"]).allowed
+
+
+# --- comparison ------------------------------------------------------------------------------------------------------
+
+AFTER = dataclasses.replace(
+    READY,
+    study_time=TimePointKind.POSTOPERATIVE,
+    shown=shown(time_point=TimePointKind.POSTOPERATIVE),
+    earlier=Earlier(has_results=True),
+)
+
+
+def test_two_studies_can_be_compared() -> None:
+    assert decisions.can_compare(AFTER).allowed
+    assert decisions.can_compare(dataclasses.replace(AFTER, earlier=Earlier(has_volume=True))).allowed
+    said_now = dataclasses.replace(AFTER, shown=shown())  # not when it was segmented
+    assert decisions.can_compare(said_now).allowed
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"shown": None}, "no result yet"),
+        ({"shown": shown(folder=None, folder_exists=False)}, "not made by GliomaSeg"),
+        ({"shown": shown(folder_exists=False)}, "is not on this computer"),
+        ({"shown": shown(time_point=TimePointKind.PREOPERATIVE)}, "before surgery"),
+        ({"shown": shown(), "study_time": TimePointKind.UNKNOWN}, "Say first that the study was made after surgery"),
+        ({"shown": shown(time_point=TimePointKind.POSTOPERATIVE, edited=True)}, "Update the measures first"),
+        ({"earlier": None}, "Choose the segmentation of the earlier study"),
+        ({"earlier": Earlier(is_shown=True, has_results=True)}, "is the one that is shown"),
+        ({"earlier": Earlier()}, "Choose the T1 + contrast of the earlier study"),
+        ({"work": Work.MEASURE}, "Finish what is under way"),
+        ({"editing": True}, "Finish what is under way"),
+    ],
+)
+def test_a_comparison_is_refused_with_a_reason(changes: dict[str, object], words: str) -> None:
+    answer = decisions.can_compare(dataclasses.replace(AFTER, **changes))
+    assert not answer.allowed
+    assert words in answer.reason
+
+
+def test_both_studies_stand_side_by_side() -> None:
+    before = {"WT": 40.0, "ET": 20.0, "RC": 0.0}
+    after = {"WT": 30.0, "ET": 0.0, "RC": 12.0, "TC": 1.0}
+    comparison = {
+        "studies": [
+            {"volumes": [{"name": name, "volume_ml": ml} for name, ml in volumes.items()]}
+            for volumes in (before, after)
+        ],
+        "answers": ["Residual <tumour>.", "One lesion."],
+    }
+    assert decisions.compared_rows(comparison) == (
+        ("Whole tumour", "40.0", "30.0", "\N{MINUS SIGN}25 %"),
+        ("Enhancing tumour", "20.0", "0.0", "\N{MINUS SIGN}100 %"),
+        ("Resection cavity", "0.0", "12.0", "new"),
+    )
+    answers = decisions.answers_html(comparison)
+    assert "<b>Residual &lt;tumour&gt;.</b>" in answers
+    assert answers.index("tumour") < answers.index("One lesion.</p>")

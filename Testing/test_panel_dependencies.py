@@ -87,6 +87,21 @@ def test_nothing_is_installed_without_consent(monkeypatch: pytest.MonkeyPatch) -
     assert application.installed == []
 
 
+def test_dicom_has_its_own_package_and_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert list(dependencies.DICOM_REQUIREMENTS) == extras["dicom"]
+    monkeypatch.setattr(dependencies, "lacking", lambda wanted=None: tuple(wanted or ("torch>=2.4",)))
+    declined = use(monkeypatch, Application(answer=False))
+    with pytest.raises(dependencies.Declined, match="DICOM SEG and SR cannot be written"):
+        dependencies.ensure_dicom()
+    assert declined.installed == []
+    agreed = use(monkeypatch, Application())
+    dependencies.ensure_dicom()
+    assert "highdicom" in agreed.questions[0]
+    assert "torch" not in agreed.questions[0]
+    assert agreed.installed == ["--prefer-binary", *dependencies.DICOM_REQUIREMENTS]
+
+
 @pytest.mark.usefixtures("lacking")
 def test_nothing_is_installed_or_asked_in_a_test(monkeypatch: pytest.MonkeyPatch) -> None:
     application = use(monkeypatch, Application(testing=True))

@@ -15,6 +15,7 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 
 from GliomaSegLib.errors import InputError  # noqa: E402
+from GliomaSegLib.scene.comparison import COMPARISON  # noqa: E402
 from GliomaSegLib.scene.segmentation import OUTPUT  # noqa: E402
 from Testing.scene_host import SceneHost  # noqa: E402
 
@@ -98,6 +99,56 @@ def test_measures_are_those_of_the_folder(
     assert logic.measuresOf(foreign) is None
     result.SetAttribute(OUTPUT, str(tmp_path / "gone"))
     assert logic.measuresOf(result) is None
+
+
+def test_comparison_is_that_of_its_folder(
+    module: types.ModuleType, result: slicer.vtkMRMLSegmentationNode, tmp_path: Path
+) -> None:
+    logic = module.GliomaSegLogic()
+    assert logic.comparisonOf(result) is None
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "comparison.json").write_text(json.dumps({"answers": [name]}))
+        result.SetAttribute(COMPARISON, str(folder))
+        assert logic.comparisonOf(result) == {"answers": [name]}
+    result.SetAttribute(COMPARISON, str(tmp_path / "gone"))
+    assert logic.comparisonOf(result) is None
+
+
+def test_dicom_is_found_in_slicers_database(
+    module: types.ModuleType, result: slicer.vtkMRMLSegmentationNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logic = module.GliomaSegLogic()
+    assert logic.dicomFiles(result) == []
+    assert not logic.isOnDicom(result)
+    volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "T1c")
+    volume.SetAttribute("DICOM.instanceUIDs", "1.1 1.2")
+    result.SetNodeReferenceID(result.GetReferenceImageGeometryReferenceRole(), volume.GetID())
+    assert not logic.isOnDicom(result), "no database is open"
+    database = types.SimpleNamespace(isOpen=True, fileForInstance=lambda uid: str(tmp_path / uid))
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+    assert not logic.isOnDicom(result), "its files are gone"
+    (tmp_path / "1.1").touch()
+    assert logic.dicomFiles(result) == [], "one of them is gone"
+    (tmp_path / "1.2").touch()
+    assert logic.dicomFiles(result) == [tmp_path / "1.1", tmp_path / "1.2"]
+    assert logic.isOnDicom(result)
+
+
+def test_dicom_gets_a_new_folder_each_time(
+    module: types.ModuleType, result: slicer.vtkMRMLSegmentationNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logic, asked = module.GliomaSegLogic(), []
+    scene = types.SimpleNamespace(exportDicom=lambda *given, **options: asked.append((given, options)))
+    monkeypatch.setattr(module.GliomaSegLogic, "scene", scene)
+    logic.exportDicom(result, tmp_path, ["seg"])
+    (tmp_path / "A_B" / "DICOM").mkdir(parents=True)
+    logic.exportDicom(result, tmp_path, ["seg"], tmp_path / "series", wait=False)
+    assert asked == [
+        ((result, tmp_path / "A_B" / "DICOM", ["seg"], None), {}),
+        ((result, tmp_path / "A_B" / "DICOM-2", ["seg"], tmp_path / "series"), {"wait": False}),
+    ]
 
 
 def test_another_setting_is_taken_by_the_next_run(module: types.ModuleType, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 
 from GliomaSegLib.case import Sequence
 from GliomaSegLib.errors import Cancelled
+from GliomaSegLib.followup.compare import Comparison
 from GliomaSegLib.io.results import FILES as FILES_OF_THE_WORKER
 from GliomaSegLib.io.segnrrd import read_segmentation, write_segmentation
 from GliomaSegLib.job import Result
@@ -133,6 +134,30 @@ def test_edit_and_review(worker: WorkerProcess, job: dict[str, Any]) -> None:
     np.testing.assert_array_equal(array(after.files["label_map"]), edited)
     assert after.warnings == (STAND_IN,)
     assert worker.start({"do": "measure", "output": output}).wait()["review"] == "edited"
+
+
+def test_studies_side_by_side(worker: WorkerProcess, job: dict[str, Any], tmp_path: Path) -> None:
+    before = worker.start(job | {"time_point": "preoperative"}).wait()
+    request = {
+        "do": "compare",
+        "studies": [
+            {"path": before["output"]},
+            {"path": before["files"]["label_map"], "time_point": "postoperative", "days_since_surgery": 2},
+        ],
+        "output": tmp_path / "compared",
+    }
+    answer = worker.start(request).wait()
+    said = answer["comparison"]
+    assert STAND_IN in Path(answer["page"]).read_text(encoding="utf-8")
+    assert said["warnings"] == [STAND_IN]
+    assert [one["kind"] for one in said["studies"]] == ["preoperative", "postoperative"]
+    volume_ml = before["measures"]["volumes"][0]["volume_ml"]
+    assert f"marked {volume_ml:.1f} mL, and {volume_ml:.1f} mL in the earlier study" in said["answers"][0]
+    Comparison.model_validate(said)  # what the scene reads is what the worker would say
+    with pytest.raises(WorkerError, match="exists already"):
+        worker.start(request).wait()
+    with pytest.raises(WorkerError, match="cannot 'export'"):
+        worker.start({"do": "export", "results": before["output"], "output": tmp_path / "dicom"}).wait()
 
 
 def test_given_transform_is_respected(worker: WorkerProcess, job: dict[str, Any], small_phantom: Phantom) -> None:

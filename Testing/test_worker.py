@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import typing
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -22,7 +23,10 @@ import torch
 
 from GliomaSegLib.case import Sequence
 from GliomaSegLib.errors import Cancelled
-from GliomaSegLib.job import Job, Result
+from GliomaSegLib.followup.compare import Comparison
+from GliomaSegLib.io.dicom_out.export import Kind
+from GliomaSegLib.io.dicom_out.structure import By
+from GliomaSegLib.job import Export, Job, Result
 from GliomaSegLib.worker import JsonLines, _InMegabytes, work
 from GliomaSegLib.worker_process import Event, WorkerProcess
 from GliomaSegLib.zoo.card import Card, WeightFile, find_card
@@ -172,6 +176,48 @@ def test_requests_one_after_the_other(
     (event,) = reviewed["result"]["reviews"]
     assert (reviewed["result"]["review"], event["state"], event["by"]) == ("approved", "approved", "Dr No")
     assert error["text"].startswith(f"{tmp_path / 'nowhere'} is not a folder of GliomaSeg results")
+
+
+def test_studies_are_compared_and_exported(toy_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = write_study(tmp_path / "study")
+    jobs = [toy_job(toy_store, tmp_path / name, study=study) for name in ("before", "after")]
+    compare = {
+        "do": "compare",
+        "studies": [
+            {"path": str(tmp_path / "before"), "time_point": "preoperative"},
+            {"path": str(tmp_path / "after"), "days_since_surgery": 1},
+        ],
+        "output": str(tmp_path / "compared"),
+        "in_place": True,
+    }
+    export = {"do": "export", "results": str(tmp_path / "after"), "output": str(tmp_path / "dicom"), "kinds": ["seg"]}
+    asked = [
+        *jobs,
+        compare,
+        compare,
+        compare | {"studies": compare["studies"][:1]},
+        export,
+        export | {"kinds": ["pdf"]},
+    ]
+    lines = (one.model_dump_json() if isinstance(one, Job) else json.dumps(one) for one in asked)
+    failed, said = heard(monkeypatch, "".join(f"{line}\n" for line in lines))
+    _, _, compared, again, alone, exported, unknown = (one for one in said if one["event"] in {"result", "error"})
+    comparison = Comparison.model_validate(compared["result"]["comparison"])
+    assert [one.kind.value for one in comparison.studies] == ["preoperative", "postoperative"]
+    assert comparison.resection.extents[0].fraction == 0
+    assert Path(compared["result"]["page"]).is_file()
+    assert "exists already" in again["text"]
+    assert "studies" in alone["text"]
+    assert "is no DICOM series" in exported["text"]
+    assert "kinds.0" in unknown["text"]
+    assert failed == 4
+    assert not (tmp_path / "dicom").exists()
+
+
+def test_kinds_of_export_are_those_of_the_writer() -> None:
+    kinds, by = (typing.get_args(Export.model_fields[name].annotation) for name in ("kinds", "by"))
+    assert set(typing.get_args(kinds[0])) == {kind.value for kind in Kind}
+    assert set(by) == {one.value for one in By}
 
 
 @pytest.fixture

@@ -403,6 +403,6 @@ def test_command_starts_the_real_worker_from_anywhere(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     process = WorkerProcess(worker_command(Path(sys.executable)), tmp_path / "log", environment)
-    with pytest.raises(WorkerError, match=r"^Line 1 of the input is not valid: model: Field required\.$"):
-        process.start({"study": "s", "output": "o"}).wait()
+    with pytest.raises(WorkerError, match=r"^Line 1 of the input is not valid: output: Field required\.$"):
+        process.start({"study": "s"}).wait()
     process.close()

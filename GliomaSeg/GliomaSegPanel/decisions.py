@@ -17,7 +17,8 @@ from GliomaSegLib.case import Sequence, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Region
 from GliomaSegLib.zoo.catalogue import Entry, Figure
-from GliomaSegLib.zoo.missing import measured_with
+from GliomaSegLib.zoo.missing import cost_of_missing, regions_given
+from GliomaSegLib.zoo.recommend import Recommendation, recommend
 from GliomaSegPanel.words import _
 
 POSTOPERATIVE_TASK = "postoperative-glioma"
@@ -30,6 +31,8 @@ class Work(Enum):
     INSTALL = "install"
     MEASURE = "measure"
     REVIEW = "review"
+    COMPARE = "compare"
+    DICOM = "dicom"
 
 
 class Answer(NamedTuple):
@@ -49,6 +52,8 @@ class Shown:
         review: draft, edited, approved or rejected.
         thresholdable: whether the whole tumour's probability map is at hand.
         edited: changed in the scene since the measures were taken.
+        time_point: when its study was made, as was said when it was segmented.
+        on_dicom: the DICOM series on which it lies is known.
     """
 
     folder: Path | None
@@ -58,6 +63,25 @@ class Shown:
     edited: bool = False
     can_undo: bool = False
     lesion_selected: bool = False
+    time_point: TimePointKind = TimePointKind.UNKNOWN
+    on_dicom: bool = False
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The segmentation of the earlier study.
+
+    Attributes:
+        is_preoperative: it was made before surgery.
+        is_shown: it is the result that the panel shows.
+        has_results: its folder of results is on this computer, so that its image is known.
+        has_volume: its image is chosen.
+    """
+
+    is_preoperative: bool = True
+    is_shown: bool = False
+    has_results: bool = False
+    has_volume: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +107,7 @@ class Situation:
     own_python: bool = False
     work: Work | None = None
     shown: Shown | None = None
+    earlier: Earlier | None = None
     editing: bool = False
     reviewer: str = ""
 
@@ -134,10 +159,21 @@ def cost(situation: Situation) -> str:
     """What the missing sequences cost with the chosen model; empty when nothing is missing or not yet known."""
     if situation.entry is None or situation.from_folder or not present(situation):
         return ""
+    if lacking := _lacks_preoperative(situation.entry, situation):
+        return lacking
     try:
-        return situation.entry.cost_of_missing(present(situation)) or ""
+        return cost_of_missing(situation.entry.needs, present(situation), earlier=True) or ""
     except InputError as error:
         return str(error)
+
+
+def _lacks_preoperative(entry: Entry, situation: Situation) -> str:
+    """A sentence when the model also looks at the study before surgery, and that is not chosen."""
+    earlier = situation.earlier
+    known = earlier is not None and earlier.is_preoperative and (earlier.has_results or earlier.has_volume)
+    if not entry.needs.preoperative or known:
+        return ""
+    return _("This model also looks at the study before surgery; choose it under Earlier study, or another model.")
 
 
 def twice(situation: Situation) -> str | None:
@@ -167,32 +203,28 @@ class ModelChoice(NamedTuple):
 def model_choices(
     entries: Iterable[Entry], store: Path, situation: Situation, task: str = ""
 ) -> tuple[ModelChoice, ...]:
-    """The models for ``task`` (all when empty). Those that suit the images come first, then those that were tested on
-    real images, then those with the highest Dice of the whole tumour that was measured with just these sequences."""
-    chosen = [entry for entry in entries if task in ("", entry.task)]
-    choices = {entry.id: _model_choice(entry, store, situation) for entry in chosen}
-    order = sorted(
-        chosen,
-        key=lambda entry: (not choices[entry.id].fits, entry.status == "unproven", -_measured(entry, situation)),
-    )
-    return tuple(choices[entry.id] for entry in order)
+    """The models for ``task`` (all when empty), ranked as :func:`GliomaSegLib.zoo.recommend.recommend` does it."""
+    known = () if situation.from_folder else present(situation)
+    ranking = recommend(entries, store, known, task, situation.study_time, earlier=True)
+    choices = [_model_choice(one, situation) for one in ranking]
+    return tuple(sorted(choices, key=lambda choice: not choice.fits))  # one may lack the study before surgery
 
 
-def _model_choice(entry: Entry, store: Path, situation: Situation) -> ModelChoice:
+def _model_choice(ranked: Recommendation, situation: Situation) -> ModelChoice:
+    entry = ranked.entry
     text = entry.title
     if entry.status == "unproven":
         text += _(", not tested yet")
-    if not entry.is_installed(store):
-        text += _(" (download: {size})").format(size=megabytes(entry.size_mb))
-    unsuited = _why_unsuited(entry, situation)
-    return ModelChoice(entry.id, text, unsuited or entry.summary, not unsuited)
-
-
-def _measured(entry: Entry, situation: Situation) -> float:
-    """Dice of the whole tumour with the sequences that are there, or all while that is not known; 0 if not measured."""
-    sequences = entry.needs.sequences if situation.from_folder else present(situation) or entry.needs.sequences
-    figure = measured_with(entry.needs, sequences)
-    return figure.dice.get(Region.WT, 0) if figure else 0
+    if entry.status == "demonstration":
+        text += _(", a demonstration")
+    if not ranked.installed:
+        text += (
+            _(" (its members are not installed)")
+            if entry.members
+            else _(" (download: {size})").format(size=megabytes(entry.size_mb))
+        )
+    unsuited = _why_unsuited(entry, situation)  # in the user's language where it is about time
+    return ModelChoice(entry.id, text, unsuited or f"{entry.summary}\n{ranked.why}", not unsuited)
 
 
 def _why_unsuited(entry: Entry, situation: Situation) -> str:
@@ -201,9 +233,11 @@ def _why_unsuited(entry: Entry, situation: Situation) -> str:
         return _("This model is made for studies {meant}; this one was made {time}.").format(
             meant=meant, time=TIMES[situation.study_time]
         )
+    if lacking := _lacks_preoperative(entry, situation):
+        return lacking
     if present(situation) and not situation.from_folder:
         try:
-            entry.regions_given(present(situation))
+            regions_given(entry.needs, present(situation), earlier=True)
         except InputError as error:
             return str(error)
     return ""
@@ -261,6 +295,8 @@ def card_html(entry: Entry, installed: bool) -> str:
         (_("Please cite"), entry.citation),
         (_("Tested"), STATUSES.get(entry.status, entry.status)),
     ]
+    if entry.training:
+        rows.insert(1, (_("Trained"), entry.training))
     for sequence, regions in entry.needs.regions_without.items():
         what = ", ".join(region_title(region).lower() for region in regions)
         rows.append((_("Without {name}").format(name=sequence.title), _("{regions} only").format(regions=what)))
@@ -330,12 +366,21 @@ STATUSES = {
     "verified": _("on real images with the real weights"),
     "parity": _("equal to its own package on generated weights"),
     "unproven": _("not yet"),
+    "demonstration": _("a demonstration, trained on too little to be of use"),
 }
 
 
-def shows_preoperative(situation: Situation) -> bool:
-    """The pre-operative study is asked for by models of the time after surgery alone."""
+def is_postoperative(situation: Situation) -> bool:
+    """Whether the study that is chosen was made after surgery: as the user says, else as the model supposes."""
+    if situation.study_time is not TimePointKind.UNKNOWN:
+        return situation.study_time is TimePointKind.POSTOPERATIVE
     return situation.entry is not None and situation.entry.task == POSTOPERATIVE_TASK
+
+
+def shows_earlier(situation: Situation) -> bool:
+    """An earlier study is asked for when this one, or the one whose result is shown, was made after surgery."""
+    shown = situation.shown
+    return is_postoperative(situation) or (shown is not None and shown.time_point is TimePointKind.POSTOPERATIVE)
 
 
 # --- apply -----------------------------------------------------------------------------------------------------------
@@ -354,9 +399,11 @@ def can_apply(situation: Situation) -> Answer:
         return Answer(False, same)
     if situation.entry is None:
         return Answer(False, _("Choose a model."))
+    if lacking := _lacks_preoperative(situation.entry, situation):
+        return Answer(False, lacking)
     if not situation.from_folder:
         try:
-            situation.entry.regions_given(present(situation))
+            regions_given(situation.entry.needs, present(situation), earlier=True)
         except InputError as error:
             return Answer(False, str(error))
     if situation.editing:
@@ -400,9 +447,14 @@ _STAGES: dict[str, tuple[str, float]] = {
 
 
 class Bar:
-    """The progress bar of one piece of work: remembers the stage, and never runs backwards."""
+    """The progress bar of one piece of work: remembers the stage, and never runs backwards.
 
-    def __init__(self) -> None:
+    Args:
+        work: the stages of a segmentation share the bar; other work has it to itself.
+    """
+
+    def __init__(self, work: Work = Work.SEGMENT) -> None:
+        self._stages = _STAGES if work is Work.SEGMENT else {}
         self.stage = ""
         self.detail = ""
         self.percent: int | None = None
@@ -418,7 +470,7 @@ class Bar:
     def enter(self, stage: str) -> None:
         """A stage begins."""
         self.stage, self.detail = stage, ""
-        if stage in _STAGES:
+        if stage in self._stages:
             self._reach(0.0)
 
     def advance(self, fraction: float, detail: str = "") -> None:
@@ -427,10 +479,10 @@ class Bar:
         self._reach(fraction)
 
     def _reach(self, fraction: float) -> None:
-        names = list(_STAGES)
-        if self.stage in _STAGES:
-            before = sum(share for _text, share in list(_STAGES.values())[: names.index(self.stage)])
-            fraction = before + fraction * _STAGES[self.stage][1]
+        if self.stage in self._stages:
+            position = list(self._stages).index(self.stage)
+            before = sum(share for _text, share in list(self._stages.values())[:position])
+            fraction = before + fraction * self._stages[self.stage][1]
         self.percent = max(self.percent or 0, min(round(100 * fraction), 100))
 
 
@@ -439,6 +491,9 @@ OTHER_STAGES = {
     "starting": _("Starting"),
     "measure": _("Measuring"),
     "review": _("Keeping the review"),
+    "compare": _("Comparing the studies"),
+    "lesions, resection and response": _("Following the lesions"),
+    "dicom": _("Writing DICOM"),
 }
 
 
@@ -473,11 +528,15 @@ def volume_rows(measures: Mapping[str, Any]) -> tuple[VolumeRow, ...]:
     return tuple(
         VolumeRow(
             VOLUME_TITLES.get(volume["name"], volume["name"]),
-            f"{volume['volume_ml']:.1f}" if volume["volume_ml"] >= 0.05 or not volume["voxels"] else "< 0.1",
+            _ml(volume["volume_ml"]),
             f"{100 * volume['brain_ratio']:.1f}" if volume.get("brain_ratio") is not None else "–",
         )
         for volume in measures["volumes"]
     )
+
+
+def _ml(volume_ml: float) -> str:
+    return f"{volume_ml:.1f}" if volume_ml >= 0.05 or not volume_ml else "< 0.1"
 
 
 class LesionRow(NamedTuple):
@@ -497,7 +556,7 @@ def lesion_row(lesion: Any) -> LesionRow:
     """The line of a :class:`GliomaSegLib.scene.lesions.Lesion`; what is not measured since an edit is ``–``."""
     return LesionRow(
         str(lesion.id),
-        f"{lesion.volume_ml:.1f}" if lesion.volume_ml >= 0.05 else "< 0.1",
+        _ml(lesion.volume_ml),
         "–" if lesion.long_mm is None else f"{lesion.long_mm:.0f} × {lesion.perpendicular_mm:.0f}",
         SIDES.get(lesion.side, "–"),
         _("accepted") if lesion.accepted else "",
@@ -537,6 +596,68 @@ def can_undo(situation: Situation) -> Answer:
     """Whether the last change of the outline or of a lesion may be taken back."""
     allowed = situation.shown is not None and situation.shown.can_undo and not situation.work and not situation.editing
     return Answer(allowed, _("Take back the last change.") if allowed else _("There is nothing to take back."))
+
+
+# --- comparison ------------------------------------------------------------------------------------------------------
+
+
+def can_compare(situation: Situation) -> Answer:
+    """Whether the shown result may be compared with the earlier study."""
+    if refused := _no_files_at_rest(situation):
+        return refused
+    shown, earlier = situation.shown, situation.earlier
+    if shown.time_point is TimePointKind.PREOPERATIVE:
+        return Answer(False, _("This result is of a study before surgery; show that of the later study."))
+    if shown.time_point is TimePointKind.UNKNOWN and not is_postoperative(situation):
+        return Answer(False, _("Say first that the study was made after surgery (Images, Made)."))
+    if shown.edited:
+        return Answer(False, _("Update the measures first, so that what you see is compared."))
+    if earlier is None:
+        return Answer(
+            False,
+            _("Choose the segmentation of the earlier study (Images); if there is none, segment that study first."),
+        )
+    if earlier.is_shown:
+        return Answer(False, _("The earlier segmentation is the one that is shown; choose that of the other study."))
+    if not earlier.has_results and not earlier.has_volume:
+        return Answer(False, _("Choose the T1 + contrast of the earlier study too: by it the studies are registered."))
+    return Answer(
+        True,
+        _("Register the studies to each other and say what became of the tumour: residual, lesions, response."),
+    )
+
+
+class ComparedRow(NamedTuple):
+    """One line of the table of both studies, as text."""
+
+    title: str
+    earlier_ml: str
+    now_ml: str
+    change: str
+
+
+def compared_rows(comparison: Mapping[str, Any]) -> tuple[ComparedRow, ...]:
+    """The regions that a comparison (as JSON) knows in both studies."""
+    before, after = (
+        {volume["name"]: volume["volume_ml"] for volume in comparison["studies"][place]["volumes"]} for place in (0, -1)
+    )
+    both = [region.value for region in Region if region.value in before and region.value in after]
+    return tuple(
+        ComparedRow(VOLUME_TITLES[name], _ml(before[name]), _ml(after[name]), _change(before[name], after[name]))
+        for name in both
+    )
+
+
+def _change(before_ml: float, after_ml: float) -> str:
+    if not before_ml:
+        return "–" if not after_ml else _("new")
+    return f"{100 * (after_ml - before_ml) / before_ml:+.0f} %".replace("-", "\N{MINUS SIGN}")
+
+
+def answers_html(comparison: Mapping[str, Any]) -> str:
+    """What a comparison answers, the first sentence as a headline."""
+    first, *others = map(html.escape, comparison["answers"])
+    return "".join(f"<p style='margin: 3px 0'>{sentence}</p>" for sentence in (f"<b>{first}</b>", *others))
 
 
 # --- correct, review, export -----------------------------------------------------------------------------------------
@@ -611,15 +732,39 @@ def can_review(situation: Situation, state: str) -> Answer:
     return Answer(True, _("It is not to be used."))
 
 
-def can_export(situation: Situation, folder: Path | None, kinds: Collection[str]) -> Answer:
-    """Whether the chosen files may be written to ``folder``."""
+NO_SERIES = _(
+    "The images are no DICOM files that Slicer knows (such as NIfTI), so that the result cannot be exported as DICOM; "
+    "only if they were made from a DICOM series, name its folder."
+)
+
+
+def can_export(
+    situation: Situation,
+    folder: Path | None,
+    kinds: Collection[str],
+    dicom: Collection[str] = (),
+    series: Path | None = None,
+) -> Answer:
+    """Whether the chosen files may be written to ``folder``.
+
+    Args:
+        kinds: files of the result.
+        dicom: DICOM objects.
+        series: folder of the DICOM series, where it is not known.
+    """
     if refused := _no_files_at_rest(situation):
         return refused
     shown = situation.shown
     if shown.edited:
         return Answer(False, _("Update the measures first, so that the files hold what you see."))
-    if not kinds:
+    if not kinds and not dicom:
         return Answer(False, _("Choose at least one kind of file."))
     if folder is None or not folder.is_dir():
         return Answer(False, _("Choose a folder to write to."))
+    if dicom and shown.review == "rejected":
+        return Answer(
+            False, _("The result was rejected, so it is not written as DICOM; correct it or review it again.")
+        )
+    if dicom and not shown.on_dicom and (series is None or not series.is_dir()):
+        return Answer(False, NO_SERIES)
     return Answer(True, _("Write the chosen files to {folder}.").format(folder=folder))

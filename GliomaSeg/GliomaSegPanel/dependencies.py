@@ -17,6 +17,9 @@ from GliomaSegPanel.words import _
 
 REQUESTER = "GliomaSeg"
 
+# As the extra `dicom` in pyproject.toml; Slicer 5.12 brings it.
+DICOM_REQUIREMENTS = ("highdicom>=0.28",)
+
 
 class Declined(GliomaSegError):
     """The user did not want the packages to be installed."""
@@ -67,6 +70,15 @@ def consent_text(missing: Iterable[str]) -> str:
     ).format(names=", ".join(names), size=size)
 
 
+def ensure_dicom() -> None:
+    """Have what writes DICOM SEG and SR, asking first.
+
+    Raises:
+        GliomaSegError: as :func:`ensure`.
+    """
+    _ensure(lacking(DICOM_REQUIREMENTS), _("DICOM SEG and SR cannot be written without the package; nothing was."))
+
+
 def ensure() -> None:
     """Have everything that the worker needs, asking first.
 
@@ -75,17 +87,21 @@ def ensure() -> None:
         RestartNeeded: Slicer has to be started anew.
         GliomaSegError: pip failed; the sentence says what to do.
     """
+    _ensure(
+        lacking(),
+        _("GliomaSeg cannot work without its packages, and they were not installed; press Apply to be asked again."),
+    )
+
+
+def _ensure(missing: tuple[str, ...], if_declined: str) -> None:
     import slicer
 
-    missing = lacking()
     if not missing:
         return
     if slicer.app.testingEnabled() or not slicer.util.confirmOkCancelDisplay(
         consent_text(missing), windowTitle=_("Install packages")
     ):
-        raise Declined(
-            _("GliomaSeg cannot work without its packages, and they were not installed; press Apply to be asked again.")
-        )
+        raise Declined(if_declined)
     torch_was_missing = any(line.startswith("torch>") for line in missing)
     try:
         _install(missing)
@@ -114,7 +130,7 @@ def _install(missing: tuple[str, ...]) -> None:
 
         PyTorchUtils.PyTorchUtilsLogic().installTorch(torchVersionRequirement=torch.removeprefix("torch"))
         missing = tuple(line for line in missing if line != torch)
-    if importlib.util.find_spec("slicer.packaging"):
+    if importlib.util.find_spec("slicer.packaging") and not set(missing) & set(DICOM_REQUIREMENTS):
         from slicer.packaging import load_requirements, pip_ensure
 
         pip_ensure(load_requirements(resource("requirements.txt")), prompt_install=False, requester=REQUESTER)

@@ -1,7 +1,8 @@
-"""The section Export: the files of the result, to where they are wanted."""
+"""The section Export: the files of the result, and the result as DICOM, to where they are wanted."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import qt
 import slicer
 
 from GliomaSegPanel import decisions
-from GliomaSegPanel.decisions import Situation
+from GliomaSegPanel.decisions import Situation, Work
 from GliomaSegPanel.words import _
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ExportSection:
-    """Copies what was measured and is shown; nothing is computed again."""
+    """Copies what was measured and is shown; DICOM objects are made from it by the worker."""
 
     def __init__(self, panel: GliomaSegWidget) -> None:
         self._panel = panel
@@ -27,41 +28,85 @@ class ExportSection:
             self._ui.segNrrdCheckBox: ("segmentation.seg.nrrd",),
             self._ui.reportCheckBox: ("report.html", "measures.json", "measures.csv"),
         }
-        for box in self._boxes:
+        self._dicom_boxes = {
+            self._ui.dicomSegCheckBox: "seg",
+            self._ui.rtstructCheckBox: "rtstruct",
+            self._ui.srCheckBox: "sr",
+            self._ui.dicomPicturesCheckBox: "overlay",
+        }
+        self._plain_tooltips = {box: box.toolTip for box in self._dicom_boxes}
+        for box in (*self._boxes, *self._dicom_boxes):
             box.connect("toggled(bool)", lambda _on: panel.refresh())
-        self._ui.exportFolderEdit.connect("currentPathChanged(QString)", lambda _path: panel.refresh())
+        for edit in (self._ui.exportFolderEdit, self._ui.seriesEdit):
+            edit.connect("currentPathChanged(QString)", lambda _path: panel.refresh())
         self._ui.exportFilesButton.connect("clicked()", self._on_export)
         self._ui.openReportButton.connect("clicked()", self._on_open_report)
 
     @property
     def _folder(self) -> Path | None:
-        path = self._ui.exportFolderEdit.currentPath.strip()
-        return Path(path) if path else None
+        return _path(self._ui.exportFolderEdit)
+
+    @property
+    def _series(self) -> Path | None:
+        """The folder of the DICOM series, where it has to be named."""
+        return None if self._panel.logic.isOnDicom(self._panel.result.node) else _path(self._ui.seriesEdit)
 
     @property
     def _names(self) -> list[str]:
         return [name for box, names in self._boxes.items() if box.checked for name in names]
 
+    @property
+    def _dicom(self) -> list[str]:
+        return [kind for box, kind in self._dicom_boxes.items() if box.checked]
+
     def show(self, situation: Situation) -> None:
         """Bring the section in line."""
-        self._panel.allow(self._ui.exportFilesButton, decisions.can_export(situation, self._folder, self._names))
+        on_dicom = situation.shown is None or situation.shown.on_dicom
+        self._ui.seriesFrame.visible = bool(self._dicom) and not on_dicom
+        for box, tooltip in self._plain_tooltips.items():
+            box.toolTip = tooltip if on_dicom else f"<p>{tooltip}</p><p>{decisions.NO_SERIES}</p>"
+        answer = decisions.can_export(situation, self._folder, self._names, self._dicom, _path(self._ui.seriesEdit))
+        self._panel.allow(self._ui.exportFilesButton, answer)
         self._ui.openReportButton.enabled = situation.shown is not None and situation.shown.folder_exists
 
     def _on_export(self) -> None:
         with self._panel.sentences():
             node, logic = self._panel.result.node, self._panel.logic
-            target = logic.exportFolder(node, self._folder)
-            question = _("{folder} is there already. Replace the files in it?").format(folder=target)
-            if target.exists() and not slicer.util.confirmYesNoDisplay(question, windowTitle=_("Export")):
-                return
-            files = logic.exportFiles(node, self._folder, self._names)
-            address = qt.QUrl.fromLocalFile(str(target)).toString()
-            self._ui.exportedLabel.openExternalLinks = True
-            self._ui.exportedLabel.visible = True
-            self._ui.exportedLabel.text = _("Written to {folder}: {names}. Not a medical device.").format(
-                folder=f"<a href='{address}'>{target}</a>", names=", ".join(path.name for path in files)
-            )
+            if self._dicom:
+                self._panel.have_dicom_packages(self._dicom)
+            self._ui.exportedLabel.visible = False
+            if self._names:
+                target = logic.exportFolder(node, self._folder)
+                question = _("{folder} is there already. Replace the files in it?").format(folder=target)
+                if target.exists() and not slicer.util.confirmYesNoDisplay(question, windowTitle=_("Export")):
+                    return
+                self._tell(logic.exportFiles(node, self._folder, self._names))
+            if self._dicom:
+                folder, kinds, series = self._folder, self._dicom, self._series
+                self._panel.begin(
+                    Work.DICOM,
+                    lambda: logic.exportDicom(node, folder, kinds, series, wait=False),
+                    lambda files: self._tell(files.values()),
+                )
+
+    def _tell(self, files: Iterable[Path]) -> None:
+        """Say what has been written, below what was before."""
+        files = list(files)
+        folder = files[0].parent
+        address = qt.QUrl.fromLocalFile(str(folder)).toString()
+        text = _("Written to {folder}: {names}. Not a medical device.").format(
+            folder=f"<a href='{address}'>{folder}</a>", names=", ".join(path.name for path in files)
+        )
+        before = self._ui.exportedLabel.text if self._ui.exportedLabel.visible else ""
+        self._ui.exportedLabel.openExternalLinks = True
+        self._ui.exportedLabel.visible = True
+        self._ui.exportedLabel.text = f"{before}<p>{text}</p>"
 
     def _on_open_report(self) -> None:
         report = self._panel.logic.resultFolder(self._panel.result.node) / "report.html"
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(report)))
+
+
+def _path(edit: object) -> Path | None:
+    text = edit.currentPath.strip()
+    return Path(text) if text else None

@@ -9,10 +9,11 @@ import qt
 import slicer
 import vtk
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Sequence, TimePointKind
+from GliomaSegLib.scene.logic import TIME_POINT, volumes_of
 from GliomaSegPanel import decisions
 from GliomaSegPanel.decisions import Situation
-from GliomaSegPanel.parameters import chosen_volumes
+from GliomaSegPanel.parameters import StudyTime, chosen_volumes
 from GliomaSegPanel.words import _
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class ImagesSection:
             selector.connect("nodeActivated(vtkMRMLNode*)", lambda node, s=sequence: self._on_chosen(s, node))
         self._ui.fillInButton.connect("clicked()", self._on_fill_in_again)
         self._ui.studyFolderEdit.connect("currentPathChanged(QString)", self._on_folder)
+        self._ui.preoperativeSegmentationSelector.connect("nodeActivated(vtkMRMLNode*)", self._on_earlier_chosen)
         self._quiet = qt.QTimer()
         self._quiet.setSingleShot(True)
         self._quiet.setInterval(QUIET_MS)
@@ -51,7 +53,9 @@ class ImagesSection:
         self._ui.volumesFrame.visible = not situation.from_folder
         self._ui.folderFrame.visible = situation.from_folder
         self._ui.fillInButton.enabled = situation.work is None
-        self._ui.preoperativeGroup.visible = decisions.shows_preoperative(situation)
+        self._ui.daysSpinBox.visible = decisions.is_postoperative(situation)
+        self._ui.preoperativeGroup.visible = decisions.shows_earlier(situation)
+        self._ui.preoperativeVolumeSelector.enabled = situation.earlier is None or not situation.earlier.has_results
         folder = str(situation.study_folder or "")
         if self._ui.studyFolderEdit.currentPath != folder:
             self._ui.studyFolderEdit.currentPath = folder
@@ -72,7 +76,9 @@ class ImagesSection:
             return
         chosen = {sequence: node.GetID() for sequence, node in chosen_volumes(parameters).items()}
         left_open = [Sequence(value) for value in parameters.leftOpen]
-        found = decisions.fill_in(_names_of_loaded_volumes(), chosen, left_open)
+        earlier = self._ids_of_the_earlier_study()
+        names = {node: name for node, name in _names_of_loaded_volumes().items() if node not in earlier}
+        found = decisions.fill_in(names, chosen, left_open)
         for sequence, filled in found.items():
             self._reasons[sequence] = filled
             setattr(parameters, sequence.value, slicer.mrmlScene.GetNodeByID(filled.node_id))
@@ -87,6 +93,13 @@ class ImagesSection:
             if getattr(parameters, name) is node:
                 setattr(parameters, name, None)
         parameters.leftOpen = left_open  # the user has left nothing open
+
+    def _ids_of_the_earlier_study(self) -> set[str]:
+        parameters = self._panel.parameters
+        nodes = [parameters.preoperativeVolume]
+        if parameters.preoperativeSegmentation is not None:
+            nodes += volumes_of(parameters.preoperativeSegmentation).values()
+        return {node.GetID() for node in nodes if node is not None}
 
     def _on_folder(self, path: str) -> None:
         if self._panel.parameters is not None:
@@ -110,6 +123,14 @@ class ImagesSection:
         parameters.leftOpen = others if node is not None else [*others, sequence.value]
         self._reasons.pop(sequence, None)
         self._panel.refresh()
+
+    def _on_earlier_chosen(self, node: slicer.vtkMRMLNode | None) -> None:
+        """A result knows when its study was made. Its outlines belong to another scan than the one in the views."""
+        if node is not None and node is not self._panel.result.node and node.GetDisplayNode() is not None:
+            node.GetDisplayNode().SetVisibility(False)
+        known = TimePointKind((node and node.GetAttribute(TIME_POINT)) or TimePointKind.UNKNOWN)
+        if self._panel.parameters is not None and known is not TimePointKind.UNKNOWN:
+            self._panel.parameters.earlierTime = StudyTime(known)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _on_node_added(self, caller: object, event: str, node: slicer.vtkMRMLNode) -> None:

@@ -92,6 +92,9 @@ class GliomaSegParameterNode:
 
     Attributes:
         leftOpen: sequences (their values) that the user has set to none, so that they are not filled in again.
+        daysSinceSurgery: -1 when not known.
+        preoperativeVolume, preoperativeSegmentation: the earlier study, before surgery or after it.
+        earlierTime: when that was made.
         segmentation: the result that is shown.
     """
 
@@ -104,9 +107,11 @@ class GliomaSegParameterNode:
     leftOpen: list[str]
     preoperativeVolume: vtkMRMLScalarVolumeNode
     preoperativeSegmentation: vtkMRMLSegmentationNode
+    earlierTime: StudyTime = StudyTime.PREOPERATIVE
     task: str
     model: str
     timePoint: StudyTime = StudyTime.UNKNOWN
+    daysSinceSurgery: Annotated[int, WithinRange(-1, 10000)] = -1
     registration: Alignment = Alignment.AUTOMATIC
     brain: Brain = Brain.DEEPBET
     device: Device = Device.AUTO

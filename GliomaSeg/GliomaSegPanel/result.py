@@ -51,12 +51,8 @@ class ResultSection:
         self._surfaces_wanted = False
         self._preview = _single_shot(PREVIEW_MS, self._on_preview)
         self._quiet = _single_shot(QUIET_MS, self._on_quiet)
-        for table, stretched in ((self._ui.volumesTable, 0), (self._ui.lesionsTable, 3)):
-            table.verticalHeader().visible = False
-            table.verticalHeader().setDefaultSectionSize(ROW_PIXELS)
-            table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-            table.horizontalHeader().setSectionResizeMode(stretched, qt.QHeaderView.Stretch)
-            table.setHorizontalScrollBarPolicy(qt.Qt.ScrollBarAlwaysOff)
+        fit_columns(self._ui.volumesTable, stretched=0)
+        fit_columns(self._ui.lesionsTable, stretched=3)
         self._ui.outlineCheckBox.connect("toggled(bool)", lambda _on: self._show_fill())
         self._ui.overlayCheckBox.connect("toggled(bool)", self._on_overlay)
         self._ui.overlaySlider.connect("valueChanged(double)", self._on_overlay_opacity)
@@ -131,7 +127,7 @@ class ResultSection:
         """Fill the tables from what the segmentation is, and was when it was last measured."""
         measures = self._panel.logic.measuresOf(self._node) if self._node else None
         rows = decisions.volume_rows(measures) if measures else ()
-        _fill(self._ui.volumesTable, rows)
+        fill_table(self._ui.volumesTable, rows)
         self._list_lesions()
 
     def measure(self) -> None:
@@ -178,7 +174,7 @@ class ResultSection:
             measures = self._panel.logic.measuresOf(self._node) if self._node else None
             self._lesions = lesions_of(self._node, measures) if self._node else []
         blocked = self._ui.lesionsTable.blockSignals(True)
-        _fill(self._ui.lesionsTable, [decisions.lesion_row(lesion) for lesion in self._lesions])
+        fill_table(self._ui.lesionsTable, [decisions.lesion_row(lesion) for lesion in self._lesions])
         if selected is not None and selected <= len(self._lesions):
             self._ui.lesionsTable.selectRow(selected - 1)
         self._ui.lesionsTable.blockSignals(blocked)
@@ -314,14 +310,23 @@ def _single_shot(milliseconds: int, action: object) -> qt.QTimer:
     return timer
 
 
-def _fill(table: qt.QTableWidget, rows: object) -> None:
+def fit_columns(table: qt.QTableWidget, stretched: int) -> None:
+    """Columns as wide as their text, but for one that takes the rest."""
+    table.verticalHeader().visible = False
+    table.verticalHeader().setDefaultSectionSize(ROW_PIXELS)
+    table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+    table.horizontalHeader().setSectionResizeMode(stretched, qt.QHeaderView.Stretch)
+    table.setHorizontalScrollBarPolicy(qt.Qt.ScrollBarAlwaysOff)
+
+
+def fill_table(table: qt.QTableWidget, rows: object) -> None:
     """Text into a table that is just as high as its rows need."""
     rows = list(rows)
     table.setRowCount(len(rows))
     for position, row in enumerate(rows):
         for column, text in enumerate(row):
             item = qt.QTableWidgetItem(text)
-            numeric = text[:1].isdigit() or text in ("–", "< 0.1")
+            numeric = text[:1].isdigit() or text in ("–", "< 0.1") or text.endswith("%")
             item.setTextAlignment((qt.Qt.AlignRight if numeric and column else qt.Qt.AlignLeft) | qt.Qt.AlignVCenter)
             table.setItem(position, column, item)
     shown = min(len(rows), MOST_ROWS)

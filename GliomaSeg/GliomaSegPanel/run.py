@@ -12,7 +12,7 @@ from GliomaSegLib.case import REFERENCE_ORDER, Sequence
 from GliomaSegLib.errors import GliomaSegError
 from GliomaSegPanel import decisions
 from GliomaSegPanel.decisions import Situation, Work
-from GliomaSegPanel.parameters import Alignment, chosen_volumes
+from GliomaSegPanel.parameters import Alignment, GliomaSegParameterNode, chosen_volumes
 from GliomaSegPanel.words import _
 
 if TYPE_CHECKING:
@@ -79,11 +79,17 @@ class RunSection:
             "time_point": parameters.timePoint.value.value,
             "device": parameters.device.value,
             "registration": parameters.registration is not Alignment.OFF,
+            "days_since_surgery": days_since_surgery(situation, parameters),
             "threads": parameters.threads or None,
             "wait": False,
         }
+        looks_back = bool(situation.entry.needs.preoperative)
         if situation.from_folder:
-            return logic.segmentStudy(situation.study_folder, **options)
+            before = logic.resultFolder(parameters.preoperativeSegmentation) if looks_back else None
+            return logic.segmentStudy(situation.study_folder, preoperative=before and str(before), **options)
+        if looks_back:
+            options["preoperative"] = parameters.preoperativeSegmentation
+            options["preoperative_volume"] = parameters.preoperativeVolume
         volumes = chosen_volumes(parameters)
         placed = placed_by_hand(volumes) if parameters.registration is not Alignment.OFF else {}
         return logic.segment(**{s.value: node for s, node in volumes.items()}, transforms=placed, **options)
@@ -91,6 +97,12 @@ class RunSection:
     def failed(self, error: GliomaSegError) -> None:
         """Say why there is no result."""
         self.say(str(error), "warning" if type(error).__name__ == "Cancelled" else "error")
+
+
+def days_since_surgery(situation: Situation, parameters: GliomaSegParameterNode) -> int | None:
+    """Of the study that is chosen; ``None`` when not known, or it was not made after surgery."""
+    known = parameters.daysSinceSurgery >= 0 and decisions.is_postoperative(situation)
+    return parameters.daysSinceSurgery if known else None
 
 
 def placed_by_hand(

@@ -63,7 +63,7 @@ class Runner:
     ) -> None:
         """Follow ``running`` until it is done, then call ``succeeded`` with what came of it or ``failed``."""
         self.work, self._running = work, running
-        self.bar, self.warnings, self.cancelling = Bar(), [], False
+        self.bar, self.warnings, self.cancelling = Bar(work), [], False
         self.bar.enter("starting" if work is Work.SEGMENT else work.value)
         self._succeeded, self._failed = succeeded, failed
         self._began = time.monotonic()

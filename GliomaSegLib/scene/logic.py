@@ -16,7 +16,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,8 +28,20 @@ import vtk
 from numpy.typing import NDArray
 
 from GliomaSegLib.case import REFERENCE_ORDER, Sequence
+from GliomaSegLib.cohort.cases import case_of_study, one_of_each
+from GliomaSegLib.cohort.local import LocalWorkers
+from GliomaSegLib.cohort.run import STARTED, process
 from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError
 from GliomaSegLib.labels import Region, region_mask
+from GliomaSegLib.scene.comparison import (
+    COMPARISON,
+    OUTDATED,
+    ComparisonNodes,
+    export_study,
+    export_tumour,
+    remember,
+    show_comparison,
+)
 from GliomaSegLib.scene.hierarchy import place_beside
 from GliomaSegLib.scene.lesions import Lesion, lesions_of
 from GliomaSegLib.scene.registration import Registrar
@@ -49,6 +61,12 @@ TABLE = "GliomaSeg.table"
 # A smaller movement than this is left alone: it would cost more by interpolation than it gains (as in the worker).
 _LEAST_SHIFT_MM = 1.0
 
+TIME_POINT = "GliomaSeg.TimePoint"
+"""Attribute of a segmentation node: ``preoperative``, ``postoperative`` or ``unknown``."""
+DAYS = "GliomaSeg.DaysSinceSurgery"
+"""Attribute of a segmentation node, where that is known."""
+SERIES = "GliomaSeg.Series"
+"""Attribute of a segmentation node: the DICOM series on which it lies, when it was read from DICOM files."""
 _UNMEASURED = "GliomaSeg.Unmeasured"
 
 OnEvent = Callable[[Event], None]
@@ -89,6 +107,23 @@ class Agreement:
     dice: float
     volume_ml: float
     other_ml: float
+
+
+@dataclass(frozen=True)
+class StudyComparison:
+    """What a comparison of two studies left in the scene and on disk.
+
+    Attributes:
+        answers: what is to be said, a sentence each: residual tumour, extent of resection, lesions, response.
+        page: for the browser.
+        comparison: :class:`~GliomaSegLib.followup.compare.Comparison` as JSON.
+    """
+
+    answers: tuple[str, ...]
+    warnings: tuple[str, ...]
+    nodes: ComparisonNodes
+    page: Path
+    comparison: Mapping[str, Any]
 
 
 @dataclass
@@ -177,6 +212,8 @@ class SceneLogic:
         model: str,
         output: Path | str | None = None,
         transforms: Mapping[Sequence | str, slicer.vtkMRMLTransformNode | Path | str] | None = None,
+        preoperative: slicer.vtkMRMLSegmentationNode | Path | str | None = None,
+        preoperative_volume: slicer.vtkMRMLScalarVolumeNode | None = None,
         on_event: OnEvent | None = None,
         wait: bool = True,
         **options: Any,
@@ -187,6 +224,9 @@ class SceneLogic:
             output: folder of results to make, by default one in :attr:`folder`.
             transforms: for a sequence that is not to be registered, the transform node that takes it to the reference
                 (above the volume already, or not yet), or an ITK file with the way from the reference to it.
+            preoperative: the study before surgery, for models that look at it too: its segmentation, or a folder of
+                results.
+            preoperative_volume: the T1 + contrast on which that was drawn; not needed for a result with its folder.
             on_event: told stages, progress and warnings.
             wait: until it is done; if not, poll the run.
             options: further fields of :class:`~GliomaSegLib.job.Job`, such as ``registration``, ``device``, ``store``.
@@ -208,7 +248,13 @@ class SceneLogic:
         given = {Sequence(sequence): one for sequence, one in (transforms or {}).items()}
         for sequence in given.keys() - volumes.keys():
             raise InputError(f"A transform was given for {sequence.title}, but no such volume; choose the volume too.")
-        steps = self._segment_steps(volumes, given, model, output and Path(output).absolute(), options)
+        earlier = None
+        if isinstance(preoperative, slicer.vtkMRMLSegmentationNode):
+            _check_earlier(preoperative, preoperative_volume)
+            earlier = preoperative, preoperative_volume
+        elif preoperative is not None:
+            options["preoperative"] = str(Path(preoperative).absolute())
+        steps = self._segment_steps(volumes, given, earlier, model, output and Path(output).absolute(), options)
         return self._start(steps, on_event, wait)
 
     def segmentStudy(  # noqa: N802 - as Slicer names what is called from its console
@@ -242,7 +288,8 @@ class SceneLogic:
     ) -> Run:
         """Segment studies on disk one after the other, each into its own folder in ``output``; loads nothing.
 
-        A study that fails does not stop the next.
+        A study that fails does not stop the next. One that is done already, by the same job, is not done again; its
+        result then lacks ``files``. ``gliomaseg batch`` does the same with a plan, a page and several workers.
 
         Returns:
             the run, whose result is a list of :class:`BatchItem`.
@@ -314,6 +361,74 @@ class SceneLogic:
             region: _agreement(*(region_mask(one, region) for one in (labels, others)), voxel_ml) for region in Region
         }
 
+    def compareStudies(  # noqa: N802
+        self,
+        segmentation: slicer.vtkMRMLSegmentationNode,
+        earlier: slicer.vtkMRMLSegmentationNode,
+        earlier_volume: slicer.vtkMRMLScalarVolumeNode | None = None,
+        *,
+        earlier_time_point: str | None = None,
+        time_point: str | None = None,
+        days_since_surgery: float | None = None,
+        in_place: bool = False,
+        on_event: OnEvent | None = None,
+        wait: bool = True,
+    ) -> Run:
+        """What became of the tumour since an earlier study of the patient: residual tumour and extent of resection,
+        every lesion, response to treatment. The studies are registered to each other; what was edited is measured
+        first. Tables and a growth curve come beside the segmentation, instead of those of its last comparison.
+
+        Args:
+            segmentation: a result with its folder.
+            earlier: another result, or any segmentation with the segments that GliomaSeg knows.
+            earlier_volume: the T1 + contrast on which ``earlier`` was drawn; not needed for a result with its folder.
+            earlier_time_point: ``preoperative`` or ``postoperative``; by default what its folder says.
+            time_point, days_since_surgery: of ``segmentation``; by default what its folder says.
+            in_place: both lie in one space already, so that nothing is registered.
+
+        Returns:
+            the run, whose result is a :class:`StudyComparison`.
+
+        Raises:
+            InputError: a node cannot be used, or another run is going on.
+            GliomaSegError: with ``wait``, whatever the worker could not do.
+        """
+        if earlier is segmentation:
+            raise InputError(f"'{earlier.GetName()}' cannot be compared with itself; choose that of another study.")
+        _check_earlier(earlier, earlier_volume)
+        later = {"time_point": time_point, "days_since_surgery": days_since_surgery}
+        steps = self._compare_steps(
+            segmentation, later, earlier, earlier_volume, {"time_point": earlier_time_point}, in_place
+        )
+        return self._start(steps, on_event, wait)
+
+    def exportDicom(  # noqa: N802
+        self,
+        segmentation: slicer.vtkMRMLSegmentationNode,
+        output: Path | str,
+        kinds: Iterable[str] = ("seg", "rtstruct", "sr"),
+        series: Path | str | Iterable[Path] | None = None,
+        *,
+        by: str = "regions",
+        on_event: OnEvent | None = None,
+        wait: bool = True,
+    ) -> Run:
+        """Write a result as DICOM Segmentation, RT Structure Set and Structured Report into the new folder ``output``.
+        What was edited is measured first; a result that was rejected is refused.
+
+        Args:
+            series: the DICOM series on which the segmentation lies, as a folder or as its files; not needed when the
+                study was read from DICOM files.
+            by: ``regions``, ``parts`` or ``lesions``, see :class:`~GliomaSegLib.io.dicom_out.structure.By`.
+
+        Returns:
+            the run, whose result is the path of each object by its kind.
+        """
+        place = Path(series) if isinstance(series, str) else series
+        return self._start(
+            self._export_steps(segmentation, Path(output).absolute(), list(kinds), place, by), on_event, wait
+        )
+
     def lesions(self, segmentation: slicer.vtkMRMLSegmentationNode) -> list[Lesion]:
         """The lesions as they are now, with the last measures' diameters; see :mod:`GliomaSegLib.scene.lesions`."""
         path = Path(segmentation.GetAttribute(OUTPUT) or "", "measures.json")
@@ -338,6 +453,7 @@ class SceneLogic:
         self,
         volumes: Mapping[Sequence, slicer.vtkMRMLScalarVolumeNode],
         given: Mapping[Sequence, slicer.vtkMRMLTransformNode | Path | str],
+        earlier: tuple[slicer.vtkMRMLSegmentationNode, slicer.vtkMRMLScalarVolumeNode | None] | None,
         model: str,
         output: Path | None,
         options: Mapping[str, Any],
@@ -355,6 +471,12 @@ class SceneLogic:
                 paths[sequence] = inputs / f"{sequence.value}.nrrd"
                 export_volume(node, paths[sequence])
                 yield None
+            before = {}
+            if earlier is not None and _has_output(earlier[0]):
+                before = {"preoperative": str((yield from self._up_to_date(earlier[0])))}
+            elif earlier is not None:
+                before = export_tumour(*earlier, _made(case / "earlier"))
+                yield None
             placed = _Placed(given={s: one for s, one in given.items() if isinstance(one, slicer.vtkMRMLTransformNode)})
             files = self._given_files(given, volumes, inputs)
             if self._registrar is not None and options.get("registration", True):
@@ -362,6 +484,7 @@ class SceneLogic:
                 files |= yield from self._register_steps(moving, reference, inputs, placed, undo)
             job = {
                 **options,
+                **before,
                 "volumes": {sequence.value: str(path) for sequence, path in paths.items()},
                 "transforms": {sequence.value: str(path) for sequence, path in files.items()},
                 "model": model,
@@ -397,20 +520,33 @@ class SceneLogic:
         return taken_in
 
     def _batch_steps(self, studies: list[Path], output: Path, model: str, options: Mapping[str, Any]) -> Steps:
-        items = []
-        for number, study in enumerate(studies, start=1):
-            yield Event("stage", f"{study.name} ({number} of {len(studies)})")
-            job = {**options, "study": str(study), "model": model, "output": str(output / _file_name(study.name))}
-            try:
-                result = yield from self._ask(job)
-            except Cancelled:
-                raise
-            except GliomaSegError as error:
-                yield Event("warning", f"{study.name}: {error}")
-                items.append(BatchItem(study.name, None, str(error)))
-            else:
-                items.append(BatchItem(study.name, result))
-        return items
+        cases = one_of_each([case_of_study(study, output, {**options, "model": model}) for study in studies])
+        answers: dict[int, BatchItem] = {}
+        yield from self._idle()
+        words = process(cases, LocalWorkers([self._worker_process()]))
+        try:
+            for word in words:
+                if word is None:
+                    yield None
+                    continue
+                name, number = word.case.name, cases.index(word.case)
+                if word.event == Event("stage", STARTED):
+                    yield Event("stage", f"{name} ({number + 1} of {len(cases)})")
+                elif word.event.kind == "error":
+                    yield Event("warning", f"{name}: {word.event.text}")
+                    answers[number] = BatchItem(name, None, word.event.text)
+                elif word.event.kind == "result":
+                    answers[number] = BatchItem(name, word.result)
+                else:
+                    yield word.event
+        except Cancelled as stop:
+            with suppress(Cancelled, StopIteration):
+                words.throw(stop)
+                while True:  # until the worker has cleared up
+                    yield None
+                    next(words)
+            raise
+        return [answers.get(number) or BatchItem(case.name, None, case.refused) for number, case in enumerate(cases)]
 
     def _measure_steps(self, segmentation: slicer.vtkMRMLSegmentationNode) -> Steps:
         output = self._output_of(segmentation)
@@ -425,6 +561,72 @@ class SceneLogic:
         request = {"do": "review", "output": str(output), "state": state, "by": by}
         result = yield from self._ask(request, segmentation)
         return self._show_measures(segmentation, result)
+
+    def _compare_steps(
+        self,
+        segmentation: slicer.vtkMRMLSegmentationNode,
+        when: Mapping[str, Any],
+        earlier: slicer.vtkMRMLSegmentationNode,
+        volume: slicer.vtkMRMLScalarVolumeNode | None,
+        earlier_when: Mapping[str, Any],
+        in_place: bool,
+    ) -> Steps:
+        with ExitStack() as undo:
+            yield Event("stage", "export")
+            yield None
+            output = yield from self._up_to_date(segmentation)
+            name = segmentation.GetName().removesuffix(" segmentation")
+            case = self._new_case_folder(f"{name} comparison", undo)
+            if _has_output(earlier):
+                before = {"path": str((yield from self._up_to_date(earlier)))}
+            else:
+                before = export_study(earlier, volume, _made(case / "earlier"), _file_name(earlier.GetName()))
+                yield None
+            request = {
+                "do": "compare",
+                "studies": [{**before, **earlier_when}, {"path": str(output), **when}],
+                "output": str(case / "results"),
+                "in_place": in_place,
+            }
+            answer = yield from self._ask(request, segmentation)
+            yield Event("stage", "scene")
+            comparison = answer["comparison"]
+            nodes = show_comparison(self._scene, comparison, name)
+            for node in nodes.all:
+                undo.callback(self._remove, node)
+                place_beside(node, segmentation)
+            remember(segmentation, nodes, case / "results")
+            _mark_outdated(segmentation, self.has_unmeasured_edits(segmentation))
+            undo.pop_all()
+        return StudyComparison(
+            tuple(comparison["answers"]), tuple(comparison["warnings"]), nodes, Path(answer["page"]), comparison
+        )
+
+    def _export_steps(
+        self,
+        segmentation: slicer.vtkMRMLSegmentationNode,
+        output: Path,
+        kinds: list[str],
+        series: Path | Iterable[Path] | None,
+        by: str,
+    ) -> Steps:
+        with ExitStack() as undo:
+            results = yield from self._up_to_date(segmentation)
+            if series is not None and not isinstance(series, Path):
+                folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="GliomaSeg-")))
+                yield from in_thread(partial(_gather, list(series), folder))
+                series = folder
+            request = {"do": "export", "results": str(results), "output": str(output), "kinds": kinds, "by": by}
+            answer = yield from self._ask({**request, "series": series and str(series)}, segmentation)
+        return {kind: Path(path) for kind, path in answer["files"].items()}
+
+    def _up_to_date(self, segmentation: slicer.vtkMRMLSegmentationNode) -> Generator[Event | None, None, Path]:
+        """The folder of results, measured again if the segmentation was edited since."""
+        output = self._output_of(segmentation)
+        result = yield from self._measured(segmentation, output, anyway=False)
+        if result is not None:
+            self._show_measures(segmentation, result)
+        return output
 
     def _measured(
         self, segmentation: slicer.vtkMRMLSegmentationNode, output: Path, anyway: bool
@@ -448,11 +650,8 @@ class SceneLogic:
         self, request: Mapping[str, Any], needed: slicer.vtkMRMLNode | None = None
     ) -> Generator[Event | None, None, dict[str, Any]]:
         """Have the worker do something; stops it when the node without which its answer is of no use is deleted."""
-        while self._task is not None and not self._task.done:  # one that was cancelled is still going
-            yield None
-        if self._worker is None:
-            self._worker = WorkerProcess(self._command, self.log, self._environment)
-        task = self._task = self._worker.start(request)
+        yield from self._idle()
+        task = self._task = self._worker_process().start(request)
         try:
             while True:
                 done = task.done  # before its words are fetched, so that none gets lost
@@ -472,6 +671,16 @@ class SceneLogic:
         except BaseException:
             task.cancel()
             raise
+
+    def _idle(self) -> Generator[None, None, None]:
+        """Wait for a request that was cancelled and is still going."""
+        while self._task is not None and not self._task.done:
+            yield None
+
+    def _worker_process(self) -> WorkerProcess:
+        if self._worker is None:
+            self._worker = WorkerProcess(self._command, self.log, self._environment)
+        return self._worker
 
     def _register_steps(
         self,
@@ -545,8 +754,9 @@ class SceneLogic:
         there = {sequence: node for sequence, node in volumes.items() if node.GetScene() is self._scene}
         for sequence in volumes.keys() - there.keys():
             yield Event("warning", f"{sequence.title} was deleted from the scene; its transform is not shown.")
-        sequences = _manifest(result).get("sequences", {})
-        reference = there.get(next((Sequence(s) for s, one in sequences.items() if one["is_reference"]), None))
+        manifest = _manifest(result)
+        of_reference, record = next((Sequence(s), r) for s, r in manifest["sequences"].items() if r["is_reference"])
+        reference = there.get(of_reference)
         read = read_result(result)
         yield None
         segmentation = show_result(self._scene, read, result, reference)
@@ -554,6 +764,10 @@ class SceneLogic:
         yield None
         table = self._add("vtkMRMLTableNode", f"{result['case_id']} volumes", undo)
         segmentation.SetNodeReferenceID(TABLE, table.GetID())
+        segmentation.SetAttribute(TIME_POINT, manifest["time_point"])
+        days = manifest["days_since_surgery"]
+        segmentation.SetAttribute(DAYS, None if days is None else f"{days:g}")
+        segmentation.SetAttribute(SERIES, record["series_uid"])
         for sequence, node in there.items():
             segmentation.SetNodeReferenceID(f"GliomaSeg.{sequence.value}", node.GetID())
         made = self._place_transforms(Path(result["output"]) / "transforms", there, placed, undo)
@@ -607,13 +821,11 @@ class SceneLogic:
         review = Review(result.get("review", DRAFT), said.get("by") or "", said.get("when", ""))
         # What was drawn while the worker was at it is not what was measured or approved.
         set_review(segmentation, Review(EDITED) if self.has_unmeasured_edits(segmentation) else review)
-        volumes = {sequence: segmentation.GetNodeReference(f"GliomaSeg.{sequence.value}") for sequence in Sequence}
-        there = {sequence: node for sequence, node in volumes.items() if node is not None}
-        return SegmentationResult(segmentation, table, {}, there, Path(result["output"]), result)
+        return SegmentationResult(segmentation, table, {}, volumes_of(segmentation), Path(result["output"]), result)
 
     def _output_of(self, segmentation: slicer.vtkMRMLSegmentationNode) -> Path:
         output = segmentation.GetAttribute(OUTPUT)
-        if not output or not Path(output).is_dir():
+        if not _has_output(segmentation):
             raise InputError(
                 f"The folder of results of '{segmentation.GetName()}' is not there"
                 f"{f' ({output})' if output else ''}; put it back, or segment the case again."
@@ -672,6 +884,12 @@ class SceneLogic:
             watch.stop()
 
 
+def volumes_of(segmentation: slicer.vtkMRMLSegmentationNode) -> dict[Sequence, slicer.vtkMRMLScalarVolumeNode]:
+    """The images from which a result was made, those that are in the scene still."""
+    nodes = {sequence: segmentation.GetNodeReference(f"GliomaSeg.{sequence.value}") for sequence in Sequence}
+    return {sequence: node for sequence, node in nodes.items() if node is not None}
+
+
 def default_python() -> Path:
     """Slicer's PythonSlicer, which sets up its libraries; outside of Slicer the interpreter that runs this."""
     inside = shutil.which("PythonSlicer") if hasattr(slicer, "app") else None
@@ -681,8 +899,41 @@ def default_python() -> Path:
 _worker_command = worker_command  # the constructor has an argument of that name
 
 
+def _has_output(segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
+    """Whether the segmentation has a folder of results, and it is on this computer."""
+    output = segmentation.GetAttribute(OUTPUT)
+    return bool(output) and Path(output).is_dir()
+
+
+def _check_earlier(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode | None) -> None:
+    """Refuse an earlier study whose image is not known."""
+    if _has_output(segmentation):
+        return
+    if volume is None:
+        raise InputError(
+            f"'{segmentation.GetName()}' has no folder of results; choose also the volume that it was drawn on."
+        )
+    check_volume(volume)
+
+
 def _mark_unmeasured(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
     segmentation.SetAttribute(_UNMEASURED, "1")
+    _mark_outdated(segmentation, segmentation.GetAttribute(COMPARISON) is not None)
+
+
+def _mark_outdated(segmentation: slicer.vtkMRMLSegmentationNode, outdated: bool) -> None:
+    segmentation.SetAttribute(OUTDATED, "1" if outdated else None)
+
+
+def _gather(files: Iterable[Path], folder: Path) -> None:
+    """Copies of the files of a DICOM series, which may lie among those of others, in a folder of their own."""
+    try:
+        for number, path in enumerate(files):
+            shutil.copyfile(path, folder / f"{number:05}.dcm")
+    except OSError as error:
+        raise InputError(
+            f"The DICOM file {error.filename} cannot be read ({error.strerror}); give the folder of its series instead."
+        ) from error
 
 
 def _taken_by(

@@ -1,8 +1,8 @@
-"""The volumes as a table node."""
+"""Measures as table nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import slicer
@@ -11,6 +11,8 @@ import vtk
 from GliomaSegLib.io.terminology import region_styles, segment_styles
 from GliomaSegLib.labels import Label, Region
 
+_ARRAYS = {str: vtk.vtkStringArray, float: vtk.vtkDoubleArray, int: vtk.vtkIntArray}
+
 
 def fill_volumes_table(table: slicer.vtkMRMLTableNode, measures: Mapping[str, Any]) -> None:
     """Write the volumes of ``measures`` (see :class:`~GliomaSegLib.measures.volumes.Measures`, as JSON) into a table.
@@ -18,28 +20,31 @@ def fill_volumes_table(table: slicer.vtkMRMLTableNode, measures: Mapping[str, An
     One row per region or label: its short name, its name, volume in mL, share of the brain in percent (empty without
     a brain mask) and number of voxels.
     """
+    rows = measures["volumes"]
+    ratios = [row.get("brain_ratio") for row in rows]
+    columns = {
+        "Region": [row["name"] for row in rows],
+        "Name": [_full_name(row["name"]) for row in rows],
+        "Volume (mL)": [float(row["volume_ml"]) for row in rows],
+        "Of the brain (%)": ["" if ratio is None else f"{100 * ratio:.2f}" for ratio in ratios],
+        "Voxels": [row["voxels"] for row in rows],
+    }
+    show_columns(table, columns)
+
+
+def show_columns(table: slicer.vtkMRMLTableNode, columns: Mapping[str, Sequence[str] | Sequence[float]]) -> None:
+    """Give a table node these columns, by their titles; a column is text, whole numbers or numbers throughout, and an
+    empty one is text. The user may not edit it."""
     content = vtk.vtkTable()
-    short, name = _column("Region", vtk.vtkStringArray), _column("Name", vtk.vtkStringArray)
-    volume, share = _column("Volume (mL)", vtk.vtkDoubleArray), _column("Of the brain (%)", vtk.vtkStringArray)
-    voxels = _column("Voxels", vtk.vtkIntArray)
-    for row in measures["volumes"]:
-        short.InsertNextValue(row["name"])
-        name.InsertNextValue(_full_name(row["name"]))
-        volume.InsertNextValue(row["volume_ml"])
-        ratio = row.get("brain_ratio")
-        share.InsertNextValue("" if ratio is None else f"{100 * ratio:.2f}")
-        voxels.InsertNextValue(row["voxels"])
-    for column in (short, name, volume, share, voxels):
+    for title, values in columns.items():
+        column = _ARRAYS[type(values[0]) if values else str]()
+        column.SetName(title)
+        for value in values:
+            column.InsertNextValue(value)
         content.AddColumn(column)
     table.SetAndObserveTable(content)
     table.SetUseColumnTitleAsColumnHeader(True)
     table.SetLocked(True)
-
-
-def _column(name: str, kind: type) -> vtk.vtkAbstractArray:
-    column = kind()
-    column.SetName(name)
-    return column
 
 
 def _full_name(short: str) -> str:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import slicer
+import vtk
 from numpy.typing import NDArray
+from vtk.util.numpy_support import numpy_to_vtk
 
 from GliomaSegLib.case import Sequence
 from GliomaSegLib.errors import InputError
@@ -26,19 +28,42 @@ def export_volume(node: slicer.vtkMRMLScalarVolumeNode, path: Path) -> None:
         InputError: see :func:`check_volume` and :func:`ijk_to_world`, or the file cannot be written.
     """
     check_volume(node)
-    outside_scene = slicer.vtkMRMLScalarVolumeNode()  # so that nobody is told and nothing can be left behind
-    outside_scene.SetAndObserveImageData(node.GetImageData())
-    outside_scene.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijk_to_world(node)))
-    storage = slicer.vtkMRMLNRRDStorageNode()
-    storage.SetFileName(str(path))
-    storage.SetUseCompression(False)
-    written = storage.WriteData(outside_scene)
-    # The writer does not notice when the disk runs full.
-    if not written or path.stat().st_size < slicer.util.arrayFromVolume(node).nbytes:
+    if not _written(node.GetImageData(), ijk_to_world(node), path):
         raise InputError(
             f"The volume '{node.GetName()}' could not be written to {path}; check that the folder is writable and the "
             "disk has space."
         )
+
+
+def write_voxels(voxels: NDArray[np.generic], matrix: NDArray[np.float64], path: Path) -> None:
+    """Write an array ``[k, j, i]`` to ``path`` (``.nrrd``, uncompressed).
+
+    Args:
+        matrix: 4 x 4, from (i, j, k) to RAS mm.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    image = vtk.vtkImageData()
+    image.SetDimensions(*reversed(voxels.shape))
+    image.GetPointData().SetScalars(numpy_to_vtk(voxels.ravel(), deep=True))
+    if not _written(image, matrix, path):
+        raise InputError(f"{path} could not be written; check that the folder is writable and the disk has space.")
+
+
+def _written(image: vtk.vtkImageData, matrix: NDArray[np.float64], path: Path) -> bool:
+    outside_scene = slicer.vtkMRMLScalarVolumeNode()  # so that nobody is told and nothing can be left behind
+    outside_scene.SetAndObserveImageData(image)
+    outside_scene.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
+    storage = slicer.vtkMRMLNRRDStorageNode()
+    storage.SetFileName(str(path))
+    storage.SetUseCompression(False)
+    # The writer does not notice when the disk runs full.
+    return bool(storage.WriteData(outside_scene)) and path.stat().st_size >= _bytes_of(image)
+
+
+def _bytes_of(image: vtk.vtkImageData) -> int:
+    return image.GetScalarSize() * image.GetNumberOfScalarComponents() * image.GetNumberOfPoints()
 
 
 def check_volume(node: slicer.vtkMRMLVolumeNode) -> None:

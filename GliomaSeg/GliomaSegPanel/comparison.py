@@ -1,0 +1,91 @@
+"""The section Comparison: what became of the tumour since the earlier study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import qt
+import slicer
+
+from GliomaSegLib.case import TimePointKind
+from GliomaSegLib.scene.comparison import OUTDATED, chart_of
+from GliomaSegLib.scene.logic import DAYS
+from GliomaSegPanel import decisions
+from GliomaSegPanel.decisions import Situation, Work
+from GliomaSegPanel.result import fill_table, fit_columns
+from GliomaSegPanel.run import days_since_surgery
+from GliomaSegPanel.words import _
+
+if TYPE_CHECKING:
+    from GliomaSeg import GliomaSegWidget
+
+
+class ComparisonSection:
+    """Has the shown result compared with the earlier study of the section Images, and says what came of it."""
+
+    def __init__(self, panel: GliomaSegWidget) -> None:
+        self._panel = panel
+        self._ui = panel.ui
+        self._comparison: Mapping[str, Any] | None = None
+        fit_columns(self._ui.comparisonTable, stretched=0)
+        self._ui.compareStudiesButton.connect("clicked()", self._on_compare)
+        self._ui.openComparisonButton.connect("clicked()", self._on_open)
+        self._ui.growthButton.connect("clicked()", self._on_growth)
+
+    def show(self, situation: Situation) -> None:
+        """Bring the section in line."""
+        node = self._panel.result.node
+        self._show_answers(self._panel.logic.comparisonOf(node) if node is not None else None)
+        there = self._comparison is not None
+        self._ui.comparisonButton.visible = there or decisions.shows_earlier(situation)
+        self._ui.comparisonFrame.visible = there
+        self._ui.comparisonOutdatedLabel.visible = there and node.GetAttribute(OUTDATED) is not None
+        self._ui.growthButton.enabled = there and chart_of(node) is not None
+        answer = decisions.can_compare(situation)
+        self._panel.allow(self._ui.compareStudiesButton, answer)
+        self._ui.comparisonHintLabel.visible = not answer.allowed and not there and situation.work is None
+        self._ui.comparisonHintLabel.text = answer.reason
+
+    def _show_answers(self, comparison: Mapping[str, Any] | None) -> None:
+        if comparison is self._comparison:
+            return
+        self._comparison = comparison
+        if comparison is None:
+            return
+        self._ui.answersLabel.text = decisions.answers_html(comparison)
+        fill_table(self._ui.comparisonTable, decisions.compared_rows(comparison))
+        warnings = "\n".join(comparison["warnings"])
+        self._ui.comparisonWarningsLabel.text = warnings
+        self._ui.comparisonWarningsLabel.visible = bool(warnings)
+
+    def _on_compare(self) -> None:
+        with self._panel.sentences():
+            self._panel.have_packages()
+            self._panel.result.settle()
+            self._panel.begin(Work.COMPARE, self._start, self._on_compared)
+
+    def _start(self) -> Any:
+        """What was said when the shown result was made counts; what the panel says now fills the gaps."""
+        node, parameters, situation = self._panel.result.node, self._panel.parameters, self._panel.situation()
+        earlier, now = parameters.earlierTime.value, situation.shown.time_point
+        return self._panel.logic.compareStudies(
+            node,
+            parameters.preoperativeSegmentation,
+            parameters.preoperativeVolume,
+            earlier_time_point=None if earlier is TimePointKind.UNKNOWN else earlier.value,
+            time_point="postoperative" if now is TimePointKind.UNKNOWN else None,
+            days_since_surgery=None if node.GetAttribute(DAYS) else days_since_surgery(situation, parameters),
+            wait=False,
+        )
+
+    def _on_compared(self, _result: object) -> None:
+        self._ui.comparisonButton.collapsed = False
+        self._panel.say(_("Compared in {seconds} s: see Comparison.").format(seconds=self._panel.runner.seconds))
+
+    def _on_open(self) -> None:
+        page = self._panel.logic.comparisonFolder(self._panel.result.node) / "comparison.html"
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(page)))
+
+    def _on_growth(self) -> None:
+        slicer.modules.plots.logic().ShowChartInLayout(chart_of(self._panel.result.node))
