@@ -15,13 +15,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from GliomaSegLib import NOTICE
-from GliomaSegLib.errors import Cancelled, GliomaSegError
+from GliomaSegLib.cohort import command as batch
+from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError
 from GliomaSegLib.evaluation import command as experiment
 from GliomaSegLib.followup import command as followup
 from GliomaSegLib.io.dicom_out import command as dicom_out
+from GliomaSegLib.node import command as node
 from GliomaSegLib.training import command as training
 from GliomaSegLib.zoo import command as models
 
@@ -31,8 +33,9 @@ if TYPE_CHECKING:
 FAILED = 1
 INTERRUPTED = 130
 
-# As in case.Sequence and preprocessing.BrainMethod, whose modules would take too long to import.
-_SEQUENCES = {"t1n": "T1", "t1c": "T1 + contrast", "t2w": "T2", "t2f": "FLAIR"}
+_SEQUENCES = models.SEQUENCES
+
+# As in preprocessing.BrainMethod, whose module would take too long to import.
 _BRAIN = ("deepbet", "hdbet", "hd-bet-v2", "synthstrip", "raidionics-brain", "stripped")
 
 
@@ -90,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gliomaseg {_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_segment(commands.add_parser("segment", help="segment a study", epilog=NOTICE))
+    _add_batch(commands.add_parser("batch", help="segment many cases, on one machine or many", epilog=NOTICE))
     models.add_arguments(commands.add_parser("models", help="list, show, install, verify, remove, add and pack models"))
     _add_evaluate(commands.add_parser("evaluate", help="compare segmentations with the truth"))
     for name, what in (("measure", "print the measures"), ("report", "draw the report again")):
@@ -110,6 +114,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     followup.add_agree(commands.add_parser("agree", help="how far readers agree, and their consensus"))
     dicom_out.add_arguments(commands.add_parser("export", help="write a result as DICOM SEG, RTSTRUCT and SR"))
+    _add_exams(commands.add_parser("exams", help="list the exams in a folder of DICOM, and what is incomplete"))
+    node.add_arguments(commands.add_parser("serve", help="a DICOM node: studies in, answers out", epilog=NOTICE))
     worker = commands.add_parser("worker", help="run job files for another program, telling progress as JSON lines")
     worker.add_argument("job", metavar="JOB", help="a job file, or - for one request per line of standard input")
     worker.set_defaults(command=_work)
@@ -129,6 +135,7 @@ def _version() -> str:
 
 def _add_segment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", type=Path, nargs="?", metavar="STUDY", help="folder of image files or DICOM series")
+    parser.add_argument("--exam", metavar="E", help="of several DICOM exams this one: date or UID (see 'exams')")
     for sequence, title in _SEQUENCES.items():
         parser.add_argument(f"--{sequence}", type=Path, metavar="F", help=f"the {title} image, if not found by itself")
     parser.add_argument("--without", action="append", default=[], choices=_SEQUENCES, help="do without it (repeatable)")
@@ -136,7 +143,7 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
         "--transform", action="append", default=[], type=_named_file, metavar="SEQUENCE=F",
         help="rigid ITK transform from the reference to that sequence (LPS), instead of registering it (repeatable)",
     )  # fmt: skip
-    parser.add_argument("--model", required=True, metavar="ID", help="a model of 'gliomaseg models list'")
+    models.add_choice(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder to make")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it holds earlier results")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -145,6 +152,33 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
     case.add_argument("--case-id", metavar="NAME", help="how the case is called in the results")
     case.add_argument("--time-point", choices=("preoperative", "postoperative", "unknown"), default="unknown")
     case.add_argument("--days-since-surgery", type=float, metavar="DAYS", help="of a post-operative study")
+    case.add_argument(
+        "--preoperative", type=Path, metavar="PRE",
+        help="the study before surgery, for models that take it: a folder that 'segment' made, or its T1 + contrast",
+    )  # fmt: skip
+    case.add_argument("--preoperative-mask", type=Path, metavar="F", help="the tumour on that image (a label file)")
+    case.add_argument(
+        "--purpose", choices=("volume", "residual"), default="volume",
+        help="how much is left, or whether anything is: chooses among a model's networks (default: %(default)s)",
+    )  # fmt: skip
+    _add_steps(parser)
+    cleaning = parser.add_argument_group("cleaning of the labels, instead of what the model's card says; 0 is none")
+    cleaning.add_argument("--fill-holes-mm3", type=float, metavar="V", help="fill holes smaller than this")
+    cleaning.add_argument("--remove-islands", type=float, metavar="F", help="remove islands of less than this share")
+    cleaning.add_argument("--remove-objects-mm3", type=float, metavar="V", help="remove pieces smaller than this")
+    _add_machine(parser)
+    parser.set_defaults(command=_segment)
+
+
+def _add_batch(parser: argparse.ArgumentParser) -> None:
+    batch.add_arguments(parser)
+    models.add_store(parser)
+    _add_steps(parser)
+    _add_machine(parser)
+    parser.set_defaults(command=lambda parsed, output: batch.run(parsed, _how(parsed), output))
+
+
+def _add_steps(parser: argparse.ArgumentParser) -> None:
     steps = parser.add_argument_group("the steps")
     steps.add_argument("--no-registration", action="store_true", help="the sequences are known to lie in place")
     steps.add_argument("--brain", choices=_BRAIN, default="deepbet", help="brain extraction (default: %(default)s)")
@@ -152,15 +186,13 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
     steps.add_argument("--seed", type=int, default=1, help="of the random numbers that some networks need")
     steps.add_argument("--label-scheme", choices=("gliomaseg", "brats2017"), default="gliomaseg")
     steps.add_argument("--no-probabilities", action="store_true", help="do not write probability maps")
-    cleaning = parser.add_argument_group("cleaning of the labels, instead of what the model's card says; 0 is none")
-    cleaning.add_argument("--fill-holes-mm3", type=float, metavar="V", help="fill holes smaller than this")
-    cleaning.add_argument("--remove-islands", type=float, metavar="F", help="remove islands of less than this share")
-    cleaning.add_argument("--remove-objects-mm3", type=float, metavar="V", help="remove pieces smaller than this")
+
+
+def _add_machine(parser: argparse.ArgumentParser) -> None:
     machine = parser.add_argument_group("the machine")
     machine.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1 (and so on) or mps")
     machine.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="of the network")
     machine.add_argument("--threads", type=int, metavar="N")
-    parser.set_defaults(command=_segment)
 
 
 def _named_file(text: str) -> tuple[str, Path]:
@@ -180,6 +212,24 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_evaluate)
 
 
+def _add_exams(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "The exams in a folder of DICOM, by patient and date, with the series that would be taken for each sequence, "
+        "and those that are incomplete."
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+    parser.set_defaults(command=_list_exams)
+
+
+def _list_exams(parsed: argparse.Namespace, output: TextIO) -> int:
+    from GliomaSegLib.exam_list import list_exams, to_json, to_text
+
+    rows = list_exams(parsed.folder)
+    print(to_json(rows) if parsed.json else to_text(rows, parsed.folder), file=output)
+    return 0
+
+
 def _segment(parsed: argparse.Namespace, output: TextIO) -> int:
     from GliomaSegLib.pipeline import run
     from GliomaSegLib.terminal import progress_for_stderr
@@ -196,27 +246,39 @@ def _job(parsed: argparse.Namespace) -> Job:
     named = {sequence: getattr(parsed, sequence) for sequence in _SEQUENCES}
     return new_job(
         study=parsed.study,
+        exam=parsed.exam,
         volumes={sequence: path for sequence, path in named.items() if path},
         leave_out=parsed.without,
         transforms=dict(parsed.transform),
         model=parsed.model,
+        task=parsed.task,
         output=parsed.output,
         case_id=parsed.case_id,
         time_point=parsed.time_point,
         days_since_surgery=parsed.days_since_surgery,
-        registration=not parsed.no_registration,
-        brain=parsed.brain,
-        bias_correction=parsed.n4,
-        seed=parsed.seed,
+        preoperative=parsed.preoperative,
+        preoperative_mask=parsed.preoperative_mask,
+        purpose=parsed.purpose,
         postprocessing=_postprocessing(parsed),
-        probabilities=not parsed.no_probabilities,
-        label_scheme=parsed.label_scheme,
         overwrite=parsed.overwrite,
-        device=parsed.device,
-        precision=parsed.precision,
-        threads=parsed.threads,
-        store=parsed.store,
+        **_how(parsed),
     )
+
+
+def _how(parsed: argparse.Namespace) -> dict[str, Any]:
+    """The fields of a job that do not depend on its case."""
+    return {
+        "registration": not parsed.no_registration,
+        "brain": parsed.brain,
+        "bias_correction": parsed.n4,
+        "seed": parsed.seed,
+        "probabilities": not parsed.no_probabilities,
+        "label_scheme": parsed.label_scheme,
+        "device": parsed.device,
+        "precision": parsed.precision,
+        "threads": parsed.threads,
+        "store": parsed.store,
+    }
 
 
 def _postprocessing(parsed: argparse.Namespace) -> dict[str, float] | None:
@@ -230,7 +292,10 @@ def _postprocessing(parsed: argparse.Namespace) -> dict[str, float] | None:
     if not given:
         return None
     from GliomaSegLib.zoo.card import find_card
+    from GliomaSegLib.zoo.recommend import AUTO
 
+    if parsed.model == AUTO:
+        raise InputError("Name the model with --model where its cleaning is to be changed; each model has its own.")
     return find_card(parsed.model, parsed.store).postprocessing.model_dump() | given
 
 
@@ -239,6 +304,9 @@ def _print_result(result: Result, as_json: bool, output: TextIO) -> None:
         print(result.model_dump_json(indent=2), file=output)
         return
     print(f"{result.case_id}: {result.model}", file=output)
+    for sentence in (result.choice, result.training):
+        if sentence:
+            print(sentence, file=output)
     for volume in result.measures.volumes:
         share = f"  {100 * volume.brain_ratio:5.1f} % of the brain" if volume.brain_ratio is not None else ""
         print(f"  {volume.name:<5}{volume.volume_ml:9.2f} mL{share}", file=output)

@@ -103,7 +103,7 @@ def test_help_imports_nothing_heavy() -> None:
     [
         [],
         ["segment"],
-        ["segment", "study", "-o", "out"],
+        ["segment", "study", "-o", "out", "--task", "dancing"],
         ["segment", "study", "--model", "toy"],
         ["segment", "study", "--model", "toy", "-o", "out", "--brain", "saw"],
         ["models"],

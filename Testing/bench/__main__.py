@@ -8,12 +8,26 @@ from collections.abc import Callable
 
 import torch
 
-from Testing.bench import accuracy, registration, scene, speed, training
+from Testing.bench import (
+    accuracy,
+    cohort,
+    dicom,
+    engine,
+    ensemble,
+    node,
+    registration,
+    resection,
+    scene,
+    speed,
+    training,
+)
 from Testing.bench.cases import SHARED
 
 PARTS: dict[str, Callable[[], None]] = {
     "peak": speed.peak,
     "stages": speed.stages,
+    "engine": engine.engine,
+    "memory": engine.memory,
     "network": speed.network,
     "registration": registration.mirror_contrast,
     "brats": accuracy.brats,
@@ -21,10 +35,19 @@ PARTS: dict[str, Callable[[], None]] = {
     "subsets": accuracy.subsets,
     "clinic": accuracy.clinic,
     "scene": scene.around,
+    "dicom": dicom.objects,
     "any-subset": accuracy.own,
     "any-subset-published": accuracy.published,
+    "ensemble": ensemble.members_and_votes,
     "training": training.throughput,
     "clinic-without-flair": accuracy.clinic_without_flair,
+    "resection": resection.simulated,
+    "simulated-residual": resection.simulated_residual,
+    "treated": resection.treated,
+    "cohort": cohort.broken,
+    "kills": cohort.kills,
+    "dask": cohort.dask,
+    "node": node.node,
 }
 QUOTED = ("peak", "network", "stages", "brats", "clinic")
 

@@ -49,8 +49,8 @@ def measured_peaks() -> dict[str, tuple[float, float]]:
         matrix = torch.rand(3072, 3072, dtype=dtype)
         slices = torch.rand(16, 32, 160, 160, dtype=dtype).contiguous(memory_format=torch.channels_last)
         kernel = torch.rand(32, 32, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
-        product_s = _least(lambda matrix=matrix: matrix @ matrix)
-        convolution_s = _least(lambda slices=slices, kernel=kernel: functional.conv2d(slices, kernel, padding=1))
+        product_s = least(lambda matrix=matrix: matrix @ matrix)
+        convolution_s = least(lambda slices=slices, kernel=kernel: functional.conv2d(slices, kernel, padding=1))
         rates[name] = (2 * 3072**3 / product_s / 1e9, 2 * 16 * 160**2 * 32 * 32 * 9 / convolution_s / 1e9)
     return rates
 
@@ -74,7 +74,7 @@ def network() -> None:
 def _network_once(study: Path, precision: str) -> tuple[float, float, float]:
     segmenter: Segmenter = load_model(MODEL, store().weights(find_card(MODEL)), CPU, PRECISIONS[precision])
     images = {sequence: sitk.GetArrayFromImage(v.image) for sequence, v in read_case(study).volumes.items()}
-    seconds = _least(lambda: segmenter.predict(images, Silent(), seed=0))
+    seconds = least(lambda: segmenter.predict(images, Silent(), seed=0))
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     # The counter does not see what runs in inference mode.
     with mock.patch("torch.inference_mode", torch.no_grad), FlopCounterMode(display=False) as counter:
@@ -93,11 +93,12 @@ def stages() -> None:
         print(f"  {'together':<20} {statistics.median(sum(run.values()) for run in runs[1:]):6.2f} s", flush=True)
 
 
-def _least(work: Callable[[], object]) -> float:
+def least(work: Callable[[], object], runs: int = RUNS, warm: bool = True) -> float:
     """Least wall-clock seconds of some runs, after one to warm up."""
-    work()
+    if warm:
+        work()
     seconds = []
-    for _ in range(RUNS):
+    for _ in range(runs):
         began = time.perf_counter()
         work()
         seconds.append(time.perf_counter() - began)
