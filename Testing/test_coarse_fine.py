@@ -42,6 +42,7 @@ def _engine(coarse: nn.Module, fine: nn.Module | None, **changes: float) -> Coar
         "margin_mm": 6.0,
         "fine_weights": (0.5, 0.75, 1.0),
         "fine_weights_without_flair": (0.5, 0.75, 1.0),
+        "fine_weights_without_t2_and_flair": (0.5, 0.75, 1.0),
         "least_enhancing_ml": 0.0,
         "least_tumour_ml": 0.0,
     } | changes
@@ -202,10 +203,21 @@ def test_the_fine_stage_is_believed_less_without_flair() -> None:
     engine = _engine(Says(10.0), Says(-10.0), fine_weights=(1.0, 1.0, 1.0), fine_weights_without_flair=(0.25, 1.0, 1.0))
     images, _ = _images()
     assert not engine.predict(images, Silent(), 0).labels.any()
-    without = engine.predict({Sequence.T1C: images[Sequence.T1C]}, Silent(), 0)
+    without = engine.predict({Sequence.T1C: images[Sequence.T1C], Sequence.T2W: images[Sequence.T2F]}, Silent(), 0)
     assert without.probabilities[Region.WT].max() == pytest.approx(0.969, abs=0.005)  # half of 999 to 1
     assert region_mask(without.labels, Region.WT).any()
     assert not region_mask(without.labels, Region.TC).any()
+
+
+def test_the_fine_stage_does_not_look_where_its_word_would_not_count() -> None:
+    fine = Bright()
+    engine = _engine(Says(10.0), fine, fine_weights_without_t2_and_flair=(0.0, 0.0, 0.0))
+    images, _ = _images()
+    found = engine.predict({Sequence.T1C: images[Sequence.T1C]}, Silent(), 0)
+    assert region_mask(found.labels, Region.WT).any()
+    assert not fine.shapes
+    engine.predict({one: images[one] for one in (Sequence.T1C, Sequence.T2F)}, Silent(), 0)
+    assert fine.shapes
 
 
 def test_no_core_outside_the_whole_tumour() -> None:
@@ -223,6 +235,7 @@ def test_weights_are_written_and_loaded_again(tmp_path: Path) -> None:
         "margin_mm": 5.0,
         "fine_weights": [0.5, 0.5, 0.5],
         "fine_weights_without_flair": [0.5, 0.5, 0.5],
+        "fine_weights_without_t2_and_flair": [0.0, 0.0, 0.0],
         "least_enhancing_ml": 0.1,
         "least_tumour_ml": 0.1,
     }

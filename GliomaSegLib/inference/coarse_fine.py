@@ -70,6 +70,7 @@ class CoarseFine:
         fine_weights: of the fine stage's answer in that average, for WT, TC and ET.
         fine_weights_without_flair: the same where FLAIR is missing and the fine stage, which does not see the other
             half of the brain, knows less of where a tumour ends.
+        fine_weights_without_t2_and_flair: the same where both are missing; where all are 0 it does not look at all.
         least_enhancing_ml: less enhancing tumour than this in all is taken for core.
         device, precision: where and in which number format to run.
     """
@@ -83,6 +84,7 @@ class CoarseFine:
         margin_mm: float,
         fine_weights: tuple[float, float, float],
         fine_weights_without_flair: tuple[float, float, float],
+        fine_weights_without_t2_and_flair: tuple[float, float, float],
         least_enhancing_ml: float,
         least_tumour_ml: float,
         device: torch.device,
@@ -90,7 +92,11 @@ class CoarseFine:
     ) -> None:
         self._order, self._coarse, self._fine = order, coarse, fine
         self._spacing, self._margin = spacing_mm, margin_mm
-        self._fine_weights = fine_weights_without_flair, fine_weights
+        self._fine_weights = (
+            (Sequence.T2F, fine_weights),
+            (Sequence.T2W, fine_weights_without_flair),
+        )
+        self._fine_weights_without_both = fine_weights_without_t2_and_flair
         self._least_enhancing, self._least_tumour = least_enhancing_ml, least_tumour_ml
         self._device, self._precision = device, precision
 
@@ -108,11 +114,11 @@ class CoarseFine:
             probability = self._look_at_all(channels, brain, run)
             progress.advance(0.3, "whole brain")
             suspect = (probability.amax(0).numpy() > _SUSPICIOUS) & brain
-            if self._fine is not None and suspect.any():
+            weights = torch.tensor(self._weights_for(images))[:, None, None, None]
+            if self._fine is not None and suspect.any() and weights.any():
                 closely = bounding_box(suspect, round(self._margin / self._spacing))
                 fine = run.windows(self._fine, channels[(slice(None), *closely)], lambda done: _tell(progress, done))
                 here = (slice(None), *closely)
-                weights = torch.tensor(self._fine_weights[Sequence.T2F in images])[:, None, None, None]
                 probability[here] = torch.lerp(_log_odds(probability[here]), _log_odds(fine), weights).sigmoid()
         progress.advance(1.0)
         regions = REGIONS if Sequence.T1C in images else REGIONS[:1]
@@ -124,6 +130,11 @@ class CoarseFine:
             str(device),
             str(precision).removeprefix("torch."),
         )
+
+    def _weights_for(self, images: Mapping[Sequence, NDArray[np.float32]]) -> tuple[float, float, float]:
+        """Of the fine stage, by the first of FLAIR and T2 that is there."""
+        there = (weights for sequence, weights in self._fine_weights if sequence in images)
+        return next(there, self._fine_weights_without_both)
 
     def _channels(self, images: Mapping[Sequence, NDArray[np.float32]]) -> tuple[Tensor, NDArray[np.bool_], Box]:
         """Standardised channels and brain mask, cropped to the brain, and where they were cropped."""

@@ -56,6 +56,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
         parameters["margin_mm"],
         tuple(parameters["fine_weights"]),
         tuple(parameters["fine_weights_without_flair"]),
+        tuple(parameters["fine_weights_without_t2_and_flair"]),
         parameters["least_enhancing_ml"],
         parameters["least_tumour_ml"],
         device,
