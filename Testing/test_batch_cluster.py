@@ -53,7 +53,7 @@ def words_of(table: Path, output: Path, workers: DaskWorkers) -> Iterator[Word |
 def until_running(words: Iterator[Word | None], count: int) -> list[Word]:
     """Wait until so many cases are on; what was said of them."""
     started: list[Word] = []
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while len(started) < count:
         assert time.monotonic() < end, "waited in vain"
         word = next(words)
@@ -120,7 +120,7 @@ def test_a_stopped_batch_ends_what_runs(
     until_running(words, 2)
     with pytest.raises(Cancelled):
         words.throw(Cancelled("Stop."))
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     with Client(cluster, set_as_default=False) as client:
         while any(client.run(_running).values()):
             assert time.monotonic() < end, "a case goes on though nobody wants it"

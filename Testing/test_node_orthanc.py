@@ -237,6 +237,7 @@ def test_every_answer_is_in_orthanc_in_the_end(
         (tmp_path / "unmounted").rename(folder)
         node = start()
         until(lambda: answered() == [True] * 3)
+        until(lambda: log.read_text().count(": answered") == 3)  # and Orthanc has their receipts
 
         node.kill()
         node.wait()
