@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,11 +17,13 @@ pytest.importorskip("distributed", reason="Dask is not installed: pip install 'G
 from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
 
 from GliomaSegLib.cohort import cluster as cluster_module
-from GliomaSegLib.cohort.cluster import DaskWorkers
+from GliomaSegLib.cohort.cases import CohortCase
+from GliomaSegLib.cohort.cluster import DaskWorkers, KeptProcess
 from GliomaSegLib.cohort.run import CRASH, Word, process
 from GliomaSegLib.cohort.summary import State
 from GliomaSegLib.cohort.table import read_cohort
 from GliomaSegLib.errors import Cancelled, InputError
+from GliomaSegLib.worker_process import WorkerError
 from Testing.bench.cohort import MODEL, good_row, run_cohort, stand_in, write_cohort, write_table
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -47,7 +50,11 @@ def connect(cluster: LocalCluster) -> Iterator[Callable[..., DaskWorkers]]:
 
 
 def words_of(table: Path, output: Path, workers: DaskWorkers) -> Iterator[Word | None]:
-    return process(read_cohort(table, output, model=MODEL, registration=False, brain="stripped").cases, workers)
+    return process(cases_of(table, output), workers)
+
+
+def cases_of(table: Path, output: Path) -> tuple[CohortCase, ...]:
+    return read_cohort(table, output, model=MODEL, registration=False, brain="stripped").cases
 
 
 def until_running(words: Iterator[Word | None], count: int) -> list[Word]:
@@ -125,6 +132,18 @@ def test_a_stopped_batch_ends_what_runs(
         while any(client.run(_running).values()):
             assert time.monotonic() < end, "a case goes on though nobody wants it"
             time.sleep(0.2)
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_a_case_that_is_stopped_while_its_process_starts_does_not_run(tmp_path: Path) -> None:
+    (case,) = cases_of(write_cohort(tmp_path / "data", 1, 0), tmp_path / "out")
+    kept = KeptProcess(tuple(stand_in(300)))
+    kept.setup(SimpleNamespace(local_directory=tmp_path / "dask"))
+    try:
+        with pytest.raises(WorkerError, match="told to stop"):
+            kept.segment("gliomaseg-0", case, False, lambda _: kept.transition("gliomaseg-0", "executing", "released"))
+    finally:
+        kept.teardown(SimpleNamespace())
     assert not list((tmp_path / "out").glob("*"))
 
 

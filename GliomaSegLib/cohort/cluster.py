@@ -160,6 +160,8 @@ class KeptProcess(WorkerPlugin):
                 if self._ended:  # nobody would end the process that is started now
                     raise WorkerError("The Dask worker has ended.")
                 self._running[key] = task = self._process.start(request_of(case))
+            if key in self._unwanted:  # released while the process started: transition() did not see the case run yet
+                task.cancel()
             try:
                 task.wait(lambda event: say(event.text) if event.kind == "stage" else None)
             except GliomaSegError:
