@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -352,7 +353,7 @@ def published(tmp_path: Path) -> Path:
 
 def test_conversion_keeps_every_weight(published: Path, tmp_path: Path) -> None:
     loader.convert(published, tmp_path / "weights.safetensors")
-    tensors = loader.load_file(tmp_path / "weights.safetensors")
+    tensors = load_file(tmp_path / "weights.safetensors")
     for prefix, twice, seed in (("wt.axial", True, 0), ("tc.sagittal", True, 1), ("et.coronal", False, 2)):
         expected = _random_net(twice, seed).state_dict()
         found = {name.removeprefix(f"{prefix}."): v for name, v in tensors.items() if name.startswith(prefix)}

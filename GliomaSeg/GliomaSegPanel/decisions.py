@@ -223,24 +223,19 @@ def _model_choice(ranked: Recommendation, situation: Situation) -> ModelChoice:
             if entry.members
             else _(" (download: {size})").format(size=megabytes(entry.size_mb))
         )
-    unsuited = _why_unsuited(entry, situation)  # in the user's language where it is about time
+    unsuited = _why_unsuited(ranked, situation)
     return ModelChoice(entry.id, text, unsuited or f"{entry.summary}\n{ranked.why}", not unsuited)
 
 
-def _why_unsuited(entry: Entry, situation: Situation) -> str:
+def _why_unsuited(ranked: Recommendation, situation: Situation) -> str:
+    """As the ranking says it, but in the user's language where it is about time, and with what only the panel knows."""
+    entry = ranked.entry
     if situation.study_time is not TimePointKind.UNKNOWN and situation.study_time not in entry.time_points:
         meant = _(" or ").join(TIMES[kind] for kind in entry.time_points)
         return _("This model is made for studies {meant}; this one was made {time}.").format(
             meant=meant, time=TIMES[situation.study_time]
         )
-    if lacking := _lacks_preoperative(entry, situation):
-        return lacking
-    if present(situation) and not situation.from_folder:
-        try:
-            regions_given(entry.needs, present(situation), earlier=True)
-        except InputError as error:
-            return str(error)
-    return ""
+    return _lacks_preoperative(entry, situation) or ranked.unsuited
 
 
 def tasks(entries: Iterable[Entry]) -> dict[str, str]:

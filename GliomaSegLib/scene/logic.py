@@ -11,7 +11,6 @@ Nothing heavy is imported here. For research use; not a medical device.
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import sys
 import tempfile
@@ -28,7 +27,7 @@ import vtk
 from numpy.typing import NDArray
 
 from GliomaSegLib.case import REFERENCE_ORDER, Sequence
-from GliomaSegLib.cohort.cases import case_of_study, one_of_each
+from GliomaSegLib.cohort.cases import case_of_study, folder_name, one_of_each
 from GliomaSegLib.cohort.local import LocalWorkers
 from GliomaSegLib.cohort.run import STARTED, process
 from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError
@@ -580,7 +579,9 @@ class SceneLogic:
             if _has_output(earlier):
                 before = {"path": str((yield from self._up_to_date(earlier)))}
             else:
-                before = export_study(earlier, volume, _made(case / "earlier"), _file_name(earlier.GetName()))
+                before = export_study(
+                    earlier, volume, _made(case / "earlier"), folder_name(earlier.GetName()) or "case"
+                )
                 yield None
             request = {
                 "do": "compare",
@@ -845,7 +846,7 @@ class SceneLogic:
 
     def _new_case_folder(self, case_id: str, undo: ExitStack) -> Path:
         """A folder that is not there yet: earlier results are never touched."""
-        name, number = _file_name(case_id), 1
+        name, number = folder_name(case_id) or "case", 1
         while (case := self.folder / (name if number == 1 else f"{name}-{number}")).exists():
             number += 1
         undo.callback(shutil.rmtree, _made(case), ignore_errors=True)
@@ -957,10 +958,6 @@ def _made(folder: Path) -> Path:
             f"The folder {folder} cannot be made ({error.strerror}); choose a place where you may write."
         ) from error
     return folder
-
-
-def _file_name(case_id: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", case_id).strip("._") or "case"
 
 
 def _is_above(transform: slicer.vtkMRMLTransformNode, volume: slicer.vtkMRMLVolumeNode) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from GliomaSegLib.errors import WeightsError
+
+Network = TypeVar("Network", bound=nn.Module)
 
 # What training programs leave in a checkpoint beside tensors: a best score, an epoch, a learning rate's history.
 _ALLOWED: list[Any] = [
@@ -89,20 +91,29 @@ def read_converted(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise WeightsError(f"The weights {path} cannot be read ({error}); install the model again.") from error
 
 
-def fill(network: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> nn.Module:
+def fill(
+    network: Network,
+    tensors: Mapping[str, Tensor],
+    source: Path,
+    name: str = "this network",
+    remedy: str = "get the file again from its publisher",
+) -> Network:
     """``network`` with the weights ``tensors``.
+
+    Args:
+        source: where they come from, ``name`` whose they should be, and ``remedy`` what to do: for the error message.
 
     Raises:
         WeightsError: names or shapes are not the network's; the sentence names the first that differs.
     """
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     given = {name: tuple(value.shape) for name, value in tensors.items()}
-    wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
+    wrong = sorted(key for key in expected.keys() | given.keys() if expected.get(key) != given.get(key))
     if wrong:
-        name = wrong[0]
+        first = wrong[0]
         raise WeightsError(
-            f"{source} does not hold the weights of this network: '{name}' is {given.get(name, 'missing')} and should "
-            f"be {expected.get(name, 'absent')}; get the file again from its publisher."
+            f"{source} does not hold the weights of {name}: '{first}' is {given.get(first, 'missing')} and should be "
+            f"{expected.get(first, 'absent')}; {remedy}."
         )
     network.load_state_dict(dict(tensors))
     return network

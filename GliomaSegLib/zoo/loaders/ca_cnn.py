@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from GliomaSegLib import case
 from GliomaSegLib.errors import WeightsError
@@ -28,6 +27,7 @@ from GliomaSegLib.inference.windows import SliceWindows, StackModel, View
 from GliomaSegLib.labels import Region
 from GliomaSegLib.networks.ca_cnn import MARGIN_SLICES, WINDOW_SLICES, AnisotropicNet, Workspace, placed
 from GliomaSegLib.progress import Progress
+from GliomaSegLib.zoo.checkpoint import fill, read_converted
 from GliomaSegLib.zoo.tensor_bundle import read_tensor_bundle
 
 CHANNEL_ORDER = (case.Sequence.T2F, case.Sequence.T1N, case.Sequence.T1C, case.Sequence.T2W)
@@ -70,9 +70,8 @@ def convert(source: Path, destination: Path) -> None:
     for region, letters in _REGIONS.items():
         for view, suffix in _VIEW_SUFFIX.items():
             checkpoint = source / f"msnet_{letters}32{suffix}_20000.ckpt"
-            network = _network(region)
             parameters = _converted(checkpoint)
-            _check_parameters(network, parameters, checkpoint)
+            _filled(region, parameters, checkpoint)  # which refuses what is not the network's
             tensors |= {f"{_prefix(region, view)}{name}": value for name, value in parameters.items()}
     save_file(tensors, destination)
 
@@ -89,20 +88,15 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     Raises:
         WeightsError: the file is missing, damaged or of another model.
     """
-    try:
-        tensors = load_file(weights)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"The weights {weights} cannot be read ({error}); install the model again.") from error
+    tensors, _metadata = read_converted(weights)
     runtime = _Runtime(device, precision)
     stages: dict[Region, dict[View, StageView]] = {}
     for region in _REGIONS:
         stages[region] = {}
         for view in map(View, parameters.get("views", list(View))):
-            network = _network(region)
             prefix = _prefix(region, view)
             own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-            _check_parameters(network, own, weights)
-            network.load_state_dict(own)
+            network = _filled(region, own, weights)
             windows = SliceWindows(WINDOW_SLICES, MARGIN_SLICES, BATCH_WINDOWS, _LEAST_IN_PLANE[region][view], 4)
             stages[region][view] = StageView(runtime.model(network), windows)
     return SliceCascade(CHANNEL_ORDER, stages, runtime.session)
@@ -165,6 +159,10 @@ def _network(region: Region) -> AnisotropicNet:
     return AnisotropicNet(len(CHANNEL_ORDER), downsample_twice=region is not Region.ET)
 
 
+def _filled(region: Region, parameters: Mapping[str, torch.Tensor], source: Path) -> AnisotropicNet:
+    return fill(_network(region), parameters, source, "CA-CNN", "install the model again")
+
+
 def _prefix(region: Region, view: View) -> str:
     return f"{region.value.lower()}.{view.value}."
 
@@ -194,15 +192,3 @@ def _pytorch_layout(values: NDArray) -> NDArray:
         return values
     kernel = values.transpose(4, 3, 0, 1, 2)
     return kernel[:, :, 0] if kernel.shape[2] == 1 else kernel[..., 0]
-
-
-def _check_parameters(network: AnisotropicNet, parameters: Mapping[str, torch.Tensor], source: Path) -> None:
-    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    given = {name: tuple(value.shape) for name, value in parameters.items()}
-    wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
-    if wrong:
-        name = wrong[0]
-        raise WeightsError(
-            f"{source} does not hold the weights of CA-CNN: '{name}' is {given.get(name, 'missing')} and should be "
-            f"{expected.get(name, 'absent')}; install the model again."
-        )
