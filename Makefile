@@ -15,7 +15,7 @@ demo: $(VENV)/.run
 
 # One process per core: threads inside each would only wait for one another.
 test: lint
-	OMP_NUM_THREADS=1 ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/.develop
 	$(BIN)/ruff check .

@@ -43,6 +43,7 @@ from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.volumes import measure
 from GliomaSegLib.phantom import Phantom, make_phantom
 from GliomaSegLib.pipeline import run
+from GliomaSegLib.preprocessing.brain import BrainMethod
 from GliomaSegLib.preprocessing.grid import resample_image, resample_labels
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.store import Store
@@ -447,6 +448,19 @@ def test_command_takes_named_subsets(
     with pytest.raises(SystemExit):
         arguments(*words, "--subsets", "t2f+t3")
     assert "'t2f+t3' is not all, leave-one-out, full" in capsys.readouterr().err
+
+
+def test_how_the_brain_is_found_is_chosen(
+    phantoms: Path, plan: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(phantoms), "--model", "toy", "-o", str(tmp_path / "out"), "--store", str(plan.store)]
+    command.run(
+        arguments(*words, "--brain", "stripped", "--subsets", "full", "--keep", str(tmp_path / "kept")), io.StringIO()
+    )
+    assert {Run.model_validate_json(line).brain for line in (tmp_path / "kept").open()} == {BrainMethod.STRIPPED}
+    with pytest.raises(SystemExit):
+        arguments(*words, "--brain", "brain")
+    assert "'brain' is none of deepbet, hdbet" in capsys.readouterr().err
 
 
 def test_command_takes_a_split(phantoms: Path, plan: Experiment, tmp_path: Path) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from GliomaSegLib.case import Sequence
 from GliomaSegLib.errors import InputError
+
+if TYPE_CHECKING:
+    from GliomaSegLib.preprocessing.brain import BrainMethod
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="bring each case in place once, with all of its sequences, and keep it in DIR: then subsets differ in "
         "nothing but what the network is given",
     )
+    road.add_argument(
+        "--brain",
+        type=_brain,
+        default="deepbet",
+        metavar="METHOD",
+        help="how it is found in every run, as in 'segment' (default: %(default)s)",
+    )
     parser.add_argument(
         "--trained-for", action="append", default=[], metavar="MODEL=DATA",
         help="the table (without .csv) whose data a model was trained on, for two models of one procedure",
@@ -77,6 +87,16 @@ def _subsets(text: str) -> str | tuple[tuple[Sequence, ...], ...]:
     return tuple(tuple(sequence for sequence in Sequence if sequence in one) for one in named)
 
 
+def _brain(name: str) -> BrainMethod:
+    from GliomaSegLib.preprocessing.brain import BrainMethod
+
+    try:
+        return BrainMethod(name)
+    except ValueError as error:
+        known = ", ".join(method.value for method in BrainMethod)
+        raise argparse.ArgumentTypeError(f"'{name}' is none of {known}") from error
+
+
 def run(parsed: argparse.Namespace, output: TextIO) -> int:
     """Perform the experiment and write the page; the exit status."""
     from GliomaSegLib.evaluation.analysis import analyse
@@ -94,6 +114,7 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
         subsets=parsed.subsets,
         network_only=parsed.network_only,
         nullify=parsed.nullify,
+        brain=parsed.brain,
         seed=parsed.seed,
         device=parsed.device,
         threads=parsed.threads,

@@ -78,6 +78,7 @@ class Run(Record):
     source: str
     present: Subset
     network_only: bool
+    brain: BrainMethod = BrainMethod.DEEPBET
     scores: dict[Region, RegionScore] = Field(default_factory=dict)
     lesions: dict[Region, CaseLesions] = Field(default_factory=dict)
     seconds: float = 0.0
@@ -86,7 +87,7 @@ class Run(Record):
     @property
     def key(self) -> tuple[object, ...]:
         """What makes it another run."""
-        return self.model, self.version, self.data, self.case, self.source, self.present, self.network_only
+        return self.model, self.version, self.data, self.case, self.source, self.present, self.network_only, self.brain
 
 
 class Experiment(Record):
@@ -98,6 +99,7 @@ class Experiment(Record):
             that are wanted; a case takes part in those that it has wholly.
         network_only: see the module's text.
         nullify: folder in which the cases are kept in place; see the module's text.
+        brain: how it is found, where it is found in every run.
         seed, device, threads, store: as in :class:`~GliomaSegLib.job.Job`.
     """
 
@@ -105,6 +107,7 @@ class Experiment(Record):
     subsets: Literal["all", "leave-one-out", "full"] | tuple[Subset, ...] = "all"
     network_only: bool = False
     nullify: Path | None = None
+    brain: BrainMethod = BrainMethod.DEEPBET
     seed: int = 1
     device: str = "auto"
     threads: int | None = None
@@ -208,6 +211,7 @@ def _runs_of_case(
             source=row.key,
             present=subset,
             network_only=experiment.only_the_network,
+            brain=experiment.brain,
             failure=failure,
         )
         for subset in possible
@@ -313,7 +317,7 @@ def _job(experiment: Experiment, card: Card, row: CaseRow, present: Subset, outp
         output=output,
         case_id=row.case,
         registration=not experiment.only_the_network,
-        brain=BrainMethod.STRIPPED if experiment.only_the_network else BrainMethod.DEEPBET,
+        brain=BrainMethod.STRIPPED if experiment.only_the_network else experiment.brain,
         seed=experiment.seed,
         device=experiment.device,
         threads=experiment.threads,

@@ -17,10 +17,10 @@ from GliomaSegLib.evaluation.experiment import DataSet, Experiment, Run, Subset,
 from GliomaSegLib.evaluation.metrics import summarise
 from GliomaSegLib.evaluation.page import short
 from GliomaSegLib.labels import Region
+from GliomaSegLib.preprocessing.brain import BrainMethod
 from GliomaSegLib.resources import resource
-from Testing.bench.cases import MODEL, SHARED, store
+from Testing.bench.cases import MODEL, OWN_MODEL, SHARED, store
 
-OWN_MODEL = "gliomaseg-any-v1"
 SEEDS = range(5)
 
 # A file (JSON lines) in which the runs are kept: what was stopped goes on, and the figures behind the means are there.
@@ -84,6 +84,13 @@ def _unseen(model: str, brats_subsets: tuple[Subset, ...]) -> None:
         rows = unseen(development_cases(*hospitals))
         print(f"{model}, {' and '.join(hospitals)}, {len(rows)} cases")
         _by_subset(_runs(model, rows, subsets=chosen, nullify=cache()))
+
+
+def skull() -> None:
+    """WT on the clinical patients that gliomaseg-any-v1 was not trained on, without their skulls and with them."""
+    for brain in (BrainMethod.DEEPBET, BrainMethod.STRIPPED):
+        print(f"brain: {brain.value}" + (" (as it is, skull on)" if brain is BrainMethod.STRIPPED else ""))
+        _each(_runs(OWN_MODEL, unseen(development_cases("tcga-")), subsets="full", brain=brain))
 
 
 # --- cases and runs ------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from GliomaSegLib.zoo.store import Store
 
 SHARED = Path(os.environ.get("GLIOMASEG_SHARED") or Path(__file__).parents[2].parent / "shared")
 MODEL = "ca-cnn-brats17"
+OWN_MODEL = "gliomaseg-any-v1"
 
 
 def brats2021() -> list[Path]:
@@ -33,13 +34,13 @@ def store() -> Store:
     return installed
 
 
-def segment(study: Path) -> Result:
+def segment(study: Path, model: str = MODEL) -> Result:
     """Run the whole road on a study; the folder of the result is gone afterwards."""
     volumes = {sequence: found.source.path for sequence, found in identify(study).items()}
     with tempfile.TemporaryDirectory() as folder:
         job = Job(
             volumes=volumes,
-            model=MODEL,
+            model=model,
             output=Path(folder) / "out",
             case_id=study.name,
             store=store().root,

@@ -30,10 +30,9 @@ from GliomaSegLib.measures.resection import GROSS_TOTAL_BELOW_ML, LEAST_VOXELS, 
 from GliomaSegLib.pipeline import run
 from GliomaSegLib.preprocessing.grid import array_on
 from GliomaSegLib.resources import resource
-from Testing.bench.cases import SHARED, brats2021
+from Testing.bench.cases import OWN_MODEL, SHARED, brats2021
 from Testing.simulated_surgery import Operated, operate
 
-MODEL = "gliomaseg-any-v1"
 PRE, POST = TimePoint(TimePointKind.PREOPERATIVE), TimePoint(TimePointKind.POSTOPERATIVE, 1)
 
 # What is left, mL, case by case: nothing, below and above the limit of gross total resection, and of each RANO class.
@@ -200,7 +199,7 @@ def _off_mm(after: Operated, aligned: Aligned) -> float:
 def _segmented(folder: Path, volumes: dict[case.Sequence, Path], brain: str) -> np.ndarray:
     """Enhancing tumour as the model finds it, ``[z, y, x]`` on the grid of T1 + contrast."""
     job = Job(
-        volumes=volumes, model=MODEL, output=folder / "out", brain=brain, days_since_surgery=1, probabilities=False
+        volumes=volumes, model=OWN_MODEL, output=folder / "out", brain=brain, days_since_surgery=1, probabilities=False
     )
     run(job)
     return region_mask(sitk.GetArrayFromImage(read_labels(folder / "out" / LABEL_MAP)), Region.ET)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import platform
 import resource
@@ -21,7 +22,7 @@ from GliomaSegLib.pipeline import load_model
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.study import read_case
 from GliomaSegLib.zoo.card import find_card
-from Testing.bench.cases import MODEL, SHARED, brats2021, segment, store
+from Testing.bench.cases import MODEL, OWN_MODEL, SHARED, brats2021, segment, store
 
 RUNS = 3
 CPU = torch.device("cpu")
@@ -84,13 +85,20 @@ def _network_once(study: Path, precision: str) -> tuple[float, float, float]:
 
 def stages() -> None:
     """Seconds per stage of the whole road, median of three runs after a first one that loads the networks."""
-    exam = SHARED / "data" / "tcga-fg-6692-raw"
-    for name, study in (("raw exam", exam), (brats2021()[0].name, brats2021()[0])):
-        runs = [segment(study).seconds for _ in range(RUNS + 1)]
-        print(f"{name}: first run {sum(runs[0].values()):.1f} s")
+    studies = {"raw exam": SHARED / "data" / "tcga-fg-6692-raw", brats2021()[0].name: brats2021()[0]}
+    for model, (name, study) in itertools.product((OWN_MODEL, MODEL), studies.items()):
+        with multiprocessing.get_context("spawn").Pool(1) as pool:  # whose memory is that of these runs alone
+            runs, peak_mb = pool.apply(_staged, (study, model))
+        print(f"{model}, {name}: first run {sum(runs[0].values()):.1f} s, peak memory {peak_mb:.0f} MB")
         for stage in runs[0]:
             print(f"  {stage:<20} {statistics.median(run[stage] for run in runs[1:]):6.2f} s")
         print(f"  {'together':<20} {statistics.median(sum(run.values()) for run in runs[1:]):6.2f} s", flush=True)
+
+
+def _staged(study: Path, model: str) -> tuple[list[dict[str, float]], float]:
+    """Seconds per stage of each run, and MB at most."""
+    runs = [dict(segment(study, model).seconds) for _ in range(RUNS + 1)]
+    return runs, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def least(work: Callable[[], object], runs: int = RUNS, warm: bool = True) -> float:
