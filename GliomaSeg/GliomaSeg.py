@@ -216,16 +216,21 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 lesion_selected=self.result.lesion is not None,
                 time_point=TimePointKind(node.GetAttribute(TIME_POINT) or TimePointKind.UNKNOWN),
                 on_dicom=self.logic.isOnDicom(node),
+                numbered=bool(compared := self.logic.comparisonWith(node)),
+                outdated=bool(compared and compared[1]),
             )
-        earlier = None
-        if parameters.preoperativeSegmentation is not None:
-            folder = self.logic.resultFolder(parameters.preoperativeSegmentation)
-            earlier = Earlier(
-                is_preoperative=parameters.earlierTime.value is TimePointKind.PREOPERATIVE,
-                is_shown=parameters.preoperativeSegmentation is node,
+        before, between = parameters.preoperativeSegmentation, parameters.betweenSegmentation
+
+        def study(segmentation: Any, volume: Any, preoperative: bool, *others: Any) -> Any:
+            folder = segmentation and self.logic.resultFolder(segmentation)
+            return segmentation and Earlier(
+                is_preoperative=preoperative,
+                is_shown=any(segmentation is other for other in others),
                 has_results=folder is not None and folder.is_dir(),
-                has_volume=parameters.preoperativeVolume is not None,
+                has_volume=volume is not None,
             )
+
+        is_preoperative = parameters.earlierTime.value is TimePointKind.PREOPERATIVE
         situation = Situation(
             chosen={sequence: volume.GetID() for sequence, volume in chosen_volumes(parameters).items()},
             from_folder=parameters.imagesFrom is ImagesFrom.FOLDER,
@@ -235,7 +240,9 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             own_python=self.options.python is not None,
             work=self.runner.work,
             shown=shown,
-            earlier=earlier,
+            earlier=study(before, parameters.preoperativeVolume, is_preoperative, node),
+            between=study(between, parameters.betweenVolume, False, node, before),
+            baseline=parameters.baseline.value,
             editing=self.correct.editing,
             reviewer=self.review.reviewer,
         )
@@ -463,6 +470,14 @@ class GliomaSegLogic(ScriptedLoadableModuleLogic):
         folder = segmentation.GetAttribute(COMPARISON)
         return Path(folder) if folder else None
 
+    def comparisonWith(self, segmentation: slicer.vtkMRMLSegmentationNode) -> tuple[Path, bool] | None:
+        """The folder of a comparison in which a result takes part, its own or that of a later study, and whether that
+        is outdated; ``None`` when there is none on this computer."""
+        from GliomaSegLib.scene.comparison import comparison_with
+
+        found = comparison_with(segmentation)
+        return found if found is not None and found[0].is_dir() else None
+
     def comparisonOf(self, segmentation: slicer.vtkMRMLSegmentationNode) -> dict[str, Any] | None:
         """The last comparison, as JSON; ``None`` when there is none, or its folder is not there."""
         folder = self.comparisonFolder(segmentation)
@@ -606,8 +621,8 @@ class GliomaSegTest(ScriptedLoadableModuleTest):
     def runTest(self) -> None:
         """Run all tests."""
         for test in (
-            self.test_panel, self.test_comparison_and_dicom, self.test_logic, self.test_cancel, self.test_scene_closed,
-            self.test_refusals,
+            self.test_panel, self.test_comparison_and_dicom, self.test_three_studies, self.test_logic, self.test_cancel,
+            self.test_scene_closed, self.test_refusals,
         ):  # fmt: skip
             self.setUp()
             try:
@@ -698,8 +713,9 @@ class GliomaSegTest(ScriptedLoadableModuleTest):
         self._press(widget, widget.ui.compareStudiesButton)
         assert widget.ui.answersLabel.text, widget.ui.messageLabel.text
         table = widget.ui.comparisonTable
-        earlier, now = (float(table.item(0, column).text()) for column in (1, 2))
+        earlier, now = (float(table.item(0, column).text()) for column in (1, 3))
         assert now < 0.8 * earlier
+        assert table.isColumnHidden(2)
         assert (widget.logic.comparisonFolder(node) / "comparison.html").is_file()
         widget.ui.growthButton.click()
         shown = slicer.app.layoutManager().plotWidget(0).mrmlPlotViewNode().GetPlotChartNode()
@@ -719,8 +735,52 @@ class GliomaSegTest(ScriptedLoadableModuleTest):
                 assert "stand-in cannot" in widget.ui.messageLabel.text
             else:
                 assert written == ["rtstruct.dcm"], widget.ui.messageLabel.text
-        _remove_upper_half(node)
+        assert not widget.ui.comparisonOutdatedLabel.visible
+        _remove_upper_half(widget.parameters.preoperativeSegmentation)
         assert node.GetAttribute(OUTDATED)
+        self._until(lambda: widget.ui.comparisonOutdatedLabel.visible)
+
+    def test_three_studies(self) -> None:
+        """A study between, as the baseline, followed through a deformation; and lesions exported with their numbers."""
+        from GliomaSegPanel.parameters import Baseline, Brain, Structures, StudyTime
+
+        self.delayDisplay("Three studies are compared, and the lesions exported with their numbers.")
+        head = _load_head()
+        widget = self._opened_panel()
+        widget.parameters.brain = Brain.STRIPPED
+        widget.parameters.timePoint = StudyTime.POSTOPERATIVE
+        self._press(widget, widget.ui.applyButton)
+        node = widget.parameters.segmentation
+        widget.parameters.preoperativeSegmentation = _drawn_like(node, head["t1c"])
+        widget.parameters.preoperativeVolume = head["t1c"]
+        widget.parameters.betweenSegmentation = _drawn_like(node, head["t1c"])
+        assert "Choose the T1 + contrast of the study between" in widget.ui.compareStudiesButton.toolTip
+        widget.parameters.betweenVolume = head["t1c"]
+        widget.parameters.baseline = Baseline.EARLIER
+        assert "cannot be compared with a study before surgery" in widget.ui.compareStudiesButton.toolTip
+        widget.parameters.baseline = Baseline.BETWEEN
+        widget.parameters.deformable = True
+        widget.ui.dicomSegCheckBox.checked = True
+        widget.parameters.structures = Structures.LESIONS
+        assert not widget.ui.keepNumbersCheckBox.enabled
+        assert "Compare the result with an earlier study first" in widget.ui.keepNumbersCheckBox.toolTip
+        self._press(widget, widget.ui.compareStudiesButton)
+        comparison = widget.logic.comparisonOf(node)
+        assert len(comparison["studies"]) == 3, widget.ui.messageLabel.text
+        assert not widget.ui.comparisonTable.isColumnHidden(2)
+        assert widget.ui.keepNumbersCheckBox.enabled
+        if not widget.logic.standIn:  # which follows no lesions
+            assert comparison["baseline"] == 1
+            assert "demons" in comparison["deformation"]
+        with tempfile.TemporaryDirectory() as folder:
+            widget.ui.exportFolderEdit.currentPath = folder
+            widget.ui.seriesEdit.currentPath = str(_written_series(head["t1c"], Path(folder) / "series"))
+            self._press(widget, widget.ui.exportFilesButton)
+            written = [path.name for path in Path(folder).rglob("seg.dcm")]
+            assert written == ([] if widget.logic.standIn else ["seg.dcm"]), widget.ui.messageLabel.text
+            _remove_upper_half(widget.parameters.betweenSegmentation)
+            self._until(lambda: "The comparison is out of date" in widget.ui.exportFilesButton.toolTip)
+        widget.ui.dicomSegCheckBox.checked = False
 
     def test_logic(self) -> None:
         """A researcher's way, and the scene saved and read again."""

@@ -157,10 +157,7 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
         help="the study before surgery, for models that take it: a folder that 'segment' made, or its T1 + contrast",
     )  # fmt: skip
     case.add_argument("--preoperative-mask", type=Path, metavar="F", help="the tumour on that image (a label file)")
-    case.add_argument(
-        "--purpose", choices=("volume", "residual"), default="volume",
-        help="how much is left, or whether anything is: chooses among a model's networks (default: %(default)s)",
-    )  # fmt: skip
+    models.add_purpose(case)
     _add_steps(parser)
     cleaning = parser.add_argument_group("cleaning of the labels, instead of what the model's card says; 0 is none")
     cleaning.add_argument("--fill-holes-mm3", type=float, metavar="V", help="fill holes smaller than this")

@@ -46,8 +46,8 @@ class Job(Record):
             contrast. It says by itself that the study is post-operative.
         preoperative_mask: the tumour on that image (enhancing, and what it encloses): a label file, of which any value
             but 0 counts.
-        purpose: where a card has networks for several sets of inputs, what the best one is best at (see
-            :mod:`GliomaSegLib.zoo.purpose`).
+        purpose: after surgery, what the result is for: it decides which model ``auto`` takes, and which network where
+            a card has several for several sets of inputs (see :mod:`GliomaSegLib.zoo.purpose`).
         registration: ``False`` when all sequences without a transform are known to lie in place.
         bias_correction: N4 before normalisation.
         seed: of the random numbers that some networks need.
@@ -197,13 +197,19 @@ class ComparedStudy(Record):
 
 
 class Compare(Record):
-    """Compare studies of one patient, given in the order in which they were made, and write the new folder ``output``
-    (see :func:`GliomaSegLib.followup.compare.compare`)."""
+    """Compare studies of one patient, given in the order in which they were made, and write the new folder ``output``.
+
+    Attributes:
+        in_place, baseline, deformable: see :func:`GliomaSegLib.followup.compare.compare`; ``baseline`` is a position
+            in ``studies``, the first being 0.
+    """
 
     do: Literal["compare"]
     studies: tuple[ComparedStudy, ...] = Field(min_length=2)
     output: AbsolutePath
     in_place: bool = False
+    baseline: int | None = Field(default=None, ge=0)
+    deformable: bool = False
 
 
 class Export(Record):

@@ -42,7 +42,7 @@ from GliomaSegLib.preprocessing.align import Registration, align_case, given_tra
 from GliomaSegLib.preprocessing.grid import array_on, resample_image
 from GliomaSegLib.preprocessing.prepare import Prepared, prepare
 from GliomaSegLib.progress import Journal, Progress, Silent
-from GliomaSegLib.study import identify, read_case
+from GliomaSegLib.study import StudyContents, look_through, read_case
 from GliomaSegLib.zoo.card import Card, Space, find_card
 from GliomaSegLib.zoo.catalogue import entries
 from GliomaSegLib.zoo.loaders import family
@@ -102,11 +102,11 @@ def _run(job: Job, journal: Journal) -> Result:
     precision = choose_precision(device) if job.precision == "auto" else getattr(torch, job.precision)
 
     journal.stage("reading")
-    model, choice = _chosen(job, store, journal) if job.model == AUTO else (job.model, None)
+    model, choice, contents = _chosen(job, store, journal) if job.model == AUTO else (job.model, None, None)
     card = for_purpose(find_card(model, job.store), job.purpose)
     maps = tuple(Region) if card.weights.members else card.thresholdable if job.probabilities else ()
     members = [_Member.of(one, store, job, maps) for one in store.members(card)]
-    case, as_read = _read(job, card)
+    case, as_read = _read(job, card, contents)
     regions = _regions_given(job, card, members, case)
     given = given_transforms(_taken(job.transforms, card), case)
     wants_earlier = any(_takes_earlier(job, member.card) for member in members)
@@ -170,22 +170,23 @@ def _run(job: Job, journal: Journal) -> Result:
     return moved(result, job.output)
 
 
-def _chosen(job: Job, store: Store, progress: Progress) -> tuple[str, str]:
-    """The id of the best installed model for the sequences of the study, and why it was chosen.
+def _chosen(job: Job, store: Store, progress: Progress) -> tuple[str, str, StudyContents]:
+    """The id of the best installed model for the sequences of the study, why it was chosen, and what the study holds.
 
     Raises:
         InputError: none suits, or the study's sequences cannot be told.
     """
     wanted = [sequence for sequence in Sequence if sequence not in job.leave_out]
-    present = tuple(identify(job.study, job.volumes, wanted, job.exam)) if wanted else ()
-    task = job.task or task_at(job.when.kind)
-    ranking = recommend(entries(store.root), store.root, present, task, job.when.kind, bool(job.preoperative))
+    contents = look_through(job.study, job.volumes, job.exam)
+    present = tuple(contents.assigned(wanted)) if wanted else ()
+    task, when = job.task or task_at(job.when.kind), job.when.kind
+    ranking = recommend(entries(store.root), store.root, present, task, when, bool(job.preoperative), job.purpose)
     chosen = best_installed(ranking, present, task)
     progress.advance(1.0, chosen.entry.id)
-    return chosen.entry.id, why_chosen(chosen, ranking)
+    return chosen.entry.id, why_chosen(chosen, ranking), contents
 
 
-def _read(job: Job, card: Card) -> tuple[Case, sitk.Image]:
+def _read(job: Job, card: Card, contents: StudyContents | None) -> tuple[Case, sitk.Image]:
     """The case with all voxel axes running LPS, and its reference image as it was read.
 
     With one orientation for all, the way in which a file's voxels happen to be stored cannot change the answer.
@@ -193,7 +194,7 @@ def _read(job: Job, card: Card) -> tuple[Case, sitk.Image]:
     wanted = tuple(sequence for sequence in card.inputs.sequences if sequence not in job.leave_out)
     if not wanted:
         raise InputError(f"Every sequence that the model '{card.id}' takes is left out; leave it at least one.")
-    case = read_case(job.study, job.volumes, job.name, job.when, wanted, job.exam)
+    case = read_case(job.study, job.volumes, job.name, job.when, wanted, job.exam, contents)
     volumes = {
         sequence: dataclasses.replace(volume, image=sitk.DICOMOrient(volume.image, "LPS"))
         for sequence, volume in case.volumes.items()

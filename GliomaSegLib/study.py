@@ -243,47 +243,77 @@ def identify(
         InputError: two volumes claim a sequence and neither is clearly better; a volume is unsure; the same one is
             given twice; nothing was found; or as :func:`discover`.
     """
-    return _choose_all(study, overrides or {}, wanted, exam).assigned
+    return look_through(study, overrides, exam).assigned(wanted)
 
 
-def _choose_all(
-    study: Path | None, overrides: Mapping[Sequence, Path], wanted: Collection[Sequence], exam: str | None
-) -> _Choice:
-    given = _given(overrides)
-    assigned = {sequence: one for sequence, one in given.items() if sequence in wanted}
-    unused = [
-        f"'{one.candidate.name}' ({sequence.title}, which is not looked for)"
-        for sequence, one in given.items()
-        if sequence not in wanted
-    ]
-    looked_for = ", ".join(sequence.title for sequence in Sequence if sequence in wanted)
+@dataclass(frozen=True)
+class StudyContents:
+    """What a study holds, looked through once; what is taken of it depends on what is wanted.
+
+    Attributes:
+        given: what the user named.
+        claims: every other volume with what it seems to be.
+        labels: files that are label maps by their names.
+    """
+
+    study: Path | None
+    given: Mapping[Sequence, Assignment]
+    claims: tuple[_Claim, ...] = ()
+    labels: tuple[Path, ...] = ()
+
+    def assigned(self, wanted: Collection[Sequence] = ALL_SEQUENCES) -> dict[Sequence, Assignment]:
+        """As :func:`identify`, but for what :func:`look_through` refuses."""
+        return _choose_all(self, wanted).assigned
+
+
+def look_through(
+    study: Path | None, overrides: Mapping[Sequence, Path] | None = None, exam: str | None = None
+) -> StudyContents:
+    """Find every volume of ``study`` and guess what it is; the arguments are those of :func:`identify`.
+
+    Raises:
+        InputError: nothing was given, or the same twice; or as :func:`discover`.
+    """
+    given = _given(overrides or {})
     if study is None:
         if not given:
             raise InputError("No study was given; give its folder, or files with --t1n, --t1c, --t2w or --t2f.")
+        return StudyContents(None, given)
+    candidates, labels = _search(Path(study), exam)
+    taken = {_place(one.source) for one in given.values()}
+    rest = [one for one in candidates if _place(one.source) not in taken]
+    guesses = guess_together([(one.words, one.tags) for one in rest], t1c_given=Sequence.T1C in given)
+    kept = tuple(path for path in labels if _place(Source(path)) not in taken)
+    return StudyContents(Path(study), given, tuple(map(_Claim, rest, guesses)), kept)
+
+
+def _choose_all(found: StudyContents, wanted: Collection[Sequence]) -> _Choice:
+    assigned = {sequence: one for sequence, one in found.given.items() if sequence in wanted}
+    unused = [
+        f"'{one.candidate.name}' ({sequence.title}, which is not looked for)"
+        for sequence, one in found.given.items()
+        if sequence not in wanted
+    ]
+    looked_for = ", ".join(sequence.title for sequence in Sequence if sequence in wanted)
+    if found.study is None:
         if not assigned:
             raise InputError(f"No file was given for any sequence looked for ({looked_for}): {_shortened(unused)}.")
         return _Choice(assigned, tuple(unused))
-    candidates, labels = _search(Path(study), exam)
-    if not candidates and not assigned:
-        raise _nothing_found(Path(study), labels)
-    taken = {_place(one.source) for one in given.values()}
-    rest = [one for one in candidates if _place(one.source) not in taken]
-    labels = [path for path in labels if _place(Source(path)) not in taken]
-    guesses = guess_together([(one.words, one.tags) for one in rest], t1c_given=Sequence.T1C in given)
-    claims = list(map(_Claim, rest, guesses))
+    if not found.claims and not found.given:
+        raise _nothing_found(found.study, found.labels)
     for sequence in Sequence:
-        rivals = [one for one in claims if one.guess.sequence is sequence and one.guess.confidence >= _DOUBTFUL]
+        rivals = [one for one in found.claims if one.guess.sequence is sequence and one.guess.confidence >= _DOUBTFUL]
         if rivals and sequence in wanted and sequence not in assigned:
             assigned[sequence] = _choose(sequence, rivals)
     unused += [
         f"'{claim.candidate.name}' ({_why_unused(claim, assigned, wanted)})"
-        for claim in claims
+        for claim in found.claims
         if all(claim.candidate is not one.candidate for one in assigned.values())
     ]
-    unused += [f"'{path.name}' (named like a label map)" for path in labels]
+    unused += [f"'{path.name}' (named like a label map)" for path in found.labels]
     if not assigned:
         raise InputError(
-            f"{study} holds none of the sequences looked for ({looked_for}) that could be told: "
+            f"{found.study} holds none of the sequences looked for ({looked_for}) that could be told: "
             f"{_shortened(unused)}; {_ADVICE}."
         )
     return _Choice({sequence: assigned[sequence] for sequence in Sequence if sequence in assigned}, tuple(unused))
@@ -315,13 +345,17 @@ def read_case(
     time_point: TimePoint | None = None,
     wanted: Collection[Sequence] = ALL_SEQUENCES,
     exam: str | None = None,
+    contents: StudyContents | None = None,
 ) -> Case:
     """Identify and read the ``wanted`` sequences of a study. The identifier is by default the folder's or file's name.
+
+    Args:
+        contents: what :func:`look_through` gave for the same study, so that it is not looked through again.
 
     Raises:
         InputError: as :func:`identify`; a volume cannot be read; or two sequences have the same pixels.
     """
-    assigned, ignored = _choose_all(study, overrides or {}, wanted, exam)
+    assigned, ignored = _choose_all(contents or look_through(study, overrides, exam), wanted)
     volumes = {
         sequence: SequenceVolume(
             sequence, one.candidate.read(), one.source, one.confidence, one.reason, one.candidate.name

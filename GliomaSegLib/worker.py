@@ -157,7 +157,7 @@ def _compared(request: Compare, progress: Progress) -> dict[str, Any]:
     check_output(request.output, overwrite=False)
     progress.stage("reading")
     exams = [read_exam(one.path, one.image, one.scheme, one.when) for one in request.studies]
-    aligned = compare(exams, request.in_place, progress=progress)
+    aligned = compare(exams, request.in_place, request.baseline, progress, request.deformable)
     page = write_comparison(request.output, aligned)
     return {"page": str(page), "comparison": aligned.comparison.model_dump(mode="json")}
 

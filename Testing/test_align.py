@@ -12,7 +12,15 @@ import SimpleITK as sitk
 from GliomaSegLib.case import Case, Sequence, SequenceVolume, Source
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.phantom import Phantom
-from GliomaSegLib.preprocessing.align import align_case, as_given, given_transforms, read_rigid, register
+from GliomaSegLib.preprocessing.align import (
+    Registration,
+    align_case,
+    as_given,
+    given_transforms,
+    read_rigid,
+    register,
+    register_judged,
+)
 from GliomaSegLib.preprocessing.grid import centre
 from GliomaSegLib.progress import Journal, Silent
 
@@ -94,6 +102,31 @@ def test_refuses_a_mirrored_sequence(small_phantom: Phantom) -> None:
     case = case_of(small_phantom.images[Sequence.T1C], mirrored(small_phantom.images[Sequence.T2F]))
     with pytest.raises(InputError, match=r"FLAIR \(t2f.nii.gz\) is mirrored left to right"):
         align_case(case, Silent())
+
+
+@pytest.mark.parametrize("one_exam", [True, False])
+def test_two_images_are_judged_alike_but_only_a_sequence_can_be_left_out(
+    small_phantom: Phantom, monkeypatch: pytest.MonkeyPatch, one_exam: bool
+) -> None:
+    image = small_phantom.images[Sequence.T1C]
+
+    def judged(**found: float) -> list[str]:
+        fine = {"transform": None, "overlapped": False, "information": 1.2, "mirror_contrast": 1.2, "shift_mm": 0.0}
+        monkeypatch.setattr("GliomaSegLib.preprocessing.align.register", lambda *_: Registration(**{**fine, **found}))
+        journal = Journal(Silent())
+        register_judged(image, image, "the last study", "the first study", journal, one_exam)
+        return journal.warnings
+
+    with pytest.raises(InputError, match="the first study could not be registered to the last study") as nowhere:
+        judged(information=1.02)
+    with pytest.raises(InputError, match="the first study is mirrored left to right with respect to") as mirrored_one:
+        judged(mirror_contrast=0.96)
+    for refused in (nowhere, mirrored_one):
+        assert ("--without" in str(refused.value)) is one_exam
+    (doubt,) = judged(mirror_contrast=1.01)
+    assert doubt.startswith("The registration of the first study to the last study is doubtful: it fits no better than")
+    assert ("scanner's coordinates" in doubt) is one_exam
+    assert len(judged()) == one_exam, "two examinations need not meet in the scanner's coordinates"
 
 
 def test_refuses_what_is_no_head(small_phantom: Phantom) -> None:

@@ -81,7 +81,12 @@ def test_surgery_then_two_follow_ups(exam, tmp_path: Path) -> None:
     assert [track.id for track in found.course.tracks] == [1, 2, 3]
     assert found.baseline == 1  # not the pre-operative study
     assert {one.category for one in found.responses} <= {Category.PROGRESSION, Category.NOT_MEASURABLE}
-    assert found.answers[0] == found.resection.answer
+    assert found.answers[0].startswith("3 enhancing lesions now, 2 in the study before")
+    of_second = [sentence for sentence in found.answers if sentence.startswith(f"Study 2 of 3, {studies[1].name}: ")]
+    assert of_second[0].endswith(found.resection.answer)
+    assert len(of_second) == 1 + len(found.resection.extents)
+    after_surgery = compare(studies[:2], in_place=True).comparison
+    assert after_surgery.answers[0] == after_surgery.resection.answer
     assert [one.day for one in found.studies] == [None] * 3  # the first has neither a day nor a date
 
     page = write_comparison(tmp_path / "out", aligned)

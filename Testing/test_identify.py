@@ -15,7 +15,7 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.exam_list import list_exams, to_json, to_text
 from GliomaSegLib.identify import ACCEPTED_CONFIDENCE, NameGuess, assign_names, guess
 from GliomaSegLib.io.dicom import DicomTags
-from GliomaSegLib.study import discover, identify, read_case, read_source
+from GliomaSegLib.study import discover, identify, look_through, read_case, read_source
 
 T1N, T1C, T2W, T2F = Sequence.T1N, Sequence.T1C, Sequence.T2W, Sequence.T2F
 
@@ -431,6 +431,19 @@ def test_what_is_not_used_is_named_with_the_reason(tmp_path: Path) -> None:
         "'T2.nii.gz' (T2, which is not looked for)",
         "'T1_enhancing.nii.gz' (named like a label map)",
     }
+
+
+def test_what_was_looked_through_once_is_read_for_any_wish(tmp_path: Path) -> None:
+    for seed, name in enumerate(("t1c", "flair", "T2")):
+        save(tmp_path / f"{name}.nii.gz", seed)
+    contents = look_through(tmp_path)
+    assert set(contents.assigned()) == {T1C, T2W, T2F}
+    (tmp_path / "T1.nii.gz").touch()  # what comes later is not seen
+    for wanted in ((T1C, T2F), (T2W,)):
+        case = read_case(tmp_path, wanted=wanted, contents=contents)
+        assert case.present == wanted
+        assert len(case.ignored) == 3 - len(wanted)
+        assert all("which is not looked for" in clause for clause in case.ignored)
 
 
 def test_guess_too_unsure_to_ask_about_is_named(tmp_path: Path) -> None:

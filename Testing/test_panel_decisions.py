@@ -349,6 +349,20 @@ def test_dicom_needs_the_series_and_no_rejection(tmp_path: Path) -> None:
     assert not decisions.can_export(dataclasses.replace(dicom, work=Work.COMPARE), tmp_path, [], ["sr"]).allowed
 
 
+def test_lesions_keep_the_numbers_of_a_comparison_that_is_up_to_date(tmp_path: Path) -> None:
+    alone = dataclasses.replace(READY, shown=shown(on_dicom=True))
+    assert "Compare the result with an earlier study first" in decisions.can_keep_numbers(alone).reason
+    compared = dataclasses.replace(READY, shown=shown(on_dicom=True, numbered=True))
+    assert decisions.can_keep_numbers(compared).allowed
+    assert decisions.can_export(compared, tmp_path, [], ["seg"], numbers=True).allowed
+    behind = dataclasses.replace(READY, shown=shown(on_dicom=True, numbered=True, outdated=True))
+    refused = decisions.can_export(behind, tmp_path, [], ["seg"], numbers=True)
+    assert not refused.allowed
+    assert "out of date: compare again" in refused.reason
+    assert decisions.can_export(behind, tmp_path, [], ["seg"]).allowed
+    assert decisions.can_export(behind, tmp_path, ["label_map"], numbers=True).allowed, "numbers are for DICOM"
+
+
 # --- comparison ------------------------------------------------------------------------------------------------------
 
 AFTER = dataclasses.replace(
@@ -364,6 +378,10 @@ def test_two_studies_can_be_compared() -> None:
     assert decisions.can_compare(dataclasses.replace(AFTER, earlier=Earlier(has_volume=True))).allowed
     said_now = dataclasses.replace(AFTER, shown=shown())  # not when it was segmented
     assert decisions.can_compare(said_now).allowed
+    three = dataclasses.replace(AFTER, between=Earlier(is_preoperative=False, has_results=True), baseline="between")
+    assert decisions.can_compare(three).allowed
+    follow_up = dataclasses.replace(AFTER, earlier=Earlier(is_preoperative=False, has_results=True), baseline="earlier")
+    assert decisions.can_compare(follow_up).allowed
 
 
 @pytest.mark.parametrize(
@@ -378,6 +396,10 @@ def test_two_studies_can_be_compared() -> None:
         ({"earlier": None}, "Choose the segmentation of the earlier study"),
         ({"earlier": Earlier(is_shown=True, has_results=True)}, "is the one that is shown"),
         ({"earlier": Earlier()}, "Choose the T1 + contrast of the earlier study"),
+        ({"between": Earlier(is_shown=True, has_results=True)}, "The study between is one of the other two"),
+        ({"between": Earlier()}, "Choose the T1 + contrast of the study between"),
+        ({"baseline": "between"}, "Response is to be compared with the study between; choose that"),
+        ({"baseline": "earlier"}, "Response cannot be compared with a study before surgery"),
         ({"work": Work.MEASURE}, "Finish what is under way"),
         ({"editing": True}, "Finish what is under way"),
     ],
@@ -399,10 +421,12 @@ def test_both_studies_stand_side_by_side() -> None:
         "answers": ["Residual <tumour>.", "One lesion."],
     }
     assert decisions.compared_rows(comparison) == (
-        ("Whole tumour", "40.0", "30.0", "\N{MINUS SIGN}25 %"),
-        ("Enhancing tumour", "20.0", "0.0", "\N{MINUS SIGN}100 %"),
-        ("Resection cavity", "0.0", "12.0", "new"),
+        ("Whole tumour", "40.0", "", "30.0", "\N{MINUS SIGN}25 %"),
+        ("Enhancing tumour", "20.0", "", "0.0", "\N{MINUS SIGN}100 %"),
+        ("Resection cavity", "0.0", "", "12.0", "new"),
     )
+    comparison["studies"].insert(1, {"volumes": [{"name": "WT", "volume_ml": 35.0}]})
+    assert [row.between_ml for row in decisions.compared_rows(comparison)] == ["35.0", "–", "–"]
     answers = decisions.answers_html(comparison)
     assert "<b>Residual &lt;tumour&gt;.</b>" in answers
     assert answers.index("tumour") < answers.index("One lesion.</p>")

@@ -15,7 +15,7 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 
 from GliomaSegLib.errors import InputError  # noqa: E402
-from GliomaSegLib.scene.comparison import COMPARISON  # noqa: E402
+from GliomaSegLib.scene.comparison import COMPARISON, mark_outdated, remember  # noqa: E402
 from GliomaSegLib.scene.segmentation import OUTPUT  # noqa: E402
 from Testing.scene_host import SceneHost  # noqa: E402
 
@@ -114,6 +114,21 @@ def test_comparison_is_that_of_its_folder(
         assert logic.comparisonOf(result) == {"answers": [name]}
     result.SetAttribute(COMPARISON, str(tmp_path / "gone"))
     assert logic.comparisonOf(result) is None
+
+
+def test_comparison_with_a_later_study_counts_while_its_folder_is_there(
+    module: types.ModuleType, result: slicer.vtkMRMLSegmentationNode, tmp_path: Path
+) -> None:
+    logic = module.GliomaSegLogic()
+    assert logic.comparisonWith(result) is None
+    later = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "later")
+    nodes = types.SimpleNamespace(all=())
+    remember(later, [result], nodes, tmp_path, outdated=False)
+    assert logic.comparisonWith(result) == logic.comparisonWith(later) == (tmp_path, False)
+    mark_outdated(result)
+    assert logic.comparisonWith(result) == logic.comparisonWith(later) == (tmp_path, True)
+    remember(later, [result], nodes, tmp_path / "gone", outdated=False)
+    assert logic.comparisonWith(result) is None
 
 
 def test_dicom_is_found_in_slicers_database(

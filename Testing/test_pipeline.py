@@ -6,18 +6,21 @@ import dataclasses
 import hashlib
 from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from GliomaSegLib import pipeline
+from GliomaSegLib import pipeline, study
 from GliomaSegLib.case import Case, Sequence
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.results import Manifest, read_manifest
 from GliomaSegLib.job import Job
 from GliomaSegLib.pipeline import run
 from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.purpose import Purpose
+from GliomaSegLib.zoo.recommend import AUTO
 from GliomaSegLib.zoo.store import Store
 from Testing import toy
 from Testing.study import on_grid, toy_job, truth, volume, write_study
@@ -47,6 +50,29 @@ def test_study_with_everything_is_segmented_without_a_warning(job: Job) -> None:
     assert result.warnings == ()
     assert [clause for clause in manifest_of(job).ignored if "scan3" in clause], "recorded all the same"
     assert "Not used: 'scan3" in unescape(result.files["report"].read_text())
+
+
+def test_study_is_looked_through_once_where_the_model_is_chosen(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown_scan(job.study)
+    named = run(job)
+    ignored, search, searched = manifest_of(job).ignored, study._search, []
+    monkeypatch.setattr(study, "_search", lambda *given: searched.append(given) or search(*given))
+    chosen = SimpleNamespace(entry=SimpleNamespace(id=job.model))
+    monkeypatch.setattr(pipeline, "best_installed", lambda *_: chosen)
+    monkeypatch.setattr(pipeline, "why_chosen", lambda *_: "it is the only one")
+    result = run(job.model_copy(update={"model": AUTO, "overwrite": True}))
+    assert len(searched) == 1
+    assert result.choice == "it is the only one"
+    assert result.measures == named.measures
+    assert manifest_of(job).ignored == ignored
+
+
+def test_the_purpose_has_a_say_in_which_model_is_chosen(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(pipeline, "recommend", lambda *given: asked.append(given) or ())
+    with pytest.raises(InputError, match="No model that is installed"):
+        run(job.model_copy(update={"model": AUTO, "purpose": Purpose.RESIDUAL}))
+    assert asked[0][-1] is Purpose.RESIDUAL
 
 
 def test_what_was_not_used_is_told_when_a_sequence_is_missing(job: Job) -> None:

@@ -16,7 +16,8 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Region
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.catalogue import Entry, Figure, entries
-from GliomaSegLib.zoo.command import SEQUENCES, TASKS
+from GliomaSegLib.zoo.command import PURPOSES, SEQUENCES, TASKS
+from GliomaSegLib.zoo.purpose import Purpose
 from GliomaSegLib.zoo.recommend import Recommendation, best_installed, recommend, task_at, why_chosen
 from Testing.study import write_study
 
@@ -112,6 +113,39 @@ def test_a_case_that_nothing_can_take_is_refused_with_the_reason(tmp_path: Path)
         best_installed((), (T2W,), "schwannoma")
 
 
+@pytest.mark.parametrize(
+    ("purpose", "order", "dice", "balanced"),
+    [
+        (Purpose.VOLUME, ["raidionics-postop-4p", "raidionics-postop", "raidionics-postop-5p"], "ET 0.40", None),
+        (Purpose.RESIDUAL, ["raidionics-postop-5p", "raidionics-postop-4p", "raidionics-postop"], "ET 0.37", 0.7664),
+    ],
+)
+def test_after_surgery_the_purpose_decides_among_equally_proven_models(
+    tmp_path: Path, purpose: Purpose, order: list[str], dice: str, balanced: float | None
+) -> None:
+    """Helland 2023, tables 3 and 4, AGU-Net, 883 patients. Dice: D .410, B .397, E .394; balanced accuracy: E .791,
+    D .779, C .766. The zoo's C is proven and its D and E are not, so as the zoo is, C comes first."""
+    present, after = (T1N, T1C, T2F), TimePointKind.POSTOPERATIVE
+    zoo = [SHIPPED[name] for name in order]
+    alike = [dataclasses.replace(entry, status="parity") for entry in sorted(zoo, key=lambda entry: entry.id)]
+    ranking = recommend(alike, tmp_path, present, task_at(after), after, earlier=True, purpose=purpose)
+    assert ids(ranking) == order
+    as_it_is = recommend(zoo, tmp_path, present, task_at(after), after, earlier=True, purpose=purpose)
+    assert ids(as_it_is)[0] == "raidionics-postop"
+    first = as_it_is[0]
+    assert f"published is {dice} on 883 cases" in first.why
+    assert first.as_record()["balanced_accuracy"] == balanced
+    said = "tells residual tumour from none with a balanced accuracy of 0.77 (published, 883 cases of Helland 2023"
+    assert (said in first.why) is (purpose is Purpose.RESIDUAL)
+
+
+def test_without_the_study_before_surgery_the_models_that_look_at_it_come_last(tmp_path: Path) -> None:
+    after = TimePointKind.POSTOPERATIVE
+    ranking = recommend(entries(), tmp_path, (T1N, T1C, T2F), task_at(after), after, purpose=Purpose.RESIDUAL)
+    assert ids(ranking)[0] == "raidionics-postop"
+    assert all("--preoperative" in one.unsuited for one in ranking[1:])
+
+
 # --- the order -----------------------------------------------------------------------------------------------------
 
 
@@ -148,6 +182,18 @@ def test_figures_of_the_same_cases_count_where_there_are_some(tmp_path: Path) ->
     assert ids(recommend([own, model("third", figure(T2F, data="HARD", WT=0.7))], tmp_path, (T2F,))) == ["own", "third"]
 
 
+def test_a_model_of_which_it_is_not_known_how_it_tells_residual_tumour_comes_after_those_of_which_it_is(
+    tmp_path: Path,
+) -> None:
+    told = dataclasses.replace(figure(T1C, ET=0.3), balanced_accuracy=0.6)
+    known, unknown = model("known", told), model("unknown", figure(T1C, ET=0.9))
+    volume, residual = (recommend([known, unknown], tmp_path, (T1C,), purpose=purpose) for purpose in Purpose)
+    assert ids(volume) == ["unknown", "known"]
+    assert ids(residual) == ["known", "unknown"]
+    assert "with a balanced accuracy of 0.60 (measured, 7 cases of SET)" in residual[0].why
+    assert residual[1].why.startswith("How well it tells whether anything is left is not known; mean Dice ET 0.90")
+
+
 def test_all_sequences_are_meant_while_nobody_knows_them(tmp_path: Path) -> None:
     full = SHIPPED["ca-cnn-brats17"].needs.sequences
     good, bad = model("z", figure(*full, WT=0.9)), model("a", figure(*full, WT=0.8), mandatory=full)
@@ -168,6 +214,7 @@ def test_the_sentence_says_accuracy_proof_installation_and_licence(tmp_path: Pat
 def test_the_command_line_knows_the_tasks_and_sequences_of_the_cards() -> None:
     assert {*TASKS, "brain-extraction"} == set(get_args(Card.model_fields["task"].annotation))
     assert {sequence.value: sequence.title for sequence in Sequence} == SEQUENCES
+    assert tuple(purpose.value for purpose in Purpose) == PURPOSES
 
 
 # --- on the command line ---------------------------------------------------------------------------------------------
@@ -204,6 +251,19 @@ def test_the_sequences_of_a_study_are_looked_for(command: Callable[..., tuple], 
     status, _, err = command(study, "--t1c", "--store", tmp_path / "models")
     assert status == 1
     assert "give the study alone, or say which sequences there are" in err
+
+
+def test_the_purpose_and_the_study_before_surgery(command: Callable[..., tuple], tmp_path: Path) -> None:
+    case = ("--t1n", "--t1c", "--t2f", "--store", tmp_path, "--preoperative", "--json")
+    ranking = {purpose: json.loads(command(*case, "--purpose", purpose)[1]) for purpose in PURPOSES}
+    for models in ranking.values():
+        assert {one["task"] for one in models} == {"postoperative-glioma"}
+        assert not any(one["unsuited"] for one in models)
+    unproven = {
+        purpose: [one["id"] for one in models if one["status"] == "unproven"] for purpose, models in ranking.items()
+    }
+    assert unproven["volume"] == ["raidionics-postop-4p", "raidionics-postop-5p"]
+    assert unproven["residual"] == ["raidionics-postop-5p", "raidionics-postop-4p"]
 
 
 def test_the_ranking_as_json(command: Callable[..., tuple], tmp_path: Path) -> None:

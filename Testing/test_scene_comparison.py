@@ -20,8 +20,16 @@ from pydicom.uid import generate_uid  # noqa: E402
 from GliomaSegLib.case import Sequence  # noqa: E402
 from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError  # noqa: E402
 from GliomaSegLib.labels import Label  # noqa: E402
-from GliomaSegLib.scene.comparison import COMPARISON, OUTDATED, chart_of, show_comparison  # noqa: E402
+from GliomaSegLib.scene.comparison import (  # noqa: E402
+    COMPARISON,
+    OUTDATED,
+    chart_of,
+    compared_with,
+    comparison_with,
+    show_comparison,
+)
 from GliomaSegLib.scene.logic import SERIES, TIME_POINT, SceneLogic  # noqa: E402
+from GliomaSegLib.scene.review import review_of  # noqa: E402
 from GliomaSegLib.scene.segmentation import set_labels  # noqa: E402
 from GliomaSegLib.zoo.card import Card  # noqa: E402
 from GliomaSegLib.zoo.store import Store  # noqa: E402
@@ -198,6 +206,78 @@ def test_the_next_comparison_takes_the_place_of_the_last(
     assert second.page != first.page
 
 
+def test_comparison_is_behind_when_the_earlier_study_is_edited(
+    logic: SceneLogic, nodes: dict[str, Any], options: dict[str, Any], drawn: Callable[..., Any]
+) -> None:
+    before = logic.segment(**nodes, **options).result.segmentation
+    after = logic.segment(**nodes, **options).result.segmentation
+    logic.compareStudies(after, before, in_place=True)
+    assert comparison_with(after) == comparison_with(before) == (Path(after.GetAttribute(COMPARISON)), False)
+    set_labels(before, resected())
+    assert after.GetAttribute(OUTDATED) == "1"
+    assert comparison_with(before) == (Path(after.GetAttribute(COMPARISON)), True)
+    assert before.GetAttribute(OUTDATED) is None, "it was compared with nothing earlier"
+    logic.compareStudies(after, before, in_place=True)
+    assert after.GetAttribute(OUTDATED) is None
+
+    drawing = drawn(truth(), "ET", "NETC", "SNFH")
+    logic.compareStudies(after, drawing, nodes["t1c"], in_place=True)
+    set_labels(before, truth())
+    assert after.GetAttribute(OUTDATED) is None, "another one is compared now"
+    set_labels(drawing, resected())
+    assert after.GetAttribute(OUTDATED) == "1"
+    assert review_of(drawing).state == "draft", "it is no result"
+    assert not logic.has_unmeasured_edits(drawing)
+
+
+def test_what_is_drawn_during_a_comparison_is_not_in_it(
+    logic: SceneLogic, nodes: dict[str, Any], options: dict[str, Any], drawn: Callable[..., Any]
+) -> None:
+    after, drawing = logic.segment(**nodes, **options).result.segmentation, drawn(truth(), "ET", "NETC", "SNFH")
+    run = logic.compareStudies(after, drawing, nodes["t1c"], in_place=True, wait=False)
+    while not any(event.text == "reading" for event in run.poll()):
+        assert not run.done
+    set_labels(drawing, resected())
+    run.wait()
+    assert after.GetAttribute(OUTDATED) == "1"
+
+
+def test_three_studies_with_a_baseline_and_a_deformation(
+    logic: SceneLogic, host: SceneHost, nodes: dict[str, Any], options: dict[str, Any], drawn: Callable[..., Any]
+) -> None:
+    early = drawn(truth(), "ET", "NETC", "SNFH")
+    between = logic.segment(**nodes, **options, time_point="postoperative", days_since_surgery=30).result.segmentation
+    set_labels(between, resected())  # an edit: it is measured first
+    after = logic.segment(**nodes, **options, time_point="postoperative", days_since_surgery=90).result.segmentation
+    given = {"earlier_time_point": "postoperative", "between": between, "deformable": True}
+    first = logic.compareStudies(after, early, nodes["t1c"], **given).result.comparison
+    assert [study["days_since_surgery"] for study in first["studies"]] == [None, 30, 90]
+    assert first["baseline"] == 0
+    assert "demons" in first["deformation"]
+    assert first["studies"][0]["bent_mm"] is not None
+    second = logic.compareStudies(after, early, nodes["t1c"], baseline=between, **given).result.comparison
+    assert second["baseline"] == 1
+    (was, now), (small, large) = (
+        [row["volume_ml"] for study in second["studies"][1:] for row in study["volumes"] if row["name"] == "ET"],
+        [volume_of(labels, Label.ET) for labels in (resected(), truth())],
+    )
+    assert (was, now) == (pytest.approx(small), pytest.approx(large))
+    set_labels(between, truth())
+    assert after.GetAttribute(OUTDATED) == "1"
+    names = host.names()
+    with pytest.raises(InputError, match="cannot be compared with itself"):
+        logic.compareStudies(after, early, nodes["t1c"], between=early)
+    with pytest.raises(InputError, match="is no earlier study here"):
+        logic.compareStudies(after, early, nodes["t1c"], baseline=between)
+    with pytest.raises(InputError, match="choose also the volume that it was drawn on"):
+        logic.compareStudies(after, between, between=early)
+    with pytest.raises(GliomaSegError, match="cannot be the baseline of response"):
+        logic.compareStudies(
+            after, early, nodes["t1c"], earlier_time_point="preoperative", between=between, baseline=early
+        )
+    assert host.names() == names
+
+
 def test_comparison_is_saved_with_the_scene(
     logic: SceneLogic, host: SceneHost, nodes: dict[str, Any], options: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -216,6 +296,9 @@ def test_comparison_is_saved_with_the_scene(
     assert node.GetName() == name
     assert Path(node.GetAttribute(COMPARISON)) == page.parent
     assert chart_of(node).GetNthPlotSeriesNode(0).GetTableNode() is not None
+    (earlier,) = compared_with(node)
+    set_labels(earlier, resected())
+    assert node.GetAttribute(OUTDATED) == "1", "both are watched again"
 
 
 def test_what_cannot_be_compared_is_a_sentence(
@@ -340,6 +423,26 @@ def test_study_from_dicom_is_exported(
     assert "not reviewed" in written.SeriesDescription
     with pytest.raises(GliomaSegError, match="exists already"):
         logic.exportDicom(node, tmp_path / "out")
+
+
+def test_lesions_keep_the_numbers_of_the_comparison_in_every_study(
+    logic: SceneLogic, options: dict[str, Any], dicom_study: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("highdicom")
+    before, after = (logic.segmentStudy(dicom_study, **options).result.segmentation for _ in range(2))
+    logic.compareStudies(after, before, in_place=True)
+    uids = []
+    for number, node in enumerate((before, after)):
+        folder, outdated = comparison_with(node)
+        assert not outdated
+        files = logic.exportDicom(node, tmp_path / f"out{number}", ["seg"], by="lesions", comparison=folder).result
+        segments = pydicom.dcmread(files["seg"]).SegmentSequence
+        uids.append([segment.TrackingUID for segment in segments])
+    assert uids[0] == uids[1]
+    alone = logic.exportDicom(after, tmp_path / "alone", ["seg"], by="lesions").result
+    assert not {segment.TrackingUID for segment in pydicom.dcmread(alone["seg"]).SegmentSequence} & set(uids[0])
+    with pytest.raises(GliomaSegError, match="export with '--by lesions'"):
+        logic.exportDicom(after, tmp_path / "again", ["seg"], comparison=folder)
 
 
 def test_volumes_that_slicer_read_from_dicom_are_exported(

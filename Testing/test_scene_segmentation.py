@@ -20,7 +20,7 @@ from GliomaSegLib.io.terminology import segment_styles  # noqa: E402
 from GliomaSegLib.labels import Label, Region  # noqa: E402
 from GliomaSegLib.scene.edits import Edits  # noqa: E402
 from GliomaSegLib.scene.lesions import accept_lesion, delete_lesion, lesions_of, rethreshold_lesion  # noqa: E402
-from GliomaSegLib.scene.review import APPROVED, EditWatch, Review, review_of, set_review  # noqa: E402
+from GliomaSegLib.scene.review import APPROVED, EDITED, EditWatch, Review, review_of, set_review  # noqa: E402
 from GliomaSegLib.scene.segmentation import (  # noqa: E402
     label_of,
     labels_of,
@@ -406,11 +406,10 @@ def test_threshold_rule() -> None:
 # --- review, table, transforms --------------------------------------------------------------------------------------
 
 
-def test_edit_voids_an_approval(loaded: Loaded, labels: np.ndarray) -> None:
+def test_every_edit_is_told_so_that_it_voids_an_approval(loaded: Loaded, labels: np.ndarray) -> None:
     _, node, _ = loaded
     assert review_of(node) == Review("draft")
-    edited: list[Any] = []
-    watch = EditWatch(node, edited.append)
+    watch = EditWatch(node, lambda edited: set_review(edited, Review(EDITED)))
     approval = Review(APPROVED, "Dr. Weiß", "2026-01-02T03:04:05+01:00")
 
     set_review(node, approval)
@@ -421,7 +420,6 @@ def test_edit_voids_an_approval(loaded: Loaded, labels: np.ndarray) -> None:
 
     set_labels(node, labels[::-1].copy())
     assert review_of(node) == Review("edited")
-    assert edited
     set_review(node, approval)
     separate_mask = np.zeros_like(labels)
     separate_mask[0, 0, 0] = 1

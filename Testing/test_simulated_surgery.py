@@ -10,8 +10,8 @@ import SimpleITK as sitk
 
 from GliomaSegLib.case import Sequence, TimePoint, TimePointKind
 from GliomaSegLib.followup.compare import Aligned, compare
+from GliomaSegLib.followup.deformation import deform
 from GliomaSegLib.followup.exam import Exam, read_exam
-from GliomaSegLib.followup.registration import deform
 from GliomaSegLib.labels import Label, Region, region_mask
 from GliomaSegLib.measures.matching import Change, Foci, follow
 from GliomaSegLib.measures.resection import Finding

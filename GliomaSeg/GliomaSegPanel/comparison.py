@@ -1,4 +1,4 @@
-"""The section Comparison: what became of the tumour since the earlier study."""
+"""The section Comparison: what became of the tumour since the earlier study, or since the one between."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import slicer
 
 from GliomaSegLib.case import TimePointKind
 from GliomaSegLib.scene.comparison import OUTDATED, chart_of
-from GliomaSegLib.scene.logic import DAYS
+from GliomaSegLib.scene.logic import DAYS, TIME_POINT
 from GliomaSegPanel import decisions
 from GliomaSegPanel.decisions import Situation, Work
+from GliomaSegPanel.parameters import Baseline
 from GliomaSegPanel.result import fill_table, fit_columns
 from GliomaSegPanel.run import days_since_surgery
 from GliomaSegPanel.words import _
@@ -20,9 +21,12 @@ from GliomaSegPanel.words import _
 if TYPE_CHECKING:
     from GliomaSeg import GliomaSegWidget
 
+_BETWEEN_COLUMN = 2
+
 
 class ComparisonSection:
-    """Has the shown result compared with the earlier study of the section Images, and says what came of it."""
+    """Has the shown result compared with the earlier study of the section Images, and says what came of it. A study
+    between, the baseline and the deformation are folded away: they have good defaults."""
 
     def __init__(self, panel: GliomaSegWidget) -> None:
         self._panel = panel
@@ -42,6 +46,8 @@ class ComparisonSection:
         self._ui.comparisonFrame.visible = there
         self._ui.comparisonOutdatedLabel.visible = there and node.GetAttribute(OUTDATED) is not None
         self._ui.growthButton.enabled = there and chart_of(node) is not None
+        self._ui.comparisonMoreButton.visible = decisions.shows_earlier(situation)
+        self._ui.betweenVolumeSelector.enabled = situation.between is None or not situation.between.has_results
         answer = decisions.can_compare(situation)
         self._panel.allow(self._ui.compareStudiesButton, answer)
         self._ui.comparisonHintLabel.visible = not answer.allowed and not there and situation.work is None
@@ -55,6 +61,7 @@ class ComparisonSection:
             return
         self._ui.answersLabel.text = decisions.answers_html(comparison)
         fill_table(self._ui.comparisonTable, decisions.compared_rows(comparison))
+        self._ui.comparisonTable.setColumnHidden(_BETWEEN_COLUMN, len(comparison["studies"]) < 3)
         warnings = "\n".join(comparison["warnings"])
         self._ui.comparisonWarningsLabel.text = warnings
         self._ui.comparisonWarningsLabel.visible = bool(warnings)
@@ -68,12 +75,18 @@ class ComparisonSection:
     def _start(self) -> Any:
         """What was said when the shown result was made counts; what the panel says now fills the gaps."""
         node, parameters, situation = self._panel.result.node, self._panel.parameters, self._panel.situation()
-        earlier, now = parameters.earlierTime.value, situation.shown.time_point
+        when, now = parameters.earlierTime.value, situation.shown.time_point
+        earlier, between = parameters.preoperativeSegmentation, parameters.betweenSegmentation
         return self._panel.logic.compareStudies(
             node,
-            parameters.preoperativeSegmentation,
+            earlier,
             parameters.preoperativeVolume,
-            earlier_time_point=None if earlier is TimePointKind.UNKNOWN else earlier.value,
+            earlier_time_point=None if when is TimePointKind.UNKNOWN else when.value,
+            between=between,
+            between_volume=parameters.betweenVolume,
+            between_time_point=None if between is None or _is_known(between) else TimePointKind.POSTOPERATIVE.value,
+            baseline={Baseline.EARLIER: earlier, Baseline.BETWEEN: between}.get(parameters.baseline),
+            deformable=parameters.deformable,
             time_point="postoperative" if now is TimePointKind.UNKNOWN else None,
             days_since_surgery=None if node.GetAttribute(DAYS) else days_since_surgery(situation, parameters),
             wait=False,
@@ -89,3 +102,8 @@ class ComparisonSection:
 
     def _on_growth(self) -> None:
         slicer.modules.plots.logic().ShowChartInLayout(chart_of(self._panel.result.node))
+
+
+def _is_known(node: slicer.vtkMRMLSegmentationNode) -> bool:
+    """Whether the result says when its study was made."""
+    return TimePointKind(node.GetAttribute(TIME_POINT) or TimePointKind.UNKNOWN) is not TimePointKind.UNKNOWN

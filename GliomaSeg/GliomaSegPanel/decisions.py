@@ -54,6 +54,8 @@ class Shown:
         edited: changed in the scene since the measures were taken.
         time_point: when its study was made, as was said when it was segmented.
         on_dicom: the DICOM series on which it lies is known.
+        numbered: it takes part in a comparison, in which its lesions have numbers.
+        outdated: one of the segmentations of that was changed since.
     """
 
     folder: Path | None
@@ -65,15 +67,17 @@ class Shown:
     lesion_selected: bool = False
     time_point: TimePointKind = TimePointKind.UNKNOWN
     on_dicom: bool = False
+    numbered: bool = False
+    outdated: bool = False
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """The segmentation of the earlier study.
+    """The segmentation of the earlier study, or of the one between.
 
     Attributes:
         is_preoperative: it was made before surgery.
-        is_shown: it is the result that the panel shows.
+        is_shown: it is the result that the panel shows, or the other of the two.
         has_results: its folder of results is on this computer, so that its image is known.
         has_volume: its image is chosen.
     """
@@ -94,6 +98,7 @@ class Situation:
         removable: the model's weights lie in the user's own store; a hospital's are not the user's to delete.
         own_python: the worker runs in an interpreter of the user's own, whose packages the panel does not look at.
         lacking: packages that the worker needs and Slicer's Python lacks.
+        baseline: with which study response is compared, ``earlier`` or ``between``; ``first`` leaves it to the worker.
     """
 
     chosen: Mapping[Sequence, str] = field(default_factory=dict)
@@ -108,6 +113,8 @@ class Situation:
     work: Work | None = None
     shown: Shown | None = None
     earlier: Earlier | None = None
+    between: Earlier | None = None
+    baseline: str = "first"
     editing: bool = False
     reviewer: str = ""
 
@@ -487,6 +494,7 @@ OTHER_STAGES = {
     "measure": _("Measuring"),
     "review": _("Keeping the review"),
     "compare": _("Comparing the studies"),
+    "deformation": _("Finding the deformation"),
     "lesions, resection and response": _("Following the lesions"),
     "dicom": _("Writing DICOM"),
 }
@@ -616,29 +624,56 @@ def can_compare(situation: Situation) -> Answer:
         return Answer(False, _("The earlier segmentation is the one that is shown; choose that of the other study."))
     if not earlier.has_results and not earlier.has_volume:
         return Answer(False, _("Choose the T1 + contrast of the earlier study too: by it the studies are registered."))
+    if refused := _why_not_between(situation) or _why_no_baseline(situation):
+        return Answer(False, refused)
     return Answer(
         True,
         _("Register the studies to each other and say what became of the tumour: residual, lesions, response."),
     )
 
 
+def _why_not_between(situation: Situation) -> str:
+    between = situation.between
+    if between is None:
+        return ""
+    if between.is_shown:
+        return _("The study between is one of the other two; choose the segmentation of a third study, or none.")
+    if not between.has_results and not between.has_volume:
+        return _("Choose the T1 + contrast of the study between too: by it the studies are registered.")
+    return ""
+
+
+def _why_no_baseline(situation: Situation) -> str:
+    if situation.baseline == "between" and situation.between is None:
+        return _("Response is to be compared with the study between; choose that, or another baseline.")
+    if situation.baseline == "earlier" and situation.earlier is not None and situation.earlier.is_preoperative:
+        return _("Response cannot be compared with a study before surgery; choose another baseline.")
+    return ""
+
+
 class ComparedRow(NamedTuple):
-    """One line of the table of both studies, as text."""
+    """One line of the table of the studies, as text; ``between_ml`` is empty where two were compared."""
 
     title: str
     earlier_ml: str
+    between_ml: str
     now_ml: str
     change: str
 
 
 def compared_rows(comparison: Mapping[str, Any]) -> tuple[ComparedRow, ...]:
-    """The regions that a comparison (as JSON) knows in both studies."""
-    before, after = (
-        {volume["name"]: volume["volume_ml"] for volume in comparison["studies"][place]["volumes"]} for place in (0, -1)
-    )
+    """The regions that a comparison (as JSON) knows in the first study and the last."""
+    volumes = [{row["name"]: row["volume_ml"] for row in study["volumes"]} for study in comparison["studies"]]
+    before, after, between = volumes[0], volumes[-1], (volumes[1] if len(volumes) > 2 else None)
     both = [region.value for region in Region if region.value in before and region.value in after]
     return tuple(
-        ComparedRow(VOLUME_TITLES[name], _ml(before[name]), _ml(after[name]), _change(before[name], after[name]))
+        ComparedRow(
+            VOLUME_TITLES[name],
+            _ml(before[name]),
+            "" if between is None else _ml(between[name]) if name in between else "–",
+            _ml(after[name]),
+            _change(before[name], after[name]),
+        )
         for name in both
     )
 
@@ -733,12 +768,21 @@ NO_SERIES = _(
 )
 
 
+def can_keep_numbers(situation: Situation) -> Answer:
+    """Whether the lesions of the shown result have numbers that stay from study to study."""
+    shown = situation.shown
+    if shown is None or not shown.numbered:
+        return Answer(False, _("Compare the result with an earlier study first: there its lesions get their numbers."))
+    return Answer(True, "")
+
+
 def can_export(
     situation: Situation,
     folder: Path | None,
     kinds: Collection[str],
     dicom: Collection[str] = (),
     series: Path | None = None,
+    numbers: bool = False,
 ) -> Answer:
     """Whether the chosen files may be written to ``folder``.
 
@@ -746,6 +790,7 @@ def can_export(
         kinds: files of the result.
         dicom: DICOM objects.
         series: folder of the DICOM series, where it is not known.
+        numbers: in these, lesions are to have the numbers of the comparison.
     """
     if refused := _no_files_at_rest(situation):
         return refused
@@ -762,4 +807,8 @@ def can_export(
         )
     if dicom and not shown.on_dicom and (series is None or not series.is_dir()):
         return Answer(False, NO_SERIES)
+    if dicom and numbers and shown.outdated:
+        return Answer(
+            False, _("The comparison is out of date: compare again, or export without the numbers of the comparison.")
+        )
     return Answer(True, _("Write the chosen files to {folder}.").format(folder=folder))

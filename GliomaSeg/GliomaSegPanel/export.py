@@ -11,6 +11,7 @@ import slicer
 
 from GliomaSegPanel import decisions
 from GliomaSegPanel.decisions import Situation, Work
+from GliomaSegPanel.parameters import Structures
 from GliomaSegPanel.words import _
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class ExportSection:
             self._ui.dicomPicturesCheckBox: "overlay",
         }
         self._plain_tooltips = {box: box.toolTip for box in self._dicom_boxes}
+        self._about_numbers = self._ui.keepNumbersCheckBox.toolTip
         for box in (*self._boxes, *self._dicom_boxes):
             box.connect("toggled(bool)", lambda _on: panel.refresh())
         for edit in (self._ui.exportFolderEdit, self._ui.seriesEdit):
@@ -59,13 +61,30 @@ class ExportSection:
     def _dicom(self) -> list[str]:
         return [kind for box, kind in self._dicom_boxes.items() if box.checked]
 
+    @property
+    def _by(self) -> Structures:
+        """What is marked in DICOM objects."""
+        return self._panel.parameters.structures if self._panel.parameters else Structures.REGIONS
+
+    def _keeps_numbers(self, situation: Situation) -> bool:
+        """Whether lesions are to have the numbers of the comparison."""
+        wanted = self._by is Structures.LESIONS and self._panel.parameters.keepNumbers
+        return wanted and decisions.can_keep_numbers(situation).allowed
+
     def show(self, situation: Situation) -> None:
         """Bring the section in line."""
+        self._ui.structuresFrame.visible = bool(self._dicom)
+        self._ui.keepNumbersCheckBox.visible = self._by is Structures.LESIONS
+        numbered = decisions.can_keep_numbers(situation)
+        self._ui.keepNumbersCheckBox.enabled = numbered.allowed
+        self._ui.keepNumbersCheckBox.toolTip = numbered.reason or self._about_numbers
         on_dicom = situation.shown is None or situation.shown.on_dicom
         self._ui.seriesFrame.visible = bool(self._dicom) and not on_dicom
         for box, tooltip in self._plain_tooltips.items():
             box.toolTip = tooltip if on_dicom else f"<p>{tooltip}</p><p>{decisions.NO_SERIES}</p>"
-        answer = decisions.can_export(situation, self._folder, self._names, self._dicom, _path(self._ui.seriesEdit))
+        named = _path(self._ui.seriesEdit)
+        numbers = self._keeps_numbers(situation)
+        answer = decisions.can_export(situation, self._folder, self._names, self._dicom, named, numbers)
         self._panel.allow(self._ui.exportFilesButton, answer)
         self._ui.openReportButton.enabled = situation.shown is not None and situation.shown.folder_exists
 
@@ -83,9 +102,12 @@ class ExportSection:
                 self._tell(logic.exportFiles(node, self._folder, self._names))
             if self._dicom:
                 folder, kinds, series = self._folder, self._dicom, self._series
+                marked = {"by": self._by.value}
+                if self._keeps_numbers(self._panel.situation()):
+                    marked["comparison"] = logic.comparisonWith(node)[0]
                 self._panel.begin(
                     Work.DICOM,
-                    lambda: logic.exportDicom(node, folder, kinds, series, wait=False),
+                    lambda: logic.exportDicom(node, folder, kinds, series, **marked, wait=False),
                     lambda files: self._tell(files.values()),
                 )
 

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 # Loading a study adds many nodes; the names are looked at once it is quiet.
 QUIET_MS = 200
 
-_NODE_PARAMETERS = (*(sequence.value for sequence in Sequence), "preoperativeVolume", "preoperativeSegmentation")
+_NODE_PARAMETERS = (
+    *(sequence.value for sequence in Sequence),
+    *("preoperativeVolume", "preoperativeSegmentation", "betweenVolume", "betweenSegmentation"),
+)
 
 OVERLAY_OF = "GliomaSeg.OverlayOf"
 """Attribute of a volume node that the panel made to show the probability: the id of the segmentation."""
@@ -42,6 +45,7 @@ class ImagesSection:
         self._ui.fillInButton.connect("clicked()", self._on_fill_in_again)
         self._ui.studyFolderEdit.connect("currentPathChanged(QString)", self._on_folder)
         self._ui.preoperativeSegmentationSelector.connect("nodeActivated(vtkMRMLNode*)", self._on_earlier_chosen)
+        self._ui.betweenSegmentationSelector.connect("nodeActivated(vtkMRMLNode*)", self._hide_outlines)
         self._quiet = qt.QTimer()
         self._quiet.setSingleShot(True)
         self._quiet.setInterval(QUIET_MS)
@@ -76,7 +80,7 @@ class ImagesSection:
             return
         chosen = {sequence: node.GetID() for sequence, node in chosen_volumes(parameters).items()}
         left_open = [Sequence(value) for value in parameters.leftOpen]
-        earlier = self._ids_of_the_earlier_study()
+        earlier = self._ids_of_earlier_studies()
         names = {node: name for node, name in _names_of_loaded_volumes().items() if node not in earlier}
         found = decisions.fill_in(names, chosen, left_open)
         for sequence, filled in found.items():
@@ -94,11 +98,12 @@ class ImagesSection:
                 setattr(parameters, name, None)
         parameters.leftOpen = left_open  # the user has left nothing open
 
-    def _ids_of_the_earlier_study(self) -> set[str]:
+    def _ids_of_earlier_studies(self) -> set[str]:
         parameters = self._panel.parameters
-        nodes = [parameters.preoperativeVolume]
-        if parameters.preoperativeSegmentation is not None:
-            nodes += volumes_of(parameters.preoperativeSegmentation).values()
+        nodes = [parameters.preoperativeVolume, parameters.betweenVolume]
+        for segmentation in (parameters.preoperativeSegmentation, parameters.betweenSegmentation):
+            if segmentation is not None:
+                nodes += volumes_of(segmentation).values()
         return {node.GetID() for node in nodes if node is not None}
 
     def _on_folder(self, path: str) -> None:
@@ -125,12 +130,16 @@ class ImagesSection:
         self._panel.refresh()
 
     def _on_earlier_chosen(self, node: slicer.vtkMRMLNode | None) -> None:
-        """A result knows when its study was made. Its outlines belong to another scan than the one in the views."""
-        if node is not None and node is not self._panel.result.node and node.GetDisplayNode() is not None:
-            node.GetDisplayNode().SetVisibility(False)
+        """A result knows when its study was made."""
+        self._hide_outlines(node)
         known = TimePointKind((node and node.GetAttribute(TIME_POINT)) or TimePointKind.UNKNOWN)
         if self._panel.parameters is not None and known is not TimePointKind.UNKNOWN:
             self._panel.parameters.earlierTime = StudyTime(known)
+
+    def _hide_outlines(self, node: slicer.vtkMRMLNode | None) -> None:
+        """Those of another study belong to another scan than the one in the views."""
+        if node is not None and node is not self._panel.result.node and node.GetDisplayNode() is not None:
+            node.GetDisplayNode().SetVisibility(False)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _on_node_added(self, caller: object, event: str, node: slicer.vtkMRMLNode) -> None:

@@ -68,6 +68,38 @@ class Brain(Enum):
         }[self.value]
 
 
+class Baseline(Enum):
+    """The study with which the response to treatment is compared."""
+
+    FIRST = "first"
+    EARLIER = "earlier"
+    BETWEEN = "between"
+
+    def label(self) -> str:
+        """In the list."""
+        return {
+            "first": _("the first after surgery"),
+            "earlier": _("the earlier study"),
+            "between": _("the study between"),
+        }[self.value]
+
+
+class Structures(Enum):
+    """What is marked by itself in DICOM objects; the values are those of an export."""
+
+    REGIONS = "regions"
+    PARTS = "parts"
+    LESIONS = "lesions"
+
+    def label(self) -> str:
+        """In the list."""
+        return {
+            "regions": _("whole tumour, core, enhancing tumour"),
+            "parts": _("edema, necrosis, enhancing tumour"),
+            "lesions": _("each lesion by itself"),
+        }[self.value]
+
+
 class Device(Enum):
     """What the network is computed on; the values are those of a job."""
 
@@ -95,6 +127,11 @@ class GliomaSegParameterNode:
         daysSinceSurgery: -1 when not known.
         preoperativeVolume, preoperativeSegmentation: the earlier study, before surgery or after it.
         earlierTime: when that was made.
+        betweenVolume, betweenSegmentation: a study between that and this one, after surgery.
+        baseline: with which the response is compared.
+        deformable: lesions are matched after a deformation too.
+        structures: what is marked in DICOM objects.
+        keepNumbers: there, lesions have the numbers of the comparison.
         segmentation: the result that is shown.
     """
 
@@ -108,6 +145,12 @@ class GliomaSegParameterNode:
     preoperativeVolume: vtkMRMLScalarVolumeNode
     preoperativeSegmentation: vtkMRMLSegmentationNode
     earlierTime: StudyTime = StudyTime.PREOPERATIVE
+    betweenVolume: vtkMRMLScalarVolumeNode
+    betweenSegmentation: vtkMRMLSegmentationNode
+    baseline: Baseline = Baseline.FIRST
+    deformable: bool = False
+    structures: Structures = Structures.REGIONS
+    keepNumbers: bool = True
     task: str
     model: str
     timePoint: StudyTime = StudyTime.UNKNOWN

@@ -196,7 +196,7 @@ class _Zoo:
             self._entries[store] = entries(store)
         task = job.task or task_at(job.when.kind)
         earlier = bool(job.preoperative)
-        ranking = recommend(self._entries[store], store, tuple(present), task, job.when.kind, earlier)
+        ranking = recommend(self._entries[store], store, tuple(present), task, job.when.kind, earlier, job.purpose)
         return best_installed(ranking, present, task).entry.id
 
 

@@ -18,14 +18,14 @@ import SimpleITK as sitk
 
 from GliomaSegLib.case import TimePointKind
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.followup.deformation import DEFORMATION, Deformation, deform
 from GliomaSegLib.followup.exam import Exam, check_order
-from GliomaSegLib.followup.registration import DEFORMATION, Deformation, deform, register_study
 from GliomaSegLib.labels import REGION_LABELS, Region, region_mask
 from GliomaSegLib.measures.matching import Course, Foci, follow
 from GliomaSegLib.measures.resection import LEAST_VOXELS, Finding, Resection, assess_resection, without_specks
 from GliomaSegLib.measures.response import ALL_CRITERIA, NOT_IN_IMAGES, Assessment, assess_response
 from GliomaSegLib.measures.volumes import Lesion, Measures, Volume, measure, slice_axis, volume_text
-from GliomaSegLib.preprocessing.align import Registration
+from GliomaSegLib.preprocessing.align import Registration, register_judged
 from GliomaSegLib.progress import Journal, Progress, Silent
 from GliomaSegLib.record import Record
 
@@ -109,7 +109,7 @@ def compare(
         in_place: all lie in one space already; nothing is registered.
         baseline: position of the study with which response to treatment is compared; by default the first one that is
             not pre-operative.
-        deformable: lesions are matched after a deformation too (:func:`~GliomaSegLib.followup.registration.deform`);
+        deformable: lesions are matched after a deformation too (:func:`~GliomaSegLib.followup.deformation.deform`);
             nothing is measured after it.
 
     Raises:
@@ -131,7 +131,8 @@ def compare(
         deformations = (*bent, None)
 
     journal.stage("lesions, resection and response")
-    resection = _resection(exams)
+    operated = _first_after_surgery(exams)
+    resection = None if operated is None else _resection(exams[operated - 1], exams[operated])
     counted = [_without_specks(exam, region) for exam in exams]
     course = follow(
         [
@@ -152,7 +153,7 @@ def compare(
             )
         ),
         region=region,
-        answers=_answers(resection, course, responses),
+        answers=_answers(resection, _named_study(operated, exams), course, responses),
         resection=resection,
         course=course,
         responses=responses,
@@ -187,7 +188,7 @@ def _registered(exam: Exam, last: Exam, in_place: bool, progress: Progress) -> R
                 f"The scan of {one.path} is not at hand{why}, so that it cannot be registered; give it with --image, "
                 "or say --in-place when all studies lie in one space."
             )
-    return register_study(last.image, exam.image, str(last.path), str(exam.path), progress)
+    return register_judged(last.image, exam.image, str(last.path), str(exam.path), progress)
 
 
 def _deformed(exam: Exam, last: Exam, registration: Registration | None) -> Deformation:
@@ -203,12 +204,13 @@ def _deformed(exam: Exam, last: Exam, registration: Registration | None) -> Defo
 # --- measures ------------------------------------------------------------------------------------------------------
 
 
-def _resection(exams: Sequence[Exam]) -> Resection | None:
-    """Of the study that follows the last pre-operative one, against that."""
+def _first_after_surgery(exams: Sequence[Exam]) -> int | None:
+    """Position of the study that follows the last pre-operative one."""
     before = [place for place, exam in enumerate(exams) if exam.time_point.kind is TimePointKind.PREOPERATIVE]
-    if not before or before[-1] == len(exams) - 1:
-        return None
-    pre, post = exams[before[-1]], exams[before[-1] + 1]
+    return before[-1] + 1 if before and before[-1] < len(exams) - 1 else None
+
+
+def _resection(pre: Exam, post: Exam) -> Resection:
     return assess_resection(
         {Region(one.name): one.volume_ml for one in pre.measures.volumes if one.name in Region.__members__},
         post.labels,
@@ -290,14 +292,22 @@ def _warn_of(exam: Exam, region: Region, progress: Progress) -> None:
         )
 
 
-def _answers(resection: Resection | None, course: Course, responses: Sequence[Assessment]) -> tuple[str, ...]:
-    answers = [resection.answer] if resection else []
+def _named_study(place: int | None, exams: Sequence[Exam]) -> str:
+    """What stands before a sentence on a study that is not the last, on which all others are."""
+    return "" if place in (None, len(exams) - 1) else f"Study {place + 1} of {len(exams)}, {exams[place].name}: "
+
+
+def _answers(
+    resection: Resection | None, of_study: str, course: Course, responses: Sequence[Assessment]
+) -> tuple[str, ...]:
+    """What the last study shows comes first; ``of_study`` says so where the resection is that of an earlier one."""
+    operation, now = [], [_lesion_sentence(course)]
     if resection:
-        answers += [_extent_sentence(resection, place) for place in range(len(resection.extents))]
-    answers.append(_lesion_sentence(course))
+        extents = (_extent_sentence(resection, place) for place in range(len(resection.extents)))
+        operation = [f"{of_study}{sentence}" for sentence in (resection.answer, *extents)]
     if responses:
-        answers.append(f"By imaging alone: {'; '.join(one.brief for one in responses)}.")
-    return tuple(answers)
+        now.append(f"By imaging alone: {'; '.join(one.brief for one in responses)}.")
+    return tuple(now + operation if of_study else operation + now)
 
 
 def _extent_sentence(resection: Resection, place: int) -> str:

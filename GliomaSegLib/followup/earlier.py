@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from GliomaSegLib.case import Preoperative, Sequence, SequenceVolume, Source, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.followup.exam import lying_on, read_exam, series_of
-from GliomaSegLib.followup.registration import register_study
 from GliomaSegLib.io.folder import is_result_folder
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.labels import Region, region_mask
-from GliomaSegLib.preprocessing.align import Registration
+from GliomaSegLib.preprocessing.align import Registration, register_judged
 from GliomaSegLib.preprocessing.grid import array_on, resample_image, resample_labels
 from GliomaSegLib.preprocessing.prepare import Prepared, composed
 from GliomaSegLib.progress import Progress
@@ -51,7 +50,7 @@ class EarlierStudy:
                 f"{self.name} and {reference} are of different patients ({self.patient} and {other}); give studies of "
                 "one patient."
             )
-        return register_study(reference.image, self.image, str(reference), self.name, progress)
+        return register_judged(reference.image, self.image, str(reference), self.name, progress)
 
     def channels(
         self, registration: Registration, prepared: Prepared, stripped: bool

@@ -15,7 +15,8 @@ is 0.4 to 0.95; ``python -m Testing.bench registration`` takes it on all such pa
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -97,18 +98,40 @@ def align_case(
     registrations = {}
     for done, moving in enumerate(others):
         progress.advance(done / len(others), moving.sequence.title)
-        names = str(moving), str(reference)
-        try:
-            if moving.sequence in given:
-                registration = as_given(reference.image, moving.image, given[moving.sequence])
-            else:
-                registration = register(reference.image, moving.image)
-        except InputError as error:
-            raise InputError(f"{names[0]} cannot be registered to {names[1]}: {error}") from error
-        judge = _judge_given if moving.sequence in given else _judge
-        judge(registration, *names, progress)
+        images, names = (reference.image, moving.image), (str(reference), str(moving))
+        if moving.sequence in given:
+            with _named(*names):
+                registration = as_given(*images, given[moving.sequence])
+            _judge_given(registration, *names, progress)
+        else:
+            registration = register_judged(*images, *names, progress, one_exam=True)
         registrations[moving.sequence] = registration
     return registrations
+
+
+def register_judged(
+    fixed: sitk.Image, moving: sitk.Image, fixed_name: str, moving_name: str, progress: Progress, one_exam: bool = False
+) -> Registration:
+    """As :func:`register`; a doubtful fit is told to ``progress``.
+
+    Args:
+        one_exam: both are of one examination, so that they should meet in the scanner's coordinates.
+
+    Raises:
+        InputError: they do not fit, or one is mirrored left to right; the sentence names both.
+    """
+    with _named(fixed_name, moving_name):
+        found = register(fixed, moving)
+    _judge(found, fixed_name, moving_name, progress, one_exam)
+    return found
+
+
+@contextmanager
+def _named(fixed: str, moving: str) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{moving} cannot be registered to {fixed}: {error}") from error
 
 
 def given_transforms(paths: Mapping[Sequence, Path], case: Case) -> dict[Sequence, sitk.Euler3DTransform]:
@@ -214,29 +237,30 @@ def _described(fixed: sitk.Image, moving: sitk.Image, fit: _Fit, best: sitk.Eule
     )
 
 
-def _judge(registration: Registration, moving: str, fixed: str, progress: Progress) -> None:
-    lost = "" if registration.overlapped else " and their fields of view do not meet in the scanner's coordinates"
-    if registration.information < FAILED_BELOW_NMI:
+def _judge(found: Registration, fixed: str, moving: str, progress: Progress, one_exam: bool) -> None:
+    apart = one_exam and not found.overlapped
+    lost = " and their fields of view do not meet in the scanner's coordinates" if apart else ""
+    or_without = ", or leave it out (--without)" if one_exam else ""
+    if found.information < FAILED_BELOW_NMI:
         raise InputError(
             f"{moving} could not be registered to {fixed}: no position was found where they fit (mutual information "
-            f"{registration.information:.3f}){lost}; check that both are heads of one patient, or leave it out "
-            "(--without)."
+            f"{found.information:.3f}){lost}; check that both are heads of one patient{or_without}."
         )
-    if registration.mirror_contrast < MIRRORED_BELOW:
+    if found.mirror_contrast < MIRRORED_BELOW:
         raise InputError(
             f"{moving} is mirrored left to right with respect to {fixed}: its mirror image fits better (contrast "
-            f"{registration.mirror_contrast:.2f}); correct the one that is wrong, or leave it out (--without)."
+            f"{found.mirror_contrast:.2f}); correct the one that is wrong{or_without}."
         )
-    if registration.mirror_contrast < DOUBTFUL_BELOW:
+    if found.mirror_contrast < DOUBTFUL_BELOW:
         progress.warn(
-            f"The registration of {moving} is doubtful: it fits no better than its mirror image (contrast "
-            f"{registration.mirror_contrast:.2f}){lost}. Check that it is of the same patient and lies in place."
+            f"The registration of {moving} to {fixed} is doubtful: it fits no better than its mirror image (contrast "
+            f"{found.mirror_contrast:.2f}){lost}. Check that both are of one patient and that it lies in place."
         )
-    elif lost:
+    elif apart:
         progress.warn(f"{moving} was placed by its content alone: it and {fixed} do not meet in the scanner's space.")
 
 
-def _judge_given(registration: Registration, moving: str, fixed: str, progress: Progress) -> None:
+def _judge_given(registration: Registration, fixed: str, moving: str, progress: Progress) -> None:
     way_out = "correct the transform, or leave it out and the sequence is registered"
     if registration.information < FAILED_BELOW_NMI:
         raise InputError(

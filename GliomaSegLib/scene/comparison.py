@@ -7,7 +7,7 @@ The numbers are those of the worker's :class:`~GliomaSegLib.followup.compare.Com
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ from GliomaSegLib.scene.volumes import check_volume, export_volume, ijk_to_world
 COMPARISON = "GliomaSeg.Comparison"
 """Attribute of a segmentation node: the folder of its last comparison."""
 OUTDATED = "GliomaSeg.ComparisonOutdated"
-"""Attribute of a segmentation node that was changed after that."""
+"""Attribute of a segmentation node that was changed after that, or was compared with one that was."""
+_COMPARED_WITH = "GliomaSeg.ComparedWith"
 
 _SAME_PLACE_MM = 0.01
 
@@ -183,26 +184,70 @@ _ML = " (mL)"
 _KINDS = {"preoperative": "before surgery", "postoperative": "after surgery", "unknown": "not stated"}
 
 
-def remember(segmentation: slicer.vtkMRMLSegmentationNode, nodes: ComparisonNodes, folder: Path) -> None:
-    """Keep with the segmentation what its last comparison is, instead of an earlier one, whose nodes go."""
+def remember(
+    segmentation: slicer.vtkMRMLSegmentationNode,
+    earlier: Iterable[slicer.vtkMRMLSegmentationNode],
+    nodes: ComparisonNodes,
+    folder: Path,
+    outdated: bool,
+) -> None:
+    """Keep with the segmentation what its last comparison is, instead of an earlier one, whose nodes go.
+
+    Args:
+        earlier: those of the other studies.
+        outdated: whether one of them all has changed meanwhile.
+    """
     scene = segmentation.GetScene()
-    for old in _nodes_of(segmentation):
+    for old in _referenced(segmentation, COMPARISON):
         scene.RemoveNode(old)
-    segmentation.RemoveNodeReferenceIDs(COMPARISON)
-    for node in nodes.all:
-        segmentation.AddNodeReferenceID(COMPARISON, node.GetID())
+    _refer(segmentation, COMPARISON, nodes.all)
+    _refer(segmentation, _COMPARED_WITH, (node for node in earlier if node.GetScene() is scene))
     segmentation.SetAttribute(COMPARISON, str(folder))
-    segmentation.SetAttribute(OUTDATED, None)
+    segmentation.SetAttribute(OUTDATED, "1" if outdated else None)
+
+
+def compared_with(segmentation: slicer.vtkMRMLSegmentationNode) -> list[slicer.vtkMRMLSegmentationNode]:
+    """The segmentations of the earlier studies of its last comparison that are in the scene."""
+    return _referenced(segmentation, _COMPARED_WITH)
+
+
+def mark_outdated(edited: slicer.vtkMRMLSegmentationNode) -> None:
+    """Note on the node, and on those that were compared with it, that their last comparisons are behind."""
+    for one in _takers_of(edited):
+        one.SetAttribute(OUTDATED, "1")
+
+
+def comparison_with(segmentation: slicer.vtkMRMLSegmentationNode) -> tuple[Path, bool] | None:
+    """The folder of a comparison in which a result takes part, and whether that is outdated: its own, else that of a
+    later study; ``None`` when there is none."""
+    taker = next(_takers_of(segmentation), None)
+    return taker and (Path(taker.GetAttribute(COMPARISON)), taker.GetAttribute(OUTDATED) is not None)
+
+
+def _takers_of(segmentation: slicer.vtkMRMLSegmentationNode) -> Iterator[slicer.vtkMRMLSegmentationNode]:
+    """The node itself, if it was compared with earlier ones, then those that were compared with it."""
+    scene, kind = segmentation.GetScene(), "vtkMRMLSegmentationNode"
+    count = scene.GetNumberOfNodesByClass(kind) if scene is not None else 0  # it may have been deleted
+    others = [scene.GetNthNodeByClass(index, kind) for index in range(count)]
+    later = [node for node in others if any(one is segmentation for one in compared_with(node))]
+    yield from (node for node in (segmentation, *later) if node.GetAttribute(COMPARISON))
+
+
+def _refer(segmentation: slicer.vtkMRMLSegmentationNode, role: str, nodes: Iterable[slicer.vtkMRMLNode]) -> None:
+    segmentation.RemoveNodeReferenceIDs(role)
+    for node in nodes:
+        segmentation.AddNodeReferenceID(role, node.GetID())
 
 
 def chart_of(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLPlotChartNode | None:
     """The growth curve of its last comparison; ``None`` when there is none, or the user has deleted it."""
-    return next((node for node in _nodes_of(segmentation) if node.IsA("vtkMRMLPlotChartNode")), None)
+    nodes = _referenced(segmentation, COMPARISON)
+    return next((node for node in nodes if node.IsA("vtkMRMLPlotChartNode")), None)
 
 
-def _nodes_of(segmentation: slicer.vtkMRMLSegmentationNode) -> list[slicer.vtkMRMLNode]:
-    count = segmentation.GetNumberOfNodeReferences(COMPARISON)
-    nodes = [segmentation.GetNthNodeReference(COMPARISON, index) for index in range(count)]
+def _referenced(segmentation: slicer.vtkMRMLSegmentationNode, role: str) -> list[Any]:
+    count = segmentation.GetNumberOfNodeReferences(role)
+    nodes = [segmentation.GetNthNodeReference(role, index) for index in range(count)]
     return [node for node in nodes if node is not None]
 
 

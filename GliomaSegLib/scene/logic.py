@@ -18,6 +18,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,11 @@ from GliomaSegLib.cohort.run import STARTED, process
 from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError
 from GliomaSegLib.labels import Region, region_mask
 from GliomaSegLib.scene.comparison import (
-    COMPARISON,
-    OUTDATED,
     ComparisonNodes,
+    compared_with,
     export_study,
     export_tumour,
+    mark_outdated,
     remember,
     show_comparison,
 )
@@ -67,6 +68,9 @@ DAYS = "GliomaSeg.DaysSinceSurgery"
 SERIES = "GliomaSeg.Series"
 """Attribute of a segmentation node: the DICOM series on which it lies, when it was read from DICOM files."""
 _UNMEASURED = "GliomaSeg.Unmeasured"
+
+# Of what is exported of the earlier studies of a comparison.
+_STUDY_FOLDERS = ("earlier", "between")
 
 OnEvent = Callable[[Event], None]
 
@@ -123,6 +127,15 @@ class StudyComparison:
     nodes: ComparisonNodes
     page: Path
     comparison: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _EarlierStudy:
+    """A study to compare with: ``volume`` is the T1 + contrast, not needed for a result with its folder."""
+
+    segmentation: slicer.vtkMRMLSegmentationNode
+    volume: slicer.vtkMRMLScalarVolumeNode | None
+    time_point: str | None
 
 
 @dataclass
@@ -367,9 +380,14 @@ class SceneLogic:
         earlier_volume: slicer.vtkMRMLScalarVolumeNode | None = None,
         *,
         earlier_time_point: str | None = None,
+        between: slicer.vtkMRMLSegmentationNode | None = None,
+        between_volume: slicer.vtkMRMLScalarVolumeNode | None = None,
+        between_time_point: str | None = None,
         time_point: str | None = None,
         days_since_surgery: float | None = None,
+        baseline: slicer.vtkMRMLSegmentationNode | None = None,
         in_place: bool = False,
+        deformable: bool = False,
         on_event: OnEvent | None = None,
         wait: bool = True,
     ) -> Run:
@@ -382,8 +400,12 @@ class SceneLogic:
             earlier: another result, or any segmentation with the segments that GliomaSeg knows.
             earlier_volume: the T1 + contrast on which ``earlier`` was drawn; not needed for a result with its folder.
             earlier_time_point: ``preoperative`` or ``postoperative``; by default what its folder says.
+            between, between_volume, between_time_point: the same of a study that was made between these two.
             time_point, days_since_surgery: of ``segmentation``; by default what its folder says.
-            in_place: both lie in one space already, so that nothing is registered.
+            baseline: ``earlier`` or ``between``, with which response is compared; by default the first that was not
+                made before surgery.
+            in_place: all lie in one space already, so that nothing is registered.
+            deformable: lesions are matched after a deformation too; volumes are those before it.
 
         Returns:
             the run, whose result is a :class:`StudyComparison`.
@@ -392,14 +414,24 @@ class SceneLogic:
             InputError: a node cannot be used, or another run is going on.
             GliomaSegError: with ``wait``, whatever the worker could not do.
         """
-        if earlier is segmentation:
-            raise InputError(f"'{earlier.GetName()}' cannot be compared with itself; choose that of another study.")
-        _check_earlier(earlier, earlier_volume)
+        studies = [_EarlierStudy(earlier, earlier_volume, earlier_time_point)]
+        if between is not None:
+            studies.append(_EarlierStudy(between, between_volume, between_time_point))
+        compared = [study.segmentation for study in studies]
+        for one, other in combinations([*compared, segmentation], 2):
+            if one is other:
+                raise InputError(f"'{one.GetName()}' cannot be compared with itself; choose that of another study.")
+        for study in studies:
+            _check_earlier(study.segmentation, study.volume)
+        if not (baseline is None or baseline in compared):
+            raise InputError(
+                f"Response cannot be compared with '{baseline.GetName()}', which is no earlier study here; choose that "
+                "of one that is."
+            )
         later = {"time_point": time_point, "days_since_surgery": days_since_surgery}
-        steps = self._compare_steps(
-            segmentation, later, earlier, earlier_volume, {"time_point": earlier_time_point}, in_place
-        )
-        return self._start(steps, on_event, wait)
+        position = None if baseline is None else compared.index(baseline)
+        settings = {"in_place": in_place, "deformable": deformable, "baseline": position}
+        return self._start(self._compare_steps(segmentation, later, studies, settings), on_event, wait)
 
     def exportDicom(  # noqa: N802
         self,
@@ -409,6 +441,7 @@ class SceneLogic:
         series: Path | str | Iterable[Path] | None = None,
         *,
         by: str = "regions",
+        comparison: Path | str | None = None,
         on_event: OnEvent | None = None,
         wait: bool = True,
     ) -> Run:
@@ -419,14 +452,21 @@ class SceneLogic:
             series: the DICOM series on which the segmentation lies, as a folder or as its files; not needed when the
                 study was read from DICOM files.
             by: ``regions``, ``parts`` or ``lesions``, see :class:`~GliomaSegLib.io.dicom_out.structure.By`.
+            comparison: with ``lesions``, the folder of a comparison in which the result takes part
+                (:func:`~GliomaSegLib.scene.comparison.comparison_with`), whose numbers the lesions keep.
 
         Returns:
             the run, whose result is the path of each object by its kind.
         """
         place = Path(series) if isinstance(series, str) else series
-        return self._start(
-            self._export_steps(segmentation, Path(output).absolute(), list(kinds), place, by), on_event, wait
-        )
+        request = {
+            "do": "export",
+            "output": str(Path(output).absolute()),
+            "kinds": list(kinds),
+            "by": by,
+            "comparison": comparison and str(Path(comparison).absolute()),
+        }
+        return self._start(self._export_steps(segmentation, request, place), on_event, wait)
 
     def lesions(self, segmentation: slicer.vtkMRMLSegmentationNode) -> list[Lesion]:
         """The lesions as they are now, with the last measures' diameters; see :mod:`GliomaSegLib.scene.lesions`."""
@@ -565,29 +605,27 @@ class SceneLogic:
         self,
         segmentation: slicer.vtkMRMLSegmentationNode,
         when: Mapping[str, Any],
-        earlier: slicer.vtkMRMLSegmentationNode,
-        volume: slicer.vtkMRMLScalarVolumeNode | None,
-        earlier_when: Mapping[str, Any],
-        in_place: bool,
+        earlier: list[_EarlierStudy],
+        settings: Mapping[str, Any],
     ) -> Steps:
-        with ExitStack() as undo:
+        compared = [study.segmentation for study in earlier]
+        with ExitStack() as watching, ExitStack() as undo:
+            edited: list[slicer.vtkMRMLSegmentationNode] = []
+            for node in (segmentation, *compared):
+                watching.callback(EditWatch(node, edited.append).stop)
             yield Event("stage", "export")
             yield None
             output = yield from self._up_to_date(segmentation)
             name = segmentation.GetName().removesuffix(" segmentation")
             case = self._new_case_folder(f"{name} comparison", undo)
-            if _has_output(earlier):
-                before = {"path": str((yield from self._up_to_date(earlier)))}
-            else:
-                before = export_study(
-                    earlier, volume, _made(case / "earlier"), folder_name(earlier.GetName()) or "case"
-                )
-                yield None
+            before = []
+            for study, folder in zip(earlier, _STUDY_FOLDERS, strict=False):
+                before.append((yield from self._compared_study(study, case / folder)))
             request = {
+                **settings,
                 "do": "compare",
-                "studies": [{**before, **earlier_when}, {"path": str(output), **when}],
+                "studies": [*before, {"path": str(output), **when}],
                 "output": str(case / "results"),
-                "in_place": in_place,
             }
             answer = yield from self._ask(request, segmentation)
             yield Event("stage", "scene")
@@ -596,20 +634,29 @@ class SceneLogic:
             for node in nodes.all:
                 undo.callback(self._remove, node)
                 place_beside(node, segmentation)
-            remember(segmentation, nodes, case / "results")
-            _mark_outdated(segmentation, self.has_unmeasured_edits(segmentation))
+            remember(segmentation, compared, nodes, case / "results", outdated=bool(edited))
+            for node in compared_with(segmentation):
+                self._watch(node)
             undo.pop_all()
         return StudyComparison(
             tuple(comparison["answers"]), tuple(comparison["warnings"]), nodes, Path(answer["page"]), comparison
         )
 
+    def _compared_study(self, study: _EarlierStudy, folder: Path) -> Generator[Event | None, None, dict[str, Any]]:
+        """A :class:`~GliomaSegLib.job.ComparedStudy` as JSON; of a drawing, what it says comes into ``folder``."""
+        if _has_output(study.segmentation):
+            files = {"path": str((yield from self._up_to_date(study.segmentation)))}
+        else:
+            name = folder_name(study.segmentation.GetName()) or "case"
+            files = export_study(study.segmentation, study.volume, _made(folder), name)
+            yield None
+        return {**files, "time_point": study.time_point}
+
     def _export_steps(
         self,
         segmentation: slicer.vtkMRMLSegmentationNode,
-        output: Path,
-        kinds: list[str],
+        request: Mapping[str, Any],
         series: Path | Iterable[Path] | None,
-        by: str,
     ) -> Steps:
         with ExitStack() as undo:
             results = yield from self._up_to_date(segmentation)
@@ -617,8 +664,8 @@ class SceneLogic:
                 folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="GliomaSeg-")))
                 yield from in_thread(partial(_gather, list(series), folder))
                 series = folder
-            request = {"do": "export", "results": str(results), "output": str(output), "kinds": kinds, "by": by}
-            answer = yield from self._ask({**request, "series": series and str(series)}, segmentation)
+            whole = {**request, "results": str(results), "series": series and str(series)}
+            answer = yield from self._ask(whole, segmentation)
         return {kind: Path(path) for kind, path in answer["files"].items()}
 
     def _up_to_date(self, segmentation: slicer.vtkMRMLSegmentationNode) -> Generator[Event | None, None, Path]:
@@ -858,12 +905,12 @@ class SceneLogic:
         kind = "vtkMRMLSegmentationNode"
         for index in range(self._scene.GetNumberOfNodesByClass(kind)):
             node = self._scene.GetNthNodeByClass(index, kind)
-            if node.GetAttribute(OUTPUT):
-                self._watch(node)
+            for one in ([node] if node.GetAttribute(OUTPUT) else []) + compared_with(node):
+                self._watch(one)
 
     def _watch(self, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
         if segmentation.GetID() not in self._watches:
-            self._watches[segmentation.GetID()] = EditWatch(segmentation, _mark_unmeasured)
+            self._watches[segmentation.GetID()] = EditWatch(segmentation, _on_edit)
 
     def _forget_all(self) -> None:
         for watch in self._watches.values():
@@ -917,13 +964,18 @@ def _check_earlier(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.
     check_volume(volume)
 
 
+def _on_edit(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+    """Of a result, or of a drawing with which one was compared."""
+    if segmentation.GetAttribute(OUTPUT):
+        set_review(segmentation, Review(EDITED))
+        _mark_unmeasured(segmentation)
+    else:
+        mark_outdated(segmentation)
+
+
 def _mark_unmeasured(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
     segmentation.SetAttribute(_UNMEASURED, "1")
-    _mark_outdated(segmentation, segmentation.GetAttribute(COMPARISON) is not None)
-
-
-def _mark_outdated(segmentation: slicer.vtkMRMLSegmentationNode, outdated: bool) -> None:
-    segmentation.SetAttribute(OUTDATED, "1" if outdated else None)
+    mark_outdated(segmentation)
 
 
 def _gather(files: Iterable[Path], folder: Path) -> None:

@@ -38,7 +38,7 @@ def set_review(node: slicer.vtkMRMLSegmentationNode, review: Review) -> None:
 
 
 class EditWatch:
-    """Marks a segmentation node as edited as soon as its voxels or its segments change.
+    """Tells as soon as the voxels or the segments of a segmentation node change.
 
     Args:
         on_edit: called after each change, with the node.
@@ -64,5 +64,4 @@ class EditWatch:
         self._tags = []
 
     def _edited(self, caller: object, event: str) -> None:
-        set_review(self._node, Review(EDITED))
         self._on_edit(self._node)

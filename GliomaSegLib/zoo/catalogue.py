@@ -36,7 +36,8 @@ ADDED_CARDS = ".cards"
 
 @dataclass(frozen=True)
 class Figure:
-    """Mean Dice per region on a named set of cases with the named sequences present."""
+    """Mean Dice per region on a named set of cases with the named sequences present, and what of the study before
+    surgery; the meanings are those of :class:`GliomaSegLib.zoo.card.Accuracy`."""
 
     data: str
     cases: int | None
@@ -44,6 +45,8 @@ class Figure:
     dice: Mapping[Region, float]
     source: str
     remark: str | None = None
+    preoperative: tuple[Preoperative, ...] = ()
+    balanced_accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -204,6 +207,8 @@ def _figure(figure: Mapping[str, Any]) -> Figure:
         dice={Region(name): value for name, value in figure["dice"].items()},
         source=figure["source"],
         remark=figure.get("remark"),
+        preoperative=tuple(map(Preoperative, figure.get("preoperative", ()))),
+        balanced_accuracy=figure.get("balanced_accuracy"),
     )
 
 

@@ -25,6 +25,7 @@ TASKS = (
     "schwannoma",
     "resection-cavity",
 )
+PURPOSES = ("volume", "residual")  # as in purpose.Purpose
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +40,15 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
         help="a model of 'gliomaseg models list'; 'auto', the default, is the best installed one that suits the case",
     )  # fmt: skip
     parser.add_argument("--task", choices=TASKS, help="what 'auto' looks for (default: glioma, by the time point)")
+
+
+def add_purpose(parser: argparse._ActionsContainer) -> None:
+    """The option ``--purpose``."""
+    parser.add_argument(
+        "--purpose", choices=PURPOSES, default=PURPOSES[0],
+        help="after surgery, how much is left, or whether anything is: chooses among the models where none is named, "
+        "and among the networks of one (default: %(default)s)",
+    )  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         advise.add_argument(f"--{sequence}", action="store_true", help=f"the case has {title}")
     advise.add_argument("--task", choices=TASKS, help="what is looked for (default: glioma, by the time point)")
     advise.add_argument("--time-point", choices=("preoperative", "postoperative", "unknown"), default="unknown")
+    advise.add_argument("--preoperative", action="store_true", help="after surgery, with the study before it")
+    add_purpose(advise)
     advise.add_argument("--json", action="store_true", help="print as JSON")
     advise.set_defaults(command=_recommend)
     install = actions.add_parser("install", help="download or copy a model's weights and check them")
@@ -140,9 +152,12 @@ def _show(parsed: argparse.Namespace, output: TextIO) -> int:
 def _recommend(parsed: argparse.Namespace, output: TextIO) -> int:
     from GliomaSegLib.case import Sequence, TimePointKind
     from GliomaSegLib.zoo.catalogue import default_store, entries
+    from GliomaSegLib.zoo.purpose import Purpose
     from GliomaSegLib.zoo.recommend import recommend, task_at
 
     store, when = parsed.store or default_store(), TimePointKind(parsed.time_point)
+    if parsed.preoperative and when is TimePointKind.UNKNOWN:
+        when = TimePointKind.POSTOPERATIVE  # as 'segment --preoperative' has it
     present = tuple(sequence for sequence in Sequence if getattr(parsed, sequence.value))
     if parsed.study and present:
         raise InputError("A study and sequences are given; give the study alone, or say which sequences there are.")
@@ -151,7 +166,8 @@ def _recommend(parsed: argparse.Namespace, output: TextIO) -> int:
 
         present = tuple(identify(parsed.study))
     task = parsed.task or task_at(when)
-    ranking = recommend(entries(store), store, present, task, when)
+    purpose = Purpose(parsed.purpose)
+    ranking = recommend(entries(store), store, present, task, when, parsed.preoperative, purpose)
     if parsed.json:
         print(json.dumps([one.as_record() for one in ranking], indent=2), file=output)
         return 0

@@ -2,17 +2,26 @@
 
 Helland 2023 (Sci Rep 13:18897) trained the same networks on five configurations: T1 + contrast (A), with T1 (B), with
 T1 and FLAIR (C), and B and C with T1 + contrast and tumour of before surgery (D, E). Which one does best depends on
-what is asked, so a card says the figures of each and the purpose decides among those whose inputs are at hand.
+what is asked, so a card says the figures of each and the purpose decides among those whose inputs are at hand, within
+one card here and among several in :mod:`GliomaSegLib.zoo.recommend`.
+
+On plain values, as :mod:`GliomaSegLib.zoo.missing`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from enum import Enum
 from statistics import fmean
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from GliomaSegLib.case import Sequence
-from GliomaSegLib.zoo.card import Accuracy, Card
+from GliomaSegLib.case import Preoperative, Sequence
+from GliomaSegLib.labels import Region
+
+if TYPE_CHECKING:  # it needs pydantic, which a panel may not have
+    from GliomaSegLib.zoo.card import Accuracy, Card
+    from GliomaSegLib.zoo.catalogue import Entry
 
 
 class Purpose(str, Enum):
@@ -22,33 +31,68 @@ class Purpose(str, Enum):
     RESIDUAL = "residual"
 
 
+class Figure(Protocol):
+    """An accuracy, see :class:`GliomaSegLib.zoo.card.Accuracy`."""
+
+    @property
+    def cases(self) -> int | None: ...
+
+    @property
+    def sequences(self) -> tuple[Sequence, ...]: ...
+
+    @property
+    def preoperative(self) -> tuple[Preoperative, ...]: ...
+
+    @property
+    def dice(self) -> Mapping[Region, float]: ...
+
+    @property
+    def balanced_accuracy(self) -> float | None: ...
+
+
+AFigure = TypeVar("AFigure", bound=Figure)
+
+
 def for_purpose(card: Card, purpose: Purpose) -> Card:
     """The card with its sets of sequences in the order in which they serve ``purpose``, by its published figures.
 
     A set without figures keeps its place behind those that have them; a card without any stays as it is.
     """
-    return card.model_copy(
-        update={
-            "inputs": card.inputs.model_copy(
-                update={"sets": tuple(sorted(card.inputs.sets, key=lambda one: -_score_with(card, one, purpose)))}
-            )
-        }
-    )
+    inputs = card.inputs
+    sets = _ordered(inputs.sets, card.published, inputs.preoperative, purpose)
+    return card.model_copy(update={"inputs": inputs.model_copy(update={"sets": sets})})
+
+
+def entry_for_purpose(entry: Entry, purpose: Purpose) -> Entry:
+    """As :func:`for_purpose`."""
+    needs = entry.needs
+    sets = _ordered(needs.sets, entry.published, needs.preoperative, purpose)
+    return replace(entry, needs=replace(needs, sets=sets))
 
 
 def figure_for(card: Card, sequences: Collection[Sequence], purpose: Purpose) -> Accuracy | None:
     """The published figure of the network for just these sequences, of the most cases, that tells of ``purpose``."""
+    return figure_among(card.published, sequences, card.inputs.preoperative, purpose)
+
+
+def figure_among(
+    figures: Iterable[AFigure],
+    sequences: Collection[Sequence],
+    preoperative: Collection[Preoperative],
+    purpose: Purpose,
+) -> AFigure | None:
+    """The figure for just these inputs, of the most cases, that tells of ``purpose``."""
     found = [
         figure
-        for figure in card.published
+        for figure in figures
         if set(figure.sequences) == set(sequences)
-        and set(figure.preoperative) == set(card.inputs.preoperative)
+        and set(figure.preoperative) == set(preoperative)
         and score(figure, purpose) is not None
     ]
     return max(found, key=lambda figure: figure.cases or 0, default=None)
 
 
-def score(figure: Accuracy, purpose: Purpose) -> float | None:
+def score(figure: Figure, purpose: Purpose) -> float | None:
     """What counts for ``purpose``: mean Dice, or the balanced accuracy of residual against gross total resection."""
     if purpose is Purpose.RESIDUAL:
         return figure.balanced_accuracy
@@ -74,7 +118,15 @@ def reason(card: Card, present: Collection[Sequence], purpose: Purpose) -> str |
     )
 
 
-def _score_with(card: Card, sequences: Collection[Sequence], purpose: Purpose) -> float:
-    figure = figure_for(card, sequences, purpose)
-    found = figure and score(figure, purpose)
-    return -1.0 if found is None else found
+def _ordered(
+    sets: Iterable[tuple[Sequence, ...]],
+    published: Collection[Figure],
+    preoperative: Collection[Preoperative],
+    purpose: Purpose,
+) -> tuple[tuple[Sequence, ...], ...]:
+    def score_with(sequences: tuple[Sequence, ...]) -> float:
+        figure = figure_among(published, sequences, preoperative, purpose)
+        found = figure and score(figure, purpose)
+        return -1.0 if found is None else found
+
+    return tuple(sorted(sets, key=lambda one: -score_with(one)))

@@ -6,7 +6,10 @@ library, ranks as the command line and a run with the model ``auto`` do.
 The order: models that can take the case; of these the better proven; of these those that were measured with just the
 sequences that are there, by their mean Dice over all regions that any of them gives, a region that a model does not
 give counting as 0. Figures of different cases say little about which model is better: where several models were
-measured on the same cases, those figures count. What cannot take the case comes last, with what is missing.
+measured on the same cases, those figures count. Where the question is whether anything is left after surgery
+(:mod:`GliomaSegLib.zoo.purpose`), the balanced accuracy of that answer counts before any Dice. Published figures count
+where nothing was measured: those of the inputs that the model would be given. What cannot take the case comes last,
+with what is missing.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from GliomaSegLib.case import Sequence, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Region
 from GliomaSegLib.zoo.catalogue import Entry, Figure
-from GliomaSegLib.zoo.missing import figures_with, regions_given, wrong_time
+from GliomaSegLib.zoo.missing import figures_with, regions_given, used, wrong_time
+from GliomaSegLib.zoo.purpose import Purpose, entry_for_purpose, figure_among
 
 AUTO = "auto"
 """Instead of a model's id: the best installed one that suits the case. No model is called so."""
@@ -44,19 +48,31 @@ class Recommendation:
     Attributes:
         regions: what it gives for the case; empty when it cannot take it.
         figure: its measured accuracy with just the sequences that are there, if there is one.
+        published: that of its publication with what it would be given, else the first of the card.
         unsuited: a sentence on why it cannot take the case, which names what is missing; empty when it can.
+        purpose: what the result is for.
     """
 
     entry: Entry
     installed: bool
     regions: tuple[Region, ...] = ()
     figure: Figure | None = None
+    published: Figure | None = None
     unsuited: str = ""
+    purpose: Purpose = Purpose.VOLUME
 
     @property
     def chosen_by_itself(self) -> bool:
         """Whether a run may take it without anybody having named it."""
         return self.installed and not self.unsuited and self.entry.status in _TRUSTED
+
+    @property
+    def tells_residual(self) -> Figure | None:
+        """Where that is the purpose, the figure that says how well it tells residual tumour from none."""
+        if self.purpose is not Purpose.RESIDUAL:
+            return None
+        known = (one for one in (self.figure, self.published) if one is not None)
+        return next((one for one in known if one.balanced_accuracy is not None), None)
 
     @property
     def why(self) -> str:
@@ -65,7 +81,7 @@ class Recommendation:
             return self.unsuited
         where = f"it is {'' if self.installed else 'not '}installed"
         licence = f"licence of the weights: {self.entry.weights_licence}"
-        parts = (self._accuracy(), self._gives(), _STATUSES[self.entry.status], where, licence)
+        parts = (self._residual(), self._accuracy(), self._gives(), _STATUSES[self.entry.status], where, licence)
         text = "; ".join(part for part in parts if part)
         return f"{text[0].upper()}{text[1:]}."
 
@@ -80,15 +96,27 @@ class Recommendation:
             "regions": [region.value for region in self.regions],
             "dice": {region.value: value for region, value in self.figure.dice.items()} if self.figure else {},
             "measured_on": _cases(self.figure) if self.figure else None,
+            "balanced_accuracy": self.tells_residual.balanced_accuracy if self.tells_residual else None,
             "unsuited": self.unsuited or None,
             "why": self.why,
         }
 
+    def _residual(self) -> str:
+        if self.purpose is not Purpose.RESIDUAL:
+            return ""
+        if self.tells_residual is None:
+            return "how well it tells whether anything is left is not known"
+        figure = self.tells_residual
+        how = "measured" if figure is self.figure else "published"
+        return (
+            f"it tells residual tumour from none with a balanced accuracy of {figure.balanced_accuracy:.2f} ({how}, "
+            f"{_cases(figure)})"
+        )
+
     def _accuracy(self) -> str:
         if self.figure:
             return f"mean Dice {_dice(self.figure)}, measured with just these sequences on {_cases(self.figure)}"
-        published = next(iter(self.entry.published), None)
-        known = f", published is {_dice(published)} on {_cases(published)}" if published else ""
+        known = f", published is {_dice(self.published)} on {_cases(self.published)}" if self.published else ""
         given = ", ".join(region.value for region in self.regions)
         return f"it gives {given}; its accuracy with just these sequences was not measured{known}"
 
@@ -104,6 +132,7 @@ def recommend(
     task: str = "",
     time_point: TimePointKind = TimePointKind.UNKNOWN,
     earlier: bool = False,
+    purpose: Purpose = Purpose.VOLUME,
 ) -> tuple[Recommendation, ...]:
     """The models for a task, the best first, whether their weights are installed or not.
 
@@ -114,12 +143,20 @@ def recommend(
         task: as on the cards; empty for all.
         time_point: of the study.
         earlier: whether the study before surgery is there too.
+        purpose: what the result is for: it decides among the models, and within one among its sets of sequences.
     """
-    found = [
-        _looked_at(entry, store, tuple(present), time_point, earlier) for entry in entries if task in ("", entry.task)
-    ]
+    served = [entry_for_purpose(entry, purpose) for entry in entries if task in ("", entry.task)]
+    found = [_looked_at(entry, store, tuple(present), time_point, earlier) for entry in served]
     shared = _shared_cases([one for one in found if not one.unsuited], present)
-    found = [replace(one, figure=_figure(one.entry, present, shared)) for one in found]
+    found = [
+        replace(
+            one,
+            figure=_figure(one.entry, present, shared),
+            published=_published(one.entry, present, purpose),
+            purpose=purpose,
+        )
+        for one in found
+    ]
     wanted = {region for one in found for region in one.regions}
     return tuple(sorted(found, key=lambda one: _place(one, wanted)))
 
@@ -194,16 +231,24 @@ def _figure(entry: Entry, present: Collection[Sequence], shared: str) -> Figure 
     return next((figure for figure in figures if figure.data == shared), figures[0] if figures else None)
 
 
+def _published(entry: Entry, present: Collection[Sequence], purpose: Purpose) -> Figure | None:
+    needs = entry.needs
+    given = used(needs, present or needs.sequences)
+    fitting = figure_among(entry.published, given, needs.preoperative, purpose)
+    return fitting or next(iter(entry.published), None)
+
+
 def _place(one: Recommendation, wanted: Collection[Region]) -> tuple[object, ...]:
     """What the models are sorted by; smaller is better."""
-    published = next(iter(one.entry.published), None)
+    residual = one.tells_residual
     return (
         bool(one.unsuited),
         list(_STATUSES).index(one.entry.status),
+        -residual.balanced_accuracy if residual else 0.0,
         one.figure is None,
         -_mean_dice(one.figure, wanted),
         -len(one.regions),
-        -_mean_dice(published, wanted),
+        -_mean_dice(one.published, wanted),
         not one.installed,
         one.entry.id,
     )

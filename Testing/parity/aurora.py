@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,21 +22,17 @@ from numpy.typing import NDArray
 from GliomaSegLib.case import Sequence
 from GliomaSegLib.labels import Label
 from GliomaSegLib.progress import Silent
-from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo.card import find_card
 from GliomaSegLib.zoo.loaders import aurora
-from Testing.parity.comparison import generated, made_images, recorded, told
+from Testing.parity.comparison import Answers, Found, generated, made_images, run, told
 
 SHAPE = (32, 56, 44)  # z, y, x: narrower than the window along x
 WINDOW = (48, 48, 32)  # x, y, z
 THEIR_NAMES = {Sequence.T1N: "t1", Sequence.T1C: "t1c", Sequence.T2W: "t2", Sequence.T2F: "fla"}
 
 
-def main() -> None:
-    """Compare and print; with ``--record`` write what was found into the card."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--record", action="store_true")
-    given = parser.parse_args()
+def compare(_given: argparse.Namespace) -> Iterator[Found]:
+    """The seven networks, one after the other."""
     card = find_card("aurora-metastasis")
     card = card.model_copy(update={"inference": card.inference.model_copy(update={"patch": WINDOW})})
     images = made_images(SHAPE)
@@ -50,18 +47,14 @@ def main() -> None:
         segmenter = aurora.load(folder / "weights.safetensors", card.contract, torch.device("cpu"), torch.float32)
         theirs = [of_the_package(folder, {one: images[one] for one in order}) for order in aurora.SETS.values()]
         ours = [segmenter.predict({one: images[one] for one in order}, Silent(), 0) for order in aurora.SETS.values()]
-    found = told(
+    yield told(
         card,
         "brainles-aurora",
-        [one.labels for one in ours],
-        theirs,
-        [one.probabilities for one in ours],
+        list(map(Answers.of, ours, theirs)),
         "python -m Testing.parity.aurora",
         f"all seven sets, generated weights and image, window {WINDOW} for both, without the package's random "
         "test-time augmentation",
     )
-    if given.record:
-        recorded(card, found, resource("models"))
 
 
 def of_the_package(folder: Path, images: dict[Sequence, NDArray[np.float32]]) -> NDArray[np.uint8]:
@@ -77,4 +70,4 @@ def of_the_package(folder: Path, images: dict[Sequence, NDArray[np.float32]]) ->
 
 
 if __name__ == "__main__":
-    main()
+    run(compare, __doc__)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -22,10 +23,9 @@ from numpy.typing import NDArray
 from GliomaSegLib.case import Sequence
 from GliomaSegLib.labels import LabelScheme, to_internal
 from GliomaSegLib.progress import Silent
-from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo.card import find_card
 from GliomaSegLib.zoo.loaders import auto3dseg
-from Testing.parity.comparison import generated, made_images, recorded, told
+from Testing.parity.comparison import Answers, Found, generated, made_images, run, told
 
 SHAPE = (44, 52, 60)  # z, y, x
 MODELS = tuple(f"auto3dseg-brats-{kind}" for kind in ("gli", "men", "met", "ped", "ssa"))
@@ -39,16 +39,12 @@ ARGUMENTS = {
 }
 
 
-def main() -> None:
-    """Compare and print; with ``--record`` write what was found into the cards."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--script", type=Path, required=True)
-    parser.add_argument("--record", action="store_true")
-    given = parser.parse_args()
+def compare(given: argparse.Namespace) -> Iterator[Found]:
+    """Both orientations that a config can name."""
     card = find_card(MODELS[0])
     script = _module(given.script)
     images = made_images(SHAPE)
-    ours, theirs = [], []
+    answers = []
     for ras in (False, True):
         network = SegResNetDS(spatial_dims=3, **ARGUMENTS)
         generated(network, network.up_layers[-1]["head"])
@@ -64,24 +60,21 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             torch.save({"config": config, "state_dict": network.state_dict(), "epoch": 1}, folder / "model.pt")
-            theirs.append(of_the_script(script, folder, images, card.inputs.sequences))
+            theirs = of_the_script(script, folder, images, card.inputs.sequences)
             auto3dseg.convert(folder, folder / "weights.safetensors")
             segmenter = auto3dseg.load(
                 folder / "weights.safetensors", card.contract, torch.device("cpu"), torch.float32
             )
-            ours.append(segmenter.predict(images, Silent(), 0))
-    found = told(
+            ours = segmenter.predict(images, Silent(), 0)
+            answers.append(Answers.of(ours, to_internal(theirs, LabelScheme.GLIOMASEG)))
+    yield told(
         card,
         "monai",
-        [one.labels for one in ours],
-        [to_internal(one, LabelScheme.GLIOMASEG) for one in theirs],
-        [one.probabilities for one in ours],
+        answers,
         "python -m Testing.parity.auto3dseg --script FILE",
         "SlicerMONAIAuto3DSeg's script, generated weights and image, both orientations that a config can name",
+        models=MODELS,
     )
-    if given.record:
-        for model in MODELS:
-            recorded(find_card(model), found, resource("models"))
 
 
 def of_the_script(
@@ -105,4 +98,4 @@ def _module(path: Path) -> ModuleType:
 
 
 if __name__ == "__main__":
-    main()
+    run(compare, __doc__, script={"type": Path, "required": True})

@@ -1,12 +1,14 @@
-"""What the comparisons share: a made image, and the count of the voxels that matter."""
+"""What the comparisons share: their command line, a made image, and the count of the voxels that matter."""
 
 from __future__ import annotations
 
+import argparse
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,10 +16,53 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from GliomaSegLib.case import Sequence
+from GliomaSegLib.inference.segmenter import Prediction
 from GliomaSegLib.labels import Region
+from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo.card import Card, Parity
 
 TOLERANCE = 0.01
+
+
+class Answers(NamedTuple):
+    """Our labels ``[z, y, x]`` of an image, the package's in our numbering, and our probabilities."""
+
+    ours: NDArray[np.integer]
+    theirs: NDArray[np.integer]
+    probabilities: Mapping[Region, NDArray[np.float32]]
+
+    @classmethod
+    def of(cls, ours: Prediction, theirs: NDArray[np.integer]) -> Answers:
+        """Of what our segmenter predicts."""
+        return cls(ours.labels, theirs, ours.probabilities)
+
+
+class Found(NamedTuple):
+    """What a comparison found, and the ids of the models whose cards are to say so."""
+
+    models: Collection[str]
+    parity: Parity
+
+
+def run(
+    compare: Callable[[argparse.Namespace], Iterable[Found]],
+    description: str | None,
+    **options: Mapping[str, Any],
+) -> None:
+    """The command line of a comparison: compare and print; with ``--record`` write what was found into the cards.
+
+    Args:
+        options: the comparison's own, as ``argparse`` takes them.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    for name, option in options.items():
+        parser.add_argument(f"--{name}", **option)
+    parser.add_argument("--record", action="store_true", help="write what was found into the cards")
+    given = parser.parse_args()
+    for found in compare(given):
+        if given.record:
+            for model in found.models:
+                recorded(model, found.parity, resource("models"))
 
 
 def made_images(shape: tuple[int, int, int], seed: int = 0) -> dict[Sequence, NDArray[np.float32]]:
@@ -45,50 +90,48 @@ def generated(network: torch.nn.Module, last: torch.nn.Module, seed: int = 0) ->
     return network.eval()
 
 
-def mismatches(
-    ours: NDArray[np.integer],
-    theirs: NDArray[np.integer],
-    probabilities: Mapping[Region, NDArray[np.float32]],
-    threshold: float = 0.5,
-) -> tuple[int, int]:
+def mismatches(answers: Answers, threshold: float = 0.5) -> tuple[int, int]:
     """Voxels that differ, and how many of them although no probability is within ``TOLERANCE`` of the threshold."""
-    different = ours != theirs
-    near = np.any([np.abs(values - threshold) <= TOLERANCE for values in probabilities.values()], axis=0)
+    different = answers.ours != answers.theirs
+    near = np.any([np.abs(values - threshold) <= TOLERANCE for values in answers.probabilities.values()], axis=0)
     return int(different.sum()), int((different & ~near).sum())
 
 
 def told(
     card: Card,
     package: str,
-    ours: Collection[NDArray[np.integer]],
-    theirs: Collection[NDArray[np.integer]],
-    probabilities: Collection[Mapping[Region, NDArray[np.float32]]],
+    answers: Collection[Answers],
     command: str,
     remark: str,
     threshold: float = 0.5,
-) -> Parity:
-    """Print what was found for the card's ``parity`` field, and give it."""
-    counts = [mismatches(*one, threshold) for one in zip(ours, theirs, probabilities, strict=True)]
-    found = Parity(
+    models: Collection[str] = (),
+) -> Found:
+    """Print what was found for the field ``parity`` of a card, and give it.
+
+    Args:
+        models: ids of those whose cards are to say so, by default that of ``card``.
+    """
+    counts = [mismatches(one, threshold) for one in answers]
+    parity = Parity(
         package=package,
         version=version(package),
         date=date.today().isoformat(),
-        voxels=sum(labels.size for labels in ours),
+        voxels=sum(one.ours.size for one in answers),
         mismatches=sum(count for _, count in counts),
         command=command,
         remark=remark,
     )
-    labels = sorted({int(value) for one in theirs for value in np.unique(one)})
+    labels = sorted({int(value) for one in answers for value in np.unique(one.theirs)})
     if len(labels) < 2:
         raise SystemExit(f"The package finds nothing ({labels}), so that nothing is compared; give another image.")
     print(f"{card.id}: {sum(count for count, _ in counts)} voxels differ; the package's labels are {labels}")
-    print(json.dumps(found.model_dump(), indent=2))
-    return found
+    print(json.dumps(parity.model_dump(), indent=2))
+    return Found(models or (card.id,), parity)
 
 
-def recorded(card: Card, parity: Parity, folder: Path) -> None:
-    """Write what was found into the card's file in ``folder``."""
-    path = folder / f"{card.id}.json"
+def recorded(model: str, parity: Parity, folder: Path) -> None:
+    """Write what was found into the model's card in ``folder``."""
+    path = folder / f"{model}.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     content["parity"] = parity.model_dump()
     if content["status"] != "verified":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel
@@ -20,22 +21,17 @@ from numpy.typing import NDArray
 from GliomaSegLib.case import Sequence
 from GliomaSegLib.labels import LabelScheme, to_internal
 from GliomaSegLib.progress import Silent
-from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo.card import find_card
 from GliomaSegLib.zoo.loaders import monai_bundle
-from Testing.parity.comparison import generated, made_images, recorded, told
+from Testing.parity.comparison import Answers, Found, generated, made_images, run, told
 
 SHAPE = (44, 52, 60)  # z, y, x
 WINDOW = (48, 40, 32)  # x, y, z
 BRATS_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-def main() -> None:
-    """Compare and print; with ``--record`` write what was found into the card."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--record", action="store_true")
-    given = parser.parse_args()
+def compare(given: argparse.Namespace) -> Iterator[Found]:
+    """The bundle's own evaluator."""
     card = find_card("monai-brats18-segresnet")
     inference = card.inference.model_copy(update={"patch": WINDOW})
     card = card.model_copy(update={"inference": inference})
@@ -49,17 +45,13 @@ def main() -> None:
         monai_bundle.convert(folder, folder / "weights.safetensors")
         segmenter = monai_bundle.load(folder / "weights.safetensors", card.contract, torch.device("cpu"), torch.float32)
         ours = segmenter.predict(images, Silent(), 0)
-    found = told(
+    yield told(
         card,
         "monai",
-        [ours.labels],
-        [to_internal(theirs, LabelScheme.BRATS2017)],
-        [ours.probabilities],
+        [Answers.of(ours, to_internal(theirs, LabelScheme.BRATS2017))],
         "python -m Testing.parity.monai_bundle --bundle FOLDER",
         f"generated weights and image, window {WINDOW} for both",
     )
-    if given.record:
-        recorded(card, found, resource("models"))
 
 
 def of_the_bundle(
@@ -92,4 +84,4 @@ def of_the_bundle(
 
 
 if __name__ == "__main__":
-    main()
+    run(compare, __doc__, bundle={"type": Path, "required": True})

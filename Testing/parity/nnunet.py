@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from numpy.typing import NDArray
 
 from GliomaSegLib.case import Sequence
 from GliomaSegLib.labels import Label, Region
@@ -27,7 +26,7 @@ from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo.card import Card, read_card
 from GliomaSegLib.zoo.loaders import nnunet
 from Testing.nnunet_folder import ARCHITECTURE, BRAIN, LABELS, REGIONS, dataset, plans, write_folder
-from Testing.parity.comparison import generated, made_images, mismatches, recorded, told
+from Testing.parity.comparison import Answers, Found, generated, made_images, mismatches, run, told
 
 SHAPE = (28, 36, 30)  # z, y, x
 NAMES = {Sequence.T1N: "T1", Sequence.T1C: "T1ce", Sequence.T2W: "T2", Sequence.T2F: "FLAIR"}
@@ -42,28 +41,21 @@ RESIDUAL = {
 }
 
 
-def main() -> None:
-    """Compare and print; with ``--record`` write what was found into the cards."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--record", action="store_true")
-    given = parser.parse_args()
+def compare(_given: argparse.Namespace) -> Iterator[Found]:
+    """Each card in its layouts."""
     for model in ("tumorsegmentator-t1-t1c", "tumorsegmentator-four", "hd-bet-v2"):
         card = read_card(resource("models") / f"{model}.json")
         answers = [compared(card, **layout) for layout in layouts(card)]
-        for layout, (ours, theirs, maps) in zip(REMARKS, answers, strict=True):
-            print(f"{layout}: {mismatches(ours, theirs, maps)} voxels differ, and beyond the tolerance")
-        found = told(
+        for layout, answer in zip(REMARKS, answers, strict=True):
+            print(f"{layout}: {mismatches(answer)} voxels differ, and beyond the tolerance")
+        yield told(
             card,
             "nnunetv2",
-            [ours for ours, _, _ in answers],
-            [theirs for _, theirs, _ in answers],
-            [maps for _, _, maps in answers],
+            answers,
             "python -m Testing.parity.nnunet",
             "generated weights and image on the grid of the plans, the package's sums in float32 instead of half; "
             + "; ".join(REMARKS[: len(answers)]),
         )
-        if given.record:
-            recorded(card, found, resource("models"))
 
 
 REMARKS = (
@@ -102,8 +94,8 @@ def compared(
     mirrors: tuple[str, ...] = (),
     transpose: tuple[int, int, int] = (0, 1, 2),
     **planned: Any,
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Mapping[Region, NDArray[np.float32]]]:
-    """Our labels ``[z, y, x]``, the package's, and for each voxel and region how sure we are."""
+) -> Answers:
+    """With, for probabilities, how sure of each voxel and region the two are."""
     order = card.inputs.sequences[: channels_of(card)]
     images = {sequence: image for sequence, image in made_images(SHAPE).items() if sequence in order}
     written = plans(len(order), transpose, **planned)
@@ -143,12 +135,12 @@ def compared(
                 np.stack([images[sequence] for sequence in order]), {"spacing": [1.0, 1.0, 1.0]}, None, None, True
             )
     if not card.regions:
-        return ours.labels, theirs.astype(np.uint8), {Region.WT: their_maps[1]}
+        return Answers(ours.labels, theirs.astype(np.uint8), {Region.WT: their_maps[1]})
     if labels is REGIONS:
-        return ours.labels, OURS[theirs], ours.probabilities
+        return Answers.of(ours, OURS[theirs])
     ranked = np.sort(their_maps, axis=0)  # the label is in doubt where the two likeliest are close
-    return ours.labels, OURS[theirs], {Region.WT: 0.5 + (ranked[-1] - ranked[-2]) / 2}
+    return Answers(ours.labels, OURS[theirs], {Region.WT: 0.5 + (ranked[-1] - ranked[-2]) / 2})
 
 
 if __name__ == "__main__":
-    main()
+    run(compare, __doc__)

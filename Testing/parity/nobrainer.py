@@ -11,6 +11,7 @@ import importlib.util
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -23,20 +24,15 @@ import torch
 from GliomaSegLib.case import Sequence
 from GliomaSegLib.labels import Label
 from GliomaSegLib.progress import Silent
-from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo.card import find_card
 from GliomaSegLib.zoo.loaders import nobrainer
-from Testing.parity.comparison import made_images, recorded, told
+from Testing.parity.comparison import Answers, Found, made_images, run, told
 
 BLOCK, VOLUME = 32, 64
 
 
-def main() -> None:
-    """Compare and print; with ``--record`` write what was found into the card."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--unet", type=Path, required=True, help="nobrainer/models/unet.py")
-    parser.add_argument("--record", action="store_true")
-    given = parser.parse_args()
+def compare(given: argparse.Namespace) -> Iterator[Found]:
+    """The network with batch normalisation and without."""
     card = find_card("ams-meningioma")
     threshold = card.output.threshold
     network = card.network.model_copy(update={"parameters": {"volume_voxels": VOLUME, "block_voxels": BLOCK}})
@@ -45,7 +41,7 @@ def main() -> None:
     # As a conformed image is: conforming it again changes nothing, so that the network alone is compared.
     image = np.rint(np.clip(image / np.percentile(image, 99), 0, 1) * 255).astype(np.float32)
     unet = their_unet(given.unet)
-    ours, theirs = [], []
+    answers = []
     for normalised in (False, True):
         model = unet(n_classes=1, input_shape=(BLOCK, BLOCK, BLOCK, 1), batchnorm=normalised)
         spread(model)
@@ -55,25 +51,21 @@ def main() -> None:
             model = keras.models.load_model(folder / "model.h5", compile=False)
             blocks = to_blocks((image - image.mean()) / image.std())
             found = from_blocks(model.predict(blocks[..., None], batch_size=1, verbose=0)[..., 0])
-            theirs.append((found > threshold) * np.uint8(Label.SNFH))
+            theirs = ((found > threshold) * np.uint8(Label.SNFH)).transpose(2, 1, 0)
             nobrainer.convert(folder, folder / "weights.safetensors")
             segmenter = nobrainer.load(
                 folder / "weights.safetensors", card.contract, torch.device("cpu"), torch.float32
             )
-            ours.append(segmenter.predict({Sequence.T1C: image.transpose(2, 1, 0)}, Silent(), 0))
-    parity = told(
+            answers.append(Answers.of(segmenter.predict({Sequence.T1C: image.transpose(2, 1, 0)}, Silent(), 0), theirs))
+    yield told(
         card,
         "keras",
-        [one.labels.transpose(2, 1, 0) for one in ours],
-        theirs,
-        [{region: one.transpose(2, 1, 0) for region, one in found.probabilities.items()} for found in ours],
+        answers,
         "python -m Testing.parity.nobrainer --unet FILE",
         "nobrainer's unet saved by Keras, generated weights, with and without batch normalisation, conformed image; "
         "FreeSurfer's conform itself was not compared",
         threshold,
     )
-    if given.record:
-        recorded(card, parity, resource("models"))
 
 
 def their_unet(path: Path) -> object:
@@ -118,4 +110,4 @@ def from_blocks(blocks: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    run(compare, __doc__, unet={"type": Path, "required": True, "help": "nobrainer/models/unet.py"})

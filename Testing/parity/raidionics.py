@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import configparser
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from raidionicsseg.fit import run_model
 
 from GliomaSegLib.case import Sequence
-from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.labels import Label
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo.card import Card, read_card
 from GliomaSegLib.zoo.loaders import raidionics
-from Testing.parity.comparison import made_images, mismatches, recorded, told
+from Testing.parity.comparison import Answers, Found, made_images, mismatches, run, told
 from Testing.raidionics_folder import network, pipeline, settings
 
 SHAPE = (40, 52, 44)  # z, y, x
@@ -52,33 +52,24 @@ LAYOUTS: dict[str, dict[str, str]] = {
 }
 
 
-def main() -> None:
-    """Compare and print; with ``--record`` write what was found into the cards."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--record", action="store_true")
-    given = parser.parse_args()
+def compare(_given: argparse.Namespace) -> Iterator[Found]:
+    """Each card in its layouts."""
     for name in MODELS:
         card = read_card(resource("models") / f"raidionics-{name}.json")
         answers = [compared(card, more) for more in LAYOUTS.values()]
         for layout, answer in zip(LAYOUTS, answers, strict=True):
-            print(f"{layout}: {mismatches(*answer)} voxels differ, and beyond the tolerance")
-        found = told(
+            print(f"{layout}: {mismatches(answer)} voxels differ, and beyond the tolerance")
+        yield told(
             card,
             "raidionicsseg",
-            [ours for ours, _, _ in answers],
-            [theirs for _, theirs, _ in answers],
-            [maps for _, _, maps in answers],
+            answers,
             "python -m Testing.parity.raidionics",
             f"generated weights (one convolution) and image on the grid of the settings; {'; '.join(LAYOUTS)}",
         )
-        if given.record:
-            recorded(card, found, resource("models"))
 
 
-def compared(
-    card: Card, more: dict[str, str]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Mapping[Region, NDArray[np.float32]]]:
-    """Our labels ``[z, y, x]``, the package's, and our probabilities of the only region."""
+def compared(card: Card, more: dict[str, str]) -> Answers:
+    """Of the only region."""
     order = next(iter(card.inputs.sets), card.inputs.sequences)
     images = {sequence: image for sequence, image in made_images(SHAPE).items() if sequence in order}
     if card.space.brain == "head":  # nothing is stripped: there is something everywhere
@@ -117,7 +108,7 @@ def compared(
         segmenter = raidionics.load(weights, contract, torch.device("cpu"), torch.float32)
         ours = segmenter.predict(images, Silent(), 0)
         theirs = of_the_package(folder, [images[one] for one in order], classes, Path(temporary))
-    return ours.labels, np.where(theirs > 0, LABELS[output.channels[-1]], 0).astype(np.uint8), ours.probabilities
+    return Answers.of(ours, np.where(theirs > 0, LABELS[output.channels[-1]], 0).astype(np.uint8))
 
 
 def fitting_slab(image: NDArray[np.float32], crop: str) -> int:
@@ -154,4 +145,4 @@ def of_the_package(
 
 
 if __name__ == "__main__":
-    main()
+    run(compare, __doc__)

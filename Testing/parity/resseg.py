@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import SimpleITK as sitk
@@ -17,21 +18,13 @@ from GliomaSegLib.case import Sequence
 from GliomaSegLib.labels import Label
 from GliomaSegLib.preprocessing.grid import model_grid, resample_image
 from GliomaSegLib.progress import Silent
-from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo.card import find_card
 from GliomaSegLib.zoo.loaders import resseg
-from Testing.parity.comparison import recorded, told
+from Testing.parity.comparison import Answers, Found, run, told
 
 
-def main() -> None:
-    """Compare and print; with ``--record`` write what was found into the card."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source", type=Path, required=True, help="resseg's folder src")
-    parser.add_argument("--weights", type=Path, required=True, help="the folder with its weights")
-    parser.add_argument("--image", type=Path, required=True)
-    parser.add_argument("--crop", type=int, nargs=6, help="first and size (x, y, z) of the part to use, multiples of 8")
-    parser.add_argument("--record", action="store_true")
-    given = parser.parse_args()
+def compare(given: argparse.Namespace) -> Iterator[Found]:
+    """The real weights on a real image."""
     sys.path.insert(0, str(given.source))
     from resseg.inference import segment_resection
     from resseg.model import ressegnet
@@ -53,18 +46,21 @@ def main() -> None:
         resseg.convert(given.weights, folder / "weights.safetensors")
         segmenter = resseg.load(folder / "weights.safetensors", card.contract, torch.device("cpu"), torch.float32)
         ours = segmenter.predict({Sequence.T1C: sitk.GetArrayFromImage(image)}, Silent(), 0)
-    found = told(
+    yield told(
         card,
         "unet",
-        [ours.labels],
-        [(theirs > 0) * Label.RC.value],
-        [ours.probabilities],
+        [Answers.of(ours, (theirs > 0) * Label.RC.value)],
         "python -m Testing.parity.resseg --source FOLDER --weights FOLDER --image FILE",
         f"resseg's own code, real weights, real image; {int((theirs > 0).sum())} voxels are cavity",
     )
-    if given.record:
-        recorded(card, found, resource("models"))
 
 
 if __name__ == "__main__":
-    main()
+    run(
+        compare,
+        __doc__,
+        source={"type": Path, "required": True, "help": "resseg's folder src"},
+        weights={"type": Path, "required": True, "help": "the folder with its weights"},
+        image={"type": Path, "required": True},
+        crop={"type": int, "nargs": 6, "help": "first and size (x, y, z) of the part to use, multiples of 8"},
+    )

@@ -1,4 +1,4 @@
-"""Two studies of one patient in one space: rigidly, and where that is asked for with the brain's own deformation.
+"""The brain's own deformation between two studies of one patient, beyond the rigid registration.
 
 Volumes and diameters are measured before anything is moved. A deformation only helps to tell which lesion is which:
 after surgery the brain sinks into the cavity, so that a lesion may come to lie beside where it was.
@@ -11,10 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from GliomaSegLib.errors import InputError
-from GliomaSegLib.preprocessing.align import DOUBTFUL_BELOW, FAILED_BELOW_NMI, MIRRORED_BELOW, Registration, register
 from GliomaSegLib.preprocessing.grid import model_grid, resample_image, resample_labels
-from GliomaSegLib.progress import Progress
 
 DEFORMATION = "diffeomorphic demons (Vercauteren 2009, NeuroImage 45:S61; SimpleITK)"
 
@@ -24,36 +21,6 @@ _SMOOTHING_MM = 4.0
 _LEVELS = ((4, 60), (2, 40), (1, 20))  # voxels averaged along each axis, and iterations
 _HISTOGRAM_LEVELS, _MATCH_POINTS = 256, 15
 _AROUND_LESIONS_MM = 4.0
-
-
-def register_study(
-    fixed: sitk.Image, moving: sitk.Image, fixed_name: str, moving_name: str, progress: Progress
-) -> Registration:
-    """Register one study's image rigidly to another's. A doubtful fit is told to ``progress``.
-
-    Raises:
-        InputError: they do not fit, or one is mirrored left to right; the sentence names both.
-    """
-    try:
-        found = register(fixed, moving)
-    except InputError as error:
-        raise InputError(f"{moving_name} cannot be registered to {fixed_name}: {error}") from error
-    if found.information < FAILED_BELOW_NMI:
-        raise InputError(
-            f"{moving_name} could not be registered to {fixed_name}: no position was found where they fit (mutual "
-            f"information {found.information:.3f}); check that both are of one patient."
-        )
-    if found.mirror_contrast < MIRRORED_BELOW:
-        raise InputError(
-            f"{moving_name} is mirrored left to right with respect to {fixed_name}: its mirror image fits better "
-            f"(contrast {found.mirror_contrast:.2f}); correct the one that is wrong."
-        )
-    if found.mirror_contrast < DOUBTFUL_BELOW:
-        progress.warn(
-            f"{moving_name} fits {fixed_name} no better than its mirror image does (contrast "
-            f"{found.mirror_contrast:.2f}): check that both are of one patient and lie in place."
-        )
-    return found
 
 
 @dataclass(frozen=True)
