@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from GliomaSegLib.phantom.dicom import write_series
 from GliomaSegLib.pipeline import run
 from GliomaSegLib.revision import refresh
 from GliomaSegLib.zoo.store import Store
+from Testing.enhanced_mr import write_enhanced
 from Testing.study import SPACING_MM, toy_job, volume
 
 SHIFT_MM = (6.0, -9.0, 3.0)  # whole voxels, so that what lies where is exact
@@ -101,6 +103,16 @@ def test_overlays_show_the_tumour_in_place_on_both_sequences(results: Callable[.
     assert series["t1c"].SeriesInstanceUID != series["t2f"].SeriesInstanceUID
     assert series["t2f"].SeriesDescription == "FLAIR with contours; not for diagnosis"
     assert "Not a medical device" in series["t1c"].ImageComments
+
+
+def test_a_sequence_that_is_one_enhanced_image_gets_no_overlay(results: Callable[..., Path], tmp_path: Path) -> None:
+    study = dicom_study(tmp_path / "study")
+    (tmp_path / "enhanced").mkdir()
+    write_enhanced([study / "t2f"], tmp_path / "enhanced" / "IM0001.dcm")
+    shutil.rmtree(study / "t2f")
+    (tmp_path / "enhanced").rename(study / "t2f")
+    written = export(results(study=study), tmp_path / "dicom", [Kind.SEG, Kind.OVERLAY])
+    assert [path.name for path in written[Kind.OVERLAY].iterdir()] == ["t1c"]
 
 
 def test_overlays_of_a_series_that_was_given_are_on_that_one(results: Callable[..., Path], tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,20 @@ import pytest
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.node import storage as storage_module
 from GliomaSegLib.node.intake import Taken
-from GliomaSegLib.node.queue import Queue, State
+from GliomaSegLib.node.queue import Queue, State, Study
 from GliomaSegLib.node.sender import Refused, Unreachable
 from GliomaSegLib.node.storage import Storage, StorageError, prepare
 from GliomaSegLib.worker_process import WorkerError
-from Testing.node_site import NAME, NUMBER, FakePeer, FakeWorker, Site, write_config, write_images
+from Testing.node_site import (
+    NAME,
+    NUMBER,
+    FakePeer,
+    FakeWorker,
+    Site,
+    write_config,
+    write_fake_answer,
+    write_images,
+)
 
 pytest.importorskip("pynetdicom", reason="pynetdicom (the extra 'node') is not installed")
 
@@ -203,6 +212,18 @@ def test_a_study_that_is_deleted_while_it_runs_is_withdrawn(site: Site, images: 
     assert (site.only().state, site.peer.studies) == (State.WITHDRAWN, [])
 
 
+def test_an_overlay_that_comes_back_is_no_image_of_its_study(site: Site, images: list[Path]) -> None:
+    site.send(images)
+    site.wait(120)
+    overlay = pydicom.dcmread(images[0])
+    overlay.SOPClassUID = overlay.file_meta.MediaStorageSOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
+    overlay.SeriesInstanceUID, overlay.SOPInstanceUID = pydicom.uid.generate_uid(), pydicom.uid.generate_uid()
+    overlay.save_as(images[0])
+    assert site.intake.take(images[0].read_bytes(), "dicom")[0] is Taken.NO_IMAGE
+    assert (site.only().state, site.only().revision) == (State.ANSWERED, 1)
+    assert len(site.storage.image_files(site.only().key)) == 6
+
+
 @pytest.mark.parametrize("content", [b"", b"not DICOM" * 100, None])
 def test_what_is_no_image_is_refused(site: Site, images: list[Path], content: bytes | None) -> None:
     if content is None:
@@ -326,6 +347,94 @@ def test_a_refusal_is_forgotten_with_the_answer_that_was_refused(site: Site, ima
     assert (site.states(), site.alarms.all()) == ([State.ARRIVING], [])
 
 
+# --- an answer of many files -----------------------------------------------------------------------------------------
+
+
+class PaintingWorker(FakeWorker):
+    """Adds a series of overlays to every answer."""
+
+    overlays = 120
+
+    def _do(self, request: Mapping[str, Any]) -> None:
+        super()._do(request)
+        if request["do"] == "export":
+            into = Path(request["output"]) / "overlay" / "t1c"
+            into.mkdir(parents=True)
+            for number in range(self.overlays):
+                write_fake_answer(into / f"IM{number:04d}.dcm", Path(request["results"]))
+
+
+class FalteringPeer(FakePeer):
+    """Takes so many files at a time and is gone; ``calls`` are the files of each call that it has taken."""
+
+    def __init__(self, folder: Path, most: int) -> None:
+        super().__init__(folder)
+        self._most = most
+        self.calls: list[list[str]] = []
+
+    def send(self, files: Iterable[Path]) -> Iterator[Path]:
+        """See :class:`~GliomaSegLib.node.sender.Peer`."""
+        self.calls.append([])
+        for path in super().send(files):
+            if len(self.calls[-1]) == self._most:
+                raise Unreachable("'PACS' broke off.")
+            self.calls[-1].append(path.name)
+            yield path
+
+
+def test_what_was_taken_is_not_sent_again_and_overlays_come_last(
+    tmp_path: Path, images: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer = FalteringPeer(tmp_path / "pacs", 70)
+    site = Site(write_config(tmp_path, kinds=["sr", "rtstruct"]), peer, PaintingWorker())
+    marks: list[int] = []
+    plain = Queue.deliver
+
+    def deliver(queue: Queue, study: Study, files: list[str]) -> None:
+        marks.append(len(files))
+        plain(queue, study, files)
+
+    monkeypatch.setattr(Queue, "deliver", deliver)
+    site.send(images)
+    site.wait(120)
+    assert site.states() == [State.SENDING]
+    site.wait(5)
+    assert site.states() == [State.ANSWERED]
+    sent = [name for call in peer.calls for name in call]
+    assert sent[:2] == ["rtstruct.dcm", "sr.dcm"]
+    assert sorted(sent[2:]) == [f"IM{number:04d}.dcm" for number in range(120)], "each of them once"
+    assert [len(call) for call in peer.calls] == [70, 52]
+    assert marks == [50, 20, 50, 2], "the disk is asked once for many"
+
+
+def test_storage_that_goes_while_an_answer_is_sent_leaves_no_half_answer(tmp_path: Path, images: list[Path]) -> None:
+    peer = FalteringPeer(tmp_path / "pacs", 70)
+    site = Site(write_config(tmp_path, kinds=["sr"]), peer, PaintingWorker())
+    site.send(images)
+    site.wait(120)
+    assert site.states() == [State.SENDING]
+    site.storage.folder.rename(tmp_path / "unmounted")
+    site.clock.now += 5
+    with pytest.raises(StorageError):
+        site.courier.tick()
+    (tmp_path / "unmounted").rename(site.storage.folder)
+
+    def go_away(files: Iterable[Path]) -> Iterator[Path]:
+        for path in files:
+            site.storage.folder.rename(tmp_path / "unmounted")
+            path.read_bytes()
+            yield path
+
+    site.courier._peer.send = go_away
+    with pytest.raises(StorageError):
+        site.courier.tick()
+    (tmp_path / "unmounted").rename(site.storage.folder)
+    del site.courier._peer.send
+    site.wait(10)
+    assert site.states() == [State.ANSWERED]
+    assert [len(call) for call in peer.calls] == [70, 51]
+
+
 # --- the disk ---------------------------------------------------------------------------------------------------------
 
 
@@ -420,6 +529,27 @@ def test_an_image_that_was_written_in_the_moment_of_the_kill_counts(
     site = again(site, tmp_path)
     site.wait(120)
     assert (site.only().state, site.only().revision, site.only().images) == (State.ANSWERED, 2, 6)
+
+
+@pytest.mark.parametrize(("whole", "images_then"), [(True, 6), (False, 5)])
+def test_a_power_cut_may_take_the_name_of_an_image_but_not_the_image(
+    site: Site, images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool, images_then: int
+) -> None:
+    site.send(images[:5])
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda path, target: None)
+        site.send(images[5:])
+    (unnamed,) = site.storage.folder.rglob("*.partial")
+    if not whole:  # it was never answered with success
+        unnamed.write_bytes(unnamed.read_bytes()[:-1])
+    site = again(site, tmp_path)
+    assert not list(site.storage.folder.rglob("*.partial"))
+    assert len(site.storage.image_files(site.only().key)) == images_then
+    site.send(images)
+    site.wait(120)
+    assert (site.only().state, site.only().images) == (State.ANSWERED, 6)
+    kept = {path.read_bytes() for path in site.storage.image_files(site.only().key)}
+    assert kept == {path.read_bytes() for path in images}
 
 
 # --- a kill at any moment ---------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import socket
@@ -13,11 +14,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 import requests
+from pydicom.uid import SecondaryCaptureImageStorage
 
 from GliomaSegLib.case import Sequence
-from GliomaSegLib.node.config import Orthanc, read_config
+from GliomaSegLib.node.config import Config, Orthanc, read_config
 from GliomaSegLib.node.orthanc import OrthancError, OrthancServer, OrthancWatcher
 from GliomaSegLib.node.queue import Queue, State
 from GliomaSegLib.node.sender import Courier, OrthancArchive
@@ -86,6 +89,15 @@ class Hospital:
             for study in studies
         }
 
+    def captures(self) -> dict[str, list[pydicom.Dataset]]:
+        """The secondary captures of every study, by its Study Instance UID."""
+        found: dict[str, list[pydicom.Dataset]] = {}
+        for instance in self.session.get(f"{self.url}/instances").json():
+            file = pydicom.dcmread(io.BytesIO(self.session.get(f"{self.url}/instances/{instance}/file").content))
+            if file.SOPClassUID == SecondaryCaptureImageStorage:
+                found.setdefault(file.StudyInstanceUID, []).append(file)
+        return found
+
     def delete_studies(self) -> None:
         """Somebody deletes everything."""
         for study in self.session.get(f"{self.url}/studies").json():
@@ -141,6 +153,40 @@ def test_what_arrives_in_pieces_is_fetched_once_and_answered(site: Site, hospita
     assert (site.only().state, site.only().revision) == (State.ANSWERED, 1)
 
 
+def test_overlays_are_neither_fetched_nor_taken_for_news(
+    site: Site, hospital: Hospital, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[str] = []
+    plain = OrthancServer.image
+
+    def counted(server: OrthancServer, instance: str) -> bytes | None:
+        fetched.append(instance)
+        return plain(server, instance)
+
+    monkeypatch.setattr(OrthancServer, "image", counted)
+    hospital.send(write_images(tmp_path / "images", slices=3))
+    site.watcher.look()
+    site.wait(120)
+    assert site.only().state is State.ANSWERED
+    for path in write_images(tmp_path / "overlays", slices=3):  # of the same study, and by their own word MR
+        overlay = pydicom.dcmread(path)
+        overlay.SOPClassUID = overlay.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+        overlay.SeriesInstanceUID = f"{overlay.SeriesInstanceUID}.1"[-64:]
+        overlay.SOPInstanceUID = overlay.file_meta.MediaStorageSOPInstanceUID = f"{overlay.SOPInstanceUID}.1"[-64:]
+        overlay.save_as(path)
+        hospital.send([path])
+    assert list(hospital.modalities().values()) == [["MR"] * 4 + ["SR"]]
+    site.watcher.look()
+    assert (len(fetched), site.only().state, site.only().revision) == (6, State.ANSWERED, 1)
+
+    shutil.rmtree(site.storage.folder)  # lost for good; but the receipt is for the images alone
+    site.queue.close()
+    prepare(site.storage.folder)
+    after = site_of(tmp_path, tmp_path / "node.json")
+    after.watcher.look()
+    assert (len(fetched), after.queue.studies()) == (6, [])
+
+
 def test_a_study_that_was_deleted_is_not_answered(site: Site, hospital: Hospital, tmp_path: Path) -> None:
     hospital.send(write_images(tmp_path / "images", slices=3))
     site.watcher.look()
@@ -192,6 +238,21 @@ def test_a_wrong_login_is_told(hospital: Hospital, tmp_path: Path) -> None:
         OrthancServer(Orthanc(url=f"http://127.0.0.1:{free_port()}")).last_change()
 
 
+def check_overlays(captures: dict[str, list[pydicom.Dataset]], first: list[pydicom.Dataset]) -> None:
+    """Every study has one capture per image, which lies where its image lies; ``first`` are the images of one study."""
+    assert [len(one) for one in captures.values()] == [len(first)] * 4
+    of_first = captures[first[0].StudyInstanceUID]
+    assert {one.PatientID for one in of_first} == {NUMBER}
+    assert {str(one.PatientName) for one in of_first} == {NAME}
+    assert {one.FrameOfReferenceUID for one in of_first} == {one.FrameOfReferenceUID for one in first}
+    assert len({one.SeriesInstanceUID for one in of_first}) == 2
+    assert not {one.SeriesInstanceUID for one in of_first} & {one.SeriesInstanceUID for one in first}
+    of_image = {one.SourceImageSequence[0].ReferencedSOPInstanceUID: one for one in of_first}
+    for image in first:
+        assert of_image[image.SOPInstanceUID].ImageOrientationPatient == image.ImageOrientationPatient
+    assert all("not for diagnosis" in one.SeriesDescription for one in of_first)
+
+
 # --- the whole --------------------------------------------------------------------------------------------------------
 
 
@@ -211,7 +272,7 @@ def test_every_answer_is_in_orthanc_in_the_end(
     job = {"model": "toy", "store": str(toy_store.root), "brain": "stripped", "registration": False}
     port = free_port()
     config = configured(
-        tmp_path, hospital, kinds=["seg", "sr", "rtstruct"], web={"port": port},
+        tmp_path, hospital, kinds=list(Config.model_fields["kinds"].default), web={"port": port},
         rules=[{"name": "all", "when": {"Modality": "MR"}, "job": job}],
     )  # fmt: skip
     folder, log = read_config(config).folder, tmp_path / "node.log"
@@ -219,12 +280,13 @@ def test_every_answer_is_in_orthanc_in_the_end(
     def start() -> subprocess.Popen[bytes]:
         return node_process(config, toy_worker(toy_card), log)
 
-    def answered() -> list[bool]:
-        return [kinds == ["MR", "MR", "RTSTRUCT", "SEG", "SR"] for kinds in hospital.modalities().values()]
+    def answered() -> list[bool]:  # an overlay is of the modality of its images
+        return [kinds == ["MR"] * 4 + ["RTSTRUCT", "SEG", "SR"] for kinds in hospital.modalities().values()]
 
     node = start()
     try:
-        hospital.send(write_images(tmp_path / "first", "first"))
+        first = write_images(tmp_path / "first", "first")
+        hospital.send(first)
         until(lambda: any((folder / "studies").glob("*/images/*/*.dcm")))
         hospital.send(write_images(tmp_path / "second", "second"))
         folder.rename(tmp_path / "unmounted")  # the storage goes
@@ -253,5 +315,6 @@ def test_every_answer_is_in_orthanc_in_the_end(
     queue = Queue(folder / "queue.sqlite")
     assert [study.state for study in queue.studies()] == [State.ANSWERED], "Orthanc knows that three were answered"
     queue.close()
+    check_overlays(hospital.captures(), [pydicom.dcmread(path) for path in first])
     written = log.read_text() + "".join(path.read_text() for path in (folder / "logs").iterdir())
     assert not any(secret in written for secret in (*NAME.split("^"), NUMBER))

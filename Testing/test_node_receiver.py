@@ -7,6 +7,7 @@ import json
 import logging
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -23,19 +24,23 @@ import pytest
 
 pytest.importorskip("pynetdicom", reason="pynetdicom (the extra 'node') is not installed")
 
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
+from GliomaSegLib.case import Sequence
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.node.config import read_config
+from GliomaSegLib.node.config import DicomPeer, read_config
 from GliomaSegLib.node.queue import State
+from GliomaSegLib.node.sender import DicomArchive, Refused, Unreachable
 from GliomaSegLib.node.service import Node
+from GliomaSegLib.node.tls import Tls
 from Testing.node_site import NAME, NUMBER, ROOT, Archive, FakeWorker, write_config, write_images
 
 QUIET_S = 0.6
 PATIENCE_S = 60.0
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-MR = "1.2.840.10008.5.1.4.1.1.4"
+OPENSSL = shutil.which("openssl")
+MR, CAPTURE = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.7"
 
 
 def free_port() -> int:
@@ -77,15 +82,18 @@ def node(config: Path) -> Iterator[Node]:
         yield node
 
 
-def associated(config: Path, caller: str = "SCANNER", called: str = "GLIOMASEG") -> Association:
+def associated(
+    config: Path, caller: str = "SCANNER", called: str = "GLIOMASEG", kinds: tuple[str, ...] = (MR,), **how: Any
+) -> Association:
     entity = AE(caller)
-    entity.add_requested_context(MR, pydicom.uid.ExplicitVRLittleEndian)
+    for kind in kinds:
+        entity.add_requested_context(kind, pydicom.uid.ExplicitVRLittleEndian)
     receive = read_config(config).receive
-    return entity.associate(receive.host, receive.port, ae_title=called)
+    return entity.associate(receive.host, receive.port, ae_title=called, **how)
 
 
-def send(config: Path, paths: list[Path]) -> list[int]:
-    association = associated(config)
+def send(config: Path, paths: list[Path], **how: Any) -> list[int]:
+    association = associated(config, **how)
     statuses = [association.send_c_store(path).Status for path in paths]
     association.release()
     return statuses
@@ -155,6 +163,13 @@ def test_only_those_on_the_list_may_send(config: Path, node: Node) -> None:
     assert "gliomaseg_associations_refused_total 2" in get(node, "/metrics")[1]
 
 
+def test_captures_such_as_overlays_are_not_asked_for(config: Path, node: Node) -> None:
+    association = associated(config, kinds=(MR, CAPTURE))
+    assert [one.abstract_syntax for one in association.accepted_contexts] == [MR]
+    association.release()
+    assert not associated(config, kinds=(CAPTURE,)).is_established
+
+
 def test_an_association_that_is_broken_off_leaves_a_study_that_waits(
     config: Path, archive: Archive, node: Node, tmp_path: Path
 ) -> None:
@@ -219,6 +234,139 @@ def test_a_receiver_that_refuses_is_announced(config: Path, archive: Archive, no
     assert "refused rtstruct.dcm with the status 0xA900" in get(node, "/health")[1]
     archive.status = 0x0000
     until(lambda: states(node) == [State.ANSWERED])
+
+
+# --- what goes out ----------------------------------------------------------------------------------------------------
+
+
+def captures(folder: Path, count: int) -> list[Path]:
+    """The report of a study and images made of it."""
+    paths = write_images(folder, slices=count, sequences=[Sequence.T1C])
+    for path in paths[1:]:
+        image = pydicom.dcmread(path)
+        image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = CAPTURE
+        image.save_as(path)
+    return paths
+
+
+def test_hundreds_of_images_go_in_one_association(config: Path, archive: Archive, tmp_path: Path) -> None:
+    associations: list[object] = []
+    archive._server.bind(evt.EVT_ACCEPTED, associations.append)
+    paths = captures(tmp_path / "images", 15)
+    assert list(DicomArchive(read_config(config).send).send(paths)) == paths
+    assert len(associations) == 1
+    uids = {pydicom.dcmread(path).SOPInstanceUID: path for path in paths}
+    for stored in (tmp_path / "pacs").rglob("*.dcm"):
+        sent = pydicom.dcmread(uids[stored.stem])
+        assert pydicom.dcmread(stored) == sent
+
+
+def test_an_archive_without_captures_gets_the_rest_and_is_named(config: Path, archive: Archive, tmp_path: Path) -> None:
+    archive._server.contexts = [one for one in archive._server.contexts if one.abstract_syntax != CAPTURE]
+    paths = captures(tmp_path / "images", 3)
+    sending = DicomArchive(read_config(config).send).send(paths)
+    assert next(sending) == paths[0]
+    with pytest.raises(Refused, match=r"'PACS' at .* does not take objects such as .*Secondary Capture Image Storage"):
+        next(sending)
+
+
+# --- TLS --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tls]:
+    """Of the node, of a PACS that trusts it and is trusted, and of a stranger."""
+    if OPENSSL is None:
+        pytest.skip("the command openssl is not installed")
+    folder = tmp_path_factory.mktemp("certificates")
+    for name in ("node", "pacs", "stranger"):
+        command = [OPENSSL, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        command += ["-days", "2", "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
+        command += ["-keyout", str(folder / f"{name}.key"), "-out", str(folder / f"{name}.pem")]
+        subprocess.run(command, check=True, capture_output=True)
+    trusted = {"node": "pacs", "pacs": "node", "stranger": "node"}
+    return {
+        name: Tls(certificate=folder / f"{name}.pem", key=folder / f"{name}.key", authority=folder / f"{other}.pem")
+        for name, other in trusted.items()
+    }
+
+
+@pytest.fixture
+def secret_config(config: Path, certificates: dict[str, Tls]) -> Path:
+    """The configuration with TLS both ways."""
+    fields = json.loads(config.read_text())
+    tls = certificates["node"].model_dump(mode="json")
+    config.write_text(json.dumps(fields | {name: fields[name] | {"tls": tls} for name in ("receive", "send")}))
+    return config
+
+
+def test_images_and_answers_are_encrypted(
+    secret_config: Path, archive: Archive, certificates: dict[str, Tls], tmp_path: Path
+) -> None:
+    archive._server.ssl_context = certificates["pacs"].server()
+    paths = write_images(tmp_path / "images", slices=3)
+    port = read_config(secret_config).receive.port
+    with at_work(secret_config) as node, socket.create_connection(("127.0.0.1", port)):  # one that says nothing
+        assert not associated(secret_config).is_established, "without TLS"
+        for name, tls in {"no certificate": None, "a stranger's": certificates["stranger"]}.items():
+            context = tls.client() if tls else ssl.create_default_context(cafile=certificates["pacs"].authority)
+            context.check_hostname = True
+            assert not associated(secret_config, tls_args=(context, "127.0.0.1")).is_established, name
+        scanner = (certificates["pacs"].client(), "127.0.0.1")
+        assert send(secret_config, paths, tls_args=scanner) == [0] * 6
+        until(lambda: states(node) == [State.ANSWERED])
+    assert len(list((tmp_path / "pacs").rglob("*.dcm"))) == 2
+
+
+@pytest.mark.parametrize("theirs", [None, "stranger"])
+def test_nothing_is_sent_to_an_archive_that_is_not_the_right_one(
+    secret_config: Path, archive: Archive, certificates: dict[str, Tls], theirs: str | None, tmp_path: Path
+) -> None:
+    archive._server.ssl_context = certificates[theirs].server() if theirs else None
+    paths = captures(tmp_path / "images", 3)
+    with pytest.raises(Unreachable, match="or one side does not accept the other's certificate"):
+        list(DicomArchive(read_config(secret_config).send).send(paths))
+    assert not list((tmp_path / "pacs").rglob("*.dcm"))
+
+
+def test_a_certificate_that_vanished_is_told_and_waited_for(secret_config: Path, certificates: dict[str, Tls]) -> None:
+    gone = certificates["node"].model_copy(update={"key": Path("/none/node.key")})
+    peer = DicomPeer(host="127.0.0.1", port=104, ae_title="PACS", tls=gone)
+    with pytest.raises(Unreachable, match=r"The file /none/node\.key that TLS needs cannot be read"):
+        list(DicomArchive(peer).send([]))
+
+
+@pytest.mark.parametrize("place", ["receive", "send"])
+@pytest.mark.parametrize(
+    ("field", "content", "says"),
+    [
+        ("key", None, r"The file .*wrong\.pem that TLS needs cannot be read \(No such file"),
+        ("certificate", "no certificate", "are not a certificate and its private key"),
+        ("key", "another's", "are not a certificate and its private key"),
+        ("key", "locked", "without a passphrase"),
+        ("authority", "no certificate", r"wrong\.pem holds no certificate \(PEM\)"),
+    ],
+)
+def test_a_wrong_certificate_is_refused_before_anything_starts(
+    secret_config: Path, certificates: dict[str, Tls], place: str, field: str, content: str | None, says: str
+) -> None:
+    wrong = secret_config.parent / "wrong.pem"
+    if content == "another's":
+        wrong.write_bytes(certificates["pacs"].key.read_bytes())
+    elif content == "locked":
+        plain = str(certificates["node"].key)
+        command = [OPENSSL, "pkcs8", "-topk8", "-in", plain, "-passout", "pass:sesame", "-out", str(wrong)]
+        subprocess.run(command, check=True, capture_output=True)
+    elif content:
+        wrong.write_text(content)
+    fields = json.loads(secret_config.read_text())
+    fields[place]["tls"][field] = "wrong.pem"  # seen from the configuration
+    secret_config.write_text(json.dumps(fields))
+    with pytest.raises(InputError, match=says):
+        read_config(secret_config)
+
+
+# --- the page and the command -----------------------------------------------------------------------------------------
 
 
 def test_the_page_asks_for_its_login(config: Path, tmp_path: Path) -> None:

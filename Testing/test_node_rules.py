@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import pytest
 
 from GliomaSegLib.cli import main
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.node.config import Config, Orthanc, read_config
+from GliomaSegLib.io.dicom_out.export import Kind
+from GliomaSegLib.node.config import Config, DicomPeer, Orthanc, Receive, read_config
 from GliomaSegLib.node.header import StudyHeader, read_header
-from GliomaSegLib.node.rules import Routing, Rule, decide
+from GliomaSegLib.node.rules import AnswerKind, Routing, Rule, decide
+from GliomaSegLib.node.tls import Tls
 from GliomaSegLib.record import read_record
 from Testing.node_site import NAME, NUMBER, ROOT, RULES, write_config, write_images
 
@@ -90,6 +93,13 @@ def test_a_wrong_rule_is_refused(rule: dict[str, Any], says: str, tmp_path: Path
     assert says in str(error.value)
 
 
+def test_all_that_can_be_exported_is_sent_unless_the_site_or_a_rule_says_less(tmp_path: Path) -> None:
+    every = {kind.value for kind in Kind}
+    assert set(typing.get_args(AnswerKind)) == set(Config.model_fields["kinds"].default) == every
+    config = read_config(write_config(tmp_path, [GLIOMA | {"kinds": ["seg", "overlay"]}], kinds=["rtstruct"]))
+    assert (config.kinds, config.rules()[0].kinds) == (("rtstruct",), ("seg", "overlay"))
+
+
 def test_two_rules_of_one_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="two rules are called 'glioma'"):
         read_config(write_config(tmp_path, [GLIOMA, GLIOMA]))
@@ -159,10 +169,13 @@ def test_the_handbook_shows_configurations_that_are_valid() -> None:
     text = (ROOT / "docs" / "hospital.md").read_text(encoding="utf-8")
     shown = [Config.model_validate_json(block) for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL)]
     assert [config.send == "orthanc" for config in shown] == [False, True]
+    (tls,) = re.findall(r'`"tls": (\{.*?\})`', text)
+    assert Tls.model_validate_json(tls)
+    holders = {"": Config, "orthanc": Orthanc, "receive": Receive, "send": DicomPeer}
     for row in re.findall(r"^\| (`.*?`) \|", text, re.MULTILINE):
         for key in re.findall(r"`([a-z_.]+)`", row):
             holder, _, name = key.rpartition(".")
-            assert name in (Orthanc if holder == "orthanc" else Config).model_fields, key
+            assert name in holders[holder].model_fields, key
     plain = {"free_gb": 5, "keep": 200, "quiet_s": 120, "after_abort_s": 1800, "retries": 3, "longest_s": 7200}
     for name, value in plain.items():
         assert Config.model_fields[name].default == value

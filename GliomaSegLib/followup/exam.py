@@ -95,7 +95,12 @@ def read_exam(
     return _from_file(path, image, scheme, when or TimePoint(), day)
 
 
-def _from_results(folder: Path, when: TimePoint | None, day: date | None) -> Exam:
+def read_marked(folder: Path) -> tuple[Manifest, sitk.Image, sitk.Image]:
+    """Of a folder of results its manifest, its labels (0 to 4) and the brain that they lie in, on one grid.
+
+    Raises:
+        InputError: a file cannot be read, or the results were edited and not measured since.
+    """
     manifest = read_manifest(folder)
     for name, digest in manifest.sha256.items():
         if not (folder / name).is_file():
@@ -105,7 +110,11 @@ def _from_results(folder: Path, when: TimePoint | None, day: date | None) -> Exa
                 f"{folder / name} was edited since it was measured; run 'gliomaseg measure {folder}' first."
             )
     brain = read_labels(folder / BRAIN)
-    labels = read_segmentation(folder / SLICER_SEGMENTATION, brain)
+    return manifest, read_segmentation(folder / SLICER_SEGMENTATION, brain), brain
+
+
+def _from_results(folder: Path, when: TimePoint | None, day: date | None) -> Exam:
+    manifest, labels, brain = read_marked(folder)
     probabilities = read_probabilities(folder, labels) if manifest.changed is None else {}
     record = manifest.sequences[manifest.reference]
     image, doubt = _image_again(record, labels)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, StringConstraints, model_validator
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.node.rules import AnswerKind, Routing, Rule
+from GliomaSegLib.node.tls import Tls
 from GliomaSegLib.record import Record, read_record
 
 AeTitle = Annotated[str, StringConstraints(pattern=r"^[ -\[\]-~]{1,16}$", strip_whitespace=True, min_length=1)]
@@ -18,6 +19,7 @@ AeTitle = Annotated[str, StringConstraints(pattern=r"^[ -\[\]-~]{1,16}$", strip_
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
+_Record = TypeVar("_Record", bound=Record)
 
 
 class Receive(Record):
@@ -26,6 +28,7 @@ class Receive(Record):
     Attributes:
         callers: AE titles that may send; all others are refused.
         max_associations: at once.
+        tls: nobody is listened to without it.
     """
 
     ae_title: AeTitle = "GLIOMASEG"
@@ -33,6 +36,7 @@ class Receive(Record):
     port: Port = 11112
     callers: tuple[AeTitle, ...] = Field(min_length=1)
     max_associations: int = Field(default=10, ge=1)
+    tls: Tls | None = None
 
 
 class Login(Record):
@@ -77,12 +81,14 @@ class DicomPeer(Record):
 
     Attributes:
         calling: the AE title under which this node calls; by default that of ``receive``.
+        tls: nothing is sent without it.
     """
 
     host: str
     port: Port
     ae_title: AeTitle
     calling: AeTitle = "GLIOMASEG"
+    tls: Tls | None = None
 
 
 class Web(Record):
@@ -121,7 +127,7 @@ class Config(Record):
     receive: Receive | None = None
     orthanc: Orthanc | None = None
     send: DicomPeer | Literal["orthanc"]
-    kinds: tuple[AnswerKind, ...] = Field(default=("seg", "sr", "rtstruct"), min_length=1)
+    kinds: tuple[AnswerKind, ...] = Field(default=("seg", "sr", "rtstruct", "overlay"), min_length=1)
     by: Literal["regions", "parts", "lesions"] = "regions"
     web: Web = Web()
     quiet_s: float = Field(default=120.0, gt=0)
@@ -154,31 +160,30 @@ def read_config(path: Path) -> Config:
     """Read and check a configuration; paths in it are taken from its own folder.
 
     Raises:
-        InputError: it, the rules or a password cannot be read or are wrong, or a package is missing.
+        InputError: it, the rules, a password or a certificate cannot be read or is wrong, or a package is missing.
     """
-    config = read_record(Config, path, "configuration")
-    base = path.absolute().parent
-    config = config.model_copy(
-        update={
-            "folder": base / config.folder.expanduser(),
-            "routing": base / config.routing.expanduser(),
-            "orthanc": config.orthanc and _from(base, config.orthanc),
-            "web": _from(base, config.web),
-        }
-    )
+    config = _seen_from(path.absolute().parent, read_record(Config, path, "configuration"))
     config.rules()
     for place in (config.orthanc, config.web):
         if place and place.login:
             place.login.password()
+    if config.receive and config.receive.tls:
+        config.receive.tls.server()
+    if isinstance(config.send, DicomPeer) and config.send.tls:
+        config.send.tls.client()
     _check_packages(config)
     return config
 
 
-def _from(base: Path, place: Orthanc | Web) -> Orthanc | Web:
-    if place.login is None:
-        return place
-    login = place.login.model_copy(update={"password_file": base / place.login.password_file.expanduser()})
-    return place.model_copy(update={"login": login})
+def _seen_from(base: Path, record: _Record) -> _Record:
+    """``record``, and every one in it, with paths that begin in the folder ``base``."""
+    changed = {}
+    for name, value in record:
+        if isinstance(value, Path):
+            changed[name] = base / value.expanduser()
+        elif isinstance(value, Record):
+            changed[name] = _seen_from(base, value)
+    return record.model_copy(update=changed)
 
 
 def _check_packages(config: Config) -> None:

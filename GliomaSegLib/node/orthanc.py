@@ -15,7 +15,7 @@ import requests
 
 from GliomaSegLib.errors import GliomaSegError, InputError
 from GliomaSegLib.node.config import Orthanc
-from GliomaSegLib.node.intake import Intake, Taken
+from GliomaSegLib.node.intake import IMAGE_CLASSES, Intake, Taken
 from GliomaSegLib.node.queue import Queue, Study
 from GliomaSegLib.node.storage import Storage
 
@@ -63,10 +63,19 @@ class OrthancServer:
         """What Orthanc says of a study; ``None`` when it has been deleted."""
         return self._found(f"/studies/{study}")
 
-    def mr_series(self, study: str) -> dict[str, list[str]]:
-        """The MR series of a study with their instances; empty when it has been deleted."""
+    def mr_images(self, study: str) -> dict[str, list[str]]:
+        """The MR images of a study, by series; empty when it has been deleted.
+
+        A series may call itself MR and hold what was only made of such images: the overlays that we send do.
+        """
         found = self._found(f"/studies/{study}/series") or []
-        return {one["ID"]: one["Instances"] for one in found if one["MainDicomTags"].get("Modality") == "MR"}
+        series = [one["ID"] for one in found if one["MainDicomTags"].get("Modality") == "MR"]
+        asked = {"Resources": series, "Level": "Instance", "Metadata": True}
+        images: dict[str, list[str]] = {one: [] for one in series}
+        for instance in self._json("POST", "/tools/bulk-content", json=asked) if series else ():
+            if instance["Metadata"].get("SopClassUid") in (None, *IMAGE_CLASSES):
+                images[instance["ParentSeries"]].append(instance["ID"])
+        return images
 
     def image(self, instance: str) -> bytes | None:
         """A DICOM file; ``None`` when it has been deleted."""
@@ -152,7 +161,7 @@ class OrthancWatcher:
         self._storage = storage
         self._open: dict[str, int] = {}  # study -> the change before the one by which it came to notice
         self._since: int | None = None
-        self._passed: set[str] = set()  # instances of MR series that are no MR images, such as overlays
+        self._passed: set[str] = set()  # instances that were fetched and are not to be kept
 
     def look(self) -> None:
         """Take what is new.
@@ -201,7 +210,7 @@ class OrthancWatcher:
         about = self._server.study(study)
         if about is None:
             return True
-        series = self._server.mr_series(study)
+        series = self._server.mr_images(study)
         key = self._storage.key(about["MainDicomTags"]["StudyInstanceUID"])
         missing = [
             instance

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -237,10 +237,11 @@ class Queue:
             )
             return {row["file"] for row in rows}
 
-    def deliver(self, study: Study, file: str) -> None:
-        """Keep that a file has been taken."""
+    def deliver(self, study: Study, files: Iterable[str]) -> None:
+        """Keep that files have been taken."""
         with self._transaction() as database:
-            database.execute("INSERT OR IGNORE INTO deliveries VALUES (?, ?, ?)", (study.key, study.revision, file))
+            rows = [(study.key, study.revision, file) for file in files]
+            database.executemany("INSERT OR IGNORE INTO deliveries VALUES (?, ?, ?)", rows)
 
     def finish(self, study: Study, record: dict[str, Any], now: float) -> None:
         """Keep the figures of a finished case."""

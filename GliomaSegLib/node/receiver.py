@@ -71,7 +71,7 @@ class Receiver:
         """Begin to listen.
 
         Raises:
-            InputError: the port is taken, or may not be used.
+            InputError: the port is taken, or may not be used; a certificate cannot be used.
         """
         entity = AE(self._config.ae_title)
         entity.maximum_pdu_size = _PDU_BYTES
@@ -88,8 +88,9 @@ class Receiver:
             (evt.EVT_REJECTED, self._rejected),
         ]
         where = (self._config.host, self._config.port)
+        tls = self._config.tls and self._config.tls.server()
         try:
-            entity.start_server(where, block=False, evt_handlers=handlers)
+            entity.start_server(where, block=False, ssl_context=tls, evt_handlers=handlers)
         except OSError as error:
             raise InputError(
                 f"Nothing can be received at {where[0]}:{where[1]} ({error.strerror}); name another port."

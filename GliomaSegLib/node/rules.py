@@ -17,7 +17,7 @@ from GliomaSegLib.record import Record
 _NOT_A_RULES = ("study", "exam", "volumes", "transforms", "output", "case_id", "overwrite", "preoperative")
 _SHOWN = 6  # values that a reason lists
 
-AnswerKind = Literal["seg", "rtstruct", "sr"]
+AnswerKind = Literal["seg", "rtstruct", "sr", "overlay"]
 """What may be sent back, see :class:`~GliomaSegLib.job.Export`."""
 
 

@@ -22,6 +22,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -151,20 +152,25 @@ class Storage:
     def write(self, path: Path, content: bytes) -> None:
         """Write a file of a study, safely on the disk when this returns, and whole or not at all.
 
+        The disk is waited for once, as that is what receiving costs. It may have the file under its temporary name
+        only; that name says what the file is and how to tell that it is whole, so that :meth:`sweep` can go on.
+
         Raises:
             StorageError: the folder is gone, or the disk full.
         """
         self.check_room()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(suffix=_PARTIAL, dir=path.parent)
+            if not path.parent.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                for folder in path.parent.parents[:4]:  # up to that of the node
+                    _flush_folder(folder)
+            descriptor, name = tempfile.mkstemp(f".{_checksum(content)}{_PARTIAL}", f"{path.name}.", path.parent)
             try:
                 with os.fdopen(descriptor, "wb") as stream:
                     stream.write(content)
                     stream.flush()
-                    os.fsync(stream.fileno())
+                    os.fsync(stream.fileno())  # the common file systems bring a new file's name to the disk with it
                 Path(name).replace(path)
-                _flush_folder(path.parent)
             except BaseException:
                 with contextlib.suppress(OSError):
                     Path(name).unlink()
@@ -177,9 +183,13 @@ class Storage:
         shutil.rmtree(self.folder / "studies" / key, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Delete what a kill left half-written."""
+        """Finish what a kill or a power cut kept from getting its name, and delete what they left half-written."""
         for path in (self.folder / "studies").glob(f"*/images/*/*{_PARTIAL}"):
-            path.unlink(missing_ok=True)
+            final, checksum = path.with_name(path.name.partition(".dcm")[0] + ".dcm"), path.suffixes[-2:-1]
+            if checksum == [f".{_checksum(path.read_bytes())}"] and not final.exists():
+                path.replace(final)
+            else:
+                path.unlink(missing_ok=True)
         for path in (self.folder / "studies").glob(f"*/.*{_PARTIAL}"):  # of results; nobody else is at work here
             shutil.rmtree(path, ignore_errors=True)
 
@@ -199,6 +209,10 @@ def prepare(folder: Path) -> None:
         (folder / _MARK).write_text(json.dumps({"node": secrets.token_hex(16)}) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"{folder} cannot be prepared ({error.strerror}); name a folder that can be.") from error
+
+
+def _checksum(content: bytes) -> str:
+    return f"{zlib.crc32(content):08x}-{len(content)}"
 
 
 def _flush_folder(folder: Path) -> None:

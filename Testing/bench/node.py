@@ -3,41 +3,33 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pydicom
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import generate_uid
 
 from GliomaSegLib.node.config import read_config
 from GliomaSegLib.node.queue import State
 from GliomaSegLib.node.service import Node, quiet_worker
 from GliomaSegLib.phantom import make_phantom
 from GliomaSegLib.worker_process import Task, WorkerProcess, worker_command
-from Testing.node_site import ROOT, Archive, write_config
+from Testing.node_site import write_config
 
 IMAGES = 700
 QUIET_S = 2.0
 MODEL = "gliomaseg-any-v1"
 _POLL_S = 0.02
-
-# The scanner is another computer, or at least another process; its own start does not count. Both have one clock.
-_SENDER = """
-import sys, time
-from pathlib import Path
-sys.path[:0] = [sys.argv[1]]
-from Testing.bench.node import send
-began = time.monotonic()
-send(Path(sys.argv[2]), int(sys.argv[3]))
-print(began, time.monotonic())
-"""
 
 
 class TimedWorker:
@@ -61,10 +53,16 @@ class TimedWorker:
 
 
 def node() -> None:
-    """Seven hundred images by C-STORE; SEG, SR and RTSTRUCT back by C-STORE; the true model."""
+    """Seven hundred images by C-STORE, the true model, answers back by C-STORE: without overlays, then with them."""
+    without_s, with_s = (_measure(kinds) for kinds in (("seg", "sr", "rtstruct"), ("seg", "sr", "rtstruct", "overlay")))
+    print(f"beside the segmentation {with_s:.1f} s with overlays, which add {with_s - without_s:.1f} s")
+
+
+def _measure(kinds: Sequence[str]) -> float:
+    """A study through a new node; seconds beside the segmentation."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        paths = _study(folder)
+        count = _study(folder / "scanner")
         ports = [_free_port(), _free_port()]
         config = read_config(
             write_config(
@@ -72,42 +70,55 @@ def node() -> None:
                 rules=[{"name": "all", "job": {"model": MODEL}}],
                 receive={"callers": ["SCANNER"], "host": "127.0.0.1", "port": ports[0]},
                 send={"host": "127.0.0.1", "port": ports[1], "ae_title": "PACS"},
-                kinds=["seg", "sr", "rtstruct"],
+                kinds=kinds,
                 quiet_s=QUIET_S,
             )
         )
         worker = TimedWorker(quiet_worker(worker_command(Path(sys.executable)), config.folder))
-        archive = Archive(folder / "pacs", ports[1])
         made = Node(config, worker)
-        with made.started():
+        with _archive(folder / "pacs", ports[1]), made.started():
             thread = threading.Thread(target=made.run)
             thread.start()
-            command = [sys.executable, "-c", _SENDER, str(ROOT), str(folder / "scanner"), str(ports[0])]
-            began, ended = map(float, subprocess.run(command, check=True, capture_output=True).stdout.split())
-            received_s = ended - began
-            while not any(one.state in (State.ANSWERED, State.FAILED) for one in made.queue.studies()):
-                time.sleep(_POLL_S)
-            whole_s = time.monotonic() - began
+            began = time.monotonic()
+            _send(folder / "scanner", ports[0])
+            received_s = time.monotonic() - began
+            ready_s, whole_s = _follow(made, began)
             made.end()
             thread.join()
             (study,) = made.queue.studies()
-        archive.stop()
         results = next((config.folder / "studies").glob("*/results-1/manifest.json"), None)
         stages = json.loads(results.read_text())["seconds"] if results else {}
+        sent = Counter(_kind(path) for path in (folder / "pacs").iterdir())
     segment_s, export_s = (worker.seconds.get(do, 0.0) for do in ("segment", "export"))
-    beside_s = whole_s - segment_s - QUIET_S
-    print(f"{len(paths)} images, {study.state.value} {study.sentence}")
+    beside_s, sent_s = whole_s - segment_s - QUIET_S, whole_s - ready_s
+    print(f"{count} images, {study.state.value} {study.sentence}; back came {dict(sorted(sent.items()))}")
     print(f"from the first image to the last answer {whole_s:.1f} s, of which quiet time {QUIET_S:.1f} s and")
     print(f"segmentation {segment_s:.1f} s (start of the worker included; stages {stages})")
-    print(f"beside these {beside_s:.1f} s: received in {received_s:.1f} s ({1000 * received_s / len(paths):.1f} ms an")
-    print(f"image), exported in {export_s:.1f} s, decided and sent in {beside_s - received_s - export_s:.1f} s")
+    print(
+        f"beside these {beside_s:.1f} s: received in {received_s:.1f} s ({1000 * received_s / count:.1f} ms an image),"
+    )
+    print(f"exported in {export_s:.1f} s, sent in {sent_s:.1f} s, decided and waited for the next step in")
+    print(f"{beside_s - received_s - export_s - sent_s:.1f} s; sender and archive were on the same computer")
+    return beside_s
 
 
-def _study(folder: Path) -> list[Path]:
-    """The phantom of 1 mm, and a diffusion series that fills it up to :data:`IMAGES`."""
-    study = make_phantom().write(folder / "scanner", dicom=True)
-    paths = sorted(study.rglob("*.dcm"))
-    more = folder / "scanner" / "diffusion"
+def _follow(made: Node, began: float) -> tuple[float, float]:
+    """Seconds after ``began`` when the answer is ready to be sent, and when the study is settled."""
+    sending_at = 0.0
+    while True:
+        states = {study.state for study in made.queue.studies()}
+        now = time.monotonic() - began
+        if states & {State.ANSWERED, State.FAILED}:
+            return sending_at or now, now
+        if State.SENDING in states:
+            sending_at = sending_at or now
+        time.sleep(_POLL_S)
+
+
+def _study(folder: Path) -> int:
+    """The phantom of 1 mm, and a diffusion series that fills it up to :data:`IMAGES`; how many images that are."""
+    paths = sorted(make_phantom().write(folder, dicom=True).rglob("*.dcm"))
+    more = folder / "diffusion"
     more.mkdir()
     series = generate_uid()
     for number in range(IMAGES - len(paths)):
@@ -117,19 +128,38 @@ def _study(folder: Path) -> list[Path]:
         image.SeriesNumber, image.InstanceNumber = 99, number + 1
         image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
         image.save_as(more / f"IM{number:04}.dcm")
-    return [*paths, *sorted(more.iterdir())]
+    return max(IMAGES, len(paths))
 
 
-def send(folder: Path, port: int) -> None:
-    """Send all images below ``folder`` in one association."""
-    from pynetdicom import AE
+# Scanner and archive are other computers, or at least other programs: those of DCMTK, not ours.
 
-    entity = AE("SCANNER")
-    entity.add_requested_context("1.2.840.10008.5.1.4.1.1.4", ExplicitVRLittleEndian)
-    association = entity.associate("127.0.0.1", port, ae_title="GLIOMASEG")
-    for path in sorted(folder.rglob("*.dcm")):
-        assert association.send_c_store(path).Status == 0
-    association.release()
+
+def _send(folder: Path, port: int) -> None:
+    command = [_dcmtk("storescu"), "-aet", "SCANNER", "-aec", "GLIOMASEG", "+sd", "+r", "+sp", "*.dcm"]
+    subprocess.run([*command, "127.0.0.1", str(port), str(folder)], check=True, capture_output=True)
+
+
+@contextmanager
+def _archive(folder: Path, port: int) -> Iterator[None]:
+    folder.mkdir()
+    process = subprocess.Popen([_dcmtk("storescp"), "--output-directory", str(folder), str(port)])
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _dcmtk(program: str) -> str:
+    path = shutil.which(program)
+    if path is None:
+        raise SystemExit(f"{program} of DCMTK is not installed (Debian: apt-get install dcmtk).")
+    return path
+
+
+def _kind(path: Path) -> str:
+    header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+    return header.SOPClassUID.name.removesuffix(" Storage")
 
 
 def _free_port() -> int:

@@ -12,7 +12,7 @@ from pydicom import Dataset
 
 from GliomaSegLib.case import Sequence
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.followup.exam import read_exam
+from GliomaSegLib.followup.exam import read_marked
 from GliomaSegLib.io.dicom_out.numbering import read_numbering
 from GliomaSegLib.io.dicom_out.overlay import SERIES_NUMBER, make_overlay
 from GliomaSegLib.io.dicom_out.provenance import Provenance
@@ -20,7 +20,7 @@ from GliomaSegLib.io.dicom_out.rtstruct import make_rtstruct
 from GliomaSegLib.io.dicom_out.source import SourceSeries, read_moved_series, read_source_series
 from GliomaSegLib.io.dicom_out.structure import By, structures_of
 from GliomaSegLib.io.folder import written_whole
-from GliomaSegLib.io.results import Manifest, read_manifest, read_transforms
+from GliomaSegLib.io.results import Manifest, read_transforms
 from GliomaSegLib.job import ReviewState
 from GliomaSegLib.measures.volumes import measure
 from GliomaSegLib.preprocessing.grid import reorient
@@ -63,18 +63,18 @@ def export(
         raise InputError(f"The output {output} exists already; exported objects are never replaced: name a new folder.")
     if comparison and by is not By.LESIONS:
         raise InputError("The numbers of a comparison are those of lesions; export with '--by lesions'.")
-    manifest = read_manifest(results)
+    manifest, labels, brain = read_marked(results)
     if manifest.review is ReviewState.REJECTED:
         raise InputError(f"{results} was rejected by its reviewer and is not exported; correct it, or review it again.")
     if set(kinds) & {Kind.SEG, Kind.SR} and importlib.util.find_spec("highdicom") is None:
         raise InputError("DICOM SEG and SR need the package highdicom; install it with: pip install 'GliomaSeg[dicom]'")
-    exam = read_exam(results)
-    source = _source(manifest, series, exam.labels, results)
+    source = _source(manifest, series, labels, results)
     about = Provenance.of(manifest)
-    measures = measure(source.labels, reorient(exam.brain, source.labels), exam.regions)
+    regions = frozenset(manifest.regions)
+    measures = measure(source.labels, reorient(brain, source.labels), regions)
     numbering = comparison and read_numbering(comparison, results, measures, str(source.first.get("PatientID", "")))
     uid = source.first.SeriesInstanceUID
-    structures = structures_of(source.labels, measures, exam.regions, by, uid, numbering or None)
+    structures = structures_of(source.labels, measures, regions, by, uid, numbering or None)
     objects: dict[Kind, Dataset] = {}
     if set(kinds) & {Kind.SEG, Kind.SR}:  # the report refers to the segments
         from GliomaSegLib.io.dicom_out.report import make_report
@@ -97,7 +97,7 @@ def export(
 def _write_overlays(
     folder: Path, source: SourceSeries, manifest: Manifest, moved_too: bool, results: Path, about: Provenance
 ) -> None:
-    """A folder per sequence: the reference, and unless another series was given, T1c and FLAIR where they are DICOM."""
+    """A folder per sequence: the reference, and unless another series was given, T1c and FLAIR in classic DICOM."""
     transforms = read_transforms(results)
     for sequence, record in manifest.sequences.items():
         if record.is_reference:
@@ -107,6 +107,8 @@ def _write_overlays(
                 record.path, record.series_uid, record.series_part, source.labels, transforms.get(sequence)
             )
         else:
+            of_sequence = None
+        if of_sequence is None:
             continue
         into = folder / sequence.value
         into.mkdir(parents=True)

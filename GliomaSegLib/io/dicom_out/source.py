@@ -89,8 +89,10 @@ def _is_on_grid_of(image: sitk.Image, labels: sitk.Image) -> bool:
 
 def read_moved_series(
     folder: Path, uid: str, part: str, labels: sitk.Image, to_series: sitk.Transform | None
-) -> SourceSeries:
+) -> SourceSeries | None:
     """A series on another grid, with ``labels`` carried onto it: only to be looked at, not to be measured.
+
+    ``None`` for one enhanced multi-frame image, to whose frames exported objects cannot refer yet.
 
     Args:
         part: see :class:`~GliomaSegLib.io.dicom.DicomSeries`.
@@ -100,8 +102,10 @@ def read_moved_series(
         InputError: there is no such series any more, or it cannot be read.
     """
     found = [one for one in find_series(folder) if (one.uid, one.part) == (uid, part)]
-    if not found or found[0].multi_frame:
-        raise InputError(f"{folder} no longer holds the series {uid} as classic MR images; put it back.")
+    if not found:
+        raise InputError(f"{folder} no longer holds the series {uid}; put it back.")
+    if found[0].multi_frame:
+        return None
     image = read_series(found[0])
     carried = resample_labels(labels, image, to_series and to_series.GetInverse())
     return SourceSeries(_headers(found[0], image), carried, image)
