@@ -134,7 +134,9 @@ def _run(job: Job, journal: Journal) -> Result:
         prediction = segmenter.predict(shown, _Part(journal, number, len(members)), job.seed)
         answers.append(_on_reference(prediction, job, member, case, prepared[member.space]))
         ran = prediction.device or str(device), prediction.precision or str(precision).removeprefix("torch.")
-        used.append(ModelUsed.of(member.card, member.weights, *ran))
+        used.append(ModelUsed.of(member.card, member.weights, *ran, prediction.training_distance))
+        if prediction.training_distance and prediction.training_distance.is_far:
+            journal.warn(prediction.training_distance.warning(member.card.id))
     together = _fused(answers, job, card, case, journal) if card.weights.members else _alone(*answers)
 
     journal.stage("measures and report")

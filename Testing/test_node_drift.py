@@ -28,11 +28,15 @@ def cases(weeks: int, **last: Any) -> list[FinishedCase]:
                 "name": "FLAIR",
                 "volume": 40.0,
                 "shift": 2.0,
+                "distance": 0.6,
             }
             said = usual | (last if week == weeks - 1 else {})
             volume, shift = said["volume"] * random.lognormal(0, 0.5), said["shift"] * random.lognormal(0, 0.5)
             one = {"name": said["name"], "confidence": said["confidence"], "moved_mm": shift, "mutual_information": 0.5}
-            manifest = {"model": {"id": "m"}, "sequences": {} if said["missing"] else {"t2f": one}, "warnings": []}
+            far = said["distance"] * random.lognormal(0, 0.2)
+            distance = {"distance": far, "limit": 1.0, "nearer": 1, "cases": 9}
+            model = {"id": "m", "training_distance": distance if far else None}
+            manifest = {"model": model, "sequences": {} if said["missing"] else {"t2f": one}, "warnings": []}
             measures = {"volumes": [{"name": "WT", "volume_ml": volume}]}
             record = record_of(manifest, measures, StudyHeader({"Manufacturer": ("A",)}, ()))
             made.append(FinishedCase(f"{week}-{number}", 1, MONDAY + week * WEEK_S + number, record))
@@ -59,6 +63,7 @@ def test_weeks_that_are_alike_say_nothing() -> None:
         ({"missing": False, "confidence": 0.7}, {"FLAIR guessed"}),
         ({"volume": 4.0}, {"WT, mL"}),
         ({"missing": False, "shift": 20.0}, {"largest shift, mm"}),
+        ({"distance": 1.2}, {"distance to training data"}),
     ],
 )
 def test_a_change_is_seen_in_its_week(change: dict[str, Any], seen: set[str]) -> None:
@@ -72,6 +77,14 @@ def test_a_description_that_was_never_seen_before_is_told() -> None:
     assert weeks[0].new == ("FLAIR called 't2_space_dark-fluid'",)
     assert weeks[1].new == ()
     assert "2024-W03,20,new: FLAIR called 't2_space_dark-fluid',,," in to_csv(weeks)
+
+
+def test_models_that_cannot_tell_the_distance_have_no_figure_of_it() -> None:
+    weeks = weeks_of(cases(3, distance=0.0))
+    assert "distance to training data" not in {figure.name for figure in weeks[0].figures}
+    before = [case for case in cases(2) if case.record.pop("training_distance")]
+    assert len(before) == 2 * EACH
+    assert "distance to training data" not in {figure.name for week in weeks_of(before) for figure in week.figures}
 
 
 def test_few_cases_are_not_tested() -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from GliomaSegLib.cohort.cases import MEASURES, CohortCase, is_done, manifest_of
 from GliomaSegLib.cohort.journal import Failure
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.inference.training_distance import share_of_limit
 from GliomaSegLib.io.folder import MANIFEST
 
 VOLUMES = ("WT", "TC", "ET", "NETC", "SNFH", "RC")
@@ -46,6 +47,8 @@ class Line:
     Attributes:
         volumes: mL by name, what the model does not give is not there; and of the brain.
         lesions: connected pieces of the whole tumour.
+        training_distance: of the images to those that the model was trained on, as a share of the limit above which the
+            reader is warned.
         cost: what the sequences that are missing cost, which many cases have in common, so it is no warning here.
         remarks: a clause for each thing in which it differs from the cohort.
         strangeness: the largest modified z-score among them, for the order.
@@ -61,6 +64,7 @@ class Line:
     lesions: int | None = None
     cost: str = ""
     warnings: tuple[str, ...] = ()
+    training_distance: float | None = None
     seconds: float | None = None
     review: str = ""
     remarks: tuple[str, ...] = ()
@@ -128,6 +132,7 @@ def _line_of_results(case: CohortCase) -> Line:
         sum(lesion["region"] == "WT" for lesion in measures["lesions"]),
         manifest.get("cost") or "",
         tuple(warning for warning in manifest["warnings"] if warning != manifest.get("cost")),
+        share_of_limit(manifest),
         sum(manifest["seconds"].values()),
         manifest["review"],
     )
@@ -208,7 +213,8 @@ def _cells(line: Line) -> dict[str, object]:
         "time_point": job.get("time_point"), "days_since_surgery": job.get("days_since_surgery"),
         "sequences": " ".join(line.present), "missing": " ".join(line.missing),
         **{f"{name}_ml": line.volumes.get(name) for name in VOLUMES}, "brain_ml": line.volumes.get(BRAIN),
-        "lesions": line.lesions, "review": line.review, "seconds": line.seconds and round(line.seconds, 1),
+        "lesions": line.lesions, "training_distance": line.training_distance and round(line.training_distance, 3),
+        "review": line.review, "seconds": line.seconds and round(line.seconds, 1),
         "remarks": "; ".join(line.remarks), "warnings": " ".join(line.warnings), "error": line.sentence,
         "asked_in": line.case.where, "output": str(line.case.output) if line.state is State.DONE else "",
     }  # fmt: skip

@@ -9,18 +9,21 @@ for more than who is not.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from GliomaSegLib.case import Sequence
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.device import choose_precision, place
 from GliomaSegLib.inference.segmenter import Prediction
+from GliomaSegLib.inference.training_features import TrainingFeatures
 from GliomaSegLib.labels import Region, compose
 from GliomaSegLib.postprocessing import bounding_box, keep_components_above
 from GliomaSegLib.preprocessing.lattice import averaged, first_centre_mm, resample
@@ -73,6 +76,8 @@ class CoarseFine:
         fine_weights_without_t2_and_flair: the same where both are missing; where all are 0 it does not look at all.
         least_enhancing_ml: less enhancing tumour than this in all is taken for core.
         device, precision: where and in which number format to run.
+        trained_on: what the coarse network makes of its training cases, where that is known: the answer then says how
+            far the case is from them.
     """
 
     def __init__(
@@ -89,6 +94,7 @@ class CoarseFine:
         least_tumour_ml: float,
         device: torch.device,
         precision: torch.dtype,
+        trained_on: TrainingFeatures | None = None,
     ) -> None:
         self._order, self._coarse, self._fine = order, coarse, fine
         self._spacing, self._margin = spacing_mm, margin_mm
@@ -99,6 +105,7 @@ class CoarseFine:
         self._fine_weights_without_both = fine_weights_without_t2_and_flair
         self._least_enhancing, self._least_tumour = least_enhancing_ml, least_tumour_ml
         self._device, self._precision = device, precision
+        self._trained_on = trained_on
 
     def predict(self, images: Mapping[Sequence, NDArray[np.float32]], progress: Progress, seed: int) -> Prediction:
         """Segment one case; without T1c only the whole tumour is given, all labelled SNFH. Nothing here is random.
@@ -110,8 +117,9 @@ class CoarseFine:
         device = place(self._device, self._needed_bytes(brain.shape), progress)
         precision = self._precision if device == self._device else choose_precision(device)
         run = _Runner(device, precision)
+        known = self._trained_on
         with torch.inference_mode():
-            probability = self._look_at_all(channels, brain, run)
+            probability, features = self._look_at_all(channels, brain, run, known and known.layer)
             progress.advance(0.3, "whole brain")
             suspect = (probability.amax(0).numpy() > _SUSPICIOUS) & brain
             weights = torch.tensor(self._weights_for(images))[:, None, None, None]
@@ -129,7 +137,18 @@ class CoarseFine:
             {region: _uncropped(one, box, shape) for region, one in found.items()},
             str(device),
             str(precision).removeprefix("torch."),
+            None if known is None else known.distance(features, tuple(images)),
         )
+
+    def features(self, images: Mapping[Sequence, NDArray[np.float32]], layer: str) -> NDArray[np.float64]:
+        """The means ``[maps]`` over the brain of the coarse network's ``layer``, for a case as in :meth:`predict`.
+
+        Raises:
+            InputError: see :meth:`predict`.
+        """
+        channels, brain, _ = self._channels(images)
+        with torch.inference_mode():
+            return self._look_at_all(channels, brain, _Runner(self._device, self._precision), layer)[1]
 
     def _weights_for(self, images: Mapping[Sequence, NDArray[np.float32]]) -> tuple[float, float, float]:
         """Of the fine stage, by the first of FLAIR and T2 that is there."""
@@ -152,8 +171,10 @@ class CoarseFine:
             channels[self._order.index(sequence)] = standardise(image, f"{sequence.title} (--{sequence.value})")[box]
         return torch.from_numpy(channels), brain[box], box
 
-    def _look_at_all(self, channels: Tensor, brain: NDArray[np.bool_], run: _Runner) -> Tensor:
-        """The coarse stage's probabilities ``[3, z, y, x]`` on the images' own voxels."""
+    def _look_at_all(
+        self, channels: Tensor, brain: NDArray[np.bool_], run: _Runner, layer: str | None
+    ) -> tuple[Tensor, NDArray[np.float64] | None]:
+        """The coarse stage's probabilities ``[3, z, y, x]`` on the images' own voxels, and the :meth:`features`."""
         spacing = (self._spacing,) * 3
         pose = find_midsagittal(channels.numpy(), brain, spacing)
         shape = _frame_shape(brain, pose, self._spacing, self._coarse)
@@ -162,11 +183,13 @@ class CoarseFine:
         coarse_spacing, first = self._spacing * np.array(factors), first_centre_mm(spacing, factors)
         step = self._coarse.spacing_mm
         seen = resample(volume, coarse_spacing, shape, step, pose.centre - first, pose.rotation)
-        found = run.whole(self._coarse, seen[:-1] * (seen[-1:] > 0.5))
+        with _means_over(seen[-1:], self._coarse, layer) as means:
+            found = run.whole(self._coarse, seen[:-1] * (seen[-1:] > 0.5))
         # Back: the middle of the images as seen from the frame, whose first voxel is half its extent from its centre.
         middle = (np.array(brain.shape) - 1) / 2 * self._spacing
         there = pose.rotation.T @ (middle - pose.centre) + (np.array(shape) - 1) / 2 * step
-        return resample(found, np.full(3, step), brain.shape, self._spacing, there, pose.rotation.T)
+        probability = resample(found, np.full(3, step), brain.shape, self._spacing, there, pose.rotation.T)
+        return probability, np.mean(means, axis=0) if means else None
 
     def _labels(self, probabilities: Mapping[Region, NDArray[np.float32]]) -> NDArray[np.uint8]:
         voxel_ml = self._spacing**3 / 1000
@@ -208,7 +231,7 @@ class _Runner:
         extent = images.shape[1:]
         sizes = [min(most, -(-size // _MULTIPLE) * _MULTIPLE) for size, most in zip(extent, stage.shape, strict=True)]
         padding = [max(size - own, 0) for size, own in zip(sizes, extent, strict=True)]
-        padded = torch.nn.functional.pad(images, (0, padding[2], 0, padding[1], 0, padding[0]))
+        padded = functional.pad(images, (0, padding[2], 0, padding[1], 0, padding[0]))
         starts = [_starts(size, window) for size, window in zip(padded.shape[1:], sizes, strict=True)]
         weight = _tent(sizes)
         total = torch.zeros((len(REGIONS), *padded.shape[1:]))
@@ -220,6 +243,33 @@ class _Runner:
             weights[here] += weight
             told((done + 1) / len(places))
         return (total / weights)[:, : extent[0], : extent[1], : extent[2]]
+
+
+@contextmanager
+def _means_over(brain: Tensor, stage: Stage, layer: str | None) -> Iterator[list[NDArray[np.float64]]]:
+    """Collects, for every pass of the stage's network inside the block, the means of the layer's maps over the brain.
+
+    Args:
+        brain: ``[1, z, y, x]`` on the stage's lattice, 0 to 1.
+        layer: ``None`` collects nothing.
+    """
+    means: list[NDArray[np.float64]] = []
+    if layer is None:
+        yield means
+        return
+    # The mirrored pass sees the brain from the other side, and one weight must do for both.
+    weight = (brain + brain.flip(-1)) / 2 if stage.mirrored else brain
+
+    def collect(_: torch.nn.Module, __: tuple[Tensor, ...], maps: Tensor) -> None:
+        own = functional.adaptive_avg_pool3d(weight[None], maps.shape[2:]).to(maps.device)
+        mean = (maps.float() * own).sum((2, 3, 4)) / own.sum()
+        means.append(mean[0].cpu().double().numpy())
+
+    hook = stage.network.get_submodule(layer).register_forward_hook(collect)
+    try:
+        yield means
+    finally:
+        hook.remove()
 
 
 def _log_odds(probability: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from GliomaSegLib.case import Input
+from GliomaSegLib.inference.training_distance import TrainingDistance
 from GliomaSegLib.labels import Region
 from GliomaSegLib.progress import Progress
 
@@ -23,12 +24,14 @@ class Prediction:
         probabilities: per region ``float32 [z, y, x]`` in 0..1, for models whose map may be thresholded again.
         device: where the network ran, which may not be where it was asked to; empty when there is no choice.
         precision: number format that it ran in, such as ``bfloat16``; empty likewise.
+        training_distance: of the case to those that the model was trained on; ``None`` where it cannot tell.
     """
 
     labels: NDArray[np.uint8]
     probabilities: Mapping[Region, NDArray[np.float32]] = field(default_factory=dict)
     device: str = ""
     precision: str = ""
+    training_distance: TrainingDistance | None = None
 
 
 class Segmenter(Protocol):

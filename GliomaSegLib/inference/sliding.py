@@ -25,6 +25,7 @@ from torch.nn import functional
 
 from GliomaSegLib import case
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.inference.background import aligned_box, answer_around
 from GliomaSegLib.inference.device import choose_precision, free_memory_bytes, place
 from GliomaSegLib.inference.memory import peak_bytes
 from GliomaSegLib.inference.segmenter import Prediction, Segmenter
@@ -95,6 +96,8 @@ class Windows:
             little differently. ``None`` pads, as the networks' own packages do.
         mirrors: the sets of axes along which the window is also shown mirrored; the answers are averaged.
         padding: what a volume smaller than a window is padded with: 0, or its outermost voxels.
+        around: in each window only the box of what is not 0 is computed, in multiples of this many voxels, and the
+            rest counted as background; see :mod:`GliomaSegLib.inference.background`. ``None`` computes all.
     """
 
     size: Size
@@ -104,6 +107,7 @@ class Windows:
     trims_to: int | None = None
     mirrors: tuple[tuple[int, ...], ...] = ()
     padding: Literal["constant", "replicate"] = "constant"
+    around: int | None = None
 
     def fitted(self, shape: Sequence[int]) -> Windows:
         """For a volume of ``shape``."""
@@ -112,6 +116,16 @@ class Windows:
         step = self.trims_to
         sizes = (min(most, -(-own // step) * step) for most, own in zip(self.size, shape, strict=True))
         return replace(self, size=tuple(sizes))
+
+    def computed(self, volume: Tensor) -> Size:
+        """At most so many voxels of a window in ``volume [channel, *shape]`` are computed."""
+        if self.around is None:
+            return self.size
+        box = aligned_box(volume, self.around)
+        # A window may begin anywhere between two of those multiples.
+        sides = (min(most, one.stop - one.start + self.around) for most, one in zip(self.size, box, strict=True))
+        depth, height, width = sides
+        return depth, height, width
 
     def smaller(self) -> Windows | None:
         """With the longest axis halved, or ``None`` when that would be too little."""
@@ -169,7 +183,7 @@ def slide(
     places = windows.places(padded.shape[1:])
     for done, here in enumerate(places):
         seen = padded[(slice(None), *here)].to(device)
-        logits = _mean_answer(networks, seen, windows.mirrors, precision, batch).cpu()
+        logits = _mean_answer(networks, seen, windows, precision, batch).cpu()
         if len(places) == 1:
             total, weights = logits, torch.ones(1)
         else:
@@ -184,12 +198,12 @@ def slide(
 def _mean_answer(
     networks: Sequence[nn.Module],
     seen: Tensor,
-    mirrored: tuple[tuple[int, ...], ...],
+    windows: Windows,
     precision: torch.dtype,
     batch: int,
 ) -> Tensor:
     """Mean logits ``float32 [class, *window]`` of all networks and mirrored views."""
-    views = [(), *mirrored]
+    views = [(), *windows.mirrors]
     total: Tensor | None = None
     for network in networks:
         for first in range(0, len(views), batch):
@@ -198,7 +212,7 @@ def _mean_answer(
             if seen.device.type != "mps":
                 shown = shown.contiguous(memory_format=torch.channels_last_3d)
             with torch.autocast(seen.device.type, precision, enabled=precision != torch.float32):
-                answers = network(shown)
+                answers = network(shown) if windows.around is None else answer_around(network, shown, windows.around)
             for answer, axes in zip(answers, now, strict=True):
                 turned = _mirrored(answer.float(), axes)
                 total = turned if total is None else total.add_(turned)
@@ -342,7 +356,7 @@ class VolumeSegmenter:
     def _logits(self, volume: Tensor, progress: Progress) -> tuple[Tensor, torch.device, torch.dtype]:
         """The logits, and the device and precision that there was room for."""
         fitted = self._contract.windows.fitted(volume.shape[1:])
-        for device, precision, windows, needed in self._ways(fitted, progress):
+        for device, precision, windows, needed in self._ways(fitted, fitted.computed(volume), progress):
             batch = max(1, int(free_memory_bytes(device) * 0.8 // needed)) if device.type == "cuda" else 1
             try:
                 networks = [_placed(network, device) for network in self._networks]
@@ -353,14 +367,22 @@ class VolumeSegmenter:
                 torch.cuda.empty_cache()
         raise InputError("The graphics card's memory ran out; run the network on the processor (--device cpu).")
 
-    def _ways(self, windows: Windows, progress: Progress) -> Iterator[tuple[torch.device, torch.dtype, Windows, int]]:
-        """Where, how precisely and in which windows to run, and the bytes that takes: each way needs less memory than
-        the one before it. The last is the processor, which is refused when it has too little memory.
+    def _ways(
+        self, windows: Windows, most: Size, progress: Progress
+    ) -> Iterator[tuple[torch.device, torch.dtype, Windows, int]]:
+        """Where, how precisely and in which windows to run, and the bytes that takes when no more than ``most`` voxels
+        of a window are computed: each way needs less memory than the one before it. The last is the processor, which
+        is refused when it has too little memory.
         """
+
+        def bytes_of(way: Windows, precision: torch.dtype) -> int:
+            depth, height, width = map(min, way.size, most)
+            return self._needed_bytes((depth, height, width), precision)
+
         if self._device.type == "cuda":
             way: Windows | None = windows
             while way is not None:
-                needed = self._needed_bytes(way.size, self._precision)
+                needed = bytes_of(way, self._precision)
                 if needed <= free_memory_bytes(self._device):
                     self._tell_if_smaller(way, windows, progress)
                     yield self._device, self._precision, way, needed
@@ -373,10 +395,10 @@ class VolumeSegmenter:
         precision = choose_precision(self._home) if lowered and self._device.type == "cuda" else self._precision
         budget = min(free_memory_bytes(self._home), _PROCESSOR_BYTES)
         way = windows
-        while (smaller := way.smaller()) and self._needed_bytes(way.size, precision) > budget:
+        while (smaller := way.smaller()) and bytes_of(way, precision) > budget:
             way = smaller
         self._tell_if_smaller(way, windows, progress)
-        needed = self._needed_bytes(way.size, precision)
+        needed = bytes_of(way, precision)
         yield place(self._home, needed, progress), precision, way, needed
 
     @staticmethod

@@ -34,6 +34,7 @@ from pydantic import Field, ValidationError
 
 from GliomaSegLib.case import Sequence, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.inference.training_distance import TrainingDistance
 from GliomaSegLib.io.folder import MANIFEST, PROGRAM
 from GliomaSegLib.io.images import read_labels, write_image
 from GliomaSegLib.io.provenance import sha256_of, timestamp
@@ -90,16 +91,22 @@ class ModelUsed(Record):
     weights_sha256: str
     device: str
     precision: str
+    training_distance: TrainingDistance | None = Field(
+        default=None, description="of the case's images to those that it was trained on; null: it cannot tell"
+    )
     members: tuple[ModelUsed, ...] = Field(default=(), description="of an ensemble; its hash is that of their hashes")
 
     @classmethod
-    def of(cls, card: Card, weights: Path, device: str, precision: str) -> ModelUsed:
+    def of(
+        cls, card: Card, weights: Path, device: str, precision: str, distance: TrainingDistance | None = None
+    ) -> ModelUsed:
         """What the manifest keeps of a card and its installed weights."""
         return cls(
             **card.model_dump(include={"id", "title", "version", "licence", "citation", "training"}),
             weights_sha256=sha256_of(weights),
             device=device,
             precision=precision,
+            training_distance=distance,
         )
 
     @classmethod
@@ -319,7 +326,9 @@ def _write_transforms(transforms: Mapping[Sequence, sitk.Transform], folder: Pat
 
 def _write_measures(measures: Measures, manifest: Manifest, folder: Path) -> None:
     case, model = manifest.case_id, manifest.model.id
-    content = {"case_id": case, "model": model} | measures.model_dump(mode="json")
+    distance = manifest.model.training_distance
+    about = {"case_id": case, "model": model, "training_distance": distance and dataclasses.asdict(distance)}
+    content = about | measures.model_dump(mode="json")
     (folder / MEASURES_JSON).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     rows = [{"case": case, "model": model} | row for row in measures.to_rows()]
     with (folder / MEASURES_CSV).open("w", newline="", encoding="utf-8") as stream:
@@ -405,6 +414,7 @@ def _report_content(findings: Findings, manifest: Manifest, measures: Measures) 
             **({"Members": "; ".join(map(_member_text, model.members))} if model.members else {}),
             "Licence": model.licence,
             **({"Training": model.training} if model.training else {}),
+            **({"Distance to the training data": str(model.training_distance)} if model.training_distance else {}),
             "Citation": model.citation,
             "Brain extraction": job.brain.value,
             "Registration": _registration_text(manifest),

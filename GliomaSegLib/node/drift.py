@@ -4,8 +4,8 @@ Lotan 2021 saw series descriptions drift until studies were routed wrongly. So e
 before it: shares by Fisher's exact test, numbers by the test of Mann and Whitney. As some twenty figures are looked at
 every week, a difference is told below p = 0.001: a reason to look, no proof.
 
-The distance of a site's images from the training data (Kurmukov 2021) is not among the figures: no model's card keeps
-what it would be measured against.
+A network that does well on the data of a challenge may do badly on a clinic's (Kurmukov 2021). So the distance of the
+images to those that the model was trained on is among the figures, where its card keeps what that is measured by.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 from scipy.stats import fisher_exact, mannwhitneyu
 
 from GliomaSegLib.case import Sequence as MrSequence
+from GliomaSegLib.inference.training_distance import share_of_limit
 from GliomaSegLib.node.header import StudyHeader
 from GliomaSegLib.node.queue import FinishedCase
 
@@ -54,6 +55,7 @@ def record_of(manifest: Mapping[str, Any], measures: Mapping[str, Any], header: 
         "sequences": sequences,
         "volumes_ml": {row["name"]: row["volume_ml"] for row in measures["volumes"]},
         "warnings": len(manifest.get("warnings", ())),
+        "training_distance": share_of_limit(manifest),
         "scanner": " ".join(
             value
             for keyword in ("Manufacturer", "ManufacturerModelName", "StationName")
@@ -160,6 +162,7 @@ def _figures(now: Sequence[Record], before: Sequence[Record]) -> tuple[Figure, .
     shares.append(_share("with warnings", now, before, lambda one: one["warnings"] > 0))
     figures = [one for one in shares if one is not None]
     figures += _numbers("largest shift, mm", now, before, lambda one: _extreme(one, "moved_mm", max))
+    figures += _numbers("distance to training data", now, before, lambda one: one.get("training_distance"))
     figures += _numbers("least mutual information", now, before, lambda one: _extreme(one, "mutual_information", min))
     for region in sorted({region for one in now for region in one["volumes_ml"]}):
         figures += _numbers(f"{region}, mL", now, before, lambda one, r=region: one["volumes_ml"].get(r))

@@ -18,9 +18,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, HttpUrl, PositiveInt, model_validator
 
 from GliomaSegLib.case import Preoperative, Sequence, TimePointKind
-from GliomaSegLib.errors import InputError
+from GliomaSegLib.errors import InputError, WeightsError
+from GliomaSegLib.io.provenance import sha256_of
 from GliomaSegLib.labels import Region
 from GliomaSegLib.record import Record, read_record
+from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo import missing
 from GliomaSegLib.zoo.catalogue import added_cards, default_store, shipped_cards
 
@@ -124,10 +126,12 @@ class Inference(Record):
     overlap: float = Field(default=0.5, ge=0, lt=1, description="of neighbouring patches, as a share of the patch")
     window: Literal["gaussian", "constant"] = Field(default="gaussian", description="Weights inside a patch.")
     axes: Literal["xyz", "zyx"] = Field(default="xyz", description="Order in which the network takes the axes.")
-    field: Literal["full", "brain"] = Field(
+    field: Literal["full", "full-around-brain", "brain"] = Field(
         default="full",
         description="What is shown to it: the whole grid, or the box of non-zero voxels. Group and instance "
-        "normalisation depend on it.",
+        "normalisation depend on it. full-around-brain: that box is computed and the rest of the grid counted as "
+        "background, for networks of convolutions and group normalisation alone; multiple_of says how many voxels "
+        "are one at their lowest resolution.",
     )
     margin_voxels: int = Field(default=0, ge=0, description="around that box")
     multiple_of: PositiveInt = Field(default=1, description="Sides are padded to multiples of this.")
@@ -198,11 +202,27 @@ class WeightFile(Record):
 
 
 class ShippedFile(Record):
-    """Weights that come with GliomaSeg, ready to be loaded: there is nothing to install."""
+    """A file that comes with GliomaSeg, ready to be loaded: there is nothing to install."""
 
     path: str = Field(description="Below Resources.")
     size_bytes: int
     sha256: Sha256
+
+    def sound(self) -> Path:
+        """Where it lies, after checking its SHA-256.
+
+        Raises:
+            WeightsError: it is missing or damaged.
+        """
+        try:
+            path = resource(self.path)
+        except FileNotFoundError as error:
+            raise WeightsError(str(error)) from error
+        if sha256_of(path) != self.sha256:
+            raise WeightsError(
+                f"GliomaSeg's own file {path} is damaged (its SHA-256 is not the card's); install GliomaSeg again."
+            )
+        return path
 
 
 class PackagedWeights(Record):
@@ -314,6 +334,11 @@ class Card(Record):
     )
     postprocessing: Postprocessing = Postprocessing()
     weights: Weights
+    training_features: ShippedFile | None = Field(
+        default=None,
+        description="What the network makes of its training cases, by which a case's distance to them is measured "
+        "(python -m GliomaSegLib.training.features); null: it cannot be told.",
+    )
     licence: str
     citation: str
     published: tuple[Accuracy, ...] = ()
@@ -363,6 +388,7 @@ class Card(Record):
             "normalisation": self.normalisation,
             "inference": self.inference,
             "output": self.output,
+            "training_features": self.training_features,
         }
 
     def sequences_used(self, present: Collection[Sequence]) -> tuple[Sequence, ...]:

@@ -16,6 +16,8 @@ from GliomaSegLib.case import Sequence
 from GliomaSegLib.errors import WeightsError
 from GliomaSegLib.inference.coarse_fine import CoarseFine, Stage
 from GliomaSegLib.inference.segmenter import Segmenter
+from GliomaSegLib.inference.training_features import TrainingFeatures, read_training_features
+from GliomaSegLib.zoo.card import ShippedFile
 
 CHANNEL_ORDER = tuple(Sequence)
 _STAGES = ("coarse", "fine")
@@ -35,13 +37,14 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     Args:
         weights: the file that :func:`write_weights` wrote.
         parameters: ``coarse`` and perhaps ``fine``, each with ``network`` (name and parameters, see
-            :mod:`GliomaSegLib.networks`), ``spacing_mm``, ``shape`` and ``mirrored``; and the further parameters of
-            :class:`~GliomaSegLib.inference.coarse_fine.CoarseFine`.
+            :mod:`GliomaSegLib.networks`), ``spacing_mm``, ``shape`` and ``mirrored``; the further parameters of
+            :class:`~GliomaSegLib.inference.coarse_fine.CoarseFine`; and the card's ``training_features``, if there
+            are any.
         device: where to run; what does not fit there runs on the processor.
         precision: number format of the convolutions.
 
     Raises:
-        WeightsError: the file is missing, damaged or of another model.
+        WeightsError: a file is missing, damaged or of another model.
     """
     try:
         tensors = load_file(weights)
@@ -61,7 +64,12 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
         parameters["least_tumour_ml"],
         device,
         precision,
+        _trained_on(parameters.get("training_features")),
     )
+
+
+def _trained_on(file: ShippedFile | None) -> TrainingFeatures | None:
+    return None if file is None else read_training_features(file.sound())
 
 
 def _stage(name: str, parameters: Mapping[str, Any], tensors: Mapping[str, Tensor], weights: Path) -> Stage:

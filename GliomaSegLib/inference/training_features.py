@@ -1,0 +1,101 @@
+"""What the features of a network's training cases are like: the file by which the distance of others is measured.
+
+See :mod:`GliomaSegLib.inference.training_distance`; :mod:`GliomaSegLib.training.features` makes the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from GliomaSegLib.case import Sequence
+from GliomaSegLib.errors import WeightsError
+from GliomaSegLib.inference.training_distance import TrainingDistance
+
+_LAYER = "layer"
+_WHITENING = "whitening"
+_MEAN, _DISTANCES = "mean.", "distances."
+
+
+@dataclass(frozen=True)
+class Group:
+    """The training cases as they are with one set of sequences.
+
+    Attributes:
+        mean: ``[features]``.
+        distances: of the cases, each with its patient left out, ascending.
+    """
+
+    mean: NDArray[np.float32]
+    distances: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TrainingFeatures:
+    """What the features of a network's training cases are like.
+
+    Attributes:
+        layer: of the network, by its name in torch: the features are the means of its maps over the brain.
+        whitening: ``[features, features]``, a square root of the precision: what it makes of a difference to the mean
+            has the Mahalanobis distance for its length.
+        groups: by set of sequences; others cannot be judged.
+    """
+
+    layer: str
+    whitening: NDArray[np.float32]
+    groups: Mapping[frozenset[Sequence], Group]
+
+    def distance(self, features: NDArray[np.floating], present: Collection[Sequence]) -> TrainingDistance | None:
+        """Of a case with these ``features [n]`` and sequences; ``None`` where too few training cases had the same."""
+        group = self.groups.get(frozenset(present))
+        if group is None:
+            return None
+        distance = float(np.linalg.norm(self.whitening @ (features - group.mean)))
+        return TrainingDistance(
+            distance=round(distance, 3),
+            limit=round(float(group.distances[-1]), 3),
+            nearer=int(np.searchsorted(group.distances, distance)),
+            cases=len(group.distances),
+        )
+
+    def write(self, path: Path) -> None:
+        """Write it as one safetensors file."""
+        tensors = {_WHITENING: self.whitening}
+        for present, group in self.groups.items():
+            tensors |= {_MEAN + _name(present): group.mean, _DISTANCES + _name(present): group.distances}
+        save_file(
+            {name: np.ascontiguousarray(one, np.float32) for name, one in tensors.items()}, path, {_LAYER: self.layer}
+        )
+
+
+def read_training_features(path: Path) -> TrainingFeatures:
+    """What :meth:`TrainingFeatures.write` wrote.
+
+    Raises:
+        WeightsError: the file is missing, damaged, or something else.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
+            layer = file.metadata()[_LAYER]
+        names = [name.removeprefix(_MEAN) for name in tensors if name.startswith(_MEAN)]
+        groups = {
+            frozenset(map(Sequence, name.split("+"))): Group(tensors[_MEAN + name], tensors[_DISTANCES + name])
+            for name in names
+        }
+        return TrainingFeatures(layer, tensors[_WHITENING], groups)
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{path}, which a case's distance to the training data is measured by, cannot be read ({error}); install "
+            "GliomaSeg again."
+        ) from error
+
+
+def _name(present: Collection[Sequence]) -> str:
+    return "+".join(sequence.value for sequence in Sequence if sequence in present)

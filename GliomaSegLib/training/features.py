@@ -1,0 +1,191 @@
+"""What a network makes of its training cases, for the distance of others to them:
+``python -m GliomaSegLib.training.features``.
+
+The model's coarse network looks at every training case with every subset of its sequences, as it would at a patient's.
+From the means of a layer's maps over the brain come a mean for every set of sequences, one covariance for all, shrunk
+after Ledoit and Wolf (J Multivar Anal 88:365, 2004), and the distance of every training case to what is fitted without
+its patient. See :mod:`GliomaSegLib.inference.training_distance`.
+
+Of some sequences there may be few cases, all of one kind. Any other kind would be far from their mean; so the mean that
+all cases would have with such a sequence is guessed: that without it, moved by what it changes where it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from GliomaSegLib.case import Sequence
+from GliomaSegLib.case_table import CaseRow, read_splits, read_table
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.inference.coarse_fine import CoarseFine
+from GliomaSegLib.inference.device import choose_precision
+from GliomaSegLib.inference.training_features import Group, TrainingFeatures
+from GliomaSegLib.io.provenance import sha256_of
+from GliomaSegLib.progress import Progress, Silent
+from GliomaSegLib.terminal import progress_for_stderr
+from GliomaSegLib.training.command import chosen
+from GliomaSegLib.training.dataset import CHANNELS, TrainingCase, prepare_all, prepared_path, read_prepared
+from GliomaSegLib.zoo.card import find_card
+from GliomaSegLib.zoo.loaders import family
+from GliomaSegLib.zoo.store import Store, default_store
+
+FEWEST = 20
+"""Cases with a set of sequences from which a mean is taken, and whose largest distance is a limit."""
+
+FEWEST_PAIRS = 5
+"""Cases that tell what a further sequence changes; with fewer the set is left out."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The features ``[n]`` of a case of a patient, of which the network was shown the sequences ``present``."""
+
+    case: str
+    patient: str
+    present: frozenset[Sequence]
+    features: NDArray[np.float64]
+
+
+def samples_of(case: TrainingCase, network: CoarseFine, layer: str) -> Iterator[Sample]:
+    """A case with each subset of its sequences."""
+    images = {
+        sequence: case.images[place].astype(np.float32)
+        for place, sequence in enumerate(CHANNELS)
+        if case.present[place]
+    }
+    for size in range(1, len(images) + 1):
+        for subset in itertools.combinations(images, size):
+            seen = {sequence: images[sequence] for sequence in subset}
+            yield Sample(case.name, case.patient, frozenset(subset), network.features(seen, layer))
+
+
+def fit(samples: Iterable[Sample], layer: str, fewest: int = FEWEST) -> TrainingFeatures:
+    """What the samples are like, and how far each of them is from the others.
+
+    Raises:
+        InputError: no set of sequences has ``fewest`` samples.
+    """
+    by_set = _by_set(samples)
+    common = {present: own for present, own in by_set.items() if len(own) >= fewest}
+    if not common:
+        raise InputError(f"No set of sequences has {fewest} cases; give more cases.")
+    whitening, means = _gaussians(common)
+    distances: dict[frozenset[Sequence], list[float]] = defaultdict(list)
+    for patient in sorted({one.patient for own in common.values() for one in own}):
+        others = {present: [one for one in own if one.patient != patient] for present, own in common.items()}
+        without, their_means = _gaussians(others)
+        for present, own in common.items():
+            distances[present] += [
+                float(np.linalg.norm(without @ (one.features - their_means[present])))
+                for one in own
+                if one.patient == patient
+            ]
+    groups = {present: Group(means[present], np.sort(distances[present])) for present in common}
+    for present in [one for one in by_set if one not in common]:
+        known = max((one for one in common if one < present), key=len, default=None)
+        changes = _changes(by_set[present], by_set[known]) if known else []
+        if known and len(changes) >= FEWEST_PAIRS:
+            groups[present] = Group(means[known] + np.mean(changes, axis=0), groups[known].distances)
+    return TrainingFeatures(layer, whitening, groups)
+
+
+def _by_set(samples: Iterable[Sample]) -> dict[frozenset[Sequence], list[Sample]]:
+    by_set: dict[frozenset[Sequence], list[Sample]] = defaultdict(list)
+    for one in samples:
+        by_set[one.present].append(one)
+    return by_set
+
+
+def _changes(more: list[Sample], fewer: list[Sample]) -> list[NDArray[np.float64]]:
+    """What the further sequences change in the features of each case."""
+    before = {one.case: one.features for one in fewer}
+    return [one.features - before[one.case] for one in more if one.case in before]
+
+
+def _gaussians(
+    by_set: Mapping[frozenset[Sequence], list[Sample]],
+) -> tuple[NDArray[np.float64], dict[frozenset[Sequence], NDArray[np.float64]]]:
+    """The whitening matrix of all sets together, and the mean of each."""
+    stacked = {present: np.stack([one.features for one in own]) for present, own in by_set.items()}
+    means = {present: features.mean(0) for present, features in stacked.items()}
+    residuals = np.concatenate([features - means[present] for present, features in stacked.items()])
+    scale = residuals.std(0) + 1e-6 * residuals.std()
+    root = np.linalg.cholesky(np.linalg.inv(shrunk_covariance(residuals / scale)))
+    return root.T / scale, means
+
+
+def shrunk_covariance(residuals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The covariance ``[features, features]`` of ``residuals [samples, features]``, whose mean is 0, drawn towards a
+    multiple of the identity as far as Ledoit and Wolf 2004 (equations 11 to 14) find best.
+    """
+    count, size = residuals.shape
+    sample = residuals.T @ residuals / count
+    target = np.trace(sample) / size * np.eye(size)
+    noise = (((residuals**2).sum(1) ** 2).sum() / count - (sample**2).sum()) / count
+    share = min(1.0, noise / ((sample - target) ** 2).sum())
+    return share * target + (1 - share) * sample
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m GliomaSegLib.training.features", description=__doc__)
+    parser.add_argument("model", metavar="MODEL", help="id of a card of the family any-unet")
+    parser.add_argument("--cases", type=Path, required=True, metavar="CSV", help="the case table")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="folder of the table's paths, if not the table's own")
+    parser.add_argument("--splits", type=Path, metavar="JSON", help="patients of train, test and validation")
+    parser.add_argument("--cache", type=Path, required=True, metavar="DIR", help="folder of the prepared cases")
+    parser.add_argument("--layer", default="down.2", help="of the coarse network, by its name in torch")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="SAFETENSORS")
+    parsed = parser.parse_args()
+    rows, _ = chosen(
+        read_table(parsed.cases, parsed.root), read_splits(parsed.splits) if parsed.splits else {}, "validation"
+    )
+    with progress_for_stderr() as progress:
+        found = features_of(parsed.model, parsed.layer, rows, parsed.cache, progress)
+    found.write(parsed.output)
+    for present, group in found.groups.items():
+        names = " ".join(sequence.value for sequence in Sequence if sequence in present)
+        middle, largest = np.quantile(group.distances, (0.5, 1))
+        print(f"{names}: {len(group.distances)} cases, median distance {middle:.2f}, largest {largest:.2f}")
+    print(f"{parsed.output}: {parsed.output.stat().st_size} bytes, SHA-256 {sha256_of(parsed.output)}")
+
+
+def features_of(
+    model: str, layer: str, rows: list[CaseRow], cache: Path, progress: Progress | None = None
+) -> TrainingFeatures:
+    """Prepare the cases of ``rows`` in the folder ``cache`` and fit what ``model`` makes of them.
+
+    Raises:
+        InputError: a case cannot be prepared, or the model's networks are of another family.
+        WeightsError: its weights are missing or damaged.
+    """
+    progress = progress or Silent()
+    card = find_card(model)
+    device = torch.device("cpu")
+    precision = choose_precision(device)
+    weights = Store(default_store()).weights(card)
+    # Without the file that is about to be made.
+    contract = card.contract | {"training_features": None}
+    network = family(card.network.family).load(weights, contract, device, precision)
+    if not isinstance(network, CoarseFine):
+        raise InputError(f"The model '{model}' has no coarse network; name one of the family 'any-unet'.")
+    prepare_all(rows, cache, device, progress)
+    progress.stage("looking at the cases")
+    samples = []
+    for done, row in enumerate(rows):
+        progress.advance(done / len(rows), row.case)
+        samples += samples_of(read_prepared(prepared_path(row, cache)), network, layer)
+    return fit(samples, layer)
+
+
+if __name__ == "__main__":
+    main()
