@@ -84,7 +84,7 @@ def test_edit_in_slicer(segment: Segment) -> None:
     assert_sound(before.output, expected)
     assert volume_ml(after, "ET") == pytest.approx(volume_ml(before, "ET") + 32 * VOXEL_ML)
     said = json.loads((before.output / "measures.json").read_text())
-    assert (said.pop("case_id"), said.pop("model")) == ("P7", "toy")
+    assert (said.pop("case_id"), said.pop("model"), said.pop("training_distance")) == ("P7", "toy", None)
     assert said == after.measures.model_dump(mode="json")
     with (before.output / "measures.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
