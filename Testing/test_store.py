@@ -749,7 +749,7 @@ def shipped(toy_zoo: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
     """The toy as a model whose weights come with GliomaSeg."""
     path = tmp_path / "weights.safetensors"
     path.write_bytes(b"weights")
-    monkeypatch.setattr(store_module, "resource", lambda name: tmp_path / name)
+    monkeypatch.setattr("GliomaSegLib.zoo.card.resource", lambda name: tmp_path / name)
     file = ShippedFile(path=path.name, size_bytes=7, sha256=hashlib.sha256(b"weights").hexdigest())
     return toy_zoo.model_copy(update={"weights": Weights(shipped=file, licence="CC0-1.0", attribution="none")})
 

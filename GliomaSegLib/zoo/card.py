@@ -208,16 +208,24 @@ class ShippedFile(Record):
     size_bytes: int
     sha256: Sha256
 
+    def found(self) -> Path:
+        """Where it lies.
+
+        Raises:
+            WeightsError: it is missing.
+        """
+        try:
+            return resource(self.path)
+        except FileNotFoundError as error:
+            raise WeightsError(str(error)) from error
+
     def sound(self) -> Path:
         """Where it lies, after checking its SHA-256.
 
         Raises:
             WeightsError: it is missing or damaged.
         """
-        try:
-            path = resource(self.path)
-        except FileNotFoundError as error:
-            raise WeightsError(str(error)) from error
+        path = self.found()
         if sha256_of(path) != self.sha256:
             raise WeightsError(
                 f"GliomaSeg's own file {path} is damaged (its SHA-256 is not the card's); install GliomaSeg again."

@@ -29,10 +29,9 @@ from safetensors import SafetensorError
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.io.provenance import sha256_of, timestamp
 from GliomaSegLib.progress import Progress, Silent
-from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo import pack
 from GliomaSegLib.zoo.archive import unpack
-from GliomaSegLib.zoo.card import ENSEMBLE, Card, PackagedWeights, ShippedFile, Space, find_card, read_card
+from GliomaSegLib.zoo.card import ENSEMBLE, Card, PackagedWeights, Space, find_card, read_card
 from GliomaSegLib.zoo.catalogue import (
     ADDED_CARDS,
     INSTALLED_RECORD,
@@ -62,7 +61,7 @@ class Store:
     def folder(self, card: Card) -> Path:
         """Where ``card``'s files are, or will be."""
         if card.weights.shipped:
-            return _shipped(card.weights.shipped).parent
+            return card.weights.shipped.found().parent
         return installed_in(card.id, (self.root, *self.sites)) or self.root / card.id
 
     def is_installed(self, card: Card) -> bool:
@@ -86,7 +85,7 @@ class Store:
                 self.weights(member)
             return self.root
         if card.weights.shipped:
-            return _sound(_shipped(card.weights.shipped), card.weights.shipped)
+            return card.weights.shipped.sound()
         if card.weights.package:
             return _sound_package(card.weights.package)
         folder = self.folder(card)
@@ -417,21 +416,6 @@ def _are_of(card: Card, sha256: dict[str, str], md5: dict[str, str]) -> bool:
         (not file.sha256 or sha256.get(file.name) == file.sha256) and (not file.md5 or md5.get(file.name) == file.md5)
         for file in card.weights.files
     )
-
-
-def _shipped(file: ShippedFile) -> Path:
-    try:
-        return resource(file.path)
-    except FileNotFoundError as error:
-        raise WeightsError(str(error)) from error
-
-
-def _sound(path: Path, file: ShippedFile) -> Path:
-    if sha256_of(path) != file.sha256:
-        raise WeightsError(
-            f"The weights {path} are damaged (their SHA-256 is not the card's); install GliomaSeg again."
-        )
-    return path
 
 
 def _package_version(package: PackagedWeights) -> str | None:
