@@ -76,7 +76,7 @@ def memory() -> None:
 # --- time ----------------------------------------------------------------------------------------------------------
 
 MONAI = "MONAI's SlidingWindowInferer"
-_PUBLISHED, _BOX = "ours, as published", "ours, the brain's box"
+_PUBLISHED, _WHOLE_LOW, _BOX = "ours, as published", "ours, as published, bfloat16", "ours, the brain's box"
 _AROUND, _LOW = "ours, full around the brain", "ours, full around the brain, bfloat16"
 
 
@@ -104,6 +104,7 @@ def _of_ours(card: Card, images: Images, field: str, precision: torch.dtype) -> 
 WAYS: dict[str, Callable[[Card, Images], Callable[[], object]]] = {
     MONAI: _of_monai,
     _PUBLISHED: partial(_of_ours, field="full", precision=torch.float32),
+    _WHOLE_LOW: partial(_of_ours, field="full", precision=torch.bfloat16),
     _BOX: partial(_of_ours, field="brain", precision=torch.float32),
     _AROUND: partial(_of_ours, field="full-around-brain", precision=torch.float32),
     _LOW: partial(_of_ours, field="full-around-brain", precision=torch.bfloat16),
