@@ -76,13 +76,6 @@ class _Around:
     extent: Size
     step: int
 
-    @property
-    def shape(self) -> torch.Size:
-        return self.deviation.shape
-
-    def size(self, *axis: int) -> Any:
-        return self.deviation.size(*axis)
-
     def whole(self) -> Tensor:
         """``[n, channel, *extent]``"""
         everywhere = self.background.to(self.deviation.dtype).expand(-1, -1, *self.extent).clone()
