@@ -416,7 +416,7 @@ class GliomaSegLogic(ScriptedLoadableModuleLogic):
         """The logic of the application's scene."""
         from GliomaSegLib.scene.logic import SceneLogic, default_python
         from GliomaSegLib.scene.registration import default_registrar
-        from GliomaSegLib.worker_process import worker_command
+        from GliomaSegLib.worker.client import worker_command
 
         if self._used != self._wanted and not self.busy:
             self.close()

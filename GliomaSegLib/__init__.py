@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from GliomaSegLib.job import Job, Result
-    from GliomaSegLib.pipeline import run
+    from GliomaSegLib.pipeline.run import run
 
 NOTICE = "Not a medical device. For research use; every contour must be reviewed by a clinician."
 
@@ -26,7 +26,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(job, name)
     if name == "run":
-        from GliomaSegLib.pipeline import run
+        from GliomaSegLib.pipeline.run import run
 
         return run
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

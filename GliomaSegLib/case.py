@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # an application without it names sequences too
     import SimpleITK as sitk
 
 
-class Sequence(str, Enum):
+class Modality(str, Enum):
     """The four structural MR sequences, named as in BraTS 2023: native T1, contrast T1, T2 and T2-FLAIR."""
 
     T1N = "t1n"
@@ -45,12 +45,12 @@ class Preoperative(str, Enum):
         return "T1 + contrast before surgery" if self is Preoperative.T1C else "the tumour before surgery"
 
 
-Input = Sequence | Preoperative
+Input = Modality | Preoperative
 """What a network may be shown."""
 
 
 # The grid on which results are drawn, best first: surgeons plan on T1c; FLAIR shows the whole tumour.
-REFERENCE_ORDER: tuple[Sequence, ...] = (Sequence.T1C, Sequence.T2F, Sequence.T2W, Sequence.T1N)
+REFERENCE_ORDER: tuple[Modality, ...] = (Modality.T1C, Modality.T2F, Modality.T2W, Modality.T1N)
 
 
 class TimePointKind(str, Enum):
@@ -99,7 +99,7 @@ class SequenceVolume:
     ``name`` is what a person calls it: the file name, or the DICOM description with the series number.
     """
 
-    sequence: Sequence
+    sequence: Modality
     image: sitk.Image
     source: Source
     confidence: float
@@ -122,7 +122,7 @@ class Case:
     """
 
     identifier: str
-    volumes: Mapping[Sequence, SequenceVolume]
+    volumes: Mapping[Modality, SequenceVolume]
     time_point: TimePoint = field(default_factory=TimePoint)
     ignored: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
@@ -134,9 +134,9 @@ class Case:
             )
 
     @property
-    def present(self) -> tuple[Sequence, ...]:
-        """The sequences that the case has, in the order of :class:`Sequence`."""
-        return tuple(sequence for sequence in Sequence if sequence in self.volumes)
+    def present(self) -> tuple[Modality, ...]:
+        """The sequences that the case has, in the order of :class:`Modality`."""
+        return tuple(sequence for sequence in Modality if sequence in self.volumes)
 
     @property
     def reference(self) -> SequenceVolume:

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
 
-from GliomaSegLib.case import Sequence, TimePoint, TimePointKind
-from GliomaSegLib.case_table import TruthScheme
+from GliomaSegLib.case import Modality, TimePoint, TimePointKind
+from GliomaSegLib.datasets.case_table import TruthScheme
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.images import image_stem
 from GliomaSegLib.labels import LabelScheme
@@ -64,9 +64,9 @@ class Job(Record):
     do: Literal["segment"] = Field(default="segment", exclude=True, repr=False)
     study: AbsolutePath | None = None
     exam: str | None = None
-    volumes: dict[Sequence, AbsolutePath] = Field(default_factory=dict)
-    leave_out: tuple[Sequence, ...] = ()
-    transforms: dict[Sequence, AbsolutePath] = Field(default_factory=dict)
+    volumes: dict[Modality, AbsolutePath] = Field(default_factory=dict)
+    leave_out: tuple[Modality, ...] = ()
+    transforms: dict[Modality, AbsolutePath] = Field(default_factory=dict)
     model: str = AUTO
     task: str | None = None
     output: AbsolutePath
@@ -214,7 +214,7 @@ class Compare(Record):
 
 class Export(Record):
     """Write the results in ``results`` as DICOM objects into the new folder ``output`` (see
-    :func:`GliomaSegLib.io.dicom_out.export.export`)."""
+    :func:`GliomaSegLib.dicom_export.export.export`)."""
 
     do: Literal["export"]
     results: AbsolutePath
@@ -275,7 +275,7 @@ class Result(Record):
     measures: Measures
     training: str | None = None
     choice: str | None = None
-    missing: tuple[Sequence, ...] = ()
+    missing: tuple[Modality, ...] = ()
     cost: str | None = None
     warnings: tuple[str, ...] = ()
     seconds: dict[str, float] = Field(default_factory=dict)

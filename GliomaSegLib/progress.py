@@ -29,7 +29,7 @@ class Silent:
     def warn(self, sentence: str) -> None: ...
 
 
-class Journal:
+class ProgressRecorder:
     """Passes everything on to another progress and remembers the warnings and the seconds that each stage took."""
 
     def __init__(self, listener: Progress) -> None:

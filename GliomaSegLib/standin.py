@@ -1,6 +1,6 @@
 """A stand-in for the worker where its packages are not installed: for self-tests, never for a patient.
 
-``python -m GliomaSegLib.standin -`` hears and says what :mod:`GliomaSegLib.worker` does, with NumPy and SimpleITK
+``python -m GliomaSegLib.standin -`` hears and says what :mod:`GliomaSegLib.worker.serve` does, with NumPy and SimpleITK
 alone. Reading, registration and files are real; instead of a network it marks what is bright on FLAIR (or T1 +
 contrast) deep inside the head, with a core that is no finding at all. Everything that it makes says so.
 """
@@ -21,18 +21,18 @@ import numpy as np
 import SimpleITK as sitk
 
 from GliomaSegLib import NOTICE
-from GliomaSegLib.case import Case, Sequence, SequenceVolume, Source
-from GliomaSegLib.cli import INTERRUPTED, cancel_when_terminated, results_only_on_stdout
+from GliomaSegLib.case import Case, Modality, SequenceVolume, Source
+from GliomaSegLib.cli.main import INTERRUPTED, cancel_when_terminated, results_only_on_stdout
 from GliomaSegLib.errors import Cancelled, InputError
-from GliomaSegLib.identify import assign_names
 from GliomaSegLib.io.folder import MANIFEST, PROGRAM, check_output, written_whole
 from GliomaSegLib.io.provenance import sha256_of, timestamp
 from GliomaSegLib.io.segnrrd import read_segmentation, write_segmentation
 from GliomaSegLib.labels import Label, Region, region_mask
-from GliomaSegLib.preprocessing.align import Registration, align_case, given_transforms
-from GliomaSegLib.preprocessing.grid import array_on, resample_image
-from GliomaSegLib.progress import Journal, Progress
-from GliomaSegLib.worker import JsonLines, serve
+from GliomaSegLib.preprocessing.registration import Registration, align_case, given_transforms
+from GliomaSegLib.preprocessing.resampling import array_on, resample_image
+from GliomaSegLib.progress import Progress, ProgressRecorder
+from GliomaSegLib.study.identification import assign_names
+from GliomaSegLib.worker.serve import JsonLines, serve
 
 STAND_IN = "This is a stand-in that marks something bright, not a tumour: the packages of the networks are missing."
 SUFFIX = " (stand-in)"
@@ -60,33 +60,35 @@ def main() -> int:
 
 
 def answer(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    """What the worker would answer, see :mod:`GliomaSegLib.worker`."""
+    """What the worker would answer, see :mod:`GliomaSegLib.worker.serve`."""
     do = request.get("do", "segment")
     if do == "segment":
-        return _segment(request, Journal(progress))
+        return _segment(request, ProgressRecorder(progress))
     if do == "install":
         progress.stage("install")
         return {"model": request["model"]}
     if do == "review":
-        return _revise(Path(request["output"]), {"state": request["state"], "by": request["by"]}, Journal(progress))
+        return _revise(
+            Path(request["output"]), {"state": request["state"], "by": request["by"]}, ProgressRecorder(progress)
+        )
     if do == "measure":
-        return _revise(Path(request["output"]), None, Journal(progress))
+        return _revise(Path(request["output"]), None, ProgressRecorder(progress))
     if do == "compare":
-        return _compare(request, Journal(progress))
+        return _compare(request, ProgressRecorder(progress))
     raise InputError(f"The stand-in cannot '{do}'; ask it to segment, measure, review, compare or install.")
 
 
-def _segment(job: Mapping[str, Any], journal: Journal) -> dict[str, Any]:
+def _segment(job: Mapping[str, Any], journal: ProgressRecorder) -> dict[str, Any]:
     output = Path(job["output"]).absolute()
     check_output(output, job.get("overwrite", False))
     journal.stage("reading")
     journal.warn(STAND_IN)
     case = _read(job)
-    given = given_transforms({Sequence(name): Path(path) for name, path in job.get("transforms", {}).items()}, case)
+    given = given_transforms({Modality(name): Path(path) for name, path in job.get("transforms", {}).items()}, case)
     journal.stage("registration")
     found = align_case(case, journal, given, job.get("registration", True))
     journal.stage("segmentation")
-    shown = next(one for one in (Sequence.T2F, Sequence.T1C, *case.present) if one in case.volumes)
+    shown = next(one for one in (Modality.T2F, Modality.T1C, *case.present) if one in case.volumes)
     transform = found[shown].transform if shown in found else None
     head, labels, probability = _mark(resample_image(case.volumes[shown].image, case.reference.image, transform))
     journal.stage("measures and report")
@@ -105,7 +107,7 @@ def _segment(job: Mapping[str, Any], journal: Journal) -> dict[str, Any]:
         return _write(folder, output, labels, head, manifest, journal)
 
 
-def _revise(output: Path, said: Mapping[str, str] | None, journal: Journal) -> dict[str, Any]:
+def _revise(output: Path, said: Mapping[str, str] | None, journal: ProgressRecorder) -> dict[str, Any]:
     """After an edit of the ``.seg.nrrd``, or when a reviewer has ``said`` a state."""
     journal.stage("measures and report")
     manifest = _manifest(output)
@@ -122,7 +124,7 @@ def _revise(output: Path, said: Mapping[str, str] | None, journal: Journal) -> d
         return _write(folder, output.absolute(), labels, head, manifest, journal)
 
 
-def _compare(request: Mapping[str, Any], journal: Journal) -> dict[str, Any]:
+def _compare(request: Mapping[str, Any], journal: ProgressRecorder) -> dict[str, Any]:
     """The volumes of the studies side by side; no lesion is followed and nothing is registered."""
     output = Path(request["output"]).absolute()
     check_output(output, overwrite=False)
@@ -168,7 +170,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _read(job: Mapping[str, Any]) -> Case:
-    files = {Sequence(name): Path(path) for name, path in job.get("volumes", {}).items()}
+    files = {Modality(name): Path(path) for name, path in job.get("volumes", {}).items()}
     if not files:
         there = {str(path): path.name for path in sorted(Path(job["study"]).rglob("*.n*")) if path.is_file()}
         files = {sequence: Path(one.id) for sequence, one in assign_names(there).items()}
@@ -209,7 +211,12 @@ def _depth(mask: sitk.Image) -> sitk.Image:
 
 
 def _write(
-    folder: Path, output: Path, labels: sitk.Image, head: sitk.Image, manifest: dict[str, Any], journal: Journal
+    folder: Path,
+    output: Path,
+    labels: sitk.Image,
+    head: sitk.Image,
+    manifest: dict[str, Any],
+    journal: ProgressRecorder,
 ) -> dict[str, Any]:
     sitk.WriteImage(labels, str(folder / FILES["label_map"]), useCompression=True)
     sitk.WriteImage(head, str(folder / FILES["brain"]), useCompression=True)
@@ -237,7 +244,7 @@ def _write(
     return {
         "case_id": manifest["case_id"], "model": manifest["model"]["id"], "output": str(output),
         "files": {key: str(output / name) for key, name in FILES.items()}, "measures": measures,
-        "missing": [one.value for one in Sequence if one.value not in manifest["sequences"]], "cost": None,
+        "missing": [one.value for one in Modality if one.value not in manifest["sequences"]], "cost": None,
         "choice": None, "training": None,
         "warnings": manifest["warnings"], "seconds": manifest["seconds"],
         "review": manifest["review"], "reviews": manifest["reviews"],
@@ -294,7 +301,7 @@ def _lesions(mask: sitk.Image, region: Region, head: sitk.Image, voxel_ml: float
     return found
 
 
-def _record(case: Case, sequence: Sequence, found: Mapping[Sequence, Registration]) -> dict[str, Any]:
+def _record(case: Case, sequence: Modality, found: Mapping[Modality, Registration]) -> dict[str, Any]:
     volume = case.volumes[sequence]
     return {
         "path": str(volume.source.path.absolute()), "series_uid": None, "series_part": "", "name": volume.name,

@@ -17,15 +17,15 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from scipy.spatial.transform import Rotation
 
 from GliomaSegLib.phantom import Phantom, make_phantom
-from GliomaSegLib.pipeline import load_model
+from GliomaSegLib.pipeline.run import load_model
 from GliomaSegLib.zoo import card as card_module
 from GliomaSegLib.zoo.card import Card, Inputs, NetworkSpec, Space, WeightFile, Weights
 from GliomaSegLib.zoo.loaders import FAMILIES
 from GliomaSegLib.zoo.store import Store
-from Testing import toy
+from Testing.support import toy
 
 if TYPE_CHECKING:
-    from Testing.scene_host import SceneHost
+    from Testing.support.scene_host import SceneHost
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +50,7 @@ def random_image() -> sitk.Image:
 @pytest.fixture
 def host() -> Iterator[SceneHost]:
     """A 3D Slicer scene; its tests skip where slicer-core is not installed."""
-    from Testing.scene_host import SceneHost
+    from Testing.support.scene_host import SceneHost
 
     host = SceneHost()
     yield host
@@ -114,7 +114,7 @@ def _slice(pixels: np.ndarray, series_uid: str) -> FileDataset:
 
 @pytest.fixture
 def toy_card() -> Card:
-    """The card of the thresholding model in :mod:`Testing.toy`."""
+    """The card of the thresholding model in :mod:`Testing.support.toy`."""
     return Card(
         id="toy",
         title="Thresholds",
@@ -161,7 +161,7 @@ def toy_files(tmp_path: Path) -> Path:
 def toy_zoo(monkeypatch: pytest.MonkeyPatch, toy_card: Card) -> Card:
     """Makes the toy model part of the zoo."""
     monkeypatch.setattr(card_module, "all_cards", lambda: {toy_card.id: toy_card})
-    monkeypatch.setitem(FAMILIES, "toy", "Testing.toy")
+    monkeypatch.setitem(FAMILIES, "toy", "Testing.support.toy")
     load_model.cache_clear()
     return toy_card
 

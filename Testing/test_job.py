@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from GliomaSegLib.case import Sequence, TimePoint, TimePointKind
+from GliomaSegLib.case import Modality, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.job import Install, Job, Measure, Review, ReviewState, new_job, parse_request, read_request
 
@@ -26,7 +26,7 @@ def test_job_survives_its_file(tmp_path: Path) -> None:
     )
     (tmp_path / "job.json").write_text(job.model_dump_json())
     assert read_request(tmp_path / "job.json") == job
-    assert job.volumes == {Sequence.T1C: tmp_path / "a.nii"}
+    assert job.volumes == {Modality.T1C: tmp_path / "a.nii"}
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_name_of_the_case(given: dict[str, object], name: str) -> None:
 def test_paths_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     job = Job(study="s", volumes={"t1c": "v"}, model="toy", output="o", store="m")
-    assert [job.study, job.volumes[Sequence.T1C], job.output, job.store] == [tmp_path / name for name in "svom"]
+    assert [job.study, job.volumes[Modality.T1C], job.output, job.store] == [tmp_path / name for name in "svom"]
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "mps", "cuda", "cuda:1"])
@@ -63,7 +63,7 @@ def test_days_since_surgery_say_that_there_was_one() -> None:
 
 def test_home_is_expanded() -> None:
     job = Job(study="~/s", volumes={"t1c": "~/v"}, transforms={"t2f": "~/t"}, model="toy", output="~/o", store="~/m")
-    found = [job.study, job.volumes[Sequence.T1C], job.transforms[Sequence.T2F], job.output, job.store]
+    found = [job.study, job.volumes[Modality.T1C], job.transforms[Modality.T2F], job.output, job.store]
     assert found == [Path.home() / name for name in "svtom"]
 
 

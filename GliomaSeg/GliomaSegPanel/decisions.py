@@ -13,11 +13,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from GliomaSegLib.case import Sequence, TimePointKind
+from GliomaSegLib.case import Modality, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Region
 from GliomaSegLib.zoo.catalogue import Entry, Figure
-from GliomaSegLib.zoo.missing import cost_of_missing, regions_given
+from GliomaSegLib.zoo.input_requirements import cost_of_missing, regions_given
 from GliomaSegLib.zoo.recommend import Recommendation, recommend
 from GliomaSegPanel.words import _
 
@@ -101,7 +101,7 @@ class Situation:
         baseline: with which study response is compared, ``earlier`` or ``between``; ``first`` leaves it to the worker.
     """
 
-    chosen: Mapping[Sequence, str] = field(default_factory=dict)
+    chosen: Mapping[Modality, str] = field(default_factory=dict)
     from_folder: bool = False
     study_folder: Path | None = None
     study_time: TimePointKind = TimePointKind.UNKNOWN
@@ -130,8 +130,8 @@ class FilledIn(NamedTuple):
 
 
 def fill_in(
-    names: Mapping[str, str], chosen: Mapping[Sequence, str], left_open: Collection[Sequence] = ()
-) -> dict[Sequence, FilledIn]:
+    names: Mapping[str, str], chosen: Mapping[Modality, str], left_open: Collection[Modality] = ()
+) -> dict[Modality, FilledIn]:
     """Volumes for the sequences that are not chosen yet, from their names.
 
     Args:
@@ -139,10 +139,12 @@ def fill_in(
         chosen: what stays as it is; its volumes are not taken twice.
         left_open: sequences that the user has set to none.
     """
-    from GliomaSegLib.identify import assign_names  # here: its tables are compiled when they are first needed
+    from GliomaSegLib.study.identification import (
+        assign_names,  # here: its tables are compiled when they are first needed
+    )
 
     free = {node: name for node, name in names.items() if node not in chosen.values()}
-    found = assign_names(free, t1c_given=Sequence.T1C in chosen)
+    found = assign_names(free, t1c_given=Modality.T1C in chosen)
     return {
         sequence: FilledIn(guess.id, why_filled_in(guess.confidence, guess.reason))
         for sequence, guess in found.items()
@@ -157,9 +159,9 @@ def why_filled_in(confidence: float, reason: str) -> str:
     )
 
 
-def present(situation: Situation) -> tuple[Sequence, ...]:
+def present(situation: Situation) -> tuple[Modality, ...]:
     """The sequences that are chosen, in their usual order."""
-    return tuple(sequence for sequence in Sequence if situation.chosen.get(sequence))
+    return tuple(sequence for sequence in Modality if situation.chosen.get(sequence))
 
 
 def cost(situation: Situation) -> str:
@@ -318,8 +320,8 @@ def _where(entry: Entry, installed: bool) -> str:
     return _("on this computer") if installed else _("to be downloaded")
 
 
-def _titles(sequences: Collection[Sequence], between: str = ", ") -> str:
-    return between.join(sequence.title for sequence in Sequence if sequence in sequences)
+def _titles(sequences: Collection[Modality], between: str = ", ") -> str:
+    return between.join(sequence.title for sequence in Modality if sequence in sequences)
 
 
 def _accuracy_html(entry: Entry) -> str:

@@ -9,7 +9,7 @@ import qt
 import slicer
 import vtk
 
-from GliomaSegLib.case import Sequence, TimePointKind
+from GliomaSegLib.case import Modality, TimePointKind
 from GliomaSegLib.scene.logic import TIME_POINT, volumes_of
 from GliomaSegPanel import decisions
 from GliomaSegPanel.decisions import Situation
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 QUIET_MS = 200
 
 _NODE_PARAMETERS = (
-    *(sequence.value for sequence in Sequence),
+    *(sequence.value for sequence in Modality),
     *("preoperativeVolume", "preoperativeSegmentation", "betweenVolume", "betweenSegmentation"),
 )
 
@@ -37,8 +37,8 @@ class ImagesSection:
     def __init__(self, panel: GliomaSegWidget) -> None:
         self._panel = panel
         self._ui = panel.ui
-        self._reasons: dict[Sequence, decisions.FilledIn] = {}
-        self._selectors = {sequence: getattr(panel.ui, f"{sequence.value}Selector") for sequence in Sequence}
+        self._reasons: dict[Modality, decisions.FilledIn] = {}
+        self._selectors = {sequence: getattr(panel.ui, f"{sequence.value}Selector") for sequence in Modality}
         self._plain_tooltips = {sequence: selector.toolTip for sequence, selector in self._selectors.items()}
         for sequence, selector in self._selectors.items():
             selector.connect("nodeActivated(vtkMRMLNode*)", lambda node, s=sequence: self._on_chosen(s, node))
@@ -79,7 +79,7 @@ class ImagesSection:
         if parameters is None or self._panel.runner.work is not None:
             return
         chosen = {sequence: node.GetID() for sequence, node in chosen_volumes(parameters).items()}
-        left_open = [Sequence(value) for value in parameters.leftOpen]
+        left_open = [Modality(value) for value in parameters.leftOpen]
         earlier = self._ids_of_earlier_studies()
         names = {node: name for node, name in _names_of_loaded_volumes().items() if node not in earlier}
         found = decisions.fill_in(names, chosen, left_open)
@@ -112,14 +112,14 @@ class ImagesSection:
 
     def _on_fill_in_again(self) -> None:
         parameters = self._panel.parameters
-        for sequence in Sequence:
+        for sequence in Modality:
             setattr(parameters, sequence.value, None)
         parameters.leftOpen = []
         self.fill_in()
         if not chosen_volumes(parameters):
             self._panel.say(_("No loaded volume has a name that tells its sequence; choose them yourself."), "warning")
 
-    def _on_chosen(self, sequence: Sequence, node: slicer.vtkMRMLNode | None) -> None:
+    def _on_chosen(self, sequence: Modality, node: slicer.vtkMRMLNode | None) -> None:
         """The user has chosen; also 'none' is a choice. The signal comes for what the panel fills in, too."""
         parameters, filled = self._panel.parameters, self._reasons.get(sequence)
         if parameters is None or (node is not None and filled is not None and filled.node_id == node.GetID()):

@@ -8,7 +8,7 @@ from typing import Annotated
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
-from GliomaSegLib.case import Sequence, TimePointKind
+from GliomaSegLib.case import Modality, TimePointKind
 from GliomaSegPanel.decisions import TIMES
 from GliomaSegPanel.words import _
 
@@ -162,7 +162,7 @@ class GliomaSegParameterNode:
     segmentation: vtkMRMLSegmentationNode
 
 
-def chosen_volumes(parameters: GliomaSegParameterNode) -> dict[Sequence, vtkMRMLScalarVolumeNode]:
+def chosen_volumes(parameters: GliomaSegParameterNode) -> dict[Modality, vtkMRMLScalarVolumeNode]:
     """The volume node of each sequence that has one."""
-    nodes = {sequence: getattr(parameters, sequence.value) for sequence in Sequence}
+    nodes = {sequence: getattr(parameters, sequence.value) for sequence in Modality}
     return {sequence: node for sequence, node in nodes.items() if node is not None}

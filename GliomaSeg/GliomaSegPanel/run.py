@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import slicer
 
-from GliomaSegLib.case import REFERENCE_ORDER, Sequence
+from GliomaSegLib.case import REFERENCE_ORDER, Modality
 from GliomaSegLib.errors import GliomaSegError
 from GliomaSegPanel import decisions
 from GliomaSegPanel.decisions import Situation, Work
@@ -106,8 +106,8 @@ def days_since_surgery(situation: Situation, parameters: GliomaSegParameterNode)
 
 
 def placed_by_hand(
-    volumes: Mapping[Sequence, slicer.vtkMRMLScalarVolumeNode],
-) -> dict[Sequence, slicer.vtkMRMLTransformNode]:
+    volumes: Mapping[Modality, slicer.vtkMRMLScalarVolumeNode],
+) -> dict[Modality, slicer.vtkMRMLTransformNode]:
     """The transforms of the volumes that lie under another one than the reference image: they are in place already,
     by the user's hand or by an earlier run, and are not registered again."""
     reference = next(volumes[sequence] for sequence in REFERENCE_ORDER if sequence in volumes)

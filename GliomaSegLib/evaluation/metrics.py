@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Region, region_mask
-from GliomaSegLib.preprocessing.grid import same_grid
+from GliomaSegLib.preprocessing.resampling import same_grid
 from GliomaSegLib.record import Record
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from GliomaSegLib.case_table import TruthScheme
+from GliomaSegLib.datasets.case_table import TruthScheme
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.evaluation.agreement import (
     TOLERANCE_MM,
@@ -26,10 +26,10 @@ from GliomaSegLib.evaluation.agreement import (
     staple_readers,
 )
 from GliomaSegLib.evaluation.statistics import Difference, Spread, paired, spread
-from GliomaSegLib.followup.exam import read_exam
 from GliomaSegLib.labels import Region, region_mask
-from GliomaSegLib.preprocessing.grid import array_on, reorient, same_grid
+from GliomaSegLib.preprocessing.resampling import array_on, reorient, same_grid
 from GliomaSegLib.record import Record
+from GliomaSegLib.results.time_point import read_exam
 
 _COLUMNS = ("case", "reader", "file")
 _YES, _NO = ("yes", "1", "true"), ("", "no", "0", "false")

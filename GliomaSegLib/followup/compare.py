@@ -19,15 +19,15 @@ import SimpleITK as sitk
 from GliomaSegLib.case import TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.followup.deformation import DEFORMATION, Deformation, deform
-from GliomaSegLib.followup.exam import Exam, check_order
 from GliomaSegLib.labels import REGION_LABELS, Region, region_mask
-from GliomaSegLib.measures.matching import Course, Foci, follow
+from GliomaSegLib.measures.lesion_tracking import LesionHistory, LesionSet, follow
+from GliomaSegLib.measures.rano import ALL_CRITERIA, NOT_IN_IMAGES, Assessment, assess_response
 from GliomaSegLib.measures.resection import LEAST_VOXELS, Finding, Resection, assess_resection, without_specks
-from GliomaSegLib.measures.response import ALL_CRITERIA, NOT_IN_IMAGES, Assessment, assess_response
 from GliomaSegLib.measures.volumes import Lesion, Measures, Volume, measure, slice_axis, volume_text
-from GliomaSegLib.preprocessing.align import Registration, register_judged
-from GliomaSegLib.progress import Journal, Progress, Silent
+from GliomaSegLib.preprocessing.registration import Registration, register_judged
+from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
 from GliomaSegLib.record import Record
+from GliomaSegLib.results.time_point import Exam, check_order
 
 
 class TimePointRow(Record):
@@ -36,7 +36,7 @@ class TimePointRow(Record):
     Attributes:
         day: days since surgery, or since the first study when all have a date; ``None`` when neither is known.
         moved_mm: mean shift of the field of view to the last study; ``None`` when it was not registered.
-        mirror_contrast: see :mod:`GliomaSegLib.preprocessing.align`.
+        mirror_contrast: see :mod:`GliomaSegLib.preprocessing.registration`.
         bent_mm: 95 % of the head move by less than this in the deformation after which lesions were matched; ``None``
             without one.
     """
@@ -73,7 +73,7 @@ class Comparison(Record):
     region: Region
     answers: tuple[str, ...]
     resection: Resection | None
-    course: Course
+    course: LesionHistory
     responses: tuple[Assessment, ...]
     baseline: int | None
     deformation: str | None = None
@@ -119,7 +119,7 @@ def compare(
     if len(exams) < 2:
         raise InputError("A comparison needs at least two studies; give the earlier one first.")
     check_order(exams)
-    journal = Journal(progress or Silent())
+    journal = ProgressRecorder(progress or Silent())
     region = _common_region(exams)
     journal.stage("registration")
     registrations = [*(_registered(exam, exams[-1], in_place, journal) for exam in exams[:-1]), None]
@@ -136,7 +136,9 @@ def compare(
     counted = [_without_specks(exam, region) for exam in exams]
     course = follow(
         [
-            Foci(labels, region, measures.lesions_of(region), bent.there if bent else transform, bent and bent.back)
+            LesionSet(
+                labels, region, measures.lesions_of(region), bent.there if bent else transform, bent and bent.back
+            )
             for (labels, measures), transform, bent in zip(counted, transforms, deformations, strict=True)
         ],
         region,
@@ -241,7 +243,7 @@ def _baseline(exams: Sequence[Exam], wanted: int | None) -> int | None:
     return after[0] if len(after) > 1 else None
 
 
-def _responses(course: Course, exams: Sequence[Exam], baseline: int) -> tuple[Assessment, ...]:
+def _responses(course: LesionHistory, exams: Sequence[Exam], baseline: int) -> tuple[Assessment, ...]:
     slice_mm = [exam.labels.GetSpacing()[slice_axis(exam.labels)] for exam in exams]
     return tuple(assess_response(course, slice_mm, criteria, baseline) for criteria in ALL_CRITERIA)
 
@@ -298,7 +300,7 @@ def _named_study(place: int | None, exams: Sequence[Exam]) -> str:
 
 
 def _answers(
-    resection: Resection | None, of_study: str, course: Course, responses: Sequence[Assessment]
+    resection: Resection | None, of_study: str, course: LesionHistory, responses: Sequence[Assessment]
 ) -> tuple[str, ...]:
     """What the last study shows comes first; ``of_study`` says so where the resection is that of an earlier one."""
     operation, now = [], [_lesion_sentence(course)]
@@ -319,7 +321,7 @@ def _extent_sentence(resection: Resection, place: int) -> str:
     return f"The {what} against before surgery: {-100 * one.fraction:+.1f} % ({volumes})."
 
 
-def _lesion_sentence(course: Course) -> str:
+def _lesion_sentence(course: LesionHistory) -> str:
     together = [step for step in course.steps[-1] if max(len(step.before), len(step.after)) > 1]
     counts = Counter(step.change.value for step in course.steps[-1] if step not in together)
     changes = ", ".join(

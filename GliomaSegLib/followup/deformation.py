@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from GliomaSegLib.preprocessing.grid import model_grid, resample_image, resample_labels
+from GliomaSegLib.preprocessing.resampling import model_grid, resample_image, resample_labels
 
 DEFORMATION = "diffeomorphic demons (Vercauteren 2009, NeuroImage 45:S61; SimpleITK)"
 

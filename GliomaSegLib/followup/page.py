@@ -15,17 +15,17 @@ from markupsafe import Markup
 from GliomaSegLib import NOTICE
 from GliomaSegLib.case import TimePointKind
 from GliomaSegLib.followup.compare import Aligned, Comparison, TimePointRow
-from GliomaSegLib.followup.exam import Exam
 from GliomaSegLib.followup.growth import Curve, growth_plot
 from GliomaSegLib.io.folder import MANIFEST, PROGRAM, written_whole
-from GliomaSegLib.io.slice_pictures import Slice, Viewer, hex_colour
 from GliomaSegLib.io.terminology import region_styles
 from GliomaSegLib.labels import Region
-from GliomaSegLib.measures.matching import Change, Course, Track
-from GliomaSegLib.measures.response import Assessment, amount_text
+from GliomaSegLib.measures.lesion_tracking import Change, LesionHistory, Track
+from GliomaSegLib.measures.rano import Assessment, amount_text
 from GliomaSegLib.measures.volumes import volume_text
-from GliomaSegLib.preprocessing.grid import resample_image, resample_labels
+from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
 from GliomaSegLib.resources import resource
+from GliomaSegLib.results.slice_pictures import Slice, Viewer, hex_colour
+from GliomaSegLib.results.time_point import Exam
 
 PAGE = "comparison.html"
 NUMBERS = "comparison.json"
@@ -181,7 +181,7 @@ def _plot(comparison: Comparison) -> Markup:
     return growth_plot([*curves, *together], places, labels, "days" if dated else "study")
 
 
-def _volumes(track: Track, course: Course) -> list[float | None]:
+def _volumes(track: Track, course: LesionHistory) -> list[float | None]:
     """mL at each study: 0 where the lesion has gone, ``None`` before it came and after it has merged with another."""
     volumes = [lesion.volume_ml if lesion else None for lesion in track.lesions]
     for place, steps in enumerate(course.steps, start=1):

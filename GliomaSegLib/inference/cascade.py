@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.segmenter import Prediction
 from GliomaSegLib.inference.windows import SliceWindows, StackModel, View, predict_stacks
@@ -31,7 +31,7 @@ from GliomaSegLib.progress import Progress
 Box = tuple[slice, slice, slice]
 
 # The sequence whose non-zero voxels are the brain: FLAIR shows the whole tumour, then as good as can be had.
-BRAIN_ORDER = (Sequence.T2F, Sequence.T1C, Sequence.T2W, Sequence.T1N)
+BRAIN_ORDER = (Modality.T2F, Modality.T1C, Modality.T2W, Modality.T1N)
 
 BOX_MARGIN_VOXELS = 5
 LEAST_TUMOUR_VOXELS = 2000
@@ -71,7 +71,7 @@ class NormalisedCase:
         return NormalisedCase(self.channels[(slice(None), *box)], self.present, self.brain[box])
 
 
-def check_images(images: Mapping[Sequence, NDArray[np.float32]]) -> None:
+def check_images(images: Mapping[Modality, NDArray[np.float32]]) -> None:
     """Refuse an empty case and images of different shapes (``InputError``)."""
     if not images:
         raise InputError("The case has no sequence; give at least one of T1, T1c, T2 or FLAIR.")
@@ -80,7 +80,7 @@ def check_images(images: Mapping[Sequence, NDArray[np.float32]]) -> None:
         raise InputError(f"The sequences are not on one grid ({shapes}); resample them to the same voxels first.")
 
 
-def brain_mask(images: Mapping[Sequence, NDArray[np.float32]]) -> NDArray[np.bool_]:
+def brain_mask(images: Mapping[Modality, NDArray[np.float32]]) -> NDArray[np.bool_]:
     """Non-zero voxels of the best present sequence, ``bool [z, y, x]``.
 
     Raises:
@@ -97,8 +97,8 @@ def brain_mask(images: Mapping[Sequence, NDArray[np.float32]]) -> NDArray[np.boo
 
 
 def normalise(
-    images: Mapping[Sequence, NDArray[np.float32]],
-    order: tuple[Sequence, ...],
+    images: Mapping[Modality, NDArray[np.float32]],
+    order: tuple[Modality, ...],
     box: Box,
     generator: np.random.Generator,
 ) -> NormalisedCase:
@@ -125,7 +125,7 @@ class SliceCascade:
 
     def __init__(
         self,
-        order: tuple[Sequence, ...],
+        order: tuple[Modality, ...],
         stages: Mapping[Region, Stage],
         session: Callable[[Stage, tuple[int, int, int], Progress], AbstractContextManager[tuple[str, str]]],
     ) -> None:
@@ -133,7 +133,7 @@ class SliceCascade:
         self._stages = stages
         self._session = session
 
-    def predict(self, images: Mapping[Sequence, NDArray[np.float32]], progress: Progress, seed: int) -> Prediction:
+    def predict(self, images: Mapping[Modality, NDArray[np.float32]], progress: Progress, seed: int) -> Prediction:
         """Segment one case; without T1c only the whole tumour is given, all labelled SNFH.
 
         Raises:
@@ -143,7 +143,7 @@ class SliceCascade:
         box = bounding_box(brain_mask(images), BOX_MARGIN_VOXELS)
         case = normalise(images, self._order, box, np.random.default_rng(seed))
         with self._session(self._stages[Region.WT], case.brain.shape, progress) as (device, precision):
-            probabilities = self._probabilities(case, Sequence.T1C in images, progress, seed)
+            probabilities = self._probabilities(case, Modality.T1C in images, progress, seed)
         labels = assemble(probabilities, case.brain)
         progress.advance(1.0)
         shape = next(iter(images.values())).shape
@@ -156,7 +156,7 @@ class SliceCascade:
 
     def parts(
         self,
-        images: Mapping[Sequence, NDArray[np.float32]],
+        images: Mapping[Modality, NDArray[np.float32]],
         tumour: NDArray[np.bool_],
         progress: Progress,
         seed: int,

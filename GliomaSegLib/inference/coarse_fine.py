@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.device import choose_precision, place
 from GliomaSegLib.inference.segmenter import Prediction
 from GliomaSegLib.inference.training_features import TrainingFeatures
 from GliomaSegLib.labels import Region, compose
 from GliomaSegLib.postprocessing import bounding_box, keep_components_above
-from GliomaSegLib.preprocessing.lattice import averaged, first_centre_mm, resample
 from GliomaSegLib.preprocessing.midsagittal import Pose, find_midsagittal
-from GliomaSegLib.preprocessing.standardise import standardise
+from GliomaSegLib.preprocessing.normalisation import standardise
+from GliomaSegLib.preprocessing.torch_resampling import averaged, first_centre_mm, resample
 from GliomaSegLib.progress import Progress
 
 Box = tuple[slice, slice, slice]
@@ -82,7 +82,7 @@ class CoarseFine:
 
     def __init__(
         self,
-        order: tuple[Sequence, ...],
+        order: tuple[Modality, ...],
         coarse: Stage,
         fine: Stage | None,
         spacing_mm: float,
@@ -99,15 +99,15 @@ class CoarseFine:
         self._order, self._coarse, self._fine = order, coarse, fine
         self._spacing, self._margin = spacing_mm, margin_mm
         self._fine_weights = (
-            (Sequence.T2F, fine_weights),
-            (Sequence.T2W, fine_weights_without_flair),
+            (Modality.T2F, fine_weights),
+            (Modality.T2W, fine_weights_without_flair),
         )
         self._fine_weights_without_both = fine_weights_without_t2_and_flair
         self._least_enhancing, self._least_tumour = least_enhancing_ml, least_tumour_ml
         self._device, self._precision = device, precision
         self._trained_on = trained_on
 
-    def predict(self, images: Mapping[Sequence, NDArray[np.float32]], progress: Progress, seed: int) -> Prediction:
+    def predict(self, images: Mapping[Modality, NDArray[np.float32]], progress: Progress, seed: int) -> Prediction:
         """Segment one case; without T1c only the whole tumour is given, all labelled SNFH. Nothing here is random.
 
         Raises:
@@ -129,7 +129,7 @@ class CoarseFine:
                 here = (slice(None), *closely)
                 probability[here] = torch.lerp(_log_odds(probability[here]), _log_odds(fine), weights).sigmoid()
         progress.advance(1.0)
-        regions = REGIONS if Sequence.T1C in images else REGIONS[:1]
+        regions = REGIONS if Modality.T1C in images else REGIONS[:1]
         found = dict(zip(regions, probability.numpy() * brain, strict=False))
         shape = next(iter(images.values())).shape
         return Prediction(
@@ -140,7 +140,7 @@ class CoarseFine:
             None if known is None else known.distance(features, tuple(images)),
         )
 
-    def features(self, images: Mapping[Sequence, NDArray[np.float32]], layer: str) -> NDArray[np.float64]:
+    def features(self, images: Mapping[Modality, NDArray[np.float32]], layer: str) -> NDArray[np.float64]:
         """The means ``[maps]`` over the brain of the coarse network's ``layer``, for a case as in :meth:`predict`.
 
         Raises:
@@ -150,12 +150,12 @@ class CoarseFine:
         with torch.inference_mode():
             return self._look_at_all(channels, brain, _Runner(self._device, self._precision), layer)[1]
 
-    def _weights_for(self, images: Mapping[Sequence, NDArray[np.float32]]) -> tuple[float, float, float]:
+    def _weights_for(self, images: Mapping[Modality, NDArray[np.float32]]) -> tuple[float, float, float]:
         """Of the fine stage, by the first of FLAIR and T2 that is there."""
         there = (weights for sequence, weights in self._fine_weights if sequence in images)
         return next(there, self._fine_weights_without_both)
 
-    def _channels(self, images: Mapping[Sequence, NDArray[np.float32]]) -> tuple[Tensor, NDArray[np.bool_], Box]:
+    def _channels(self, images: Mapping[Modality, NDArray[np.float32]]) -> tuple[Tensor, NDArray[np.bool_], Box]:
         """Standardised channels and brain mask, cropped to the brain, and where they were cropped."""
         given = {sequence: images[sequence] for sequence in self._order if sequence in images}
         if not given:

@@ -1,6 +1,6 @@
 """Volume networks of any family: images -> normalised channels -> windows -> logits -> probabilities -> labels.
 
-What a family's own inference does around its network is said in a :class:`Contract`; the windows, the averaging of
+What a family's own inference does around its network is said in a :class:`InferenceSpec`; the windows, the averaging of
 folds and mirrored views, the choice of device and number format and the way out when memory is short are the same for
 all.
 
@@ -273,7 +273,7 @@ def label_per_channel(order: Sequence[Label], threshold: float = 0.5) -> Answer:
 
 
 @dataclass(frozen=True)
-class Contract:
+class InferenceSpec:
     """What a family's own inference does around its network.
 
     Attributes:
@@ -289,7 +289,7 @@ class Contract:
         finish: post-processing that belongs to the model, on labels of the whole grid.
     """
 
-    order: tuple[case.Sequence, ...]
+    order: tuple[case.Modality, ...]
     prepare: Callable[[Array], tuple[Array, Box]]
     windows: Windows
     activate: Callable[[Tensor], Tensor]
@@ -312,7 +312,7 @@ class VolumeSegmenter:
     def __init__(
         self,
         networks: Sequence[nn.Module],
-        contract: Contract,
+        contract: InferenceSpec,
         device: torch.device,
         precision: torch.dtype,
         needed_bytes: Callable[[Size, torch.dtype], int] | None = None,
@@ -323,7 +323,7 @@ class VolumeSegmenter:
         self._traced: dict[tuple[Size, torch.dtype], int] = {}
         self._needed_bytes = needed_bytes or self._traced_bytes
 
-    def predict(self, images: Mapping[case.Sequence, Array], progress: Progress, seed: int) -> Prediction:
+    def predict(self, images: Mapping[case.Modality, Array], progress: Progress, seed: int) -> Prediction:
         """Segment one case. Nothing here is random.
 
         Raises:
@@ -421,7 +421,7 @@ class VolumeSegmenter:
         return self._traced[window, precision]
 
 
-class BySet:
+class ModalitySetSegmenter:
     """A segmenter with one of its own for each set of sequences; a case goes to the first whose sequences it has all.
 
     See :class:`GliomaSegLib.inference.segmenter.Segmenter`.

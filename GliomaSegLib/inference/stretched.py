@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from skimage.transform import resize
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Modality
 from GliomaSegLib.inference.segmenter import Prediction, Segmenter
 from GliomaSegLib.inference.sliding import Answer, Array, Size, measured_box, stacked, uncropped
 from GliomaSegLib.progress import Progress
@@ -26,10 +26,10 @@ class Stretched:
         answer: probabilities of the regions to labels, on the grid of the images.
     """
 
-    def __init__(self, inner: Segmenter, order: tuple[Sequence, ...], brain_voxels: Size, answer: Answer) -> None:
+    def __init__(self, inner: Segmenter, order: tuple[Modality, ...], brain_voxels: Size, answer: Answer) -> None:
         self._inner, self._order, self._brain_voxels, self._answer = inner, order, brain_voxels, answer
 
-    def predict(self, images: Mapping[Sequence, Array], progress: Progress, seed: int) -> Prediction:
+    def predict(self, images: Mapping[Modality, Array], progress: Progress, seed: int) -> Prediction:
         """Segment one case of stripped images.
 
         Raises:

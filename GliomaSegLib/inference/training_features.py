@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import WeightsError
 from GliomaSegLib.inference.training_distance import TrainingDistance
 
@@ -49,9 +49,9 @@ class TrainingFeatures:
 
     layer: str
     whitening: NDArray[np.float32]
-    groups: Mapping[frozenset[Sequence], Group]
+    groups: Mapping[frozenset[Modality], Group]
 
-    def distance(self, features: NDArray[np.floating], present: Collection[Sequence]) -> TrainingDistance | None:
+    def distance(self, features: NDArray[np.floating], present: Collection[Modality]) -> TrainingDistance | None:
         """Of a case with these ``features [n]`` and sequences; ``None`` where too few training cases had the same."""
         group = self.groups.get(frozenset(present))
         if group is None:
@@ -86,7 +86,7 @@ def read_training_features(path: Path) -> TrainingFeatures:
             layer = file.metadata()[_LAYER]
         names = [name.removeprefix(_MEAN) for name in tensors if name.startswith(_MEAN)]
         groups = {
-            frozenset(map(Sequence, name.split("+"))): Group(tensors[_MEAN + name], tensors[_DISTANCES + name])
+            frozenset(map(Modality, name.split("+"))): Group(tensors[_MEAN + name], tensors[_DISTANCES + name])
             for name in names
         }
         return TrainingFeatures(layer, tensors[_WHITENING], groups)
@@ -97,5 +97,5 @@ def read_training_features(path: Path) -> TrainingFeatures:
         ) from error
 
 
-def _name(present: Collection[Sequence]) -> str:
-    return "+".join(sequence.value for sequence in Sequence if sequence in present)
+def _name(present: Collection[Modality]) -> str:
+    return "+".join(sequence.value for sequence in Modality if sequence in present)

@@ -18,7 +18,7 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Label, Region, region_mask
 from GliomaSegLib.measures.volumes import volume_text
 from GliomaSegLib.postprocessing import components
-from GliomaSegLib.preprocessing.grid import same_grid
+from GliomaSegLib.preprocessing.resampling import same_grid
 from GliomaSegLib.record import Record
 
 # Helland 2023 (Sci Rep 13:18897): less enhancing tumour than this is a gross total resection, objects of fewer voxels

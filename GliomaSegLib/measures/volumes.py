@@ -17,7 +17,7 @@ from scipy.spatial import ConvexHull
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Label, Region, region_mask
-from GliomaSegLib.preprocessing.grid import same_grid
+from GliomaSegLib.preprocessing.resampling import same_grid
 from GliomaSegLib.record import Record
 
 # A lesion whose centre is nearer than this to the middle is called midline.

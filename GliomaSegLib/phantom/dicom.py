@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import SimpleITK as sitk
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Modality
 from GliomaSegLib.phantom.scan import PROTOCOLS
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
 _SCANNED_ON = "20200101"
 
 
-def write_series(image: sitk.Image, sequence: Sequence, folder: Path, study: str) -> None:
+def write_series(image: sitk.Image, sequence: Modality, folder: Path, study: str) -> None:
     """Write a series of classic MR Image files, one per slice. ``study`` tells this phantom from others."""
     from pydicom.uid import generate_uid
 
@@ -65,10 +65,10 @@ def _study_tags(study: str) -> dict[str, object]:
     }
 
 
-def _series_tags(image: sitk.Image, sequence: Sequence) -> dict[str, object]:
+def _series_tags(image: sitk.Image, sequence: Modality) -> dict[str, object]:
     protocol, direction = PROTOCOLS[sequence], np.reshape(image.GetDirection(), (3, 3))
     across, down, between = _decimals(image.GetSpacing())
-    number = list(Sequence).index(sequence) + 1
+    number = list(Modality).index(sequence) + 1
     return {
         "SeriesNumber": number,
         "AcquisitionNumber": 1,

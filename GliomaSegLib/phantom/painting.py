@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Modality
 from GliomaSegLib.phantom.anatomy import (
     AIRWAYS,
     EYE,
@@ -26,7 +26,7 @@ from GliomaSegLib.phantom.tumour import Tumour
 
 
 class _Tissue(Enum):
-    """Signal per sequence in arbitrary units, in the order of :class:`Sequence`: T1n, T1c, T2w, T2f."""
+    """Signal per sequence in arbitrary units, in the order of :class:`Modality`: T1n, T1c, T2w, T2f."""
 
     AIR = (0, 0, 0, 0)
     SKIN = (500, 580, 240, 300)
@@ -53,7 +53,7 @@ class Canvas:
 
     def __init__(self, grid: sitk.Image, signals: Field | None = None) -> None:
         self.grid = grid
-        self.signals = np.zeros((len(Sequence), *grid.GetSize()[::-1]), np.float32) if signals is None else signals
+        self.signals = np.zeros((len(Modality), *grid.GetSize()[::-1]), np.float32) if signals is None else signals
 
     def on(self, grid: sitk.Image) -> Canvas:
         """A part of this canvas; what is painted there appears here."""
@@ -69,9 +69,9 @@ class Canvas:
         for signal, strength in zip(self.signals, strengths, strict=True):
             signal *= 1 + strength * relative
 
-    def picture(self, sequence: Sequence) -> sitk.Image:
+    def picture(self, sequence: Modality) -> sitk.Image:
         """The noise-free signal of the head at rest, ``float32``."""
-        return image_of(self.signals[list(Sequence).index(sequence)], self.grid)
+        return image_of(self.signals[list(Modality).index(sequence)], self.grid)
 
 
 def paint_head(canvas: Canvas, skull: Skull, random: np.random.Generator) -> None:

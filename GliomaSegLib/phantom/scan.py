@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import SimpleITK as sitk
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Modality
 from GliomaSegLib.phantom.fields import Field, image_of, random_field
 
 
@@ -52,9 +52,9 @@ _SPIN_ECHO = {
 }
 _T1 = _GRADIENT_ECHO | {"RepetitionTime": 1900, "EchoTime": 2.6, "InversionTime": 900, "FlipAngle": 9}
 
-PROTOCOLS: dict[Sequence, _Protocol] = {
-    Sequence.T1N: _Protocol("t1_mprage_sag", 1.0, 1.0, (256, 224, 208), (0, 8, 0), _SAGITTAL, _T1),
-    Sequence.T1C: _Protocol(
+PROTOCOLS: dict[Modality, _Protocol] = {
+    Modality.T1N: _Protocol("t1_mprage_sag", 1.0, 1.0, (256, 224, 208), (0, 8, 0), _SAGITTAL, _T1),
+    Modality.T1C: _Protocol(
         "t1_mprage_tra post gad",
         1.0,
         1.0,
@@ -63,7 +63,7 @@ PROTOCOLS: dict[Sequence, _Protocol] = {
         _AXIAL,
         _T1 | {"ContrastBolusAgent": "GADOBUTROL"},
     ),
-    Sequence.T2W: _Protocol(
+    Modality.T2W: _Protocol(
         "t2_tse_tra",
         5.0,
         0.9,
@@ -72,7 +72,7 @@ PROTOCOLS: dict[Sequence, _Protocol] = {
         _AXIAL,
         _SPIN_ECHO | {"RepetitionTime": 5200, "EchoTime": 98},
     ),
-    Sequence.T2F: _Protocol(
+    Modality.T2F: _Protocol(
         "t2_tirm_tra_dark-fluid",
         5.0,
         0.9,
@@ -88,12 +88,12 @@ _SHADING, _SHADING_LENGTH_MM = 0.10, 90.0
 _NOISE = 9.0  # standard deviation in each channel of the receiver, in the units of _Tissue
 
 
-def head_movement(sequence: Sequence, random: np.random.Generator) -> sitk.Transform:
+def head_movement(sequence: Modality, random: np.random.Generator) -> sitk.Transform:
     """Where a point of the head at rest (that is, in T1c) lies during ``sequence``."""
     signs = random.choice((-1.0, 1.0), size=6)
     turn, shift = random.uniform(*_TURN_DEG, size=3), random.uniform(*_SHIFT_MM, size=3)
     movement = sitk.Euler3DTransform()
-    if sequence is not Sequence.T1C:
+    if sequence is not Modality.T1C:
         movement.SetRotation(*(float(angle) for angle in np.radians(signs[:3] * turn)))
         movement.SetTranslation((signs[3:] * shift).tolist())
     return movement

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.phantom.anatomy import make_brain, make_skull
 from GliomaSegLib.phantom.dicom import write_series
@@ -32,10 +32,10 @@ class Phantom:
             sequence (LPS mm), as ``SimpleITK.Resample`` wants it to bring the sequence onto T1c.
     """
 
-    images: Mapping[Sequence, sitk.Image]
+    images: Mapping[Modality, sitk.Image]
     truth: sitk.Image
     brain: sitk.Image
-    transforms: Mapping[Sequence, sitk.Transform]
+    transforms: Mapping[Modality, sitk.Transform]
 
     def write(self, folder: Path, dicom: bool = False) -> Path:
         """Write the study under ``folder / "study"`` and the truth as ``folder / "truth.nii.gz"``.
@@ -91,16 +91,16 @@ def make_phantom(seed: int = 0, spacing_mm: float = 1.0) -> Phantom:
     paint_brain(canvas, brain)
     paint_tumour(canvas, tumour, tumour_random)
 
-    transforms = {sequence: head_movement(sequence, scan_random) for sequence in Sequence}
+    transforms = {sequence: head_movement(sequence, scan_random) for sequence in Modality}
     images = {
         sequence: scan_head(
             canvas.picture(sequence), PROTOCOLS[sequence], transforms[sequence], spacing_mm, scan_random
         )
-        for sequence in Sequence
+        for sequence in Modality
     }
     return Phantom(
         images=images,
-        truth=onto_grid(image_of(tumour.labels, tumour.grid), images[Sequence.T1C]),
-        brain=onto_grid(image_of(brain.mask, brain.grid), images[Sequence.T1C]),
+        truth=onto_grid(image_of(tumour.labels, tumour.grid), images[Modality.T1C]),
+        brain=onto_grid(image_of(brain.mask, brain.grid), images[Modality.T1C]),
         transforms=transforms,
     )

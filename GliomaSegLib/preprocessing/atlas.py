@@ -12,7 +12,7 @@ from importlib.resources import as_file, files
 import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.preprocessing.align import FAILED_BELOW_NMI, register
+from GliomaSegLib.preprocessing.registration import FAILED_BELOW_NMI, register
 
 _TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 

@@ -16,7 +16,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.preprocessing.grid import array_on, reorient
+from GliomaSegLib.preprocessing.resampling import array_on, reorient
 
 if TYPE_CHECKING:
     import torch

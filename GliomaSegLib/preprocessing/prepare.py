@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import SimpleITK as sitk
 
-from GliomaSegLib.case import Case, Sequence
+from GliomaSegLib.case import Case, Modality
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.preprocessing.align import Registration
 from GliomaSegLib.preprocessing.atlas import atlas_to_reference, template
 from GliomaSegLib.preprocessing.bias import correct_bias
 from GliomaSegLib.preprocessing.brain import BrainMethod, find_brain, near_brain, strip
-from GliomaSegLib.preprocessing.grid import model_grid, resample_image, resample_labels
+from GliomaSegLib.preprocessing.registration import Registration
+from GliomaSegLib.preprocessing.resampling import model_grid, resample_image, resample_labels
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.zoo.card import Space
 
@@ -32,7 +32,7 @@ class Prepared:
         from_atlas: maps points of this grid to points of the reference (LPS mm); ``None`` for native space.
     """
 
-    images: Mapping[Sequence, sitk.Image]
+    images: Mapping[Modality, sitk.Image]
     brain: sitk.Image
     from_atlas: sitk.Transform | None
 
@@ -47,7 +47,7 @@ class Prepared:
 
 def prepare(
     case: Case,
-    registrations: Mapping[Sequence, Registration],
+    registrations: Mapping[Modality, Registration],
     space: Space,
     method: BrainMethod,
     bias_correction: bool,

@@ -16,7 +16,7 @@ import numpy as np
 import slicer
 from numpy.typing import NDArray
 
-from GliomaSegLib.case_table import TruthScheme
+from GliomaSegLib.datasets.case_table import TruthScheme
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.terminology import region_styles
 from GliomaSegLib.labels import Label, Region, region_mask

@@ -27,10 +27,10 @@ import slicer
 import vtk
 from numpy.typing import NDArray
 
-from GliomaSegLib.case import REFERENCE_ORDER, Sequence
-from GliomaSegLib.cohort.cases import case_of_study, folder_name, one_of_each
-from GliomaSegLib.cohort.local import LocalWorkers
-from GliomaSegLib.cohort.run import STARTED, process
+from GliomaSegLib.batch.cases import case_of_study, folder_name, one_of_each
+from GliomaSegLib.batch.local import LocalWorkers
+from GliomaSegLib.batch.run import STARTED, process
+from GliomaSegLib.case import REFERENCE_ORDER, Modality
 from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError
 from GliomaSegLib.labels import Region, region_mask
 from GliomaSegLib.scene.comparison import (
@@ -52,7 +52,7 @@ from GliomaSegLib.scene.study import read_image, show_image
 from GliomaSegLib.scene.tables import fill_volumes_table
 from GliomaSegLib.scene.transforms import insert_above, read_transform, write_transform
 from GliomaSegLib.scene.volumes import check_one_patient, check_volume, export_volume, ijk_to_world
-from GliomaSegLib.worker_process import Event, Task, WorkerProcess, worker_command
+from GliomaSegLib.worker.client import Event, Task, WorkerProcess, worker_command
 from GliomaSegLib.zoo.catalogue import entries
 
 TABLE = "GliomaSeg.table"
@@ -88,8 +88,8 @@ class SegmentationResult:
 
     segmentation: slicer.vtkMRMLSegmentationNode
     table: slicer.vtkMRMLTableNode
-    transforms: Mapping[Sequence, slicer.vtkMRMLLinearTransformNode]
-    volumes: Mapping[Sequence, slicer.vtkMRMLScalarVolumeNode]
+    transforms: Mapping[Modality, slicer.vtkMRMLLinearTransformNode]
+    volumes: Mapping[Modality, slicer.vtkMRMLScalarVolumeNode]
     output: Path
     result: Mapping[str, Any]
 
@@ -142,8 +142,8 @@ class _EarlierStudy:
 class _Placed:
     """Transforms of a run: the nodes made for it, and those that the user gave, by sequence."""
 
-    made: dict[Sequence, slicer.vtkMRMLLinearTransformNode] = field(default_factory=dict)
-    given: dict[Sequence, slicer.vtkMRMLTransformNode] = field(default_factory=dict)
+    made: dict[Modality, slicer.vtkMRMLLinearTransformNode] = field(default_factory=dict)
+    given: dict[Modality, slicer.vtkMRMLTransformNode] = field(default_factory=dict)
 
 
 class SceneLogic:
@@ -223,7 +223,7 @@ class SceneLogic:
         *,
         model: str,
         output: Path | str | None = None,
-        transforms: Mapping[Sequence | str, slicer.vtkMRMLTransformNode | Path | str] | None = None,
+        transforms: Mapping[Modality | str, slicer.vtkMRMLTransformNode | Path | str] | None = None,
         preoperative: slicer.vtkMRMLSegmentationNode | Path | str | None = None,
         preoperative_volume: slicer.vtkMRMLScalarVolumeNode | None = None,
         on_event: OnEvent | None = None,
@@ -250,14 +250,14 @@ class SceneLogic:
             InputError: a volume or transform cannot be used, or another run is going on.
             GliomaSegError: with ``wait``, whatever the worker could not do.
         """
-        named = {Sequence.T1N: t1n, Sequence.T1C: t1c, Sequence.T2W: t2w, Sequence.T2F: t2f}
+        named = {Modality.T1N: t1n, Modality.T1C: t1c, Modality.T2W: t2w, Modality.T2F: t2f}
         volumes = {sequence: node for sequence, node in named.items() if node is not None}
         if not volumes:
             raise InputError("No volume was chosen; choose at least one of T1, T1 + contrast, T2 and FLAIR.")
         for node in volumes.values():
             check_volume(node)
         check_one_patient(volumes)
-        given = {Sequence(sequence): one for sequence, one in (transforms or {}).items()}
+        given = {Modality(sequence): one for sequence, one in (transforms or {}).items()}
         for sequence in given.keys() - volumes.keys():
             raise InputError(f"A transform was given for {sequence.title}, but no such volume; choose the volume too.")
         earlier = None
@@ -451,7 +451,7 @@ class SceneLogic:
         Args:
             series: the DICOM series on which the segmentation lies, as a folder or as its files; not needed when the
                 study was read from DICOM files.
-            by: ``regions``, ``parts`` or ``lesions``, see :class:`~GliomaSegLib.io.dicom_out.structure.By`.
+            by: ``regions``, ``parts`` or ``lesions``, see :class:`~GliomaSegLib.dicom_export.structure.By`.
             comparison: with ``lesions``, the folder of a comparison in which the result takes part
                 (:func:`~GliomaSegLib.scene.comparison.comparison_with`), whose numbers the lesions keep.
 
@@ -490,8 +490,8 @@ class SceneLogic:
 
     def _segment_steps(
         self,
-        volumes: Mapping[Sequence, slicer.vtkMRMLScalarVolumeNode],
-        given: Mapping[Sequence, slicer.vtkMRMLTransformNode | Path | str],
+        volumes: Mapping[Modality, slicer.vtkMRMLScalarVolumeNode],
+        given: Mapping[Modality, slicer.vtkMRMLTransformNode | Path | str],
         earlier: tuple[slicer.vtkMRMLSegmentationNode, slicer.vtkMRMLScalarVolumeNode | None] | None,
         model: str,
         output: Path | None,
@@ -544,7 +544,7 @@ class SceneLogic:
             yield Event("stage", "scene")
             volumes = {}
             for name, record in _manifest(result)["sequences"].items():
-                sequence = Sequence(name)
+                sequence = Modality(name)
                 title = f"{result['case_id']} {sequence.title}"
                 try:
                     image = yield from in_thread(partial(read_image, record, title))
@@ -732,12 +732,12 @@ class SceneLogic:
 
     def _register_steps(
         self,
-        moving: Mapping[Sequence, slicer.vtkMRMLScalarVolumeNode],
+        moving: Mapping[Modality, slicer.vtkMRMLScalarVolumeNode],
         reference: slicer.vtkMRMLScalarVolumeNode,
         folder: Path,
         placed: _Placed,
         undo: ExitStack,
-    ) -> Generator[Event | None, None, dict[Sequence, Path]]:
+    ) -> Generator[Event | None, None, dict[Modality, Path]]:
         """Register in the application; what it cannot do is left to the worker."""
         files = {}
         yield Event("stage", "registration")
@@ -771,10 +771,10 @@ class SceneLogic:
 
     def _given_files(
         self,
-        given: Mapping[Sequence, slicer.vtkMRMLTransformNode | Path | str],
-        volumes: Mapping[Sequence, slicer.vtkMRMLScalarVolumeNode],
+        given: Mapping[Modality, slicer.vtkMRMLTransformNode | Path | str],
+        volumes: Mapping[Modality, slicer.vtkMRMLScalarVolumeNode],
         folder: Path,
-    ) -> dict[Sequence, Path]:
+    ) -> dict[Modality, Path]:
         """The user's transforms as files for the worker."""
         files = {}
         for sequence, one in given.items():
@@ -795,7 +795,7 @@ class SceneLogic:
     def _take_in(
         self,
         result: Mapping[str, Any],
-        volumes: Mapping[Sequence, slicer.vtkMRMLScalarVolumeNode],
+        volumes: Mapping[Modality, slicer.vtkMRMLScalarVolumeNode],
         placed: _Placed,
         undo: ExitStack,
     ) -> Generator[Event | None, None, SegmentationResult]:
@@ -803,7 +803,7 @@ class SceneLogic:
         for sequence in volumes.keys() - there.keys():
             yield Event("warning", f"{sequence.title} was deleted from the scene; its transform is not shown.")
         manifest = _manifest(result)
-        of_reference, record = next((Sequence(s), r) for s, r in manifest["sequences"].items() if r["is_reference"])
+        of_reference, record = next((Modality(s), r) for s, r in manifest["sequences"].items() if r["is_reference"])
         reference = there.get(of_reference)
         read = read_result(result)
         yield None
@@ -829,10 +829,10 @@ class SceneLogic:
     def _place_transforms(
         self,
         folder: Path,
-        volumes: Mapping[Sequence, slicer.vtkMRMLScalarVolumeNode],
+        volumes: Mapping[Modality, slicer.vtkMRMLScalarVolumeNode],
         placed: _Placed,
         undo: ExitStack,
-    ) -> dict[Sequence, slicer.vtkMRMLLinearTransformNode]:
+    ) -> dict[Modality, slicer.vtkMRMLLinearTransformNode]:
         """Move each volume where the worker had it, by a transform node of its own; returns the nodes that are new."""
         made = {}
         for sequence, volume in volumes.items():
@@ -932,9 +932,9 @@ class SceneLogic:
             watch.stop()
 
 
-def volumes_of(segmentation: slicer.vtkMRMLSegmentationNode) -> dict[Sequence, slicer.vtkMRMLScalarVolumeNode]:
+def volumes_of(segmentation: slicer.vtkMRMLSegmentationNode) -> dict[Modality, slicer.vtkMRMLScalarVolumeNode]:
     """The images from which a result was made, those that are in the scene still."""
-    nodes = {sequence: segmentation.GetNodeReference(f"GliomaSeg.{sequence.value}") for sequence in Sequence}
+    nodes = {sequence: segmentation.GetNodeReference(f"GliomaSeg.{sequence.value}") for sequence in Modality}
     return {sequence: node for sequence, node in nodes.items() if node is not None}
 
 
@@ -990,11 +990,11 @@ def _gather(files: Iterable[Path], folder: Path) -> None:
 
 
 def _taken_by(
-    model: str, store: Path | str | None, volumes: Mapping[Sequence, slicer.vtkMRMLScalarVolumeNode]
-) -> list[Sequence]:
+    model: str, store: Path | str | None, volumes: Mapping[Modality, slicer.vtkMRMLScalarVolumeNode]
+) -> list[Modality]:
     """The sequences of ``volumes`` that the model looks at; all of them if the worker must tell that it has none."""
     known = entries(Path(store) if store else None)
-    takes = next((entry.needs.sequences for entry in known if entry.id == model), tuple(Sequence))
+    takes = next((entry.needs.sequences for entry in known if entry.id == model), tuple(Modality))
     return [sequence for sequence in volumes if sequence in takes] or list(volumes)
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import slicer
 
 from GliomaSegLib.errors import Cancelled, GliomaSegError
-from GliomaSegLib.worker_process import Event
+from GliomaSegLib.worker.client import Event
 
 STOPPED = "Stopped; nothing half-made is left."
 

@@ -12,7 +12,7 @@ import vtk
 from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 
 # Largest departure of AᵀA from the identity that rounding in a file explains; io.images has the same limit.
@@ -130,7 +130,7 @@ def parent_to_world(node: slicer.vtkMRMLTransformableNode) -> NDArray[np.float64
     return matrix
 
 
-def check_one_patient(volumes: Mapping[Sequence, slicer.vtkMRMLScalarVolumeNode]) -> None:
+def check_one_patient(volumes: Mapping[Modality, slicer.vtkMRMLScalarVolumeNode]) -> None:
     """Refuse volumes that cannot be of one head.
 
     Raises:

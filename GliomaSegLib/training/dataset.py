@@ -14,16 +14,16 @@ import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
 
-from GliomaSegLib.case import Sequence as MrSequence
-from GliomaSegLib.case_table import CaseRow
+from GliomaSegLib.case import Modality
+from GliomaSegLib.datasets.case_table import CaseRow
+from GliomaSegLib.datasets.prepared_case import prepare_case
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.in_place import bring_in_place
 from GliomaSegLib.labels import Region
 from GliomaSegLib.postprocessing import bounding_box
-from GliomaSegLib.preprocessing.standardise import standardise
+from GliomaSegLib.preprocessing.normalisation import standardise
 from GliomaSegLib.progress import Progress, Silent
 
-CHANNELS = tuple(MrSequence)
+CHANNELS = tuple(Modality)
 
 _MARGIN_VOXELS = 2
 
@@ -77,25 +77,25 @@ def prepare_all(rows: Sequence[CaseRow], cache: Path, device: torch.device, prog
         if stored_key(prepared_path(row, cache)) == row.key:
             continue
         try:
-            case = prepare_case(row, device)
+            case = prepare_training_case(row, device)
         except InputError as error:
             raise InputError(f"Case '{row.case}': {error}") from error
         write_case(case, row.key, prepared_path(row, cache))
 
 
-def prepare_case(row: CaseRow, device: torch.device) -> TrainingCase:
+def prepare_training_case(row: CaseRow, device: torch.device) -> TrainingCase:
     """One case in place, standardised and cropped to the brain.
 
     Raises:
-        InputError: see :func:`GliomaSegLib.in_place.bring_in_place`.
+        InputError: see :func:`GliomaSegLib.datasets.prepared_case.prepare_case`.
     """
-    there = bring_in_place(row, device)
+    there = prepare_case(row, device)
     brain, labels = (sitk.GetArrayFromImage(image) for image in (there.brain, there.truth))
     return _cropped(row, there.images, brain > 0, labels)
 
 
 def _cropped(
-    row: CaseRow, images: Mapping[MrSequence, sitk.Image], brain: NDArray[np.bool_], labels: NDArray[np.uint8]
+    row: CaseRow, images: Mapping[Modality, sitk.Image], brain: NDArray[np.bool_], labels: NDArray[np.uint8]
 ) -> TrainingCase:
     box = bounding_box(brain, _MARGIN_VOXELS)
     channels = np.zeros((len(CHANNELS), *brain[box].shape), np.float16)

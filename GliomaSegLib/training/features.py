@@ -23,16 +23,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from GliomaSegLib.case import Sequence
-from GliomaSegLib.case_table import CaseRow, read_splits, read_table
+from GliomaSegLib.case import Modality
+from GliomaSegLib.cli.terminal import progress_for_stderr
+from GliomaSegLib.cli.train import chosen
+from GliomaSegLib.datasets.case_table import CaseRow, read_splits, read_table
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.coarse_fine import CoarseFine
 from GliomaSegLib.inference.device import choose_precision
 from GliomaSegLib.inference.training_features import Group, TrainingFeatures
 from GliomaSegLib.io.provenance import sha256_of
 from GliomaSegLib.progress import Progress, Silent
-from GliomaSegLib.terminal import progress_for_stderr
-from GliomaSegLib.training.command import chosen
 from GliomaSegLib.training.dataset import CHANNELS, TrainingCase, prepare_all, prepared_path, read_prepared
 from GliomaSegLib.zoo.card import find_card
 from GliomaSegLib.zoo.loaders import family
@@ -51,7 +51,7 @@ class Sample:
 
     case: str
     patient: str
-    present: frozenset[Sequence]
+    present: frozenset[Modality]
     features: NDArray[np.float64]
 
 
@@ -79,7 +79,7 @@ def fit(samples: Iterable[Sample], layer: str, fewest: int = FEWEST) -> Training
     if not common:
         raise InputError(f"No set of sequences has {fewest} cases; give more cases.")
     whitening, means = _gaussians(common)
-    distances: dict[frozenset[Sequence], list[float]] = defaultdict(list)
+    distances: dict[frozenset[Modality], list[float]] = defaultdict(list)
     for patient in sorted({one.patient for own in common.values() for one in own}):
         others = {present: [one for one in own if one.patient != patient] for present, own in common.items()}
         without, their_means = _gaussians(others)
@@ -98,8 +98,8 @@ def fit(samples: Iterable[Sample], layer: str, fewest: int = FEWEST) -> Training
     return TrainingFeatures(layer, whitening, groups)
 
 
-def _by_set(samples: Iterable[Sample]) -> dict[frozenset[Sequence], list[Sample]]:
-    by_set: dict[frozenset[Sequence], list[Sample]] = defaultdict(list)
+def _by_set(samples: Iterable[Sample]) -> dict[frozenset[Modality], list[Sample]]:
+    by_set: dict[frozenset[Modality], list[Sample]] = defaultdict(list)
     for one in samples:
         by_set[one.present].append(one)
     return by_set
@@ -112,8 +112,8 @@ def _changes(more: list[Sample], fewer: list[Sample]) -> list[NDArray[np.float64
 
 
 def _gaussians(
-    by_set: Mapping[frozenset[Sequence], list[Sample]],
-) -> tuple[NDArray[np.float64], dict[frozenset[Sequence], NDArray[np.float64]]]:
+    by_set: Mapping[frozenset[Modality], list[Sample]],
+) -> tuple[NDArray[np.float64], dict[frozenset[Modality], NDArray[np.float64]]]:
     """The whitening matrix of all sets together, and the mean of each."""
     stacked = {present: np.stack([one.features for one in own]) for present, own in by_set.items()}
     means = {present: features.mean(0) for present, features in stacked.items()}
@@ -153,7 +153,7 @@ def main() -> None:
         found = features_of(parsed.model, parsed.layer, rows, parsed.cache, progress)
     found.write(parsed.output)
     for present, group in found.groups.items():
-        names = " ".join(sequence.value for sequence in Sequence if sequence in present)
+        names = " ".join(sequence.value for sequence in Modality if sequence in present)
         middle, largest = np.quantile(group.distances, (0.5, 1))
         print(f"{names}: {len(group.distances)} cases, median distance {middle:.2f}, largest {largest:.2f}")
     print(f"{parsed.output}: {parsed.output.stat().st_size} bytes, SHA-256 {sha256_of(parsed.output)}")

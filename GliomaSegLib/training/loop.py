@@ -380,7 +380,7 @@ def _spread(cases: Sequence[PooledCase], most: int) -> list[PooledCase]:
     return [cases[round(place)] for place in np.linspace(0, len(cases) - 1, most)]
 
 
-def _names(subset: Sequence[case.Sequence]) -> str:
+def _names(subset: Sequence[case.Modality]) -> str:
     return "+".join(sequence.value for sequence in subset)
 
 

@@ -14,17 +14,17 @@ from pydantic import Field
 from torch import nn
 
 from GliomaSegLib import networks
-from GliomaSegLib.case import Sequence
-from GliomaSegLib.case_table import REGIONS
+from GliomaSegLib.case import Modality
+from GliomaSegLib.datasets.case_table import REGIONS
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.windows import View as Plane
 from GliomaSegLib.labels import Region
 from GliomaSegLib.record import Record, read_record
 from GliomaSegLib.resources import resource
 from GliomaSegLib.training.augment import Augmentation
+from GliomaSegLib.training.modality_dropout import Sampler, any_subset, eijgelaar2020, keep_all
 from GliomaSegLib.training.sampling import View
 from GliomaSegLib.training.schedule import Constant, Schedule
-from GliomaSegLib.training.sparsify import Sampler, any_subset, eijgelaar2020, keep_all
 from GliomaSegLib.training.task import Task
 
 Length = Annotated[float, Field(gt=0)]
@@ -96,7 +96,7 @@ class AnySubset(Record):
 
     sampler: Literal["any-subset"]
     complete: float = Field(default=0.25, ge=0, le=1, description="probability of everything that the case has")
-    without: dict[Sequence, float] = Field(
+    without: dict[Modality, float] = Field(
         default_factory=dict, description="times as often as a subset that has the sequence"
     )
 
@@ -152,7 +152,7 @@ class Validation(Record):
     split: Literal["test", "validation"] = "validation"
     every: int = Field(default=500, gt=0, description="iterations")
     cases: int = Field(default=6, gt=0, description="at most, spread over the split")
-    subsets: tuple[tuple[Sequence, ...], ...] = (tuple(Sequence),)
+    subsets: tuple[tuple[Modality, ...], ...] = (tuple(Modality),)
     early_stop: EarlyStop | None = None
 
 
@@ -163,7 +163,7 @@ class Recipe(Record):
     description: str
     citation: str | None = None
     network: NetworkChoice
-    sequences: tuple[Sequence, ...] = tuple(Sequence)
+    sequences: tuple[Modality, ...] = tuple(Modality)
     regions: tuple[Region, ...] = REGIONS
     view: ViewChoice
     shares: dict[str, float] = Field(

@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from GliomaSegLib.case_table import REGIONS
+from GliomaSegLib.datasets.case_table import REGIONS
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Region, region_mask
 from GliomaSegLib.postprocessing import components
-from GliomaSegLib.preprocessing.lattice import averaged, first_centre_mm, resample
 from GliomaSegLib.preprocessing.midsagittal import Pose, find_midsagittal
+from GliomaSegLib.preprocessing.torch_resampling import averaged, first_centre_mm, resample
 from GliomaSegLib.training.dataset import TrainingCase, read_prepared
 from GliomaSegLib.training.losses import lesion_weights
 

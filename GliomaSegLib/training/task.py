@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from GliomaSegLib.case import Sequence as MrSequence
-from GliomaSegLib.case_table import REGIONS
+from GliomaSegLib.case import Modality
+from GliomaSegLib.datasets.case_table import REGIONS
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.windows import View as Plane
 from GliomaSegLib.labels import Region
@@ -22,7 +22,7 @@ from GliomaSegLib.training.sampling import PooledCase
 class Task:
     """Attributes as in a recipe: the network's channels in their order, and the plane of its slices."""
 
-    sequences: tuple[MrSequence, ...] = CHANNELS
+    sequences: tuple[Modality, ...] = CHANNELS
     regions: tuple[Region, ...] = REGIONS
     plane: Plane = Plane.AXIAL
 

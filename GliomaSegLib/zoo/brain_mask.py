@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import SimpleITK as sitk
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Modality
 from GliomaSegLib.inference.segmenter import Segmenter
-from GliomaSegLib.preprocessing.grid import array_on, model_grid, resample_image, resample_labels
+from GliomaSegLib.preprocessing.resampling import array_on, model_grid, resample_image, resample_labels
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.card import Card, Space, find_card
 from GliomaSegLib.zoo.loaders import family
@@ -37,7 +37,7 @@ class ZooBrain:
         """A ``uint8`` mask (1 brain) on the grid of ``image``, which may show any sequence."""
         grid = model_grid(image, self._space.spacing_mm or image.GetSpacing(), self._space.orientation)
         seen = sitk.GetArrayFromImage(resample_image(image, grid))
-        found = self._segmenter.predict({Sequence.T1C: seen}, Silent(), 0).labels
+        found = self._segmenter.predict({Modality.T1C: seen}, Silent(), 0).labels
         return resample_labels(array_on((found > 0).astype("uint8"), grid), image)
 
 

@@ -17,13 +17,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, HttpUrl, PositiveInt, model_validator
 
-from GliomaSegLib.case import Preoperative, Sequence, TimePointKind
+from GliomaSegLib.case import Modality, Preoperative, TimePointKind
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.io.provenance import sha256_of
 from GliomaSegLib.labels import Region
 from GliomaSegLib.record import Record, read_record
 from GliomaSegLib.resources import resource
-from GliomaSegLib.zoo import missing
+from GliomaSegLib.zoo import input_requirements
 from GliomaSegLib.zoo.catalogue import added_cards, default_store, shipped_cards
 
 _LOG = logging.getLogger(__name__)
@@ -41,17 +41,17 @@ class Status(str, Enum):
 class Inputs(Record):
     """The sequences that the network takes, in channel order, and what happens without some of them."""
 
-    sequences: tuple[Sequence, ...]
+    sequences: tuple[Modality, ...]
     preoperative: tuple[Preoperative, ...] = Field(
         default=(), description="Further channels, after the sequences, from the study before surgery."
     )
-    mandatory: tuple[Sequence, ...] = ()
-    sets: tuple[tuple[Sequence, ...], ...] = Field(
+    mandatory: tuple[Modality, ...] = ()
+    sets: tuple[tuple[Modality, ...], ...] = Field(
         default=(),
         description="Where it works with certain combinations of sequences only, perhaps with a network for each: the "
         "combinations, best first. A case is given the first that it has wholly.",
     )
-    regions_without: dict[Sequence, tuple[Region, ...]] = Field(
+    regions_without: dict[Modality, tuple[Region, ...]] = Field(
         default_factory=dict, description="Per missing sequence the regions that the model can still give."
     )
 
@@ -276,7 +276,7 @@ class Accuracy(Record):
 
     data: str
     cases: int | None = None
-    sequences: tuple[Sequence, ...]
+    sequences: tuple[Modality, ...]
     preoperative: tuple[Preoperative, ...] = ()
     dice: dict[Region, float]
     balanced_accuracy: float | None = Field(
@@ -399,25 +399,25 @@ class Card(Record):
             "training_features": self.training_features,
         }
 
-    def sequences_used(self, present: Collection[Sequence]) -> tuple[Sequence, ...]:
-        """See :func:`GliomaSegLib.zoo.missing.used`."""
-        return missing.used(self._needs, present)
+    def sequences_used(self, present: Collection[Modality]) -> tuple[Modality, ...]:
+        """See :func:`GliomaSegLib.zoo.input_requirements.used`."""
+        return input_requirements.used(self._needs, present)
 
-    def regions_given(self, present: Collection[Sequence], earlier: bool = False) -> tuple[Region, ...]:
-        """See :func:`GliomaSegLib.zoo.missing.regions_given`."""
-        return missing.regions_given(self._needs, present, earlier)
+    def regions_given(self, present: Collection[Modality], earlier: bool = False) -> tuple[Region, ...]:
+        """See :func:`GliomaSegLib.zoo.input_requirements.regions_given`."""
+        return input_requirements.regions_given(self._needs, present, earlier)
 
-    def measured_with(self, present: Collection[Sequence]) -> Accuracy | None:
-        """See :func:`GliomaSegLib.zoo.missing.measured_with`."""
-        return missing.measured_with(self._needs, present)
+    def measured_with(self, present: Collection[Modality]) -> Accuracy | None:
+        """See :func:`GliomaSegLib.zoo.input_requirements.measured_with`."""
+        return input_requirements.measured_with(self._needs, present)
 
-    def cost_of_missing(self, present: Collection[Sequence], earlier: bool = False) -> str | None:
-        """See :func:`GliomaSegLib.zoo.missing.cost_of_missing`."""
-        return missing.cost_of_missing(self._needs, present, earlier)
+    def cost_of_missing(self, present: Collection[Modality], earlier: bool = False) -> str | None:
+        """See :func:`GliomaSegLib.zoo.input_requirements.cost_of_missing`."""
+        return input_requirements.cost_of_missing(self._needs, present, earlier)
 
     @property
-    def _needs(self) -> missing.Needs[Accuracy]:
-        return missing.Needs(
+    def _needs(self) -> input_requirements.InputRequirements[Accuracy]:
+        return input_requirements.InputRequirements(
             model=self.id,
             sequences=self.inputs.sequences,
             regions=self.regions,

@@ -3,7 +3,7 @@
 The card's schema (:mod:`GliomaSegLib.zoo.card`) needs pydantic, which an application may not have when its user chooses
 a model. The shipped cards are valid (tests see to it) and those that users add were checked when they were added, so
 here their JSON is read as it is; the rules on what a missing sequence costs are the same code for both,
-:mod:`GliomaSegLib.zoo.missing`.
+:mod:`GliomaSegLib.zoo.input_requirements`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from GliomaSegLib.case import Preoperative, Sequence, TimePointKind
+from GliomaSegLib.case import Modality, Preoperative, TimePointKind
 from GliomaSegLib.labels import Region
 from GliomaSegLib.resources import resource
-from GliomaSegLib.zoo.missing import Needs, cost_of_missing, regions_given
+from GliomaSegLib.zoo.input_requirements import InputRequirements, cost_of_missing, regions_given
 
 STORE_VARIABLE = "GLIOMASEG_MODELS"
 SITE_VARIABLE = "GLIOMASEG_SITE_MODELS"
@@ -41,7 +41,7 @@ class Figure:
 
     data: str
     cases: int | None
-    sequences: tuple[Sequence, ...]
+    sequences: tuple[Modality, ...]
     dice: Mapping[Region, float]
     source: str
     remark: str | None = None
@@ -70,7 +70,7 @@ class Entry:
     status: str
     task: str
     time_points: tuple[TimePointKind, ...]
-    needs: Needs[Figure]
+    needs: InputRequirements[Figure]
     thresholdable: tuple[Region, ...]
     licence: str
     weights_licence: str
@@ -82,12 +82,12 @@ class Entry:
     training: str = ""
     members: tuple[str, ...] = ()
 
-    def regions_given(self, present: Collection[Sequence]) -> tuple[Region, ...]:
-        """See :func:`GliomaSegLib.zoo.missing.regions_given`."""
+    def regions_given(self, present: Collection[Modality]) -> tuple[Region, ...]:
+        """See :func:`GliomaSegLib.zoo.input_requirements.regions_given`."""
         return regions_given(self.needs, present)
 
-    def cost_of_missing(self, present: Collection[Sequence]) -> str | None:
-        """See :func:`GliomaSegLib.zoo.missing.cost_of_missing`."""
+    def cost_of_missing(self, present: Collection[Modality]) -> str | None:
+        """See :func:`GliomaSegLib.zoo.input_requirements.cost_of_missing`."""
         return cost_of_missing(self.needs, present)
 
     def folder(self, store: Path) -> Path:
@@ -183,15 +183,15 @@ def _files(weights: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [one] if one else weights.get("files", [])
 
 
-def _needs(card: Mapping[str, Any]) -> Needs[Figure]:
+def _needs(card: Mapping[str, Any]) -> InputRequirements[Figure]:
     inputs = card["inputs"]
-    return Needs(
+    return InputRequirements(
         model=card["id"],
         sequences=_sequences(inputs["sequences"]),
         regions=_regions(card["regions"]),
         mandatory=_sequences(inputs.get("mandatory", ())),
         regions_without={
-            Sequence(name): _regions(regions) for name, regions in inputs.get("regions_without", {}).items()
+            Modality(name): _regions(regions) for name, regions in inputs.get("regions_without", {}).items()
         },
         measured=tuple(map(_figure, card.get("measured", ()))),
         sets=tuple(map(_sequences, inputs.get("sets", ()))),
@@ -212,8 +212,8 @@ def _figure(figure: Mapping[str, Any]) -> Figure:
     )
 
 
-def _sequences(names: Collection[str]) -> tuple[Sequence, ...]:
-    return tuple(map(Sequence, names))
+def _sequences(names: Collection[str]) -> tuple[Modality, ...]:
+    return tuple(map(Modality, names))
 
 
 def _regions(names: Collection[str]) -> tuple[Region, ...]:

@@ -5,7 +5,7 @@ T1 and FLAIR (C), and B and C with T1 + contrast and tumour of before surgery (D
 what is asked, so a card says the figures of each and the purpose decides among those whose inputs are at hand, within
 one card here and among several in :mod:`GliomaSegLib.zoo.recommend`.
 
-On plain values, as :mod:`GliomaSegLib.zoo.missing`.
+On plain values, as :mod:`GliomaSegLib.zoo.input_requirements`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from enum import Enum
 from statistics import fmean
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from GliomaSegLib.case import Preoperative, Sequence
+from GliomaSegLib.case import Modality, Preoperative
 from GliomaSegLib.labels import Region
 
 if TYPE_CHECKING:  # it needs pydantic, which a panel may not have
@@ -38,7 +38,7 @@ class Figure(Protocol):
     def cases(self) -> int | None: ...
 
     @property
-    def sequences(self) -> tuple[Sequence, ...]: ...
+    def sequences(self) -> tuple[Modality, ...]: ...
 
     @property
     def preoperative(self) -> tuple[Preoperative, ...]: ...
@@ -70,14 +70,14 @@ def entry_for_purpose(entry: Entry, purpose: Purpose) -> Entry:
     return replace(entry, needs=replace(needs, sets=sets))
 
 
-def figure_for(card: Card, sequences: Collection[Sequence], purpose: Purpose) -> Accuracy | None:
+def figure_for(card: Card, sequences: Collection[Modality], purpose: Purpose) -> Accuracy | None:
     """The published figure of the network for just these sequences, of the most cases, that tells of ``purpose``."""
     return figure_among(card.published, sequences, card.inputs.preoperative, purpose)
 
 
 def figure_among(
     figures: Iterable[AFigure],
-    sequences: Collection[Sequence],
+    sequences: Collection[Modality],
     preoperative: Collection[Preoperative],
     purpose: Purpose,
 ) -> AFigure | None:
@@ -99,7 +99,7 @@ def score(figure: Figure, purpose: Purpose) -> float | None:
     return fmean(figure.dice.values()) if figure.dice else None
 
 
-def reason(card: Card, present: Collection[Sequence], purpose: Purpose) -> str | None:
+def reason(card: Card, present: Collection[Modality], purpose: Purpose) -> str | None:
     """A sentence on what the model leaves aside of what is there, though it could take it; ``None`` when nothing.
 
     Args:
@@ -119,12 +119,12 @@ def reason(card: Card, present: Collection[Sequence], purpose: Purpose) -> str |
 
 
 def _ordered(
-    sets: Iterable[tuple[Sequence, ...]],
+    sets: Iterable[tuple[Modality, ...]],
     published: Collection[Figure],
     preoperative: Collection[Preoperative],
     purpose: Purpose,
-) -> tuple[tuple[Sequence, ...], ...]:
-    def score_with(sequences: tuple[Sequence, ...]) -> float:
+) -> tuple[tuple[Modality, ...], ...]:
+    def score_with(sequences: tuple[Modality, ...]) -> float:
         figure = figure_among(published, sequences, preoperative, purpose)
         found = figure and score(figure, purpose)
         return -1.0 if found is None else found

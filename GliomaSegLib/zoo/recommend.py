@@ -19,11 +19,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from GliomaSegLib.case import Sequence, TimePointKind
+from GliomaSegLib.case import Modality, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Region
 from GliomaSegLib.zoo.catalogue import Entry, Figure
-from GliomaSegLib.zoo.missing import figures_with, regions_given, used, wrong_time
+from GliomaSegLib.zoo.input_requirements import figures_with, regions_given, used, wrong_time
 from GliomaSegLib.zoo.purpose import Purpose, entry_for_purpose, figure_among
 
 AUTO = "auto"
@@ -128,7 +128,7 @@ class Recommendation:
 def recommend(
     entries: Iterable[Entry],
     store: Path,
-    present: Collection[Sequence] = (),
+    present: Collection[Modality] = (),
     task: str = "",
     time_point: TimePointKind = TimePointKind.UNKNOWN,
     earlier: bool = False,
@@ -166,7 +166,7 @@ def task_at(time_point: TimePointKind) -> str:
     return "postoperative-glioma" if time_point is TimePointKind.POSTOPERATIVE else "preoperative-glioma"
 
 
-def best_installed(ranking: Collection[Recommendation], present: Collection[Sequence], task: str) -> Recommendation:
+def best_installed(ranking: Collection[Recommendation], present: Collection[Modality], task: str) -> Recommendation:
     """The first of a ranking that may run without having been named.
 
     Raises:
@@ -175,7 +175,7 @@ def best_installed(ranking: Collection[Recommendation], present: Collection[Sequ
     chosen = next((one for one in ranking if one.chosen_by_itself), None)
     if chosen:
         return chosen
-    titles = ", ".join(sequence.title for sequence in Sequence if sequence in present)
+    titles = ", ".join(sequence.title for sequence in Modality if sequence in present)
     sentence = f"No model that is installed and proven takes {titles} for the task {task}"
     for one in ranking:
         if not one.unsuited and one.entry.status in _TRUSTED:
@@ -204,7 +204,7 @@ def _lowered(sentence: str) -> str:
 
 
 def _looked_at(
-    entry: Entry, store: Path, present: tuple[Sequence, ...], time_point: TimePointKind, earlier: bool
+    entry: Entry, store: Path, present: tuple[Modality, ...], time_point: TimePointKind, earlier: bool
 ) -> Recommendation:
     installed = entry.is_installed(store)
     if late := wrong_time(entry.id, entry.time_points, time_point):
@@ -215,23 +215,23 @@ def _looked_at(
         return Recommendation(entry, installed, unsuited=str(error))
 
 
-def _figures(entry: Entry, present: Collection[Sequence]) -> tuple[Figure, ...]:
+def _figures(entry: Entry, present: Collection[Modality]) -> tuple[Figure, ...]:
     return figures_with(entry.needs, present or entry.needs.sequences)
 
 
-def _shared_cases(suited: Iterable[Recommendation], present: Collection[Sequence]) -> str:
+def _shared_cases(suited: Iterable[Recommendation], present: Collection[Modality]) -> str:
     """The cases on which most models were measured with these sequences; empty where no two were on the same."""
     counted = Counter(figure.data for one in suited for figure in _figures(one.entry, present))
     (data, models) = counted.most_common(1)[0] if counted else ("", 0)
     return data if models > 1 else ""
 
 
-def _figure(entry: Entry, present: Collection[Sequence], shared: str) -> Figure | None:
+def _figure(entry: Entry, present: Collection[Modality], shared: str) -> Figure | None:
     figures = _figures(entry, present)
     return next((figure for figure in figures if figure.data == shared), figures[0] if figures else None)
 
 
-def _published(entry: Entry, present: Collection[Sequence], purpose: Purpose) -> Figure | None:
+def _published(entry: Entry, present: Collection[Modality], purpose: Purpose) -> Figure | None:
     needs = entry.needs
     given = used(needs, present or needs.sequences)
     fitting = figure_among(entry.published, given, needs.preoperative, purpose)

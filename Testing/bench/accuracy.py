@@ -11,12 +11,12 @@ from unittest import mock
 
 import numpy as np
 
-from GliomaSegLib.case import Sequence
-from GliomaSegLib.case_table import CaseRow, read_splits, read_table
-from GliomaSegLib.evaluation.analysis import analyse
-from GliomaSegLib.evaluation.experiment import DataSet, Experiment, Run, Subset, perform
+from GliomaSegLib.case import Modality
+from GliomaSegLib.datasets.case_table import CaseRow, read_splits, read_table
 from GliomaSegLib.evaluation.metrics import summarise
-from GliomaSegLib.evaluation.page import short
+from GliomaSegLib.experiments.analysis import analyse
+from GliomaSegLib.experiments.experiment import DataSet, Experiment, Run, Subset, perform
+from GliomaSegLib.experiments.page import short
 from GliomaSegLib.labels import Region
 from GliomaSegLib.preprocessing import brain
 from GliomaSegLib.resources import resource
@@ -27,8 +27,8 @@ SEEDS = range(5)
 # A file (JSON lines) in which the runs are kept: what was stopped goes on, and the figures behind the means are there.
 RUNS_VARIABLE = "GLIOMASEG_BENCH_RUNS"
 
-ALL_SUBSETS = tuple(subset for size in range(4, 0, -1) for subset in itertools.combinations(Sequence, size))
-T1N, T1C, T2W, T2F = Sequence
+ALL_SUBSETS = tuple(subset for size in range(4, 0, -1) for subset in itertools.combinations(Modality, size))
+T1N, T1C, T2W, T2F = Modality
 BRATS_SUBSETS = ((T1N, T1C, T2W, T2F), (T1N, T1C, T2W), (T1C,), (T2F,))
 SUBSETS_TO_CHOOSE_BY = (*BRATS_SUBSETS, (T1N, T1C, T2F), (T1C, T2F), (T2W,))
 CLINICAL_SUBSETS = ((T1N, T1C, T2F), (T1N, T1C), (T2F,))

@@ -18,17 +18,17 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from GliomaSegLib.case import Sequence as MrSequence
-from GliomaSegLib.cohort.batch import Outcome, run_batch
-from GliomaSegLib.cohort.display import LineDisplay
-from GliomaSegLib.cohort.local import local_workers
-from GliomaSegLib.cohort.plan import make_plan
-from GliomaSegLib.cohort.run import Workers
-from GliomaSegLib.cohort.summary import State
-from GliomaSegLib.cohort.table import read_cohort
+from GliomaSegLib.batch.batch import Outcome, run_batch
+from GliomaSegLib.batch.display import LineDisplay
+from GliomaSegLib.batch.local import local_workers
+from GliomaSegLib.batch.plan import make_plan
+from GliomaSegLib.batch.run import Workers
+from GliomaSegLib.batch.summary import State
+from GliomaSegLib.batch.table import read_cohort
+from GliomaSegLib.case import Modality
 from GliomaSegLib.io.folder import MANIFEST
 from GliomaSegLib.progress import Silent
-from Testing.study import volume
+from Testing.support.study import volume
 
 ROOT = Path(__file__).parents[2]
 MODEL = "gliomaseg-any-v1"
@@ -83,7 +83,7 @@ def write_table(path: Path, rows: Sequence[Row]) -> Path:
 def good_row(folder: Path, name: str) -> Row:
     """A case with files of its own."""
     row = {"case": name, "model": "", "time_point": ""}
-    for sequence in (MrSequence.T1C, MrSequence.T2F):
+    for sequence in (Modality.T1C, Modality.T2F):
         row[sequence.value] = f"{name}_{sequence.value}.nii.gz"
         sitk.WriteImage(volume(sequence), str(folder / row[sequence.value]))
     return row
@@ -146,7 +146,7 @@ class Quiet(LineDisplay):
     """Shows nothing."""
 
     def hear(self, word: object) -> None:
-        """See :class:`~GliomaSegLib.cohort.display.Display`."""
+        """See :class:`~GliomaSegLib.batch.display.Display`."""
 
 
 def run_cohort(table: Path, output: Path, workers: Workers) -> Outcome:
@@ -239,7 +239,7 @@ def dask() -> None:
     """Four Dask workers on cases of 10 s that need no processor, against one worker alone: share of the ideal."""
     from distributed import LocalCluster
 
-    from GliomaSegLib.cohort.cluster import DaskWorkers
+    from GliomaSegLib.batch.cluster import DaskWorkers
 
     each, count, seconds = 3, 4, 10.0
     with tempfile.TemporaryDirectory() as name:

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from GliomaSegLib.case import Sequence, TimePoint, TimePointKind
-from GliomaSegLib.io.dicom_out.overlay import make_overlay
-from GliomaSegLib.io.dicom_out.provenance import Provenance
-from GliomaSegLib.io.dicom_out.report import make_report
-from GliomaSegLib.io.dicom_out.rtstruct import make_rtstruct
-from GliomaSegLib.io.dicom_out.seg import make_seg
-from GliomaSegLib.io.dicom_out.source import read_source_series
-from GliomaSegLib.io.dicom_out.structure import By, structures_of
+from GliomaSegLib.case import Modality, TimePoint, TimePointKind
+from GliomaSegLib.dicom_export.overlay import make_overlay
+from GliomaSegLib.dicom_export.provenance import Provenance
+from GliomaSegLib.dicom_export.report import make_report
+from GliomaSegLib.dicom_export.rtstruct import make_rtstruct
+from GliomaSegLib.dicom_export.seg import make_seg
+from GliomaSegLib.dicom_export.source import read_source_series
+from GliomaSegLib.dicom_export.structure import By, structures_of
 from GliomaSegLib.job import ReviewState
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.measures.volumes import measure
@@ -80,7 +80,7 @@ def _once(labels: sitk.Image) -> dict[str, tuple[float, float]]:
         noise = np.random.default_rng(0).integers(50, 400, SIZE).astype(np.uint16)
         scan = sitk.GetImageFromArray(noise)
         scan.CopyInformation(labels)
-        write_series(scan, Sequence.T1C, folder / "series", "bench")
+        write_series(scan, Modality.T1C, folder / "series", "bench")
         with timed(MEASURES):
             measures = measure(labels)
         with timed("reading the series"):

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.stats import spearmanr
 
-from GliomaSegLib.case import Sequence
-from GliomaSegLib.case_table import CaseRow, read_table
+from GliomaSegLib.case import Modality
+from GliomaSegLib.datasets.case_table import CaseRow, read_table
+from GliomaSegLib.datasets.prepared_case import SPACE, kept_in_place
 from GliomaSegLib.evaluation.metrics import evaluate
-from GliomaSegLib.evaluation.page import short
-from GliomaSegLib.in_place import SPACE, kept_in_place
+from GliomaSegLib.experiments.page import short
 from GliomaSegLib.inference.coarse_fine import CoarseFine
 from GliomaSegLib.inference.device import choose_precision
 from GliomaSegLib.inference.training_distance import TrainingDistance
@@ -24,19 +24,19 @@ from GliomaSegLib.inference.training_features import TrainingFeatures, read_trai
 from GliomaSegLib.io.images import read_image, read_labels
 from GliomaSegLib.labels import Region
 from GliomaSegLib.phantom import make_phantom
-from GliomaSegLib.pipeline import load_model
-from GliomaSegLib.preprocessing.grid import array_on, model_grid, resample_image, resample_labels
+from GliomaSegLib.pipeline.run import load_model
+from GliomaSegLib.preprocessing.resampling import array_on, model_grid, resample_image, resample_labels
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo.card import find_card
 from Testing.bench.accuracy import OWN_MODEL, cache, development_cases, unseen
 from Testing.bench.cases import SHARED, store
 
-T1N, T1C, T2W, T2F = Sequence
+T1N, T1C, T2W, T2F = Modality
 SETS = ((T1N, T1C, T2W, T2F), (T1N, T1C, T2F))
 SINGLE = ((T1C,), (T2F,))
 
-Images = dict[Sequence, NDArray[np.float32]]
+Images = dict[Modality, NDArray[np.float32]]
 
 _CPU = torch.device("cpu")
 
@@ -108,7 +108,7 @@ def _in_place(row: CaseRow) -> tuple[Images, sitk.Image]:
 # --- spoilt --------------------------------------------------------------------------------------------------------
 
 
-def _given_as(wrong: Mapping[Sequence, Sequence]) -> Callable[[Images], Images | None]:
+def _given_as(wrong: Mapping[Modality, Modality]) -> Callable[[Images], Images | None]:
     """Each sequence replaced by another one of the case."""
 
     def spoil(images: Images) -> Images | None:

@@ -18,13 +18,13 @@ from monai.inferers import SlidingWindowInferer
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Modality
 from GliomaSegLib.inference.device import choose_precision
 from GliomaSegLib.inference.sliding import VolumeSegmenter
 from GliomaSegLib.progress import Silent
-from GliomaSegLib.study import read_case
+from GliomaSegLib.study.reading import read_case
 from GliomaSegLib.zoo.card import Card, all_cards, find_card
-from GliomaSegLib.zoo.contract import contract_of
+from GliomaSegLib.zoo.inference_spec import contract_of
 from GliomaSegLib.zoo.loaders import family
 from Testing.bench import generated
 from Testing.bench.cases import brats2021
@@ -32,7 +32,7 @@ from Testing.bench.judge import judge
 from Testing.bench.speed import CPU, RUNS, least, measured_peaks
 
 Array = NDArray[np.float32]
-Images = Mapping[Sequence, Array]
+Images = Mapping[Modality, Array]
 
 BUNDLE = "monai-brats18-segresnet"
 MOST_BYTES = 4_000_000_000
@@ -124,7 +124,7 @@ def _every() -> int:
     return int(os.environ.get(EVERY_VARIABLE, "1"))
 
 
-def _images(study: Path) -> dict[Sequence, Array]:
+def _images(study: Path) -> dict[Modality, Array]:
     step = (slice(None, None, _every()),) * 3
     return {
         sequence: np.ascontiguousarray(sitk.GetArrayFromImage(volume.image)[step].astype(np.float32))

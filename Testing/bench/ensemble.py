@@ -10,13 +10,13 @@ import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
 
-from GliomaSegLib.case import Sequence
-from GliomaSegLib.case_table import CaseRow
-from GliomaSegLib.in_place import kept_in_place
+from GliomaSegLib.case import Modality
+from GliomaSegLib.datasets.case_table import CaseRow
+from GliomaSegLib.datasets.prepared_case import kept_in_place
+from GliomaSegLib.inference.consensus import MemberPrediction, fuse, mean_dice
 from GliomaSegLib.inference.device import choose_precision
-from GliomaSegLib.inference.ensemble import Opinion, fuse, mean_dice
 from GliomaSegLib.labels import Region, region_mask
-from GliomaSegLib.pipeline import load_model
+from GliomaSegLib.pipeline.run import load_model
 from GliomaSegLib.postprocessing import clean_labels
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.card import Card, find_card
@@ -46,7 +46,7 @@ def members_and_votes() -> None:
 
 
 def _answers(
-    card: Card, members: tuple[Card, ...], row: CaseRow, subset: tuple[Sequence, ...]
+    card: Card, members: tuple[Card, ...], row: CaseRow, subset: tuple[Modality, ...]
 ) -> Mapping[str, NDArray[np.uint8]]:
     """The labels of each member, cleaned as its card says, and of the votes, cleaned as the ensemble's says."""
     placed = kept_in_place(row, cache(), CPU)
@@ -57,7 +57,7 @@ def _answers(
         segmenter = load_model(member.id, store().weights(member), CPU, choose_precision(CPU))
         found = segmenter.predict(images, Silent(), SEED)
         labels = clean_labels(found.labels, (1.0, 1.0, 1.0), **member.postprocessing.model_dump())
-        opinions[member.id] = Opinion(labels, member.regions_given(subset), found.probabilities)
+        opinions[member.id] = MemberPrediction(labels, member.regions_given(subset), found.probabilities)
     agreed = ", ".join(f"{region.value} {dice:.2f}" for region, dice in mean_dice(list(opinions.values())).items())
     print(f"  {row.case} members among themselves: {agreed}", flush=True)
     votes = {

@@ -108,7 +108,7 @@ def _nnunet(card: Card, target: Path) -> None:
         raise NotImplementedError("the package dynamic-network-architectures is not installed")
     from dynamic_network_architectures.architectures.unet import PlainConvUNet
 
-    from Testing.nnunet_folder import BRAIN, LABELS, dataset, plans, write_folder
+    from Testing.support.nnunet_folder import BRAIN, LABELS, dataset, plans, write_folder
 
     channels = 1 if not card.regions else len(card.inputs.sequences)
     labels = BRAIN if not card.regions else LABELS

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Modality
 from GliomaSegLib.inference.sliding import (
     WHOLE_FIELD,
     Box,
-    Contract,
+    InferenceSpec,
     VolumeSegmenter,
     Windows,
     measured_box,
@@ -32,10 +32,10 @@ from GliomaSegLib.inference.sliding import (
 )
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.labels import LabelScheme, Region, region_mask, to_internal
-from GliomaSegLib.preprocessing.lattice import averaged
-from GliomaSegLib.preprocessing.standardise import standardise
+from GliomaSegLib.preprocessing.normalisation import standardise
+from GliomaSegLib.preprocessing.torch_resampling import averaged
 from GliomaSegLib.progress import Silent
-from GliomaSegLib.study import read_case
+from GliomaSegLib.study.reading import read_case
 from Testing.bench.cases import brats2021
 
 REGIONS = (Region.WT, Region.TC, Region.ET)
@@ -71,7 +71,7 @@ def judge() -> None:
 def _case(study: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Standardised images ``[4, z, y, x]`` and the truth ``[3, z, y, x]`` at 3 mm, on sides that the network takes."""
     volumes = read_case(study).volumes
-    images = [standardise(sitk.GetArrayFromImage(volumes[one].image).astype(np.float32), one.title) for one in Sequence]
+    images = [standardise(sitk.GetArrayFromImage(volumes[one].image).astype(np.float32), one.title) for one in Modality]
     labels = to_internal(sitk.GetArrayFromImage(read_labels(study / f"{study.name}_seg.nii.gz")), LabelScheme.BRATS2017)
     masks = [region_mask(labels, region) for region in REGIONS]
     return _coarse(np.stack(images)), _coarse(np.stack(masks).astype(np.float32)) >= 0.5
@@ -118,9 +118,9 @@ def _found(network: nn.Module, images: NDArray[np.float32], field: str, precisio
 
     around = _MULTIPLE if field == "full-around-brain" else None
     windows = Windows(WHOLE_FIELD, 0.5, trims_to=_MULTIPLE, around=around)
-    contract = Contract(tuple(Sequence), prepare, windows, torch.sigmoid, regions_per_channel(REGIONS))
+    contract = InferenceSpec(tuple(Modality), prepare, windows, torch.sigmoid, regions_per_channel(REGIONS))
     segmenter = VolumeSegmenter([network], contract, _CPU, precision)
-    given: Mapping[Sequence, NDArray[np.float32]] = dict(zip(Sequence, images, strict=True))
+    given: Mapping[Modality, NDArray[np.float32]] = dict(zip(Modality, images, strict=True))
     labels = segmenter.predict(given, Silent(), 0).labels
     return np.stack([region_mask(labels, region) for region in REGIONS])
 

@@ -2,7 +2,7 @@
 
 ``python -m Testing.bench.lesions [RUN…]``: the metastases of the case table ``mets-cases.csv``, of patients whom no
 training saw. Each run's averaged weights walk the shipped model's own road
-(:mod:`GliomaSegLib.zoo.loaders.stretched_brain`); lesions are matched by :mod:`GliomaSegLib.evaluation.lesionwise`.
+(:mod:`GliomaSegLib.zoo.loaders.stretched_brain`); lesions are matched by :mod:`GliomaSegLib.evaluation.froc`.
 Sizes are in voxels of the scans as they are, brains stretched to 108 x 108 x 54 voxels: no mm, no mL.
 """
 
@@ -20,8 +20,8 @@ import torch
 from numpy.typing import NDArray
 
 from GliomaSegLib import case
-from GliomaSegLib.case_table import CaseRow, read_splits, read_table
-from GliomaSegLib.evaluation.lesionwise import CaseLesions, Curve, bootstrapped, curve, match_lesions
+from GliomaSegLib.datasets.case_table import CaseRow, read_splits, read_table
+from GliomaSegLib.evaluation.froc import CaseLesions, Curve, bootstrapped, curve, match_lesions
 from GliomaSegLib.inference.device import choose_precision
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.io.images import read_image, read_labels
@@ -92,9 +92,9 @@ def measured(segmenter: Segmenter, rows: Sequence[CaseRow]) -> tuple[list[CaseLe
     """Per scan its lesions and its Dice over all voxels."""
     lesions, dice = [], []
     for row in rows:
-        image = sitk.GetArrayFromImage(read_image(row.images[case.Sequence.T1C]))
+        image = sitk.GetArrayFromImage(read_image(row.images[case.Modality.T1C]))
         truth = sitk.GetArrayFromImage(read_labels(row.truth)) > 0
-        answer = segmenter.predict({case.Sequence.T1C: image}, Silent(), seed=1)
+        answer = segmenter.predict({case.Modality.T1C: image}, Silent(), seed=1)
         found = region_mask(answer.labels, Region.ET)
         lesions.append(match_lesions(found, truth, answer.probabilities[Region.ET]))
         dice.append(_dice(found, truth))

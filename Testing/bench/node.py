@@ -19,12 +19,12 @@ from typing import Any
 import pydicom
 from pydicom.uid import generate_uid
 
-from GliomaSegLib.node.config import read_config
-from GliomaSegLib.node.queue import State
-from GliomaSegLib.node.service import Node, quiet_worker
+from GliomaSegLib.dicom_node.config import read_config
+from GliomaSegLib.dicom_node.queue import State
+from GliomaSegLib.dicom_node.service import Node, quiet_worker
 from GliomaSegLib.phantom import make_phantom
-from GliomaSegLib.worker_process import Task, WorkerProcess, worker_command
-from Testing.node_site import write_config
+from GliomaSegLib.worker.client import Task, WorkerProcess, worker_command
+from Testing.support.node_site import write_config
 
 IMAGES = 700
 QUIET_S = 2.0
@@ -41,7 +41,7 @@ class TimedWorker:
         self.seconds: dict[str, float] = {}
 
     def start(self, request: Mapping[str, Any]) -> Task:
-        """See :class:`~GliomaSegLib.node.engine.Worker`."""
+        """See :class:`~GliomaSegLib.dicom_node.engine.Worker`."""
         began, task = time.perf_counter(), self._worker.start(request)
         threading.Thread(target=self._time, args=(request["do"], task, began)).start()
         return task

@@ -6,19 +6,19 @@ import itertools
 
 import SimpleITK as sitk
 
-from GliomaSegLib.case import Sequence
-from GliomaSegLib.preprocessing.align import register
-from GliomaSegLib.study import read_case
+from GliomaSegLib.case import Modality
+from GliomaSegLib.preprocessing.registration import register
+from GliomaSegLib.study.reading import read_case
 from Testing.bench.cases import clinical
 
 
 def mirror_contrast() -> None:
     """Mirror contrast of T1n and FLAIR against T1c: the patient's own, mirrored, and another patient's."""
-    cases = [case for case in (read_case(study) for study in clinical()) if Sequence.T1C in case.volumes]
+    cases = [case for case in (read_case(study) for study in clinical()) if Modality.T1C in case.volumes]
     found: dict[str, list[float]] = {"own": [], "mirrored": [], "another patient's": []}
     for case, other in itertools.pairwise([*cases, cases[0]]):
-        fixed = sitk.DICOMOrient(case.volumes[Sequence.T1C].image, "LPS")
-        for sequence in set(case.volumes) - {Sequence.T1C}:
+        fixed = sitk.DICOMOrient(case.volumes[Modality.T1C].image, "LPS")
+        for sequence in set(case.volumes) - {Modality.T1C}:
             moving = sitk.DICOMOrient(case.volumes[sequence].image, "LPS")
             mirrored = sitk.Flip(moving, [True, False, False])
             mirrored.CopyInformation(moving)

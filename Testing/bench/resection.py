@@ -16,29 +16,29 @@ from scipy import ndimage
 
 from GliomaSegLib import case
 from GliomaSegLib.case import TimePoint, TimePointKind
-from GliomaSegLib.case_table import TruthScheme, read_splits
+from GliomaSegLib.datasets.case_table import TruthScheme, read_splits
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.evaluation.lesionwise import match_lesions
+from GliomaSegLib.evaluation.froc import match_lesions
 from GliomaSegLib.evaluation.metrics import score
 from GliomaSegLib.followup.compare import Aligned, compare
-from GliomaSegLib.followup.exam import read_exam
 from GliomaSegLib.io.images import read_image, read_labels
-from GliomaSegLib.io.results import LABEL_MAP
 from GliomaSegLib.job import Job
 from GliomaSegLib.labels import Label, Region, region_mask
 from GliomaSegLib.measures.resection import GROSS_TOTAL_BELOW_ML, LEAST_VOXELS, without_specks
-from GliomaSegLib.pipeline import run
-from GliomaSegLib.preprocessing.grid import array_on
+from GliomaSegLib.pipeline.run import run
+from GliomaSegLib.preprocessing.resampling import array_on
 from GliomaSegLib.resources import resource
+from GliomaSegLib.results.time_point import read_exam
+from GliomaSegLib.results.writing import LABEL_MAP
 from Testing.bench.cases import OWN_MODEL, SHARED, brats2021
-from Testing.simulated_surgery import Operated, operate
+from Testing.support.simulated_surgery import Operated, operate
 
 PRE, POST = TimePoint(TimePointKind.PREOPERATIVE), TimePoint(TimePointKind.POSTOPERATIVE, 1)
 
 # What is left, mL, case by case: nothing, below and above the limit of gross total resection, and of each RANO class.
 LEFT_ML = (0.0, 0.1, 0.3, 0.8, 2.0, 6.0, 0.0, 0.5)
 PLANTED_RADIUS_MM = 3.0  # 0.11 mL: with nothing else left that is a gross total resection
-_ENDINGS = {"t1": case.Sequence.T1N, "t1ce": case.Sequence.T1C, "t2": case.Sequence.T2W, "flair": case.Sequence.T2F}
+_ENDINGS = {"t1": case.Modality.T1N, "t1ce": case.Modality.T1C, "t2": case.Modality.T2W, "flair": case.Modality.T2F}
 
 
 def simulated() -> None:
@@ -86,7 +86,7 @@ def treated() -> None:
         for patient in sorted((SHARED / "data" / "brain-tumor-progression").iterdir()):
             for time in ("time1", "time2"):
                 image, mask = (patient / f"{time}_{what}.nii.gz" for what in ("t1c", "enhancing"))
-                found = _segmented(Path(folder) / f"{patient.name}-{time}", {case.Sequence.T1C: image}, "deepbet")
+                found = _segmented(Path(folder) / f"{patient.name}-{time}", {case.Modality.T1C: image}, "deepbet")
                 labels = read_labels(mask)
                 split = splits.get(f"BTP_{patient.name}", "not in a split")
                 truth = sitk.GetArrayFromImage(labels) > 0
@@ -101,7 +101,7 @@ def treated() -> None:
 
 @dataclass(frozen=True)
 class _Before:
-    images: dict[case.Sequence, sitk.Image]
+    images: dict[case.Modality, sitk.Image]
     labels: sitk.Image
     brain: sitk.Image
 
@@ -127,7 +127,7 @@ def _compared(before: _Before, after: Operated, folder: Path) -> Aligned:
     for name, images, labels, when in (
         ("pre", before.images, before.labels, PRE), ("post", after.images, after.labels, POST)
     ):  # fmt: skip
-        _written({"t1c": images[case.Sequence.T1C], "labels": labels}, folder / name)
+        _written({"t1c": images[case.Modality.T1C], "labels": labels}, folder / name)
         exams.append(read_exam(folder / name / "labels.nii.gz", folder / name / "t1c.nii.gz", when=when))
     return compare(exams)
 
@@ -196,7 +196,7 @@ def _off_mm(after: Operated, aligned: Aligned) -> float:
 # --- a model against masks -------------------------------------------------------------------------------------------
 
 
-def _segmented(folder: Path, volumes: dict[case.Sequence, Path], brain: str) -> np.ndarray:
+def _segmented(folder: Path, volumes: dict[case.Modality, Path], brain: str) -> np.ndarray:
     """Enhancing tumour as the model finds it, ``[z, y, x]`` on the grid of T1 + contrast."""
     job = Job(
         volumes=volumes, model=OWN_MODEL, output=folder / "out", brain=brain, days_since_surgery=1, probabilities=False

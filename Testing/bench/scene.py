@@ -10,7 +10,7 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from GliomaSegLib.study import identify
+from GliomaSegLib.study.reading import identify
 from Testing.bench.cases import MODEL, brats2021, store
 
 
@@ -20,7 +20,7 @@ def around() -> None:
     from GliomaSegLib.scene.lesions import delete_lesion
     from GliomaSegLib.scene.logic import SceneLogic
     from GliomaSegLib.scene.threshold import Rethreshold
-    from Testing.scene_host import SceneHost
+    from Testing.support.scene_host import SceneHost
 
     study, host = brats2021()[0], SceneHost()
     found = {sequence: given.source.path for sequence, given in identify(study).items()}

@@ -18,9 +18,9 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from GliomaSegLib.inference.segmenter import Segmenter
-from GliomaSegLib.pipeline import load_model
+from GliomaSegLib.pipeline.run import load_model
 from GliomaSegLib.progress import Silent
-from GliomaSegLib.study import read_case
+from GliomaSegLib.study.reading import read_case
 from GliomaSegLib.zoo.card import find_card
 from Testing.bench.cases import MODEL, OWN_MODEL, SHARED, brats2021, segment, store
 

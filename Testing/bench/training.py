@@ -15,7 +15,7 @@ from GliomaSegLib.progress import Silent
 from GliomaSegLib.training.loop import Training
 from GliomaSegLib.training.recipe import Recipe, find_recipe, read_recipe
 from GliomaSegLib.training.sampling import pool_case
-from Testing.training_case import make_case
+from Testing.support.training_case import make_case
 
 RECIPES = ("gliomaseg-any-v1-coarse", "gliomaseg-any-v1-fine")
 STEPS = 3

@@ -19,7 +19,7 @@ from brainles_aurora.inferer.inferer import AuroraInferer
 from monai.networks.nets import BasicUNet
 from numpy.typing import NDArray
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Modality
 from GliomaSegLib.labels import Label
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.card import find_card
@@ -28,7 +28,7 @@ from Testing.parity.comparison import Answers, Found, generated, made_images, ru
 
 SHAPE = (32, 56, 44)  # z, y, x: narrower than the window along x
 WINDOW = (48, 48, 32)  # x, y, z
-THEIR_NAMES = {Sequence.T1N: "t1", Sequence.T1C: "t1c", Sequence.T2W: "t2", Sequence.T2F: "fla"}
+THEIR_NAMES = {Modality.T1N: "t1", Modality.T1C: "t1c", Modality.T2W: "t2", Modality.T2F: "fla"}
 
 
 def compare(_given: argparse.Namespace) -> Iterator[Found]:
@@ -57,7 +57,7 @@ def compare(_given: argparse.Namespace) -> Iterator[Found]:
     )
 
 
-def of_the_package(folder: Path, images: dict[Sequence, NDArray[np.float32]]) -> NDArray[np.uint8]:
+def of_the_package(folder: Path, images: dict[Modality, NDArray[np.float32]]) -> NDArray[np.uint8]:
     """The package's labels ``[z, y, x]`` in ours."""
     their_model.check_model_weights = lambda: folder
     inferer = AuroraInferer(AuroraInfererConfig(tta=False, device=Device.CPU, crop_size=WINDOW))

@@ -20,7 +20,7 @@ import torch
 from monai.networks.nets import SegResNetDS
 from numpy.typing import NDArray
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Modality
 from GliomaSegLib.labels import LabelScheme, to_internal
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.card import find_card
@@ -78,7 +78,7 @@ def compare(given: argparse.Namespace) -> Iterator[Found]:
 
 
 def of_the_script(
-    script: ModuleType, folder: Path, images: dict[Sequence, NDArray[np.float32]], order: tuple[Sequence, ...]
+    script: ModuleType, folder: Path, images: dict[Modality, NDArray[np.float32]], order: tuple[Modality, ...]
 ) -> NDArray[np.uint8]:
     """The script's label file ``[z, y, x]`` (1 core, 2 edema, 3 enhancing)."""
     files = []

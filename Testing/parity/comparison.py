@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Modality
 from GliomaSegLib.inference.segmenter import Prediction
 from GliomaSegLib.labels import Region
 from GliomaSegLib.resources import resource
@@ -65,13 +65,13 @@ def run(
                 recorded(model, found.parity, resource("models"))
 
 
-def made_images(shape: tuple[int, int, int], seed: int = 0) -> dict[Sequence, NDArray[np.float32]]:
+def made_images(shape: tuple[int, int, int], seed: int = 0) -> dict[Modality, NDArray[np.float32]]:
     """Four different smooth images ``[z, y, x]``, positive inside one ellipsoid and 0 outside."""
     generator = np.random.default_rng(seed)
     places = np.stack(np.meshgrid(*(np.linspace(-1, 1, size) for size in shape), indexing="ij"))
     brain = (places**2).sum(axis=0) < 0.85
     images = {}
-    for sequence in Sequence:
+    for sequence in Modality:
         texture = ndimage.gaussian_filter(generator.normal(size=shape), 2.0)
         image = 500 + 150 * texture / texture.std() + 20 * generator.normal(size=shape)
         images[sequence] = (np.maximum(image, 1) * brain).astype(np.float32)

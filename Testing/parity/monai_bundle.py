@@ -18,7 +18,7 @@ from monai.bundle import ConfigParser
 from monai.networks.nets import SegResNet
 from numpy.typing import NDArray
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Modality
 from GliomaSegLib.labels import LabelScheme, to_internal
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.card import find_card
@@ -55,7 +55,7 @@ def compare(given: argparse.Namespace) -> Iterator[Found]:
 
 
 def of_the_bundle(
-    bundle: Path, folder: Path, images: dict[Sequence, NDArray[np.float32]], order: tuple[Sequence, ...]
+    bundle: Path, folder: Path, images: dict[Modality, NDArray[np.float32]], order: tuple[Modality, ...]
 ) -> NDArray[np.uint8]:
     """The bundle's label file ``[z, y, x]`` (1 core, 2 edema, 4 enhancing)."""
     files = []

@@ -19,17 +19,17 @@ import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Modality
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo.card import Card, read_card
 from GliomaSegLib.zoo.loaders import nnunet
-from Testing.nnunet_folder import ARCHITECTURE, BRAIN, LABELS, REGIONS, dataset, plans, write_folder
 from Testing.parity.comparison import Answers, Found, generated, made_images, mismatches, run, told
+from Testing.support.nnunet_folder import ARCHITECTURE, BRAIN, LABELS, REGIONS, dataset, plans, write_folder
 
 SHAPE = (28, 36, 30)  # z, y, x
-NAMES = {Sequence.T1N: "T1", Sequence.T1C: "T1ce", Sequence.T2W: "T2", Sequence.T2F: "FLAIR"}
+NAMES = {Modality.T1N: "T1", Modality.T1C: "T1ce", Modality.T2W: "T2", Modality.T2F: "FLAIR"}
 OURS = np.array([0, Label.SNFH, Label.NETC, Label.ET], np.uint8)
 RESIDUAL = {
     "network_class_name": "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet",

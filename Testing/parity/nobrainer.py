@@ -21,7 +21,7 @@ import keras
 import numpy as np
 import torch
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Modality
 from GliomaSegLib.labels import Label
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.card import find_card
@@ -37,7 +37,7 @@ def compare(given: argparse.Namespace) -> Iterator[Found]:
     threshold = card.output.threshold
     network = card.network.model_copy(update={"parameters": {"volume_voxels": VOLUME, "block_voxels": BLOCK}})
     card = card.model_copy(update={"network": network})
-    image = made_images((VOLUME, VOLUME, VOLUME))[Sequence.T1C]
+    image = made_images((VOLUME, VOLUME, VOLUME))[Modality.T1C]
     # As a conformed image is: conforming it again changes nothing, so that the network alone is compared.
     image = np.rint(np.clip(image / np.percentile(image, 99), 0, 1) * 255).astype(np.float32)
     unet = their_unet(given.unet)
@@ -56,7 +56,7 @@ def compare(given: argparse.Namespace) -> Iterator[Found]:
             segmenter = nobrainer.load(
                 folder / "weights.safetensors", card.contract, torch.device("cpu"), torch.float32
             )
-            answers.append(Answers.of(segmenter.predict({Sequence.T1C: image.transpose(2, 1, 0)}, Silent(), 0), theirs))
+            answers.append(Answers.of(segmenter.predict({Modality.T1C: image.transpose(2, 1, 0)}, Silent(), 0), theirs))
     yield told(
         card,
         "keras",

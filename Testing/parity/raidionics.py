@@ -17,17 +17,17 @@ import torch
 from numpy.typing import NDArray
 from raidionicsseg.fit import run_model
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Modality
 from GliomaSegLib.labels import Label
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo.card import Card, read_card
 from GliomaSegLib.zoo.loaders import raidionics
 from Testing.parity.comparison import Answers, Found, made_images, mismatches, run, told
-from Testing.raidionics_folder import network, pipeline, settings
+from Testing.support.raidionics_folder import network, pipeline, settings
 
 SHAPE = (40, 52, 44)  # z, y, x
-NAMES = {Sequence.T1C: "T1-CE", Sequence.T1N: "T1-w", Sequence.T2F: "FLAIR", Sequence.T2W: "T2"}
+NAMES = {Modality.T1C: "T1-CE", Modality.T1N: "T1-w", Modality.T2F: "FLAIR", Modality.T2W: "T2"}
 MODELS = ("gbm", "lgg", "meningioma", "tumor-core", "flair-changes", "postop", "brain")
 LABELS = {"WT": Label.SNFH, "TC": Label.NETC, "ET": Label.ET}
 LAYOUTS: dict[str, dict[str, str]] = {

@@ -14,9 +14,9 @@ from pathlib import Path
 import SimpleITK as sitk
 import torch
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Modality
 from GliomaSegLib.labels import Label
-from GliomaSegLib.preprocessing.grid import model_grid, resample_image
+from GliomaSegLib.preprocessing.resampling import model_grid, resample_image
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.card import find_card
 from GliomaSegLib.zoo.loaders import resseg
@@ -45,7 +45,7 @@ def compare(given: argparse.Namespace) -> Iterator[Found]:
         theirs = sitk.GetArrayFromImage(cavity)
         resseg.convert(given.weights, folder / "weights.safetensors")
         segmenter = resseg.load(folder / "weights.safetensors", card.contract, torch.device("cpu"), torch.float32)
-        ours = segmenter.predict({Sequence.T1C: sitk.GetArrayFromImage(image)}, Silent(), 0)
+        ours = segmenter.predict({Modality.T1C: sitk.GetArrayFromImage(image)}, Silent(), 0)
     yield told(
         card,
         "unet",

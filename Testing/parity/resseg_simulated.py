@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Modality
 from GliomaSegLib.inference.sliding import WHOLE_FIELD, Windows, slide
 from GliomaSegLib.networks.resseg_unet import RessegUNet
-from GliomaSegLib.preprocessing.grid import model_grid, resample_image
+from GliomaSegLib.preprocessing.resampling import model_grid, resample_image
 from GliomaSegLib.zoo.card import find_card
 from GliomaSegLib.zoo.checkpoint import fill, read_converted
-from GliomaSegLib.zoo.contract import contract_of, largest_component
+from GliomaSegLib.zoo.inference_spec import contract_of, largest_component
 from GliomaSegLib.zoo.loaders import resseg
 
 RADII_MM = (17, 20, 15)  # z, y, x
@@ -45,7 +45,7 @@ def main() -> None:
     image = resample_image(image, model_grid(image, card.space.spacing_mm, card.space.orientation))
     head = np.pad(sitk.GetArrayFromImage(image), MARGIN)
     operated, cavity = with_cavity(head, -given.side)  # x runs to the right
-    contract = contract_of({**card.contract, "sequences": (Sequence.T1N,)})
+    contract = contract_of({**card.contract, "sequences": (Modality.T1N,)})
     channels, _ = contract.prepare(operated[None])
     here = around(cavity)
     with tempfile.TemporaryDirectory() as name:

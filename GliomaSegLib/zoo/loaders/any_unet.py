@@ -12,14 +12,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from GliomaSegLib import networks
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import WeightsError
 from GliomaSegLib.inference.coarse_fine import CoarseFine, Stage
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.inference.training_features import TrainingFeatures, read_training_features
 from GliomaSegLib.zoo.card import ShippedFile
 
-CHANNEL_ORDER = tuple(Sequence)
+CHANNEL_ORDER = tuple(Modality)
 _STAGES = ("coarse", "fine")
 
 

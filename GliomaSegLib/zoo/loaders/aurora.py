@@ -17,21 +17,21 @@ from monai.networks.nets import BasicUNet
 from safetensors.torch import save_file
 from torch import Tensor
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Modality
 from GliomaSegLib.inference.segmenter import Segmenter
-from GliomaSegLib.inference.sliding import BySet, VolumeSegmenter
+from GliomaSegLib.inference.sliding import ModalitySetSegmenter, VolumeSegmenter
 from GliomaSegLib.zoo.checkpoint import fill, read_checkpoint, read_converted, state_dict, the_only
-from GliomaSegLib.zoo.contract import contract_of, precision_of
+from GliomaSegLib.zoo.inference_spec import contract_of, precision_of
 
 # The names of the sets in the published files; a set's channels are in this order of sequences too.
-SETS: dict[str, tuple[Sequence, ...]] = {
-    "t1-t1c-t2-fla": (Sequence.T1N, Sequence.T1C, Sequence.T2W, Sequence.T2F),
-    "t1-t1c-fla": (Sequence.T1N, Sequence.T1C, Sequence.T2F),
-    "t1-t1c": (Sequence.T1N, Sequence.T1C),
-    "t1c-fla": (Sequence.T1C, Sequence.T2F),
-    "t1c-o": (Sequence.T1C,),
-    "fla-o": (Sequence.T2F,),
-    "t1-o": (Sequence.T1N,),
+SETS: dict[str, tuple[Modality, ...]] = {
+    "t1-t1c-t2-fla": (Modality.T1N, Modality.T1C, Modality.T2W, Modality.T2F),
+    "t1-t1c-fla": (Modality.T1N, Modality.T1C, Modality.T2F),
+    "t1-t1c": (Modality.T1N, Modality.T1C),
+    "t1c-fla": (Modality.T1C, Modality.T2F),
+    "t1c-o": (Modality.T1C,),
+    "fla-o": (Modality.T2F,),
+    "t1-o": (Modality.T1N,),
 }
 _CHECKPOINT = "best"
 
@@ -73,7 +73,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
         windows = dataclasses.replace(contract.windows, padding="replicate")
         contract = dataclasses.replace(contract, windows=windows)
         segmenters[order] = VolumeSegmenter([network], contract, device, precision)
-    return BySet({order: segmenters[order] for order in parameters["sets"]})
+    return ModalitySetSegmenter({order: segmenters[order] for order in parameters["sets"]})
 
 
 def _below(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

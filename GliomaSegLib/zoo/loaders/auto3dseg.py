@@ -19,12 +19,12 @@ from monai.networks.nets import SegResNetDS
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import WeightsError
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.inference.sliding import (
     Box,
-    Contract,
+    InferenceSpec,
     VolumeSegmenter,
     Windows,
     gaussian,
@@ -35,7 +35,7 @@ from GliomaSegLib.inference.sliding import (
 from GliomaSegLib.labels import Region
 from GliomaSegLib.preprocessing.intensity import z_score
 from GliomaSegLib.zoo.checkpoint import fill, read_checkpoint, read_converted, state_dict, the_only
-from GliomaSegLib.zoo.contract import precision_of
+from GliomaSegLib.zoo.inference_spec import precision_of
 
 # The published application's, whatever the config says.
 _OVERLAP = 0.625
@@ -90,12 +90,12 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     tensors, metadata = read_converted(weights)
     config = _config(metadata, weights)
     network = fill(_network(config, weights), tensors, weights)
-    order: tuple[Sequence, ...] = parameters["sequences"]
+    order: tuple[Modality, ...] = parameters["sequences"]
     scale = _scaling(config["normalize_mode"], weights)
     if not config.get("sigmoid", False):
         raise WeightsError(f"{weights} answers exclusive classes, not the three regions of BraTS; it is another model.")
     window = tuple(int(voxels) for voxels in config["roi_size"])
-    contract = Contract(
+    contract = InferenceSpec(
         order=order,
         prepare=partial(_prepared, order=order, scale=scale, crops=config.get("crop_foreground", True)),
         windows=Windows((window[0], window[1], window[2]), _OVERLAP, importance=gaussian),
@@ -160,7 +160,7 @@ def _scaling(mode: str, source: Path) -> Callable[[NDArray[np.float32], str], ND
 
 def _prepared(
     stack: NDArray[np.float32],
-    order: tuple[Sequence, ...],
+    order: tuple[Modality, ...],
     scale: Callable[[NDArray[np.float32], str], NDArray[np.float32]],
     crops: bool,
 ) -> tuple[NDArray[np.float32], Box]:

@@ -30,7 +30,7 @@ from GliomaSegLib.progress import Progress
 from GliomaSegLib.zoo.checkpoint import fill, read_converted
 from GliomaSegLib.zoo.tensor_bundle import read_tensor_bundle
 
-CHANNEL_ORDER = (case.Sequence.T2F, case.Sequence.T1N, case.Sequence.T1C, case.Sequence.T2W)
+CHANNEL_ORDER = (case.Modality.T2F, case.Modality.T1N, case.Modality.T1C, case.Modality.T2W)
 BATCH_WINDOWS = 5
 
 _REGIONS = {Region.WT: "wt", Region.TC: "tc", Region.ET: "en"}

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.inference.sliding import VolumeSegmenter
 from GliomaSegLib.zoo.checkpoint import fill, read_checkpoint, read_converted, state_dict, the_only
-from GliomaSegLib.zoo.contract import contract_of, precision_of
+from GliomaSegLib.zoo.inference_spec import contract_of, precision_of
 
 
 def convert(source: Path, destination: Path) -> None:

@@ -27,14 +27,14 @@ from safetensors.torch import save_file
 from scipy import ndimage
 from torch import Tensor, nn
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.inference.sliding import (
     Answer,
     Box,
-    BySet,
-    Contract,
+    InferenceSpec,
+    ModalitySetSegmenter,
     Size,
     VolumeSegmenter,
     Windows,
@@ -48,7 +48,7 @@ from GliomaSegLib.postprocessing import bounding_box
 from GliomaSegLib.record import Record
 from GliomaSegLib.zoo.card import Inference
 from GliomaSegLib.zoo.checkpoint import fill, read_checkpoint, read_converted, state_dict
-from GliomaSegLib.zoo.contract import precision_of
+from GliomaSegLib.zoo.inference_spec import precision_of
 
 _CHECKPOINT = "checkpoint_final.pth"
 _OVERLAP = 0.5
@@ -62,11 +62,11 @@ _LAYER_ARGUMENTS = ("conv_op", "norm_op", "dropout_op", "nonlin")
 _NORMALISATIONS = ("ZScoreNormalization", "NoNormalization", "RescaleTo01Normalization")
 
 # How datasets call the sequences, in small letters and digits alone.
-_NAMES: dict[str, Sequence] = {
-    **dict.fromkeys(("t1", "t1w", "t1n"), Sequence.T1N),
-    **dict.fromkeys(("t1c", "t1ce", "t1gd", "cet1", "ct1", "t1wce"), Sequence.T1C),
-    **dict.fromkeys(("t2", "t2w"), Sequence.T2W),
-    **dict.fromkeys(("flair", "t2f", "t2flair", "fla"), Sequence.T2F),
+_NAMES: dict[str, Modality] = {
+    **dict.fromkeys(("t1", "t1w", "t1n"), Modality.T1N),
+    **dict.fromkeys(("t1c", "t1ce", "t1gd", "cet1", "ct1", "t1wce"), Modality.T1C),
+    **dict.fromkeys(("t2", "t2w"), Modality.T2W),
+    **dict.fromkeys(("flair", "t2f", "t2flair", "fla"), Modality.T2F),
 }
 
 
@@ -150,8 +150,8 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     inference: Inference | None = parameters.get("inference")
     windows = _windows(trained, inference.mirrors if inference else ())
 
-    def segmenter(order: tuple[Sequence, ...]) -> VolumeSegmenter:
-        contract = Contract(
+    def segmenter(order: tuple[Modality, ...]) -> VolumeSegmenter:
+        contract = InferenceSpec(
             order=order,
             prepare=partial(_prepared, trained=trained, order=order),
             windows=windows,
@@ -161,9 +161,9 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
         )
         return VolumeSegmenter(networks, contract, device, precision)
 
-    sets: tuple[tuple[Sequence, ...], ...] = parameters.get("sets", ())
+    sets: tuple[tuple[Modality, ...], ...] = parameters.get("sets", ())
     if sets:
-        return BySet({order: segmenter(_order(trained, order, weights)) for order in sets})
+        return ModalitySetSegmenter({order: segmenter(_order(trained, order, weights)) for order in sets})
     return segmenter(_order(trained, parameters["sequences"], weights))
 
 
@@ -330,7 +330,7 @@ def _with_aliases(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str
 # --- around the network --------------------------------------------------------------------------------------------
 
 
-def _order(trained: Trained, wanted: tuple[Sequence, ...], source: Path) -> tuple[Sequence, ...]:
+def _order(trained: Trained, wanted: tuple[Modality, ...], source: Path) -> tuple[Modality, ...]:
     """The sequences in the dataset's own order where it names them, else in the card's."""
     if len(wanted) != len(trained.channels):
         raise WeightsError(
@@ -368,7 +368,7 @@ def _gaussian(window: Size) -> Tensor:
 
 
 def _prepared(
-    stack: NDArray[np.float32], trained: Trained, order: tuple[Sequence, ...]
+    stack: NDArray[np.float32], trained: Trained, order: tuple[Modality, ...]
 ) -> tuple[NDArray[np.float32], Box]:
     """Each channel normalised in the box of what was measured in any, as nnU-Net's preprocessor does."""
     measured = ndimage.binary_fill_holes(stack.any(axis=0))

@@ -28,7 +28,7 @@ from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.inference.sliding import Box, VolumeSegmenter, Windows
 from GliomaSegLib.networks.nobrainer_unet import NobrainerUNet
 from GliomaSegLib.zoo.checkpoint import fill, read_converted, the_only
-from GliomaSegLib.zoo.contract import contract_of, precision_of
+from GliomaSegLib.zoo.inference_spec import contract_of, precision_of
 
 if TYPE_CHECKING:
     import h5py

@@ -34,10 +34,10 @@ from safetensors.torch import save_file
 from scipy import ndimage
 from skimage.transform import resize
 
-from GliomaSegLib.case import Input, Preoperative, Sequence
+from GliomaSegLib.case import Input, Modality, Preoperative
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.inference.segmenter import Prediction, Segmenter
-from GliomaSegLib.inference.sliding import Box, BySet, stacked, uncropped
+from GliomaSegLib.inference.sliding import Box, ModalitySetSegmenter, stacked, uncropped
 from GliomaSegLib.labels import Label, Region, compose
 from GliomaSegLib.postprocessing import bounding_box
 from GliomaSegLib.progress import Progress
@@ -55,10 +55,10 @@ _NORMALISATIONS = (None, "default", "zeromean", "zeromean_nonzero")
 
 # How folders and pipelines call the sequences.
 _NAMES = {
-    **dict.fromkeys(("t1c", "t1-ce"), Sequence.T1C),
-    **dict.fromkeys(("t1w", "t1-w"), Sequence.T1N),
-    **dict.fromkeys(("t2f", "flair"), Sequence.T2F),
-    **dict.fromkeys(("t2w", "t2"), Sequence.T2W),
+    **dict.fromkeys(("t1c", "t1-ce"), Modality.T1C),
+    **dict.fromkeys(("t1w", "t1-w"), Modality.T1N),
+    **dict.fromkeys(("t2f", "flair"), Modality.T2F),
+    **dict.fromkeys(("t2w", "t2"), Modality.T2W),
 }
 
 
@@ -159,7 +159,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     if not usable:
         wanted = "; or ".join(", ".join(channel.title for channel in one) for one in sets)
         raise WeightsError(f"{weights} holds no network for what its card takes ({wanted}); install the model again.")
-    return BySet(usable)
+    return ModalitySetSegmenter(usable)
 
 
 def spacing_mm(weights: Path) -> tuple[float, float, float]:
@@ -272,7 +272,7 @@ def _input(said: dict[str, Any], now: int | None) -> Input | None:
     sequence = _NAMES.get(str(said.get("sequence", "")).lower())
     if said.get("timestamp", now) == now:
         return sequence
-    return Preoperative.T1C if sequence is Sequence.T1C else None
+    return Preoperative.T1C if sequence is Modality.T1C else None
 
 
 def _read_described(weights: Path) -> list[Described]:

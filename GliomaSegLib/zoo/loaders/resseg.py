@@ -20,10 +20,10 @@ from safetensors.torch import save_file
 
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.inference.segmenter import Segmenter
-from GliomaSegLib.inference.sliding import Box, BySet, VolumeSegmenter
+from GliomaSegLib.inference.sliding import Box, ModalitySetSegmenter, VolumeSegmenter
 from GliomaSegLib.networks.resseg_unet import RessegUNet
 from GliomaSegLib.zoo.checkpoint import fill, read_checkpoint, read_converted, state_dict, the_only
-from GliomaSegLib.zoo.contract import contract_of, precision_of
+from GliomaSegLib.zoo.inference_spec import contract_of, precision_of
 
 Array = NDArray[np.float32]
 
@@ -73,7 +73,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
         prepare = partial(_cropped, prepare=contract.prepare, multiple=parameters["inference"].multiple_of)
         contract = dataclasses.replace(contract, prepare=prepare)
         segmenters[order] = VolumeSegmenter([network], contract, device, precision_of(parameters, precision))
-    return BySet(segmenters)
+    return ModalitySetSegmenter(segmenters)
 
 
 def _cropped(stack: Array, prepare: Callable[[Array], tuple[Array, Box]], multiple: int) -> tuple[Array, Box]:

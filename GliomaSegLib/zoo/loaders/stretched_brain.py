@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from GliomaSegLib import networks
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Modality
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.inference.sliding import Answer, Array, Box, VolumeSegmenter, whole_box
 from GliomaSegLib.inference.stretched import Stretched
 from GliomaSegLib.labels import Region
 from GliomaSegLib.postprocessing import components
-from GliomaSegLib.preprocessing.standardise import standardise
+from GliomaSegLib.preprocessing.normalisation import standardise
 from GliomaSegLib.zoo.checkpoint import fill, read_converted
-from GliomaSegLib.zoo.contract import answer_of, contract_of, precision_of
+from GliomaSegLib.zoo.inference_spec import answer_of, contract_of, precision_of
 
 STAGE = "lesions"
 """What the names of the tensors in the weight file begin with."""
@@ -47,7 +47,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     own = {name.removeprefix(f"{STAGE}."): value.float() for name, value in tensors.items()}
     network = networks.build(parameters["network"]["name"], parameters["network"]["parameters"])
     fill(network, own, weights)
-    order: tuple[Sequence, ...] = parameters["sequences"]
+    order: tuple[Modality, ...] = parameters["sequences"]
     contract = dataclasses.replace(contract_of(parameters), prepare=lambda stack: _standardised(stack, order))
     inner = VolumeSegmenter([network], contract, device, precision_of(parameters, precision))
     x, y, z = parameters["brain_voxels"]
@@ -58,7 +58,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 def certain_lesions(answer: Answer, certainty: float) -> Answer:
     """``answer`` without the lesions (26 neighbours) whose highest probability, in any channel, is below ``certainty``.
 
-    So the working point on the curve of :mod:`GliomaSegLib.evaluation.lesionwise` is chosen and the outlines stay.
+    So the working point on the curve of :mod:`GliomaSegLib.evaluation.froc` is chosen and the outlines stay.
     """
 
     def without_the_others(probabilities: Array) -> tuple[NDArray[np.uint8], dict[Region, Array]]:
@@ -70,7 +70,7 @@ def certain_lesions(answer: Answer, certainty: float) -> Answer:
     return without_the_others
 
 
-def _standardised(stack: Array, order: tuple[Sequence, ...]) -> tuple[Array, Box]:
+def _standardised(stack: Array, order: tuple[Modality, ...]) -> tuple[Array, Box]:
     """The channels as the training saw them; one that is missing stays 0."""
     channels = [
         standardise(image, f"{sequence.title} (--{sequence.value})") if image.any() else image

@@ -19,17 +19,24 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from scipy import ndimage
 
-from GliomaSegLib.case import Sequence
+from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.segmenter import Prediction, Segmenter
-from GliomaSegLib.inference.sliding import BySet, Contract, VolumeSegmenter, Windows, stacked, whole_box
+from GliomaSegLib.inference.sliding import (
+    InferenceSpec,
+    ModalitySetSegmenter,
+    VolumeSegmenter,
+    Windows,
+    stacked,
+    whole_box,
+)
 from GliomaSegLib.labels import Region
 from GliomaSegLib.networks.synthstrip_unet import SynthStripUNet
 from GliomaSegLib.postprocessing import bounding_box
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.zoo.card import Output
 from GliomaSegLib.zoo.checkpoint import fill, read_checkpoint, read_converted, state_dict, the_only
-from GliomaSegLib.zoo.contract import largest_component, precision_of
+from GliomaSegLib.zoo.inference_spec import largest_component, precision_of
 
 Array = NDArray[np.float32]
 
@@ -69,7 +76,9 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     network = fill(SynthStripUNet(), tensors, weights)
     output: Output = parameters["output"]
     precision = precision_of(parameters, precision)
-    return BySet({one: _SynthStrip(network, one, output.threshold, device, precision) for one in parameters["sets"]})
+    return ModalitySetSegmenter(
+        {one: _SynthStrip(network, one, output.threshold, device, precision) for one in parameters["sets"]}
+    )
 
 
 class _SynthStrip:
@@ -78,7 +87,7 @@ class _SynthStrip:
     def __init__(
         self,
         network: torch.nn.Module,
-        order: tuple[Sequence, ...],
+        order: tuple[Modality, ...],
         distance_mm: float,
         device: torch.device,
         precision: torch.dtype,
@@ -86,7 +95,7 @@ class _SynthStrip:
         self._network, self._order, self._distance_mm = network, order, distance_mm
         self._device, self._precision = device, precision
 
-    def predict(self, images: Mapping[Sequence, Array], progress: Progress, seed: int) -> Prediction:
+    def predict(self, images: Mapping[Modality, Array], progress: Progress, seed: int) -> Prediction:
         """Find the brain. Nothing here is random.
 
         Raises:
@@ -96,7 +105,7 @@ class _SynthStrip:
         turned = np.flip(image.transpose(_AXES), _AGAINST)
         box = bounding_box(turned != 0)
         shown, inside, taken = _fitted(turned[box])
-        contract = Contract(
+        contract = InferenceSpec(
             order=self._order,
             prepare=lambda stack: (stack, whole_box(stack)),
             windows=Windows(size=shown.shape, overlap=0),

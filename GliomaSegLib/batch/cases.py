@@ -1,0 +1,209 @@
+"""A case of a cohort, and how it stands: the folders of results are the state, so that nothing can be lost with it.
+
+A case is done when its folder of results is there, which appears whole or not at all, and its manifest tells of the
+same job. Needs nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from GliomaSegLib.io.folder import MANIFEST, is_result_folder
+
+SUMMARY, PAGE, PRIVATE = "summary.csv", "batch.html", ".gliomaseg-batch"
+"""What a batch writes besides the folders of results; the last is a folder with failures, logs and pictures."""
+
+MEASURES = "measures.json"
+
+# Of a job, what does not change the answer: where it is written and what computes it.
+_NOT_OF_THE_ANSWER = frozenset({"do", "output", "overwrite", "device", "threads", "store"})
+_REVIEWED = frozenset({"edited", "approved", "rejected"})
+
+
+@dataclass(frozen=True)
+class CohortCase:
+    """One case.
+
+    Attributes:
+        name: how it is called in the results; its folder's name is :func:`folder_name` of that.
+        job: a :class:`~GliomaSegLib.job.Job` as JSON, or the fields of one that are not left to their defaults.
+        where: the line of the table or the folder that asks for it, for a sentence.
+        patient: whose study it is; may be empty.
+        refused: the sentence why it cannot be run at all. Then ``job`` may lack everything but ``output``.
+    """
+
+    name: str
+    job: Mapping[str, Any]
+    where: str
+    patient: str = ""
+    refused: str | None = None
+
+    @property
+    def output(self) -> Path:
+        """The folder of its results."""
+        return Path(self.job["output"])
+
+    @property
+    def key(self) -> str:
+        """The same for two requests that have the same answer."""
+        return hashlib.sha256(json.dumps(_of_the_answer(self.job), sort_keys=True).encode()).hexdigest()
+
+    def but_refused(self, sentence: str) -> CohortCase:
+        """The same, refused for what ``sentence`` says, unless it is already."""
+        return self if self.refused else dataclasses.replace(self, refused=sentence)
+
+
+def folder_name(name: str) -> str:
+    """A name that is legal for a folder everywhere; empty if nothing is left of it."""
+    return re.sub(r"[^\w.-]+", "_", name).strip("._")
+
+
+def case_of_study(study: Path, output: Path, options: Mapping[str, Any]) -> CohortCase:
+    """A study folder as it is, to be segmented into a folder of its own in ``output``."""
+    job = {**options, "study": str(study), "output": str(output / (folder_name(study.name) or "case"))}
+    return CohortCase(study.name, job, str(study))
+
+
+def one_of_each(cases: Sequence[CohortCase]) -> list[CohortCase]:
+    """The same cases, refused where two of them would be mixed up.
+
+    A row that repeats an earlier one is refused alone. Of two that have one name and differ, both are, since nobody can
+    tell which is meant; so are cases that share some of their images, as two studies of one patient were interleaved.
+    """
+    checked = list(cases)
+    first: dict[tuple[str, str], int] = {}
+    for index, case in enumerate(checked):
+        if case.refused:
+            continue
+        before = first.setdefault((case.output.name.casefold(), case.key), index)
+        if before != index:
+            checked[index] = case.but_refused(
+                f"{case.where} repeats the case '{case.name}' of {checked[before].where}; take one of them out."
+            )
+    return _with_images_of_their_own(_with_names_of_their_own(checked))
+
+
+def _with_names_of_their_own(cases: Iterable[CohortCase]) -> list[CohortCase]:
+    cases = list(cases)
+    used = Counter(case.output.name.casefold() for case in cases if not case.refused)
+    return [
+        case
+        if case.refused or used[case.output.name.casefold()] == 1
+        else case.but_refused(
+            f"{case.where}: {used[case.output.name.casefold()]} different cases would be written to "
+            f"'{case.output.name}'; give every case a name of its own."
+        )
+        for case in cases
+    ]
+
+
+def _with_images_of_their_own(cases: Iterable[CohortCase]) -> list[CohortCase]:
+    """Different models may look at one study; but a study belongs to one case, and an image to one study."""
+    cases = list(cases)
+    users: dict[tuple[str, str], set[int]] = defaultdict(set)
+    for index, case in enumerate(cases):
+        if not case.refused:
+            for image in _images(case):
+                users[str(case.job.get("model")), image].add(index)
+    checked = []
+    for index, case in enumerate(cases):
+        shared = (
+            (image, others - {index})
+            for image in _images(case)
+            if (others := users.get((str(case.job.get("model")), image), set())) - {index}
+        )
+        image, others = next(shared, (None, set()))
+        if image is None or case.refused:
+            checked.append(case)
+            continue
+        checked.append(
+            case.but_refused(
+                f"{case.where}: {image} is also of the case '{cases[min(others)].name}'; an image belongs to one "
+                "study, so check which of them it is."
+            )
+        )
+    return checked
+
+
+def _images(case: CohortCase) -> list[str]:
+    named = [case.job.get("study"), *case.job.get("volumes", {}).values()]
+    return [str(path) for path in named if path]
+
+
+# --- how a case stands ---------------------------------------------------------------------------------------------
+
+
+def is_done(case: CohortCase) -> bool:
+    """Whether its results are there, whole and of this job."""
+    manifest = manifest_of(case.output)
+    return manifest is not None and not _differences(manifest, case)
+
+
+def blocking_reason(case: CohortCase, overwrite: bool) -> str | None:
+    """A sentence if what lies in its place keeps a case that is not done from being written.
+
+    Args:
+        overwrite: results of another job may be replaced, but never those that somebody has reviewed or edited.
+    """
+    output, manifest = case.output, manifest_of(case.output)
+    if manifest is None:
+        if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+            return None
+        return f"{output} is in the way and no folder of GliomaSeg results; move it away or name another output."
+    if manifest.get("review") in _REVIEWED:
+        return (
+            f"{output} holds the results of another job that were {manifest['review']} by hand; move them away to run "
+            "the case again."
+        )
+    if not overwrite:
+        differ = ", ".join(_differences(manifest, case))
+        return f"{output} holds the results of another job ({differ} differ); say '--overwrite' to replace them."
+    return None
+
+
+def request_of(case: CohortCase) -> dict[str, Any]:
+    """What a worker is asked. What is in the way then (:func:`blocking_reason`) may be replaced."""
+    return {**case.job, "overwrite": case.output.exists()}
+
+
+def manifest_of(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a folder of results; ``None`` if it is none."""
+    if not is_result_folder(folder):
+        return None
+    return json.loads((folder / MANIFEST).read_bytes())
+
+
+def stored_result(folder: Path) -> dict[str, Any]:
+    """What a folder of results says, as far as :class:`~GliomaSegLib.job.Result` does, without its ``files``.
+
+    Raises:
+        OSError, ValueError: it is no folder of results, or damaged.
+    """
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    measures = json.loads((folder / MEASURES).read_bytes())
+    return {
+        "case_id": manifest["case_id"], "model": manifest["model"]["id"], "output": str(folder), "measures": measures,
+        "missing": manifest.get("missing", []), "cost": manifest.get("cost"),
+        "warnings": manifest.get("warnings", []), "seconds": manifest.get("seconds", {}),
+        "review": manifest.get("review", "draft"), "reviews": manifest.get("reviews", []),
+    }  # fmt: skip
+
+
+def _differences(manifest: Mapping[str, Any], case: CohortCase) -> list[str]:
+    """The fields of the job in which a manifest tells of another; those it does not know are of a later version."""
+    made_by = _of_the_answer(manifest.get("job") or {"no job": True})
+    return [name for name, value in _of_the_answer(case.job).items() if made_by.get(name, value) != value]
+
+
+def _of_the_answer(job: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a job on which the answer depends, as JSON gives it back."""
+    asked = {name: value for name, value in job.items() if name not in _NOT_OF_THE_ANSWER}
+    return json.loads(json.dumps(asked, default=str))  # paths

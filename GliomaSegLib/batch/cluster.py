@@ -1,0 +1,218 @@
+"""Workers on many machines: those of a Dask cluster, each of which keeps a worker process of its own.
+
+The process is the same as on one machine, so a crash or a lack of memory costs the case that ran and not the Dask
+worker, and the network is read once per Dask worker. Needs ``pip install 'GliomaSeg[cluster]'`` here and there, and a
+file system that all see under the same paths.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import sys
+import threading
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from GliomaSegLib.batch.cases import CohortCase, request_of
+from GliomaSegLib.batch.local import answer_of
+from GliomaSegLib.batch.run import CRASH, STARTED, CaseEvent, CaseEvents, failed, settled
+from GliomaSegLib.errors import GliomaSegError, InputError
+from GliomaSegLib.worker.client import Event, Task, WorkerError, WorkerProcess, worker_command
+
+try:
+    from distributed import Client, Future, KilledWorker, Worker, WorkerPlugin, get_worker
+except ImportError as error:
+    raise InputError(
+        "Dask is not installed; run \"pip install 'GliomaSeg[cluster]'\" here and on the cluster."
+    ) from error
+
+GPU = "GPU"
+"""The resource that a Dask worker with a graphics card announces: ``dask worker --resources GPU=1``."""
+
+_PREFIX = "gliomaseg-"  # of the keys of our tasks
+_CONNECT_S = 30
+_RETRIES = 1  # after a crash: another machine may have more memory
+
+
+class DaskWorkers:
+    """The workers of a cluster that is there; it may grow and shrink meanwhile.
+
+    Args:
+        scheduler: ``tcp://HOST:PORT`` (or ``tls://``) or the path of a scheduler file.
+        needs_gpu: give cases to workers with the resource :data:`GPU` alone.
+        command: starts the worker process, instead of the usual command with the Dask worker's own interpreter.
+
+    Raises:
+        InputError: there is no such cluster, or its workers lack this GliomaSeg.
+    """
+
+    def __init__(self, scheduler: str, needs_gpu: bool = False, command: Iterable[str] = ()) -> None:
+        self._client = _connected(scheduler)
+        self._resources = {GPU: 1} if needs_gpu else {}
+        self._plugin = KeptProcess(tuple(command))
+        try:
+            self._client.register_plugin(self._plugin)
+        except Exception as error:  # whatever their environment makes of it
+            self._client.close()
+            raise InputError(
+                f"The Dask workers at {scheduler} cannot load GliomaSeg ({error}); install the same version there."
+            ) from error
+
+    @property
+    def count(self) -> int:
+        """The Dask workers that are there now and may be given a case; at least 1, as others may come."""
+        workers = self._client.scheduler_info()["workers"].values()
+        return max(1, sum(set(self._resources) <= set(worker.get("resources", ())) for worker in workers))
+
+    def segment(self, cases: Sequence[CohortCase], overwrite: bool = False) -> CaseEvents:
+        """See :class:`~GliomaSegLib.batch.run.Workers`.
+
+        Raises:
+            InputError: the scheduler has gone.
+        """
+        batch = f"{_PREFIX}{uuid.uuid4().hex}"
+        heard: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
+        ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
+        self._client.subscribe_topic(batch, lambda said: heard.put(said[1]))
+        futures = {
+            self._client.submit(
+                _segment, case, overwrite, self._plugin.name, batch, number,
+                key=f"{batch}-{number}", resources=self._resources, retries=_RETRIES,
+            ): case
+            for number, case in enumerate(cases)
+        }  # fmt: skip
+        for future in futures:
+            future.add_done_callback(ended.put)
+        left = len(futures)
+        try:
+            while left:
+                if not heard.empty():
+                    said = heard.get()
+                    yield CaseEvent(cases[said["number"]], Event("stage", said["stage"]), worker=said["by"])
+                elif not ended.empty():
+                    future, left = ended.get(), left - 1
+                    yield _last_word(future, futures[future])
+                else:
+                    self._check_scheduler()
+                    yield None
+        finally:  # what still runs is ended where it runs, and clears up there
+            if self._client.status == "running":
+                self._client.cancel([future for future in futures if not future.done()])
+                self._client.unsubscribe_topic(batch)
+
+    def close(self) -> None:
+        """Leave the cluster. The worker processes stay, with their network loaded, for the next batch."""
+        self._client.close()
+
+    def _check_scheduler(self) -> None:
+        if self._client.status != "running":
+            raise _gone()
+
+
+class KeptProcess(WorkerPlugin):
+    """A worker process beside each Dask worker, one case at a time, however many threads the Dask worker has."""
+
+    idempotent = True  # a second batch uses what the first has started
+
+    def __init__(self, command: tuple[str, ...]) -> None:
+        self._command = command
+        self.name = f"gliomaseg-{hashlib.sha256(repr(command).encode()).hexdigest()[:8]}"
+
+    def setup(self, worker: Worker) -> None:
+        """On every Dask worker, also on one that comes later."""
+        self._process = WorkerProcess(
+            self._command or worker_command(Path(sys.executable)), Path(worker.local_directory) / "gliomaseg-worker.log"
+        )
+        self._turn, self._ending, self._ended = threading.Lock(), threading.Lock(), False
+        self._running: dict[str, Task] = {}
+        self._unwanted: set[str] = set()
+
+    def teardown(self, worker: Worker) -> None:
+        """When the Dask worker ends."""
+        with self._ending:
+            self._ended = True
+            self._process.close()
+
+    def transition(self, key: str, start: str, finish: str, **more: Any) -> None:
+        """A case that runs is released, as the batch was stopped or has died: end it."""
+        if finish == "executing":
+            self._unwanted.discard(key)
+        elif (start, finish) == ("executing", "released") and str(key).startswith(_PREFIX):
+            self._unwanted.add(key)
+            if key in self._running:
+                self._running[key].cancel()
+
+    def segment(self, key: str, case: CohortCase, overwrite: bool, say: Any) -> CaseEvent:
+        """Do a case; ``say`` is told the stages.
+
+        Raises:
+            WorkerError: the worker process crashed; it may be tried again.
+        """
+        with self._turn:
+            word = failed(case, "It was stopped.", CRASH) if key in self._unwanted else settled(case, overwrite)
+            if word is not None:
+                return word
+            say(STARTED)
+            with self._ending:
+                if self._ended:  # nobody would end the process that is started now
+                    raise WorkerError("The Dask worker has ended.")
+                self._running[key] = task = self._process.start(request_of(case))
+            if key in self._unwanted:  # released while the process started: transition() did not see the case run yet
+                task.cancel()
+            try:
+                task.wait(lambda event: say(event.text) if event.kind == "stage" else None)
+            except GliomaSegError:
+                pass  # the word tells it
+            finally:
+                del self._running[key]
+            word = answer_of(case, task, "")
+            if word.kind == CRASH:
+                raise WorkerError(word.event.text)
+            return word
+
+
+def _segment(case: CohortCase, overwrite: bool, plugin: str, topic: str, number: int) -> CaseEvent:
+    """What runs on the Dask worker."""
+    worker = get_worker()
+
+    def say(stage: str) -> None:
+        worker.log_event(topic, {"number": number, "stage": stage, "by": str(worker.name)})
+
+    return worker.plugins[plugin].segment(worker.get_current_task(), case, overwrite, say)
+
+
+def _last_word(future: Future, case: CohortCase) -> CaseEvent:
+    if future.cancelled():  # not by us, who would not ask any more
+        raise _gone()
+    try:
+        return future.result()
+    except KilledWorker as error:
+        sentence = (
+            f"The Dask workers that had this case died one after the other (the last was {error.last_worker.address}), "
+            "most likely for lack of memory; give them more."
+        )
+        return failed(case, sentence, CRASH)
+    except WorkerError as error:
+        return failed(case, str(error), error.kind)
+    except Exception as error:  # whatever another environment makes of it: this case's alone
+        return failed(case, f"The Dask worker could not do it ({error}); check that it has this GliomaSeg.", CRASH)
+
+
+def _gone() -> InputError:
+    return InputError("The Dask scheduler has gone or was restarted; when it is there, start the same batch once more.")
+
+
+def _connected(scheduler: str) -> Client:
+    try:
+        if "://" in scheduler:
+            return Client(scheduler, timeout=_CONNECT_S, set_as_default=False)
+        if not Path(scheduler).is_file():
+            raise InputError(f"The scheduler file {scheduler} does not exist; give it, or tcp://HOST:PORT.")
+        return Client(scheduler_file=scheduler, timeout=_CONNECT_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"There is no Dask scheduler at {scheduler} ({error}); start it, or check the address."
+        ) from error

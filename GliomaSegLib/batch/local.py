@@ -1,0 +1,125 @@
+"""Workers on this machine. Needs nothing but the standard library."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+
+from GliomaSegLib.batch.cases import CohortCase, request_of
+from GliomaSegLib.batch.run import CRASH, STARTED, CaseEvent, CaseEvents, failed, settled
+from GliomaSegLib.errors import Cancelled
+from GliomaSegLib.worker.client import Event, Task, WorkerError, WorkerProcess
+
+_PAUSE_S = 0.05
+
+
+class LocalWorkers:
+    """Worker processes that are kept from case to case, with their network loaded.
+
+    Args:
+        processes: one per case that is done at once; they end with :meth:`close`.
+        devices: the processes take them in turn, as ``cuda:0`` and ``cuda:1``; by default what each job says.
+    """
+
+    def __init__(self, processes: Sequence[WorkerProcess], devices: Sequence[str] = ()) -> None:
+        self._processes = list(processes)
+        self._devices = [devices[place % len(devices)] if devices else None for place in range(len(processes))]
+
+    @property
+    def count(self) -> int:
+        """How many cases are done at once."""
+        return len(self._processes)
+
+    def segment(self, cases: Sequence[CohortCase], overwrite: bool = False) -> CaseEvents:
+        """See :class:`~GliomaSegLib.batch.run.Workers`."""
+        waiting = deque(cases)
+        running: dict[int, tuple[CohortCase, Task]] = {}
+        try:
+            while waiting or running:
+                words: list[CaseEvent] = []
+                for place in range(self.count):
+                    if place in running:
+                        words += self._heard(running, place)
+                    if place not in running and waiting:
+                        words.append(self._begun(running, place, waiting.popleft(), overwrite))
+                yield from words
+                if not words:
+                    yield None
+        except Cancelled:
+            for _, task in running.values():
+                task.cancel()
+            while not all(task.done for _, task in running.values()):
+                yield None
+            raise
+        finally:  # also when the caller has lost interest
+            for _, task in running.values():
+                task.cancel()
+            while not all(task.done for _, task in running.values()):
+                time.sleep(_PAUSE_S)
+
+    def close(self) -> None:
+        """End the processes, cancelling what runs."""
+        for process in self._processes:
+            process.close()
+
+    def _begun(
+        self, running: dict[int, tuple[CohortCase, Task]], place: int, case: CohortCase, overwrite: bool
+    ) -> CaseEvent:
+        word = settled(case, overwrite)
+        if word is not None:
+            return word
+        device = self._devices[place]
+        request = request_of(case) | ({"device": device} if device else {})
+        running[place] = (case, self._processes[place].start(request))
+        return CaseEvent(case, Event("stage", STARTED), worker=_name(place))
+
+    def _heard(self, running: dict[int, tuple[CohortCase, Task]], place: int) -> list[CaseEvent]:
+        case, task = running[place]
+        done = task.done  # before its words are fetched, so that none gets lost
+        words = [CaseEvent(case, event, worker=_name(place)) for event in task.poll() if event.kind not in _LAST]
+        if done:
+            del running[place]
+            words.append(answer_of(case, task, _name(place)))
+        return words
+
+
+_LAST = ("result", "error")
+
+
+def answer_of(case: CohortCase, task: Task, worker: str) -> CaseEvent:
+    """The last word on a case whose task is done."""
+    try:
+        return CaseEvent(case, Event("result"), task.result, worker=worker)
+    except WorkerError as error:
+        return failed(case, str(error), error.kind, worker)
+    except Cancelled:  # not by us, who would not ask any more
+        sentence = "The worker was told to stop by another program; start the batch again to do this case."
+        return failed(case, sentence, CRASH, worker)
+
+
+def _name(place: int) -> str:
+    return f"worker {place + 1}"
+
+
+def local_workers(command: Sequence[str], count: int, logs: Path, devices: Sequence[str] = ()) -> LocalWorkers:
+    """``count`` worker processes that ``command`` starts (:func:`~GliomaSegLib.worker.client.worker_command`).
+
+    Args:
+        logs: folder of a log for each.
+    """
+    processes = [WorkerProcess(command, logs / f"worker-{number}.log") for number in range(1, count + 1)]
+    return LocalWorkers(processes, devices)
+
+
+def threads_of_each(count: int) -> int:
+    """The processor threads that each of ``count`` workers may take, so that together they do not take too many."""
+    return max(1, _processors() // count)
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):  # what a cluster's scheduler has granted, not what the machine has
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,269 @@
+"""What a batch would do: what is there, what is missing, which model, how long. Nothing is run and nothing written."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable
+from collections.abc import Sequence as Sequential
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from statistics import mean
+
+from GliomaSegLib.batch.cases import CohortCase, blocking_reason, is_done, stored_result
+from GliomaSegLib.batch.table import Cohort
+from GliomaSegLib.case import Modality
+from GliomaSegLib.errors import InputError, WeightsError
+from GliomaSegLib.job import Job
+from GliomaSegLib.progress import Progress
+from GliomaSegLib.study.reading import Assignment, identify
+from GliomaSegLib.zoo.card import Card, find_card
+from GliomaSegLib.zoo.catalogue import Entry, entries
+from GliomaSegLib.zoo.recommend import AUTO, best_installed, recommend, task_at
+from GliomaSegLib.zoo.store import Store, default_store
+
+_READERS = 4  # headers are read at once: on a network drive the time goes into waiting
+_NAMED = 20  # refused cases that a text names; the page names all
+
+
+class CaseStatus(str, Enum):
+    """What a batch would do with a case."""
+
+    DONE = "done"
+    TO_DO = "to do"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class PlannedCase:
+    """A case, and what was found.
+
+    Attributes:
+        model: the one that is named, or the one that is chosen for these sequences where none is.
+        present: the sequences that the model takes and the study has; empty if it was not looked at.
+        cost: what the sequences that are missing cost, in a sentence.
+        seconds: what it took, if it is done.
+    """
+
+    case: CohortCase
+    standing: CaseStatus
+    model: str = ""
+    present: tuple[Modality, ...] = ()
+    cost: str | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All of it; ``workers`` is how many cases would be done at once."""
+
+    source: Path
+    planned: tuple[PlannedCase, ...]
+    unused: tuple[str, ...] = ()
+    workers: int = 1
+
+    def of(self, standing: CaseStatus) -> list[PlannedCase]:
+        """The cases that stand so."""
+        return [one for one in self.planned if one.standing is standing]
+
+    @property
+    def seconds_per_case(self) -> float | None:
+        """Mean of those that are done here; ``None`` before the first."""
+        took = [one.seconds for one in self.planned if one.seconds]
+        return mean(took) if took else None
+
+    def to_json(self) -> str:
+        """A record per case."""
+        cases = [
+            {
+                "case": one.case.name, "patient": one.case.patient, "where": one.case.where,
+                "model": one.model, "output": str(one.case.output), "standing": one.standing.value,
+                "present": [sequence.value for sequence in one.present], "cost": one.cost,
+                "refused": one.case.refused,
+            }
+            for one in self.planned
+        ]  # fmt: skip
+        return json.dumps(
+            {"cases": cases, "seconds_per_case": self.seconds_per_case, "workers": self.workers}, indent=2
+        )
+
+    def to_text(self) -> str:
+        """For a person: counts, the groups of cases that have the same sequences, what is refused, how long."""
+        counts = {standing: len(self.of(standing)) for standing in CaseStatus}
+        told = ", ".join(f"{count} {standing.value}" for standing, count in counts.items() if count)
+        lines = [f"{self.source}: {_cases(len(self.planned))}: {told}"]
+        if self.unused:
+            lines.append(f"Columns that are not used: {', '.join(self.unused)}.")
+        lines += _groups(self.of(CaseStatus.TO_DO))
+        refused = self.of(CaseStatus.REFUSED)
+        if refused:
+            lines.append("Refused:")
+            lines += [f"  {one.case.name}: {one.case.refused}" for one in refused[:_NAMED]]
+        if len(refused) > _NAMED:
+            lines.append(f"  and {len(refused) - _NAMED} more")
+        lines.append(self._how_long(counts[CaseStatus.TO_DO]))
+        return "\n".join(lines)
+
+    def _how_long(self, to_do: int) -> str:
+        if not to_do:
+            return "Nothing is left to do."
+        at_once = f"{self.workers} at once" if self.workers > 1 else "one after the other"
+        if self.seconds_per_case is None:
+            return f"Time, {at_once}: not known before the first case is done; a small '--shard' tells."
+        rounds = math.ceil(to_do / self.workers)
+        return (
+            f"Time, {at_once}: about {duration(rounds * self.seconds_per_case)} ({self.seconds_per_case:.0f} s a case, "
+            "as those that are done here)."
+        )
+
+
+def duration(seconds: float) -> str:
+    """A time span for a person, e.g. ``40 s``, ``12 min``, ``3.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _cases(count: int) -> str:
+    return f"{count:,} {'case' if count == 1 else 'cases'}"
+
+
+def _groups(to_do: Iterable[PlannedCase]) -> list[str]:
+    to_do = list(to_do)
+    groups = Counter((one.model, one.present) for one in to_do)
+    costs = {(one.model, one.present): one.cost for one in to_do}
+    lines = []
+    for (model, present), count in groups.most_common():
+        lines.append(f"{model}: {_cases(count)} with {', '.join(sequence.title for sequence in present)}")
+        if costs[model, present]:
+            lines.append(f"  {costs[model, present]}")
+    return lines
+
+
+def make_plan(cohort: Cohort, workers: int, overwrite: bool, progress: Progress) -> Plan:
+    """Look at every case that is not done: its volumes' names and headers, no pixels.
+
+    Args:
+        overwrite: results of other jobs may be replaced.
+
+    Raises:
+        InputError: no case can be run or is done; the sentence says why the first cannot.
+    """
+    progress.stage("plan")
+    zoo = _Zoo()
+    planned = []
+    with ThreadPoolExecutor(_READERS) as readers:
+        looked = readers.map(lambda case: _look(case, zoo, overwrite), cohort.cases)
+        for number, one in enumerate(looked, start=1):
+            planned.append(one)
+            progress.advance(number / len(cohort.cases), f"{number} of {len(cohort.cases)}")
+    if all(one.standing is CaseStatus.REFUSED for one in planned):
+        others = f" (so or alike for all {len(planned)} cases)" if len(planned) > 1 else ""
+        raise InputError(f"{planned[0].case.refused}{others}")
+    return Plan(cohort.source, tuple(planned), cohort.unused, workers)
+
+
+class _Zoo:
+    """The models, each looked at once however many cases want it."""
+
+    def __init__(self) -> None:
+        self._cards: dict[tuple[str, Path], Card | str] = {}
+        self._entries: dict[Path, tuple[Entry, ...]] = {}
+
+    def card(self, model: str, store: Path) -> Card:
+        """The card of a model that is installed.
+
+        Raises:
+            InputError: there is no such model, or it is not installed.
+        """
+        if (model, store) not in self._cards:
+            self._cards[model, store] = _installed(model, store)
+        card = self._cards[model, store]
+        if isinstance(card, str):
+            raise InputError(card)
+        return card
+
+    def chosen(self, job: Job, store: Path, present: Collection[Modality]) -> str:
+        """The model that :func:`GliomaSegLib.pipeline.run.run` takes where none is named.
+
+        Raises:
+            InputError: none that is installed suits.
+        """
+        if store not in self._entries:
+            self._entries[store] = entries(store)
+        task = job.task or task_at(job.when.kind)
+        earlier = bool(job.preoperative)
+        ranking = recommend(self._entries[store], store, tuple(present), task, job.when.kind, earlier, job.purpose)
+        return best_installed(ranking, present, task).entry.id
+
+
+def _installed(model: str, store: Path) -> Card | str:
+    """The model's card, or the sentence why it cannot be used."""
+    try:
+        card, models = find_card(model, store), Store(store)
+        if not models.is_installed(card):
+            models.weights(card)
+        return card
+    except (InputError, WeightsError) as error:
+        return str(error)
+
+
+def _look(case: CohortCase, zoo: _Zoo, overwrite: bool) -> PlannedCase:
+    if case.refused:
+        return PlannedCase(case, CaseStatus.REFUSED)
+    if is_done(case):
+        return PlannedCase(case, CaseStatus.DONE, seconds=_seconds(case))
+    try:
+        if in_the_way := blocking_reason(case, overwrite):
+            raise InputError(in_the_way)
+        return _planned(case, Job(**case.job), zoo)
+    except InputError as error:
+        return PlannedCase(case.but_refused(str(error)), CaseStatus.REFUSED)
+
+
+def _planned(case: CohortCase, job: Job, zoo: _Zoo) -> PlannedCase:
+    """What the model finds in the study.
+
+    Raises:
+        InputError: it cannot be run.
+    """
+    store = job.store or default_store()
+    if job.model == AUTO:
+        card = zoo.card(zoo.chosen(job, store, _present(job, Modality)), store)
+    else:
+        card = zoo.card(job.model, store)
+    present = _present(job, card.inputs.sequences)
+    card.regions_given(present, bool(job.preoperative))
+    cost = card.cost_of_missing(present, bool(job.preoperative))
+    return PlannedCase(case, CaseStatus.TO_DO, card.id, present, cost)
+
+
+def _seconds(case: CohortCase) -> float | None:
+    try:
+        return sum(stored_result(case.output)["seconds"].values())
+    except (OSError, ValueError, LookupError):  # edited by hand: it is done all the same
+        return None
+
+
+def _present(job: Job, sequences: Iterable[Modality]) -> tuple[Modality, ...]:
+    wanted = [sequence for sequence in sequences if sequence not in job.leave_out]
+    if not wanted:
+        raise InputError("Every sequence that the model takes is left out; leave it at least one.")
+    found = identify(job.study, job.volumes, wanted, job.exam)
+    _check_one_study(list(found.values()))
+    return tuple(sequence for sequence in Modality if sequence in found)
+
+
+def _check_one_study(found: Sequential[Assignment]) -> None:
+    """Volumes that are named one by one may come from several studies, which no folder would show."""
+    series = [one.candidate.series for one in found if one.candidate.series is not None]
+    for what, said in (
+        ("patients", {one.patient_id for one in series}),
+        ("study dates", {one.study_date for one in series}),
+    ):
+        if len(said) > 1:
+            named = ", ".join(sorted(value or "(none)" for value in said))
+            raise InputError(f"Its series are of several {what} ({named}); give the series of one study.")

@@ -1,0 +1,211 @@
+"""Who asks for what: the rows of a cohort, from a table (CSV) or from folders as they lie.
+
+A table has the column ``case`` and either ``study`` (a folder of images or DICOM series, or one file) or one or more of
+``t1n``, ``t1c``, ``t2w``, ``t2f``, which also overrule what the study holds. It may have ``patient``, ``without``
+(sequences to do without), and ``model``, ``task``, ``time_point``, ``days_since_surgery``, ``purpose``,
+``preoperative`` and ``preoperative_mask``, which mean what they do in a :class:`~GliomaSegLib.job.Job`. Other columns
+are left alone, so that the tables of :mod:`GliomaSegLib.datasets.case_table` serve as well. Paths are relative to the
+folder of
+the table.
+
+A folder is either one of BIDS (``sub-*/[ses-*/]anat``, Gorgolewski 2016, doi:10.1038/sdata.2016.44) or one of study
+folders, each a case. What is wrong with one row is that row's alone: it is refused with a sentence.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from GliomaSegLib.batch.cases import PAGE, PRIVATE, SUMMARY, CohortCase, folder_name, one_of_each
+from GliomaSegLib.case import Modality
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.folder import is_result_folder
+from GliomaSegLib.io.images import is_image_name
+from GliomaSegLib.job import new_job
+
+_IMAGES = ("study", *(sequence.value for sequence in Modality))
+_EARLIER = ("preoperative", "preoperative_mask")
+_PLAIN = ("model", "task", "time_point", "days_since_surgery", "purpose")
+_COLUMNS = ("case", "patient", *_IMAGES, "without", *_EARLIER, *_PLAIN)
+_DELIMITERS = ",;\t"  # what spreadsheets write, by country
+_TAKEN = frozenset({SUMMARY, PAGE, PRIVATE})
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: its case, the fields of a :class:`~GliomaSegLib.job.Job` that it gives, and where it stands."""
+
+    case: str
+    where: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    patient: str = ""
+    refused: str | None = None
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """What was asked for.
+
+    Attributes:
+        source: the table or folder.
+        cases: one per row, in its order.
+        unused: columns of the table that nothing was taken from.
+    """
+
+    source: Path
+    cases: tuple[CohortCase, ...]
+    unused: tuple[str, ...] = ()
+
+
+def read_cohort(source: Path, output: Path, root: Path | None = None, **options: Any) -> Cohort:
+    """Read a table or a folder.
+
+    Args:
+        output: folder in which each case gets a folder of its own.
+        root: folder to which the paths of a table are relative, instead of the table's own.
+        options: fields of every :class:`~GliomaSegLib.job.Job`, over which those of a row go.
+
+    Raises:
+        InputError: there is no such table or folder, or nothing in it can be a case.
+    """
+    if not source.exists():
+        raise InputError(f"{source} does not exist; give a table (CSV) of cases or a folder of studies.")
+    rows, unused = (_rows_of_folder(source, output), ()) if source.is_dir() else _rows_of_table(source, root)
+    cases = one_of_each([_case(row, output.absolute(), options) for row in rows])
+    return Cohort(source, tuple(cases), unused)
+
+
+def _case(row: Row, output: Path, options: Mapping[str, Any]) -> CohortCase:
+    """The row as a case, refused if it is no valid job."""
+    folder = output / (folder_name(row.case) or "case")
+    case = CohortCase(row.case, {"output": str(folder)}, row.where, row.patient, row.refused)
+    if row.refused:
+        return case
+    if folder.name in _TAKEN:
+        return case.but_refused(f"{row.where}: '{row.case}' is a name that the batch needs itself; take another.")
+    try:
+        job = new_job(**{**options, **row.fields, "output": folder, "case_id": row.case})
+        _ = job.when
+    except InputError as error:
+        return case.but_refused(f"{row.where}: {error}")
+    return CohortCase(row.case, job.model_dump(mode="json"), row.where, row.patient)
+
+
+# --- tables --------------------------------------------------------------------------------------------------------
+
+
+def _rows_of_table(table: Path, root: Path | None) -> tuple[list[Row], tuple[str, ...]]:
+    """The rows, and the columns that are not used."""
+    try:
+        text = table.read_text(encoding="utf-8-sig")  # spreadsheets mark their UTF-8
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise InputError(f"The table {table} cannot be read ({why}); give a CSV file.") from error
+    heading, _, _ = text.partition("\n")
+    delimiter = max(_DELIMITERS, key=heading.count)
+    lines = csv.reader(text.splitlines(keepends=True), delimiter=delimiter)
+    columns = [name.strip().casefold() for name in next(lines, [])]
+    _check_heading(columns, table)
+    root = root or table.parent
+    rows = []
+    for cells in lines:
+        if any(cell.strip() for cell in cells):
+            rows.append(_row(columns, [cell.strip() for cell in cells], root, f"{table.name}, line {lines.line_num}"))
+    if not rows:
+        raise InputError(f"The table {table} has no rows; give it a row per case.")
+    return rows, tuple(name for name in columns if name not in _COLUMNS)
+
+
+def _check_heading(columns: list[str], table: Path) -> None:
+    """Raise for a heading by which no row can be understood."""
+    if "case" not in columns or not set(_IMAGES) & set(columns):
+        raise InputError(
+            f"The table {table} needs the column 'case' and at least one of {', '.join(_IMAGES)}; its heading is "
+            f"'{', '.join(columns)[:200]}'."
+        )
+    for name in columns:
+        if columns.count(name) > 1:
+            raise InputError(f"The table {table} has the column '{name}' twice; take one of them out.")
+        near = difflib.get_close_matches(name, _COLUMNS, 1, 0.8)
+        if name not in _COLUMNS and near:
+            raise InputError(
+                f"The table {table} has a column '{name}'; is '{near[0]}' meant? Write it so, or rename it."
+            )
+
+
+def _row(columns: list[str], cells: list[str], root: Path, where: str) -> Row:
+    said = dict(zip(columns, cells, strict=False))
+    name = said.get("case", "")
+    if len(cells) != len(columns):
+        more = "more" if len(cells) > len(columns) else "fewer"
+        return Row(
+            name, where,
+            refused=f"{where} has {more} fields than the heading; write an empty one as ',,' and put quotes around "
+            "text with a comma.",
+        )  # fmt: skip
+    if not folder_name(name):
+        return Row(name, where, refused=f"{where} has no case that can name a folder ('{name}'); give it one.")
+    said = {column: text for column, text in said.items() if text}
+    paths = {column: root / said[column] for column in _IMAGES if column in said}
+    patient = said.get("patient", "")
+    if not paths:
+        sentence = f"{where}: the case '{name}' has no image; give at least one of {', '.join(_IMAGES)}."
+        return Row(name, where, patient=patient, refused=sentence)
+    earlier = {column: root / said[column] for column in _EARLIER if column in said}
+    for path in (*paths.values(), *earlier.values()):
+        if not path.exists():
+            sentence = f"{where}: {path} does not exist; check the path and the folder that it is relative to."
+            return Row(name, where, patient=patient, refused=sentence)
+    given: dict[str, Any] = earlier | {column: said[column] for column in _PLAIN if column in said}
+    if "without" in said:
+        given["leave_out"] = said["without"].replace("+", " ").replace(";", " ").replace(",", " ").split()
+    volumes = {column: path for column, path in paths.items() if column != "study"}
+    return Row(name, where, {"study": paths.get("study"), "volumes": volumes, **given}, patient)
+
+
+# --- folders -------------------------------------------------------------------------------------------------------
+
+
+def _rows_of_folder(folder: Path, output: Path) -> list[Row]:
+    if is_result_folder(folder):
+        raise InputError(f"{folder} is a folder of GliomaSeg results; give the folder that holds the studies.")
+    subjects = [one for one in _folders(folder) if one.name.startswith("sub-")]
+    if subjects:
+        return [row for subject in subjects for row in _rows_of_subject(subject, folder)]
+    studies = [one for one in _folders(folder) if one.absolute() != output.absolute() and not is_result_folder(one)]
+    loose = [one.name for one in sorted(folder.iterdir()) if one.is_file() and is_image_name(one)]
+    if loose:
+        raise InputError(
+            f"{folder} holds image files itself ({loose[0]}{' and others' if len(loose) > 1 else ''}), so it may be "
+            "one study; put each study into a folder of its own, or write a table."
+        )
+    if not studies:
+        raise InputError(f"{folder} holds no folders; give a folder with one folder per study, or a table.")
+    return [Row(one.name, str(one), {"study": one}) for one in studies]
+
+
+def _rows_of_subject(subject: Path, root: Path) -> list[Row]:
+    """One row per session with anatomical images; a subject without sessions is one."""
+    sessions = [one for one in _folders(subject) if one.name.startswith("ses-")] or [subject]
+    rows = []
+    for session in sessions:
+        name = "_".join(session.relative_to(root).parts)
+        anatomical = session / "anat"
+        if anatomical.is_dir():
+            rows.append(Row(name, str(session), {"study": anatomical}, subject.name))
+        else:
+            sentence = f"{session} has no folder 'anat'; put its anatomical images there, as BIDS has it."
+            rows.append(Row(name, str(session), patient=subject.name, refused=sentence))
+    return rows
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        return sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read ({error.strerror}); check your rights to it.") from error

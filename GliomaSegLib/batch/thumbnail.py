@@ -1,0 +1,96 @@
+"""A small picture of a result: the axial slice on which the tumour is largest, with the regions' outlines."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from GliomaSegLib.case import Source
+from GliomaSegLib.errors import GliomaSegError
+from GliomaSegLib.io.images import read_labels
+from GliomaSegLib.io.terminology import region_styles
+from GliomaSegLib.labels import LabelScheme, Region, region_mask, to_internal
+from GliomaSegLib.preprocessing.resampling import array_on
+from GliomaSegLib.results.slice_pictures import Viewer
+from GliomaSegLib.study.reading import read_source
+
+_LABELS, _BRAIN = "segmentation.nii.gz", "brain.nii.gz"
+_HEIGHT_PIXELS = 160
+_MARGIN = 0.08  # of the brain's size, left around it
+
+OUTLINED = (Region.WT, Region.RC, Region.TC, Region.ET)
+"""The regions whose outlines are drawn, smaller ones over larger ones."""
+
+
+def thumbnail(folder: Path, manifest: Mapping[str, Any], kept: Path) -> str:
+    """The picture of a folder of results as a data URI; empty if it cannot be drawn.
+
+    Args:
+        kept: JPEG file where the picture is kept, and drawn again when the labels are newer.
+    """
+    try:
+        if not kept.is_file() or kept.stat().st_mtime < (folder / _LABELS).stat().st_mtime:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            draw(folder, manifest).save(kept, "JPEG", quality=80)
+        return "data:image/jpeg;base64," + base64.b64encode(kept.read_bytes()).decode("ascii")
+    except (OSError, LookupError, ValueError, RuntimeError, GliomaSegError):  # a picture is not worth a batch
+        return ""
+
+
+def draw(folder: Path, manifest: Mapping[str, Any]) -> Image.Image:
+    """The picture, as radiologists are used to it: the patient's right on the left, anterior at the top.
+
+    Where the image of the study is no longer there, the brain mask is drawn instead.
+    """
+    stored, scheme = read_labels(folder / _LABELS), LabelScheme(manifest["job"].get("label_scheme", "gliomaseg"))
+    labels = array_on(to_internal(sitk.GetArrayFromImage(stored), scheme), stored)
+    brain = read_labels(folder / _BRAIN)
+    image = _reference(manifest, labels)
+    viewer = Viewer(labels, brain if image is None else image, brain, list(Region))
+    index = viewer.largest("axial").index
+    grey = viewer.grey(sitk.Cast(brain, sitk.sitkFloat32) if image is None else image)[index]
+    marked = sitk.DICOMOrient(labels, "LPS")
+    drawn = sitk.GetArrayFromImage(marked)[index]
+    around = _box(sitk.GetArrayFromImage(sitk.DICOMOrient(brain, "LPS"))[index] + drawn)
+    return _outlined(grey[around], drawn[around], marked.GetSpacing()[:2])
+
+
+def _box(mask: NDArray[np.uint8]) -> tuple[slice, slice]:
+    """Rows and columns around a mask with some margin; everything if it is empty."""
+    if not mask.any():
+        return slice(None), slice(None)
+    rows, columns = ndimage.find_objects((mask > 0).astype(np.uint8))[0]
+    more = round(_MARGIN * max(rows.stop - rows.start, columns.stop - columns.start))
+    return (
+        slice(max(0, rows.start - more), rows.stop + more),
+        slice(max(0, columns.start - more), columns.stop + more),
+    )
+
+
+def _reference(manifest: Mapping[str, Any], labels: sitk.Image) -> sitk.Image | None:
+    record = next(one for one in manifest["sequences"].values() if one["is_reference"])
+    try:
+        image = read_source(Source(Path(record["path"]), record["series_uid"], record.get("series_part", "")))
+    except GliomaSegError:
+        return None
+    return image if image.GetSize() == labels.GetSize() else None
+
+
+def _outlined(grey: NDArray[np.uint8], labels: NDArray[np.uint8], spacing_mm: tuple[float, float]) -> Image.Image:
+    """A slice ``[y, x]`` whose pixels are ``spacing_mm`` (x, y) large, in square pixels of the picture's height."""
+    rows = _HEIGHT_PIXELS
+    columns = max(1, round(rows * grey.shape[1] * spacing_mm[0] / (grey.shape[0] * spacing_mm[1])))
+    picture = np.asarray(Image.fromarray(grey).resize((columns, rows), Image.Resampling.BICUBIC).convert("RGB")).copy()
+    large = np.asarray(Image.fromarray(labels).resize((columns, rows), Image.Resampling.NEAREST))
+    for region in OUTLINED:
+        mask = region_mask(large, region)
+        picture[mask & ~ndimage.binary_erosion(mask)] = region_styles()[region].colour
+    return Image.fromarray(picture)

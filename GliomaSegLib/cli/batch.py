@@ -1,0 +1,153 @@
+"""``gliomaseg batch``: many cases, planned, run, resumed and summed up. It parses, calls the library and prints."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from GliomaSegLib import NOTICE
+
+if TYPE_CHECKING:  # heavy imports happen inside the command
+    from GliomaSegLib.batch.batch import Outcome
+    from GliomaSegLib.batch.failure_log import Shard
+    from GliomaSegLib.batch.run import Workers
+
+_FAILED = 1
+_NAMED = 10  # failed cases that are told on the terminal; the page has all
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``gliomaseg batch`` besides those on how a case is segmented."""
+    parser.description = (
+        "Segment many cases: those of a table (CSV) with the column 'case' and 'study' or t1n, t1c, t2w, t2f, and if "
+        "need be patient, model, without, time_point, days_since_surgery; or of a folder, BIDS (sub-*/[ses-*/]anat) or "
+        "with one folder per study. One case that fails does not stop the others. Started again, it goes on with what "
+        "is not done."
+    )
+    parser.add_argument("cases", type=Path, metavar="TABLE|FOLDER", help="the cases")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="gets a folder per case")
+    parser.add_argument(
+        "--model", metavar="ID", help="for the cases whose row names none; without, the best installed one for each"
+    )
+    parser.add_argument("--plan", action="store_true", help="say what there is to do, and do nothing")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="folder of the table's paths, if not the table's own")
+    parser.add_argument("--overwrite", action="store_true", help="replace results of other jobs, unless reviewed")
+    parser.add_argument(
+        "--shard", type=_shard, metavar="I/N", help="only the I-th of N parts, for array jobs (I from 1)"
+    )
+    parser.add_argument("--workers", type=_positive, default=1, metavar="N", help="cases at once on this machine")
+    parser.add_argument(
+        "--scheduler",
+        metavar="TCP|FILE",
+        help="a Dask cluster's tcp://HOST:PORT or scheduler file; see docs/cluster.md",
+    )
+    parser.add_argument("--json", action="store_true", help="print the plan, or how each case stands, as JSON")
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of 1 or more")
+    return int(text)
+
+
+def _shard(text: str) -> Shard:
+    from GliomaSegLib.batch.failure_log import Shard
+
+    number, _, count = text.partition("/")
+    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"'{text}' is not I/N with I from 1 to N, such as 3/20")
+    return Shard(int(number), int(count))
+
+
+def run(parsed: argparse.Namespace, how: Mapping[str, Any], output: TextIO) -> int:
+    """Plan and run the batch; the exit status, which is 1 when a case has failed.
+
+    Args:
+        how: fields of every :class:`~GliomaSegLib.job.Job`.
+    """
+    from GliomaSegLib.batch.batch import run_batch
+    from GliomaSegLib.batch.display import display_for_stderr
+    from GliomaSegLib.batch.failure_log import WHOLE
+    from GliomaSegLib.batch.local import threads_of_each
+    from GliomaSegLib.batch.plan import CaseStatus, make_plan
+    from GliomaSegLib.batch.table import Cohort, read_cohort
+    from GliomaSegLib.cli.terminal import progress_for_stderr
+
+    options = {name: value for name, value in how.items() if value is not None}
+    if parsed.model:
+        options["model"] = parsed.model
+    if parsed.workers > 1 and not parsed.scheduler:
+        options.setdefault("threads", threads_of_each(parsed.workers))
+    devices = options["device"].split(",")  # of several the workers take one each
+    options["device"] = devices[0]
+    shard = parsed.shard or WHOLE
+    cohort = read_cohort(parsed.cases, parsed.output, parsed.root, **options)
+    mine = Cohort(cohort.source, shard.of(cohort.cases), cohort.unused)
+    if parsed.plan:
+        with progress_for_stderr() as progress:
+            plan = make_plan(mine, parsed.workers, parsed.overwrite, progress)
+        print(plan.to_json() if parsed.json else plan.to_text(), file=output)
+        return 0
+    workers = _workers(parsed, devices)
+    try:
+        with progress_for_stderr() as progress:
+            plan = make_plan(mine, workers.count, parsed.overwrite, progress)
+        print(plan.to_text(), file=sys.stderr)
+        to_do = len(plan.of(CaseStatus.TO_DO))
+        outcome = run_batch(
+            plan, cohort.cases, parsed.output.absolute(), workers, display_for_stderr(to_do, workers.count), shard,
+            parsed.overwrite,
+        )  # fmt: skip
+    finally:
+        workers.close()
+    return _told(outcome, mine, parsed.json, output)
+
+
+def _workers(parsed: argparse.Namespace, devices: Sequence[str]) -> Workers:
+    from GliomaSegLib.batch.cases import PRIVATE
+    from GliomaSegLib.worker.client import worker_command
+
+    if parsed.scheduler:
+        from GliomaSegLib.batch.cluster import DaskWorkers
+
+        return DaskWorkers(parsed.scheduler, needs_gpu=devices[0].startswith("cuda"))
+    from GliomaSegLib.batch.local import local_workers
+
+    command, logs = worker_command(Path(sys.executable)), parsed.output / PRIVATE / "logs"
+    return local_workers(command, parsed.workers, logs, devices if len(devices) > 1 else ())
+
+
+def _told(outcome: Outcome, mine: Any, as_json: bool, output: TextIO) -> int:
+    """Say how the cases stand; the exit status is that of the cases that were asked for now."""
+    import json
+
+    from GliomaSegLib.batch.summary import State
+
+    asked = {(case.where, case.name) for case in mine.cases}
+    failed = [
+        line for line in outcome.lines if line.state is State.FAILED and (line.case.where, line.case.name) in asked
+    ]
+    if as_json:
+        rows = [
+            {
+                "case": line.case.name, "state": line.state.value, "volumes_ml": dict(line.volumes),
+                "remarks": line.remarks, "warnings": line.warnings, "error": line.sentence or None,
+                "output": str(line.case.output),
+            }
+            for line in outcome.lines
+        ]  # fmt: skip
+        print(
+            json.dumps({"cases": rows, "page": str(outcome.page), "table": str(outcome.table)}, indent=2), file=output
+        )
+        return _FAILED if failed else 0
+    counts = {state: outcome.count(state) for state in State}
+    print(", ".join(f"{count} {state.value}" for state, count in counts.items() if count), file=output)
+    for line in failed[:_NAMED]:
+        print(f"  {line.case.name}: {line.sentence}", file=output)
+    if len(failed) > _NAMED:
+        print(f"  and {len(failed) - _NAMED} more", file=output)
+    print(f"Page: {outcome.page}\nTable: {outcome.table}\n{NOTICE}", file=output)
+    return _FAILED if failed else 0

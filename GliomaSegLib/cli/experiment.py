@@ -1,0 +1,155 @@
+"""``gliomaseg experiment``: what missing sequences and other hospitals cost, for any model of the zoo."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from GliomaSegLib.case import Modality
+from GliomaSegLib.errors import InputError
+
+if TYPE_CHECKING:
+    from GliomaSegLib.preprocessing.brain import BrainMethod
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``gliomaseg experiment``."""
+    parser.description = (
+        "Segment every case of one or more case tables with every subset of its sequences and compare with the truth: "
+        "Dice, HD95, sensitivity, lesions found; tests with Bonferroni's correction; one HTML page and CSV files. A "
+        "table has the columns case, patient, hospital, t1n, t1c, t2w, t2f, truth, truth_of and scheme."
+    )
+    parser.add_argument("tables", type=Path, nargs="+", metavar="CASES.csv", help="two or more: also the domain gap")
+    parser.add_argument(
+        "--model", action="append", required=True, metavar="ID", help="repeatable; first is compared with"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder to make")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it holds earlier results")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="folder of the tables' paths, if not the table's own")
+    parser.add_argument("--splits", type=Path, metavar="JSON", help="patients of train, test and validation")
+    parser.add_argument(
+        "--split", action="append", metavar="NAME", help="which patients, with --splits; repeatable (default test)"
+    )
+    parser.add_argument(
+        "--subsets",
+        type=_subsets,
+        default="all",
+        metavar="WHICH",
+        help="all (default), leave-one-out, full, or those that are named, as in t1n+t1c,t2f",
+    )
+    road = parser.add_mutually_exclusive_group()
+    road.add_argument(
+        "--network-only",
+        action="store_true",
+        help="the images are stripped and in place: no registration, no brain extraction",
+    )
+    road.add_argument(
+        "--nullify",
+        type=Path,
+        metavar="DIR",
+        help="bring each case in place once, with all of its sequences, and keep it in DIR: then subsets differ in "
+        "nothing but what the network is given",
+    )
+    road.add_argument(
+        "--brain",
+        type=_brain,
+        default="deepbet",
+        metavar="METHOD",
+        help="how it is found in every run, as in 'segment' (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--trained-for", action="append", default=[], metavar="MODEL=DATA",
+        help="the table (without .csv) whose data a model was trained on, for two models of one procedure",
+    )  # fmt: skip
+    parser.add_argument("--keep", type=Path, metavar="F", help="keep the runs in this file; go on from those in it")
+    parser.add_argument(
+        "--gallery",
+        action="store_true",
+        help="also draw each model's best and worst case, stripped, into OUT/gallery: pictures of patients",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of the random numbers that some networks need")
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1 (and so on) or mps")
+    parser.add_argument("--threads", type=int, metavar="N")
+    parser.add_argument("--store", type=Path, metavar="DIR", help="folder of installed models, if not the user's own")
+    parser.set_defaults(command=run)
+
+
+def _subsets(text: str) -> str | tuple[tuple[Modality, ...], ...]:
+    if text in ("all", "leave-one-out", "full"):
+        return text
+    try:
+        named = [{Modality(name) for name in one.split("+")} for one in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not all, leave-one-out, full, or subsets of t1n, t1c, t2w and t2f such as t1n+t1c,t2f"
+        ) from error
+    return tuple(tuple(sequence for sequence in Modality if sequence in one) for one in named)
+
+
+def _brain(name: str) -> BrainMethod:
+    from GliomaSegLib.preprocessing.brain import BrainMethod
+
+    try:
+        return BrainMethod(name)
+    except ValueError as error:
+        known = ", ".join(method.value for method in BrainMethod)
+        raise argparse.ArgumentTypeError(f"'{name}' is none of {known}") from error
+
+
+def run(parsed: argparse.Namespace, output: TextIO) -> int:
+    """Perform the experiment and write the page; the exit status."""
+    from GliomaSegLib.cli.terminal import progress_for_stderr
+    from GliomaSegLib.experiments.analysis import analyse
+    from GliomaSegLib.experiments.experiment import Experiment, perform, read_data_sets
+    from GliomaSegLib.experiments.gallery import draw_gallery
+    from GliomaSegLib.experiments.page import write_experiment
+    from GliomaSegLib.io.folder import check_output
+
+    check_output(parsed.output, parsed.overwrite)
+    data = read_data_sets(parsed.tables, parsed.root, _patients(parsed))
+    own_data = _own_data(parsed, [one.name for one in data])
+    experiment = Experiment(
+        models=tuple(dict.fromkeys(parsed.model)),
+        subsets=parsed.subsets,
+        network_only=parsed.network_only,
+        nullify=parsed.nullify,
+        brain=parsed.brain,
+        seed=parsed.seed,
+        device=parsed.device,
+        threads=parsed.threads,
+        store=parsed.store,
+    )
+    with progress_for_stderr() as progress:
+        runs = perform(experiment, data, parsed.keep, progress)
+        gallery = draw_gallery(experiment, data, runs, progress) if parsed.gallery else []
+    page = write_experiment(parsed.output, experiment, data, runs, analyse(runs, own_data), gallery, parsed.overwrite)
+    failed = sum(one.failure is not None for one in runs)
+    print(f"{len(runs)} runs, {failed} of them without a segmentation: {page}", file=output)
+    return 0
+
+
+def _patients(parsed: argparse.Namespace) -> frozenset[str] | None:
+    from GliomaSegLib.datasets.case_table import read_splits
+
+    if parsed.splits is None:
+        return None
+    splits = read_splits(parsed.splits)
+    wanted = parsed.split or ["test"]
+    for split in wanted:
+        if split not in splits:
+            raise InputError(f"{parsed.splits} has no split '{split}'; it has {', '.join(splits)}.")
+    return frozenset(patient for split in wanted for patient in splits[split])
+
+
+def _own_data(parsed: argparse.Namespace, names: list[str]) -> dict[str, str]:
+    own = {}
+    for text in parsed.trained_for:
+        model, _, data = text.partition("=")
+        if model not in parsed.model or data not in names:
+            raise InputError(
+                f"'--trained-for {text}' is not one of the models ({', '.join(parsed.model)}), '=' and one of the "
+                f"tables ({', '.join(names)})."
+            )
+        own[model] = data
+    return own

@@ -1,0 +1,61 @@
+"""``gliomaseg export``: DICOM objects of a folder of results."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TextIO
+
+from GliomaSegLib import NOTICE
+from GliomaSegLib.errors import InputError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``gliomaseg export``."""
+    parser.description = (
+        "Write a result as DICOM Segmentation, RT Structure Set and Structured Report (TID 1500) that refer to the "
+        "series that was segmented, and as images with the contours burnt in. When nothing is marked, the report says "
+        "'absent' and the segmentation's frames are empty. A rejected result is not exported."
+    )
+    parser.add_argument("results", type=Path, metavar="RESULT", help="folder that 'segment' made")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder to make")
+    parser.add_argument("--dicom-seg", action="store_true", help="seg.dcm")
+    parser.add_argument("--rtstruct", action="store_true", help="rtstruct.dcm")
+    parser.add_argument("--sr", action="store_true", help="sr.dcm, with the seg.dcm that it refers to")
+    parser.add_argument(
+        "--overlay", action="store_true",
+        help="series with the contours burnt in (secondary capture, RGB), on T1 + contrast and FLAIR",
+    )  # fmt: skip
+    parser.add_argument(
+        "--series", type=Path, metavar="DIR", help="the DICOM series, if the result was made from others"
+    )
+    parser.add_argument(
+        "--by", choices=("regions", "parts", "lesions"), default="regions",
+        help="WT, TC and ET (default); their exclusive parts; or every lesion on its own, with its diameters",
+    )  # fmt: skip
+    parser.add_argument(
+        "--comparison", type=Path, metavar="DIR",
+        help="folder that 'compare' made: with '--by lesions' every lesion has its number (and Tracking UID) there",
+    )  # fmt: skip
+    parser.set_defaults(command=run)
+
+
+def run(parsed: argparse.Namespace, output: TextIO) -> int:
+    """Write the objects; the exit status."""
+    from GliomaSegLib.dicom_export.export import Kind, export
+    from GliomaSegLib.dicom_export.structure import By
+
+    wanted = {
+        Kind.SEG: parsed.dicom_seg,
+        Kind.RTSTRUCT: parsed.rtstruct,
+        Kind.SR: parsed.sr,
+        Kind.OVERLAY: parsed.overlay,
+    }
+    kinds = [kind for kind, wish in wanted.items() if wish]
+    if not kinds:
+        raise InputError("Nothing was asked for; say --dicom-seg, --rtstruct, --sr or --overlay, or several of them.")
+    written = export(parsed.results, parsed.output, kinds, parsed.series, By(parsed.by), parsed.comparison)
+    for path in written.values():
+        print(path, file=output)
+    print(NOTICE, file=output)
+    return 0

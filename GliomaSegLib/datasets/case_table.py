@@ -1,0 +1,168 @@
+"""Case tables: which cases there are, which files they have, whose they are, and what their truth means.
+
+A case table is a CSV file with the columns ``case``, ``patient``, ``hospital``, ``t1n``, ``t1c``, ``t2w``, ``t2f``,
+``truth``, ``truth_of`` and ``scheme``; paths are relative to the folder of the table, or to another that is given. A
+missing sequence is an empty field. ``truth_of`` names the sequence on which the truth was drawn: it moves with it.
+Where a further column ``geometry`` says ``placeholder``, the files tell neither how large a voxel is nor how it lies.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from GliomaSegLib.case import Modality
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.labels import Label, LabelScheme, Region, from_internal, to_internal
+
+# Part of every case's key: raise it when what is prepared from a case changes, and old files are made again.
+PREPARATION = 1
+
+REGIONS = (Region.WT, Region.TC, Region.ET)
+"""What a full truth tells."""
+
+_COLUMNS = ("case", "patient", "hospital", "t1n", "t1c", "t2w", "t2f", "truth", "truth_of", "scheme")
+_GEOMETRY, _PLACEHOLDER = "geometry", "placeholder"  # a column that a table may have, and what it may say
+_SPLITS = ("train", "test", "validation")
+
+
+class TruthScheme(str, Enum):
+    """What a truth file's numbers mean, and with that which regions it knows."""
+
+    GLIOMASEG = "gliomaseg"
+    BRATS2017 = "brats2017"
+    WHOLE_TUMOUR = "whole-tumour"
+    ENHANCING = "enhancing"
+
+    @property
+    def known(self) -> tuple[Region, ...]:
+        """The regions that such a truth tells from everything else."""
+        return {"whole-tumour": (Region.WT,), "enhancing": (Region.ET,)}.get(self.value, REGIONS)
+
+    def to_internal(self, labels: NDArray[np.uint8], source: str) -> NDArray[np.uint8]:
+        """The labels in the internal scheme.
+
+        Raises:
+            InputError: a value occurs that the scheme does not have.
+        """
+        if self is not TruthScheme.ENHANCING:
+            return to_internal(labels, LabelScheme(self.value), source)
+        if np.any(labels > 1):
+            raise InputError(f"{source} holds the label {labels.max()}; a mask of enhancing tumour is 0 and 1.")
+        return labels * np.uint8(Label.ET)
+
+    def from_internal(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The other way round; what the scheme cannot hold becomes background."""
+        if self is TruthScheme.ENHANCING:
+            return (labels == Label.ET).astype(np.uint8)
+        return from_internal(labels, LabelScheme(self.value))
+
+
+@dataclass(frozen=True)
+class CaseRow:
+    """One row of a case table.
+
+    Attributes:
+        placeholder: whether the geometry in the files means nothing (see :mod:`GliomaSegLib.datasets.prepared_case`).
+    """
+
+    case: str
+    patient: str
+    hospital: str
+    images: Mapping[Modality, Path]
+    truth: Path
+    truth_of: Modality | None
+    scheme: TruthScheme
+    placeholder: bool = False
+
+    @property
+    def key(self) -> str:
+        """Changes when the files' contents or the preparation do; a copy of the data elsewhere has the same."""
+        contents = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (*self.images.values(), self.truth)]
+        what = [PREPARATION, [one.value for one in self.images], contents, self.truth_of, self.scheme]
+        if self.placeholder:
+            what.append(_PLACEHOLDER)
+        return hashlib.sha256(json.dumps(what).encode()).hexdigest()
+
+
+def read_table(table: Path, root: Path | None = None) -> list[CaseRow]:
+    """The rows of a case table.
+
+    Args:
+        root: folder to which the paths are relative, instead of the table's own.
+
+    Raises:
+        InputError: the table or one of its files is missing, or a row says something that does not exist.
+    """
+    root = root or table.parent
+    try:
+        with table.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            absent = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
+            if absent:
+                raise InputError(f"The case table {table} has no column '{absent[0]}'; it needs {', '.join(_COLUMNS)}.")
+            rows = [_row(cells, root, f"{table}, line {line}") for line, cells in enumerate(reader, 2)]
+    except OSError as error:
+        raise InputError(f"The case table {table} cannot be read ({error.strerror}).") from error
+    names = [row.case for row in rows]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"The case table {table} has the case '{twice}' twice; give every case its own name.")
+    if not rows:
+        raise InputError(f"The case table {table} has no rows; give it a row per case.")
+    return rows
+
+
+def _row(cells: Mapping[str, str], root: Path, where: str) -> CaseRow:
+    if any(cells[column] is None for column in _COLUMNS):
+        raise InputError(f"{where}: the row is shorter than the heading; write an empty field as ',,'.")
+    if not cells["truth"]:
+        raise InputError(f"{where}: the case '{cells['case']}' has no labels; name them in the column 'truth'.")
+    images = {sequence: root / cells[sequence.value] for sequence in Modality if cells[sequence.value]}
+    if not images:
+        raise InputError(f"{where}: the case '{cells['case']}' has no image; give at least one of t1n, t1c, t2w, t2f.")
+    for path in (*images.values(), root / cells["truth"]):
+        if not path.is_file():
+            raise InputError(f"{where}: {path} does not exist; check the path and the folder that it is relative to.")
+    try:
+        scheme = TruthScheme(cells["scheme"])
+        truth_of = Modality(cells["truth_of"]) if cells["truth_of"] else None
+    except ValueError as error:
+        raise InputError(
+            f"{where}: {error}; 'scheme' is one of {', '.join(one.value for one in TruthScheme)} and 'truth_of' one of "
+            "t1n, t1c, t2w, t2f or empty."
+        ) from error
+    if truth_of is not None and truth_of not in images:
+        raise InputError(f"{where}: the truth was drawn on {truth_of.value}, which the row does not give.")
+    geometry = cells.get(_GEOMETRY) or ""
+    if geometry not in ("", _PLACEHOLDER):
+        raise InputError(f"{where}: '{_GEOMETRY}' is '{geometry}'; leave it empty, or write '{_PLACEHOLDER}'.")
+    hospital, patient = cells["hospital"] or "unknown", cells["patient"] or cells["case"]
+    truth, placeholder = root / cells["truth"], geometry == _PLACEHOLDER
+    return CaseRow(cells["case"], patient, hospital, images, truth, truth_of, scheme, placeholder)
+
+
+def read_splits(path: Path) -> dict[str, list[str]]:
+    """Patients of each split.
+
+    Raises:
+        InputError: the file is not such a table, or a patient is in two splits.
+    """
+    try:
+        splits = json.loads(path.read_bytes())
+        patients = {name: list(map(str, splits[name])) for name in _SPLITS}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} does not hold the lists {', '.join(_SPLITS)} of patients ({error}).") from error
+    everyone = [patient for split in patients.values() for patient in split]
+    twice = next((patient for patient in everyone if everyone.count(patient) > 1), None)
+    if twice is not None:
+        raise InputError(f"{path} has the patient '{twice}' twice; a patient belongs to one split.")
+    return patients

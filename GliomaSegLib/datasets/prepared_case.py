@@ -1,0 +1,115 @@
+"""Cases brought in place: registered to their reference, 1 mm, stripped, the truth with them.
+
+That is what networks are trained on, and what missing sequences are best studied on: with the same registration and the
+same brain for every subset, only what the network is given differs (Eijgelaar 2020).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+
+from GliomaSegLib.case import Case, Modality
+from GliomaSegLib.datasets.case_table import CaseRow
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.folder import MANIFEST, PROGRAM, is_result_folder, written_whole
+from GliomaSegLib.io.images import read_image, read_labels
+from GliomaSegLib.preprocessing.brain import BrainMethod
+from GliomaSegLib.preprocessing.prepare import prepare
+from GliomaSegLib.preprocessing.registration import align_case
+from GliomaSegLib.preprocessing.resampling import array_on, resample_labels
+from GliomaSegLib.progress import Silent
+from GliomaSegLib.study.reading import read_case
+from GliomaSegLib.zoo.card import Space
+
+SPACE = Space(frame="native", spacing_mm=(1.0, 1.0, 1.0), orientation="LPS", brain="stripped")
+
+_TRUTH = "truth"
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """A case on one grid of :data:`SPACE`.
+
+    Attributes:
+        images: ``float32``, exactly 0 outside the brain.
+        brain: ``uint8`` mask.
+        truth: ``uint8``, internal scheme.
+    """
+
+    images: Mapping[Modality, sitk.Image]
+    brain: sitk.Image
+    truth: sitk.Image
+
+
+def prepare_case(row: CaseRow, device: torch.device) -> PreparedCase:
+    """Bring one case in place by the road of :mod:`GliomaSegLib.pipeline.run`.
+
+    A case whose geometry is a placeholder cannot walk that road. Its images must be stripped and of one grid; they are
+    taken voxel by voxel, their axes for LPS and a voxel for 1 mm, which then is only another word for a voxel.
+
+    Raises:
+        InputError: a file cannot be used, or the labels do not lie on the image that they were drawn on.
+    """
+    if row.placeholder:
+        return _as_it_lies(row)
+    case = _oriented(read_case(None, dict(row.images), identifier=row.case, wanted=tuple(row.images)))
+    registrations = align_case(case, Silent())
+    prepared = prepare(case, registrations, SPACE, BrainMethod.DEEPBET, False, device, Silent())
+    truth = read_labels(row.truth)
+    internal = array_on(row.scheme.to_internal(sitk.GetArrayFromImage(truth), str(row.truth)), truth)
+    drawn_on = registrations.get(row.truth_of) if row.truth_of else None
+    moved = resample_labels(internal, prepared.brain, drawn_on and drawn_on.transform)
+    if sitk.GetArrayViewFromImage(internal).any() and not sitk.GetArrayViewFromImage(moved).any():
+        raise InputError(f"none of the labels of {row.truth} lie on the images; check that they are of the same study.")
+    return PreparedCase(prepared.images, prepared.brain, moved)
+
+
+def _as_it_lies(row: CaseRow) -> PreparedCase:
+    images = {sequence: sitk.GetArrayFromImage(read_image(path)) for sequence, path in row.images.items()}
+    truth = row.scheme.to_internal(sitk.GetArrayFromImage(read_labels(row.truth)), str(row.truth))
+    if len({array.shape for array in (*images.values(), truth)}) > 1:
+        raise InputError("its files have different shapes; without a geometry they must be of one grid.")
+    brain = np.any([array != 0 for array in images.values()], axis=0).astype(np.uint8)
+    return PreparedCase(
+        {sequence: sitk.GetImageFromArray(array) for sequence, array in images.items()},
+        sitk.GetImageFromArray(brain),
+        sitk.GetImageFromArray(truth),
+    )
+
+
+def _oriented(case: Case) -> Case:
+    volumes = {
+        sequence: dataclasses.replace(volume, image=sitk.DICOMOrient(volume.image, "LPS"))
+        for sequence, volume in case.volumes.items()
+    }
+    return dataclasses.replace(case, volumes=volumes)
+
+
+def kept_in_place(row: CaseRow, cache: Path, device: torch.device) -> CaseRow:
+    """The row of the case in place, its files kept in the folder ``cache``, where they are made if they are not there.
+
+    Raises:
+        InputError: see :func:`prepare_case`, or the files cannot be written.
+    """
+    folder = cache / f"{row.case}-{row.key[:12]}"
+    names = {sequence: f"{sequence.value}.nii.gz" for sequence in row.images}
+    truth = f"{_TRUTH}.nii.gz"
+    if not is_result_folder(folder):
+        there = prepare_case(row, device)
+        with written_whole(folder) as partial:
+            for sequence, name in names.items():
+                sitk.WriteImage(there.images[sequence], partial / name, useCompression=True)
+            numbered = row.scheme.from_internal(sitk.GetArrayFromImage(there.truth))
+            sitk.WriteImage(array_on(numbered, there.truth), partial / truth, useCompression=True)
+            about = {"program": PROGRAM, "kind": "case in place", "case": row.case}
+            (partial / MANIFEST).write_text(json.dumps(about), encoding="utf-8")
+    images = {sequence: folder / name for sequence, name in names.items()}
+    return dataclasses.replace(row, images=images, truth=folder / truth, truth_of=None, placeholder=False)

@@ -1,0 +1,128 @@
+"""A folder of results as DICOM objects that a PACS and a planning system take."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Collection
+from enum import Enum
+from pathlib import Path
+
+import SimpleITK as sitk
+from pydicom import Dataset
+
+from GliomaSegLib.case import Modality
+from GliomaSegLib.dicom_export.numbering import read_numbering
+from GliomaSegLib.dicom_export.overlay import SERIES_NUMBER, make_overlay
+from GliomaSegLib.dicom_export.provenance import Provenance
+from GliomaSegLib.dicom_export.rtstruct import make_rtstruct
+from GliomaSegLib.dicom_export.source import SourceSeries, read_moved_series, read_source_series
+from GliomaSegLib.dicom_export.structure import By, structures_of
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.folder import written_whole
+from GliomaSegLib.job import ReviewState
+from GliomaSegLib.measures.volumes import measure
+from GliomaSegLib.preprocessing.resampling import reorient
+from GliomaSegLib.results.time_point import read_marked
+from GliomaSegLib.results.writing import Manifest, read_transforms
+
+# Those on which a reader looks for the core and for the whole tumour (Lotan 2021).
+_OVERLAID = (Modality.T1C, Modality.T2F)
+
+
+class Kind(str, Enum):
+    """A DICOM object, by the name of its file, or a folder of them: the overlays hold a series per sequence."""
+
+    SEG = "seg"
+    RTSTRUCT = "rtstruct"
+    SR = "sr"
+    OVERLAY = "overlay"
+
+
+def export(
+    results: Path,
+    output: Path,
+    kinds: Collection[Kind] = (Kind.SEG, Kind.RTSTRUCT, Kind.SR),
+    series: Path | None = None,
+    by: By = By.REGIONS,
+    comparison: Path | None = None,
+) -> dict[Kind, Path]:
+    """Write DICOM objects of a folder of results into the new folder ``output``, whole or not at all.
+
+    Every export makes objects with new UIDs, so that none ever stands for an earlier one in an archive; what they track
+    (the structures) keeps its Tracking UID.
+
+    Args:
+        series: folder of the DICOM series that the segmentation lies on; by default where the study was read from.
+        comparison: folder that ``compare`` made of this and other studies, whose numbers the lesions then keep.
+
+    Raises:
+        InputError: ``output`` exists; no folder of results, edited and not measured, or rejected; no such series, or on
+            another grid; the comparison is of other results; the package highdicom is needed and not installed.
+    """
+    if output.exists():
+        raise InputError(f"The output {output} exists already; exported objects are never replaced: name a new folder.")
+    if comparison and by is not By.LESIONS:
+        raise InputError("The numbers of a comparison are those of lesions; export with '--by lesions'.")
+    manifest, labels, brain = read_marked(results)
+    if manifest.review is ReviewState.REJECTED:
+        raise InputError(f"{results} was rejected by its reviewer and is not exported; correct it, or review it again.")
+    if set(kinds) & {Kind.SEG, Kind.SR} and importlib.util.find_spec("highdicom") is None:
+        raise InputError("DICOM SEG and SR need the package highdicom; install it with: pip install 'GliomaSeg[dicom]'")
+    source = _source(manifest, series, labels, results)
+    about = Provenance.of(manifest)
+    regions = frozenset(manifest.regions)
+    measures = measure(source.labels, reorient(brain, source.labels), regions)
+    numbering = comparison and read_numbering(comparison, results, measures, str(source.first.get("PatientID", "")))
+    uid = source.first.SeriesInstanceUID
+    structures = structures_of(source.labels, measures, regions, by, uid, numbering or None)
+    objects: dict[Kind, Dataset] = {}
+    if set(kinds) & {Kind.SEG, Kind.SR}:  # the report refers to the segments
+        from GliomaSegLib.dicom_export.report import make_report
+        from GliomaSegLib.dicom_export.seg import make_seg
+
+        objects[Kind.SEG] = make_seg(source, structures, about)
+        if Kind.SR in kinds:
+            objects[Kind.SR] = make_report(source, objects[Kind.SEG], structures, about)
+    if Kind.RTSTRUCT in kinds:
+        objects[Kind.RTSTRUCT] = make_rtstruct(source, structures, about)
+    with written_whole(output) as folder:
+        for kind, dataset in objects.items():
+            dataset.save_as(folder / f"{kind.value}.dcm", enforce_file_format=True)
+        if Kind.OVERLAY in kinds:
+            _write_overlays(folder / Kind.OVERLAY.value, source, manifest, series is None, results, about)
+    written = {kind: output / f"{kind.value}.dcm" for kind in objects}
+    return written | ({Kind.OVERLAY: output / Kind.OVERLAY.value} if Kind.OVERLAY in kinds else {})
+
+
+def _write_overlays(
+    folder: Path, source: SourceSeries, manifest: Manifest, moved_too: bool, results: Path, about: Provenance
+) -> None:
+    """A folder per sequence: the reference, and unless another series was given, T1c and FLAIR in classic DICOM."""
+    transforms = read_transforms(results)
+    for sequence, record in manifest.sequences.items():
+        if record.is_reference:
+            of_sequence = source
+        elif moved_too and sequence in _OVERLAID and record.series_uid is not None:
+            of_sequence = read_moved_series(
+                record.path, record.series_uid, record.series_part, source.labels, transforms.get(sequence)
+            )
+        else:
+            of_sequence = None
+        if of_sequence is None:
+            continue
+        into = folder / sequence.value
+        into.mkdir(parents=True)
+        number = SERIES_NUMBER + list(Modality).index(sequence)
+        captures = make_overlay(of_sequence, sequence.title, manifest.regions, about, number)
+        for index, capture in enumerate(captures, start=1):
+            capture.save_as(into / f"IM{index:04d}.dcm", enforce_file_format=True)
+
+
+def _source(manifest: Manifest, series: Path | None, labels: sitk.Image, results: Path) -> SourceSeries:
+    record = manifest.sequences[manifest.reference]
+    if series is None and record.series_uid is None:
+        raise InputError(
+            f"{results} was made from {record.path}, which is no DICOM series; give the folder of the series with "
+            "--series."
+        )
+    return read_source_series(series or record.path, labels, None if series else record.series_uid)

@@ -1,0 +1,67 @@
+"""Who made the segmentation and what a reviewer said of it, as all DICOM objects tell it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from GliomaSegLib.case import TimePoint
+from GliomaSegLib.job import ReviewState
+from GliomaSegLib.results.writing import Manifest
+
+MANUFACTURER = "GliomaSeg"
+# DICOM's short strings end here.
+_LONG_STRING = 64
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a segmentation comes from.
+
+    Attributes:
+        algorithm, version: of the model.
+        edited: whether a person has changed the contours.
+        reviewer: of an approval, as DICOM writes a name; empty otherwise.
+        reviewed: when.
+    """
+
+    algorithm: str
+    version: str
+    software: str
+    edited: bool
+    state: ReviewState
+    reviewer: str
+    reviewed: datetime | None
+    time_point: TimePoint
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Provenance:
+        """What the manifest of a folder of results says."""
+        last = manifest.reviews[-1] if manifest.reviews else None
+        approved = manifest.review is ReviewState.APPROVED and last is not None
+        return cls(
+            algorithm=manifest.model.id,
+            version=manifest.model.version,
+            software=manifest.versions.get("GliomaSeg", "from source"),
+            edited=manifest.changed is not None,
+            state=manifest.review,
+            reviewer=_person_name(last.by or "") if approved else "",
+            reviewed=datetime.fromisoformat(last.when) if approved else None,
+            time_point=TimePoint(manifest.time_point, manifest.days_since_surgery),
+        )
+
+    @property
+    def description(self) -> str:
+        """That it is for research, and the state of review, short enough for any description in DICOM."""
+        what = {
+            ReviewState.DRAFT: "not reviewed",
+            ReviewState.EDITED: "edited, not approved",
+            ReviewState.APPROVED: "approved by the reviewer",
+            ReviewState.REJECTED: "rejected",
+        }[self.state]
+        return f"Research use only; {what}"[:_LONG_STRING]
+
+
+def _person_name(name: str) -> str:
+    """With at least one delimiter: without any, readers take a name in one piece for a mistake."""
+    return name if not name or "^" in name else f"{name}^"

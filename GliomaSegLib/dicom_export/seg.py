@@ -1,0 +1,63 @@
+"""DICOM Segmentation (SEG), one binary segment per structure, on the frames of the source series."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import highdicom as hd
+import numpy as np
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code as DicomCode
+from pydicom.uid import generate_uid
+
+from GliomaSegLib.dicom_export.provenance import MANUFACTURER, Provenance
+from GliomaSegLib.dicom_export.source import SourceSeries
+from GliomaSegLib.dicom_export.structure import Structure
+from GliomaSegLib.io.terminology import Code
+
+SERIES_NUMBER = 901
+
+
+def make_seg(source: SourceSeries, structures: Sequence[Structure], about: Provenance) -> hd.seg.Segmentation:
+    """The segmentation. A single structure without voxels is there with all frames empty: nothing was found."""
+    algorithm = hd.AlgorithmIdentificationSequence(
+        name=about.algorithm, version=about.version, family=codes.DCM.ArtificialIntelligence
+    )
+    kind = hd.seg.SegmentAlgorithmTypeValues
+    return hd.seg.Segmentation(
+        source_images=list(source.headers),
+        pixel_array=np.stack([one.mask for one in structures], axis=-1).astype(np.uint8),
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[
+            hd.seg.SegmentDescription(
+                segment_number=number,
+                segment_label=one.name,
+                segmented_property_category=dicom_code(one.category),
+                segmented_property_type=dicom_code(one.type),
+                algorithm_type=kind.SEMIAUTOMATIC if about.edited else kind.AUTOMATIC,
+                algorithm_identification=algorithm,
+                tracking_uid=one.tracking_uid,
+                tracking_id=one.name,
+                display_color=hd.color.CIELabColor.from_rgb(*one.colour),
+            )
+            for number, one in enumerate(structures, start=1)
+        ],
+        series_instance_uid=generate_uid(),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=f"{about.algorithm} {about.version}",
+        software_versions=about.software,
+        device_serial_number="0",
+        content_label="SEGMENTATION",
+        content_description=about.description,
+        content_creator_name=about.reviewer or None,
+        omit_empty_frames=any(one.mask.any() for one in structures),
+        series_description=about.description,
+    )
+
+
+def dicom_code(code: Code) -> DicomCode:
+    """The code as pydicom and highdicom take it."""
+    return DicomCode(code.code, code.scheme, code.meaning)

@@ -1,0 +1,198 @@
+"""What a hospital writes down for its node: a file (JSON), checked whole before anything starts."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field, StringConstraints, model_validator
+
+from GliomaSegLib.dicom_node.rules import AnswerKind, Routing, Rule
+from GliomaSegLib.dicom_node.tls import Tls
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.record import Record, read_record
+
+AeTitle = Annotated[str, StringConstraints(pattern=r"^[ -\[\]-~]{1,16}$", strip_whitespace=True, min_length=1)]
+"""DICOM PS3.5: up to 16 characters without the backslash."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
+_Record = TypeVar("_Record", bound=Record)
+
+
+class Receive(Record):
+    """The storage SCP that scanners and archives send to.
+
+    Attributes:
+        callers: AE titles that may send; all others are refused.
+        max_associations: at once.
+        tls: nobody is listened to without it.
+    """
+
+    ae_title: AeTitle = "GLIOMASEG"
+    host: str = "0.0.0.0"
+    port: Port = 11112
+    callers: tuple[AeTitle, ...] = Field(min_length=1)
+    max_associations: int = Field(default=10, ge=1)
+    tls: Tls | None = None
+
+
+class Login(Record):
+    """A user whose password stands alone in a file, so that this configuration may be shown to anybody."""
+
+    user: str = Field(pattern=r"^[^:]+$")
+    password_file: Path
+
+    def password(self) -> str:
+        """The password, without the end of the line.
+
+        Raises:
+            InputError: the file cannot be read, or is empty.
+        """
+        try:
+            text = self.password_file.read_text(encoding="utf-8").strip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"The password file {self.password_file} cannot be read ({error}).") from error
+        if not text:
+            raise InputError(f"The password file {self.password_file} is empty; write the password of '{self.user}'.")
+        return text
+
+
+class Orthanc(Record):
+    """An Orthanc server, by its REST interface.
+
+    Attributes:
+        watch: take the studies that arrive there.
+        history: with the first start, also take what is there already.
+        poll_s: seconds between two looks.
+    """
+
+    url: str = Field(pattern=r"^https?://")
+    login: Login | None = None
+    watch: bool = True
+    history: bool = False
+    poll_s: float = Field(default=5.0, gt=0)
+
+
+class DicomPeer(Record):
+    """An archive that takes the answers by C-STORE.
+
+    Attributes:
+        calling: the AE title under which this node calls; by default that of ``receive``.
+        tls: nothing is sent without it.
+    """
+
+    host: str
+    port: Port
+    ae_title: AeTitle
+    calling: AeTitle = "GLIOMASEG"
+    tls: Tls | None = None
+
+
+class Web(Record):
+    """The status page, health and metrics. Beyond this machine it takes a login."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8090, ge=0, le=65535)
+    login: Login | None = None
+
+    @model_validator(mode="after")
+    def _is_not_open_to_all(self) -> Web:
+        if self.host not in _THIS_MACHINE and self.login is None:
+            raise ValueError("the status page is to be seen from other machines; give it a login")
+        return self
+
+
+class Config(Record):
+    """A node.
+
+    Attributes:
+        folder: where it keeps everything; made once by ``gliomaseg serve CONFIG --prepare``.
+        routing: the file with the rules (see :class:`~GliomaSegLib.dicom_node.rules.Routing`).
+        send: where the answers go: an archive, or ``orthanc`` for the server of that name above.
+        kinds: what is sent.
+        quiet_s: a study is complete when so long no image has come.
+        after_abort_s: the same for a study whose sender broke off, until it has come back.
+        free_gb: below this much free disk nothing more is received.
+        keep: of so many settled studies the images and results are kept.
+        retries: so often a study is tried again when the worker died, or had to be stopped.
+        longest_s: after so long the worker is taken to hang, and is stopped.
+        threads, device: of the worker, see :class:`~GliomaSegLib.job.Job`.
+    """
+
+    folder: Path
+    routing: Path
+    receive: Receive | None = None
+    orthanc: Orthanc | None = None
+    send: DicomPeer | Literal["orthanc"]
+    kinds: tuple[AnswerKind, ...] = Field(default=("seg", "sr", "rtstruct", "overlay"), min_length=1)
+    by: Literal["regions", "parts", "lesions"] = "regions"
+    web: Web = Web()
+    quiet_s: float = Field(default=120.0, gt=0)
+    after_abort_s: float = Field(default=1800.0, gt=0, description="late senders took 15 to 30 minutes in Lotan 2021")
+    free_gb: float = Field(default=5.0, ge=0)
+    keep: int = Field(default=200, ge=0)
+    retries: int = Field(default=3, ge=0)
+    longest_s: float = Field(default=7200.0, gt=0)
+    threads: int | None = Field(default=None, ge=1)
+    device: str = "auto"
+
+    @model_validator(mode="after")
+    def _has_a_way_in_and_out(self) -> Config:
+        if self.receive is None and (self.orthanc is None or not self.orthanc.watch):
+            raise ValueError("no study could come in; give 'receive', or an 'orthanc' that is watched")
+        if self.send == "orthanc" and self.orthanc is None:
+            raise ValueError("the answers are to go to Orthanc, but there is no 'orthanc'")
+        return self
+
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules, in their order.
+
+        Raises:
+            InputError: the file cannot be read, or is wrong.
+        """
+        return read_record(Routing, self.routing, "routing").rules
+
+
+def read_config(path: Path) -> Config:
+    """Read and check a configuration; paths in it are taken from its own folder.
+
+    Raises:
+        InputError: it, the rules, a password or a certificate cannot be read or is wrong, or a package is missing.
+    """
+    config = _seen_from(path.absolute().parent, read_record(Config, path, "configuration"))
+    config.rules()
+    for place in (config.orthanc, config.web):
+        if place and place.login:
+            place.login.password()
+    if config.receive and config.receive.tls:
+        config.receive.tls.server()
+    if isinstance(config.send, DicomPeer) and config.send.tls:
+        config.send.tls.client()
+    _check_packages(config)
+    return config
+
+
+def _seen_from(base: Path, record: _Record) -> _Record:
+    """``record``, and every one in it, with paths that begin in the folder ``base``."""
+    changed = {}
+    for name, value in record:
+        if isinstance(value, Path):
+            changed[name] = base / value.expanduser()
+        elif isinstance(value, Record):
+            changed[name] = _seen_from(base, value)
+    return record.model_copy(update=changed)
+
+
+def _check_packages(config: Config) -> None:
+    needed = {
+        "pynetdicom": config.receive is not None or isinstance(config.send, DicomPeer),
+        "highdicom": bool({"seg", "sr"} & set(config.kinds)),
+    }
+    missing = [name for name, wanted in needed.items() if wanted and importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"The node needs {' and '.join(missing)}; install what is missing with: pip install 'GliomaSeg[dicom,node]'"
+        )

@@ -1,0 +1,201 @@
+"""Does what comes in still look like what came in before? Week by week, from the figures of the finished cases.
+
+Lotan 2021 saw series descriptions drift until studies were routed wrongly. So each week is compared with the weeks
+before it: shares by Fisher's exact test, numbers by the test of Mann and Whitney. As some twenty figures are looked at
+every week, a difference is told below p = 0.001: a reason to look, no proof.
+
+A network that does well on the data of a challenge may do badly on a clinic's (Kurmukov 2021). So the distance of the
+images to those that the model was trained on is among the figures, where its card keeps what that is measured by.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from statistics import median
+from typing import Any
+
+from scipy.stats import fisher_exact, mannwhitneyu
+
+from GliomaSegLib.case import Modality
+from GliomaSegLib.dicom_node.header import StudyHeader
+from GliomaSegLib.dicom_node.queue import FinishedCase
+from GliomaSegLib.inference.training_distance import share_of_limit
+
+SURE = 0.9
+"""A sequence found with at least this confidence was found by rule; below, it was guessed."""
+
+WEEKS_BEFORE = 8
+_FEWEST = 5  # cases on either side; below, no test is made
+_CONSPICUOUS = 0.001
+
+
+def record_of(manifest: Mapping[str, Any], measures: Mapping[str, Any], header: StudyHeader) -> dict[str, Any]:
+    """What is kept of a finished case.
+
+    Args:
+        manifest, measures: as in the folder of results.
+        header: whose descriptions are free of what is about the patient.
+    """
+    sequences = {
+        name: {
+            "description": header.shown(str(one.get("name") or "")).split(" (series")[0],
+            "confidence": one.get("confidence"),
+            "moved_mm": one.get("moved_mm"),
+            "mutual_information": one.get("mutual_information"),
+        }
+        for name, one in manifest["sequences"].items()
+    }
+    return {
+        "model": manifest["model"]["id"],
+        "sequences": sequences,
+        "volumes_ml": {row["name"]: row["volume_ml"] for row in measures["volumes"]},
+        "warnings": len(manifest.get("warnings", ())),
+        "training_distance": share_of_limit(manifest),
+        "scanner": " ".join(
+            value
+            for keyword in ("Manufacturer", "ManufacturerModelName", "StationName")
+            for value in header.values.get(keyword, ())[:1]
+        ),
+    }
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of one week.
+
+    Attributes:
+        name: for people.
+        value: a share (0 to 1), or the median of a number.
+        is_share: which of the two.
+        p: of the difference from the weeks before; ``None`` when there were too few cases.
+    """
+
+    name: str
+    value: float
+    is_share: bool
+    p: float | None
+
+    @property
+    def conspicuous(self) -> bool:
+        """Whether the difference is a reason to look."""
+        return self.p is not None and self.p < _CONSPICUOUS
+
+
+@dataclass(frozen=True)
+class Week:
+    """The cases that were finished in a week.
+
+    Attributes:
+        name: by ISO 8601, such as ``2024-W05``.
+        new: what was never seen before: descriptions of a sequence, scanners.
+    """
+
+    name: str
+    cases: int
+    figures: tuple[Figure, ...]
+    new: tuple[str, ...]
+
+
+def weeks_of(cases: Iterable[FinishedCase], most: int | None = None) -> list[Week]:
+    """The weeks, the latest first; at most so many."""
+    by_week: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for case in cases:
+        by_week[_week(case.finished)].append(case.record)
+    weeks: list[Week] = []
+    known: set[str] = set()
+    names = sorted(by_week)
+    for place, name in enumerate(names):
+        records = by_week[name]
+        before = [one for earlier in names[max(0, place - WEEKS_BEFORE) : place] for one in by_week[earlier]]
+        seen = {word for record in records for word in _words(record)}
+        new = tuple(sorted(seen - known)) if known else ()  # in the first week everything is new
+        known |= seen
+        if most is None or place >= len(names) - most:
+            weeks.append(Week(name, len(records), _figures(records, before), new))
+    return weeks[::-1]
+
+
+def to_csv(weeks: Iterable[Week]) -> str:
+    """A row per week and figure."""
+    stream = io.StringIO()
+    table = csv.writer(stream, lineterminator="\n")
+    table.writerow(("week", "cases", "figure", "value", "p", "conspicuous"))
+    for week in weeks:
+        for one in week.figures:
+            p = "" if one.p is None else f"{one.p:.3g}"
+            table.writerow((week.name, week.cases, one.name, f"{one.value:.4g}", p, int(one.conspicuous)))
+        for word in week.new:
+            table.writerow((week.name, week.cases, f"new: {word}", "", "", ""))
+    return stream.getvalue()
+
+
+def _week(seconds: float) -> str:
+    year, week, _ = datetime.fromtimestamp(seconds, timezone.utc).isocalendar()
+    return f"{year}-W{week:02}"
+
+
+def _words(record: Mapping[str, Any]) -> Iterable[str]:
+    for name, one in record["sequences"].items():
+        if one["description"]:
+            yield f"{Modality(name).title} called '{one['description']}'"
+    if record["scanner"]:
+        yield f"scanner {record['scanner']}"
+
+
+Record = Mapping[str, Any]
+
+
+def _figures(now: Sequence[Record], before: Sequence[Record]) -> tuple[Figure, ...]:
+    shares = [
+        _share(f"model {model}", now, before, lambda one, model=model: one["model"] == model)
+        for model in sorted({one["model"] for one in (*now, *before)})
+    ]
+    for sequence in Modality:
+        name = sequence.value
+        shares.append(_share(f"{sequence.title} missing", now, before, lambda one, n=name: n not in one["sequences"]))
+        shares.append(_share(f"{sequence.title} guessed", now, before, lambda one, n=name: _guessed(one, n)))
+    shares.append(_share("with warnings", now, before, lambda one: one["warnings"] > 0))
+    figures = [one for one in shares if one is not None]
+    figures += _numbers("largest shift, mm", now, before, lambda one: _extreme(one, "moved_mm", max))
+    figures += _numbers("distance to training data", now, before, lambda one: one.get("training_distance"))
+    figures += _numbers("least mutual information", now, before, lambda one: _extreme(one, "mutual_information", min))
+    for region in sorted({region for one in now for region in one["volumes_ml"]}):
+        figures += _numbers(f"{region}, mL", now, before, lambda one, r=region: one["volumes_ml"].get(r))
+    return tuple(figures)
+
+
+def _guessed(record: Record, sequence: str) -> bool:
+    confidence = record["sequences"].get(sequence, {}).get("confidence")
+    return confidence is not None and confidence < SURE
+
+
+def _extreme(record: Record, what: str, of: Callable[[Iterable[float]], float]) -> float | None:
+    values = [one[what] for one in record["sequences"].values() if one[what] is not None]
+    return of(values) if values else None
+
+
+def _share(name: str, now: Sequence[Record], before: Sequence[Record], has: Callable[[Record], bool]) -> Figure | None:
+    """``None`` for what there neither is nor was."""
+    here, there = sum(map(has, now)), sum(map(has, before))
+    if not here and not there:
+        return None
+    p = None
+    if min(len(now), len(before)) >= _FEWEST:
+        p = float(fisher_exact([[here, len(now) - here], [there, len(before) - there]]).pvalue)
+    return Figure(name, here / len(now), True, p)
+
+
+def _numbers(
+    name: str, now: Sequence[Record], before: Sequence[Record], of: Callable[[Record], float | None]
+) -> list[Figure]:
+    here, there = ([value for one in some if (value := of(one)) is not None] for some in (now, before))
+    if not here:
+        return []
+    enough = min(len(here), len(there)) >= _FEWEST
+    p = float(mannwhitneyu(here, there).pvalue) if enough else None
+    return [Figure(name, median(here), False, p)]

@@ -1,0 +1,237 @@
+"""Orthanc by its REST interface: what has arrived there, image by image, and a receipt for what was answered.
+
+The receipt is a metadata entry of the study in Orthanc itself, so that a node whose storage was lost for good knows
+from Orthanc what is still to be done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import requests
+
+from GliomaSegLib.dicom_node.config import Orthanc
+from GliomaSegLib.dicom_node.intake import IMAGE_CLASSES, Intake, Taken
+from GliomaSegLib.dicom_node.queue import Queue, Study
+from GliomaSegLib.dicom_node.storage import Storage
+from GliomaSegLib.errors import GliomaSegError, InputError
+
+_RECEIPT = "1507"  # Orthanc leaves the metadata from 1024 on to its users
+_CURSOR, _PAGE = "orthanc", 100
+_TIMEOUT_S = (5, 60)
+_CHANGES = ("NewStudy", "NewSeries", "StableSeries", "StableStudy")
+_OF_SERIES = ("NewSeries", "StableSeries")
+_LOG = logging.getLogger(__name__)
+
+
+class OrthancError(GliomaSegError):
+    """Orthanc does not answer, or refuses. ``status`` is that of HTTP; ``None`` when there was no answer."""
+
+    def __init__(self, sentence: str, status: int | None = None) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class OrthancServer:
+    """An Orthanc server. Each of its methods raises :class:`OrthancError`; for one thread."""
+
+    def __init__(self, config: Orthanc) -> None:
+        self._url = config.url.rstrip("/")
+        self._session = requests.Session()
+        self._session.trust_env = False  # no proxy of the environment's, no .netrc
+        if config.login:
+            self._session.auth = (config.login.user, config.login.password().encode())
+
+    def changes(self, since: int) -> tuple[list[dict[str, Any]], int, bool]:
+        """What happened after the change ``since``: a page of changes, the last one's number, and whether it is all."""
+        page = self._json("GET", "/changes", params={"since": since, "limit": _PAGE})
+        return page["Changes"], int(page["Last"]), bool(page["Done"])
+
+    def last_change(self) -> int:
+        """The number of the latest change."""
+        return int(self._json("GET", "/changes?last")["Last"])
+
+    def study_of_series(self, series: str) -> str | None:
+        """The study of a series, by Orthanc's identifiers; ``None`` when it has been deleted."""
+        found = self._found(f"/series/{series}")
+        return found and found["ParentStudy"]
+
+    def study(self, study: str) -> dict[str, Any] | None:
+        """What Orthanc says of a study; ``None`` when it has been deleted."""
+        return self._found(f"/studies/{study}")
+
+    def mr_images(self, study: str) -> dict[str, list[str]]:
+        """The MR images of a study, by series; empty when it has been deleted.
+
+        A series may call itself MR and hold what was only made of such images: the overlays that we send do.
+        """
+        found = self._found(f"/studies/{study}/series") or []
+        series = [one["ID"] for one in found if one["MainDicomTags"].get("Modality") == "MR"]
+        asked = {"Resources": series, "Level": "Instance", "Metadata": True}
+        images: dict[str, list[str]] = {one: [] for one in series}
+        for instance in self._json("POST", "/tools/bulk-content", json=asked) if series else ():
+            if instance["Metadata"].get("SopClassUid") in (None, *IMAGE_CLASSES):
+                images[instance["ParentSeries"]].append(instance["ID"])
+        return images
+
+    def image(self, instance: str) -> bytes | None:
+        """A DICOM file; ``None`` when it has been deleted."""
+        try:
+            return self._request("GET", f"/instances/{instance}/file").content
+        except OrthancError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def has_study(self, uid: str) -> bool:
+        """Whether a study is there, by its Study Instance UID."""
+        return self._study_id(uid) is not None
+
+    def store(self, content: bytes) -> None:
+        """Add a DICOM file."""
+        self._request("POST", "/instances", data=content, headers={"Content-Type": "application/dicom"})
+
+    def receipt(self, study: str) -> str:
+        """What :meth:`write_receipt` left; empty if it left nothing."""
+        try:
+            return self._request("GET", f"/studies/{study}/metadata/{_RECEIPT}").text
+        except OrthancError as error:
+            if error.status == 404:
+                return ""
+            raise
+
+    def write_receipt(self, uid: str, text: str) -> None:
+        """Leave a word on a study, by its Study Instance UID; nothing happens when it has been deleted."""
+        study = self._study_id(uid)
+        if study is not None:
+            self._request("PUT", f"/studies/{study}/metadata/{_RECEIPT}", data=text)
+
+    def _study_id(self, uid: str) -> str | None:
+        found = self._json("POST", "/tools/lookup", data=uid)
+        return next((one["ID"] for one in found if one["Type"] == "Study"), None)
+
+    def _found(self, path: str) -> Any:
+        try:
+            return self._json("GET", path)
+        except OrthancError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def _json(self, method: str, path: str, **more: Any) -> Any:
+        try:
+            return self._request(method, path, **more).json()
+        except ValueError as error:
+            raise OrthancError(f"{self._url} is no Orthanc: its answer is no JSON.") from error
+
+    def _request(self, method: str, path: str, **more: Any) -> requests.Response:
+        try:
+            answer = self._session.request(method, self._url + path, timeout=_TIMEOUT_S, **more)
+        except requests.RequestException as error:
+            raise OrthancError(f"Orthanc at {self._url} does not answer ({type(error).__name__}).") from error
+        if answer.status_code in (401, 403):
+            raise OrthancError(f"Orthanc at {self._url} refuses the node's login.", answer.status_code)
+        if not answer.ok:
+            raise OrthancError(f"Orthanc at {self._url} answered {answer.status_code} to {method}.", answer.status_code)
+        return answer
+
+
+def receipt_of(instances: Iterable[str]) -> str:
+    """What stands for just these images, by Orthanc's identifiers."""
+    return hashlib.sha256("\n".join(sorted(instances)).encode()).hexdigest()
+
+
+def receipt_for(storage: Storage, study: Study) -> str:
+    """The receipt for the images of a study that are here."""
+    return receipt_of(path.stem for path in storage.image_files(study.key))
+
+
+class OrthancWatcher:
+    """Fetches what arrives at an Orthanc server; one look per :meth:`look`.
+
+    A study is looked at again and again until Orthanc calls it stable, and after that when something in it changes. The
+    place in Orthanc's list of changes is kept such that nothing is passed over when the node is killed.
+    """
+
+    def __init__(self, config: Orthanc, server: OrthancServer, intake: Intake, queue: Queue, storage: Storage) -> None:
+        self._config, self._server, self._intake, self._queue = config, server, intake, queue
+        self._storage = storage
+        self._open: dict[str, int] = {}  # study -> the change before the one by which it came to notice
+        self._since: int | None = None
+        self._passed: set[str] = set()  # instances that were fetched and are not to be kept
+
+    def look(self) -> None:
+        """Take what is new.
+
+        Raises:
+            OrthancError: Orthanc does not answer, or refuses.
+            StorageError: nothing can be kept now.
+        """
+        if self._since is None:
+            self._since = self._first()
+        done = False
+        while not done:
+            changes, last, done = self._server.changes(self._since)
+            for change in changes:
+                self._notice(change)
+            self._since = max(self._since, last)
+        refused: OrthancError | None = None
+        for study in list(self._open):
+            try:
+                if self._fetched(study):
+                    del self._open[study]
+            except OrthancError as error:
+                if error.status is None:
+                    raise
+                refused = error  # one that cannot be fetched holds up no other, and is tried again
+        self._queue.remember(_CURSOR, str(min(self._open.values(), default=self._since)))
+        if refused is not None:
+            raise refused
+
+    def _first(self) -> int:
+        kept = self._queue.recall(_CURSOR)
+        if kept is not None:
+            return int(kept)
+        return 0 if self._config.history else self._server.last_change()
+
+    def _notice(self, change: Mapping[str, Any]) -> None:
+        kind, before = change["ChangeType"], int(change["Seq"]) - 1
+        if kind not in _CHANGES:
+            return
+        study = self._server.study_of_series(change["ID"]) if kind in _OF_SERIES else change["ID"]
+        if study is not None:
+            self._open.setdefault(study, before)
+
+    def _fetched(self, study: str) -> bool:
+        """Fetch what is not here yet; whether Orthanc expects no more."""
+        about = self._server.study(study)
+        if about is None:
+            return True
+        series = self._server.mr_images(study)
+        key = self._storage.key(about["MainDicomTags"]["StudyInstanceUID"])
+        missing = [
+            instance
+            for one, instances in series.items()
+            for instance in instances
+            if instance not in self._passed and not self._intake.has(key, one, instance)
+        ]
+        everything = receipt_of(instance for instances in series.values() for instance in instances)
+        if missing and self._server.receipt(study) != everything:
+            for instance in missing:
+                self._fetch(instance)
+        return bool(about.get("IsStable", True))
+
+    def _fetch(self, instance: str) -> None:
+        content = self._server.image(instance)
+        if content is None:
+            return
+        try:
+            taken, _ = self._intake.take(content, "orthanc")
+        except InputError as error:
+            _LOG.warning("%s", error)
+            taken = Taken.NO_IMAGE
+        if taken is not Taken.NEW:
+            self._passed.add(instance)

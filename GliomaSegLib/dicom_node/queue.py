@@ -1,0 +1,315 @@
+"""The studies of a node and how each stands: a table on disk that a kill at any moment leaves in order.
+
+Every change is one transaction, and a change of state counts only if the study is still as the caller saw it: when an
+image arrives late the study becomes a new version of itself, and whoever was at work on the old one finds that out.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal
+
+from GliomaSegLib.dicom_node.storage import StorageError
+
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE studies (
+    key TEXT PRIMARY KEY, uid TEXT NOT NULL, origin TEXT NOT NULL, state TEXT NOT NULL, revision INTEGER NOT NULL,
+    images INTEGER NOT NULL DEFAULT 0, plan TEXT NOT NULL DEFAULT '{}', rule TEXT NOT NULL DEFAULT '',
+    reason TEXT NOT NULL DEFAULT '', sentence TEXT NOT NULL DEFAULT '', notes TEXT NOT NULL DEFAULT '[]',
+    broken_off INTEGER NOT NULL DEFAULT 0, cleared INTEGER NOT NULL DEFAULT 0, starts INTEGER NOT NULL DEFAULT 0,
+    failures INTEGER NOT NULL DEFAULT 0, arrived REAL NOT NULL, changed REAL NOT NULL, turn INTEGER NOT NULL);
+CREATE INDEX by_state ON studies (state, turn);
+CREATE TABLE deliveries (key TEXT, revision INTEGER, file TEXT, PRIMARY KEY (key, revision, file));
+CREATE TABLE cases (key TEXT, revision INTEGER, finished REAL, record TEXT, PRIMARY KEY (key, revision));
+CREATE TABLE remembered (name TEXT PRIMARY KEY, value TEXT);
+"""
+
+Origin = Literal["dicom", "orthanc"]
+"""Which way a study came in."""
+
+
+class State(str, Enum):
+    """How a study stands."""
+
+    ARRIVING = "arriving"
+    WAITING = "waiting"
+    RUNNING = "running"
+    SENDING = "sending"
+    ANSWERED = "answered"
+    IGNORED = "ignored"  # a rule says so
+    UNMATCHED = "unmatched"  # no rule fits
+    FAILED = "failed"
+    WITHDRAWN = "withdrawn"  # its images were deleted before it was answered
+
+
+SETTLED = (State.ANSWERED, State.IGNORED, State.UNMATCHED, State.FAILED, State.WITHDRAWN)
+"""Nothing more happens by itself."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A row of the table.
+
+    Attributes:
+        key: pseudonym.
+        uid: Study Instance UID; never to be shown.
+        revision: from 1; a late image makes the next one.
+        images: how many there were when it was last complete.
+        plan: fields of the job and kinds of answers, as the rule said.
+        rule, reason: the decision.
+        sentence: what went wrong, or what is in the way.
+        notes: what else a person should know.
+        broken_off: its sender broke off and has not come back.
+        cleared: its images were deleted to make room.
+        starts: how often this version was begun; ``failures``: how often the worker died over it.
+        arrived, changed: seconds since 1970, to be shown and for nothing else.
+        turn: grows with every change of state in the table.
+    """
+
+    key: str
+    uid: str
+    origin: Origin
+    state: State
+    revision: int
+    images: int
+    plan: dict[str, Any]
+    rule: str
+    reason: str
+    sentence: str
+    notes: tuple[str, ...]
+    broken_off: bool
+    cleared: bool
+    starts: int
+    failures: int
+    arrived: float
+    changed: float
+    turn: int
+
+
+@dataclass(frozen=True)
+class FinishedCase:
+    """What is kept of a case for :mod:`GliomaSegLib.dicom_node.drift`; ``finished`` in seconds since 1970."""
+
+    key: str
+    revision: int
+    finished: float
+    record: dict[str, Any]
+
+
+class Queue:
+    """The table in the file ``path``, which is made if it is not there. To be used from any thread.
+
+    Every method raises :class:`~GliomaSegLib.dicom_node.storage.StorageError` when the file is out of reach.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self.open()
+
+    def open(self) -> None:
+        """Open the file, again if need be."""
+        with self._lock, _told(self._path):
+            self.close()
+            connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            connection.row_factory = sqlite3.Row
+            # The rollback journal, as the disk may be a network's; a commit has reached the disk.
+            connection.execute("PRAGMA synchronous = FULL")
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (0, _VERSION):
+                connection.close()
+                raise StorageError(f"{self._path} was made by another version of GliomaSeg ({version}); update.")
+            if version == 0:
+                connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+            self._connection = connection
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    # --- studies ----------------------------------------------------------------------------------------------------
+
+    def arrived(self, key: str, uid: str, origin: Origin, now: float) -> Study:
+        """An image of the study has come: it is new, or arriving anyway, or becomes a new version of itself."""
+        with self._transaction() as database:
+            study = self._of(database, key)
+            if study is None:
+                database.execute(
+                    "INSERT INTO studies (key, uid, origin, state, revision, arrived, changed, turn)"
+                    f" VALUES (?, ?, ?, ?, 1, ?, ?, {_TURN})",
+                    (key, uid, origin, State.ARRIVING.value, now, now),
+                )
+            elif study.state is not State.ARRIVING:
+                database.execute(
+                    f"UPDATE studies SET state = ?, revision = revision + 1, changed = ?, turn = {_TURN}, starts = 0,"
+                    " failures = 0, plan = '{}', rule = '', reason = '', sentence = '' WHERE key = ?",
+                    (State.ARRIVING.value, now, key),
+                )
+            else:
+                return study
+            return self._of(database, key)
+
+    def move(self, study: Study, state: State, now: float, **fields: Any) -> Study | None:
+        """Bring a study into ``state`` and set other columns with it.
+
+        Returns:
+            the study as it is now; ``None``, with nothing changed, if it was no longer as ``study`` says.
+        """
+        columns = {"state": state.value, "changed": now} | fields
+        columns = {name: json.dumps(value) if name in _JSON else value for name, value in columns.items()}
+        assigned = ", ".join(f"{name} = ?" for name in columns)
+        with self._transaction() as database:
+            done = database.execute(
+                f"UPDATE studies SET {assigned}, turn = {_TURN} WHERE key = ? AND revision = ? AND state = ?",
+                (*columns.values(), study.key, study.revision, study.state.value),
+            )
+            return self._of(database, study.key) if done.rowcount else None
+
+    def broken_off(self, key: str, broken: bool) -> None:
+        """Keep whether the study's sender broke off."""
+        with self._transaction() as database:
+            database.execute("UPDATE studies SET broken_off = ? WHERE key = ?", (int(broken), key))
+
+    def note(self, key: str, sentence: str) -> None:
+        """Keep a sentence on the study, once."""
+        with self._transaction() as database:
+            study = self._of(database, key)
+            if study is not None and sentence not in study.notes:
+                notes = json.dumps([*study.notes, sentence])
+                database.execute("UPDATE studies SET notes = ? WHERE key = ?", (notes, key))
+
+    def cleared(self, study: Study) -> None:
+        """Keep that the study's images are deleted."""
+        with self._transaction() as database:
+            database.execute("UPDATE studies SET cleared = 1 WHERE key = ?", (study.key,))
+
+    def study(self, key: str) -> Study | None:
+        """One study."""
+        with self._transaction() as database:
+            return self._of(database, key)
+
+    def studies(self, states: Collection[State] = tuple(State), most: int = -1, latest: bool = False) -> list[Study]:
+        """The studies in one of ``states``, by turn, at most so many (-1: all)."""
+        marks = ", ".join("?" * len(states))
+        order = "DESC" if latest else "ASC"
+        with self._transaction() as database:
+            rows = database.execute(
+                f"SELECT * FROM studies WHERE state IN ({marks}) ORDER BY turn {order} LIMIT ?",
+                (*(state.value for state in states), most),
+            )
+            return [_study(row) for row in rows]
+
+    def with_images(self) -> list[Study]:
+        """The settled studies whose images have not been deleted, in the order in which they were settled."""
+        marks = ", ".join("?" * len(SETTLED))
+        with self._transaction() as database:
+            rows = database.execute(
+                f"SELECT * FROM studies WHERE state IN ({marks}) AND cleared = 0 ORDER BY turn",
+                [state.value for state in SETTLED],
+            )
+            return [_study(row) for row in rows]
+
+    def counts(self) -> dict[State, int]:
+        """How many studies there are in each state."""
+        with self._transaction() as database:
+            found = dict(database.execute("SELECT state, count(*) FROM studies GROUP BY state").fetchall())
+        return {state: found.get(state.value, 0) for state in State}
+
+    # --- what belongs to a version of a study -----------------------------------------------------------------------
+
+    def delivered(self, study: Study) -> set[str]:
+        """The files of the answer that have been taken by the receiver."""
+        with self._transaction() as database:
+            rows = database.execute(
+                "SELECT file FROM deliveries WHERE key = ? AND revision = ?", (study.key, study.revision)
+            )
+            return {row["file"] for row in rows}
+
+    def deliver(self, study: Study, files: Iterable[str]) -> None:
+        """Keep that files have been taken."""
+        with self._transaction() as database:
+            rows = [(study.key, study.revision, file) for file in files]
+            database.executemany("INSERT OR IGNORE INTO deliveries VALUES (?, ?, ?)", rows)
+
+    def finish(self, study: Study, record: dict[str, Any], now: float) -> None:
+        """Keep the figures of a finished case."""
+        with self._transaction() as database:
+            database.execute(
+                "INSERT OR REPLACE INTO cases VALUES (?, ?, ?, ?)",
+                (study.key, study.revision, now, json.dumps(record)),
+            )
+
+    def cases(self) -> list[FinishedCase]:
+        """The figures of all finished cases, by time."""
+        with self._transaction() as database:
+            rows = database.execute("SELECT * FROM cases ORDER BY finished").fetchall()
+        return [FinishedCase(row["key"], row["revision"], row["finished"], json.loads(row["record"])) for row in rows]
+
+    # --- what else must outlive a reboot ----------------------------------------------------------------------------
+
+    def remember(self, name: str, value: str) -> None:
+        """Keep a value."""
+        with self._transaction() as database:
+            database.execute("INSERT OR REPLACE INTO remembered VALUES (?, ?)", (name, value))
+
+    def recall(self, name: str) -> str | None:
+        """A value that was kept."""
+        with self._transaction() as database:
+            row = database.execute("SELECT value FROM remembered WHERE name = ?", (name,)).fetchone()
+            return row["value"] if row else None
+
+    @staticmethod
+    def _of(database: sqlite3.Connection, key: str) -> Study | None:
+        row = database.execute("SELECT * FROM studies WHERE key = ?", (key,)).fetchone()
+        return _study(row) if row else None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, _told(self._path):
+            if self._connection is None:
+                raise StorageError(f"The queue {self._path} is closed, as its storage is gone.")
+            database = self._connection
+            database.execute("BEGIN")
+            try:
+                yield database
+                database.execute("COMMIT")
+            except BaseException:
+                if database.in_transaction:
+                    database.execute("ROLLBACK")
+                raise
+
+
+_TURN = "(SELECT coalesce(max(turn), 0) + 1 FROM studies)"
+_JSON = ("plan", "notes")
+
+
+def _study(row: sqlite3.Row) -> Study:
+    values = dict(row)
+    values |= {
+        "state": State(values["state"]),
+        "plan": json.loads(values["plan"]),
+        "notes": tuple(json.loads(values["notes"])),
+        "broken_off": bool(values["broken_off"]),
+        "cleared": bool(values["cleared"]),
+    }
+    return Study(**values)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StorageError(f"The queue {path} cannot be used ({error}).") from error

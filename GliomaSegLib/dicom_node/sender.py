@@ -1,0 +1,255 @@
+"""The answers go back: file by file, those that have been taken are marked, as often as it needs.
+
+A kill between the taking and the mark sends files twice; they have the same SOP Instance UIDs, so that the archive has
+them once.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID
+
+from GliomaSegLib.dicom_node.alarms import Alarms
+from GliomaSegLib.dicom_node.arrivals import Clock
+from GliomaSegLib.dicom_node.config import DicomPeer
+from GliomaSegLib.dicom_node.orthanc import OrthancError, OrthancServer, receipt_for
+from GliomaSegLib.dicom_node.queue import Queue, State, Study
+from GliomaSegLib.dicom_node.storage import Storage
+from GliomaSegLib.errors import GliomaSegError, InputError
+
+if TYPE_CHECKING:  # an extra that only sending by C-STORE needs
+    from pynetdicom.events import Event
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 600.0
+_CONNECT_S, _ANSWER_S = 10, 60
+_MARKED_TOGETHER = 50  # a mark has to reach the disk, which takes longer than sending a slice
+_LOG = logging.getLogger(__name__)
+
+
+class Unreachable(GliomaSegError):
+    """The receiver does not answer; no study can be sent."""
+
+
+class Refused(GliomaSegError):
+    """The receiver does not take this study."""
+
+
+class Peer(Protocol):
+    """Who takes the answers."""
+
+    def send(self, files: Iterable[Path]) -> Iterator[Path]:
+        """Send DICOM files; each is yielded when it has been taken.
+
+        Raises:
+            Unreachable: nobody answers.
+            Refused: a file is not taken.
+        """
+
+
+class DicomArchive:
+    """An archive that is sent to by C-STORE, in one association for a study."""
+
+    def __init__(self, config: DicomPeer) -> None:
+        self._config = config
+
+    def send(self, files: Iterable[Path]) -> Iterator[Path]:
+        """See :class:`Peer`."""
+        from pynetdicom import AE, _config, evt
+
+        _config.STORE_SEND_CHUNKED_DATASET = True  # files go as they are, not decoded and encoded again
+        paths = list(files)
+        entity = AE(self._config.calling)
+        entity.connection_timeout, entity.acse_timeout = _CONNECT_S, _CONNECT_S
+        entity.dimse_timeout = entity.network_timeout = _ANSWER_S
+        for kind, syntax in {_kind(path) for path in paths}:
+            entity.add_requested_context(kind, syntax)
+        where = f"'{self._config.ae_title}' at {self._config.host}:{self._config.port}"
+        association = entity.associate(
+            self._config.host, self._config.port, ae_title=self._config.ae_title, tls_args=self._tls(),
+            evt_handlers=[(evt.EVT_PDU_SENT, _acknowledge_at_once)],
+        )  # fmt: skip
+        if not association.is_established:
+            if association.is_rejected:
+                raise Unreachable(f"{where} refuses an association with '{self._config.calling}'; is it on its list?")
+            or_no_tls = ", or one side does not accept the other's certificate" if self._config.tls else ""
+            raise Unreachable(f"{where} does not answer{or_no_tls}.")
+        try:
+            for path in paths:
+                self._store(association, path, where)
+                yield path
+        finally:
+            association.release()
+
+    def _tls(self) -> tuple[ssl.SSLContext, str] | None:
+        if self._config.tls is None:
+            return None
+        try:
+            return self._config.tls.client(), self._config.host
+        except InputError as error:  # it could be used when the node was started
+            raise Unreachable(str(error)) from error
+
+    @staticmethod
+    def _store(association: object, path: Path, where: str) -> None:
+        try:
+            status = association.send_c_store(path)
+        except ValueError as error:  # no presentation context was accepted for it
+            raise Refused(f"{where} does not take objects such as {path.name} ({_kind(path)[0].name}).") from error
+        except (RuntimeError, AttributeError) as error:
+            raise Unreachable(f"{where} broke off.") from error
+        if "Status" not in status:
+            raise Unreachable(f"{where} broke off.")
+        # PS3.4 B.2.3: B000, B006 and B007 are warnings; the object was stored.
+        if status.Status != 0x0000 and status.Status not in (0xB000, 0xB006, 0xB007):
+            raise Refused(f"{where} refused {path.name} with the status 0x{status.Status:04X}.")
+
+
+def _acknowledge_at_once(event: Event) -> None:
+    """Let neither side hold a small packet back until the other has acknowledged the one before it.
+
+    An archive that writes its answer in two pieces, as those on DCMTK do (Orthanc too), else waits 40 ms in between.
+    """
+    connection = event.assoc.dul.socket.socket
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_QUICKACK"):  # Linux, which forgets it soon
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+
+def _kind(path: Path) -> tuple[UID, UID]:
+    """SOP class and transfer syntax."""
+    said = read_file_meta_info(path)
+    return said.MediaStorageSOPClassUID, said.TransferSyntaxUID
+
+
+class OrthancArchive:
+    """An Orthanc server that is sent to by REST."""
+
+    def __init__(self, server: OrthancServer) -> None:
+        self._server = server
+
+    def send(self, files: Iterable[Path]) -> Iterator[Path]:
+        """See :class:`Peer`."""
+        for path in files:
+            try:
+                self._server.store(path.read_bytes())
+            except OrthancError as error:
+                if error.status is None or error.status in (401, 403) or error.status >= 500:
+                    raise Unreachable(str(error)) from error
+                raise Refused(f"{error} It does not take {path.name}.") from error
+            yield path
+
+
+class Courier:
+    """Sends what is ready, one study per :meth:`tick`.
+
+    Args:
+        orthanc: where studies may have come from: one that has been deleted there is not answered, and one that is
+            answered gets its receipt.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        storage: Storage,
+        peer: Peer,
+        orthanc: OrthancServer | None,
+        alarms: Alarms,
+        clock: Clock,
+    ) -> None:
+        self._queue, self._storage, self._peer, self._orthanc = queue, storage, peer, orthanc
+        self._alarms, self._clock = alarms, clock
+        self._patience: dict[str, tuple[int, float]] = {}  # study, or '' for all: failures, not before
+
+    def tick(self) -> bool:
+        """Send a study, if one is ready and due; whether one was.
+
+        Raises:
+            StorageError: the storage is gone.
+        """
+        study = self._next()
+        if study is None:
+            return False
+        try:
+            self._answer(study)
+        except (Unreachable, OrthancError) as error:
+            self._alarms.on("receiver", f"{error} The answers wait.")
+            self._wait("")
+        except Refused as error:
+            self._alarms.on(f"study {study.key}", f"The answer of study {study.key} waits: {error}")
+            self._wait(study.key)
+            self._queue.move(study, State.SENDING, self._clock.wall(), sentence=str(error))
+        except OSError:
+            self._storage.check()  # it went while a file was sent
+            raise
+        else:
+            self._patience.pop("", None)
+            self._alarms.off("receiver")
+            self._forgive(study.key)
+        return True
+
+    def _next(self) -> Study | None:
+        if self._waits(""):
+            return None
+        ready = self._queue.studies((State.SENDING,))
+        for key in set(self._patience) - {"", *(study.key for study in ready)}:  # it came late, or was withdrawn
+            self._forgive(key)
+        return next((study for study in ready if not self._waits(study.key)), None)
+
+    def _answer(self, study: Study) -> None:
+        from_orthanc = self._orthanc if study.origin == "orthanc" else None
+        if from_orthanc and not from_orthanc.has_study(study.uid):
+            self._settle(study, State.WITHDRAWN, "The study was deleted in Orthanc before its answer was ready.")
+            return
+        delivered, folder = self._queue.delivered(study), self._storage.answers(study.key, study.revision)
+        files = [path for path in _in_order(folder) if _name(path, folder) not in delivered]
+        if not files:
+            self._storage.check()  # when it is gone, all seems to have been sent
+        if not files and not delivered:
+            self._settle(study, State.WAITING, "Its answer had vanished from the storage, and is made again.")
+            return
+        self._send(study, files, folder)
+        if from_orthanc:
+            from_orthanc.write_receipt(study.uid, receipt_for(self._storage, study))
+        self._settle(study, State.ANSWERED, "")
+
+    def _send(self, study: Study, files: Iterable[Path], folder: Path) -> None:
+        taken: list[str] = []
+        try:
+            for path in self._peer.send(files):
+                taken.append(_name(path, folder))
+                if len(taken) == _MARKED_TOGETHER:
+                    self._queue.deliver(study, taken)
+                    taken = []
+        finally:
+            self._queue.deliver(study, taken)
+
+    def _settle(self, study: Study, state: State, sentence: str) -> None:
+        if self._queue.move(study, state, self._clock.wall(), sentence=sentence):
+            _LOG.info("study %s: %s%s", study.key, state.value, f": {sentence}" if sentence else "")
+
+    def _forgive(self, key: str) -> None:
+        self._patience.pop(key, None)
+        self._alarms.off(f"study {key}")
+
+    def _waits(self, key: str) -> bool:
+        return key in self._patience and self._clock.monotonic() < self._patience[key][1]
+
+    def _wait(self, key: str) -> None:
+        failures = self._patience.get(key, (0, 0.0))[0]
+        pause = min(_FIRST_PAUSE_S * 2 ** min(failures, 10), _LONGEST_PAUSE_S)
+        self._patience[key] = (failures + 1, self._clock.monotonic() + pause)
+
+
+def _in_order(folder: Path) -> list[Path]:
+    """The files of an answer; the series of overlays last, lest an archive that takes none gets nothing."""
+    return sorted(folder.rglob("*.dcm"), key=lambda path: (len(path.parts), path))
+
+
+def _name(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()

@@ -1,0 +1,204 @@
+"""A node as a whole: its parts, their threads, and what happens when the ground under them gives way."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from GliomaSegLib.dicom_node.alarms import Alarms
+from GliomaSegLib.dicom_node.arrivals import Arrivals, Clock, SystemClock
+from GliomaSegLib.dicom_node.config import Config, Orthanc
+from GliomaSegLib.dicom_node.engine import Engine, Worker
+from GliomaSegLib.dicom_node.intake import Intake, StoreTally
+from GliomaSegLib.dicom_node.orthanc import OrthancError, OrthancServer, OrthancWatcher, receipt_for
+from GliomaSegLib.dicom_node.queue import Queue, Study
+from GliomaSegLib.dicom_node.sender import Courier, DicomArchive, OrthancArchive, Peer
+from GliomaSegLib.dicom_node.status import Status
+from GliomaSegLib.dicom_node.storage import LOGS, Storage, StorageError
+from GliomaSegLib.dicom_node.web import WebServer
+from GliomaSegLib.worker.client import WorkerProcess
+
+_TICK_S, _LOST_S, _DEFECT_S = 0.2, 2.0, 10.0
+_GB = 1_000_000_000
+_LOG = logging.getLogger(__name__)
+
+
+class Node:
+    """Everything that one configuration asks for.
+
+    Args:
+        worker: does the segmenting, see :func:`quiet_worker`; closed with the node.
+
+    Raises:
+        InputError: the folder is not that of a node, or a port is taken.
+    """
+
+    def __init__(self, config: Config, worker: Worker, clock: Clock | None = None) -> None:
+        self._config, self._clock = config, clock or SystemClock()
+        self.storage = Storage(config.folder, round(config.free_gb * _GB))
+        self.queue = Queue(self.storage.database)
+        self.alarms = Alarms(self._clock)
+        self._arrivals = Arrivals(self._clock, config.quiet_s, config.after_abort_s)
+        self.intake = Intake(self.storage, self.queue, self._arrivals, self._clock)
+        self._worker = worker
+        self.engine = Engine(
+            config, config.rules(), self.storage, self.queue, self.intake, self._arrivals, self._worker, self._clock,
+            self._leave_receipt,
+        )  # fmt: skip
+        self._stores = StoreTally()
+        self.web = WebServer(config.web, self._status())
+        self._ending = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._lost = False
+
+    @contextmanager
+    def started(self, again: bool = False) -> Iterator[Node]:
+        """The node is at work while the block runs, except for :meth:`run`, which is the caller's.
+
+        Args:
+            again: decide anew on the studies that failed or that no rule fitted.
+        """
+        with self.storage.owned(), contextlib.ExitStack() as stack:
+            stack.callback(self.queue.close)
+            stack.callback(self._worker.close)
+            self.engine.recover()
+            if again:
+                self.engine.again()
+            stack.callback(self._join)
+            if self._config.receive:
+                from GliomaSegLib.dicom_node.receiver import Receiver
+
+                receiver = Receiver(self._config.receive, self.intake, self.alarms, self._stores)
+                receiver.start()
+                stack.callback(receiver.stop)
+            courier = Courier(self.queue, self.storage, self._peer(), self._orthanc(), self.alarms, self._clock)
+            self._in_thread(courier.tick, _TICK_S)
+            if self._config.orthanc and self._config.orthanc.watch:
+                server = OrthancServer(self._config.orthanc)
+                watcher = OrthancWatcher(self._config.orthanc, server, self.intake, self.queue, self.storage)
+                self._in_thread(self._looking(watcher), self._config.orthanc.poll_s)
+            self.web.start()
+            stack.callback(self.web.stop)
+            yield self
+
+    def run(self) -> None:
+        """Work until :meth:`end`, or until an exception such as ``Cancelled`` comes."""
+        try:
+            while not self._ending.is_set():
+                if not self._guarded(self._step):
+                    self._ending.wait(_TICK_S)
+        finally:
+            self.engine.stop()
+
+    def end(self) -> None:
+        """Let :meth:`run` return."""
+        self._ending.set()
+
+    def _step(self) -> bool:
+        if self._lost:
+            self.storage.check()
+            self.queue.open()
+            self.engine.recover()
+            self._lost = False
+        done = self.engine.tick()
+        self.storage.check_room()
+        self.alarms.off("storage")
+        return done
+
+    def _lose(self, error: StorageError) -> None:
+        self.alarms.on("storage", str(error))
+        try:
+            self.storage.check()
+        except StorageError:
+            self._lost = True
+            self.engine.stop()
+            self.queue.close()  # a queue whose disk is gone must not go on beside it
+        self._ending.wait(_LOST_S)
+
+    def _guarded(self, step: Callable[[], bool]) -> bool:
+        try:
+            return step()
+        except StorageError as error:
+            if step == self._step:
+                self._lose(error)
+            return False
+        except Exception as error:  # a defect of ours must be told and must not end the node
+            # The text of an exception may quote a header; where it happened cannot.
+            _LOG.error("%s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+            self.alarms.on("defect", f"GliomaSeg failed unexpectedly ({type(error).__name__}); see its log.")
+            self._ending.wait(_DEFECT_S)
+            return False
+
+    def _in_thread(self, step: Callable[[], bool], pause_s: float) -> None:
+        def work() -> None:
+            while not self._ending.is_set():
+                if not self._guarded(step):
+                    self._ending.wait(pause_s)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _looking(self, watcher: OrthancWatcher) -> Callable[[], bool]:
+        def look() -> bool:
+            try:
+                watcher.look()
+            except OrthancError as error:
+                self.alarms.on("orthanc", str(error))
+            else:
+                self.alarms.off("orthanc")
+            return False
+
+        return look
+
+    def _join(self) -> None:
+        self._ending.set()
+        for thread in self._threads:
+            thread.join(timeout=_DEFECT_S)
+
+    def _orthanc(self) -> OrthancServer | None:
+        return OrthancServer(self._config.orthanc) if self._config.orthanc else None
+
+    def _peer(self) -> Peer:
+        if isinstance(self._config.orthanc, Orthanc) and self._config.send == "orthanc":
+            return OrthancArchive(OrthancServer(self._config.orthanc))
+        return DicomArchive(self._config.send)
+
+    def _leave_receipt(self, study: Study) -> None:
+        """Before a study's images are deleted, so that they are not fetched again."""
+        if study.origin == "orthanc" and self._config.orthanc:
+            OrthancServer(self._config.orthanc).write_receipt(study.uid, receipt_for(self.storage, study))
+
+    def _status(self) -> Status:
+        return Status(self.storage, self.queue, self.intake, self.engine, self.alarms, self._clock, self._stores)
+
+
+def quiet_worker(command: Sequence[str], folder: Path) -> WorkerProcess:
+    """A worker process for the node in ``folder`` that says nothing of the patients.
+
+    Args:
+        command: starts it, see :func:`~GliomaSegLib.worker.client.worker_command`.
+    """
+    quiet = os.environ | {"PYTHONWARNINGS": "ignore"}  # pydicom's remarks quote what they find odd, also names
+    return WorkerProcess(command, folder / LOGS / "worker.log", quiet)
+
+
+def set_up_logging() -> None:
+    """Our own words to standard error, with the time; of the libraries', which may quote headers, none."""
+    import pydicom  # before its logger is silenced
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
+    ours = logging.getLogger("GliomaSegLib.dicom_node")
+    ours.setLevel(logging.INFO)
+    ours.addHandler(handler)
+    ours.propagate = False
+    for name in (pydicom.__name__, "pynetdicom", "highdicom"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)

@@ -1,0 +1,106 @@
+"""What a node tells of itself: a page, its health and its metrics. No patient is in any of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from jinja2 import Environment, StrictUndefined
+
+from GliomaSegLib import NOTICE
+from GliomaSegLib.dicom_node.alarms import Alarms
+from GliomaSegLib.dicom_node.arrivals import Clock
+from GliomaSegLib.dicom_node.drift import to_csv, weeks_of
+from GliomaSegLib.dicom_node.engine import Engine
+from GliomaSegLib.dicom_node.intake import Intake, StoreTally
+from GliomaSegLib.dicom_node.queue import Queue, State
+from GliomaSegLib.dicom_node.storage import Storage, StorageError
+from GliomaSegLib.resources import resource
+
+_SHOWN = 200  # studies on the page, the latest
+_WEEKS = 12
+
+
+@dataclass(frozen=True)
+class Status:
+    """Asks the parts of a node how they stand; to be used from any thread."""
+
+    storage: Storage
+    queue: Queue
+    intake: Intake
+    engine: Engine
+    alarms: Alarms
+    clock: Clock
+    stores: StoreTally
+
+    def health(self) -> tuple[bool, str]:
+        """Whether all is well, and JSON that says what is not."""
+        alarms = self.alarms.all()
+        told = [{"what": one.name, "sentence": one.sentence, "since": _time(one.since)} for one in alarms]
+        return not alarms, json.dumps({"ok": not alarms, "alarms": told}, indent=2) + "\n"
+
+    def page(self) -> str:
+        """The page as HTML without outside parts; every text is escaped."""
+        environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        environment.filters.update(time=_time)
+        template = environment.from_string(resource("node.html.j2").read_text(encoding="utf-8"))
+        try:
+            self.storage.check()
+            studies, counts = self.queue.studies(most=_SHOWN, latest=True), self.queue.counts()
+            weeks = weeks_of(self.queue.cases(), _WEEKS)
+        except StorageError:
+            studies, counts, weeks = [], {}, []  # the alarm says why
+        return template.render(
+            notice=NOTICE,
+            made=self.clock.wall(),
+            alarms=self.alarms.all(),
+            counts={state.value: counts[state] for state in counts},
+            studies=studies,
+            weeks=weeks,
+            free_gb=self.storage.free_bytes / 1e9,
+        )
+
+    def drift(self) -> str:
+        """The weeks as CSV.
+
+        Raises:
+            StorageError: the storage is gone.
+        """
+        return to_csv(weeks_of(self.queue.cases()))
+
+    def metrics(self) -> str:
+        """The text format of Prometheus, version 0.0.4."""
+        lines = [
+            *_metric("alarms", "gauge", "Alarms that are on.", [("", len(self.alarms.all()))]),
+            *_metric("free_bytes", "gauge", "Free room on the disk.", [("", self.storage.free_bytes)]),
+            *_metric("worker_busy", "gauge", "1 while a study is worked on.", [("", int(self.engine.busy))]),
+            *_metric(
+                "images_total", "counter", "Images by what became of them.",
+                [(f'{{fate="{taken.name.lower()}"}}', count) for taken, count in list(self.intake.counts.items())],
+            ),
+            *_metric(
+                "stores_total", "counter", "C-STORE requests by the status they were answered with.",
+                [(f'{{status="{status:04X}"}}', count) for status, count in list(self.stores.statuses.items())],
+            ),
+            *_metric("associations_refused_total", "counter", "Associations refused.", [("", self.stores.refused)]),
+            *_metric("steps_total", "counter", "Finished steps of the worker.", [("", self.engine.tally.runs)]),
+            *_metric("step_seconds_total", "counter", "Their seconds.", [("", round(self.engine.tally.seconds, 3))]),
+        ]  # fmt: skip
+        try:
+            counts = self.queue.counts()
+        except StorageError:
+            counts = {}
+        states = [(f'{{state="{state.value}"}}', counts[state]) for state in State if state in counts]
+        lines += _metric("studies", "gauge", "Studies by state.", states)
+        return "\n".join(lines) + "\n"
+
+
+def _metric(name: str, kind: str, what: str, values: Iterable[tuple[str, float]]) -> list[str]:
+    full = f"gliomaseg_{name}"
+    return [f"# HELP {full} {what}", f"# TYPE {full} {kind}", *(f"{full}{labels} {value}" for labels, value in values)]
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")

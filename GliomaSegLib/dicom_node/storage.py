@@ -1,0 +1,233 @@
+"""The folder of a node: found again after a reboot or not at all, written so that a kill leaves nothing half-done.
+
+::
+
+    FOLDER/node.json           says that this is a node's folder, and which
+    FOLDER/queue.sqlite        see :mod:`GliomaSegLib.dicom_node.queue`
+    FOLDER/studies/KEY/images/SERIES/IMAGE.dcm
+    FOLDER/studies/KEY/results-1, answers-1   of the study's first version; a late series makes a second
+    FOLDER/logs
+
+A mount that is gone looks like an empty folder, and a node that fills it writes to the wrong disk without a word (a
+failure that Lotan 2021 met). So the file ``node.json`` must be there, and the same one, at every step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from GliomaSegLib.errors import GliomaSegError, InputError
+
+LOGS = "logs"
+"""The folder of what the worker writes to its standard error."""
+
+_MARK = "node.json"
+_PARTIAL = ".partial"
+_KEY_LETTERS = 12
+_PRIVATE = 0o700
+
+
+class StorageError(GliomaSegError):
+    """The node cannot keep anything now: its folder is gone, or the disk is full. It may come back."""
+
+
+class Storage:
+    """An opened folder of a node.
+
+    Args:
+        folder: made by :func:`prepare`.
+        least_free_bytes: with less than this on the disk nothing is written any more.
+
+    Raises:
+        InputError: the folder is not there, or not that of a node.
+    """
+
+    def __init__(self, folder: Path, least_free_bytes: int = 0) -> None:
+        self.folder = folder.absolute()
+        self._least_free_bytes = least_free_bytes
+        try:
+            self._id = _read_mark(self.folder)
+        except StorageError as error:
+            raise InputError(
+                f"{error} Mount its disk, or make a new one with: gliomaseg serve CONFIG --prepare"
+            ) from error
+
+    def check(self) -> None:
+        """Make sure that the folder is still there.
+
+        Raises:
+            StorageError: it is gone, or another one is in its place.
+        """
+        if _read_mark(self.folder) != self._id:
+            raise StorageError(f"{self.folder} is now the folder of another node.")
+
+    def check_room(self) -> None:
+        """Make sure that there is room for more.
+
+        Raises:
+            StorageError: the folder is gone, or too little disk is free.
+        """
+        self.check()
+        if self.is_full:
+            raise StorageError(
+                f"The disk of {self.folder} is full: {self.free_bytes / 1e9:.1f} GB are free and "
+                f"{self._least_free_bytes / 1e9:.1f} GB are to stay free."
+            )
+
+    @property
+    def is_full(self) -> bool:
+        """Whether less is free than is to stay free."""
+        return self.free_bytes < self._least_free_bytes
+
+    @property
+    def free_bytes(self) -> int:
+        """Free room on the disk; 0 when it is gone."""
+        try:
+            return shutil.disk_usage(self.folder).free
+        except OSError:
+            return 0
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """No other node works in this folder while the block runs; a kill ends that too.
+
+        Raises:
+            InputError: one does.
+        """
+        try:
+            with FileLock(self.folder / "lock", timeout=0):
+                yield
+        except Timeout as error:
+            raise InputError(f"Another node is at work in {self.folder}; end it first.") from error
+
+    # --- names ------------------------------------------------------------------------------------------------------
+
+    def key(self, study_uid: str) -> str:
+        """The pseudonym of a study: nobody without this folder can tell which study it is."""
+        return hmac.new(self._id.encode(), study_uid.encode(), hashlib.sha256).hexdigest()[:_KEY_LETTERS]
+
+    @property
+    def database(self) -> Path:
+        """The queue's file."""
+        return self.folder / "queue.sqlite"
+
+    def images(self, key: str) -> Path:
+        """The images of a study, in a folder per series."""
+        return self.folder / "studies" / key / "images"
+
+    def results(self, key: str, revision: int) -> Path:
+        """The folder of results of a version of a study."""
+        return self.folder / "studies" / key / f"results-{revision}"
+
+    def answers(self, key: str, revision: int) -> Path:
+        """The DICOM objects that are to be sent for that version."""
+        return self.folder / "studies" / key / f"answers-{revision}"
+
+    # --- images -----------------------------------------------------------------------------------------------------
+
+    def studies(self) -> list[str]:
+        """The studies of which there are files."""
+        try:
+            return sorted(path.name for path in (self.folder / "studies").iterdir())
+        except FileNotFoundError:
+            return []
+
+    def image_files(self, key: str) -> list[Path]:
+        """The files of a study's images, by series and name."""
+        return sorted(self.images(key).glob("*/*.dcm"))
+
+    def write(self, path: Path, content: bytes) -> None:
+        """Write a file of a study, safely on the disk when this returns, and whole or not at all.
+
+        The disk is waited for once, as that is what receiving costs. It may have the file under its temporary name
+        only; that name says what the file is and how to tell that it is whole, so that :meth:`sweep` can go on.
+
+        Raises:
+            StorageError: the folder is gone, or the disk full.
+        """
+        self.check_room()
+        try:
+            if not path.parent.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                for folder in path.parent.parents[:4]:  # up to that of the node
+                    _flush_folder(folder)
+            descriptor, name = tempfile.mkstemp(f".{_checksum(content)}{_PARTIAL}", f"{path.name}.", path.parent)
+            try:
+                with os.fdopen(descriptor, "wb") as stream:
+                    stream.write(content)
+                    stream.flush()
+                    os.fsync(stream.fileno())  # the common file systems bring a new file's name to the disk with it
+                Path(name).replace(path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    Path(name).unlink()
+                raise
+        except OSError as error:
+            raise StorageError(f"{self.folder} cannot be written ({error.strerror}).") from error
+
+    def clear(self, key: str) -> None:
+        """Delete all files of a study."""
+        shutil.rmtree(self.folder / "studies" / key, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Finish what a kill or a power cut kept from getting its name, and delete what they left half-written."""
+        for path in (self.folder / "studies").glob(f"*/images/*/*{_PARTIAL}"):
+            final, checksum = path.with_name(path.name.partition(".dcm")[0] + ".dcm"), path.suffixes[-2:-1]
+            if checksum == [f".{_checksum(path.read_bytes())}"] and not final.exists():
+                path.replace(final)
+            else:
+                path.unlink(missing_ok=True)
+        for path in (self.folder / "studies").glob(f"*/.*{_PARTIAL}"):  # of results; nobody else is at work here
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def prepare(folder: Path) -> None:
+    """Make a new folder for a node. A folder that is one already is left as it is.
+
+    Raises:
+        InputError: it holds something else, or cannot be written.
+    """
+    try:
+        folder.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+        if (folder / _MARK).exists():
+            return
+        if any(path.name != "lost+found" for path in folder.iterdir()):
+            raise InputError(f"{folder} is not empty; name an empty or a new folder for the node.")
+        (folder / _MARK).write_text(json.dumps({"node": secrets.token_hex(16)}) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{folder} cannot be prepared ({error.strerror}); name a folder that can be.") from error
+
+
+def _checksum(content: bytes) -> str:
+    return f"{zlib.crc32(content):08x}-{len(content)}"
+
+
+def _flush_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk, where the system has that."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_mark(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / _MARK).read_bytes())["node"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"The storage of the node is gone: there is no readable {folder / _MARK}.") from error

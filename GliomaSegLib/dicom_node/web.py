@@ -1,0 +1,114 @@
+"""The web server of a node: read-only, behind a login where there is one."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+from GliomaSegLib.dicom_node.config import Web
+from GliomaSegLib.dicom_node.status import Status
+from GliomaSegLib.dicom_node.storage import StorageError
+from GliomaSegLib.errors import InputError
+
+_TIMEOUT_S = 30
+
+Answer = tuple[HTTPStatus, str, str]
+"""Status, content type and text."""
+
+
+class WebServer:
+    """Shows a :class:`~GliomaSegLib.dicom_node.status.Status` at ``/``, ``/health``, ``/metrics`` and ``/drift.csv``.
+
+    ``/health`` alone asks for no login, and then says no more than whether all is well.
+    """
+
+    def __init__(self, config: Web, status: Status) -> None:
+        login = config.login
+        expected = f"{login.user}:{login.password()}".encode() if login else None
+        try:
+            self._server = ThreadingHTTPServer((config.host, config.port), _handler(status, expected))
+        except OSError as error:
+            raise InputError(
+                f"The status page cannot be shown at {config.host}:{config.port} ({error.strerror}); name another port."
+            ) from error
+        self._server.daemon_threads = True
+
+    @property
+    def port(self) -> int:
+        """Where it listens, also when the configuration left it to the computer (0)."""
+        return self._server.server_address[1]
+
+    def start(self) -> None:
+        """Begin to answer."""
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        """Answer no longer."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _handler(status: Status, expected: bytes | None) -> type[BaseHTTPRequestHandler]:
+    pages: dict[str, Callable[[], Answer]] = {
+        "/": lambda: (HTTPStatus.OK, "text/html; charset=utf-8", status.page()),
+        "/metrics": lambda: (HTTPStatus.OK, "text/plain; version=0.0.4; charset=utf-8", status.metrics()),
+        "/drift.csv": lambda: (HTTPStatus.OK, "text/csv; charset=utf-8", status.drift()),
+    }
+
+    def health(may_know: bool) -> Answer:
+        ok, text = status.health()
+        code = HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE
+        return code, "application/json", text if may_know else json.dumps({"ok": ok}) + "\n"
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = _TIMEOUT_S
+        server_version, sys_version = "GliomaSeg", ""
+
+        def do_GET(self) -> None:
+            self._send(*self._answer())
+
+        def _answer(self) -> Answer:
+            path = urlsplit(self.path).path
+            allowed = self._is_allowed()
+            if path == "/health":
+                return health(allowed)
+            if not allowed:
+                return HTTPStatus.UNAUTHORIZED, "text/plain", "This page needs a login.\n"
+            if path not in pages:
+                return HTTPStatus.NOT_FOUND, "text/plain", "There is no such page.\n"
+            try:
+                return pages[path]()
+            except StorageError as error:
+                return HTTPStatus.SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", f"{error}\n"
+
+        def _is_allowed(self) -> bool:
+            if expected is None:
+                return True
+            scheme, _, given = self.headers.get("Authorization", "").partition(" ")
+            try:
+                return scheme.lower() == "basic" and hmac.compare_digest(base64.b64decode(given), expected)
+            except ValueError:
+                return False
+
+        def _send(self, code: HTTPStatus, kind: str, text: str) -> None:
+            content = text.encode()
+            self.send_response(code)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Cache-Control", "no-store")
+            self.send_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+            if code is HTTPStatus.UNAUTHORIZED:
+                self.send_header("WWW-Authenticate", 'Basic realm="GliomaSeg", charset="UTF-8"')
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            """Who looked is not logged."""
+
+    return Handler

@@ -1,0 +1,160 @@
+"""Many cases compared with their truth: pairs of files in, a table out."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.evaluation.metrics import RegionScore, Summary, evaluate, summarise
+from GliomaSegLib.io.folder import is_result_folder
+from GliomaSegLib.io.images import read_labels
+from GliomaSegLib.io.segnrrd import read_segmentation
+from GliomaSegLib.labels import LabelScheme, Region, region_mask, regions_held, to_internal
+from GliomaSegLib.preprocessing.resampling import array_on, reorient
+from GliomaSegLib.results.writing import BRAIN, LABEL_MAP, SLICER_SEGMENTATION, read_manifest
+
+_COLUMNS = ("case", "truth", "region", *RegionScore.model_fields)
+
+# What a plain label map can tell apart.
+_REGIONS_OF_SCHEME = {
+    LabelScheme.GLIOMASEG: tuple(Region),
+    LabelScheme.BRATS2017: (Region.WT, Region.TC, Region.ET),
+    LabelScheme.WHOLE_TUMOUR: (Region.WT,),
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A prediction and its truth, and the scores of the regions that both of them tell apart."""
+
+    prediction: Path
+    truth: Path
+    scores: Mapping[Region, RegionScore]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Every pair in the order given, and the summary over them."""
+
+    pairs: Sequence[Pair]
+    summary: Sequence[Summary]
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """One flat row per pair and region."""
+        return [
+            {"case": str(pair.prediction), "truth": str(pair.truth), "region": region.value, **score.model_dump()}
+            for pair in self.pairs
+            for region, score in pair.scores.items()
+        ]
+
+    def to_json(self) -> str:
+        """Rows and summary as JSON; undefined values are null."""
+        summary = [row.model_dump(mode="json") for row in self.summary]
+        return json.dumps({"cases": self.to_rows(), "summary": summary}, indent=2)
+
+    def write_csv(self, path: Path) -> None:
+        """One line per pair and region.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        try:
+            with path.open("w", newline="", encoding="utf-8") as stream:
+                table = csv.DictWriter(stream, fieldnames=_COLUMNS)
+                table.writeheader()
+                table.writerows(self.to_rows())
+        except OSError as error:
+            raise InputError(f"The table {path} cannot be written ({error.strerror}); name another file.") from error
+
+    def to_text(self) -> str:
+        """A table for a terminal."""
+        lines = [f"{'region':<8} {'Dice':>6} {'HD95 mm':>8} {'sens.':>6}"]
+        for pair in self.pairs:
+            lines.append(f"{pair.prediction} against {pair.truth}")
+            for region, score in pair.scores.items():
+                values = (_number(score.dice, 3), _number(score.hd95_mm, 1), _number(score.sensitivity, 3))
+                lines.append(f"  {region.value:<6} {values[0]:>6} {values[1]:>8} {values[2]:>6}")
+        for row in self.summary:
+            values = [_number(value, 3) for value in (row.mean, row.median, row.lower_quartile, row.upper_quartile)]
+            undefined = f", {row.undefined} undefined" if row.undefined else ""
+            lines.append(
+                f"{row.region.value} {row.metric}: mean {values[0]}, median {values[1]}, quartiles {values[2]} to "
+                f"{values[3]} ({row.cases} cases{undefined})"
+            )
+        return "\n".join(lines)
+
+
+def compare_files(files: Sequence[Path], prediction_scheme: str, truth_scheme: str) -> Comparison:
+    """Compare pairs of files.
+
+    A region is compared where both files tell it apart: a numbering without ET, or results of a model that was not
+    given what it needs for ET, say nothing about it. The cavity (RC) counts only where one of them has one.
+
+    Args:
+        files: prediction, truth, prediction, truth, … Each may be a label map, a ``.seg.nrrd`` or a folder of results.
+        prediction_scheme: numbering of the predictions that are plain label maps.
+        truth_scheme: numbering of the truths that are; ``whole-tumour`` compares WT alone.
+
+    Raises:
+        InputError: an odd number of files, one that cannot be read, or two that lie on different grids.
+    """
+    if len(files) % 2:
+        raise InputError(f"{len(files)} files were given; give pairs: a prediction, its truth, and so on.")
+    pairs = [
+        _compare(prediction, LabelScheme(prediction_scheme), truth, LabelScheme(truth_scheme))
+        for prediction, truth in zip(files[::2], files[1::2], strict=True)
+    ]
+    return Comparison(pairs, summarise(pair.scores for pair in pairs))
+
+
+def _compare(prediction: Path, prediction_scheme: LabelScheme, truth: Path, truth_scheme: LabelScheme) -> Pair:
+    true = _read(truth, truth_scheme)
+    predicted = reorient(_read(prediction, prediction_scheme), true)
+    told_apart = _regions(prediction, prediction_scheme, predicted) & _regions(truth, truth_scheme, true)
+    if not _has_cavity(predicted) and not _has_cavity(true):
+        told_apart -= {Region.RC}
+    try:
+        scores = evaluate(predicted, true, [region for region in Region if region in told_apart])
+    except InputError as error:
+        raise InputError(f"{prediction} cannot be compared with {truth}: {error}") from error
+    return Pair(prediction, truth, scores)
+
+
+def _read(path: Path, scheme: LabelScheme) -> sitk.Image:
+    """An internal label map."""
+    if path.is_dir():
+        # Slicer crops what it saves; the brain still has the grid of the case.
+        grid = read_labels(path / BRAIN) if is_result_folder(path) else None
+        return read_segmentation(path / SLICER_SEGMENTATION, grid)
+    if _is_segmentation(path):
+        return read_segmentation(path)
+    labels = read_labels(path)
+    return array_on(to_internal(sitk.GetArrayFromImage(labels), scheme, str(path)), labels)
+
+
+def _regions(path: Path, scheme: LabelScheme, labels: sitk.Image) -> set[Region]:
+    """What the file ``path``, read as ``labels``, tells apart."""
+    numbered = not path.is_dir() and not _is_segmentation(path)
+    held = set(_REGIONS_OF_SCHEME[scheme] if numbered else Region)
+    folder = path if path.is_dir() else path.parent
+    if is_result_folder(folder) and (path.is_dir() or path.name in (LABEL_MAP, SLICER_SEGMENTATION)):
+        held &= set(regions_held(sitk.GetArrayViewFromImage(labels), read_manifest(folder).regions))
+    return held
+
+
+def _is_segmentation(path: Path) -> bool:
+    return path.name.endswith(".seg.nrrd")
+
+
+def _has_cavity(labels: sitk.Image) -> bool:
+    return bool(region_mask(sitk.GetArrayViewFromImage(labels), Region.RC).any())
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

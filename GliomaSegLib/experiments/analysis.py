@@ -1,0 +1,316 @@
+"""What the runs of an experiment say: tables per subset, tests between subsets, models and data sets, and lesions."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from collections.abc import Sequence as Sequential
+from typing import Literal
+
+import numpy as np
+
+from GliomaSegLib.case import Modality
+from GliomaSegLib.datasets.case_table import REGIONS
+from GliomaSegLib.evaluation.froc import Curve, Interval, bootstrapped, curve
+from GliomaSegLib.evaluation.statistics import Difference, Spread, bonferroni, paired, spread, unpaired
+from GliomaSegLib.experiments.experiment import Run, Subset
+from GliomaSegLib.labels import Region
+from GliomaSegLib.record import Record
+
+_BOOTSTRAP_SEED = 1
+
+
+class SubsetRow(Record):
+    """One model on one data set, given one subset of the sequences; one region.
+
+    Attributes:
+        dice, hd95_mm, sensitivity: over the cases whose truth has the region; HD95 where something was found.
+        nothing_found: so many of those have none of the region in their prediction.
+        without: cases whose truth has none of it; ``false_ml`` is what was marked in them.
+    """
+
+    model: str
+    data: str
+    region: Region
+    present: Subset
+    dice: Spread
+    hd95_mm: Spread
+    sensitivity: Spread
+    nothing_found: int
+    without: int
+    false_ml: tuple[float, ...]
+
+
+class HospitalRow(Record):
+    """Dice in one hospital of a data set, with the sequences that the data set is compared on."""
+
+    model: str
+    data: str
+    hospital: str
+    region: Region
+    present: Subset
+    dice: Spread
+
+
+class Comparison(Record):
+    """A tested difference in Dice: the first-named arm minus the one ``against`` which it stands.
+
+    ``kind``: a subset against all sequences, a model against the first, or one model on two data sets (``data``), or
+    one training procedure on two data sets, each with its own model (``procedure``). The first two are paired.
+    """
+
+    kind: Literal["subset", "model", "data", "procedure"]
+    region: Region
+    model: str
+    data: str
+    present: Subset
+    against_model: str
+    against_data: str
+    against_present: Subset
+    difference: Difference
+
+
+class LesionRow(Record):
+    """Lesions of one model on one data set with the sequences that it is compared on.
+
+    ``smaller_than_voxels``: only true lesions below the median size; ``None`` for all.
+    """
+
+    model: str
+    data: str
+    region: Region
+    present: Subset
+    smaller_than_voxels: int | None
+    dice: Spread
+    curve: Curve
+    interval: Interval | None
+
+
+class Failure(Record):
+    """A run that gave nothing."""
+
+    model: str
+    data: str
+    case: str
+    present: Subset
+    reason: str
+
+
+class Analysis(Record):
+    """All that the page shows."""
+
+    rows: tuple[SubsetRow, ...]
+    hospitals: tuple[HospitalRow, ...]
+    comparisons: tuple[Comparison, ...]
+    lesions: tuple[LesionRow, ...]
+    failures: tuple[Failure, ...]
+
+
+def analyse(runs: Sequential[Run], own_data: Mapping[str, str] | None = None) -> Analysis:
+    """Everything from the runs.
+
+    Args:
+        own_data: per model of one training procedure the data set that it was trained for (Kurmukov 2021).
+    """
+    arms = arms_of(runs)
+    comparisons = [
+        *_subset_comparisons(arms),
+        *_model_comparisons(arms),
+        *_data_comparisons(arms),
+        *_procedure_comparisons(arms, own_data or {}),
+    ]
+    adjusted = bonferroni([one.difference for one in comparisons])
+    return Analysis(
+        rows=tuple(_subset_rows(arms)),
+        hospitals=tuple(_hospital_rows(arms)),
+        comparisons=tuple(
+            one.model_copy(update={"difference": difference})
+            for one, difference in zip(comparisons, adjusted, strict=True)
+        ),
+        lesions=tuple(_lesion_rows(arms)),
+        failures=tuple(
+            Failure(model=run.model, data=run.data, case=run.case, present=run.present, reason=run.failure)
+            for run in runs
+            if run.failure
+        ),
+    )
+
+
+Arm = dict[Subset, list[Run]]
+"""The runs of one model on one data set, by subset, largest first."""
+
+
+def arms_of(runs: Iterable[Run]) -> dict[tuple[str, str], Arm]:
+    """By model and data set, in the order in which they came."""
+    arms: dict[tuple[str, str], Arm] = {}
+    for run in runs:
+        arms.setdefault((run.model, run.data), {}).setdefault(run.present, []).append(run)
+    return {key: dict(sorted(arm.items(), key=lambda item: _rank(item[0]))) for key, arm in arms.items()}
+
+
+def _rank(present: Subset) -> tuple[int, list[int]]:
+    """Larger subsets first, then in the order of the sequences."""
+    return -len(present), [list(Modality).index(one) for one in present]
+
+
+def reference_subset(arm: Arm) -> Subset:
+    """What the others are compared with: the largest subset that at least half of the cases have, else the commonest.
+
+    Clinical data sets lack whole sequences, so that all four may be nobody's.
+    """
+    cases = {run.case for runs in arm.values() for run in runs}
+    common = [subset for subset, runs in arm.items() if 2 * len(runs) >= len(cases)]
+    return common[0] if common else max(arm, key=lambda subset: len(arm[subset]))
+
+
+def _dice(runs: Iterable[Run], region: Region) -> dict[str, float]:
+    """By case, where the truth has the region."""
+    scored = ((run.case, run.scores.get(region)) for run in runs)
+    return {case: score.dice for case, score in scored if score and score.truth_ml}
+
+
+def _subset_rows(arms: Mapping[tuple[str, str], Arm]) -> Iterable[SubsetRow]:
+    for (model, data), arm in arms.items():
+        for region, (present, runs) in itertools.product(REGIONS, arm.items()):
+            scores = [run.scores[region] for run in runs if region in run.scores]
+            there = [score for score in scores if score.truth_ml]
+            absent = [score for score in scores if not score.truth_ml]
+            if scores:
+                yield SubsetRow(
+                    model=model,
+                    data=data,
+                    region=region,
+                    present=present,
+                    dice=spread([score.dice for score in there]),
+                    hd95_mm=spread([score.hd95_mm for score in there if score.hd95_mm is not None]),
+                    sensitivity=spread([score.sensitivity for score in there if score.sensitivity is not None]),
+                    nothing_found=sum(not score.prediction_ml for score in there),
+                    without=len(absent),
+                    false_ml=tuple(score.prediction_ml for score in absent),
+                )
+
+
+def _hospital_rows(arms: Mapping[tuple[str, str], Arm]) -> Iterable[HospitalRow]:
+    for (model, data), arm in arms.items():
+        present = reference_subset(arm)
+        hospitals = sorted({run.hospital for run in arm[present]})
+        for region, hospital in itertools.product(REGIONS, hospitals):
+            values = _dice([run for run in arm[present] if run.hospital == hospital], region)
+            if values and len(hospitals) > 1:
+                yield HospitalRow(
+                    model=model,
+                    data=data,
+                    hospital=hospital,
+                    region=region,
+                    present=present,
+                    dice=spread(list(values.values())),
+                )
+
+
+# --- comparisons ---------------------------------------------------------------------------------------------------
+
+_Place = tuple[str, str, Subset]  # model, data set, sequences
+
+
+def _subset_comparisons(arms: Mapping[tuple[str, str], Arm]) -> Iterable[Comparison]:
+    for (model, data), arm in arms.items():
+        reference = reference_subset(arm)
+        for region, present in itertools.product(REGIONS, arm):
+            if set(present) < set(reference):
+                yield from _paired("subset", region, arms, (model, data, present), (model, data, reference))
+
+
+def _model_comparisons(arms: Mapping[tuple[str, str], Arm]) -> Iterable[Comparison]:
+    first = next(iter(arms))[0] if arms else ""
+    for (model, data), arm in arms.items():
+        for region, present in itertools.product(REGIONS, arm if model != first else ()):
+            yield from _paired("model", region, arms, (model, data, present), (first, data, present))
+
+
+def _paired(
+    kind: Literal["subset", "model"],
+    region: Region,
+    arms: Mapping[tuple[str, str], Arm],
+    one: _Place,
+    against: _Place,
+) -> Iterable[Comparison]:
+    """Nothing when no case has both."""
+    first, second = (_dice(arms.get(place[:2], {}).get(place[2], []), region) for place in (against, one))
+    both = [case for case in first if case in second]
+    if both:
+        difference = paired([first[case] for case in both], [second[case] for case in both])
+        yield _comparison(kind, region, one, against, difference)
+
+
+def _data_comparisons(arms: Mapping[tuple[str, str], Arm]) -> Iterable[Comparison]:
+    for ((model, data), arm), ((other_model, other_data), other) in itertools.combinations(arms.items(), 2):
+        if model == other_model:
+            yield from _unpaired("data", arms, (model, data, arm), (other_model, other_data, other))
+
+
+def _procedure_comparisons(arms: Mapping[tuple[str, str], Arm], own_data: Mapping[str, str]) -> Iterable[Comparison]:
+    at_home = [(model, data, arms[model, data]) for model, data in own_data.items() if (model, data) in arms]
+    for first, second in itertools.combinations(at_home, 2):
+        if first[1] != second[1]:
+            yield from _unpaired("procedure", arms, first, second)
+
+
+def _unpaired(
+    kind: Literal["data", "procedure"],
+    arms: Mapping[tuple[str, str], Arm],
+    first: tuple[str, str, Arm],
+    second: tuple[str, str, Arm],
+) -> Iterable[Comparison]:
+    """The second data set against the first, on the sequences that each of them is compared on."""
+    against, one = ((model, data, reference_subset(arm)) for model, data, arm in (first, second))
+    for region in REGIONS:
+        values = [list(_dice(arms[place[:2]][place[2]], region).values()) for place in (against, one)]
+        if all(values):
+            yield _comparison(kind, region, one, against, unpaired(*values))
+
+
+def _comparison(
+    kind: Literal["subset", "model", "data", "procedure"],
+    region: Region,
+    one: _Place,
+    against: _Place,
+    difference: Difference,
+) -> Comparison:
+    return Comparison(
+        kind=kind,
+        region=region,
+        model=one[0],
+        data=one[1],
+        present=one[2],
+        against_model=against[0],
+        against_data=against[1],
+        against_present=against[2],
+        difference=difference,
+    )
+
+
+# --- lesions -------------------------------------------------------------------------------------------------------
+
+
+def _lesion_rows(arms: Mapping[tuple[str, str], Arm]) -> Iterable[LesionRow]:
+    for (model, data), arm in arms.items():
+        present = reference_subset(arm)
+        for region in REGIONS:
+            cases = [run.lesions[region] for run in arm[present] if region in run.lesions]
+            true = [lesion for case in cases for lesion in case.true]
+            if not true:
+                continue
+            median = int(np.median([lesion.voxels for lesion in true]))
+            for limit in (None, median) if len(true) > len(cases) else (None,):
+                sought = [lesion for lesion in true if limit is None or lesion.voxels < limit]
+                if sought:  # half of the lesions may be of the smallest size
+                    yield LesionRow(
+                        model=model,
+                        data=data,
+                        region=region,
+                        present=present,
+                        smaller_than_voxels=limit,
+                        dice=spread([lesion.dice for lesion in sought]),
+                        curve=curve(cases, limit),
+                        interval=bootstrapped(cases, np.random.default_rng(_BOOTSTRAP_SEED), limit),
+                    )

@@ -1,0 +1,287 @@
+"""An experiment as a folder: one self-contained HTML page, and the numbers of each figure and table as CSV."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from GliomaSegLib import NOTICE
+from GliomaSegLib.case import Modality
+from GliomaSegLib.datasets.case_table import REGIONS
+from GliomaSegLib.experiments.analysis import Analysis, LesionRow
+from GliomaSegLib.experiments.charts import Box, Line, box_plot, line_plot
+from GliomaSegLib.experiments.experiment import DataSet, Experiment, Run, Subset
+from GliomaSegLib.experiments.gallery import Sheet
+from GliomaSegLib.io.folder import MANIFEST, PROGRAM, written_whole
+from GliomaSegLib.labels import Region
+from GliomaSegLib.resources import resource
+from GliomaSegLib.zoo.card import find_card
+
+PAGE = "experiment.html"
+GALLERY = "gallery"
+SIGNIFICANT = 0.05
+
+
+def write_experiment(
+    output: Path,
+    experiment: Experiment,
+    data: Sequence[DataSet],
+    runs: Sequence[Run],
+    analysis: Analysis,
+    gallery: Sequence[Sheet] = (),
+    overwrite: bool = False,
+) -> Path:
+    """Write the folder ``output``, whole or not at all; the sheets of the gallery also as files of their own.
+
+    Returns:
+        the page.
+
+    Raises:
+        InputError: the folder cannot be written, or exists and may not be replaced.
+    """
+    with written_whole(output, overwrite) as folder:
+        _write_tables(folder, runs, analysis)
+        _write_gallery(folder / GALLERY, gallery)
+        (folder / PAGE).write_text(_render(experiment, data, runs, analysis, gallery), encoding="utf-8")
+        about = {"program": PROGRAM, "kind": "experiment", "experiment": experiment.model_dump(mode="json")}
+        (folder / MANIFEST).write_text(json.dumps(about, indent=2), encoding="utf-8")
+    return output / PAGE
+
+
+def _write_gallery(folder: Path, gallery: Sequence[Sheet]) -> None:
+    """Nothing when there are no sheets."""
+    for sheet in gallery:
+        folder.mkdir(exist_ok=True)
+        (folder / f"{sheet.example.name}.svg").write_text(sheet.picture, encoding="utf-8")
+
+
+def short(present: Subset) -> str:
+    """How a subset is called in a table, e.g. ``T1 + T1c + FLAIR``."""
+    return " + ".join(_SHORT[sequence] for sequence in present)
+
+
+_SHORT = {Modality.T1N: "T1", Modality.T1C: "T1c", Modality.T2W: "T2", Modality.T2F: "FLAIR"}
+
+
+# --- the tables ----------------------------------------------------------------------------------------------------
+
+
+def _write_tables(folder: Path, runs: Sequence[Run], analysis: Analysis) -> None:
+    _write_csv(folder / "cases.csv", (_case_cells(run, region) for run in runs for region in run.scores))
+    _write_csv(folder / "subsets.csv", (_flat(row) for row in analysis.rows))
+    _write_csv(folder / "hospitals.csv", (_flat(row) for row in analysis.hospitals))
+    _write_csv(folder / "comparisons.csv", (_flat(row) for row in analysis.comparisons))
+    _write_csv(folder / "lesion-curves.csv", (cells for row in analysis.lesions for cells in _curve_cells(row)))
+    _write_csv(folder / "failures.csv", (_flat(row) for row in analysis.failures))
+
+
+def _write_csv(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    """Nothing when there are no rows."""
+    rows = list(rows)
+    if not rows:
+        return
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.DictWriter(stream, fieldnames=list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+
+
+def _case_cells(run: Run, region: Region) -> dict[str, object]:
+    return {
+        "model": run.model,
+        "version": run.version,
+        "data": run.data,
+        "case": run.case,
+        "hospital": run.hospital,
+        "sequences": short(run.present),
+        "region": region.value,
+        **run.scores[region].model_dump(),
+        "seconds": run.seconds,
+    }
+
+
+def _flat(row: object) -> dict[str, object]:
+    """A record as one line: inner records as ``field_inner``, subsets by their names."""
+    cells: dict[str, object] = {}
+    for name, value in row:
+        if name.endswith("present"):
+            cells[name.replace("present", "sequences")] = short(value)
+        elif hasattr(value, "model_dump"):
+            cells |= {f"{name}_{inner}": cell for inner, cell in value}
+        elif isinstance(value, tuple):
+            cells[name] = " ".join(map(str, value))
+        else:
+            cells[name] = getattr(value, "value", value)
+    return cells
+
+
+def _curve_cells(row: LesionRow) -> Iterable[dict[str, object]]:
+    for point in row.curve.points:
+        yield {
+            "model": row.model,
+            "data": row.data,
+            "region": row.region.value,
+            "sequences": short(row.present),
+            "smaller_than_voxels": row.smaller_than_voxels,
+            "lesions": row.curve.lesions,
+            **point.model_dump(),
+        }
+
+
+# --- the page ------------------------------------------------------------------------------------------------------
+
+
+def _render(
+    experiment: Experiment,
+    data: Sequence[DataSet],
+    runs: Sequence[Run],
+    analysis: Analysis,
+    gallery: Sequence[Sheet],
+) -> str:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(short=short, number=_number, signed=_signed, p=_p)
+    template = environment.from_string(resource("experiment.html.j2").read_text(encoding="utf-8"))
+    return template.render(
+        notice=NOTICE,
+        made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        cards=[find_card(model, experiment.store) for model in experiment.models],
+        experiment=experiment,
+        data=data,
+        runs=len(runs),
+        tests=len(analysis.comparisons),
+        significant=SIGNIFICANT,
+        sections=[
+            _section(one.name, region, analysis, runs)
+            for one in data
+            for region in REGIONS
+            if any(row.data == one.name and row.region is region for row in analysis.rows)
+        ],
+        costs=any(one.kind == "subset" for one in analysis.comparisons),
+        models=[one for one in analysis.comparisons if one.kind == "model"],
+        gap=_gap(analysis, runs, data),
+        hospitals=analysis.hospitals,
+        lesions=_lesions(analysis),
+        gallery=gallery,
+        failures=analysis.failures,
+    )
+
+
+def _section(data: str, region: Region, analysis: Analysis, runs: Sequence[Run]) -> dict[str, object]:
+    """One region of one data set: the figure over all subsets and its table."""
+    rows = [row for row in analysis.rows if row.data == data and row.region is region]
+    models = list(dict.fromkeys(row.model for row in rows))
+    subsets = list(dict.fromkeys(row.present for row in rows))
+    taken = [sequence for sequence in Modality if any(sequence in subset for subset in subsets)]
+    groups = [
+        [Box(models.index(model), _values(runs, model, data, subset, region)) for model in models] for subset in subsets
+    ]
+    dots = {_SHORT[sequence]: [sequence in subset for subset in subsets] for sequence in taken}
+    costs = {
+        (one.model, one.present): one
+        for one in analysis.comparisons
+        if one.kind == "subset" and one.data == data and one.region is region
+    }
+    return {
+        "data": data,
+        "region": region.value,
+        "figure": box_plot(groups, dots, models, "Dice"),
+        "rows": [(row, costs.get((row.model, row.present))) for row in rows],
+        "several": len(models) > 1,
+        "cases": max(row.dice.cases for row in rows),
+        "without": max(row.without for row in rows),
+        "nothing_found": any(row.nothing_found for row in rows),
+    }
+
+
+def _values(runs: Iterable[Run], model: str, data: str, present: Subset, region: Region) -> list[float]:
+    wanted = (run for run in runs if (run.model, run.data, run.present) == (model, data, present))
+    return [run.scores[region].dice for run in wanted if region in run.scores and run.scores[region].truth_ml]
+
+
+def _gap(analysis: Analysis, runs: Sequence[Run], data: Sequence[DataSet]) -> dict[str, object] | None:
+    """The domain gap: every model on every data set, region by region; ``None`` for a single data set."""
+    comparisons = [one for one in analysis.comparisons if one.kind in ("data", "procedure")]
+    if not comparisons:
+        return None
+    compared: dict[tuple[str, str], Subset] = {}
+    for one in comparisons:
+        compared |= {
+            (one.model, one.data): one.present,
+            (one.against_model, one.against_data): one.against_present,
+        }
+    names = [one.name for one in data]
+    models = list(dict.fromkeys(model for model, _ in compared))
+    regions = [region for region in REGIONS if any(one.region is region for one in comparisons)]
+    places = list(itertools.product(regions, models))
+    groups = [
+        [
+            Box(names.index(name), _values(runs, model, name, compared[model, name], region))
+            for name in names
+            if (model, name) in compared
+        ]
+        for region, model in places
+    ]
+    dots = {region.value: [place[0] is region for place in places] for region in regions}
+    if len(models) > 1:
+        dots |= {f"model {1 + models.index(model)}": [place[1] == model for place in places] for model in models}
+    return {
+        "figure": box_plot(groups, dots, names, "Dice"),
+        "models": models if len(models) > 1 else (),
+        "comparisons": comparisons,
+    }
+
+
+def _lesions(analysis: Analysis) -> list[dict[str, object]]:
+    """Per data set and region the two figures and the rows."""
+    sections = []
+    for data, region in dict.fromkeys((row.data, row.region) for row in analysis.lesions):
+        rows = [row for row in analysis.lesions if (row.data, row.region) == (data, region)]
+        models = list(dict.fromkeys(row.model for row in rows))
+        most = max((point.false_positives for row in rows for point in row.curve.points), default=0)
+        sections.append(
+            {
+                "data": data,
+                "region": region.value,
+                "rows": rows,
+                "precision_recall": _curves(rows, models, "recall", "precision", 1.0),
+                "froc": _curves(rows, models, "false_positives", "recall", _round_up(most)),
+            }
+        )
+    return sections
+
+
+def _curves(rows: Sequence[LesionRow], models: Sequence[str], across: str, upwards: str, largest: float) -> Markup:
+    lines = []
+    for row in rows:
+        points = [(getattr(point, across), getattr(point, upwards)) for point in row.curve.points]
+        defined = [(x, y) for x, y in points if y is not None]
+        lines.append(Line(models.index(row.model), defined, dashed=row.smaller_than_voxels is not None))
+    names = {"recall": "recall of lesions", "precision": "precision", "false_positives": "false lesions per case"}
+    return line_plot(lines, models, names[across], names[upwards], largest)
+
+
+def _round_up(value: float) -> float:
+    """The next of 1, 2, 4, 8 and so on."""
+    largest = 1.0
+    while largest < value:
+        largest *= 2
+    return largest
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.2f}".replace("-", "\u2212")
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

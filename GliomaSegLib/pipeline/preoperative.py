@@ -1,0 +1,126 @@
+"""The study before surgery as channels for a network that looks at the one after it (Helland 2023, inputs D and E)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from GliomaSegLib.case import Modality, Preoperative, SequenceVolume, Source, TimePointKind
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.folder import is_result_folder
+from GliomaSegLib.io.images import read_labels
+from GliomaSegLib.labels import Region, region_mask
+from GliomaSegLib.preprocessing.prepare import Prepared, composed
+from GliomaSegLib.preprocessing.registration import Registration, register_judged
+from GliomaSegLib.preprocessing.resampling import array_on, resample_image, resample_labels
+from GliomaSegLib.progress import Progress
+from GliomaSegLib.results.time_point import lying_on, read_exam, series_of
+from GliomaSegLib.study.reading import read_case
+
+
+@dataclass(frozen=True)
+class EarlierStudy:
+    """The study before surgery.
+
+    Attributes:
+        name: how a sentence names it.
+        image: T1 + contrast, voxel axes running LPS.
+        tumour: the enhancing tumour with what it encloses, ``uint8`` 0 and 1, on the grid of ``image``.
+        patient: DICOM's Patient ID, where it is known.
+    """
+
+    name: str
+    image: sitk.Image
+    tumour: sitk.Image
+    patient: str | None = None
+
+    def registered_to(self, reference: SequenceVolume, progress: Progress) -> Registration:
+        """How it lies to the image on which the later study is segmented.
+
+        Raises:
+            InputError: they are of different patients, do not fit, or one is mirrored.
+        """
+        other = _patient(reference.source)
+        if self.patient and other and self.patient != other:
+            raise InputError(
+                f"{self.name} and {reference} are of different patients ({self.patient} and {other}); give studies of "
+                "one patient."
+            )
+        return register_judged(reference.image, self.image, str(reference), self.name, progress)
+
+    def channels(
+        self, registration: Registration, prepared: Prepared, stripped: bool
+    ) -> dict[Preoperative, NDArray[np.float32]]:
+        """What the network is shown, ``[z, y, x]`` on its grid; with ``stripped`` 0 outside the brain of after.
+
+        Raises:
+            InputError: nothing of the tumour lies in the later study.
+        """
+        transform = composed(prepared.from_atlas, registration.transform)
+        image = resample_image(self.image, prepared.brain, transform)
+        tumour = resample_labels(self.tumour, prepared.brain, transform)
+        if stripped:
+            image, tumour = sitk.Mask(image, prepared.brain), sitk.Mask(tumour, prepared.brain)
+        if not sitk.GetArrayViewFromImage(tumour).any():
+            raise InputError(
+                f"The tumour of {self.name} lies wholly outside the brain of the study after surgery; check that both "
+                "are of one patient."
+            )
+        shown = {Preoperative.T1C: image, Preoperative.TUMOUR: tumour}
+        return {which: sitk.GetArrayFromImage(one).astype(np.float32) for which, one in shown.items()}
+
+
+def read_earlier(study: Path, mask: Path | None = None) -> EarlierStudy:
+    """Read the study before surgery.
+
+    Args:
+        study: a folder of results, or the T1 + contrast image (a file, or a DICOM folder with that series alone).
+        mask: the tumour on that image, a label file of which any value but 0 counts.
+
+    Raises:
+        InputError: a file cannot be read or does not fit; the results tell no core apart, were made after surgery or
+            have no T1 + contrast; the mask is missing, is empty, or is given beside results.
+    """
+    if study.is_dir() and is_result_folder(study):
+        if mask is not None:
+            raise InputError(f"{study} says itself where the tumour is; leave {mask} out, or give its image instead.")
+        return _of_results(study)
+    if mask is None:
+        raise InputError(
+            f"{study} is no folder of results, so the tumour on it is not known; give it with --preoperative-mask, or "
+            "segment that study first."
+        )
+    volume = read_case(None, {Modality.T1C: study}).reference
+    labels = read_labels(mask)
+    return _made(str(study), lying_on(volume.image, study, labels, mask), labels, str(mask), _patient(volume.source))
+
+
+def _of_results(folder: Path) -> EarlierStudy:
+    exam = read_exam(folder)
+    if exam.time_point.kind is TimePointKind.POSTOPERATIVE:
+        raise InputError(f"{folder} is of a study after surgery; give the one before it.")
+    if exam.image is None:
+        raise InputError(f"The scan of {folder} is not at hand: {exam.doubts[0]}")
+    if exam.sequence is not Modality.T1C or Region.TC not in exam.regions:
+        raise InputError(
+            f"{folder} was made without T1 + contrast, or its model tells no tumour core apart, which the network "
+            "wants to see; segment that study with T1 + contrast and another model."
+        )
+    core = region_mask(sitk.GetArrayViewFromImage(exam.labels), Region.TC)
+    return _made(str(folder), exam.image, array_on(core.astype(np.uint8), exam.labels), str(folder), exam.patient)
+
+
+def _patient(source: Source) -> str | None:
+    series = series_of(source)
+    return (series.patient_id or None) if series else None
+
+
+def _made(name: str, image: sitk.Image, labels: sitk.Image, source: str, patient: str | None) -> EarlierStudy:
+    tumour = array_on((sitk.GetArrayViewFromImage(labels) != 0).astype(np.uint8), labels)
+    if not sitk.GetArrayViewFromImage(tumour).any():
+        raise InputError(f"There is no tumour before surgery in {source}; check that it is the right study.")
+    return EarlierStudy(name, sitk.DICOMOrient(image, "LPS"), sitk.DICOMOrient(tumour, "LPS"), patient)

@@ -1,0 +1,273 @@
+"""The report that a clinician reads: one HTML file without any outside part, made to be looked at and printed (A4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import SimpleITK as sitk
+from jinja2 import Environment, StrictUndefined
+
+from GliomaSegLib import NOTICE
+from GliomaSegLib.case import Modality, TimePoint, TimePointKind
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.terminology import region_styles, segment_styles
+from GliomaSegLib.labels import Region
+from GliomaSegLib.measures.resection import assess_residual
+from GliomaSegLib.measures.volumes import Lesion, Measures, Volume
+from GliomaSegLib.preprocessing.resampling import same_grid
+from GliomaSegLib.resources import resource
+from GliomaSegLib.results.slice_pictures import Viewer, hex_colour
+
+# Slices shown of each sequence besides the one with the largest area, and lesions listed of each region.
+_SPREAD_SLICES = 4
+_LISTED_LESIONS = 5
+
+
+@dataclass(frozen=True)
+class FoundSequence:
+    """Which file was taken for a sequence, how sure that is (0 to 1) and why."""
+
+    sequence: Modality
+    source: str
+    confidence: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """All that a report shows.
+
+    Attributes:
+        images: the sequences, all resampled to the grid of ``labels``; without any, the report has no pictures.
+        labels: internal label map.
+        measures: of ``labels``; regions that it lacks are reported as not determined.
+        reference: the sequence whose grid this is.
+        brain: mask on the same grid.
+        enhancing: probability of the enhancing tumour on the same grid, 0 to 1, if it is that of these labels.
+        missing_cost: what the missing sequences cost, as the model's card says it.
+        ignored: what the study holds besides and was not used, with the reasons.
+        edited: whether a reviewer changed the labels.
+        review_state: what the reviewer says of this result, by whom and when.
+        approved: whether that is an approval.
+        method: how the result was made, as pairs of name and text (model, licence, citation, versions, times).
+    """
+
+    case_id: str
+    images: Mapping[Modality, sitk.Image]
+    labels: sitk.Image
+    measures: Measures
+    reference: Modality
+    brain: sitk.Image | None = None
+    enhancing: sitk.Image | None = None
+    time_point: TimePoint = field(default_factory=TimePoint)
+    created: str = ""
+    found: tuple[FoundSequence, ...] = ()
+    missing_cost: str = ""
+    ignored: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    method: Mapping[str, str] = field(default_factory=dict)
+    review_state: str = "draft: not reviewed"
+    approved: bool = False
+    edited: bool = False
+
+
+def write_report(content: ReportContent, path: Path) -> None:
+    """Write the report as one self-contained HTML file (UTF-8).
+
+    Raises:
+        InputError: an image has another grid than the labels, or the file cannot be written.
+    """
+    html = render_report(content)
+    try:
+        Path(path).write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"The report '{path}' cannot be written ({error.strerror}); choose another folder.") from error
+
+
+def render_report(content: ReportContent) -> str:
+    """The report as HTML text. Every text of ``content`` is escaped.
+
+    Raises:
+        InputError: an image has another grid than the labels, or there are images and the reference is not among them.
+    """
+    _check(content)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(millilitres=_millilitres, percent=_percent, whole=_whole)
+    template = environment.from_string(resource("report.html.j2").read_text(encoding="utf-8"))
+    return template.render(
+        content=content,
+        notice=NOTICE,
+        time_point=_time_point(content.time_point),
+        answer=_answer(content),
+        regions=_regions(content.measures),
+        parts=_parts(content.measures),
+        lesions=_lesion_tables(content.measures),
+        missing=_missing(content),
+        nothing_found=not any(volume.voxels for volume in content.measures.volumes),
+        pictures=_pictures(content) if content.images else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What stands first: one sentence, and what must be known about it, a sentence each."""
+
+    sentence: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _RegionRow:
+    name: str
+    colour: str
+    volume: Volume | None
+
+
+@dataclass(frozen=True)
+class _LesionTable:
+    """The lesions of one region; ``smaller`` more, of ``smaller_ml`` together, are not listed."""
+
+    region: str
+    listed: tuple[Lesion, ...]
+    smaller: int
+    smaller_ml: float
+
+    @property
+    def has_certainty(self) -> bool:
+        """Whether there was a probability map."""
+        return any(lesion.certainty is not None for lesion in self.listed)
+
+    @property
+    def cut(self) -> tuple[int, ...]:
+        """Numbers of those listed that touch the border of the image."""
+        return tuple(lesion.id for lesion in self.listed if lesion.at_border)
+
+
+def _check(content: ReportContent) -> None:
+    if content.images and content.reference not in content.images:
+        raise InputError(f"The report lacks the image of its reference {content.reference.title}; give it.")
+    others = (("brain mask", content.brain), ("probability map", content.enhancing))
+    for name, image in [*((s.title, image) for s, image in content.images.items()), *others]:
+        if image is not None and not same_grid(image, content.labels):
+            raise InputError(f"The {name} has another grid than the segmentation; resample it for the report.")
+
+
+def _answer(content: ReportContent) -> _Answer | None:
+    """After surgery, whether anything is left; else how much tumour there is. Without any, the page says so itself."""
+    measures = content.measures
+    if content.time_point.kind is not TimePointKind.POSTOPERATIVE:
+        return _Answer(_how_much(measures)) if any(volume.voxels for volume in measures.volumes) else None
+    if measures.volume(Region.ET.value) is None:
+        return _Answer(
+            "Residual tumour cannot be judged: the enhancing tumour was not determined.",
+            (_how_much(measures),) if any(volume.voxels for volume in measures.volumes) else (),
+        )
+    has_native_t1 = Modality.T1N not in _missing(content)
+    left = assess_residual(content.labels, content.time_point, has_native_t1, content.enhancing)
+    return _Answer(left.answer, left.notes)
+
+
+def _how_much(measures: Measures) -> str:
+    volumes = [
+        f"{style.name.lower()} {_millilitres(volume.volume_ml)} mL"
+        for region, style in region_styles().items()
+        if region is not Region.RC and (volume := measures.volume(region.value))
+    ]
+    sentence = ", ".join(volumes)
+    region = Region.ET if measures.lesions_of(Region.ET) else Region.WT
+    if not (lesions := measures.lesions_of(region)):
+        return f"{sentence[0].upper()}{sentence[1:]}."
+    largest, what = lesions[0], "enhancing " if region is Region.ET else ""
+    size = f"{largest.long_mm:.0f} × {largest.perpendicular_mm:.0f} mm, {largest.side.value}"
+    foci = f"one {what}focus of {size}" if len(lesions) == 1 else f"{len(lesions)} {what}foci, the largest {size}"
+    return f"{sentence[0].upper()}{sentence[1:]}; {foci}."
+
+
+def _missing(content: ReportContent) -> list[Modality]:
+    known = {*content.images, *(found.sequence for found in content.found)}
+    return [sequence for sequence in Modality if sequence not in known]
+
+
+def _regions(measures: Measures) -> list[_RegionRow]:
+    """WT, TC, ET, and the cavity where there is one."""
+    rows = [
+        _RegionRow(style.name, hex_colour(region), measures.volume(region.value))
+        for region, style in region_styles().items()
+    ]
+    return rows if rows[-1].volume and rows[-1].volume.voxels else rows[:-1]
+
+
+def _parts(measures: Measures) -> list[_RegionRow]:
+    """The labels that make up the tumour and are no region themselves."""
+    return [
+        _RegionRow(style.name, "", volume)
+        for style in segment_styles().values()
+        if style.label.name not in Region.__members__ and (volume := measures.volume(style.label.name))
+    ]
+
+
+def _lesion_tables(measures: Measures) -> list[_LesionTable]:
+    tables = []
+    for region, style in region_styles().items():
+        lesions = [lesion for lesion in measures.lesions if lesion.region is region]
+        if lesions:
+            rest = lesions[_LISTED_LESIONS:]
+            rest_ml = sum(lesion.volume_ml for lesion in rest)
+            tables.append(_LesionTable(style.name, tuple(lesions[:_LISTED_LESIONS]), len(rest), rest_ml))
+    return tables
+
+
+def _pictures(content: ReportContent) -> dict[str, object]:
+    """The slices of the report: the largest of all sequences, some others, and the two other planes."""
+    regions = [region for region in Region if content.measures.volume(region.value)]
+    viewer = Viewer(content.labels, content.images[content.reference], content.brain, regions)
+    sequences = [sequence for sequence in Modality if sequence in content.images]
+    grey = {sequence: viewer.grey(content.images[sequence]) for sequence in sequences}
+    plane = content.measures.plane
+    # After surgery what is left is looked for, not the cavity, which is much larger.
+    asked = Region.ET if content.time_point.kind is TimePointKind.POSTOPERATIVE else None
+    left = content.measures.volume(asked.value) if asked else None
+    key = viewer.largest(plane, asked)
+    spread = viewer.spread(plane, _SPREAD_SLICES)
+    others = [viewer.largest(other, asked) for other in ("axial", "coronal", "sagittal") if other != plane]
+    return {
+        "plane": plane,
+        "largest": "enhancing tumour" if left and left.voxels else "tumour",
+        "position": viewer.position(key),
+        "titles": [sequence.title for sequence in sequences],
+        "plain": [viewer.draw(grey[sequence], key, contours=False) for sequence in sequences],
+        "outlined": [viewer.draw(grey[sequence], key) for sequence in sequences],
+        "spread_positions": [viewer.position(where) for where in spread],
+        "spread": [(s.title, [viewer.draw(grey[s], where) for where in spread]) for s in sequences],
+        "others": [
+            (where.plane, viewer.position(where), viewer.draw(grey[content.reference], where)) for where in others
+        ],
+    }
+
+
+def _time_point(time_point: TimePoint) -> str:
+    if time_point.kind is TimePointKind.PREOPERATIVE:
+        return "pre-operative"
+    if time_point.kind is TimePointKind.UNKNOWN:
+        return "time point not stated"
+    if time_point.days_since_surgery is None:
+        return "post-operative"
+    return f"post-operative, {time_point.days_since_surgery:g} days after surgery"
+
+
+def _millilitres(volume_ml: float) -> str:
+    """Two decimals below 10 mL, where residual tumour is judged, else one."""
+    if 0 < volume_ml < 0.005:
+        return "< 0.01"
+    return f"{volume_ml:.2f}" if volume_ml < 10 else f"{volume_ml:.1f}"
+
+
+def _percent(ratio: float) -> str:
+    return f"{100 * ratio:.2f} %" if ratio < 0.01 else f"{100 * ratio:.1f} %"
+
+
+def _whole(number: float) -> str:
+    """A whole number as it is printed: a real minus, thousands apart by a narrow space."""
+    return f"{round(number):,}".replace(",", "\u202f").replace("-", "\u2212")

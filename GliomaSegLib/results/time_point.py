@@ -1,0 +1,235 @@
+"""One time point of a patient, as comparisons need it: a folder of results, or a label file with its image."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Mapping
+from collections.abc import Sequence as Sequential
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from GliomaSegLib.case import Modality, Source, TimePoint, TimePointKind
+from GliomaSegLib.datasets.case_table import TruthScheme
+from GliomaSegLib.errors import GliomaSegError, InputError
+from GliomaSegLib.io.dicom import DicomSeries, find_series
+from GliomaSegLib.io.images import image_stem, read_image, read_labels
+from GliomaSegLib.io.segnrrd import read_segmentation
+from GliomaSegLib.job import ReviewState
+from GliomaSegLib.labels import Region
+from GliomaSegLib.measures.volumes import Measures, measure
+from GliomaSegLib.preprocessing.resampling import array_on, reorient, resample_image, same_grid
+from GliomaSegLib.results.writing import (
+    BRAIN,
+    SLICER_SEGMENTATION,
+    Manifest,
+    SequenceRecord,
+    pixels_sha256,
+    read_manifest,
+    read_probabilities,
+)
+from GliomaSegLib.study.reading import read_source
+from GliomaSegLib.zoo.store import sha256_of
+
+
+@dataclass(frozen=True)
+class Exam:
+    """One study of the patient with its segmentation; all images lie on the grid of ``labels``.
+
+    Attributes:
+        name: how it is called on the page.
+        labels: internal label map.
+        regions: those that the segmentation tells apart.
+        image: the sequence that the labels were drawn on; ``None`` when it is not at hand.
+        sequence: which one that is, where it is known.
+        probabilities: 0 to 1, of the regions that have a map; none after an edit, of which the maps know nothing.
+        date: of the study.
+        patient: DICOM's Patient ID.
+        has_native_t1: whether T1 without contrast was used; ``None`` when not known.
+        origin: what made the segmentation, and where its review stands.
+        doubts: a sentence for each thing that the reader must know.
+    """
+
+    name: str
+    path: Path
+    labels: sitk.Image
+    regions: frozenset[Region]
+    measures: Measures
+    time_point: TimePoint = field(default_factory=TimePoint)
+    image: sitk.Image | None = None
+    sequence: Modality | None = None
+    brain: sitk.Image | None = None
+    probabilities: Mapping[Region, sitk.Image] = field(default_factory=dict)
+    date: date | None = None
+    patient: str | None = None
+    has_native_t1: bool | None = None
+    origin: str = ""
+    doubts: tuple[str, ...] = ()
+
+
+def read_exam(
+    path: Path,
+    image: Path | None = None,
+    scheme: TruthScheme = TruthScheme.GLIOMASEG,
+    when: TimePoint | None = None,
+    day: date | None = None,
+) -> Exam:
+    """Read a time point.
+
+    Args:
+        path: a folder of results, a label map or a ``.seg.nrrd``.
+        image: the scan that a label file was drawn on.
+        scheme: numbering of a label map.
+        when: the time point, over what the folder says.
+        day: the date of the study, over what its DICOM files say.
+
+    Raises:
+        InputError: a file cannot be read, the results were edited and not measured since, or a label map and its image
+            have different grids.
+    """
+    if path.is_dir():
+        return _from_results(path, when, day)
+    return _from_file(path, image, scheme, when or TimePoint(), day)
+
+
+def read_marked(folder: Path) -> tuple[Manifest, sitk.Image, sitk.Image]:
+    """Of a folder of results its manifest, its labels (0 to 4) and the brain that they lie in, on one grid.
+
+    Raises:
+        InputError: a file cannot be read, or the results were edited and not measured since.
+    """
+    manifest = read_manifest(folder)
+    for name, digest in manifest.sha256.items():
+        if not (folder / name).is_file():
+            raise InputError(f"{folder / name} is missing; run the case again.")
+        if sha256_of(folder / name) != digest:
+            raise InputError(
+                f"{folder / name} was edited since it was measured; run 'gliomaseg measure {folder}' first."
+            )
+    brain = read_labels(folder / BRAIN)
+    return manifest, read_segmentation(folder / SLICER_SEGMENTATION, brain), brain
+
+
+def _from_results(folder: Path, when: TimePoint | None, day: date | None) -> Exam:
+    manifest, labels, brain = read_marked(folder)
+    probabilities = read_probabilities(folder, labels) if manifest.changed is None else {}
+    record = manifest.sequences[manifest.reference]
+    image, doubt = _image_again(record, labels)
+    series = series_of(Source(record.path, record.series_uid))
+    return Exam(
+        name=manifest.case_id,
+        path=folder,
+        labels=labels,
+        regions=frozenset(manifest.regions),
+        measures=measure(labels, brain, manifest.regions, probabilities),
+        time_point=when or TimePoint(manifest.time_point, manifest.days_since_surgery),
+        image=image,
+        sequence=manifest.reference,
+        brain=brain,
+        probabilities=probabilities,
+        date=day or (_study_date(series) if series else None),
+        patient=series.patient_id or None if series else None,
+        has_native_t1=Modality.T1N in manifest.sequences,
+        origin=_origin(manifest),
+        doubts=tuple(filter(None, (doubt, *manifest.warnings))),
+    )
+
+
+def _image_again(record: SequenceRecord, grid: sitk.Image) -> tuple[sitk.Image | None, str]:
+    """The reference on the grid of its labels, or why it is not at hand."""
+    try:
+        image = read_source(Source(record.path, record.series_uid, record.series_part))
+    except GliomaSegError as error:
+        return None, f"The original image cannot be read again: {error}"
+    if pixels_sha256(image) != record.pixels_sha256:
+        return None, f"{record.path} has other pixels than when it was segmented."
+    return resample_image(image, grid), ""
+
+
+def series_of(source: Source) -> DicomSeries | None:
+    """The DICOM series that an image was read from; ``None`` when it came from another file, or is gone."""
+    if source.series_uid is None or not source.path.exists():
+        return None
+    return next((one for one in find_series(source.path) if one.uid == source.series_uid), None)
+
+
+def _study_date(series: DicomSeries) -> date | None:
+    text = series.study_date
+    with contextlib.suppress(ValueError):  # absent, or no date
+        return date.fromisoformat(f"{text[:4]}-{text[4:6]}-{text[6:8]}")
+    return None
+
+
+def _origin(manifest: Manifest) -> str:
+    model = f"{manifest.model.title} ({manifest.model.id} {manifest.model.version})"
+    review = "not reviewed" if manifest.review is ReviewState.DRAFT else manifest.review.value
+    return f"{model}, {review}"
+
+
+def _from_file(path: Path, image: Path | None, scheme: TruthScheme, when: TimePoint, day: date | None) -> Exam:
+    if path.name.endswith(".seg.nrrd"):
+        labels, regions = read_segmentation(path), frozenset(Region)
+    else:
+        stored = read_labels(path)
+        labels = array_on(scheme.to_internal(sitk.GetArrayFromImage(stored), str(path)), stored)
+        regions = frozenset(scheme.known) | ({Region.RC} if scheme is TruthScheme.GLIOMASEG else set())
+    scan = None if image is None else lying_on(read_image(image), image, labels, path)
+    return Exam(
+        name=image_stem(path),
+        path=path,
+        labels=labels,
+        regions=regions,
+        measures=measure(labels, None, regions),
+        time_point=when,
+        image=scan,
+        date=day,
+        origin="label file",
+    )
+
+
+def lying_on(scan: sitk.Image, scan_path: Path, labels: sitk.Image, labels_path: Path) -> sitk.Image:
+    """The scan with its voxel axes running as those of the labels that were drawn on it.
+
+    Raises:
+        InputError: they have different grids.
+    """
+    turned = reorient(scan, labels)
+    if not same_grid(turned, labels):
+        raise InputError(
+            f"{labels_path} and {scan_path} have different grids; give the image that the labels were drawn on."
+        )
+    return turned
+
+
+def check_order(exams: Sequential[Exam]) -> None:
+    """Refuse studies that cannot be of one patient in this order.
+
+    Raises:
+        InputError: they have different patients, or one is earlier than the one before it.
+    """
+    patients = {exam.patient: exam for exam in exams if exam.patient}
+    if len(patients) > 1:
+        (one, first), (other, second) = list(patients.items())[:2]
+        raise InputError(
+            f"{first.path} and {second.path} are of different patients ({one} and {other}); give studies of one "
+            "patient."
+        )
+    for earlier, later in itertools.pairwise(exams):
+        if _is_before(later, earlier):
+            raise InputError(
+                f"{later.path} was made before {earlier.path}, which is given first; give the studies in the order in "
+                "which they were made."
+            )
+
+
+def _is_before(later: Exam, earlier: Exam) -> bool:
+    if later.date and earlier.date and later.date < earlier.date:
+        return True
+    kinds = earlier.time_point.kind, later.time_point.kind
+    if kinds == (TimePointKind.POSTOPERATIVE, TimePointKind.PREOPERATIVE):
+        return True
+    days = earlier.time_point.days_since_surgery, later.time_point.days_since_surgery
+    return None not in days and days[1] < days[0]

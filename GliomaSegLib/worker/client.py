@@ -1,0 +1,378 @@
+"""The other end of :mod:`GliomaSegLib.worker.serve`: starts it, hands it requests, hears what it says, and ends it.
+
+Needs nothing but the standard library and never blocks its caller, so that the panel can use it inside Slicer: a
+thread reads what the process says, and a timer of the caller's asks :meth:`Task.poll` for it.
+
+>>> worker = WorkerProcess(worker_command(Path(sys.executable)), log=Path("worker.log"))
+>>> task = worker.start({"study": "study", "model": "ca-cnn-brats17", "output": "results"})
+>>> result = task.wait(on_event=print)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from GliomaSegLib.errors import Cancelled, GliomaSegError
+from GliomaSegLib.io.folder import clear_up, unfinished
+
+GRACE_S = 3.0
+"""So long a process that was asked to stop may take to clear up after itself; then it is killed."""
+
+_LARGEST_LOG_BYTES = 4 << 20
+_WINDOWS = sys.platform == "win32"
+_STOPPED = "Stopped; nothing half-written is left."
+
+# Runs a module of the package that this file belongs to, whatever the interpreter has installed; the package's folder
+# comes last in the search path, so that it cannot put other packages before the interpreter's own.
+_RUN_MODULE = (
+    "import runpy, sys; sys.path.append(sys.argv.pop(1)); "
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
+
+
+class WorkerError(GliomaSegError):
+    """The worker refused a request, or ended without an answer. ``kind`` is the name of the error in the worker."""
+
+    def __init__(self, sentence: str, kind: str = "WorkerError") -> None:
+        super().__init__(sentence)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Event:
+    """One word of the worker.
+
+    Attributes:
+        text: the name of the stage, the detail of the progress, the warning or the error; empty for a result.
+        fraction: of the current stage, 0 to 1; of a progress alone.
+    """
+
+    kind: Literal["stage", "progress", "warning", "result", "error"]
+    text: str = ""
+    fraction: float | None = None
+
+
+def worker_command(python: Path, stand_in: bool = False) -> list[str]:
+    """The command that starts the worker with the interpreter ``python`` (in Slicer: PythonSlicer).
+
+    Args:
+        stand_in: start :mod:`GliomaSegLib.standin` instead, which speaks the same words without the heavy packages.
+    """
+    module = ["GliomaSegLib.standin", "-"] if stand_in else ["GliomaSegLib", "worker", "-"]
+    return [str(python), "-c", _RUN_MODULE, str(Path(__file__).resolve().parents[1]), *module]
+
+
+class Task:
+    """One request and what comes of it. Made by :meth:`WorkerProcess.start`; to be used from one thread."""
+
+    def __init__(self, request: Mapping[str, Any]) -> None:
+        self._words: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._ended = threading.Event()
+        self._result: dict[str, Any] = {}
+        self._error: GliomaSegError | None = None
+        self._stop: Callable[[], None] = lambda: None
+        self._output = Path(request["output"]).expanduser().absolute() if request.get("output") else None
+        self._of_others = unfinished(self._output) if self._output else set()
+        self._stopped = False
+
+    @property
+    def done(self) -> bool:
+        """Whether the answer is there, or the request has failed; :meth:`poll` may still have events to give."""
+        return self._ended.is_set()
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The answer, as :class:`~GliomaSegLib.job.Result` in JSON.
+
+        Raises:
+            RuntimeError: it is not done.
+            WorkerError: it failed; the text is one sentence.
+            Cancelled: it was cancelled.
+        """
+        if not self.done:
+            raise RuntimeError("the request is not done")
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+    def poll(self) -> list[Event]:
+        """What the worker said since the last call; returns at once. The last event is a ``result`` or an ``error``."""
+        return [self._words.get_nowait() for _ in range(self._words.qsize())]
+
+    def wait(self, on_event: Callable[[Event], None] | None = None) -> dict[str, Any]:
+        """Wait for the answer, telling ``on_event`` what is said meanwhile; what interrupts this cancels the request.
+
+        Raises:
+            WorkerError: it failed; the text is one sentence.
+            Cancelled: it was cancelled.
+        """
+        try:
+            while not (self.done and self._words.empty()):
+                with contextlib.suppress(queue.Empty):
+                    event = self._words.get(timeout=0.1)  # without a limit, Windows does not hear Ctrl-C
+                    if on_event is not None:
+                        on_event(event)
+        except BaseException:
+            self.cancel()
+            raise
+        return self.result
+
+    def cancel(self) -> None:
+        """End the worker with all its child processes. Returns at once; the task is done when they are gone.
+
+        An answer that comes before that counts, as its results are written.
+        """
+        if not self.done and not self._stopped:
+            self._stopped = True
+            self._stop()
+
+    def _begin(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
+
+    def _hear(self, said: Mapping[str, Any]) -> None:
+        kind, text = said["event"], str(said.get("text", ""))
+        if self.done:
+            raise ValueError("an event after the answer")
+        if kind == "result":
+            self._result = said["result"]
+            self._end(Event("result"))
+        elif kind == "error" and said.get("kind") == Cancelled.__name__:
+            self._stopped = True  # done when the process has ended, so that none is started beside it
+        elif kind == "error":
+            self._fail(WorkerError(text, str(said.get("kind"))))
+        elif kind == "stage":
+            self._words.put(Event("stage", str(said["name"])))
+        elif kind == "progress":
+            self._words.put(Event("progress", str(said.get("detail", "")), float(said["fraction"])))
+        elif kind == "warning":
+            self._words.put(Event("warning", text))
+        else:
+            raise ValueError(f"unknown event {kind}")
+
+    def _process_ended(self, sentence: str) -> None:
+        if self.done:
+            return
+        if self._output is not None:  # what it had begun when it was killed
+            clear_up(self._output, unfinished(self._output) - self._of_others)
+        self._fail(Cancelled(_STOPPED) if self._stopped else WorkerError(sentence))
+
+    def _fail(self, error: GliomaSegError) -> None:
+        self._error = error
+        self._end(Event("error", str(error)))
+
+    def _end(self, event: Event) -> None:
+        self._words.put(event)
+        self._ended.set()
+
+
+class WorkerProcess:
+    """A worker that is started by the first request and stays for the next, with its network loaded.
+
+    Args:
+        command: starts the worker; see :func:`worker_command`.
+        log: file to which its standard error is appended; the folder is made.
+        environment: of the process, instead of this one's own.
+    """
+
+    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
+        self._command = list(command)
+        self._log = Path(log).absolute()
+        self._environment = dict(environment) if environment is not None else None
+        self._process: _Process | None = None
+        self._task: Task | None = None
+
+    def start(self, request: Mapping[str, Any]) -> Task:
+        """Hand over a request: a :class:`~GliomaSegLib.job.Job`, or what else the worker does, as plain data.
+
+        A process that cannot be started is told by the task, as every other failure.
+
+        Raises:
+            RuntimeError: the last request is not done yet.
+        """
+        if self._task is not None and not self._task.done:
+            raise RuntimeError("the worker is busy: wait for its task, or cancel it")
+        line = json.dumps(request, default=str)  # paths; ASCII, whatever the other side takes for its encoding
+        self._task = task = Task(request)
+        try:
+            self._hand_over(task, line)
+        except OSError as error:
+            what = error.strerror or error
+            task._fail(WorkerError(f"The worker '{self._command[0]}' could not be started ({what}); log: {self._log}."))
+        return task
+
+    def close(self) -> None:
+        """End the process and its children, cancelling what runs; waits until they are gone."""
+        if self._task is not None:
+            self._task.cancel()
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+    def _hand_over(self, task: Task, line: str) -> None:
+        if self._process is not None:
+            with contextlib.suppress(OSError):  # it ended while nobody asked it anything
+                self._process.take(task, line)
+                return
+        self._process = _Process(self._command, self._log, self._environment)
+        self._process.take(task, line)
+
+
+class _Process:
+    """One running worker, with a thread that reads what it says and one that waits for its end."""
+
+    def __init__(self, command: list[str], log: Path, environment: dict[str, str] | None) -> None:
+        self._log = log
+        self._task: Task | None = None
+        self._stopping = self._gone = False
+        self._lock = threading.Lock()
+        with _opened_log(log) as stderr:
+            self._popen = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=environment,
+                encoding="utf-8", errors="replace", bufsize=1,
+                # A group of its own, so that it can be ended with all its children.
+                start_new_session=not _WINDOWS, creationflags=subprocess.CREATE_NO_WINDOW if _WINDOWS else 0,
+            )  # fmt: skip
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._reader.start()
+        self._watcher.start()
+
+    def take(self, task: Task, line: str) -> None:
+        """Give it a request.
+
+        Raises:
+            OSError: it has ended, or is about to.
+        """
+        with self._lock:
+            if self._stopping or self._gone or self._popen.poll() is not None:
+                raise BrokenPipeError
+            self._task = task
+            task._begin(self.stop)
+        try:
+            self._popen.stdin.write(line + "\n")
+            self._popen.stdin.flush()
+        except OSError:  # it has just ended: this process is not to answer for the task
+            with self._lock:
+                if task.done:
+                    return
+                self._task = None
+            raise
+
+    def stop(self) -> None:
+        """Begin to end it; returns at once."""
+        self._stopping = True
+        threading.Thread(target=self._end_gently).start()
+
+    def close(self) -> None:
+        """End it and wait."""
+        if self._task is None or self._task.done:
+            _kill_tree(self._popen)  # idle: there is nothing to clear up
+        else:
+            self._end_gently()
+        self._watcher.join()
+
+    def _end_gently(self) -> None:
+        _ask_tree_to_stop(self._popen)
+        try:
+            self._popen.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            _kill_tree(self._popen)
+
+    def _read(self) -> None:
+        for line in self._popen.stdout:
+            try:
+                said = json.loads(line)
+                self._task._hear(said)
+            except (ValueError, KeyError, TypeError, AttributeError):  # a library that prints past the worker
+                self._note(line)
+
+    def _watch(self) -> None:
+        status = self._popen.wait()
+        _kill_tree(self._popen)  # children outlive a crash, and hold the pipe that is read here
+        self._reader.join()
+        with contextlib.suppress(OSError):
+            self._popen.stdin.close()
+        self._popen.stdout.close()
+        with self._lock:
+            self._gone = True
+            if self._task is not None:
+                self._task._process_ended(_why_it_ended(status, self._log))
+
+    def _note(self, line: str) -> None:
+        with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as log:
+            log.write(f"(standard output) {line.rstrip()}\n")
+
+
+@contextlib.contextmanager
+def _opened_log(log: Path) -> Iterator[Any]:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    too_long = log.is_file() and log.stat().st_size > _LARGEST_LOG_BYTES
+    with log.open("w" if too_long else "a", encoding="utf-8") as stream:
+        stream.write(f"--- worker started {datetime.now():%Y-%m-%d %H:%M:%S}\n")
+        stream.flush()
+        yield stream
+
+
+def _why_it_ended(status: int, log: Path) -> str:
+    """One sentence for a process that ended with ``status`` and had not answered."""
+    number = -status if status < 0 else status - 128 if 128 < status < 160 else 0  # a launcher gives 128 + signal
+    if number == getattr(signal, "SIGKILL", 9):
+        return (
+            "The worker was killed, most likely because the computer ran out of memory; close other programs and try "
+            f"again (log: {log})."
+        )
+    if number:
+        try:
+            name = signal.Signals(number).name
+        except ValueError:
+            name = f"signal {number}"
+        return f"The worker crashed ({name}); try again, and if it persists report it with its log {log}."
+    last = _last_line(log)
+    return f"The worker ended without an answer (exit status {status}{last and f'; {last}'}); its log is {log}."
+
+
+def _last_line(log: Path) -> str:
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, log.stat().st_size - 2000))
+            lines = stream.read().decode("utf-8", "replace").split("--- worker started")[-1].splitlines()[1:]
+    except OSError:
+        return ""
+    return next((line.strip()[:200].rstrip(".") for line in reversed(lines) if line.strip()), "")
+
+
+# --- ending a process with its children -----------------------------------------------------------------------------
+
+
+def _ask_tree_to_stop(process: subprocess.Popen) -> None:
+    if _WINDOWS:  # cannot ask a process without a window
+        _kill_tree(process)
+    else:
+        _signal_group(process, signal.SIGTERM)
+
+
+def _kill_tree(process: subprocess.Popen) -> None:
+    if _WINDOWS:
+        subprocess.run(
+            ["taskkill", "/F", "/T", "/PID", str(process.pid)],
+            capture_output=True, check=False, creationflags=subprocess.CREATE_NO_WINDOW,
+        )  # fmt: skip
+    else:
+        _signal_group(process, signal.SIGKILL)
+
+
+def _signal_group(process: subprocess.Popen, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM when only zombies are left
+        os.killpg(process.pid, number)

@@ -1,0 +1,120 @@
+"""From what a card says of a network's inputs, inference and output to the engine's terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from GliomaSegLib.case import Modality
+from GliomaSegLib.inference.sliding import (
+    WHOLE_FIELD,
+    Answer,
+    Box,
+    InferenceSpec,
+    Windows,
+    constant,
+    gaussian,
+    label_per_channel,
+    measured_box,
+    mirrors,
+    regions_per_channel,
+    whole_box,
+)
+from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.postprocessing import components
+from GliomaSegLib.preprocessing.intensity import z_score
+from GliomaSegLib.preprocessing.scaling import between_percentiles, standardise_histogram, z_score_above_mean
+from GliomaSegLib.zoo.card import Inference, Normalisation, Output
+
+Array = NDArray[np.float32]
+
+
+def contract_of(parameters: Mapping[str, Any]) -> InferenceSpec:
+    """The engine's contract for a card's ``normalisation``, ``inference`` and ``output``.
+
+    Args:
+        parameters: what :attr:`GliomaSegLib.zoo.card.Card.contract` gives a loader.
+    """
+    inference: Inference = parameters["inference"]
+    output: Output = parameters["output"]
+    order: tuple[Modality, ...] = parameters["sequences"]
+    return InferenceSpec(
+        order=order,
+        prepare=partial(prepared, order=order, normalisation=parameters["normalisation"], inference=inference),
+        windows=windows_of(inference),
+        activate=torch.sigmoid if output.activation == "sigmoid" else partial(torch.softmax, dim=0),
+        answer=answer_of(output),
+        axes=(2, 1, 0) if inference.axes == "xyz" else (0, 1, 2),
+        finish=largest_component if output.largest_component else lambda labels: labels,
+    )
+
+
+def precision_of(parameters: Mapping[str, Any], wish: torch.dtype) -> torch.dtype:
+    """``wish``, or float32 where the card does not say that lower precision was checked."""
+    inference: Inference | None = parameters.get("inference")
+    return wish if inference is None or inference.bfloat16 else torch.float32
+
+
+def windows_of(inference: Inference) -> Windows:
+    """The windows in the network's own axis order. A network that is shown the brain's box is shown no padding."""
+    own = "xyz" if inference.axes == "xyz" else "zyx"
+    sides = dict(zip("xyz", inference.patch or WHOLE_FIELD, strict=True))
+    trims = inference.field == "brain" or inference.patch is None
+    return Windows(
+        size=(sides[own[0]], sides[own[1]], sides[own[2]]),
+        overlap=inference.overlap,
+        importance=gaussian if inference.window == "gaussian" else constant,
+        trims_to=inference.multiple_of if trims else None,
+        mirrors=mirrors(*(own.index(axis) for axis in inference.mirrors)),
+        around=inference.multiple_of if inference.field == "full-around-brain" else None,
+    )
+
+
+def answer_of(output: Output) -> Answer:
+    """How probabilities become labels."""
+    if output.activation == "sigmoid":
+        return regions_per_channel([Region(name) for name in output.channels], output.threshold)
+    return label_per_channel([Label[name.upper()] for name in output.channels], output.threshold)
+
+
+def prepared(
+    stack: Array, order: tuple[Modality, ...], normalisation: Normalisation, inference: Inference
+) -> tuple[Array, Box]:
+    """The channels ``[channel, z, y, x]``, each normalised on its own, inside the field that the card asks for.
+
+    Raises:
+        InputError: an image is empty or has no contrast.
+    """
+    box = measured_box(stack, inference.margin_voxels) if inference.field == "brain" else whole_box(stack)
+    scale = scaling_of(normalisation)
+    channels = [
+        scale(image, f"{sequence.title} (--{sequence.value})") if image.any() else image
+        for sequence, image in zip(order, stack, strict=True)
+    ]
+    return np.stack([channel[box] for channel in channels]), box
+
+
+def scaling_of(normalisation: Normalisation) -> Callable[[Array, str], Array]:
+    """The normalisation as a function of an image and its name."""
+    if normalisation.method == "percentiles" and normalisation.percentiles is not None:
+        low_high = normalisation.percentiles
+        return lambda image, name: between_percentiles(image, low_high, normalisation.clip, name)
+    if normalisation.method == "landmarks" and normalisation.landmarks is not None:
+        landmarks = normalisation.landmarks
+        return lambda image, name: z_score_above_mean(standardise_histogram(image, landmarks), name)
+    if normalisation.method == "z-score":
+        return z_score_above_mean if normalisation.over == "above-mean" else z_score
+    return lambda image, name: image
+
+
+def largest_component(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Without all that does not touch (by faces) the largest piece of a label map ``[z, y, x]``."""
+    if not labels.any():
+        return labels
+    numbered, sizes = components(labels > 0, connectivity=6)
+    return np.where(numbered == sizes.argmax(), labels, np.uint8(0))

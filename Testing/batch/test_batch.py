@@ -1,0 +1,454 @@
+"""Batches: every case is answered, nothing is lost or done twice, whatever dies, and one page tells of all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from PIL import Image
+
+from GliomaSegLib.batch import summary as summary_module
+from GliomaSegLib.batch.batch import Outcome, run_batch
+from GliomaSegLib.batch.cases import PRIVATE, CohortCase, case_of_study, folder_name, is_done, manifest_of, one_of_each
+from GliomaSegLib.batch.display import BarDisplay, LineDisplay
+from GliomaSegLib.batch.failure_log import FailureLog, Shard, at_work, read_failures
+from GliomaSegLib.batch.local import LocalWorkers, local_workers, threads_of_each
+from GliomaSegLib.batch.page import render_page
+from GliomaSegLib.batch.plan import make_plan
+from GliomaSegLib.batch.run import CaseEvent, process
+from GliomaSegLib.batch.summary import Line, State, Summary, strangeness, write_summary
+from GliomaSegLib.batch.table import Cohort, read_cohort
+from GliomaSegLib.batch.thumbnail import draw
+from GliomaSegLib.case import Modality
+from GliomaSegLib.cli.main import main
+from GliomaSegLib.errors import Cancelled, InputError
+from GliomaSegLib.io.folder import MANIFEST
+from GliomaSegLib.progress import Silent
+from GliomaSegLib.worker.client import Event
+from Testing.bench.cohort import MODEL, good_row, made_at, run_and_kill, stand_in, write_cohort, write_table
+from Testing.support.study import on_grid, write_study
+
+FAST: dict[str, Any] = {"model": MODEL, "registration": False, "brain": "stripped"}
+
+
+@pytest.fixture
+def workers(tmp_path: Path) -> Iterator[LocalWorkers]:
+    """Two stand-ins, each of which crashes at a case that is called so."""
+    workers = local_workers(stand_in(), 2, tmp_path / "logs")
+    yield workers
+    workers.close()
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Three good cases."""
+    return write_cohort(tmp_path / "data", 3, 0)
+
+
+def run_on(
+    table: Path, output: Path, workers: LocalWorkers, shard: Shard | None = None, overwrite: bool = False, **more: Any
+) -> Outcome:
+    cohort = read_cohort(table, output, **(FAST | more))
+    shard = shard or Shard()
+    mine = Cohort(cohort.source, shard.of(cohort.cases))
+    plan = make_plan(mine, 2, overwrite, Silent())
+    return run_batch(plan, cohort.cases, output, workers, LineDisplay(len(mine.cases), 2), shard, overwrite)
+
+
+def manifests(output: Path) -> dict[str, int]:
+    """When each case's results were written."""
+    return {path.parent.name: made_at(path) for path in output.glob(f"*/{MANIFEST}")}
+
+
+# --- what comes of a batch -----------------------------------------------------------------------------------------
+
+
+def test_broken_cases_cost_nobody_else(workers: LocalWorkers, tmp_path: Path) -> None:
+    table, output = write_cohort(tmp_path / "data", 20, 10), tmp_path / "out"
+    outcome = run_on(table, output, workers)
+    assert (outcome.count(State.DONE), outcome.count(State.FAILED)) == (20, 10)
+    assert set(manifests(output)) == {f"good{number:04}" for number in range(20)}
+    sentences = {line.case.name: line.sentence for line in outcome.lines if line.state is State.FAILED}
+    for says in (
+        "line [0-9]+: .*gone.* does not exist",
+        "line [0-9]+: .* has no image",
+        "line [0-9]+ repeats the case 'good",
+        "line [0-9]+: .*time_point",
+        "no case that can name a folder",
+        "There is no model 'no-such-model'",
+        "is given both as T1 \\+ contrast and as FLAIR",
+        "no_image_at_all.* cannot be read as an image",
+        "cut_off.* cannot be read as an image",
+        "The worker was killed",
+    ):
+        assert sum(bool(re.search(says, sentence)) for sentence in sentences.values()) == 1, says
+    assert not list(output.glob(".*.partial"))
+
+    rows = list(csv.DictReader((output / "summary.csv").open(encoding="utf-8")))
+    assert len(rows) == 30
+    assert sum(row["state"] == "done" and float(row["WT_ml"]) > 0 for row in rows) == 20
+    page = outcome.page.read_text(encoding="utf-8")
+    assert "Not a medical device" in page
+    assert page.count("data:image/jpeg") == 20
+    assert all(f'href="{name}/report.html"' in page for name in manifests(output))
+    assert "has no image" in page
+
+
+def test_what_is_done_is_not_done_again(workers: LocalWorkers, table: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    run_on(table, output, workers)
+    before = manifests(output)
+    rows = [good_row(table.parent, f"good{number:04}") for number in range(3)]
+    write_table(table, [*rows, good_row(table.parent, "new")])
+    outcome = run_on(table, output, workers)
+    after = manifests(output)
+    assert outcome.count(State.DONE) == 4
+    assert {name: after[name] for name in before} == before
+
+
+def test_another_job_is_not_taken_for_the_same(workers: LocalWorkers, table: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    run_on(table, output, workers)
+    before = manifests(output)
+    with pytest.raises(InputError, match=r"the results of another job \(seed differ\); say '--overwrite'"):
+        run_on(table, output, workers, seed=2)
+    assert run_on(table, output, workers, device="cuda", threads=3).count(State.DONE) == 3, "where, not what"
+    assert manifests(output) == before
+    reviewed = output / "good0001" / MANIFEST
+    reviewed.write_text(json.dumps(json.loads(reviewed.read_text()) | {"review": "approved"}), encoding="utf-8")
+    outcome = run_on(table, output, workers, overwrite=True, seed=2)
+    assert {line.case.name: line.state for line in outcome.lines} == {
+        "good0000": State.DONE, "good0001": State.FAILED, "good0002": State.DONE,
+    }  # fmt: skip
+    assert manifest_of(output / "good0000")["job"]["seed"] == 2
+    assert manifest_of(output / "good0001")["job"]["seed"] == 1, "what a reader has approved stays"
+
+
+def test_what_is_in_the_way_stays(workers: LocalWorkers, table: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    (output / "good0000").mkdir(parents=True)
+    (output / "good0000" / "notes.txt").write_text("mine")
+    (output / "good0001").mkdir()
+    outcome = run_on(table, output, workers, overwrite=True)
+    assert outcome.count(State.DONE) == 2, "an empty folder is in nobody's way"
+    assert (output / "good0000" / "notes.txt").read_text() == "mine"
+    (sentence,) = [line.sentence for line in outcome.lines if line.sentence]
+    assert "is in the way and no folder of GliomaSeg results" in sentence
+
+
+def test_a_case_that_failed_is_tried_again(workers: LocalWorkers, table: Path, tmp_path: Path) -> None:
+    output, image = tmp_path / "out", table.parent / "good0001_t1c.nii.gz"
+    good = image.read_bytes()
+    image.write_text("nothing")
+    assert run_on(table, output, workers).count(State.FAILED) == 1
+    image.write_bytes(good)
+    outcome = run_on(table, output, workers)
+    assert (outcome.count(State.DONE), outcome.count(State.FAILED)) == (3, 0)
+
+
+def test_parts_do_everything_once(workers: LocalWorkers, table: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    first = run_on(table, output, workers, Shard(1, 2))
+    assert (first.count(State.DONE), first.count(State.WAITING)) == (2, 1)
+    before = manifests(output)
+    second = run_on(table, output, workers, Shard(2, 2))
+    assert second.count(State.DONE) == 3, "the page is that of the whole cohort"
+    assert {name: manifests(output)[name] for name in before} == before
+
+
+# --- being stopped and killed --------------------------------------------------------------------------------------
+
+
+def test_kills_at_random_moments_lose_nothing(tmp_path: Path) -> None:
+    killed, made, outcome = run_and_kill(tmp_path, cases=12, times=3, seconds=0.5, seed=11)
+    assert killed
+    assert made
+    assert outcome.count(State.DONE) == 12
+    assert all(made_at(path) == when for path, when in made.items()), "what was done is not done again"
+    assert not [path for path in (tmp_path / "out").iterdir() if path.suffix in (".partial", ".old")]
+
+
+def test_stopping_leaves_nothing_half_made(table: Path, tmp_path: Path) -> None:
+    workers = local_workers(stand_in(30), 2, tmp_path / "logs")
+    words = process(read_cohort(table, tmp_path / "out", **FAST).cases, workers)
+    started = 0
+    while started < 2:
+        word = next(words)
+        started += word is not None and word.event.kind == "stage"
+    words.throw(Cancelled("Stop."))
+    with pytest.raises(Cancelled):
+        list(words)
+    workers.close()
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_a_stopped_batch_keeps_its_page(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stop(LineDisplay):
+        def hear(self, word: CaseEvent) -> None:
+            if word.is_last:
+                raise KeyboardInterrupt
+
+    workers = local_workers(stand_in(), 1, tmp_path / "logs")
+    cohort = read_cohort(table, tmp_path / "out", **FAST)
+    with pytest.raises(KeyboardInterrupt):
+        run_batch(make_plan(cohort, 1, False, Silent()), cohort.cases, tmp_path / "out", workers, Stop(3, 1))
+    workers.close()
+    states = [row["state"] for row in csv.DictReader((tmp_path / "out" / "summary.csv").open(encoding="utf-8"))]
+    assert sorted(states) == ["done", "waiting", "waiting"]
+
+
+def test_what_another_process_has_done_meanwhile_counts(workers: LocalWorkers, table: Path, tmp_path: Path) -> None:
+    """A worker may survive its batch and end its case."""
+    cohort = read_cohort(table, tmp_path / "out", **FAST)
+    words = [word for word in process(cohort.cases, workers) if word]
+    assert [word.event.kind for word in words if word.is_last] == ["result"] * 3
+    late = [word for word in workers.segment(cohort.cases) if word]
+    assert [(word.event.kind, word.result["case_id"]) for word in late] == [
+        ("result", case.name) for case in cohort.cases
+    ]
+
+
+def test_two_batches_do_not_do_the_same_cases(tmp_path: Path) -> None:
+    with at_work(tmp_path, Shard(1, 2)):
+        with at_work(tmp_path, Shard(2, 2)):
+            pass
+        for other in (Shard(1, 2), Shard(), Shard(1, 3)):
+            with pytest.raises(InputError, match="Another batch is at work"), at_work(tmp_path, other):
+                pass
+    with at_work(tmp_path, Shard()):
+        pass
+
+
+def test_failures_survive_a_line_that_was_cut_off(tmp_path: Path) -> None:
+    cases = [CohortCase(name, {"output": str(tmp_path / name), "study": name}, name) for name in "ab"]
+    FailureLog(tmp_path, Shard()).add(cases[0], "InputError", "First.")
+    path = next((tmp_path / PRIVATE).glob("*.jsonl"))
+    path.write_bytes(path.read_bytes() + b'{"case": "b", "ke')
+    FailureLog(tmp_path, Shard()).add(cases[1], "InputError", "Second.")
+    FailureLog(tmp_path, Shard(1, 2)).add(cases[0], "InputError", "Third.")
+    found = read_failures(tmp_path)
+    assert {found[case.key].sentence for case in cases} == {"Third.", "Second."}
+
+
+# --- the summary and the page --------------------------------------------------------------------------------------
+
+
+def line(name: str, wt_ml: float, **more: Any) -> Line:
+    case = CohortCase(name, {"output": f"/nowhere/{name}"}, name)
+    return Line(case, State.DONE, "any", volumes={"WT": wt_ml, "brain": 1400.0}, **more)
+
+
+def test_outliers_are_told_and_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = [line(f"usual{number:02}", 30 + number) for number in range(12)]
+    lines = [*usual, line("huge", 900), line("none", 0.0), line("warned", 35, warnings=("Mind the gap.",))]
+    failed = CohortCase("failed", {"output": "/nowhere/failed"}, "row", refused="It cannot be.")
+    waiting = CohortCase("awaited", {"output": "/nowhere/awaited"}, "row")
+    summary = Summary([failed, waiting])
+    monkeypatch.setattr(
+        summary_module, "_with_remarks", lambda found, plain=summary_module._with_remarks: plain([*lines, *found])
+    )
+    ordered = summary.lines({})
+    assert [one.case.name for one in ordered[:4]] == ["failed", "huge", "none", "warned"] or [
+        one.case.name for one in ordered[:4]
+    ] == ["failed", "none", "huge", "warned"]
+    assert ordered[-1].case.name == "awaited"
+    told = {one.case.name: " ".join(one.remarks) for one in ordered}
+    assert "WT 900 mL, where the median of 15 cases is" in told["huge"]
+    assert "no tumour was marked" in told["none"]
+    assert not any(told[one.case.name] for one in usual)
+
+
+def test_strangeness_is_the_modified_z_score_of_the_diameter() -> None:
+    usual = [float(edge**3) for edge in (1, 2, 3, 4, 5, 6, 7, 8, 9)]
+    assert strangeness(9.0**3, usual) == 0, "nine cases do not tell what is usual"
+    usual.append(5.0**3)
+    assert strangeness(9.0**3, usual) == pytest.approx(0.6745 * (9 - 5) / 2)
+    assert strangeness(1.0, usual) == pytest.approx(-0.6745 * (5 - 1) / 2)
+    assert strangeness(None, usual) == 0
+    assert strangeness(1.0, [8.0] * 20) == 0, "no spread, no measure"
+
+
+def test_everything_on_the_page_is_escaped(tmp_path: Path) -> None:
+    lines = [line("<b>case</b>", 3.0, warnings=("<script>",)), line("other", 0.0, remarks=("<i>",))]
+    page = render_page(tmp_path, lines, Path("<cohort>.csv"))
+    assert "&lt;b&gt;case&lt;/b&gt;" in page
+    assert "&lt;cohort&gt;" in page
+    assert "<b>case" not in page
+    assert "<i>" not in page
+    assert page.count("<script>") == 1
+
+
+def test_the_table_is_replaced_in_one_step(tmp_path: Path) -> None:
+    stop, seen = threading.Event(), set()
+
+    def look() -> None:
+        while not stop.is_set():
+            if (tmp_path / "t.csv").exists():
+                seen.add(len((tmp_path / "t.csv").read_text().splitlines()))
+
+    write_summary([line("a", 1.0)] * 200, tmp_path / "t.csv")
+    reader = threading.Thread(target=look)
+    reader.start()
+    for _ in range(20):
+        write_summary([line("a", 1.0)] * 200, tmp_path / "t.csv")
+    stop.set()
+    reader.join()
+    assert seen == {201}
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_a_damaged_result_is_told_and_stops_nobody(workers: LocalWorkers, table: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    run_on(table, output, workers)
+    (output / "good0001" / "measures.json").write_text("{")
+    cohort = read_cohort(table, output, **FAST)
+    words = [word for word in process(cohort.cases, workers) if word]
+    assert [(word.event.kind, "are damaged" in word.event.text) for word in words] == [
+        ("result", False), ("error", True), ("result", False),
+    ]  # fmt: skip
+    outcome = run_on(table, output, workers)
+    told = {one.case.name: one.sentence for one in outcome.lines}
+    assert "are damaged" in told["good0001"]
+    assert outcome.count(State.DONE) == 2
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_the_patients_left_is_on_the_right_of_the_picture(flip: bool, workers: LocalWorkers, tmp_path: Path) -> None:
+    study = write_study(tmp_path / "studies" / "a")
+    for path in study.iterdir():
+        image = sitk.ReadImage(str(path))
+        sitk.WriteImage(sitk.DICOMOrient(image, "RAI" if flip else "LPS"), str(path))
+    case = case_of_study(study, tmp_path / "out", FAST)
+    assert [word.event.kind for word in process([case], workers) if word and word.is_last] == ["result"]
+    labels = on_grid(np.zeros((20, 36, 32), np.uint8))
+    labels[22:28, 10:14, 8:12] = 3  # x grows to the patient's left, y to the back
+    written = sitk.ReadImage(str(case.output / "segmentation.nii.gz"))
+    sitk.WriteImage(
+        sitk.Resample(labels, written, sitk.Transform(), sitk.sitkNearestNeighbor),
+        str(case.output / "segmentation.nii.gz"),
+    )
+    picture = np.asarray(draw(case.output, manifest_of(case.output))).astype(int)
+    coloured = np.argwhere(np.ptp(picture, axis=2) > 40)
+    rows, columns = coloured.mean(axis=0) / picture.shape[:2]
+    assert columns > 0.6
+    assert rows < 0.5
+    (study / "head_t1c.nii.gz").unlink()
+    without = draw(case.output, manifest_of(case.output))
+    assert isinstance(without, Image.Image), "the brain is drawn where the image is gone"
+
+
+# --- small parts ---------------------------------------------------------------------------------------------------
+
+
+def test_a_study_for_an_application_that_has_no_pydantic(tmp_path: Path) -> None:
+    """What the light modules need is in every application's Python."""
+    code = (
+        "import sys\n"
+        "class Blocked:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] not in {'GliomaSegLib', *sys.stdlib_module_names}:\n"
+        "            raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Blocked())\n"
+        "import GliomaSegLib.batch.local, GliomaSegLib.batch.run, GliomaSegLib.batch.cases\n"
+    )
+    import subprocess
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    cases = one_of_each([case_of_study(tmp_path / place / "x", tmp_path / "out", FAST) for place in ("1", "2")])
+    assert all("2 different cases" in case.refused for case in cases)
+    assert [folder_name(name) for name in ("a/b c", "..", "Müller")] == ["a_b_c", "", "Müller"]
+
+
+def test_a_job_that_says_less_is_done_when_what_it_says_is(workers: LocalWorkers, tmp_path: Path) -> None:
+    case = case_of_study(write_study(tmp_path / "a"), tmp_path / "out", FAST)
+    assert not is_done(case)
+    assert [word.event.kind for word in process([case], workers) if word and word.is_last] == ["result"]
+    assert is_done(case)
+    assert not is_done(case_of_study(tmp_path / "a", tmp_path / "out", FAST | {"seed": 2, "registration": True}))
+
+
+def test_workers_take_the_devices_in_turn() -> None:
+    asked: list[str] = []
+
+    class Recorder:
+        def start(self, request: dict[str, Any]) -> Any:
+            asked.append(request["device"])
+            raise RuntimeError("enough")
+
+    workers = LocalWorkers([Recorder(), Recorder(), Recorder()], ["cuda:0", "cuda:1"])
+    for place in range(3):
+        with pytest.raises(RuntimeError, match="enough"):
+            workers._begun({}, place, CohortCase("a", {"output": "/nowhere/a"}, ""), False)
+    assert asked == ["cuda:0", "cuda:1", "cuda:0"]
+    assert threads_of_each(1) >= threads_of_each(1000) == 1
+
+
+def test_the_time_left_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 30.0, 30.0, 60.0, 60.0, 60.0, 60.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(now))
+    display = LineDisplay(3, 1)
+    case = CohortCase("a", {}, "")
+    display.hear(CaseEvent(case, Event("stage", "reading")))
+    display.hear(CaseEvent(case, Event("result")))
+    display.hear(CaseEvent(case, Event("error", "It broke.")))
+    first, second = capsys.readouterr().err.splitlines()
+    assert "1 of 3 a: done (about 30 s left)" in first
+    assert "2 of 3 a: It broke." in second
+
+
+def test_the_bar_can_be_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+    case = CohortCase("a", {}, "")
+    with BarDisplay(2, 1) as display:
+        for event in (Event("stage", "reading"), Event("progress", "", 0.5), Event("error", "It broke.")):
+            display.hear(CaseEvent(case, event, worker="worker 1"))
+    assert "a: It broke." in capsys.readouterr().err
+
+
+# --- the command ---------------------------------------------------------------------------------------------------
+
+
+def test_the_command_plans_and_refuses(table: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    asked = ["batch", str(table), "-o", str(tmp_path / "out"), "--model", MODEL]
+    assert main([*asked, "--plan", "--shard", "1/2"]) == 0
+    assert f"2 cases: 2 to do\n{MODEL}: 2 cases with T1 + contrast, FLAIR" in capfd.readouterr().out
+    assert main([*asked, "--plan", "--json"]) == 0
+    assert len(json.loads(capfd.readouterr().out)["cases"]) == 3
+    assert not (tmp_path / "out").exists()
+    for wrong in (["--shard", "3/2"], ["--workers", "0"]):
+        with pytest.raises(SystemExit):
+            main([*asked, *wrong])
+    assert main(["batch", str(tmp_path / "none.csv"), "-o", str(tmp_path / "out")]) == 1
+    assert "does not exist" in capfd.readouterr().err
+
+
+def test_the_command_runs_the_road(
+    table: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the stand-in instead of the worker, by the same door."""
+    from GliomaSegLib.worker import client as worker_process
+
+    plain = worker_process.worker_command
+    monkeypatch.setattr(worker_process, "worker_command", lambda python: plain(python, stand_in=True))
+    (table.parent / "good0002_t1c.nii.gz").unlink()
+    asked = ["batch", str(table), "-o", str(tmp_path / "out"), "--model", MODEL, "--no-registration"]
+    assert main([*asked, "--workers", "2"]) == 1, "a case has failed"
+    said = capfd.readouterr()
+    assert "2 done, 1 failed" in said.out
+    assert "good0002: cohort.csv, line 4: " in said.out
+    assert "Not a medical device" in said.out
+    assert "2 of 2" in said.err
+    assert main([*asked, "--json"]) == 1
+    states = {one["case"]: one["state"] for one in json.loads(capfd.readouterr().out)["cases"]}
+    assert states == {"good0000": "done", "good0001": "done", "good0002": "failed"}
+    assert manifest_of(tmp_path / "out" / "good0000")["sequences"][Modality.T1C.value]["is_reference"]

@@ -1,0 +1,252 @@
+"""A cohort as it is asked for: tables and folders, what is wrong with a row, and the plan."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import SimpleITK as sitk
+
+from GliomaSegLib.batch.cases import CohortCase
+from GliomaSegLib.batch.failure_log import Shard
+from GliomaSegLib.batch.plan import CaseStatus, Plan, PlannedCase, duration, make_plan
+from GliomaSegLib.batch.table import Cohort, read_cohort
+from GliomaSegLib.case import Modality
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.job import Job
+from GliomaSegLib.progress import Silent
+from Testing.conftest import DicomWriter
+from Testing.support.study import volume, write_study
+
+MODEL = "gliomaseg-any-v1"
+
+
+def cohort_of(text: str, tmp_path: Path, **options: object) -> Cohort:
+    """What is read from a table with this text, beside the studies."""
+    (tmp_path / "cohort.csv").write_text(text, encoding="utf-8")
+    return read_cohort(tmp_path / "cohort.csv", tmp_path / "out", **{"model": MODEL, **options})
+
+
+def sentences(cohort: Cohort) -> list[str]:
+    """Why cases are refused, each in one sentence."""
+    texts = [case.refused for case in cohort.cases if case.refused]
+    for text in texts:
+        assert text.endswith("."), text
+        assert not re.search(r"[.!?] [A-Z]", text), f"more than one sentence: {text}"
+    return texts
+
+
+@pytest.fixture
+def studies(tmp_path: Path) -> Path:
+    for name in "abc":
+        write_study(tmp_path / name)
+    return tmp_path
+
+
+# --- tables --------------------------------------------------------------------------------------------------------
+
+
+def test_a_table_gives_the_jobs_of_its_rows(studies: Path) -> None:
+    text = (
+        "\ufeffCase;patient;study;t1c;without;model;time_point;days_since_surgery;hospital\n"
+        "P 1/2;P1;a;;t2f+t2w;;postoperative;2;Rome\n"
+        "P2;P2;b;c/head_t1c.nii.gz;;ca-cnn-brats17;;;\n"
+    )
+    cohort = cohort_of(text, studies, seed=7)
+    assert sentences(cohort) == []
+    assert cohort.unused == ("hospital",)
+    first, second = (Job(**case.job) for case in cohort.cases)
+    assert first == Job(
+        study=studies / "a", leave_out=("t2f", "t2w"), model=MODEL, time_point="postoperative", days_since_surgery=2,
+        output=studies / "out" / "P_1_2", case_id="P 1/2", seed=7,
+    )  # fmt: skip
+    assert second.volumes == {Modality.T1C: studies / "c" / "head_t1c.nii.gz"}
+    assert (second.model, second.time_point.value, cohort.cases[1].patient) == ("ca-cnn-brats17", "unknown", "P2")
+
+
+def test_paths_may_be_relative_to_another_folder(studies: Path, tmp_path: Path) -> None:
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "cohort.csv").write_text("case,study\nA,a\n", encoding="utf-8")
+    cohort = read_cohort(tmp_path / "lists" / "cohort.csv", tmp_path / "out", studies, model=MODEL)
+    assert cohort.cases[0].job["study"] == str(studies / "a")
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("A,nowhere,,", "nowhere does not exist"),
+        ("A,,,", "the case 'A' has no image"),
+        ("..,a,,", "no case that can name a folder"),
+        ("A,a,,,x", "more fields than the heading"),
+        ("A,a", "fewer fields than the heading"),
+        ("A,a,someday,", "time_point: Input should be"),
+        ("A,a,preoperative,3", "not said to be post-operative"),
+        ("A,a,,-3", "not a number of days since surgery"),
+        ("A,a,,soon", "days_since_surgery"),
+        ("batch.html,a,,", "a name that the batch needs itself"),
+    ],
+)
+def test_a_row_that_cannot_be_is_refused_alone(row: str, says: str, studies: Path) -> None:
+    cohort = cohort_of(f"case,study,time_point,days_since_surgery\n{row}\nB,b,,\n", studies)
+    (sentence,) = sentences(cohort)
+    assert says in sentence
+    assert "cohort.csv, line 2" in sentence
+    assert [case.name for case in cohort.cases if not case.refused] == ["B"]
+
+
+def test_without_a_model_the_one_that_would_run_is_planned(studies: Path) -> None:
+    (studies / "cohort.csv").write_text("case,study,task\nA,a,\nB,b,meningioma\n", encoding="utf-8")
+    cohort = read_cohort(studies / "cohort.csv", studies / "out", store=studies / "store")
+    plan = make_plan(cohort, 1, False, Silent())
+    assert (plan.planned[0].model, plan.planned[0].case.job["model"]) == (MODEL, "auto"), "it comes with GliomaSeg"
+    assert "No model that is installed and proven takes" in plan.planned[1].case.refused
+
+
+def test_a_repeated_row_is_refused_and_the_first_is_not(studies: Path) -> None:
+    cohort = cohort_of("case,study\nA,a\nB,b\nA,a\n", studies)
+    assert sentences(cohort) == ["cohort.csv, line 4 repeats the case 'A' of cohort.csv, line 2; take one of them out."]
+    assert [bool(case.refused) for case in cohort.cases] == [False, False, True]
+
+
+def test_two_cases_of_one_name_are_both_refused(studies: Path) -> None:
+    cohort = cohort_of("case,study\nA,a\na,b\nC,c\n", studies)
+    assert [bool(case.refused) for case in cohort.cases] == [True, True, False], "also where names have no case"
+    assert all("2 different cases" in sentence for sentence in sentences(cohort))
+
+
+def test_two_studies_that_share_an_image_are_both_refused(studies: Path) -> None:
+    text = (
+        "case,t1c,t2f\n"
+        "day1,a/head_t1c.nii.gz,a/head_t2f.nii.gz\n"
+        "day9,b/head_t1c.nii.gz,a/head_t2f.nii.gz\n"
+        "other,c/head_t1c.nii.gz,\n"
+    )
+    cohort = cohort_of(text, studies)
+    first, second = sentences(cohort)
+    assert "a/head_t2f.nii.gz is also of the case 'day9'" in first
+    assert "is also of the case 'day1'" in second
+
+
+def test_two_models_may_look_at_one_study(studies: Path) -> None:
+    assert sentences(cohort_of("case,study,model\nA,a,\nA2,a,ca-cnn-brats17\n", studies)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("name,study\nA,a\n", "needs the column 'case'"),
+        ("case,truth\nA,a\n", "at least one of study, t1n"),
+        ("case,study,timepoint\nA,a,\n", "is 'time_point' meant"),
+        ("case,study,study\nA,a,b\n", "has the column 'study' twice"),
+        ("case,study\n\n", "has no rows"),
+        ("", "needs the column 'case'"),
+    ],
+)
+def test_a_table_that_cannot_be_understood_is_refused(text: str, says: str, studies: Path) -> None:
+    with pytest.raises(InputError, match=says):
+        cohort_of(text, studies)
+
+
+def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cohort.csv").write_bytes(b"case,study\n\xff\xfe\n")
+    with pytest.raises(InputError, match="not UTF-8"):
+        read_cohort(tmp_path / "cohort.csv", tmp_path / "out")
+    with pytest.raises(InputError, match="does not exist"):
+        read_cohort(tmp_path / "nothing", tmp_path / "out")
+
+
+# --- folders -------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_of_studies(studies: Path) -> None:
+    (studies / ".hidden").mkdir()
+    (studies / "out").mkdir()
+    cohort = read_cohort(studies, studies / "out", model=MODEL)
+    assert [(case.name, Path(case.job["study"]).name) for case in cohort.cases] == [("a", "a"), ("b", "b"), ("c", "c")]
+
+
+def test_a_folder_that_is_one_study_is_refused(studies: Path) -> None:
+    with pytest.raises(InputError, match="may be one study"):
+        read_cohort(studies / "a", studies / "out", model=MODEL)
+    (studies / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no folders"):
+        read_cohort(studies / "empty", studies / "out", model=MODEL)
+
+
+def test_bids(tmp_path: Path) -> None:
+    root = tmp_path / "bids"
+    for place in ("sub-01/ses-pre", "sub-01/ses-post", "sub-02"):
+        anatomical = root / place / "anat"
+        anatomical.mkdir(parents=True)
+        name = place.replace("/", "_")
+        for suffix, sequence in (("ce-gd_T1w", Modality.T1C), ("T1w", Modality.T1N), ("FLAIR", Modality.T2F)):
+            sitk.WriteImage(volume(sequence), str(anatomical / f"{name}_{suffix}.nii.gz"))
+    (root / "sub-03" / "func").mkdir(parents=True)
+    (root / "derivatives" / "sub-01").mkdir(parents=True)
+    cohort = read_cohort(root, tmp_path / "out", model=MODEL)
+    assert [(case.name, case.patient) for case in cohort.cases] == [
+        ("sub-01_ses-post", "sub-01"), ("sub-01_ses-pre", "sub-01"), ("sub-02", "sub-02"), ("sub-03", "sub-03"),
+    ]  # fmt: skip
+    assert ["has no folder 'anat'" in sentence for sentence in sentences(cohort)] == [True]
+    plan = make_plan(cohort, 1, False, Silent())
+    assert {one.present for one in plan.of(CaseStatus.TO_DO)} == {(Modality.T1N, Modality.T1C, Modality.T2F)}
+
+
+# --- parts ---------------------------------------------------------------------------------------------------------
+
+
+def test_parts_together_are_all_of_it() -> None:
+    cases = tuple(CohortCase(str(number), {}, "") for number in range(10))
+    parts = [Shard(number, 4).of(cases) for number in range(1, 5)]
+    assert sorted(case.name for part in parts for case in part) == [case.name for case in cases]
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+# --- the plan ------------------------------------------------------------------------------------------------------
+
+
+def test_the_plan_tells_what_there_is_and_what_is_missing(studies: Path) -> None:
+    (studies / "c" / "head_t2f.nii.gz").unlink()
+    (studies / "d").mkdir()
+    text = "case,study,model\nA,a,\nB,b,\nC,c,\nD,d,\nE,a,no-such\nF,b,synthstrip\n"
+    plan = make_plan(cohort_of(text, studies), 2, False, Silent())
+    assert [one.standing.value for one in plan.planned] == [*["to do"] * 3, *["refused"] * 3]
+    assert plan.planned[2].present == (Modality.T1C,)
+    told = plan.to_text()
+    assert f"{MODEL}: 2 cases with T1 + contrast, FLAIR" in told
+    assert f"{MODEL}: 1 case with T1 + contrast\n  Missing: T1, T2, FLAIR" in told
+    assert "D: " in told
+    assert "holds no image file" in told
+    assert "E: There is no model 'no-such'" in told
+    assert "not known before the first case is done" in told
+    records = json.loads(plan.to_json())["cases"]
+    assert [record["standing"] for record in records] == [one.standing.value for one in plan.planned]
+    assert not (studies / "out").exists(), "a plan writes nothing"
+
+
+def test_a_plan_in_which_nothing_can_be_run_is_one_sentence(studies: Path) -> None:
+    with pytest.raises(InputError, match=r"There is no model 'none'.*\(so or alike for all 2 cases\)"):
+        make_plan(cohort_of("case,study\nA,a\nB,b\n", studies, model="none"), 1, False, Silent())
+
+
+def test_series_of_two_studies_are_told(write_series: DicomWriter, tmp_path: Path) -> None:
+    array = sitk.GetArrayFromImage(volume(Modality.T1C)).astype("int16")
+    write_series(array, "t1c", SeriesDescription="t1c", StudyDate="20200102")
+    write_series(array + 1, "t2f", SeriesDescription="flair", StudyDate="20210304")
+    write_study(tmp_path / "good")
+    cohort = cohort_of("case,t1c,t2f,study\nA,t1c,t2f,\nB,,,good\n", tmp_path)
+    plan = make_plan(cohort, 1, False, Silent())
+    assert plan.planned[0].case.refused == (
+        "Its series are of several study dates (20200102, 20210304); give the series of one study."
+    )
+    assert plan.planned[1].standing is CaseStatus.TO_DO
+
+
+def test_how_long(studies: Path) -> None:
+    case = CohortCase("a", {"model": MODEL, "output": "a"}, "a")
+    done = [PlannedCase(case, CaseStatus.DONE, seconds=seconds) for seconds in (50.0, 70.0)]
+    left = [PlannedCase(case, CaseStatus.TO_DO, (Modality.T1C,))] * 5
+    assert "about 3 min (60 s a case" in Plan(studies, (*done, *left), (), 2).to_text(), "three rounds of two at once"
+    assert [duration(seconds) for seconds in (40, 720, 12600)] == ["40 s", "12 min", "3.5 h"]

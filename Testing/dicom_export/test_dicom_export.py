@@ -1,0 +1,208 @@
+"""``gliomaseg export`` on folders of results: overlays on both sequences, lesions that keep their number, UIDs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+
+from GliomaSegLib.case import Modality
+from GliomaSegLib.dicom_export.export import Kind, export
+from GliomaSegLib.dicom_export.structure import By
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.followup.compare import compare
+from GliomaSegLib.followup.page import write_comparison
+from GliomaSegLib.io.terminology import region_styles
+from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.phantom.dicom import write_series
+from GliomaSegLib.pipeline.run import run
+from GliomaSegLib.results.time_point import read_exam
+from GliomaSegLib.results.update import refresh
+from GliomaSegLib.results.writing import LABEL_MAP
+from GliomaSegLib.zoo.store import Store
+from Testing.support.enhanced_mr import write_enhanced
+from Testing.support.study import SPACING_MM, toy_job, volume
+
+SHIFT_MM = (6.0, -9.0, 3.0)  # whole voxels, so that what lies where is exact
+COLOURS = {region: np.array(region_styles()[region].colour) for region in Region}
+
+
+def dicom_study(folder: Path, name: str = "toy", shift_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Path:
+    """T1c and FLAIR; during FLAIR the head lay ``shift_mm`` (LPS) further."""
+    for sequence in (Modality.T1C, Modality.T2F):
+        image = sitk.Cast(sitk.Clamp(volume(sequence), lowerBound=0), sitk.sitkUInt16)
+        if sequence is Modality.T2F:
+            image.SetOrigin(np.add(image.GetOrigin(), shift_mm).tolist())
+        write_series(image, sequence, folder / sequence.value, name)
+    return folder
+
+
+@pytest.fixture
+def results(toy_store: Store, tmp_path: Path) -> Callable[..., Path]:
+    """Makes a folder of results from DICOM."""
+
+    def made(name: str = "out", **fields: object) -> Path:
+        study = fields.pop("study", None) or dicom_study(tmp_path / f"{name}-study", name)
+        run(toy_job(toy_store, tmp_path / name, study=study, **fields))
+        return tmp_path / name
+
+    return made
+
+
+def with_labels(folder: Path, *lesions: tuple[tuple[slice, slice, slice], int]) -> Path:
+    """The result after a reviewer has drawn these lesions and nothing else, each with its label."""
+    image = sitk.ReadImage(folder / LABEL_MAP)
+    array = np.zeros(image.GetSize()[::-1], np.uint8)
+    for place, label in lesions:
+        array[place] = label
+    changed = sitk.GetImageFromArray(array)
+    changed.CopyInformation(image)
+    sitk.WriteImage(changed, folder / LABEL_MAP)
+    refresh(folder)
+    return folder
+
+
+def colours_at(folder: Path) -> dict[tuple[int, int, int], np.ndarray]:
+    """Where pixels of each region's colour lie: corners of their box, LPS mm ``[2, 3]``, beside the burnt-in text."""
+    found: dict[tuple[int, int, int], list[np.ndarray]] = {tuple(one): [] for one in COLOURS.values()}
+    for path in sorted(folder.iterdir()):
+        read = pydicom.dcmread(path)
+        picture = read.pixel_array.copy()
+        picture[:, : read.Columns // 2] = 0  # the text is there, the tumour is not
+        across, down = np.reshape(np.array(read.ImageOrientationPatient, float), (2, 3))
+        rows_mm, columns_mm = map(float, read.PixelSpacing)
+        for colour, points in found.items():
+            for row, column in np.argwhere((picture == colour).all(axis=-1)):
+                points.append(
+                    np.array(read.ImagePositionPatient, float) + down * rows_mm * row + across * columns_mm * column
+                )
+    return {colour: np.array([np.min(p, axis=0), np.max(p, axis=0)]) for colour, p in found.items() if p}
+
+
+def test_overlays_show_the_tumour_in_place_on_both_sequences(results: Callable[..., Path], tmp_path: Path) -> None:
+    transform = tmp_path / "t2f.tfm"
+    sitk.WriteTransform(sitk.TranslationTransform(3, SHIFT_MM), transform)
+    study = dicom_study(tmp_path / "study", shift_mm=SHIFT_MM)
+    folder = results(study=study, transforms={"t2f": transform})
+    written = export(folder, tmp_path / "dicom", [Kind.OVERLAY])
+    assert sorted(path.name for path in written[Kind.OVERLAY].iterdir()) == ["t1c", "t2f"]
+    on_t1c, on_flair = (colours_at(written[Kind.OVERLAY] / name) for name in ("t1c", "t2f"))
+    whole, enhancing = (tuple(COLOURS[region]) for region in (Region.WT, Region.ET))
+    for colour in (whole, enhancing):
+        np.testing.assert_allclose(on_flair[colour] - on_t1c[colour], [SHIFT_MM] * 2, atol=0.01)
+    # The tumour of the study: columns 18 to 27, rows 10 to 19 (Testing.support), on a grid that begins at (-36, -60).
+    lowest, highest = on_t1c[whole]
+    assert lowest[0] == pytest.approx(-36 + (17.5 * SPACING_MM), abs=SPACING_MM / 2)
+    assert highest[1] == pytest.approx(-60 + (19.5 * SPACING_MM), abs=SPACING_MM / 2)
+    series = {name: pydicom.dcmread(written[Kind.OVERLAY] / name / "IM0001.dcm") for name in ("t1c", "t2f")}
+    assert series["t1c"].SeriesInstanceUID != series["t2f"].SeriesInstanceUID
+    assert series["t2f"].SeriesDescription == "FLAIR with contours; not for diagnosis"
+    assert "Not a medical device" in series["t1c"].ImageComments
+
+
+def test_a_sequence_that_is_one_enhanced_image_gets_no_overlay(results: Callable[..., Path], tmp_path: Path) -> None:
+    study = dicom_study(tmp_path / "study")
+    (tmp_path / "enhanced").mkdir()
+    write_enhanced([study / "t2f"], tmp_path / "enhanced" / "IM0001.dcm")
+    shutil.rmtree(study / "t2f")
+    (tmp_path / "enhanced").rename(study / "t2f")
+    written = export(results(study=study), tmp_path / "dicom", [Kind.SEG, Kind.OVERLAY])
+    assert [path.name for path in written[Kind.OVERLAY].iterdir()] == ["t1c"]
+
+
+def test_overlays_of_a_series_that_was_given_are_on_that_one(results: Callable[..., Path], tmp_path: Path) -> None:
+    folder = results()
+    written = export(folder, tmp_path / "dicom", [Kind.OVERLAY], series=tmp_path / "out-study" / "t1c")
+    assert [path.name for path in written[Kind.OVERLAY].iterdir()] == ["t1c"]
+
+
+def test_every_export_has_new_uids_and_replaces_nothing(results: Callable[..., Path], tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    folder, kinds = results(), tuple(Kind)
+    first = export(folder, tmp_path / "first", kinds)
+    study = tmp_path / "out-study"
+    (tmp_path / "first").rename(study / "exported")  # earlier objects beside the source disturb nothing
+    second = export(folder, tmp_path / "second", kinds)
+    for kind, path in second.items():
+        here = [path] if path.is_file() else sorted(path.rglob("*.dcm"))
+        before = [study / "exported" / one.relative_to(tmp_path / "second") for one in here]
+        old, new = ({pydicom.dcmread(one).SOPInstanceUID for one in files} for files in (before, here))
+        assert len(old) == len(new) == len(here), kind
+        assert not old & new
+    assert first.keys() == second.keys()
+    with pytest.raises(InputError, match=r"exists already; exported objects are never replaced"):
+        export(folder, tmp_path / "second", kinds)
+
+
+# --- lesions with the numbers of a comparison ----------------------------------------------------------------------
+
+SMALL, LARGE, NEW = np.s_[6:10, 10:14, 8:12], np.s_[6:12, 20:28, 18:26], np.s_[13:18, 10:20, 18:27]
+SPECK = np.s_[3:4, 30:32, 5:8]  # six voxels
+
+
+@pytest.fixture
+def two_studies(results: Callable[..., Path], tmp_path: Path) -> tuple[Path, Path, Path]:
+    """Two studies and their comparison: in the second one a third lesion, the largest of all, and a speck."""
+    before = with_labels(results("before"), (LARGE, Label.ET), (SMALL, Label.ET))
+    marks = ((LARGE, Label.ET), (SMALL, Label.ET), (NEW, Label.ET), (SPECK, Label.ET))
+    after = with_labels(results("after"), *marks)
+    exams = [read_exam(before), read_exam(after)]
+    write_comparison(tmp_path / "compared", compare(exams, in_place=True))
+    return before, after, tmp_path / "compared"
+
+
+def lesions_in(path: Path) -> dict[str, tuple[str, int]]:
+    """Of a SEG: Tracking ID, Tracking UID and voxels of each segment."""
+    hd = pytest.importorskip("highdicom")
+    read = hd.seg.segread(path)
+    volume = read.get_volume(combine_segments=False)
+    return {
+        one.tracking_id: (one.tracking_uid, int(volume.array[..., number].sum()))
+        for number, one in enumerate(map(read.get_segment_description, read.segment_numbers))
+    }
+
+
+def test_a_lesion_keeps_its_number_and_uid_over_studies(two_studies: tuple[Path, ...], tmp_path: Path) -> None:
+    before, after, compared = two_studies
+    seg = {
+        folder: lesions_in(
+            export(folder, tmp_path / f"{folder.name}-dicom", [Kind.SEG], by=By.LESIONS, comparison=compared)[Kind.SEG]
+        )
+        for folder in (before, after)
+    }
+    assert list(seg[before]) == ["Enhancing tumour 1", "Enhancing tumour 2"]
+    assert list(seg[after]) == [
+        "Enhancing tumour 1",
+        "Enhancing tumour 2",
+        "Enhancing tumour 3",
+        "Enhancing tumour, too small to be followed (4)",
+    ]
+    for name in seg[before]:
+        assert seg[before][name] == seg[after][name]
+    assert seg[after]["Enhancing tumour 3"][1] == 5 * 10 * 9  # the largest, but the last to come
+    assert len({uid for uid, _ in seg[after].values()}) == 4
+    alone = lesions_in(export(after, tmp_path / "alone", [Kind.SEG], by=By.LESIONS)[Kind.SEG])
+    assert alone["Enhancing tumour 1"][1] == 5 * 10 * 9  # without a comparison by size
+
+
+def test_a_comparison_of_other_results_is_refused(
+    two_studies: tuple[Path, ...], results: Callable[..., Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("highdicom")
+    _, after, compared = two_studies
+    given = {"by": By.LESIONS, "comparison": compared}
+    with pytest.raises(InputError, match="is none of the studies of the comparison"):
+        export(results("other"), tmp_path / "dicom", [Kind.SEG], **given)
+    with pytest.raises(InputError, match="those of lesions; export with '--by lesions'"):
+        export(after, tmp_path / "dicom", [Kind.SEG], comparison=compared)
+    with pytest.raises(InputError, match="cannot be read"):
+        export(after, tmp_path / "dicom", [Kind.SEG], by=By.LESIONS, comparison=tmp_path)
+    with_labels(after, (LARGE, Label.ET))
+    with pytest.raises(InputError, match="was changed since the comparison"):
+        export(after, tmp_path / "dicom", [Kind.SEG], **given)
+    assert not (tmp_path / "dicom").exists()

@@ -1,0 +1,124 @@
+"""Tests with lesions counted by hand, and against MONAI's FROC."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from monai.metrics import compute_froc_curve_data
+from numpy.typing import NDArray
+
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.evaluation.froc import CaseLesions, bootstrapped, curve, match_lesions
+
+Mask = NDArray[np.bool_]
+
+
+def boxes(*places: tuple[slice, slice, slice]) -> Mask:
+    """A mask of 12 x 12 x 12 voxels with boxes in it."""
+    mask = np.zeros((12, 12, 12), bool)
+    for place in places:
+        mask[place] = True
+    return mask
+
+
+def cube(first: int, last: int) -> tuple[slice, slice, slice]:
+    return (slice(first, last),) * 3
+
+
+@pytest.fixture
+def case() -> CaseLesions:
+    """Truth: 27 voxels found half (certainty .9), 8 voxels missed. Predicted besides: one voxel of nothing (.6)."""
+    truth = boxes(cube(0, 3), cube(8, 10))
+    prediction = boxes((slice(0, 3), slice(0, 3), slice(0, 2)), cube(5, 6))
+    probability = np.where(prediction, 0.5, 0.1)
+    probability[1, 1, 1], probability[5, 5, 5] = 0.9, 0.6
+    return match_lesions(prediction, truth, probability)
+
+
+def test_lesions_are_matched(case: CaseLesions) -> None:
+    found, missed = case.true
+    assert (found.voxels, found.certainty) == (27, 0.9)
+    assert found.dice == pytest.approx(2 * 18 / (27 + 18))
+    assert (missed.voxels, missed.certainty, missed.dice) == (8, None, 0.0)
+    assert [(lesion.voxels, lesion.certainty, lesion.hits) for lesion in case.predicted] == [
+        (18, 0.9, (0,)),
+        (1, 0.6, ()),
+    ]
+
+
+def test_one_prediction_may_hit_two_lesions() -> None:
+    truth = boxes(cube(0, 2), cube(4, 6))
+    found = match_lesions(boxes(cube(0, 6)), truth)
+    assert found.predicted[0].hits == (0, 1)
+    assert [lesion.certainty for lesion in found.true] == [1.0, 1.0]
+    points = curve([found]).points
+    assert (points[-1].recall, points[-1].precision) == (1.0, 1.0)
+
+
+def test_corners_connect() -> None:
+    assert len(match_lesions(boxes(cube(0, 2), cube(2, 4)), boxes()).predicted) == 1
+
+
+def test_nothing_predicted_and_nothing_there(case: CaseLesions) -> None:
+    empty = match_lesions(boxes(), boxes())
+    assert empty == CaseLesions(true=(), predicted=())
+    assert curve([empty]).points == ()
+    silent = match_lesions(boxes(), boxes(cube(0, 2)))
+    assert curve([silent]).points[-1].model_dump() == {
+        "certainty": 1.0, "recall": 0.0, "precision": None, "false_positives": 0.0,
+    }  # fmt: skip
+
+
+def test_curve_by_hand(case: CaseLesions) -> None:
+    sure, all_of_them = curve([case]).points
+    assert (sure.certainty, sure.recall, sure.precision, sure.false_positives) == (0.9, 0.5, 1.0, 0.0)
+    assert (all_of_them.certainty, all_of_them.recall, all_of_them.precision) == (0.6, 0.5, 0.5)
+    assert all_of_them.false_positives == 1.0
+    assert curve([case, case]).points[-1].false_positives == 1.0  # per case
+
+
+def test_small_lesions_apart(case: CaseLesions) -> None:
+    """The prediction that hits the large lesion alone counts neither way; the false one does."""
+    small = curve([case], smaller_than_voxels=27)
+    assert small.lesions == 1
+    assert [(point.recall, point.precision) for point in small.points] == [(0.0, 0.0)]
+
+
+def test_shapes_must_agree() -> None:
+    with pytest.raises(InputError, match="one grid"):
+        match_lesions(boxes(), np.zeros((3, 3, 3), bool))
+
+
+def test_froc_agrees_with_monai() -> None:
+    """Where each prediction hits one lesion at most, both count alike."""
+    random = np.random.default_rng(1)
+    cases, false, true, lesions = [], [], [], 0
+    for _ in range(6):
+        truth, prediction, probability = boxes(), boxes(), np.zeros((12, 12, 12))
+        for z, y, x in np.ndindex(3, 3, 3):
+            place = tuple(slice(4 * i, 4 * i + 2) for i in (z, y, x))
+            there, found = random.random(2) < 0.5
+            certainty = round(float(random.random()), 3)
+            truth[place], prediction[place] = there, found
+            probability[place] = certainty
+            lesions += there
+            if found:
+                (true if there else false).append(certainty)
+        cases.append(match_lesions(prediction, truth, probability))
+    per_image, sensitivity = compute_froc_curve_data(np.array(false), np.array(true), lesions, len(cases))
+    points = curve(cases).points
+    # MONAI leaves out the last threshold, at which everything counts.
+    assert points[-1].recall == len(true) / lesions
+    assert points[-1].false_positives == len(false) / len(cases)
+    theirs = {(round(float(x), 6), round(float(y), 6)) for x, y in zip(per_image, sensitivity, strict=True)}
+    assert {(round(point.false_positives, 6), round(point.recall, 6)) for point in points[:-1]} <= theirs
+    assert len(points) > 30
+
+
+def test_bootstrap_surrounds_the_curve(case: CaseLesions) -> None:
+    missed = match_lesions(boxes(), boxes(cube(0, 2)))
+    cases = [case] * 6 + [missed] * 4
+    interval = bootstrapped(cases, np.random.default_rng(0))
+    assert interval.recall[0] <= curve(cases).points[-1].recall <= interval.recall[1]
+    assert interval == bootstrapped(cases, np.random.default_rng(0))
+    assert bootstrapped(cases[:4], np.random.default_rng(0)) is None

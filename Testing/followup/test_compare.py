@@ -1,0 +1,319 @@
+"""Studies of one patient compared, from the files to the page, and exported as DICOM."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import re
+from dataclasses import replace
+from datetime import date
+from html import unescape
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from GliomaSegLib.case import Modality, TimePoint, TimePointKind
+from GliomaSegLib.cli import compare as command
+from GliomaSegLib.cli import export as export_command
+from GliomaSegLib.datasets.case_table import TruthScheme
+from GliomaSegLib.errors import GliomaSegError, InputError
+from GliomaSegLib.followup.compare import compare
+from GliomaSegLib.followup.growth import Curve, growth_plot
+from GliomaSegLib.followup.page import LESIONS, NUMBERS, PAGE, write_comparison
+from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.measures.lesion_tracking import Change
+from GliomaSegLib.measures.rano import Category
+from GliomaSegLib.measures.resection import Finding
+from GliomaSegLib.phantom import Phantom
+from GliomaSegLib.phantom.dicom import write_series
+from GliomaSegLib.pipeline.run import run
+from GliomaSegLib.results.time_point import Exam, read_exam
+from GliomaSegLib.results.update import refresh, review
+from GliomaSegLib.results.writing import LABEL_MAP
+from GliomaSegLib.zoo.store import Store
+from Testing.support.study import toy_job, volume, write_study
+
+PRE, EARLY = TimePoint(TimePointKind.PREOPERATIVE), TimePoint(TimePointKind.POSTOPERATIVE, 1)
+LATER = TimePoint(TimePointKind.POSTOPERATIVE, 100)
+
+
+def labels_of(*boxes: tuple[slice, slice, slice]) -> sitk.Image:
+    array = np.zeros((30, 40, 50), np.uint8)
+    for one in boxes:
+        array[one] = Label.ET
+    return sitk.GetImageFromArray(array)
+
+
+LARGE, SMALL = np.s_[5:25, 5:25, 5:25], np.s_[5:13, 10:18, 30:38]
+
+
+@pytest.fixture
+def exam(tmp_path: Path):
+    """Makes an exam from boxes of enhancing tumour; without an image."""
+
+    def made(*boxes: tuple[slice, slice, slice], when: TimePoint = LATER, **fields: object) -> Exam:
+        path = tmp_path / f"study{len(list(tmp_path.iterdir()))}.nii.gz"
+        sitk.WriteImage(sitk.Cast(labels_of(*boxes) > 0, sitk.sitkUInt8), path)
+        return read_exam(path, scheme=TruthScheme.ENHANCING, when=when, **fields)
+
+    return made
+
+
+def test_surgery_then_two_follow_ups(exam, tmp_path: Path) -> None:
+    rest, grown = np.s_[5:8, 5:15, 5:15], np.s_[5:17, 5:17, 5:17]
+    studies = [
+        exam(LARGE, SMALL, when=PRE),
+        exam(rest, SMALL, when=EARLY),
+        exam(grown, SMALL, np.s_[27:29, 30:38, 5:20], when=LATER),
+    ]
+    aligned = compare(studies, in_place=True)
+    found = aligned.comparison
+    assert found.resection.finding is Finding.RESIDUAL
+    assert found.resection.residual.volume_ml == pytest.approx(0.3 + 0.512)
+    assert found.resection.extents[0].fraction == pytest.approx(1 - 0.812 / 8.512)
+    assert [[step.change for step in steps] for steps in found.course.steps] == [
+        [Change.SHRUNK, Change.UNCHANGED],
+        [Change.UNCHANGED, Change.GROWN, Change.NEW],  # in order of size before
+    ]
+    assert [track.id for track in found.course.tracks] == [1, 2, 3]
+    assert found.baseline == 1  # not the pre-operative study
+    assert {one.category for one in found.responses} <= {Category.PROGRESSION, Category.NOT_MEASURABLE}
+    assert found.answers[0].startswith("3 enhancing lesions now, 2 in the study before")
+    of_second = [sentence for sentence in found.answers if sentence.startswith(f"Study 2 of 3, {studies[1].name}: ")]
+    assert of_second[0].endswith(found.resection.answer)
+    assert len(of_second) == 1 + len(found.resection.extents)
+    after_surgery = compare(studies[:2], in_place=True).comparison
+    assert after_surgery.answers[0] == after_surgery.resection.answer
+    assert [one.day for one in found.studies] == [None] * 3  # the first has neither a day nor a date
+
+    page = write_comparison(tmp_path / "out", aligned)
+    text = unescape(re.sub(r"<[^>]+>", " ", page.read_text(encoding="utf-8")))
+    for sentence in (*found.answers, "Not a medical device", "RANO resect group", "Lesions of fewer than 20 voxels"):
+        assert sentence in text
+    assert "://" not in page.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+    assert json.loads((tmp_path / "out" / NUMBERS).read_text())["resection"]["finding"] == "residual tumour"
+    assert len((tmp_path / "out" / LESIONS).read_text().splitlines()) == 1 + 2 + 2 + 3
+    with pytest.raises(InputError, match="exists already"):
+        write_comparison(tmp_path / "out", aligned)
+    write_comparison(tmp_path / "out", aligned, overwrite=True)
+
+
+def test_later_studies_are_not_called_residual(exam) -> None:
+    found = compare([exam(LARGE, when=PRE), exam(SMALL, when=LATER)], in_place=True).comparison
+    assert found.resection.finding is Finding.LATE
+    text = " ".join(found.answers)
+    assert "may be treatment effect" in text
+    assert "Extent of resection" not in text
+    assert "gross total" not in text
+
+
+def test_dates_give_days(exam) -> None:
+    days = [date(2024, 1, 1), date(2024, 3, 1)]
+    studies = [exam(LARGE, day=one) for one in days]
+    assert [one.day for one in compare(studies, in_place=True).comparison.studies] == [0, 60]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "sentence"),
+    [
+        ({"day": date(2024, 3, 1)}, {"day": date(2024, 1, 1)}, "made before"),
+        ({"when": EARLY}, {"when": PRE}, "made before"),
+        ({"when": LATER}, {"when": EARLY}, "made before"),
+    ],
+)
+def test_studies_in_the_wrong_order_are_refused(exam, first: dict, second: dict, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        compare([exam(LARGE, **first), exam(SMALL, **second)], in_place=True)
+
+
+def test_studies_of_two_patients_are_refused(exam) -> None:
+    studies = [replace(exam(LARGE), patient=name) for name in ("P1", "P2")]
+    with pytest.raises(InputError, match=r"different patients \(P1 and P2\)"):
+        compare(studies, in_place=True)
+    compare([studies[0], exam(SMALL)], in_place=True)  # not known of one of them
+
+
+def test_what_cannot_be_compared_is_refused(exam, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="at least two"):
+        compare([exam(LARGE)])
+    with pytest.raises(InputError, match="cannot be registered; give it with --image"):
+        compare([exam(LARGE), exam(SMALL)])
+    with pytest.raises(InputError, match="no enhancing tumour before surgery"):
+        compare([exam(when=PRE), exam(SMALL, when=EARLY)], in_place=True)
+    with pytest.raises(InputError, match="cannot be the baseline"):
+        compare([exam(LARGE, when=PRE), exam(SMALL), exam(SMALL)], in_place=True, baseline=0)
+    path = tmp_path / "whole.nii.gz"
+    sitk.WriteImage(labels_of(LARGE) // 3, path)
+    with pytest.raises(InputError, match="no region in common"):
+        compare([exam(LARGE), read_exam(path, scheme=TruthScheme.WHOLE_TUMOUR)], in_place=True)
+    scan = tmp_path / "scan.nii.gz"
+    sitk.WriteImage(sitk.Cast(labels_of(LARGE, SMALL)[1:, 1:], sitk.sitkFloat32), scan)
+    with pytest.raises(InputError, match="different grids"):
+        read_exam(path, scan, TruthScheme.WHOLE_TUMOUR)
+
+
+def test_an_empty_study_and_a_lesion_at_the_border(exam) -> None:
+    found = compare([exam(LARGE), exam()], in_place=True).comparison
+    assert found.studies[1].foci == 0
+    assert [step.change for step in found.course.steps[0]] == [Change.GONE]
+    assert {one.category for one in found.responses} == {Category.COMPLETE}
+    cut = compare([exam(np.s_[0:10, 0:10, 0:10]), exam(np.s_[0:10, 0:10, 0:10])], in_place=True).comparison
+    assert any("touches the border" in warning for warning in cut.warnings)
+
+
+def test_a_moved_head_is_registered_and_measured_where_it_was(small_phantom: Phantom, tmp_path: Path) -> None:
+    """The same head and tumour, scanned again with the head turned, on another grid."""
+    turn = sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.12, -0.05, 0.1, (6.0, -4.0, 5.0))
+    exams = []
+    for number in range(2):
+        # Not resampled: a head that was turned in the scanner is the same voxels in another place.
+        t1c, truth = (sitk.Image(one) for one in (small_phantom.images[Modality.T1C], small_phantom.truth))
+        if number:
+            for image in (t1c, truth):
+                matrix = np.reshape(turn.GetMatrix(), (3, 3)) @ np.reshape(image.GetDirection(), (3, 3))
+                image.SetOrigin(turn.TransformPoint(image.GetOrigin()))
+                image.SetDirection(matrix.ravel().tolist())
+        paths = tmp_path / f"t1c{number}.nii.gz", tmp_path / f"labels{number}.nii.gz"
+        sitk.WriteImage(sitk.Cast(t1c, sitk.sitkFloat32), paths[0])
+        sitk.WriteImage(truth, paths[1])
+        exams.append(read_exam(paths[1], paths[0], when=LATER))
+    aligned = compare(exams)
+    found = aligned.comparison
+    assert found.studies[0].moved_mm > 4
+    assert {step.change for step in found.course.steps[0]} == {Change.UNCHANGED}
+    for track in found.course.tracks:
+        assert track.lesions[0].voxels == track.lesions[1].voxels
+    where = turn.GetInverse().TransformPoint((10.0, 20.0, 30.0))
+    assert aligned.transforms[0].TransformPoint((10.0, 20.0, 30.0)) == pytest.approx(where, abs=1.5)
+    assert "<svg" in write_comparison(tmp_path / "out", aligned).read_text(encoding="utf-8")
+
+
+# --- folders of results --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def results(toy_store: Store, tmp_path: Path):
+    """Makes a folder of results of the toy model."""
+
+    def made(name: str, **fields: object) -> Path:
+        run(toy_job(toy_store, tmp_path / name, study=write_study(tmp_path / f"{name}-study"), **fields))
+        return tmp_path / name
+
+    return made
+
+
+def edit(folder: Path, place: tuple[slice, slice, slice], label: int) -> None:
+    image = sitk.ReadImage(folder / LABEL_MAP)
+    array = sitk.GetArrayFromImage(image)
+    array[place] = label
+    changed = sitk.GetImageFromArray(array)
+    changed.CopyInformation(image)
+    sitk.WriteImage(changed, folder / LABEL_MAP)
+
+
+def test_results_bring_their_time_point_images_and_doubts(results) -> None:
+    before = read_exam(results("pre", time_point="preoperative"))
+    assert before.time_point.kind is TimePointKind.PREOPERATIVE
+    assert before.has_native_t1 is False
+    assert before.image is not None
+    assert before.probabilities.keys() == {Region.WT}
+    assert before.measures.lesions_of(Region.WT)[0].certainty == pytest.approx(1000 / (2 * 545), abs=0.02)
+    assert "toy" in before.origin
+
+
+def test_from_two_results_to_the_answer(results, tmp_path: Path) -> None:
+    folders = results("pre", time_point="preoperative"), results("post", days_since_surgery=2)
+    edit(folders[1], np.s_[8:11], 0)
+    with pytest.raises(InputError, match="run 'gliomaseg measure"):
+        read_exam(folders[1])
+    refresh(folders[1])
+    assert read_exam(folders[1]).probabilities == {}  # they are not those of the edited contours
+    said = commanded("compare", *folders, "-o", tmp_path / "out")
+    assert "Extent of resection of the enhancing tumour" in said
+    assert "residual tumour" in said
+    assert (tmp_path / "out" / PAGE).is_file()
+    numbers = json.loads(commanded("compare", *folders, "-o", tmp_path / "out", "--overwrite", "--json"))
+    assert numbers["studies"][1]["days_since_surgery"] == 2
+    assert any("without one blood" in note for note in numbers["resection"]["notes"])
+
+
+# --- the command line ----------------------------------------------------------------------------------------------
+
+
+def commanded(*arguments: object) -> str:
+    parser = argparse.ArgumentParser()
+    verbs = parser.add_subparsers()
+    command.add_compare(verbs.add_parser("compare"))
+    command.add_agree(verbs.add_parser("agree"))
+    export_command.add_arguments(verbs.add_parser("export"))
+    parsed = parser.parse_args([str(argument) for argument in arguments])
+    output = io.StringIO()
+    assert parsed.command(parsed, output) == 0
+    return output.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--when", "preoperative"), "'--when' is given 1 times for 2 studies"),
+        (("--when", "yesterday", "--when", "unknown"), "'--when yesterday' is not"),
+        (("--date", "2024-13-01", "--date", "2024-12-01"), "is not a date"),
+        (("--image", "a.nii.gz"), "1 scans are given for 2 label files"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(exam, tmp_path: Path, options: tuple[str, ...], sentence: str) -> None:
+    files = exam(LARGE).path, exam(SMALL).path
+    with pytest.raises(GliomaSegError, match=sentence):
+        commanded("compare", *files, "-o", tmp_path / "out", "--in-place", "--scheme", "enhancing", *options)
+
+
+def test_agree_prints_and_writes_the_consensus(exam, tmp_path: Path) -> None:
+    files = [exam(LARGE).path, exam(LARGE, SMALL).path, exam(LARGE).path]
+    consensus = tmp_path / "consensus.nii.gz"
+    said = commanded("agree", *files, "--scheme", "enhancing", "--region", "ET", "--write-consensus", consensus)
+    assert "majority" in said
+    np.testing.assert_array_equal(
+        sitk.GetArrayFromImage(sitk.ReadImage(consensus)) > 0, sitk.GetArrayFromImage(labels_of(LARGE)) > 0
+    )
+
+
+def dicom_study(folder: Path) -> Path:
+    for sequence in (Modality.T1C, Modality.T2F):
+        image = sitk.Cast(sitk.Clamp(volume(sequence), lowerBound=0), sitk.sitkUInt16)
+        write_series(image, sequence, folder / sequence.value, "toy")
+    return folder
+
+
+def test_a_result_made_from_dicom_is_exported(toy_store: Store, tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    run(toy_job(toy_store, tmp_path / "out", study=dicom_study(tmp_path / "study")))
+    said = commanded("export", tmp_path / "out", "-o", tmp_path / "dicom", "--dicom-seg", "--rtstruct", "--sr")
+    assert sorted(path.name for path in (tmp_path / "dicom").iterdir()) == ["rtstruct.dcm", "seg.dcm", "sr.dcm"]
+    assert "Not a medical device" in said
+    with pytest.raises(InputError, match="exists already"):
+        commanded("export", tmp_path / "out", "-o", tmp_path / "dicom", "--rtstruct")
+    review(tmp_path / "out", "rejected", "Dr A")
+    with pytest.raises(InputError, match="was rejected"):
+        commanded("export", tmp_path / "out", "-o", tmp_path / "dicom2", "--rtstruct")
+
+
+def test_a_result_from_other_files_needs_the_series(results, tmp_path: Path) -> None:
+    folder = results("out")
+    with pytest.raises(InputError, match="no DICOM series; give the folder"):
+        commanded("export", folder, "-o", tmp_path / "dicom", "--rtstruct")
+    with pytest.raises(InputError, match="Nothing was asked for"):
+        commanded("export", folder, "-o", tmp_path / "dicom")
+    study = dicom_study(tmp_path / "study")
+    commanded("export", folder, "-o", tmp_path / "dicom", "--rtstruct", "--series", study / "t1c")
+    assert [path.name for path in (tmp_path / "dicom").iterdir()] == ["rtstruct.dcm"]
+
+
+def test_the_growth_plot_has_every_point() -> None:
+    svg = growth_plot(
+        [Curve("a", [1, None, 3]), Curve("b<", [0, 0, 0], strong=True)], [0, 10, 30], ["0", "10", "30"], "d"
+    )
+    assert svg.count("<circle") == 5
+    assert "b&lt;" in svg

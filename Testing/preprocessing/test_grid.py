@@ -1,0 +1,102 @@
+"""Grids keep places: what is resampled lies where it lay."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from GliomaSegLib.preprocessing.resampling import (
+    array_on,
+    corners,
+    model_grid,
+    reorient,
+    resample_image,
+    resample_labels,
+    same_grid,
+)
+
+spacings = st.tuples(*[st.floats(0.4, 6.0)] * 3)
+sizes = st.tuples(*[st.integers(6, 30)] * 3)
+angles = st.tuples(*[st.floats(-0.7, 0.7, allow_subnormal=False).map(lambda angle: round(angle, 6))] * 3)
+
+
+def image_with(size: tuple[int, ...], spacing: tuple[float, ...], angle: tuple[float, ...]) -> sitk.Image:
+    """A smooth ramp: its grey value tells the place."""
+    turn = sitk.Euler3DTransform()
+    turn.SetRotation(*angle)
+    image = sitk.Image(size, sitk.sitkFloat32)
+    image.SetSpacing(spacing)
+    image.SetDirection(turn.GetMatrix())
+    image.SetOrigin((-20.0, 35.0, 11.0))
+    source = sitk.PhysicalPointSource(sitk.sitkVectorFloat32, size, image.GetOrigin(), spacing, image.GetDirection())
+    return sum(weight * sitk.VectorIndexSelectionCast(source, axis) for axis, weight in enumerate((1.0, 2.0, 4.0)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(sizes, spacings, angles)
+def test_model_grid_covers_the_same_field_of_view(
+    size: tuple[int, ...], spacing: tuple[float, ...], angle: tuple[float, ...]
+) -> None:
+    image = image_with(size, spacing, angle)
+    grid = model_grid(image, (1.0, 1.0, 1.0), "LPS")
+    oriented = sitk.DICOMOrient(image, "LPS")
+    for axis in range(3):
+        extent = oriented.GetSize()[axis] * oriented.GetSpacing()[axis]
+        assert abs(grid.GetSize()[axis] * grid.GetSpacing()[axis] - extent) <= 0.51
+    middles = [
+        one.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in one.GetSize()]) for one in (image, grid)
+    ]
+    assert math.dist(*middles) < 1e-6
+
+
+@settings(max_examples=40, deadline=None)
+@given(sizes, spacings, angles)
+def test_a_resampled_ramp_still_tells_its_place(
+    size: tuple[int, ...], spacing: tuple[float, ...], angle: tuple[float, ...]
+) -> None:
+    image = image_with(size, spacing, angle)
+    resampled = resample_image(image, model_grid(image, (1.0, 1.0, 1.0), "LPS"))
+    index = [n // 2 for n in resampled.GetSize()]
+    x, y, z = resampled.TransformIndexToPhysicalPoint(index)
+    assert resampled.GetPixel(index) == pytest.approx(x + 2 * y + 4 * z, abs=1e-2)
+
+
+def test_own_voxels_are_copied_when_the_spacing_is_right(random_image: sitk.Image) -> None:
+    image = sitk.Image(random_image)
+    image.SetSpacing((1, 1, 1))
+    grid = model_grid(image, (1.0, 1.0, 1.0), "RAS")
+    there = resample_image(image, grid)
+    back = reorient(there, image)
+    assert np.array_equal(sitk.GetArrayViewFromImage(back), sitk.GetArrayViewFromImage(image))
+
+
+def test_header_noise_makes_no_other_grid(random_image: sitk.Image) -> None:
+    noisy = sitk.Image(random_image)
+    noisy.SetOrigin([value + 1e-3 for value in random_image.GetOrigin()])
+    assert same_grid(random_image, noisy)
+    noisy.SetOrigin([value + 0.1 for value in random_image.GetOrigin()])
+    assert not same_grid(random_image, noisy)
+    assert len(corners(noisy)) == 8
+
+
+def test_labels_keep_their_volume_through_another_grid() -> None:
+    distance = np.linalg.norm(np.mgrid[-20:21, -20:21, -20:21], axis=0)
+    labels = sitk.GetImageFromArray(((distance < 15).astype(np.uint8) + (distance < 8)).astype(np.uint8))
+    grid = sitk.Image([60, 60, 14], sitk.sitkUInt8)
+    grid.SetSpacing((0.7, 0.7, 3.0))
+    there = resample_labels(labels, grid)
+    voxel = math.prod(grid.GetSpacing())
+    for label in (1, 2):
+        before = (sitk.GetArrayViewFromImage(labels) == label).sum()
+        after = (sitk.GetArrayViewFromImage(there) == label).sum() * voxel
+        assert after == pytest.approx(before, rel=0.03)
+
+
+def test_an_array_takes_the_grids_geometry(random_image: sitk.Image) -> None:
+    array = sitk.GetArrayFromImage(random_image)
+    assert same_grid(array_on(array, random_image), random_image)

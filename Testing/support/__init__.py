@@ -1,0 +1,1 @@
+"""Makers of small inputs and stand-ins that several tests share."""
