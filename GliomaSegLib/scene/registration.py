@@ -2,8 +2,8 @@
 
 It is optional. :func:`default_registrar` gives ``None`` where the application has no BRAINSFit, and then the worker
 registers with SimpleITK (:mod:`GliomaSegLib.preprocessing.registration`). Either way the job goes to the worker, which
-judges every transform that it is given by mutual information and mirror contrast: BRAINSFit calls ``Completed`` what merely
-ended, also 16 mm beside the optimum, so its status alone is no proof.
+judges every transform that it is given by mutual information and mirror contrast: BRAINSFit calls ``Completed``
+what merely ended, also 16 mm beside the optimum, so its status alone is no proof.
 """
 
 from __future__ import annotations
