@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--initial", metavar="PT", help="start from a run's checkpoint, or from a stage of a model, as in MODEL:coarse"
     )
+    parser.add_argument(
+        "--label-maps", type=Path, metavar="NPZ", help="tumour label maps of further patients, for synthetic cases"
+    )
     parser.add_argument("--prepare-only", action="store_true", help="prepare the cases and stop")
     apart = parser.add_mutually_exclusive_group()
     apart.add_argument("--hold-out", metavar="HOSPITAL", help="validate on this hospital and train on the others")
@@ -107,6 +110,7 @@ def _synthetic(
     parsed: argparse.Namespace, recipe: Recipe, rows: list[CaseRow], held_out: str | None, progress: Progress
 ) -> list[Path]:
     """The recipe's synthetic cases, drawn from those that are trained on and from no others."""
+    from GliomaSegLib.datasets.case_table import read_left_out
     from GliomaSegLib.training.dataset import prepared_path, read_prepared
     from GliomaSegLib.training.synthesis.pool import write_pool
 
@@ -114,8 +118,14 @@ def _synthetic(
         return []
     cases = (read_prepared(prepared_path(row, parsed.cache)) for row in rows)
     wish = recipe.synthetic
-    folder = parsed.cache / (f"synthetic-without-{held_out}" if held_out else "synthetic")
-    return write_pool(cases, folder, wish.spacing_mm, wish.count, wish.seed, progress)
+    folder = parsed.cache / (f"synthetic-without-{held_out}" if held_out else f"synthetic-{wish.seed}")
+    maps = []
+    if parsed.label_maps is not None:
+        from GliomaSegLib.training.synthesis.label_maps import read_label_maps
+
+        left_out = read_left_out(parsed.splits) if parsed.splits else ()
+        maps = read_label_maps(parsed.label_maps, wish.spacing_mm, left_out)
+    return write_pool(cases, folder, wish.spacing_mm, wish.count, wish.seed, progress, maps)
 
 
 def _train(

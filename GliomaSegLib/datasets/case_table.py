@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -32,6 +33,7 @@ REGIONS = (Region.WT, Region.TC, Region.ET)
 _COLUMNS = ("case", "patient", "hospital", "t1n", "t1c", "t2w", "t2f", "truth", "truth_of", "scheme")
 _GEOMETRY, _PLACEHOLDER = "geometry", "placeholder"  # a column that a table may have, and what it may say
 _SPLITS = ("train", "test", "validation")
+_TCGA_PATIENT = re.compile(r"TCGA[-_. ]?([A-Z0-9]{2})[-_. ]?([A-Z0-9]{4})", re.IGNORECASE)
 
 
 class TruthScheme(str, Enum):
@@ -162,7 +164,25 @@ def read_splits(path: Path) -> dict[str, list[str]]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} does not hold the lists {', '.join(_SPLITS)} of patients ({error}).") from error
     everyone = [patient for split in patients.values() for patient in split]
-    twice = next((patient for patient in everyone if everyone.count(patient) > 1), None)
-    if twice is not None:
-        raise InputError(f"{path} has the patient '{twice}' twice; a patient belongs to one split.")
+    repeated = {patient for patient in everyone if everyone.count(patient) > 1}
+    seen: dict[str, str] = {}
+    for patient in everyone:
+        other = seen.setdefault(same_patient(patient), patient)
+        if patient in repeated or other != patient:
+            also = "" if other == patient else f", also as '{other}'"
+            raise InputError(f"{path} has the patient '{patient}' twice{also}; a patient belongs to one split.")
     return patients
+
+
+def same_patient(name: str) -> str:
+    """One spelling for each patient: TCGA patients are met as ``TCGA-DU-A5TW``, ``TCGA_DU_A5TW_19980228`` and so on."""
+    found = _TCGA_PATIENT.search(name)
+    return "-".join(("TCGA", *found.groups())).upper() if found else name
+
+
+def read_left_out(path: Path) -> list[str]:
+    """The label maps that a file of splits keeps from training, because their patients test or validate."""
+    try:
+        return list(map(str, json.loads(path.read_bytes()).get("label_maps_left_out", [])))
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise InputError(f"{path} cannot be read as splits ({error}).") from error

@@ -1,10 +1,10 @@
 """The experiments of Eijgelaar 2020 and Kurmukov 2021, for any model: every case with every subset of its sequences.
 
-Every run is :func:`GliomaSegLib.pipeline.run.run` with the sequences of the subset and no others, from the files
-on: with T1c left out, another image is the reference and the brain is found in that. ``network_only`` is for data that are stripped and in place: registration and brain extraction are switched off, so that the subsets differ in
-what the network is given and in nothing else; for a model that sets missing channels to zero this is Eijgelaar's
-nullified sequence. ``nullify`` does the same for any data: each case is first brought in place, once, with all of its
-sequences.
+Every run is :func:`GliomaSegLib.pipeline.run.run` with the sequences of the subset and no others, from the files on: with
+T1c left out, another image is the reference and the brain is found in that. ``network_only`` is for data that are
+stripped and co-registered: registration and brain extraction are switched off, so that the subsets differ in what the
+network is given and in nothing else; for a model that sets missing channels to zero this is Eijgelaar's nullified
+sequence. ``nullify`` does the same for any data: each case is prepared once, with all of its sequences.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from GliomaSegLib.training.task import Task
 Length = Annotated[float, Field(gt=0)]
 
 # Files in the recipes' folder that are none.
-_NO_RECIPES = ("recipe.schema.json", "splits.json", "mets-splits.json")
+_NO_RECIPES = ("recipe.schema.json", "splits.json", "mets-splits.json", "any-splits.json")
 
 
 class NetworkChoice(Record):

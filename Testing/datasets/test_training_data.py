@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import SimpleITK as sitk
 import torch
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.datasets.case_table import REGIONS, TruthScheme, read_table
+from GliomaSegLib.datasets.case_table import REGIONS, TruthScheme, read_left_out, read_splits, read_table
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.preprocessing.midsagittal import find_midsagittal
@@ -72,6 +73,25 @@ def test_a_table_without_a_column_twice_the_same_case_or_no_rows(files: Path) ->
         read_table(_table(files, good, good))
     with pytest.raises(InputError, match="no rows"):
         read_table(_table(files))
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [(["A"], ["A"]), (["A", "A"], []), (["TCGA_DU_A5TW"], ["TCGA-DU-A5TW"]), (["tcga.du.a5tw"], ["TCGA_DU_A5TW_1998"])],
+)
+def test_a_patient_in_two_splits_is_refused_whatever_it_is_called(
+    tmp_path: Path, train: list[str], test: list[str]
+) -> None:
+    path = tmp_path / "splits.json"
+    path.write_text(json.dumps({"train": train, "test": test, "validation": []}), encoding="utf-8")
+    with pytest.raises(InputError, match="twice"):
+        read_splits(path)
+
+
+def test_the_label_maps_that_training_must_not_see_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "splits.json"
+    path.write_text(json.dumps({"label_maps_left_out": ["B"]}), encoding="utf-8")
+    assert read_left_out(path) == ["B"]
 
 
 def test_an_enhancing_mask_knows_enhancing_tumour_alone() -> None:

@@ -35,6 +35,7 @@ from GliomaSegLib.training.synthesis.geometry import (
     sampled_labels,
     smooth_field,
 )
+from GliomaSegLib.training.synthesis.label_maps import read_label_maps
 from GliomaSegLib.training.synthesis.painting import push
 from GliomaSegLib.training.synthesis.pool import coarsened, write_pool
 from GliomaSegLib.training.synthesis.sample import whitened
@@ -357,3 +358,49 @@ def test_coarsened_by_hand() -> None:
     assert coarse.images[0].ravel().tolist() == [4, 0]
     assert coarse.brain.ravel().tolist() == [True, False]
     assert coarse.labels.ravel().tolist() == [1, 0]
+
+
+def label_maps_file(tmp_path: Path) -> Path:
+    """Two maps in the order x, y, z: a tumour low on the patient's right, and one high on the left."""
+    labels = np.zeros((2, 128, 128, 128), np.uint8)
+    labels[0, 30:50, 40:60, 20:40] = 2
+    labels[0, 36:44, 46:54, 26:34] = 4
+    labels[1, 80:100, 70:90, 90:110] = 1
+    np.savez(tmp_path / "maps.npz", ids=np.array(["A", "B"]), labels=labels)
+    return tmp_path / "maps.npz"
+
+
+def test_label_maps_keep_their_size_and_place(tmp_path: Path) -> None:
+    first, second = read_label_maps(label_maps_file(tmp_path), 2.0)
+    assert set(np.unique(first.labels)) == {0, Label.SNFH, Label.ET}
+    volume_ml = 20**3 * (240 / 128) ** 2 * (155 / 128) / 1000
+    assert np.count_nonzero(first.labels) * 2.0**3 / 1000 == pytest.approx(volume_ml, rel=0.1)
+    (z, y, x), (other_z, _, other_x) = (centroid(one.labels > 0) * 2.0 for one in (first, second))
+    assert (z, y, x) == pytest.approx((30 * 155 / 128, 50 * 240 / 128, 40 * 240 / 128), abs=2.5)
+    assert other_z > z
+    assert other_x > x
+    assert first.brain.shape == first.labels.shape
+    assert first.brain[first.labels > 0].all()
+    assert first.brain[second.labels > 0].all()
+
+
+def test_label_maps_of_validation_and_test_cases_are_left_out(tmp_path: Path) -> None:
+    (kept,) = read_label_maps(label_maps_file(tmp_path), 4.0, left_out=["A"])
+    assert set(np.unique(kept.labels)) == {0, Label.NETC}
+
+
+def test_a_file_that_holds_no_label_maps_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "maps.npz").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"maps\.npz cannot be read"):
+        read_label_maps(tmp_path / "maps.npz", 2.0)
+
+
+def test_painted_cases_take_their_tumours_from_the_label_maps(
+    tmp_path: Path, plain: Sample, one_template: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maps = read_label_maps(label_maps_file(tmp_path), SPACING_MM, left_out=["A"])
+    monkeypatch.setattr(generator, "_TRANSPLANTED", 0.0)
+    monkeypatch.setattr(generator, "_GROWN_BESIDE_MAPS", 0.0)
+    synthesiser = Synthesiser([plain], SPACING_MM, seeded(), templates=1, label_maps=maps)
+    drawn = synthesiser.draw(seeded(3))
+    assert set(np.unique(drawn.labels)) == {0, Label.NETC}

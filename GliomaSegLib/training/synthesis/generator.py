@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.training.synthesis.anatomy import Anatomy, anatomy_of, healthy, phantom_anatomy
+from GliomaSegLib.training.synthesis.label_maps import LabelMap
 from GliomaSegLib.training.synthesis.painting import paint
 from GliomaSegLib.training.synthesis.sample import ALL_REGIONS, Sample
 from GliomaSegLib.training.synthesis.transplant import transplant
@@ -19,6 +20,7 @@ _TRANSPLANTED = 0.5  # of the cases, when there is a host; the others are painte
 _PHANTOM = 0.3  # of the painted ones
 _COMPLETE = 0.5  # of donors with all four sequences, those that go to a host with all four
 _GROWN = 0.5  # of the tumours in painted ones
+_GROWN_BESIDE_MAPS = 0.2  # the same where label maps of many other patients are at hand
 _ENHANCING = 0.5  # of the transplants, the donors' share that has enhancing tumour, when there is one
 
 
@@ -39,12 +41,19 @@ class Synthesiser:
             not known are left out. Finding the midline of each takes a part of a second.
         templates: so many deformed phantom brains are kept.
         random: for those.
+        label_maps: tumours of further patients, for painted cases; they then take the place of the cases' own.
     """
 
     def __init__(
-        self, cases: Iterable[Case], spacing_mm: float, random: np.random.Generator, templates: int = 4
+        self,
+        cases: Iterable[Case],
+        spacing_mm: float,
+        random: np.random.Generator,
+        templates: int = 4,
+        label_maps: Sequence[LabelMap] = (),
     ) -> None:
         self._spacing_mm = spacing_mm
+        self._label_maps = label_maps
         self._donors: list[Sample] = []
         self._hosts: list[Sample] = []
         self._anatomies: list[Anatomy] = []
@@ -81,8 +90,9 @@ class Synthesiser:
 
     def _painted(self, random: np.random.Generator) -> Sample:
         anatomy = self._anatomy(random)
-        if self._labelled and random.random() > _GROWN:
-            donor = _one(self._labelled, random)
+        donors = self._label_maps or self._labelled
+        if donors and random.random() > (_GROWN_BESIDE_MAPS if self._label_maps else _GROWN):
+            donor = donors[int(random.integers(len(donors)))]
             labels = move(donor.labels, donor.brain, anatomy.brain, self._spacing_mm, random).labels
         else:
             labels = grow(anatomy, self._spacing_mm, random)

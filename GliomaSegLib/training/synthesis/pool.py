@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from GliomaSegLib.labels import Region
 from GliomaSegLib.progress import Progress, Silent
 from GliomaSegLib.training.dataset import TrainingCase, write_case
 from GliomaSegLib.training.synthesis.generator import Synthesiser
+from GliomaSegLib.training.synthesis.label_maps import LabelMap
 from GliomaSegLib.training.synthesis.sample import Sample
 
 HOSPITAL = "synthetic"  # where the cases come from, for the shares that a recipe gives to hospitals
@@ -25,6 +26,7 @@ def write_pool(
     count: int,
     seed: int = 0,
     progress: Progress | None = None,
+    label_maps: Sequence[LabelMap] = (),
 ) -> list[Path]:
     """Draw ``count`` cases and write each whole into ``folder``; those that are there already stay.
 
@@ -32,6 +34,7 @@ def write_pool(
 
     Args:
         cases: training cases alone, on grids whose spacing goes a whole number of times into ``spacing_mm``.
+        label_maps: tumours of further patients, on voxels of ``spacing_mm``; see :class:`Synthesiser`.
 
     Raises:
         InputError: no case knows the whole tumour.
@@ -45,7 +48,7 @@ def write_pool(
     samples = [coarsened(case, spacing_mm) for case in cases if Region.WT in case.known]
     if not samples:
         raise InputError("None of the training cases has a truth for the whole tumour, so none can be synthesised.")
-    synthesiser = Synthesiser(samples, spacing_mm, np.random.default_rng(seed))
+    synthesiser = Synthesiser(samples, spacing_mm, np.random.default_rng(seed), label_maps=label_maps)
     for number, path in enumerate(paths):
         progress.advance(number / count, path.stem)
         if not path.exists():
