@@ -20,6 +20,7 @@ test: lint
 lint: $(VENV)/.develop
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 bench: $(VENV)/.develop
 	$(BIN)/python -m Testing.bench

@@ -32,6 +32,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_everything_is_in_it(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     wanted = {path.relative_to(ROOT).as_posix() for path in (ROOT / "GliomaSegLib").rglob("*.py")}
+    wanted.add("GliomaSegLib/py.typed")  # type checkers of other projects look for it
     resources = [path.relative_to(ROOT) for path in (ROOT / "Resources").rglob("*") if path.is_file()]
     wanted |= {f"GliomaSegLib/{path.as_posix()}" for path in resources}
     assert wanted - names == set()
