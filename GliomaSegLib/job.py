@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
 
 from GliomaSegLib.case import Modality, TimePoint, TimePointKind
-from GliomaSegLib.datasets.case_table import TruthScheme
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.images import image_stem
 from GliomaSegLib.labels import LabelScheme
@@ -180,7 +179,7 @@ class ComparedStudy(Record):
 
     path: AbsolutePath
     image: AbsolutePath | None = None
-    scheme: TruthScheme = TruthScheme.GLIOMASEG
+    scheme: LabelScheme = LabelScheme.GLIOMASEG
     time_point: TimePointKind | None = None
     days_since_surgery: float | None = None
 

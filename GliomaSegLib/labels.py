@@ -44,18 +44,31 @@ REGION_LABELS: dict[Region, tuple[Label, ...]] = {
 
 
 class LabelScheme(str, Enum):
-    """Numberings met in files. ``gliomaseg`` is the internal one; ``brats2017`` has ET = 4 and no cavity."""
+    """Numberings of label maps in files. ``gliomaseg`` is the internal one; ``brats2017`` has ET = 4 and no cavity;
+    ``whole-tumour`` and ``enhancing`` are masks (1 inside) of one region."""
 
     GLIOMASEG = "gliomaseg"
     BRATS2017 = "brats2017"
     WHOLE_TUMOUR = "whole-tumour"
+    ENHANCING = "enhancing"
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """The regions that a label map in this numbering tells from everything else."""
+        return {
+            LabelScheme.GLIOMASEG: tuple(Region),
+            LabelScheme.BRATS2017: (Region.WT, Region.TC, Region.ET),
+            LabelScheme.WHOLE_TUMOUR: (Region.WT,),
+            LabelScheme.ENHANCING: (Region.ET,),
+        }[self]
 
 
-# foreign value -> internal label; anything else in a file is refused.
+# value in a file -> internal label; anything else in a file is refused.
 _TO_INTERNAL: dict[LabelScheme, dict[int, Label]] = {
     LabelScheme.GLIOMASEG: {1: Label.NETC, 2: Label.SNFH, 3: Label.ET, 4: Label.RC},
     LabelScheme.BRATS2017: {1: Label.NETC, 2: Label.SNFH, 4: Label.ET},
     LabelScheme.WHOLE_TUMOUR: {1: Label.SNFH},
+    LabelScheme.ENHANCING: {1: Label.ET},
 }
 
 

@@ -25,11 +25,12 @@ from GliomaSegLib.case import Case, Modality, SequenceVolume, Source
 from GliomaSegLib.cli.main import INTERRUPTED, cancel_when_terminated, results_only_on_stdout
 from GliomaSegLib.errors import Cancelled, InputError
 from GliomaSegLib.io.folder import MANIFEST, PROGRAM, check_output, written_whole
+from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.provenance import sha256_of, timestamp
 from GliomaSegLib.io.segnrrd import read_segmentation, write_segmentation
 from GliomaSegLib.labels import Label, Region, region_mask
 from GliomaSegLib.preprocessing.registration import Registration, align_case, given_transforms
-from GliomaSegLib.preprocessing.resampling import array_on, resample_image
+from GliomaSegLib.preprocessing.resampling import resample_image
 from GliomaSegLib.progress import Progress, ProgressRecorder
 from GliomaSegLib.study.identification import assign_names
 from GliomaSegLib.worker.serve import JsonLines, serve

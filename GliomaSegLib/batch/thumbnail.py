@@ -15,10 +15,10 @@ from scipy import ndimage
 
 from GliomaSegLib.case import Source
 from GliomaSegLib.errors import GliomaSegError
+from GliomaSegLib.io.grid import oriented
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.io.terminology import region_styles
-from GliomaSegLib.labels import LabelScheme, Region, region_mask, to_internal
-from GliomaSegLib.preprocessing.resampling import array_on
+from GliomaSegLib.labels import LabelScheme, Region, region_mask
 from GliomaSegLib.results.slice_pictures import Viewer
 from GliomaSegLib.study.reading import read_source
 
@@ -50,16 +50,15 @@ def draw(folder: Path, manifest: Mapping[str, Any]) -> Image.Image:
 
     Where the image of the study is no longer there, the brain mask is drawn instead.
     """
-    stored, scheme = read_labels(folder / _LABELS), LabelScheme(manifest["job"].get("label_scheme", "gliomaseg"))
-    labels = array_on(to_internal(sitk.GetArrayFromImage(stored), scheme), stored)
+    labels = read_labels(folder / _LABELS, LabelScheme(manifest["job"].get("label_scheme", "gliomaseg")))
     brain = read_labels(folder / _BRAIN)
     image = _reference(manifest, labels)
     viewer = Viewer(labels, brain if image is None else image, brain, list(Region))
     index = viewer.largest("axial").index
     grey = viewer.grey(sitk.Cast(brain, sitk.sitkFloat32) if image is None else image)[index]
-    marked = sitk.DICOMOrient(labels, "LPS")
+    marked = oriented(labels)
     drawn = sitk.GetArrayFromImage(marked)[index]
-    around = _box(sitk.GetArrayFromImage(sitk.DICOMOrient(brain, "LPS"))[index] + drawn)
+    around = _box(sitk.GetArrayFromImage(oriented(brain))[index] + drawn)
     return _outlined(grey[around], drawn[around], marked.GetSpacing()[:2])
 
 

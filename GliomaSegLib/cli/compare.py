@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from GliomaSegLib.case import TimePoint
     from GliomaSegLib.results.time_point import Exam
 
-# As in case_table.TruthScheme, whose module would take too long to import.
+# As in labels.LabelScheme, whose module would take too long to import.
 _SCHEMES = ("gliomaseg", "brats2017", "whole-tumour", "enhancing")
 
 
@@ -90,17 +90,16 @@ def run_compare(parsed: argparse.Namespace, output: TextIO) -> int:
 
 def run_agree(parsed: argparse.Namespace, output: TextIO) -> int:
     """Compare the readings; the exit status."""
-    from GliomaSegLib.datasets.case_table import TruthScheme
     from GliomaSegLib.evaluation.agreement import Consensus
     from GliomaSegLib.evaluation.readings import Reading, compare_readings, read_consensus, read_readings, to_text
     from GliomaSegLib.io.images import write_image
-    from GliomaSegLib.labels import Region
+    from GliomaSegLib.labels import LabelScheme, Region
 
     if len(parsed.readings) == 1:
         readings = read_readings(parsed.readings[0])
     else:
         readings = [Reading("the case", str(path), path) for path in parsed.readings]
-    region, scheme, how = Region(parsed.region), TruthScheme(parsed.scheme), Consensus(parsed.consensus)
+    region, scheme, how = Region(parsed.region), LabelScheme(parsed.scheme), Consensus(parsed.consensus)
     result = compare_readings(readings, region, scheme, how, parsed.tolerance)
     if parsed.write_consensus:
         if len(result.cases) > 1:
@@ -111,7 +110,7 @@ def run_agree(parsed: argparse.Namespace, output: TextIO) -> int:
 
 
 def _exams(parsed: argparse.Namespace) -> list[Exam]:
-    from GliomaSegLib.datasets.case_table import TruthScheme
+    from GliomaSegLib.labels import LabelScheme
     from GliomaSegLib.results.time_point import read_exam
 
     images = iter(parsed.image)
@@ -121,7 +120,7 @@ def _exams(parsed: argparse.Namespace) -> list[Exam]:
     times = [_time_point(text) for text in _per_study(parsed.when, "--when", parsed)]
     days = [_day(text) for text in _per_study(parsed.date, "--date", parsed)]
     return [
-        read_exam(path, None if path.is_dir() else next(images, None), TruthScheme(parsed.scheme), when, day)
+        read_exam(path, None if path.is_dir() else next(images, None), LabelScheme(parsed.scheme), when, day)
         for path, when, day in zip(parsed.studies, times, days, strict=True)
     ]
 

@@ -1,8 +1,9 @@
-"""Case tables: which cases there are, which files they have, whose they are, and what their truth means.
+"""Case tables: cases with their image files, patients, hospitals and reference labels.
 
 A case table is a CSV file with the columns ``case``, ``patient``, ``hospital``, ``t1n``, ``t1c``, ``t2w``, ``t2f``,
 ``truth``, ``truth_of`` and ``scheme``; paths are relative to the folder of the table, or to another that is given. A
-missing sequence is an empty field. ``truth_of`` names the sequence on which the truth was drawn: it moves with it.
+missing sequence is an empty field. ``truth`` is the file of
+reference labels in the numbering ``scheme``; ``truth_of`` names the sequence that they were drawn on and move with.
 Where a further column ``geometry`` says ``placeholder``, the files tell neither how large a voxel is nor how it lies.
 """
 
@@ -14,21 +15,17 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.labels import Label, LabelScheme, Region, from_internal, to_internal
+from GliomaSegLib.labels import LabelScheme, Region
 
 # Part of every case's key: raise it when what is prepared from a case changes, and old files are made again.
 PREPARATION = 1
 
 REGIONS = (Region.WT, Region.TC, Region.ET)
-"""What a full truth tells."""
+"""The tumour regions that training and experiments are about; the cavity is none."""
 
 _COLUMNS = ("case", "patient", "hospital", "t1n", "t1c", "t2w", "t2f", "truth", "truth_of", "scheme")
 _GEOMETRY, _PLACEHOLDER = "geometry", "placeholder"  # a column that a table may have, and what it may say
@@ -36,43 +33,14 @@ _SPLITS = ("train", "test", "validation")
 _TCGA_PATIENT = re.compile(r"TCGA[-_. ]?([A-Z0-9]{2})[-_. ]?([A-Z0-9]{4})", re.IGNORECASE)
 
 
-class TruthScheme(str, Enum):
-    """What a truth file's numbers mean, and with that which regions it knows."""
-
-    GLIOMASEG = "gliomaseg"
-    BRATS2017 = "brats2017"
-    WHOLE_TUMOUR = "whole-tumour"
-    ENHANCING = "enhancing"
-
-    @property
-    def known(self) -> tuple[Region, ...]:
-        """The regions that such a truth tells from everything else."""
-        return {"whole-tumour": (Region.WT,), "enhancing": (Region.ET,)}.get(self.value, REGIONS)
-
-    def to_internal(self, labels: NDArray[np.uint8], source: str) -> NDArray[np.uint8]:
-        """The labels in the internal scheme.
-
-        Raises:
-            InputError: a value occurs that the scheme does not have.
-        """
-        if self is not TruthScheme.ENHANCING:
-            return to_internal(labels, LabelScheme(self.value), source)
-        if np.any(labels > 1):
-            raise InputError(f"{source} holds the label {labels.max()}; a mask of enhancing tumour is 0 and 1.")
-        return labels * np.uint8(Label.ET)
-
-    def from_internal(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The other way round; what the scheme cannot hold becomes background."""
-        if self is TruthScheme.ENHANCING:
-            return (labels == Label.ET).astype(np.uint8)
-        return from_internal(labels, LabelScheme(self.value))
-
-
 @dataclass(frozen=True)
 class CaseRow:
     """One row of a case table.
 
     Attributes:
+        reference: file of the reference labels.
+        drawn_on: the sequence whose grid they have; ``None`` for that of the reference image.
+        scheme: their numbering.
         placeholder: whether the geometry in the files means nothing (see :mod:`GliomaSegLib.datasets.prepared_case`).
     """
 
@@ -80,16 +48,21 @@ class CaseRow:
     patient: str
     hospital: str
     images: Mapping[Modality, Path]
-    truth: Path
-    truth_of: Modality | None
-    scheme: TruthScheme
+    reference: Path
+    drawn_on: Modality | None
+    scheme: LabelScheme
     placeholder: bool = False
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """Those of ``REGIONS`` that the reference labels tell from everything else."""
+        return tuple(region for region in REGIONS if region in self.scheme.regions)
 
     @property
     def key(self) -> str:
         """Changes when the files' contents or the preparation do; a copy of the data elsewhere has the same."""
-        contents = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (*self.images.values(), self.truth)]
-        what = [PREPARATION, [one.value for one in self.images], contents, self.truth_of, self.scheme]
+        contents = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (*self.images.values(), self.reference)]
+        what = [PREPARATION, [one.value for one in self.images], contents, self.drawn_on, self.scheme]
         if self.placeholder:
             what.append(_PLACEHOLDER)
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()
@@ -135,21 +108,21 @@ def _row(cells: Mapping[str, str], root: Path, where: str) -> CaseRow:
         if not path.is_file():
             raise InputError(f"{where}: {path} does not exist; check the path and the folder that it is relative to.")
     try:
-        scheme = TruthScheme(cells["scheme"])
-        truth_of = Modality(cells["truth_of"]) if cells["truth_of"] else None
+        scheme = LabelScheme(cells["scheme"])
+        drawn_on = Modality(cells["truth_of"]) if cells["truth_of"] else None
     except ValueError as error:
         raise InputError(
-            f"{where}: {error}; 'scheme' is one of {', '.join(one.value for one in TruthScheme)} and 'truth_of' one of "
+            f"{where}: {error}; 'scheme' is one of {', '.join(one.value for one in LabelScheme)} and 'truth_of' one of "
             "t1n, t1c, t2w, t2f or empty."
         ) from error
-    if truth_of is not None and truth_of not in images:
-        raise InputError(f"{where}: the truth was drawn on {truth_of.value}, which the row does not give.")
+    if drawn_on is not None and drawn_on not in images:
+        raise InputError(f"{where}: the labels were drawn on {drawn_on.value}, which the row does not give.")
     geometry = cells.get(_GEOMETRY) or ""
     if geometry not in ("", _PLACEHOLDER):
         raise InputError(f"{where}: '{_GEOMETRY}' is '{geometry}'; leave it empty, or write '{_PLACEHOLDER}'.")
     hospital, patient = cells["hospital"] or "unknown", cells["patient"] or cells["case"]
-    truth, placeholder = root / cells["truth"], geometry == _PLACEHOLDER
-    return CaseRow(cells["case"], patient, hospital, images, truth, truth_of, scheme, placeholder)
+    reference, placeholder = root / cells["truth"], geometry == _PLACEHOLDER
+    return CaseRow(cells["case"], patient, hospital, images, reference, drawn_on, scheme, placeholder)
 
 
 def read_splits(path: Path) -> dict[str, list[str]]:

@@ -16,17 +16,19 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from GliomaSegLib.case import Case, Modality
+from GliomaSegLib.case import Modality
 from GliomaSegLib.datasets.case_table import CaseRow
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.folder import MANIFEST, PROGRAM, is_result_folder, written_whole
+from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.images import read_image, read_labels
+from GliomaSegLib.labels import from_internal
 from GliomaSegLib.preprocessing.brain import BrainMethod
 from GliomaSegLib.preprocessing.prepare import prepare
 from GliomaSegLib.preprocessing.registration import align_case
-from GliomaSegLib.preprocessing.resampling import array_on, resample_labels
+from GliomaSegLib.preprocessing.resampling import resample_labels
 from GliomaSegLib.progress import Silent
-from GliomaSegLib.study.reading import read_case
+from GliomaSegLib.study.reading import oriented_case, read_case
 from GliomaSegLib.zoo.card import Space
 
 SPACE = Space(frame="native", spacing_mm=(1.0, 1.0, 1.0), orientation="LPS", brain="stripped")
@@ -60,21 +62,22 @@ def prepare_case(row: CaseRow, device: torch.device) -> PreparedCase:
     """
     if row.placeholder:
         return _as_it_lies(row)
-    case = _oriented(read_case(None, dict(row.images), identifier=row.case, wanted=tuple(row.images)))
+    case = oriented_case(read_case(None, dict(row.images), identifier=row.case, wanted=tuple(row.images)))
     registrations = align_case(case, Silent())
     prepared = prepare(case, registrations, SPACE, BrainMethod.DEEPBET, False, device, Silent())
-    truth = read_labels(row.truth)
-    internal = array_on(row.scheme.to_internal(sitk.GetArrayFromImage(truth), str(row.truth)), truth)
-    drawn_on = registrations.get(row.truth_of) if row.truth_of else None
+    internal = read_labels(row.reference, row.scheme)
+    drawn_on = registrations.get(row.drawn_on) if row.drawn_on else None
     moved = resample_labels(internal, prepared.brain, drawn_on and drawn_on.transform)
     if sitk.GetArrayViewFromImage(internal).any() and not sitk.GetArrayViewFromImage(moved).any():
-        raise InputError(f"none of the labels of {row.truth} lie on the images; check that they are of the same study.")
+        raise InputError(
+            f"none of the labels of {row.reference} lie on the images; check that they are of the same study."
+        )
     return PreparedCase(prepared.images, prepared.brain, moved)
 
 
 def _as_it_lies(row: CaseRow) -> PreparedCase:
     images = {sequence: sitk.GetArrayFromImage(read_image(path)) for sequence, path in row.images.items()}
-    truth = row.scheme.to_internal(sitk.GetArrayFromImage(read_labels(row.truth)), str(row.truth))
+    truth = sitk.GetArrayFromImage(read_labels(row.reference, row.scheme))
     if len({array.shape for array in (*images.values(), truth)}) > 1:
         raise InputError("its files have different shapes; without a geometry they must be of one grid.")
     brain = np.any([array != 0 for array in images.values()], axis=0).astype(np.uint8)
@@ -83,14 +86,6 @@ def _as_it_lies(row: CaseRow) -> PreparedCase:
         sitk.GetImageFromArray(brain),
         sitk.GetImageFromArray(truth),
     )
-
-
-def _oriented(case: Case) -> Case:
-    volumes = {
-        sequence: dataclasses.replace(volume, image=sitk.DICOMOrient(volume.image, "LPS"))
-        for sequence, volume in case.volumes.items()
-    }
-    return dataclasses.replace(case, volumes=volumes)
 
 
 def kept_in_place(row: CaseRow, cache: Path, device: torch.device) -> CaseRow:
@@ -107,9 +102,9 @@ def kept_in_place(row: CaseRow, cache: Path, device: torch.device) -> CaseRow:
         with written_whole(folder) as partial:
             for sequence, name in names.items():
                 sitk.WriteImage(there.images[sequence], partial / name, useCompression=True)
-            numbered = row.scheme.from_internal(sitk.GetArrayFromImage(there.truth))
+            numbered = from_internal(sitk.GetArrayFromImage(there.truth), row.scheme)
             sitk.WriteImage(array_on(numbered, there.truth), partial / truth, useCompression=True)
             about = {"program": PROGRAM, "kind": "case in place", "case": row.case}
             (partial / MANIFEST).write_text(json.dumps(about), encoding="utf-8")
     images = {sequence: folder / name for sequence, name in names.items()}
-    return dataclasses.replace(row, images=images, truth=folder / truth, truth_of=None, placeholder=False)
+    return dataclasses.replace(row, images=images, reference=folder / truth, drawn_on=None, placeholder=False)

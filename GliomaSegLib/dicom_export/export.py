@@ -19,9 +19,9 @@ from GliomaSegLib.dicom_export.source import SourceSeries, read_moved_series, re
 from GliomaSegLib.dicom_export.structure import By, structures_of
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.folder import written_whole
+from GliomaSegLib.io.grid import oriented_like
 from GliomaSegLib.job import ReviewState
 from GliomaSegLib.measures.volumes import measure
-from GliomaSegLib.preprocessing.resampling import reorient
 from GliomaSegLib.results.time_point import read_marked
 from GliomaSegLib.results.writing import Manifest, read_transforms
 
@@ -71,7 +71,7 @@ def export(
     source = _source(manifest, series, labels, results)
     about = Provenance.of(manifest)
     regions = frozenset(manifest.regions)
-    measures = measure(source.labels, reorient(brain, source.labels), regions)
+    measures = measure(source.labels, oriented_like(brain, source.labels), regions)
     numbering = comparison and read_numbering(comparison, results, measures, str(source.first.get("PatientID", "")))
     uid = source.first.SeriesInstanceUID
     structures = structures_of(source.labels, measures, regions, by, uid, numbering or None)

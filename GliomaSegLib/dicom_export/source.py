@@ -12,7 +12,8 @@ from pydicom import Dataset, dcmread
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.dicom import DicomSeries, find_series, read_series
-from GliomaSegLib.preprocessing.resampling import reorient, resample_labels, same_grid
+from GliomaSegLib.io.grid import oriented_like, same_grid
+from GliomaSegLib.preprocessing.resampling import resample_labels
 
 # What every object needs of patient and study, if only empty; anonymised series may lack it altogether.
 _TYPE_2 = (
@@ -73,7 +74,7 @@ def read_source_series(folder: Path, labels: sitk.Image, uid: str | None = None)
             "with only the one that was segmented."
         )
     for one, image in fitting:
-        turned = reorient(labels, image)
+        turned = oriented_like(labels, image)
         turned.CopyInformation(image)
         return SourceSeries(_headers(one, image), turned, image)
     names = ", ".join(f"'{one.name}'" for one in likely or found)
@@ -84,7 +85,7 @@ def read_source_series(folder: Path, labels: sitk.Image, uid: str | None = None)
 
 
 def _is_on_grid_of(image: sitk.Image, labels: sitk.Image) -> bool:
-    return same_grid(reorient(labels, image), image)
+    return same_grid(oriented_like(labels, image), image)
 
 
 def read_moved_series(

@@ -13,20 +13,13 @@ import SimpleITK as sitk
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.evaluation.metrics import RegionScore, Summary, evaluate, summarise
 from GliomaSegLib.io.folder import is_result_folder
+from GliomaSegLib.io.grid import oriented_like
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.io.segnrrd import read_segmentation
-from GliomaSegLib.labels import LabelScheme, Region, region_mask, regions_held, to_internal
-from GliomaSegLib.preprocessing.resampling import array_on, reorient
+from GliomaSegLib.labels import LabelScheme, Region, region_mask, regions_held
 from GliomaSegLib.results.writing import BRAIN, LABEL_MAP, SLICER_SEGMENTATION, read_manifest
 
 _COLUMNS = ("case", "truth", "region", *RegionScore.model_fields)
-
-# What a plain label map can tell apart.
-_REGIONS_OF_SCHEME = {
-    LabelScheme.GLIOMASEG: tuple(Region),
-    LabelScheme.BRATS2017: (Region.WT, Region.TC, Region.ET),
-    LabelScheme.WHOLE_TUMOUR: (Region.WT,),
-}
 
 
 @dataclass(frozen=True)
@@ -115,7 +108,7 @@ def compare_files(files: Sequence[Path], prediction_scheme: str, truth_scheme: s
 
 def _compare(prediction: Path, prediction_scheme: LabelScheme, truth: Path, truth_scheme: LabelScheme) -> Pair:
     true = _read(truth, truth_scheme)
-    predicted = reorient(_read(prediction, prediction_scheme), true)
+    predicted = oriented_like(_read(prediction, prediction_scheme), true)
     told_apart = _regions(prediction, prediction_scheme, predicted) & _regions(truth, truth_scheme, true)
     if not _has_cavity(predicted) and not _has_cavity(true):
         told_apart -= {Region.RC}
@@ -134,14 +127,13 @@ def _read(path: Path, scheme: LabelScheme) -> sitk.Image:
         return read_segmentation(path / SLICER_SEGMENTATION, grid)
     if _is_segmentation(path):
         return read_segmentation(path)
-    labels = read_labels(path)
-    return array_on(to_internal(sitk.GetArrayFromImage(labels), scheme, str(path)), labels)
+    return read_labels(path, scheme)
 
 
 def _regions(path: Path, scheme: LabelScheme, labels: sitk.Image) -> set[Region]:
     """What the file ``path``, read as ``labels``, tells apart."""
     numbered = not path.is_dir() and not _is_segmentation(path)
-    held = set(_REGIONS_OF_SCHEME[scheme] if numbered else Region)
+    held = set(scheme.regions if numbered else Region)
     folder = path if path.is_dir() else path.parent
     if is_result_folder(folder) and (path.is_dir() or path.name in (LABEL_MAP, SLICER_SEGMENTATION)):
         held &= set(regions_held(sitk.GetArrayViewFromImage(labels), read_manifest(folder).regions))

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.grid import same_grid
 from GliomaSegLib.labels import Region, region_mask
-from GliomaSegLib.preprocessing.resampling import same_grid
 from GliomaSegLib.record import Record
 
 

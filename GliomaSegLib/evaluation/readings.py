@@ -10,7 +10,6 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from GliomaSegLib.datasets.case_table import TruthScheme
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.evaluation.agreement import (
     TOLERANCE_MM,
@@ -26,8 +25,8 @@ from GliomaSegLib.evaluation.agreement import (
     staple_readers,
 )
 from GliomaSegLib.evaluation.statistics import Difference, Spread, paired, spread
-from GliomaSegLib.labels import Region, region_mask
-from GliomaSegLib.preprocessing.resampling import array_on, reorient, same_grid
+from GliomaSegLib.io.grid import array_on, oriented_like, same_grid
+from GliomaSegLib.labels import LabelScheme, Region, region_mask
 from GliomaSegLib.record import Record
 from GliomaSegLib.results.time_point import read_exam
 
@@ -125,7 +124,7 @@ def _reading(row: Mapping[str, str | None], table: Path, line: int) -> Reading:
 def compare_readings(
     readings: Sequence[Reading],
     region: Region,
-    scheme: TruthScheme = TruthScheme.GLIOMASEG,
+    scheme: LabelScheme = LabelScheme.GLIOMASEG,
     how: Consensus = Consensus.MAJORITY,
     tolerance_mm: float = TOLERANCE_MM,
 ) -> ReadingsResult:
@@ -167,7 +166,7 @@ def compare_readings(
     )
 
 
-def read_consensus(readings: Sequence[Reading], region: Region, scheme: TruthScheme, how: Consensus) -> sitk.Image:
+def read_consensus(readings: Sequence[Reading], region: Region, scheme: LabelScheme, how: Consensus) -> sitk.Image:
     """The consensus of readings of one case as a mask on their grid.
 
     Raises:
@@ -178,13 +177,13 @@ def read_consensus(readings: Sequence[Reading], region: Region, scheme: TruthSch
     return array_on(consensus(masks, how).astype("uint8"), next(iter(grids.values())))
 
 
-def _mask(one: Reading, region: Region, scheme: TruthScheme, grids: dict[str, sitk.Image]) -> Mask:
+def _mask(one: Reading, region: Region, scheme: LabelScheme, grids: dict[str, sitk.Image]) -> Mask:
     """The region on the grid of the case's first reading."""
     exam = read_exam(one.path, scheme=scheme)
     if region not in exam.regions:
         raise InputError(f"{one.path} does not tell {region.value} apart; choose another region.")
     grid = grids.setdefault(one.case, exam.labels)
-    labels = reorient(exam.labels, grid)
+    labels = oriented_like(exam.labels, grid)
     if not same_grid(labels, grid):
         raise InputError(
             f"{one.path} lies on another grid than the first reading of '{one.case}'; save it on that one."

@@ -1,7 +1,7 @@
 """The experiments of Eijgelaar 2020 and Kurmukov 2021, for any model: every case with every subset of its sequences.
 
-Every run is :func:`GliomaSegLib.pipeline.run.run` with the sequences of the subset and no others, from the files on: with
-T1c left out, another image is the reference and the brain is found in that. ``network_only`` is for data that are
+Every run is :func:`GliomaSegLib.pipeline.run.run` with the sequences of the subset and no others, from the files on:
+with T1c left out, another image is the reference and the brain is found in that. ``network_only`` is for data that are
 stripped and co-registered: registration and brain extraction are switched off, so that the subsets differ in what the
 network is given and in nothing else; for a model that sets missing channels to zero this is Eijgelaar's nullified
 sequence. ``nullify`` does the same for any data: each case is prepared once, with all of its sequences.
@@ -34,7 +34,7 @@ from GliomaSegLib.job import Job, Result
 from GliomaSegLib.labels import Region, region_mask
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.preprocessing.brain import BrainMethod
-from GliomaSegLib.preprocessing.resampling import array_on, resample_image, resample_labels
+from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
 from GliomaSegLib.progress import Progress, Silent
 from GliomaSegLib.record import Record
 from GliomaSegLib.results.writing import TRANSFORMS
@@ -245,7 +245,7 @@ def _one_run(
     """The run, and the case's transforms; ``None`` for them says that this is the full set, which finds them."""
     try:
         with _segmented(experiment, card, row, blank.present, transforms) as found:
-            regions = [region for region in _regions_given(card, blank.present) if region in row.scheme.known]
+            regions = [region for region in _regions_given(card, blank.present) if region in row.regions]
             lesions = {region: _lesions(region, found) for region in regions}
             scores = evaluate(found.labels, found.truth, regions)
     except Cancelled:
@@ -326,8 +326,7 @@ def _job(experiment: Experiment, card: Card, row: CaseRow, present: Subset, outp
 
 def _truth(row: CaseRow) -> sitk.Image:
     """The internal labels of the truth on its own grid."""
-    image = read_labels(row.truth)
-    return array_on(row.scheme.to_internal(sitk.GetArrayFromImage(image), str(row.truth)), image)
+    return read_labels(row.reference, row.scheme)
 
 
 def _lesions(region: Region, found: Segmented) -> CaseLesions:
@@ -353,9 +352,9 @@ def _truth_to_reference(row: CaseRow, present: Subset, transforms: Transforms) -
     A truth that names no sequence, or one that the model does not take, lies as the reference of the full set does.
     """
     reference = next(sequence for sequence in REFERENCE_ORDER if sequence in present)
-    if reference is row.truth_of:
+    if reference is row.drawn_on:
         return None
-    back, onwards = transforms.get(row.truth_of), transforms.get(reference)
+    back, onwards = transforms.get(row.drawn_on), transforms.get(reference)
     steps = [step for step in (onwards, back and back.GetInverse()) if step is not None]
     return sitk.CompositeTransform(steps) if steps else None  # the last one is applied first
 

@@ -17,9 +17,9 @@ from GliomaSegLib import NOTICE
 from GliomaSegLib.case import Modality
 from GliomaSegLib.experiments.analysis import arms_of, reference_subset
 from GliomaSegLib.experiments.experiment import DataSet, Experiment, Run, Segmented, Subset, repeated
+from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.images import read_image
 from GliomaSegLib.labels import Region
-from GliomaSegLib.preprocessing.resampling import array_on
 from GliomaSegLib.progress import Progress, Silent
 from GliomaSegLib.results.slice_pictures import Viewer, hex_colour
 from GliomaSegLib.results.writing import BRAIN

@@ -25,6 +25,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.grid import array_on
+from GliomaSegLib.labels import LabelScheme, to_internal
 
 # What a study folder is searched for; ITK may read more when a file is named outright.
 IMAGE_SUFFIXES: tuple[str, ...] = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -95,11 +97,14 @@ def orientation_doubt(path: Path) -> str | None:
     )
 
 
-def read_labels(path: Path) -> sitk.Image:
+def read_labels(path: Path, scheme: LabelScheme | None = None) -> sitk.Image:
     """Read a label map as a 3-D ``uint8`` image (LPS, mm). An empty map is legal.
 
+    Args:
+        scheme: numbering of the file, from which the values are translated to the internal one; by default they stay.
+
     Raises:
-        InputError: as :func:`read_image`, or a voxel is not a whole number from 0 to 255.
+        InputError: as :func:`read_image`; a voxel is not a whole number from 0 to 255, or one that ``scheme`` lacks.
     """
     path = Path(path)
     image = _read_volume(path)
@@ -110,7 +115,10 @@ def read_labels(path: Path) -> sitk.Image:
             f"{path} is not a label map: it holds the value {wrong[0]:g}, and labels are whole numbers from 0 to 255; "
             "give the segmentation, not an image or a probability map."
         )
-    return sitk.Cast(image, sitk.sitkUInt8)
+    labels = sitk.Cast(image, sitk.sitkUInt8)
+    if scheme is None:
+        return labels
+    return array_on(to_internal(sitk.GetArrayFromImage(labels), scheme, str(path)), labels)
 
 
 def write_image(image: sitk.Image, path: Path) -> None:

@@ -18,6 +18,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.grid import array_on, uncropped
 from GliomaSegLib.io.terminology import (
     PAINT_ORDER,
     SegmentStyle,
@@ -48,8 +49,7 @@ def write_segmentation(labels: sitk.Image, path: Path, regions: Collection[Regio
     nameless = set(np.unique(array)) - {0} - {style.label for style in styles}
     if nameless:
         raise ValueError(f"the labels {sorted(map(int, nameless))} have no segment when the regions are {regions}")
-    image = sitk.GetImageFromArray(array)
-    image.CopyInformation(labels)
+    image = array_on(array, labels)
     for key, value in _segmentation_fields(image).items():
         image.SetMetaData(key, value)
     for index, style in enumerate(styles):
@@ -90,7 +90,7 @@ def read_segmentation(path: Path, reference: sitk.Image | None = None) -> sitk.I
     for label in PAINT_ORDER:
         if label in masks:
             array[masks[label]] = label
-    labels = _on_grid_of(image, array)
+    labels = array_on(array, image)
     return labels if reference is None else _resample(labels, reference, path)
 
 
@@ -213,17 +213,8 @@ def _recognise(segment: _Segment, path: Path) -> Label:
     return label
 
 
-def _on_grid_of(image: sitk.Image, array: NDArray[np.uint8]) -> sitk.Image:
-    labels = sitk.GetImageFromArray(array)
-    labels.SetOrigin(image.GetOrigin())
-    labels.SetSpacing(image.GetSpacing())
-    labels.SetDirection(image.GetDirection())
-    return labels
-
-
 def _resample(labels: sitk.Image, reference: sitk.Image, path: Path) -> sitk.Image:
-    # A cropped image's voxels coincide with the reference's, so that the nearest neighbour is the voxel itself.
-    moved = sitk.Resample(labels, reference, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
+    moved = uncropped(labels, reference)
     if np.any(sitk.GetArrayViewFromImage(labels)) and not np.any(sitk.GetArrayViewFromImage(moved)):
         raise InputError(
             f"The segmentation '{path}' lies outside of the image that it is read for; give the one it was drawn on."

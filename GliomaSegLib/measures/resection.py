@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from GliomaSegLib.case import TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.grid import same_grid
 from GliomaSegLib.labels import Label, Region, region_mask
 from GliomaSegLib.measures.volumes import volume_text
 from GliomaSegLib.postprocessing import components
-from GliomaSegLib.preprocessing.resampling import same_grid
 from GliomaSegLib.record import Record
 
 # Helland 2023 (Sci Rep 13:18897): less enhancing tumour than this is a gross total resection, objects of fewer voxels

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.grid import orientation_of, same_grid
 from GliomaSegLib.labels import Label, Region, region_mask
-from GliomaSegLib.preprocessing.resampling import same_grid
 from GliomaSegLib.record import Record
 
 # A lesion whose centre is nearer than this to the middle is called midline.
@@ -217,7 +217,7 @@ def slice_axis(image: sitk.Image) -> int:
 def plane_name(image: sitk.Image, axis: int) -> str:
     """``sagittal``, ``coronal`` or ``axial``: the anatomical plane nearest to the slices across voxel axis ``axis``."""
     # The orientation code (e.g. LPS) assigns each voxel axis a patient axis of its own, also on oblique grids.
-    letter = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.GetDirection())[axis]
+    letter = orientation_of(image)[axis]
     return {"L": "sagittal", "R": "sagittal", "A": "coronal", "P": "coronal", "S": "axial", "I": "axial"}[letter]
 
 

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from GliomaSegLib.case import Modality, Preoperative, SequenceVolume, Source, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.folder import is_result_folder
+from GliomaSegLib.io.grid import array_on, oriented
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.labels import Region, region_mask
 from GliomaSegLib.preprocessing.prepare import Prepared, composed
 from GliomaSegLib.preprocessing.registration import Registration, register_judged
-from GliomaSegLib.preprocessing.resampling import array_on, resample_image, resample_labels
+from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.results.time_point import lying_on, read_exam, series_of
 from GliomaSegLib.study.reading import read_case
@@ -123,4 +124,4 @@ def _made(name: str, image: sitk.Image, labels: sitk.Image, source: str, patient
     tumour = array_on((sitk.GetArrayViewFromImage(labels) != 0).astype(np.uint8), labels)
     if not sitk.GetArrayViewFromImage(tumour).any():
         raise InputError(f"There is no tumour before surgery in {source}; check that it is the right study.")
-    return EarlierStudy(name, sitk.DICOMOrient(image, "LPS"), sitk.DICOMOrient(tumour, "LPS"), patient)
+    return EarlierStudy(name, oriented(image), oriented(tumour), patient)

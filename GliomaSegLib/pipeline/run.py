@@ -5,7 +5,6 @@ Every door (command line, worker, batch, panel) calls :func:`run`; there is no o
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Sequential
 from contextlib import contextmanager
@@ -24,13 +23,14 @@ from GliomaSegLib.inference.consensus import MemberPrediction, agreement, fuse, 
 from GliomaSegLib.inference.device import choose_device, choose_precision
 from GliomaSegLib.inference.segmenter import Prediction, Segmenter
 from GliomaSegLib.io.folder import check_output, written_whole
+from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.job import Job, Result
 from GliomaSegLib.labels import Region
 from GliomaSegLib.pipeline.preoperative import read_earlier
 from GliomaSegLib.postprocessing import clean_labels
 from GliomaSegLib.preprocessing.prepare import Prepared, prepare
 from GliomaSegLib.preprocessing.registration import Registration, align_case, given_transforms
-from GliomaSegLib.preprocessing.resampling import array_on, resample_image
+from GliomaSegLib.preprocessing.resampling import resample_image
 from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
 from GliomaSegLib.results.writing import (
     AGREEMENT,
@@ -42,7 +42,7 @@ from GliomaSegLib.results.writing import (
     pixels_sha256,
     write_results,
 )
-from GliomaSegLib.study.reading import StudyContents, look_through, read_case
+from GliomaSegLib.study.reading import StudyContents, look_through, oriented_case, read_case
 from GliomaSegLib.zoo.card import Card, Space, find_card
 from GliomaSegLib.zoo.catalogue import entries
 from GliomaSegLib.zoo.input_requirements import wrong_time
@@ -189,19 +189,12 @@ def _chosen(job: Job, store: Store, progress: Progress) -> tuple[str, str, Study
 
 
 def _read(job: Job, card: Card, contents: StudyContents | None) -> tuple[Case, sitk.Image]:
-    """The case with all voxel axes running LPS, and its reference image as it was read.
-
-    With one orientation for all, the way in which a file's voxels happen to be stored cannot change the answer.
-    """
+    """The case with all voxel axes running LPS, and its reference image as it was read."""
     wanted = tuple(sequence for sequence in card.inputs.sequences if sequence not in job.leave_out)
     if not wanted:
         raise InputError(f"Every sequence that the model '{card.id}' takes is left out; leave it at least one.")
     case = read_case(job.study, job.volumes, job.name, job.when, wanted, job.exam, contents)
-    volumes = {
-        sequence: dataclasses.replace(volume, image=sitk.DICOMOrient(volume.image, "LPS"))
-        for sequence, volume in case.volumes.items()
-    }
-    return dataclasses.replace(case, volumes=volumes), case.reference.image
+    return oriented_case(case), case.reference.image
 
 
 def _taken(transforms: Mapping[Modality, Path], card: Card) -> dict[Modality, Path]:

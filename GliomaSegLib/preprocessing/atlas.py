@@ -12,6 +12,7 @@ from importlib.resources import as_file, files
 import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.grid import oriented
 from GliomaSegLib.preprocessing.registration import FAILED_BELOW_NMI, register
 
 _TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
@@ -21,7 +22,7 @@ _TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 def template() -> sitk.Image:
     """The MNI152 T1 brain (skull-stripped), ``float32``, 1 mm, voxel axes running LPS."""
     with as_file(files("nilearn") / _TEMPLATE) as path:  # not through nilearn's own import, which takes seconds
-        return sitk.DICOMOrient(sitk.ReadImage(str(path), sitk.sitkFloat32), "LPS")
+        return oriented(sitk.ReadImage(str(path), sitk.sitkFloat32))
 
 
 def atlas_to_reference(stripped: sitk.Image) -> sitk.Transform:

@@ -16,7 +16,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.preprocessing.resampling import array_on, reorient
+from GliomaSegLib.io.grid import array_on, oriented, oriented_like
 
 if TYPE_CHECKING:
     import torch
@@ -65,11 +65,11 @@ class DeepBet:
         """See :class:`BrainExtractor`. The package wants RAS arrays ``[x, y, z]``."""
         import torch
 
-        canonical = sitk.DICOMOrient(image, "RAS")
+        canonical = oriented(image, "RAS")
         array = np.ascontiguousarray(sitk.GetArrayFromImage(canonical).transpose(2, 1, 0), dtype=np.float32)
         with torch.inference_mode():
             mask = self._network.postprocess(self._network.run_model(array) > 0.5)
-        return reorient(array_on(mask.transpose(2, 1, 0).astype(np.uint8), canonical), image)
+        return oriented_like(array_on(mask.transpose(2, 1, 0).astype(np.uint8), canonical), image)
 
 
 class HdBet:
@@ -85,13 +85,13 @@ class HdBet:
 
     def extract(self, image: sitk.Image) -> sitk.Image:
         """See :class:`BrainExtractor`. One fold without mirroring: the five together take minutes on a CPU."""
-        oriented = sitk.DICOMOrient(image, "LPS")
-        array = sitk.GetArrayFromImage(oriented).astype(np.float32)
+        upright = oriented(image)
+        array = sitk.GetArrayFromImage(upright).astype(np.float32)
         with contextlib.redirect_stdout(io.StringIO()):  # the package prints to standard output
             _, mask = self._run(
-                array, oriented.GetSpacing()[::-1], mode="fast", device=self._device, postprocess=True, do_tta=False
+                array, upright.GetSpacing()[::-1], mode="fast", device=self._device, postprocess=True, do_tta=False
             )
-        return reorient(array_on((mask > 0).astype(np.uint8), oriented), image)
+        return oriented_like(array_on((mask > 0).astype(np.uint8), upright), image)
 
 
 @cache

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 
 from GliomaSegLib.case import Case, Modality
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.preprocessing.resampling import centre, corners, model_grid
+from GliomaSegLib.io.grid import centre, corners
+from GliomaSegLib.preprocessing.resampling import model_grid
 from GliomaSegLib.progress import Progress
 
 WORKING_SPACING_MM = 2.0  # registration sees no finer detail than this

@@ -12,11 +12,11 @@ from jinja2 import Environment, StrictUndefined
 from GliomaSegLib import NOTICE
 from GliomaSegLib.case import Modality, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.grid import same_grid
 from GliomaSegLib.io.terminology import region_styles, segment_styles
 from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.resection import assess_residual
 from GliomaSegLib.measures.volumes import Lesion, Measures, Volume
-from GliomaSegLib.preprocessing.resampling import same_grid
 from GliomaSegLib.resources import resource
 from GliomaSegLib.results.slice_pictures import Viewer, hex_colour
 

@@ -19,6 +19,7 @@ from PIL import Image
 from scipy import ndimage
 from skimage.measure import find_contours
 
+from GliomaSegLib.io.grid import oriented
 from GliomaSegLib.io.terminology import region_styles
 from GliomaSegLib.labels import REGION_LABELS, Region, region_mask
 from GliomaSegLib.measures.volumes import slice_position_mm
@@ -71,7 +72,7 @@ class Viewer:
     def __init__(
         self, labels: sitk.Image, reference: sitk.Image, brain: sitk.Image | None, regions: Collection[Region]
     ) -> None:
-        self._grid = sitk.DICOMOrient(labels, "LPS")
+        self._grid = oriented(labels)
         self._labels = sitk.GetArrayFromImage(self._grid)
         self._regions = [region for region in DRAWING_ORDER if region in regions]
         self._head = _oriented(sitk.OtsuThreshold(reference, 0, 1) if brain is None else brain) != 0
@@ -158,7 +159,7 @@ def hex_colour(region: Region) -> str:
 
 
 def _oriented(image: sitk.Image) -> NDArray:
-    return sitk.GetArrayFromImage(sitk.DICOMOrient(image, "LPS"))
+    return sitk.GetArrayFromImage(oriented(image))
 
 
 def _bounds(mask: NDArray[np.bool_]) -> tuple[slice, ...]:

@@ -13,15 +13,15 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from GliomaSegLib.case import Modality, Source, TimePoint, TimePointKind
-from GliomaSegLib.datasets.case_table import TruthScheme
 from GliomaSegLib.errors import GliomaSegError, InputError
 from GliomaSegLib.io.dicom import DicomSeries, find_series
+from GliomaSegLib.io.grid import oriented_like, same_grid
 from GliomaSegLib.io.images import image_stem, read_image, read_labels
 from GliomaSegLib.io.segnrrd import read_segmentation
 from GliomaSegLib.job import ReviewState
-from GliomaSegLib.labels import Region
+from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.measures.volumes import Measures, measure
-from GliomaSegLib.preprocessing.resampling import array_on, reorient, resample_image, same_grid
+from GliomaSegLib.preprocessing.resampling import resample_image
 from GliomaSegLib.results.writing import (
     BRAIN,
     SLICER_SEGMENTATION,
@@ -73,7 +73,7 @@ class Exam:
 def read_exam(
     path: Path,
     image: Path | None = None,
-    scheme: TruthScheme = TruthScheme.GLIOMASEG,
+    scheme: LabelScheme = LabelScheme.GLIOMASEG,
     when: TimePoint | None = None,
     day: date | None = None,
 ) -> Exam:
@@ -169,13 +169,11 @@ def _origin(manifest: Manifest) -> str:
     return f"{model}, {review}"
 
 
-def _from_file(path: Path, image: Path | None, scheme: TruthScheme, when: TimePoint, day: date | None) -> Exam:
+def _from_file(path: Path, image: Path | None, scheme: LabelScheme, when: TimePoint, day: date | None) -> Exam:
     if path.name.endswith(".seg.nrrd"):
         labels, regions = read_segmentation(path), frozenset(Region)
     else:
-        stored = read_labels(path)
-        labels = array_on(scheme.to_internal(sitk.GetArrayFromImage(stored), str(path)), stored)
-        regions = frozenset(scheme.known) | ({Region.RC} if scheme is TruthScheme.GLIOMASEG else set())
+        labels, regions = read_labels(path, scheme), frozenset(scheme.regions)
     scan = None if image is None else lying_on(read_image(image), image, labels, path)
     return Exam(
         name=image_stem(path),
@@ -196,7 +194,7 @@ def lying_on(scan: sitk.Image, scan_path: Path, labels: sitk.Image, labels_path:
     Raises:
         InputError: they have different grids.
     """
-    turned = reorient(scan, labels)
+    turned = oriented_like(scan, labels)
     if not same_grid(turned, labels):
         raise InputError(
             f"{labels_path} and {scan_path} have different grids; give the image that the labels were drawn on."

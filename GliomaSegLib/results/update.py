@@ -12,11 +12,12 @@ import SimpleITK as sitk
 from GliomaSegLib.case import Modality, Source
 from GliomaSegLib.errors import GliomaSegError, InputError
 from GliomaSegLib.io.folder import written_whole
+from GliomaSegLib.io.grid import array_on, oriented_like, same_grid
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.io.segnrrd import read_segmentation
 from GliomaSegLib.job import Result, ReviewState
 from GliomaSegLib.labels import from_internal, regions_held, to_internal
-from GliomaSegLib.preprocessing.resampling import array_on, reorient, resample_image, same_grid
+from GliomaSegLib.preprocessing.resampling import resample_image
 from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
 from GliomaSegLib.results.writing import (
     BRAIN,
@@ -124,7 +125,7 @@ def _labels_now(output: Path, manifest: Manifest, grid: sitk.Image) -> tuple[sit
 
 def _edited_label_map(path: Path, manifest: Manifest, before: sitk.Image) -> sitk.Image:
     """The edited map in internal labels; ``before`` is the one that it was made from, on the grid of the case."""
-    edited = reorient(read_labels(path), before)
+    edited = oriented_like(read_labels(path), before)
     if not same_grid(edited, before):
         raise InputError(f"{path} lies on another grid than its case; save the edit on the grid of the original file.")
     scheme, array, earlier = manifest.job.label_scheme, sitk.GetArrayFromImage(edited), sitk.GetArrayFromImage(before)

@@ -36,6 +36,7 @@ from GliomaSegLib.case import Modality, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.training_distance import TrainingDistance
 from GliomaSegLib.io.folder import MANIFEST, PROGRAM
+from GliomaSegLib.io.grid import array_on, oriented, oriented_like, uncropped
 from GliomaSegLib.io.images import read_labels, write_image
 from GliomaSegLib.io.provenance import sha256_of, timestamp
 from GliomaSegLib.io.segnrrd import write_segmentation
@@ -44,7 +45,6 @@ from GliomaSegLib.job import Job, Result, ReviewEvent, ReviewState
 from GliomaSegLib.labels import LabelScheme, Region, from_internal, lost_in
 from GliomaSegLib.measures.volumes import Measures, measure
 from GliomaSegLib.postprocessing import bounding_box
-from GliomaSegLib.preprocessing.resampling import array_on, reorient
 from GliomaSegLib.progress import ProgressRecorder
 from GliomaSegLib.record import Record
 from GliomaSegLib.results.report import FoundSequence, ReportContent, write_report
@@ -199,7 +199,7 @@ class Findings:
         """The same with the voxel axes of ``image``, and exactly its geometry."""
 
         def turned(other: sitk.Image) -> sitk.Image:
-            result = reorient(other, image)
+            result = oriented_like(other, image)
             result.CopyInformation(image)
             return result
 
@@ -298,7 +298,7 @@ def moved(result: Result, output: Path) -> Result:
 
 def pixels_sha256(image: sitk.Image) -> str:
     """SHA-256 of the voxels as ``float32`` (little-endian), their axes turned to run LPS."""
-    array = sitk.GetArrayFromImage(sitk.DICOMOrient(image, "LPS"))
+    array = sitk.GetArrayFromImage(oriented(image))
     return hashlib.sha256(np.ascontiguousarray(array, dtype="<f4")).hexdigest()
 
 
@@ -363,11 +363,7 @@ def read_probabilities(output: Path, grid: sitk.Image) -> dict[Region, sitk.Imag
         InputError: one of them cannot be read.
     """
     paths = {region: output / probability_name(region) for region in Region}
-    return {
-        region: _unpacked(sitk.Resample(read_labels(path), grid, sitk.Transform(), sitk.sitkNearestNeighbor))
-        for region, path in paths.items()
-        if path.is_file()
-    }
+    return {region: _unpacked(uncropped(read_labels(path), grid)) for region, path in paths.items() if path.is_file()}
 
 
 def read_transforms(output: Path) -> dict[Modality, sitk.Transform]:

@@ -16,10 +16,9 @@ import numpy as np
 import slicer
 from numpy.typing import NDArray
 
-from GliomaSegLib.datasets.case_table import TruthScheme
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.terminology import region_styles
-from GliomaSegLib.labels import Label, Region, region_mask
+from GliomaSegLib.labels import Label, LabelScheme, Region, from_internal, region_mask
 from GliomaSegLib.scene.segmentation import label_of, labels_of
 from GliomaSegLib.scene.tables import show_columns
 from GliomaSegLib.scene.volumes import check_volume, export_volume, ijk_to_world, write_voxels
@@ -87,7 +86,7 @@ def export_study(
     labels, matrix = _labels_on(volume, node)
     scheme = _scheme_of(node)
     path, image = folder / f"{name}.nrrd", folder / "scan-of-it.nrrd"
-    write_voxels(scheme.from_internal(labels), matrix, path)
+    write_voxels(from_internal(labels, scheme), matrix, path)
     export_volume(volume, image)
     return {"path": str(path), "image": str(image), "scheme": scheme.value}
 
@@ -104,7 +103,7 @@ def export_tumour(
         InputError: also when enhancing tumour and necrosis, which the model wants, have no segment.
     """
     labels, matrix = _labels_on(volume, node)
-    if _scheme_of(node) is TruthScheme.WHOLE_TUMOUR:
+    if _scheme_of(node) is LabelScheme.WHOLE_TUMOUR:
         raise InputError(
             f"The segmentation '{node.GetName()}' does not tell enhancing tumour and necrosis apart from edema, as the "
             "model needs it; segment the study before surgery with a model that does."
@@ -131,13 +130,13 @@ def _labels_on(
     return labels, matrix
 
 
-def _scheme_of(node: slicer.vtkMRMLSegmentationNode) -> TruthScheme:
+def _scheme_of(node: slicer.vtkMRMLSegmentationNode) -> LabelScheme:
     """What its segments can tell: without one for enhancing tumour it is not known whether there was any."""
     segmentation = node.GetSegmentation()
     told = {label_of(node, segmentation.GetNthSegmentID(i)) for i in range(segmentation.GetNumberOfSegments())}
     if Label.SNFH in told and not told & {Label.ET, Label.NETC}:
-        return TruthScheme.WHOLE_TUMOUR
-    return TruthScheme.GLIOMASEG if told & {Label.SNFH, Label.NETC} else TruthScheme.ENHANCING
+        return LabelScheme.WHOLE_TUMOUR
+    return LabelScheme.GLIOMASEG if told & {Label.SNFH, Label.NETC} else LabelScheme.ENHANCING
 
 
 # --- the answer -------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ of a study compete.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -25,6 +26,7 @@ from GliomaSegLib.case import Case, Modality, SequenceVolume, Source, TimePoint
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.dicom import DicomSeries, DicomTags, find_series, read_series, series_geometry
 from GliomaSegLib.io.folder import is_result_folder
+from GliomaSegLib.io.grid import oriented
 from GliomaSegLib.io.images import image_stem, is_image_name, orientation_doubt, read_geometry, read_image
 from GliomaSegLib.study.exams import series_of_exam
 from GliomaSegLib.study.identification import (
@@ -378,6 +380,17 @@ def read_case(
         ignored,
         tuple(doubt for doubt in doubts if doubt),
     )
+
+
+def oriented_case(case: Case) -> Case:
+    """The case with the voxel axes of all its images running LPS.
+
+    With one orientation for all, the order in which a file's voxels happen to be stored cannot change a result.
+    """
+    volumes = {
+        modality: dataclasses.replace(volume, image=oriented(volume.image)) for modality, volume in case.volumes.items()
+    }
+    return dataclasses.replace(case, volumes=volumes)
 
 
 def read_source(source: Source) -> sitk.Image:

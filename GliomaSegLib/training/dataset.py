@@ -103,9 +103,7 @@ def _cropped(
         array = standardise(sitk.GetArrayViewFromImage(image), f"{row.case} {sequence.title}")[box]
         channels[CHANNELS.index(sequence)] = np.where(brain[box], array, 0)
     spacing = next(iter(images.values())).GetSpacing()[::-1]
-    return TrainingCase(
-        row.case, row.patient, row.hospital, channels, brain[box], labels[box], row.scheme.known, spacing
-    )
+    return TrainingCase(row.case, row.patient, row.hospital, channels, brain[box], labels[box], row.regions, spacing)
 
 
 def write_case(case: TrainingCase, key: str, path: Path) -> None:

@@ -50,7 +50,7 @@ def teach_all(
     for done, row in enumerate(rows):
         progress.advance(done / len(rows), row.case)
         path = taught_path(row, cache, teacher)
-        if row.scheme.known != (Region.WT,) or stored_key(path) == row.key:
+        if row.regions != (Region.WT,) or stored_key(path) == row.key:
             continue
         case = read_prepared(cache / f"{row.case}.npz")
         write_case(taught(case, segmenter), row.key, path)

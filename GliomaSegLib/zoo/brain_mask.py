@@ -12,7 +12,8 @@ import SimpleITK as sitk
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.inference.segmenter import Segmenter
-from GliomaSegLib.preprocessing.resampling import array_on, model_grid, resample_image, resample_labels
+from GliomaSegLib.io.grid import array_on
+from GliomaSegLib.preprocessing.resampling import model_grid, resample_image, resample_labels
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.card import Card, Space, find_card
 from GliomaSegLib.zoo.loaders import family

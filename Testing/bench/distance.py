@@ -21,11 +21,12 @@ from GliomaSegLib.inference.coarse_fine import CoarseFine
 from GliomaSegLib.inference.device import choose_precision
 from GliomaSegLib.inference.training_distance import TrainingDistance
 from GliomaSegLib.inference.training_features import TrainingFeatures, read_training_features
+from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.images import read_image, read_labels
 from GliomaSegLib.labels import Region
 from GliomaSegLib.phantom import make_phantom
 from GliomaSegLib.pipeline.run import load_model
-from GliomaSegLib.preprocessing.resampling import array_on, model_grid, resample_image, resample_labels
+from GliomaSegLib.preprocessing.resampling import model_grid, resample_image, resample_labels
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo.card import find_card
@@ -101,8 +102,7 @@ def _as_usual(model: _Model, rows: list[CaseRow]) -> None:
 def _in_place(row: CaseRow) -> tuple[Images, sitk.Image]:
     there = kept_in_place(row, cache(), _CPU)
     images = {sequence: sitk.GetArrayFromImage(read_image(path)) for sequence, path in there.images.items()}
-    truth = read_labels(there.truth)
-    return images, array_on(row.scheme.to_internal(sitk.GetArrayFromImage(truth), str(there.truth)), truth)
+    return images, read_labels(there.reference, row.scheme)
 
 
 # --- spoilt --------------------------------------------------------------------------------------------------------

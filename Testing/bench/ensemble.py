@@ -15,6 +15,7 @@ from GliomaSegLib.datasets.case_table import CaseRow
 from GliomaSegLib.datasets.prepared_case import kept_in_place
 from GliomaSegLib.inference.consensus import MemberPrediction, fuse, mean_dice
 from GliomaSegLib.inference.device import choose_precision
+from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.labels import Region, region_mask
 from GliomaSegLib.pipeline.run import load_model
 from GliomaSegLib.postprocessing import clean_labels
@@ -69,10 +70,10 @@ def _answers(
 
 def _dice(labels: NDArray[np.uint8], row: CaseRow) -> dict[Region, float]:
     """Of the regions that the truth knows and has."""
-    path = kept_in_place(row, cache(), CPU).truth
-    truth = row.scheme.to_internal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), str(path))
+    path = kept_in_place(row, cache(), CPU).reference
+    truth = sitk.GetArrayFromImage(read_labels(path, row.scheme))
     scores = {}
-    for region in row.scheme.known:
+    for region in row.regions:
         drawn, marked = region_mask(truth, region), region_mask(labels, region)
         if drawn.any() and region is not Region.RC:
             scores[region] = 2 * np.count_nonzero(drawn & marked) / (drawn.sum() + marked.sum())

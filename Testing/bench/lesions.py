@@ -93,7 +93,7 @@ def measured(segmenter: Segmenter, rows: Sequence[CaseRow]) -> tuple[list[CaseLe
     lesions, dice = [], []
     for row in rows:
         image = sitk.GetArrayFromImage(read_image(row.images[case.Modality.T1C]))
-        truth = sitk.GetArrayFromImage(read_labels(row.truth)) > 0
+        truth = sitk.GetArrayFromImage(read_labels(row.reference)) > 0
         answer = segmenter.predict({case.Modality.T1C: image}, Silent(), seed=1)
         found = region_mask(answer.labels, Region.ET)
         lesions.append(match_lesions(found, truth, answer.probabilities[Region.ET]))

@@ -16,17 +16,17 @@ from scipy import ndimage
 
 from GliomaSegLib import case
 from GliomaSegLib.case import TimePoint, TimePointKind
-from GliomaSegLib.datasets.case_table import TruthScheme, read_splits
+from GliomaSegLib.datasets.case_table import read_splits
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.evaluation.froc import match_lesions
 from GliomaSegLib.evaluation.metrics import score
 from GliomaSegLib.followup.compare import Aligned, compare
+from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.images import read_image, read_labels
 from GliomaSegLib.job import Job
-from GliomaSegLib.labels import Label, Region, region_mask
+from GliomaSegLib.labels import Label, LabelScheme, Region, region_mask
 from GliomaSegLib.measures.resection import GROSS_TOTAL_BELOW_ML, LEAST_VOXELS, without_specks
 from GliomaSegLib.pipeline.run import run
-from GliomaSegLib.preprocessing.resampling import array_on
 from GliomaSegLib.resources import resource
 from GliomaSegLib.results.time_point import read_exam
 from GliomaSegLib.results.writing import LABEL_MAP
@@ -112,8 +112,7 @@ class _Before:
 
 def _brats(study: Path) -> _Before:
     images = {one: read_image(study / f"{study.name}_{ending}.nii.gz") for ending, one in _ENDINGS.items()}
-    stored = read_labels(study / f"{study.name}_seg.nii.gz")
-    labels = array_on(TruthScheme.BRATS2017.to_internal(sitk.GetArrayFromImage(stored), study.name), stored)
+    labels = read_labels(study / f"{study.name}_seg.nii.gz", LabelScheme.BRATS2017)
     brain = np.any([sitk.GetArrayFromImage(image) != 0 for image in images.values()], axis=0)
     return _Before(images, labels, array_on(ndimage.binary_fill_holes(brain).astype(np.uint8), labels))
 

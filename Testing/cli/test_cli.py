@@ -19,9 +19,9 @@ import SimpleITK as sitk
 from GliomaSegLib.case import Modality
 from GliomaSegLib.cli.main import NOTICE, main
 from GliomaSegLib.errors import Cancelled
+from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.labels import Label, LabelScheme, from_internal
-from GliomaSegLib.preprocessing.resampling import array_on
 from GliomaSegLib.results.writing import read_manifest
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.loaders import FAMILIES

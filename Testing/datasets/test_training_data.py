@@ -12,9 +12,9 @@ import SimpleITK as sitk
 import torch
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.datasets.case_table import REGIONS, TruthScheme, read_left_out, read_splits, read_table
+from GliomaSegLib.datasets.case_table import REGIONS, read_left_out, read_splits, read_table
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.labels import Label, LabelScheme, Region, from_internal, to_internal
 from GliomaSegLib.preprocessing.midsagittal import find_midsagittal
 from GliomaSegLib.preprocessing.normalisation import standardise
 from GliomaSegLib.preprocessing.torch_resampling import averaged, resample
@@ -44,8 +44,8 @@ def files(tmp_path: Path) -> Path:
 def test_a_row_says_what_a_case_has(files: Path) -> None:
     (row,) = read_table(_table(files, "a,p,h,,t1c.nii.gz,,t2f.nii.gz,truth.nii.gz,t2f,whole-tumour"))
     assert set(row.images) == {Modality.T1C, Modality.T2F}
-    assert (row.patient, row.hospital, row.truth_of) == ("p", "h", Modality.T2F)
-    assert row.scheme.known == (Region.WT,)
+    assert (row.patient, row.hospital, row.drawn_on) == ("p", "h", Modality.T2F)
+    assert row.regions == (Region.WT,)
 
 
 @pytest.mark.parametrize(
@@ -95,12 +95,12 @@ def test_the_label_maps_that_training_must_not_see_are_read(tmp_path: Path) -> N
 
 
 def test_an_enhancing_mask_knows_enhancing_tumour_alone() -> None:
-    assert TruthScheme.ENHANCING.known == (Region.ET,)
-    assert TruthScheme.ENHANCING.to_internal(np.array([0, 1], np.uint8), "mask").tolist() == [0, Label.ET]
+    assert LabelScheme.ENHANCING.regions == (Region.ET,)
+    assert to_internal(np.array([0, 1], np.uint8), LabelScheme.ENHANCING).tolist() == [0, Label.ET]
     every = np.array([0, Label.NETC, Label.SNFH, Label.ET], np.uint8)
-    assert TruthScheme.ENHANCING.from_internal(every).tolist() == [0, 0, 0, 1]
+    assert from_internal(every, LabelScheme.ENHANCING).tolist() == [0, 0, 0, 1]
     with pytest.raises(InputError, match="holds the label 2"):
-        TruthScheme.ENHANCING.to_internal(np.array([0, 2], np.uint8), "mask")
+        to_internal(np.array([0, 2], np.uint8), LabelScheme.ENHANCING, "mask")
 
 
 def test_a_prepared_case_comes_back_as_it_was_and_a_damaged_one_is_refused(tmp_path: Path) -> None:

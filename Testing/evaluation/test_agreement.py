@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from GliomaSegLib.datasets.case_table import TruthScheme
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.evaluation.agreement import (
     Consensus,
@@ -24,7 +23,7 @@ from GliomaSegLib.evaluation.agreement import (
     surface_dice,
 )
 from GliomaSegLib.evaluation.readings import Reading, compare_readings, read_consensus, read_readings, to_text
-from GliomaSegLib.labels import Region
+from GliomaSegLib.labels import LabelScheme, Region
 
 SPACING = (2.0, 1.0, 1.0)
 
@@ -151,16 +150,16 @@ def test_files_of_one_case_in_other_orientations(tmp_path: Path) -> None:
         write(tmp_path / "c.nrrd", block(10, 20), "SAR"),
     ]
     readings = [Reading("case", path.name, path) for path in files]
-    result = compare_readings(readings, Region.WT, TruthScheme.WHOLE_TUMOUR)
+    result = compare_readings(readings, Region.WT, LabelScheme.WHOLE_TUMOUR)
     assert [one.jaccard for one in result.cases[0].pairs] == pytest.approx([0.8, 1, 0.8])
     text = to_text(result)
     assert "a.nii.gz / b.nii.gz" in text
     assert "majority / b.nii.gz" in text
-    together = read_consensus(readings, Region.WT, TruthScheme.WHOLE_TUMOUR, Consensus.MAJORITY)
+    together = read_consensus(readings, Region.WT, LabelScheme.WHOLE_TUMOUR, Consensus.MAJORITY)
     np.testing.assert_array_equal(sitk.GetArrayFromImage(together) > 0, block(10, 20))
     assert together.GetSpacing() == pytest.approx(SPACING[::-1])
     with pytest.raises(InputError, match="does not tell ET apart"):
-        compare_readings(readings, Region.ET, TruthScheme.WHOLE_TUMOUR)
+        compare_readings(readings, Region.ET, LabelScheme.WHOLE_TUMOUR)
 
 
 def test_a_table_of_readings_by_hand_and_assisted(tmp_path: Path) -> None:
@@ -171,7 +170,7 @@ def test_a_table_of_readings_by_hand_and_assisted(tmp_path: Path) -> None:
         rows += [f"1,{reader},{reader}.nii.gz,no,{600 + number}", f"1,{reader},{reader}_assisted.nii.gz,yes,100"]
     table = tmp_path / "readings.csv"
     table.write_text("\n".join(rows), encoding="utf-8")
-    result = compare_readings(read_readings(table), Region.WT, TruthScheme.WHOLE_TUMOUR)
+    result = compare_readings(read_readings(table), Region.WT, LabelScheme.WHOLE_TUMOUR)
     assert [case.assisted for case in result.cases] == [False, True]
     assert result.designs[2].dice == (1.0,) * 3
     assert result.time.manual.median == 601
@@ -185,14 +184,14 @@ def test_each_reader_against_the_consensus_over_all_cases(tmp_path: Path) -> Non
         for reader, end in zip("ABC", ends, strict=True):
             path = write(tmp_path / f"{case}{reader}.nii.gz", block(10, end))
             readings.append(Reading(case, reader, path))
-    result = compare_readings(readings, Region.WT, TruthScheme.WHOLE_TUMOUR)
+    result = compare_readings(readings, Region.WT, LabelScheme.WHOLE_TUMOUR)
     assert [(one.reader, one.jaccard.median, one.jaccard.cases) for one in result.readers] == [
         ("A", 1, 3),
         ("B", 1, 3),
         ("C", pytest.approx(0.8), 3),  # of 0.8, 0.5 and 0.9
     ]
     assert "C against the consensus: median Jaccard 0.800, 3 cases" in to_text(result)
-    assert compare_readings(readings[:3], Region.WT, TruthScheme.WHOLE_TUMOUR).readers == ()
+    assert compare_readings(readings[:3], Region.WT, LabelScheme.WHOLE_TUMOUR).readers == ()
 
 
 @pytest.mark.parametrize(
@@ -213,8 +212,8 @@ def test_readings_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
     one = write(tmp_path / "a.nii.gz", block(10, 20))
     other = write(tmp_path / "b.nii.gz", block(10, 20, (12, 20, 40)))
     with pytest.raises(InputError, match="single reading"):
-        compare_readings([Reading("1", "A", one)], Region.WT, TruthScheme.WHOLE_TUMOUR)
+        compare_readings([Reading("1", "A", one)], Region.WT, LabelScheme.WHOLE_TUMOUR)
     with pytest.raises(InputError, match="two readings by 'A'"):
-        compare_readings([Reading("1", "A", one), Reading("1", "A", one)], Region.WT, TruthScheme.WHOLE_TUMOUR)
+        compare_readings([Reading("1", "A", one), Reading("1", "A", one)], Region.WT, LabelScheme.WHOLE_TUMOUR)
     with pytest.raises(InputError, match="another grid"):
-        compare_readings([Reading("1", "A", one), Reading("1", "B", other)], Region.WT, TruthScheme.WHOLE_TUMOUR)
+        compare_readings([Reading("1", "A", one), Reading("1", "B", other)], Region.WT, LabelScheme.WHOLE_TUMOUR)

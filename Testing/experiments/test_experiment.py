@@ -120,7 +120,7 @@ def test_runs_are_those_of_the_one_road(phantoms: Path, plan: Experiment, tmp_pa
         store=plan.store,
     )
     run(job)
-    direct = evaluate(read_labels(job.output / "segmentation.nii.gz"), read_labels(row.truth), [Region.WT])
+    direct = evaluate(read_labels(job.output / "segmentation.nii.gz"), read_labels(row.reference), [Region.WT])
     assert runs[2].scores == direct
     assert runs[0].scores[Region.ET].dice > 0.5
     assert set(runs[2].scores) == {Region.WT}  # without T1c the toy gives WT alone
@@ -257,7 +257,7 @@ def test_truth_finds_its_way(
     phantoms: Path, truth_of: Modality | None, present: tuple[Modality, ...], moved_mm: float | None
 ) -> None:
     row = read_data_sets([phantoms])[0].rows[0]
-    row = row.__class__(**{**row.__dict__, "truth_of": truth_of})
+    row = row.__class__(**{**row.__dict__, "drawn_on": truth_of})
     there = _truth_to_reference(row, present, {T2F: shift(5), T1N: shift(2)})
     assert (there and there.TransformPoint((0, 0, 0))[0]) == moved_mm
 
@@ -536,7 +536,7 @@ def test_the_gallery_shows_no_skull(phantoms: Path, tmp_path: Path) -> None:
         sitk.WriteImage(sitk.GetImageFromArray(array), tmp_path / f"{name}.nii.gz")
     map_of = sitk.GetImageFromArray(labels)
     result = Result(case_id="c", model="toy", output=tmp_path, files={}, measures=measure(map_of))
-    row = dataclasses.replace(row, images={T2F: tmp_path / "t2f.nii.gz"}, truth_of=None)
+    row = dataclasses.replace(row, images={T2F: tmp_path / "t2f.nii.gz"}, drawn_on=None)
     found = Segmented(row, (T2F,), map_of, map_of * 0 + 0, result, {})
     (title, pictures), *_ = gallery._rows(found, (Region.WT,))
     assert title.startswith("FLAIR")

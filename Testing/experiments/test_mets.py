@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.datasets.case_table import CaseRow, TruthScheme, read_splits, read_table
+from GliomaSegLib.datasets.case_table import CaseRow, read_splits, read_table
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.inference.segmenter import Prediction
 from GliomaSegLib.inference.sliding import regions_per_channel
 from GliomaSegLib.inference.stretched import Stretched, stretched_image
-from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.labels import Label, LabelScheme, Region
 from GliomaSegLib.networks.any_unet import AnyUNet
 from GliomaSegLib.progress import Progress, Silent
 from GliomaSegLib.resources import resource
@@ -52,7 +52,7 @@ def _files(folder: Path, image: NDArray, truth: NDArray) -> None:
 
 def _row(folder: Path, placeholder: bool = True) -> CaseRow:
     images = {Modality.T1C: folder / "t1c.nii.gz"}
-    scheme = TruthScheme.ENHANCING
+    scheme = LabelScheme.ENHANCING
     return CaseRow("a", "p", "h", images, folder / "truth.nii.gz", Modality.T1C, scheme, placeholder)
 
 
@@ -247,7 +247,7 @@ def test_it_hits_lesions_of_a_patient_it_never_saw_on_their_own_side() -> None:
     (row,) = (row for row in read_table(resource("recipes") / "mets-cases.csv", SCANS) if row.case.endswith("-104-0"))
     assert row.patient in read_splits(resource("recipes") / "mets-splits.json")["test"]
     image = sitk.GetArrayFromImage(sitk.ReadImage(str(row.images[Modality.T1C]), sitk.sitkFloat32))
-    truth = sitk.GetArrayFromImage(sitk.ReadImage(str(row.truth))) > 0
+    truth = sitk.GetArrayFromImage(sitk.ReadImage(str(row.reference))) > 0
     found = segmenter.predict({Modality.T1C: image}, Silent(), 1).labels > 0
     hit, hit_mirrored = (found & truth).sum(), (found & truth[..., ::-1]).sum()
     assert hit > 50

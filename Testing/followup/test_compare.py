@@ -18,12 +18,11 @@ import SimpleITK as sitk
 from GliomaSegLib.case import Modality, TimePoint, TimePointKind
 from GliomaSegLib.cli import compare as command
 from GliomaSegLib.cli import export as export_command
-from GliomaSegLib.datasets.case_table import TruthScheme
 from GliomaSegLib.errors import GliomaSegError, InputError
 from GliomaSegLib.followup.compare import compare
 from GliomaSegLib.followup.growth import Curve, growth_plot
 from GliomaSegLib.followup.page import LESIONS, NUMBERS, PAGE, write_comparison
-from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.labels import Label, LabelScheme, Region
 from GliomaSegLib.measures.lesion_tracking import Change
 from GliomaSegLib.measures.rano import Category
 from GliomaSegLib.measures.resection import Finding
@@ -57,7 +56,7 @@ def exam(tmp_path: Path):
     def made(*boxes: tuple[slice, slice, slice], when: TimePoint = LATER, **fields: object) -> Exam:
         path = tmp_path / f"study{len(list(tmp_path.iterdir()))}.nii.gz"
         sitk.WriteImage(sitk.Cast(labels_of(*boxes) > 0, sitk.sitkUInt8), path)
-        return read_exam(path, scheme=TruthScheme.ENHANCING, when=when, **fields)
+        return read_exam(path, scheme=LabelScheme.ENHANCING, when=when, **fields)
 
     return made
 
@@ -148,11 +147,11 @@ def test_what_cannot_be_compared_is_refused(exam, tmp_path: Path) -> None:
     path = tmp_path / "whole.nii.gz"
     sitk.WriteImage(labels_of(LARGE) // 3, path)
     with pytest.raises(InputError, match="no region in common"):
-        compare([exam(LARGE), read_exam(path, scheme=TruthScheme.WHOLE_TUMOUR)], in_place=True)
+        compare([exam(LARGE), read_exam(path, scheme=LabelScheme.WHOLE_TUMOUR)], in_place=True)
     scan = tmp_path / "scan.nii.gz"
     sitk.WriteImage(sitk.Cast(labels_of(LARGE, SMALL)[1:, 1:], sitk.sitkFloat32), scan)
     with pytest.raises(InputError, match="different grids"):
-        read_exam(path, scan, TruthScheme.WHOLE_TUMOUR)
+        read_exam(path, scan, LabelScheme.WHOLE_TUMOUR)
 
 
 def test_an_empty_study_and_a_lesion_at_the_border(exam) -> None:

@@ -11,13 +11,14 @@ import SimpleITK as sitk
 from GliomaSegLib.case import Modality, TimePoint, TimePointKind
 from GliomaSegLib.followup.compare import Aligned, compare
 from GliomaSegLib.followup.deformation import deform
+from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.labels import Label, Region, region_mask
 from GliomaSegLib.measures.lesion_tracking import Change, LesionSet, follow
 from GliomaSegLib.measures.rano import RANO_2_0_VOLUME
 from GliomaSegLib.measures.resection import Finding
 from GliomaSegLib.measures.volumes import Side, measure
 from GliomaSegLib.phantom import Phantom
-from GliomaSegLib.preprocessing.resampling import array_on, resample_image
+from GliomaSegLib.preprocessing.resampling import resample_image
 from GliomaSegLib.results.time_point import Exam, read_exam
 from Testing.support.simulated_surgery import Operated, operate
 

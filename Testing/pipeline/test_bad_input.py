@@ -14,10 +14,11 @@ import SimpleITK as sitk
 
 from GliomaSegLib.case import Modality, TimePointKind
 from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError, WeightsError
+from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.job import Job
 from GliomaSegLib.phantom import Phantom
 from GliomaSegLib.pipeline.run import run
-from GliomaSegLib.preprocessing.resampling import array_on, resample_labels
+from GliomaSegLib.preprocessing.resampling import resample_labels
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.store import Store

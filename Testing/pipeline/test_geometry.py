@@ -10,12 +10,13 @@ import pytest
 import SimpleITK as sitk
 
 from GliomaSegLib.case import Modality
+from GliomaSegLib.io.grid import oriented_like
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.io.segnrrd import read_segmentation
 from GliomaSegLib.job import Job
 from GliomaSegLib.phantom import TUMOUR_SIDE, Phantom
 from GliomaSegLib.pipeline.run import run
-from GliomaSegLib.preprocessing.resampling import model_grid, reorient
+from GliomaSegLib.preprocessing.resampling import model_grid
 from GliomaSegLib.results.writing import LABEL_MAP
 from GliomaSegLib.zoo import card as card_module
 from GliomaSegLib.zoo.card import Card
@@ -85,7 +86,7 @@ def test_every_way_to_store_the_voxels_gives_the_same_answer(
         found = segmented(images, toy_store, tmp_path / str(number), registration=False)
         assert found.GetSize() == images[Modality.T1C].GetSize()
         assert np.allclose(found.GetDirection(), images[Modality.T1C].GetDirection(), atol=1e-5)
-        back = reorient(found, expected)
+        back = oriented_like(found, expected)
         assert np.array_equal(sitk.GetArrayViewFromImage(back), sitk.GetArrayViewFromImage(expected)), orientation
 
 

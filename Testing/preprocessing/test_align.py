@@ -11,6 +11,7 @@ import SimpleITK as sitk
 
 from GliomaSegLib.case import Case, Modality, SequenceVolume, Source
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.grid import centre
 from GliomaSegLib.phantom import Phantom
 from GliomaSegLib.preprocessing.registration import (
     Registration,
@@ -21,7 +22,6 @@ from GliomaSegLib.preprocessing.registration import (
     register,
     register_judged,
 )
-from GliomaSegLib.preprocessing.resampling import centre
 from GliomaSegLib.progress import ProgressRecorder, Silent
 
 MOVING = (Modality.T1N, Modality.T2W, Modality.T2F)

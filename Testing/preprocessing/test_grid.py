@@ -10,15 +10,8 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from GliomaSegLib.preprocessing.resampling import (
-    array_on,
-    corners,
-    model_grid,
-    reorient,
-    resample_image,
-    resample_labels,
-    same_grid,
-)
+from GliomaSegLib.io.grid import array_on, corners, oriented_like, same_grid
+from GliomaSegLib.preprocessing.resampling import model_grid, resample_image, resample_labels
 
 spacings = st.tuples(*[st.floats(0.4, 6.0)] * 3)
 sizes = st.tuples(*[st.integers(6, 30)] * 3)
@@ -71,7 +64,7 @@ def test_own_voxels_are_copied_when_the_spacing_is_right(random_image: sitk.Imag
     image.SetSpacing((1, 1, 1))
     grid = model_grid(image, (1.0, 1.0, 1.0), "RAS")
     there = resample_image(image, grid)
-    back = reorient(there, image)
+    back = oriented_like(there, image)
     assert np.array_equal(sitk.GetArrayViewFromImage(back), sitk.GetArrayViewFromImage(image))
 
 

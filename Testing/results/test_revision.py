@@ -15,12 +15,12 @@ import SimpleITK as sitk
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.io.segnrrd import read_segmentation, write_segmentation
 from GliomaSegLib.job import Result, ReviewState
 from GliomaSegLib.labels import Label, Region, to_internal
 from GliomaSegLib.pipeline.run import run
-from GliomaSegLib.preprocessing.resampling import array_on
 from GliomaSegLib.results.update import refresh, review
 from GliomaSegLib.results.writing import LABEL_MAP, SLICER_SEGMENTATION, read_manifest
 from GliomaSegLib.zoo.store import Store, sha256_of

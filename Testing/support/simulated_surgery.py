@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from GliomaSegLib.case import Modality
+from GliomaSegLib.io.grid import array_on, centre
 from GliomaSegLib.labels import Label
-from GliomaSegLib.preprocessing.resampling import array_on, centre
 
 Mask = NDArray[np.bool_]
 

@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from GliomaSegLib.cli.train import chosen
-from GliomaSegLib.datasets.case_table import CaseRow, TruthScheme, read_splits
+from GliomaSegLib.datasets.case_table import CaseRow, read_splits
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.labels import LabelScheme
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.resources import resource
 from GliomaSegLib.training import loop
@@ -249,7 +250,7 @@ def test_a_network_that_is_not_there_or_wrongly_parametrised() -> None:
 
 
 def _row(case: str, patient: str, hospital: str) -> CaseRow:
-    return CaseRow(case, patient, hospital, {}, Path("truth"), None, TruthScheme.GLIOMASEG)
+    return CaseRow(case, patient, hospital, {}, Path("truth"), None, LabelScheme.GLIOMASEG)
 
 
 def test_splits_are_by_patient(tmp_path: Path) -> None:

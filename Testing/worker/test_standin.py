@@ -15,11 +15,11 @@ import SimpleITK as sitk
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import Cancelled
 from GliomaSegLib.followup.compare import Comparison
+from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.segnrrd import read_segmentation, write_segmentation
 from GliomaSegLib.job import Result
 from GliomaSegLib.labels import Label
 from GliomaSegLib.phantom import Phantom
-from GliomaSegLib.preprocessing.resampling import array_on
 from GliomaSegLib.results.writing import FILES as FILES_OF_THE_WORKER
 from GliomaSegLib.standin import FILES, STAND_IN
 from GliomaSegLib.worker.client import Event, WorkerError, WorkerProcess, worker_command

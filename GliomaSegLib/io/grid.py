@@ -1,0 +1,60 @@
+"""The voxel grid of an image: comparing grids, the order of the voxel axes, and arrays with their geometry."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import SimpleITK as sitk
+
+# Two grids are one when no corner lies further apart than this share of a voxel: headers carry rounding noise.
+GRID_TOLERANCE_VOXELS = 1e-2
+
+
+def same_grid(first: sitk.Image, second: sitk.Image) -> bool:
+    """Whether two images have the same voxels in space, up to ``GRID_TOLERANCE_VOXELS``."""
+    if first.GetSize() != second.GetSize():
+        return False
+    tolerance_mm = GRID_TOLERANCE_VOXELS * min(first.GetSpacing())
+    return all(math.dist(*corner) <= tolerance_mm for corner in zip(corners(first), corners(second), strict=True))
+
+
+def corners(image: sitk.Image) -> list[tuple[float, float, float]]:
+    """The centres of the eight corner voxels, LPS mm."""
+    extent = [(0, size - 1) for size in image.GetSize()]
+    return [image.TransformIndexToPhysicalPoint((i, j, k)) for i in extent[0] for j in extent[1] for k in extent[2]]
+
+
+def centre(image: sitk.Image) -> tuple[float, float, float]:
+    """The middle of the image's field of view, LPS mm."""
+    return image.TransformContinuousIndexToPhysicalPoint([(size - 1) / 2 for size in image.GetSize()])
+
+
+def orientation_of(image: sitk.Image) -> str:
+    """The patient directions to which the voxel axes x, y, z run, e.g. ``LPS``; on oblique grids the nearest ones."""
+    return sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.GetDirection())
+
+
+def oriented(image: sitk.Image, orientation: str = "LPS") -> sitk.Image:
+    """The same voxels at the same places, their axes re-ordered and flipped to run to ``orientation``."""
+    return sitk.DICOMOrient(image, orientation)
+
+
+def oriented_like(image: sitk.Image, other: sitk.Image) -> sitk.Image:
+    """The same voxels at the same places, their axes re-ordered and flipped to run as those of ``other`` do."""
+    return oriented(image, orientation_of(other))
+
+
+def array_on(array: np.ndarray, grid: sitk.Image) -> sitk.Image:
+    """An array ``[z, y, x]`` as an image with the geometry of ``grid``."""
+    image = sitk.GetImageFromArray(array)
+    image.CopyInformation(grid)
+    return image
+
+
+def uncropped(image: sitk.Image, grid: sitk.Image) -> sitk.Image:
+    """A cropped image on the whole ``grid`` that it was cropped from, 0 outside.
+
+    The voxels of both coincide, so that nearest neighbours are copies.
+    """
+    return sitk.Resample(image, grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0.0, image.GetPixelID())
