@@ -20,7 +20,8 @@ from GliomaSegLib.case import TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.followup.deformation import DEFORMATION, Deformation, deform
 from GliomaSegLib.labels import REGION_LABELS, Region, region_mask
-from GliomaSegLib.measures.lesion_tracking import LesionHistory, LesionSet, follow
+from GliomaSegLib.measures.lesion_shape import LesionSet
+from GliomaSegLib.measures.lesion_tracking import LesionHistory, follow
 from GliomaSegLib.measures.rano import ALL_CRITERIA, NOT_IN_IMAGES, Assessment, assess_response
 from GliomaSegLib.measures.resection import LEAST_VOXELS, Finding, Resection, assess_resection, without_specks
 from GliomaSegLib.measures.volumes import Lesion, Measures, Volume, measure, slice_axis, volume_text

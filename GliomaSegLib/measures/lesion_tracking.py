@@ -1,7 +1,7 @@
-"""Which lesion is which at the next time point: new, gone, grown, shrunk, split, merged.
+"""Lesion tracking: which lesion is which at the next time point, and whether it is new, gone, grown, split or merged.
 
-Lesions are compared as they were segmented, each on its own grid: only the points of their voxels are moved, so that
-registration, rigid or not, changes no volume and loses no small lesion.
+Lesions are compared as they were segmented, each on its own grid: only the centres of their voxels are transformed, so
+that registration, rigid or deformable, changes no volume and loses no small lesion.
 """
 
 from __future__ import annotations
@@ -11,19 +11,14 @@ from collections.abc import Sequence
 from enum import Enum
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import KDTree
 
 from GliomaSegLib.labels import Region
-from GliomaSegLib.measures.volumes import Lesion, lesion_numbers
+from GliomaSegLib.measures.lesion_shape import LesionSet, belong_alone, encloses, line_one_cavity
+from GliomaSegLib.measures.volumes import Lesion
 from GliomaSegLib.record import Record
-
-# Lesions that share no voxel, one without any partner before and one without any after, are taken for one lesion when
-# they come this near: less is what registration and partial volume leave open.
-NEAR_MM = 2.0
 
 # A lesion that changes its volume by less than this is called unchanged. It is this program's own limit, above the
 # noise of segmentation; the criteria of response have their own.
@@ -41,13 +36,15 @@ class Change(str, Enum):
     SPLIT = "split"
     MERGED = "merged"
     SPLIT_AND_MERGED = "split and merged"
+    NOT_COVERED = "outside the other image"
 
 
 class LesionChange(Record):
     """One thing that happened between two time points.
 
     Attributes:
-        before, after: identities that took part; none before is a new lesion, none after one that is gone.
+        before, after: identities that took part. None before is a new lesion, none after one that is gone, unless its
+            place lies outside the other image.
         before_ml, after_ml: their volumes together.
     """
 
@@ -64,7 +61,7 @@ class LesionChange(Record):
 
 
 class Track(Record):
-    """A lesion over all time points; ``lesions`` holds ``None`` where it is not there, or is part of another one.
+    """A lesion over all time points; ``lesions`` holds ``None`` where it is absent, or is part of another one.
 
     ``id`` stays with it: after a split the largest part keeps it, after a merger that of the largest part stays.
     """
@@ -80,54 +77,28 @@ class LesionHistory(Record):
     tracks: tuple[Track, ...]
     steps: tuple[tuple[LesionChange, ...], ...]
 
+    def groups(self, start: int = 0) -> tuple[tuple[int, ...], ...]:
+        """The identities that belong to one lesion from time point ``start`` on, in the order of the smallest.
 
-class LesionSet:
-    """The lesions of one region at one time point.
+        Lesions that split or merge at any time after ``start`` are one group at all of them: were only a part counted
+        on one side, the rest would look like growth. RECIST 1.1 does the same (Eisenhauer 2009, Eur J Cancer 45:228):
+        the parts of a lesion are added, coalesced lesions are measured together.
+        """
+        present = sorted(track.id for track in self.tracks if any(track.lesions[start:]))
+        place = {name: number for number, name in enumerate(present)}
+        pairs = [
+            (place[names[0]], place[name])
+            for steps in self.steps[start:]
+            for step in steps
+            for names in [[*step.before, *step.after]]
+            for name in names
+        ]
+        return tuple(tuple(present[k] for k in one) for one in _connected(pairs, len(present)))
 
-    Args:
-        labels: internal label map on its own grid.
-        region: whose components are meant.
-        lesions: as measured, in the order of their numbers.
-        from_common: takes points of a space common to all time points to this one's, LPS mm.
-        to_common: its inverse, where it has none by itself, as when it bends.
-    """
-
-    def __init__(
-        self,
-        labels: sitk.Image,
-        region: Region,
-        lesions: Sequence[Lesion],
-        from_common: sitk.Transform | None = None,
-        to_common: sitk.Transform | None = None,
-    ) -> None:
-        self.lesions = tuple(lesions)
-        self._from_common = sitk.Transform(3, sitk.sitkIdentity) if from_common is None else from_common
-        self._numbers = lesion_numbers(labels, region)
-        to_mm = np.reshape(labels.GetDirection(), (3, 3)) * labels.GetSpacing()
-        self._to_index, self._origin = np.linalg.inv(to_mm), np.asarray(labels.GetOrigin())
-        inside = np.argwhere(self._numbers)
-        self._number_of_point = self._numbers[tuple(inside.T)]
-        own = inside[:, ::-1] @ to_mm.T + self._origin
-        self._points = _moved(own, to_common or self._from_common.GetInverse())
-
-    def overlap(self, other: LesionSet) -> NDArray[np.bool_]:
-        """``[own, other]``: whether a voxel's centre of one lesion lies in a voxel of the other, either way."""
-        shared = np.zeros((len(self.lesions) + 1, len(other.lesions) + 1), bool)
-        shared[self._number_of_point, other._numbers_at(self._points)] = True
-        shared[self._numbers_at(other._points), other._number_of_point] = True
-        return shared[1:, 1:]
-
-    def points_of(self, number: int) -> NDArray[np.float64]:
-        """Centres of a lesion's voxels in the common space, ``[n, 3]`` LPS mm."""
-        return self._points[self._number_of_point == number]
-
-    def _numbers_at(self, points: NDArray[np.float64]) -> NDArray[np.uint32]:
-        """The lesion in whose voxel each point of the common space lies, 0 for none."""
-        index = np.rint((_moved(points, self._from_common) - self._origin) @ self._to_index.T).astype(int)[:, ::-1]
-        inside = np.all((index >= 0) & (index < self._numbers.shape), axis=1)
-        found = np.zeros(len(points), np.uint32)
-        found[inside] = self._numbers[tuple(index[inside].T)]
-        return found
+    def at(self, group: Sequence[int], time_point: int) -> tuple[Lesion, ...]:
+        """The lesions of a group at one time point."""
+        lesions = [track.lesions[time_point] for track in self.tracks if track.id in group]
+        return tuple(lesion for lesion in lesions if lesion is not None)
 
 
 def follow(time_points: Sequence[LesionSet], region: Region) -> LesionHistory:
@@ -151,15 +122,22 @@ def follow(time_points: Sequence[LesionSet], region: Region) -> LesionHistory:
 
 
 def linked(earlier: LesionSet, later: LesionSet) -> NDArray[np.bool_]:
-    """``[earlier, later]``: which lesions belong together, by overlap, else by being near."""
+    """``[earlier, later]``: which lesions are the same one.
+
+    Those whose voxels overlap; of the others, where at least one of the two has no partner yet, those of which one
+    lies inside what the other encloses, as a rim that shrinks around its cavity does, and those at one cavity that are
+    no further apart than its wall has moved; and at last, where neither has a partner, those of which one lies in the
+    other's convex hull, or within 2 mm.
+    """
     links = earlier.overlap(later)
+    for rule in (encloses, line_one_cavity):
+        unlinked = ~links.any(axis=1)[:, None] | ~links.any(axis=0)[None, :]
+        for i, j in np.argwhere(unlinked):
+            links[i, j] |= rule(earlier, i + 1, later, j + 1)
     alone, newcomers = np.flatnonzero(~links.any(axis=1)), np.flatnonzero(~links.any(axis=0))
-    trees = {j: KDTree(later.points_of(j + 1)) for j in newcomers}
     for i in alone:
-        distance = {j: trees[j].query(earlier.points_of(i + 1))[0].min() for j in newcomers}
-        nearest = min(distance, key=distance.__getitem__, default=None)
-        if nearest is not None and distance[nearest] <= NEAR_MM:
-            links[i, nearest] = True
+        for j in belong_alone(earlier, i + 1, later, [j + 1 for j in newcomers]):
+            links[i, j - 1] = True
     return links
 
 
@@ -167,10 +145,9 @@ def _step(
     earlier: LesionSet, later: LesionSet, names: Sequence[int], first_free: int
 ) -> tuple[list[int], list[LesionChange]]:
     """The identities of the later lesions, and what happened; ``names`` are those of the earlier ones."""
-    links = linked(earlier, later)
     taken: dict[int, int] = {}
     happened = []
-    for before, after in _groups(links):
+    for before, after in _pairs(linked(earlier, later)):
         # Components are numbered by size, so that the first of each side is the largest one.
         if before and after:
             taken[after[0]] = names[before[0]]
@@ -180,9 +157,12 @@ def _step(
                 first_free += 1
         before_ml = sum(earlier.lesions[i].volume_ml for i in before)
         after_ml = sum(later.lesions[j].volume_ml for j in after)
+        covered = (not before and earlier.covers(later, after[0] + 1)) or (
+            not after and later.covers(earlier, before[0] + 1)
+        )
         happened.append(
             LesionChange(
-                change=_change(len(before), len(after), before_ml, after_ml),
+                change=_change(len(before), len(after), before_ml, after_ml, covered),
                 before=tuple(names[i] for i in before),
                 after=tuple(taken[j] for j in after),
                 before_ml=before_ml,
@@ -192,32 +172,26 @@ def _step(
     return [taken[j] for j in range(len(later.lesions))], happened
 
 
-def _groups(links: NDArray[np.bool_]) -> list[tuple[list[int], list[int]]]:
-    """Lesions that hang together by links: the earlier and the later ones of each group, in order of size."""
+def _pairs(links: NDArray[np.bool_]) -> list[tuple[list[int], list[int]]]:
+    """Lesions that are linked, also by others: the earlier and the later ones of each group, in order of size."""
     earlier, later = links.shape
-    i, j = np.nonzero(links)
-    graph = coo_array((np.ones(len(i)), (i, earlier + j)), shape=(earlier + later,) * 2)
-    count, group = connected_components(graph, directed=False)
-    members = [np.flatnonzero(group == number).tolist() for number in range(count)]
+    members = _connected([(int(i), earlier + int(j)) for i, j in np.argwhere(links)], earlier + later)
     return [([k for k in one if k < earlier], [k - earlier for k in one if k >= earlier]) for one in members]
 
 
-def _change(before: int, after: int, before_ml: float, after_ml: float) -> Change:
-    if not before:
-        return Change.NEW
-    if not after:
-        return Change.GONE
+def _connected(pairs: Sequence[tuple[int, int]], count: int) -> list[list[int]]:
+    """The connected groups of ``0 … count - 1``, each in order."""
+    i, j = np.array(pairs, int).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(i)), (i, j)), shape=(count, count))
+    number, group = connected_components(graph, directed=False)
+    return [np.flatnonzero(group == one).tolist() for one in range(number)]
+
+
+def _change(before: int, after: int, before_ml: float, after_ml: float, covered: bool) -> Change:
+    if not before or not after:
+        return Change.NOT_COVERED if not covered else Change.GONE if before else Change.NEW
     if before > 1 or after > 1:
         return Change.SPLIT_AND_MERGED if before > 1 and after > 1 else Change.MERGED if before > 1 else Change.SPLIT
     if abs(after_ml - before_ml) <= UNCHANGED_WITHIN * before_ml:
         return Change.UNCHANGED
     return Change.GROWN if after_ml > before_ml else Change.SHRUNK
-
-
-def _moved(points: NDArray[np.float64], transform: sitk.Transform) -> NDArray[np.float64]:
-    """Points ``[n, 3]`` under a transform, which may be one that bends."""
-    if not transform.IsLinear():
-        return np.reshape([transform.TransformPoint(point) for point in points.tolist()], (-1, 3))
-    shift = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
-    columns = [np.array(transform.TransformPoint(axis)) - shift for axis in np.eye(3).tolist()]
-    return points @ np.array(columns) + shift

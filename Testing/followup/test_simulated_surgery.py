@@ -13,7 +13,8 @@ from GliomaSegLib.followup.compare import Aligned, compare
 from GliomaSegLib.followup.deformation import deform
 from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.labels import Label, Region, region_mask
-from GliomaSegLib.measures.lesion_tracking import Change, LesionSet, follow
+from GliomaSegLib.measures.lesion_shape import LesionSet
+from GliomaSegLib.measures.lesion_tracking import Change, follow
 from GliomaSegLib.measures.rano import RANO_2_0_VOLUME
 from GliomaSegLib.measures.resection import Finding
 from GliomaSegLib.measures.volumes import Side, measure
