@@ -29,16 +29,16 @@ from GliomaSegLib.preprocessing.registration import align_case
 from GliomaSegLib.preprocessing.resampling import resample_labels
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.study.reading import oriented_case, read_case
-from GliomaSegLib.zoo.card import Space
+from GliomaSegLib.zoo.brain_mask import brain_extractor
 
-SPACE = Space(frame="native", spacing_mm=(1.0, 1.0, 1.0), orientation="LPS", brain="stripped")
+SPACING_MM = (1.0, 1.0, 1.0)
 
 _TRUTH = "truth"
 
 
 @dataclass(frozen=True)
 class PreparedCase:
-    """A case on one grid of :data:`SPACE`.
+    """A case on one grid of ``SPACING_MM``, its voxel axes running LPS.
 
     Attributes:
         images: ``float32``, exactly 0 outside the brain.
@@ -64,7 +64,16 @@ def prepare_case(row: CaseRow, device: torch.device) -> PreparedCase:
         return _as_it_lies(row)
     case = oriented_case(read_case(None, dict(row.images), identifier=row.case, wanted=tuple(row.images)))
     registrations = align_case(case, Silent())
-    prepared = prepare(case, registrations, SPACE, BrainMethod.DEEPBET, False, device, Silent())
+    prepared = prepare(
+        case,
+        registrations,
+        brain_extractor(BrainMethod.DEEPBET, device),
+        Silent(),
+        spacing_mm=SPACING_MM,
+        orientation="LPS",
+        stripped=True,
+        bias_correction=False,
+    )
     internal = read_labels(row.reference, row.scheme)
     drawn_on = registrations.get(row.drawn_on) if row.drawn_on else None
     moved = resample_labels(internal, prepared.brain, drawn_on and drawn_on.transform)

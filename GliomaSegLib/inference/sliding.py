@@ -18,14 +18,12 @@ from typing import Literal
 
 import numpy as np
 import torch
-from monai.data.utils import compute_importance_map
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from GliomaSegLib import case
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.inference.background import aligned_box, answer_around
 from GliomaSegLib.inference.device import choose_precision, free_memory_bytes, place
 from GliomaSegLib.inference.memory import peak_bytes
 from GliomaSegLib.inference.segmenter import Prediction, Segmenter
@@ -51,6 +49,9 @@ WHOLE_FIELD = (1 << 20, 1 << 20, 1 << 20)
 
 # A window on a processor is cut so that it takes no more than this, whatever is free: others use the computer too.
 _PROCESSOR_BYTES = 4_000_000_000
+
+# Of a voxel's answer, as in MONAI: the corners of a window must count for something where no other window reaches.
+_LEAST_WEIGHT = 1e-3
 
 # A window is not cut below this many voxels per axis when memory is short: the network would see too little.
 _LEAST_WINDOW = 64
@@ -78,8 +79,10 @@ def constant(window: Size) -> Tensor:
 
 
 def gaussian(window: Size) -> Tensor:
-    """MONAI's weights: a Gaussian with a standard deviation of an eighth of the window."""
-    return compute_importance_map(window, mode="gaussian", sigma_scale=0.125)
+    """MONAI's weights: a Gaussian with a standard deviation of an eighth of the window, and nowhere below 0.001."""
+    centred = [torch.arange(voxels) - (voxels - 1) / 2 for voxels in window]
+    z, y, x = (torch.exp(places**2 / (-2 * (len(places) / 8) ** 2)) for places in centred)
+    return (z[:, None, None] * y[:, None] * x).clamp_min(_LEAST_WEIGHT)
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,6 @@ class Windows:
             little differently. ``None`` pads, as the networks' own packages do.
         mirrors: the sets of axes along which the window is also shown mirrored; the answers are averaged.
         padding: what a volume smaller than a window is padded with: 0, or its outermost voxels.
-        around: in each window only the box of what is not 0 is computed, in multiples of this many voxels, and the
-            rest counted as background; see :mod:`GliomaSegLib.inference.background`. ``None`` computes all.
     """
 
     size: Size
@@ -107,7 +108,6 @@ class Windows:
     trims_to: int | None = None
     mirrors: tuple[tuple[int, ...], ...] = ()
     padding: Literal["constant", "replicate"] = "constant"
-    around: int | None = None
 
     def fitted(self, shape: Sequence[int]) -> Windows:
         """For a volume of ``shape``."""
@@ -116,16 +116,6 @@ class Windows:
         step = self.trims_to
         sizes = (min(most, -(-own // step) * step) for most, own in zip(self.size, shape, strict=True))
         return replace(self, size=tuple(sizes))
-
-    def computed(self, volume: Tensor) -> Size:
-        """At most so many voxels of a window in ``volume [channel, *shape]`` are computed."""
-        if self.around is None:
-            return self.size
-        box = aligned_box(volume, self.around)
-        # A window may begin anywhere between two of those multiples.
-        sides = (min(most, one.stop - one.start + self.around) for most, one in zip(self.size, box, strict=True))
-        depth, height, width = sides
-        return depth, height, width
 
     def smaller(self) -> Windows | None:
         """With the longest axis halved, or ``None`` when that would be too little."""
@@ -212,7 +202,7 @@ def _mean_answer(
             if seen.device.type != "mps":
                 shown = shown.contiguous(memory_format=torch.channels_last_3d)
             with torch.autocast(seen.device.type, precision, enabled=precision != torch.float32):
-                answers = network(shown) if windows.around is None else answer_around(network, shown, windows.around)
+                answers = network(shown)
             for answer, axes in zip(answers, now, strict=True):
                 turned = _mirrored(answer.float(), axes)
                 total = turned if total is None else total.add_(turned)
@@ -356,7 +346,7 @@ class VolumeSegmenter:
     def _logits(self, volume: Tensor, progress: Progress) -> tuple[Tensor, torch.device, torch.dtype]:
         """The logits, and the device and precision that there was room for."""
         fitted = self._contract.windows.fitted(volume.shape[1:])
-        for device, precision, windows, needed in self._ways(fitted, fitted.computed(volume), progress):
+        for device, precision, windows, needed in self._ways(fitted, progress):
             batch = max(1, int(free_memory_bytes(device) * 0.8 // needed)) if device.type == "cuda" else 1
             try:
                 networks = [_placed(network, device) for network in self._networks]
@@ -367,22 +357,14 @@ class VolumeSegmenter:
                 torch.cuda.empty_cache()
         raise InputError("The graphics card's memory ran out; run the network on the processor (--device cpu).")
 
-    def _ways(
-        self, windows: Windows, most: Size, progress: Progress
-    ) -> Iterator[tuple[torch.device, torch.dtype, Windows, int]]:
-        """Where, how precisely and in which windows to run, and the bytes that takes when no more than ``most`` voxels
-        of a window are computed: each way needs less memory than the one before it. The last is the processor, which
-        is refused when it has too little memory.
+    def _ways(self, windows: Windows, progress: Progress) -> Iterator[tuple[torch.device, torch.dtype, Windows, int]]:
+        """Where, how precisely and in which windows to run, and the bytes that takes: each way needs less memory than
+        the one before it. The last is the processor, which is refused when it has too little memory.
         """
-
-        def bytes_of(way: Windows, precision: torch.dtype) -> int:
-            depth, height, width = map(min, way.size, most)
-            return self._needed_bytes((depth, height, width), precision)
-
         if self._device.type == "cuda":
             way: Windows | None = windows
             while way is not None:
-                needed = bytes_of(way, self._precision)
+                needed = self._needed_bytes(way.size, self._precision)
                 if needed <= free_memory_bytes(self._device):
                     self._tell_if_smaller(way, windows, progress)
                     yield self._device, self._precision, way, needed
@@ -395,10 +377,10 @@ class VolumeSegmenter:
         precision = choose_precision(self._home) if lowered and self._device.type == "cuda" else self._precision
         budget = min(free_memory_bytes(self._home), _PROCESSOR_BYTES)
         way = windows
-        while (smaller := way.smaller()) and bytes_of(way, precision) > budget:
+        while (smaller := way.smaller()) and self._needed_bytes(way.size, precision) > budget:
             way = smaller
         self._tell_if_smaller(way, windows, progress)
-        needed = bytes_of(way, precision)
+        needed = self._needed_bytes(way.size, precision)
         yield place(self._home, needed, progress), precision, way, needed
 
     @staticmethod

@@ -1,23 +1,15 @@
 """A made-up MRI study of a head with a glioma whose true extent is known: for the demo and the tests.
 
-The brain is the MNI ICBM 152 nonlinear symmetric template 2009a with its grey and white matter maps, as they come
-inside the nilearn wheel (Fonov 2011, doi:10.1016/j.neuroimage.2010.07.033; Fonov 2009,
-doi:10.1016/S1053-8119(09)70884-5; Collins 1999, doi:10.1007/3-540-48714-X_16), gently deformed so that it is nobody's
-and not symmetric. Those maps are brain only, so meninges, skull, scalp, eyes, face and neck are put around it from
-distances to the brain and simple solids. The tumour is a necrotic core inside an irregular enhancing rim, in the
-white matter of the patient's RIGHT frontal lobe, and edema that spreads from it along white matter.
+The brain is the MNI ICBM 152 nonlinear symmetric template 2009a with its grey and white matter maps (Fonov 2011,
+doi:10.1016/j.neuroimage.2010.07.033), gently deformed so that it is nobody's and not symmetric. Those maps are brain
+only, so meninges, skull, scalp, eyes, face and neck are put around it from distances to the brain and simple solids.
+The tumour is a necrotic core inside an irregular enhancing rim, in the white matter of the patient's RIGHT frontal
+lobe, and edema that spreads from it along white matter.
 
 A scan is then simulated as a scanner makes it: the head has moved, slices are averages over their thickness, the
 receive field is uneven, the noise Rician. No single person's image is in it.
 
 The modules follow that order: fields, anatomy, tumour, painting, scan, dicom; study puts them together.
-
-The template's licence: Copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological
-Institute, McGill University. Permission to use, copy, modify, and distribute this software and its documentation for
-any purpose and without fee is hereby granted, provided that the above copyright notice appear in all copies. The
-authors and McGill University make no representations about the suitability of this software for any purpose. It is
-provided "as is" without express or implied warranty. The authors are not responsible for any data loss, equipment
-damage, property loss, or injury to subjects or patients resulting from the use or misuse of this software package.
 """
 
 from __future__ import annotations

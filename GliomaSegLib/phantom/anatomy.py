@@ -5,8 +5,6 @@ The brain comes from the template's tissue maps; everything around it from dista
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,8 +12,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from GliomaSegLib.errors import InputError
 from GliomaSegLib.phantom.fields import Box, Field, distance_mm, image_of, mesh_mm, onto_grid, random_field, region_of
+from GliomaSegLib.phantom.template import read_template
 
 HEAD_BOX = Box((-102, -118, -118), (102, 134, 108))  # the neck is cut where a head coil ends
 _BRAIN_BOX = Box((-82, -84, -82), (82, 118, 92))
@@ -63,22 +61,13 @@ def make_brain(spacing_mm: float, random: np.random.Generator) -> Brain:
 
 def _deformed_templates(grid: sitk.Image, random: np.random.Generator) -> NDArray[np.float32]:
     """The T1 template and the maps of grey and white matter, 0 to 1, with the sequence as first axis."""
-    templates = sitk.Compose([_template(name) for name in ("t1", "gm", "wm")])
+    templates = sitk.Compose([read_template(name) for name in ("t1", "gm", "wm")])
     templates = sitk.BinShrink(templates, [int(grid.GetSpacing()[0])] * 3)  # a larger voxel averages over its volume
     coarse = HEAD_BOX.grid(4.0)
     shifts_mm = [_DEFORMATION_MM * random_field(random, coarse, length_mm=32) for _ in range(3)]
     deformation = sitk.DisplacementFieldTransform(image_of(np.stack(shifts_mm, axis=-1).astype(np.float64), coarse))
     deformed = sitk.GetArrayFromImage(sitk.Resample(templates, grid, deformation, sitk.sitkLinear))
     return np.moveaxis(deformed, -1, 0) / np.float32(255)
-
-
-def _template(name: str) -> sitk.Image:
-    """One of nilearn's MNI152 files, 0 to 255. nilearn itself is not imported: that takes seconds."""
-    package = importlib.util.find_spec("nilearn")
-    if package is None or not package.submodule_search_locations:
-        raise InputError("The phantom needs nilearn, which brings the brain template: run 'pip install nilearn'.")
-    data = Path(package.submodule_search_locations[0]) / "datasets" / "data"
-    return sitk.ReadImage(data / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz", sitk.sitkFloat32)
 
 
 def _sharpened(grey: Field, white: Field, mask: NDArray[np.bool_]) -> tuple[Field, Field]:

@@ -15,7 +15,7 @@ from GliomaSegLib.io.folder import is_result_folder
 from GliomaSegLib.io.grid import array_on, oriented
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.labels import Region, region_mask
-from GliomaSegLib.preprocessing.prepare import Prepared, composed
+from GliomaSegLib.preprocessing.prepare import Prepared
 from GliomaSegLib.preprocessing.registration import Registration, register_judged
 from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
 from GliomaSegLib.progress import Progress
@@ -61,9 +61,8 @@ class EarlierStudy:
         Raises:
             InputError: nothing of the tumour lies in the later study.
         """
-        transform = composed(prepared.from_atlas, registration.transform)
-        image = resample_image(self.image, prepared.brain, transform)
-        tumour = resample_labels(self.tumour, prepared.brain, transform)
+        image = resample_image(self.image, prepared.brain, registration.transform)
+        tumour = resample_labels(self.tumour, prepared.brain, registration.transform)
         if stripped:
             image, tumour = sitk.Mask(image, prepared.brain), sitk.Mask(tumour, prepared.brain)
         if not sitk.GetArrayViewFromImage(tumour).any():

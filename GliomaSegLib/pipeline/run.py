@@ -30,7 +30,7 @@ from GliomaSegLib.pipeline.preoperative import read_earlier
 from GliomaSegLib.postprocessing import clean_labels
 from GliomaSegLib.preprocessing.prepare import Prepared, prepare
 from GliomaSegLib.preprocessing.registration import Registration, align_case, given_transforms
-from GliomaSegLib.preprocessing.resampling import resample_image
+from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
 from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
 from GliomaSegLib.results.writing import (
     AGREEMENT,
@@ -43,6 +43,7 @@ from GliomaSegLib.results.writing import (
     write_results,
 )
 from GliomaSegLib.study.reading import StudyContents, look_through, oriented_case, read_case
+from GliomaSegLib.zoo.brain_mask import brain_extractor
 from GliomaSegLib.zoo.card import Card, Space, find_card
 from GliomaSegLib.zoo.catalogue import entries
 from GliomaSegLib.zoo.input_requirements import wrong_time
@@ -118,8 +119,18 @@ def _run(job: Job, journal: ProgressRecorder) -> Result:
     earlier_registration = earlier and earlier.registered_to(case.reference, journal)
 
     journal.stage("brain extraction")
+    extractor = brain_extractor(job.brain, device)
     prepared = {
-        space: prepare(case, registrations, space, job.brain, job.bias_correction, device, journal)
+        space: prepare(
+            case,
+            registrations,
+            extractor,
+            journal,
+            spacing_mm=space.spacing_mm,
+            orientation=space.orientation,
+            stripped=space.brain == "stripped",
+            bias_correction=job.bias_correction,
+        )
         for space in dict.fromkeys(member.space for member in members)
     }
 
@@ -158,7 +169,7 @@ def _run(job: Job, journal: ProgressRecorder) -> Result:
     view = prepared[members[0].space]
     findings = Findings(
         labels=together.labels,
-        brain=view.labels_to_reference(view.brain, reference),
+        brain=resample_labels(view.brain, reference),
         images={
             sequence: resample_image(volume.image, reference, transforms.get(sequence))
             for sequence, volume in case.volumes.items()
@@ -308,11 +319,11 @@ def _on_reference(prediction: Prediction, job: Job, member: _Member, case: Case,
     labels = clean_labels(prediction.labels, prepared.brain.GetSpacing(), **cleaning.model_dump())
     reference, regions = case.reference.image, member.regions_given(job, case)
     maps = {
-        region: prepared.map_to_reference(array_on(probability, prepared.brain), reference)
+        region: resample_image(array_on(probability, prepared.brain), reference)
         for region, probability in prediction.probabilities.items()
         if region in regions and region in member.maps
     }
-    return _Answer(prepared.labels_to_reference(array_on(labels, prepared.brain), reference), maps, regions)
+    return _Answer(resample_labels(array_on(labels, prepared.brain), reference), maps, regions)
 
 
 @dataclass(frozen=True)

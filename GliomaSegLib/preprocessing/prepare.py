@@ -1,95 +1,75 @@
-"""From a case as it was read to what a network takes: every sequence on one grid, stripped if the card asks for it."""
+"""Preprocessing of a case: every modality resampled to the network's grid, skull-stripped if the network expects it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import SimpleITK as sitk
 
 from GliomaSegLib.case import Case, Modality
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.preprocessing.atlas import atlas_to_reference, template
 from GliomaSegLib.preprocessing.bias import correct_bias
-from GliomaSegLib.preprocessing.brain import BrainMethod, find_brain, near_brain, strip
+from GliomaSegLib.preprocessing.brain import BrainExtractor, find_brain, near_brain, strip
 from GliomaSegLib.preprocessing.registration import Registration
-from GliomaSegLib.preprocessing.resampling import model_grid, resample_image, resample_labels
+from GliomaSegLib.preprocessing.resampling import model_grid, resample_image
 from GliomaSegLib.progress import Progress
-from GliomaSegLib.zoo.card import Space
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The network's view of a case.
+    """A case on the network's grid, in the space (LPS mm) of its reference image.
 
     Attributes:
-        images: ``float32`` on one grid; exactly 0 outside the brain when the card asks for stripped images.
+        images: ``float32`` on one grid; exactly 0 outside the brain when the network expects stripped images.
         brain: ``uint8`` mask on the same grid.
-        from_atlas: maps points of this grid to points of the reference (LPS mm); ``None`` for native space.
     """
 
     images: Mapping[Modality, sitk.Image]
     brain: sitk.Image
-    from_atlas: sitk.Transform | None
-
-    def labels_to_reference(self, labels: sitk.Image, reference: sitk.Image) -> sitk.Image:
-        """A label map from this grid on the reference's own grid."""
-        return resample_labels(labels, reference, self.from_atlas and self.from_atlas.GetInverse())
-
-    def map_to_reference(self, probability: sitk.Image, reference: sitk.Image) -> sitk.Image:
-        """A probability map from this grid on the reference's own grid, ``float32``."""
-        return resample_image(probability, reference, self.from_atlas and self.from_atlas.GetInverse())
 
 
 def prepare(
     case: Case,
     registrations: Mapping[Modality, Registration],
-    space: Space,
-    method: BrainMethod,
-    bias_correction: bool,
-    device: torch.device,
+    extractor: BrainExtractor | None,
     progress: Progress,
+    *,
+    spacing_mm: tuple[float, float, float],
+    orientation: str,
+    stripped: bool,
+    bias_correction: bool,
 ) -> Prepared:
-    """Bring the case to the grid, space and state (stripped or not) that a card asks for.
+    """Bring the case to the grid and the state (stripped or not) that a network expects.
 
-    Each image is resampled once, through one composed transform. The brain is found in the reference.
+    Each image is resampled once, straight from its own voxels. The brain is found in the reference image.
+
+    Args:
+        registrations: of the modalities that are not in place; see :func:`.registration.align_case`.
+        extractor: finds the brain; ``None`` when the user says that the images are stripped.
+        spacing_mm: voxel edges of the network's grid, x, y, z.
+        orientation: the way its voxel axes run, e.g. ``LPS``.
+        stripped: whether the network expects exactly 0 outside the brain.
+        bias_correction: whether N4 corrects each image inside the brain.
 
     Raises:
-        InputError: no brain was found, or a sequence that was not registered lies elsewhere.
+        InputError: no brain was found, or a modality that was not registered lies elsewhere.
     """
     reference = case.reference.image
-    grid = model_grid(reference, space.spacing_mm, space.orientation)
-    view = resample_image(reference, grid)
-    brain = find_brain(view, method, device)
-    from_atlas = None
-    if space.frame == "atlas":
-        from_atlas = atlas_to_reference(strip(view, brain))
-        grid = model_grid(template(), space.spacing_mm, space.orientation)
-        brain = resample_labels(brain, grid, from_atlas)
+    grid = model_grid(reference, spacing_mm, orientation)
+    brain = find_brain(resample_image(reference, grid), extractor)
     near = near_brain(brain)
     images = {}
-    for done, sequence in enumerate(case.present):
-        progress.advance(done / len(case.present), sequence.title)
-        registration = registrations.get(sequence)
-        transform = composed(from_atlas, registration.transform if registration else None)
-        image = resample_image(case.volumes[sequence].image, grid, transform)
+    for done, modality in enumerate(case.present):
+        progress.advance(done / len(case.present), modality.title)
+        registration = registrations.get(modality)
+        image = resample_image(case.volumes[modality].image, grid, registration.transform if registration else None)
         if not sitk.GetArrayViewFromImage(image).any():
             raise InputError(
-                f"{case.volumes[sequence]} lies wholly outside {case.reference}; let it be registered, or leave it out "
-                f"(--without {sequence.value})."
+                f"{case.volumes[modality]} lies wholly outside {case.reference}; let it be registered, or leave it out "
+                f"(--without {modality.value})."
             )
         if bias_correction:
-            image = correct_bias(image, brain, str(case.volumes[sequence]))
-        images[sequence] = strip(image, brain, near) if space.brain == "stripped" else image
-    return Prepared(images, brain, from_atlas)
-
-
-def composed(first: sitk.Transform | None, then: sitk.Transform | None) -> sitk.Transform | None:
-    """One transform that takes a point through ``first`` and then through ``then``."""
-    if first is None or then is None:
-        return first or then
-    return sitk.CompositeTransform([then, first])  # the last one is applied first
+            image = correct_bias(image, brain, str(case.volumes[modality]))
+        images[modality] = strip(image, brain, near) if stripped else image
+    return Prepared(images, brain)

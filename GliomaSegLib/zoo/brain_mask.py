@@ -1,11 +1,11 @@
-"""Brain extractors of the zoo behind the interface of all extractors.
+"""Brain extractors: those of the zoo behind the interface of all, and the choice by a user's option.
 
 In the answer of such a model 1 is the brain; its labels are no tumour's.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import SimpleITK as sitk
@@ -13,6 +13,7 @@ import SimpleITK as sitk
 from GliomaSegLib.case import Modality
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.io.grid import array_on
+from GliomaSegLib.preprocessing.brain import BrainExtractor, BrainMethod, DeepBet, HdBet
 from GliomaSegLib.preprocessing.resampling import model_grid, resample_image, resample_labels
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.card import Card, Space, find_card
@@ -27,12 +28,13 @@ class ZooBrain:
     """An installed brain extractor. See :class:`GliomaSegLib.preprocessing.brain.BrainExtractor`.
 
     Args:
+        name: its card's id.
         segmenter: the loaded model.
         space: the grid that it takes.
     """
 
-    def __init__(self, segmenter: Segmenter, space: Space) -> None:
-        self._segmenter, self._space = segmenter, space
+    def __init__(self, name: str, segmenter: Segmenter, space: Space) -> None:
+        self.name, self._segmenter, self._space = name, segmenter, space
 
     def extract(self, image: sitk.Image) -> sitk.Image:
         """A ``uint8`` mask (1 brain) on the grid of ``image``, which may show any sequence."""
@@ -40,6 +42,20 @@ class ZooBrain:
         seen = sitk.GetArrayFromImage(resample_image(image, grid))
         found = self._segmenter.predict({Modality.T1C: seen}, Silent(), 0).labels
         return resample_labels(array_on((found > 0).astype("uint8"), grid), image)
+
+
+@cache
+def brain_extractor(method: BrainMethod, device: torch.device) -> BrainExtractor | None:
+    """The loaded extractor, kept for the next case; ``None`` for images that are stripped.
+
+    Raises:
+        InputError: its package is not installed.
+        WeightsError: its model is not.
+    """
+    if method is BrainMethod.STRIPPED:
+        return None
+    packaged = {BrainMethod.DEEPBET: DeepBet, BrainMethod.HDBET: HdBet}
+    return packaged[method](device) if method in packaged else zoo_brain(method.value, device)
 
 
 def zoo_brain(model: str, device: torch.device) -> ZooBrain:
@@ -55,4 +71,4 @@ def zoo_brain(model: str, device: torch.device) -> ZooBrain:
     store = Store(default_store())
     weights = store.weights(card)
     load = partial(family(card.network.family).load, weights, card.contract)
-    return ZooBrain(load(device, torch.float32), store.space(card))
+    return ZooBrain(model, load(device, torch.float32), store.space(card))

@@ -61,9 +61,9 @@ _ORIENTATIONS = f"^({'|'.join(map(''.join, permutations(_AXES)))})$"
 
 
 class Space(Record):
-    """The grid that the network sees. ``native`` keeps the reference's axes, ``atlas`` first aligns it to MNI152."""
+    """The grid that the network sees. ``native``: in the reference image's own space."""
 
-    frame: Literal["native", "atlas"]
+    frame: Literal["native"]
     spacing_mm: tuple[float, float, float] | None = Field(
         description="Along the three voxel axes; null: the published files say it."
     )
@@ -126,12 +126,10 @@ class Inference(Record):
     overlap: float = Field(default=0.5, ge=0, lt=1, description="of neighbouring patches, as a share of the patch")
     window: Literal["gaussian", "constant"] = Field(default="gaussian", description="Weights inside a patch.")
     axes: Literal["xyz", "zyx"] = Field(default="xyz", description="Order in which the network takes the axes.")
-    field: Literal["full", "full-around-brain", "brain"] = Field(
+    field: Literal["full", "brain"] = Field(
         default="full",
         description="What is shown to it: the whole grid, or the box of non-zero voxels. Group and instance "
-        "normalisation depend on it. full-around-brain: that box is computed and the rest of the grid counted as "
-        "background, for networks of convolutions and group normalisation alone; multiple_of says how many voxels "
-        "are one at their lowest resolution.",
+        "normalisation depend on it.",
     )
     margin_voxels: int = Field(default=0, ge=0, description="around that box")
     multiple_of: PositiveInt = Field(default=1, description="Sides are padded to multiples of this.")

@@ -71,7 +71,6 @@ def windows_of(inference: Inference) -> Windows:
         importance=gaussian if inference.window == "gaussian" else constant,
         trims_to=inference.multiple_of if trims else None,
         mirrors=mirrors(*(own.index(axis) for axis in inference.mirrors)),
-        around=inference.multiple_of if inference.field == "full-around-brain" else None,
     )
 
 

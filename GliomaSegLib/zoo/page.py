@@ -124,11 +124,7 @@ def _normalisation(said: Normalisation) -> str:
 
 
 def _inference(said: Inference) -> str:
-    what = {
-        "full": "the whole grid",
-        "full-around-brain": "the whole grid, computed around the brain",
-        "brain": "the brain's box",
-    }[said.field]
+    what = {"full": "the whole grid", "brain": "the brain's box"}[said.field]
     if said.patch is None:
         text = f"{what} in one pass"
     else:

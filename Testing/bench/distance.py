@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.datasets.case_table import CaseRow, read_table
-from GliomaSegLib.datasets.prepared_case import SPACE, kept_in_place
+from GliomaSegLib.datasets.prepared_case import SPACING_MM, kept_in_place
 from GliomaSegLib.evaluation.metrics import evaluate
 from GliomaSegLib.experiments.page import short
 from GliomaSegLib.inference.coarse_fine import CoarseFine
@@ -207,7 +207,7 @@ def _others(model: _Model) -> None:
 
 def _phantom() -> Images:
     made = make_phantom()
-    grid = model_grid(made.images[T1C], SPACE.spacing_mm, SPACE.orientation)
+    grid = model_grid(made.images[T1C], SPACING_MM, "LPS")
     brain = sitk.GetArrayFromImage(resample_labels(made.brain, grid)) > 0
     return {
         sequence: np.where(

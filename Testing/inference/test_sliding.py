@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from monai.data.utils import compute_importance_map
 from monai.inferers import SlidingWindowInferer
 from torch import Tensor, nn
 
@@ -75,6 +76,11 @@ def test_equals_monais_own_inferer(
     theirs = SlidingWindowInferer((16, 16, 16), overlap=overlap, mode=mode, padding_mode=padding)(volume[None], network)
     windows = Windows((16, 16, 16), overlap, importance=importance, padding=padding)
     torch.testing.assert_close(answered([network], volume, windows), theirs[0], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("window", [(16, 17, 20), (96, 96, 96), (128, 160, 112), (7, 5, 9), (1, 3, 2)])
+def test_gaussian_weights_are_monais_bit_by_bit(window: sliding.Size) -> None:
+    assert torch.equal(gaussian(window), compute_importance_map(window, mode="gaussian", sigma_scale=0.125))
 
 
 @pytest.mark.parametrize("placing", [regular, even])

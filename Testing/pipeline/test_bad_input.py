@@ -276,10 +276,12 @@ def test_reference_without_a_brain(
     small_phantom: Phantom, aligned: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class FindsNothing:
+        name = "nothing"
+
         def extract(self, image: sitk.Image) -> sitk.Image:
             return sitk.Image(image.GetSize(), sitk.sitkUInt8)
 
-    monkeypatch.setattr("GliomaSegLib.preprocessing.brain.extractor", lambda *_: FindsNothing())
+    monkeypatch.setattr("GliomaSegLib.pipeline.run.brain_extractor", lambda *_: FindsNothing())
     sentence = refusal(aligned({T1C: small_phantom.images[T1C]}, brain="deepbet"))
     assert "No brain was found" in sentence
 

@@ -13,8 +13,7 @@ import torch
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.phantom import Phantom
-from GliomaSegLib.preprocessing import brain as brain_module
-from GliomaSegLib.preprocessing.brain import BrainMethod, DeepBet, HdBet, find_brain, is_stripped, near_brain, strip
+from GliomaSegLib.preprocessing.brain import DeepBet, HdBet, find_brain, is_stripped, near_brain, strip
 
 CPU = torch.device("cpu")
 
@@ -34,6 +33,8 @@ def volume_ml(mask: sitk.Image) -> float:
 class Finds:
     """An extractor that has its answer ready."""
 
+    name = "finds"
+
     def __init__(self, mask: sitk.Image) -> None:
         self._mask = mask
 
@@ -44,7 +45,7 @@ class Finds:
 def test_what_is_said_to_be_stripped_gives_its_own_voxels_with_holes_filled() -> None:
     image = ball(68)
     image[30, 30, 30] = 0
-    brain = find_brain(image, BrainMethod.STRIPPED, CPU)
+    brain = find_brain(image, None)
     assert volume_ml(brain) == pytest.approx(4 / 3 * np.pi * 6.8**3, rel=0.02)
     assert brain[30, 30, 30] == 1
 
@@ -52,20 +53,24 @@ def test_what_is_said_to_be_stripped_gives_its_own_voxels_with_holes_filled() ->
 @pytest.mark.parametrize(("radius_mm", "told"), [(100, "fill 4"), (30, "fill 1"), (0, "fill 0 mL")])
 def test_what_is_said_to_be_stripped_must_be_of_a_brains_size(radius_mm: float, told: str) -> None:
     with pytest.raises(InputError, match=f"skull-stripped, {told}.*leave '--brain stripped' out if it shows the skull"):
-        find_brain(ball(radius_mm), BrainMethod.STRIPPED, CPU)
+        find_brain(ball(radius_mm), None)
 
 
 def test_a_head_said_to_be_stripped_is_refused(small_phantom: Phantom) -> None:
     with pytest.raises(InputError, match="leave '--brain stripped' out"):
-        find_brain(sitk.Cast(small_phantom.images[Modality.T1C], sitk.sitkFloat32), BrainMethod.STRIPPED, CPU)
+        find_brain(sitk.Cast(small_phantom.images[Modality.T1C], sitk.sitkFloat32), None)
 
 
-def test_what_turns_out_to_be_stripped_must_be_of_a_brains_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_turns_out_to_be_stripped_must_be_of_a_brains_size() -> None:
     found = sitk.Cast(ball(83) > 0, sitk.sitkUInt8)  # 2.4 L, and 3 mm around it are 2.7 L
-    monkeypatch.setattr(brain_module, "extractor", lambda *_: Finds(found))
-    assert volume_ml(find_brain(ball(83), BrainMethod.DEEPBET, CPU)) == volume_ml(found)
+    assert volume_ml(find_brain(ball(83), Finds(found))) == volume_ml(found)
     with pytest.raises(InputError, match="which counts as skull-stripped, fill 2"):
-        find_brain(ball(86), BrainMethod.DEEPBET, CPU)
+        find_brain(ball(86), Finds(found))
+
+
+def test_the_extractor_that_finds_no_brain_is_named() -> None:
+    with pytest.raises(InputError, match=r"No brain was found in the reference image \(finds: 10 mL"):
+        find_brain(ball(83), Finds(sitk.Cast(ball(14.2) > 0, sitk.sitkUInt8)))
 
 
 def test_stripping_with_the_surroundings_at_hand_is_the_same() -> None:

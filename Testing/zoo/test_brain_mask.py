@@ -37,7 +37,7 @@ def test_mask_on_the_grid_of_an_oblique_image_of_thick_slices(random_image: sitk
     image.CopyInformation(random_image)
     network = Bright()
     space = Space(frame="native", spacing_mm=(0.5, 0.5, 0.5), orientation=orientation, brain="head")
-    mask = ZooBrain(network, space).extract(image)
+    mask = ZooBrain("bright", network, space).extract(image)
     assert mask.GetPixelID() == sitk.sitkUInt8
     assert mask.GetDirection() == image.GetDirection()
     assert mask.GetOrigin() == image.GetOrigin()
