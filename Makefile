@@ -1,5 +1,6 @@
 # make demo   set everything up in .venv and run the main job on a phantom
-# make test   set everything up and pass the tests
+# make test   set everything up, check style and types and pass the tests but the slow ones (PYTEST=... adds options)
+# make test-all  the slow ones as well
 # make bench  accuracy on real cases and time per stage (needs GLIOMASEG_SHARED, see Testing/bench)
 
 PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3.13 python3.10 python3,\
@@ -8,14 +9,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 export GLIOMASEG_SHARED ?= $(wildcard ../shared)
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test test-all lint bench lock clean
 
 demo: $(VENV)/.run
 	$(BIN)/gliomaseg demo
 
 # One process per core: threads inside each would only wait for one another.
 test: lint
-	OMP_NUM_THREADS=1 ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+	OMP_NUM_THREADS=1 ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST)
+
+test-all:
+	$(MAKE) test PYTEST="-m 'slow or not slow' $(PYTEST)"
 
 lint: $(VENV)/.develop
 	$(BIN)/ruff check .

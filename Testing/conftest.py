@@ -27,6 +27,8 @@ from Testing.support import toy
 if TYPE_CHECKING:
     from Testing.support.scene_host import SceneHost
 
+pytest_plugins = ["Testing.support.skips"]
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
