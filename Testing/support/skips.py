@@ -1,4 +1,4 @@
-"""A gate for skipped tests: with ``--strict-skips`` a run fails when a test was skipped for a reason that is not listed.
+"""A gate for skipped tests: with ``--strict-skips`` a run fails when one is skipped for a reason that is not listed.
 
 Without it a package that is missing from the test environment turns tests off unnoticed.
 """
@@ -60,9 +60,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def unlisted(reasons: dict[str, str]) -> dict[str, str]:
     """Of skipped tests, by name, those whose reason is not listed."""
-    return {
-        name: reason for name, reason in reasons.items() if not any(allowed.covers(reason) for allowed in ALLOWED)
-    }
+    return {name: reason for name, reason in reasons.items() if not any(allowed.covers(reason) for allowed in ALLOWED)}
 
 
 @pytest.hookimpl(tryfirst=True)
