@@ -984,7 +984,8 @@ def _node_ids() -> set[str]:
 
 def _volume_ml(node: slicer.vtkMRMLSegmentationNode) -> float:
     """Volume of the whole tumour."""
-    from GliomaSegLib.labels import Region, region_mask
+    from GliomaSegLib.label_maps import region_mask
+    from GliomaSegLib.labels import Region
     from GliomaSegLib.scene.segmentation import labels_of
 
     labels, matrix = labels_of(node)
@@ -993,7 +994,8 @@ def _volume_ml(node: slicer.vtkMRMLSegmentationNode) -> float:
 
 def _remove_upper_half(node: slicer.vtkMRMLSegmentationNode) -> None:
     """An edit as the Segment Editor makes it: voxels of the segments' label maps are cleared."""
-    from GliomaSegLib.labels import Region, region_mask
+    from GliomaSegLib.label_maps import region_mask
+    from GliomaSegLib.labels import Region
     from GliomaSegLib.scene.segmentation import labels_of, set_labels
 
     labels, _matrix = labels_of(node)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,14 +11,21 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, TypeAdapter, Val
 
 from GliomaSegLib.case import Modality, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.io.images import image_stem
+from GliomaSegLib.io.names import image_stem
 from GliomaSegLib.labels import LabelScheme
 from GliomaSegLib.measures.volumes import Measures
-from GliomaSegLib.preprocessing.brain import BrainMethod
+from GliomaSegLib.options import (
+    AUTO,
+    BrainMethod,
+    ExportBy,
+    ExportKind,
+    Precision,
+    Purpose,
+    ReviewState,
+    Task,
+)
 from GliomaSegLib.record import Record, not_valid
 from GliomaSegLib.zoo.card import Postprocessing
-from GliomaSegLib.zoo.purpose import Purpose
-from GliomaSegLib.zoo.recommend import AUTO
 
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 """So that a request means the same wherever it is read again."""
@@ -67,7 +73,7 @@ class Job(Record):
     leave_out: tuple[Modality, ...] = ()
     transforms: dict[Modality, AbsolutePath] = Field(default_factory=dict)
     model: str = AUTO
-    task: str | None = None
+    task: Task | None = None
     output: AbsolutePath
     case_id: str | None = None
     time_point: TimePointKind = TimePointKind.UNKNOWN
@@ -84,7 +90,7 @@ class Job(Record):
     label_scheme: LabelScheme = LabelScheme.GLIOMASEG
     overwrite: bool = False
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = Precision.AUTO
     threads: int | None = Field(default=None, ge=1)
     store: AbsolutePath | None = None
 
@@ -137,15 +143,6 @@ class Measure(Record):
 
     do: Literal["measure"]
     output: AbsolutePath
-
-
-class ReviewState(str, Enum):
-    """Where a segmentation stands between the machine and the patient's record. An edit voids an approval."""
-
-    DRAFT = "draft"
-    EDITED = "edited"
-    APPROVED = "approved"
-    REJECTED = "rejected"
 
 
 class Review(Record):
@@ -218,9 +215,9 @@ class Export(Record):
     do: Literal["export"]
     results: AbsolutePath
     output: AbsolutePath
-    kinds: tuple[Literal["seg", "rtstruct", "sr", "overlay"], ...] = Field(min_length=1)
+    kinds: tuple[ExportKind, ...] = Field(min_length=1)
     series: AbsolutePath | None = None
-    by: Literal["regions", "parts", "lesions"] = "regions"
+    by: ExportBy = ExportBy.REGIONS
     comparison: AbsolutePath | None = None
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from GliomaSegLib.labels import Label, Region, compose, region_mask
+from GliomaSegLib.label_maps import compose, region_mask
+from GliomaSegLib.labels import Label, Region
 
 Mask = NDArray[np.bool_]
 Spacing = tuple[float, float, float]

@@ -28,7 +28,8 @@ from GliomaSegLib.io.folder import MANIFEST, PROGRAM, check_output, written_whol
 from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.provenance import sha256_of, timestamp
 from GliomaSegLib.io.segnrrd import read_segmentation, write_segmentation
-from GliomaSegLib.labels import Label, Region, region_mask
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.preprocessing.registration import Registration, align_case, given_transforms
 from GliomaSegLib.preprocessing.resampling import resample_image
 from GliomaSegLib.progress import Progress, ProgressRecorder

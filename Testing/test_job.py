@@ -9,7 +9,8 @@ import pytest
 
 from GliomaSegLib.case import Modality, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.job import Install, Job, Measure, Review, ReviewState, new_job, parse_request, read_request
+from GliomaSegLib.job import Install, Job, Measure, Review, new_job, parse_request, read_request
+from GliomaSegLib.options import ReviewState
 
 LEAST = {"study": "s", "model": "toy", "output": "o"}
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.labels import Label, LabelScheme, Region, from_internal, lost_in, regions_held, to_internal
+from GliomaSegLib.label_maps import from_internal, lost_in, regions_held, to_internal
+from GliomaSegLib.labels import Label, LabelScheme, Region
 
 ALL = np.array([0, 1, 2, 3, 4], np.uint8)
 

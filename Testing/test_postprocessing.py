@@ -10,7 +10,8 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from GliomaSegLib import postprocessing as post
-from GliomaSegLib.labels import Region, region_mask
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import Region
 
 _MASKS = arrays(bool, st.tuples(*[st.integers(1, 7)] * 3))
 _MM = (1.0, 1.0, 1.0)

@@ -16,12 +16,11 @@ from typing import Any, NamedTuple
 from GliomaSegLib.case import Modality, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Region
+from GliomaSegLib.options import ReviewState, Task
 from GliomaSegLib.zoo.catalogue import Entry, Figure
 from GliomaSegLib.zoo.input_requirements import cost_of_missing, regions_given
 from GliomaSegLib.zoo.recommend import Recommendation, recommend
 from GliomaSegPanel.words import _
-
-POSTOPERATIVE_TASK = "postoperative-glioma"
 
 
 class Work(Enum):
@@ -353,11 +352,13 @@ def _cases(figure: Figure) -> str:
 
 
 TASKS = {
-    "preoperative-glioma": _("glioma before surgery"),
-    POSTOPERATIVE_TASK: _("glioma after surgery"),
-    "metastasis": _("metastases"),
-    "meningioma": _("meningioma"),
-    "schwannoma": _("vestibular schwannoma"),
+    Task.PREOPERATIVE_GLIOMA: _("glioma before surgery"),
+    Task.POSTOPERATIVE_GLIOMA: _("glioma after surgery"),
+    Task.PEDIATRIC_GLIOMA: _("glioma of children"),
+    Task.METASTASIS: _("metastases"),
+    Task.MENINGIOMA: _("meningioma"),
+    Task.SCHWANNOMA: _("vestibular schwannoma"),
+    Task.RESECTION_CAVITY: _("resection cavity"),
 }
 
 TIMES = {
@@ -378,7 +379,7 @@ def is_postoperative(situation: Situation) -> bool:
     """Whether the study that is chosen was made after surgery: as the user says, else as the model supposes."""
     if situation.study_time is not TimePointKind.UNKNOWN:
         return situation.study_time is TimePointKind.POSTOPERATIVE
-    return situation.entry is not None and situation.entry.task == POSTOPERATIVE_TASK
+    return situation.entry is not None and situation.entry.task == Task.POSTOPERATIVE_GLIOMA
 
 
 def shows_earlier(situation: Situation) -> bool:
@@ -722,10 +723,10 @@ def _gone(shown: Shown) -> str:
 
 
 REVIEW_TITLES = {
-    "draft": _("Draft: nobody has reviewed it"),
-    "edited": _("Edited: not approved"),
-    "approved": _("Approved"),
-    "rejected": _("Rejected"),
+    ReviewState.DRAFT: _("Draft: nobody has reviewed it"),
+    ReviewState.EDITED: _("Edited: not approved"),
+    ReviewState.APPROVED: _("Approved"),
+    ReviewState.REJECTED: _("Rejected"),
 }
 
 

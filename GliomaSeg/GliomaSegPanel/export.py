@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import qt
 import slicer
 
+from GliomaSegLib.options import ExportKind
 from GliomaSegPanel import decisions
 from GliomaSegPanel.decisions import Situation, Work
 from GliomaSegPanel.parameters import Structures
@@ -30,10 +31,10 @@ class ExportSection:
             self._ui.reportCheckBox: ("report.html", "measures.json", "measures.csv"),
         }
         self._dicom_boxes = {
-            self._ui.dicomSegCheckBox: "seg",
-            self._ui.rtstructCheckBox: "rtstruct",
-            self._ui.srCheckBox: "sr",
-            self._ui.dicomPicturesCheckBox: "overlay",
+            self._ui.dicomSegCheckBox: ExportKind.SEG,
+            self._ui.rtstructCheckBox: ExportKind.RTSTRUCT,
+            self._ui.srCheckBox: ExportKind.SR,
+            self._ui.dicomPicturesCheckBox: ExportKind.OVERLAY,
         }
         self._plain_tooltips = {box: box.toolTip for box in self._dicom_boxes}
         self._about_numbers = self._ui.keepNumbersCheckBox.toolTip

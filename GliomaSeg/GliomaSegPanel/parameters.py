@@ -9,6 +9,7 @@ from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 from GliomaSegLib.case import Modality, TimePointKind
+from GliomaSegLib.options import BrainMethod, ExportBy
 from GliomaSegPanel.decisions import TIMES
 from GliomaSegPanel.words import _
 
@@ -53,11 +54,11 @@ class Alignment(Enum):
 
 
 class Brain(Enum):
-    """How the brain is found; the values are those of a job."""
+    """How the brain is found; the panel offers these methods of a job."""
 
-    DEEPBET = "deepbet"
-    HDBET = "hdbet"
-    STRIPPED = "stripped"
+    DEEPBET = BrainMethod.DEEPBET
+    HDBET = BrainMethod.HDBET
+    STRIPPED = BrainMethod.STRIPPED
 
     def label(self) -> str:
         """In the list."""
@@ -85,11 +86,11 @@ class Baseline(Enum):
 
 
 class Structures(Enum):
-    """What is marked by itself in DICOM objects; the values are those of an export."""
+    """What is marked by itself in DICOM objects."""
 
-    REGIONS = "regions"
-    PARTS = "parts"
-    LESIONS = "lesions"
+    REGIONS = ExportBy.REGIONS
+    PARTS = ExportBy.PARTS
+    LESIONS = ExportBy.LESIONS
 
     def label(self) -> str:
         """In the list."""

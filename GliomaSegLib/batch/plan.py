@@ -18,11 +18,12 @@ from GliomaSegLib.batch.table import Cohort
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.job import Job
+from GliomaSegLib.options import AUTO
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.study.reading import Assignment, identify
 from GliomaSegLib.zoo.card import Card, find_card
 from GliomaSegLib.zoo.catalogue import Entry, entries
-from GliomaSegLib.zoo.recommend import AUTO, best_installed, recommend, task_at
+from GliomaSegLib.zoo.recommend import best_installed, recommend, task_at
 from GliomaSegLib.zoo.store import Store, default_store
 
 _READERS = 4  # headers are read at once: on a network drive the time goes into waiting

@@ -25,7 +25,7 @@ from GliomaSegLib.batch.cases import PAGE, PRIVATE, SUMMARY, CohortCase, folder_
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.folder import is_result_folder
-from GliomaSegLib.io.images import is_image_name
+from GliomaSegLib.io.names import is_image_name
 from GliomaSegLib.job import new_job
 
 _IMAGES = ("study", *(sequence.value for sequence in Modality))

@@ -18,7 +18,8 @@ from GliomaSegLib.errors import GliomaSegError
 from GliomaSegLib.io.grid import oriented
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.io.terminology import region_styles
-from GliomaSegLib.labels import LabelScheme, Region, region_mask
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.results.slice_pictures import Viewer
 from GliomaSegLib.study.reading import read_source
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, TextIO
 
 from GliomaSegLib import NOTICE
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.labels import LabelScheme, Region
+from GliomaSegLib.options import Consensus
 
 if TYPE_CHECKING:
     from GliomaSegLib.case import TimePoint
     from GliomaSegLib.results.time_point import Exam
 
-# As in labels.LabelScheme, whose module would take too long to import.
-_SCHEMES = ("gliomaseg", "brats2017", "whole-tumour", "enhancing")
+_SCHEMES = [scheme.value for scheme in LabelScheme]
 
 
 def add_compare(parser: argparse.ArgumentParser) -> None:
@@ -56,9 +57,9 @@ def add_agree(parser: argparse.ArgumentParser) -> None:
         "and assisted, also each of them against the others, after Shirokikh 2019."
     )
     parser.add_argument("readings", type=Path, nargs="+", metavar="FILE", help="two or more files, or one table")
-    parser.add_argument("--region", choices=("WT", "TC", "ET", "RC"), default="WT")
+    parser.add_argument("--region", choices=[region.value for region in Region], default="WT")
     parser.add_argument("--scheme", choices=_SCHEMES, default="gliomaseg", help="numbering of the label files")
-    parser.add_argument("--consensus", choices=("majority", "staple"), default="majority")
+    parser.add_argument("--consensus", choices=Consensus.values(), default="majority")
     parser.add_argument("--tolerance", type=float, default=1.0, metavar="MM", help="of the surface Dice (default 1)")
     parser.add_argument("--write-consensus", type=Path, metavar="F", help="write the consensus of one case as a mask")
     parser.add_argument("--json", action="store_true", help="print as JSON")
@@ -90,10 +91,8 @@ def run_compare(parsed: argparse.Namespace, output: TextIO) -> int:
 
 def run_agree(parsed: argparse.Namespace, output: TextIO) -> int:
     """Compare the readings; the exit status."""
-    from GliomaSegLib.evaluation.agreement import Consensus
     from GliomaSegLib.evaluation.readings import Reading, compare_readings, read_consensus, read_readings, to_text
     from GliomaSegLib.io.images import write_image
-    from GliomaSegLib.labels import LabelScheme, Region
 
     if len(parsed.readings) == 1:
         readings = read_readings(parsed.readings[0])
@@ -110,7 +109,6 @@ def run_agree(parsed: argparse.Namespace, output: TextIO) -> int:
 
 
 def _exams(parsed: argparse.Namespace) -> list[Exam]:
-    from GliomaSegLib.labels import LabelScheme
     from GliomaSegLib.results.time_point import read_exam
 
     images = iter(parsed.image)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
-
-if TYPE_CHECKING:
-    from GliomaSegLib.preprocessing.brain import BrainMethod
+from GliomaSegLib.options import BrainMethod
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,9 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     road.add_argument(
         "--brain",
-        type=_brain,
+        choices=BrainMethod.values(),
         default="deepbet",
-        metavar="METHOD",
         help="how it is found in every run, as in 'segment' (default: %(default)s)",
     )
     parser.add_argument(
@@ -87,16 +84,6 @@ def _subsets(text: str) -> str | tuple[tuple[Modality, ...], ...]:
     return tuple(tuple(sequence for sequence in Modality if sequence in one) for one in named)
 
 
-def _brain(name: str) -> BrainMethod:
-    from GliomaSegLib.preprocessing.brain import BrainMethod
-
-    try:
-        return BrainMethod(name)
-    except ValueError as error:
-        known = ", ".join(method.value for method in BrainMethod)
-        raise argparse.ArgumentTypeError(f"'{name}' is none of {known}") from error
-
-
 def run(parsed: argparse.Namespace, output: TextIO) -> int:
     """Perform the experiment and write the page; the exit status."""
     from GliomaSegLib.cli.terminal import progress_for_stderr
@@ -114,7 +101,7 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
         subsets=parsed.subsets,
         network_only=parsed.network_only,
         nullify=parsed.nullify,
-        brain=parsed.brain,
+        brain=BrainMethod(parsed.brain),
         seed=parsed.seed,
         device=parsed.device,
         threads=parsed.threads,

@@ -8,6 +8,7 @@ from typing import TextIO
 
 from GliomaSegLib import NOTICE
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.options import ExportBy, ExportKind
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--series", type=Path, metavar="DIR", help="the DICOM series, if the result was made from others"
     )
     parser.add_argument(
-        "--by", choices=("regions", "parts", "lesions"), default="regions",
+        "--by", choices=ExportBy.values(), default="regions",
         help="WT, TC and ET (default); their exclusive parts; or every lesion on its own, with its diameters",
     )  # fmt: skip
     parser.add_argument(
@@ -42,19 +43,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace, output: TextIO) -> int:
     """Write the objects; the exit status."""
-    from GliomaSegLib.dicom_export.export import Kind, export
-    from GliomaSegLib.dicom_export.structure import By
+    from GliomaSegLib.dicom_export.export import export
+    from GliomaSegLib.options import ExportBy
 
     wanted = {
-        Kind.SEG: parsed.dicom_seg,
-        Kind.RTSTRUCT: parsed.rtstruct,
-        Kind.SR: parsed.sr,
-        Kind.OVERLAY: parsed.overlay,
+        ExportKind.SEG: parsed.dicom_seg,
+        ExportKind.RTSTRUCT: parsed.rtstruct,
+        ExportKind.SR: parsed.sr,
+        ExportKind.OVERLAY: parsed.overlay,
     }
     kinds = [kind for kind, wish in wanted.items() if wish]
     if not kinds:
         raise InputError("Nothing was asked for; say --dicom-seg, --rtstruct, --sr or --overlay, or several of them.")
-    written = export(parsed.results, parsed.output, kinds, parsed.series, By(parsed.by), parsed.comparison)
+    written = export(parsed.results, parsed.output, kinds, parsed.series, ExportBy(parsed.by), parsed.comparison)
     for path in written.values():
         print(path, file=output)
     print(NOTICE, file=output)

@@ -18,12 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from GliomaSegLib import NOTICE
+from GliomaSegLib.case import TimePointKind
 from GliomaSegLib.cli import batch, experiment, models
 from GliomaSegLib.cli import compare as followup
 from GliomaSegLib.cli import export as dicom_out
 from GliomaSegLib.cli import serve as node
 from GliomaSegLib.cli import train as training
 from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError
+from GliomaSegLib.labels import LabelScheme
+from GliomaSegLib.options import AUTO, BrainMethod, Precision, ReviewState
 
 if TYPE_CHECKING:
     from GliomaSegLib.job import Job, Result
@@ -33,8 +36,8 @@ INTERRUPTED = 130
 
 _SEQUENCES = models.SEQUENCES
 
-# As in preprocessing.BrainMethod, whose module would take too long to import.
-_BRAIN = ("deepbet", "hdbet", "hd-bet-v2", "synthstrip", "raidionics-brain", "stripped")
+# The numberings in which a whole segmentation can be written.
+_WRITTEN_SCHEMES = (LabelScheme.GLIOMASEG.value, LabelScheme.BRATS2017.value)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -101,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         refresh.set_defaults(command=_refresh)
     review = commands.add_parser("review", help="record that a result was reviewed, by whom and when")
     review.add_argument("output", type=Path, metavar="OUT", help="folder that 'segment' made")
-    review.add_argument("--state", required=True, choices=("approved", "rejected", "draft"))
+    review.add_argument("--state", required=True, choices=ReviewState.decisions())
     review.add_argument("--by", required=True, metavar="NAME", help="who reviewed it")
     review.add_argument("--json", action="store_true", help="print the result as JSON")
     review.set_defaults(command=_review)
@@ -148,7 +151,7 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
     models.add_store(parser)
     case = parser.add_argument_group("the case")
     case.add_argument("--case-id", metavar="NAME", help="how the case is called in the results")
-    case.add_argument("--time-point", choices=("preoperative", "postoperative", "unknown"), default="unknown")
+    case.add_argument("--time-point", choices=[kind.value for kind in TimePointKind], default="unknown")
     case.add_argument("--days-since-surgery", type=float, metavar="DAYS", help="of a post-operative study")
     case.add_argument(
         "--preoperative", type=Path, metavar="PRE",
@@ -176,17 +179,19 @@ def _add_batch(parser: argparse.ArgumentParser) -> None:
 def _add_steps(parser: argparse.ArgumentParser) -> None:
     steps = parser.add_argument_group("the steps")
     steps.add_argument("--no-registration", action="store_true", help="the sequences are known to lie in place")
-    steps.add_argument("--brain", choices=_BRAIN, default="deepbet", help="brain extraction (default: %(default)s)")
+    steps.add_argument(
+        "--brain", choices=BrainMethod.values(), default="deepbet", help="brain extraction (default: %(default)s)"
+    )
     steps.add_argument("--n4", action="store_true", help="correct the bias field")
     steps.add_argument("--seed", type=int, default=1, help="of the random numbers that some networks need")
-    steps.add_argument("--label-scheme", choices=("gliomaseg", "brats2017"), default="gliomaseg")
+    steps.add_argument("--label-scheme", choices=_WRITTEN_SCHEMES, default="gliomaseg")
     steps.add_argument("--no-probabilities", action="store_true", help="do not write probability maps")
 
 
 def _add_machine(parser: argparse.ArgumentParser) -> None:
     machine = parser.add_argument_group("the machine")
     machine.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1 (and so on) or mps")
-    machine.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="of the network")
+    machine.add_argument("--precision", choices=Precision.values(), default="auto", help="of the network")
     machine.add_argument("--threads", type=int, metavar="N")
 
 
@@ -200,8 +205,9 @@ def _named_file(text: str) -> tuple[str, Path]:
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.description = "Dice, HD95 and sensitivity per region, one pair of files after the other."
     parser.add_argument("files", type=Path, nargs="+", metavar="PRED TRUTH", help="files, or for PRED a result folder")
-    parser.add_argument("--scheme", required=True, choices=("gliomaseg", "brats2017", "whole-tumour"), help="of TRUTH")
-    parser.add_argument("--prediction-scheme", choices=("gliomaseg", "brats2017", "whole-tumour"), default="gliomaseg")
+    schemes = [scheme.value for scheme in LabelScheme]
+    parser.add_argument("--scheme", required=True, choices=schemes, help="numbering of TRUTH")
+    parser.add_argument("--prediction-scheme", choices=schemes, default="gliomaseg", help="numbering of PRED")
     parser.add_argument("--json", action="store_true", help="print as JSON")
     parser.add_argument("--csv", type=Path, metavar="F", help="also write a row per case and region")
     parser.set_defaults(command=_evaluate)
@@ -287,7 +293,6 @@ def _postprocessing(parsed: argparse.Namespace) -> dict[str, float] | None:
     if not given:
         return None
     from GliomaSegLib.zoo.card import find_card
-    from GliomaSegLib.zoo.recommend import AUTO
 
     if parsed.model == AUTO:
         raise InputError("Name the model with --model where its cleaning is to be changed; each model has its own.")

@@ -7,25 +7,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from GliomaSegLib.case import Modality, TimePointKind
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.options import AUTO, Purpose, Task
 
 if TYPE_CHECKING:  # heavy imports happen inside the commands
     from GliomaSegLib.zoo.card import Card
     from GliomaSegLib.zoo.store import Store
 
 
-# As in case.Modality and on the cards (card.Task), whose modules would take too long to import.
-SEQUENCES = {"t1n": "T1", "t1c": "T1 + contrast", "t2w": "T2", "t2f": "FLAIR"}
-TASKS = (
-    "preoperative-glioma",
-    "postoperative-glioma",
-    "pediatric-glioma",
-    "metastasis",
-    "meningioma",
-    "schwannoma",
-    "resection-cavity",
-)
-PURPOSES = ("volume", "residual")  # as in purpose.Purpose
+SEQUENCES = {sequence.value: sequence.title for sequence in Modality}
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:
@@ -36,16 +27,18 @@ def add_store(parser: argparse.ArgumentParser) -> None:
 def add_choice(parser: argparse.ArgumentParser) -> None:
     """The options ``--model`` and ``--task``."""
     parser.add_argument(
-        "--model", metavar="ID", default="auto",
+        "--model", metavar="ID", default=AUTO,
         help="a model of 'gliomaseg models list'; 'auto', the default, is the best installed one that suits the case",
     )  # fmt: skip
-    parser.add_argument("--task", choices=TASKS, help="what 'auto' looks for (default: glioma, by the time point)")
+    parser.add_argument(
+        "--task", choices=Task.of_tumour(), help="what 'auto' looks for (default: glioma, by the time point)"
+    )
 
 
 def add_purpose(parser: argparse._ActionsContainer) -> None:
     """The option ``--purpose``."""
     parser.add_argument(
-        "--purpose", choices=PURPOSES, default=PURPOSES[0],
+        "--purpose", choices=Purpose.values(), default=Purpose.VOLUME.value,
         help="after surgery, how much is left, or whether anything is: chooses among the models where none is named, "
         "and among the networks of one (default: %(default)s)",
     )  # fmt: skip
@@ -67,8 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     advise.add_argument("study", type=Path, nargs="?", metavar="STUDY", help="its sequences are looked for")
     for sequence, title in SEQUENCES.items():
         advise.add_argument(f"--{sequence}", action="store_true", help=f"the case has {title}")
-    advise.add_argument("--task", choices=TASKS, help="what is looked for (default: glioma, by the time point)")
-    advise.add_argument("--time-point", choices=("preoperative", "postoperative", "unknown"), default="unknown")
+    advise.add_argument(
+        "--task", choices=Task.of_tumour(), help="what is looked for (default: glioma, by the time point)"
+    )
+    advise.add_argument("--time-point", choices=[kind.value for kind in TimePointKind], default="unknown")
     advise.add_argument("--preoperative", action="store_true", help="after surgery, with the study before it")
     add_purpose(advise)
     advise.add_argument("--json", action="store_true", help="print as JSON")
@@ -150,9 +145,7 @@ def _show(parsed: argparse.Namespace, output: TextIO) -> int:
 
 
 def _recommend(parsed: argparse.Namespace, output: TextIO) -> int:
-    from GliomaSegLib.case import Modality, TimePointKind
     from GliomaSegLib.zoo.catalogue import default_store, entries
-    from GliomaSegLib.zoo.purpose import Purpose
     from GliomaSegLib.zoo.recommend import recommend, task_at
 
     store, when = parsed.store or default_store(), TimePointKind(parsed.time_point)

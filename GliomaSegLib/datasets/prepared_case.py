@@ -22,8 +22,8 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.folder import MANIFEST, PROGRAM, is_result_folder, written_whole
 from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.images import read_image, read_labels
-from GliomaSegLib.labels import from_internal
-from GliomaSegLib.preprocessing.brain import BrainMethod
+from GliomaSegLib.label_maps import from_internal
+from GliomaSegLib.options import BrainMethod
 from GliomaSegLib.preprocessing.prepare import prepare
 from GliomaSegLib.preprocessing.registration import align_case
 from GliomaSegLib.preprocessing.resampling import resample_labels

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Collection
-from enum import Enum
 from pathlib import Path
 
 import SimpleITK as sitk
@@ -16,12 +15,12 @@ from GliomaSegLib.dicom_export.overlay import SERIES_NUMBER, make_overlay
 from GliomaSegLib.dicom_export.provenance import Provenance
 from GliomaSegLib.dicom_export.rtstruct import make_rtstruct
 from GliomaSegLib.dicom_export.source import SourceSeries, read_moved_series, read_source_series
-from GliomaSegLib.dicom_export.structure import By, structures_of
+from GliomaSegLib.dicom_export.structure import structures_of
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.folder import written_whole
 from GliomaSegLib.io.grid import oriented_like
-from GliomaSegLib.job import ReviewState
 from GliomaSegLib.measures.volumes import measure
+from GliomaSegLib.options import ExportBy, ExportKind, ReviewState
 from GliomaSegLib.results.time_point import read_marked
 from GliomaSegLib.results.writing import Manifest, read_transforms
 
@@ -29,23 +28,14 @@ from GliomaSegLib.results.writing import Manifest, read_transforms
 _OVERLAID = (Modality.T1C, Modality.T2F)
 
 
-class Kind(str, Enum):
-    """A DICOM object, by the name of its file, or a folder of them: the overlays hold a series per sequence."""
-
-    SEG = "seg"
-    RTSTRUCT = "rtstruct"
-    SR = "sr"
-    OVERLAY = "overlay"
-
-
 def export(
     results: Path,
     output: Path,
-    kinds: Collection[Kind] = (Kind.SEG, Kind.RTSTRUCT, Kind.SR),
+    kinds: Collection[ExportKind] = (ExportKind.SEG, ExportKind.RTSTRUCT, ExportKind.SR),
     series: Path | None = None,
-    by: By = By.REGIONS,
+    by: ExportBy = ExportBy.REGIONS,
     comparison: Path | None = None,
-) -> dict[Kind, Path]:
+) -> dict[ExportKind, Path]:
     """Write DICOM objects of a folder of results into the new folder ``output``, whole or not at all.
 
     Every export makes objects with new UIDs, so that none ever stands for an earlier one in an archive; what they track
@@ -61,12 +51,12 @@ def export(
     """
     if output.exists():
         raise InputError(f"The output {output} exists already; exported objects are never replaced: name a new folder.")
-    if comparison and by is not By.LESIONS:
+    if comparison and by is not ExportBy.LESIONS:
         raise InputError("The numbers of a comparison are those of lesions; export with '--by lesions'.")
     manifest, labels, brain = read_marked(results)
     if manifest.review is ReviewState.REJECTED:
         raise InputError(f"{results} was rejected by its reviewer and is not exported; correct it, or review it again.")
-    if set(kinds) & {Kind.SEG, Kind.SR} and importlib.util.find_spec("highdicom") is None:
+    if set(kinds) & {ExportKind.SEG, ExportKind.SR} and importlib.util.find_spec("highdicom") is None:
         raise InputError("DICOM SEG and SR need the package highdicom; install it with: pip install 'GliomaSeg[dicom]'")
     source = _source(manifest, series, labels, results)
     about = Provenance.of(manifest)
@@ -75,23 +65,23 @@ def export(
     numbering = comparison and read_numbering(comparison, results, measures, str(source.first.get("PatientID", "")))
     uid = source.first.SeriesInstanceUID
     structures = structures_of(source.labels, measures, regions, by, uid, numbering or None)
-    objects: dict[Kind, Dataset] = {}
-    if set(kinds) & {Kind.SEG, Kind.SR}:  # the report refers to the segments
+    objects: dict[ExportKind, Dataset] = {}
+    if set(kinds) & {ExportKind.SEG, ExportKind.SR}:  # the report refers to the segments
         from GliomaSegLib.dicom_export.report import make_report
         from GliomaSegLib.dicom_export.seg import make_seg
 
-        objects[Kind.SEG] = make_seg(source, structures, about)
-        if Kind.SR in kinds:
-            objects[Kind.SR] = make_report(source, objects[Kind.SEG], structures, about)
-    if Kind.RTSTRUCT in kinds:
-        objects[Kind.RTSTRUCT] = make_rtstruct(source, structures, about)
+        objects[ExportKind.SEG] = make_seg(source, structures, about)
+        if ExportKind.SR in kinds:
+            objects[ExportKind.SR] = make_report(source, objects[ExportKind.SEG], structures, about)
+    if ExportKind.RTSTRUCT in kinds:
+        objects[ExportKind.RTSTRUCT] = make_rtstruct(source, structures, about)
     with written_whole(output) as folder:
         for kind, dataset in objects.items():
             dataset.save_as(folder / f"{kind.value}.dcm", enforce_file_format=True)
-        if Kind.OVERLAY in kinds:
-            _write_overlays(folder / Kind.OVERLAY.value, source, manifest, series is None, results, about)
+        if ExportKind.OVERLAY in kinds:
+            _write_overlays(folder / ExportKind.OVERLAY.value, source, manifest, series is None, results, about)
     written = {kind: output / f"{kind.value}.dcm" for kind in objects}
-    return written | ({Kind.OVERLAY: output / Kind.OVERLAY.value} if Kind.OVERLAY in kinds else {})
+    return written | ({ExportKind.OVERLAY: output / ExportKind.OVERLAY.value} if ExportKind.OVERLAY in kinds else {})
 
 
 def _write_overlays(

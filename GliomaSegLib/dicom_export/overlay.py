@@ -26,7 +26,8 @@ from GliomaSegLib import NOTICE
 from GliomaSegLib.dicom_export.provenance import MANUFACTURER, Provenance
 from GliomaSegLib.dicom_export.source import SourceSeries
 from GliomaSegLib.io.terminology import region_styles
-from GliomaSegLib.labels import Region, region_mask
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import Region
 from GliomaSegLib.results.slice_pictures import DRAWING_ORDER, WINDOW_PERCENT
 
 SERIES_NUMBER = 904

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from GliomaSegLib.case import TimePoint
-from GliomaSegLib.job import ReviewState
+from GliomaSegLib.options import ReviewState
 from GliomaSegLib.results.writing import Manifest
 
 MANUFACTURER = "GliomaSeg"

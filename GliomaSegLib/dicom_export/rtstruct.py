@@ -22,7 +22,7 @@ from GliomaSegLib.dicom_export.contours import polygons, without_straight_corner
 from GliomaSegLib.dicom_export.provenance import MANUFACTURER, Provenance
 from GliomaSegLib.dicom_export.source import SourceSeries, voxel_to_patient
 from GliomaSegLib.dicom_export.structure import Structure
-from GliomaSegLib.job import ReviewState
+from GliomaSegLib.options import ReviewState
 
 SERIES_NUMBER = 902
 

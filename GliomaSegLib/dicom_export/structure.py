@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from enum import Enum
 
 import numpy as np
 import SimpleITK as sitk
@@ -14,16 +13,10 @@ from pydicom.uid import generate_uid
 
 from GliomaSegLib.dicom_export.numbering import Numbering
 from GliomaSegLib.io.terminology import Code, region_styles, segment_styles, undivided_style
-from GliomaSegLib.labels import Label, Region, parts_are_told, region_mask
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import Label, Region, distinguishes_parts
 from GliomaSegLib.measures.volumes import Lesion, Measures, lesion_numbers
-
-
-class By(str, Enum):
-    """What becomes a structure: nested regions (WT, TC, ET), the exclusive labels, or every lesion on its own."""
-
-    REGIONS = "regions"
-    PARTS = "parts"
-    LESIONS = "lesions"
+from GliomaSegLib.options import ExportBy
 
 
 @dataclass(frozen=True)
@@ -58,7 +51,7 @@ def structures_of(
     labels: sitk.Image,
     measures: Measures,
     regions: Collection[Region],
-    by: By,
+    by: ExportBy,
     series_uid: str,
     numbering: Numbering | None = None,
 ) -> list[Structure]:
@@ -71,9 +64,9 @@ def structures_of(
         series_uid: of the source, so that identities do not change from export to export.
         numbering: what lesions are called over several studies; without it, by their size in this one.
     """
-    if by is By.REGIONS:
+    if by is ExportBy.REGIONS:
         found = [_region(labels, region, series_uid) for region in region_styles() if region in regions]
-    elif by is By.PARTS:
+    elif by is ExportBy.PARTS:
         found = _parts(labels, regions, series_uid)
     else:
         found = _lesions(labels, measures, regions, series_uid, numbering)
@@ -89,7 +82,8 @@ def _region(labels: sitk.Image, region: Region, series_uid: str) -> Structure:
 
 def _parts(labels: sitk.Image, regions: Collection[Region], series_uid: str) -> list[Structure]:
     array = sitk.GetArrayViewFromImage(labels)
-    styles = segment_styles().values() if parts_are_told(regions) else [undivided_style(), segment_styles()[Label.RC]]
+    undivided = [undivided_style(), segment_styles()[Label.RC]]
+    styles = segment_styles().values() if distinguishes_parts(regions) else undivided
     return [
         _structure(one.name, one.category, one.type, array == one.label, one.colour, labels, series_uid)
         for one in styles

@@ -8,9 +8,10 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, StringConstraints, model_validator
 
-from GliomaSegLib.dicom_node.rules import AnswerKind, Routing, Rule
+from GliomaSegLib.dicom_node.rules import Routing, Rule
 from GliomaSegLib.dicom_node.tls import Tls
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.options import ExportBy, ExportKind
 from GliomaSegLib.record import Record, read_record
 
 AeTitle = Annotated[str, StringConstraints(pattern=r"^[ -\[\]-~]{1,16}$", strip_whitespace=True, min_length=1)]
@@ -127,8 +128,8 @@ class Config(Record):
     receive: Receive | None = None
     orthanc: Orthanc | None = None
     send: DicomPeer | Literal["orthanc"]
-    kinds: tuple[AnswerKind, ...] = Field(default=("seg", "sr", "rtstruct", "overlay"), min_length=1)
-    by: Literal["regions", "parts", "lesions"] = "regions"
+    kinds: tuple[ExportKind, ...] = Field(default=tuple(ExportKind), min_length=1)
+    by: ExportBy = ExportBy.REGIONS
     web: Web = Web()
     quiet_s: float = Field(default=120.0, gt=0)
     after_abort_s: float = Field(default=1800.0, gt=0, description="late senders took 15 to 30 minutes in Lotan 2021")
@@ -189,7 +190,7 @@ def _seen_from(base: Path, record: _Record) -> _Record:
 def _check_packages(config: Config) -> None:
     needed = {
         "pynetdicom": config.receive is not None or isinstance(config.send, DicomPeer),
-        "highdicom": bool({"seg", "sr"} & set(config.kinds)),
+        "highdicom": bool({ExportKind.SEG, ExportKind.SR} & set(config.kinds)),
     }
     missing = [name for name, wanted in needed.items() if wanted and importlib.util.find_spec(name) is None]
     if missing:

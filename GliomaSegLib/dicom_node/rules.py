@@ -5,20 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
 from GliomaSegLib.dicom_node.header import ROUTED_BY, StudyHeader
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.job import new_job
+from GliomaSegLib.options import ExportKind
 from GliomaSegLib.record import Record
 
 _NOT_A_RULES = ("study", "exam", "volumes", "transforms", "output", "case_id", "overwrite", "preoperative")
 _SHOWN = 6  # values that a reason lists
-
-AnswerKind = Literal["seg", "rtstruct", "sr", "overlay"]
-"""What may be sent back, see :class:`~GliomaSegLib.job.Export`."""
 
 
 class Rule(Record):
@@ -39,7 +37,7 @@ class Rule(Record):
     unless: dict[str, str] = Field(default_factory=dict)
     job: dict[str, Any] | None = None
     ignore: str | None = None
-    kinds: tuple[AnswerKind, ...] | None = None
+    kinds: tuple[ExportKind, ...] | None = None
 
     @field_validator("when", "unless")
     @classmethod

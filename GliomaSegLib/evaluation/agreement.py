@@ -22,6 +22,7 @@ from scipy import stats
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.evaluation.metrics import score
 from GliomaSegLib.evaluation.statistics import Difference, Spread, paired, spread
+from GliomaSegLib.options import Consensus
 from GliomaSegLib.record import Record
 
 Mask = NDArray[np.bool_]
@@ -30,17 +31,6 @@ Spacing = tuple[float, float, float]
 # Surfaces this near count as one (surface Dice, Nikolov 2021, J Med Internet Res 23:e26151). It is the caller's to
 # choose; about a voxel is what readers cannot do better than.
 TOLERANCE_MM = 1.0
-
-
-class Consensus(str, Enum):
-    """How several segmentations become one.
-
-    ``majority``: more than half have it; with two readers, both. ``staple``: Warfield 2004, IEEE Trans Med Imaging
-    23:903, at a probability of one half.
-    """
-
-    MAJORITY = "majority"
-    STAPLE = "staple"
 
 
 class Agreement(Record):

@@ -16,7 +16,8 @@ from GliomaSegLib.io.folder import is_result_folder
 from GliomaSegLib.io.grid import oriented_like
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.io.segnrrd import read_segmentation
-from GliomaSegLib.labels import LabelScheme, Region, region_mask, regions_held
+from GliomaSegLib.label_maps import region_mask, regions_held
+from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.results.writing import BRAIN, LABEL_MAP, SLICER_SEGMENTATION, read_manifest
 
 _COLUMNS = ("case", "truth", "region", *RegionScore.model_fields)

@@ -11,7 +11,8 @@ from scipy import ndimage
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.grid import same_grid
-from GliomaSegLib.labels import Region, region_mask
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import Region
 from GliomaSegLib.record import Record
 
 

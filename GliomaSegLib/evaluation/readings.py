@@ -14,7 +14,6 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.evaluation.agreement import (
     TOLERANCE_MM,
     Agreement,
-    Consensus,
     DesignResult,
     Mask,
     Reader,
@@ -26,7 +25,9 @@ from GliomaSegLib.evaluation.agreement import (
 )
 from GliomaSegLib.evaluation.statistics import Difference, Spread, paired, spread
 from GliomaSegLib.io.grid import array_on, oriented_like, same_grid
-from GliomaSegLib.labels import LabelScheme, Region, region_mask
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import LabelScheme, Region
+from GliomaSegLib.options import Consensus
 from GliomaSegLib.record import Record
 from GliomaSegLib.results.time_point import read_exam
 

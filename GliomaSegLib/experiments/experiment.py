@@ -31,9 +31,10 @@ from GliomaSegLib.evaluation.metrics import RegionScore, evaluate
 from GliomaSegLib.inference.device import choose_device
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.job import Job, Result
-from GliomaSegLib.labels import Region, region_mask
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import Region
+from GliomaSegLib.options import BrainMethod
 from GliomaSegLib.pipeline.run import run
-from GliomaSegLib.preprocessing.brain import BrainMethod
 from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
 from GliomaSegLib.progress import Progress, Silent
 from GliomaSegLib.record import Record

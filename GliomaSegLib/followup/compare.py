@@ -19,7 +19,8 @@ import SimpleITK as sitk
 from GliomaSegLib.case import TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.followup.deformation import DEFORMATION, Deformation, deform
-from GliomaSegLib.labels import REGION_LABELS, Region, region_mask
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import REGION_LABELS, Region
 from GliomaSegLib.measures.lesion_shape import LesionSet
 from GliomaSegLib.measures.lesion_tracking import LesionHistory, follow
 from GliomaSegLib.measures.rano import ALL_CRITERIA, NOT_IN_IMAGES, Assessment, assess_response

@@ -17,7 +17,8 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.segmenter import Prediction
 from GliomaSegLib.inference.windows import SliceWindows, StackModel, View, predict_stacks
-from GliomaSegLib.labels import Region, compose
+from GliomaSegLib.label_maps import compose
+from GliomaSegLib.labels import Region
 from GliomaSegLib.postprocessing import (
     bounding_box,
     close_gaps,

@@ -24,7 +24,8 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.device import choose_precision, place
 from GliomaSegLib.inference.segmenter import Prediction
 from GliomaSegLib.inference.training_features import TrainingFeatures
-from GliomaSegLib.labels import Region, compose
+from GliomaSegLib.label_maps import compose
+from GliomaSegLib.labels import Region
 from GliomaSegLib.postprocessing import bounding_box, keep_components_above
 from GliomaSegLib.preprocessing.midsagittal import Pose, find_midsagittal
 from GliomaSegLib.preprocessing.normalisation import standardise

@@ -10,16 +10,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from GliomaSegLib.inference.sliding import regions_per_channel
-from GliomaSegLib.labels import Region, region_mask
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import Region
+from GliomaSegLib.options import Consensus, Vote
 
 Array = NDArray[np.float32]
-Vote = Literal["mean", "majority", "staple"]
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ def fuse(opinions: Sequence[MemberPrediction], vote: Vote) -> tuple[NDArray[np.u
 
 
 def _decided(opinions: Sequence[MemberPrediction], region: Region, vote: Vote) -> Array:
-    if vote == "mean":
+    if vote == Vote.MEAN:
         return np.mean([one.probability(region) for one in opinions], axis=0, dtype=np.float32)
-    from GliomaSegLib.evaluation.agreement import Consensus, consensus  # only now: it brings MONAI's metrics with it
+    from GliomaSegLib.evaluation.agreement import consensus  # only now: it brings MONAI's metrics with it
 
     return consensus([one.mask(region) for one in opinions], Consensus(vote)).astype(np.float32)
 

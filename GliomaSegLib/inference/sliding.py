@@ -27,7 +27,8 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.device import choose_precision, free_memory_bytes, place
 from GliomaSegLib.inference.memory import peak_bytes
 from GliomaSegLib.inference.segmenter import Prediction, Segmenter
-from GliomaSegLib.labels import REGION_LABELS, Label, Region, compose
+from GliomaSegLib.label_maps import compose
+from GliomaSegLib.labels import REGION_LABELS, Label, Region
 from GliomaSegLib.postprocessing import bounding_box
 from GliomaSegLib.progress import Progress
 

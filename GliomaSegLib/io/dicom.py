@@ -29,7 +29,8 @@ from pydicom.errors import InvalidDicomError
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.dicom_frames import FRAME_KEYWORDS, frame_headers, single_frame_files
-from GliomaSegLib.io.images import check_intensities, is_image_name, orthonormal_direction, quiet_itk
+from GliomaSegLib.io.images import check_intensities, orthonormal_direction, quiet_itk
+from GliomaSegLib.io.names import is_image_name
 
 _MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
 _ENHANCED_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4.1"

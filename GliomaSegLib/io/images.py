@@ -26,29 +26,15 @@ import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.grid import array_on
-from GliomaSegLib.labels import LabelScheme, to_internal
+from GliomaSegLib.label_maps import to_internal
+from GliomaSegLib.labels import LabelScheme
 
-# What a study folder is searched for; ITK may read more when a file is named outright.
-IMAGE_SUFFIXES: tuple[str, ...] = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 # What is written: formats that are one file, so that it can be put in its place in one move.
 _WRITTEN_SUFFIXES: tuple[str, ...] = (".nii", ".nii.gz", ".nrrd", ".mha")
 
 # Largest departure of DᵀD from the identity: below the first a direction matrix is left alone, up to the second it is
 # rounding in the file and is made orthonormal, above it the grid is sheared.
 _EXACT, _SHEARED = 1e-6, 2e-3
-
-
-def is_image_name(path: Path) -> bool:
-    """Whether the name has the suffix of an image file that GliomaSeg reads."""
-    return path.name.lower().endswith(IMAGE_SUFFIXES)
-
-
-def image_stem(path: Path) -> str:
-    """Name of a file or folder without an image suffix (``.nii.gz`` goes whole); other dots stay."""
-    for suffix in sorted(IMAGE_SUFFIXES, key=len, reverse=True):
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.name
 
 
 def read_image(path: Path) -> sitk.Image:

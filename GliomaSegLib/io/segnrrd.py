@@ -27,7 +27,7 @@ from GliomaSegLib.io.terminology import (
     segment_styles,
     undivided_style,
 )
-from GliomaSegLib.labels import Label, Region, parts_are_told
+from GliomaSegLib.labels import Label, Region, distinguishes_parts
 
 _REPRESENTATION = "Binary labelmap"
 
@@ -95,7 +95,7 @@ def read_segmentation(path: Path, reference: sitk.Image | None = None) -> sitk.I
 
 
 def _styles_for(regions: Collection[Region]) -> list[SegmentStyle]:
-    if parts_are_told(regions):
+    if distinguishes_parts(regions):
         return list(segment_styles().values())
     return [undivided_style(), *([segment_styles()[Label.RC]] if Region.RC in regions else [])]
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from GliomaSegLib.case import TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.grid import same_grid
-from GliomaSegLib.labels import Label, Region, region_mask
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.measures.volumes import volume_text
 from GliomaSegLib.postprocessing import components
 from GliomaSegLib.record import Record

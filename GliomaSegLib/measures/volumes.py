@@ -17,7 +17,8 @@ from scipy.spatial import ConvexHull
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.grid import orientation_of, same_grid
-from GliomaSegLib.labels import Label, Region, region_mask
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.record import Record
 
 # A lesion whose centre is nearer than this to the middle is called midline.

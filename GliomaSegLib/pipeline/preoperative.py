@@ -14,7 +14,8 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.folder import is_result_folder
 from GliomaSegLib.io.grid import array_on, oriented
 from GliomaSegLib.io.images import read_labels
-from GliomaSegLib.labels import Region, region_mask
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import Region
 from GliomaSegLib.preprocessing.prepare import Prepared
 from GliomaSegLib.preprocessing.registration import Registration, register_judged
 from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels

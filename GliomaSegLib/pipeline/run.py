@@ -26,6 +26,7 @@ from GliomaSegLib.io.folder import check_output, written_whole
 from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.job import Job, Result
 from GliomaSegLib.labels import Region
+from GliomaSegLib.options import AUTO
 from GliomaSegLib.pipeline.preoperative import read_earlier
 from GliomaSegLib.postprocessing import clean_labels
 from GliomaSegLib.preprocessing.prepare import Prepared, prepare
@@ -49,7 +50,7 @@ from GliomaSegLib.zoo.catalogue import entries
 from GliomaSegLib.zoo.input_requirements import wrong_time
 from GliomaSegLib.zoo.loaders import family
 from GliomaSegLib.zoo.purpose import for_purpose, reason
-from GliomaSegLib.zoo.recommend import AUTO, best_installed, recommend, task_at, why_chosen
+from GliomaSegLib.zoo.recommend import best_installed, recommend, task_at, why_chosen
 from GliomaSegLib.zoo.store import Store, default_store
 
 # Below this the reader is told that a sequence was found with some doubt.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -16,6 +15,7 @@ import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.grid import array_on, oriented, oriented_like
+from GliomaSegLib.options import BrainMethod
 
 if TYPE_CHECKING:
     import torch
@@ -27,18 +27,6 @@ STRIPPED_SHARE = 0.05
 
 SMALLEST_BRAIN_ML = 300.0
 LARGEST_BRAIN_ML = 2500.0
-
-
-class BrainMethod(str, Enum):
-    """How the brain is found: by a package, or by a model of the zoo, then its id. ``stripped``: the user says that the
-    images are stripped, so nothing is extracted."""
-
-    DEEPBET = "deepbet"
-    HDBET = "hdbet"
-    HDBET2 = "hd-bet-v2"
-    SYNTHSTRIP = "synthstrip"
-    RAIDIONICS = "raidionics-brain"
-    STRIPPED = "stripped"
 
 
 class BrainExtractor(Protocol):

@@ -21,7 +21,8 @@ from skimage.measure import find_contours
 
 from GliomaSegLib.io.grid import oriented
 from GliomaSegLib.io.terminology import region_styles
-from GliomaSegLib.labels import REGION_LABELS, Region, region_mask
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import REGION_LABELS, Region
 from GliomaSegLib.measures.volumes import slice_position_mm
 
 # Pictures are resampled to square pixels of this size: fine enough for print, however thick the slices are.

@@ -16,11 +16,12 @@ from GliomaSegLib.case import Modality, Source, TimePoint, TimePointKind
 from GliomaSegLib.errors import GliomaSegError, InputError
 from GliomaSegLib.io.dicom import DicomSeries, find_series
 from GliomaSegLib.io.grid import oriented_like, same_grid
-from GliomaSegLib.io.images import image_stem, read_image, read_labels
+from GliomaSegLib.io.images import read_image, read_labels
+from GliomaSegLib.io.names import image_stem
 from GliomaSegLib.io.segnrrd import read_segmentation
-from GliomaSegLib.job import ReviewState
 from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.measures.volumes import Measures, measure
+from GliomaSegLib.options import ReviewState
 from GliomaSegLib.preprocessing.resampling import resample_image
 from GliomaSegLib.results.writing import (
     BRAIN,

@@ -15,8 +15,9 @@ from GliomaSegLib.io.folder import written_whole
 from GliomaSegLib.io.grid import array_on, oriented_like, same_grid
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.io.segnrrd import read_segmentation
-from GliomaSegLib.job import Result, ReviewState
-from GliomaSegLib.labels import from_internal, regions_held, to_internal
+from GliomaSegLib.job import Result
+from GliomaSegLib.label_maps import from_internal, regions_held, to_internal
+from GliomaSegLib.options import ReviewState
 from GliomaSegLib.preprocessing.resampling import resample_image
 from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
 from GliomaSegLib.results.writing import (

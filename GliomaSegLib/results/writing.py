@@ -41,9 +41,11 @@ from GliomaSegLib.io.images import read_labels, write_image
 from GliomaSegLib.io.provenance import sha256_of, timestamp
 from GliomaSegLib.io.segnrrd import write_segmentation
 from GliomaSegLib.io.terminology import segment_styles
-from GliomaSegLib.job import Job, Result, ReviewEvent, ReviewState
-from GliomaSegLib.labels import LabelScheme, Region, from_internal, lost_in
+from GliomaSegLib.job import Job, Result, ReviewEvent
+from GliomaSegLib.label_maps import from_internal, lost_in
+from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.measures.volumes import Measures, measure
+from GliomaSegLib.options import ReviewState
 from GliomaSegLib.postprocessing import bounding_box
 from GliomaSegLib.progress import ProgressRecorder
 from GliomaSegLib.record import Record

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.terminology import region_styles
-from GliomaSegLib.labels import Label, LabelScheme, Region, from_internal, region_mask
+from GliomaSegLib.label_maps import from_internal, region_mask
+from GliomaSegLib.labels import Label, LabelScheme, Region
 from GliomaSegLib.scene.segmentation import label_of, labels_of
 from GliomaSegLib.scene.tables import show_columns
 from GliomaSegLib.scene.volumes import check_volume, export_volume, ijk_to_world, write_voxels

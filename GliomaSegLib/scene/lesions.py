@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.labels import Label, Region, region_mask
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.scene.edits import Edits
 from GliomaSegLib.scene.segmentation import labels_of, occupied_box
 from GliomaSegLib.scene.threshold import thresholded

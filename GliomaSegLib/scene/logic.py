@@ -32,7 +32,8 @@ from GliomaSegLib.batch.local import LocalWorkers
 from GliomaSegLib.batch.run import STARTED, process
 from GliomaSegLib.case import REFERENCE_ORDER, Modality
 from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError
-from GliomaSegLib.labels import Region, region_mask
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import Region
 from GliomaSegLib.scene.comparison import (
     ComparisonNodes,
     compared_with,

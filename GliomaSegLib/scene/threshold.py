@@ -10,7 +10,8 @@ import vtk
 from numpy.typing import NDArray
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.labels import Label, Region, region_mask
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.scene.edits import Edits
 from GliomaSegLib.scene.segmentation import OUTPUT, labels_of, set_labels
 

@@ -27,7 +27,8 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.dicom import DicomSeries, DicomTags, find_series, read_series, series_geometry
 from GliomaSegLib.io.folder import is_result_folder
 from GliomaSegLib.io.grid import oriented
-from GliomaSegLib.io.images import image_stem, is_image_name, orientation_doubt, read_geometry, read_image
+from GliomaSegLib.io.images import orientation_doubt, read_geometry, read_image
+from GliomaSegLib.io.names import image_stem, is_image_name
 from GliomaSegLib.study.exams import series_of_exam
 from GliomaSegLib.study.identification import (
     Guess,

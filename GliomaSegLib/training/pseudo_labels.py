@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.datasets.case_table import REGIONS, CaseRow
-from GliomaSegLib.labels import Region, region_mask
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import Region
 from GliomaSegLib.progress import Progress, Silent
 from GliomaSegLib.training.dataset import CHANNELS, TrainingCase, read_prepared, stored_key, write_case
 

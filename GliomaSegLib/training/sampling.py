@@ -16,7 +16,8 @@ from torch import Tensor
 
 from GliomaSegLib.datasets.case_table import REGIONS
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.labels import Region, region_mask
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import Region
 from GliomaSegLib.postprocessing import components
 from GliomaSegLib.preprocessing.midsagittal import Pose, find_midsagittal
 from GliomaSegLib.preprocessing.torch_resampling import averaged, first_centre_mm, resample

@@ -163,14 +163,12 @@ def _compared(request: Compare, progress: Progress) -> dict[str, Any]:
 
 
 def _exported(request: Export, progress: Progress) -> dict[str, Any]:
-    from GliomaSegLib.dicom_export.export import Kind, export
-    from GliomaSegLib.dicom_export.structure import By
+    from GliomaSegLib.dicom_export.export import export
     from GliomaSegLib.io.folder import check_output
 
     check_output(request.output, overwrite=False)
     progress.stage("dicom")
-    kinds = [Kind(kind) for kind in request.kinds]
-    files = export(request.results, request.output, kinds, request.series, By(request.by), request.comparison)
+    files = export(request.results, request.output, request.kinds, request.series, request.by, request.comparison)
     return {"files": {kind.value: str(path) for kind, path in files.items()}}
 
 

@@ -13,7 +13,8 @@ import SimpleITK as sitk
 from GliomaSegLib.case import Modality
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.io.grid import array_on
-from GliomaSegLib.preprocessing.brain import BrainExtractor, BrainMethod, DeepBet, HdBet
+from GliomaSegLib.options import BrainMethod
+from GliomaSegLib.preprocessing.brain import BrainExtractor, DeepBet, HdBet
 from GliomaSegLib.preprocessing.resampling import model_grid, resample_image, resample_labels
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.card import Card, Space, find_card

@@ -21,6 +21,7 @@ from GliomaSegLib.case import Modality, Preoperative, TimePointKind
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.io.provenance import sha256_of
 from GliomaSegLib.labels import Region
+from GliomaSegLib.options import Task, Vote
 from GliomaSegLib.record import Record, read_record
 from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo import input_requirements
@@ -88,10 +89,7 @@ ENSEMBLE = "ensemble"
 class Ensemble(Record):
     """The parameters of the family ``ensemble``: how several answers become one, region by region."""
 
-    vote: Literal["mean", "majority", "staple"] = Field(
-        description="mean: of the probabilities; majority: marked by more than half, with two by both; staple: "
-        "Warfield 2004, which also estimates how reliable each is."
-    )
+    vote: Vote
 
 
 class Normalisation(Record):
@@ -314,16 +312,7 @@ class Card(Record):
     title: str
     version: str
     summary: str
-    task: Literal[
-        "preoperative-glioma",
-        "postoperative-glioma",
-        "pediatric-glioma",
-        "metastasis",
-        "meningioma",
-        "schwannoma",
-        "resection-cavity",
-        "brain-extraction",
-    ]
+    task: Task
     time_points: tuple[TimePointKind, ...]
     inputs: Inputs
     space: Space | None = Field(default=None, description="null: an ensemble's, whose members have their own.")
@@ -379,7 +368,7 @@ class Card(Record):
         named = {*self.inputs.mandatory, *self.inputs.regions_without}.union(*self.inputs.sets)
         if foreign := sorted(sequence.value for sequence in named - takes):
             raise ValueError(f"'{foreign[0]}' is named in 'inputs' and is none of its sequences")
-        if bool(self.regions) == (self.task == "brain-extraction"):
+        if bool(self.regions) == (self.task is Task.BRAIN_EXTRACTION):
             raise ValueError("a model finds regions, a brain extractor none")
         return self
 

@@ -12,23 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from enum import Enum
 from statistics import fmean
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from GliomaSegLib.case import Modality, Preoperative
 from GliomaSegLib.labels import Region
+from GliomaSegLib.options import Purpose
 
 if TYPE_CHECKING:  # it needs pydantic, which a panel may not have
     from GliomaSegLib.zoo.card import Accuracy, Card
     from GliomaSegLib.zoo.catalogue import Entry
-
-
-class Purpose(str, Enum):
-    """What the result is for: how much is left, or whether anything is left."""
-
-    VOLUME = "volume"
-    RESIDUAL = "residual"
 
 
 class Figure(Protocol):

@@ -22,12 +22,10 @@ from pathlib import Path
 from GliomaSegLib.case import Modality, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Region
+from GliomaSegLib.options import Purpose
 from GliomaSegLib.zoo.catalogue import Entry, Figure
 from GliomaSegLib.zoo.input_requirements import figures_with, regions_given, used, wrong_time
-from GliomaSegLib.zoo.purpose import Purpose, entry_for_purpose, figure_among
-
-AUTO = "auto"
-"""Instead of a model's id: the best installed one that suits the case. No model is called so."""
+from GliomaSegLib.zoo.purpose import entry_for_purpose, figure_among
 
 # From the best proven to what only shows the road.
 _STATUSES = {

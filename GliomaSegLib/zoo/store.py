@@ -28,6 +28,7 @@ from safetensors import SafetensorError
 
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.io.provenance import sha256_of, timestamp
+from GliomaSegLib.options import AUTO
 from GliomaSegLib.progress import Progress, Silent
 from GliomaSegLib.zoo import pack
 from GliomaSegLib.zoo.archive import unpack
@@ -44,7 +45,6 @@ from GliomaSegLib.zoo.catalogue import (
 )
 from GliomaSegLib.zoo.download import check, download
 from GliomaSegLib.zoo.loaders import FAMILIES, family
-from GliomaSegLib.zoo.recommend import AUTO
 
 __all__ = ["Store", "default_store", "sha256_of"]
 

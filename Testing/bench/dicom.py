@@ -18,10 +18,10 @@ from GliomaSegLib.dicom_export.report import make_report
 from GliomaSegLib.dicom_export.rtstruct import make_rtstruct
 from GliomaSegLib.dicom_export.seg import make_seg
 from GliomaSegLib.dicom_export.source import read_source_series
-from GliomaSegLib.dicom_export.structure import By, structures_of
-from GliomaSegLib.job import ReviewState
+from GliomaSegLib.dicom_export.structure import structures_of
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.measures.volumes import measure
+from GliomaSegLib.options import ExportBy, ReviewState
 from GliomaSegLib.phantom.dicom import write_series
 
 SIZE = (155, 240, 240)  # z, y, x: a BraTS grid of 1 mm
@@ -86,7 +86,7 @@ def _once(labels: sitk.Image) -> dict[str, tuple[float, float]]:
         with timed("reading the series"):
             source = read_source_series(folder / "series", labels)
         with timed("structures"):
-            lesions = structures_of(labels, measures, tuple(Region), By.LESIONS, source.first.SeriesInstanceUID)
+            lesions = structures_of(labels, measures, tuple(Region), ExportBy.LESIONS, source.first.SeriesInstanceUID)
         assert len(lesions) == LESIONS
         with timed("SEG"):
             seg = make_seg(source, lesions, about)

@@ -16,7 +16,8 @@ from GliomaSegLib.datasets.prepared_case import kept_in_place
 from GliomaSegLib.inference.consensus import MemberPrediction, fuse, mean_dice
 from GliomaSegLib.inference.device import choose_precision
 from GliomaSegLib.io.images import read_labels
-from GliomaSegLib.labels import Region, region_mask
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import Region
 from GliomaSegLib.pipeline.run import load_model
 from GliomaSegLib.postprocessing import clean_labels
 from GliomaSegLib.progress import Silent

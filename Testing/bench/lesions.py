@@ -25,7 +25,8 @@ from GliomaSegLib.evaluation.froc import CaseLesions, Curve, bootstrapped, curve
 from GliomaSegLib.inference.device import choose_precision
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.io.images import read_image, read_labels
-from GliomaSegLib.labels import Region, region_mask
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import Region
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.resources import resource
 from GliomaSegLib.training.checkpoint import read_checkpoint

@@ -24,7 +24,8 @@ from GliomaSegLib.followup.compare import Aligned, compare
 from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.images import read_image, read_labels
 from GliomaSegLib.job import Job
-from GliomaSegLib.labels import Label, LabelScheme, Region, region_mask
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import Label, LabelScheme, Region
 from GliomaSegLib.measures.resection import GROSS_TOTAL_BELOW_ML, LEAST_VOXELS, without_specks
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.resources import resource

@@ -21,7 +21,8 @@ from GliomaSegLib.cli.main import NOTICE, main
 from GliomaSegLib.errors import Cancelled
 from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.images import read_labels
-from GliomaSegLib.labels import Label, LabelScheme, from_internal
+from GliomaSegLib.label_maps import from_internal
+from GliomaSegLib.labels import Label, LabelScheme
 from GliomaSegLib.results.writing import read_manifest
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.loaders import FAMILIES

@@ -14,7 +14,8 @@ import torch
 from GliomaSegLib.case import Modality
 from GliomaSegLib.datasets.case_table import REGIONS, read_left_out, read_splits, read_table
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.labels import Label, LabelScheme, Region, from_internal, to_internal
+from GliomaSegLib.label_maps import from_internal, to_internal
+from GliomaSegLib.labels import Label, LabelScheme, Region
 from GliomaSegLib.preprocessing.midsagittal import find_midsagittal
 from GliomaSegLib.preprocessing.normalisation import standardise
 from GliomaSegLib.preprocessing.torch_resampling import averaged, resample

@@ -12,13 +12,13 @@ import pytest
 import SimpleITK as sitk
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.dicom_export.export import Kind, export
-from GliomaSegLib.dicom_export.structure import By
+from GliomaSegLib.dicom_export.export import export
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.followup.compare import compare
 from GliomaSegLib.followup.page import write_comparison
 from GliomaSegLib.io.terminology import region_styles
 from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.options import ExportBy, ExportKind
 from GliomaSegLib.phantom.dicom import write_series
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.results.time_point import read_exam
@@ -89,9 +89,9 @@ def test_overlays_show_the_tumour_in_place_on_both_sequences(results: Callable[.
     sitk.WriteTransform(sitk.TranslationTransform(3, SHIFT_MM), transform)
     study = dicom_study(tmp_path / "study", shift_mm=SHIFT_MM)
     folder = results(study=study, transforms={"t2f": transform})
-    written = export(folder, tmp_path / "dicom", [Kind.OVERLAY])
-    assert sorted(path.name for path in written[Kind.OVERLAY].iterdir()) == ["t1c", "t2f"]
-    on_t1c, on_flair = (colours_at(written[Kind.OVERLAY] / name) for name in ("t1c", "t2f"))
+    written = export(folder, tmp_path / "dicom", [ExportKind.OVERLAY])
+    assert sorted(path.name for path in written[ExportKind.OVERLAY].iterdir()) == ["t1c", "t2f"]
+    on_t1c, on_flair = (colours_at(written[ExportKind.OVERLAY] / name) for name in ("t1c", "t2f"))
     whole, enhancing = (tuple(COLOURS[region]) for region in (Region.WT, Region.ET))
     for colour in (whole, enhancing):
         np.testing.assert_allclose(on_flair[colour] - on_t1c[colour], [SHIFT_MM] * 2, atol=0.01)
@@ -99,7 +99,7 @@ def test_overlays_show_the_tumour_in_place_on_both_sequences(results: Callable[.
     lowest, highest = on_t1c[whole]
     assert lowest[0] == pytest.approx(-36 + (17.5 * SPACING_MM), abs=SPACING_MM / 2)
     assert highest[1] == pytest.approx(-60 + (19.5 * SPACING_MM), abs=SPACING_MM / 2)
-    series = {name: pydicom.dcmread(written[Kind.OVERLAY] / name / "IM0001.dcm") for name in ("t1c", "t2f")}
+    series = {name: pydicom.dcmread(written[ExportKind.OVERLAY] / name / "IM0001.dcm") for name in ("t1c", "t2f")}
     assert series["t1c"].SeriesInstanceUID != series["t2f"].SeriesInstanceUID
     assert series["t2f"].SeriesDescription == "FLAIR with contours; not for diagnosis"
     assert "Not a medical device" in series["t1c"].ImageComments
@@ -111,19 +111,19 @@ def test_a_sequence_that_is_one_enhanced_image_gets_no_overlay(results: Callable
     write_enhanced([study / "t2f"], tmp_path / "enhanced" / "IM0001.dcm")
     shutil.rmtree(study / "t2f")
     (tmp_path / "enhanced").rename(study / "t2f")
-    written = export(results(study=study), tmp_path / "dicom", [Kind.SEG, Kind.OVERLAY])
-    assert [path.name for path in written[Kind.OVERLAY].iterdir()] == ["t1c"]
+    written = export(results(study=study), tmp_path / "dicom", [ExportKind.SEG, ExportKind.OVERLAY])
+    assert [path.name for path in written[ExportKind.OVERLAY].iterdir()] == ["t1c"]
 
 
 def test_overlays_of_a_series_that_was_given_are_on_that_one(results: Callable[..., Path], tmp_path: Path) -> None:
     folder = results()
-    written = export(folder, tmp_path / "dicom", [Kind.OVERLAY], series=tmp_path / "out-study" / "t1c")
-    assert [path.name for path in written[Kind.OVERLAY].iterdir()] == ["t1c"]
+    written = export(folder, tmp_path / "dicom", [ExportKind.OVERLAY], series=tmp_path / "out-study" / "t1c")
+    assert [path.name for path in written[ExportKind.OVERLAY].iterdir()] == ["t1c"]
 
 
 def test_every_export_has_new_uids_and_replaces_nothing(results: Callable[..., Path], tmp_path: Path) -> None:
     pytest.importorskip("highdicom")
-    folder, kinds = results(), tuple(Kind)
+    folder, kinds = results(), tuple(ExportKind)
     first = export(folder, tmp_path / "first", kinds)
     study = tmp_path / "out-study"
     (tmp_path / "first").rename(study / "exported")  # earlier objects beside the source disturb nothing
@@ -171,7 +171,9 @@ def test_a_lesion_keeps_its_number_and_uid_over_studies(two_studies: tuple[Path,
     before, after, compared = two_studies
     seg = {
         folder: lesions_in(
-            export(folder, tmp_path / f"{folder.name}-dicom", [Kind.SEG], by=By.LESIONS, comparison=compared)[Kind.SEG]
+            export(
+                folder, tmp_path / f"{folder.name}-dicom", [ExportKind.SEG], by=ExportBy.LESIONS, comparison=compared
+            )[ExportKind.SEG]
         )
         for folder in (before, after)
     }
@@ -186,7 +188,7 @@ def test_a_lesion_keeps_its_number_and_uid_over_studies(two_studies: tuple[Path,
         assert seg[before][name] == seg[after][name]
     assert seg[after]["Enhancing tumour 3"][1] == 5 * 10 * 9  # the largest, but the last to come
     assert len({uid for uid, _ in seg[after].values()}) == 4
-    alone = lesions_in(export(after, tmp_path / "alone", [Kind.SEG], by=By.LESIONS)[Kind.SEG])
+    alone = lesions_in(export(after, tmp_path / "alone", [ExportKind.SEG], by=ExportBy.LESIONS)[ExportKind.SEG])
     assert alone["Enhancing tumour 1"][1] == 5 * 10 * 9  # without a comparison by size
 
 
@@ -195,14 +197,14 @@ def test_a_comparison_of_other_results_is_refused(
 ) -> None:
     pytest.importorskip("highdicom")
     _, after, compared = two_studies
-    given = {"by": By.LESIONS, "comparison": compared}
+    given = {"by": ExportBy.LESIONS, "comparison": compared}
     with pytest.raises(InputError, match="is none of the studies of the comparison"):
-        export(results("other"), tmp_path / "dicom", [Kind.SEG], **given)
+        export(results("other"), tmp_path / "dicom", [ExportKind.SEG], **given)
     with pytest.raises(InputError, match="those of lesions; export with '--by lesions'"):
-        export(after, tmp_path / "dicom", [Kind.SEG], comparison=compared)
+        export(after, tmp_path / "dicom", [ExportKind.SEG], comparison=compared)
     with pytest.raises(InputError, match="cannot be read"):
-        export(after, tmp_path / "dicom", [Kind.SEG], by=By.LESIONS, comparison=tmp_path)
+        export(after, tmp_path / "dicom", [ExportKind.SEG], by=ExportBy.LESIONS, comparison=tmp_path)
     with_labels(after, (LARGE, Label.ET))
     with pytest.raises(InputError, match="was changed since the comparison"):
-        export(after, tmp_path / "dicom", [Kind.SEG], **given)
+        export(after, tmp_path / "dicom", [ExportKind.SEG], **given)
     assert not (tmp_path / "dicom").exists()

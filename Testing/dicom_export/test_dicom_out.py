@@ -25,13 +25,13 @@ from GliomaSegLib.dicom_export.overlay import make_overlay
 from GliomaSegLib.dicom_export.provenance import Provenance
 from GliomaSegLib.dicom_export.rtstruct import make_rtstruct
 from GliomaSegLib.dicom_export.source import SourceSeries, read_source_series
-from GliomaSegLib.dicom_export.structure import By, Structure, structures_of
+from GliomaSegLib.dicom_export.structure import Structure, structures_of
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.dicom import find_series
 from GliomaSegLib.io.terminology import region_styles
-from GliomaSegLib.job import ReviewState
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.measures.volumes import Side, measure
+from GliomaSegLib.options import ExportBy, ReviewState
 from GliomaSegLib.phantom.dicom import write_series as write_phantom_series
 from Testing.conftest import DicomWriter
 from Testing.support.enhanced_mr import write_enhanced
@@ -99,7 +99,7 @@ def about(**changes: object) -> Provenance:
     return Provenance(**(given | changes))
 
 
-def structures(source: SourceSeries, by: By = By.REGIONS) -> list[Structure]:
+def structures(source: SourceSeries, by: ExportBy = ExportBy.REGIONS) -> list[Structure]:
     measures = measure(source.labels)
     return structures_of(source.labels, measures, tuple(Region), by, source.first.SeriesInstanceUID)
 
@@ -221,7 +221,7 @@ def test_a_series_without_patient_or_study_is_no_obstacle(write_series: DicomWri
         del dataset.PatientID, dataset.StudyDate
         dataset.save_as(path)
     source = read_source_series(folder, image_of(drawn(), np.eye(3)))
-    for name, dataset in objects_of(source, By.LESIONS).items():
+    for name, dataset in objects_of(source, ExportBy.LESIONS).items():
         assert dataset.PatientName == "", name
         dataset.save_as(tmp_path / f"{name}.dcm", enforce_file_format=True)
 
@@ -298,16 +298,18 @@ def test_two_exports_differ_but_their_structures_are_the_same(series: Callable[.
     first, second = (make_rtstruct(source, structures(source), about()) for _ in range(2))
     assert first.SOPInstanceUID != second.SOPInstanceUID
     assert [one.tracking_uid for one in structures(source)] == [one.tracking_uid for one in structures(source)]
-    assert len({one.tracking_uid for one in structures(source, By.LESIONS)}) == len(structures(source, By.LESIONS))
+    assert len({one.tracking_uid for one in structures(source, ExportBy.LESIONS)}) == len(
+        structures(source, ExportBy.LESIONS)
+    )
 
 
 # --- Segmentation and Structured Report ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
-@pytest.mark.parametrize("by", [By.REGIONS, By.LESIONS])
+@pytest.mark.parametrize("by", [ExportBy.REGIONS, ExportBy.LESIONS])
 def test_the_segmentation_holds_the_same_voxels(
-    series: Callable[..., SourceSeries], orientation: str, by: By, tmp_path: Path
+    series: Callable[..., SourceSeries], orientation: str, by: ExportBy, tmp_path: Path
 ) -> None:
     hd = pytest.importorskip("highdicom")
     from GliomaSegLib.dicom_export.seg import make_seg
@@ -350,7 +352,7 @@ def test_the_report_has_every_measure(series: Callable[..., SourceSeries], tmp_p
     from GliomaSegLib.dicom_export.seg import make_seg
 
     source = series()
-    lesions = structures(source, By.LESIONS)
+    lesions = structures(source, ExportBy.LESIONS)
     seg = make_seg(source, lesions, about())
     make_report(source, seg, lesions, about()).save_as(tmp_path / "sr.dcm")
     report = hd.sr.srread(tmp_path / "sr.dcm")
@@ -419,8 +421,8 @@ def check_items(container: pydicom.Dataset, rules: tuple[tuple[str, str, str, in
 
 
 @pytest.mark.parametrize("empty", [False, True])
-@pytest.mark.parametrize("by", [By.REGIONS, By.LESIONS])
-def test_the_report_follows_its_template(series: Callable[..., SourceSeries], empty: bool, by: By) -> None:
+@pytest.mark.parametrize("by", [ExportBy.REGIONS, ExportBy.LESIONS])
+def test_the_report_follows_its_template(series: Callable[..., SourceSeries], empty: bool, by: ExportBy) -> None:
     pytest.importorskip("highdicom")
     from GliomaSegLib.dicom_export.report import make_report
     from GliomaSegLib.dicom_export.seg import make_seg
@@ -552,7 +554,7 @@ def test_rows_and_columns_are_named_by_where_they_run(series: Callable[..., Sour
 # --- judged and read by others -------------------------------------------------------------------------------------
 
 
-def objects_of(source: SourceSeries, by: By) -> dict[str, pydicom.Dataset]:
+def objects_of(source: SourceSeries, by: ExportBy) -> dict[str, pydicom.Dataset]:
     from GliomaSegLib.dicom_export.report import make_report
     from GliomaSegLib.dicom_export.seg import make_seg
 
@@ -575,7 +577,7 @@ def test_all_objects_pass_dciodvfy(
     if shutil.which("dciodvfy") is None:
         pytest.skip("dciodvfy is not installed (Debian: dicom3tools)")
     source = series(orientation, np.zeros_like(drawn()) if empty else drawn())
-    for by in (By.REGIONS, By.LESIONS):
+    for by in (ExportBy.REGIONS, ExportBy.LESIONS):
         for name, dataset in objects_of(source, by).items():
             dataset.save_as(tmp_path / f"{name}.dcm", enforce_file_format=True)
             run = subprocess.run(["dciodvfy", tmp_path / f"{name}.dcm"], capture_output=True, text=True, check=False)
@@ -620,10 +622,10 @@ def test_dcmqi_reads_the_report_as_tid_1500(
 ) -> None:
     pytest.importorskip("highdicom")
     source = series(array=np.zeros_like(drawn()) if empty else drawn())
-    objects_of(source, By.LESIONS)["sr"].save_as(tmp_path / "sr.dcm")
+    objects_of(source, ExportBy.LESIONS)["sr"].save_as(tmp_path / "sr.dcm")
     dcmqi("tid1500reader", "--inputDICOM", tmp_path / "sr.dcm", "--outputMetadata", tmp_path / "sr.json")
     read = json.loads((tmp_path / "sr.json").read_text(encoding="utf-8"))["Measurements"]
-    lesions = structures(source, By.LESIONS)
+    lesions = structures(source, ExportBy.LESIONS)
     assert [one["TrackingUniqueIdentifier"] for one in read] == [one.tracking_uid for one in lesions]
     if empty:
         said = {one["conceptCode"]["CodeMeaning"]: one["conceptValue"] for one in read[0]["qualitativeEvaluations"]}

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-import typing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from GliomaSegLib.cli.main import main
-from GliomaSegLib.dicom_export.export import Kind
 from GliomaSegLib.dicom_node.config import Config, DicomPeer, Orthanc, Receive, read_config
 from GliomaSegLib.dicom_node.header import StudyHeader, read_header
-from GliomaSegLib.dicom_node.rules import AnswerKind, Routing, Rule, decide
+from GliomaSegLib.dicom_node.rules import Routing, Rule, decide
 from GliomaSegLib.dicom_node.tls import Tls
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.options import ExportKind
 from GliomaSegLib.record import read_record
 from Testing.support.node_site import NAME, NUMBER, ROOT, RULES, write_config, write_images
 
@@ -94,8 +93,7 @@ def test_a_wrong_rule_is_refused(rule: dict[str, Any], says: str, tmp_path: Path
 
 
 def test_all_that_can_be_exported_is_sent_unless_the_site_or_a_rule_says_less(tmp_path: Path) -> None:
-    every = {kind.value for kind in Kind}
-    assert set(typing.get_args(AnswerKind)) == set(Config.model_fields["kinds"].default) == every
+    assert set(Config.model_fields["kinds"].default) == set(ExportKind)
     config = read_config(write_config(tmp_path, [GLIOMA | {"kinds": ["seg", "overlay"]}], kinds=["rtstruct"]))
     assert (config.kinds, config.rules()[0].kinds) == (("rtstruct",), ("seg", "overlay"))
 

@@ -10,7 +10,6 @@ import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.evaluation.agreement import (
-    Consensus,
     Design,
     against_consensus,
     agree,
@@ -24,6 +23,7 @@ from GliomaSegLib.evaluation.agreement import (
 )
 from GliomaSegLib.evaluation.readings import Reading, compare_readings, read_consensus, read_readings, to_text
 from GliomaSegLib.labels import LabelScheme, Region
+from GliomaSegLib.options import Consensus
 
 SPACING = (2.0, 1.0, 1.0)
 

@@ -13,7 +13,8 @@ import SimpleITK as sitk
 from GliomaSegLib.case import Modality
 from GliomaSegLib.evaluation.files import Comparison, compare_files
 from GliomaSegLib.io.segnrrd import write_segmentation
-from GliomaSegLib.labels import Label, LabelScheme, Region, from_internal
+from GliomaSegLib.label_maps import from_internal
+from GliomaSegLib.labels import Label, LabelScheme, Region
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.results.writing import LABEL_MAP, SLICER_SEGMENTATION
 from GliomaSegLib.zoo.store import Store

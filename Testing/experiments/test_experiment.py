@@ -42,9 +42,9 @@ from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.job import Job, Result
 from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.volumes import measure
+from GliomaSegLib.options import BrainMethod
 from GliomaSegLib.phantom import Phantom, make_phantom
 from GliomaSegLib.pipeline.run import run
-from GliomaSegLib.preprocessing.brain import BrainMethod
 from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.store import Store

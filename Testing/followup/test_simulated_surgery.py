@@ -12,7 +12,8 @@ from GliomaSegLib.case import Modality, TimePoint, TimePointKind
 from GliomaSegLib.followup.compare import Aligned, compare
 from GliomaSegLib.followup.deformation import deform
 from GliomaSegLib.io.grid import array_on
-from GliomaSegLib.labels import Label, Region, region_mask
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.measures.lesion_shape import LesionSet
 from GliomaSegLib.measures.lesion_tracking import Change, follow
 from GliomaSegLib.measures.rano import RANO_2_0_VOLUME

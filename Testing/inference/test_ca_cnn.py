@@ -19,7 +19,8 @@ from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.inference import device
 from GliomaSegLib.inference.cascade import SliceCascade, StageView, assemble
 from GliomaSegLib.inference.windows import SliceWindows, View
-from GliomaSegLib.labels import LabelScheme, Region, region_mask, to_internal
+from GliomaSegLib.label_maps import region_mask, to_internal
+from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.networks import ca_cnn
 from GliomaSegLib.networks.ca_cnn import AnisotropicNet, Workspace, placed
 from GliomaSegLib.progress import Silent

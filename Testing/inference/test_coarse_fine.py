@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.inference.coarse_fine import CoarseFine, Stage
-from GliomaSegLib.labels import Region, region_mask
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import Region
 from GliomaSegLib.networks.any_unet import AnyUNet
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.loaders import any_unet

@@ -13,7 +13,6 @@ import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.images import (
-    image_stem,
     orientation_doubt,
     orthonormal_direction,
     read_geometry,
@@ -21,6 +20,7 @@ from GliomaSegLib.io.images import (
     read_labels,
     write_image,
 )
+from GliomaSegLib.io.names import image_stem
 
 NOISE = np.random.default_rng(1).normal(100, 20, (8, 9, 6)).astype(np.float32)
 

@@ -21,7 +21,8 @@ from monai.networks.nets import SegResNetDS
 from numpy.typing import NDArray
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.labels import LabelScheme, to_internal
+from GliomaSegLib.label_maps import to_internal
+from GliomaSegLib.labels import LabelScheme
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.card import find_card
 from GliomaSegLib.zoo.loaders import auto3dseg

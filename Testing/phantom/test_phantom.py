@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.labels import Label, Region, region_mask
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.phantom import TUMOUR_SIDE, Phantom, make_phantom
 from GliomaSegLib.phantom.anatomy import HEAD_BOX
 from GliomaSegLib.phantom.fields import image_of

@@ -14,7 +14,9 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.evaluation.metrics import score as agreement
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.job import Job, new_job
-from GliomaSegLib.labels import Region, region_mask
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import Region
+from GliomaSegLib.options import Purpose
 from GliomaSegLib.phantom import Phantom
 from GliomaSegLib.pipeline.preoperative import read_earlier
 from GliomaSegLib.pipeline.run import run
@@ -23,7 +25,7 @@ from GliomaSegLib.resources import resource
 from GliomaSegLib.results.writing import LABEL_MAP
 from GliomaSegLib.zoo import card as card_module
 from GliomaSegLib.zoo.card import Card, read_card
-from GliomaSegLib.zoo.purpose import Purpose, figure_for, for_purpose, reason, score
+from GliomaSegLib.zoo.purpose import figure_for, for_purpose, reason, score
 from GliomaSegLib.zoo.store import Store
 from Testing.support.published import installed, zipped
 from Testing.support.study import CORE, toy_job, truth, write_study

@@ -15,13 +15,12 @@ import SimpleITK as sitk
 from GliomaSegLib.case import Case, Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.job import Job
+from GliomaSegLib.options import AUTO, Purpose
 from GliomaSegLib.pipeline import run as pipeline
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.results.writing import Manifest, read_manifest
 from GliomaSegLib.study import reading as study
 from GliomaSegLib.zoo.card import Card
-from GliomaSegLib.zoo.purpose import Purpose
-from GliomaSegLib.zoo.recommend import AUTO
 from GliomaSegLib.zoo.store import Store
 from Testing.support import toy
 from Testing.support.study import on_grid, toy_job, truth, volume, write_study

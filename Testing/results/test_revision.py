@@ -18,8 +18,10 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.io.segnrrd import read_segmentation, write_segmentation
-from GliomaSegLib.job import Result, ReviewState
-from GliomaSegLib.labels import Label, Region, to_internal
+from GliomaSegLib.job import Result
+from GliomaSegLib.label_maps import to_internal
+from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.options import ReviewState
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.results.update import refresh, review
 from GliomaSegLib.results.writing import LABEL_MAP, SLICER_SEGMENTATION, read_manifest

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.inference.segmenter import Prediction
-from GliomaSegLib.labels import Region, compose
+from GliomaSegLib.label_maps import compose
+from GliomaSegLib.labels import Region
 from GliomaSegLib.progress import Progress
 
 PUBLISHED_FILE = "thresholds.txt"

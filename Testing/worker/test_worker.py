@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-import typing
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -22,11 +21,9 @@ import SimpleITK as sitk
 import torch
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.dicom_export.export import Kind
-from GliomaSegLib.dicom_export.structure import By
 from GliomaSegLib.errors import Cancelled
 from GliomaSegLib.followup.compare import Comparison
-from GliomaSegLib.job import Export, Job, Result
+from GliomaSegLib.job import Job, Result
 from GliomaSegLib.worker.client import Event, WorkerProcess
 from GliomaSegLib.worker.serve import JsonLines, _InMegabytes, work
 from GliomaSegLib.zoo.card import Card, WeightFile, find_card
@@ -212,12 +209,6 @@ def test_studies_are_compared_and_exported(toy_store: Store, tmp_path: Path, mon
     assert "kinds.0" in unknown["text"]
     assert failed == 4
     assert not (tmp_path / "dicom").exists()
-
-
-def test_kinds_of_export_are_those_of_the_writer() -> None:
-    kinds, by = (typing.get_args(Export.model_fields[name].annotation) for name in ("kinds", "by"))
-    assert set(typing.get_args(kinds[0])) == {kind.value for kind in Kind}
-    assert set(by) == {one.value for one in By}
 
 
 @pytest.fixture

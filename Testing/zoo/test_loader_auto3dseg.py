@@ -12,7 +12,7 @@ from monai.networks.nets import SegResNetDS
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import WeightsError
-from GliomaSegLib.labels import compose
+from GliomaSegLib.label_maps import compose
 from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo.card import Card, read_card
 from GliomaSegLib.zoo.loaders import auto3dseg

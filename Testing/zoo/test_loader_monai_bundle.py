@@ -11,7 +11,8 @@ from monai.networks.nets import SegResNet
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import WeightsError
-from GliomaSegLib.labels import Region, compose
+from GliomaSegLib.label_maps import compose
+from GliomaSegLib.labels import Region
 from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo.card import Card, read_card
 from GliomaSegLib.zoo.loaders import monai_bundle

@@ -15,7 +15,8 @@ import torch
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.inference.sliding import even
-from GliomaSegLib.labels import Label, compose
+from GliomaSegLib.label_maps import compose
+from GliomaSegLib.labels import Label
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo.card import Card, read_card

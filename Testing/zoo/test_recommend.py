@@ -6,18 +6,15 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from GliomaSegLib.case import Modality, TimePointKind
 from GliomaSegLib.cli.main import main
-from GliomaSegLib.cli.models import PURPOSES, SEQUENCES, TASKS
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Region
-from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.options import Purpose
 from GliomaSegLib.zoo.catalogue import Entry, Figure, entries
-from GliomaSegLib.zoo.purpose import Purpose
 from GliomaSegLib.zoo.recommend import Recommendation, best_installed, recommend, task_at, why_chosen
 from Testing.support.study import write_study
 
@@ -211,12 +208,6 @@ def test_the_sentence_says_accuracy_proof_installation_and_licence(tmp_path: Pat
     assert "was not measured, published is TC 0.86, WT 0.90, ET 0.79 on 42 cases of" in bundle.why
 
 
-def test_the_command_line_knows_the_tasks_and_sequences_of_the_cards() -> None:
-    assert {*TASKS, "brain-extraction"} == set(get_args(Card.model_fields["task"].annotation))
-    assert {sequence.value: sequence.title for sequence in Modality} == SEQUENCES
-    assert tuple(purpose.value for purpose in Purpose) == PURPOSES
-
-
 # --- on the command line ---------------------------------------------------------------------------------------------
 
 
@@ -255,7 +246,7 @@ def test_the_sequences_of_a_study_are_looked_for(command: Callable[..., tuple], 
 
 def test_the_purpose_and_the_study_before_surgery(command: Callable[..., tuple], tmp_path: Path) -> None:
     case = ("--t1n", "--t1c", "--t2f", "--store", tmp_path, "--preoperative", "--json")
-    ranking = {purpose: json.loads(command(*case, "--purpose", purpose)[1]) for purpose in PURPOSES}
+    ranking = {purpose: json.loads(command(*case, "--purpose", purpose)[1]) for purpose in Purpose.values()}
     for models in ranking.values():
         assert {one["task"] for one in models} == {"postoperative-glioma"}
         assert not any(one["unsuited"] for one in models)

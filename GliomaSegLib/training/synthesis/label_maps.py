@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.labels import LabelScheme, to_internal
+from GliomaSegLib.label_maps import to_internal
+from GliomaSegLib.labels import LabelScheme
 
 _ATLAS_MM = (155.0, 240.0, 240.0)  # extent of BraTS's grid along z, y and x
 _SURFACE_MM = 4.0  # between the outermost tumours of many and the brain's surface

@@ -38,7 +38,8 @@ from GliomaSegLib.case import Input, Modality, Preoperative
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.inference.segmenter import Prediction, Segmenter
 from GliomaSegLib.inference.sliding import Box, ModalitySetSegmenter, stacked, uncropped
-from GliomaSegLib.labels import Label, Region, compose
+from GliomaSegLib.label_maps import compose
+from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.postprocessing import bounding_box
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.record import Record

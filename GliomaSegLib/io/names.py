@@ -1,0 +1,21 @@
+"""Names of image files, by which a study folder is searched and a case is named. Standard library only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# What a study folder is searched for; ITK may read more when a file is named outright.
+IMAGE_SUFFIXES: tuple[str, ...] = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+
+
+def is_image_name(path: Path) -> bool:
+    """Whether the name has the suffix of an image file that GliomaSeg reads."""
+    return path.name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def image_stem(path: Path) -> str:
+    """Name of a file or folder without an image suffix (``.nii.gz`` goes whole); other dots stay."""
+    for suffix in sorted(IMAGE_SUFFIXES, key=len, reverse=True):
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.name

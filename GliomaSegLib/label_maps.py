@@ -1,0 +1,81 @@
+"""Arrays of labels: regions as masks, other numberings, and regions as one label map.
+
+Label maps are integer arrays of any shape, in the internal scheme of :mod:`GliomaSegLib.labels` unless said otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+from numpy.typing import NDArray
+
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.labels import REGION_LABELS, Label, LabelScheme, Region
+
+
+def region_mask(labels: NDArray[np.integer], region: Region) -> NDArray[np.bool_]:
+    """Boolean mask of ``region`` in an internal label map of any shape."""
+    return np.isin(labels, REGION_LABELS[region])
+
+
+def to_internal(labels: NDArray[np.integer], scheme: LabelScheme, source: str = "the label map") -> NDArray[np.uint8]:
+    """Translate a label map from ``scheme`` to the internal numbering (``uint8``, same shape).
+
+    Raises:
+        InputError: a value occurs that ``scheme`` does not have.
+    """
+    mapping = scheme.internal_labels
+    unknown = sorted({int(value) for value in np.unique(labels)} - mapping.keys() - {0})
+    if unknown:
+        raise InputError(
+            f"{source} holds the label {unknown[0]}, which the scheme '{scheme.value}' does not have "
+            f"({', '.join(f'{value} = {label.name}' for value, label in mapping.items())}); choose another scheme."
+        )
+    internal = np.zeros(labels.shape, dtype=np.uint8)
+    for value, label in mapping.items():
+        internal[labels == value] = label
+    return internal
+
+
+def from_internal(labels: NDArray[np.uint8], scheme: LabelScheme) -> NDArray[np.uint8]:
+    """Translate an internal label map to ``scheme`` for export; what it cannot hold becomes background."""
+    if scheme is LabelScheme.WHOLE_TUMOUR:
+        return region_mask(labels, Region.WT).astype(np.uint8)
+    foreign = np.zeros(labels.shape, dtype=np.uint8)
+    for value, label in scheme.internal_labels.items():
+        foreign[labels == label] = value
+    return foreign
+
+
+def lost_in(labels: NDArray[np.uint8], scheme: LabelScheme) -> tuple[Label, ...]:
+    """The labels of an internal label map that become background in ``scheme``."""
+    lost = np.unique(labels[from_internal(labels, scheme) == 0])
+    return tuple(Label(value) for value in lost if value != Label.BACKGROUND)
+
+
+def regions_held(labels: NDArray[np.uint8], regions: Collection[Region]) -> tuple[Region, ...]:
+    """``regions``, and those that an internal label map distinguishes because a person has drawn them."""
+    drawn = {Label(value) for value in np.unique(labels)}
+    held = set(regions)
+    if drawn & {Label.NETC, Label.ET}:
+        held |= {Region.WT, Region.TC, Region.ET}
+    if Label.RC in drawn:
+        held.add(Region.RC)
+    return tuple(region for region in Region if region in held)
+
+
+def compose(
+    whole: NDArray[np.bool_], core: NDArray[np.bool_] | None = None, enhancing: NDArray[np.bool_] | None = None
+) -> NDArray[np.uint8]:
+    """Nested region masks to one exclusive label map, enforcing ET inside TC inside WT.
+
+    A voxel of a smaller region outside the larger one is dropped. ``core=None`` gives WT alone, all SNFH.
+    """
+    labels = np.where(whole, np.uint8(Label.SNFH), np.uint8(Label.BACKGROUND))
+    if core is not None:
+        inside = whole & core
+        labels[inside] = Label.NETC
+        if enhancing is not None:
+            labels[inside & enhancing] = Label.ET
+    return labels

@@ -1,0 +1,128 @@
+"""The choices that the command line, the panel, job files and model cards share, each list in one place.
+
+Standard library only, so that ``gliomaseg --help`` and an application's panel can show them without importing torch,
+SimpleITK or pydantic. Time points are in :mod:`GliomaSegLib.case`, regions and label schemes in
+:mod:`GliomaSegLib.labels`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+AUTO = "auto"
+"""Instead of a model's id: the best installed model that suits the case. No model has this id."""
+
+
+class Option(str, Enum):
+    """One value of a list of choices. As text it is its value, as on the command line and in JSON."""
+
+    def __str__(self) -> str:
+        return self.value
+
+    @classmethod
+    def values(cls) -> tuple[str, ...]:
+        """Every choice of the list, as text."""
+        return tuple(one.value for one in cls)
+
+
+class Task(Option):
+    """What a model was made for."""
+
+    PREOPERATIVE_GLIOMA = "preoperative-glioma"
+    POSTOPERATIVE_GLIOMA = "postoperative-glioma"
+    PEDIATRIC_GLIOMA = "pediatric-glioma"
+    METASTASIS = "metastasis"
+    MENINGIOMA = "meningioma"
+    SCHWANNOMA = "schwannoma"
+    RESECTION_CAVITY = "resection-cavity"
+    BRAIN_EXTRACTION = "brain-extraction"
+
+    @classmethod
+    def of_tumour(cls) -> tuple[str, ...]:
+        """The tasks whose models give regions of a tumour or a cavity, as text: all but brain extraction."""
+        return tuple(one.value for one in cls if one is not cls.BRAIN_EXTRACTION)
+
+
+class Purpose(Option):
+    """What a result after surgery is for: how much tumour is left, or whether any is left.
+
+    It decides which model is chosen, and within a card which of its networks (:mod:`GliomaSegLib.zoo.purpose`).
+    """
+
+    VOLUME = "volume"
+    RESIDUAL = "residual"
+
+
+class BrainMethod(Option):
+    """How the brain is found: by a package, or by a model of the zoo, then its id. ``stripped``: the user says that the
+    images are stripped, so nothing is extracted."""
+
+    DEEPBET = "deepbet"
+    HDBET = "hdbet"
+    HDBET2 = "hd-bet-v2"
+    SYNTHSTRIP = "synthstrip"
+    RAIDIONICS = "raidionics-brain"
+    STRIPPED = "stripped"
+
+
+class Precision(Option):
+    """Number format of a network; ``auto`` is the fastest that the device and the model's card allow."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+class Vote(Option):
+    """How the answers of an ensemble's members become one, region by region.
+
+    ``mean``: of the probabilities; ``majority``: marked by more than half, with two by both; ``staple``: Warfield 2004,
+    IEEE Trans Med Imaging 23:903, which also estimates how reliable each member is.
+    """
+
+    MEAN = "mean"
+    MAJORITY = "majority"
+    STAPLE = "staple"
+
+
+class Consensus(Option):
+    """How several readers' segmentations become one.
+
+    ``majority``: more than half have it; with two readers, both. ``staple``: Warfield 2004, IEEE Trans Med Imaging
+    23:903, at a probability of one half.
+    """
+
+    MAJORITY = "majority"
+    STAPLE = "staple"
+
+
+class ReviewState(Option):
+    """The state of a segmentation between its computation and the patient's record. An edit voids an approval."""
+
+    DRAFT = "draft"
+    EDITED = "edited"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+
+    @classmethod
+    def decisions(cls) -> tuple[str, ...]:
+        """What a reviewer can set, as text; ``edited`` is set by an edit alone."""
+        return tuple(one.value for one in (cls.APPROVED, cls.REJECTED, cls.DRAFT))
+
+
+class ExportKind(Option):
+    """A DICOM object, by the name of its file, or a folder of them: the overlays hold a series per sequence."""
+
+    SEG = "seg"
+    RTSTRUCT = "rtstruct"
+    SR = "sr"
+    OVERLAY = "overlay"
+
+
+class ExportBy(Option):
+    """What becomes a segment or a structure of a DICOM object: the regions (nested), their exclusive parts, or every
+    lesion on its own."""
+
+    REGIONS = "regions"
+    PARTS = "parts"
+    LESIONS = "lesions"
