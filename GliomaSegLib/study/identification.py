@@ -2,25 +2,38 @@
 
 Nothing is read here: files and series are :mod:`GliomaSegLib.study.reading`'s, and a panel has names alone.
 
-Evidence is added up as log-odds. Words (series description, protocol, file name) and physics (TR, TE, TI) each speak
-for a weighting - T1, T2, FLAIR or something else - and words and the contrast agent for or against contrast medium.
-What contradicts lowers the confidence and is named in the reason. The rules are tables: to teach a hospital's
-vocabulary, add a row. The ranges of TR, TE and TI are those of common clinical protocols at 1.5 and 3 T (as in the
-consensus brain tumour imaging protocol, Ellingson 2015, doi:10.1093/neuonc/nov095), widened.
+Evidence is added up as log-odds. Words (:mod:`GliomaSegLib.study.vocabulary`) and physics (TR, TE, TI) each speak for a
+weighting - T1, T2, FLAIR or something else - and words and the contrast agent for or against contrast medium. What
+excludes (a subtraction, a map, another part of the body) is not outvoted. What contradicts lowers the confidence and is
+named in the reason; words and physics that name different weightings, and words beside contrast medium that are not
+understood, bring it below acceptance, so that the user is asked. The ranges of TR, TE and TI are those of common
+clinical protocols at 1.5 and 3 T (as in the consensus brain tumour imaging protocol, Ellingson 2015,
+doi:10.1093/neuonc/nov095), widened.
 """
 
 from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Sequence as Sequential
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from GliomaSegLib.case import Modality
+from GliomaSegLib.study.vocabulary import (
+    BRAIN_WORDS,
+    CONTRAST_WORDS,
+    OTHER_BODY_PARTS,
+    UNREADABLE,
+    WEIGHTING_WORDS,
+    Weighting,
+    WordRule,
+    is_foreign,
+    neighbours_not_understood,
+    normalised,
+    unfamiliar,
+)
 
 if TYPE_CHECKING:
     from GliomaSegLib.io.dicom import DicomTags
@@ -35,15 +48,6 @@ SURELY_NATIVE = 0.75
 """Above the confidence of a T1 that merely lacks a word for contrast."""
 
 
-class Weighting(Enum):
-    """What an image's contrast depends on; ``OTHER`` is anything that is none of the four sequences."""
-
-    T1 = "T1"
-    T2 = "T2"
-    FLAIR = "FLAIR"
-    OTHER = "another kind of image"
-
-
 @dataclass(frozen=True)
 class Guess:
     """What a candidate seems to be: a sequence, or ``None`` for none of the four; how sure (0 to 1); why."""
@@ -56,99 +60,21 @@ class Guess:
 # --- the evidence --------------------------------------------------------------------------------------------------
 
 
-class WordRule(NamedTuple):
-    """A pattern in the normalised words, for what it speaks and how strongly (log-odds).
-
-    ``beside`` is the weight next to a word for T1, T2 or FLAIR, for words that people also put into file names.
-    """
-
-    pattern: str
-    about: Weighting
-    weight: float
-    beside: float | None = None
-
-
-_DARK_FLUID = r"(?:\w*flair\w*|dark ?fluid|tirm|tir(?:2d\w*)?|fluid att\w*)"
-
-# 'sub 01' and 'sub p01' are subjects, 'sub' alone and 'sub t1' subtractions.
-_NUMBERED = r"(?!t[12])[a-z]*\d+"
-
-# In this order; a match is taken out of the text, so that 'T2*' is no T2 and 'T2 FLAIR' says FLAIR alone.
-_WEIGHTING_WORDS: tuple[WordRule, ...] = (
-    WordRule(
-        r"\b(dwi|dti|diff\w*|adc|eadc|trace\w*|tensor|b0|b ?[5-9]00|b ?[1-3][05]00|resolve)\b", Weighting.OTHER, 8
-    ),
-    WordRule(r"\b(swi|swan|swip|venobold|ha?emo\w*|t2 ?\*\w*|t2 ?star\w*|t2s|medic|qsm)(\b|\s|$)", Weighting.OTHER, 8),
-    WordRule(
-        r"\b(perf\w*|pwi|dsc|dce|p?c?asl|r?cb[fv]|mtt|ttp|tmax|ktrans|bold|f ?mri|twist|dyn\w*)\b",
-        Weighting.OTHER,
-        8,
-    ),
-    WordRule(r"\b(tof\w*|mra|mrv|\w*angio\w*|veno\w*|phase contrast|phase|pha|pca|pc3d|inhance)\b", Weighting.OTHER, 8),
-    WordRule(
-        rf"\b(mip|minip|sub(?! ?{_NUMBERED}\b)|subtr\w*|projection|screen\w*|fusion|fused|collage)\b",
-        Weighting.OTHER,
-        8,
-    ),
-    WordRule(
-        r"\b(loc|locali[sz]er\w*|scout\w*|aa\w*scout|survey|scano\w*|(3|three) ?(plane|pl))\b", Weighting.OTHER, 8
-    ),
-    WordRule(r"\b(calibration|asset|prescan|shim\w*|field ?map\w*|b1 ?map)\b", Weighting.OTHER, 8),
-    WordRule(r"\b(cal|coil|phantom|test|report|rest)\b", Weighting.OTHER, 8, 1.5),
-    WordRule(
-        r"\b(t[12] ?map\w*|relaxo\w*|inv ?[12]|mtr|mrs|spectro\w*|svs|csi)\b",
-        Weighting.OTHER,
-        8,
-    ),
-    WordRule(
-        r"\b(\w*spine|spinal|hws|bws|lws|cervical|thoracic|lumbar|orbits?|orbita|neck|hals)\b", Weighting.OTHER, 6
-    ),
-    WordRule(r"\bdir\b", Weighting.OTHER, 6, 3),
-    WordRule(r"\b(stir|double inversion|ciss|fiesta|cistern\w*|pd(w|wi|fs|t2)?|proton\w*|dp)\b", Weighting.OTHER, 6),
-    WordRule(rf"\bs?t1[a-z]*\b(?!.*\bs?t2).*\b{_DARK_FLUID}\b", Weighting.T1, 5),
-    WordRule(rf"\b{_DARK_FLUID}\b(?!.*\bs?t2).*\bs?t1[a-z]*\b", Weighting.T1, 4),
-    WordRule(rf"\bs?t2[a-z]*\b.*\b{_DARK_FLUID}\b", Weighting.FLAIR, 6),
-    WordRule(rf"\b{_DARK_FLUID}\b.*\bs?t2[a-z]*\b", Weighting.FLAIR, 6),
-    WordRule(r"\b(\w*flair\w*|dark ?fluid|fluid att\w*|t2f|fla|flr)\b", Weighting.FLAIR, 6),
-    WordRule(r"\b(tirm|tir(2d\w*)?)\b", Weighting.FLAIR, 3),
-    WordRule(r"\b(c|ce)?s?t1[a-z]*\b", Weighting.T1, 4),
-    WordRule(r"\b(mp ?2?rage\w*|mprage|\w*spgr\w*|bravo|tfl3d\w*|3d ?tfe)\b", Weighting.T1, 4),
-    WordRule(r"\b(vibe|tfe|flash|spgr|efgre3d|se2d\w*)\b", Weighting.T1, 1.5),
-    WordRule(r"\bs?t2[a-z]*\b", Weighting.T2, 4),
-)
-
-_AGENT = (
-    r"(?:contrast\w*|kontrast\w*|km|gad\w*|gd\w*|dtpa|inj\w*|mdc|cm|enh\w*|dotarem|magnevist|prohance|omniscan|"
-    r"multihance|clariscan|primovist|c)"
-)
-
-_WITHOUT = r"(?:without|wo|w o|no|non?|ohne|sans|sin|sem|senza|zonder|bez|before|avant|vor|prima|pre|prae)"
-
-# Positive: with contrast medium. In this order, each match taken out, so that 'non contrast' is not also 'contrast'.
-_CONTRAST_WORDS: tuple[tuple[str, float], ...] = (
-    (rf"\b{_WITHOUT} ((?!post)\w+ )??{_AGENT}\b", -6),
-    (r"\b(non|pre|un|no)(contrast\w*|kontrast\w*|enhanced|gad\w*|gd|inj\w*|con)\b", -6),
-    (r"\bs?t1w?i?(n|nat\w*|pre)\b", -6),
-    (r"\b(pre|nativ\w*|nat|plain|without|wo|ohne|sans)\b", -5),
-    (r"\b(c|ce)t1w?\b|\bs?t1w?i? ?(c|ce|gd|gad\w*|km|post|pc|cm)\b|\bs?t1w?i?post\w*", 6),
-    (rf"\+ ?{_AGENT}\b|\bc ?\+|\bt1w? ?\+", 6),
-    (r"\b(ce|km|gd\w*|gad\w*|\w*contrast\w*|\w*kontrast\w*|mdc|inj\w*|enh\w*|postcon\w*|postg\w*)\b", 5),
-    (r"\b(dotarem|magnevist|prohance|omniscan|multihance|clariscan|primovist|dtpa)\b", 5),
-    (r"\b(post|pos|nach|apres|dopo|after|delayed)\b", 4),
-)
 # Log-odds that a T1 has contrast medium when nothing says so: it is native more often than not, and nearly always when
 # another T1 of the study is known to have it.
 _CONTRAST_PRIOR, _CONTRAST_PRIOR_BESIDE_T1C = -1.0, -3.0
 _AGENT_GIVEN = 4.5  # less than an explicit 'pre': some scanners copy the agent to every series of the study
 _NO_AGENT = re.compile(r"^\W*(no|none|non|without|n\W?a|0|ohne|null)?\W*$", re.IGNORECASE)
 
-# Words about treatment or the whole examination, not the image; and names of what an image was registered to.
-_MISLEADING = re.compile(
-    r"\b(post|pre|after|before|nach|vor) ?(op\w*|surg\w*|rt|radi\w*|chemo\w*|treat\w*|therap\w*|resec\w*|rx|biops\w*"
-    r"|crani\w*|fossa)\b"
-    r"|\b(head|brain|kopf) (and |und )?(neck|hals)\b"
-    r"|\b(w|with) ?(and|or|\+)? ?(without|wo|w o)\b( contrast\w*| gad\w*)?"
-    r"|\b(to|reg|registered( to)?|coreg|in|onto) ?s?t[12]\w*( space)?\b|2t[12]\w*"
+# Image Type values (DICOM C.7.6.1.1.2 and the manufacturers' own) of what is computed from other images, of fat and of
+# phase. The first two values say nothing of it.
+_EXCLUDING_IMAGE_TYPES = frozenset(
+    (
+        *("FAT", "OPP_PHASE", "OUT_PHASE", "IN_PHASE", "P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY"),
+        *("SUB", "SUBTRACT", "SUBTRACTION", "MIP", "MINIP", "MNIP", "PROJECTION", "PROJECTION IMAGE", "LOCALIZER"),
+        *("T1 MAP", "T2 MAP", "R1 MAP", "R2 MAP", "T2_STAR MAP", "FIELD_MAP", "B1_MAP", "SWI", "VELOCITY"),
+        *("ADC", "FA", "TRACEW", "TENSOR", "DIFFUSION", "PERFUSION", "RCBV", "RCBF", "CBV", "CBF", "MTT", "TTP"),
+    )
 )
 
 
@@ -174,7 +100,7 @@ _PHYSICS: tuple[PhysicsRule, ...] = (
         "an inversion that nulls water, with a long TE", Weighting.FLAIR, 6, (3500, 20000), (60, 700), (1400, 3500)
     ),
     PhysicsRule("an inversion that nulls fat", Weighting.OTHER, 5, (1500, 20000), (8, 200), (60, 320)),
-    PhysicsRule("a T1 inversion with a short TE", Weighting.T1, 5, (0, 3600), (0, 45), (320, 1400)),
+    PhysicsRule("a T1 inversion with a short TE", Weighting.T1, 5, (0, 9000), (0, 45), (320, 1400)),
     PhysicsRule("echo-planar", Weighting.OTHER, 4, _ANY, _ANY, None, _EP),
     PhysicsRule("a gradient echo with a long TE (T2*)", Weighting.OTHER, 4, _ANY, (12, 100), None, _GR),
     PhysicsRule("a spoiled gradient echo", Weighting.T1, 3, (2, 60), (0, 12), None, _GR),
@@ -195,15 +121,20 @@ _PHYSICS: tuple[PhysicsRule, ...] = (
 )
 
 
+_CLEAR_PHYSICS = 5  # weight of timing that only one weighting has
+_SURELY_EXCLUDED = 0.99  # confidence that an image is none of the four
+_ASKED = 0.5  # confidence of a guess that is put to the user
+_NO_EVIDENCE = "nothing speaks of contrast medium"
 _NAMES_IT = 3  # weight of a word that is the name of a weighting, rather than of a pulse sequence used for it
 
 
 class Clue(NamedTuple):
-    """One piece of evidence, in words."""
+    """One piece of evidence, in words; ``excludes`` when it is the last word on the matter."""
 
     about: Weighting
     weight: float
     text: str
+    excludes: bool = False
 
 
 def guess(words: str, tags: DicomTags | None = None, beside_t1c: bool = False) -> Guess:
@@ -215,12 +146,21 @@ def guess(words: str, tags: DicomTags | None = None, beside_t1c: bool = False) -
         beside_t1c: another volume of the study is known to be T1 with contrast.
     """
     words = normalised(words)
-    clues = word_clues(words) + _tag_clues(tags)
+    named, physics = word_clues(words), _tag_clues(tags)
+    excluding = [clue for clue in (*named, *physics) if clue.excludes]
+    part = OTHER_BODY_PARTS.search(f"{words} {normalised(tags.body_part) if tags else ''}")
+    if part is not None and not BRAIN_WORDS.search(words):
+        excluding.append(Clue(Weighting.OTHER, 8, f"called '{part.group().strip()}'", excludes=True))
+    if excluding:
+        others = [clue.text for clue in (*named, *physics) if clue.about is not Weighting.OTHER]
+        return Guess(None, _SURELY_EXCLUDED, _reason([clue.text for clue in excluding], others))
+    clues = named + physics
     weighting, confidence = _most_likely(clues)
     if weighting is None:
         return Guess(None, 1 - confidence, "neither its name nor its tags say what it is")
     supporting = [clue.text for clue in clues if clue.about is weighting]
     against = [clue.text for clue in clues if clue.about is not weighting]
+    doubts = _doubts(named, physics, part)
     sequence = {Weighting.T2: Modality.T2W, Weighting.FLAIR: Modality.T2F}.get(weighting)
     if weighting is Weighting.T1:
         probability, contrast_clues = _contrast(words, tags, beside_t1c)
@@ -229,7 +169,31 @@ def guess(words: str, tags: DicomTags | None = None, beside_t1c: bool = False) -
         confidence *= probability if enhanced else 1 - probability
         supporting += [text for weight, text in contrast_clues if (weight > 0) is enhanced]
         against += [text for weight, text in contrast_clues if (weight > 0) is not enhanced]
-    return Guess(sequence, confidence, _reason(supporting, against))
+        doubts += _words_not_understood(words, tags, contrast_clues, beside_t1c)
+    if doubts:
+        confidence = min(confidence, _ASKED)
+    return Guess(sequence, confidence, _reason(supporting, against + doubts))
+
+
+def _doubts(named: list[Clue], physics: list[Clue], part: re.Match[str] | None) -> list[str]:
+    """What makes a guess one to ask about, whatever the sum of the evidence says."""
+    doubts = [f"called '{part.group().strip()}'"] if part is not None else []
+    said = {clue.about for clue in named if clue.weight >= _NAMES_IT and clue.about is not Weighting.OTHER}
+    measured = [clue for clue in physics if clue.weight >= _CLEAR_PHYSICS]
+    if said & {Weighting.T2, Weighting.FLAIR}:  # FLAIR is a T2 with an inversion, which words or header may leave out
+        said |= {Weighting.T2, Weighting.FLAIR}
+    return doubts + [clue.text for clue in measured if said and clue.about not in said]
+
+
+def _words_not_understood(
+    words: str, tags: DicomTags | None, clues: list[tuple[float, str]], beside_t1c: bool
+) -> list[str]:
+    """Words of a T1 that may mean contrast medium, or its absence, in a language that the tables do not have."""
+    strange = neighbours_not_understood(words)
+    if not strange and not beside_t1c and all(text == _NO_EVIDENCE for _, text in clues):
+        # Names of files are full of names of people and places; a scanner's description is not.
+        strange = [word for word in unfamiliar(words) if tags is not None or is_foreign(word) or word == UNREADABLE]
+    return [f"'{word}' is not understood" for word in strange]
 
 
 def _reason(supporting: list[str], against: list[str]) -> str:
@@ -237,29 +201,20 @@ def _reason(supporting: list[str], against: list[str]) -> str:
     return f"{reason}; against it: {', '.join(dict.fromkeys(against))}" if against else reason
 
 
-def normalised(words: str) -> str:
-    """Lower case without accents, separators and misleading phrases; ``+`` and ``*`` carry meaning and stay."""
-    text = unicodedata.normalize("NFKD", words).encode("ascii", "ignore").decode()
-    text = re.sub(r"(?<=[a-z])(?=T[12]|FLAIR|ADC|CB[FV])", " ", text).lower()  # as in 'AxT1'
-    text = re.sub(r"(?<![a-z0-9])(sub|ses|run|acq|dir|rec|task)-[a-z0-9]+", " ", text)  # BIDS entities
-    text = re.sub(r"\bw/o\b|\bc-(?=\s|$|_|\))", " without ", text)
-    text = re.sub(r"\bk\.m\.?|\bc\.m\.?", "km", text)
-    text = re.sub(r"[^a-z0-9+*]+", " ", text)
-    return " ".join(_MISLEADING.sub(" ", text).split())
-
-
 def word_clues(words: str) -> list[Clue]:
     """What the :func:`normalised` words say about the weighting."""
     found: list[tuple[WordRule, str]] = []
-    for rule in _WEIGHTING_WORDS:
+    for rule in WEIGHTING_WORDS:
         if match := re.search(rule.pattern, words):
             found.append((rule, _said(match)))
             words = re.sub(rule.pattern, " ", words)
     named = any(rule.about is not Weighting.OTHER and rule.weight >= _NAMES_IT for rule, _ in found)
-    return [
-        Clue(rule.about, rule.beside if named and rule.beside is not None else rule.weight, text)
-        for rule, text in found
-    ]
+    clues = []
+    for rule, text in found:
+        only_beside = named and rule.beside is not None
+        excludes = rule.about is Weighting.OTHER and not only_beside
+        clues.append(Clue(rule.about, rule.beside if only_beside else rule.weight, text, excludes))
+    return clues
 
 
 def _tag_clues(tags: DicomTags | None) -> list[Clue]:
@@ -267,9 +222,11 @@ def _tag_clues(tags: DicomTags | None) -> list[Clue]:
         return []
     clues = []
     if tags.angiography:
-        clues.append(Clue(Weighting.OTHER, 8, "flagged as angiography"))
+        clues.append(Clue(Weighting.OTHER, 8, "flagged as angiography", excludes=True))
     if tags.b_value is not None:
-        clues.append(Clue(Weighting.OTHER, 8, f"diffusion b-value {tags.b_value:g}"))
+        clues.append(Clue(Weighting.OTHER, 8, f"diffusion b-value {tags.b_value:g}", excludes=True))
+    derived = [value for value in tags.image_type[2:] if value.upper() in _EXCLUDING_IMAGE_TYPES]
+    clues += [Clue(Weighting.OTHER, 8, f"of image type '{value}'", excludes=True) for value in derived]
     rule = next((rule for rule in _PHYSICS if _fits(rule, tags)), None)
     if rule is not None:
         clues.append(Clue(rule.about, rule.weight, f"{_timing(tags)} ({rule.text})"))
@@ -312,7 +269,7 @@ def _most_likely(clues: Iterable[Clue]) -> tuple[Weighting | None, float]:
 def _contrast(words: str, tags: DicomTags | None, beside_t1c: bool) -> tuple[float, list[tuple[float, str]]]:
     """Probability of contrast medium, and what was found for it (positive) and against it."""
     clues: list[tuple[float, str]] = []
-    for pattern, weight in _CONTRAST_WORDS:
+    for pattern, weight in CONTRAST_WORDS:
         if match := re.search(pattern, words):
             clues.append((weight, _said(match)))
             words = re.sub(pattern, " ", words)
@@ -321,7 +278,7 @@ def _contrast(words: str, tags: DicomTags | None, beside_t1c: bool) -> tuple[flo
         clues.append((-3 if none_given else _AGENT_GIVEN, f"contrast agent '{tags.contrast_agent}'"))
     prior = _CONTRAST_PRIOR_BESIDE_T1C if beside_t1c else _CONTRAST_PRIOR
     log_odds = prior + sum(weight for weight, _ in clues)
-    return 1 / (1 + math.exp(-log_odds)), clues or [(prior, "nothing speaks of contrast medium")]
+    return 1 / (1 + math.exp(-log_odds)), clues or [(prior, _NO_EVIDENCE)]
 
 
 def _said(match: re.Match[str]) -> str:

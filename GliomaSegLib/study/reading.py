@@ -176,7 +176,7 @@ def _series_candidate(series: DicomSeries) -> Candidate:
     words = tags.description
     if not word_clues(normalised(words)):
         words = f"{words} {tags.protocol}"  # not always: on some scanners it names the whole examination
-    words = f"{words} {tags.sequence_name} {tags.body_part}"
+    words = f"{words} {tags.sequence_name}"
     spacing, normal = series_geometry(series)
     source = Source(series.folder, series.uid, series.part)
     return Candidate(source, series.name, words, tags, spacing, _plane(normal), series)

@@ -1,0 +1,259 @@
+"""The words that say which MR sequence an image shows: tables of patterns, and the normalisation that they expect.
+
+To teach a hospital's vocabulary, add a row. Patterns are matched in the text that :func:`normalised` gives: lower case,
+Latin letters without accents, other scripts as they are written, words apart by one space.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from enum import Enum
+from typing import NamedTuple
+
+
+class Weighting(Enum):
+    """What an image's contrast depends on; ``OTHER`` is anything that is none of the four sequences."""
+
+    T1 = "T1"
+    T2 = "T2"
+    FLAIR = "FLAIR"
+    OTHER = "another kind of image"
+
+
+class WordRule(NamedTuple):
+    """A pattern in the normalised words, for what it speaks and how strongly (log-odds).
+
+    A rule for ``OTHER`` excludes: no other evidence outvotes it. ``beside`` is for words that people also put into the
+    names of files: next to a word for T1, T2 or FLAIR the rule has this weight and excludes nothing.
+    """
+
+    pattern: str
+    about: Weighting
+    weight: float
+    beside: float | None = None
+
+
+_DARK_FLUID = r"(?:\w*flair\w*|dark ?fluid|da ?fl|tirm|tir(?:2d\w*)?|fluid att\w*)"
+
+# 'sub 01' and 'sub p01' are subjects, 'sub' alone and 'sub t1' subtractions.
+_NUMBERED = r"(?!t[12])[a-z]*\d+"
+
+# In this order; a match is taken out of the text, so that 'T2*' is no T2 and 'T2 FLAIR' says FLAIR alone.
+WEIGHTING_WORDS: tuple[WordRule, ...] = (
+    WordRule(
+        r"\b(dwi|dti|diff\w*|adc|eadc|trace\w*|tensor|b0|b ?[5-9]00|b ?[1-3][05]00|resolve)\b", Weighting.OTHER, 8
+    ),
+    WordRule(
+        r"\b(swi|swan|swip|venobold|ha?emo\w*|t2 ?\*\w*|t2 ?star\w*|t2s|t2\w* ffe|medic|qsm)(\b|\s|$)",
+        Weighting.OTHER,
+        8,
+    ),
+    WordRule(
+        r"\b(perf\w*|pwi|dsc|dce|p?c?asl|r?cb[fv]|mtt|ttp|tmax|ktrans|bold|f ?mri|twist|dyn\w*)\b",
+        Weighting.OTHER,
+        8,
+    ),
+    WordRule(r"\b(tof\w*|mra|mrv|\w*angio\w*|veno\w*|phase contrast|phase|pha|pca|pc3d|inhance)\b", Weighting.OTHER, 8),
+    WordRule(
+        rf"\b(mip|minip|sub(?! ?{_NUMBERED}\b)|subtr\w*|projection|screen\w*|fusion|fused|collage)\b",
+        Weighting.OTHER,
+        8,
+    ),
+    WordRule(
+        r"\b(loc|locali[sz]er\w*|scout\w*|aa\w*scout|survey|scano\w*|(3|three) ?(plane|pl))\b", Weighting.OTHER, 8
+    ),
+    WordRule(r"\b(calibration|asset|prescan|shim\w*|field ?map\w*|b1 ?map)\b", Weighting.OTHER, 8),
+    WordRule(r"\b(cal|coil|phantom|test|report|rest)\b", Weighting.OTHER, 8, 1.5),
+    WordRule(
+        r"\b([tr][12]\w* ?map\w*|mapit|relaxo\w*|inv ?[12]|mtr|mrs|spectro\w*|svs|csi|qalas)\b"
+        r"|\bmp ?2 ?rage\b.*\bt1 ?images?\b",
+        Weighting.OTHER,
+        8,
+    ),
+    WordRule(  # the fat and the phase images of a Dixon series; those of water are T1
+        r"\b(dixon|flex|ideal|mdixon)\b.*\b(f|fat|in|out|opp\w*)\b"
+        r"|^(\d+ )?(fat|in ?phase|out ?phase|opposed)\b(?! ?(sat|sup|nav))"
+        r"|\b(opp\w*|in|out of) phase\b|\bfat (only|images?|fraction)\b",
+        Weighting.OTHER,
+        8,
+    ),
+    WordRule(r"\bdir\b", Weighting.OTHER, 6, 3),
+    WordRule(
+        r"\b(stir|double inversion|ciss|fiesta|cistern\w*|pd(w|wi|fs|t2)?(?!\w* ?\+? ?t2)|proton\w*|dp)\b",
+        Weighting.OTHER,
+        6,
+    ),
+    WordRule(rf"\bs?t1[a-z]*\b(?!.*\bs?t2).*\b{_DARK_FLUID}\b", Weighting.T1, 5),
+    WordRule(rf"\b{_DARK_FLUID}\b(?!.*\bs?t2).*\bs?t1[a-z]*\b", Weighting.T1, 4),
+    WordRule(rf"\bs?t2[a-z]*\b.*\b{_DARK_FLUID}\b", Weighting.FLAIR, 6),
+    WordRule(rf"\b{_DARK_FLUID}\b.*\bs?t2[a-z]*\b", Weighting.FLAIR, 6),
+    WordRule(r"\b(\w*flair\w*|dark ?fluid|fluid att\w*|t2f|fla|flr)\b", Weighting.FLAIR, 6),
+    WordRule(r"\b(tirm|tir(2d\w*)?)\b", Weighting.FLAIR, 3),
+    WordRule(r"\b(c|ce)?s?t1[a-z]*\b", Weighting.T1, 4),
+    WordRule(r"\b(mp ?2?rage\w*|mprage|\w*spgr\w*|bravo|tfl3d\w*|3d ?tfe)\b", Weighting.T1, 4),
+    WordRule(r"\b(vibe|tfe|flash|spgr|efgre3d|se2d\w*)\b", Weighting.T1, 1.5),
+    WordRule(r"\bs?t2[a-z]*\b", Weighting.T2, 4),
+)
+
+# Parts of the body whose series are no head studies; beside a word for the brain the user is asked.
+OTHER_BODY_PARTS = re.compile(
+    r"\b(\w*spine|spinal|hws|bws|lws|\w*wirbel\w*|cervical|thoracic|lumbar|columna|rachis|\w*orbit\w*|neck|hals"
+    r"|sella\w*|selar|pituit\w*|hypophy\w*|hipofi\w*|ipofisi|iacs?|iams?|internal auditory|auditory|cai|kha"
+    r"|felsenbein|petrous"
+    r"|mastoid\w*|temporal bones?|ears?|inner ear|tmj|sinus(es)?|nnh|face|facial|maxillofacial|parotid|larynx"
+    r"|nasopharynx"
+    r"|thyroid|brachial|plexus|knee|hip|shoulder|elbow|wrist|ankle|abdomen|abdominal|pelvis|liver|breast|prostate"
+    r"|heart|cardiac|chest)\b"
+    r"|позвоноч|орбит|гипофиз|шейн|脊|颈椎|腰椎|垂体|眼眶|下垂体|脊椎|척추"
+)
+BRAIN_WORDS = re.compile(
+    r"\b(brain|hirn|schaedel|schadel|cerebr\w*|cranio?\w*|neuro\w*|encef\w*|enceph\w*|crane|tete)\b"
+)
+
+# --- contrast medium -----------------------------------------------------------------------------------------------
+
+_AGENT = (
+    r"(?:\w*kontra(?:s|z|sz)t\w*|\w*contrast\w*|km|gad\w*|gd\w*|dtpa|inj\w*|mdc|cm|civ|enh\w*|tehost\w*|dotarem"
+    r"|magnevist|prohance|"
+    r"omniscan|multihance|clariscan|primovist|контраст\w*|ку|кв|усилен\w*|kl|gabe|造影剂?|增强|增強|조영\w*|σκιαγραφ\w*|c)"
+)
+
+_WITHOUT = (
+    r"(?:without|wo|w o|no|non?|ohne|sans|sin|sem|senza|zonder|bez|utan|uden|uten|fara|ilman|before|avant|voor|vor"
+    r"|prima|prior( to)?|pre|prae"
+    r"|przed|pred|prije|antes( de)?( del?)?|fore|for|ennen|без|до|перед|преди|无|無|χωρις|πριν)"
+)
+
+WITH_WORDS = (
+    r"(?:with|w|mit|con|com|avec|met|med|cu|z|s|se|so|after|post|pos|nach|apres|dopo|depois( de)?|despues( de)?|po"
+    r"|efter|etter|nakon|dupa"
+    r"|posle|poslije|plus|si|sonrasi|jalkeen|iv|i v|ml|с|со|после|введения|з|після|μετα|με)"
+)
+
+# Positive: with contrast medium. In this order, each match taken out, so that 'non contrast' is not also 'contrast'.
+CONTRAST_WORDS: tuple[tuple[str, float], ...] = (
+    (rf"\b{_WITHOUT} ((?!post\b){WITH_WORDS}? ?)?((?!post)\w+ )??{_AGENT}(?!\w)", -6),
+    (r"\b(non|pre|un|no) ?(contrast\w*|kontrast\w*|enhanced|gad\w*|gd|inj\w*|con|c)\b", -6),
+    (
+        rf"\b[kc]ontra(?:s|z|sz)t\w*[sz][iu]z\b|\b[kc]ontra(?:s|z|sz)t\w*(fri|los|free)\b"
+        rf"|\b{_AGENT} ?(free|frei|fri|los|minus|no|non|neg\w*|nelkul|oncesi|elott|ilman|degil)\b",
+        -6,
+    ),
+    (r"(增强|增強|造影)(前)|平扫|平掃|単純|비조영\w*|조영 ?전", -6),
+    (r"\bs?t1w?i?(n|nat\w*|pre)\b", -6),
+    (r"\b(pre|nati+[vf]\w*|nat|plain|basale?|once|without|wo|ohne|sans|натив\w*)\b", -5),
+    (r"\b(c|ce)t1w?\b|\bs?t1w?i? ?(c|ce|gd|gad\w*|km|post|pc|cm)\b|\bs?t1w?i?post\w*", 6),
+    (rf"\+ ?{_AGENT}\b|\b(c|iv) ?\+|\bt1w? ?\+", 6),
+    (
+        r"\b(ce|i?v?km|kl|gd\w*|gad\w*|\w*contrast\w*|\w*kontra(?:s|z|sz)t\w*|mdc|civ|inj\w*|enh\w*|postcon\w*"
+        r"|postg\w*|tehost\w*|wzmocn\w*"
+        r"|контраст\w*|ку|кв|усилен\w*|σκιαγραφ\w*)\b|增强|增強|造影|조영",
+        5,
+    ),
+    (r"\b(dotarem|magnevist|prohance|omniscan|multihance|clariscan|primovist|dtpa)\b", 5),
+    (r"\b(post|pos|nach|apres|dopo|after|delayed|efter|etter|despues|depois|nakon|после|після)\b", 4),
+)
+
+# A whole word for contrast medium, whose neighbours must be understood before it is believed.
+WHOLE_AGENT = re.compile(r"\w*[kc]ontra(?:s|z|sz)t\w*|inj\w*|enh\w*|tehost\w*|контраст\w*|усилен\w*|σκιαγραφ\w*")
+
+# --- what is no evidence ---------------------------------------------------------------------------------------------
+
+# Words about treatment or the whole examination, not the image; and names of what an image was registered to.
+_MISLEADING = re.compile(
+    r"\b(post|pre|after|before|nach|vor) ?(op\w*|surg\w*|rt|radi\w*|chemo\w*|treat\w*|therap\w*|resec\w*|rx|biops\w*"
+    r"|crani\w*|fossa)\b"
+    r"|\b(head|brain|kopf) (and |und )?(neck|hals)\b"
+    r"|\b(w|with) ?(and|or|\+)? ?(without|wo|w o)\b( contrast\w*| gad\w*)?"
+    r"|\b(to|reg|registered( to)?|coreg|in|onto) ?s?t[12]\w*( space)?\b|2t[12]\w*"
+)
+
+# Words of scanners and technicians that say nothing of contrast medium: with any other word nobody knows.
+FAMILIAR = re.compile(
+    r"\d\w*|[a-z]?\d+|[a-z]|ax\w*|tra\w*|cor\w*|kor\w*|sag\w*|obl\w*|quer|par|plane|horizontal|"
+    r"[f2t3]?d?(tse|fse|se|gre|spin|echo|gradient|turbo|fast|tgse|haste|grase)|ir|mpr\w*|mprg|tfe|ffe|space|spc\w*"
+    r"|cube|vista|brainview|"
+    r"vibe|lava|flex|thrive|flash|tfl\w*|fl\w*|se2d\w*|tse2d\w*|tir\w*|propeller|blade|multivane|drive|frfse|fase"
+    r"|xl|mtc?|mtx|vfa|"
+    r"t[eir]|short|long|hi?res\w*|high|res|resolution|iso\w*|acc|c?sense|cs|grappa|caipi\w*|arc|nex|nsa|thin|thick"
+    r"|slab|slices?|mm|"
+    r"cm|ms|ml|wip|fat\w*|nav\w*|stealth|brainlab|neuron\w*|fs|sat\w*|supp\w*|spair|spir|water|dixon|mdixon|wfs"
+    r"|moco\w*|nd|norm|"
+    r"dis\w*|filt\w*|dl|air|recon\w*|deep|ai|sharp|denois\w*|symri|synth?\w*|magic|mag\w*|im|ima?ges?|img|series?"
+    r"|ser|scan\w*|"
+    r"seq\w*|study|exam\w*|mr[it]?|irm|rmn?|head|brain|kopf|hirn|scha?edel|neuro\w*|cran\w*|cere\w*|ence\w*"
+    r"|cabe\w*|tete|testa|"
+    r"tumou?rs?|glioma|gbm|prot\w*|std|standard|routine|ref\w*|rep\w*|rpt|new|neu|opt\w*|left|right|vol\w*|whole"
+    r"|all|base\w*|"
+    r"follow\w*|fu|week|day|month|time\w*|visit|session|ses|sub\w*|pat\w*|pt|case|id|copy|weight\w*|gewicht\w*"
+    r"|pond\w*|peso|wi|"
+    r"dark|black|blood|quiet|silent|petra|zte|ute|coil|ch|and|und|et|with|the|of|for|de|la|le|il|di|da|do|in|on"
+    r"|isot\w*|cad|uni\w*|den\w*|"
+    r"late|early|delayed|radio\w*|surg\w*|planning|plan|gamma\w*|gk|srs|rt|post\w*|pre\w*|op"
+)
+
+_LETTERS = str.maketrans({"ı": "i", "ł": "l", "ø": "o", "đ": "d", "ß": "ss", "æ": "ae", "œ": "oe", "þ": "th", "ð": "d"})
+
+UNREADABLE = "unreadable"
+"""Stands for a word of which letters were lost, as in ``inject?``: the text was stored in another character set."""
+
+
+def normalised(words: str) -> str:
+    """Lower case, Latin letters without accents, no separators and misleading phrases.
+
+    Letters of other scripts, ``+`` and ``*`` carry meaning and stay.
+    """
+    text = re.sub(r"\w*(?:\ufffd|(?<=\w)\?(?=\w)|(?<=[^\W\d_]{2})\?)\w*", f" {UNREADABLE} ", words)
+    text = unicodedata.normalize("NFKD", text.translate(_LETTERS))
+    text = "".join(letter for letter in text if not unicodedata.combining(letter))
+    text = unicodedata.normalize("NFC", text)  # Hangul is put together again
+    text = re.sub(r"(?<=[a-z])(?=T[12]|FLAIR|ADC|CB[FV])", " ", text).lower().translate(_LETTERS)  # as in 'AxT1'
+    text = re.sub(r"(?<![a-z0-9])acq-(?=(ce)?(gd|gad\w*|km|[ck]ontrast\w*|post|pre)(?![a-z0-9]))", " ", text)
+    text = re.sub(r"(?<![a-z0-9])(sub|ses|run|acq|dir|rec|task)-[a-z0-9]+", " ", text)  # BIDS entities
+    text = re.sub(r"\b(post|nach|gd|km|c\+) ?(-|minus) ?(pre|nativ\w*|vor|c-)(?![a-z])", " subtraction ", text)
+    text = re.sub(r"\bw/o\b|\bc-(?=\s|$|_|\))|\bs/ ?(?=[a-z])", " without ", text)
+    text = re.sub(r"\bc/ ?(?=[a-z])|\bw/ ?(?=[a-z])", " with ", text)
+    text = re.sub(r"\bk\.m\.?|\bc\.m\.?|\bk\.l\.?", "km", text)
+    text = re.sub(r"\bm\.d\.c\.?", "mdc", text)
+    text = re.sub(r"(?<=[a-z0-9])(?=[^\W\d_a-z])|(?<=[^\W\d_a-z])(?=[a-z0-9])", " ", text)  # 'T1增强'
+    text = re.sub(r"(?:[^\w+*]|_)+", " ", text)
+    return " ".join(_MISLEADING.sub(" ", text).split())
+
+
+def is_foreign(word: str) -> bool:
+    """Whether a normalised word is written in another script than the Latin one."""
+    return any(letter.isalpha() and not letter.isascii() for letter in word)
+
+
+def unfamiliar(words: str, least_letters: int = 3) -> list[str]:
+    """The words of a normalised text that neither a table above nor a technician's vocabulary explains.
+
+    Args:
+        least_letters: of a word in Latin script; shorter ones are initials and numbers of coils more often than not.
+    """
+    for pattern in (*(rule.pattern for rule in WEIGHTING_WORDS), *(pattern for pattern, _ in CONTRAST_WORDS)):
+        words = re.sub(pattern, " ", words)
+    return [
+        word
+        for word in words.split()
+        if (len(word) >= least_letters or is_foreign(word))
+        and not FAMILIAR.fullmatch(word)
+        and not re.fullmatch(WITH_WORDS, word)
+    ]
+
+
+def neighbours_not_understood(words: str) -> list[str]:
+    """The words beside one for contrast medium that may turn its meaning round and are in no table.
+
+    What stands before is read first: behind 'post' or 'without' nothing turns the meaning round any more.
+    """
+    tokens, found = words.split(), []
+    for place, token in enumerate(tokens):
+        if not WHOLE_AGENT.fullmatch(token):
+            continue
+        before, after = tokens[place - 1] if place else "", tokens[place + 1] if place + 1 < len(tokens) else ""
+        if re.fullmatch(rf"{WITH_WORDS}|{_WITHOUT}", before):
+            continue
+        found += [word for word in (before, after) if word and unfamiliar(word, least_letters=2)]
+    return found
