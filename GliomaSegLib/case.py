@@ -96,7 +96,8 @@ class Source:
 class SequenceVolume:
     """One image of the case, which sequence it was taken for, how sure that is (0 to 1) and why.
 
-    ``name`` is what a person calls it: the file name, or the DICOM description with the series number.
+    ``name`` is what a person calls it: the file name, or the DICOM description with the series number. ``patient`` is
+    DICOM's Patient ID, empty where it is not known.
     """
 
     sequence: Modality
@@ -105,6 +106,7 @@ class SequenceVolume:
     confidence: float
     reason: str
     name: str = ""
+    patient: str = ""
 
     def __str__(self) -> str:
         """How a sentence names it: the sequence, and its file or its series and folder."""

@@ -17,7 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from scipy.spatial.transform import Rotation
 
 from GliomaSegLib.phantom import Phantom, make_phantom
-from GliomaSegLib.pipeline.run import load_model
+from GliomaSegLib.pipeline.prediction import load_model
 from GliomaSegLib.zoo import card as card_module
 from GliomaSegLib.zoo.card import Card, Inputs, NetworkSpec, Space, WeightFile, Weights
 from GliomaSegLib.zoo.loaders import FAMILIES

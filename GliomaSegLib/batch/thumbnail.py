@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from GliomaSegLib.case import Source
 from GliomaSegLib.errors import GliomaSegError
 from GliomaSegLib.io.grid import oriented
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.io.terminology import region_styles
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import LabelScheme, Region
+from GliomaSegLib.results.layout import BRAIN, LABEL_MAP
+from GliomaSegLib.results.manifest import SequenceRecord
+from GliomaSegLib.results.reading import read_original
 from GliomaSegLib.results.slice_pictures import Viewer
-from GliomaSegLib.study.reading import read_source
 
-_LABELS, _BRAIN = "segmentation.nii.gz", "brain.nii.gz"
 _HEIGHT_PIXELS = 160
 _MARGIN = 0.08  # of the brain's size, left around it
 
@@ -38,7 +38,7 @@ def thumbnail(folder: Path, manifest: Mapping[str, Any], kept: Path) -> str:
         kept: JPEG file where the picture is kept, and drawn again when the labels are newer.
     """
     try:
-        if not kept.is_file() or kept.stat().st_mtime < (folder / _LABELS).stat().st_mtime:
+        if not kept.is_file() or kept.stat().st_mtime < (folder / LABEL_MAP).stat().st_mtime:
             kept.parent.mkdir(parents=True, exist_ok=True)
             draw(folder, manifest).save(kept, "JPEG", quality=80)
         return "data:image/jpeg;base64," + base64.b64encode(kept.read_bytes()).decode("ascii")
@@ -51,8 +51,8 @@ def draw(folder: Path, manifest: Mapping[str, Any]) -> Image.Image:
 
     Where the image of the study is no longer there, the brain mask is drawn instead.
     """
-    labels = read_labels(folder / _LABELS, LabelScheme(manifest["job"].get("label_scheme", "gliomaseg")))
-    brain = read_labels(folder / _BRAIN)
+    labels = read_labels(folder / LABEL_MAP, LabelScheme(manifest["job"].get("label_scheme", "gliomaseg")))
+    brain = read_labels(folder / BRAIN)
     image = _reference(manifest, labels)
     viewer = Viewer(labels, brain if image is None else image, brain, list(Region))
     index = viewer.largest("axial").index
@@ -78,10 +78,9 @@ def _box(mask: NDArray[np.uint8]) -> tuple[slice, slice]:
 def _reference(manifest: Mapping[str, Any], labels: sitk.Image) -> sitk.Image | None:
     record = next(one for one in manifest["sequences"].values() if one["is_reference"])
     try:
-        image = read_source(Source(Path(record["path"]), record["series_uid"], record.get("series_part", "")))
+        return read_original(SequenceRecord(**record), labels).image
     except GliomaSegError:
         return None
-    return image if image.GetSize() == labels.GetSize() else None
 
 
 def _outlined(grey: NDArray[np.uint8], labels: NDArray[np.uint8], spacing_mm: tuple[float, float]) -> Image.Image:

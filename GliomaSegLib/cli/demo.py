@@ -14,7 +14,7 @@ from GliomaSegLib.labels import Region
 from GliomaSegLib.phantom import make_phantom
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.progress import Progress
-from GliomaSegLib.results.writing import LABEL_MAP
+from GliomaSegLib.results.layout import LABEL_MAP
 from GliomaSegLib.zoo.card import Card, find_card
 from GliomaSegLib.zoo.store import Store
 

@@ -89,7 +89,7 @@ def _taught(
 ) -> list[Path]:
     """The prepared training cases, with the answer of the recipe's teacher where their truth needs one."""
     from GliomaSegLib.inference.device import choose_precision
-    from GliomaSegLib.pipeline.run import load_model
+    from GliomaSegLib.pipeline.prediction import load_model
     from GliomaSegLib.training.dataset import prepared_path
     from GliomaSegLib.training.pseudo_labels import taught_path, teach_all
     from GliomaSegLib.zoo.card import find_card

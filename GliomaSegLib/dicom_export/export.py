@@ -21,8 +21,8 @@ from GliomaSegLib.io.folder import written_whole
 from GliomaSegLib.io.grid import oriented_like
 from GliomaSegLib.measures.volumes import measure
 from GliomaSegLib.options import ExportBy, ExportKind, ReviewState
-from GliomaSegLib.results.time_point import read_marked
-from GliomaSegLib.results.writing import Manifest, read_transforms
+from GliomaSegLib.results.manifest import Manifest
+from GliomaSegLib.results.reading import read_result, read_transforms
 
 # Those on which a reader looks for the core and for the whole tumour (Lotan 2021).
 _OVERLAID = (Modality.T1C, Modality.T2F)
@@ -53,7 +53,8 @@ def export(
         raise InputError(f"The output {output} exists already; exported objects are never replaced: name a new folder.")
     if comparison and by is not ExportBy.LESIONS:
         raise InputError("The numbers of a comparison are those of lesions; export with '--by lesions'.")
-    manifest, labels, brain = read_marked(results)
+    stored = read_result(results)
+    manifest, labels = stored.manifest, stored.labels
     if manifest.review is ReviewState.REJECTED:
         raise InputError(f"{results} was rejected by its reviewer and is not exported; correct it, or review it again.")
     if set(kinds) & {ExportKind.SEG, ExportKind.SR} and importlib.util.find_spec("highdicom") is None:
@@ -61,7 +62,7 @@ def export(
     source = _source(manifest, series, labels, results)
     about = Provenance.of(manifest)
     regions = frozenset(manifest.regions)
-    measures = measure(source.labels, oriented_like(brain, source.labels), regions)
+    measures = measure(source.labels, oriented_like(stored.brain, source.labels), regions)
     numbering = comparison and read_numbering(comparison, results, measures, str(source.first.get("PatientID", "")))
     uid = source.first.SeriesInstanceUID
     structures = structures_of(source.labels, measures, regions, by, uid, numbering or None)

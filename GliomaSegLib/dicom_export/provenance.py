@@ -7,7 +7,7 @@ from datetime import datetime
 
 from GliomaSegLib.case import TimePoint
 from GliomaSegLib.options import ReviewState
-from GliomaSegLib.results.writing import Manifest
+from GliomaSegLib.results.manifest import Manifest
 
 MANUFACTURER = "GliomaSeg"
 # DICOM's short strings end here.
@@ -47,7 +47,7 @@ class Provenance:
             state=manifest.review,
             reviewer=_person_name(last.by or "") if approved else "",
             reviewed=datetime.fromisoformat(last.when) if approved else None,
-            time_point=TimePoint(manifest.time_point, manifest.days_since_surgery),
+            time_point=manifest.when,
         )
 
     @property

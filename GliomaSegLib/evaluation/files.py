@@ -1,4 +1,4 @@
-"""Many cases compared with their truth: pairs of files in, a table out."""
+"""Segmentations compared with reference labels: pairs of files in, a table out."""
 
 from __future__ import annotations
 
@@ -12,23 +12,20 @@ import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.evaluation.metrics import RegionScore, Summary, evaluate, summarise
-from GliomaSegLib.io.folder import is_result_folder
 from GliomaSegLib.io.grid import oriented_like
-from GliomaSegLib.io.images import read_labels
-from GliomaSegLib.io.segnrrd import read_segmentation
-from GliomaSegLib.label_maps import region_mask, regions_held
+from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import LabelScheme, Region
-from GliomaSegLib.results.writing import BRAIN, LABEL_MAP, SLICER_SEGMENTATION, read_manifest
+from GliomaSegLib.results.reading import read_any_segmentation
 
 _COLUMNS = ("case", "truth", "region", *RegionScore.model_fields)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A prediction and its truth, and the scores of the regions that both of them tell apart."""
+    """A prediction and its reference labels, and the scores of the regions that both of them tell apart."""
 
     prediction: Path
-    truth: Path
+    reference: Path
     scores: Mapping[Region, RegionScore]
 
 
@@ -42,7 +39,7 @@ class Comparison:
     def to_rows(self) -> list[dict[str, object]]:
         """One flat row per pair and region."""
         return [
-            {"case": str(pair.prediction), "truth": str(pair.truth), "region": region.value, **score.model_dump()}
+            {"case": str(pair.prediction), "truth": str(pair.reference), "region": region.value, **score.model_dump()}
             for pair in self.pairs
             for region, score in pair.scores.items()
         ]
@@ -70,7 +67,7 @@ class Comparison:
         """A table for a terminal."""
         lines = [f"{'region':<8} {'Dice':>6} {'HD95 mm':>8} {'sens.':>6}"]
         for pair in self.pairs:
-            lines.append(f"{pair.prediction} against {pair.truth}")
+            lines.append(f"{pair.prediction} against {pair.reference}")
             for region, score in pair.scores.items():
                 values = (_number(score.dice, 3), _number(score.hd95_mm, 1), _number(score.sensitivity, 3))
                 lines.append(f"  {region.value:<6} {values[0]:>6} {values[1]:>8} {values[2]:>6}")
@@ -84,65 +81,42 @@ class Comparison:
         return "\n".join(lines)
 
 
-def compare_files(files: Sequence[Path], prediction_scheme: str, truth_scheme: str) -> Comparison:
+def compare_files(files: Sequence[Path], prediction_scheme: str, reference_scheme: str) -> Comparison:
     """Compare pairs of files.
 
     A region is compared where both files tell it apart: a numbering without ET, or results of a model that was not
     given what it needs for ET, say nothing about it. The cavity (RC) counts only where one of them has one.
 
     Args:
-        files: prediction, truth, prediction, truth, … Each may be a label map, a ``.seg.nrrd`` or a folder of results.
+        files: prediction, reference, prediction, reference, … Each may be a label map, a ``.seg.nrrd`` or a result
+            folder.
         prediction_scheme: numbering of the predictions that are plain label maps.
-        truth_scheme: numbering of the truths that are; ``whole-tumour`` compares WT alone.
+        reference_scheme: numbering of the references that are; ``whole-tumour`` compares WT alone.
 
     Raises:
         InputError: an odd number of files, one that cannot be read, or two that lie on different grids.
     """
     if len(files) % 2:
         raise InputError(f"{len(files)} files were given; give pairs: a prediction, its truth, and so on.")
-    pairs = [
-        _compare(prediction, LabelScheme(prediction_scheme), truth, LabelScheme(truth_scheme))
-        for prediction, truth in zip(files[::2], files[1::2], strict=True)
-    ]
+    schemes = LabelScheme(prediction_scheme), LabelScheme(reference_scheme)
+    pairs = [_compare(*pair, *schemes) for pair in zip(files[::2], files[1::2], strict=True)]
     return Comparison(pairs, summarise(pair.scores for pair in pairs))
 
 
-def _compare(prediction: Path, prediction_scheme: LabelScheme, truth: Path, truth_scheme: LabelScheme) -> Pair:
-    true = _read(truth, truth_scheme)
-    predicted = oriented_like(_read(prediction, prediction_scheme), true)
-    told_apart = _regions(prediction, prediction_scheme, predicted) & _regions(truth, truth_scheme, true)
-    if not _has_cavity(predicted) and not _has_cavity(true):
+def _compare(prediction: Path, reference: Path, prediction_scheme: LabelScheme, reference_scheme: LabelScheme) -> Pair:
+    true, predicted = (
+        read_any_segmentation(reference, reference_scheme),
+        read_any_segmentation(prediction, prediction_scheme),
+    )
+    labels = oriented_like(predicted.labels, true.labels)
+    told_apart = predicted.regions & true.regions
+    if not _has_cavity(labels) and not _has_cavity(true.labels):
         told_apart -= {Region.RC}
     try:
-        scores = evaluate(predicted, true, [region for region in Region if region in told_apart])
+        scores = evaluate(labels, true.labels, [region for region in Region if region in told_apart])
     except InputError as error:
-        raise InputError(f"{prediction} cannot be compared with {truth}: {error}") from error
-    return Pair(prediction, truth, scores)
-
-
-def _read(path: Path, scheme: LabelScheme) -> sitk.Image:
-    """An internal label map."""
-    if path.is_dir():
-        # Slicer crops what it saves; the brain still has the grid of the case.
-        grid = read_labels(path / BRAIN) if is_result_folder(path) else None
-        return read_segmentation(path / SLICER_SEGMENTATION, grid)
-    if _is_segmentation(path):
-        return read_segmentation(path)
-    return read_labels(path, scheme)
-
-
-def _regions(path: Path, scheme: LabelScheme, labels: sitk.Image) -> set[Region]:
-    """What the file ``path``, read as ``labels``, tells apart."""
-    numbered = not path.is_dir() and not _is_segmentation(path)
-    held = set(scheme.regions if numbered else Region)
-    folder = path if path.is_dir() else path.parent
-    if is_result_folder(folder) and (path.is_dir() or path.name in (LABEL_MAP, SLICER_SEGMENTATION)):
-        held &= set(regions_held(sitk.GetArrayViewFromImage(labels), read_manifest(folder).regions))
-    return held
-
-
-def _is_segmentation(path: Path) -> bool:
-    return path.name.endswith(".seg.nrrd")
+        raise InputError(f"{prediction} cannot be compared with {reference}: {error}") from error
+    return Pair(prediction, reference, scores)
 
 
 def _has_cavity(labels: sitk.Image) -> bool:

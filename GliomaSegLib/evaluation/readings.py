@@ -29,7 +29,7 @@ from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.options import Consensus
 from GliomaSegLib.record import Record
-from GliomaSegLib.results.time_point import read_exam
+from GliomaSegLib.results.reading import read_any_segmentation
 
 _COLUMNS = ("case", "reader", "file")
 _YES, _NO = ("yes", "1", "true"), ("", "no", "0", "false")
@@ -180,11 +180,11 @@ def read_consensus(readings: Sequence[Reading], region: Region, scheme: LabelSch
 
 def _mask(one: Reading, region: Region, scheme: LabelScheme, grids: dict[str, sitk.Image]) -> Mask:
     """The region on the grid of the case's first reading."""
-    exam = read_exam(one.path, scheme=scheme)
-    if region not in exam.regions:
+    segmented = read_any_segmentation(one.path, scheme)
+    if region not in segmented.regions:
         raise InputError(f"{one.path} does not tell {region.value} apart; choose another region.")
-    grid = grids.setdefault(one.case, exam.labels)
-    labels = oriented_like(exam.labels, grid)
+    grid = grids.setdefault(one.case, segmented.labels)
+    labels = oriented_like(segmented.labels, grid)
     if not same_grid(labels, grid):
         raise InputError(
             f"{one.path} lies on another grid than the first reading of '{one.case}'; save it on that one."

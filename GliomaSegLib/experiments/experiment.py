@@ -38,7 +38,7 @@ from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
 from GliomaSegLib.progress import Progress, Silent
 from GliomaSegLib.record import Record
-from GliomaSegLib.results.writing import TRANSFORMS
+from GliomaSegLib.results.reading import read_transforms
 from GliomaSegLib.zoo.card import Card, find_card
 from GliomaSegLib.zoo.store import Store, default_store
 
@@ -286,7 +286,7 @@ def _segmented(
     truth = _truth(row)
     with tempfile.TemporaryDirectory() as folder:
         result = run(_job(experiment, card, row, present, Path(folder) / "out"))
-        transforms = _transforms(result) if transforms is None else transforms
+        transforms = read_transforms(result.output) if transforms is None else transforms
         there = _truth_to_reference(row, present, transforms)
         labels = resample_labels(read_labels(result.files["label_map"]), truth, there)
         yield Segmented(row, present, labels, truth, result, transforms)
@@ -340,11 +340,6 @@ def _lesions(region: Region, found: Segmented) -> CaseLesions:
 
 
 # --- where the truth lies ------------------------------------------------------------------------------------------
-
-
-def _transforms(result: Result) -> Transforms:
-    paths = {sequence: result.output / TRANSFORMS / f"{sequence.value}.tfm" for sequence in Modality}
-    return {sequence: sitk.ReadTransform(str(path)) for sequence, path in paths.items() if path.is_file()}
 
 
 def _truth_to_reference(row: CaseRow, present: Subset, transforms: Transforms) -> sitk.Transform | None:

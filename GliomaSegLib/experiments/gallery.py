@@ -21,8 +21,8 @@ from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.images import read_image
 from GliomaSegLib.labels import Region
 from GliomaSegLib.progress import Progress, Silent
+from GliomaSegLib.results.layout import BRAIN
 from GliomaSegLib.results.slice_pictures import Viewer, hex_colour
-from GliomaSegLib.results.writing import BRAIN
 
 # On what a tumour is seen best.
 _SHOWN_ON = (Modality.T2F, Modality.T2W, Modality.T1C, Modality.T1N)

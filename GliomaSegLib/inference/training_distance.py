@@ -48,13 +48,6 @@ class TrainingDistance:
             f"theirs the largest {self.limit:.1f})"
         )
 
-    def warning(self, model: str) -> str:
-        """What a reader is told of a case that is far."""
-        return (
-            f"The images are unlike those that '{model}' was trained on, {self}: check that they are what they are "
-            "taken for and that nothing is wrong with them, and look at the contours with more doubt."
-        )
-
 
 def share_of_limit(manifest: Mapping[str, Any]) -> float | None:
     """The :attr:`TrainingDistance.of_limit` that a manifest holds, of an ensemble the largest of its members'."""

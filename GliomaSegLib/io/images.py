@@ -13,6 +13,7 @@ NIfTI file into zeros: both are looked for in the stream itself before ITK sees 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import math
 import os
 import zlib
@@ -25,7 +26,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.io.grid import array_on
+from GliomaSegLib.io.grid import array_on, oriented
 from GliomaSegLib.label_maps import to_internal
 from GliomaSegLib.labels import LabelScheme
 
@@ -125,6 +126,12 @@ def write_image(image: sitk.Image, path: Path) -> None:
         raise InputError(f"{path} cannot be written; its folder must exist, be writable and have room.") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def pixels_sha256(image: sitk.Image) -> str:
+    """SHA-256 of the voxels as ``float32`` (little-endian), their axes turned to run LPS."""
+    array = sitk.GetArrayFromImage(oriented(image))
+    return hashlib.sha256(np.ascontiguousarray(array, dtype="<f4")).hexdigest()
 
 
 def check_intensities(array: np.ndarray, source: str) -> None:

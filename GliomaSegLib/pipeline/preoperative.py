@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from GliomaSegLib.case import Modality, Preoperative, SequenceVolume, Source, TimePointKind
+from GliomaSegLib.case import Modality, Preoperative, SequenceVolume, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.folder import is_result_folder
 from GliomaSegLib.io.grid import array_on, oriented
@@ -17,10 +17,10 @@ from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Region
 from GliomaSegLib.preprocessing.prepare import Prepared
-from GliomaSegLib.preprocessing.registration import Registration, register_judged
+from GliomaSegLib.preprocessing.registration import register_judged
 from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
 from GliomaSegLib.progress import Progress
-from GliomaSegLib.results.time_point import lying_on, read_exam, series_of
+from GliomaSegLib.results.time_point import on_labels_grid, read_exam
 from GliomaSegLib.study.reading import read_case
 
 
@@ -32,44 +32,50 @@ class EarlierStudy:
         name: how a sentence names it.
         image: T1 + contrast, voxel axes running LPS.
         tumour: the enhancing tumour with what it encloses, ``uint8`` 0 and 1, on the grid of ``image``.
-        patient: DICOM's Patient ID, where it is known.
+        patient: DICOM's Patient ID; empty where it is not known.
     """
 
     name: str
     image: sitk.Image
     tumour: sitk.Image
-    patient: str | None = None
+    patient: str = ""
 
-    def registered_to(self, reference: SequenceVolume, progress: Progress) -> Registration:
-        """How it lies to the image on which the later study is segmented.
+    def registered_to(self, reference: SequenceVolume, progress: Progress) -> RegisteredStudy:
+        """The same, registered to the image on which the later study is segmented.
 
         Raises:
             InputError: they are of different patients, do not fit, or one is mirrored.
         """
-        other = _patient(reference.source)
-        if self.patient and other and self.patient != other:
+        if self.patient and reference.patient and self.patient != reference.patient:
             raise InputError(
-                f"{self.name} and {reference} are of different patients ({self.patient} and {other}); give studies of "
-                "one patient."
+                f"{self.name} and {reference} are of different patients ({self.patient} and {reference.patient}); give "
+                "studies of one patient."
             )
-        return register_judged(reference.image, self.image, str(reference), self.name, progress)
+        found = register_judged(reference.image, self.image, str(reference), self.name, progress)
+        return RegisteredStudy(self, found.transform)
 
-    def channels(
-        self, registration: Registration, prepared: Prepared, stripped: bool
-    ) -> dict[Preoperative, NDArray[np.float32]]:
-        """What the network is shown, ``[z, y, x]`` on its grid; with ``stripped`` 0 outside the brain of after.
+
+@dataclass(frozen=True)
+class RegisteredStudy:
+    """The study before surgery with the transform from the later reference image to it, LPS mm; ``None``: in place."""
+
+    study: EarlierStudy
+    transform: sitk.Transform | None
+
+    def channels(self, prepared: Prepared, stripped: bool) -> dict[Preoperative, NDArray[np.float32]]:
+        """The network's channels, ``[z, y, x]`` on its grid; with ``stripped`` 0 outside the later study's brain.
 
         Raises:
-            InputError: nothing of the tumour lies in the later study.
+            InputError: no part of the tumour lies in the later study.
         """
-        image = resample_image(self.image, prepared.brain, registration.transform)
-        tumour = resample_labels(self.tumour, prepared.brain, registration.transform)
+        image = resample_image(self.study.image, prepared.brain, self.transform)
+        tumour = resample_labels(self.study.tumour, prepared.brain, self.transform)
         if stripped:
             image, tumour = sitk.Mask(image, prepared.brain), sitk.Mask(tumour, prepared.brain)
         if not sitk.GetArrayViewFromImage(tumour).any():
             raise InputError(
-                f"The tumour of {self.name} lies wholly outside the brain of the study after surgery; check that both "
-                "are of one patient."
+                f"The tumour of {self.study.name} lies wholly outside the brain of the study after surgery; check that "
+                "both are of one patient."
             )
         shown = {Preoperative.T1C: image, Preoperative.TUMOUR: tumour}
         return {which: sitk.GetArrayFromImage(one).astype(np.float32) for which, one in shown.items()}
@@ -97,7 +103,7 @@ def read_earlier(study: Path, mask: Path | None = None) -> EarlierStudy:
         )
     volume = read_case(None, {Modality.T1C: study}).reference
     labels = read_labels(mask)
-    return _made(str(study), lying_on(volume.image, study, labels, mask), labels, str(mask), _patient(volume.source))
+    return _made(str(study), on_labels_grid(volume.image, study, labels, mask), labels, str(mask), volume.patient)
 
 
 def _of_results(folder: Path) -> EarlierStudy:
@@ -112,15 +118,10 @@ def _of_results(folder: Path) -> EarlierStudy:
             "wants to see; segment that study with T1 + contrast and another model."
         )
     core = region_mask(sitk.GetArrayViewFromImage(exam.labels), Region.TC)
-    return _made(str(folder), exam.image, array_on(core.astype(np.uint8), exam.labels), str(folder), exam.patient)
+    return _made(str(folder), exam.image, array_on(core.astype(np.uint8), exam.labels), str(folder), exam.patient or "")
 
 
-def _patient(source: Source) -> str | None:
-    series = series_of(source)
-    return (series.patient_id or None) if series else None
-
-
-def _made(name: str, image: sitk.Image, labels: sitk.Image, source: str, patient: str | None) -> EarlierStudy:
+def _made(name: str, image: sitk.Image, labels: sitk.Image, source: str, patient: str) -> EarlierStudy:
     tumour = array_on((sitk.GetArrayViewFromImage(labels) != 0).astype(np.uint8), labels)
     if not sitk.GetArrayViewFromImage(tumour).any():
         raise InputError(f"There is no tumour before surgery in {source}; check that it is the right study.")

@@ -1,12 +1,10 @@
-"""The report that a clinician reads: one HTML file without any outside part, made to be looked at and printed (A4)."""
+"""The report that a clinician reads: one HTML file without external parts, for the screen and for print (A4)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-import SimpleITK as sitk
 from jinja2 import Environment, StrictUndefined
 
 from GliomaSegLib import NOTICE
@@ -15,62 +13,14 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.grid import same_grid
 from GliomaSegLib.io.terminology import region_styles, segment_styles
 from GliomaSegLib.labels import Region
-from GliomaSegLib.measures.resection import assess_residual
 from GliomaSegLib.measures.volumes import Lesion, Measures, Volume
 from GliomaSegLib.resources import resource
+from GliomaSegLib.results.report_content import ReportContent
 from GliomaSegLib.results.slice_pictures import Viewer, hex_colour
 
 # Slices shown of each sequence besides the one with the largest area, and lesions listed of each region.
 _SPREAD_SLICES = 4
 _LISTED_LESIONS = 5
-
-
-@dataclass(frozen=True)
-class FoundSequence:
-    """Which file was taken for a sequence, how sure that is (0 to 1) and why."""
-
-    sequence: Modality
-    source: str
-    confidence: float
-    reason: str
-
-
-@dataclass(frozen=True)
-class ReportContent:
-    """All that a report shows.
-
-    Attributes:
-        images: the sequences, all resampled to the grid of ``labels``; without any, the report has no pictures.
-        labels: internal label map.
-        measures: of ``labels``; regions that it lacks are reported as not determined.
-        reference: the sequence whose grid this is.
-        brain: mask on the same grid.
-        enhancing: probability of the enhancing tumour on the same grid, 0 to 1, if it is that of these labels.
-        missing_cost: what the missing sequences cost, as the model's card says it.
-        ignored: what the study holds besides and was not used, with the reasons.
-        edited: whether a reviewer changed the labels.
-        review_state: what the reviewer says of this result, by whom and when.
-        approved: whether that is an approval.
-        method: how the result was made, as pairs of name and text (model, licence, citation, versions, times).
-    """
-
-    case_id: str
-    images: Mapping[Modality, sitk.Image]
-    labels: sitk.Image
-    measures: Measures
-    reference: Modality
-    brain: sitk.Image | None = None
-    enhancing: sitk.Image | None = None
-    time_point: TimePoint = field(default_factory=TimePoint)
-    created: str = ""
-    found: tuple[FoundSequence, ...] = ()
-    missing_cost: str = ""
-    ignored: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    method: Mapping[str, str] = field(default_factory=dict)
-    review_state: str = "draft: not reviewed"
-    approved: bool = False
-    edited: bool = False
 
 
 def write_report(content: ReportContent, path: Path) -> None:
@@ -96,23 +46,25 @@ def render_report(content: ReportContent) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(millilitres=_millilitres, percent=_percent, whole=_whole)
     template = environment.from_string(resource("report.html.j2").read_text(encoding="utf-8"))
+    measures = content.assessed.measures
     return template.render(
         content=content,
+        measures=measures,
         notice=NOTICE,
         time_point=_time_point(content.time_point),
         answer=_answer(content),
-        regions=_regions(content.measures),
-        parts=_parts(content.measures),
-        lesions=_lesion_tables(content.measures),
+        regions=_regions(measures),
+        parts=_parts(measures),
+        lesions=_lesion_tables(measures),
         missing=_missing(content),
-        nothing_found=not any(volume.voxels for volume in content.measures.volumes),
+        nothing_found=not any(volume.voxels for volume in measures.volumes),
         pictures=_pictures(content) if content.images else None,
     )
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """What stands first: one sentence, and what must be known about it, a sentence each."""
+    """The first paragraph: one sentence, and what must be known about it, a sentence each."""
 
     sentence: str
     notes: tuple[str, ...] = ()
@@ -148,25 +100,21 @@ class _LesionTable:
 def _check(content: ReportContent) -> None:
     if content.images and content.reference not in content.images:
         raise InputError(f"The report lacks the image of its reference {content.reference.title}; give it.")
-    others = (("brain mask", content.brain), ("probability map", content.enhancing))
-    for name, image in [*((s.title, image) for s, image in content.images.items()), *others]:
+    for name, image in [*((s.title, image) for s, image in content.images.items()), ("brain mask", content.brain)]:
         if image is not None and not same_grid(image, content.labels):
             raise InputError(f"The {name} has another grid than the segmentation; resample it for the report.")
 
 
 def _answer(content: ReportContent) -> _Answer | None:
-    """After surgery, whether anything is left; else how much tumour there is. Without any, the page says so itself."""
-    measures = content.measures
-    if content.time_point.kind is not TimePointKind.POSTOPERATIVE:
-        return _Answer(_how_much(measures)) if any(volume.voxels for volume in measures.volumes) else None
-    if measures.volume(Region.ET.value) is None:
-        return _Answer(
-            "Residual tumour cannot be judged: the enhancing tumour was not determined.",
-            (_how_much(measures),) if any(volume.voxels for volume in measures.volumes) else (),
-        )
-    has_native_t1 = Modality.T1N not in _missing(content)
-    left = assess_residual(content.labels, content.time_point, has_native_t1, content.enhancing)
-    return _Answer(left.answer, left.notes)
+    """After surgery the residual tumour, else how much tumour there is. Without any, the page says so itself."""
+    measures = content.assessed.measures
+    how_much = _how_much(measures) if any(volume.voxels for volume in measures.volumes) else ""
+    if content.assessed.residual:
+        return _Answer(content.assessed.residual.answer, content.assessed.residual.notes)
+    if content.time_point.kind is TimePointKind.POSTOPERATIVE:
+        sentence = "Residual tumour cannot be judged: the enhancing tumour was not determined."
+        return _Answer(sentence, (how_much,) if how_much else ())
+    return _Answer(how_much) if how_much else None
 
 
 def _how_much(measures: Measures) -> str:
@@ -221,14 +169,15 @@ def _lesion_tables(measures: Measures) -> list[_LesionTable]:
 
 def _pictures(content: ReportContent) -> dict[str, object]:
     """The slices of the report: the largest of all sequences, some others, and the two other planes."""
-    regions = [region for region in Region if content.measures.volume(region.value)]
+    measures = content.assessed.measures
+    regions = [region for region in Region if measures.volume(region.value)]
     viewer = Viewer(content.labels, content.images[content.reference], content.brain, regions)
     sequences = [sequence for sequence in Modality if sequence in content.images]
     grey = {sequence: viewer.grey(content.images[sequence]) for sequence in sequences}
-    plane = content.measures.plane
+    plane = measures.plane
     # After surgery what is left is looked for, not the cavity, which is much larger.
     asked = Region.ET if content.time_point.kind is TimePointKind.POSTOPERATIVE else None
-    left = content.measures.volume(asked.value) if asked else None
+    left = measures.volume(asked.value) if asked else None
     key = viewer.largest(plane, asked)
     spread = viewer.spread(plane, _SPREAD_SLICES)
     others = [viewer.largest(other, asked) for other in ("axial", "coronal", "sagittal") if other != plane]

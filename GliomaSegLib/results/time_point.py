@@ -1,39 +1,27 @@
-"""One time point of a patient, as comparisons need it: a folder of results, or a label file with its image."""
+"""One time point of a patient for comparisons: a result folder, or a label file with the image it was drawn on."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Mapping
-from collections.abc import Sequence as Sequential
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
 import SimpleITK as sitk
 
-from GliomaSegLib.case import Modality, Source, TimePoint, TimePointKind
-from GliomaSegLib.errors import GliomaSegError, InputError
-from GliomaSegLib.io.dicom import DicomSeries, find_series
+from GliomaSegLib.case import Modality, TimePoint, TimePointKind
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.dicom import DicomSeries
 from GliomaSegLib.io.grid import oriented_like, same_grid
-from GliomaSegLib.io.images import read_image, read_labels
+from GliomaSegLib.io.images import read_image
 from GliomaSegLib.io.names import image_stem
-from GliomaSegLib.io.segnrrd import read_segmentation
 from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.measures.volumes import Measures, measure
 from GliomaSegLib.options import ReviewState
-from GliomaSegLib.preprocessing.resampling import resample_image
-from GliomaSegLib.results.writing import (
-    BRAIN,
-    SLICER_SEGMENTATION,
-    Manifest,
-    SequenceRecord,
-    pixels_sha256,
-    read_manifest,
-    read_probabilities,
-)
-from GliomaSegLib.study.reading import read_source
-from GliomaSegLib.zoo.store import sha256_of
+from GliomaSegLib.results.manifest import Manifest
+from GliomaSegLib.results.reading import read_any_segmentation, read_original, read_probabilities, read_result
 
 
 @dataclass(frozen=True)
@@ -81,11 +69,11 @@ def read_exam(
     """Read a time point.
 
     Args:
-        path: a folder of results, a label map or a ``.seg.nrrd``.
+        path: a result folder, a label map or a ``.seg.nrrd``.
         image: the scan that a label file was drawn on.
         scheme: numbering of a label map.
-        when: the time point, over what the folder says.
-        day: the date of the study, over what its DICOM files say.
+        when: the time point, instead of what the folder says.
+        day: the date of the study, instead of what its DICOM files say.
 
     Raises:
         InputError: a file cannot be read, the results were edited and not measured since, or a label map and its image
@@ -96,65 +84,33 @@ def read_exam(
     return _from_file(path, image, scheme, when or TimePoint(), day)
 
 
-def read_marked(folder: Path) -> tuple[Manifest, sitk.Image, sitk.Image]:
-    """Of a folder of results its manifest, its labels (0 to 4) and the brain that they lie in, on one grid.
-
-    Raises:
-        InputError: a file cannot be read, or the results were edited and not measured since.
-    """
-    manifest = read_manifest(folder)
-    for name, digest in manifest.sha256.items():
-        if not (folder / name).is_file():
-            raise InputError(f"{folder / name} is missing; run the case again.")
-        if sha256_of(folder / name) != digest:
-            raise InputError(
-                f"{folder / name} was edited since it was measured; run 'gliomaseg measure {folder}' first."
-            )
-    brain = read_labels(folder / BRAIN)
-    return manifest, read_segmentation(folder / SLICER_SEGMENTATION, brain), brain
-
-
 def _from_results(folder: Path, when: TimePoint | None, day: date | None) -> Exam:
-    manifest, labels, brain = read_marked(folder)
+    result = read_result(folder)
+    manifest, labels = result.manifest, result.labels
+    # After an edit the maps are not those of the contours.
     probabilities = read_probabilities(folder, labels) if manifest.changed is None else {}
-    record = manifest.sequences[manifest.reference]
-    image, doubt = _image_again(record, labels)
-    series = series_of(Source(record.path, record.series_uid))
+    image, series, doubts = None, None, manifest.warnings
+    try:
+        image, series = read_original(manifest.sequences[manifest.reference], labels)
+    except InputError as error:
+        doubts = (str(error), *doubts)
     return Exam(
         name=manifest.case_id,
         path=folder,
         labels=labels,
         regions=frozenset(manifest.regions),
-        measures=measure(labels, brain, manifest.regions, probabilities),
-        time_point=when or TimePoint(manifest.time_point, manifest.days_since_surgery),
+        measures=measure(labels, result.brain, manifest.regions, probabilities),
+        time_point=when or manifest.when,
         image=image,
         sequence=manifest.reference,
-        brain=brain,
+        brain=result.brain,
         probabilities=probabilities,
         date=day or (_study_date(series) if series else None),
         patient=series.patient_id or None if series else None,
         has_native_t1=Modality.T1N in manifest.sequences,
         origin=_origin(manifest),
-        doubts=tuple(filter(None, (doubt, *manifest.warnings))),
+        doubts=doubts,
     )
-
-
-def _image_again(record: SequenceRecord, grid: sitk.Image) -> tuple[sitk.Image | None, str]:
-    """The reference on the grid of its labels, or why it is not at hand."""
-    try:
-        image = read_source(Source(record.path, record.series_uid, record.series_part))
-    except GliomaSegError as error:
-        return None, f"The original image cannot be read again: {error}"
-    if pixels_sha256(image) != record.pixels_sha256:
-        return None, f"{record.path} has other pixels than when it was segmented."
-    return resample_image(image, grid), ""
-
-
-def series_of(source: Source) -> DicomSeries | None:
-    """The DICOM series that an image was read from; ``None`` when it came from another file, or is gone."""
-    if source.series_uid is None or not source.path.exists():
-        return None
-    return next((one for one in find_series(source.path) if one.uid == source.series_uid), None)
 
 
 def _study_date(series: DicomSeries) -> date | None:
@@ -171,17 +127,14 @@ def _origin(manifest: Manifest) -> str:
 
 
 def _from_file(path: Path, image: Path | None, scheme: LabelScheme, when: TimePoint, day: date | None) -> Exam:
-    if path.name.endswith(".seg.nrrd"):
-        labels, regions = read_segmentation(path), frozenset(Region)
-    else:
-        labels, regions = read_labels(path, scheme), frozenset(scheme.regions)
-    scan = None if image is None else lying_on(read_image(image), image, labels, path)
+    segmented = read_any_segmentation(path, scheme)
+    scan = None if image is None else on_labels_grid(read_image(image), image, segmented.labels, path)
     return Exam(
         name=image_stem(path),
         path=path,
-        labels=labels,
-        regions=regions,
-        measures=measure(labels, None, regions),
+        labels=segmented.labels,
+        regions=segmented.regions,
+        measures=measure(segmented.labels, None, segmented.regions),
         time_point=when,
         image=scan,
         date=day,
@@ -189,7 +142,7 @@ def _from_file(path: Path, image: Path | None, scheme: LabelScheme, when: TimePo
     )
 
 
-def lying_on(scan: sitk.Image, scan_path: Path, labels: sitk.Image, labels_path: Path) -> sitk.Image:
+def on_labels_grid(scan: sitk.Image, scan_path: Path, labels: sitk.Image, labels_path: Path) -> sitk.Image:
     """The scan with its voxel axes running as those of the labels that were drawn on it.
 
     Raises:
@@ -203,7 +156,7 @@ def lying_on(scan: sitk.Image, scan_path: Path, labels: sitk.Image, labels_path:
     return turned
 
 
-def check_order(exams: Sequential[Exam]) -> None:
+def check_order(exams: Sequence[Exam]) -> None:
     """Refuse studies that cannot be of one patient in this order.
 
     Raises:

@@ -19,7 +19,7 @@ def read_image(record: Mapping[str, Any], name: str) -> sitk.Image:
     """One sequence of a manifest. It touches no scene, so that another thread may do it.
 
     Args:
-        record: a :class:`~GliomaSegLib.results.writing.SequenceRecord` as JSON: a file, or a series of a DICOM folder.
+        record: a :class:`~GliomaSegLib.results.manifest.SequenceRecord` as JSON: a file, or a series of a DICOM folder.
         name: what the image is called in the scene.
 
     Raises:

@@ -362,7 +362,13 @@ def read_case(
     assigned, ignored = _choose_all(contents or look_through(study, overrides, exam), wanted)
     volumes = {
         sequence: SequenceVolume(
-            sequence, one.candidate.read(), one.source, one.confidence, one.reason, one.candidate.name
+            sequence,
+            one.candidate.read(),
+            one.source,
+            one.confidence,
+            one.reason,
+            one.candidate.name,
+            one.candidate.series.patient_id if one.candidate.series else "",
         )
         for sequence, one in assigned.items()
     }
@@ -394,18 +400,25 @@ def oriented_case(case: Case) -> Case:
     return dataclasses.replace(case, volumes=volumes)
 
 
-def read_source(source: Source) -> sitk.Image:
-    """Read again what a case was read from (``float32``, LPS, mm).
+class SourceImage(NamedTuple):
+    """An image (``float32``, LPS, mm) and the DICOM series that it is of, ``None`` for an image file."""
+
+    image: sitk.Image
+    series: DicomSeries | None
+
+
+def read_source(source: Source) -> SourceImage:
+    """Read an image of a case again.
 
     Raises:
         InputError: it is no longer there, or cannot be read.
     """
     if source.series_uid is None:
-        return read_image(source.path)
+        return SourceImage(read_image(source.path), None)
     found = [one for one in find_series(source.path) if (one.uid, one.part) == (source.series_uid, source.part)]
     if len(found) != 1:
         raise InputError(f"{source} should be one volume, but {len(found)} were found; check that nothing was moved.")
-    return read_series(found[0])
+    return SourceImage(read_series(found[0]), found[0])
 
 
 def _given(overrides: Mapping[Modality, Path]) -> dict[Modality, Assignment]:

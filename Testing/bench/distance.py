@@ -25,7 +25,7 @@ from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.images import read_image, read_labels
 from GliomaSegLib.labels import Region
 from GliomaSegLib.phantom import make_phantom
-from GliomaSegLib.pipeline.run import load_model
+from GliomaSegLib.pipeline.prediction import load_model
 from GliomaSegLib.preprocessing.resampling import model_grid, resample_image, resample_labels
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.resources import resource

@@ -18,7 +18,7 @@ from GliomaSegLib.inference.device import choose_precision
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Region
-from GliomaSegLib.pipeline.run import load_model
+from GliomaSegLib.pipeline.prediction import load_model
 from GliomaSegLib.postprocessing import clean_labels
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.card import Card, find_card

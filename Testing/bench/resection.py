@@ -29,8 +29,8 @@ from GliomaSegLib.labels import Label, LabelScheme, Region
 from GliomaSegLib.measures.resection import GROSS_TOTAL_BELOW_ML, LEAST_VOXELS, without_specks
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.resources import resource
+from GliomaSegLib.results.layout import LABEL_MAP
 from GliomaSegLib.results.time_point import read_exam
-from GliomaSegLib.results.writing import LABEL_MAP
 from Testing.bench.cases import OWN_MODEL, SHARED, brats2021
 from Testing.support.simulated_surgery import Operated, operate
 

@@ -18,7 +18,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from GliomaSegLib.inference.segmenter import Segmenter
-from GliomaSegLib.pipeline.run import load_model
+from GliomaSegLib.pipeline.prediction import load_model
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.study.reading import read_case
 from GliomaSegLib.zoo.card import find_card

@@ -23,7 +23,7 @@ from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.label_maps import from_internal
 from GliomaSegLib.labels import Label, LabelScheme
-from GliomaSegLib.results.writing import read_manifest
+from GliomaSegLib.results.reading import read_manifest
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.loaders import FAMILIES
 from GliomaSegLib.zoo.store import Store

@@ -21,9 +21,9 @@ from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.options import ExportBy, ExportKind
 from GliomaSegLib.phantom.dicom import write_series
 from GliomaSegLib.pipeline.run import run
+from GliomaSegLib.results.layout import LABEL_MAP
 from GliomaSegLib.results.time_point import read_exam
 from GliomaSegLib.results.update import refresh
-from GliomaSegLib.results.writing import LABEL_MAP
 from GliomaSegLib.zoo.store import Store
 from Testing.support.enhanced_mr import write_enhanced
 from Testing.support.study import SPACING_MM, toy_job, volume

@@ -16,7 +16,7 @@ from GliomaSegLib.io.segnrrd import write_segmentation
 from GliomaSegLib.label_maps import from_internal
 from GliomaSegLib.labels import Label, LabelScheme, Region
 from GliomaSegLib.pipeline.run import run
-from GliomaSegLib.results.writing import LABEL_MAP, SLICER_SEGMENTATION
+from GliomaSegLib.results.layout import LABEL_MAP, SLICER_SEGMENTATION
 from GliomaSegLib.zoo.store import Store
 from Testing.support.study import TUMOUR, on_grid, toy_job, truth, write_study
 

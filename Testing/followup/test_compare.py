@@ -29,9 +29,9 @@ from GliomaSegLib.measures.resection import Finding
 from GliomaSegLib.phantom import Phantom
 from GliomaSegLib.phantom.dicom import write_series
 from GliomaSegLib.pipeline.run import run
+from GliomaSegLib.results.layout import LABEL_MAP
 from GliomaSegLib.results.time_point import Exam, read_exam
 from GliomaSegLib.results.update import refresh, review
-from GliomaSegLib.results.writing import LABEL_MAP
 from GliomaSegLib.zoo.store import Store
 from Testing.support.study import toy_job, volume, write_study
 

@@ -15,8 +15,10 @@ from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.inference.consensus import MemberPrediction, agreement, fuse, mean_dice
 from GliomaSegLib.job import Job, Result
 from GliomaSegLib.labels import Label, Region
-from GliomaSegLib.pipeline.run import load_model, run
-from GliomaSegLib.results.writing import AGREEMENT, read_manifest
+from GliomaSegLib.pipeline.prediction import load_model
+from GliomaSegLib.pipeline.run import run
+from GliomaSegLib.results.layout import AGREEMENT
+from GliomaSegLib.results.reading import read_manifest
 from GliomaSegLib.zoo.card import Card, find_card
 from GliomaSegLib.zoo.catalogue import entries
 from GliomaSegLib.zoo.loaders import FAMILIES

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from GliomaSegLib.results.writing import FILES
+from GliomaSegLib.results.layout import FILES
 
 ROOT = Path(__file__).parents[2]
 MODULE = ROOT / "GliomaSeg"

@@ -22,7 +22,7 @@ from GliomaSegLib.pipeline.preoperative import read_earlier
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.preprocessing.resampling import resample_image
 from GliomaSegLib.resources import resource
-from GliomaSegLib.results.writing import LABEL_MAP
+from GliomaSegLib.results.layout import LABEL_MAP
 from GliomaSegLib.zoo import card as card_module
 from GliomaSegLib.zoo.card import Card, read_card
 from GliomaSegLib.zoo.purpose import figure_for, for_purpose, reason, score

@@ -17,7 +17,7 @@ from GliomaSegLib.job import Job
 from GliomaSegLib.phantom import TUMOUR_SIDE, Phantom
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.preprocessing.resampling import model_grid
-from GliomaSegLib.results.writing import LABEL_MAP
+from GliomaSegLib.results.layout import LABEL_MAP
 from GliomaSegLib.zoo import card as card_module
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.store import Store

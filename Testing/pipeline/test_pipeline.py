@@ -18,7 +18,8 @@ from GliomaSegLib.job import Job
 from GliomaSegLib.options import AUTO, Purpose
 from GliomaSegLib.pipeline import run as pipeline
 from GliomaSegLib.pipeline.run import run
-from GliomaSegLib.results.writing import Manifest, read_manifest
+from GliomaSegLib.results.manifest import Manifest
+from GliomaSegLib.results.reading import read_manifest
 from GliomaSegLib.study import reading as study
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.store import Store

@@ -17,11 +17,11 @@ import SimpleITK as sitk
 
 from GliomaSegLib.case import Modality, TimePointKind
 from GliomaSegLib.io.images import read_labels
-from GliomaSegLib.job import ReviewState
 from GliomaSegLib.labels import Label, LabelScheme, Region
+from GliomaSegLib.options import ReviewState
+from GliomaSegLib.results.reading import read_manifest
 from GliomaSegLib.results.time_point import read_exam
 from GliomaSegLib.results.update import refresh, review
-from GliomaSegLib.results.writing import read_manifest
 from Testing.support.study import VOXEL_ML, truth, volume, write_study
 
 STORED = Path(__file__).parents[1] / "data" / "result-0.1.0"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from html import unescape
 from io import BytesIO
@@ -17,12 +18,15 @@ from PIL import Image
 from GliomaSegLib.case import Modality, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.measures.assessment import CaseAssessment, assess_case
 from GliomaSegLib.measures.volumes import measure
-from GliomaSegLib.results.report import NOTICE, FoundSequence, ReportContent, render_report, write_report
+from GliomaSegLib.results.report import NOTICE, render_report, write_report
+from GliomaSegLib.results.report_content import ReportContent, SequenceFound
 from GliomaSegLib.results.slice_pictures import Slice, Viewer
 
 SPACING = (1.0, 1.2, 5.0)
 SIZE = (60, 50, 16)
+AFTER_SURGERY = TimePoint(TimePointKind.POSTOPERATIVE, 2)
 
 
 def image_of(array: np.ndarray) -> sitk.Image:
@@ -52,17 +56,24 @@ def scan(seed: int) -> sitk.Image:
     return image_of(np.where(sitk.GetArrayFromImage(brain()) > 0, noise, 0).astype(np.float32))
 
 
-def content(marked: sitk.Image | None = None, **changes: object) -> ReportContent:
+def content(
+    marked: sitk.Image | None = None,
+    when: TimePoint = AFTER_SURGERY,
+    regions: tuple[Region, ...] = tuple(Region),
+    probabilities: Mapping[Region, sitk.Image] | None = None,
+    **changes: object,
+) -> ReportContent:
     marked = labels() if marked is None else marked
+    images = {modality: scan(seed) for seed, modality in enumerate((Modality.T1C, Modality.T2F))}
     given = ReportContent(
         case_id="case-7",
-        images={sequence: scan(seed) for seed, sequence in enumerate((Modality.T1C, Modality.T2F))},
+        images=images,
         labels=marked,
-        measures=measure(marked, brain()),
+        assessed=assess_case(marked, brain(), regions, probabilities or {}, when, tuple(images)),
         reference=Modality.T1C,
         brain=brain(),
-        time_point=TimePoint(TimePointKind.POSTOPERATIVE, 2),
-        found=(FoundSequence(Modality.T1C, "post.nii.gz", 0.87, "contrast agent in the DICOM header"),),
+        time_point=when,
+        found=(SequenceFound(Modality.T1C, "post.nii.gz", 0.87, "contrast agent in the DICOM header"),),
         missing_cost="Without T2 the edema is less certain.",
         warnings=("The FLAIR was mirrored.",),
         method={"Model": "CA-CNN", "Licence": "BSD-3-Clause"},
@@ -129,7 +140,7 @@ def test_a_little_left_is_a_gross_total_resection() -> None:
 
 @pytest.mark.parametrize(("days", "sentence"), [(30, "may be treatment effect"), (None, "cannot be called residual")])
 def test_later_or_undated_nothing_is_called_residual(days: float | None, sentence: str) -> None:
-    said = answer_of(content(time_point=after(days)))
+    said = answer_of(content(when=after(days)))
     assert "Enhancing volume 1.06 mL" in said
     assert sentence in said
     assert "gross total" not in said
@@ -137,10 +148,8 @@ def test_later_or_undated_nothing_is_called_residual(days: float | None, sentenc
 
 def test_the_probability_map_says_how_sure_the_answer_is() -> None:
     probability = sitk.Cast(labels() == int(Label.ET), sitk.sitkFloat32) * 0.6
-    assert "(probability 0.75 and more)" in answer_of(content(enhancing=probability))
+    assert "(probability 0.75 and more)" in answer_of(content(probabilities={Region.ET: probability}))
     assert "is not available" in answer_of(content())
-    with pytest.raises(InputError, match="probability map has another grid"):
-        render_report(content(enhancing=probability[1:]))
 
 
 def test_after_surgery_the_picture_shows_what_is_left_not_the_cavity() -> None:
@@ -149,24 +158,24 @@ def test_after_surgery_the_picture_shows_what_is_left_not_the_cavity() -> None:
     array[9:11, 20:25, 40:45] = Label.ET
     html = render_report(content(image_of(array)))
     assert "Axial slice with the largest area of enhancing tumour, S 25 mm" in text_of(html)  # -20 + 9 x 5 mm
-    before = render_report(content(image_of(array), time_point=TimePoint()))
+    before = render_report(content(image_of(array), TimePoint()))
     assert "Axial slice with the largest area of tumour, I 5 mm" in text_of(before)
 
 
 def test_without_contrast_residual_tumour_is_not_judged() -> None:
-    said = answer_of(content(measures=measure(labels(), brain(), (Region.WT,))))
+    said = answer_of(content(regions=(Region.WT,)))
     assert "Residual tumour cannot be judged: the enhancing tumour was not determined." in said
     assert "Whole tumour 5.76 mL" in said
 
 
 @pytest.mark.parametrize("kind", [TimePointKind.PREOPERATIVE, TimePointKind.UNKNOWN])
 def test_before_surgery_the_answer_is_how_much_there_is(kind: TimePointKind) -> None:
-    said = answer_of(content(time_point=TimePoint(kind)))
+    said = answer_of(content(when=TimePoint(kind)))
     assert "Whole tumour 5.76 mL, tumour core 1.15 mL, enhancing tumour 1.06 mL; one enhancing focus of" in said
     assert said.rstrip().endswith("left.")
     array = sitk.GetArrayFromImage(labels())
     array[12, 30:40, 20:30] = Label.ET
-    assert "2 enhancing foci, the largest" in answer_of(content(image_of(array), time_point=TimePoint(kind)))
+    assert "2 enhancing foci, the largest" in answer_of(content(image_of(array), TimePoint(kind)))
 
 
 def test_lesions_show_their_certainty_and_what_the_border_cuts() -> None:
@@ -174,8 +183,7 @@ def test_lesions_show_their_certainty_and_what_the_border_cuts() -> None:
     array[0, 10:20, 10:20] = Label.ET
     marked = image_of(array)
     probability = sitk.Cast(marked == int(Label.ET), sitk.sitkFloat32) * 0.87
-    measures = measure(marked, brain(), tuple(Region), {Region.ET: probability})
-    text = text_of(render_report(content(marked, measures=measures)))
+    text = text_of(render_report(content(marked, probabilities={Region.ET: probability})))
     assert "0.87" in text.split("Enhancing tumour: 2 foci")[1].split("Sequences")[0]
     assert "No. 2 touches the border of the image" in text
     assert "Certainty" not in text_of(render_report(content(marked)))
@@ -211,7 +219,7 @@ def test_every_text_of_the_user_is_escaped() -> None:
             method={evil: evil},
             review_state=evil,
             ignored=(evil,),
-            found=(FoundSequence(Modality.T1C, evil, 1.0, evil),),
+            found=(SequenceFound(Modality.T1C, evil, 1.0, evil),),
         )
     )
     assert "<img" not in html
@@ -227,10 +235,9 @@ def test_nothing_found_is_said_plainly_and_still_pictured() -> None:
 
 
 def test_what_was_not_segmented_is_not_called_zero() -> None:
-    given = content()
-    text = text_of(render_report(replace(given, measures=measure(given.labels, brain(), [Region.WT]))))
-    assert re.search(r"Tumour core not determined", text)
-    assert 'class="ET"' not in render_report(replace(given, measures=measure(given.labels, brain(), [Region.WT])))
+    html = render_report(content(regions=(Region.WT,)))
+    assert re.search(r"Tumour core not determined", text_of(html))
+    assert 'class="ET"' not in html
 
 
 def test_the_cavity_is_shown_when_there_is_one() -> None:
@@ -247,7 +254,7 @@ def test_the_volume_of_a_single_voxel_is_not_nothing() -> None:
     array[7, 20, 20] = Label.SNFH
     fine = image_of(array)
     fine.SetSpacing((1, 1, 1))
-    html = render_report(replace(content(), measures=measure(fine)))
+    html = render_report(replace(content(), assessed=CaseAssessment(measure(fine))))
     assert "&lt; 0.01" in html
 
 
@@ -262,7 +269,7 @@ def test_the_order_of_the_axes_does_not_change_the_pictures(orientation: str) ->
         images={sequence: turned(image) for sequence, image in upright.images.items()},
         labels=turned(upright.labels),
         brain=turned(upright.brain),
-        measures=measure(turned(upright.labels), turned(upright.brain)),
+        assessed=CaseAssessment(measure(turned(upright.labels), turned(upright.brain)), upright.assessed.residual),
     )
     pictures = [re.findall(r"<svg.*?</svg>", render_report(given), re.DOTALL) for given in (upright, lying)]
     assert pictures[0]

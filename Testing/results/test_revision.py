@@ -23,8 +23,9 @@ from GliomaSegLib.label_maps import to_internal
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.options import ReviewState
 from GliomaSegLib.pipeline.run import run
+from GliomaSegLib.results.layout import LABEL_MAP, SLICER_SEGMENTATION
+from GliomaSegLib.results.reading import read_manifest
 from GliomaSegLib.results.update import refresh, review
-from GliomaSegLib.results.writing import LABEL_MAP, SLICER_SEGMENTATION, read_manifest
 from GliomaSegLib.zoo.store import Store, sha256_of
 from Testing.support.study import NECROSIS, VOXEL_ML, on_grid, toy_job, truth, volume, write_study
 
@@ -240,7 +241,7 @@ def test_other_pixels_under_the_same_name_are_not_pictured(segment: Segment, tmp
     sitk.WriteImage(volume(Modality.T2F) + 1, str(tmp_path / "study" / "head_t2f.nii.gz"))
     after = refresh(output)
     (warning,) = after.warnings
-    assert warning.startswith("The report has no pictures, because ")
+    assert warning.startswith("The report has no pictures: ")
     assert "head_t2f" in warning
     assert "has other pixels than when it was segmented" in warning
     assert "<image" not in after.files["report"].read_text()
@@ -303,7 +304,7 @@ def test_without_the_originals_there_are_no_pictures(segment: Segment, tmp_path:
     edit_segmentation(before.output, MORE, Label.ET)
     after = refresh(before.output)
     (warning,) = after.warnings
-    assert warning.startswith("The report has no pictures, because an original image could not be read again: ")
+    assert warning.startswith("The report has no pictures: The original image cannot be read again: ")
     assert "head_t2f.nii.gz" in warning
     report = after.files["report"].read_text()
     assert "<image" not in report

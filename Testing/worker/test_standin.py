@@ -20,7 +20,7 @@ from GliomaSegLib.io.segnrrd import read_segmentation, write_segmentation
 from GliomaSegLib.job import Result
 from GliomaSegLib.labels import Label
 from GliomaSegLib.phantom import Phantom
-from GliomaSegLib.results.writing import FILES as FILES_OF_THE_WORKER
+from GliomaSegLib.results.layout import FILES as FILES_OF_THE_WORKER
 from GliomaSegLib.standin import FILES, STAND_IN
 from GliomaSegLib.worker.client import Event, WorkerError, WorkerProcess, worker_command
 

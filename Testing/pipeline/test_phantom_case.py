@@ -12,13 +12,14 @@ import SimpleITK as sitk
 from GliomaSegLib.case import Modality
 from GliomaSegLib.cli.demo import SHARED_VARIABLE, SHIPPED, demonstrate
 from GliomaSegLib.evaluation.metrics import evaluate
+from GliomaSegLib.io.folder import MANIFEST
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.job import Job, Result
 from GliomaSegLib.labels import Region
 from GliomaSegLib.phantom import Phantom
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.progress import Silent
-from GliomaSegLib.results.writing import LABEL_MAP, MANIFEST
+from GliomaSegLib.results.layout import LABEL_MAP
 from GliomaSegLib.zoo.store import Store
 
 

@@ -1,0 +1,155 @@
+"""The networks of a run and what they predict, on the grid of the reference image; ensembles are fused here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import SimpleITK as sitk
+import torch
+from numpy.typing import NDArray
+
+from GliomaSegLib.case import Case, Modality
+from GliomaSegLib.inference.consensus import MemberPrediction, agreement, fuse, mean_dice
+from GliomaSegLib.inference.segmenter import Prediction, Segmenter
+from GliomaSegLib.io.grid import array_on
+from GliomaSegLib.job import Job
+from GliomaSegLib.labels import Region
+from GliomaSegLib.postprocessing import clean_labels
+from GliomaSegLib.preprocessing.prepare import Prepared
+from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
+from GliomaSegLib.progress import Progress
+from GliomaSegLib.results.layout import AGREEMENT
+from GliomaSegLib.zoo.card import Card, Space, find_card
+from GliomaSegLib.zoo.loaders import family
+from GliomaSegLib.zoo.purpose import for_purpose
+from GliomaSegLib.zoo.store import Store
+
+# Below this Dice the reader is warned that an ensemble's members disagree: people who outline the same tumour reach .74
+# to .85 among themselves (Menze 2015, IEEE Trans Med Imaging 34:1993).
+LEAST_AGREEMENT = 0.7
+
+
+@dataclass(frozen=True)
+class Member:
+    """A network that is run for a case: the model's own, or that of one of an ensemble's members.
+
+    Attributes:
+        maps: the regions whose probabilities are needed on the grid of the reference image.
+        takes_preoperative: whether it is given the study before surgery.
+    """
+
+    card: Card
+    weights: Path
+    weights_sha256: str
+    space: Space
+    maps: tuple[Region, ...]
+    takes_preoperative: bool
+
+    def regions_given(self, case: Case) -> tuple[Region, ...]:
+        """See :meth:`GliomaSegLib.zoo.card.Card.regions_given`."""
+        return self.card.regions_given(case.present, self.takes_preoperative)
+
+
+def members_of(card: Card, store: Store, job: Job) -> list[Member]:
+    """The networks that are run for a model.
+
+    Raises:
+        WeightsError: one is not installed, or damaged.
+    """
+    maps = tuple(Region) if card.weights.members else card.thresholdable if job.probabilities else ()
+    return [_member(one, store, job, maps) for one in store.members(card)]
+
+
+def _member(card: Card, store: Store, job: Job, maps: tuple[Region, ...]) -> Member:
+    weights = store.weights(card)  # checked against the hash that is recorded, so that it is that one
+    sha256 = card.weights.shipped.sha256 if card.weights.shipped else store.record(card)["sha256"]
+    earlier = bool(job.preoperative and card.inputs.preoperative)
+    return Member(for_purpose(card, job.purpose), weights, sha256, store.space(card), maps, earlier)
+
+
+@lru_cache(maxsize=2)  # two, for ensembles
+def load_model(
+    model: str, weights: Path, device: torch.device, precision: torch.dtype, store: Path | None = None
+) -> Segmenter:
+    """The last models stay loaded for the next case of the same process."""
+    card = find_card(model, store)
+    return family(card.network.family).load(weights, card.contract, device, precision)
+
+
+def arrays_for(card: Card, prepared: Prepared) -> dict[Modality, NDArray]:
+    """The sequences that a network is given: ``float32 [z, y, x]`` on its grid."""
+    used = card.sequences_used(tuple(prepared.images))
+    return {modality: sitk.GetArrayFromImage(image) for modality, image in prepared.images.items() if modality in used}
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """A segmentation on the grid of the reference image.
+
+    Attributes:
+        labels: internal label map, ``uint8``.
+        maps: probabilities, ``float32`` in 0..1.
+        regions: those that the network gives for the case.
+        agreement: of an ensemble's members, in per cent.
+    """
+
+    labels: sitk.Image
+    maps: Mapping[Region, sitk.Image]
+    regions: tuple[Region, ...] = ()
+    agreement: sitk.Image | None = None
+
+
+def on_reference(prediction: Prediction, job: Job, member: Member, case: Case, prepared: Prepared) -> Segmented:
+    """A network's prediction, cleaned as its card says if the job does not say otherwise, and resampled."""
+    cleaning = job.postprocessing or member.card.postprocessing
+    labels = clean_labels(prediction.labels, prepared.brain.GetSpacing(), **cleaning.model_dump())
+    reference, regions = case.reference.image, member.regions_given(case)
+    maps = {
+        region: resample_image(array_on(probability, prepared.brain), reference)
+        for region, probability in prediction.probabilities.items()
+        if region in regions and region in member.maps
+    }
+    return Segmented(resample_labels(array_on(labels, prepared.brain), reference), maps, regions)
+
+
+def fused(segmented: Sequence[Segmented], job: Job, card: Card, case: Case, progress: Progress) -> Segmented:
+    """The segmentations of an ensemble's members as one, by the vote that its card names, cleaned as it says."""
+    reference = case.reference.image
+    predictions = [
+        MemberPrediction(
+            sitk.GetArrayFromImage(one.labels),
+            one.regions,
+            {region: sitk.GetArrayFromImage(image) for region, image in one.maps.items()},
+        )
+        for one in segmented
+    ]
+    found, maps = fuse(predictions, card.network.parameters["vote"])
+    cleaning = job.postprocessing or card.postprocessing
+    labels = clean_labels(found, reference.GetSpacing(), **cleaning.model_dump())
+    for region, dice in mean_dice(predictions).items():
+        if dice < LEAST_AGREEMENT:
+            progress.warn(
+                f"The models of the ensemble disagree on {region.value} (Dice of one against the other {dice:.2f}); "
+                f"look closely where {AGREEMENT} is low."
+            )
+    kept = [region for region in card.thresholdable if job.probabilities and region in maps]
+    return Segmented(
+        array_on(labels, reference),
+        {region: array_on(maps[region], reference) for region in kept},
+        agreement=array_on(agreement(labels, predictions), reference),
+    )
+
+
+class MemberProgress:
+    """The progress of one of several networks: a share of the whole stage."""
+
+    def __init__(self, whole: Progress, number: int, of: int) -> None:
+        self._whole, self._number, self._of = whole, number, of
+        self.stage, self.warn = whole.stage, whole.warn
+
+    def advance(self, fraction: float, detail: str = "") -> None:
+        """See :class:`~GliomaSegLib.progress.Progress`."""
+        self._whole.advance((self._number + fraction) / self._of, detail)

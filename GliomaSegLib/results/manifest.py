@@ -1,0 +1,93 @@
+"""The manifest of a result folder: which images, model and options a result was made of, and its reviews."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from GliomaSegLib.case import Modality, TimePoint, TimePointKind
+from GliomaSegLib.inference.training_distance import TrainingDistance
+from GliomaSegLib.io.folder import PROGRAM
+from GliomaSegLib.io.provenance import timestamp
+from GliomaSegLib.job import Job, ReviewEvent
+from GliomaSegLib.labels import Region
+from GliomaSegLib.options import ReviewState
+from GliomaSegLib.record import Record
+
+
+class ModelUsed(Record):
+    """The model as it was at the time of the run."""
+
+    id: str
+    title: str
+    version: str
+    licence: str
+    citation: str
+    training: str | None = Field(default=None, description="what it was trained on, in a sentence")
+    weights_sha256: str
+    device: str
+    precision: str
+    training_distance: TrainingDistance | None = Field(
+        default=None, description="of the case's images to those that it was trained on; null: not known"
+    )
+    members: tuple[ModelUsed, ...] = Field(default=(), description="of an ensemble; its hash is that of their hashes")
+
+
+class SequenceRecord(Record):
+    """The file that was used for a sequence, and how it was registered to the reference image."""
+
+    path: Path
+    series_uid: str | None
+    series_part: str
+    name: str = Field(default="", description="file name, or DICOM description with the series number")
+    pixels_sha256: str
+    confidence: float
+    reason: str
+    is_reference: bool
+    moved_mm: float | None = Field(description="mean shift of the field of view; null when not registered")
+    transform_given: Path | None = Field(default=None, description="the user's own, used instead of registering")
+    mutual_information: float | None
+    mirror_contrast: float | None
+
+
+class Manifest(Record):
+    """How a result came about; enough to make it again."""
+
+    program: Literal["GliomaSeg"] = PROGRAM
+    case_id: str
+    time_point: TimePointKind
+    days_since_surgery: float | None
+    job: Job
+    model: ModelUsed
+    choice: str | None = Field(default=None, description="why this model was chosen, where the job names none")
+    regions: tuple[Region, ...]
+    sequences: dict[Modality, SequenceRecord]
+    missing: tuple[Modality, ...]
+    cost: str | None
+    ignored: tuple[str, ...] = Field(default=(), description="volumes of the study that were not used, and why")
+    review: ReviewState = ReviewState.DRAFT
+    reviews: tuple[ReviewEvent, ...] = Field(default=(), description="all changes of the review state, the latest last")
+    created: str = ""
+    changed: str | None = None
+    warnings: tuple[str, ...] = ()
+    seconds: dict[str, float] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+    sha256: dict[str, str] = Field(default_factory=dict, description="of the files that a reader may edit")
+    labels_sha256: str = Field(default="", description="of the voxels of the internal label map")
+
+    @property
+    def reference(self) -> Modality:
+        """The sequence on whose grid the results are."""
+        return next(modality for modality, record in self.sequences.items() if record.is_reference)
+
+    @property
+    def when(self) -> TimePoint:
+        """When the study was made."""
+        return TimePoint(self.time_point, self.days_since_surgery)
+
+    def reviewed(self, state: ReviewState, by: str | None = None) -> Manifest:
+        """The same after a review by ``by``, or after an edit; earlier reviews stay in the history."""
+        event = ReviewEvent(state=state, when=timestamp(), by=by)
+        return self.model_copy(update={"review": state, "reviews": (*self.reviews, event)})

@@ -1,0 +1,205 @@
+"""Reading results back: a result folder with all that belongs to it, a ``.seg.nrrd`` or a label map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from pydantic import ValidationError
+
+from GliomaSegLib.case import Modality, Source
+from GliomaSegLib.errors import GliomaSegError, InputError
+from GliomaSegLib.io.folder import MANIFEST, is_result_folder
+from GliomaSegLib.io.grid import array_on, oriented_like, same_grid, uncropped
+from GliomaSegLib.io.images import pixels_sha256, read_labels
+from GliomaSegLib.io.provenance import sha256_of
+from GliomaSegLib.io.segnrrd import read_segmentation
+from GliomaSegLib.label_maps import from_internal, regions_held, to_internal
+from GliomaSegLib.labels import LabelScheme, Region
+from GliomaSegLib.preprocessing.resampling import resample_image
+from GliomaSegLib.results.layout import BRAIN, LABEL_MAP, SLICER_SEGMENTATION, probability_map, transform_file
+from GliomaSegLib.results.manifest import Manifest, SequenceRecord
+from GliomaSegLib.study.reading import SourceImage, read_source
+
+
+@dataclass(frozen=True)
+class StoredResult:
+    """What a result folder holds, on the grid of the reference image.
+
+    Attributes:
+        labels: internal label map, ``uint8``.
+        brain: mask, ``uint8``.
+    """
+
+    folder: Path
+    manifest: Manifest
+    labels: sitk.Image
+    brain: sitk.Image
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """An internal label map (``uint8``) and the regions that it tells apart."""
+
+    labels: sitk.Image
+    regions: frozenset[Region]
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a result folder, of this or an earlier version.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    path = folder / MANIFEST
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{folder} is not a folder of GliomaSeg results: it has no {MANIFEST}.") from error
+    except ValidationError as error:
+        raise InputError(f"{path} is damaged or of another version of GliomaSeg; run the case again.") from error
+
+
+def read_result(folder: Path) -> StoredResult:
+    """Read a result folder whose measures are those of its labels.
+
+    Raises:
+        InputError: a file cannot be read, or the labels were edited and not measured since.
+    """
+    manifest = read_manifest(folder)
+    for name in edited_files(folder, manifest):
+        raise InputError(f"{folder / name} was edited since it was measured; run 'gliomaseg measure {folder}' first.")
+    brain = read_labels(folder / BRAIN)
+    return StoredResult(folder, manifest, read_segmentation(folder / SLICER_SEGMENTATION, brain), brain)
+
+
+def edited_files(folder: Path, manifest: Manifest) -> list[str]:
+    """Names of the files with labels that differ from what was written.
+
+    Raises:
+        InputError: one of them is missing.
+    """
+    for name in manifest.sha256:
+        if not (folder / name).is_file():
+            raise InputError(f"{folder / name} is missing; run the case again.")
+    return [name for name, digest in manifest.sha256.items() if sha256_of(folder / name) != digest]
+
+
+def current_labels(folder: Path, manifest: Manifest, grid: sitk.Image) -> tuple[sitk.Image, bool]:
+    """The internal label map on ``grid`` with the edit of a reader, if there is one, and whether it was edited.
+
+    Raises:
+        InputError: a file is missing, both were edited, or the edited one does not fit the case.
+    """
+    edited = edited_files(folder, manifest)
+    if len(edited) > 1:
+        raise InputError(
+            f"Both {LABEL_MAP} and {SLICER_SEGMENTATION} in {folder} were edited and only one can count; restore one "
+            "of them, or run the case again."
+        )
+    labels = read_segmentation(folder / SLICER_SEGMENTATION, grid)
+    if edited == [LABEL_MAP]:
+        labels = _edited_label_map(folder / LABEL_MAP, manifest.job.label_scheme, labels)
+    return labels, bool(edited) and pixels_sha256(labels) != manifest.labels_sha256
+
+
+def _edited_label_map(path: Path, scheme: LabelScheme, before: sitk.Image) -> sitk.Image:
+    """The edited map in internal labels; ``before`` is the one that it was made from, on the grid of the case."""
+    edited = oriented_like(read_labels(path), before)
+    if not same_grid(edited, before):
+        raise InputError(f"{path} lies on another grid than its case; save the edit on the grid of the original file.")
+    array, earlier = sitk.GetArrayFromImage(edited), sitk.GetArrayFromImage(before)
+    internal = to_internal(array, scheme, str(path))
+    # The numbering may lack a label, such as the cavity: a voxel that was left alone keeps what it was.
+    return array_on(np.where(from_internal(earlier, scheme) == array, earlier, internal), before)
+
+
+def is_slicer_segmentation(path: Path) -> bool:
+    """Whether the name is that of a Slicer segmentation, which is read without a label scheme."""
+    return path.name.endswith(".seg.nrrd")
+
+
+def read_any_segmentation(path: Path, scheme: LabelScheme = LabelScheme.GLIOMASEG) -> Segmentation:
+    """Read a segmentation from a result folder (edits included), a ``.seg.nrrd`` or a label map.
+
+    Args:
+        scheme: numbering of a label map.
+
+    Raises:
+        InputError: the file cannot be read; or as :func:`current_labels`.
+    """
+    if path.is_dir():
+        manifest = read_manifest(path)
+        labels, _ = current_labels(path, manifest, read_labels(path / BRAIN))
+        return Segmentation(labels, frozenset(regions_held(sitk.GetArrayViewFromImage(labels), manifest.regions)))
+    if is_slicer_segmentation(path):
+        labels, regions = read_segmentation(path), frozenset(Region)
+    else:
+        labels, regions = read_labels(path, scheme), frozenset(scheme.regions)
+    if path.name in (LABEL_MAP, SLICER_SEGMENTATION) and is_result_folder(path.parent):
+        # What the model could not tell apart is not said by the file either, unless a reviewer drew it.
+        given = read_manifest(path.parent).regions
+        regions &= set(regions_held(sitk.GetArrayViewFromImage(labels), given))
+    return Segmentation(labels, regions)
+
+
+def read_probabilities(folder: Path, grid: sitk.Image) -> dict[Region, sitk.Image]:
+    """The probability maps of a result folder: ``float32``, 0 to 1, on the ``grid`` of its labels.
+
+    Raises:
+        InputError: one of them cannot be read.
+    """
+    paths = {region: probability_map(folder, region) for region in Region}
+    return {
+        region: sitk.Cast(uncropped(read_labels(path), grid), sitk.sitkFloat32) / 255
+        for region, path in paths.items()
+        if path.is_file()
+    }
+
+
+def read_transforms(folder: Path) -> dict[Modality, sitk.Transform]:
+    """From the reference image to each sequence that had to be moved (LPS mm).
+
+    Raises:
+        InputError: one of them cannot be read.
+    """
+    paths = {modality: transform_file(folder, modality) for modality in Modality}
+    return {modality: _read_transform(path) for modality, path in paths.items() if path.is_file()}
+
+
+def _read_transform(path: Path) -> sitk.Transform:
+    try:
+        return sitk.ReadTransform(str(path))
+    except RuntimeError as error:
+        raise InputError(f"The transform {path} cannot be read; run the case again.") from error
+
+
+def read_original(record: SequenceRecord, grid: sitk.Image, transform: sitk.Transform | None = None) -> SourceImage:
+    """An image that a result was made of, read again and resampled to ``grid``, ``float32``.
+
+    Args:
+        transform: of :func:`read_transforms`; ``None`` where the sequence was not moved.
+
+    Raises:
+        InputError: it is gone, cannot be read, or has other pixels than then.
+    """
+    try:
+        image, series = read_source(Source(record.path, record.series_uid, record.series_part))
+    except GliomaSegError as error:
+        raise InputError(f"The original image cannot be read again: {error}") from error
+    if pixels_sha256(image) != record.pixels_sha256:
+        raise InputError(f"{record.name or record.path} has other pixels than when it was segmented.")
+    return SourceImage(resample_image(image, grid, transform), series)
+
+
+def read_originals(
+    manifest: Manifest, grid: sitk.Image, transforms: Mapping[Modality, sitk.Transform]
+) -> dict[Modality, sitk.Image]:
+    """All images that a result was made of, as :func:`read_original`."""
+    return {
+        modality: read_original(record, grid, transforms.get(modality)).image
+        for modality, record in manifest.sequences.items()
+    }
