@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from GliomaSegLib.case import Source
 from GliomaSegLib.errors import GliomaSegError
 from GliomaSegLib.io.grid import oriented
 from GliomaSegLib.io.images import read_labels
@@ -20,9 +21,8 @@ from GliomaSegLib.io.terminology import region_styles
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.results.layout import BRAIN, LABEL_MAP
-from GliomaSegLib.results.manifest import SequenceRecord
-from GliomaSegLib.results.reading import read_original
 from GliomaSegLib.results.slice_pictures import Viewer
+from GliomaSegLib.study.reading import read_source
 
 _HEIGHT_PIXELS = 160
 _MARGIN = 0.08  # of the brain's size, left around it
@@ -78,9 +78,10 @@ def _box(mask: NDArray[np.uint8]) -> tuple[slice, slice]:
 def _reference(manifest: Mapping[str, Any], labels: sitk.Image) -> sitk.Image | None:
     record = next(one for one in manifest["sequences"].values() if one["is_reference"])
     try:
-        return read_original(SequenceRecord(**record), labels).image
+        image, _ = read_source(Source(Path(record["path"]), record["series_uid"], record.get("series_part", "")))
     except GliomaSegError:
         return None
+    return image if image.GetSize() == labels.GetSize() else None
 
 
 def _outlined(grey: NDArray[np.uint8], labels: NDArray[np.uint8], spacing_mm: tuple[float, float]) -> Image.Image:

@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from GliomaSegLib.case import Case, Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.job import Job
-from GliomaSegLib.options import AUTO, Purpose
+from GliomaSegLib.options import AUTO, Precision, Purpose
 from GliomaSegLib.pipeline import run as pipeline
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.results.manifest import Manifest
@@ -167,7 +167,7 @@ def test_manifest_says_where_the_network_really_ran(job: Job, monkeypatch: pytes
 def test_precision_that_is_asked_for_is_used(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded, load = [], toy.load
     monkeypatch.setattr(toy, "load", lambda *given: loaded.append(str(given[3])) or load(*given))
-    for precision in ("float32", "bfloat16"):
+    for precision in (Precision.FLOAT32, Precision.BFLOAT16):
         run(job.model_copy(update={"precision": precision, "overwrite": True}))
         assert manifest_of(job).model.precision == precision
     assert loaded == ["torch.float32", "torch.bfloat16"]
