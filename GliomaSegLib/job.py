@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -141,14 +142,14 @@ class Job(Record):
 class Measure(Record):
     """Bring the results in ``output`` up to date after an edit."""
 
-    do: Literal["measure"]
+    do: Literal["measure"] = "measure"
     output: AbsolutePath
 
 
 class Review(Record):
     """Record what a reviewer named ``by`` thinks of the results in ``output``; ``draft`` takes an earlier word back."""
 
-    do: Literal["review"]
+    do: Literal["review"] = "review"
     output: AbsolutePath
     state: Literal[ReviewState.DRAFT, ReviewState.APPROVED, ReviewState.REJECTED]
     by: str
@@ -158,7 +159,7 @@ class Install(Record):
     """Install a model's weights in ``store``, by default the user's: from where they are published, or from ``source``
     (see :meth:`GliomaSegLib.zoo.store.Store.install`)."""
 
-    do: Literal["install"]
+    do: Literal["install"] = "install"
     model: str
     store: AbsolutePath | None = None
     source: AbsolutePath | None = None
@@ -172,6 +173,7 @@ class ComparedStudy(Record):
         image: the scan that a label file was drawn on.
         scheme: numbering of a label file.
         time_point, days_since_surgery: over what a folder of results says.
+        date: of the study, over what its DICOM files say.
     """
 
     path: AbsolutePath
@@ -179,6 +181,7 @@ class ComparedStudy(Record):
     scheme: LabelScheme = LabelScheme.GLIOMASEG
     time_point: TimePointKind | None = None
     days_since_surgery: float | None = None
+    date: datetime.date | None = None
 
     @property
     def when(self) -> TimePoint | None:
@@ -196,13 +199,15 @@ class Compare(Record):
     """Compare studies of one patient, given in the order in which they were made, and write the new folder ``output``.
 
     Attributes:
+        overwrite: replace ``output`` if it is there and holds an earlier comparison.
         in_place, baseline, deformable: see :func:`GliomaSegLib.followup.compare.compare`; ``baseline`` is a position
             in ``studies``, the first being 0.
     """
 
-    do: Literal["compare"]
-    studies: tuple[ComparedStudy, ...] = Field(min_length=2)
+    do: Literal["compare"] = "compare"
+    studies: tuple[ComparedStudy, ...]
     output: AbsolutePath
+    overwrite: bool = False
     in_place: bool = False
     baseline: int | None = Field(default=None, ge=0)
     deformable: bool = False
@@ -212,7 +217,7 @@ class Export(Record):
     """Write the results in ``results`` as DICOM objects into the new folder ``output`` (see
     :func:`GliomaSegLib.dicom_export.export.export`)."""
 
-    do: Literal["export"]
+    do: Literal["export"] = "export"
     results: AbsolutePath
     output: AbsolutePath
     kinds: tuple[ExportKind, ...] = Field(min_length=1)

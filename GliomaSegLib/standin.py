@@ -1,8 +1,8 @@
 """A stand-in for the worker where its packages are not installed: for self-tests, never for a patient.
 
-``python -m GliomaSegLib.standin -`` hears and says what :mod:`GliomaSegLib.worker.serve` does, with NumPy and SimpleITK
-alone. Reading, registration and files are real; instead of a network it marks what is bright on FLAIR (or T1 +
-contrast) deep inside the head, with a core that is no finding at all. Everything that it makes says so.
+``python -m GliomaSegLib.standin -`` hears and says what :mod:`GliomaSegLib.worker.server` does, with NumPy and
+SimpleITK alone. Reading, registration and files are real; instead of a network it marks what is bright on FLAIR (or
+T1 + contrast) deep inside the head, with a core that is no finding at all. Everything that it makes says so.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from GliomaSegLib.preprocessing.registration import Registration, align_case, gi
 from GliomaSegLib.preprocessing.resampling import resample_image
 from GliomaSegLib.progress import Progress, ProgressRecorder
 from GliomaSegLib.study.identification import assign_names
-from GliomaSegLib.worker.serve import JsonLines, serve
+from GliomaSegLib.worker.server import JsonLines, serve
 
 STAND_IN = "This is a stand-in that marks something bright, not a tumour: the packages of the networks are missing."
 SUFFIX = " (stand-in)"
@@ -62,7 +62,7 @@ def main() -> int:
 
 
 def answer(request: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    """What the worker would answer, see :mod:`GliomaSegLib.worker.serve`."""
+    """What the worker would answer, see :mod:`GliomaSegLib.worker.server`."""
     do = request.get("do", "segment")
     if do == "segment":
         return _segment(request, ProgressRecorder(progress))

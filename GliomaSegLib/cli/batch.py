@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from GliomaSegLib import NOTICE
+from GliomaSegLib.cli.arguments import add_processing, add_store, processing_fields
 
 if TYPE_CHECKING:  # heavy imports happen inside the command
     from GliomaSegLib.batch.batch import Outcome
@@ -20,7 +21,7 @@ _NAMED = 10  # failed cases that are told on the terminal; the page has all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``gliomaseg batch`` besides those on how a case is segmented."""
+    """The options of ``gliomaseg batch``."""
     parser.description = (
         "Segment many cases: those of a table (CSV) with the column 'case' and 'study' or t1n, t1c, t2w, t2f, and if "
         "need be patient, model, without, time_point, days_since_surgery; or of a folder, BIDS (sub-*/[ses-*/]anat) or "
@@ -45,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a Dask cluster's tcp://HOST:PORT or scheduler file; see docs/cluster.md",
     )
     parser.add_argument("--json", action="store_true", help="print the plan, or how each case stands, as JSON")
+    add_store(parser)
+    add_processing(parser)
+    parser.set_defaults(command=run)
 
 
 def _positive(text: str) -> int:
@@ -62,12 +66,8 @@ def _shard(text: str) -> Shard:
     return Shard(int(number), int(count))
 
 
-def run(parsed: argparse.Namespace, how: Mapping[str, Any], output: TextIO) -> int:
-    """Plan and run the batch; the exit status, which is 1 when a case has failed.
-
-    Args:
-        how: fields of every :class:`~GliomaSegLib.job.Job`.
-    """
+def run(parsed: argparse.Namespace, output: TextIO) -> int:
+    """Plan and run the batch; the exit status, which is 1 when a case has failed."""
     from GliomaSegLib.batch.batch import run_batch
     from GliomaSegLib.batch.display import display_for_stderr
     from GliomaSegLib.batch.failure_log import WHOLE
@@ -76,7 +76,7 @@ def run(parsed: argparse.Namespace, how: Mapping[str, Any], output: TextIO) -> i
     from GliomaSegLib.batch.table import Cohort, read_cohort
     from GliomaSegLib.cli.terminal import progress_for_stderr
 
-    options = {name: value for name, value in how.items() if value is not None}
+    options = {name: value for name, value in processing_fields(parsed).items() if value is not None}
     if parsed.model:
         options["model"] = parsed.model
     if parsed.workers > 1 and not parsed.scheduler:

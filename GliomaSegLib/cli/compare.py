@@ -1,25 +1,22 @@
-"""``gliomaseg compare`` and ``gliomaseg agree``: several studies of one patient, several readers of one study."""
+"""``gliomaseg compare``: several studies of one patient."""
 
 from __future__ import annotations
 
 import argparse
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from GliomaSegLib import NOTICE
+from GliomaSegLib.cli.arguments import SCHEMES
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.labels import LabelScheme, Region
-from GliomaSegLib.options import Consensus
+from GliomaSegLib.labels import LabelScheme
 
 if TYPE_CHECKING:
-    from GliomaSegLib.case import TimePoint
-    from GliomaSegLib.results.time_point import Exam
-
-_SCHEMES = [scheme.value for scheme in LabelScheme]
+    from GliomaSegLib.job import ComparedStudy
 
 
-def add_compare(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``gliomaseg compare``."""
     parser.description = (
         "Compare studies of one patient: residual tumour and extent of resection after surgery, every lesion from one "
@@ -37,7 +34,8 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
         "--date", action="append", default=[], metavar="YYYY-MM-DD", help="date of a study; once per study, in order"
     )
     parser.add_argument("--baseline", type=int, metavar="N", help="response is judged against the N-th study")
-    parser.add_argument("--in-place", action="store_true", help="all lie in one space already: no registration")
+    parser.add_argument("--no-registration", action="store_true", help="the studies are known to be co-registered")
+    parser.add_argument("--in-place", dest="no_registration", action="store_true", help=argparse.SUPPRESS)  # until 0.3
     parser.add_argument(
         "--deformable", action="store_true",
         help="match lesions after a deformation too (diffeomorphic demons); volumes are those before it",
@@ -45,71 +43,38 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print as JSON")
     files = parser.add_argument_group("studies that are label files")
     files.add_argument("--image", action="append", default=[], type=Path, metavar="F", help="its scan; once per file")
-    files.add_argument("--scheme", choices=_SCHEMES, default="gliomaseg", help="numbering of the label files")
-    parser.set_defaults(command=run_compare)
+    files.add_argument("--scheme", choices=SCHEMES, default="gliomaseg", help="numbering of the label files")
+    parser.set_defaults(command=run)
 
 
-def add_agree(parser: argparse.ArgumentParser) -> None:
-    """The options of ``gliomaseg agree``."""
-    parser.description = (
-        "How far readers agree: label files of one case, or a table (CSV) with the columns case, reader, file, and if "
-        "need be assisted (yes or no) and seconds. With three or more readers who have drawn the same cases by hand "
-        "and assisted, also each of them against the others, after Shirokikh 2019."
-    )
-    parser.add_argument("readings", type=Path, nargs="+", metavar="FILE", help="two or more files, or one table")
-    parser.add_argument("--region", choices=[region.value for region in Region], default="WT")
-    parser.add_argument("--scheme", choices=_SCHEMES, default="gliomaseg", help="numbering of the label files")
-    parser.add_argument("--consensus", choices=Consensus.values(), default="majority")
-    parser.add_argument("--tolerance", type=float, default=1.0, metavar="MM", help="of the surface Dice (default 1)")
-    parser.add_argument("--write-consensus", type=Path, metavar="F", help="write the consensus of one case as a mask")
-    parser.add_argument("--json", action="store_true", help="print as JSON")
-    parser.set_defaults(command=run_agree)
-
-
-def run_compare(parsed: argparse.Namespace, output: TextIO) -> int:
+def run(parsed: argparse.Namespace, output: TextIO) -> int:
     """Compare the studies and write the page; the exit status."""
     from GliomaSegLib.cli.terminal import progress_for_stderr
-    from GliomaSegLib.followup.compare import compare
-    from GliomaSegLib.followup.page import write_comparison
-    from GliomaSegLib.io.folder import check_output
+    from GliomaSegLib.job import Compare
+    from GliomaSegLib.perform import perform
 
-    check_output(parsed.output, parsed.overwrite)
-    exams = _exams(parsed)
-    baseline = None if parsed.baseline is None else parsed.baseline - 1
+    request = Compare(
+        studies=_studies(parsed),
+        output=parsed.output,
+        overwrite=parsed.overwrite,
+        in_place=parsed.no_registration,
+        baseline=_position(parsed),
+        deformable=parsed.deformable,
+    )
     with progress_for_stderr() as progress:
-        aligned = compare(exams, parsed.in_place, baseline, progress, parsed.deformable)
-        page = write_comparison(parsed.output, aligned, parsed.overwrite)
+        compared = perform(request, progress)
     if parsed.json:
-        print(aligned.comparison.model_dump_json(indent=2), file=output)
+        print(compared.comparison.model_dump_json(indent=2), file=output)
         return 0
-    for sentence in aligned.comparison.answers:
+    for sentence in compared.comparison.answers:
         print(sentence, file=output)
-    print(f"Page: {page}", file=output)
+    print(f"Page: {compared.page}", file=output)
     print(NOTICE, file=output)
     return 0
 
 
-def run_agree(parsed: argparse.Namespace, output: TextIO) -> int:
-    """Compare the readings; the exit status."""
-    from GliomaSegLib.evaluation.readings import Reading, compare_readings, read_consensus, read_readings, to_text
-    from GliomaSegLib.io.images import write_image
-
-    if len(parsed.readings) == 1:
-        readings = read_readings(parsed.readings[0])
-    else:
-        readings = [Reading("the case", str(path), path) for path in parsed.readings]
-    region, scheme, how = Region(parsed.region), LabelScheme(parsed.scheme), Consensus(parsed.consensus)
-    result = compare_readings(readings, region, scheme, how, parsed.tolerance)
-    if parsed.write_consensus:
-        if len(result.cases) > 1:
-            raise InputError("A consensus is written of the readings of one case; give them as files.")
-        write_image(read_consensus(readings, region, scheme, how), parsed.write_consensus)
-    print(result.model_dump_json(indent=2) if parsed.json else to_text(result), file=output)
-    return 0
-
-
-def _exams(parsed: argparse.Namespace) -> list[Exam]:
-    from GliomaSegLib.results.time_point import read_exam
+def _studies(parsed: argparse.Namespace) -> list[ComparedStudy]:
+    from GliomaSegLib.job import ComparedStudy
 
     images = iter(parsed.image)
     files = [path for path in parsed.studies if not path.is_dir()]
@@ -118,9 +83,12 @@ def _exams(parsed: argparse.Namespace) -> list[Exam]:
     times = [_time_point(text) for text in _per_study(parsed.when, "--when", parsed)]
     days = [_day(text) for text in _per_study(parsed.date, "--date", parsed)]
     return [
-        read_exam(path, None if path.is_dir() else next(images, None), LabelScheme(parsed.scheme), when, day)
+        ComparedStudy(
+            path=path, image=None if path.is_dir() else next(images, None), scheme=LabelScheme(parsed.scheme),
+            date=day, **when,
+        )
         for path, when, day in zip(parsed.studies, times, days, strict=True)
-    ]
+    ]  # fmt: skip
 
 
 def _per_study(given: list[str], option: str, parsed: argparse.Namespace) -> list[str | None]:
@@ -129,14 +97,15 @@ def _per_study(given: list[str], option: str, parsed: argparse.Namespace) -> lis
     return list(given) or [None] * len(parsed.studies)
 
 
-def _time_point(text: str | None) -> TimePoint | None:
-    from GliomaSegLib.case import TimePoint, TimePointKind
+def _time_point(text: str | None) -> dict[str, Any]:
+    """``time_point`` and ``days_since_surgery`` of a study."""
+    from GliomaSegLib.case import TimePointKind
 
     if text is None:
-        return None
+        return {}
     kind, _, days = text.partition(":")
     try:
-        return TimePoint(TimePointKind(kind), float(days) if days else None)
+        return {"time_point": TimePointKind(kind), "days_since_surgery": float(days) if days else None}
     except ValueError as error:
         raise InputError(
             f"'--when {text}' is not preoperative, postoperative, postoperative:DAYS or unknown."
@@ -148,3 +117,12 @@ def _day(text: str | None) -> date | None:
         return None if text is None else date.fromisoformat(text)
     except ValueError as error:
         raise InputError(f"'--date {text}' is not a date such as 2024-03-31.") from error
+
+
+def _position(parsed: argparse.Namespace) -> int | None:
+    """The baseline's position, from 0."""
+    if parsed.baseline is None:
+        return None
+    if parsed.baseline < 1:
+        raise InputError(f"'--baseline {parsed.baseline}' is no study; the first one is 1.")
+    return parsed.baseline - 1

@@ -1,89 +1,30 @@
-"""The demonstration: a phantom study walks the whole road, and its result is compared with the known truth."""
+"""``gliomaseg demo``: segments a phantom whose labels are known, and compares the result with them."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+import argparse
 from pathlib import Path
+from typing import TextIO
 
-from GliomaSegLib.evaluation.metrics import RegionScore, evaluate
-from GliomaSegLib.io.images import read_labels
-from GliomaSegLib.job import Job, Result
-from GliomaSegLib.labels import Region
-from GliomaSegLib.phantom import make_phantom
-from GliomaSegLib.pipeline.run import run
-from GliomaSegLib.progress import Progress
-from GliomaSegLib.results.layout import LABEL_MAP
-from GliomaSegLib.zoo.card import Card, find_card
-from GliomaSegLib.zoo.store import Store
-
-PUBLISHED = "ca-cnn-brats17"
-SHIPPED = "gliomaseg-any-v1"  # comes with GliomaSeg: neither a network nor other files are needed
-SHARED_VARIABLE = "GLIOMASEG_SHARED"  # a folder with weights/<model>, for machines without a network
-
-# The road is broken when a region comes out below this Dice; a sound one is well above (README). The shipped model
-# takes edema for core, here as elsewhere (its card), so its core proves nothing.
-LEAST_DICE: Mapping[str, Mapping[Region, float]] = {
-    PUBLISHED: {Region.WT: 0.80, Region.TC: 0.70, Region.ET: 0.60},
-    SHIPPED: {Region.WT: 0.80, Region.ET: 0.60},
-}
+from GliomaSegLib.cli.arguments import add_store
+from GliomaSegLib.cli.result import print_result
 
 
-@dataclass(frozen=True)
-class Demonstration:
-    """What came out of the phantom, and how it compares with the truth."""
-
-    result: Result
-    scores: Mapping[Region, RegionScore]
-
-    @property
-    def passed(self) -> bool:
-        """Whether every region reaches its least Dice."""
-        return all(self.scores[region].dice >= least for region, least in self._least.items())
-
-    @property
-    def verdict(self) -> str:
-        """One line with the Dice of each region."""
-        dice = ", ".join(
-            f"{region.value} {self.scores[region].dice:.3f} (at least {least:.2f})"
-            for region, least in self._least.items()
-        )
-        outcome = "passed" if self.passed else "FAILED"
-        return f"Dice of {self.result.model} against the phantom's truth: {dice}: {outcome}."
-
-    @property
-    def _least(self) -> Mapping[Region, float]:
-        return LEAST_DICE[self.result.model]
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``gliomaseg demo``."""
+    parser.add_argument("-o", "--output", type=Path, default=Path("demo-output"), metavar="OUT")
+    add_store(parser)
+    parser.set_defaults(command=run)
 
 
-def demonstrate(output: Path, store: Store, progress: Progress) -> Demonstration:
-    """Make the phantom in ``output/phantom``, segment it into ``output/results`` and compare.
+def run(parsed: argparse.Namespace, output: TextIO) -> int:
+    """Run the demonstration; the exit status, which is 1 when a region was segmented worse than it should be."""
+    from GliomaSegLib.cli.demonstration import demonstrate
+    from GliomaSegLib.cli.models import chosen_store
+    from GliomaSegLib.cli.terminal import progress_for_stderr
 
-    CA-CNN is used where its weights are at hand: in ``store``, or in the folder that ``GLIOMASEG_SHARED`` names, from
-    which they are installed into ``output/models``. Else it is the model that comes with GliomaSeg.
-    """
-    card = find_card(PUBLISHED)
-    store = _with_weights(card, store, output / "models", progress)
-    progress.stage("phantom")
-    phantom = make_phantom()
-    phantom.write(output / "phantom")
-    job = Job(
-        study=output / "phantom" / "study",
-        model=PUBLISHED if store.is_installed(card) else SHIPPED,
-        output=output / "results",
-        case_id="Phantom",
-        time_point="preoperative",
-        overwrite=True,
-        store=store.root,
-    )
-    result = run(job, progress)
-    return Demonstration(result, evaluate(read_labels(job.output / LABEL_MAP), phantom.truth))
-
-
-def _with_weights(card: Card, store: Store, own: Path, progress: Progress) -> Store:
-    shared = Path(os.environ.get(SHARED_VARIABLE, "")) / "weights" / card.id
-    if store.is_installed(card) or not os.environ.get(SHARED_VARIABLE) or not shared.is_dir():
-        return store
-    Store(own).install(card, shared, progress)
-    return Store(own)
+    with progress_for_stderr() as progress:
+        demonstration = demonstrate(parsed.output, chosen_store(parsed), progress)
+    print_result(demonstration.result, False, output)
+    print(demonstration.verdict, file=output)
+    return 0 if demonstration.passed else 1

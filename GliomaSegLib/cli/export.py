@@ -43,8 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace, output: TextIO) -> int:
     """Write the objects; the exit status."""
-    from GliomaSegLib.dicom_export.export import export
-    from GliomaSegLib.options import ExportBy
+    from GliomaSegLib.cli.terminal import progress_for_stderr
+    from GliomaSegLib.job import Export
+    from GliomaSegLib.perform import perform
 
     wanted = {
         ExportKind.SEG: parsed.dicom_seg,
@@ -52,11 +53,20 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
         ExportKind.SR: parsed.sr,
         ExportKind.OVERLAY: parsed.overlay,
     }
-    kinds = [kind for kind, wish in wanted.items() if wish]
+    kinds = tuple(kind for kind, wish in wanted.items() if wish)
     if not kinds:
         raise InputError("Nothing was asked for; say --dicom-seg, --rtstruct, --sr or --overlay, or several of them.")
-    written = export(parsed.results, parsed.output, kinds, parsed.series, ExportBy(parsed.by), parsed.comparison)
-    for path in written.values():
+    request = Export(
+        results=parsed.results,
+        output=parsed.output,
+        kinds=kinds,
+        series=parsed.series,
+        by=ExportBy(parsed.by),
+        comparison=parsed.comparison,
+    )
+    with progress_for_stderr() as progress:
+        exported = perform(request, progress)
+    for path in exported.files.values():
         print(path, file=output)
     print(NOTICE, file=output)
     return 0

@@ -8,40 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from GliomaSegLib.case import Modality, TimePointKind
+from GliomaSegLib.cli.arguments import SEQUENCES, TIME_POINTS, add_purpose, add_store
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.options import AUTO, Purpose, Task
+from GliomaSegLib.options import Purpose, Task
 
 if TYPE_CHECKING:  # heavy imports happen inside the commands
     from GliomaSegLib.zoo.card import Card
     from GliomaSegLib.zoo.store import Store
-
-
-SEQUENCES = {sequence.value: sequence.title for sequence in Modality}
-
-
-def add_store(parser: argparse.ArgumentParser) -> None:
-    """The option ``--store``, for every command that reads or installs weights."""
-    parser.add_argument("--store", type=Path, metavar="DIR", help="folder of installed models, if not the user's own")
-
-
-def add_choice(parser: argparse.ArgumentParser) -> None:
-    """The options ``--model`` and ``--task``."""
-    parser.add_argument(
-        "--model", metavar="ID", default=AUTO,
-        help="a model of 'gliomaseg models list'; 'auto', the default, is the best installed one that suits the case",
-    )  # fmt: skip
-    parser.add_argument(
-        "--task", choices=Task.of_tumour(), help="what 'auto' looks for (default: glioma, by the time point)"
-    )
-
-
-def add_purpose(parser: argparse._ActionsContainer) -> None:
-    """The option ``--purpose``."""
-    parser.add_argument(
-        "--purpose", choices=Purpose.values(), default=Purpose.VOLUME.value,
-        help="after surgery, how much is left, or whether anything is: chooses among the models where none is named, "
-        "and among the networks of one (default: %(default)s)",
-    )  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     advise.add_argument(
         "--task", choices=Task.of_tumour(), help="what is looked for (default: glioma, by the time point)"
     )
-    advise.add_argument("--time-point", choices=[kind.value for kind in TimePointKind], default="unknown")
+    advise.add_argument("--time-point", choices=TIME_POINTS, default="unknown")
     advise.add_argument("--preoperative", action="store_true", help="after surgery, with the study before it")
     add_purpose(advise)
     advise.add_argument("--json", action="store_true", help="print as JSON")
@@ -174,13 +147,14 @@ def _recommend(parsed: argparse.Namespace, output: TextIO) -> int:
 
 def _install(parsed: argparse.Namespace, output: TextIO) -> int:
     from GliomaSegLib.cli.terminal import progress_for_stderr
+    from GliomaSegLib.job import Install
+    from GliomaSegLib.perform import perform
 
-    store = chosen_store(parsed)
-    cards = [_card(parsed, model) for model in parsed.models] if parsed.models else _carried(parsed, store)
+    models = parsed.models or [card.id for card in _carried(parsed, chosen_store(parsed))]
     with progress_for_stderr() as progress:
-        for card in cards:
-            folder = store.install(card, parsed.source, progress)
-            print(f"{card.id} is installed in {folder}.", file=output)
+        for model in models:
+            installed = perform(Install(model=model, store=parsed.store, source=parsed.source), progress)
+            print(f"{installed.model} is installed in {installed.folder}.", file=output)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The other end of :mod:`GliomaSegLib.worker.serve`: starts it, hands it requests, hears what it says, and ends it.
+"""The other end of :mod:`GliomaSegLib.worker.server`: starts it, hands it requests, hears what it says, and ends it.
 
 Needs nothing but the standard library and never blocks its caller, so that the panel can use it inside Slicer: a
 thread reads what the process says, and a timer of the caller's asks :meth:`Task.poll` for it.

@@ -16,6 +16,7 @@ import pytest
 import SimpleITK as sitk
 
 from GliomaSegLib.case import Modality, TimePoint, TimePointKind
+from GliomaSegLib.cli import agree
 from GliomaSegLib.cli import compare as command
 from GliomaSegLib.cli import export as export_command
 from GliomaSegLib.errors import GliomaSegError, InputError
@@ -245,8 +246,8 @@ def test_from_two_results_to_the_answer(results, tmp_path: Path) -> None:
 def commanded(*arguments: object) -> str:
     parser = argparse.ArgumentParser()
     verbs = parser.add_subparsers()
-    command.add_compare(verbs.add_parser("compare"))
-    command.add_agree(verbs.add_parser("agree"))
+    command.add_arguments(verbs.add_parser("compare"))
+    agree.add_arguments(verbs.add_parser("agree"))
     export_command.add_arguments(verbs.add_parser("export"))
     parsed = parser.parse_args([str(argument) for argument in arguments])
     output = io.StringIO()
@@ -266,7 +267,7 @@ def commanded(*arguments: object) -> str:
 def test_options_that_cannot_be_are_refused(exam, tmp_path: Path, options: tuple[str, ...], sentence: str) -> None:
     files = exam(LARGE).path, exam(SMALL).path
     with pytest.raises(GliomaSegError, match=sentence):
-        commanded("compare", *files, "-o", tmp_path / "out", "--in-place", "--scheme", "enhancing", *options)
+        commanded("compare", *files, "-o", tmp_path / "out", "--no-registration", "--scheme", "enhancing", *options)
 
 
 def test_agree_prints_and_writes_the_consensus(exam, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.cli.demo import SHARED_VARIABLE, SHIPPED, demonstrate
+from GliomaSegLib.cli.demonstration import SHARED_VARIABLE, SHIPPED, demonstrate
 from GliomaSegLib.evaluation.metrics import evaluate
 from GliomaSegLib.io.folder import MANIFEST
 from GliomaSegLib.io.images import read_labels

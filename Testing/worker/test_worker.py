@@ -24,8 +24,9 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import Cancelled
 from GliomaSegLib.followup.compare import Comparison
 from GliomaSegLib.job import Job, Result
+from GliomaSegLib.perform import InMegabytes
 from GliomaSegLib.worker.client import Event, WorkerProcess
-from GliomaSegLib.worker.serve import JsonLines, _InMegabytes, work
+from GliomaSegLib.worker.server import JsonLines, work
 from GliomaSegLib.zoo.card import Card, WeightFile, find_card
 from GliomaSegLib.zoo.store import Store
 from Testing.support import toy
@@ -235,7 +236,7 @@ def test_install(published: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert failed == 0, said
     assert said[0] == {"event": "stage", "name": "install"}
     assert said[-2] == {"event": "progress", "fraction": 1.0, "detail": "0.0 of 0.0 MB"}
-    assert said[-1] == {"event": "result", "result": {"model": "toy"}}
+    assert said[-1] == {"event": "result", "result": {"model": "toy", "folder": str(tmp_path / "store" / "toy")}}
     assert Store(tmp_path / "store").is_installed(find_card("toy"))
     assert heard(monkeypatch, json.dumps(asked | {"model": "nnn"}))[1] == [
         {"event": "error", "kind": "InputError", "text": "There is no model 'nnn'; the zoo has toy."}
@@ -250,7 +251,7 @@ def test_install_without_a_network(
     (said,) = (one for one in heard(monkeypatch, json.dumps(asked))[1] if one["event"] == "error")
     assert str(tmp_path / toy.PUBLISHED_FILE) in said["text"]
     said = heard(monkeypatch, json.dumps(asked | {"source": str(toy_files)}))[1]
-    assert said[-1] == {"event": "result", "result": {"model": "toy"}}
+    assert said[-1] == {"event": "result", "result": {"model": "toy", "folder": str(tmp_path / "store" / "toy")}}
     assert Store(tmp_path / "store").is_installed(toy_zoo)
 
 
@@ -261,7 +262,7 @@ def test_download_is_told_in_megabytes_where_the_sizes_are_known(second: int | N
     output = io.StringIO()
     sizes = {"weights.bin": 20_000_000, "more.bin": second}
     files = [WeightFile(name=name, size_bytes=size, sha256="0" * 64) for name, size in sizes.items()]
-    progress = _InMegabytes(JsonLines(output), files)
+    progress = InMegabytes(JsonLines(output), files)
     progress.advance(0.25, "weights.bin")
     progress.advance(0, "busy")
     assert [json.loads(line)["detail"] for line in output.getvalue().splitlines()] == told

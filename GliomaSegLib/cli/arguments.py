@@ -1,0 +1,76 @@
+"""Arguments that several commands have in common, and the fields of a :class:`~GliomaSegLib.job.Job` that they fill."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from GliomaSegLib.case import Modality, TimePointKind
+from GliomaSegLib.labels import LabelScheme
+from GliomaSegLib.options import AUTO, BrainMethod, Precision, Purpose, Task
+
+SEQUENCES = {sequence.value: sequence.title for sequence in Modality}
+SCHEMES = [scheme.value for scheme in LabelScheme]
+WRITTEN_SCHEMES = (LabelScheme.GLIOMASEG.value, LabelScheme.BRATS2017.value)
+"""The numberings in which a whole segmentation can be written."""
+
+TIME_POINTS = [kind.value for kind in TimePointKind]
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """The option ``--store``, for every command that reads or installs weights."""
+    parser.add_argument("--store", type=Path, metavar="DIR", help="folder of installed models, if not the user's own")
+
+
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    """The options ``--model`` and ``--task``."""
+    parser.add_argument(
+        "--model", metavar="ID", default=AUTO,
+        help="a model of 'gliomaseg models list'; 'auto', the default, is the best installed one that suits the case",
+    )  # fmt: skip
+    parser.add_argument(
+        "--task", choices=Task.of_tumour(), help="what 'auto' looks for (default: glioma, by the time point)"
+    )
+
+
+def add_purpose(parser: argparse._ActionsContainer) -> None:
+    """The option ``--purpose``."""
+    parser.add_argument(
+        "--purpose", choices=Purpose.values(), default=Purpose.VOLUME.value,
+        help="after surgery, how much is left, or whether anything is: chooses among the models where none is named, "
+        "and among the networks of one (default: %(default)s)",
+    )  # fmt: skip
+
+
+def add_processing(parser: argparse.ArgumentParser) -> None:
+    """The options on how a case is processed, and on which machine: those that do not depend on the case."""
+    steps = parser.add_argument_group("the steps")
+    steps.add_argument("--no-registration", action="store_true", help="the sequences are known to be co-registered")
+    steps.add_argument(
+        "--brain", choices=BrainMethod.values(), default="deepbet", help="brain extraction (default: %(default)s)"
+    )
+    steps.add_argument("--n4", action="store_true", help="correct the bias field")
+    steps.add_argument("--seed", type=int, default=1, help="of the random numbers that some networks need")
+    steps.add_argument("--label-scheme", choices=WRITTEN_SCHEMES, default="gliomaseg")
+    steps.add_argument("--no-probabilities", action="store_true", help="do not write probability maps")
+    machine = parser.add_argument_group("the machine")
+    machine.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1 (and so on) or mps")
+    machine.add_argument("--precision", choices=Precision.values(), default="auto", help="of the network")
+    machine.add_argument("--threads", type=int, metavar="N")
+
+
+def processing_fields(parsed: argparse.Namespace) -> dict[str, Any]:
+    """The fields of a job that :func:`add_processing` and :func:`add_store` give."""
+    return {
+        "registration": not parsed.no_registration,
+        "brain": parsed.brain,
+        "bias_correction": parsed.n4,
+        "seed": parsed.seed,
+        "probabilities": not parsed.no_probabilities,
+        "label_scheme": parsed.label_scheme,
+        "device": parsed.device,
+        "precision": parsed.precision,
+        "threads": parsed.threads,
+        "store": parsed.store,
+    }

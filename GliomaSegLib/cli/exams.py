@@ -1,0 +1,27 @@
+"""``gliomaseg exams``: the exams in a folder of DICOM."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TextIO
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``gliomaseg exams``."""
+    parser.description = (
+        "The exams in a folder of DICOM, by patient and date, with the series that would be taken for each sequence, "
+        "and those that are incomplete."
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+    parser.set_defaults(command=run)
+
+
+def run(parsed: argparse.Namespace, output: TextIO) -> int:
+    """List the exams; the exit status."""
+    from GliomaSegLib.study.exam_list import list_exams, to_json, to_text
+
+    rows = list_exams(parsed.folder)
+    print(to_json(rows) if parsed.json else to_text(rows, parsed.folder), file=output)
+    return 0

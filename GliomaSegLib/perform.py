@@ -1,0 +1,134 @@
+"""Perform a request: the one function behind the command line, the worker, and all that use the worker.
+
+The panel, a batch, a cluster and the DICOM node hand their requests to a worker process, which calls this; the command
+line calls it in its own process. So the same request has the same answer everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+from GliomaSegLib.job import Compare, Export, Install, Job, Measure, Request, Result, Review
+from GliomaSegLib.progress import Progress, Silent
+
+if TYPE_CHECKING:  # each request imports what it needs, so that one which is wrong is refused without loading torch
+    from GliomaSegLib.followup.compare import Comparison
+    from GliomaSegLib.zoo.card import WeightFile
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The answer to :class:`~GliomaSegLib.job.Compare`: the page that was written, and what it says."""
+
+    page: Path
+    comparison: Comparison
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The answer to :class:`~GliomaSegLib.job.Export`: the file, or the folder of a series, of every kind."""
+
+    files: dict[str, Path]
+
+
+@dataclass(frozen=True)
+class Installed:
+    """The answer to :class:`~GliomaSegLib.job.Install`: the model, and the folder of its weights."""
+
+    model: str
+    folder: Path
+
+
+Answer = Result | Compared | Exported | Installed
+
+
+@overload
+def perform(request: Job | Measure | Review, progress: Progress | None = None) -> Result: ...
+@overload
+def perform(request: Compare, progress: Progress | None = None) -> Compared: ...
+@overload
+def perform(request: Export, progress: Progress | None = None) -> Exported: ...
+@overload
+def perform(request: Install, progress: Progress | None = None) -> Installed: ...
+
+
+def perform(request: Request, progress: Progress | None = None) -> Answer:
+    """Do what is asked and return what was made.
+
+    Args:
+        progress: is told stages, fractions and warnings.
+
+    Raises:
+        InputError: something that the request names cannot be used; nothing was written.
+        WeightsError: the weights of a model are missing or damaged.
+        Cancelled: ``progress``, or a signal, stopped it; nothing was written.
+    """
+    progress = progress or Silent()
+    if isinstance(request, Job):
+        from GliomaSegLib.pipeline.run import run
+
+        return run(request, progress)
+    if isinstance(request, Measure):
+        from GliomaSegLib.results.update import refresh
+
+        return refresh(request.output, progress)
+    if isinstance(request, Review):
+        from GliomaSegLib.results.update import review
+
+        return review(request.output, request.state, request.by, progress)
+    if isinstance(request, Compare):
+        return _compare(request, progress)
+    if isinstance(request, Export):
+        return _export(request, progress)
+    return _install(request, progress)
+
+
+def _compare(request: Compare, progress: Progress) -> Compared:
+    from GliomaSegLib.followup.compare import compare
+    from GliomaSegLib.followup.page import write_comparison
+    from GliomaSegLib.io.folder import check_output
+    from GliomaSegLib.results.time_point import read_exam
+
+    check_output(request.output, request.overwrite)
+    progress.stage("reading")
+    exams = [read_exam(one.path, one.image, one.scheme, one.when, one.date) for one in request.studies]
+    aligned = compare(exams, request.in_place, request.baseline, progress, request.deformable)
+    page = write_comparison(request.output, aligned, request.overwrite)
+    return Compared(page, aligned.comparison)
+
+
+def _export(request: Export, progress: Progress) -> Exported:
+    from GliomaSegLib.dicom_export.export import export
+
+    progress.stage("dicom")
+    files = export(request.results, request.output, request.kinds, request.series, request.by, request.comparison)
+    return Exported({kind.value: path for kind, path in files.items()})
+
+
+def _install(request: Install, progress: Progress) -> Installed:
+    from GliomaSegLib.zoo.card import find_card
+    from GliomaSegLib.zoo.store import Store, default_store
+
+    store = Store(request.store or default_store())
+    card = find_card(request.model, store.root)
+    folder = store.install(card, request.source, InMegabytes(progress, card.weights.files))
+    return Installed(card.id, folder)
+
+
+class InMegabytes:
+    """A progress of a download that shows the megabytes instead of the file's name, where all sizes are known."""
+
+    def __init__(self, listener: Progress, files: Iterable[WeightFile]) -> None:
+        self._listener = listener
+        self._bytes = {file.name: file.size_bytes for file in files}
+        self.stage, self.warn = listener.stage, listener.warn
+
+    def advance(self, fraction: float, detail: str = "") -> None:
+        """See :class:`~GliomaSegLib.progress.Progress`."""
+        if detail in self._bytes and None not in self._bytes.values():
+            size_mb = sum(self._bytes.values()) / 1e6
+            detail = f"{fraction * size_mb:.1f} of {size_mb:.1f} MB"
+        self._listener.advance(fraction, detail)
