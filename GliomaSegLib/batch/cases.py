@@ -1,4 +1,4 @@
-"""A case of a cohort, and how it stands: the folders of results are the state, so that nothing can be lost with it.
+"""A case of a batch, and whether it is done: the folders of results are the state, so that nothing can be lost with it.
 
 A case is done when its folder of results is there, which appears whole or not at all, and its manifest tells of the
 same job. Needs nothing but the standard library.
@@ -29,7 +29,7 @@ _REVIEWED = frozenset({"edited", "approved", "rejected"})
 
 
 @dataclass(frozen=True)
-class CohortCase:
+class BatchCase:
     """One case.
 
     Attributes:
@@ -56,7 +56,7 @@ class CohortCase:
         """The same for two requests that have the same answer."""
         return hashlib.sha256(json.dumps(_of_the_answer(self.job), sort_keys=True).encode()).hexdigest()
 
-    def but_refused(self, sentence: str) -> CohortCase:
+    def but_refused(self, sentence: str) -> BatchCase:
         """The same, refused for what ``sentence`` says, unless it is already."""
         return self if self.refused else dataclasses.replace(self, refused=sentence)
 
@@ -66,13 +66,13 @@ def folder_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name).strip("._")
 
 
-def case_of_study(study: Path, output: Path, options: Mapping[str, Any]) -> CohortCase:
-    """A study folder as it is, to be segmented into a folder of its own in ``output``."""
+def case_of_study(study: Path, output: Path, options: Mapping[str, Any]) -> BatchCase:
+    """A study folder, to be segmented into a folder of its own in ``output``."""
     job = {**options, "study": str(study), "output": str(output / (folder_name(study.name) or "case"))}
-    return CohortCase(study.name, job, str(study))
+    return BatchCase(study.name, job, str(study))
 
 
-def one_of_each(cases: Sequence[CohortCase]) -> list[CohortCase]:
+def one_of_each(cases: Sequence[BatchCase]) -> list[BatchCase]:
     """The same cases, refused where two of them would be mixed up.
 
     A row that repeats an earlier one is refused alone. Of two that have one name and differ, both are, since nobody can
@@ -91,7 +91,7 @@ def one_of_each(cases: Sequence[CohortCase]) -> list[CohortCase]:
     return _with_images_of_their_own(_with_names_of_their_own(checked))
 
 
-def _with_names_of_their_own(cases: Iterable[CohortCase]) -> list[CohortCase]:
+def _with_names_of_their_own(cases: Iterable[BatchCase]) -> list[BatchCase]:
     cases = list(cases)
     used = Counter(case.output.name.casefold() for case in cases if not case.refused)
     return [
@@ -105,7 +105,7 @@ def _with_names_of_their_own(cases: Iterable[CohortCase]) -> list[CohortCase]:
     ]
 
 
-def _with_images_of_their_own(cases: Iterable[CohortCase]) -> list[CohortCase]:
+def _with_images_of_their_own(cases: Iterable[BatchCase]) -> list[BatchCase]:
     """Different models may look at one study; but a study belongs to one case, and an image to one study."""
     cases = list(cases)
     users: dict[tuple[str, str], set[int]] = defaultdict(set)
@@ -133,22 +133,22 @@ def _with_images_of_their_own(cases: Iterable[CohortCase]) -> list[CohortCase]:
     return checked
 
 
-def _images(case: CohortCase) -> list[str]:
+def _images(case: BatchCase) -> list[str]:
     named = [case.job.get("study"), *case.job.get("volumes", {}).values()]
     return [str(path) for path in named if path]
 
 
-# --- how a case stands ---------------------------------------------------------------------------------------------
+# --- the state of a case ---------------------------------------------------------------------------------------------
 
 
-def is_done(case: CohortCase) -> bool:
+def is_done(case: BatchCase) -> bool:
     """Whether its results are there, whole and of this job."""
     manifest = manifest_of(case.output)
     return manifest is not None and not _differences(manifest, case)
 
 
-def blocking_reason(case: CohortCase, overwrite: bool) -> str | None:
-    """A sentence if what lies in its place keeps a case that is not done from being written.
+def blocking_reason(case: BatchCase, overwrite: bool) -> str | None:
+    """A sentence if something in its place keeps a case that is not done from being written.
 
     Args:
         overwrite: results of another job may be replaced, but never those that somebody has reviewed or edited.
@@ -169,8 +169,8 @@ def blocking_reason(case: CohortCase, overwrite: bool) -> str | None:
     return None
 
 
-def request_of(case: CohortCase) -> dict[str, Any]:
-    """What a worker is asked. What is in the way then (:func:`blocking_reason`) may be replaced."""
+def request_of(case: BatchCase) -> dict[str, Any]:
+    """The request for a worker. What lies in its place then (:func:`blocking_reason`) may be replaced."""
     return {**case.job, "overwrite": case.output.exists()}
 
 
@@ -182,7 +182,7 @@ def manifest_of(folder: Path) -> dict[str, Any] | None:
 
 
 def stored_result(folder: Path) -> dict[str, Any]:
-    """What a folder of results says, as far as :class:`~GliomaSegLib.job.Result` does, without its ``files``.
+    """A :class:`~GliomaSegLib.job.Result` as JSON, read back from a folder of results, without its ``files``.
 
     Raises:
         OSError, ValueError: it is no folder of results, or damaged.
@@ -197,8 +197,8 @@ def stored_result(folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _differences(manifest: Mapping[str, Any], case: CohortCase) -> list[str]:
-    """The fields of the job in which a manifest tells of another; those it does not know are of a later version."""
+def _differences(manifest: Mapping[str, Any], case: BatchCase) -> list[str]:
+    """The fields of the job in which a manifest differs; those it does not have are of a later version."""
     made_by = _of_the_answer(manifest.get("job") or {"no job": True})
     return [name for name, value in _of_the_answer(case.job).items() if made_by.get(name, value) != value]
 

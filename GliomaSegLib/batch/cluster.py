@@ -1,4 +1,4 @@
-"""Workers on many machines: those of a Dask cluster, each of which keeps a worker process of its own.
+"""Workers on the machines of a Dask cluster; each Dask worker keeps a worker process of its own.
 
 The process is the same as on one machine, so a crash or a lack of memory costs the case that ran and not the Dask
 worker, and the network is read once per Dask worker. Needs ``pip install 'GliomaSeg[cluster]'`` here and there, and a
@@ -12,13 +12,13 @@ import queue
 import sys
 import threading
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from GliomaSegLib.batch.cases import CohortCase, request_of
+from GliomaSegLib.batch.cases import BatchCase, request_of
+from GliomaSegLib.batch.dispatch import CRASH, STARTED, CaseEvent, CaseEvents, failed, settled
 from GliomaSegLib.batch.local import answer_of
-from GliomaSegLib.batch.run import CRASH, STARTED, CaseEvent, CaseEvents, failed, settled
 from GliomaSegLib.errors import GliomaSegError, InputError
 from GliomaSegLib.worker.client import Event, Task, WorkerError, WorkerProcess, worker_command
 
@@ -67,16 +67,16 @@ class DaskWorkers:
         workers = self._client.scheduler_info()["workers"].values()
         return max(1, sum(set(self._resources) <= set(worker.get("resources", ())) for worker in workers))
 
-    def segment(self, cases: Sequence[CohortCase], overwrite: bool = False) -> CaseEvents:
-        """See :class:`~GliomaSegLib.batch.run.Workers`.
+    def segment(self, cases: Sequence[BatchCase], overwrite: bool = False) -> CaseEvents:
+        """See :class:`~GliomaSegLib.batch.dispatch.Workers`.
 
         Raises:
             InputError: the scheduler has gone.
         """
         batch = f"{_PREFIX}{uuid.uuid4().hex}"
-        heard: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
+        stages: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
         ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
-        self._client.subscribe_topic(batch, lambda said: heard.put(said[1]))
+        self._client.subscribe_topic(batch, lambda message: stages.put(message[1]))
         futures = {
             self._client.submit(
                 _segment, case, overwrite, self._plugin.name, batch, number,
@@ -89,12 +89,12 @@ class DaskWorkers:
         left = len(futures)
         try:
             while left:
-                if not heard.empty():
-                    said = heard.get()
-                    yield CaseEvent(cases[said["number"]], Event("stage", said["stage"]), worker=said["by"])
+                if not stages.empty():
+                    one = stages.get()
+                    yield CaseEvent(cases[one["number"]], Event("stage", one["stage"]), worker=one["by"])
                 elif not ended.empty():
                     future, left = ended.get(), left - 1
-                    yield _last_word(future, futures[future])
+                    yield _last_event(future, futures[future])
                 else:
                     self._check_scheduler()
                     yield None
@@ -145,17 +145,17 @@ class KeptProcess(WorkerPlugin):
             if key in self._running:
                 self._running[key].cancel()
 
-    def segment(self, key: str, case: CohortCase, overwrite: bool, say: Any) -> CaseEvent:
-        """Do a case; ``say`` is told the stages.
+    def segment(self, key: str, case: BatchCase, overwrite: bool, on_stage: Callable[[str], None]) -> CaseEvent:
+        """Segment a case; its last event.
 
         Raises:
             WorkerError: the worker process crashed; it may be tried again.
         """
         with self._turn:
-            word = failed(case, "It was stopped.", CRASH) if key in self._unwanted else settled(case, overwrite)
-            if word is not None:
-                return word
-            say(STARTED)
+            last = failed(case, "It was stopped.", CRASH) if key in self._unwanted else settled(case, overwrite)
+            if last is not None:
+                return last
+            on_stage(STARTED)
             with self._ending:
                 if self._ended:  # nobody would end the process that is started now
                     raise WorkerError("The Dask worker has ended.")
@@ -163,28 +163,28 @@ class KeptProcess(WorkerPlugin):
             if key in self._unwanted:  # released while the process started: transition() did not see the case run yet
                 task.cancel()
             try:
-                task.wait(lambda event: say(event.text) if event.kind == "stage" else None)
+                task.wait(lambda event: on_stage(event.text) if event.kind == "stage" else None)
             except GliomaSegError:
-                pass  # the word tells it
+                pass  # the last event says it
             finally:
                 del self._running[key]
-            word = answer_of(case, task, "")
-            if word.kind == CRASH:
-                raise WorkerError(word.event.text)
-            return word
+            last = answer_of(case, task, "")
+            if last.error == CRASH:
+                raise WorkerError(last.text)
+            return last
 
 
-def _segment(case: CohortCase, overwrite: bool, plugin: str, topic: str, number: int) -> CaseEvent:
+def _segment(case: BatchCase, overwrite: bool, plugin: str, topic: str, number: int) -> CaseEvent:
     """What runs on the Dask worker."""
     worker = get_worker()
 
-    def say(stage: str) -> None:
+    def on_stage(stage: str) -> None:
         worker.log_event(topic, {"number": number, "stage": stage, "by": str(worker.name)})
 
-    return worker.plugins[plugin].segment(worker.get_current_task(), case, overwrite, say)
+    return worker.plugins[plugin].segment(worker.get_current_task(), case, overwrite, on_stage)
 
 
-def _last_word(future: Future, case: CohortCase) -> CaseEvent:
+def _last_event(future: Future, case: BatchCase) -> CaseEvent:
     if future.cancelled():  # not by us, who would not ask any more
         raise _gone()
     try:

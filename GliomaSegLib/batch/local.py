@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from GliomaSegLib.batch.cases import CohortCase, request_of
-from GliomaSegLib.batch.run import CRASH, STARTED, CaseEvent, CaseEvents, failed, settled
+from GliomaSegLib.batch.cases import BatchCase, request_of
+from GliomaSegLib.batch.dispatch import CRASH, STARTED, CaseEvent, CaseEvents, failed, settled
 from GliomaSegLib.errors import Cancelled
 from GliomaSegLib.worker.client import Event, Task, WorkerError, WorkerProcess
 
@@ -20,7 +20,7 @@ class LocalWorkers:
     """Worker processes that are kept from case to case, with their network loaded.
 
     Args:
-        processes: one per case that is done at once; they end with :meth:`close`.
+        processes: one per case that is segmented at once; they end with :meth:`close`.
         devices: the processes take them in turn, as ``cuda:0`` and ``cuda:1``; by default what each job says.
     """
 
@@ -30,23 +30,23 @@ class LocalWorkers:
 
     @property
     def count(self) -> int:
-        """How many cases are done at once."""
+        """How many cases are segmented at once."""
         return len(self._processes)
 
-    def segment(self, cases: Sequence[CohortCase], overwrite: bool = False) -> CaseEvents:
-        """See :class:`~GliomaSegLib.batch.run.Workers`."""
+    def segment(self, cases: Sequence[BatchCase], overwrite: bool = False) -> CaseEvents:
+        """See :class:`~GliomaSegLib.batch.dispatch.Workers`."""
         waiting = deque(cases)
-        running: dict[int, tuple[CohortCase, Task]] = {}
+        running: dict[int, tuple[BatchCase, Task]] = {}
         try:
             while waiting or running:
-                words: list[CaseEvent] = []
+                events: list[CaseEvent] = []
                 for place in range(self.count):
                     if place in running:
-                        words += self._heard(running, place)
+                        events += self._poll(running, place)
                     if place not in running and waiting:
-                        words.append(self._begun(running, place, waiting.popleft(), overwrite))
-                yield from words
-                if not words:
+                        events.append(self._start(running, place, waiting.popleft(), overwrite))
+                yield from events
+                if not events:
                     yield None
         except Cancelled:
             for _, task in running.values():
@@ -65,32 +65,30 @@ class LocalWorkers:
         for process in self._processes:
             process.close()
 
-    def _begun(
-        self, running: dict[int, tuple[CohortCase, Task]], place: int, case: CohortCase, overwrite: bool
+    def _start(
+        self, running: dict[int, tuple[BatchCase, Task]], place: int, case: BatchCase, overwrite: bool
     ) -> CaseEvent:
-        word = settled(case, overwrite)
-        if word is not None:
-            return word
+        last = settled(case, overwrite)
+        if last is not None:
+            return last
         device = self._devices[place]
         request = request_of(case) | ({"device": device} if device else {})
         running[place] = (case, self._processes[place].start(request))
         return CaseEvent(case, Event("stage", STARTED), worker=_name(place))
 
-    def _heard(self, running: dict[int, tuple[CohortCase, Task]], place: int) -> list[CaseEvent]:
+    def _poll(self, running: dict[int, tuple[BatchCase, Task]], place: int) -> list[CaseEvent]:
         case, task = running[place]
-        done = task.done  # before its words are fetched, so that none gets lost
-        words = [CaseEvent(case, event, worker=_name(place)) for event in task.poll() if event.kind not in _LAST]
+        done = task.done  # before its events are fetched, so that none gets lost
+        events = [CaseEvent(case, event, worker=_name(place)) for event in task.poll()]
+        events = [event for event in events if not event.is_last]
         if done:
             del running[place]
-            words.append(answer_of(case, task, _name(place)))
-        return words
+            events.append(answer_of(case, task, _name(place)))
+        return events
 
 
-_LAST = ("result", "error")
-
-
-def answer_of(case: CohortCase, task: Task, worker: str) -> CaseEvent:
-    """The last word on a case whose task is done."""
+def answer_of(case: BatchCase, task: Task, worker: str) -> CaseEvent:
+    """The last event of a case whose task is done."""
     try:
         return CaseEvent(case, Event("result"), task.result, worker=worker)
     except WorkerError as error:

@@ -1,4 +1,4 @@
-"""What a batch would do: what is there, what is missing, which model, how long. Nothing is run and nothing written."""
+"""Plan a batch: what is there, what is missing, which model, how long. Nothing is run and nothing written."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from enum import Enum
 from pathlib import Path
 from statistics import mean
 
-from GliomaSegLib.batch.cases import CohortCase, blocking_reason, is_done, stored_result
-from GliomaSegLib.batch.table import Cohort
+from GliomaSegLib.batch.cases import BatchCase, blocking_reason, is_done, stored_result
+from GliomaSegLib.batch.table import CaseList
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.job import Job
@@ -49,8 +49,8 @@ class PlannedCase:
         seconds: what it took, if it is done.
     """
 
-    case: CohortCase
-    standing: CaseStatus
+    case: BatchCase
+    status: CaseStatus
     model: str = ""
     present: tuple[Modality, ...] = ()
     cost: str | None = None
@@ -66,9 +66,9 @@ class Plan:
     unused: tuple[str, ...] = ()
     workers: int = 1
 
-    def of(self, standing: CaseStatus) -> list[PlannedCase]:
-        """The cases that stand so."""
-        return [one for one in self.planned if one.standing is standing]
+    def of(self, status: CaseStatus) -> list[PlannedCase]:
+        """The cases of a status."""
+        return [one for one in self.planned if one.status is status]
 
     @property
     def seconds_per_case(self) -> float | None:
@@ -81,7 +81,7 @@ class Plan:
         cases = [
             {
                 "case": one.case.name, "patient": one.case.patient, "where": one.case.where,
-                "model": one.model, "output": str(one.case.output), "standing": one.standing.value,
+                "model": one.model, "output": str(one.case.output), "standing": one.status.value,
                 "present": [sequence.value for sequence in one.present], "cost": one.cost,
                 "refused": one.case.refused,
             }
@@ -93,9 +93,9 @@ class Plan:
 
     def to_text(self) -> str:
         """For a person: counts, the groups of cases that have the same sequences, what is refused, how long."""
-        counts = {standing: len(self.of(standing)) for standing in CaseStatus}
-        told = ", ".join(f"{count} {standing.value}" for standing, count in counts.items() if count)
-        lines = [f"{self.source}: {_cases(len(self.planned))}: {told}"]
+        counts = {status: len(self.of(status)) for status in CaseStatus}
+        by_status = ", ".join(f"{count} {status.value}" for status, count in counts.items() if count)
+        lines = [f"{self.source}: {_cases(len(self.planned))}: {by_status}"]
         if self.unused:
             lines.append(f"Columns that are not used: {', '.join(self.unused)}.")
         lines += _groups(self.of(CaseStatus.TO_DO))
@@ -144,7 +144,7 @@ def _groups(to_do: Iterable[PlannedCase]) -> list[str]:
     return lines
 
 
-def make_plan(cohort: Cohort, workers: int, overwrite: bool, progress: Progress) -> Plan:
+def make_plan(cases: CaseList, workers: int, overwrite: bool, progress: Progress) -> Plan:
     """Look at every case that is not done: its volumes' names and headers, no pixels.
 
     Args:
@@ -157,18 +157,18 @@ def make_plan(cohort: Cohort, workers: int, overwrite: bool, progress: Progress)
     zoo = _Zoo()
     planned = []
     with ThreadPoolExecutor(_READERS) as readers:
-        looked = readers.map(lambda case: _look(case, zoo, overwrite), cohort.cases)
+        looked = readers.map(lambda case: _look(case, zoo, overwrite), cases.cases)
         for number, one in enumerate(looked, start=1):
             planned.append(one)
-            progress.advance(number / len(cohort.cases), f"{number} of {len(cohort.cases)}")
-    if all(one.standing is CaseStatus.REFUSED for one in planned):
+            progress.advance(number / len(cases.cases), f"{number} of {len(cases.cases)}")
+    if all(one.status is CaseStatus.REFUSED for one in planned):
         others = f" (so or alike for all {len(planned)} cases)" if len(planned) > 1 else ""
         raise InputError(f"{planned[0].case.refused}{others}")
-    return Plan(cohort.source, tuple(planned), cohort.unused, workers)
+    return Plan(cases.source, tuple(planned), cases.unused, workers)
 
 
 class _Zoo:
-    """The models, each looked at once however many cases want it."""
+    """The models, each looked up once however many cases want it."""
 
     def __init__(self) -> None:
         self._cards: dict[tuple[str, Path], Card | str] = {}
@@ -212,20 +212,20 @@ def _installed(model: str, store: Path) -> Card | str:
         return str(error)
 
 
-def _look(case: CohortCase, zoo: _Zoo, overwrite: bool) -> PlannedCase:
+def _look(case: BatchCase, zoo: _Zoo, overwrite: bool) -> PlannedCase:
     if case.refused:
         return PlannedCase(case, CaseStatus.REFUSED)
     if is_done(case):
         return PlannedCase(case, CaseStatus.DONE, seconds=_seconds(case))
     try:
-        if in_the_way := blocking_reason(case, overwrite):
-            raise InputError(in_the_way)
+        if reason := blocking_reason(case, overwrite):
+            raise InputError(reason)
         return _planned(case, Job(**case.job), zoo)
     except InputError as error:
         return PlannedCase(case.but_refused(str(error)), CaseStatus.REFUSED)
 
 
-def _planned(case: CohortCase, job: Job, zoo: _Zoo) -> PlannedCase:
+def _planned(case: BatchCase, job: Job, zoo: _Zoo) -> PlannedCase:
     """What the model finds in the study.
 
     Raises:
@@ -242,7 +242,7 @@ def _planned(case: CohortCase, job: Job, zoo: _Zoo) -> PlannedCase:
     return PlannedCase(case, CaseStatus.TO_DO, card.id, present, cost)
 
 
-def _seconds(case: CohortCase) -> float | None:
+def _seconds(case: BatchCase) -> float | None:
     try:
         return sum(stored_result(case.output)["seconds"].values())
     except (OSError, ValueError, LookupError):  # edited by hand: it is done all the same

@@ -1,116 +1,115 @@
-"""Have workers do the cases of a cohort, in steps that a caller can poll: what one says of a case, or nothing yet.
-
-What does the cases is a :class:`Workers`: processes on this machine (:mod:`~GliomaSegLib.batch.local`) or a cluster's
-(:mod:`~GliomaSegLib.batch.cluster`). Needs nothing but the standard library.
-"""
+"""Run a planned batch: events are shown, failures are kept, and the table and the page are kept up to date."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from GliomaSegLib.batch.cases import CohortCase, blocking_reason, is_done, stored_result
-from GliomaSegLib.io.folder import clear_up, unfinished
-from GliomaSegLib.worker.client import Event
+from GliomaSegLib.batch.cases import SUMMARY, BatchCase
+from GliomaSegLib.batch.dispatch import CaseEvent, Workers, dispatch
+from GliomaSegLib.batch.failure_log import FailureLog, read_failures
+from GliomaSegLib.batch.overview_page import write_page
+from GliomaSegLib.batch.plan import CaseStatus, Plan
+from GliomaSegLib.batch.shard import WHOLE, Shard, locked
+from GliomaSegLib.batch.summary import CaseState, CaseSummary, Summary, write_summary
 
-STARTED = "starting"
-"""The stage of a case that has just been given to a worker."""
+_PAUSE_S = 0.05
+_REFRESH_S = 60.0  # the page is drawn at most so often while the batch runs
 
-CRASH = "WorkerError"
-"""The kind of the error of a worker that ended without an answer; all others are the answer to this case."""
+
+class Display(AbstractContextManager[Any], Protocol):
+    """Shows a running batch; a context manager around it."""
+
+    def on_event(self, event: CaseEvent) -> None:
+        """Show an event."""
 
 
 @dataclass(frozen=True)
-class CaseEvent:
-    """What was said of a case; a ``result`` or an ``error`` is the last.
+class Outcome:
+    """The state of all cases, other parts' included, and the page and the table that show it."""
 
-    Attributes:
-        result: of a ``result``, :class:`~GliomaSegLib.job.Result` as JSON; without ``files`` when another process made
-            it (:func:`~GliomaSegLib.batch.cases.stored_result`).
-        kind: of an ``error``, its name, as of :attr:`~GliomaSegLib.worker.client.WorkerError.kind`.
-        worker: the worker that has it; may be empty.
-    """
+    cases: tuple[CaseSummary, ...]
+    page: Path
+    table: Path
 
-    case: CohortCase
-    event: Event
-    result: Mapping[str, Any] | None = None
-    kind: str = ""
-    worker: str = ""
-
-    @property
-    def is_last(self) -> bool:
-        """Whether nothing more is said of the case."""
-        return self.event.kind in ("result", "error")
+    def count(self, state: CaseState) -> int:
+        """The number of cases in a state."""
+        return sum(case.state is state for case in self.cases)
 
 
-CaseEvents = Generator[CaseEvent | None, None, None]
-"""``None`` when there is nothing to tell and the caller may go on with something else for a moment.
-
-A :class:`~GliomaSegLib.errors.Cancelled` that is thrown in stops the workers; it ends when they have cleared up.
-"""
-
-
-class Workers(Protocol):
-    """Does cases, several at a time."""
-
-    @property
-    def count(self) -> int:
-        """How many cases are done at once."""
-
-    def segment(self, cases: Sequence[CohortCase], overwrite: bool) -> CaseEvents:
-        """Do the cases; one that fails, or takes its worker with it, does not stop the others."""
-
-    def close(self) -> None:
-        """End what was started."""
-
-
-def process(cases: Iterable[CohortCase], workers: Workers, overwrite: bool = False) -> CaseEvents:
-    """Have every case done that is not; each gets one last word, those that are done or refused at once.
-
-    What a killed writer had left of them is taken away first.
+def run_batch(
+    plan: Plan, everyone: Sequence[BatchCase], output: Path, workers: Workers, display: Display,
+    shard: Shard = WHOLE, overwrite: bool = False,
+) -> Outcome:  # fmt: skip
+    """Do what is planned, and keep the table and the page up to date, also when it is stopped.
 
     Args:
-        overwrite: replace results of other jobs, see :func:`~GliomaSegLib.batch.cases.blocking_reason`.
+        everyone: the cases of the whole batch, for the page; the plan may be that of one part.
+        overwrite: replace results of other jobs.
+
+    Raises:
+        InputError: another process works on the same cases, or ``output`` cannot be written.
+        Cancelled, KeyboardInterrupt: it was stopped; what is done stays, and nothing half-made is left.
     """
-    waiting = []
-    for case in cases:
-        word = settled(case, overwrite)
-        if word is None:
-            waiting.append(case)
-        else:
-            yield word
-    for parent in {case.output.parent for case in waiting}:
-        _clear_up([case for case in waiting if case.output.parent == parent], parent)
-    yield from workers.segment(waiting, overwrite)
+    with locked(output, shard):
+        failures, overview = FailureLog(output, shard), Overview(everyone, output, plan.source)
+        for refused in plan.of(CaseStatus.REFUSED):
+            failures.add(refused.case, "InputError", refused.case.refused or "")
+        try:
+            with display:
+                _run(plan, workers, display, failures, overview, overwrite)
+        finally:
+            outcome = overview.close()
+    return outcome
 
 
-def _clear_up(cases: Iterable[CohortCase], parent: Path) -> None:
-    # One look at the folder for all of them: on a network drive a thousand would take minutes.
-    if parent.is_dir() and any(one.suffix in (".partial", ".old") for one in parent.iterdir()):
-        for case in cases:
-            clear_up(case.output, unfinished(case.output))
-
-
-def settled(case: CohortCase, overwrite: bool) -> CaseEvent | None:
-    """The last word on a case that needs no worker: it is refused, or done, or something is in the way."""
-    if case.refused:
-        return CaseEvent(case, Event("error", case.refused), kind="InputError")
-    if is_done(case):
-        return _done(case)
-    in_the_way = blocking_reason(case, overwrite)
-    return CaseEvent(case, Event("error", in_the_way), kind="InputError") if in_the_way else None
-
-
-def failed(case: CohortCase, sentence: str, kind: str, worker: str = "") -> CaseEvent:
-    """The last word on a case that failed, unless another process, whose own batch was killed, has done it by now."""
-    return _done(case) if is_done(case) else CaseEvent(case, Event("error", sentence), kind=kind, worker=worker)
-
-
-def _done(case: CohortCase) -> CaseEvent:
+def _run(
+    plan: Plan, workers: Workers, display: Display, failures: FailureLog, overview: Overview, overwrite: bool
+) -> None:
+    to_do = sorted(plan.of(CaseStatus.TO_DO), key=lambda one: one.model)  # a worker keeps one network loaded
+    events = dispatch([one.case for one in to_do], workers, overwrite)
     try:
-        return CaseEvent(case, Event("result"), stored_result(case.output))
-    except (OSError, ValueError, LookupError) as error:
-        sentence = f"The results in {case.output} are damaged ({error}); delete the folder and run the case again."
-        return CaseEvent(case, Event("error", sentence), kind="InputError")
+        for event in events:
+            if event is None:
+                time.sleep(_PAUSE_S)
+                continue
+            if event.kind == "error":
+                failures.add(event.case, event.error, event.text)
+            display.on_event(event)
+            if event.is_last:
+                overview.refresh()
+    finally:
+        events.close()  # stops the workers when something else ended the loop
+
+
+class Overview:
+    """The table and the page of a batch, drawn again from the folders of results in a thread of their own."""
+
+    def __init__(self, cases: Sequence[BatchCase], output: Path, source: Path) -> None:
+        self._summary = Summary(cases)
+        self._output, self._source = output, source
+        self._thread = ThreadPoolExecutor(1, "GliomaSeg page")
+        self._drawing: Future[Outcome] | None = None
+        self._drawn = time.monotonic()
+
+    def refresh(self) -> None:
+        """Begin to draw them, unless that is going on or was done a short while ago."""
+        if time.monotonic() - self._drawn > _REFRESH_S and (self._drawing is None or self._drawing.done()):
+            self._drawn = time.monotonic()
+            self._drawing = self._thread.submit(self._draw)
+
+    def close(self) -> Outcome:
+        """Draw them for the last time."""
+        with self._thread as thread:
+            return thread.submit(self._draw).result()
+
+    def _draw(self) -> Outcome:
+        cases = self._summary.cases(read_failures(self._output))
+        write_summary(cases, self._output / SUMMARY)
+        page = write_page(self._output, cases, self._source)
+        return Outcome(tuple(cases), page, self._output / SUMMARY)

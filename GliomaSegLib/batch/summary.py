@@ -1,4 +1,4 @@
-"""One line per case of a cohort: how it stands, what was measured, and whether it differs from the others."""
+"""A summary of every case of a batch: its state, what was measured, and whether it differs from the others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from GliomaSegLib.batch.cases import MEASURES, CohortCase, is_done, manifest_of
+from GliomaSegLib.batch.cases import MEASURES, BatchCase, is_done, manifest_of
 from GliomaSegLib.batch.failure_log import Failure
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.training_distance import share_of_limit
@@ -32,8 +32,8 @@ _LEAST_CASES = 10
 _NORMAL_QUARTILE = 0.6745  # the median absolute deviation of the standard normal distribution
 
 
-class State(str, Enum):
-    """How a case stands."""
+class CaseState(str, Enum):
+    """The state of a case."""
 
     DONE = "done"
     FAILED = "failed"
@@ -41,7 +41,7 @@ class State(str, Enum):
 
 
 @dataclass(frozen=True)
-class Line:
+class CaseSummary:
     """One case.
 
     Attributes:
@@ -50,13 +50,13 @@ class Line:
         training_distance: of the images to those that the model was trained on, as a share of the limit above which the
             reader is warned.
         cost: what the sequences that are missing cost, which many cases have in common, so it is no warning here.
-        remarks: a clause for each thing in which it differs from the cohort.
-        strangeness: the largest modified z-score among them, for the order.
+        remarks: a clause for each thing in which it differs from the other cases.
+        deviation: the largest modified z-score among them, for the order.
         sentence: why it failed.
     """
 
-    case: CohortCase
-    state: State
+    case: BatchCase
+    state: CaseState
     model: str = ""
     present: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
@@ -68,63 +68,63 @@ class Line:
     seconds: float | None = None
     review: str = ""
     remarks: tuple[str, ...] = ()
-    strangeness: float = 0.0
+    deviation: float = 0.0
     sentence: str = ""
 
 
 class Summary:
-    """The lines of all cases, read anew only where a folder of results has changed since."""
+    """The summaries of all cases, read again only where a folder of results has changed since."""
 
-    def __init__(self, cases: Sequence[CohortCase]) -> None:
+    def __init__(self, cases: Sequence[BatchCase]) -> None:
         self._cases = list(cases)
-        self._read: dict[tuple[Path, int], Line] = {}
+        self._read: dict[tuple[Path, int], CaseSummary] = {}
 
-    def lines(self, failures: Mapping[str, Failure]) -> list[Line]:
-        """What needs a look first: failed, then strange, then with warnings, then the rest, then what waits."""
-        lines = _with_remarks([self._line(case, failures) for case in self._cases])
-        return sorted(lines, key=_order)
+    def cases(self, failures: Mapping[str, Failure]) -> list[CaseSummary]:
+        """What needs a look first: failed, then outliers, then with warnings, then the rest, then what waits."""
+        cases = _with_remarks([self._summary_of(case, failures) for case in self._cases])
+        return sorted(cases, key=_order)
 
-    def _line(self, case: CohortCase, failures: Mapping[str, Failure]) -> Line:
+    def _summary_of(self, case: BatchCase, failures: Mapping[str, Failure]) -> CaseSummary:
         model = str(case.job.get("model") or "")
         if case.refused:
-            return Line(case, State.FAILED, model, sentence=case.refused)
+            return CaseSummary(case, CaseState.FAILED, model, sentence=case.refused)
         try:
             version = (case.output, (case.output / MANIFEST).stat().st_mtime_ns)
             if version not in self._read and is_done(case):
-                self._read[version] = _line_of_results(case)
+                self._read[version] = _summary_of_results(case)
             if version in self._read:
                 return self._read[version]
         except OSError:
             pass  # not there yet
         except (ValueError, LookupError, TypeError) as error:
             sentence = f"The results in {case.output} are damaged ({error}); delete the folder and run the case again."
-            return Line(case, State.FAILED, model, sentence=sentence)
+            return CaseSummary(case, CaseState.FAILED, model, sentence=sentence)
         failure = failures.get(case.key)
         if failure is None:
-            return Line(case, State.WAITING, model)
-        return Line(case, State.FAILED, model, sentence=failure.sentence)
+            return CaseSummary(case, CaseState.WAITING, model)
+        return CaseSummary(case, CaseState.FAILED, model, sentence=failure.sentence)
 
 
-def _order(line: Line) -> tuple[object, ...]:
+def _order(case: CaseSummary) -> tuple[object, ...]:
     first = (
-        0 if line.state is State.FAILED
-        else 4 if line.state is State.WAITING
-        else 1 if line.remarks
-        else 2 if line.warnings
+        0 if case.state is CaseState.FAILED
+        else 4 if case.state is CaseState.WAITING
+        else 1 if case.remarks
+        else 2 if case.warnings
         else 3
     )  # fmt: skip
-    return first, -line.strangeness, line.case.name
+    return first, -case.deviation, case.case.name
 
 
-def _line_of_results(case: CohortCase) -> Line:
+def _summary_of_results(case: BatchCase) -> CaseSummary:
     manifest = manifest_of(case.output) or {}
     measures = json.loads((case.output / MEASURES).read_bytes())
     volumes = {volume["name"]: float(volume["volume_ml"]) for volume in measures["volumes"]}
     if measures.get("brain_ml"):
         volumes[BRAIN] = float(measures["brain_ml"])
-    return Line(
+    return CaseSummary(
         case,
-        State.DONE,
+        CaseState.DONE,
         manifest["model"]["id"],
         tuple(manifest["sequences"]),
         tuple(manifest.get("missing", ())),
@@ -141,34 +141,34 @@ def _line_of_results(case: CohortCase) -> Line:
 # --- what differs --------------------------------------------------------------------------------------------------
 
 
-def _with_remarks(lines: Iterable[Line]) -> list[Line]:
-    """Every line with what sets it apart from those of the same model; an empty finding is always told."""
-    lines = list(lines)
+def _with_remarks(cases: Iterable[CaseSummary]) -> list[CaseSummary]:
+    """Every case with what sets it apart from those of the same model; an empty finding is always remarked."""
+    cases = list(cases)
     values: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for line in lines:
-        for name, ml in line.volumes.items():
-            values[line.model, name].append(ml)
-    return [_remarked(line, values) for line in lines]
+    for case in cases:
+        for name, ml in case.volumes.items():
+            values[case.model, name].append(ml)
+    return [_remarked(case, values) for case in cases]
 
 
-def _remarked(line: Line, values: Mapping[tuple[str, str], Sequence[float]]) -> Line:
+def _remarked(case: CaseSummary, values: Mapping[tuple[str, str], Sequence[float]]) -> CaseSummary:
     remarks, scores = [], [0.0]
-    if line.state is State.DONE and not line.volumes.get("WT"):
+    if case.state is CaseState.DONE and not case.volumes.get("WT"):
         remarks.append("no tumour was marked")
     for name in ("WT", "TC", "ET", "RC", BRAIN):
-        score = strangeness(line.volumes.get(name), values.get((line.model, name), ()))
+        score = deviation(case.volumes.get(name), values.get((case.model, name), ()))
         if abs(score) > _OUTLIER:
-            usual = values[line.model, name]
+            usual = values[case.model, name]
             remarks.append(
-                f"{name} {_ml(line.volumes[name])}, where the median of {len(usual)} cases is {_ml(median(usual))}"
+                f"{name} {_ml(case.volumes[name])}, where the median of {len(usual)} cases is {_ml(median(usual))}"
             )
             scores.append(abs(score))
-    return replace(line, remarks=tuple(remarks), strangeness=max(scores))
+    return replace(case, remarks=tuple(remarks), deviation=max(scores))
 
 
-def strangeness(volume_ml: float | None, usual_ml: Sequence[float]) -> float:
-    """The modified z-score (Iglewicz and Hoaglin 1993) of the diameter of a ball of this volume among those of the
-    cohort; 0 without a volume, or where too few cases tell what is usual.
+def deviation(volume_ml: float | None, usual_ml: Sequence[float]) -> float:
+    """The modified z-score (Iglewicz and Hoaglin 1993) of the diameter of a ball of this volume among those of other
+    cases; 0 without a volume, or where too few cases tell what is usual.
 
     Diameters, since volumes are so skewed that every large tumour would be an outlier.
     """
@@ -191,32 +191,34 @@ def _ml(volume_ml: float) -> str:
 # --- the table -----------------------------------------------------------------------------------------------------
 
 
-def write_summary(lines: Sequence[Line], path: Path) -> None:
-    """The table (CSV), a row per case in the order of ``lines``; it is replaced in one step.
+def write_summary(cases: Sequence[CaseSummary], path: Path) -> None:
+    """The table (CSV), a row per case in the order of ``cases``; it is replaced in one step.
 
     Raises:
         InputError: it cannot be written.
     """
 
     def write(stream: Any) -> None:
-        table = csv.DictWriter(stream, fieldnames=list(_cells(lines[0])))
+        table = csv.DictWriter(stream, fieldnames=list(_cells(cases[0])))
         table.writeheader()
-        table.writerows(map(_cells, lines))
+        table.writerows(map(_cells, cases))
 
     replace_file(path, write)
 
 
-def _cells(line: Line) -> dict[str, object]:
-    job = line.case.job
+def _cells(summary: CaseSummary) -> dict[str, object]:
+    job = summary.case.job
     return {
-        "case": line.case.name, "patient": line.case.patient, "state": line.state.value, "model": line.model,
+        "case": summary.case.name, "patient": summary.case.patient, "state": summary.state.value,
+        "model": summary.model,
         "time_point": job.get("time_point"), "days_since_surgery": job.get("days_since_surgery"),
-        "sequences": " ".join(line.present), "missing": " ".join(line.missing),
-        **{f"{name}_ml": line.volumes.get(name) for name in VOLUMES}, "brain_ml": line.volumes.get(BRAIN),
-        "lesions": line.lesions, "training_distance": line.training_distance and round(line.training_distance, 3),
-        "review": line.review, "seconds": line.seconds and round(line.seconds, 1),
-        "remarks": "; ".join(line.remarks), "warnings": " ".join(line.warnings), "error": line.sentence,
-        "asked_in": line.case.where, "output": str(line.case.output) if line.state is State.DONE else "",
+        "sequences": " ".join(summary.present), "missing": " ".join(summary.missing),
+        **{f"{name}_ml": summary.volumes.get(name) for name in VOLUMES}, "brain_ml": summary.volumes.get(BRAIN),
+        "lesions": summary.lesions,
+        "training_distance": summary.training_distance and round(summary.training_distance, 3),
+        "review": summary.review, "seconds": summary.seconds and round(summary.seconds, 1),
+        "remarks": "; ".join(summary.remarks), "warnings": " ".join(summary.warnings), "error": summary.sentence,
+        "asked_in": summary.case.where, "output": str(summary.case.output) if summary.state is CaseState.DONE else "",
     }  # fmt: skip
 
 

@@ -1,12 +1,11 @@
-"""Who asks for what: the rows of a cohort, from a table (CSV) or from folders as they lie.
+"""The list of cases of a batch, from a table (CSV) or from folders.
 
 A table has the column ``case`` and either ``study`` (a folder of images or DICOM series, or one file) or one or more of
 ``t1n``, ``t1c``, ``t2w``, ``t2f``, which also overrule what the study holds. It may have ``patient``, ``without``
 (sequences to do without), and ``model``, ``task``, ``time_point``, ``days_since_surgery``, ``purpose``,
 ``preoperative`` and ``preoperative_mask``, which mean what they do in a :class:`~GliomaSegLib.job.Job`. Other columns
 are left alone, so that the tables of :mod:`GliomaSegLib.datasets.case_table` serve as well. Paths are relative to the
-folder of
-the table.
+folder of the table.
 
 A folder is either one of BIDS (``sub-*/[ses-*/]anat``, Gorgolewski 2016, doi:10.1038/sdata.2016.44) or one of study
 folders, each a case. What is wrong with one row is that row's alone: it is refused with a sentence.
@@ -21,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from GliomaSegLib.batch.cases import PAGE, PRIVATE, SUMMARY, CohortCase, folder_name, one_of_each
+from GliomaSegLib.batch.cases import PAGE, PRIVATE, SUMMARY, BatchCase, folder_name, one_of_each
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.folder import is_result_folder
@@ -33,7 +32,7 @@ _EARLIER = ("preoperative", "preoperative_mask")
 _PLAIN = ("model", "task", "time_point", "days_since_surgery", "purpose")
 _COLUMNS = ("case", "patient", *_IMAGES, "without", *_EARLIER, *_PLAIN)
 _DELIMITERS = ",;\t"  # what spreadsheets write, by country
-_TAKEN = frozenset({SUMMARY, PAGE, PRIVATE})
+_RESERVED = frozenset({SUMMARY, PAGE, PRIVATE})
 
 
 @dataclass(frozen=True)
@@ -48,21 +47,21 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Cohort:
-    """What was asked for.
+class CaseList:
+    """The cases that a batch was asked for.
 
     Attributes:
         source: the table or folder.
         cases: one per row, in its order.
-        unused: columns of the table that nothing was taken from.
+        unused: columns of the table that are not used.
     """
 
     source: Path
-    cases: tuple[CohortCase, ...]
+    cases: tuple[BatchCase, ...]
     unused: tuple[str, ...] = ()
 
 
-def read_cohort(source: Path, output: Path, root: Path | None = None, **options: Any) -> Cohort:
+def read_case_list(source: Path, output: Path, root: Path | None = None, **options: Any) -> CaseList:
     """Read a table or a folder.
 
     Args:
@@ -77,23 +76,23 @@ def read_cohort(source: Path, output: Path, root: Path | None = None, **options:
         raise InputError(f"{source} does not exist; give a table (CSV) of cases or a folder of studies.")
     rows, unused = (_rows_of_folder(source, output), ()) if source.is_dir() else _rows_of_table(source, root)
     cases = one_of_each([_case(row, output.absolute(), options) for row in rows])
-    return Cohort(source, tuple(cases), unused)
+    return CaseList(source, tuple(cases), unused)
 
 
-def _case(row: Row, output: Path, options: Mapping[str, Any]) -> CohortCase:
+def _case(row: Row, output: Path, options: Mapping[str, Any]) -> BatchCase:
     """The row as a case, refused if it is no valid job."""
     folder = output / (folder_name(row.case) or "case")
-    case = CohortCase(row.case, {"output": str(folder)}, row.where, row.patient, row.refused)
+    case = BatchCase(row.case, {"output": str(folder)}, row.where, row.patient, row.refused)
     if row.refused:
         return case
-    if folder.name in _TAKEN:
+    if folder.name in _RESERVED:
         return case.but_refused(f"{row.where}: '{row.case}' is a name that the batch needs itself; take another.")
     try:
         job = new_job(**{**options, **row.fields, "output": folder, "case_id": row.case})
         _ = job.when
     except InputError as error:
         return case.but_refused(f"{row.where}: {error}")
-    return CohortCase(row.case, job.model_dump(mode="json"), row.where, row.patient)
+    return BatchCase(row.case, job.model_dump(mode="json"), row.where, row.patient)
 
 
 # --- tables --------------------------------------------------------------------------------------------------------
@@ -139,8 +138,8 @@ def _check_heading(columns: list[str], table: Path) -> None:
 
 
 def _row(columns: list[str], cells: list[str], root: Path, where: str) -> Row:
-    said = dict(zip(columns, cells, strict=False))
-    name = said.get("case", "")
+    row = dict(zip(columns, cells, strict=False))
+    name = row.get("case", "")
     if len(cells) != len(columns):
         more = "more" if len(cells) > len(columns) else "fewer"
         return Row(
@@ -150,20 +149,20 @@ def _row(columns: list[str], cells: list[str], root: Path, where: str) -> Row:
         )  # fmt: skip
     if not folder_name(name):
         return Row(name, where, refused=f"{where} has no case that can name a folder ('{name}'); give it one.")
-    said = {column: text for column, text in said.items() if text}
-    paths = {column: root / said[column] for column in _IMAGES if column in said}
-    patient = said.get("patient", "")
+    row = {column: text for column, text in row.items() if text}
+    paths = {column: root / row[column] for column in _IMAGES if column in row}
+    patient = row.get("patient", "")
     if not paths:
         sentence = f"{where}: the case '{name}' has no image; give at least one of {', '.join(_IMAGES)}."
         return Row(name, where, patient=patient, refused=sentence)
-    earlier = {column: root / said[column] for column in _EARLIER if column in said}
+    earlier = {column: root / row[column] for column in _EARLIER if column in row}
     for path in (*paths.values(), *earlier.values()):
         if not path.exists():
             sentence = f"{where}: {path} does not exist; check the path and the folder that it is relative to."
             return Row(name, where, patient=patient, refused=sentence)
-    given: dict[str, Any] = earlier | {column: said[column] for column in _PLAIN if column in said}
-    if "without" in said:
-        given["leave_out"] = said["without"].replace("+", " ").replace(";", " ").replace(",", " ").split()
+    given: dict[str, Any] = earlier | {column: row[column] for column in _PLAIN if column in row}
+    if "without" in row:
+        given["leave_out"] = row["without"].replace("+", " ").replace(";", " ").replace(",", " ").split()
     volumes = {column: path for column, path in paths.items() if column != "study"}
     return Row(name, where, {"study": paths.get("study"), "volumes": volumes, **given}, patient)
 

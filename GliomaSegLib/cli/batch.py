@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +13,13 @@ from GliomaSegLib import NOTICE
 from GliomaSegLib.cli.arguments import add_processing, add_store, processing_fields
 
 if TYPE_CHECKING:  # heavy imports happen inside the command
-    from GliomaSegLib.batch.batch import Outcome
-    from GliomaSegLib.batch.failure_log import Shard
-    from GliomaSegLib.batch.run import Workers
+    from GliomaSegLib.batch.dispatch import Workers
+    from GliomaSegLib.batch.run import Outcome
+    from GliomaSegLib.batch.shard import Shard
+    from GliomaSegLib.batch.table import CaseList
 
 _FAILED = 1
-_NAMED = 10  # failed cases that are told on the terminal; the page has all
+_NAMED = 10  # failed cases that are printed; the page has all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +60,7 @@ def _positive(text: str) -> int:
 
 
 def _shard(text: str) -> Shard:
-    from GliomaSegLib.batch.failure_log import Shard
+    from GliomaSegLib.batch.shard import Shard
 
     number, _, count = text.partition("/")
     if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
@@ -68,24 +70,17 @@ def _shard(text: str) -> Shard:
 
 def run(parsed: argparse.Namespace, output: TextIO) -> int:
     """Plan and run the batch; the exit status, which is 1 when a case has failed."""
-    from GliomaSegLib.batch.batch import run_batch
-    from GliomaSegLib.batch.display import display_for_stderr
-    from GliomaSegLib.batch.failure_log import WHOLE
-    from GliomaSegLib.batch.local import threads_of_each
     from GliomaSegLib.batch.plan import CaseStatus, make_plan
-    from GliomaSegLib.batch.table import Cohort, read_cohort
+    from GliomaSegLib.batch.run import run_batch
+    from GliomaSegLib.batch.shard import WHOLE
+    from GliomaSegLib.batch.table import CaseList, read_case_list
+    from GliomaSegLib.cli.batch_display import display_for_stderr
     from GliomaSegLib.cli.terminal import progress_for_stderr
 
-    options = {name: value for name, value in processing_fields(parsed).items() if value is not None}
-    if parsed.model:
-        options["model"] = parsed.model
-    if parsed.workers > 1 and not parsed.scheduler:
-        options.setdefault("threads", threads_of_each(parsed.workers))
-    devices = options["device"].split(",")  # of several the workers take one each
-    options["device"] = devices[0]
+    devices = parsed.device.split(",")  # of several the workers take one each
     shard = parsed.shard or WHOLE
-    cohort = read_cohort(parsed.cases, parsed.output, parsed.root, **options)
-    mine = Cohort(cohort.source, shard.of(cohort.cases), cohort.unused)
+    everything = read_case_list(parsed.cases, parsed.output, parsed.root, **_options(parsed, devices[0]))
+    mine = CaseList(everything.source, shard.of(everything.cases), everything.unused)
     if parsed.plan:
         with progress_for_stderr() as progress:
             plan = make_plan(mine, parsed.workers, parsed.overwrite, progress)
@@ -96,14 +91,24 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
         with progress_for_stderr() as progress:
             plan = make_plan(mine, workers.count, parsed.overwrite, progress)
         print(plan.to_text(), file=sys.stderr)
-        to_do = len(plan.of(CaseStatus.TO_DO))
-        outcome = run_batch(
-            plan, cohort.cases, parsed.output.absolute(), workers, display_for_stderr(to_do, workers.count), shard,
-            parsed.overwrite,
-        )  # fmt: skip
+        display = display_for_stderr(len(plan.of(CaseStatus.TO_DO)), workers.count)
+        outcome = run_batch(plan, everything.cases, parsed.output.absolute(), workers, display, shard, parsed.overwrite)
     finally:
         workers.close()
-    return _told(outcome, mine, parsed.json, output)
+    return _report(outcome, mine, parsed.json, output)
+
+
+def _options(parsed: argparse.Namespace, device: str) -> dict[str, Any]:
+    """The fields of every job that the command line gives."""
+    from GliomaSegLib.batch.local import threads_of_each
+
+    options = {name: value for name, value in processing_fields(parsed).items() if value is not None}
+    options["device"] = device
+    if parsed.model:
+        options["model"] = parsed.model
+    if parsed.workers > 1 and not parsed.scheduler:
+        options.setdefault("threads", threads_of_each(parsed.workers))
+    return options
 
 
 def _workers(parsed: argparse.Namespace, devices: Sequence[str]) -> Workers:
@@ -120,33 +125,31 @@ def _workers(parsed: argparse.Namespace, devices: Sequence[str]) -> Workers:
     return local_workers(command, parsed.workers, logs, devices if len(devices) > 1 else ())
 
 
-def _told(outcome: Outcome, mine: Any, as_json: bool, output: TextIO) -> int:
-    """Say how the cases stand; the exit status is that of the cases that were asked for now."""
-    import json
-
-    from GliomaSegLib.batch.summary import State
+def _report(outcome: Outcome, mine: CaseList, as_json: bool, output: TextIO) -> int:
+    """Print the state of all cases; the exit status is that of the cases that were asked for now."""
+    from GliomaSegLib.batch.summary import CaseState
 
     asked = {(case.where, case.name) for case in mine.cases}
     failed = [
-        line for line in outcome.lines if line.state is State.FAILED and (line.case.where, line.case.name) in asked
+        one for one in outcome.cases if one.state is CaseState.FAILED and (one.case.where, one.case.name) in asked
     ]
     if as_json:
         rows = [
             {
-                "case": line.case.name, "state": line.state.value, "volumes_ml": dict(line.volumes),
-                "remarks": line.remarks, "warnings": line.warnings, "error": line.sentence or None,
-                "output": str(line.case.output),
+                "case": one.case.name, "state": one.state.value, "volumes_ml": dict(one.volumes),
+                "remarks": one.remarks, "warnings": one.warnings, "error": one.sentence or None,
+                "output": str(one.case.output),
             }
-            for line in outcome.lines
+            for one in outcome.cases
         ]  # fmt: skip
         print(
             json.dumps({"cases": rows, "page": str(outcome.page), "table": str(outcome.table)}, indent=2), file=output
         )
         return _FAILED if failed else 0
-    counts = {state: outcome.count(state) for state in State}
+    counts = {state: outcome.count(state) for state in CaseState}
     print(", ".join(f"{count} {state.value}" for state, count in counts.items() if count), file=output)
-    for line in failed[:_NAMED]:
-        print(f"  {line.case.name}: {line.sentence}", file=output)
+    for one in failed[:_NAMED]:
+        print(f"  {one.case.name}: {one.sentence}", file=output)
     if len(failed) > _NAMED:
         print(f"  and {len(failed) - _NAMED} more", file=output)
     print(f"Page: {outcome.page}\nTable: {outcome.table}\n{NOTICE}", file=output)

@@ -28,8 +28,8 @@ import vtk
 from numpy.typing import NDArray
 
 from GliomaSegLib.batch.cases import case_of_study, folder_name, one_of_each
+from GliomaSegLib.batch.dispatch import STARTED, dispatch
 from GliomaSegLib.batch.local import LocalWorkers
-from GliomaSegLib.batch.run import STARTED, process
 from GliomaSegLib.case import REFERENCE_ORDER, Modality
 from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError
 from GliomaSegLib.label_maps import region_mask
@@ -563,28 +563,28 @@ class SceneLogic:
         cases = one_of_each([case_of_study(study, output, {**options, "model": model}) for study in studies])
         answers: dict[int, BatchItem] = {}
         yield from self._idle()
-        words = process(cases, LocalWorkers([self._worker_process()]))
+        events = dispatch(cases, LocalWorkers([self._worker_process()]))
         try:
-            for word in words:
-                if word is None:
+            for event in events:
+                if event is None:
                     yield None
                     continue
-                name, number = word.case.name, cases.index(word.case)
-                if word.event == Event("stage", STARTED):
+                name, number = event.case.name, cases.index(event.case)
+                if event.event == Event("stage", STARTED):
                     yield Event("stage", f"{name} ({number + 1} of {len(cases)})")
-                elif word.event.kind == "error":
-                    yield Event("warning", f"{name}: {word.event.text}")
-                    answers[number] = BatchItem(name, None, word.event.text)
-                elif word.event.kind == "result":
-                    answers[number] = BatchItem(name, word.result)
+                elif event.kind == "error":
+                    yield Event("warning", f"{name}: {event.text}")
+                    answers[number] = BatchItem(name, None, event.text)
+                elif event.kind == "result":
+                    answers[number] = BatchItem(name, event.result)
                 else:
-                    yield word.event
+                    yield event.event
         except Cancelled as stop:
             with suppress(Cancelled, StopIteration):
-                words.throw(stop)
+                events.throw(stop)
                 while True:  # until the worker has cleared up
                     yield None
-                    next(words)
+                    next(events)
             raise
         return [answers.get(number) or BatchItem(case.name, None, case.refused) for number, case in enumerate(cases)]
 

@@ -1,7 +1,7 @@
-"""The other end of :mod:`GliomaSegLib.worker.server`: starts it, hands it requests, hears what it says, and ends it.
+"""The client of :mod:`GliomaSegLib.worker.server`: starts the process, sends requests, reads its events, and ends it.
 
 Needs nothing but the standard library and never blocks its caller, so that the panel can use it inside Slicer: a
-thread reads what the process says, and a timer of the caller's asks :meth:`Task.poll` for it.
+thread reads the events, and a timer of the caller's asks :meth:`Task.poll` for them.
 
 >>> worker = WorkerProcess(worker_command(Path(sys.executable)), log=Path("worker.log"))
 >>> task = worker.start({"study": "study", "model": "ca-cnn-brats17", "output": "results"})
@@ -52,7 +52,7 @@ class WorkerError(GliomaSegError):
 
 @dataclass(frozen=True)
 class Event:
-    """One word of the worker.
+    """One event of the worker.
 
     Attributes:
         text: the name of the stage, the detail of the progress, the warning or the error; empty for a result.
@@ -68,7 +68,7 @@ def worker_command(python: Path, stand_in: bool = False) -> list[str]:
     """The command that starts the worker with the interpreter ``python`` (in Slicer: PythonSlicer).
 
     Args:
-        stand_in: start :mod:`GliomaSegLib.standin` instead, which speaks the same words without the heavy packages.
+        stand_in: start :mod:`GliomaSegLib.standin` instead, which has the same protocol without the heavy packages.
     """
     module = ["GliomaSegLib.standin", "-"] if stand_in else ["GliomaSegLib", "worker", "-"]
     return [str(python), "-c", _RUN_MODULE, str(Path(__file__).resolve().parents[1]), *module]
@@ -78,7 +78,7 @@ class Task:
     """One request and what comes of it. Made by :meth:`WorkerProcess.start`; to be used from one thread."""
 
     def __init__(self, request: Mapping[str, Any]) -> None:
-        self._words: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._ended = threading.Event()
         self._result: dict[str, Any] = {}
         self._error: GliomaSegError | None = None
@@ -108,20 +108,20 @@ class Task:
         return self._result
 
     def poll(self) -> list[Event]:
-        """What the worker said since the last call; returns at once. The last event is a ``result`` or an ``error``."""
-        return [self._words.get_nowait() for _ in range(self._words.qsize())]
+        """The events since the last call; returns at once. The last event is a ``result`` or an ``error``."""
+        return [self._events.get_nowait() for _ in range(self._events.qsize())]
 
     def wait(self, on_event: Callable[[Event], None] | None = None) -> dict[str, Any]:
-        """Wait for the answer, telling ``on_event`` what is said meanwhile; what interrupts this cancels the request.
+        """Wait for the answer, handing every event to ``on_event``; what interrupts this cancels the request.
 
         Raises:
             WorkerError: it failed; the text is one sentence.
             Cancelled: it was cancelled.
         """
         try:
-            while not (self.done and self._words.empty()):
+            while not (self.done and self._events.empty()):
                 with contextlib.suppress(queue.Empty):
-                    event = self._words.get(timeout=0.1)  # without a limit, Windows does not hear Ctrl-C
+                    event = self._events.get(timeout=0.1)  # without a limit, Windows does not notice Ctrl-C
                     if on_event is not None:
                         on_event(event)
         except BaseException:
@@ -141,23 +141,23 @@ class Task:
     def _begin(self, stop: Callable[[], None]) -> None:
         self._stop = stop
 
-    def _hear(self, said: Mapping[str, Any]) -> None:
-        kind, text = said["event"], str(said.get("text", ""))
+    def _on_message(self, message: Mapping[str, Any]) -> None:
+        kind, text = message["event"], str(message.get("text", ""))
         if self.done:
             raise ValueError("an event after the answer")
         if kind == "result":
-            self._result = said["result"]
+            self._result = message["result"]
             self._end(Event("result"))
-        elif kind == "error" and said.get("kind") == Cancelled.__name__:
+        elif kind == "error" and message.get("kind") == Cancelled.__name__:
             self._stopped = True  # done when the process has ended, so that none is started beside it
         elif kind == "error":
-            self._fail(WorkerError(text, str(said.get("kind"))))
+            self._fail(WorkerError(text, str(message.get("kind"))))
         elif kind == "stage":
-            self._words.put(Event("stage", str(said["name"])))
+            self._events.put(Event("stage", str(message["name"])))
         elif kind == "progress":
-            self._words.put(Event("progress", str(said.get("detail", "")), float(said["fraction"])))
+            self._events.put(Event("progress", str(message.get("detail", "")), float(message["fraction"])))
         elif kind == "warning":
-            self._words.put(Event("warning", text))
+            self._events.put(Event("warning", text))
         else:
             raise ValueError(f"unknown event {kind}")
 
@@ -173,7 +173,7 @@ class Task:
         self._end(Event("error", str(error)))
 
     def _end(self, event: Event) -> None:
-        self._words.put(event)
+        self._events.put(event)
         self._ended.set()
 
 
@@ -196,7 +196,7 @@ class WorkerProcess:
     def start(self, request: Mapping[str, Any]) -> Task:
         """Hand over a request: a :class:`~GliomaSegLib.job.Job`, or what else the worker does, as plain data.
 
-        A process that cannot be started is told by the task, as every other failure.
+        A process that cannot be started is an error of the task, as every other failure.
 
         Raises:
             RuntimeError: the last request is not done yet.
@@ -230,7 +230,7 @@ class WorkerProcess:
 
 
 class _Process:
-    """One running worker, with a thread that reads what it says and one that waits for its end."""
+    """One running worker, with a thread that reads its events and one that waits for its end."""
 
     def __init__(self, command: list[str], log: Path, environment: dict[str, str] | None) -> None:
         self._log = log
@@ -293,8 +293,7 @@ class _Process:
     def _read(self) -> None:
         for line in self._popen.stdout:
             try:
-                said = json.loads(line)
-                self._task._hear(said)
+                self._task._on_message(json.loads(line))
             except (ValueError, KeyError, TypeError, AttributeError):  # a library that prints past the worker
                 self._note(line)
 

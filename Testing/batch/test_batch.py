@@ -18,18 +18,19 @@ import SimpleITK as sitk
 from PIL import Image
 
 from GliomaSegLib.batch import summary as summary_module
-from GliomaSegLib.batch.batch import Outcome, run_batch
-from GliomaSegLib.batch.cases import PRIVATE, CohortCase, case_of_study, folder_name, is_done, manifest_of, one_of_each
-from GliomaSegLib.batch.display import BarDisplay, LineDisplay
-from GliomaSegLib.batch.failure_log import FailureLog, Shard, at_work, read_failures
+from GliomaSegLib.batch.cases import PRIVATE, BatchCase, case_of_study, folder_name, is_done, manifest_of, one_of_each
+from GliomaSegLib.batch.dispatch import CaseEvent, dispatch
+from GliomaSegLib.batch.failure_log import FailureLog, read_failures
 from GliomaSegLib.batch.local import LocalWorkers, local_workers, threads_of_each
-from GliomaSegLib.batch.page import render_page
+from GliomaSegLib.batch.overview_page import render_page
 from GliomaSegLib.batch.plan import make_plan
-from GliomaSegLib.batch.run import CaseEvent, process
-from GliomaSegLib.batch.summary import Line, State, Summary, strangeness, write_summary
-from GliomaSegLib.batch.table import Cohort, read_cohort
+from GliomaSegLib.batch.run import Outcome, run_batch
+from GliomaSegLib.batch.shard import Shard, locked
+from GliomaSegLib.batch.summary import CaseState, CaseSummary, Summary, deviation, write_summary
+from GliomaSegLib.batch.table import CaseList, read_case_list
 from GliomaSegLib.batch.thumbnail import draw
 from GliomaSegLib.case import Modality
+from GliomaSegLib.cli.batch_display import BarDisplay, LineDisplay
 from GliomaSegLib.cli.main import main
 from GliomaSegLib.errors import Cancelled, InputError
 from GliomaSegLib.io.folder import MANIFEST
@@ -58,9 +59,9 @@ def table(tmp_path: Path) -> Path:
 def run_on(
     table: Path, output: Path, workers: LocalWorkers, shard: Shard | None = None, overwrite: bool = False, **more: Any
 ) -> Outcome:
-    cohort = read_cohort(table, output, **(FAST | more))
+    cohort = read_case_list(table, output, **(FAST | more))
     shard = shard or Shard()
-    mine = Cohort(cohort.source, shard.of(cohort.cases))
+    mine = CaseList(cohort.source, shard.of(cohort.cases))
     plan = make_plan(mine, 2, overwrite, Silent())
     return run_batch(plan, cohort.cases, output, workers, LineDisplay(len(mine.cases), 2), shard, overwrite)
 
@@ -76,9 +77,9 @@ def manifests(output: Path) -> dict[str, int]:
 def test_broken_cases_cost_nobody_else(workers: LocalWorkers, tmp_path: Path) -> None:
     table, output = write_cohort(tmp_path / "data", 20, 10), tmp_path / "out"
     outcome = run_on(table, output, workers)
-    assert (outcome.count(State.DONE), outcome.count(State.FAILED)) == (20, 10)
+    assert (outcome.count(CaseState.DONE), outcome.count(CaseState.FAILED)) == (20, 10)
     assert set(manifests(output)) == {f"good{number:04}" for number in range(20)}
-    sentences = {line.case.name: line.sentence for line in outcome.lines if line.state is State.FAILED}
+    sentences = {line.case.name: line.sentence for line in outcome.cases if line.state is CaseState.FAILED}
     for says in (
         "line [0-9]+: .*gone.* does not exist",
         "line [0-9]+: .* has no image",
@@ -112,7 +113,7 @@ def test_what_is_done_is_not_done_again(workers: LocalWorkers, table: Path, tmp_
     write_table(table, [*rows, good_row(table.parent, "new")])
     outcome = run_on(table, output, workers)
     after = manifests(output)
-    assert outcome.count(State.DONE) == 4
+    assert outcome.count(CaseState.DONE) == 4
     assert {name: after[name] for name in before} == before
 
 
@@ -122,13 +123,13 @@ def test_another_job_is_not_taken_for_the_same(workers: LocalWorkers, table: Pat
     before = manifests(output)
     with pytest.raises(InputError, match=r"the results of another job \(seed differ\); say '--overwrite'"):
         run_on(table, output, workers, seed=2)
-    assert run_on(table, output, workers, device="cuda", threads=3).count(State.DONE) == 3, "where, not what"
+    assert run_on(table, output, workers, device="cuda", threads=3).count(CaseState.DONE) == 3, "where, not what"
     assert manifests(output) == before
     reviewed = output / "good0001" / MANIFEST
     reviewed.write_text(json.dumps(json.loads(reviewed.read_text()) | {"review": "approved"}), encoding="utf-8")
     outcome = run_on(table, output, workers, overwrite=True, seed=2)
-    assert {line.case.name: line.state for line in outcome.lines} == {
-        "good0000": State.DONE, "good0001": State.FAILED, "good0002": State.DONE,
+    assert {line.case.name: line.state for line in outcome.cases} == {
+        "good0000": CaseState.DONE, "good0001": CaseState.FAILED, "good0002": CaseState.DONE,
     }  # fmt: skip
     assert manifest_of(output / "good0000")["job"]["seed"] == 2
     assert manifest_of(output / "good0001")["job"]["seed"] == 1, "what a reader has approved stays"
@@ -140,9 +141,9 @@ def test_what_is_in_the_way_stays(workers: LocalWorkers, table: Path, tmp_path: 
     (output / "good0000" / "notes.txt").write_text("mine")
     (output / "good0001").mkdir()
     outcome = run_on(table, output, workers, overwrite=True)
-    assert outcome.count(State.DONE) == 2, "an empty folder is in nobody's way"
+    assert outcome.count(CaseState.DONE) == 2, "an empty folder is in nobody's way"
     assert (output / "good0000" / "notes.txt").read_text() == "mine"
-    (sentence,) = [line.sentence for line in outcome.lines if line.sentence]
+    (sentence,) = [line.sentence for line in outcome.cases if line.sentence]
     assert "is in the way and no folder of GliomaSeg results" in sentence
 
 
@@ -150,19 +151,19 @@ def test_a_case_that_failed_is_tried_again(workers: LocalWorkers, table: Path, t
     output, image = tmp_path / "out", table.parent / "good0001_t1c.nii.gz"
     good = image.read_bytes()
     image.write_text("nothing")
-    assert run_on(table, output, workers).count(State.FAILED) == 1
+    assert run_on(table, output, workers).count(CaseState.FAILED) == 1
     image.write_bytes(good)
     outcome = run_on(table, output, workers)
-    assert (outcome.count(State.DONE), outcome.count(State.FAILED)) == (3, 0)
+    assert (outcome.count(CaseState.DONE), outcome.count(CaseState.FAILED)) == (3, 0)
 
 
 def test_parts_do_everything_once(workers: LocalWorkers, table: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     first = run_on(table, output, workers, Shard(1, 2))
-    assert (first.count(State.DONE), first.count(State.WAITING)) == (2, 1)
+    assert (first.count(CaseState.DONE), first.count(CaseState.WAITING)) == (2, 1)
     before = manifests(output)
     second = run_on(table, output, workers, Shard(2, 2))
-    assert second.count(State.DONE) == 3, "the page is that of the whole cohort"
+    assert second.count(CaseState.DONE) == 3, "the page is that of the whole cohort"
     assert {name: manifests(output)[name] for name in before} == before
 
 
@@ -173,33 +174,33 @@ def test_kills_at_random_moments_lose_nothing(tmp_path: Path) -> None:
     killed, made, outcome = run_and_kill(tmp_path, cases=12, times=3, seconds=0.5, seed=11)
     assert killed
     assert made
-    assert outcome.count(State.DONE) == 12
+    assert outcome.count(CaseState.DONE) == 12
     assert all(made_at(path) == when for path, when in made.items()), "what was done is not done again"
     assert not [path for path in (tmp_path / "out").iterdir() if path.suffix in (".partial", ".old")]
 
 
 def test_stopping_leaves_nothing_half_made(table: Path, tmp_path: Path) -> None:
     workers = local_workers(stand_in(30), 2, tmp_path / "logs")
-    words = process(read_cohort(table, tmp_path / "out", **FAST).cases, workers)
+    events = dispatch(read_case_list(table, tmp_path / "out", **FAST).cases, workers)
     started = 0
     while started < 2:
-        word = next(words)
-        started += word is not None and word.event.kind == "stage"
-    words.throw(Cancelled("Stop."))
+        event = next(events)
+        started += event is not None and event.kind == "stage"
+    events.throw(Cancelled("Stop."))
     with pytest.raises(Cancelled):
-        list(words)
+        list(events)
     workers.close()
     assert not list((tmp_path / "out").glob("*"))
 
 
 def test_a_stopped_batch_keeps_its_page(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Stop(LineDisplay):
-        def hear(self, word: CaseEvent) -> None:
-            if word.is_last:
+        def on_event(self, event: CaseEvent) -> None:
+            if event.is_last:
                 raise KeyboardInterrupt
 
     workers = local_workers(stand_in(), 1, tmp_path / "logs")
-    cohort = read_cohort(table, tmp_path / "out", **FAST)
+    cohort = read_case_list(table, tmp_path / "out", **FAST)
     with pytest.raises(KeyboardInterrupt):
         run_batch(make_plan(cohort, 1, False, Silent()), cohort.cases, tmp_path / "out", workers, Stop(3, 1))
     workers.close()
@@ -209,28 +210,26 @@ def test_a_stopped_batch_keeps_its_page(table: Path, tmp_path: Path, monkeypatch
 
 def test_what_another_process_has_done_meanwhile_counts(workers: LocalWorkers, table: Path, tmp_path: Path) -> None:
     """A worker may survive its batch and end its case."""
-    cohort = read_cohort(table, tmp_path / "out", **FAST)
-    words = [word for word in process(cohort.cases, workers) if word]
-    assert [word.event.kind for word in words if word.is_last] == ["result"] * 3
-    late = [word for word in workers.segment(cohort.cases) if word]
-    assert [(word.event.kind, word.result["case_id"]) for word in late] == [
-        ("result", case.name) for case in cohort.cases
-    ]
+    cohort = read_case_list(table, tmp_path / "out", **FAST)
+    events = [event for event in dispatch(cohort.cases, workers) if event]
+    assert [event.kind for event in events if event.is_last] == ["result"] * 3
+    late = [event for event in workers.segment(cohort.cases) if event]
+    assert [(event.kind, event.result["case_id"]) for event in late] == [("result", case.name) for case in cohort.cases]
 
 
 def test_two_batches_do_not_do_the_same_cases(tmp_path: Path) -> None:
-    with at_work(tmp_path, Shard(1, 2)):
-        with at_work(tmp_path, Shard(2, 2)):
+    with locked(tmp_path, Shard(1, 2)):
+        with locked(tmp_path, Shard(2, 2)):
             pass
         for other in (Shard(1, 2), Shard(), Shard(1, 3)):
-            with pytest.raises(InputError, match="Another batch is at work"), at_work(tmp_path, other):
+            with pytest.raises(InputError, match="Another batch is at work"), locked(tmp_path, other):
                 pass
-    with at_work(tmp_path, Shard()):
+    with locked(tmp_path, Shard()):
         pass
 
 
 def test_failures_survive_a_line_that_was_cut_off(tmp_path: Path) -> None:
-    cases = [CohortCase(name, {"output": str(tmp_path / name), "study": name}, name) for name in "ab"]
+    cases = [BatchCase(name, {"output": str(tmp_path / name), "study": name}, name) for name in "ab"]
     FailureLog(tmp_path, Shard()).add(cases[0], "InputError", "First.")
     path = next((tmp_path / PRIVATE).glob("*.jsonl"))
     path.write_bytes(path.read_bytes() + b'{"case": "b", "ke')
@@ -243,21 +242,21 @@ def test_failures_survive_a_line_that_was_cut_off(tmp_path: Path) -> None:
 # --- the summary and the page --------------------------------------------------------------------------------------
 
 
-def line(name: str, wt_ml: float, **more: Any) -> Line:
-    case = CohortCase(name, {"output": f"/nowhere/{name}"}, name)
-    return Line(case, State.DONE, "any", volumes={"WT": wt_ml, "brain": 1400.0}, **more)
+def line(name: str, wt_ml: float, **more: Any) -> CaseSummary:
+    case = BatchCase(name, {"output": f"/nowhere/{name}"}, name)
+    return CaseSummary(case, CaseState.DONE, "any", volumes={"WT": wt_ml, "brain": 1400.0}, **more)
 
 
 def test_outliers_are_told_and_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = [line(f"usual{number:02}", 30 + number) for number in range(12)]
     lines = [*usual, line("huge", 900), line("none", 0.0), line("warned", 35, warnings=("Mind the gap.",))]
-    failed = CohortCase("failed", {"output": "/nowhere/failed"}, "row", refused="It cannot be.")
-    waiting = CohortCase("awaited", {"output": "/nowhere/awaited"}, "row")
+    failed = BatchCase("failed", {"output": "/nowhere/failed"}, "row", refused="It cannot be.")
+    waiting = BatchCase("awaited", {"output": "/nowhere/awaited"}, "row")
     summary = Summary([failed, waiting])
     monkeypatch.setattr(
         summary_module, "_with_remarks", lambda found, plain=summary_module._with_remarks: plain([*lines, *found])
     )
-    ordered = summary.lines({})
+    ordered = summary.cases({})
     assert [one.case.name for one in ordered[:4]] == ["failed", "huge", "none", "warned"] or [
         one.case.name for one in ordered[:4]
     ] == ["failed", "none", "huge", "warned"]
@@ -270,12 +269,12 @@ def test_outliers_are_told_and_come_first(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_strangeness_is_the_modified_z_score_of_the_diameter() -> None:
     usual = [float(edge**3) for edge in (1, 2, 3, 4, 5, 6, 7, 8, 9)]
-    assert strangeness(9.0**3, usual) == 0, "nine cases do not tell what is usual"
+    assert deviation(9.0**3, usual) == 0, "nine cases do not tell what is usual"
     usual.append(5.0**3)
-    assert strangeness(9.0**3, usual) == pytest.approx(0.6745 * (9 - 5) / 2)
-    assert strangeness(1.0, usual) == pytest.approx(-0.6745 * (5 - 1) / 2)
-    assert strangeness(None, usual) == 0
-    assert strangeness(1.0, [8.0] * 20) == 0, "no spread, no measure"
+    assert deviation(9.0**3, usual) == pytest.approx(0.6745 * (9 - 5) / 2)
+    assert deviation(1.0, usual) == pytest.approx(-0.6745 * (5 - 1) / 2)
+    assert deviation(None, usual) == 0
+    assert deviation(1.0, [8.0] * 20) == 0, "no spread, no measure"
 
 
 def test_everything_on_the_page_is_escaped(tmp_path: Path) -> None:
@@ -311,15 +310,15 @@ def test_a_damaged_result_is_told_and_stops_nobody(workers: LocalWorkers, table:
     output = tmp_path / "out"
     run_on(table, output, workers)
     (output / "good0001" / "measures.json").write_text("{")
-    cohort = read_cohort(table, output, **FAST)
-    words = [word for word in process(cohort.cases, workers) if word]
-    assert [(word.event.kind, "are damaged" in word.event.text) for word in words] == [
+    cohort = read_case_list(table, output, **FAST)
+    events = [event for event in dispatch(cohort.cases, workers) if event]
+    assert [(event.kind, "are damaged" in event.text) for event in events] == [
         ("result", False), ("error", True), ("result", False),
     ]  # fmt: skip
     outcome = run_on(table, output, workers)
-    told = {one.case.name: one.sentence for one in outcome.lines}
+    told = {one.case.name: one.sentence for one in outcome.cases}
     assert "are damaged" in told["good0001"]
-    assert outcome.count(State.DONE) == 2
+    assert outcome.count(CaseState.DONE) == 2
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -329,7 +328,7 @@ def test_the_patients_left_is_on_the_right_of_the_picture(flip: bool, workers: L
         image = sitk.ReadImage(str(path))
         sitk.WriteImage(sitk.DICOMOrient(image, "RAI" if flip else "LPS"), str(path))
     case = case_of_study(study, tmp_path / "out", FAST)
-    assert [word.event.kind for word in process([case], workers) if word and word.is_last] == ["result"]
+    assert [event.kind for event in dispatch([case], workers) if event and event.is_last] == ["result"]
     labels = on_grid(np.zeros((20, 36, 32), np.uint8))
     labels[22:28, 10:14, 8:12] = 3  # x grows to the patient's left, y to the back
     written = sitk.ReadImage(str(case.output / "segmentation.nii.gz"))
@@ -359,7 +358,7 @@ def test_a_study_for_an_application_that_has_no_pydantic(tmp_path: Path) -> None
         "        if name.split('.')[0] not in {'GliomaSegLib', *sys.stdlib_module_names}:\n"
         "            raise ModuleNotFoundError(name)\n"
         "sys.meta_path.insert(0, Blocked())\n"
-        "import GliomaSegLib.batch.local, GliomaSegLib.batch.run, GliomaSegLib.batch.cases\n"
+        "import GliomaSegLib.batch.local, GliomaSegLib.batch.dispatch, GliomaSegLib.batch.cases\n"
     )
     import subprocess
 
@@ -373,7 +372,7 @@ def test_a_study_for_an_application_that_has_no_pydantic(tmp_path: Path) -> None
 def test_a_job_that_says_less_is_done_when_what_it_says_is(workers: LocalWorkers, tmp_path: Path) -> None:
     case = case_of_study(write_study(tmp_path / "a"), tmp_path / "out", FAST)
     assert not is_done(case)
-    assert [word.event.kind for word in process([case], workers) if word and word.is_last] == ["result"]
+    assert [event.kind for event in dispatch([case], workers) if event and event.is_last] == ["result"]
     assert is_done(case)
     assert not is_done(case_of_study(tmp_path / "a", tmp_path / "out", FAST | {"seed": 2, "registration": True}))
 
@@ -389,7 +388,7 @@ def test_workers_take_the_devices_in_turn() -> None:
     workers = LocalWorkers([Recorder(), Recorder(), Recorder()], ["cuda:0", "cuda:1"])
     for place in range(3):
         with pytest.raises(RuntimeError, match="enough"):
-            workers._begun({}, place, CohortCase("a", {"output": "/nowhere/a"}, ""), False)
+            workers._start({}, place, BatchCase("a", {"output": "/nowhere/a"}, ""), False)
     assert asked == ["cuda:0", "cuda:1", "cuda:0"]
     assert threads_of_each(1) >= threads_of_each(1000) == 1
 
@@ -398,20 +397,20 @@ def test_the_time_left_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: 
     now = iter([0.0, 30.0, 30.0, 60.0, 60.0, 60.0, 60.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(now))
     display = LineDisplay(3, 1)
-    case = CohortCase("a", {}, "")
-    display.hear(CaseEvent(case, Event("stage", "reading")))
-    display.hear(CaseEvent(case, Event("result")))
-    display.hear(CaseEvent(case, Event("error", "It broke.")))
+    case = BatchCase("a", {}, "")
+    display.on_event(CaseEvent(case, Event("stage", "reading")))
+    display.on_event(CaseEvent(case, Event("result")))
+    display.on_event(CaseEvent(case, Event("error", "It broke.")))
     first, second = capsys.readouterr().err.splitlines()
     assert "1 of 3 a: done (about 30 s left)" in first
     assert "2 of 3 a: It broke." in second
 
 
 def test_the_bar_can_be_drawn(capsys: pytest.CaptureFixture[str]) -> None:
-    case = CohortCase("a", {}, "")
+    case = BatchCase("a", {}, "")
     with BarDisplay(2, 1) as display:
         for event in (Event("stage", "reading"), Event("progress", "", 0.5), Event("error", "It broke.")):
-            display.hear(CaseEvent(case, event, worker="worker 1"))
+            display.on_event(CaseEvent(case, event, worker="worker 1"))
     assert "a: It broke." in capsys.readouterr().err
 
 

@@ -17,11 +17,11 @@ pytest.importorskip("distributed", reason="Dask is not installed: pip install 'G
 from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
 
 from GliomaSegLib.batch import cluster as cluster_module
-from GliomaSegLib.batch.cases import CohortCase
+from GliomaSegLib.batch.cases import BatchCase
 from GliomaSegLib.batch.cluster import DaskWorkers, KeptProcess
-from GliomaSegLib.batch.run import CRASH, Event, process
-from GliomaSegLib.batch.summary import State
-from GliomaSegLib.batch.table import read_cohort
+from GliomaSegLib.batch.dispatch import CRASH, CaseEvent, dispatch
+from GliomaSegLib.batch.summary import CaseState
+from GliomaSegLib.batch.table import read_case_list
 from GliomaSegLib.errors import Cancelled, InputError
 from GliomaSegLib.worker.client import WorkerError
 from Testing.bench.cohort import MODEL, good_row, run_cohort, stand_in, write_cohort, write_table
@@ -49,25 +49,25 @@ def connect(cluster: LocalCluster) -> Iterator[Callable[..., DaskWorkers]]:
         workers.close()
 
 
-def words_of(table: Path, output: Path, workers: DaskWorkers) -> Iterator[Event | None]:
-    return process(cases_of(table, output), workers)
+def events_of(table: Path, output: Path, workers: DaskWorkers) -> Iterator[CaseEvent | None]:
+    return dispatch(cases_of(table, output), workers)
 
 
-def cases_of(table: Path, output: Path) -> tuple[CohortCase, ...]:
-    return read_cohort(table, output, model=MODEL, registration=False, brain="stripped").cases
+def cases_of(table: Path, output: Path) -> tuple[BatchCase, ...]:
+    return read_case_list(table, output, model=MODEL, registration=False, brain="stripped").cases
 
 
-def until_running(words: Iterator[Event | None], count: int) -> list[Event]:
+def until_running(events: Iterator[CaseEvent | None], count: int) -> list[CaseEvent]:
     """Wait until so many cases are on; what was said of them."""
-    started: list[Event] = []
+    started: list[CaseEvent] = []
     end = time.monotonic() + 120
     while len(started) < count:
         assert time.monotonic() < end, "waited in vain"
-        word = next(words)
-        if word is None:
+        event = next(events)
+        if event is None:
             time.sleep(0.02)
-        elif word.event.kind == "stage" and word.event.text == "starting":
-            started.append(word)
+        elif event.kind == "stage" and event.text == "starting":
+            started.append(event)
     return started
 
 
@@ -84,7 +84,7 @@ def test_the_same_answers_from_one_process_each(
     workers = connect()
     assert workers.count == 2
     outcome = run_cohort(table, tmp_path / "out", workers)
-    assert (outcome.count(State.DONE), outcome.count(State.FAILED)) == (8, 6)
+    assert (outcome.count(CaseState.DONE), outcome.count(CaseState.FAILED)) == (8, 6)
     run_cohort(write_cohort(tmp_path / "more", 4, 0), tmp_path / "out2", connect())
     with Client(cluster, set_as_default=False) as client:
         counts = client.run(lambda dask_worker: starts(dask_worker))
@@ -94,26 +94,26 @@ def test_the_same_answers_from_one_process_each(
 def test_a_crash_costs_only_its_case(connect: Callable[..., DaskWorkers], tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     rows = [good_row(tmp_path / "data", name) for name in ("a", "crash", "b", "c")]
-    words = words_of(write_table(tmp_path / "data" / "cohort.csv", rows), tmp_path / "out", connect())
-    last = {word.case.name: word for word in words if word and word.is_last}
-    assert {name: word.event.kind for name, word in last.items()} == {
+    events = events_of(write_table(tmp_path / "data" / "cohort.csv", rows), tmp_path / "out", connect())
+    last = {event.case.name: event for event in events if event and event.is_last}
+    assert {name: event.kind for name, event in last.items()} == {
         "a": "result", "b": "result", "c": "result", "crash": "error",
     }  # fmt: skip
-    assert last["crash"].kind == CRASH
-    assert "The worker was killed" in last["crash"].event.text
+    assert last["crash"].error == CRASH
+    assert "The worker was killed" in last["crash"].text
 
 
 def test_a_killed_dask_worker_loses_nothing(
     connect: Callable[..., DaskWorkers], cluster: LocalCluster, tmp_path: Path
 ) -> None:
     table = write_cohort(tmp_path / "data", 4, 0)
-    words = words_of(table, tmp_path / "out", connect(1.5))
-    until_running(words, 2)
+    events = events_of(table, tmp_path / "out", connect(1.5))
+    until_running(events, 2)
     with Client(cluster, set_as_default=False) as client:
         pids = client.run(os.getpid)
     os.kill(next(iter(pids.values())), signal.SIGKILL)
-    last = [word for word in words if word and word.is_last]
-    assert sorted((word.case.name, word.event.kind) for word in last) == [
+    last = [event for event in events if event and event.is_last]
+    assert sorted((event.case.name, event.kind) for event in last) == [
         (f"good{number:04}", "result") for number in range(4)
     ]
     assert not list((tmp_path / "out").glob(".*"))
@@ -123,10 +123,10 @@ def test_a_stopped_batch_ends_what_runs(
     connect: Callable[..., DaskWorkers], cluster: LocalCluster, tmp_path: Path
 ) -> None:
     table = write_cohort(tmp_path / "data", 4, 0)
-    words = words_of(table, tmp_path / "out", connect(300))
-    until_running(words, 2)
+    events = events_of(table, tmp_path / "out", connect(300))
+    until_running(events, 2)
     with pytest.raises(Cancelled):
-        words.throw(Cancelled("Stop."))
+        events.throw(Cancelled("Stop."))
     end = time.monotonic() + 120
     with Client(cluster, set_as_default=False) as client:
         while any(client.run(_running).values()):
@@ -162,9 +162,9 @@ def test_work_for_a_gpu_goes_where_there_is_one(tmp_path: Path) -> None:
         workers = DaskWorkers(cluster.scheduler_address, needs_gpu=True, command=stand_in())
         assert workers.count == 1, "of two"
         table = write_cohort(tmp_path / "data", 4, 0)
-        words = [word for word in words_of(table, tmp_path / "out", workers) if word]
-        assert {word.worker for word in words if word.event.kind == "stage"} == {"with a card"}
-        assert sum(word.event.kind == "result" for word in words) == 4
+        events = [event for event in events_of(table, tmp_path / "out", workers) if event]
+        assert {event.worker for event in events if event.kind == "stage"} == {"with a card"}
+        assert sum(event.kind == "result" for event in events) == 4
         workers.close()
 
 
@@ -180,8 +180,8 @@ def test_a_lost_scheduler_is_one_sentence(tmp_path: Path) -> None:
     table = write_cohort(tmp_path / "data", 2, 0)
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
         workers = DaskWorkers(cluster.scheduler_address, command=stand_in(300))
-        words = words_of(table, tmp_path / "out", workers)
-        until_running(words, 1)
+        events = events_of(table, tmp_path / "out", workers)
+        until_running(events, 1)
     with pytest.raises(InputError, match="The Dask scheduler has gone or was restarted"):
-        list(words)
+        list(events)
     workers.close()

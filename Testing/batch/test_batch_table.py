@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import SimpleITK as sitk
 
-from GliomaSegLib.batch.cases import CohortCase
-from GliomaSegLib.batch.failure_log import Shard
+from GliomaSegLib.batch.cases import BatchCase
 from GliomaSegLib.batch.plan import CaseStatus, Plan, PlannedCase, duration, make_plan
-from GliomaSegLib.batch.table import Cohort, read_cohort
+from GliomaSegLib.batch.shard import Shard
+from GliomaSegLib.batch.table import CaseList, read_case_list
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.job import Job
@@ -23,13 +23,13 @@ from Testing.support.study import volume, write_study
 MODEL = "gliomaseg-any-v1"
 
 
-def cohort_of(text: str, tmp_path: Path, **options: object) -> Cohort:
+def cohort_of(text: str, tmp_path: Path, **options: object) -> CaseList:
     """What is read from a table with this text, beside the studies."""
     (tmp_path / "cohort.csv").write_text(text, encoding="utf-8")
-    return read_cohort(tmp_path / "cohort.csv", tmp_path / "out", **{"model": MODEL, **options})
+    return read_case_list(tmp_path / "cohort.csv", tmp_path / "out", **{"model": MODEL, **options})
 
 
-def sentences(cohort: Cohort) -> list[str]:
+def sentences(cohort: CaseList) -> list[str]:
     """Why cases are refused, each in one sentence."""
     texts = [case.refused for case in cohort.cases if case.refused]
     for text in texts:
@@ -69,7 +69,7 @@ def test_a_table_gives_the_jobs_of_its_rows(studies: Path) -> None:
 def test_paths_may_be_relative_to_another_folder(studies: Path, tmp_path: Path) -> None:
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists" / "cohort.csv").write_text("case,study\nA,a\n", encoding="utf-8")
-    cohort = read_cohort(tmp_path / "lists" / "cohort.csv", tmp_path / "out", studies, model=MODEL)
+    cohort = read_case_list(tmp_path / "lists" / "cohort.csv", tmp_path / "out", studies, model=MODEL)
     assert cohort.cases[0].job["study"] == str(studies / "a")
 
 
@@ -98,7 +98,7 @@ def test_a_row_that_cannot_be_is_refused_alone(row: str, says: str, studies: Pat
 
 def test_without_a_model_the_one_that_would_run_is_planned(studies: Path) -> None:
     (studies / "cohort.csv").write_text("case,study,task\nA,a,\nB,b,meningioma\n", encoding="utf-8")
-    cohort = read_cohort(studies / "cohort.csv", studies / "out", store=studies / "store")
+    cohort = read_case_list(studies / "cohort.csv", studies / "out", store=studies / "store")
     plan = make_plan(cohort, 1, False, Silent())
     assert (plan.planned[0].model, plan.planned[0].case.job["model"]) == (MODEL, "auto"), "it comes with GliomaSeg"
     assert "No model that is installed and proven takes" in plan.planned[1].case.refused
@@ -152,9 +152,9 @@ def test_a_table_that_cannot_be_understood_is_refused(text: str, says: str, stud
 def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cohort.csv").write_bytes(b"case,study\n\xff\xfe\n")
     with pytest.raises(InputError, match="not UTF-8"):
-        read_cohort(tmp_path / "cohort.csv", tmp_path / "out")
+        read_case_list(tmp_path / "cohort.csv", tmp_path / "out")
     with pytest.raises(InputError, match="does not exist"):
-        read_cohort(tmp_path / "nothing", tmp_path / "out")
+        read_case_list(tmp_path / "nothing", tmp_path / "out")
 
 
 # --- folders -------------------------------------------------------------------------------------------------------
@@ -163,16 +163,16 @@ def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
 def test_a_folder_of_studies(studies: Path) -> None:
     (studies / ".hidden").mkdir()
     (studies / "out").mkdir()
-    cohort = read_cohort(studies, studies / "out", model=MODEL)
+    cohort = read_case_list(studies, studies / "out", model=MODEL)
     assert [(case.name, Path(case.job["study"]).name) for case in cohort.cases] == [("a", "a"), ("b", "b"), ("c", "c")]
 
 
 def test_a_folder_that_is_one_study_is_refused(studies: Path) -> None:
     with pytest.raises(InputError, match="may be one study"):
-        read_cohort(studies / "a", studies / "out", model=MODEL)
+        read_case_list(studies / "a", studies / "out", model=MODEL)
     (studies / "empty").mkdir()
     with pytest.raises(InputError, match="holds no folders"):
-        read_cohort(studies / "empty", studies / "out", model=MODEL)
+        read_case_list(studies / "empty", studies / "out", model=MODEL)
 
 
 def test_bids(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_bids(tmp_path: Path) -> None:
             sitk.WriteImage(volume(sequence), str(anatomical / f"{name}_{suffix}.nii.gz"))
     (root / "sub-03" / "func").mkdir(parents=True)
     (root / "derivatives" / "sub-01").mkdir(parents=True)
-    cohort = read_cohort(root, tmp_path / "out", model=MODEL)
+    cohort = read_case_list(root, tmp_path / "out", model=MODEL)
     assert [(case.name, case.patient) for case in cohort.cases] == [
         ("sub-01_ses-post", "sub-01"), ("sub-01_ses-pre", "sub-01"), ("sub-02", "sub-02"), ("sub-03", "sub-03"),
     ]  # fmt: skip
@@ -198,7 +198,7 @@ def test_bids(tmp_path: Path) -> None:
 
 
 def test_parts_together_are_all_of_it() -> None:
-    cases = tuple(CohortCase(str(number), {}, "") for number in range(10))
+    cases = tuple(BatchCase(str(number), {}, "") for number in range(10))
     parts = [Shard(number, 4).of(cases) for number in range(1, 5)]
     assert sorted(case.name for part in parts for case in part) == [case.name for case in cases]
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
@@ -212,7 +212,7 @@ def test_the_plan_tells_what_there_is_and_what_is_missing(studies: Path) -> None
     (studies / "d").mkdir()
     text = "case,study,model\nA,a,\nB,b,\nC,c,\nD,d,\nE,a,no-such\nF,b,synthstrip\n"
     plan = make_plan(cohort_of(text, studies), 2, False, Silent())
-    assert [one.standing.value for one in plan.planned] == [*["to do"] * 3, *["refused"] * 3]
+    assert [one.status.value for one in plan.planned] == [*["to do"] * 3, *["refused"] * 3]
     assert plan.planned[2].present == (Modality.T1C,)
     told = plan.to_text()
     assert f"{MODEL}: 2 cases with T1 + contrast, FLAIR" in told
@@ -222,7 +222,7 @@ def test_the_plan_tells_what_there_is_and_what_is_missing(studies: Path) -> None
     assert "E: There is no model 'no-such'" in told
     assert "not known before the first case is done" in told
     records = json.loads(plan.to_json())["cases"]
-    assert [record["standing"] for record in records] == [one.standing.value for one in plan.planned]
+    assert [record["standing"] for record in records] == [one.status.value for one in plan.planned]
     assert not (studies / "out").exists(), "a plan writes nothing"
 
 
@@ -241,11 +241,11 @@ def test_series_of_two_studies_are_told(write_series: DicomWriter, tmp_path: Pat
     assert plan.planned[0].case.refused == (
         "Its series are of several study dates (20200102, 20210304); give the series of one study."
     )
-    assert plan.planned[1].standing is CaseStatus.TO_DO
+    assert plan.planned[1].status is CaseStatus.TO_DO
 
 
 def test_how_long(studies: Path) -> None:
-    case = CohortCase("a", {"model": MODEL, "output": "a"}, "a")
+    case = BatchCase("a", {"model": MODEL, "output": "a"}, "a")
     done = [PlannedCase(case, CaseStatus.DONE, seconds=seconds) for seconds in (50.0, 70.0)]
     left = [PlannedCase(case, CaseStatus.TO_DO, (Modality.T1C,))] * 5
     assert "about 3 min (60 s a case" in Plan(studies, (*done, *left), (), 2).to_text(), "three rounds of two at once"

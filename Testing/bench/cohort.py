@@ -18,14 +18,14 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from GliomaSegLib.batch.batch import Outcome, run_batch
-from GliomaSegLib.batch.display import LineDisplay
+from GliomaSegLib.batch.dispatch import Workers
 from GliomaSegLib.batch.local import local_workers
 from GliomaSegLib.batch.plan import make_plan
-from GliomaSegLib.batch.run import Workers
-from GliomaSegLib.batch.summary import State
-from GliomaSegLib.batch.table import read_cohort
+from GliomaSegLib.batch.run import Outcome, run_batch
+from GliomaSegLib.batch.summary import CaseState
+from GliomaSegLib.batch.table import read_case_list
 from GliomaSegLib.case import Modality
+from GliomaSegLib.cli.batch_display import LineDisplay
 from GliomaSegLib.io.folder import MANIFEST
 from GliomaSegLib.progress import Silent
 from Testing.support.study import volume
@@ -145,13 +145,13 @@ WAYS: tuple[Callable[[Path, str, Sequence[Row]], Row], ...] = (
 class Quiet(LineDisplay):
     """Shows nothing."""
 
-    def hear(self, word: object) -> None:
-        """See :class:`~GliomaSegLib.batch.display.Display`."""
+    def on_event(self, event: object) -> None:
+        """See :class:`~GliomaSegLib.cli.batch_display.Display`."""
 
 
 def run_cohort(table: Path, output: Path, workers: Workers) -> Outcome:
     """The whole batch."""
-    cohort = read_cohort(table, output, model=MODEL, registration=False, brain="stripped")
+    cohort = read_case_list(table, output, model=MODEL, registration=False, brain="stripped")
     plan = make_plan(cohort, workers.count, False, Silent())
     return run_batch(plan, cohort.cases, output, workers, Quiet(0, 1))
 
@@ -169,13 +169,16 @@ def broken() -> None:
         workers.close()
         seconds = time.perf_counter() - began
         results = len(list(output.glob(f"*/{MANIFEST}")))
-        sentences = {line.case.where: line.sentence for line in outcome.lines if line.sentence}
-        print(f"{len(outcome.lines)} cases: {outcome.count(State.DONE)} done ({results} folders of results), ", end="")
-        print(f"{outcome.count(State.FAILED)} failed with {len(sentences)} sentences, {seconds:.0f} s", flush=True)
+        sentences = {line.case.where: line.sentence for line in outcome.cases if line.sentence}
+        print(
+            f"{len(outcome.cases)} cases: {outcome.count(CaseState.DONE)} done ({results} folders of results), ", end=""
+        )
+        print(f"{outcome.count(CaseState.FAILED)} failed with {len(sentences)} sentences, {seconds:.0f} s", flush=True)
         began = time.perf_counter()
         again = run_cohort_again(table, output)
         print(
-            f"again, with nothing but the crashes and cut-off files to repeat: {again.count(State.DONE)} done, ", end=""
+            f"again, with nothing but the crashes and cut-off files to repeat: {again.count(CaseState.DONE)} done, ",
+            end="",
         )
         print(f"{time.perf_counter() - began:.0f} s; page {outcome.page.stat().st_size / 1e6:.1f} MB", flush=True)
 
@@ -197,7 +200,7 @@ def kills() -> None:
         print(
             f"killed {killed} times, {len(made)} cases were done at the kills, {changed} of them done twice; ", end=""
         )
-        print(f"in the end {outcome.count(State.DONE)} of {len(outcome.lines)} done", flush=True)
+        print(f"in the end {outcome.count(CaseState.DONE)} of {len(outcome.cases)} done", flush=True)
 
 
 def run_and_kill(
@@ -261,8 +264,8 @@ def _seconds(table: Path, output: Path, workers: Workers) -> float:
     outcome = run_cohort(table, output, workers)
     seconds = time.perf_counter() - began
     workers.close()
-    if outcome.count(State.DONE) != len(outcome.lines):
-        raise RuntimeError(f"not all cases were done: {[line.sentence for line in outcome.lines]}")
+    if outcome.count(CaseState.DONE) != len(outcome.cases):
+        raise RuntimeError(f"not all cases were done: {[line.sentence for line in outcome.cases]}")
     return seconds
 
 

@@ -14,8 +14,8 @@ from safetensors.numpy import save_file
 from scipy.spatial.distance import mahalanobis
 from torch import Tensor, nn
 
-from GliomaSegLib.batch.cases import CohortCase
-from GliomaSegLib.batch.summary import _line_of_results, write_summary
+from GliomaSegLib.batch.cases import BatchCase
+from GliomaSegLib.batch.summary import _summary_of_results, write_summary
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.inference.coarse_fine import CoarseFine, Stage
@@ -280,8 +280,8 @@ def test_the_distance_of_a_case_is_kept_for_tables_and_not_shown_in_its_report(
     measures = json.loads(result.files["measures_json"].read_text())
     assert measures["training_distance"] == dataclasses.asdict(measured)
     assert "training data" not in result.files["report"].read_text()
-    case = CohortCase("a", {"output": str(tmp_path / "out")}, "a")
-    (row,) = (_line_of_results(case),)
+    case = BatchCase("a", {"output": str(tmp_path / "out")}, "a")
+    (row,) = (_summary_of_results(case),)
     assert row.training_distance == distance / 2
     write_summary([row], tmp_path / "summary.csv")
     (cells,) = csv.DictReader((tmp_path / "summary.csv").open(encoding="utf-8"))

@@ -1,30 +1,16 @@
-"""How a running batch looks on a terminal: a bar with the time left and what each worker does, or lines for a log."""
+"""Shows a running batch on a terminal: a bar with the time left and what each worker does, or lines for a log."""
 
 from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from GliomaSegLib.batch.dispatch import CaseEvent
 from GliomaSegLib.batch.plan import duration
-from GliomaSegLib.batch.run import CaseEvent
-
-
-class Display(Protocol):
-    """Is told every word, as a context manager around the batch."""
-
-    def __enter__(self) -> Display: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def hear(self, word: CaseEvent) -> None:
-        """Show it."""
+from GliomaSegLib.batch.run import Display
 
 
 class _Clock:
@@ -40,7 +26,7 @@ class _Clock:
         self.began = time.monotonic()
 
     def left(self) -> str:
-        """In words; empty before it can be told, as the first cases also load the network."""
+        """For a person; empty before the first case has ended, which also loads the network."""
         if not self.ended:
             return ""
         # The cases that run now are half done on average.
@@ -60,16 +46,16 @@ class LineDisplay:
 
     def __exit__(self, *ended: object) -> None: ...
 
-    def hear(self, word: CaseEvent) -> None:
-        """See :class:`Display`."""
-        if not word.is_last:
+    def on_event(self, event: CaseEvent) -> None:
+        """See :class:`~GliomaSegLib.batch.run.Display`."""
+        if not event.is_last:
             return
         clock = self._clock
         clock.ended += 1
-        said = word.event.text if word.event.kind == "error" else "done"
+        outcome = event.text if event.kind == "error" else "done"
         elapsed = time.monotonic() - clock.began
-        told = f"[{elapsed:7.1f} s] {clock.ended} of {clock.total} {word.case.name}: {said}"
-        print(f"{told} ({left})" if (left := clock.left()) else told, file=sys.stderr, flush=True)
+        line = f"[{elapsed:7.1f} s] {clock.ended} of {clock.total} {event.case.name}: {outcome}"
+        print(f"{line} ({left})" if (left := clock.left()) else line, file=sys.stderr, flush=True)
 
 
 class BarDisplay:
@@ -96,21 +82,20 @@ class BarDisplay:
     def __exit__(self, *ended: object) -> None:
         self._bar.stop()
 
-    def hear(self, word: CaseEvent) -> None:
-        """See :class:`Display`."""
-        event = word.event
-        if word.is_last:
-            self._end(word)
+    def on_event(self, event: CaseEvent) -> None:
+        """See :class:`~GliomaSegLib.batch.run.Display`."""
+        if event.is_last:
+            self._end(event)
         elif event.kind == "stage":
-            self._bar.update(self._line_of(word.worker), completed=0, detail=f"{word.case.name}: {event.text}")
+            self._bar.update(self._line_of(event.worker), completed=0, detail=f"{event.case.name}: {event.text}")
         elif event.kind == "progress":
-            self._bar.update(self._line_of(word.worker), completed=event.fraction)
+            self._bar.update(self._line_of(event.worker), completed=event.event.fraction)
 
-    def _end(self, word: CaseEvent) -> None:
+    def _end(self, event: CaseEvent) -> None:
         self._clock.ended += 1
-        if word.event.kind == "error":
+        if event.kind == "error":
             self._failed += 1
-            text = f"{word.case.name}: {word.event.text}"
+            text = f"{event.case.name}: {event.text}"
             self._bar.console.print(text, style="yellow", highlight=False, soft_wrap=True, markup=False)
         failed = f"{self._failed} failed" if self._failed else ""
         self._bar.update(

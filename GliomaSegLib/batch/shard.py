@@ -1,0 +1,72 @@
+"""A part of a batch, for array jobs, and the lock that keeps two batches from the same cases."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from GliomaSegLib.batch.cases import PRIVATE, BatchCase
+from GliomaSegLib.errors import InputError
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The ``number``-th (from 1) of ``count`` parts of a batch: every ``count``-th case."""
+
+    number: int = 1
+    count: int = 1
+
+    @property
+    def name(self) -> str:
+        """For a file's name."""
+        return f"{self.number}-of-{self.count}"
+
+    def of(self, cases: tuple[BatchCase, ...]) -> tuple[BatchCase, ...]:
+        """Its cases. They depend on nothing but the table, so that all parts together are all of it."""
+        return cases[self.number - 1 :: self.count]
+
+
+WHOLE = Shard()
+"""Not divided."""
+
+
+@contextlib.contextmanager
+def locked(output: Path, shard: Shard) -> Iterator[None]:
+    """Nobody else works on the same cases while the block runs; a kill ends that too.
+
+    Raises:
+        InputError: somebody does, or the folder cannot be written.
+    """
+    folder = output / PRIVATE
+    lock = FileLock(folder / f"shard-{shard.name}.lock", timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+        _check_parts(folder, shard)
+    except Timeout as error:
+        lock.release()
+        what = "" if shard.count == 1 else f" the part {shard.number}/{shard.count} of"
+        raise InputError(
+            f"Another batch is at work on{what} {output}; wait until it has finished, or end it."
+        ) from error
+    except OSError as error:
+        lock.release()
+        raise InputError(
+            f"{output} cannot be written ({error.strerror}); name a folder where you may write."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _check_parts(folder: Path, shard: Shard) -> None:
+    """Parts of another division would have cases in common with this one."""
+    for path in folder.glob("shard-*.lock"):
+        if not path.stem.endswith(f"-of-{shard.count}"):
+            with FileLock(path, timeout=0):
+                pass
