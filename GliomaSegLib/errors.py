@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class GliomaSegError(Exception):
     """Base of every error that a user may cause and can mend. Its text is one sentence, shown as it is."""
@@ -17,3 +19,8 @@ class WeightsError(GliomaSegError):
 
 class Cancelled(GliomaSegError):
     """The user stopped the run; nothing was written."""
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """Names for a sentence: at most so many, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

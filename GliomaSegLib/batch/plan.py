@@ -20,7 +20,7 @@ from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.job import Job
 from GliomaSegLib.options import AUTO
 from GliomaSegLib.progress import Progress
-from GliomaSegLib.study.reading import Assignment, identify
+from GliomaSegLib.study.selection import Assignment, identify
 from GliomaSegLib.zoo.card import Card, find_card
 from GliomaSegLib.zoo.catalogue import Entry, entries
 from GliomaSegLib.zoo.recommend import best_installed, recommend, task_at

@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace, output: TextIO) -> int:
     """List the exams; the exit status."""
-    from GliomaSegLib.study.exam_list import list_exams, to_json, to_text
+    from GliomaSegLib.study.study_list import list_studies, to_json, to_text
 
-    rows = list_exams(parsed.folder)
+    rows = list_studies(parsed.folder)
     print(to_json(rows) if parsed.json else to_text(rows, parsed.folder), file=output)
     return 0

@@ -128,7 +128,7 @@ def _recommend(parsed: argparse.Namespace, output: TextIO) -> int:
     if parsed.study and present:
         raise InputError("A study and sequences are given; give the study alone, or say which sequences there are.")
     if parsed.study:
-        from GliomaSegLib.study.reading import identify
+        from GliomaSegLib.study.selection import identify
 
         present = tuple(identify(parsed.study))
     task = parsed.task or task_at(when)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.io.dicom import DicomSeries, find_series, read_series
+from GliomaSegLib.io.dicom import DicomSeries, find_series
+from GliomaSegLib.io.dicom_volume import read_series
 from GliomaSegLib.io.grid import oriented_like, same_grid
 from GliomaSegLib.preprocessing.resampling import resample_labels
 

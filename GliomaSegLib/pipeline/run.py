@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from GliomaSegLib.case import Case, Input, Modality
-from GliomaSegLib.errors import InputError
+from GliomaSegLib.errors import InputError, listed
 from GliomaSegLib.inference.device import choose_device, choose_precision
 from GliomaSegLib.inference.segmenter import Prediction
 from GliomaSegLib.io.folder import check_output, written_whole
@@ -42,7 +42,8 @@ from GliomaSegLib.preprocessing.resampling import resample_image, resample_label
 from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
 from GliomaSegLib.results.manifest import Manifest, ModelUsed, SequenceRecord
 from GliomaSegLib.results.writing import ResultImages, quantised, result_of, write_results
-from GliomaSegLib.study.reading import StudyContents, look_through, oriented_case, read_case
+from GliomaSegLib.study.reading import oriented_case, read_case
+from GliomaSegLib.study.selection import StudyContents, search_study
 from GliomaSegLib.zoo.brain_mask import brain_extractor
 from GliomaSegLib.zoo.card import Card, Space, find_card
 from GliomaSegLib.zoo.catalogue import entries
@@ -53,9 +54,6 @@ from GliomaSegLib.zoo.store import Store, default_store
 
 # Below this the reader is warned that the identification of a sequence is doubtful.
 DOUBTFUL_CONFIDENCE = 0.7
-
-# So many unused volumes are named in a sentence; the manifest and the report list all.
-_NAMED_VOLUMES = 6
 
 
 def run(job: Job, progress: Progress | None = None) -> Result:
@@ -180,8 +178,8 @@ def _chosen(job: Job, store: Store, progress: Progress) -> _Choice:
         InputError: none suits, or the study's sequences cannot be identified.
     """
     wanted = [modality for modality in Modality if modality not in job.leave_out]
-    contents = look_through(job.study, job.volumes, job.exam)
-    present = tuple(contents.assigned(wanted)) if wanted else ()
+    contents = search_study(job.study, job.volumes, job.exam)
+    present = tuple(contents.select(wanted).assigned) if wanted else ()
     task, when = job.task or task_at(job.when.kind), job.when.kind
     ranking = recommend(entries(store.root), store.root, present, task, when, bool(job.preoperative), job.purpose)
     best = best_installed(ranking, present, task)
@@ -219,12 +217,7 @@ def _regions_given(job: Job, card: Card, members: Sequence[Member], case: Case) 
     except InputError as error:
         if not case.ignored:
             raise
-        raise InputError(f"{str(error).removesuffix('.')}; not used were {_listed(case.ignored)}.") from error
-
-
-def _listed(clauses: tuple[str, ...]) -> str:
-    more = f" and {len(clauses) - _NAMED_VOLUMES} more" if len(clauses) > _NAMED_VOLUMES else ""
-    return ", ".join(clauses[:_NAMED_VOLUMES]) + more
+        raise InputError(f"{str(error).removesuffix('.')}; not used were {listed(case.ignored)}.") from error
 
 
 def _cost(job: Job, card: Card, case: Case) -> str | None:
@@ -242,7 +235,7 @@ def _warn_about_use(job: Job, card: Card, case: Case, progress: Progress) -> Non
         )
     if case.ignored and set(card.inputs.sequences) - {*case.present, *job.leave_out}:
         progress.warn(
-            f"Of the study were not used: {_listed(case.ignored)}; if one of them is what is missing, give it with "
+            f"Of the study were not used: {listed(case.ignored)}; if one of them is what is missing, give it with "
             "--t1n, --t1c, --t2w or --t2f."
         )
     for doubt in case.doubts:

@@ -1,6 +1,6 @@
 """Which of several volumes is T1n, T1c, T2w and T2f by its words and its tags, how sure that is, and why.
 
-Nothing is read here: files and series are :mod:`GliomaSegLib.study.reading`'s, and a panel has names alone.
+Nothing is read here: files and series are found in :mod:`GliomaSegLib.study.volumes`, and a panel has names alone.
 
 Evidence is added up as log-odds. Words (:mod:`GliomaSegLib.study.vocabulary`) and physics (TR, TE, TI) each speak for a
 weighting - T1, T2, FLAIR or something else - and words and the contrast agent for or against contrast medium. What
@@ -18,9 +18,10 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Sequence as Sequential
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from GliomaSegLib.case import Modality
+from GliomaSegLib.io.tags import DicomTags
 from GliomaSegLib.study.vocabulary import (
     BRAIN_WORDS,
     CONTRAST_WORDS,
@@ -34,9 +35,6 @@ from GliomaSegLib.study.vocabulary import (
     normalised,
     unfamiliar,
 )
-
-if TYPE_CHECKING:
-    from GliomaSegLib.io.dicom import DicomTags
 
 ACCEPTED_CONFIDENCE = 0.6
 """A guess below this is not acted upon: the user is asked."""
@@ -356,7 +354,7 @@ class NameGuess:
 def assign_names(names: Mapping[str, str], t1c_given: bool = False) -> dict[Modality, NameGuess]:
     """Find the sequences among volumes of which only the names are known.
 
-    As :func:`GliomaSegLib.study.reading.identify`, but what that would refuse is left open: a sequence that is
+    As :func:`GliomaSegLib.study.selection.identify`, but what that would refuse is left open: a sequence that is
     unsure, or that two volumes claim equally well.
 
     Args:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from GliomaSegLib.job import Job, Result
 from GliomaSegLib.pipeline.run import run
-from GliomaSegLib.study.reading import identify
+from GliomaSegLib.study.selection import identify
 from GliomaSegLib.zoo.card import find_card
 from GliomaSegLib.zoo.store import Store
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from GliomaSegLib.study.reading import identify
+from GliomaSegLib.study.selection import identify
 from Testing.bench.cases import MODEL, brats2021, store
 
 

@@ -15,7 +15,8 @@ from scipy.spatial.transform import Rotation
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.io.dicom import find_series, read_series, series_geometry
+from GliomaSegLib.io.dicom import find_series
+from GliomaSegLib.io.dicom_volume import read_series, series_geometry
 from GliomaSegLib.phantom.dicom import write_series as write_phantom_series
 from GliomaSegLib.study.identification import guess
 from Testing.support.enhanced_mr import write_enhanced

@@ -20,7 +20,7 @@ from GliomaSegLib.pipeline import run as pipeline
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.results.manifest import Manifest
 from GliomaSegLib.results.reading import read_manifest
-from GliomaSegLib.study import reading as study
+from GliomaSegLib.study import selection
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.store import Store
 from Testing.support import toy
@@ -56,8 +56,8 @@ def test_study_with_everything_is_segmented_without_a_warning(job: Job) -> None:
 def test_study_is_looked_through_once_where_the_model_is_chosen(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     unknown_scan(job.study)
     named = run(job)
-    ignored, search, searched = manifest_of(job).ignored, study._search, []
-    monkeypatch.setattr(study, "_search", lambda *given: searched.append(given) or search(*given))
+    ignored, search, searched = manifest_of(job).ignored, selection.search, []
+    monkeypatch.setattr(selection, "search", lambda *given: searched.append(given) or search(*given))
     chosen = SimpleNamespace(entry=SimpleNamespace(id=job.model))
     monkeypatch.setattr(pipeline, "best_installed", lambda *_: chosen)
     monkeypatch.setattr(pipeline, "why_chosen", lambda *_: "it is the only one")

@@ -12,10 +12,12 @@ import SimpleITK as sitk
 
 from GliomaSegLib.case import Modality, Source, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.io.dicom import DicomTags
-from GliomaSegLib.study.exam_list import list_exams, to_json, to_text
+from GliomaSegLib.io.tags import DicomTags
 from GliomaSegLib.study.identification import ACCEPTED_CONFIDENCE, NameGuess, assign_names, guess
-from GliomaSegLib.study.reading import discover, identify, look_through, read_case, read_source
+from GliomaSegLib.study.reading import read_case, read_source
+from GliomaSegLib.study.selection import identify, search_study
+from GliomaSegLib.study.study_list import list_studies, to_json, to_text
+from GliomaSegLib.study.volumes import discover
 
 T1N, T1C, T2W, T2F = Modality.T1N, Modality.T1C, Modality.T2W, Modality.T2F
 
@@ -436,8 +438,8 @@ def test_what_is_not_used_is_named_with_the_reason(tmp_path: Path) -> None:
 def test_what_was_looked_through_once_is_read_for_any_wish(tmp_path: Path) -> None:
     for seed, name in enumerate(("t1c", "flair", "T2")):
         save(tmp_path / f"{name}.nii.gz", seed)
-    contents = look_through(tmp_path)
-    assert set(contents.assigned()) == {T1C, T2W, T2F}
+    contents = search_study(tmp_path)
+    assert set(contents.select().assigned) == {T1C, T2W, T2F}
     (tmp_path / "T1.nii.gz").touch()  # what comes later is not seen
     for wanted in ((T1C, T2F), (T2W,)):
         case = read_case(tmp_path, wanted=wanted, contents=contents)
@@ -564,7 +566,7 @@ def test_source_is_read_again(write_series, tmp_path: Path) -> None:
     save(study / "flair.nii.gz")
     for volume in read_case(study).volumes.values():
         np.testing.assert_array_equal(
-            sitk.GetArrayFromImage(read_source(volume.source)), sitk.GetArrayFromImage(volume.image)
+            sitk.GetArrayFromImage(read_source(volume.source).image), sitk.GetArrayFromImage(volume.image)
         )
 
 
@@ -581,46 +583,46 @@ def test_protocol_speaks_where_the_description_does_not(write_series) -> None:
 @pytest.mark.parametrize(
     ("other", "sentence"),
     [
-        ({"PatientID": "P2"}, r"2 exams: 2020-01-02 of P1 \(1 series\), 2020-01-02 of P2 \(1 series\)"),
+        ({"PatientID": "P2"}, r"2 studies: 2020-01-02 of P1 \(1 series\), 2020-01-02 of P2 \(1 series\)"),
         ({"StudyDate": "20200409"}, r"2020-01-02 of P1 \(1 series\), 2020-04-09 of P1 \(1 series\); say which"),
-        ({"StudyInstanceUID": "1.2.4"}, "2 exams: "),
+        ({"StudyInstanceUID": "1.2.4"}, "2 studies: "),
     ],
 )
-def test_several_exams_are_refused_with_a_list(write_series, other: dict[str, str], sentence: str) -> None:
+def test_several_studies_are_refused_with_a_list(write_series, other: dict[str, str], sentence: str) -> None:
     study = write_series(SCAN, SeriesDescription="AX T1")
     write_series(SCAN, SeriesDescription="AX T2", **other)
     with pytest.raises(InputError, match=sentence):
         identify(study)
 
 
-def test_one_of_several_exams_is_chosen_by_date_or_uid(write_series) -> None:
+def test_one_of_several_studies_is_chosen_by_date_or_uid(write_series) -> None:
     study = write_series(SCAN, SeriesDescription="AX T1 post", StudyInstanceUID="1.1")
     write_series(SCAN + 1, SeriesDescription="AX FLAIR", StudyInstanceUID="1.1")
     write_series(SCAN, SeriesDescription="AX T1 post", StudyInstanceUID="1.2", StudyDate="20200104", StudyTime="0830")
     write_series(SCAN, SeriesDescription="AX T2", StudyInstanceUID="1.3", StudyDate="20200104", StudyTime="0910")
     for exam in ("1.1", "20200102", "2020-01-02"):
-        assert set(identify(study, exam=exam)) == {T1C, T2F}
-    assert set(identify(study, exam="1.3")) == {T2W}
-    assert set(identify(study, exam="2020-01-04")) == {T1C, T2W}  # one visit, two UIDs
-    with pytest.raises(InputError, match=r"no exam '20200105', but 2020-01-02 of P1 \(2 series\), 2020-01-04"):
-        identify(study, exam="20200105")
+        assert set(identify(study, dicom_study=exam)) == {T1C, T2F}
+    assert set(identify(study, dicom_study="1.3")) == {T2W}
+    assert set(identify(study, dicom_study="2020-01-04")) == {T1C, T2W}  # one visit, two UIDs
+    with pytest.raises(InputError, match=r"no study '20200105', but 2020-01-02 of P1 \(2 series\), 2020-01-04"):
+        identify(study, dicom_study="20200105")
     write_series(SCAN, SeriesDescription="AX T2", StudyInstanceUID="2.1", PatientID="P2")
-    with pytest.raises(InputError, match="exams of several patients on 2020-01-02"):
-        identify(study, exam="20200102")
-    assert set(read_case(study, exam="2.1").volumes) == {T2W}
+    with pytest.raises(InputError, match="studies of several patients on 2020-01-02"):
+        identify(study, dicom_study="20200102")
+    assert set(read_case(study, dicom_study="2.1").volumes) == {T2W}
 
 
 def test_an_exam_cannot_be_chosen_among_image_files(tmp_path: Path) -> None:
     save(tmp_path / "a_t2.nii.gz")
-    with pytest.raises(InputError, match="holds no exam '20200102', but no DICOM series"):
-        identify(tmp_path, exam="20200102")
+    with pytest.raises(InputError, match="holds no study '20200102', but no DICOM series"):
+        identify(tmp_path, dicom_study="20200102")
 
 
-def test_the_list_of_exams(write_series) -> None:
+def test_the_list_of_studies(write_series) -> None:
     folder = write_series(SCAN, SeriesDescription="AX T1 post", StudyInstanceUID="1.2", StudyDate="20210304")
     write_series(SCAN, SeriesDescription="AX FLAIR", StudyInstanceUID="1.2", StudyDate="20210304", leave_out=(2,))
     write_series(SCAN, SeriesDescription="SAG T1", StudyInstanceUID="1.1", StudyTime="081530")
-    first, second = list_exams(folder)
+    first, second = list_studies(folder)
     assert (first.patient, first.date, first.uid) == ("P1", "20200102", "1.1")
     assert [(one.name, one.sequence, one.problem) for one in first.series] == [("SAG T1", T1N, None)]
     assert [one.sequence for one in second.series] == [T2F, T1C]
@@ -635,14 +637,14 @@ def test_the_list_of_exams(write_series) -> None:
 def test_a_list_says_what_cannot_be_told(write_series, tmp_path: Path) -> None:
     folder = write_series(SCAN, SeriesDescription="AX T2")
     write_series(SCAN + 1, SeriesDescription="AX T2 again")
-    (row,) = list_exams(folder)
+    (row,) = list_studies(folder)
     assert "T2 could be any of" in row.refusal
     assert row.refusal in to_text([row], folder)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no MR series"):
-        list_exams(tmp_path / "empty")
+        list_studies(tmp_path / "empty")
     with pytest.raises(InputError, match="is no folder"):
-        list_exams(tmp_path / "nowhere")
+        list_studies(tmp_path / "nowhere")
 
 
 # What scanners of three makers call the four sequences, with the times that they tell. No tag names the contrast

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from GliomaSegLib.io.dicom import DicomTags
+from GliomaSegLib.io.tags import DicomTags
 from GliomaSegLib.study.identification import ACCEPTED_CONFIDENCE, guess
 from GliomaSegLib.study.vocabulary import UNREADABLE, normalised, unfamiliar
 

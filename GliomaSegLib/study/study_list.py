@@ -1,8 +1,8 @@
-"""``gliomaseg exams``: what a folder of DICOM holds, before any of it is segmented.
+"""``gliomaseg exams``: the studies in a folder of DICOM, before any of them is segmented.
 
 Per patient and in the order in which they were made: which series would be taken for which sequence, and which cannot
-be read because slices are missing, doubled or uneven. Whether an exam was made before or after surgery is the user's to
-say; the dates are told, never interpreted.
+be read because slices are missing, doubled or uneven. Whether a study was made before or after surgery is the user's to
+say; the dates are shown, never interpreted.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from pydantic import TypeAdapter
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.io.dicom import DicomSeries, find_series, series_geometry, series_problem
+from GliomaSegLib.io.dicom import DicomSeries, find_series
+from GliomaSegLib.io.dicom_volume import series_geometry, series_problem
 from GliomaSegLib.record import Record
-from GliomaSegLib.study.exams import DicomExam, exams_of
-from GliomaSegLib.study.reading import identify
+from GliomaSegLib.study.dicom_studies import DicomStudy, studies_of
+from GliomaSegLib.study.selection import identify
 
 
 class SeriesRow(Record):
@@ -36,8 +37,8 @@ class SeriesRow(Record):
     problem: str | None
 
 
-class ExamRow(Record):
-    """One exam.
+class StudyRow(Record):
+    """One study.
 
     Attributes:
         date: as DICOM writes it; empty when it does not say.
@@ -53,28 +54,30 @@ class ExamRow(Record):
     refusal: str | None
 
 
-def list_exams(folder: Path) -> list[ExamRow]:
-    """The exams below ``folder``, by patient and time. No pixels are read.
+def list_studies(folder: Path) -> list[StudyRow]:
+    """The studies below ``folder``, by patient and time. No pixels are read.
 
     Raises:
         InputError: the folder does not exist or holds no MR series.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; give the folder that holds the DICOM files.")
-    exams = exams_of(find_series(folder))
-    if not exams:
+    studies = studies_of(find_series(folder))
+    if not studies:
         raise InputError(f"{folder} holds no MR series; check that it is a folder of DICOM files.")
-    return [_row(exam, folder) for exam in exams]
+    return [_row(one, folder) for one in studies]
 
 
-def _row(exam: DicomExam, folder: Path) -> ExamRow:
+def _row(study: DicomStudy, folder: Path) -> StudyRow:
     try:
-        assigned, refusal = identify(folder, exam=exam.uid), None
+        assigned, refusal = identify(folder, dicom_study=study.uid), None
     except InputError as error:
         assigned, refusal = {}, str(error)
     taken = {(one.source.series_uid, one.source.part): sequence for sequence, one in assigned.items()}
-    rows = tuple(_series_row(one, taken.get((one.uid, one.part))) for one in exam.series)
-    return ExamRow(patient=exam.patient_id, date=exam.date, time=exam.time, uid=exam.uid, series=rows, refusal=refusal)
+    rows = tuple(_series_row(one, taken.get((one.uid, one.part))) for one in study.series)
+    return StudyRow(
+        patient=study.patient_id, date=study.date, time=study.time, uid=study.uid, series=rows, refusal=refusal
+    )
 
 
 def _series_row(series: DicomSeries, sequence: Modality | None) -> SeriesRow:
@@ -88,11 +91,11 @@ def _series_row(series: DicomSeries, sequence: Modality | None) -> SeriesRow:
     )
 
 
-def to_text(rows: list[ExamRow], folder: Path) -> str:
+def to_text(rows: list[StudyRow], folder: Path) -> str:
     """The list for a terminal, with the command that takes the first one."""
     lines = []
     for number, row in enumerate(rows, start=1):
-        when = f"{DicomExam(row.patient, row.date, row.time, row.uid, ()).day} {row.time[:2]}:{row.time[2:4]}"
+        when = f"{DicomStudy(row.patient, row.date, row.time, row.uid, ()).day} {row.time[:2]}:{row.time[2:4]}"
         lines.append(f"{number}. {row.patient or 'no patient ID'}, {when.rstrip(' :')}   --exam {row.uid}")
         for one in row.series:
             size = f"{one.slices} slices, {' x '.join(f'{mm:.3g}' for mm in one.voxel_mm)} mm"
@@ -108,6 +111,6 @@ def to_text(rows: list[ExamRow], folder: Path) -> str:
     return "\n".join(lines)
 
 
-def to_json(rows: list[ExamRow]) -> str:
+def to_json(rows: list[StudyRow]) -> str:
     """The list as JSON."""
-    return TypeAdapter(list[ExamRow]).dump_json(rows, indent=2).decode()
+    return TypeAdapter(list[StudyRow]).dump_json(rows, indent=2).decode()

@@ -1,0 +1,83 @@
+"""The DICOM studies of a folder: whose they are, when they were made, and the choice of one of them.
+
+Studies before and after surgery may be in one folder, even of one day, and must never be mixed: where there are several
+the user chooses one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from GliomaSegLib.errors import InputError, listed
+from GliomaSegLib.io.dicom import DicomSeries
+
+
+@dataclass(frozen=True)
+class DicomStudy:
+    """The series with one Study Instance UID.
+
+    Attributes:
+        date, time: of the study, as DICOM writes them (``20240131``, ``120000``); may be empty.
+        series: its MR volumes.
+    """
+
+    patient_id: str
+    date: str
+    time: str
+    uid: str
+    series: tuple[DicomSeries, ...]
+
+    @property
+    def day(self) -> str:
+        """The date as people read it."""
+        text = self.date
+        return f"{text[:4]}-{text[4:6]}-{text[6:]}" if len(text) == 8 else text or "no date"
+
+    def __str__(self) -> str:
+        count = len(self.series)
+        return f"{self.day} of {self.patient_id or 'no patient ID'} ({count} series)"
+
+
+def studies_of(series: Sequence[DicomSeries]) -> list[DicomStudy]:
+    """The studies that the series belong to, by patient and then in the order in which they were made."""
+    groups = defaultdict(list)
+    for one in series:
+        groups[one.patient_id, one.study_date, one.study_time, one.study_uid].append(one)
+    return [DicomStudy(*key, tuple(group)) for key, group in sorted(groups.items())]
+
+
+def series_of_study(series: Sequence[DicomSeries], chosen: str | None, folder: Path) -> list[DicomSeries]:
+    """The series of the only study, or of the chosen one.
+
+    Args:
+        chosen: a date (``20240131`` or ``2024-01-31``) or a Study Instance UID. A date takes all that was made that
+            day of one patient, for hospitals that give one visit several UIDs.
+        folder: where the series were found, for the sentence.
+
+    Raises:
+        InputError: there are several and none was chosen, several patients have one on that date, or there is no such.
+    """
+    studies = studies_of(series)
+    if chosen is None:
+        if len(studies) > 1:
+            raise InputError(
+                f"{folder} holds {len(studies)} studies: {_listed(studies)}; say which with --exam and its date or "
+                f"Study Instance UID ('gliomaseg exams {folder}' lists them), and with --time-point when it was made."
+            )
+        return list(series)
+    wanted = [one for one in studies if chosen in (one.uid, one.date, one.day)]
+    if not wanted:
+        raise InputError(f"{folder} holds no study '{chosen}', but {_listed(studies) or 'no DICOM series'}.")
+    if len({one.patient_id for one in wanted}) > 1:
+        raise InputError(
+            f"{folder} holds studies of several patients on {wanted[0].day}: {_listed(wanted)}; say which with --exam "
+            "and its Study Instance UID."
+        )
+    return [one for study in wanted for one in study.series]
+
+
+def _listed(studies: Sequence[DicomStudy]) -> str:
+    return listed([str(one) for one in studies])

@@ -1,0 +1,227 @@
+"""Which volume of a study is taken for which sequence.
+
+What a single volume seems to show is judged in :mod:`GliomaSegLib.study.identification`; here the volumes of a study
+compete.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+from GliomaSegLib.case import Modality, Source
+from GliomaSegLib.errors import InputError, listed
+from GliomaSegLib.study.identification import Guess, guess_together, may_be_told_by_voxels, rivals_for
+from GliomaSegLib.study.volumes import ADVICE, Candidate, discover, nothing_found, search
+
+_ASKED = 0.4  # a guess below this is not even worth a question
+_FINER = 1.5  # ratio of voxel lengths that counts as clearly finer
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """The candidate that was taken for a sequence, how sure that is (0 to 1) and why."""
+
+    candidate: Candidate
+    confidence: float
+    reason: str
+
+    @property
+    def source(self) -> Source:
+        """Where the volume is read from."""
+        return self.candidate.source
+
+
+ALL_SEQUENCES: tuple[Modality, ...] = tuple(Modality)
+
+
+class _Claim(NamedTuple):
+    candidate: Candidate
+    guess: Guess
+
+
+class Selection(NamedTuple):
+    """The volumes that were taken, and a clause for each that was not (as :attr:`Case.ignored`)."""
+
+    assigned: dict[Modality, Assignment]
+    ignored: tuple[str, ...]
+
+
+def identify(
+    study: Path | None,
+    overrides: Mapping[Modality, Path] | None = None,
+    wanted: Collection[Modality] = ALL_SEQUENCES,
+    dicom_study: str | None = None,
+) -> dict[Modality, Assignment]:
+    """Find the sequences of ``study``; those that ``overrides`` names (a file, or a folder with one volume) are taken.
+
+    A sequence that is not ``wanted`` is not looked for, so that nothing about it can be refused.
+
+    Args:
+        dicom_study: see :func:`discover`.
+
+    Raises:
+        InputError: two volumes claim a sequence and neither is clearly better; a volume is unsure; the same one is
+            given twice; nothing was found; or as :func:`discover`.
+    """
+    return search_study(study, overrides, dicom_study).select(wanted).assigned
+
+
+@dataclass(frozen=True)
+class StudyContents:
+    """The volumes of a study, searched once; which are taken depends on which sequences are wanted.
+
+    Attributes:
+        given: the volumes that the user named.
+        claims: every other volume with what it seems to show.
+        labels: files that are label maps by their names.
+    """
+
+    study: Path | None
+    given: Mapping[Modality, Assignment]
+    claims: tuple[_Claim, ...] = ()
+    labels: tuple[Path, ...] = ()
+
+    def select(self, wanted: Collection[Modality] = ALL_SEQUENCES) -> Selection:
+        """The volume for each sequence that is wanted and there.
+
+        Raises:
+            InputError: two volumes claim a sequence and neither is clearly better; a volume is unsure; or nothing was
+                found.
+        """
+        assigned = {sequence: one for sequence, one in self.given.items() if sequence in wanted}
+        unused = [
+            f"'{one.candidate.name}' ({sequence.title}, which is not looked for)"
+            for sequence, one in self.given.items()
+            if sequence not in wanted
+        ]
+        looked_for = ", ".join(sequence.title for sequence in Modality if sequence in wanted)
+        if self.study is None:
+            if not assigned:
+                raise InputError(f"No file was given for any sequence looked for ({looked_for}): {listed(unused)}.")
+            return Selection(assigned, tuple(unused))
+        if not self.claims and not self.given:
+            raise nothing_found(self.study, self.labels)
+        for sequence in Modality:
+            rivals = [one for one in self.claims if one.guess.sequence is sequence and one.guess.confidence >= _ASKED]
+            if rivals and sequence in wanted and sequence not in assigned:
+                assigned[sequence] = _choose(sequence, rivals)
+        unused += [
+            f"'{claim.candidate.name}' ({_why_unused(claim, assigned, wanted)})"
+            for claim in self.claims
+            if all(claim.candidate is not one.candidate for one in assigned.values())
+        ]
+        unused += [f"'{path.name}' (named like a label map)" for path in self.labels]
+        if not assigned:
+            raise InputError(
+                f"{self.study} holds none of the sequences looked for ({looked_for}) that could be told: "
+                f"{listed(unused)}; {ADVICE}."
+            )
+        return Selection({sequence: assigned[sequence] for sequence in Modality if sequence in assigned}, tuple(unused))
+
+
+def search_study(
+    study: Path | None, overrides: Mapping[Modality, Path] | None = None, dicom_study: str | None = None
+) -> StudyContents:
+    """Find every volume of ``study`` and guess what it shows; the arguments are those of :func:`identify`.
+
+    Raises:
+        InputError: nothing was given, or the same twice; or as :func:`discover`.
+    """
+    given = _given(overrides or {})
+    if study is None:
+        if not given:
+            raise InputError("No study was given; give its folder, or files with --t1n, --t1c, --t2w or --t2f.")
+        return StudyContents(None, given)
+    candidates, labels = search(Path(study), dicom_study)
+    taken = {_place(one.source) for one in given.values()}
+    rest = [one for one in candidates if _place(one.source) not in taken]
+    guesses = guess_together([(one.words, one.tags) for one in rest], t1c_given=Modality.T1C in given)
+    kept = tuple(path for path in labels if _place(Source(path)) not in taken)
+    return StudyContents(Path(study), given, tuple(map(_Claim, rest, guesses)), kept)
+
+
+def _why_unused(claim: _Claim, assigned: Mapping[Modality, Assignment], wanted: Collection[Modality]) -> str:
+    sequence = claim.guess.sequence
+    if sequence is None:
+        return claim.guess.reason
+    if sequence not in wanted:
+        return f"{sequence.title}, which is not looked for"
+    if sequence in assigned:
+        return f"{sequence.title}, for which '{assigned[sequence].candidate.name}' was taken"
+    return f"too unsure to be {sequence.title}: {claim.guess.reason}"
+
+
+def _place(source: Source) -> tuple[Path, str | None, str]:
+    """Equal for two ways of naming one volume."""
+    return source.path.resolve(), source.series_uid, source.part
+
+
+def _given(overrides: Mapping[Modality, Path]) -> dict[Modality, Assignment]:
+    for (first, path), (second, other) in combinations(overrides.items(), 2):
+        if Path(path).resolve() == Path(other).resolve():
+            raise InputError(f"{path} is given both as {first.title} and as {second.title}; give each its own file.")
+    return {
+        sequence: Assignment(_only_candidate(Path(path), sequence), 1.0, "given by the user")
+        for sequence, path in overrides.items()
+    }
+
+
+def _only_candidate(path: Path, sequence: Modality) -> Candidate:
+    if not path.exists():
+        raise InputError(f"{path}, given as {sequence.title}, does not exist; check the path.")
+    candidates = discover(path)
+    if len(candidates) > 1:
+        raise InputError(
+            f"{path}, given as {sequence.title}, holds {len(candidates)} volumes "
+            f"({listed([one.name for one in candidates])}); give a file, or a folder with one of them."
+        )
+    return candidates[0]
+
+
+def _choose(sequence: Modality, claims: list[_Claim]) -> Assignment:
+    """The claim that is clearly better than all others, by its confidence or else by its voxels."""
+    claims = sorted(claims, key=lambda claim: -claim.guess.confidence)
+    rivals = [claims[index] for index in rivals_for(sequence, [claim.guess for claim in claims])]
+    if not rivals:
+        raise InputError(f"It is unsure whether {sequence.title} is {_with_reasons(claims)}; {_advice(sequence)}.")
+    best = rivals[0].guess
+    if len(rivals) == 1:
+        return Assignment(rivals[0].candidate, best.confidence, best.reason)
+    if may_be_told_by_voxels(sequence, best):
+        for claim in rivals:
+            others = [other.candidate for other in rivals if other is not claim]
+            why = [_why_better(claim.candidate, other) for other in others]
+            if all(why):
+                over = f"chosen over {listed([other.name for other in others])} as {' and '.join(sorted(set(why)))}"
+                return Assignment(claim.candidate, claim.guess.confidence, f"{claim.guess.reason}; {over}")
+    raise InputError(f"{sequence.title} could be any of {_with_reasons(rivals)}; {_advice(sequence)}.")
+
+
+def _advice(sequence: Modality) -> str:
+    return f"{ADVICE}; or leave it out with '--without {sequence.value}'"
+
+
+def _why_better(one: Candidate, other: Candidate) -> str | None:
+    """Why ``one`` is clearly the better volume of the same contrast, or ``None``."""
+    if one.reformatted != other.reformatted:
+        return None if one.reformatted else "the original, no reformat"
+    if one.spacing_mm is None or other.spacing_mm is None:
+        return None
+    for finer, measure in (("thinner", max), ("finer", math.prod)):
+        ratio = measure(other.spacing_mm) / measure(one.spacing_mm)
+        if ratio >= _FINER:
+            return f"its voxels are {finer}"
+        if ratio <= 1 / _FINER:
+            return None
+        if measure is max and (one.plane == "axial") != (other.plane == "axial"):
+            return "it is axial" if one.plane == "axial" else None
+    return None
+
+
+def _with_reasons(claims: Sequence[_Claim]) -> str:
+    return listed([f"'{claim.candidate.name}' ({claim.guess.reason})" for claim in claims])

@@ -1,0 +1,138 @@
+"""The volumes of a study folder: image files and DICOM series, each with all that tells what it shows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from GliomaSegLib.case import Source
+from GliomaSegLib.errors import InputError, listed
+from GliomaSegLib.io.dicom import DicomSeries, find_series, plane_nearest
+from GliomaSegLib.io.dicom_volume import read_series, series_geometry
+from GliomaSegLib.io.folder import is_result_folder
+from GliomaSegLib.io.images import read_geometry, read_image
+from GliomaSegLib.io.names import image_stem, is_image_name
+from GliomaSegLib.io.tags import DicomTags, sidecar_tags
+from GliomaSegLib.study.dicom_studies import series_of_study
+from GliomaSegLib.study.identification import is_label_name, is_reformat, word_clues
+from GliomaSegLib.study.vocabulary import normalised
+
+ADVICE = "say which is which with --t1n, --t1c, --t2w or --t2f and a file, or a folder with that series alone"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A volume of the study that may be one of the four sequences.
+
+    Attributes:
+        name: how a person would call it: file name or series description.
+        words: all text that may say what it is.
+        spacing_mm: voxel size along its own axes, ``None`` when the header could not be read.
+        plane: the anatomical plane nearest to the slices: ``sagittal``, ``coronal`` or ``axial``.
+    """
+
+    source: Source
+    name: str
+    words: str
+    tags: DicomTags | None = None
+    spacing_mm: tuple[float, ...] | None = None
+    plane: str | None = None
+    series: DicomSeries | None = None
+
+    @property
+    def reformatted(self) -> bool:
+        """Whether it was computed from another series of the study."""
+        return is_reformat(self.words, self.tags.image_type if self.tags else ())
+
+    def read(self) -> sitk.Image:
+        """The pixels, as :func:`read_image` and :func:`read_series` give them."""
+        return read_series(self.series) if self.series else read_image(self.source.path)
+
+
+def discover(study: Path, dicom_study: str | None = None) -> list[Candidate]:
+    """The volumes of a study: image files and DICOM series anywhere below a folder, or one image file.
+
+    Left out: hidden files, label maps and masks by their names, and folders that GliomaSeg wrote.
+
+    Args:
+        dicom_study: of several DICOM studies the one that is meant, see
+            :func:`~GliomaSegLib.study.dicom_studies.series_of_study`.
+
+    Raises:
+        InputError: ``study`` does not exist, holds nothing to read, is a GliomaSeg result, or holds several DICOM
+            studies of which none is chosen.
+    """
+    candidates, labels = search(Path(study), dicom_study)
+    if not candidates:
+        raise nothing_found(Path(study), labels)
+    return candidates
+
+
+def search(study: Path, dicom_study: str | None) -> tuple[list[Candidate], list[Path]]:
+    """The candidates of ``study``, and the files that are label maps by their names."""
+    if not study.exists():
+        raise InputError(f"{study} does not exist; check the path of the study.")
+    if study.is_file():
+        return [_file_candidate(study, study.parent)], []
+    if is_result_folder(study):
+        raise InputError(f"{study} is a folder of GliomaSeg results; give the folder of the study itself.")
+    series = [one for one in find_series(study) if not _among_results(one.folder, study)]
+    if series or dicom_study:
+        series = series_of_study(series, dicom_study, study)
+    files = _image_files(study)
+    labels = [path for path in files if is_label_name(image_stem(path))]
+    scans = [_file_candidate(path, study) for path in files if path not in labels]
+    return scans + [_series_candidate(one) for one in series], labels
+
+
+def nothing_found(study: Path, labels: Sequence[Path]) -> InputError:
+    if labels:
+        return InputError(
+            f"{study} holds only files that are named like label maps ({listed([one.name for one in labels])}); "
+            f"if one is a scan, {ADVICE}."
+        )
+    return InputError(
+        f"{study} holds no image file (NIfTI, NRRD, MHA) and no MR series; check that it is the study's folder."
+    )
+
+
+def _image_files(study: Path) -> list[Path]:
+    found = []
+    for parent, folders, names in os.walk(study):
+        if is_result_folder(Path(parent)):
+            folders.clear()
+            continue
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(parent, name) for name in sorted(names) if is_image_name(Path(name)) and name[0] != "."]
+    return found
+
+
+def _among_results(folder: Path, study: Path) -> bool:
+    inner = [folder, *folder.parents][: len(folder.relative_to(study).parts)]
+    return any(is_result_folder(one) for one in inner)
+
+
+def _file_candidate(path: Path, study: Path) -> Candidate:
+    words, name = image_stem(path), path.name
+    if not word_clues(normalised(words)) and path.parent != study:
+        words, name = f"{path.parent.name} {words}", f"{path.parent.name}/{name}"  # as in T1C/image.nii.gz
+    tags = sidecar_tags(path)
+    if tags is not None:
+        words = f"{words} {tags.description}"
+    spacing, normal = read_geometry(path) or (None, None)
+    return Candidate(Source(path), name, words, tags, spacing, None if normal is None else plane_nearest(normal))
+
+
+def _series_candidate(series: DicomSeries) -> Candidate:
+    tags = series.tags
+    words = tags.description
+    if not word_clues(normalised(words)):
+        words = f"{words} {tags.protocol}"  # not always: on some scanners it names the whole examination
+    words = f"{words} {tags.sequence_name}"
+    spacing, normal = series_geometry(series)
+    source = Source(series.folder, series.uid, series.part)
+    return Candidate(source, series.name, words, tags, spacing, plane_nearest(normal), series)
