@@ -1,34 +1,31 @@
-"""The section Comparison: what became of the tumour since the earlier study, or since the one between."""
+"""The section Comparison: the change of the tumour since an earlier study, or since the study between."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import qt
 import slicer
 
 from GliomaSegLib.case import TimePointKind
-from GliomaSegLib.scene.comparison import OUTDATED, chart_of
-from GliomaSegLib.scene.logic import DAYS, TIME_POINT
-from GliomaSegPanel import decisions
-from GliomaSegPanel.decisions import Situation, Work
-from GliomaSegPanel.parameters import Baseline
-from GliomaSegPanel.result import fill_table, fit_columns
-from GliomaSegPanel.run import days_since_surgery
-from GliomaSegPanel.words import _
-
-if TYPE_CHECKING:
-    from GliomaSeg import GliomaSegWidget
+from GliomaSegLib.scene.attributes import COMPARISON_OUTDATED, DAYS, TIME_POINT
+from GliomaSegLib.scene.comparison import chart_of
+from GliomaSegPanel.decisions.comparison import answers_html, can_compare, compared_rows
+from GliomaSegPanel.decisions.situation import Situation, Work, shows_earlier
+from GliomaSegPanel.panel import Panel
+from GliomaSegPanel.parameters import Baseline, days_since_surgery
+from GliomaSegPanel.tables import fill_table, fit_columns
+from GliomaSegPanel.translation import _
 
 _BETWEEN_COLUMN = 2
 
 
 class ComparisonSection:
-    """Has the shown result compared with the earlier study of the section Images, and says what came of it. A study
-    between, the baseline and the deformation are folded away: they have good defaults."""
+    """Compares the shown result with the earlier study of the section Images and shows the answers. The study between,
+    the baseline and the deformation are collapsed at first: they have good defaults."""
 
-    def __init__(self, panel: GliomaSegWidget) -> None:
+    def __init__(self, panel: Panel) -> None:
         self._panel = panel
         self._ui = panel.ui
         self._comparison: Mapping[str, Any] | None = None
@@ -38,18 +35,18 @@ class ComparisonSection:
         self._ui.growthButton.connect("clicked()", self._on_growth)
 
     def show(self, situation: Situation) -> None:
-        """Bring the section in line."""
+        """Update the section."""
         node = self._panel.result.node
         self._show_answers(self._panel.logic.comparisonOf(node) if node is not None else None)
         there = self._comparison is not None
-        self._ui.comparisonButton.visible = there or decisions.shows_earlier(situation)
+        self._ui.comparisonButton.visible = there or shows_earlier(situation)
         self._ui.comparisonFrame.visible = there
-        self._ui.comparisonOutdatedLabel.visible = there and node.GetAttribute(OUTDATED) is not None
+        self._ui.comparisonOutdatedLabel.visible = there and node.GetAttribute(COMPARISON_OUTDATED) is not None
         self._ui.growthButton.enabled = there and chart_of(node) is not None
-        self._ui.comparisonMoreButton.visible = decisions.shows_earlier(situation)
+        self._ui.comparisonMoreButton.visible = shows_earlier(situation)
         self._ui.betweenVolumeSelector.enabled = situation.between is None or not situation.between.has_results
-        answer = decisions.can_compare(situation)
-        self._panel.allow(self._ui.compareStudiesButton, answer)
+        answer = can_compare(situation)
+        self._panel.set_enabled(self._ui.compareStudiesButton, answer)
         self._ui.comparisonHintLabel.visible = not answer.allowed and not there and situation.work is None
         self._ui.comparisonHintLabel.text = answer.reason
 
@@ -59,21 +56,21 @@ class ComparisonSection:
         self._comparison = comparison
         if comparison is None:
             return
-        self._ui.answersLabel.text = decisions.answers_html(comparison)
-        fill_table(self._ui.comparisonTable, decisions.compared_rows(comparison))
+        self._ui.answersLabel.text = answers_html(comparison)
+        fill_table(self._ui.comparisonTable, compared_rows(comparison))
         self._ui.comparisonTable.setColumnHidden(_BETWEEN_COLUMN, len(comparison["studies"]) < 3)
         warnings = "\n".join(comparison["warnings"])
         self._ui.comparisonWarningsLabel.text = warnings
         self._ui.comparisonWarningsLabel.visible = bool(warnings)
 
     def _on_compare(self) -> None:
-        with self._panel.sentences():
-            self._panel.have_packages()
-            self._panel.result.settle()
+        with self._panel.errors_shown():
+            self._panel.ensure_packages()
+            self._panel.result.commit_threshold()
             self._panel.begin(Work.COMPARE, self._start, self._on_compared)
 
     def _start(self) -> Any:
-        """What was said when the shown result was made counts; what the panel says now fills the gaps."""
+        """What was stated when the shown result was made counts; the present choices fill the gaps."""
         node, parameters, situation = self._panel.result.node, self._panel.parameters, self._panel.situation()
         when, now = parameters.earlierTime.value, situation.shown.time_point
         earlier, between = parameters.preoperativeSegmentation, parameters.betweenSegmentation
@@ -94,7 +91,9 @@ class ComparisonSection:
 
     def _on_compared(self, _result: object) -> None:
         self._ui.comparisonButton.collapsed = False
-        self._panel.say(_("Compared in {seconds} s: see Comparison.").format(seconds=self._panel.runner.seconds))
+        self._panel.show_message(
+            _("Compared in {seconds} s: see Comparison.").format(seconds=self._panel.runner.seconds)
+        )
 
     def _on_open(self) -> None:
         page = self._panel.logic.comparisonFolder(self._panel.result.node) / "comparison.html"

@@ -1,16 +1,13 @@
-"""The section Correct: Slicer's Segment Editor on the result, prepared for it, and new measures at the end."""
+"""The section Correct: Slicer's Segment Editor on the result, and updated measures when it is closed."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import slicer
 
-from GliomaSegPanel import decisions
-from GliomaSegPanel.decisions import Situation
-
-if TYPE_CHECKING:
-    from GliomaSeg import GliomaSegWidget
+from GliomaSegPanel.decisions.result import can_edit, can_measure
+from GliomaSegPanel.decisions.situation import Situation
+from GliomaSegPanel.panel import Panel
+from GliomaSegPanel.views import reference_of
 
 # The tools that matter for tumours, in the order of use.
 EFFECTS = (
@@ -24,7 +21,7 @@ _EDITOR_TAG = "GliomaSeg"
 class CorrectSection:
     """Opens and closes the embedded Segment Editor."""
 
-    def __init__(self, panel: GliomaSegWidget) -> None:
+    def __init__(self, panel: Panel) -> None:
         self._panel = panel
         self._ui = panel.ui
         self.editing = False
@@ -35,16 +32,16 @@ class CorrectSection:
         self._ui.finishEditingButton.connect("clicked()", self.finish)
 
     def show(self, situation: Situation) -> None:
-        """Bring the section in line."""
-        self._panel.allow(self._ui.startEditingButton, decisions.can_edit(situation))
+        """Update the section."""
+        self._panel.set_enabled(self._ui.startEditingButton, can_edit(situation))
         self._ui.startEditingButton.visible = not self.editing
         self._editor.visible = self.editing
         self._ui.finishEditingButton.visible = self.editing
-        self._panel.allow(self._ui.finishEditingButton, decisions.can_measure(situation))
+        self._panel.set_enabled(self._ui.finishEditingButton, can_measure(situation))
 
     def start(self) -> None:
         """Open the editor on the result, with its reference image as the source."""
-        self._panel.result.settle()
+        self._panel.result.commit_threshold()
         node = self._panel.result.node
         self._editor.setMRMLSegmentEditorNode(_editor_node())
         self._editor.setMRMLScene(slicer.mrmlScene)
@@ -55,12 +52,12 @@ class CorrectSection:
         self._panel.refresh()
 
     def finish(self) -> None:
-        """Close the editor, and have measures, report and files follow the segmentation."""
+        """Close the editor, and update measures, report and files."""
         self.close()
         self._panel.result.measure()
 
     def pause(self) -> None:
-        """Another module is opened: no tool of ours acts in its views."""
+        """Another module is opened: deactivate the editor's tools in the views."""
         if self.editing:
             self._editor.setActiveEffect(None)
             self._editor.uninstallKeyboardShortcuts()
@@ -82,14 +79,9 @@ class CorrectSection:
         self._panel.refresh()
 
 
-def reference_of(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
-    """The volume that a segmentation was made on."""
-    return node.GetNodeReference(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
-
-
 def _editor_node() -> slicer.vtkMRMLSegmentEditorNode:
-    """Settings of the editor of our own, so that those of the module Segment Editor stay as they are. The parts of a
-    tumour exclude one another: what is painted takes the place of what was there, and nothing is masked at first."""
+    """Settings of the panel's editor, apart from those of the module Segment Editor. The parts of a tumour exclude one
+    another: painting overwrites all segments, and nothing is masked at first."""
     node = slicer.mrmlScene.GetSingletonNode(_EDITOR_TAG, "vtkMRMLSegmentEditorNode")
     if node is None:
         node = slicer.vtkMRMLSegmentEditorNode()

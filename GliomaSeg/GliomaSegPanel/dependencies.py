@@ -1,6 +1,6 @@
-"""What the worker needs in Slicer's Python, and how it is asked for: at the first use, with consent, never in a test.
+"""The packages that the worker needs in Slicer's Python: installed at the first use, with consent, never in a test.
 
-Nothing here imports the packages themselves: that they are there is read from their metadata.
+Nothing here imports the packages themselves: whether they are installed is read from their metadata.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from subprocess import CalledProcessError
 
 from GliomaSegLib.errors import GliomaSegError
 from GliomaSegLib.resources import resource
-from GliomaSegPanel.words import _
+from GliomaSegPanel.translation import _
 
 REQUESTER = "GliomaSeg"
 
@@ -60,7 +60,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def consent_text(missing: Iterable[str]) -> str:
-    """What the user is asked before anything is installed."""
+    """The question to the user before anything is installed."""
     names = [line.partition(">=")[0] for line in missing]
     size = _(" (with PyTorch up to 3 GB)") if "torch" in names else ""
     return _(
@@ -71,7 +71,7 @@ def consent_text(missing: Iterable[str]) -> str:
 
 
 def ensure_dicom() -> None:
-    """Have what writes DICOM SEG and SR, asking first.
+    """Install what writes DICOM SEG and SR, asking first.
 
     Raises:
         GliomaSegError: as :func:`ensure`.
@@ -80,7 +80,7 @@ def ensure_dicom() -> None:
 
 
 def ensure() -> None:
-    """Have everything that the worker needs, asking first.
+    """Install everything that the worker needs, asking first.
 
     Raises:
         Declined: the user said no, or this is a test, in which nothing is installed.
@@ -120,8 +120,8 @@ def _ensure(missing: tuple[str, ...], if_declined: str) -> None:
 
 
 def _install(missing: tuple[str, ...]) -> None:
-    """Install with the best means that this Slicer has; torch through the PyTorch extension, which finds the build
-    that suits the graphics card."""
+    """Install with what this Slicer offers; torch through the PyTorch extension, which finds the build that suits the
+    graphics card."""
     import slicer
 
     torch = next((line for line in missing if line.startswith("torch>")), None)

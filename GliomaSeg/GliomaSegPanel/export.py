@@ -1,28 +1,25 @@
-"""The section Export: the files of the result, and the result as DICOM, to where they are wanted."""
+"""The section Export: copies of the result's files, and the result as DICOM objects."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import qt
 import slicer
 
 from GliomaSegLib.options import ExportKind
-from GliomaSegPanel import decisions
-from GliomaSegPanel.decisions import Situation, Work
+from GliomaSegPanel.decisions.export import NO_SERIES, can_export, can_keep_numbers
+from GliomaSegPanel.decisions.situation import Situation, Work
+from GliomaSegPanel.panel import Panel
 from GliomaSegPanel.parameters import Structures
-from GliomaSegPanel.words import _
-
-if TYPE_CHECKING:
-    from GliomaSeg import GliomaSegWidget
+from GliomaSegPanel.translation import _
 
 
 class ExportSection:
-    """Copies what was measured and is shown; DICOM objects are made from it by the worker."""
+    """Copies the files of the shown result; the worker writes DICOM objects from them."""
 
-    def __init__(self, panel: GliomaSegWidget) -> None:
+    def __init__(self, panel: Panel) -> None:
         self._panel = panel
         self._ui = panel.ui
         self._boxes = {
@@ -70,37 +67,37 @@ class ExportSection:
     def _keeps_numbers(self, situation: Situation) -> bool:
         """Whether lesions are to have the numbers of the comparison."""
         wanted = self._by is Structures.LESIONS and self._panel.parameters.keepNumbers
-        return wanted and decisions.can_keep_numbers(situation).allowed
+        return wanted and can_keep_numbers(situation).allowed
 
     def show(self, situation: Situation) -> None:
-        """Bring the section in line."""
+        """Update the section."""
         self._ui.structuresFrame.visible = bool(self._dicom)
         self._ui.keepNumbersCheckBox.visible = self._by is Structures.LESIONS
-        numbered = decisions.can_keep_numbers(situation)
+        numbered = can_keep_numbers(situation)
         self._ui.keepNumbersCheckBox.enabled = numbered.allowed
         self._ui.keepNumbersCheckBox.toolTip = numbered.reason or self._about_numbers
         on_dicom = situation.shown is None or situation.shown.on_dicom
         self._ui.seriesFrame.visible = bool(self._dicom) and not on_dicom
         for box, tooltip in self._plain_tooltips.items():
-            box.toolTip = tooltip if on_dicom else f"<p>{tooltip}</p><p>{decisions.NO_SERIES}</p>"
+            box.toolTip = tooltip if on_dicom else f"<p>{tooltip}</p><p>{NO_SERIES}</p>"
         named = _path(self._ui.seriesEdit)
         numbers = self._keeps_numbers(situation)
-        answer = decisions.can_export(situation, self._folder, self._names, self._dicom, named, numbers)
-        self._panel.allow(self._ui.exportFilesButton, answer)
+        answer = can_export(situation, self._folder, self._names, self._dicom, named, numbers)
+        self._panel.set_enabled(self._ui.exportFilesButton, answer)
         self._ui.openReportButton.enabled = situation.shown is not None and situation.shown.folder_exists
 
     def _on_export(self) -> None:
-        with self._panel.sentences():
+        with self._panel.errors_shown():
             node, logic = self._panel.result.node, self._panel.logic
             if self._dicom:
-                self._panel.have_dicom_packages(self._dicom)
+                self._panel.ensure_dicom_packages(self._dicom)
             self._ui.exportedLabel.visible = False
             if self._names:
                 target = logic.exportFolder(node, self._folder)
                 question = _("{folder} is there already. Replace the files in it?").format(folder=target)
                 if target.exists() and not slicer.util.confirmYesNoDisplay(question, windowTitle=_("Export")):
                     return
-                self._tell(logic.exportFiles(node, self._folder, self._names))
+                self._show_written(logic.exportFiles(node, self._folder, self._names))
             if self._dicom:
                 folder, kinds, series = self._folder, self._dicom, self._series
                 marked = {"by": self._by.value}
@@ -109,11 +106,11 @@ class ExportSection:
                 self._panel.begin(
                     Work.DICOM,
                     lambda: logic.exportDicom(node, folder, kinds, series, **marked, wait=False),
-                    lambda files: self._tell(files.values()),
+                    lambda files: self._show_written(files.values()),
                 )
 
-    def _tell(self, files: Iterable[Path]) -> None:
-        """Say what has been written, below what was before."""
+    def _show_written(self, files: Iterable[Path]) -> None:
+        """Show what has been written, below what was written before."""
         files = list(files)
         folder = files[0].parent
         address = qt.QUrl.fromLocalFile(str(folder)).toString()

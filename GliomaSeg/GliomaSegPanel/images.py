@@ -1,25 +1,23 @@
-"""The section Images: which volume is which sequence, and what a missing one costs."""
+"""The section Images: which volume is which sequence, and what a missing sequence costs."""
 
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING
 
 import qt
 import slicer
 import vtk
 
 from GliomaSegLib.case import Modality, TimePointKind
-from GliomaSegLib.scene.logic import TIME_POINT, volumes_of
-from GliomaSegPanel import decisions
-from GliomaSegPanel.decisions import Situation
+from GliomaSegLib.scene.attributes import OVERLAY_OF, TIME_POINT
+from GliomaSegLib.scene.segmentation import volumes_of
+from GliomaSegPanel.decisions.images import FilledIn, fill_in, missing_cost
+from GliomaSegPanel.decisions.situation import Situation, is_postoperative, shows_earlier
+from GliomaSegPanel.panel import Panel
 from GliomaSegPanel.parameters import StudyTime, chosen_volumes
-from GliomaSegPanel.words import _
+from GliomaSegPanel.translation import _
 
-if TYPE_CHECKING:
-    from GliomaSeg import GliomaSegWidget
-
-# Loading a study adds many nodes; the names are looked at once it is quiet.
+# Loading a study adds many nodes; their names are evaluated after the last one.
 QUIET_MS = 200
 
 _NODE_PARAMETERS = (
@@ -27,17 +25,14 @@ _NODE_PARAMETERS = (
     *("preoperativeVolume", "preoperativeSegmentation", "betweenVolume", "betweenSegmentation"),
 )
 
-OVERLAY_OF = "GliomaSeg.OverlayOf"
-"""Attribute of a volume node that the panel made to show the probability: the id of the segmentation."""
-
 
 class ImagesSection:
-    """Selectors that are filled in from the names of the loaded volumes, and stay as the user sets them."""
+    """Selectors that are filled in from the names of the loaded volumes, and keep what the user chooses."""
 
-    def __init__(self, panel: GliomaSegWidget) -> None:
+    def __init__(self, panel: Panel) -> None:
         self._panel = panel
         self._ui = panel.ui
-        self._reasons: dict[Modality, decisions.FilledIn] = {}
+        self._reasons: dict[Modality, FilledIn] = {}
         self._selectors = {sequence: getattr(panel.ui, f"{sequence.value}Selector") for sequence in Modality}
         self._plain_tooltips = {sequence: selector.toolTip for sequence, selector in self._selectors.items()}
         for sequence, selector in self._selectors.items():
@@ -46,24 +41,24 @@ class ImagesSection:
         self._ui.studyFolderEdit.connect("currentPathChanged(QString)", self._on_folder)
         self._ui.preoperativeSegmentationSelector.connect("nodeActivated(vtkMRMLNode*)", self._on_earlier_chosen)
         self._ui.betweenSegmentationSelector.connect("nodeActivated(vtkMRMLNode*)", self._hide_outlines)
-        self._quiet = qt.QTimer()
-        self._quiet.setSingleShot(True)
-        self._quiet.setInterval(QUIET_MS)
-        self._quiet.connect("timeout()", self.fill_in)
+        self._fill_in_later = qt.QTimer()
+        self._fill_in_later.setSingleShot(True)
+        self._fill_in_later.setInterval(QUIET_MS)
+        self._fill_in_later.connect("timeout()", self.fill_in)
         panel.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeAddedEvent, self._on_node_added)
 
     def show(self, situation: Situation) -> None:
-        """Bring the section in line."""
+        """Update the section."""
         self._ui.volumesFrame.visible = not situation.from_folder
         self._ui.folderFrame.visible = situation.from_folder
         self._ui.fillInButton.enabled = situation.work is None
-        self._ui.daysSpinBox.visible = decisions.is_postoperative(situation)
-        self._ui.preoperativeGroup.visible = decisions.shows_earlier(situation)
+        self._ui.daysSpinBox.visible = is_postoperative(situation)
+        self._ui.preoperativeGroup.visible = shows_earlier(situation)
         self._ui.preoperativeVolumeSelector.enabled = situation.earlier is None or not situation.earlier.has_results
         folder = str(situation.study_folder or "")
         if self._ui.studyFolderEdit.currentPath != folder:
             self._ui.studyFolderEdit.currentPath = folder
-        cost = decisions.cost(situation)
+        cost = missing_cost(situation)
         self._ui.costLabel.visible = bool(cost)
         self._ui.costLabel.text = cost
         for sequence, selector in self._selectors.items():
@@ -82,15 +77,15 @@ class ImagesSection:
         left_open = [Modality(value) for value in parameters.leftOpen]
         earlier = self._ids_of_earlier_studies()
         names = {node: name for node, name in _names_of_loaded_volumes().items() if node not in earlier}
-        found = decisions.fill_in(names, chosen, left_open)
+        found = fill_in(names, chosen, left_open)
         for sequence, filled in found.items():
             self._reasons[sequence] = filled
             setattr(parameters, sequence.value, slicer.mrmlScene.GetNodeByID(filled.node_id))
         self._panel.refresh()
 
-    def let_go(self, node: slicer.vtkMRMLNode) -> None:
-        """Choose an image no more that is about to be deleted: Slicer's selectors would go on to the next volume in
-        their list, of whatever sequence it is."""
+    def deselect(self, node: slicer.vtkMRMLNode) -> None:
+        """Deselect an image that is about to be deleted: Slicer's selectors would choose the next volume in their list,
+        of whatever sequence it is."""
         parameters = self._panel.parameters
         left_open = list(parameters.leftOpen)
         for name in _NODE_PARAMETERS:
@@ -117,7 +112,9 @@ class ImagesSection:
         parameters.leftOpen = []
         self.fill_in()
         if not chosen_volumes(parameters):
-            self._panel.say(_("No loaded volume has a name that tells its sequence; choose them yourself."), "warning")
+            self._panel.show_message(
+                _("No loaded volume has a name that tells its sequence; choose them yourself."), "warning"
+            )
 
     def _on_chosen(self, sequence: Modality, node: slicer.vtkMRMLNode | None) -> None:
         """The user has chosen; also 'none' is a choice. The signal comes for what the panel fills in, too."""
@@ -130,21 +127,21 @@ class ImagesSection:
         self._panel.refresh()
 
     def _on_earlier_chosen(self, node: slicer.vtkMRMLNode | None) -> None:
-        """A result knows when its study was made."""
+        """Take the time of the study from the result, which knows it."""
         self._hide_outlines(node)
         known = TimePointKind((node and node.GetAttribute(TIME_POINT)) or TimePointKind.UNKNOWN)
         if self._panel.parameters is not None and known is not TimePointKind.UNKNOWN:
             self._panel.parameters.earlierTime = StudyTime(known)
 
     def _hide_outlines(self, node: slicer.vtkMRMLNode | None) -> None:
-        """Those of another study belong to another scan than the one in the views."""
+        """Hide the outlines of another study, which belong to another scan than the one in the views."""
         if node is not None and node is not self._panel.result.node and node.GetDisplayNode() is not None:
             node.GetDisplayNode().SetVisibility(False)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _on_node_added(self, caller: object, event: str, node: slicer.vtkMRMLNode) -> None:
         if node is not None and node.IsA("vtkMRMLScalarVolumeNode"):
-            self._quiet.start()
+            self._fill_in_later.start()
 
 
 def _names_of_loaded_volumes() -> dict[str, str]:

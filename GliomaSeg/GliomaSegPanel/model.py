@@ -1,30 +1,29 @@
-"""The section Model: choose one, read its card, fetch it, remove it."""
+"""The section Model: choose, read its card, install and remove it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import qt
 import slicer
 
 from GliomaSegLib.zoo.catalogue import Entry, entries
-from GliomaSegPanel import decisions
-from GliomaSegPanel.decisions import Situation, Work
-from GliomaSegPanel.words import _
-
-if TYPE_CHECKING:
-    from GliomaSeg import GliomaSegWidget
+from GliomaSegPanel.decisions.model_page import card_html
+from GliomaSegPanel.decisions.models import ModelChoice, can_download, can_remove_model, model_choices, task_titles
+from GliomaSegPanel.decisions.situation import Situation, Work
+from GliomaSegPanel.decisions.titles import megabytes
+from GliomaSegPanel.panel import Panel
+from GliomaSegPanel.translation import _
 
 
 class ModelSection:
     """The list of models, those that suit the images first."""
 
-    def __init__(self, panel: GliomaSegWidget) -> None:
+    def __init__(self, panel: Panel) -> None:
         self._panel = panel
         self._ui = panel.ui
-        self._choices: tuple[decisions.ModelChoice, ...] = ()
+        self._choices: tuple[ModelChoice, ...] = ()
         self._ui.cardBrowser.visible = False
         self.read_cards()
         self._ui.taskComboBox.connect("activated(int)", self._on_task)
@@ -41,16 +40,16 @@ class ModelSection:
         self._ui.removeModelButton.connect("clicked()", self._on_remove)
 
     def read_cards(self) -> None:
-        """Know the models of the store that is chosen now, the users' own among them."""
-        self._entries = {entry.id: entry for entry in entries(self._panel.store)}
-        named = decisions.tasks(self._entries.values())
+        """List the models of the chosen store, the users' own among them."""
+        self._entries = {entry.id: entry for entry in entries(self._panel.options.store)}
+        named = task_titles(self._entries.values())
         self._ui.taskComboBox.clear()
         for task, title in {"": _("all tasks"), **named}.items():
             self._ui.taskComboBox.addItem(title, task)
         self._ui.taskFrame.visible = len(named) > 1
 
     def entry_for(self, situation: Situation) -> Entry | None:
-        """The model that the user has chosen; before that the first of the list, which is the best for the images."""
+        """The model that the user has chosen; until then the first of the list, which is the best for the images."""
         chosen = self._entries.get(self._panel.parameters.model)
         if chosen is not None:
             return chosen
@@ -58,29 +57,29 @@ class ModelSection:
         return self._entries[choices[0].id] if choices else None
 
     def show(self, situation: Situation) -> None:
-        """Bring the section in line."""
+        """Update the section."""
         if self._panel.parameters is not None:
             self._ui.taskComboBox.currentIndex = self._ui.taskComboBox.findData(self._panel.parameters.task)
             self._list(self._choices_for(situation))
         index = self._ui.modelComboBox.findData(situation.entry.id if situation.entry else "")
         self._ui.modelComboBox.currentIndex = index
         self._ui.modelComboBox.enabled = situation.work is None
-        self._panel.allow(self._ui.downloadButton, decisions.can_download(situation))
-        self._panel.allow(self._ui.removeModelButton, decisions.can_remove_model(situation))
+        self._panel.set_enabled(self._ui.downloadButton, can_download(situation))
+        self._panel.set_enabled(self._ui.removeModelButton, can_remove_model(situation))
         self._ui.downloadButton.visible = not situation.installed
         self._ui.removeModelButton.visible = situation.removable
         if self._ui.cardButton.checked and situation.entry:
-            page = decisions.card_html(situation.entry, situation.installed)
+            page = card_html(situation.entry, situation.installed)
             if page != self._ui.cardBrowser.property("page"):  # setting it anew would scroll to the top
                 self._ui.cardBrowser.html = page
                 self._ui.cardBrowser.setProperty("page", page)
 
-    def install(self, then: object = None, source: Path | None = None) -> None:
-        """Download the chosen model, or take it from ``source``, and go on with ``then`` when it is there."""
+    def install(self, then: Callable[[], None] | None = None, source: Path | None = None) -> None:
+        """Download the chosen model, or install it from ``source``, and call ``then`` when it is installed."""
         entry = self._panel.situation().entry
 
         def installed(_result: object) -> None:
-            self._panel.say(_("{title} is on this computer now.").format(title=entry.title))
+            self._panel.show_message(_("{title} is on this computer now.").format(title=entry.title))
             if then is not None:
                 qt.QTimer.singleShot(0, then)
 
@@ -88,11 +87,11 @@ class ModelSection:
             Work.INSTALL, lambda: self._panel.logic.install(entry.id, source=source, wait=False), installed
         )
 
-    def _choices_for(self, situation: Situation) -> tuple[decisions.ModelChoice, ...]:
+    def _choices_for(self, situation: Situation) -> tuple[ModelChoice, ...]:
         task = self._panel.parameters.task
-        return decisions.model_choices(self._entries.values(), self._panel.store, situation, task)
+        return model_choices(self._entries.values(), self._panel.options.store, situation, task)
 
-    def _list(self, choices: tuple[decisions.ModelChoice, ...]) -> None:
+    def _list(self, choices: tuple[ModelChoice, ...]) -> None:
         if choices == self._choices:
             return
         self._choices = choices
@@ -118,14 +117,14 @@ class ModelSection:
         self._panel.refresh()
 
     def _on_download(self) -> None:
-        with self._panel.sentences():
-            self._panel.have_packages()
+        with self._panel.errors_shown():
+            self._panel.ensure_packages()
             self.install()
 
     def _on_install_from(self, title: str, ask: Callable[..., str]) -> None:
         """Without a network: the published files, or what ``gliomaseg models export`` made on another computer."""
-        with self._panel.sentences():
-            self._panel.have_packages()
+        with self._panel.errors_shown():
+            self._panel.ensure_packages()
             path = ask(self._ui.downloadButton, title)
             if path:
                 self.install(source=Path(path))
@@ -133,8 +132,8 @@ class ModelSection:
     def _on_remove(self) -> None:
         entry = self._panel.situation().entry
         question = _("Delete {title} ({size}) from {folder}?").format(
-            title=entry.title, size=decisions.megabytes(entry.size_mb), folder=entry.folder(self._panel.store)
+            title=entry.title, size=megabytes(entry.size_mb), folder=entry.folder(self._panel.options.store)
         )
         if slicer.util.confirmYesNoDisplay(question, windowTitle=_("Remove a model")):
-            entry.remove(self._panel.store)
+            entry.remove(self._panel.options.store)
             self._panel.refresh()

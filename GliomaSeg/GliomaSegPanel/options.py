@@ -1,18 +1,15 @@
-"""What belongs to the computer rather than to the case: folders and the Python that the worker runs in."""
+"""Settings of the computer rather than of the case: folders, and the Python interpreter of the worker."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import qt
 import slicer
 
 from GliomaSegLib.zoo.catalogue import default_store
-
-if TYPE_CHECKING:
-    from GliomaSeg import GliomaSegWidget
+from GliomaSegPanel.panel import Panel
 
 PYTHON_VARIABLE = "GLIOMASEG_PYTHON"
 
@@ -20,7 +17,7 @@ PYTHON_VARIABLE = "GLIOMASEG_PYTHON"
 class Options:
     """The folders of models and results and the worker's Python, kept in the application's settings."""
 
-    def __init__(self, panel: GliomaSegWidget) -> None:
+    def __init__(self, panel: Panel) -> None:
         self._panel = panel
         documents = Path(qt.QStandardPaths.writableLocation(qt.QStandardPaths.DocumentsLocation))
         self._edits = {

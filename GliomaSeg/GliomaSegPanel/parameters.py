@@ -1,4 +1,4 @@
-"""What the panel remembers in the scene: choices of the case. What belongs to the computer is in the settings."""
+"""The parameter node: choices of the case, kept in the scene. Those of the computer are in the settings."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 from GliomaSegLib.case import Modality, TimePointKind
 from GliomaSegLib.options import BrainMethod, ExportBy
-from GliomaSegPanel.decisions import TIMES
-from GliomaSegPanel.words import _
+from GliomaSegPanel.decisions.situation import Situation, is_postoperative
+from GliomaSegPanel.decisions.titles import TIMES
+from GliomaSegPanel.translation import _
 
 
 class ImagesFrom(Enum):
@@ -38,7 +39,7 @@ class StudyTime(Enum):
 
 
 class Alignment(Enum):
-    """Who moves the sequences onto one another."""
+    """What registers the sequences to one another."""
 
     AUTOMATIC = "automatic"
     WORKER = "worker"
@@ -54,7 +55,7 @@ class Alignment(Enum):
 
 
 class Brain(Enum):
-    """How the brain is found; the panel offers these methods of a job."""
+    """How the brain is extracted: the methods of a job that the panel offers."""
 
     DEEPBET = BrainMethod.DEEPBET
     HDBET = BrainMethod.HDBET
@@ -86,7 +87,7 @@ class Baseline(Enum):
 
 
 class Structures(Enum):
-    """What is marked by itself in DICOM objects."""
+    """What gets a segment or contour of its own in DICOM objects."""
 
     REGIONS = ExportBy.REGIONS
     PARTS = ExportBy.PARTS
@@ -132,7 +133,7 @@ class GliomaSegParameterNode:
         baseline: with which the response is compared.
         deformable: lesions are matched after a deformation too.
         structures: what is marked in DICOM objects.
-        keepNumbers: there, lesions have the numbers of the comparison.
+        keepNumbers: whether lesions keep the numbers of the comparison there.
         segmentation: the result that is shown.
     """
 
@@ -167,3 +168,9 @@ def chosen_volumes(parameters: GliomaSegParameterNode) -> dict[Modality, vtkMRML
     """The volume node of each sequence that has one."""
     nodes = {sequence: getattr(parameters, sequence.value) for sequence in Modality}
     return {sequence: node for sequence, node in nodes.items() if node is not None}
+
+
+def days_since_surgery(situation: Situation, parameters: GliomaSegParameterNode) -> int | None:
+    """Days from surgery to the chosen study; ``None`` when not known, or it was not made after surgery."""
+    known = parameters.daysSinceSurgery >= 0 and is_postoperative(situation)
+    return parameters.daysSinceSurgery if known else None

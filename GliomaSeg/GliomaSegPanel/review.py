@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import slicer
 
 from GliomaSegLib.scene.review import APPROVED, DRAFT, REJECTED, review_of
-from GliomaSegPanel import decisions
-from GliomaSegPanel.decisions import Situation, Work
-from GliomaSegPanel.words import _
-
-if TYPE_CHECKING:
-    from GliomaSeg import GliomaSegWidget
+from GliomaSegPanel.decisions.review import can_review, review_text
+from GliomaSegPanel.decisions.situation import Situation, Work
+from GliomaSegPanel.panel import Panel
+from GliomaSegPanel.translation import _
 
 _NAME_SETTING = "GliomaSeg/Reviewer"
 
@@ -21,7 +18,7 @@ _NAME_SETTING = "GliomaSeg/Reviewer"
 class ReviewSection:
     """The decision of a reader, kept in the node, the manifest and the report."""
 
-    def __init__(self, panel: GliomaSegWidget) -> None:
+    def __init__(self, panel: Panel) -> None:
         self._panel = panel
         self._ui = panel.ui
         self._buttons = {
@@ -40,24 +37,24 @@ class ReviewSection:
         return self._ui.reviewerEdit.text.strip()
 
     def show(self, situation: Situation) -> None:
-        """Bring the section in line."""
+        """Update the section."""
         node = self._panel.result.node
         text = "–"
         if node is not None:
             review = review_of(node)
             when = f"{datetime.fromisoformat(review.when):%Y-%m-%d %H:%M}" if review.by else ""
-            text = decisions.review_text(review.state, review.by, when)
+            text = review_text(review.state, review.by, when)
         self._ui.reviewStateLabel.text = f"<b>{text}</b>"
         for state, button in self._buttons.items():
-            self._panel.allow(button, decisions.can_review(situation, state))
+            self._panel.set_enabled(button, can_review(situation, state))
 
     def _decide(self, state: str) -> None:
         node = self._panel.result.node
-        self._panel.result.settle()
+        self._panel.result.commit_threshold()
         self._panel.begin(
             Work.REVIEW,
             lambda: self._panel.logic.review(node, state, self.reviewer, wait=False),
-            lambda _result: self._panel.say(_("Kept in the scene, the manifest and the report.")),
+            lambda _result: self._panel.show_message(_("Kept in the scene, the manifest and the report.")),
         )
 
     def _on_name(self, name: str) -> None:

@@ -1,30 +1,32 @@
-"""Apply, Cancel, the bar, and what went wrong."""
+"""Apply and Cancel, the progress bar, the message below them, and the result as it arrives."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+import qt
 import slicer
 
 from GliomaSegLib.case import REFERENCE_ORDER, Modality
 from GliomaSegLib.errors import GliomaSegError
-from GliomaSegPanel import decisions
-from GliomaSegPanel.decisions import Situation, Work
-from GliomaSegPanel.parameters import Alignment, GliomaSegParameterNode, chosen_volumes
-from GliomaSegPanel.words import _
-
-if TYPE_CHECKING:
-    from GliomaSeg import GliomaSegWidget
+from GliomaSegPanel.decisions.images import missing_cost
+from GliomaSegPanel.decisions.run import can_apply, can_cancel
+from GliomaSegPanel.decisions.situation import Situation, Work
+from GliomaSegPanel.decisions.titles import megabytes
+from GliomaSegPanel.panel import Panel
+from GliomaSegPanel.parameters import Alignment, chosen_volumes, days_since_surgery
+from GliomaSegPanel.translation import _
+from GliomaSegPanel.views import jump_to, reference_of
 
 _COLOURS = {"error": "#c0392b", "warning": "#b9770e", "done": "#2e7d32"}
 
 
 class RunSection:
-    """Starts a segmentation and shows how it goes."""
+    """Starts a segmentation and shows its progress and its end."""
 
-    def __init__(self, panel: GliomaSegWidget) -> None:
+    def __init__(self, panel: Panel) -> None:
         self._panel = panel
         self._ui = panel.ui
         self._ui.messageLabel.visible = False
@@ -32,43 +34,47 @@ class RunSection:
         self._ui.cancelButton.connect("clicked()", panel.runner.cancel)
 
     def show(self, situation: Situation) -> None:
-        """Bring the section in line."""
+        """Update the section."""
         runner = self._panel.runner
-        self._panel.allow(self._ui.applyButton, decisions.can_apply(situation))
-        self._panel.allow(self._ui.cancelButton, decisions.can_cancel(situation))
+        self._panel.set_enabled(self._ui.applyButton, can_apply(situation))
+        self._panel.set_enabled(self._ui.cancelButton, can_cancel(situation))
         self._ui.cancelButton.visible = situation.work is not None
         self._ui.progressFrame.visible = situation.work is not None
         if situation.work is None:
             return
         self._ui.cancelButton.enabled = not runner.cancelling
-        percent = runner.bar.percent
+        percent = runner.progress.percent
         self._ui.progressBar.maximum = 0 if percent is None or runner.cancelling else 100
         self._ui.progressBar.value = percent or 0
-        stage = _("Stopping") if runner.cancelling else runner.bar.text
+        stage = _("Stopping") if runner.cancelling else runner.progress.text
         self._ui.stageLabel.text = _("{stage} … {seconds} s").format(stage=stage, seconds=runner.seconds)
 
-    def say(self, sentences: str | list[str], kind: str = "done") -> None:
-        """Show sentences below the Apply button until the next work starts; an empty text takes them away."""
+    def show_message(self, sentences: str | list[str], kind: str = "done") -> None:
+        """Show sentences below the Apply button until the next run starts; an empty text removes them."""
         lines = [sentences] if isinstance(sentences, str) else sentences
         text = "".join(f"<p style='margin:2px'>{html.escape(line)}</p>" for line in lines if line)
         self._ui.messageLabel.visible = bool(text)
         self._ui.messageLabel.text = f"<div style='color:{_COLOURS[kind]}'>{text}</div>"
 
+    def show_error(self, error: GliomaSegError) -> None:
+        """Say why there is no result."""
+        self.show_message(str(error), "warning" if type(error).__name__ == "Cancelled" else "error")
+
     def apply(self) -> None:
-        """Segment; first ask for what is not there yet: packages, then the model's weights."""
-        with self._panel.sentences():
-            self._panel.have_packages()
+        """Segment; first ask for what is not installed yet: packages, then the model's weights."""
+        with self._panel.errors_shown():
+            self._panel.ensure_packages()
             situation = self._panel.situation()
-            if not situation.installed and not self._panel.logic.standIn:
+            if not situation.installed and not self._panel.logic.usesRecording:
                 question = _("{title} is not on this computer yet. Download it ({size}) now?").format(
-                    title=situation.entry.title, size=decisions.megabytes(situation.entry.size_mb)
+                    title=situation.entry.title, size=megabytes(situation.entry.size_mb)
                 )
                 if slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Download the model")):
                     self._panel.model.install(then=self.apply)
                 else:
-                    self.say(_("Nothing was segmented, because the model is not on this computer."), "warning")
+                    self.show_message(_("Nothing was segmented, because the model is not on this computer."), "warning")
                 return
-            self._panel.begin(Work.SEGMENT, self._start, self._panel.on_segmented)
+            self._panel.begin(Work.SEGMENT, self._start, self._on_segmented)
 
     def _start(self) -> Any:
         parameters, logic, situation = self._panel.parameters, self._panel.logic, self._panel.situation()
@@ -94,22 +100,43 @@ class RunSection:
         placed = placed_by_hand(volumes) if parameters.registration is not Alignment.OFF else {}
         return logic.segment(**{s.value: node for s, node in volumes.items()}, transforms=placed, **options)
 
-    def failed(self, error: GliomaSegError) -> None:
-        """Say why there is no result."""
-        self.say(str(error), "warning" if type(error).__name__ == "Cancelled" else "error")
+    # --- the result --------------------------------------------------------------------------------------------------
 
+    def _on_segmented(self, result: Any) -> None:
+        """Show a new result: its numbers, then its reference image and its largest lesion in the views."""
+        if result.segmentation.GetScene() is None:  # deleted, or the scene was closed, in this very moment
+            return
+        self._panel.parameters.segmentation = result.segmentation
+        for section in (self._ui.resultButton, self._ui.correctButton, self._ui.reviewButton, self._ui.exportButton):
+            section.collapsed = False
+        self._report(result.result.get("warnings", ()), result.result.get("training"))
+        qt.QTimer.singleShot(0, self._show_in_views)  # the panel is drawn first
 
-def days_since_surgery(situation: Situation, parameters: GliomaSegParameterNode) -> int | None:
-    """Of the study that is chosen; ``None`` when not known, or it was not made after surgery."""
-    known = parameters.daysSinceSurgery >= 0 and decisions.is_postoperative(situation)
-    return parameters.daysSinceSurgery if known else None
+    def _report(self, warnings: Iterable[str], training: str | None) -> None:
+        """A line that it is done, the warnings that the panel does not show already, and what the model was trained
+        on."""
+        runner, found = self._panel.runner, bool(self._panel.result.lesions)
+        above = missing_cost(self._panel.situation())
+        new = [one for one in dict.fromkeys([*runner.warnings, *warnings]) if one != above]
+        done = _("Done in {seconds} s.").format(seconds=runner.seconds)
+        look = _("Look at every contour.") if found else _("No tumour was found.")
+        sentences = [f"{done} {look}", *new, *([training] if training else [])]
+        self.show_message(sentences, "warning" if new or not found else "done")
+
+    def _show_in_views(self) -> None:
+        result = self._panel.result
+        reference = reference_of(result.node) if result.node is not None else None
+        if reference is not None:
+            slicer.util.setSliceViewerLayers(background=reference, fit=True)
+        if result.lesions:
+            jump_to(result.lesions[0].centre_ras_mm)
 
 
 def placed_by_hand(
     volumes: Mapping[Modality, slicer.vtkMRMLScalarVolumeNode],
 ) -> dict[Modality, slicer.vtkMRMLTransformNode]:
-    """The transforms of the volumes that lie under another one than the reference image: they are in place already,
-    by the user's hand or by an earlier run, and are not registered again."""
+    """The transforms of volumes whose parent transform is not the reference image's: they were placed by the user or
+    by an earlier run, and are not registered again."""
     reference = next(volumes[sequence] for sequence in REFERENCE_ORDER if sequence in volumes)
     parents = {sequence: node.GetParentTransformNode() for sequence, node in volumes.items()}
     return {

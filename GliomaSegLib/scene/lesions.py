@@ -21,16 +21,15 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.scene.attributes import ACCEPTED_LESIONS
 from GliomaSegLib.scene.edits import Edits
 from GliomaSegLib.scene.segmentation import labels_of, occupied_box
-from GliomaSegLib.scene.threshold import thresholded
+from GliomaSegLib.scene.threshold import MODEL_THRESHOLD, load_probability, thresholded
 
 try:
     from vtkITK import vtkITKIslandMath  # in the application
 except ImportError:
     from slicer import vtkITKIslandMath  # in slicer-core
-
-_ACCEPTED = "GliomaSeg.AcceptedLesions"
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def lesions_of(node: slicer.vtkMRMLSegmentationNode, measures: Mapping[str, Any]
     """
     labels, matrix = labels_of(node)
     voxel_ml = abs(np.linalg.det(matrix[:3, :3])) / 1000
-    accepted = json.loads(node.GetAttribute(_ACCEPTED) or "[]")
+    accepted = json.loads(node.GetAttribute(ACCEPTED_LESIONS) or "[]")
     measured = [row for row in (measures or {}).get("lesions", ()) if row["region"] == Region.WT.value]
     lesions = []
     for number, voxels in enumerate(_components(labels), start=1):
@@ -123,6 +122,31 @@ def rethreshold_lesion(edits: Edits, lesion: Lesion, probability: NDArray[np.uin
     edits.apply(np.where(mine, everywhere, labels))
 
 
+class LesionRethreshold:
+    """As :class:`~GliomaSegLib.scene.threshold.Rethreshold`, for one lesion.
+
+    Raises:
+        InputError: see :func:`~GliomaSegLib.scene.threshold.load_probability`.
+    """
+
+    def __init__(self, edits: Edits, lesion: Lesion) -> None:
+        self._edits, self._lesion = edits, lesion
+        self._trial = Edits(edits.node)
+        self._before, _ = labels_of(edits.node)
+        self._probability = load_probability(edits.node)
+
+    def preview(self, threshold: float) -> None:
+        """Show the lesion with ``threshold`` (0 to 1)."""
+        if self._trial.can_undo:
+            self._trial.undo()
+        if threshold != MODEL_THRESHOLD:
+            rethreshold_lesion(self._trial, self._lesion, self._probability, threshold)
+
+    def keep(self) -> None:
+        """Keep the preview, as one edit that can be undone."""
+        self._edits.remember(self._before, labels_of(self._edits.node)[0])
+
+
 def accept_lesion(node: slicer.vtkMRMLSegmentationNode, lesion: Lesion, accepted: bool = True) -> None:
     """Note on the node, where it is saved with the scene, that a reader has confirmed a lesion; or take that back.
 
@@ -131,8 +155,8 @@ def accept_lesion(node: slicer.vtkMRMLSegmentationNode, lesion: Lesion, accepted
     """
     labels, matrix = labels_of(node)
     key = _key(labels, _find(labels, matrix, lesion))
-    kept = [other for other in json.loads(node.GetAttribute(_ACCEPTED) or "[]") if other != key]
-    node.SetAttribute(_ACCEPTED, json.dumps([*kept, key] if accepted else kept))
+    kept = [other for other in json.loads(node.GetAttribute(ACCEPTED_LESIONS) or "[]") if other != key]
+    node.SetAttribute(ACCEPTED_LESIONS, json.dumps([*kept, key] if accepted else kept))
 
 
 def _components(labels: NDArray[np.uint8]) -> list[NDArray[np.intp]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import slicer
 
-_STATE, _BY, _WHEN = "GliomaSeg.Review", "GliomaSeg.ReviewedBy", "GliomaSeg.ReviewedAt"
+from GliomaSegLib.scene.attributes import REVIEW_STATE, REVIEWED_AT, REVIEWED_BY
 
 DRAFT, EDITED, APPROVED, REJECTED = "draft", "edited", "approved", "rejected"
 
@@ -27,18 +27,19 @@ class Review:
 
 def review_of(node: slicer.vtkMRMLSegmentationNode) -> Review:
     """What the node says about itself; a draft if it says nothing."""
-    return Review(node.GetAttribute(_STATE) or DRAFT, node.GetAttribute(_BY) or "", node.GetAttribute(_WHEN) or "")
+    state, by, when = (node.GetAttribute(name) for name in (REVIEW_STATE, REVIEWED_BY, REVIEWED_AT))
+    return Review(state or DRAFT, by or "", when or "")
 
 
 def set_review(node: slicer.vtkMRMLSegmentationNode, review: Review) -> None:
     """Keep a review on the node; it is saved with the scene."""
-    node.SetAttribute(_STATE, review.state)
-    node.SetAttribute(_BY, review.by or None)
-    node.SetAttribute(_WHEN, review.when or None)
+    node.SetAttribute(REVIEW_STATE, review.state)
+    node.SetAttribute(REVIEWED_BY, review.by or None)
+    node.SetAttribute(REVIEWED_AT, review.when or None)
 
 
 class EditWatch:
-    """Tells as soon as the voxels or the segments of a segmentation node change.
+    """Calls back as soon as the voxels or the segments of a segmentation node change.
 
     Args:
         on_edit: called after each change, with the node.
@@ -58,7 +59,7 @@ class EditWatch:
         ]
 
     def stop(self) -> None:
-        """Look no more."""
+        """Remove the observers."""
         for tag in self._tags:
             self._segmentation.RemoveObserver(tag)
         self._tags = []

@@ -1,16 +1,13 @@
-"""The result as a segmentation node, and the node's labels as one array, exact whatever the user did to its segments.
+"""The labels of a segmentation node as one array, exact after any edit of its segments.
 
-Slicer renumbers labels, crops images and moves segments into layers of their own as it likes. So a segment is never
-known by its label value: it carries its label of the internal scheme in a tag (which Slicer saves), and segments that
-a user made are recognised by name or terminology. A node is voxel for voxel on the grid of its reference volume.
+Slicer renumbers labels, crops images and moves segments into other layers. So a segment is never identified by its
+label value: it carries its label of the internal scheme in a tag (which Slicer saves), and segments that a user made
+are recognised by name or terminology. A node is voxel for voxel on the grid of its reference volume.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import slicer
@@ -18,77 +15,16 @@ import vtk
 from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
+from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.io.provenance import sha256_of
 from GliomaSegLib.io.terminology import PAINT_ORDER, known_names, recognise, segment_styles
 from GliomaSegLib.labels import Label
-from GliomaSegLib.scene.volumes import ijk_to_world, parent_to_world
-
-LABEL_TAG = "GliomaSeg.Label"
-OUTPUT = "GliomaSeg.Output"
-"""Attribute of a segmentation node: the folder of results that it shows."""
-_GRID = "GliomaSeg.Grid"
+from GliomaSegLib.scene.attributes import GRID, LABEL_TAG, volume_role
+from GliomaSegLib.scene.volumes import parent_to_world
 
 _BINARY = "Binary labelmap"
-_GEOMETRY = "Reference image geometry"
+REFERENCE_GEOMETRY = "Reference image geometry"
 _TERMINOLOGY = "TerminologyEntry"
-_SLICER_SEGMENTATION = "segmentation.seg.nrrd"
-
-_SAME_PLACE_MM = 0.01
-
-
-def load_segmentation(
-    scene: slicer.vtkMRMLScene, result: Mapping[str, Any], reference: slicer.vtkMRMLScalarVolumeNode | None
-) -> slicer.vtkMRMLSegmentationNode:
-    """Make a segmentation node of a result: :func:`read_result`, then :func:`show_result`."""
-    return show_result(scene, read_result(result), result, reference)
-
-
-def read_result(result: Mapping[str, Any]) -> slicer.vtkMRMLSegmentationNode:
-    """The segmentation of a result with names, colours and terminology, as a node that is in no scene yet.
-
-    Args:
-        result: :class:`~GliomaSegLib.job.Result` as JSON.
-
-    Raises:
-        InputError: the file is damaged.
-    """
-    path = Path(result["files"]["slicer_segmentation"])
-    _check_sound(path, Path(result["files"]["manifest"]))
-    node = slicer.vtkMRMLSegmentationNode()
-    node.SetName(f"{result['case_id']} segmentation")
-    _read(path, node)
-    for segment in _segments(node):
-        segment.SetTag(LABEL_TAG, str(segment.GetLabelValue()))  # the worker's file has the internal values
-    node.SetAttribute(OUTPUT, str(result["output"]))
-    return node
-
-
-def show_result(
-    scene: slicer.vtkMRMLScene,
-    node: slicer.vtkMRMLSegmentationNode,
-    result: Mapping[str, Any],
-    reference: slicer.vtkMRMLScalarVolumeNode | None,
-) -> slicer.vtkMRMLSegmentationNode:
-    """Put what :func:`read_result` gave into the scene, in its place.
-
-    Args:
-        reference: the volume on whose grid the result is; the node goes under the same transform, and its grid is
-            exactly the volume's. Without it the node stands in the world, on the grid of the file.
-
-    Raises:
-        InputError: the result has another grid than ``reference``; no node is left.
-    """
-    node = scene.AddNode(node)
-    try:
-        if reference is not None:
-            _move_onto(node, reference, Path(result["files"]["slicer_segmentation"]))
-        node.SetAttribute(_GRID, node.GetSegmentation().GetConversionParameter(_GEOMETRY))
-        node.CreateDefaultDisplayNodes()
-    except BaseException:
-        scene.RemoveNode(node)
-        raise
-    return node
 
 
 def labels_of(node: slicer.vtkMRMLSegmentationNode) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
@@ -101,7 +37,7 @@ def labels_of(node: slicer.vtkMRMLSegmentationNode) -> tuple[NDArray[np.uint8], 
     Raises:
         InputError: a segment is none that GliomaSeg knows, or the node has no reference grid.
     """
-    grid = _grid_of(node)
+    grid = grid_of(node)
     labels = _array(grid)
     box, masks = _masks(node, grid)
     known = {identifier: label_of(node, identifier) for identifier in masks}
@@ -109,7 +45,7 @@ def labels_of(node: slicer.vtkMRMLSegmentationNode) -> tuple[NDArray[np.uint8], 
         for identifier, mask in masks.items():
             if known[identifier] is label:
                 labels[box][mask] = label
-    return labels, parent_to_world(node) @ _matrix_of(grid)
+    return labels, parent_to_world(node) @ matrix_of(grid)
 
 
 def set_labels(node: slicer.vtkMRMLSegmentationNode, labels: NDArray[np.uint8]) -> None:
@@ -121,7 +57,7 @@ def set_labels(node: slicer.vtkMRMLSegmentationNode, labels: NDArray[np.uint8]) 
     Raises:
         InputError: as :func:`labels_of`.
     """
-    grid = _grid_of(node)
+    grid = grid_of(node)
     box, masks = _masks(node, grid)
     owners: dict[Label, list[str]] = {}
     for identifier in masks:
@@ -136,50 +72,6 @@ def set_labels(node: slicer.vtkMRMLSegmentationNode, labels: NDArray[np.uint8]) 
             values[extra] = len(Label) + len(values)
             layer[box][masks[extra] & (labels[box] == label) & ~masks[first]] = values[extra]
     _put_layer(node, grid, layer, values)
-
-
-def save_edit(node: slicer.vtkMRMLSegmentationNode, output: Path) -> bool:
-    """Write the node's labels into a folder of results; see :func:`save_labels`.
-
-    Raises:
-        InputError: also as :func:`labels_of`.
-    """
-    return save_labels(labels_of(node)[0], node.GetName(), output)
-
-
-def save_labels(labels: NDArray[np.uint8], name: str, output: Path) -> bool:
-    """Write edited labels into a folder of results, where the worker's ``measure`` finds them. It touches no scene, so
-    that another thread may do it.
-
-    Args:
-        labels: of a segmentation, see :func:`labels_of`.
-        name: what the segmentation is called.
-
-    Returns:
-        whether they differ from what was there; if not, nothing is written.
-
-    Raises:
-        InputError: the folder has no segmentation of this grid, or it cannot be written.
-    """
-    import SimpleITK as sitk  # here: not before there is something to save, it takes a while to load
-
-    from GliomaSegLib.io.segnrrd import read_segmentation, write_segmentation
-
-    path = Path(output) / _SLICER_SEGMENTATION
-    before = read_segmentation(path)
-    if before.GetSize() != labels.shape[::-1]:
-        raise InputError(f"The segmentation '{name}' has another grid than {path}; segment the case again.")
-    if np.array_equal(sitk.GetArrayViewFromImage(before), labels):
-        return False
-    edited = sitk.GetImageFromArray(labels)
-    edited.CopyInformation(before)
-    partial = path.with_name(f".partial-{path.name}")
-    try:
-        write_segmentation(edited, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return True
 
 
 def label_of(node: slicer.vtkMRMLSegmentationNode, identifier: str) -> Label:
@@ -201,56 +93,26 @@ def label_of(node: slicer.vtkMRMLSegmentationNode, identifier: str) -> Label:
     return label
 
 
-def _check_sound(path: Path, manifest: Path) -> None:
-    """Slicer's reader takes the whole application down when a file is cut short, so it gets only what was written."""
-    try:
-        recorded = json.loads(manifest.read_text(encoding="utf-8"))["sha256"][path.name]
-        sound = sha256_of(path) == recorded
-    except (OSError, ValueError, KeyError):
-        sound = False
-    if not sound:
-        raise InputError(f"The segmentation {path} is missing or not as it was written; segment the case again.")
+def volumes_of(segmentation: slicer.vtkMRMLSegmentationNode) -> dict[Modality, slicer.vtkMRMLScalarVolumeNode]:
+    """The images from which a result was made, those that are still in the scene."""
+    nodes = {modality: segmentation.GetNodeReference(volume_role(modality)) for modality in Modality}
+    return {modality: node for modality, node in nodes.items() if node is not None}
 
 
-def _read(path: Path, node: slicer.vtkMRMLSegmentationNode) -> None:
-    storage = slicer.vtkMRMLSegmentationStorageNode()
-    # Outside of the scene, or saving the scene would write over the results.
-    storage.SetFileName(str(path))
-    if not storage.ReadData(node):
-        raise InputError(f"The segmentation {path} cannot be read; segment the case again.")
-
-
-def _move_onto(node: slicer.vtkMRMLSegmentationNode, reference: slicer.vtkMRMLScalarVolumeNode, path: Path) -> None:
-    """From the world's coordinates onto the voxels of ``reference``, with its matrix to the last digit."""
-    grid = _grid_of(node)
-    apart_mm = np.abs(_corners(_matrix_of(grid), grid) - _corners(ijk_to_world(reference), grid)).max()
-    if grid.GetDimensions() != reference.GetImageData().GetDimensions() or apart_mm > _SAME_PLACE_MM:
-        raise InputError(
-            f"The volume '{reference.GetName()}' has another grid or place than {path}, which was made from it; it was "
-            "changed meanwhile: segment the case again."
-        )
-    node.SetAndObserveTransformNodeID(reference.GetTransformNodeID())
-    matrix = vtk.vtkMatrix4x4()
-    reference.GetIJKToRASMatrix(matrix)
-    for layer in _layers(node):
-        layer.SetImageToWorldMatrix(matrix)
-    node.SetReferenceImageGeometryParameterFromVolumeNode(reference)
-
-
-def _segments(node: slicer.vtkMRMLSegmentationNode) -> list[slicer.vtkSegment]:
+def segments_of(node: slicer.vtkMRMLSegmentationNode) -> list[slicer.vtkSegment]:
     segmentation = node.GetSegmentation()
     return [segmentation.GetNthSegment(index) for index in range(segmentation.GetNumberOfSegments())]
 
 
-def _layers(node: slicer.vtkMRMLSegmentationNode) -> list[slicer.vtkOrientedImageData]:
+def layers_of(node: slicer.vtkMRMLSegmentationNode) -> list[slicer.vtkOrientedImageData]:
     """The label maps of the node; several segments may share one."""
     segmentation = node.GetSegmentation()
     return [segmentation.GetLayerDataObject(index, _BINARY) for index in range(segmentation.GetNumberOfLayers(_BINARY))]
 
 
-def _grid_of(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkOrientedImageData:
+def grid_of(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkOrientedImageData:
     """The reference grid as an image without voxels. What the results are on outlives a change in the editor."""
-    text = node.GetAttribute(_GRID) or node.GetSegmentation().GetConversionParameter(_GEOMETRY)
+    text = node.GetAttribute(GRID) or node.GetSegmentation().GetConversionParameter(REFERENCE_GEOMETRY)
     grid = slicer.vtkOrientedImageData()
     if not text or not slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, grid, False):
         raise InputError(
@@ -269,7 +131,7 @@ def _masks(
         return (slice(0, 0),) * 3, {}
     if not segmentation.CreateRepresentation(_BINARY):
         raise InputError(f"The segmentation '{node.GetName()}' cannot be turned into voxels; undo its last change.")
-    segments = {segmentation.GetNthSegmentID(index): segment for index, segment in enumerate(_segments(node))}
+    segments = {segmentation.GetNthSegmentID(index): segment for index, segment in enumerate(segments_of(node))}
     layer_of = {identifier: segment.GetRepresentation(_BINARY) for identifier, segment in segments.items()}
     found = {layer.GetAddressAsString(""): layer for layer in layer_of.values()}
     found = {key: _on_grid(layer, grid) for key, layer in found.items()}
@@ -294,7 +156,7 @@ def _on_grid(
     nothing = np.array(grid.GetExtent()[::2]), np.zeros((0, 0, 0), np.uint8)
     if not layer.GetNumberOfPoints() or layer.GetPointData().GetScalars() is None:
         return nothing
-    shift = np.linalg.inv(_matrix_of(grid)) @ _matrix_of(layer)
+    shift = np.linalg.inv(matrix_of(grid)) @ matrix_of(layer)
     offset = np.round(shift[:3, 3]).astype(int)
     exact = np.eye(4)
     exact[:3, 3] = offset
@@ -352,7 +214,7 @@ def _tag(segment: slicer.vtkSegment, key: str) -> str:
     return str(value) if segment.GetTag(key, value) else ""
 
 
-def _matrix_of(image: slicer.vtkOrientedImageData) -> NDArray[np.float64]:
+def matrix_of(image: slicer.vtkOrientedImageData) -> NDArray[np.float64]:
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
     return slicer.util.arrayFromVTKMatrix(matrix)
@@ -377,8 +239,3 @@ def occupied_box(array: NDArray) -> tuple[slice, ...]:
         inside = np.flatnonzero(array.any(axis=tuple(other for other in range(array.ndim) if other != axis)))
         sides.append(slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0, 0))
     return tuple(sides)
-
-
-def _corners(matrix: NDArray[np.float64], grid: slicer.vtkOrientedImageData) -> NDArray[np.float64]:
-    corners = np.indices((2, 2, 2)).reshape(3, 8).T * (np.array(grid.GetDimensions()) - 1)
-    return corners @ matrix[:3, :3].T + matrix[:3, 3]

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.scene.attributes import OUTPUT
 from GliomaSegLib.scene.edits import Edits
-from GliomaSegLib.scene.segmentation import OUTPUT, labels_of, set_labels
+from GliomaSegLib.scene.segmentation import labels_of, set_labels
 
 MODEL_THRESHOLD = 0.5
 _LEAST_SHOWN = 0.05  # what is less likely is not in the file either

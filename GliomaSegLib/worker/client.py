@@ -64,14 +64,9 @@ class Event:
     fraction: float | None = None
 
 
-def worker_command(python: Path, stand_in: bool = False) -> list[str]:
-    """The command that starts the worker with the interpreter ``python`` (in Slicer: PythonSlicer).
-
-    Args:
-        stand_in: start :mod:`GliomaSegLib.standin` instead, which has the same protocol without the heavy packages.
-    """
-    module = ["GliomaSegLib.standin", "-"] if stand_in else ["GliomaSegLib", "worker", "-"]
-    return [str(python), "-c", _RUN_MODULE, str(Path(__file__).resolve().parents[1]), *module]
+def worker_command(python: Path) -> list[str]:
+    """The command that starts the worker with the interpreter ``python`` (in Slicer: PythonSlicer)."""
+    return [str(python), "-c", _RUN_MODULE, str(Path(__file__).resolve().parents[1]), "GliomaSegLib", "worker", "-"]
 
 
 class Task:

@@ -36,7 +36,8 @@ from GliomaSegLib.errors import Cancelled, InputError
 from GliomaSegLib.io.folder import MANIFEST
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.worker.client import Event
-from Testing.bench.cohort import MODEL, good_row, made_at, run_and_kill, stand_in, write_cohort, write_table
+from Testing.bench.cohort import MODEL, good_row, made_at, run_and_kill, write_cohort, write_table
+from Testing.support import known_labels_worker
 from Testing.support.study import on_grid, write_study
 
 FAST: dict[str, Any] = {"model": MODEL, "registration": False, "brain": "stripped"}
@@ -44,8 +45,8 @@ FAST: dict[str, Any] = {"model": MODEL, "registration": False, "brain": "strippe
 
 @pytest.fixture
 def workers(tmp_path: Path) -> Iterator[LocalWorkers]:
-    """Two stand-ins, each of which crashes at a case that is called so."""
-    workers = local_workers(stand_in(), 2, tmp_path / "logs")
+    """Two workers that know the labels, each of which crashes at a case that is called so."""
+    workers = local_workers(known_labels_worker.command(), 2, tmp_path / "logs")
     yield workers
     workers.close()
 
@@ -180,7 +181,7 @@ def test_kills_at_random_moments_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_stopping_leaves_nothing_half_made(table: Path, tmp_path: Path) -> None:
-    workers = local_workers(stand_in(30), 2, tmp_path / "logs")
+    workers = local_workers(known_labels_worker.command(30), 2, tmp_path / "logs")
     events = dispatch(read_case_list(table, tmp_path / "out", **FAST).cases, workers)
     started = 0
     while started < 2:
@@ -199,7 +200,7 @@ def test_a_stopped_batch_keeps_its_page(table: Path, tmp_path: Path, monkeypatch
             if event.is_last:
                 raise KeyboardInterrupt
 
-    workers = local_workers(stand_in(), 1, tmp_path / "logs")
+    workers = local_workers(known_labels_worker.command(), 1, tmp_path / "logs")
     cohort = read_case_list(table, tmp_path / "out", **FAST)
     with pytest.raises(KeyboardInterrupt):
         run_batch(make_plan(cohort, 1, False, Silent()), cohort.cases, tmp_path / "out", workers, Stop(3, 1))
@@ -434,11 +435,10 @@ def test_the_command_plans_and_refuses(table: Path, tmp_path: Path, capfd: pytes
 def test_the_command_runs_the_road(
     table: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the stand-in instead of the worker, by the same door."""
+    """With a worker that knows the labels."""
     from GliomaSegLib.worker import client as worker_process
 
-    plain = worker_process.worker_command
-    monkeypatch.setattr(worker_process, "worker_command", lambda python: plain(python, stand_in=True))
+    monkeypatch.setattr(worker_process, "worker_command", lambda python: known_labels_worker.command())
     (table.parent / "good0002_t1c.nii.gz").unlink()
     asked = ["batch", str(table), "-o", str(tmp_path / "out"), "--model", MODEL, "--no-registration"]
     assert main([*asked, "--workers", "2"]) == 1, "a case has failed"

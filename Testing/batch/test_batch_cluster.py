@@ -24,7 +24,8 @@ from GliomaSegLib.batch.summary import CaseState
 from GliomaSegLib.batch.table import read_case_list
 from GliomaSegLib.errors import Cancelled, InputError
 from GliomaSegLib.worker.client import WorkerError
-from Testing.bench.cohort import MODEL, good_row, run_cohort, stand_in, write_cohort, write_table
+from Testing.bench.cohort import MODEL, good_row, run_cohort, write_cohort, write_table
+from Testing.support import known_labels_worker
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 
@@ -41,7 +42,7 @@ def connect(cluster: LocalCluster) -> Iterator[Callable[..., DaskWorkers]]:
     made: list[DaskWorkers] = []
 
     def connect(seconds: float = 0.0, **options: Any) -> DaskWorkers:
-        made.append(DaskWorkers(cluster.scheduler_address, command=stand_in(seconds), **options))
+        made.append(DaskWorkers(cluster.scheduler_address, command=known_labels_worker.command(seconds), **options))
         return made[-1]
 
     yield connect
@@ -137,7 +138,7 @@ def test_a_stopped_batch_ends_what_runs(
 
 def test_a_case_that_is_stopped_while_its_process_starts_does_not_run(tmp_path: Path) -> None:
     (case,) = cases_of(write_cohort(tmp_path / "data", 1, 0), tmp_path / "out")
-    kept = KeptProcess(tuple(stand_in(300)))
+    kept = KeptProcess(tuple(known_labels_worker.command(300)))
     kept.setup(SimpleNamespace(local_directory=tmp_path / "dask"))
     try:
         with pytest.raises(WorkerError, match="told to stop"):
@@ -159,7 +160,7 @@ def test_work_for_a_gpu_goes_where_there_is_one(tmp_path: Path) -> None:
     }
     scheduler = {"cls": Scheduler, "options": {"dashboard": False}}
     with SpecCluster(scheduler=scheduler, workers=machines) as cluster:
-        workers = DaskWorkers(cluster.scheduler_address, needs_gpu=True, command=stand_in())
+        workers = DaskWorkers(cluster.scheduler_address, needs_gpu=True, command=known_labels_worker.command())
         assert workers.count == 1, "of two"
         table = write_cohort(tmp_path / "data", 4, 0)
         events = [event for event in events_of(table, tmp_path / "out", workers) if event]
@@ -179,7 +180,7 @@ def test_no_cluster_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_lost_scheduler_is_one_sentence(tmp_path: Path) -> None:
     table = write_cohort(tmp_path / "data", 2, 0)
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
-        workers = DaskWorkers(cluster.scheduler_address, command=stand_in(300))
+        workers = DaskWorkers(cluster.scheduler_address, command=known_labels_worker.command(300))
         events = events_of(table, tmp_path / "out", workers)
         until_running(events, 1)
     with pytest.raises(InputError, match="The Dask scheduler has gone or was restarted"):

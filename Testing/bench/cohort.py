@@ -1,6 +1,6 @@
 """Many cases: one in ten broken, a batch that is killed again and again, and how well a Dask cluster is used.
 
-The stand-in for the worker does the cases, so that nothing but the batch is measured; a case may be made to last.
+A worker that knows the labels does the cases, so that nothing but the batch is measured; a case may be made to last.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.cli.batch_display import LineDisplay
 from GliomaSegLib.io.folder import MANIFEST
 from GliomaSegLib.progress import Silent
+from Testing.support import known_labels_worker
 from Testing.support.study import volume
 
 ROOT = Path(__file__).parents[2]
@@ -35,27 +36,7 @@ MODEL = "gliomaseg-any-v1"
 COLUMNS = ("case", "t1c", "t2f", "model", "time_point")
 KILLS = 10
 
-# The stand-in, which crashes at a case that is called so, and takes its time.
-_SLOW = """
-import os, sys, time
-sys.path.append(sys.argv[1])
-from GliomaSegLib import standin
-plain = standin.answer
-def answer(request, progress):
-    if "crash" in request.get("case_id", ""):
-        os.kill(os.getpid(), 9)
-    time.sleep(float(sys.argv[2]))
-    return plain(request, progress)
-standin.answer = answer
-sys.exit(standin.main())
-"""
-
 Row = dict[str, str]
-
-
-def stand_in(seconds: float = 0.0) -> list[str]:
-    """The command of a worker whose cases last so much longer."""
-    return [sys.executable, "-c", _SLOW, str(ROOT), str(seconds)]
 
 
 # --- cohorts -------------------------------------------------------------------------------------------------------
@@ -160,11 +141,11 @@ def run_cohort(table: Path, output: Path, workers: Workers) -> Outcome:
 
 
 def broken() -> None:
-    """1,000 tiny cases, 100 of them broken in ten ways: results, sentences, seconds (2 workers, stand-in)."""
+    """1,000 tiny cases, 100 of them broken in ten ways: results, sentences, seconds (2 workers)."""
     with tempfile.TemporaryDirectory() as folder:
         table, output = write_cohort(Path(folder) / "data", 900, 100), Path(folder) / "out"
         began = time.perf_counter()
-        workers = local_workers(stand_in(), 2, output / "logs")
+        workers = local_workers(known_labels_worker.command(), 2, output / "logs")
         outcome = run_cohort(table, output, workers)
         workers.close()
         seconds = time.perf_counter() - began
@@ -185,7 +166,7 @@ def broken() -> None:
 
 def run_cohort_again(table: Path, output: Path) -> Outcome:
     """With new workers."""
-    workers = local_workers(stand_in(), 2, output / "logs")
+    workers = local_workers(known_labels_worker.command(), 2, output / "logs")
     try:
         return run_cohort(table, output, workers)
     finally:
@@ -247,10 +228,10 @@ def dask() -> None:
     each, count, seconds = 3, 4, 10.0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        alone = local_workers(stand_in(seconds), 1, folder)
+        alone = local_workers(known_labels_worker.command(seconds), 1, folder)
         alone_s = _seconds(write_cohort(folder / "few", each, 0), folder / "alone", alone)
         with LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None) as cluster:
-            workers = DaskWorkers(cluster.scheduler_address, command=stand_in(seconds))
+            workers = DaskWorkers(cluster.scheduler_address, command=known_labels_worker.command(seconds))
             cluster_s = _seconds(write_cohort(folder / "many", each * count, 0), folder / "cluster", workers)
         print(
             f"{each} cases by one worker {alone_s:.1f} s, {each * count} by {count} Dask workers {cluster_s:.1f} s: ",
@@ -270,6 +251,6 @@ def _seconds(table: Path, output: Path, workers: Workers) -> float:
 
 
 if __name__ == "__main__":  # a batch for others to kill
-    _workers = local_workers(stand_in(float(sys.argv[3])), 2, Path(sys.argv[2]) / "logs")
+    _workers = local_workers(known_labels_worker.command(float(sys.argv[3])), 2, Path(sys.argv[2]) / "logs")
     run_cohort(Path(sys.argv[1]), Path(sys.argv[2]), _workers)
     _workers.close()

@@ -6,8 +6,16 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from GliomaSegPanel import decisions
-from GliomaSegPanel.decisions import Bar, Earlier, Shown, Situation, Work
+from GliomaSegPanel.decisions.comparison import answers_html, can_compare, compared_rows
+from GliomaSegPanel.decisions.export import can_export, can_keep_numbers
+from GliomaSegPanel.decisions.images import fill_in, missing_cost
+from GliomaSegPanel.decisions.model_page import card_html
+from GliomaSegPanel.decisions.models import can_download, can_remove_model, model_choices, task_titles
+from GliomaSegPanel.decisions.progress import ProgressState
+from GliomaSegPanel.decisions.result import can_change_lesion, can_threshold, can_undo, volume_rows
+from GliomaSegPanel.decisions.review import can_review, review_text
+from GliomaSegPanel.decisions.run import can_apply, can_cancel
+from GliomaSegPanel.decisions.situation import EarlierStudy, ShownResult, Situation, Work, shows_earlier
 
 from GliomaSegLib.case import Modality, Preoperative, TimePointKind
 from GliomaSegLib.labels import Region
@@ -33,8 +41,10 @@ def demanding(title: str = "Demanding", task: str = "postoperative-glioma", size
     )  # fmt: skip
 
 
-def shown(**changes: object) -> Shown:
-    return dataclasses.replace(Shown(Path("out"), folder_exists=True, review="draft", thresholdable=True), **changes)
+def shown(**changes: object) -> ShownResult:
+    return dataclasses.replace(
+        ShownResult(Path("out"), folder_exists=True, review="draft", thresholdable=True), **changes
+    )
 
 
 # --- images ----------------------------------------------------------------------------------------------------------
@@ -42,7 +52,7 @@ def shown(**changes: object) -> Shown:
 
 def test_the_sequences_are_filled_in_from_the_names_and_the_reason_is_told() -> None:
     names = {"v1": "ax T1 pre", "v2": "ax T1 post gad", "v3": "ax T2 TSE", "v4": "sag FLAIR", "v5": "ADC map"}
-    found = decisions.fill_in(names, {})
+    found = fill_in(names, {})
     assert {sequence: choice.node_id for sequence, choice in found.items()} == {
         T1N: "v1", T1C: "v2", T2W: "v3", T2F: "v4"
     }  # fmt: skip
@@ -52,27 +62,27 @@ def test_the_sequences_are_filled_in_from_the_names_and_the_reason_is_told() -> 
 
 def test_what_is_chosen_stays_and_is_not_taken_twice() -> None:
     names = {"v2": "T1 post gad", "v4": "FLAIR", "v5": "FLAIR again"}
-    found = decisions.fill_in(names, {T2F: "v5", T1C: "v2"})
+    found = fill_in(names, {T2F: "v5", T1C: "v2"})
     assert found == {}
 
 
 def test_what_the_user_left_open_is_not_filled_in_again() -> None:
     names = {"v2": "T1 post gad", "v4": "FLAIR"}
-    assert set(decisions.fill_in(names, {}, left_open=[T2F])) == {T1C}
+    assert set(fill_in(names, {}, left_open=[T2F])) == {T1C}
 
 
 def test_two_equally_good_volumes_leave_the_sequence_open() -> None:
-    assert T2F not in decisions.fill_in({"a": "FLAIR", "b": "FLAIR"}, {})
+    assert T2F not in fill_in({"a": "FLAIR", "b": "FLAIR"}, {})
 
 
 def test_what_is_missing_has_its_price() -> None:
-    assert decisions.cost(READY) == ""
+    assert missing_cost(READY) == ""
     without = dataclasses.replace(READY, chosen={T1N: "1", T1C: "2", T2W: "3"})
-    assert "FLAIR" in decisions.cost(without)
-    assert "0.62" in decisions.cost(without)
-    assert decisions.cost(dataclasses.replace(without, from_folder=True)) == ""
+    assert "FLAIR" in missing_cost(without)
+    assert "0.62" in missing_cost(without)
+    assert missing_cost(dataclasses.replace(without, from_folder=True)) == ""
     refused = Situation(chosen={T2F: "4"}, entry=demanding())
-    assert "cannot work without T1 + contrast" in decisions.cost(refused)
+    assert "cannot work without T1 + contrast" in missing_cost(refused)
 
 
 # --- model -----------------------------------------------------------------------------------------------------------
@@ -80,17 +90,17 @@ def test_what_is_missing_has_its_price() -> None:
 
 def test_models_that_the_images_suffice_for_come_first(tmp_path: Path) -> None:
     flair = Situation(chosen={T2F: "4"})
-    choices = decisions.model_choices([demanding(), ENTRY], tmp_path, flair)
+    choices = model_choices([demanding(), ENTRY], tmp_path, flair)
     assert [choice.id for choice in choices] == [ENTRY.id, "demanding"]
     assert [choice.fits for choice in choices] == [True, False]
     assert "cannot work without" in choices[1].tooltip
     assert choices[1].text == "Demanding, not tested yet (download: 2.1 GB)"
     from_folder = dataclasses.replace(flair, from_folder=True)  # what it holds is not known yet
-    assert all(choice.fits for choice in decisions.model_choices([demanding()], tmp_path, from_folder))
+    assert all(choice.fits for choice in model_choices([demanding()], tmp_path, from_folder))
 
 
 def test_models_that_were_tested_come_before_those_that_were_not(tmp_path: Path) -> None:
-    assert [choice.id for choice in decisions.model_choices([demanding(), ENTRY], tmp_path, READY)] == [
+    assert [choice.id for choice in model_choices([demanding(), ENTRY], tmp_path, READY)] == [
         ENTRY.id, "demanding"
     ]  # fmt: skip
 
@@ -106,7 +116,7 @@ def test_the_model_that_does_best_with_these_sequences_comes_first(tmp_path: Pat
         return dataclasses.replace(ENTRY, id="other", title="Other", needs=needs)
 
     def first(chosen: dict[Modality, str]) -> str:
-        return decisions.model_choices([ENTRY, other(0.7)], tmp_path, Situation(chosen=chosen))[0].id
+        return model_choices([ENTRY, other(0.7)], tmp_path, Situation(chosen=chosen))[0].id
 
     assert first(ALL) == ENTRY.id
     assert first({T1C: "2"}) == "other"
@@ -115,17 +125,17 @@ def test_the_model_that_does_best_with_these_sequences_comes_first(tmp_path: Pat
 
 def test_models_for_another_time_come_last_and_say_so(tmp_path: Path) -> None:
     after = dataclasses.replace(READY, study_time=TimePointKind.POSTOPERATIVE)
-    (choice,) = decisions.model_choices([ENTRY], tmp_path, after)
+    (choice,) = model_choices([ENTRY], tmp_path, after)
     assert not choice.fits
     assert choice.tooltip == "This model is made for studies before surgery; this one was made after surgery."
     before = dataclasses.replace(READY, study_time=TimePointKind.PREOPERATIVE)
-    assert decisions.model_choices([ENTRY], tmp_path, before)[0].fits
+    assert model_choices([ENTRY], tmp_path, before)[0].fits
 
 
 def test_models_are_filtered_by_task(tmp_path: Path) -> None:
-    choices = decisions.model_choices([demanding(), ENTRY], tmp_path, Situation(), task="preoperative-glioma")
+    choices = model_choices([demanding(), ENTRY], tmp_path, Situation(), task="preoperative-glioma")
     assert [choice.id for choice in choices] == [ENTRY.id]
-    assert decisions.tasks([demanding(), ENTRY]) == {
+    assert task_titles([demanding(), ENTRY]) == {
         "postoperative-glioma": "glioma after surgery", "preoperative-glioma": "glioma before surgery"
     }  # fmt: skip
 
@@ -133,33 +143,33 @@ def test_models_are_filtered_by_task(tmp_path: Path) -> None:
 def test_an_installed_model_offers_no_download(tmp_path: Path) -> None:
     (tmp_path / ENTRY.id).mkdir()
     (tmp_path / ENTRY.id / "installed.json").touch()
-    (choice,) = decisions.model_choices([ENTRY], tmp_path, Situation())
+    (choice,) = model_choices([ENTRY], tmp_path, Situation())
     assert choice.text == ENTRY.title
-    assert not decisions.can_download(READY).allowed
-    assert decisions.can_remove_model(dataclasses.replace(READY, removable=True)).allowed
-    assert "provided by your site" in decisions.can_remove_model(READY).reason
+    assert not can_download(READY).allowed
+    assert can_remove_model(dataclasses.replace(READY, removable=True)).allowed
+    assert "provided by your site" in can_remove_model(READY).reason
     away = dataclasses.replace(READY, installed=False)
-    assert decisions.can_download(away).allowed
-    assert "Download it (23 MB), check it and keep it on this computer." in decisions.can_download(away).reason
-    assert not decisions.can_remove_model(away).allowed
-    assert not decisions.can_download(dataclasses.replace(away, work=Work.SEGMENT)).allowed
+    assert can_download(away).allowed
+    assert "Download it (23 MB), check it and keep it on this computer." in can_download(away).reason
+    assert not can_remove_model(away).allowed
+    assert not can_download(dataclasses.replace(away, work=Work.SEGMENT)).allowed
 
 
 def test_a_model_that_comes_with_gliomaseg_is_neither_fetched_nor_removed(tmp_path: Path) -> None:
     shipped = dataclasses.replace(ENTRY, shipped=True)
-    assert decisions.model_choices([shipped], tmp_path, READY)[0].text == ENTRY.title
+    assert model_choices([shipped], tmp_path, READY)[0].text == ENTRY.title
     situation = dataclasses.replace(READY, entry=shipped, installed=shipped.is_installed(tmp_path))
-    assert not decisions.can_download(situation).allowed
-    assert "comes with GliomaSeg" in decisions.can_remove_model(situation).reason
-    assert "comes with GliomaSeg" in decisions.card_html(shipped, installed=True)
+    assert not can_download(situation).allowed
+    assert "comes with GliomaSeg" in can_remove_model(situation).reason
+    assert "comes with GliomaSeg" in card_html(shipped, installed=True)
 
 
 def test_the_card_tells_licence_citation_size_and_accuracy() -> None:
-    page = decisions.card_html(ENTRY, installed=False)
+    page = card_html(ENTRY, installed=False)
     for text in (ENTRY.licence, "23 MB", "to be downloaded", "Whole tumour", "Published", "Measured", "0.62"):
         assert text in page, text
-    assert "A &amp; B" in decisions.card_html(demanding(), installed=True)
-    assert "&lt;test&gt;" in decisions.card_html(demanding(), installed=True)
+    assert "A &amp; B" in card_html(demanding(), installed=True)
+    assert "&lt;test&gt;" in card_html(demanding(), installed=True)
 
 
 def test_an_earlier_study_is_asked_for_when_this_one_was_made_after_surgery() -> None:
@@ -167,29 +177,29 @@ def test_an_earlier_study_is_asked_for_when_this_one_was_made_after_surgery() ->
         dataclasses.replace(READY, study_time=time)
         for time in (TimePointKind.PREOPERATIVE, TimePointKind.POSTOPERATIVE)
     )
-    assert not decisions.shows_earlier(READY)
-    assert decisions.shows_earlier(after), "also with a model for the time before surgery"
-    assert decisions.shows_earlier(Situation(entry=demanding())), "the model is for the time after surgery"
-    assert not decisions.shows_earlier(dataclasses.replace(before, entry=demanding())), "the user knows better"
-    assert decisions.shows_earlier(dataclasses.replace(before, shown=shown(time_point=TimePointKind.POSTOPERATIVE)))
+    assert not shows_earlier(READY)
+    assert shows_earlier(after), "also with a model for the time before surgery"
+    assert shows_earlier(Situation(entry=demanding())), "the model is for the time after surgery"
+    assert not shows_earlier(dataclasses.replace(before, entry=demanding())), "the user knows better"
+    assert shows_earlier(dataclasses.replace(before, shown=shown(time_point=TimePointKind.POSTOPERATIVE)))
 
 
 def test_a_model_that_looks_at_the_study_before_surgery_asks_for_it(tmp_path: Path) -> None:
     needs = dataclasses.replace(demanding().needs, preoperative=(Preoperative.T1C, Preoperative.TUMOUR))
     both = dataclasses.replace(demanding(), needs=needs, time_points=(TimePointKind.POSTOPERATIVE,))
     alone = dataclasses.replace(READY, entry=both, chosen=ALL)
-    assert "Earlier study" in decisions.cost(alone)
-    assert not decisions.can_apply(alone).allowed
-    assert not decisions.model_choices([both], tmp_path, alone)[0].fits
+    assert "Earlier study" in missing_cost(alone)
+    assert not can_apply(alone).allowed
+    assert not model_choices([both], tmp_path, alone)[0].fits
     for earlier, allowed in (
-        (Earlier(has_results=True), True),
-        (Earlier(has_volume=True), True),
-        (Earlier(), False),
-        (Earlier(has_results=True, is_preoperative=False), False),
+        (EarlierStudy(has_results=True), True),
+        (EarlierStudy(has_volume=True), True),
+        (EarlierStudy(), False),
+        (EarlierStudy(has_results=True, is_preoperative=False), False),
     ):
         situation = dataclasses.replace(alone, earlier=earlier)
-        assert decisions.can_apply(situation).allowed is allowed
-        assert decisions.model_choices([both], tmp_path, situation)[0].fits is allowed
+        assert can_apply(situation).allowed is allowed
+        assert model_choices([both], tmp_path, situation)[0].fits is allowed
 
 
 # --- apply -----------------------------------------------------------------------------------------------------------
@@ -209,30 +219,30 @@ def test_a_model_that_looks_at_the_study_before_surgery_asks_for_it(tmp_path: Pa
     ],
 )
 def test_apply_is_refused_with_a_reason(changes: dict[str, object], words: str) -> None:
-    answer = decisions.can_apply(dataclasses.replace(READY, **changes))
+    answer = can_apply(dataclasses.replace(READY, **changes))
     assert not answer.allowed
     assert words in answer.reason
 
 
 def test_apply_is_allowed_before_anything_is_installed(tmp_path: Path) -> None:
     """Packages and weights are asked for when it is pressed."""
-    assert decisions.can_apply(READY).allowed
+    assert can_apply(READY).allowed
     lacking = dataclasses.replace(READY, installed=False, lacking=("a>=1", "b>=2", "c>=3", "d>=4", "e>=5"))
-    assert decisions.can_apply(lacking) == (
+    assert can_apply(lacking) == (
         True, "First asks to install what GliomaSeg needs: a, b, c, d and 1 more."
     )  # fmt: skip
-    assert "Segment" in decisions.can_apply(dataclasses.replace(lacking, own_python=True)).reason
-    assert decisions.can_apply(dataclasses.replace(READY, chosen={}, from_folder=True, study_folder=tmp_path)).allowed
-    assert decisions.can_apply(dataclasses.replace(READY, chosen={T2F: "4"})).allowed
+    assert "Segment" in can_apply(dataclasses.replace(lacking, own_python=True)).reason
+    assert can_apply(dataclasses.replace(READY, chosen={}, from_folder=True, study_folder=tmp_path)).allowed
+    assert can_apply(dataclasses.replace(READY, chosen={T2F: "4"})).allowed
 
 
 def test_only_what_runs_can_be_cancelled() -> None:
-    assert not decisions.can_cancel(READY).allowed
-    assert decisions.can_cancel(dataclasses.replace(READY, work=Work.INSTALL)).allowed
+    assert not can_cancel(READY).allowed
+    assert can_cancel(dataclasses.replace(READY, work=Work.INSTALL)).allowed
 
 
 def test_the_bar_runs_forwards_through_the_stages() -> None:
-    bar, seen = Bar(), []
+    bar, seen = ProgressState(), []
     assert bar.percent is None
     for stage in STAGES:
         bar.enter(stage)
@@ -248,7 +258,7 @@ def test_the_bar_runs_forwards_through_the_stages() -> None:
 
 
 def test_the_bar_of_other_work_is_its_own_fraction() -> None:
-    bar = Bar()
+    bar = ProgressState()
     bar.enter("install")
     assert bar.percent is None
     assert bar.text == "Installing the model"
@@ -260,7 +270,7 @@ def test_the_bar_of_other_work_is_its_own_fraction() -> None:
 
 
 def test_a_stage_of_other_work_does_not_take_its_place_in_a_segmentation() -> None:
-    bar = Bar(Work.COMPARE)
+    bar = ProgressState(Work.COMPARE)
     bar.enter("registration")
     assert bar.text == "Aligning the images"
     assert bar.percent is None
@@ -275,25 +285,25 @@ def test_volumes_are_written_for_people() -> None:
         {"name": "ET", "voxels": 12, "volume_ml": 0.012, "brain_ratio": None},
         {"name": "RC", "voxels": 0, "volume_ml": 0.0, "brain_ratio": None},
     ]
-    assert decisions.volume_rows({"volumes": volumes}) == (
+    assert volume_rows({"volumes": volumes}) == (
         ("Whole tumour", "41.2", "3.1"), ("Enhancing tumour", "< 0.1", "–"), ("Resection cavity", "0.0", "–")
     )  # fmt: skip
 
 
 def test_the_outline_moves_only_with_a_map() -> None:
-    assert decisions.can_threshold(dataclasses.replace(READY, shown=shown())).allowed
+    assert can_threshold(dataclasses.replace(READY, shown=shown())).allowed
     for changes in ({"shown": None}, {"shown": shown(thresholdable=False)}, {"shown": shown(), "editing": True}):
-        assert not decisions.can_threshold(dataclasses.replace(READY, **changes)).allowed
+        assert not can_threshold(dataclasses.replace(READY, **changes)).allowed
 
 
 def test_a_lesion_must_be_selected_to_be_changed() -> None:
-    assert not decisions.can_change_lesion(dataclasses.replace(READY, shown=shown())).allowed
-    assert decisions.can_change_lesion(dataclasses.replace(READY, shown=shown(lesion_selected=True))).allowed
+    assert not can_change_lesion(dataclasses.replace(READY, shown=shown())).allowed
+    assert can_change_lesion(dataclasses.replace(READY, shown=shown(lesion_selected=True))).allowed
 
 
 def test_undo_needs_something_to_take_back() -> None:
-    assert not decisions.can_undo(dataclasses.replace(READY, shown=shown())).allowed
-    assert decisions.can_undo(dataclasses.replace(READY, shown=shown(can_undo=True))).allowed
+    assert not can_undo(dataclasses.replace(READY, shown=shown())).allowed
+    assert can_undo(dataclasses.replace(READY, shown=shown(can_undo=True))).allowed
 
 
 @pytest.mark.parametrize(
@@ -314,54 +324,54 @@ def test_a_review_needs_a_name_and_current_measures(
     state: str, changes: dict[str, object], reviewer: str, allowed: bool
 ) -> None:
     situation = dataclasses.replace(READY, shown=shown(**changes), reviewer=reviewer)
-    answer = decisions.can_review(situation, state)
+    answer = can_review(situation, state)
     assert answer.allowed is allowed
     assert answer.reason
 
 
 def test_the_review_is_told_with_name_and_time() -> None:
-    assert decisions.review_text("approved", "Dr. A", "2026-11-21 10:00") == "Approved by Dr. A, 2026-11-21 10:00"
-    assert decisions.review_text("draft") == "Draft: nobody has reviewed it"
+    assert review_text("approved", "Dr. A", "2026-11-21 10:00") == "Approved by Dr. A, 2026-11-21 10:00"
+    assert review_text("draft") == "Draft: nobody has reviewed it"
 
 
 def test_what_is_exported_is_what_is_seen(tmp_path: Path) -> None:
     situation = dataclasses.replace(READY, shown=shown())
-    assert decisions.can_export(situation, tmp_path, ["label_map"]).allowed
-    assert not decisions.can_export(situation, tmp_path, []).allowed
-    assert not decisions.can_export(situation, None, ["label_map"]).allowed
-    assert not decisions.can_export(dataclasses.replace(READY, shown=shown(edited=True)), tmp_path, ["report"]).allowed
+    assert can_export(situation, tmp_path, ["label_map"]).allowed
+    assert not can_export(situation, tmp_path, []).allowed
+    assert not can_export(situation, None, ["label_map"]).allowed
+    assert not can_export(dataclasses.replace(READY, shown=shown(edited=True)), tmp_path, ["report"]).allowed
     elsewhere = dataclasses.replace(READY, shown=shown(folder=None, folder_exists=False))
-    assert "not made by GliomaSeg" in decisions.can_export(elsewhere, tmp_path, ["report"]).reason
+    assert "not made by GliomaSeg" in can_export(elsewhere, tmp_path, ["report"]).reason
 
 
 def test_dicom_needs_the_series_and_no_rejection(tmp_path: Path) -> None:
     nifti = dataclasses.replace(READY, shown=shown())
-    answer = decisions.can_export(nifti, tmp_path, [], ["seg"])
+    answer = can_export(nifti, tmp_path, [], ["seg"])
     assert not answer.allowed
     assert "NIfTI" in answer.reason
-    assert not decisions.can_export(nifti, tmp_path, [], ["seg"], tmp_path / "nowhere").allowed
-    assert decisions.can_export(nifti, tmp_path, [], ["seg"], tmp_path).allowed
-    assert decisions.can_export(nifti, tmp_path, ["label_map"], []).allowed
+    assert not can_export(nifti, tmp_path, [], ["seg"], tmp_path / "nowhere").allowed
+    assert can_export(nifti, tmp_path, [], ["seg"], tmp_path).allowed
+    assert can_export(nifti, tmp_path, ["label_map"], []).allowed
     dicom = dataclasses.replace(READY, shown=shown(on_dicom=True))
-    assert decisions.can_export(dicom, tmp_path, [], ["sr"]).allowed
+    assert can_export(dicom, tmp_path, [], ["sr"]).allowed
     rejected = dataclasses.replace(READY, shown=shown(on_dicom=True, review="rejected"))
-    assert "rejected" in decisions.can_export(rejected, tmp_path, ["label_map"], ["seg"]).reason
-    assert decisions.can_export(rejected, tmp_path, ["label_map"]).allowed
-    assert not decisions.can_export(dataclasses.replace(dicom, work=Work.COMPARE), tmp_path, [], ["sr"]).allowed
+    assert "rejected" in can_export(rejected, tmp_path, ["label_map"], ["seg"]).reason
+    assert can_export(rejected, tmp_path, ["label_map"]).allowed
+    assert not can_export(dataclasses.replace(dicom, work=Work.COMPARE), tmp_path, [], ["sr"]).allowed
 
 
 def test_lesions_keep_the_numbers_of_a_comparison_that_is_up_to_date(tmp_path: Path) -> None:
     alone = dataclasses.replace(READY, shown=shown(on_dicom=True))
-    assert "Compare the result with an earlier study first" in decisions.can_keep_numbers(alone).reason
+    assert "Compare the result with an earlier study first" in can_keep_numbers(alone).reason
     compared = dataclasses.replace(READY, shown=shown(on_dicom=True, numbered=True))
-    assert decisions.can_keep_numbers(compared).allowed
-    assert decisions.can_export(compared, tmp_path, [], ["seg"], numbers=True).allowed
+    assert can_keep_numbers(compared).allowed
+    assert can_export(compared, tmp_path, [], ["seg"], numbers=True).allowed
     behind = dataclasses.replace(READY, shown=shown(on_dicom=True, numbered=True, outdated=True))
-    refused = decisions.can_export(behind, tmp_path, [], ["seg"], numbers=True)
+    refused = can_export(behind, tmp_path, [], ["seg"], numbers=True)
     assert not refused.allowed
     assert "out of date: compare again" in refused.reason
-    assert decisions.can_export(behind, tmp_path, [], ["seg"]).allowed
-    assert decisions.can_export(behind, tmp_path, ["label_map"], numbers=True).allowed, "numbers are for DICOM"
+    assert can_export(behind, tmp_path, [], ["seg"]).allowed
+    assert can_export(behind, tmp_path, ["label_map"], numbers=True).allowed, "numbers are for DICOM"
 
 
 # --- comparison ------------------------------------------------------------------------------------------------------
@@ -370,19 +380,23 @@ AFTER = dataclasses.replace(
     READY,
     study_time=TimePointKind.POSTOPERATIVE,
     shown=shown(time_point=TimePointKind.POSTOPERATIVE),
-    earlier=Earlier(has_results=True),
+    earlier=EarlierStudy(has_results=True),
 )
 
 
 def test_two_studies_can_be_compared() -> None:
-    assert decisions.can_compare(AFTER).allowed
-    assert decisions.can_compare(dataclasses.replace(AFTER, earlier=Earlier(has_volume=True))).allowed
+    assert can_compare(AFTER).allowed
+    assert can_compare(dataclasses.replace(AFTER, earlier=EarlierStudy(has_volume=True))).allowed
     said_now = dataclasses.replace(AFTER, shown=shown())  # not when it was segmented
-    assert decisions.can_compare(said_now).allowed
-    three = dataclasses.replace(AFTER, between=Earlier(is_preoperative=False, has_results=True), baseline="between")
-    assert decisions.can_compare(three).allowed
-    follow_up = dataclasses.replace(AFTER, earlier=Earlier(is_preoperative=False, has_results=True), baseline="earlier")
-    assert decisions.can_compare(follow_up).allowed
+    assert can_compare(said_now).allowed
+    three = dataclasses.replace(
+        AFTER, between=EarlierStudy(is_preoperative=False, has_results=True), baseline="between"
+    )
+    assert can_compare(three).allowed
+    follow_up = dataclasses.replace(
+        AFTER, earlier=EarlierStudy(is_preoperative=False, has_results=True), baseline="earlier"
+    )
+    assert can_compare(follow_up).allowed
 
 
 @pytest.mark.parametrize(
@@ -395,10 +409,10 @@ def test_two_studies_can_be_compared() -> None:
         ({"shown": shown(), "study_time": TimePointKind.UNKNOWN}, "Say first that the study was made after surgery"),
         ({"shown": shown(time_point=TimePointKind.POSTOPERATIVE, edited=True)}, "Update the measures first"),
         ({"earlier": None}, "Choose the segmentation of the earlier study"),
-        ({"earlier": Earlier(is_shown=True, has_results=True)}, "is the one that is shown"),
-        ({"earlier": Earlier()}, "Choose the T1 + contrast of the earlier study"),
-        ({"between": Earlier(is_shown=True, has_results=True)}, "The study between is one of the other two"),
-        ({"between": Earlier()}, "Choose the T1 + contrast of the study between"),
+        ({"earlier": EarlierStudy(is_shown=True, has_results=True)}, "is the one that is shown"),
+        ({"earlier": EarlierStudy()}, "Choose the T1 + contrast of the earlier study"),
+        ({"between": EarlierStudy(is_shown=True, has_results=True)}, "The study between is one of the other two"),
+        ({"between": EarlierStudy()}, "Choose the T1 + contrast of the study between"),
         ({"baseline": "between"}, "Response is to be compared with the study between; choose that"),
         ({"baseline": "earlier"}, "Response cannot be compared with a study before surgery"),
         ({"work": Work.MEASURE}, "Finish what is under way"),
@@ -406,7 +420,7 @@ def test_two_studies_can_be_compared() -> None:
     ],
 )
 def test_a_comparison_is_refused_with_a_reason(changes: dict[str, object], words: str) -> None:
-    answer = decisions.can_compare(dataclasses.replace(AFTER, **changes))
+    answer = can_compare(dataclasses.replace(AFTER, **changes))
     assert not answer.allowed
     assert words in answer.reason
 
@@ -421,13 +435,13 @@ def test_both_studies_stand_side_by_side() -> None:
         ],
         "answers": ["Residual <tumour>.", "One lesion."],
     }
-    assert decisions.compared_rows(comparison) == (
+    assert compared_rows(comparison) == (
         ("Whole tumour", "40.0", "", "30.0", "\N{MINUS SIGN}25 %"),
         ("Enhancing tumour", "20.0", "", "0.0", "\N{MINUS SIGN}100 %"),
         ("Resection cavity", "0.0", "", "12.0", "new"),
     )
     comparison["studies"].insert(1, {"volumes": [{"name": "WT", "volume_ml": 35.0}]})
-    assert [row.between_ml for row in decisions.compared_rows(comparison)] == ["35.0", "–", "–"]
-    answers = decisions.answers_html(comparison)
+    assert [row.between_ml for row in compared_rows(comparison)] == ["35.0", "–", "–"]
+    answers = answers_html(comparison)
     assert "<b>Residual &lt;tumour&gt;.</b>" in answers
     assert answers.index("tumour") < answers.index("One lesion.</p>")

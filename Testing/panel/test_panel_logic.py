@@ -15,12 +15,13 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 
 from GliomaSegLib.errors import InputError  # noqa: E402
-from GliomaSegLib.scene.comparison import COMPARISON, mark_outdated, remember  # noqa: E402
-from GliomaSegLib.scene.segmentation import OUTPUT  # noqa: E402
+from GliomaSegLib.scene.attributes import COMPARISON, OUTPUT  # noqa: E402
+from GliomaSegLib.scene.comparison import mark_outdated, remember  # noqa: E402
 from Testing.support.scene_host import SceneHost  # noqa: E402
 
 MODULE = Path(__file__).parents[2] / "GliomaSeg"
 BASES = ("", "Logic", "Test", "Widget")
+MODULES = ("GliomaSeg", *(f"GliomaSegPanel.{name}" for name in ("logic", "self_test", "self_test_head")))
 
 
 @pytest.fixture
@@ -43,9 +44,11 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
     monkeypatch.setattr(slicer, "app", application, raising=False)
     monkeypatch.setattr(slicer, "mrmlScene", host.scene, raising=False)
     monkeypatch.syspath_prepend(str(MODULE))
-    monkeypatch.delitem(sys.modules, "GliomaSeg", raising=False)
+    for name in MODULES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
     yield importlib.import_module("GliomaSeg")
-    sys.modules.pop("GliomaSeg", None)
+    for name in MODULES:
+        sys.modules.pop(name, None)
     host.close()
 
 
@@ -204,21 +207,21 @@ def test_a_python_of_the_users_own_does_not_load_slicers_libraries(
     logic.close()
 
 
-def test_only_a_test_without_packages_uses_the_stand_in(
+def test_only_a_test_without_packages_replays_recorded_answers(
     module: types.ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from GliomaSegPanel import dependencies
 
     logic = module.GliomaSegLogic()
     logic.configure(store=tmp_path)
-    assert not logic.standIn
+    assert not logic.usesRecording
     monkeypatch.setattr(slicer.app, "testingEnabled", lambda: True)
     monkeypatch.setattr(dependencies, "lacking", lambda: ())
-    assert not logic.standIn
+    assert not logic.usesRecording
     monkeypatch.setattr(dependencies, "lacking", lambda: ("torch>=2.4",))
-    assert logic.standIn
+    assert logic.usesRecording
     logic.configure(python=Path("/usr/bin/python3"))  # has packages of its own
-    assert not logic.standIn
+    assert not logic.usesRecording
 
 
 def test_the_store_of_the_panel_goes_into_the_job(module: types.ModuleType, tmp_path: Path) -> None:

@@ -20,15 +20,10 @@ from pydicom.uid import generate_uid  # noqa: E402
 from GliomaSegLib.case import Modality  # noqa: E402
 from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError  # noqa: E402
 from GliomaSegLib.labels import Label  # noqa: E402
-from GliomaSegLib.scene.comparison import (  # noqa: E402
-    COMPARISON,
-    OUTDATED,
-    chart_of,
-    compared_with,
-    comparison_with,
-    show_comparison,
-)
-from GliomaSegLib.scene.logic import SERIES, TIME_POINT, SceneLogic  # noqa: E402
+from GliomaSegLib.scene.attributes import COMPARISON, COMPARISON_OUTDATED, SERIES, TIME_POINT  # noqa: E402
+from GliomaSegLib.scene.comparison import chart_of, compared_with, comparison_with  # noqa: E402
+from GliomaSegLib.scene.comparison_nodes import show_comparison  # noqa: E402
+from GliomaSegLib.scene.logic import SceneLogic  # noqa: E402
 from GliomaSegLib.scene.review import review_of  # noqa: E402
 from GliomaSegLib.scene.segmentation import set_labels  # noqa: E402
 from GliomaSegLib.zoo.card import Card  # noqa: E402
@@ -196,9 +191,9 @@ def test_the_next_comparison_takes_the_place_of_the_last(
     first = logic.compareStudies(after, before, in_place=True).result
     names = host.names()
     set_labels(after, resected())
-    assert after.GetAttribute(OUTDATED) == "1"
+    assert after.GetAttribute(COMPARISON_OUTDATED) == "1"
     second = logic.compareStudies(after, before, in_place=True).result
-    assert after.GetAttribute(OUTDATED) is None
+    assert after.GetAttribute(COMPARISON_OUTDATED) is None
     assert host.names() == names
     assert first.nodes.chart.GetScene() is None
     assert host.scene.GetNumberOfNodesByClass("vtkMRMLPlotSeriesNode") == 1
@@ -214,18 +209,18 @@ def test_comparison_is_behind_when_the_earlier_study_is_edited(
     logic.compareStudies(after, before, in_place=True)
     assert comparison_with(after) == comparison_with(before) == (Path(after.GetAttribute(COMPARISON)), False)
     set_labels(before, resected())
-    assert after.GetAttribute(OUTDATED) == "1"
+    assert after.GetAttribute(COMPARISON_OUTDATED) == "1"
     assert comparison_with(before) == (Path(after.GetAttribute(COMPARISON)), True)
-    assert before.GetAttribute(OUTDATED) is None, "it was compared with nothing earlier"
+    assert before.GetAttribute(COMPARISON_OUTDATED) is None, "it was compared with nothing earlier"
     logic.compareStudies(after, before, in_place=True)
-    assert after.GetAttribute(OUTDATED) is None
+    assert after.GetAttribute(COMPARISON_OUTDATED) is None
 
     drawing = drawn(truth(), "ET", "NETC", "SNFH")
     logic.compareStudies(after, drawing, nodes["t1c"], in_place=True)
     set_labels(before, truth())
-    assert after.GetAttribute(OUTDATED) is None, "another one is compared now"
+    assert after.GetAttribute(COMPARISON_OUTDATED) is None, "another one is compared now"
     set_labels(drawing, resected())
-    assert after.GetAttribute(OUTDATED) == "1"
+    assert after.GetAttribute(COMPARISON_OUTDATED) == "1"
     assert review_of(drawing).state == "draft", "it is no result"
     assert not logic.has_unmeasured_edits(drawing)
 
@@ -239,7 +234,7 @@ def test_what_is_drawn_during_a_comparison_is_not_in_it(
         assert not run.done
     set_labels(drawing, resected())
     run.wait()
-    assert after.GetAttribute(OUTDATED) == "1"
+    assert after.GetAttribute(COMPARISON_OUTDATED) == "1"
 
 
 def test_three_studies_with_a_baseline_and_a_deformation(
@@ -263,7 +258,7 @@ def test_three_studies_with_a_baseline_and_a_deformation(
     )
     assert (was, now) == (pytest.approx(small), pytest.approx(large))
     set_labels(between, truth())
-    assert after.GetAttribute(OUTDATED) == "1"
+    assert after.GetAttribute(COMPARISON_OUTDATED) == "1"
     names = host.names()
     with pytest.raises(InputError, match="cannot be compared with itself"):
         logic.compareStudies(after, early, nodes["t1c"], between=early)
@@ -298,7 +293,7 @@ def test_comparison_is_saved_with_the_scene(
     assert chart_of(node).GetNthPlotSeriesNode(0).GetTableNode() is not None
     (earlier,) = compared_with(node)
     set_labels(earlier, resected())
-    assert node.GetAttribute(OUTDATED) == "1", "both are watched again"
+    assert node.GetAttribute(COMPARISON_OUTDATED) == "1", "both are watched again"
 
 
 def test_what_cannot_be_compared_is_a_sentence(

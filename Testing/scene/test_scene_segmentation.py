@@ -21,13 +21,8 @@ from GliomaSegLib.labels import Label, Region  # noqa: E402
 from GliomaSegLib.scene.edits import Edits  # noqa: E402
 from GliomaSegLib.scene.lesions import accept_lesion, delete_lesion, lesions_of, rethreshold_lesion  # noqa: E402
 from GliomaSegLib.scene.review import APPROVED, EDITED, EditWatch, Review, review_of, set_review  # noqa: E402
-from GliomaSegLib.scene.segmentation import (  # noqa: E402
-    label_of,
-    labels_of,
-    load_segmentation,
-    save_edit,
-    set_labels,
-)
+from GliomaSegLib.scene.segmentation import label_of, labels_of, set_labels  # noqa: E402
+from GliomaSegLib.scene.segmentation_files import read_result, save_labels, show_result  # noqa: E402
 from GliomaSegLib.scene.tables import fill_volumes_table  # noqa: E402
 from GliomaSegLib.scene.threshold import thresholded  # noqa: E402
 from GliomaSegLib.scene.transforms import insert_above, read_transform, write_transform  # noqa: E402
@@ -73,6 +68,11 @@ def moved_image(image: sitk.Image, matrix: np.ndarray) -> sitk.Image:
     return result
 
 
+def load(host: SceneHost, result: dict[str, Any], reference: Any) -> Any:
+    """A segmentation node of a result, in the scene."""
+    return show_result(host.scene, read_result(result), result, reference)
+
+
 Loaded = tuple[Any, Any, dict]
 
 
@@ -82,7 +82,7 @@ def loaded(host: SceneHost, random_image: sitk.Image, labels: np.ndarray, tmp_pa
     volume = host.add_volume(random_image, "T1c")
     host.add_transform(MOVED, volume)
     result = result_of(tmp_path / "out", labels, moved_image(random_image, MOVED))
-    return volume, load_segmentation(host.scene, result, volume), result
+    return volume, load(host, result, volume), result
 
 
 def test_names_colours_terminology_and_geometry(loaded: Loaded, labels: np.ndarray) -> None:
@@ -142,12 +142,12 @@ def test_volume_that_was_changed_meanwhile_is_refused(
     host.add_transform(rigid((0, 0, 0), (1, 0, 0)), volume)
     before = host.names()
     with pytest.raises(InputError, match="'T1c' has another grid or place than"):
-        load_segmentation(host.scene, result, volume)
+        load(host, result, volume)
     assert host.names() == before
     path = Path(result["files"]["slicer_segmentation"])
     path.write_bytes(path.read_bytes()[:-20])  # Slicer's own reader would end the process
     with pytest.raises(InputError, match="missing or not as it was written"):
-        load_segmentation(host.scene, result, volume)
+        load(host, result, volume)
     assert host.names() == before
 
 
@@ -252,7 +252,7 @@ def test_label_without_a_segment_gets_one(
 ) -> None:
     volume = host.add_volume(random_image, "FLAIR")
     whole = (labels > 0).astype(np.uint8) * np.uint8(Label.SNFH)
-    node = load_segmentation(host.scene, result_of(tmp_path / "out", whole, random_image, (Region.WT,)), volume)
+    node = load(host, result_of(tmp_path / "out", whole, random_image, (Region.WT,)), volume)
     assert node.GetSegmentation().GetNumberOfSegments() == 1
     set_labels(node, labels)
     np.testing.assert_array_equal(labels_of(node)[0], labels)
@@ -266,14 +266,14 @@ def test_edit_is_saved_for_the_worker(
     """In the coordinates of the results, also when the volume was moved to another place since."""
     volume, node, result = loaded
     output = Path(result["output"])
-    assert not save_edit(node, output), "nothing was edited"
+    assert not save_labels(labels_of(node)[0], node.GetName(), output), "nothing was edited"
     other = host.add_transform(rigid((0, 0, 5), (1, 2, 3)), name="other")
     for one in (volume, node):
         one.SetAndObserveTransformNodeID(other.GetID())
     edited = labels.copy()
     edited[0, 0, 0], edited[2, 4, 3] = Label.RC, 0
     set_labels(node, edited)
-    assert save_edit(node, output)
+    assert save_labels(labels_of(node)[0], node.GetName(), output)
     written = read_segmentation(output / "segmentation.seg.nrrd")
     np.testing.assert_array_equal(sitk.GetArrayFromImage(written), edited)
     np.testing.assert_allclose(ijk_to_ras(written), MOVED @ ijk_to_ras(random_image), atol=1e-6)
@@ -310,7 +310,7 @@ def two_lesions(host: SceneHost, random_image: sitk.Image, tmp_path: Path) -> tu
     volume = host.add_volume(random_image, "T1c")
     host.add_transform(MOVED, volume)
     result = result_of(tmp_path / "out", array, moved_image(random_image, MOVED))
-    return load_segmentation(host.scene, result, volume), array
+    return load(host, result, volume), array
 
 
 def test_lesions_are_those_of_the_measures(two_lesions: tuple[Any, np.ndarray], random_image: sitk.Image) -> None:

@@ -1,1 +1,1 @@
-"""Makers of small inputs and stand-ins that several tests share."""
+"""Small inputs, simulated devices and helpers that several tests share."""

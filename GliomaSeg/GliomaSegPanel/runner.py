@@ -1,4 +1,4 @@
-"""What runs in the worker while the panel stays usable: polled by a timer, shown as a bar, cancelled at will."""
+"""Follows a run while the panel stays usable: polled by a timer, shown as a progress bar, cancellable."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any, Protocol
 import qt
 
 from GliomaSegLib.errors import GliomaSegError
-from GliomaSegPanel.decisions import Bar, Work
-from GliomaSegPanel.words import _
+from GliomaSegPanel.decisions.progress import ProgressState
+from GliomaSegPanel.decisions.situation import Work
+from GliomaSegPanel.translation import _
 
 POLL_MS = 100
 
 
 class Running(Protocol):
-    """A run of the scene's logic or a task of the worker."""
+    """A run of the scene's logic (:class:`GliomaSegLib.scene.run.Run`)."""
 
     done: bool
 
@@ -24,25 +25,25 @@ class Running(Protocol):
         """The events since the last call."""
 
     def wait(self) -> Any:
-        """What came of it; raises a sentence if it failed."""
+        """Its result; raises the error if it failed."""
 
     def cancel(self) -> None:
         """Stop it."""
 
 
 class Runner:
-    """Follows one piece of work at a time.
+    """Follows one run at a time.
 
     Args:
-        changed: called whenever there is something new to show.
+        on_changed: called whenever there is something new to show.
     """
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(self, on_changed: Callable[[], None]) -> None:
         self.work: Work | None = None
-        self.bar = Bar()
+        self.progress = ProgressState()
         self.warnings: list[str] = []
         self.cancelling = False
-        self._changed = changed
+        self._on_changed = on_changed
         self._running: Running | None = None
         self._began = 0.0
         self._timer = qt.QTimer()
@@ -51,34 +52,34 @@ class Runner:
 
     @property
     def seconds(self) -> int:
-        """Since it was started; some stages tell no progress of their own."""
+        """Since the run was started; some stages report no progress of their own."""
         return int(time.monotonic() - self._began)
 
     def follow(
         self,
         work: Work,
         running: Running,
-        succeeded: Callable[[Any], None],
-        failed: Callable[[GliomaSegError], None],
+        on_success: Callable[[Any], None],
+        on_error: Callable[[GliomaSegError], None],
     ) -> None:
-        """Follow ``running`` until it is done, then call ``succeeded`` with what came of it or ``failed``."""
+        """Follow ``running`` until it is done, then call ``on_success`` with its result or ``on_error``."""
         self.work, self._running = work, running
-        self.bar, self.warnings, self.cancelling = Bar(work), [], False
-        self.bar.enter("starting" if work is Work.SEGMENT else work.value)
-        self._succeeded, self._failed = succeeded, failed
+        self.progress, self.warnings, self.cancelling = ProgressState(work), [], False
+        self.progress.enter("starting" if work is Work.SEGMENT else work.value)
+        self._on_success, self._on_error = on_success, on_error
         self._began = time.monotonic()
         self._timer.start()
-        self._changed()
+        self._on_changed()
 
     def cancel(self) -> None:
-        """Ask the work to stop; it counts as running until it has."""
+        """Ask the run to stop; it counts as running until it has."""
         if self._running is not None and not self.cancelling:
             self.cancelling = True
             self._running.cancel()
-            self._changed()
+            self._on_changed()
 
-    def forget(self) -> None:
-        """Follow no more: the panel goes away, and its logic ends what runs."""
+    def stop_following(self) -> None:
+        """The panel is destroyed; its logic ends what runs."""
         self._timer.stop()
         self._running = self.work = None
 
@@ -88,32 +89,32 @@ class Runner:
             return
         for event in running.poll():
             if event.kind == "stage":
-                self.bar.enter(event.text)
+                self.progress.enter(event.text)
             elif event.kind == "progress" and event.fraction is not None:
-                self.bar.advance(event.fraction, event.text)
+                self.progress.advance(event.fraction, event.text)
             elif event.kind == "warning":
                 self.warnings.append(event.text)
         if running.done:
             self._timer.stop()
-            qt.QTimer.singleShot(0, lambda: self._end(running))  # after the events that have waited meanwhile
-        self._changed()
+            qt.QTimer.singleShot(0, lambda: self._end(running))  # after the events that have queued up meanwhile
+        self._on_changed()
 
     def _end(self, running: Running) -> None:
         if self._running is not running:
             return
         self._running = self.work = None
         try:
-            self._tell(running)
+            self._report(running)
         finally:
-            self._changed()
+            self._on_changed()
 
-    def _tell(self, running: Running) -> None:
+    def _report(self, running: Running) -> None:
         try:
             result = running.wait()
         except GliomaSegError as error:
-            self._failed(error)
-        except Exception as error:  # a defect of ours, which the run has put into the application's log
+            self._on_error(error)
+        except Exception as error:  # a defect of GliomaSeg, which the run has written to the application's log
             sentence = _("GliomaSeg failed unexpectedly ({error}); the error log tells more.").format(error=error)
-            self._failed(GliomaSegError(sentence))
+            self._on_error(GliomaSegError(sentence))
         else:
-            self._succeeded(result)
+            self._on_success(result)

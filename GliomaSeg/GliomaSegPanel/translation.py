@@ -1,4 +1,4 @@
-"""The panel's words: translated by Slicer, and as they are where there is no Slicer (tests)."""
+"""``_``: the application's translation of a sentence, or the sentence itself where there is no Slicer (tests)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,93 @@
+"""Reads the situation, from which all decisions are made, off the panel and the scene."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import slicer
+
+from GliomaSegLib.case import TimePointKind
+from GliomaSegLib.scene.attributes import TIME_POINT
+from GliomaSegLib.scene.review import review_of
+from GliomaSegLib.scene.threshold import probability_file
+from GliomaSegPanel.decisions.situation import EarlierStudy, ShownResult, Situation
+from GliomaSegPanel.panel import Panel
+from GliomaSegPanel.parameters import GliomaSegParameterNode, ImagesFrom, chosen_volumes
+
+
+def collect_situation(panel: Panel) -> Situation:
+    """Everything that the panel's decisions depend on, as it is now."""
+    parameters = panel.parameters
+    if parameters is None:
+        return Situation(work=panel.runner.work)
+    situation = Situation(
+        chosen={sequence: volume.GetID() for sequence, volume in chosen_volumes(parameters).items()},
+        from_folder=parameters.imagesFrom is ImagesFrom.FOLDER,
+        study_folder=Path(parameters.studyFolder) if parameters.studyFolder else None,
+        study_time=parameters.timePoint.value,
+        lacking=panel.lacking,
+        own_python=panel.options.python is not None,
+        work=panel.runner.work,
+        shown=_shown_result(panel),
+        earlier=_earlier(panel, parameters),
+        between=_between(panel, parameters),
+        baseline=parameters.baseline.value,
+        editing=panel.correct.editing,
+        reviewer=panel.review.reviewer,
+    )
+    entry, store = panel.model.entry_for(situation), panel.options.store
+    if entry is None:
+        return situation
+    installed, removable = entry.is_installed(store), entry.is_removable(store)
+    return dataclasses.replace(situation, entry=entry, installed=installed, removable=removable)
+
+
+def _shown_result(panel: Panel) -> ShownResult | None:
+    node, logic = panel.result.node, panel.logic
+    if node is None:
+        return None
+    folder, compared = logic.resultFolder(node), logic.comparisonWith(node)
+    return ShownResult(
+        folder=folder,
+        folder_exists=folder is not None and folder.is_dir(),
+        review=review_of(node).state,
+        thresholdable=probability_file(node) is not None,
+        edited=logic.hasUnmeasuredEdits(node),
+        can_undo=panel.result.can_undo,
+        lesion_selected=panel.result.lesion is not None,
+        time_point=TimePointKind(node.GetAttribute(TIME_POINT) or TimePointKind.UNKNOWN),
+        on_dicom=logic.isOnDicom(node),
+        numbered=compared is not None,
+        outdated=compared is not None and compared[1],
+    )
+
+
+def _earlier(panel: Panel, parameters: GliomaSegParameterNode) -> EarlierStudy | None:
+    is_preoperative = parameters.earlierTime.value is TimePointKind.PREOPERATIVE
+    others = [panel.result.node]
+    volume = parameters.preoperativeVolume
+    return _study(panel, parameters.preoperativeSegmentation, volume, is_preoperative, others)
+
+
+def _between(panel: Panel, parameters: GliomaSegParameterNode) -> EarlierStudy | None:
+    others = [panel.result.node, parameters.preoperativeSegmentation]
+    return _study(panel, parameters.betweenSegmentation, parameters.betweenVolume, False, others)
+
+
+def _study(
+    panel: Panel,
+    segmentation: slicer.vtkMRMLSegmentationNode | None,
+    volume: slicer.vtkMRMLScalarVolumeNode | None,
+    is_preoperative: bool,
+    others: list[slicer.vtkMRMLSegmentationNode | None],
+) -> EarlierStudy | None:
+    if segmentation is None:
+        return None
+    folder = panel.logic.resultFolder(segmentation)
+    return EarlierStudy(
+        is_preoperative=is_preoperative,
+        is_shown=any(segmentation is other for other in others),
+        has_results=folder is not None and folder.is_dir(),
+        has_volume=volume is not None,
+    )

@@ -1,0 +1,93 @@
+"""The list of models, ranked for the images and the task, and whether one may be downloaded or removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from GliomaSegLib.case import TimePointKind
+from GliomaSegLib.zoo.catalogue import Entry
+from GliomaSegLib.zoo.recommend import Recommendation, recommend
+from GliomaSegPanel.decisions.situation import Answer, Situation, chosen_sequences, lacks_preoperative, packages_first
+from GliomaSegPanel.decisions.titles import TASKS, TIMES, megabytes
+from GliomaSegPanel.translation import _
+
+
+class ModelChoice(NamedTuple):
+    """One line of the list of models; ``fits`` is false when the images or the time of the study do not suit it."""
+
+    id: str
+    text: str
+    tooltip: str
+    fits: bool
+
+
+def model_choices(
+    entries: Iterable[Entry], store: Path, situation: Situation, task: str = ""
+) -> tuple[ModelChoice, ...]:
+    """The models for ``task`` (all when empty), ranked as :func:`GliomaSegLib.zoo.recommend.recommend` does it."""
+    known = () if situation.from_folder else chosen_sequences(situation)
+    ranking = recommend(entries, store, known, task, situation.study_time, earlier=True)
+    choices = [_model_choice(one, situation) for one in ranking]
+    return tuple(sorted(choices, key=lambda choice: not choice.fits))  # one may lack the study before surgery
+
+
+def _model_choice(ranked: Recommendation, situation: Situation) -> ModelChoice:
+    entry = ranked.entry
+    text = entry.title
+    if entry.status == "unproven":
+        text += _(", not tested yet")
+    if entry.status == "demonstration":
+        text += _(", a demonstration")
+    if not ranked.installed:
+        text += (
+            _(" (its members are not installed)")
+            if entry.members
+            else _(" (download: {size})").format(size=megabytes(entry.size_mb))
+        )
+    unsuited = _why_unsuited(ranked, situation)
+    return ModelChoice(entry.id, text, unsuited or f"{entry.summary}\n{ranked.why}", not unsuited)
+
+
+def _why_unsuited(ranked: Recommendation, situation: Situation) -> str:
+    """The ranking's reason; translated where it is about time, and with what only the panel knows."""
+    entry = ranked.entry
+    if situation.study_time is not TimePointKind.UNKNOWN and situation.study_time not in entry.time_points:
+        meant = _(" or ").join(TIMES[kind] for kind in entry.time_points)
+        return _("This model is made for studies {meant}; this one was made {time}.").format(
+            meant=meant, time=TIMES[situation.study_time]
+        )
+    return lacks_preoperative(entry, situation) or ranked.unsuited
+
+
+def task_titles(entries: Iterable[Entry]) -> dict[str, str]:
+    """The tasks that the zoo has models for, with their names."""
+    return {entry.task: TASKS.get(entry.task, entry.task) for entry in entries}
+
+
+def can_download(situation: Situation) -> Answer:
+    """Whether the chosen model's weights may be downloaded now."""
+    if situation.entry is None:
+        return Answer(False, _("Choose a model first."))
+    if situation.installed:
+        return Answer(False, _("The model is on this computer already."))
+    if situation.work:
+        return Answer(False, _("Wait until the running work has ended."))
+    if first := packages_first(situation):
+        return first
+    text = _("Download it ({size}), check it and keep it on this computer. The arrow: install it without a network.")
+    return Answer(True, text.format(size=megabytes(situation.entry.size_mb)))
+
+
+def can_remove_model(situation: Situation) -> Answer:
+    """Whether the chosen model's weights may be deleted from this computer."""
+    if situation.entry is None or not situation.installed:
+        return Answer(False, _("The model is not on this computer."))
+    if situation.entry.shipped:
+        return Answer(False, _("The model comes with GliomaSeg, and goes with it."))
+    if not situation.removable:
+        return Answer(False, _("The model is provided by your site, and is not yours to delete."))
+    if situation.work:
+        return Answer(False, _("Wait until the running work has ended."))
+    return Answer(True, _("Delete the model's files from this computer; they can be downloaded again."))

@@ -1,0 +1,101 @@
+"""The tables of a result, and whether its outline, its lesions and its voxels may be changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from GliomaSegPanel.decisions.situation import Answer, Situation, refuse_while_busy, why_no_files
+from GliomaSegPanel.decisions.titles import SIDES, VOLUME_TITLES, millilitres
+from GliomaSegPanel.translation import _
+
+
+class VolumeRow(NamedTuple):
+    """One line of the volumes table, as text."""
+
+    title: str
+    volume_ml: str
+    brain_percent: str
+
+
+def volume_rows(measures: Mapping[str, Any]) -> tuple[VolumeRow, ...]:
+    """The lines of the volumes table.
+
+    Args:
+        measures: :class:`~GliomaSegLib.measures.volumes.Measures` as JSON.
+    """
+    return tuple(
+        VolumeRow(
+            VOLUME_TITLES.get(volume["name"], volume["name"]),
+            millilitres(volume["volume_ml"]),
+            f"{100 * volume['brain_ratio']:.1f}" if volume.get("brain_ratio") is not None else "–",
+        )
+        for volume in measures["volumes"]
+    )
+
+
+class LesionRow(NamedTuple):
+    """One line of the lesion table, as text."""
+
+    number: str
+    volume_ml: str
+    long_mm: str
+    side: str
+    accepted: str
+
+
+def lesion_row(lesion: Any) -> LesionRow:
+    """The line of a :class:`GliomaSegLib.scene.lesions.Lesion`; what is not measured since an edit is ``–``."""
+    return LesionRow(
+        str(lesion.id),
+        millilitres(lesion.volume_ml),
+        "–" if lesion.long_mm is None else f"{lesion.long_mm:.0f} × {lesion.perpendicular_mm:.0f}",
+        SIDES.get(lesion.side, "–"),
+        _("accepted") if lesion.accepted else "",
+    )
+
+
+def can_threshold(situation: Situation) -> Answer:
+    """Whether the threshold of the whole tumour's outline may be changed."""
+    if situation.shown is None:
+        return Answer(False, _("There is no result yet."))
+    if not situation.shown.thresholdable:
+        return Answer(False, _("The model gives no probability map for this result."))
+    if situation.work or situation.editing:
+        return Answer(False, _("Finish what is under way first."))
+    return Answer(True, _("Lower: the outline grows. Higher: it shrinks. Voxels that are gained become edema."))
+
+
+def can_change_lesion(situation: Situation) -> Answer:
+    """Whether the selected lesion may be accepted, deleted or thresholded."""
+    if refused := refuse_while_busy(situation):
+        return refused
+    if not situation.shown.lesion_selected:
+        return Answer(False, _("Select a lesion in the table."))
+    return Answer(True, "")
+
+
+def can_undo(situation: Situation) -> Answer:
+    """Whether the last change of the outline or of a lesion may be undone."""
+    allowed = situation.shown is not None and situation.shown.can_undo and not situation.work and not situation.editing
+    return Answer(allowed, _("Take back the last change.") if allowed else _("There is nothing to take back."))
+
+
+def can_edit(situation: Situation) -> Answer:
+    """Whether the Segment Editor may be opened on the result."""
+    if situation.shown is None:
+        return Answer(False, _("There is no result yet."))
+    if situation.work:
+        return Answer(False, _("Wait until the running work has ended."))
+    return Answer(True, _("Correct the segmentation by hand with the Segment Editor's tools."))
+
+
+def can_measure(situation: Situation) -> Answer:
+    """Whether the measures may be updated."""
+    if situation.shown is None:
+        return Answer(False, _("There is no result yet."))
+    if situation.work:
+        return Answer(False, _("Wait until the running work has ended."))
+    if not situation.shown.folder_exists:
+        return Answer(False, why_no_files(situation.shown))
+    return Answer(True, _("Measure what the segmentation is now, and write table, report and files anew."))

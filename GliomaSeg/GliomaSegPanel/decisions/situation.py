@@ -1,0 +1,179 @@
+"""The state of the panel as plain values, from which every decision is made, and the refusals that several share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple
+
+from GliomaSegLib.case import Modality, TimePointKind
+from GliomaSegLib.options import Task
+from GliomaSegLib.zoo.catalogue import Entry
+from GliomaSegPanel.translation import _
+
+
+class Work(Enum):
+    """What the worker process is busy with."""
+
+    SEGMENT = "segment"
+    INSTALL = "install"
+    MEASURE = "measure"
+    REVIEW = "review"
+    COMPARE = "compare"
+    DICOM = "dicom"
+
+
+class Answer(NamedTuple):
+    """Whether an action is allowed, and the sentence that says why not, or what it will do."""
+
+    allowed: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class ShownResult:
+    """The result that the panel shows.
+
+    Attributes:
+        folder: of its files; ``None`` when the segmentation was not made by GliomaSeg.
+        folder_exists: whether they are on this computer.
+        review: draft, edited, approved or rejected.
+        thresholdable: whether the whole tumour's probability map is available.
+        edited: changed in the scene since it was last measured.
+        time_point: of its study, as stated when it was segmented.
+        on_dicom: whether the DICOM series of its reference image is known.
+        numbered: whether it takes part in a comparison, in which its lesions have numbers.
+        outdated: whether one of the segmentations of that comparison was changed since.
+    """
+
+    folder: Path | None
+    folder_exists: bool
+    review: str
+    thresholdable: bool
+    edited: bool = False
+    can_undo: bool = False
+    lesion_selected: bool = False
+    time_point: TimePointKind = TimePointKind.UNKNOWN
+    on_dicom: bool = False
+    numbered: bool = False
+    outdated: bool = False
+
+
+@dataclass(frozen=True)
+class EarlierStudy:
+    """The segmentation of the earlier study, or of the study between that and the current one.
+
+    Attributes:
+        is_preoperative: its study was made before surgery.
+        is_shown: it is the result that the panel shows, or the same as the other earlier study.
+        has_results: its folder of results is on this computer, so that its image is known.
+        has_volume: its image is chosen.
+    """
+
+    is_preoperative: bool = True
+    is_shown: bool = False
+    has_results: bool = False
+    has_volume: bool = False
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Everything that the decisions depend on.
+
+    Attributes:
+        chosen: id of the volume node that is chosen for each sequence.
+        study_folder: instead of ``chosen``, when the images are read from a folder.
+        removable: the model's weights are in the user's own store; a site's store is read-only.
+        own_python: the worker runs in an interpreter of the user's own, whose packages the panel does not check.
+        lacking: packages that the worker needs and Slicer's Python lacks.
+        baseline: the study that response is compared with, ``earlier`` or ``between``; ``first`` leaves it to the
+            worker.
+    """
+
+    chosen: Mapping[Modality, str] = field(default_factory=dict)
+    from_folder: bool = False
+    study_folder: Path | None = None
+    study_time: TimePointKind = TimePointKind.UNKNOWN
+    entry: Entry | None = None
+    installed: bool = False
+    removable: bool = False
+    lacking: tuple[str, ...] = ()
+    own_python: bool = False
+    work: Work | None = None
+    shown: ShownResult | None = None
+    earlier: EarlierStudy | None = None
+    between: EarlierStudy | None = None
+    baseline: str = "first"
+    editing: bool = False
+    reviewer: str = ""
+
+
+def chosen_sequences(situation: Situation) -> tuple[Modality, ...]:
+    """The sequences that are chosen, in their usual order."""
+    return tuple(sequence for sequence in Modality if situation.chosen.get(sequence))
+
+
+def is_postoperative(situation: Situation) -> bool:
+    """Whether the chosen study was made after surgery: as the user states, else as the model's task implies."""
+    if situation.study_time is not TimePointKind.UNKNOWN:
+        return situation.study_time is TimePointKind.POSTOPERATIVE
+    return situation.entry is not None and situation.entry.task == Task.POSTOPERATIVE_GLIOMA
+
+
+def shows_earlier(situation: Situation) -> bool:
+    """Whether to ask for an earlier study: when this one, or the one whose result is shown, was made after surgery."""
+    shown = situation.shown
+    return is_postoperative(situation) or (shown is not None and shown.time_point is TimePointKind.POSTOPERATIVE)
+
+
+def lacks_preoperative(entry: Entry, situation: Situation) -> str:
+    """A sentence when the model also takes the study before surgery and that is not chosen; empty otherwise."""
+    earlier = situation.earlier
+    known = earlier is not None and earlier.is_preoperative and (earlier.has_results or earlier.has_volume)
+    if not entry.needs.preoperative or known:
+        return ""
+    return _("This model also looks at the study before surgery; choose it under Earlier study, or another model.")
+
+
+# --- refusals that several decisions share ---------------------------------------------------------------------------
+
+
+def refuse_while_busy(situation: Situation) -> Answer | None:
+    """The refusal while there is no result, or it is being processed or edited."""
+    if situation.shown is None:
+        return Answer(False, _("There is no result yet."))
+    if situation.work or situation.editing:
+        return Answer(False, _("Finish what is under way first."))
+    return None
+
+
+def refuse_without_files(situation: Situation) -> Answer | None:
+    """The refusal while there are no files of a result that could be reviewed or exported."""
+    if refused := refuse_while_busy(situation):
+        return refused
+    if not situation.shown.folder_exists:
+        return Answer(False, why_no_files(situation.shown))
+    return None
+
+
+def why_no_files(shown: ShownResult) -> str:
+    """The sentence on a result whose folder does not exist."""
+    if shown.folder is None:
+        return _("This segmentation was not made by GliomaSeg.")
+    return _("The result's folder {folder} is not on this computer; run the case again.").format(folder=shown.folder)
+
+
+def packages_first(situation: Situation) -> Answer | None:
+    """The tooltip of a button that needs packages while they are missing: it may be pressed, and asks first."""
+    if situation.lacking and not situation.own_python:
+        text = _("First asks to install what GliomaSeg needs: {names}.")
+        return Answer(True, text.format(names=_shortened(situation.lacking)))
+    return None
+
+
+def _shortened(requirements: tuple[str, ...], most: int = 4) -> str:
+    names = [line.partition(">=")[0] for line in requirements]
+    more = _(" and {count} more").format(count=len(names) - most) if len(names) > most else ""
+    return ", ".join(names[:most]) + more

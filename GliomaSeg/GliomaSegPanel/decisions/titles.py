@@ -1,0 +1,59 @@
+"""Titles and numbers as the user reads them."""
+
+from __future__ import annotations
+
+from GliomaSegLib.case import TimePointKind
+from GliomaSegLib.labels import Region
+from GliomaSegLib.options import Task
+from GliomaSegPanel.translation import _
+
+TASKS = {
+    Task.PREOPERATIVE_GLIOMA: _("glioma before surgery"),
+    Task.POSTOPERATIVE_GLIOMA: _("glioma after surgery"),
+    Task.PEDIATRIC_GLIOMA: _("glioma of children"),
+    Task.METASTASIS: _("metastases"),
+    Task.MENINGIOMA: _("meningioma"),
+    Task.SCHWANNOMA: _("vestibular schwannoma"),
+    Task.RESECTION_CAVITY: _("resection cavity"),
+}
+
+TIMES = {
+    TimePointKind.UNKNOWN: _("not said"),
+    TimePointKind.PREOPERATIVE: _("before surgery"),
+    TimePointKind.POSTOPERATIVE: _("after surgery"),
+}
+
+STATUSES = {
+    "verified": _("on real images with the real weights"),
+    "parity": _("equal to its own package on generated weights"),
+    "unproven": _("not yet"),
+    "demonstration": _("a demonstration, trained on too little to be of use"),
+}
+
+VOLUME_TITLES = {
+    "WT": _("Whole tumour"),
+    "TC": _("Tumour core"),
+    "ET": _("Enhancing tumour"),
+    "RC": _("Resection cavity"),
+    "NETC": _("Necrosis / non-enhancing core"),
+    "SNFH": _("Edema / infiltration"),
+}
+
+SIDES = {"left": _("left"), "right": _("right"), "midline": _("midline")}
+
+
+def region_title(region: Region) -> str:
+    """The name of a region."""
+    return VOLUME_TITLES[region.value]
+
+
+def millilitres(volume_ml: float) -> str:
+    """A volume with one decimal; ``< 0.1`` for what would be rounded to nothing."""
+    return f"{volume_ml:.1f}" if volume_ml >= 0.05 or not volume_ml else "< 0.1"
+
+
+def megabytes(size_mb: float) -> str:
+    """The size of a download, ``23 MB`` or ``1.4 GB``; some publishers do not state it."""
+    if not size_mb:
+        return _("unknown size")
+    return f"{size_mb / 1000:.1f} GB" if size_mb >= 1000 else f"{size_mb:.0f} MB"

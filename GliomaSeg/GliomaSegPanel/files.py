@@ -1,0 +1,45 @@
+"""Files of a result on their way out, and the DICOM files that Slicer's database has of a volume."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import slicer
+
+from GliomaSegLib.errors import InputError
+from GliomaSegPanel.translation import _
+
+
+def copy_files(source: Path, names: Iterable[str], target: Path) -> list[Path]:
+    """Copy files from one folder to another, which is made; each appears whole, in place of an older one.
+
+    Raises:
+        InputError: a file does not exist or cannot be written; then none was replaced.
+    """
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=target) as partial:
+            copies = [Path(shutil.copy2(source / name, partial)) for name in names]
+            return [copy.replace(target / copy.name) for copy in copies]
+    except OSError as error:
+        raise InputError(
+            _("{name} could not be written to {folder} ({why}); choose another folder.").format(
+                name=Path(error.filename or "").name or _("The result"), folder=target, why=error.strerror
+            )
+        ) from error
+
+
+def instances_of(segmentation: slicer.vtkMRMLSegmentationNode) -> list[str]:
+    """SOP Instance UIDs of the slices of the volume that a segmentation lies on, as Slicer notes them at loading."""
+    volume = segmentation.GetNodeReference(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
+    return (volume.GetAttribute("DICOM.instanceUIDs") or "").split() if volume is not None else []
+
+
+def file_of_instance(instance: str) -> Path | None:
+    """The file of a DICOM instance, if Slicer's database has it and it still exists."""
+    database = getattr(slicer, "dicomDatabase", None)
+    name = database.fileForInstance(instance) if database is not None and database.isOpen else ""
+    return Path(name) if name and Path(name).is_file() else None

@@ -1,0 +1,252 @@
+"""``GliomaSegLogic``: what GliomaSeg does in the application's scene, without the panel.
+
+Its methods have Slicer's naming and return runs of :class:`GliomaSegLib.scene.logic.SceneLogic`, which does the work.
+Slicer loads this file when it starts, so that the library is imported inside the methods.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
+
+
+@dataclasses.dataclass(frozen=True)
+class _Settings:
+    """See :meth:`GliomaSegLogic.configure`."""
+
+    python: Path | None = None
+    results: Path | None = None
+    store: Path | None = None
+    brainsfit: bool = True
+
+
+class GliomaSegLogic(ScriptedLoadableModuleLogic):
+    """What GliomaSeg does in the scene, without its panel; see :class:`GliomaSegLib.scene.logic.SceneLogic`.
+
+    >>> logic = slicer.util.getModuleLogic("GliomaSeg")
+    >>> run = logic.segment(t1c=getNode("T1c"), t2f=getNode("FLAIR"), model="ca-cnn-brats17")
+    >>> run.result.segmentation
+    """
+
+    def __init__(self) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+        self._scene_logic = None
+        self._run = None
+        self._comparison: tuple[Path, dict[str, Any]] | None = None
+        self._wanted = self._used = _Settings()
+
+    def getParameterNode(self) -> Any:
+        """The choices of the case, typed."""
+        from GliomaSegPanel.parameters import GliomaSegParameterNode
+
+        return GliomaSegParameterNode(ScriptedLoadableModuleLogic.getParameterNode(self))
+
+    # --- settings and the worker -------------------------------------------------------------------------------------
+
+    @property
+    def usesRecording(self) -> bool:
+        """Whether recorded answers replace the worker: in a test of the application that lacks its packages."""
+        from GliomaSegPanel.dependencies import lacking
+
+        return slicer.app.testingEnabled() and self._wanted.python is None and bool(lacking())
+
+    @property
+    def store(self) -> Path:
+        """Folder of installed models."""
+        from GliomaSegLib.zoo.catalogue import default_store
+
+        return self._wanted.store or default_store()
+
+    def configure(self, **settings: Any) -> None:
+        """Set ``python`` (the worker's interpreter), ``results`` (folder of the cases), ``store`` (of models), each
+        ``None`` for the default, and ``brainsfit``: whether BRAINSFit registers when the application has it. What runs
+        is not changed."""
+        self._wanted = dataclasses.replace(self._wanted, **settings)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something runs."""
+        return self._run is not None and not self._run.done
+
+    def close(self) -> None:
+        """Stop what runs and end the worker; the next call starts it again."""
+        if self._scene_logic is not None:
+            self._scene_logic.close()
+            self._scene_logic = None
+
+    @property
+    def scene(self) -> Any:
+        """The :class:`~GliomaSegLib.scene.logic.SceneLogic` of the application's scene."""
+        from GliomaSegLib.scene.logic import SceneLogic, default_python
+        from GliomaSegLib.scene.registration import default_registrar
+        from GliomaSegLib.worker.client import worker_command
+        from GliomaSegPanel.recorded_worker import replay_command
+
+        if self._used != self._wanted and not self.busy:
+            self.close()
+        if self._scene_logic is None:
+            self._used = used = self._wanted
+            command = replay_command if self.usesRecording else worker_command
+            self._scene_logic = SceneLogic(
+                slicer.mrmlScene,
+                folder=used.results,
+                registrar=default_registrar() if used.brainsfit else None,
+                worker_command=command(used.python or default_python()),
+                # A Python of the user's own must not load Slicer's libraries.
+                environment=slicer.util.startupEnvironment() if used.python else None,
+            )
+        return self._scene_logic
+
+    def _started(self, run: Any) -> Any:
+        self._run = run
+        return run
+
+    def _with_store(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        store = self._wanted.store
+        return {"store": str(store), **arguments} if store is not None else arguments
+
+    # --- runs --------------------------------------------------------------------------------------------------------
+
+    def segment(self, **arguments: Any) -> Any:
+        """Segment volume nodes; see :meth:`GliomaSegLib.scene.logic.SceneLogic.segment`."""
+        return self._started(self.scene.segment(**self._with_store(arguments)))
+
+    def segmentStudy(self, path: Path | str, **arguments: Any) -> Any:
+        """Segment a study on disk; see :meth:`GliomaSegLib.scene.logic.SceneLogic.segmentStudy`."""
+        return self._started(self.scene.segmentStudy(path, **self._with_store(arguments)))
+
+    def processBatch(self, studies: Iterable[Path | str], output: Path | str, **arguments: Any) -> Any:
+        """Segment studies on disk; see :meth:`GliomaSegLib.scene.logic.SceneLogic.processBatch`."""
+        return self._started(self.scene.processBatch(studies, output, **self._with_store(arguments)))
+
+    def measure(self, segmentation: slicer.vtkMRMLSegmentationNode, **arguments: Any) -> Any:
+        """Measure after an edit; see :meth:`GliomaSegLib.scene.logic.SceneLogic.measure`."""
+        return self._started(self.scene.measure(segmentation, **arguments))
+
+    def review(self, segmentation: slicer.vtkMRMLSegmentationNode, state: str, by: str, **arguments: Any) -> Any:
+        """Record a review; see :meth:`GliomaSegLib.scene.logic.SceneLogic.review`."""
+        return self._started(self.scene.review(segmentation, state, by, **arguments))
+
+    def install(self, model: str, **arguments: Any) -> Any:
+        """Install a model's weights; see :meth:`GliomaSegLib.scene.logic.SceneLogic.install`."""
+        return self._started(self.scene.install(model, self._wanted.store, **arguments))
+
+    def compareStudies(
+        self,
+        segmentation: slicer.vtkMRMLSegmentationNode,
+        earlier: slicer.vtkMRMLSegmentationNode,
+        earlier_volume: slicer.vtkMRMLScalarVolumeNode | None = None,
+        **arguments: Any,
+    ) -> Any:
+        """Residual tumour, extent of resection, lesions and response since an earlier study; see
+        :meth:`GliomaSegLib.scene.logic.SceneLogic.compareStudies`."""
+        return self._started(self.scene.compareStudies(segmentation, earlier, earlier_volume, **arguments))
+
+    def exportDicom(
+        self,
+        segmentation: slicer.vtkMRMLSegmentationNode,
+        folder: Path,
+        kinds: Iterable[str] = ("seg", "rtstruct", "sr"),
+        series: Path | Iterable[Path] | None = None,
+        **arguments: Any,
+    ) -> Any:
+        """Write DICOM objects into a new folder ``DICOM`` beside the files of :meth:`exportFiles`: what was written
+        before may have been sent already. See :meth:`GliomaSegLib.scene.logic.SceneLogic.exportDicom`.
+
+        Args:
+            series: by default the files in Slicer's DICOM database of the volume that the segmentation lies on.
+        """
+        place, number = self.exportFolder(segmentation, folder) / "DICOM", 1
+        while place.exists():
+            number += 1
+            place = place.with_name(f"DICOM-{number}")
+        series = series or self.dicomFiles(segmentation) or None
+        return self._started(self.scene.exportDicom(segmentation, place, kinds, series, **arguments))
+
+    # --- what a segmentation node refers to --------------------------------------------------------------------------
+
+    def compare(self, segmentation: slicer.vtkMRMLSegmentationNode, other: slicer.vtkMRMLSegmentationNode) -> Any:
+        """Agreement of two segmentations; see :meth:`GliomaSegLib.scene.logic.SceneLogic.compare`."""
+        return self.scene.compare(segmentation, other)
+
+    def lesions(self, segmentation: slicer.vtkMRMLSegmentationNode) -> Any:
+        """The lesions as they are now; see :meth:`GliomaSegLib.scene.logic.SceneLogic.lesions`."""
+        return self.scene.lesions(segmentation)
+
+    def hasUnmeasuredEdits(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
+        """Whether the segmentation was changed since it was measured."""
+        return self.scene.has_unmeasured_edits(segmentation)
+
+    def resultFolder(self, segmentation: slicer.vtkMRMLSegmentationNode) -> Path | None:
+        """The folder of results that a segmentation shows; ``None`` when it was not made by GliomaSeg."""
+        from GliomaSegLib.scene.attributes import OUTPUT
+
+        output = segmentation.GetAttribute(OUTPUT)
+        return Path(output) if output else None
+
+    def measuresOf(self, segmentation: slicer.vtkMRMLSegmentationNode) -> dict[str, Any] | None:
+        """The last measures, as JSON; ``None`` when the folder of results does not exist."""
+        folder = self.resultFolder(segmentation)
+        if folder is None or not (folder / "measures.json").is_file():
+            return None
+        return json.loads((folder / "measures.json").read_text(encoding="utf-8"))
+
+    def comparisonFolder(self, segmentation: slicer.vtkMRMLSegmentationNode) -> Path | None:
+        """The folder of the last comparison of a segmentation; ``None`` when there is none."""
+        from GliomaSegLib.scene.attributes import COMPARISON
+
+        folder = segmentation.GetAttribute(COMPARISON)
+        return Path(folder) if folder else None
+
+    def comparisonWith(self, segmentation: slicer.vtkMRMLSegmentationNode) -> tuple[Path, bool] | None:
+        """The folder of a comparison in which a result takes part, its own or that of a later study, and whether that
+        is outdated; ``None`` when there is none on this computer."""
+        from GliomaSegLib.scene.comparison import comparison_with
+
+        found = comparison_with(segmentation)
+        return found if found is not None and found[0].is_dir() else None
+
+    def comparisonOf(self, segmentation: slicer.vtkMRMLSegmentationNode) -> dict[str, Any] | None:
+        """The last comparison, as JSON; ``None`` when there is none, or its folder does not exist."""
+        folder = self.comparisonFolder(segmentation)
+        if folder is None or not (folder / "comparison.json").is_file():
+            return None
+        if self._comparison is None or self._comparison[0] != folder:
+            text = (folder / "comparison.json").read_text(encoding="utf-8")
+            self._comparison = folder, json.loads(text)  # every comparison has a folder of its own
+        return self._comparison[1]
+
+    def exportFolder(self, segmentation: slicer.vtkMRMLSegmentationNode, folder: Path) -> Path:
+        """Where :meth:`exportFiles` writes: a folder inside ``folder`` with the case's name."""
+        case = (self.measuresOf(segmentation) or {}).get("case_id") or segmentation.GetName()
+        return folder / slicer.app.coreIOManager().forceFileNameValidCharacters(case)
+
+    def exportFiles(
+        self, segmentation: slicer.vtkMRMLSegmentationNode, folder: Path, names: Iterable[str]
+    ) -> list[Path]:
+        """Copy files of the result, e.g. ``segmentation.nii.gz``; see :func:`GliomaSegPanel.files.copy_files`."""
+        from GliomaSegPanel.files import copy_files
+
+        return copy_files(self.resultFolder(segmentation), names, self.exportFolder(segmentation, folder))
+
+    def dicomFiles(self, segmentation: slicer.vtkMRMLSegmentationNode) -> list[Path]:
+        """The files of the DICOM series from which Slicer loaded the volume that a segmentation lies on; none when it
+        was not loaded from Slicer's DICOM database."""
+        from GliomaSegPanel.files import file_of_instance, instances_of
+
+        files = [file_of_instance(instance) for instance in instances_of(segmentation)]
+        return files if None not in files else []
+
+    def isOnDicom(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
+        """Whether the DICOM series on which a segmentation lies is known."""
+        from GliomaSegLib.scene.attributes import SERIES
+        from GliomaSegPanel.files import file_of_instance, instances_of
+
+        instances = instances_of(segmentation)
+        return bool(segmentation.GetAttribute(SERIES) or (instances and file_of_instance(instances[0])))

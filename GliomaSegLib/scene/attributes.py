@@ -1,0 +1,49 @@
+"""Names under which GliomaSeg keeps data in MRML nodes. They are saved with scenes, so that they never change."""
+
+from __future__ import annotations
+
+from GliomaSegLib.case import Modality
+
+# --- attributes of a segmentation node ---
+
+OUTPUT = "GliomaSeg.Output"
+"""The folder of results that the node shows."""
+GRID = "GliomaSeg.Grid"
+"""The reference geometry of the result, as Slicer serialises it."""
+TIME_POINT = "GliomaSeg.TimePoint"
+"""``preoperative``, ``postoperative`` or ``unknown``."""
+DAYS = "GliomaSeg.DaysSinceSurgery"
+"""Where that is known."""
+SERIES = "GliomaSeg.Series"
+"""The Series Instance UID of the reference image, when it was read from DICOM files."""
+UNMEASURED = "GliomaSeg.Unmeasured"
+"""Present when the node was changed since it was last measured."""
+ACCEPTED_LESIONS = "GliomaSeg.AcceptedLesions"
+"""The lesions that a reader has confirmed, a JSON list."""
+REVIEW_STATE = "GliomaSeg.Review"
+REVIEWED_BY = "GliomaSeg.ReviewedBy"
+REVIEWED_AT = "GliomaSeg.ReviewedAt"
+COMPARISON = "GliomaSeg.Comparison"
+"""The folder of the node's last comparison; also the role of the node references to its tables and plots."""
+COMPARISON_OUTDATED = "GliomaSeg.ComparisonOutdated"
+"""Present when one of the compared segmentations was changed since."""
+
+# --- roles of node references of a segmentation node ---
+
+TABLE = "GliomaSeg.table"
+"""The table of volumes."""
+COMPARED_WITH = "GliomaSeg.ComparedWith"
+"""The segmentations of the earlier studies of the last comparison."""
+
+
+def volume_role(modality: Modality) -> str:
+    """The role of the reference to the image of one modality, e.g. ``GliomaSeg.t1c``."""
+    return f"GliomaSeg.{modality.value}"
+
+
+# --- elsewhere ---
+
+LABEL_TAG = "GliomaSeg.Label"
+"""Tag of a segment: its label in the internal scheme."""
+OVERLAY_OF = "GliomaSeg.OverlayOf"
+"""Attribute of a volume node that shows a probability map: the id of the segmentation node."""

@@ -1,0 +1,88 @@
+"""Exports a segmentation of an earlier study, and the image that it was drawn on, for the worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import slicer
+from numpy.typing import NDArray
+
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.label_maps import from_internal, region_mask
+from GliomaSegLib.labels import Label, LabelScheme, Region
+from GliomaSegLib.scene.segmentation import label_of, labels_of
+from GliomaSegLib.scene.volumes import check_volume, export_volume, ijk_to_world, write_voxels
+
+_SAME_PLACE_MM = 0.01
+
+
+def export_study(
+    node: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode, folder: Path, name: str
+) -> dict[str, str]:
+    """Write a segmentation and the scan that it was drawn on into ``folder``, where the scene shows them.
+
+    Args:
+        name: of the file of the segmentation, by which the study is called.
+
+    Returns:
+        a :class:`~GliomaSegLib.job.ComparedStudy` as JSON, without its time.
+
+    Raises:
+        InputError: they lie on different grids, a segment is unknown, or as
+            :func:`~GliomaSegLib.scene.volumes.export_volume`.
+    """
+    labels, matrix = _labels_on(volume, node)
+    scheme = _scheme_of(node)
+    path, image = folder / f"{name}.nrrd", folder / "scan-of-it.nrrd"
+    write_voxels(from_internal(labels, scheme), matrix, path)
+    export_volume(volume, image)
+    return {"path": str(path), "image": str(image), "scheme": scheme.value}
+
+
+def export_tumour(
+    node: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode, folder: Path
+) -> dict[str, str]:
+    """As :func:`export_study`, for a model that looks at the study before surgery too.
+
+    Returns:
+        the fields of a :class:`~GliomaSegLib.job.Job` that say where they are.
+
+    Raises:
+        InputError: also when enhancing tumour and necrosis, which the model wants, have no segment.
+    """
+    labels, matrix = _labels_on(volume, node)
+    if _scheme_of(node) is LabelScheme.WHOLE_TUMOUR:
+        raise InputError(
+            f"The segmentation '{node.GetName()}' does not tell enhancing tumour and necrosis apart from edema, as the "
+            "model needs it; segment the study before surgery with a model that does."
+        )
+    path, image = folder / "tumour.nrrd", folder / "scan.nrrd"
+    write_voxels(region_mask(labels, Region.TC).astype(np.uint8), matrix, path)
+    export_volume(volume, image)
+    return {"preoperative": str(image), "preoperative_mask": str(path)}
+
+
+def _labels_on(
+    volume: slicer.vtkMRMLScalarVolumeNode, node: slicer.vtkMRMLSegmentationNode
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """As :func:`~GliomaSegLib.scene.segmentation.labels_of`, which are to lie on the voxels of ``volume``."""
+    check_volume(volume)
+    labels, matrix = labels_of(node)
+    if labels.shape != volume.GetImageData().GetDimensions()[::-1] or not np.allclose(
+        matrix, ijk_to_world(volume), atol=_SAME_PLACE_MM
+    ):
+        raise InputError(
+            f"The segmentation '{node.GetName()}' lies on another grid than the volume '{volume.GetName()}'; choose "
+            "the volume that it was drawn on."
+        )
+    return labels, matrix
+
+
+def _scheme_of(node: slicer.vtkMRMLSegmentationNode) -> LabelScheme:
+    """What its segments can tell: without one for enhancing tumour it is not known whether there was any."""
+    segmentation = node.GetSegmentation()
+    told = {label_of(node, segmentation.GetNthSegmentID(i)) for i in range(segmentation.GetNumberOfSegments())}
+    if Label.SNFH in told and not told & {Label.ET, Label.NETC}:
+        return LabelScheme.WHOLE_TUMOUR
+    return LabelScheme.GLIOMASEG if told & {Label.SNFH, Label.NETC} else LabelScheme.ENHANCING

@@ -1,0 +1,132 @@
+"""Puts a folder of results into the scene: segmentation, table of volumes, transforms, state of review."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from GliomaSegLib.case import Modality
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.scene.attributes import DAYS, OUTPUT, SERIES, TABLE, TIME_POINT, UNMEASURED, volume_role
+from GliomaSegLib.scene.hierarchy import place_beside
+from GliomaSegLib.scene.placement import GivenTransforms, place_volumes
+from GliomaSegLib.scene.review import DRAFT, EDITED, Review, set_review
+from GliomaSegLib.scene.segmentation import volumes_of
+from GliomaSegLib.scene.segmentation_files import read_result, show_result
+from GliomaSegLib.scene.session import Session
+from GliomaSegLib.scene.tables import fill_volumes_table
+from GliomaSegLib.worker.client import Event
+
+
+@dataclass(frozen=True)
+class SegmentationResult:
+    """What a segmentation left in the scene and on disk.
+
+    Attributes:
+        transforms: new nodes above the sequences that had to be moved; the user may correct them.
+        volumes: the images, by sequence.
+        output: the folder of results.
+        result: :class:`~GliomaSegLib.job.Result` as JSON.
+    """
+
+    segmentation: slicer.vtkMRMLSegmentationNode
+    table: slicer.vtkMRMLTableNode
+    transforms: Mapping[Modality, slicer.vtkMRMLLinearTransformNode]
+    volumes: Mapping[Modality, slicer.vtkMRMLScalarVolumeNode]
+    output: Path
+    result: Mapping[str, Any]
+
+
+def read_manifest(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest in the folder of a :class:`~GliomaSegLib.job.Result` (as JSON)."""
+    return json.loads(Path(result["files"]["manifest"]).read_text(encoding="utf-8"))
+
+
+def add_result(
+    session: Session,
+    result: Mapping[str, Any],
+    volumes: Mapping[Modality, slicer.vtkMRMLScalarVolumeNode],
+    placed: GivenTransforms,
+    undo: ExitStack,
+) -> Generator[Event | None, None, SegmentationResult]:
+    """Steps that put a result into the scene; ``undo`` removes it again.
+
+    Args:
+        result: :class:`~GliomaSegLib.job.Result` as JSON.
+        volumes: the images; those that were deleted meanwhile are passed over with a warning.
+
+    Raises:
+        InputError: the files are damaged, or the reference image is not where it was.
+    """
+    there = {sequence: node for sequence, node in volumes.items() if node.GetScene() is session.scene}
+    for sequence in volumes.keys() - there.keys():
+        yield Event("warning", f"{sequence.title} was deleted from the scene; its transform is not shown.")
+    manifest = read_manifest(result)
+    of_reference, record = next((Modality(s), r) for s, r in manifest["sequences"].items() if r["is_reference"])
+    reference = there.get(of_reference)
+    read = read_result(result)
+    yield None
+    segmentation = show_result(session.scene, read, result, reference)
+    undo.callback(session.remove_node, segmentation)
+    yield None
+    table = session.add_node("vtkMRMLTableNode", f"{result['case_id']} volumes", undo)
+    segmentation.SetNodeReferenceID(TABLE, table.GetID())
+    segmentation.SetAttribute(TIME_POINT, manifest["time_point"])
+    days = manifest["days_since_surgery"]
+    segmentation.SetAttribute(DAYS, None if days is None else f"{days:g}")
+    segmentation.SetAttribute(SERIES, record["series_uid"])
+    for sequence, node in there.items():
+        segmentation.SetNodeReferenceID(volume_role(sequence), node.GetID())
+    made = place_volumes(session, Path(result["output"]) / "transforms", there, placed, undo)
+    if reference is not None:
+        for node in (segmentation, table, *made.values()):
+            place_beside(node, reference)
+    show_measures(segmentation, result)
+    session.watch(segmentation)
+    return SegmentationResult(segmentation, table, made, there, Path(result["output"]), result)
+
+
+def show_measures(segmentation: slicer.vtkMRMLSegmentationNode, result: Mapping[str, Any]) -> SegmentationResult:
+    """Show the volumes and the state of review of a result that the node shows."""
+    table = segmentation.GetNodeReference(TABLE)
+    if table is None:  # the user has deleted it
+        table = segmentation.GetScene().AddNewNodeByClass("vtkMRMLTableNode", f"{result['case_id']} volumes")
+        segmentation.SetNodeReferenceID(TABLE, table.GetID())
+    fill_volumes_table(table, result["measures"])
+    last = (result.get("reviews") or [{}])[-1]
+    review = Review(result.get("review", DRAFT), last.get("by") or "", last.get("when", ""))
+    # What was drawn while the worker was busy is not what was measured or approved.
+    set_review(segmentation, Review(EDITED) if has_unmeasured_edits(segmentation) else review)
+    return SegmentationResult(segmentation, table, {}, volumes_of(segmentation), Path(result["output"]), result)
+
+
+def has_unmeasured_edits(segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
+    """Whether the segmentation was changed since it was measured, so that table and report are out of date."""
+    return segmentation.GetAttribute(UNMEASURED) is not None
+
+
+def has_output(segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
+    """Whether the segmentation has a folder of results, and it is on this computer."""
+    output = segmentation.GetAttribute(OUTPUT)
+    return bool(output) and Path(output).is_dir()
+
+
+def output_of(segmentation: slicer.vtkMRMLSegmentationNode) -> Path:
+    """The folder of results of a segmentation.
+
+    Raises:
+        InputError: it does not exist.
+    """
+    output = segmentation.GetAttribute(OUTPUT)
+    if not has_output(segmentation):
+        raise InputError(
+            f"The folder of results of '{segmentation.GetName()}' is not there"
+            f"{f' ({output})' if output else ''}; put it back, or segment the case again."
+        )
+    return Path(output)

@@ -1,0 +1,164 @@
+"""Segments volumes of the scene, or a study on disk that is loaded with its result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from GliomaSegLib.case import REFERENCE_ORDER, Modality
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.scene.earlier_study import export_tumour
+from GliomaSegLib.scene.measuring import up_to_date
+from GliomaSegLib.scene.placement import GivenTransforms, Volumes, given_files, register_volumes
+from GliomaSegLib.scene.registration import Registrar
+from GliomaSegLib.scene.result import add_result, has_output, read_manifest
+from GliomaSegLib.scene.run import Steps, in_thread
+from GliomaSegLib.scene.session import Session, make_folder
+from GliomaSegLib.scene.study import read_image, show_image
+from GliomaSegLib.scene.volumes import check_one_patient, check_volume, export_volume
+from GliomaSegLib.worker.client import Event
+from GliomaSegLib.zoo.catalogue import entries
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Volumes to segment, checked by :func:`check_inputs`.
+
+    Attributes:
+        transforms: what the user gave: a node, or an ITK file.
+        preoperative: the study before surgery as a segmentation in the scene, and the volume that it was drawn on.
+    """
+
+    volumes: Volumes
+    transforms: Mapping[Modality, slicer.vtkMRMLTransformNode | Path | str]
+    preoperative: tuple[slicer.vtkMRMLSegmentationNode, slicer.vtkMRMLScalarVolumeNode | None] | None
+
+
+def check_inputs(
+    volumes: Volumes,
+    transforms: Mapping[Modality | str, slicer.vtkMRMLTransformNode | Path | str],
+    preoperative: slicer.vtkMRMLSegmentationNode | None,
+    preoperative_volume: slicer.vtkMRMLScalarVolumeNode | None,
+) -> Inputs:
+    """What a segmentation starts from.
+
+    Raises:
+        InputError: a volume or transform cannot be used, or there is no volume.
+    """
+    if not volumes:
+        raise InputError("No volume was chosen; choose at least one of T1, T1 + contrast, T2 and FLAIR.")
+    for node in volumes.values():
+        check_volume(node)
+    check_one_patient(volumes)
+    given = {Modality(sequence): one for sequence, one in transforms.items()}
+    for sequence in given.keys() - volumes.keys():
+        raise InputError(f"A transform was given for {sequence.title}, but no such volume; choose the volume too.")
+    if preoperative is None:
+        return Inputs(volumes, given, None)
+    check_earlier(preoperative, preoperative_volume)
+    return Inputs(volumes, given, (preoperative, preoperative_volume))
+
+
+def check_earlier(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode | None) -> None:
+    """Refuse an earlier study whose image is not known.
+
+    Raises:
+        InputError: it has no folder of results, and ``volume`` is missing or no image.
+    """
+    if has_output(segmentation):
+        return
+    if volume is None:
+        raise InputError(
+            f"'{segmentation.GetName()}' has no folder of results; choose also the volume that it was drawn on."
+        )
+    check_volume(volume)
+
+
+def segment_steps(
+    session: Session,
+    inputs: Inputs,
+    model: str,
+    output: Path | None,
+    registrar: Registrar | None,
+    options: Mapping[str, Any],
+) -> Steps:
+    """Export the volumes, have them segmented and show the result, a
+    :class:`~GliomaSegLib.scene.result.SegmentationResult`; nothing is left when that fails."""
+    volumes = inputs.volumes
+    with ExitStack() as undo:
+        used = _used_by(model, options.get("store"), volumes)
+        reference = next(volumes[sequence] for sequence in REFERENCE_ORDER if sequence in used)
+        case_id = options.get("case_id") or reference.GetName()
+        case = session.new_case_folder(case_id, undo)
+        folder = make_folder(case / "inputs")
+        yield Event("stage", "export")
+        yield None  # so that the panel is drawn before the first piece of work
+        paths = {}
+        for sequence, node in volumes.items():
+            paths[sequence] = folder / f"{sequence.value}.nrrd"
+            export_volume(node, paths[sequence])
+            yield None
+        before = {}
+        if inputs.preoperative is not None and has_output(inputs.preoperative[0]):
+            before = {"preoperative": str((yield from up_to_date(session, inputs.preoperative[0])))}
+        elif inputs.preoperative is not None:
+            before = export_tumour(*inputs.preoperative, make_folder(case / "earlier"))
+            yield None
+        nodes = {s: one for s, one in inputs.transforms.items() if isinstance(one, slicer.vtkMRMLTransformNode)}
+        placed = GivenTransforms(given=nodes)
+        files = given_files(inputs.transforms, volumes, folder)
+        if registrar is not None and options.get("registration", True):
+            moving = {s: volumes[s] for s in used if volumes[s] is not reference and s not in inputs.transforms}
+            files |= yield from register_volumes(session, registrar, moving, reference, folder, placed, undo)
+        job = {
+            **options,
+            **before,
+            "volumes": {sequence.value: str(path) for sequence, path in paths.items()},
+            "transforms": {sequence.value: str(path) for sequence, path in files.items()},
+            "model": model,
+            "output": str(output or case / "results"),
+            "case_id": case_id,
+        }
+        result = yield from session.request(job, reference)
+        yield Event("stage", "scene")
+        added = yield from add_result(session, result, volumes, placed, undo)
+        undo.pop_all()  # complete: nothing is undone
+    return added
+
+
+def study_steps(session: Session, study: Path, model: str, output: Path | None, options: Mapping[str, Any]) -> Steps:
+    """As :func:`segment_steps`, for a study on disk, whose images are loaded afterwards."""
+    with ExitStack() as undo:
+        if output is None:
+            output = session.new_case_folder(options.get("case_id") or study.name, undo) / "results"
+        job = {**options, "study": str(study), "model": model, "output": str(output)}
+        result = yield from session.request(job)
+        yield Event("stage", "scene")
+        volumes = {}
+        for name, record in read_manifest(result)["sequences"].items():
+            sequence = Modality(name)
+            title = f"{result['case_id']} {sequence.title}"
+            try:
+                image = yield from in_thread(partial(read_image, record, title))
+            except InputError as error:
+                yield Event("warning", str(error))
+                continue
+            volumes[sequence] = show_image(session.scene, image, title)
+            undo.callback(session.remove_node, volumes[sequence])
+            yield None
+        added = yield from add_result(session, result, volumes, GivenTransforms(), undo)
+        undo.pop_all()
+    return added
+
+
+def _used_by(model: str, store: Path | str | None, volumes: Volumes) -> list[Modality]:
+    """The sequences of ``volumes`` that the model takes; all of them if it takes none, which the worker refuses."""
+    known = entries(Path(store) if store else None)
+    takes = next((entry.needs.sequences for entry in known if entry.id == model), tuple(Modality))
+    return [sequence for sequence in volumes if sequence in takes] or list(volumes)
