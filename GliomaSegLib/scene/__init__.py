@@ -1,1 +1,1 @@
-"""The bridge between GliomaSeg and 3D Slicer's scene; the only place that imports slicer. Never imports Qt."""
+"""GliomaSeg in a 3D Slicer scene (MRML): the only package of the library that imports slicer. Never imports Qt."""

@@ -17,7 +17,7 @@ from GliomaSegLib.batch.cases import folder_name
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Region
-from GliomaSegLib.scene.comparison import compared_with, remember
+from GliomaSegLib.scene.comparison import compared_with, link_comparison
 from GliomaSegLib.scene.comparison_nodes import ComparisonNodes, show_comparison
 from GliomaSegLib.scene.earlier_study import export_study
 from GliomaSegLib.scene.hierarchy import place_beside
@@ -135,7 +135,7 @@ def compare_steps(
         for node in nodes.all:
             undo.callback(session.remove_node, node)
             place_beside(node, segmentation)
-        remember(segmentation, compared, nodes, case / "results", outdated=bool(edited))
+        link_comparison(segmentation, compared, nodes, case / "results", outdated=bool(edited))
         for node in compared_with(segmentation):
             session.watch(node)
         undo.pop_all()

@@ -1,4 +1,4 @@
-"""What a segmentation node says about its last comparison: its folder, its nodes, and whether it is out of date."""
+"""Links a segmentation node to its last comparison: the folder, the nodes, and whether it is out of date."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from GliomaSegLib.scene.attributes import COMPARED_WITH, COMPARISON, COMPARISON_
 from GliomaSegLib.scene.comparison_nodes import ComparisonNodes
 
 
-def remember(
+def link_comparison(
     segmentation: slicer.vtkMRMLSegmentationNode,
     earlier: Iterable[slicer.vtkMRMLSegmentationNode],
     nodes: ComparisonNodes,
     folder: Path,
     outdated: bool,
 ) -> None:
-    """Keep with the segmentation what its last comparison is, instead of an earlier one, whose nodes go.
+    """Link a segmentation to its new comparison; the nodes of its last one are removed.
 
     Args:
-        earlier: those of the other studies.
-        outdated: whether one of them all has changed meanwhile.
+        earlier: the segmentations of the other studies.
+        outdated: whether one of the segmentations was edited meanwhile.
     """
     scene = segmentation.GetScene()
     for old in _referenced(segmentation, COMPARISON):
@@ -35,12 +35,12 @@ def remember(
 
 
 def compared_with(segmentation: slicer.vtkMRMLSegmentationNode) -> list[slicer.vtkMRMLSegmentationNode]:
-    """The segmentations of the earlier studies of its last comparison that are in the scene."""
+    """The segmentations of the earlier studies of its last comparison that are still in the scene."""
     return _referenced(segmentation, COMPARED_WITH)
 
 
 def mark_outdated(edited: slicer.vtkMRMLSegmentationNode) -> None:
-    """Note on the node, and on those that were compared with it, that their last comparisons are behind."""
+    """Note on the node, and on those that were compared with it, that their last comparisons are out of date."""
     for one in _compared_nodes(edited):
         one.SetAttribute(COMPARISON_OUTDATED, "1")
 
@@ -48,8 +48,8 @@ def mark_outdated(edited: slicer.vtkMRMLSegmentationNode) -> None:
 def comparison_with(segmentation: slicer.vtkMRMLSegmentationNode) -> tuple[Path, bool] | None:
     """The folder of a comparison in which a result takes part, and whether that is outdated: its own, else that of a
     later study; ``None`` when there is none."""
-    taker = next(_compared_nodes(segmentation), None)
-    return taker and (Path(taker.GetAttribute(COMPARISON)), taker.GetAttribute(COMPARISON_OUTDATED) is not None)
+    node = next(_compared_nodes(segmentation), None)
+    return node and (Path(node.GetAttribute(COMPARISON)), node.GetAttribute(COMPARISON_OUTDATED) is not None)
 
 
 def _compared_nodes(segmentation: slicer.vtkMRMLSegmentationNode) -> Iterator[slicer.vtkMRMLSegmentationNode]:

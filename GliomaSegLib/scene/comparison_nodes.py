@@ -17,10 +17,10 @@ from GliomaSegLib.io.terminology import region_styles
 from GliomaSegLib.labels import Region
 from GliomaSegLib.scene.tables import show_columns
 
-# Around the points, as a share of the range; the legend needs several times as much.
+# Margin around the points, as a share of the range; the legend needs several times as much.
 _MARGIN, _LEGEND = 0.1, 4
 
-# The largest lesions have a curve of their own; the table has all. The first colour is that of all together.
+# The largest lesions have a curve of their own; the table lists all. The first colour is that of the sum.
 _MOST_CURVES = 6
 _COLOURS = (
     *((0.1, 0.1, 0.1), (0.04, 0.43, 0.56), (0.76, 0.34, 0.1), (0.36, 0.55, 0.16), (0.48, 0.31, 0.64)),
@@ -30,7 +30,7 @@ _COLOURS = (
 
 @dataclass(frozen=True)
 class ComparisonNodes:
-    """What shows a comparison in the scene.
+    """The nodes that show a comparison.
 
     Attributes:
         studies: a row per study: when it was made, the volume of each region in mL, the number of lesions.
@@ -138,17 +138,17 @@ def _size(lesion: Mapping[str, Any] | None) -> str:
 
 
 def _became(steps: Iterable[Iterable[Mapping[str, Any]]]) -> dict[int, str]:
-    """What happened to each lesion last, and with which others."""
-    words: dict[int, str] = {}
+    """What happened to each lesion last, and with which others it merged or split."""
+    texts: dict[int, str] = {}
     for one in (one for happened in steps for one in happened):
         parts = sorted({*one["before"], *one["after"]})
         whole = f" ({', '.join(map(str, parts))})" if len(parts) > 1 else ""
-        words.update((part, one["change"] + whole) for part in parts)
-    return words
+        texts.update((part, one["change"] + whole) for part in parts)
+    return texts
 
 
 def _axis(comparison: Mapping[str, Any]) -> tuple[str, list[float]]:
-    """Along what the curves run, and where the studies are: their days if they are known and differ, else 1, 2, …"""
+    """Title of the x axis and the position of each study: its day if all are known and differ, else 1, 2, …"""
     days = [study["day"] for study in comparison["studies"]]
     if None not in days and len(set(days)) == len(days):
         return "Day", days
@@ -156,7 +156,8 @@ def _axis(comparison: Mapping[str, Any]) -> tuple[str, list[float]]:
 
 
 def _curves(comparison: Mapping[str, Any]) -> dict[str, list[float]]:
-    """mL at each study by the curve's name: 0 where a lesion has gone, NaN before it came and after it merged."""
+    """Volume in mL at each study, by the name of the curve: 0 where a lesion has disappeared, NaN before it appeared
+    and after it merged."""
     tracks, steps = comparison["course"]["tracks"], comparison["course"]["steps"]
     volumes = {
         track["id"]: [lesion["volume_ml"] if lesion else math.nan for lesion in track["lesions"]] for track in tracks
@@ -175,7 +176,7 @@ def _curves(comparison: Mapping[str, Any]) -> dict[str, list[float]]:
 
 
 def _set_ranges(chart: slicer.vtkMRMLPlotChartNode, places: list[float], highest_ml: float) -> None:
-    """From 0 mL, or a small change would look like a large one; and with room around the points."""
+    """From 0 mL, or a small change would look like a large one, and with a margin around the points."""
     margin = _MARGIN * (places[-1] - places[0])
     chart.SetXAxisRangeAuto(False)
     chart.SetXAxisRange(places[0] - margin, places[-1] + _LEGEND * margin)

@@ -20,16 +20,16 @@ _SAME_PLACE_MM = 0.01
 def export_study(
     node: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode, folder: Path, name: str
 ) -> dict[str, str]:
-    """Write a segmentation and the scan that it was drawn on into ``folder``, where the scene shows them.
+    """Write a segmentation and the image that it was drawn on to ``folder``, in the positions that the scene shows.
 
     Args:
-        name: of the file of the segmentation, by which the study is called.
+        name: of the file of the segmentation, by which the study is named.
 
     Returns:
         a :class:`~GliomaSegLib.job.ComparedStudy` as JSON, without its time.
 
     Raises:
-        InputError: they lie on different grids, a segment is unknown, or as
+        InputError: they are on different grids, a segment is unknown, or as
             :func:`~GliomaSegLib.scene.volumes.export_volume`.
     """
     labels, matrix = _labels_on(volume, node)
@@ -43,7 +43,7 @@ def export_study(
 def export_tumour(
     node: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode, folder: Path
 ) -> dict[str, str]:
-    """As :func:`export_study`, for a model that looks at the study before surgery too.
+    """As :func:`export_study`, for a model that takes the study before surgery too.
 
     Returns:
         the fields of a :class:`~GliomaSegLib.job.Job` that say where they are.
@@ -66,7 +66,7 @@ def export_tumour(
 def _labels_on(
     volume: slicer.vtkMRMLScalarVolumeNode, node: slicer.vtkMRMLSegmentationNode
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """As :func:`~GliomaSegLib.scene.segmentation.labels_of`, which are to lie on the voxels of ``volume``."""
+    """As :func:`~GliomaSegLib.scene.segmentation.labels_of`, which have to be on the grid of ``volume``."""
     check_volume(volume)
     labels, matrix = labels_of(node)
     if labels.shape != volume.GetImageData().GetDimensions()[::-1] or not np.allclose(
@@ -80,9 +80,9 @@ def _labels_on(
 
 
 def _scheme_of(node: slicer.vtkMRMLSegmentationNode) -> LabelScheme:
-    """What its segments can tell: without one for enhancing tumour it is not known whether there was any."""
+    """The label scheme of its segments: without one for enhancing tumour it is not known whether there was any."""
     segmentation = node.GetSegmentation()
-    told = {label_of(node, segmentation.GetNthSegmentID(i)) for i in range(segmentation.GetNumberOfSegments())}
-    if Label.SNFH in told and not told & {Label.ET, Label.NETC}:
+    found = {label_of(node, segmentation.GetNthSegmentID(i)) for i in range(segmentation.GetNumberOfSegments())}
+    if Label.SNFH in found and not found & {Label.ET, Label.NETC}:
         return LabelScheme.WHOLE_TUMOUR
-    return LabelScheme.GLIOMASEG if told & {Label.SNFH, Label.NETC} else LabelScheme.ENHANCING
+    return LabelScheme.GLIOMASEG if found & {Label.SNFH, Label.NETC} else LabelScheme.ENHANCING

@@ -1,4 +1,4 @@
-"""Edits of a segmentation node that can be taken back one by one."""
+"""Edits of a segmentation node that can be undone one by one."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class _Step:
 
 
 class Edits:
-    """The panel's edits of one segmentation node, beside those in the Segment Editor, which has its own undo.
+    """The panel's edits of one segmentation node; the Segment Editor has its own undo.
 
-    Undo changes back only voxels that still are as the edit left them, so that it never takes what was drawn since.
+    Undo restores only voxels that still are as the edit left them, so that it never removes what was drawn since.
     """
 
     def __init__(self, node: slicer.vtkMRMLSegmentationNode) -> None:
@@ -32,7 +32,7 @@ class Edits:
 
     @property
     def can_undo(self) -> bool:
-        """Whether there is an edit to take back."""
+        """Whether there is an edit to undo."""
         return bool(self._steps)
 
     def apply(self, labels: NDArray[np.uint8]) -> None:
@@ -42,13 +42,13 @@ class Edits:
         self.remember(before, labels)
 
     def remember(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> None:
-        """Count a change of the node that was made already as one step."""
+        """Record a change of the node that has been made already as one step."""
         changed = np.flatnonzero(before != after)
         if changed.size:
             self._steps.append(_Step(changed, before.ravel()[changed], after.ravel()[changed]))
 
     def undo(self) -> None:
-        """Take the last step back.
+        """Undo the last step.
 
         Raises:
             IndexError: there is none.

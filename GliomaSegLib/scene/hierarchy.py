@@ -1,4 +1,4 @@
-"""Where new nodes stand in the subject hierarchy: beside the image that they come from."""
+"""The position of new nodes in the subject hierarchy: beside the image that they come from."""
 
 from __future__ import annotations
 

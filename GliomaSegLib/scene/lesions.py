@@ -1,7 +1,7 @@
-"""The lesions of a segmentation node: connected components of the whole tumour, to look at and to decide upon.
+"""The lesions of a segmentation node, connected components of the whole tumour: listed, deleted, accepted, thresholded.
 
-Place and volume come from the voxels as they are now, diameters from the last measures (the worker's): a lesion that
-was edited since has none until it is measured again.
+Position and volume come from the present voxels, diameters from the last measures (the worker's): a lesion that was
+edited since has none until it is measured again.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def delete_lesion(edits: Edits, lesion: Lesion) -> None:
 
 
 def rethreshold_lesion(edits: Edits, lesion: Lesion, probability: NDArray[np.uint8], threshold: float) -> None:
-    """Threshold the map of the whole tumour again, for one lesion and what touches it then.
+    """Threshold the probability map of the whole tumour again, for one lesion and what is then connected to it.
 
     Args:
         probability: 0..255 on the node's grid.
@@ -111,7 +111,7 @@ def rethreshold_lesion(edits: Edits, lesion: Lesion, probability: NDArray[np.uin
     here[tuple(_find(labels, matrix, lesion).T)] = True
     everywhere = thresholded(labels, probability, threshold)
     others = region_mask(labels, Region.WT) & ~here
-    # What is new belongs to this lesion only where it hangs together with it, and not by way of another one.
+    # New voxels belong to this lesion only where they are connected to it, and not through another lesion.
     joined = np.zeros(labels.shape, np.uint8)
     joined[(here | region_mask(everywhere, Region.WT)) & ~others] = Label.SNFH
     mine = np.zeros(labels.shape, bool)
@@ -148,7 +148,7 @@ class LesionRethreshold:
 
 
 def accept_lesion(node: slicer.vtkMRMLSegmentationNode, lesion: Lesion, accepted: bool = True) -> None:
-    """Note on the node, where it is saved with the scene, that a reader has confirmed a lesion; or take that back.
+    """Note on the node, which is saved with the scene, that a reader has confirmed a lesion; or withdraw that.
 
     Raises:
         InputError: it is not there any more.
@@ -199,6 +199,6 @@ def _measured(rows: list[Mapping[str, Any]], voxels: int, centre: tuple[float, .
 
 
 def _key(labels: NDArray[np.uint8], voxels: NDArray[np.intp]) -> str:
-    """Names a lesion by its voxels and their labels, so that any change of it is another name."""
+    """A key of a lesion from its voxels and their labels, so that any change of it gives another key."""
     sizes = np.bincount(labels[tuple(voxels.T)], minlength=len(Label))
     return f"{sizes.tolist()} at {np.round(voxels.mean(axis=0), 2).tolist()}"

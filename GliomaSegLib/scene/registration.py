@@ -1,9 +1,9 @@
-"""Registration by the application itself: BRAINSFit, whose result stays in the scene for the user to see and correct.
+"""Registration in the application with BRAINSFit, whose transform stays in the scene for the user to see and correct.
 
 It is optional. :func:`default_registrar` gives ``None`` where the application has no BRAINSFit, and then the worker
-registers with SimpleITK (:mod:`GliomaSegLib.preprocessing.registration`). Either way the job goes to the worker, which
-judges every transform that it is given by mutual information and mirror contrast: BRAINSFit calls ``Completed``
-what merely ended, also 16 mm beside the optimum, so its status alone is no proof.
+registers with SimpleITK (:mod:`GliomaSegLib.preprocessing.registration`). In both cases the worker checks the transforms
+by mutual information and mirror contrast: BRAINSFit's status ``Completed`` only says that it ended, also 16 mm beside
+the optimum.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _REASON_CHARACTERS = 300
 
 
 class Registering(Protocol):
-    """A registration under way.
+    """A registration that is running.
 
     Attributes:
         error: a sentence why there is no result; ``None`` while it runs and when it succeeded.
@@ -36,11 +36,11 @@ class Registering(Protocol):
         """Whether it has ended; never blocks. To be called from the main thread until it says so."""
 
     def cancel(self) -> None:
-        """Stop it; the next calls of :meth:`poll` tell when it has ended and its temporary nodes are gone."""
+        """Stop it; :meth:`poll` returns true when it has ended and its temporary nodes are removed."""
 
 
 class Registrar(Protocol):
-    """Something that registers volumes of the scene to one another."""
+    """Registers volumes of the scene to one another."""
 
     def start(
         self,
@@ -65,7 +65,7 @@ def available(application: Any) -> bool:
 
 
 def default_registrar(application: Any = slicer) -> Registrar | None:
-    """BRAINSFit where the application has it; ``None``: leave the registration to the worker."""
+    """BRAINSFit where the application has it; ``None`` leaves the registration to the worker."""
     return BrainsFit(application.cli, application.modules.brainsfit) if available(application) else None
 
 
@@ -73,8 +73,8 @@ def default_registrar(application: Any = slicer) -> Registrar | None:
 class BrainsFit:
     """Rigid registration with BRAINSFit, started from the centres of mass; see :class:`Registrar`.
 
-    The application runs it in a process of its own and needs its event loop to fetch the result: who waits must let
-    events be processed between two calls of ``poll``. It reports no progress; 5 to 13 s for a clinical pair.
+    The application runs it in a process of its own and needs its event loop to fetch the result: events must be
+    processed between two calls of ``poll``. It reports no progress; 5 to 13 s for a clinical pair.
 
     Attributes:
         cli: the application's ``slicer.cli``.
@@ -113,7 +113,7 @@ class BrainsFit:
 
 @dataclass
 class _BrainsFitRun:
-    """A :class:`Registering`. It asks for the status instead of observing it: nothing happens inside a callback."""
+    """A :class:`Registering`. It polls the status instead of observing it, so that nothing happens inside a callback."""
 
     node: slicer.vtkMRMLCommandLineModuleNode
     fixed_node: slicer.vtkMRMLScalarVolumeNode
@@ -154,7 +154,7 @@ class _BrainsFitRun:
         return next((f"'{node.GetName()}'" for node in needed if node.GetScene() is None), None)
 
     def _end(self) -> None:
-        """Only now: while it runs, the application reads the volumes from another thread."""
+        """Clean up, which is safe only now: while it runs, the application reads the volumes from another thread."""
         self._ended = True
         if self.error is None and self.node.GetStatus() != self.node.Completed:
             self.error = f"'{self.moving_node.GetName()}' could not be registered: {_reason(self.node)}"
@@ -167,8 +167,8 @@ class _BrainsFitRun:
 def _in_world(
     node: slicer.vtkMRMLScalarVolumeNode, temporary: list[slicer.vtkMRMLNode]
 ) -> slicer.vtkMRMLScalarVolumeNode:
-    """The volume itself, or, as BRAINSFit does not look at parents, a copy that shares the voxels and has the parents
-    in its own geometry.
+    """The volume itself, or, as BRAINSFit ignores parent transforms, a copy that shares the voxels and has them in its own
+    geometry.
     """
     check_volume(node)
     place = ijk_to_world(node)
@@ -192,10 +192,10 @@ def _remove(nodes: list[slicer.vtkMRMLNode]) -> None:
 
 
 def _reason(node: slicer.vtkMRMLCommandLineModuleNode) -> str:
-    """What BRAINSFit said, in one line; complaints about its arguments are in the output, not among the errors."""
+    """BRAINSFit's error message in one line; errors in its arguments are in the output, not among the errors."""
     if node.GetStatus() == node.Cancelled:
         return "it was cancelled."
     lines = [line.strip() for text in (node.GetErrorText(), node.GetOutputText()) for line in text.splitlines()]
-    said = [line for line in lines if line]
-    telling = [line for line in said if "error" in line.lower() or "exception" in line.lower()]
-    return f"BRAINSFit says '{(telling or said[-1:] or ['nothing'])[0][:_REASON_CHARACTERS]}'."
+    written = [line for line in lines if line]
+    errors = [line for line in written if "error" in line.lower() or "exception" in line.lower()]
+    return f"BRAINSFit says '{(errors or written[-1:] or ['nothing'])[0][:_REASON_CHARACTERS]}'."

@@ -26,7 +26,7 @@ class Review:
 
 
 def review_of(node: slicer.vtkMRMLSegmentationNode) -> Review:
-    """What the node says about itself; a draft if it says nothing."""
+    """The review on the node; a draft if there is none."""
     state, by, when = (node.GetAttribute(name) for name in (REVIEW_STATE, REVIEWED_BY, REVIEWED_AT))
     return Review(state or DRAFT, by or "", when or "")
 

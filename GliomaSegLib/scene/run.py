@@ -1,4 +1,4 @@
-"""Something that takes a while, done in small steps on the main thread: polled by a timer, or waited for."""
+"""Long work in small steps on the main thread: polled by a timer, or waited for."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from GliomaSegLib.worker.client import Event
 STOPPED = "Stopped; nothing half-made is left."
 
 Steps = Generator[Event | None, None, Any]
-"""Yields an event when there is one to tell and ``None`` when the caller may go on with something else.
+"""Yields an event when there is one, and ``None`` when the caller may do something else.
 
-A :class:`Cancelled` that is thrown in ends it; it may go on yielding until it has cleared up after itself.
+A :class:`Cancelled` that is thrown in ends it; it may go on yielding until it has cleaned up.
 """
 
 Done = TypeVar("Done")
@@ -27,9 +27,9 @@ _PAUSE_S = 0.02
 
 
 def in_thread(work: Callable[[], Done]) -> Generator[None, None, Done]:
-    """Steps in which another thread does what touches no scene, such as reading a file; gives what ``work`` returns.
+    """Steps while another thread does what touches no scene, such as reading a file; gives what ``work`` returns.
 
-    They end when it has, also when they were told to stop, so that it writes into no folder that is cleared up.
+    They end with the thread, also after a cancel, so that it writes into no folder that is being deleted.
     """
     threads = ThreadPoolExecutor(1, "GliomaSeg")
     doing = threads.submit(work)
@@ -38,8 +38,8 @@ def in_thread(work: Callable[[], Done]) -> Generator[None, None, Done]:
     while not doing.done():
         try:
             yield None
-        except GliomaSegError as told:
-            stop = told
+        except GliomaSegError as error:
+            stop = error
     if stop is not None:
         raise stop
     return doing.result()
@@ -49,7 +49,7 @@ class Run:
     """A run of :class:`~GliomaSegLib.scene.logic.SceneLogic`; to be used from the main thread.
 
     Args:
-        on_event: told every event, by :meth:`poll` and :meth:`wait`.
+        on_event: called with every event, by :meth:`poll` and :meth:`wait`.
     """
 
     def __init__(self, steps: Steps, on_event: Callable[[Event], None] | None = None) -> None:
@@ -63,12 +63,12 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """Whether it has ended, well or not, and cleared up."""
+        """Whether it has ended, successfully or not, and cleaned up."""
         return self._done
 
     @property
     def result(self) -> Any:
-        """What it made.
+        """Its result.
 
         Raises:
             RuntimeError: it is not done.
@@ -81,7 +81,7 @@ class Run:
         return self._result
 
     def poll(self) -> list[Event]:
-        """Do the next piece of work, which is a short one, and give the events since the last call.
+        """Do the next short piece of work, and return the events since the last call.
 
         The last event of all is a ``result`` or an ``error``.
         """
@@ -97,7 +97,7 @@ class Run:
         return events
 
     def wait(self) -> Any:
-        """Go on until it is done, letting the application process its events; what interrupts this cancels the run.
+        """Wait until it is done, letting the application process its events; an interruption cancels the run.
 
         Raises:
             GliomaSegError: it failed or was cancelled; the text is one sentence.
@@ -112,7 +112,7 @@ class Run:
         return self.result
 
     def cancel(self, why: str = STOPPED) -> None:
-        """Stop it. Returns at once; it is done when :meth:`poll` has cleared up."""
+        """Stop it. Returns at once; it is done when :meth:`poll` has cleaned up."""
         if not self._done and self._stop is None:
             self._stop = why
 
@@ -137,7 +137,7 @@ class Run:
             return Event("result")
         except GliomaSegError as error:
             return self._failed(error, str(error))
-        except Exception as error:  # a defect of ours: the details go to the application's log
+        except Exception as error:  # a defect of GliomaSeg: the details go to the application's log
             logging.exception("GliomaSeg failed unexpectedly")
             return self._failed(error, f"GliomaSeg failed unexpectedly: {error}")
 

@@ -1,4 +1,4 @@
-"""The images of a study on disk as volume nodes, in place and with the voxels that the worker saw."""
+"""Loads the images of a study on disk as volume nodes, with the geometry and the voxels that the worker used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def read_image(record: Mapping[str, Any], name: str) -> sitk.Image:
-    """One sequence of a manifest. It touches no scene, so that another thread may do it.
+    """Read one sequence of a manifest. It touches no scene, so that another thread may do it.
 
     Args:
         record: a :class:`~GliomaSegLib.results.manifest.SequenceRecord` as JSON: a file, or a series of a DICOM folder.

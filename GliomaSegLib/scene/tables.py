@@ -1,4 +1,4 @@
-"""Measures as table nodes."""
+"""Tables of measures as MRML table nodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole tumour thresholded again from its probability map, live while a slider moves."""
+"""Thresholds the whole tumour again from its probability map, live while a slider moves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from GliomaSegLib.scene.edits import Edits
 from GliomaSegLib.scene.segmentation import labels_of, set_labels
 
 MODEL_THRESHOLD = 0.5
-_LEAST_SHOWN = 0.05  # what is less likely is not in the file either
+_LEAST_SHOWN = 0.05  # the file has no voxels that are less likely
 
 
 def thresholded(labels: NDArray[np.uint8], probability: NDArray[np.uint8], threshold: float) -> NDArray[np.uint8]:
@@ -41,7 +41,7 @@ def thresholded(labels: NDArray[np.uint8], probability: NDArray[np.uint8], thres
 
 
 class Rethreshold:
-    """A slider's work: each :meth:`preview` starts from the labels as they were, :meth:`keep` makes it one edit.
+    """Previews thresholds: each :meth:`preview` starts from the original labels, :meth:`keep` makes the last one an edit.
 
     Raises:
         InputError: see :func:`load_probability`.
@@ -61,7 +61,7 @@ class Rethreshold:
             self._now = now
 
     def keep(self) -> None:
-        """The preview stays, as one step that can be undone."""
+        """Keep the preview, as one edit that can be undone."""
         self._edits.remember(self._before, self._now)
         self._before = self._now
 

@@ -1,7 +1,7 @@
 """Rigid transforms between ITK files and the scene.
 
-A file holds what a registration gives: points of the reference to points of the moving image, LPS mm. A linear
-transform node above the moving volume holds the way back in RAS mm: inv(LPS @ M @ LPS), moving to reference.
+A file holds the result of a registration: points of the reference to points of the moving image, LPS mm. A linear
+transform node above the moving volume holds the inverse in RAS mm: inv(LPS @ M @ LPS), moving to reference.
 Slicer's own storage node does this conversion; here a matrix always means the node's, 4 x 4, moving to reference, RAS.
 """
 

@@ -1,4 +1,4 @@
-"""Volume nodes on their way to the worker: files with the voxels as they are and the place that the scene shows."""
+"""Exports volume nodes for the worker: unchanged voxels, in the position that the scene shows; and checks them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def write_voxels(voxels: NDArray[np.generic], matrix: NDArray[np.float64], path:
 
 
 def _written(image: vtk.vtkImageData, matrix: NDArray[np.float64], path: Path) -> bool:
-    outside_scene = slicer.vtkMRMLScalarVolumeNode()  # so that nobody is told and nothing can be left behind
+    outside_scene = slicer.vtkMRMLScalarVolumeNode()  # so that no observer is called and no node can be left behind
     outside_scene.SetAndObserveImageData(image)
     outside_scene.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
     storage = slicer.vtkMRMLNRRDStorageNode()

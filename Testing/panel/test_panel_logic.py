@@ -16,7 +16,7 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 
 from GliomaSegLib.errors import InputError  # noqa: E402
 from GliomaSegLib.scene.attributes import COMPARISON, OUTPUT  # noqa: E402
-from GliomaSegLib.scene.comparison import mark_outdated, remember  # noqa: E402
+from GliomaSegLib.scene.comparison import link_comparison, mark_outdated  # noqa: E402
 from Testing.support.scene_host import SceneHost  # noqa: E402
 
 MODULE = Path(__file__).parents[2] / "GliomaSeg"
@@ -126,11 +126,11 @@ def test_comparison_with_a_later_study_counts_while_its_folder_is_there(
     assert logic.comparisonWith(result) is None
     later = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "later")
     nodes = types.SimpleNamespace(all=())
-    remember(later, [result], nodes, tmp_path, outdated=False)
+    link_comparison(later, [result], nodes, tmp_path, outdated=False)
     assert logic.comparisonWith(result) == logic.comparisonWith(later) == (tmp_path, False)
     mark_outdated(result)
     assert logic.comparisonWith(result) == logic.comparisonWith(later) == (tmp_path, True)
-    remember(later, [result], nodes, tmp_path / "gone", outdated=False)
+    link_comparison(later, [result], nodes, tmp_path / "gone", outdated=False)
     assert logic.comparisonWith(result) is None
 
 
