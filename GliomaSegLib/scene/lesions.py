@@ -68,7 +68,8 @@ def lesions_of(node: slicer.vtkMRMLSegmentationNode, measures: Mapping[str, Any]
     measured = [row for row in (measures or {}).get("lesions", ()) if row["region"] == Region.WT.value]
     lesions = []
     for number, voxels in enumerate(_components(labels), start=1):
-        centre = tuple(float(mm) for mm in (matrix @ [*voxels.mean(axis=0)[::-1], 1])[:3])
+        right, anterior, superior = map(float, (matrix @ [*voxels.mean(axis=0)[::-1], 1])[:3])
+        centre = (right, anterior, superior)
         row = _measured(measured, len(voxels), centre)
         lesions.append(
             Lesion(

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import slicer
 
 from GliomaSegLib.scene.attributes import UNMEASURED
-from GliomaSegLib.scene.result import has_unmeasured_edits, output_of, show_measures
+from GliomaSegLib.scene.result import SegmentationResult, has_unmeasured_edits, output_of, show_measures
 from GliomaSegLib.scene.run import Steps, in_thread
 from GliomaSegLib.scene.segmentation import labels_of
 from GliomaSegLib.scene.segmentation_files import save_labels
@@ -23,14 +22,13 @@ def measure_steps(session: Session, segmentation: slicer.vtkMRMLSegmentationNode
     output = output_of(segmentation)
     yield Event("stage", "measures and report")
     yield None
-    result = yield from _measured(session, segmentation, output, always=True)
-    return show_measures(segmentation, result)
+    return (yield from _updated(session, segmentation, output, always=True))
 
 
 def review_steps(session: Session, segmentation: slicer.vtkMRMLSegmentationNode, state: str, by: str) -> Steps:
     """Record a review; gives a :class:`~GliomaSegLib.scene.result.SegmentationResult`."""
     output = output_of(segmentation)
-    yield from _measured(session, segmentation, output, always=False)
+    yield from _updated(session, segmentation, output, always=False)
     request = {"do": "review", "output": str(output), "state": state, "by": by}
     result = yield from session.request(request, segmentation)
     return show_measures(segmentation, result)
@@ -39,24 +37,23 @@ def review_steps(session: Session, segmentation: slicer.vtkMRMLSegmentationNode,
 def up_to_date(session: Session, segmentation: slicer.vtkMRMLSegmentationNode) -> Generator[Event | None, None, Path]:
     """Steps that give the folder of results, measured again if the segmentation was edited since."""
     output = output_of(segmentation)
-    result = yield from _measured(session, segmentation, output, always=False)
-    if result is not None:
-        show_measures(segmentation, result)
+    yield from _updated(session, segmentation, output, always=False)
     return output
 
 
-def _measured(
+def _updated(
     session: Session, segmentation: slicer.vtkMRMLSegmentationNode, output: Path, always: bool
-) -> Generator[Event | None, None, dict[str, Any] | None]:
-    """Update the folder of results from the segmentation; gives ``None`` when it was up to date and ``always`` is not
-    set. From here on the node's attribute tells whether it is edited meanwhile."""
+) -> Generator[Event | None, None, SegmentationResult | None]:
+    """Update the folder of results and the table from the segmentation; gives ``None`` when they were up to date and
+    ``always`` is not set. From here on the node's attribute says whether it is edited meanwhile."""
     labels, _ = labels_of(segmentation)
     behind = has_unmeasured_edits(segmentation)
     segmentation.SetAttribute(UNMEASURED, None)
     try:
         behind |= yield from in_thread(partial(save_labels, labels, segmentation.GetName(), output))
         if behind or always:
-            return (yield from session.request({"do": "measure", "output": str(output)}, segmentation))
+            result = yield from session.request({"do": "measure", "output": str(output)}, segmentation)
+            return show_measures(segmentation, result)
     except BaseException:
         if behind:
             mark_unmeasured(segmentation)

@@ -1,7 +1,7 @@
 """Registration in the application with BRAINSFit, whose transform stays in the scene for the user to see and correct.
 
 It is optional. :func:`default_registrar` gives ``None`` where the application has no BRAINSFit, and then the worker
-registers with SimpleITK (:mod:`GliomaSegLib.preprocessing.registration`). In both cases the worker checks the transforms
+registers with SimpleITK (:mod:`GliomaSegLib.preprocessing.registration`). Either way the worker checks every transform
 by mutual information and mirror contrast: BRAINSFit's status ``Completed`` only says that it ended, also 16 mm beside
 the optimum.
 """
@@ -113,7 +113,7 @@ class BrainsFit:
 
 @dataclass
 class _BrainsFitRun:
-    """A :class:`Registering`. It polls the status instead of observing it, so that nothing happens inside a callback."""
+    """A :class:`Registering`. It polls the status instead of observing it: nothing happens inside a callback."""
 
     node: slicer.vtkMRMLCommandLineModuleNode
     fixed_node: slicer.vtkMRMLScalarVolumeNode
@@ -167,8 +167,8 @@ class _BrainsFitRun:
 def _in_world(
     node: slicer.vtkMRMLScalarVolumeNode, temporary: list[slicer.vtkMRMLNode]
 ) -> slicer.vtkMRMLScalarVolumeNode:
-    """The volume itself, or, as BRAINSFit ignores parent transforms, a copy that shares the voxels and has them in its own
-    geometry.
+    """The volume itself, or, as BRAINSFit ignores parent transforms, a copy that shares the voxels and includes the
+    transforms in its own geometry.
     """
     check_volume(node)
     place = ijk_to_world(node)

@@ -41,7 +41,7 @@ def thresholded(labels: NDArray[np.uint8], probability: NDArray[np.uint8], thres
 
 
 class Rethreshold:
-    """Previews thresholds: each :meth:`preview` starts from the original labels, :meth:`keep` makes the last one an edit.
+    """Previews thresholds: each :meth:`preview` starts from the original labels, :meth:`keep` makes it an edit.
 
     Raises:
         InputError: see :func:`load_probability`.

@@ -141,10 +141,10 @@ def check_one_patient(volumes: Mapping[Modality, slicer.vtkMRMLScalarVolumeNode]
         names = f"'{one.GetName()}' ({first.title}) and '{other.GetName()}' ({second.title})"
         if one is other:
             raise InputError(f"'{one.GetName()}' was chosen for both {first.title} and {second.title}; choose one.")
-        patients = _patient(one), _patient(other)
-        if all(patients) and patients[0] != patients[1]:
+        patient, another = _patient(one), _patient(other)
+        if patient and another and patient != another:
             raise InputError(
-                f"{names} belong to different patients ({patients[0][1]} and {patients[1][1]}); choose volumes of one."
+                f"{names} belong to different patients ({patient[1]} and {another[1]}); choose volumes of one."
             )
         gap_mm = _gap_mm(one, other)
         if gap_mm > 0:
