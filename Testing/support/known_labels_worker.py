@@ -1,6 +1,6 @@
 """A worker for tests of what is around the worker: it answers every job with the known labels of the tiny study.
 
-``python known_labels_worker.py ROOT SECONDS`` speaks the protocol of :mod:`GliomaSegLib.worker.server` for cases made by
+``python known_labels_worker.py ROOT SECONDS`` speaks the protocol of :mod:`GliomaSegLib.worker.server` for cases of
 :mod:`Testing.support.study`: it reads the images, waits SECONDS, and writes the labels with which they were drawn, so
 that a batch of a thousand cases measures the batch alone. A case whose name contains ``crash`` kills the process.
 """
