@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``gliomaseg serve``."""
     parser.description = (
         "Receive studies by DICOM, or fetch them from an Orthanc server; segment those that the rules name; send the "
-        "answers back. It runs until it is stopped, and goes on where it was after a restart. See docs/hospital.md."
+        "answers back. It runs until it is stopped, and continues after a restart. See docs/hospital.md."
     )
     parser.add_argument("config", type=Path, metavar="CONFIG", help="the configuration (JSON)")
     what = parser.add_mutually_exclusive_group()

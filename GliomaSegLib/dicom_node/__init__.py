@@ -1,7 +1,8 @@
-"""A DICOM node: studies come in, are segmented by the same road as everywhere, and their answers go back.
+"""A DICOM node: receives studies, segments them by rules, and sends DICOM objects back.
 
-The modules in the order in which a study meets them: receiver and orthanc (two ways in), intake (images to disk),
-arrivals (is the study complete?), header and rules (what is to be done with it), engine (does it), sender (brings the
-answer back). Beside them: storage and queue keep everything, alarms, status and drift tell of it, service puts it all
-together, command is its door.
+The modules in the order in which a study passes through them: ``storage_scp`` and ``orthanc`` (reception by C-STORE, or
+from an Orthanc server), ``receiver`` (checks an image and writes it to disk), ``completeness`` (is the study
+complete?), ``header`` and ``rules`` (what is to be done with it), ``engine`` (segments and exports it), ``sender``
+(sends the answer). Beside them: ``storage`` and ``queue`` keep everything, ``alarms``, ``status`` and ``drift`` monitor
+it, ``web`` shows it, ``service`` puts it all together.
 """

@@ -1,4 +1,4 @@
-"""What is wrong with the node now, each in a sentence, told when it begins and when it ends."""
+"""What is wrong with the node now, each in a sentence that is logged when it begins and when it ends."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import threading
 from dataclasses import dataclass
 
-from GliomaSegLib.dicom_node.arrivals import Clock
+from GliomaSegLib.dicom_node.clock import Clock
 
 _LOG = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Alarms:
         self._lock = threading.Lock()
 
     def on(self, name: str, sentence: str) -> None:
-        """Something is wrong. It is told anew only when the sentence changes."""
+        """Something is wrong. It is logged again only when the sentence changes."""
         with self._lock:
             before = self._on.get(name)
             self._on[name] = Alarm(name, sentence, before.since if before else self._clock.wall())

@@ -1,4 +1,4 @@
-"""What a hospital writes down for its node: a file (JSON), checked whole before anything starts."""
+"""The configuration of a node (JSON), checked whole before anything starts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Receive(Record):
     Attributes:
         callers: AE titles that may send; all others are refused.
         max_associations: at once.
-        tls: nobody is listened to without it.
+        tls: only associations over TLS are accepted.
     """
 
     ae_title: AeTitle = "GLIOMASEG"
@@ -41,7 +41,7 @@ class Receive(Record):
 
 
 class Login(Record):
-    """A user whose password stands alone in a file, so that this configuration may be shown to anybody."""
+    """A user whose password is in a file of its own, so that this configuration holds no secret."""
 
     user: str = Field(pattern=r"^[^:]+$")
     password_file: Path
@@ -65,9 +65,9 @@ class Orthanc(Record):
     """An Orthanc server, by its REST interface.
 
     Attributes:
-        watch: take the studies that arrive there.
-        history: with the first start, also take what is there already.
-        poll_s: seconds between two looks.
+        watch: fetch the studies that arrive there.
+        history: at the first start, also fetch what is there already.
+        poll_s: seconds between two polls.
     """
 
     url: str = Field(pattern=r"^https?://")
@@ -78,11 +78,11 @@ class Orthanc(Record):
 
 
 class DicomPeer(Record):
-    """An archive that takes the answers by C-STORE.
+    """An archive that receives the answers by C-STORE.
 
     Attributes:
         calling: the AE title under which this node calls; by default that of ``receive``.
-        tls: nothing is sent without it.
+        tls: answers are sent over TLS only.
     """
 
     host: str
@@ -110,16 +110,16 @@ class Config(Record):
     """A node.
 
     Attributes:
-        folder: where it keeps everything; made once by ``gliomaseg serve CONFIG --prepare``.
+        folder: holds everything that the node keeps; made once by ``gliomaseg serve CONFIG --prepare``.
         routing: the file with the rules (see :class:`~GliomaSegLib.dicom_node.rules.Routing`).
         send: where the answers go: an archive, or ``orthanc`` for the server of that name above.
         kinds: what is sent.
-        quiet_s: a study is complete when so long no image has come.
-        after_abort_s: the same for a study whose sender broke off, until it has come back.
+        quiet_s: a study is complete when no image has come for so long.
+        after_abort_s: the same for a study whose sender aborted, until it has come back.
         free_gb: below this much free disk nothing more is received.
-        keep: of so many settled studies the images and results are kept.
-        retries: so often a study is tried again when the worker died, or had to be stopped.
-        longest_s: after so long the worker is taken to hang, and is stopped.
+        keep: the number of settled studies whose images and results are kept.
+        retries: how often a study is tried again when the worker died, or had to be stopped.
+        longest_s: a worker that has not answered after so long is stopped.
         threads, device: of the worker, see :class:`~GliomaSegLib.job.Job`.
     """
 
@@ -141,7 +141,7 @@ class Config(Record):
     device: str = "auto"
 
     @model_validator(mode="after")
-    def _has_a_way_in_and_out(self) -> Config:
+    def _receives_and_sends(self) -> Config:
         if self.receive is None and (self.orthanc is None or not self.orthanc.watch):
             raise ValueError("no study could come in; give 'receive', or an 'orthanc' that is watched")
         if self.send == "orthanc" and self.orthanc is None:

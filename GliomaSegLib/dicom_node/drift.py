@@ -1,8 +1,8 @@
-"""Does what comes in still look like what came in before? Week by week, from the figures of the finished cases.
+"""Drift: do the studies of a week differ from those of the weeks before? From the figures of the finished cases.
 
 Lotan 2021 saw series descriptions drift until studies were routed wrongly. So each week is compared with the weeks
 before it: shares by Fisher's exact test, numbers by the test of Mann and Whitney. As some twenty figures are looked at
-every week, a difference is told below p = 0.001: a reason to look, no proof.
+every week, a difference is marked below p = 0.001: a reason to look, no proof.
 
 A network that does well on the data of a challenge may do badly on a clinic's (Kurmukov 2021). So the distance of the
 images to those that the model was trained on is among the figures, where its card keeps what that is measured by.
@@ -27,7 +27,7 @@ from GliomaSegLib.dicom_node.queue import FinishedCase
 from GliomaSegLib.inference.training_distance import share_of_limit
 
 SURE = 0.9
-"""A sequence found with at least this confidence was found by rule; below, it was guessed."""
+"""A sequence identified with at least this confidence was found by rule; below, it was guessed."""
 
 WEEKS_BEFORE = 8
 _FEWEST = 5  # cases on either side; below, no test is made
@@ -65,7 +65,7 @@ def record_of(manifest: Mapping[str, Any], measures: Mapping[str, Any], header: 
 
 
 @dataclass(frozen=True)
-class Figure:
+class WeeklyFigure:
     """A figure of one week.
 
     Attributes:
@@ -97,7 +97,7 @@ class Week:
 
     name: str
     cases: int
-    figures: tuple[Figure, ...]
+    figures: tuple[WeeklyFigure, ...]
     new: tuple[str, ...]
 
 
@@ -112,7 +112,7 @@ def weeks_of(cases: Iterable[FinishedCase], most: int | None = None) -> list[Wee
     for place, name in enumerate(names):
         records = by_week[name]
         before = [one for earlier in names[max(0, place - WEEKS_BEFORE) : place] for one in by_week[earlier]]
-        seen = {word for record in records for word in _words(record)}
+        seen = {text for record in records for text in _descriptions(record)}
         new = tuple(sorted(seen - known)) if known else ()  # in the first week everything is new
         known |= seen
         if most is None or place >= len(names) - most:
@@ -129,8 +129,8 @@ def to_csv(weeks: Iterable[Week]) -> str:
         for one in week.figures:
             p = "" if one.p is None else f"{one.p:.3g}"
             table.writerow((week.name, week.cases, one.name, f"{one.value:.4g}", p, int(one.conspicuous)))
-        for word in week.new:
-            table.writerow((week.name, week.cases, f"new: {word}", "", "", ""))
+        for text in week.new:
+            table.writerow((week.name, week.cases, f"new: {text}", "", "", ""))
     return stream.getvalue()
 
 
@@ -139,7 +139,7 @@ def _week(seconds: float) -> str:
     return f"{year}-W{week:02}"
 
 
-def _words(record: Mapping[str, Any]) -> Iterable[str]:
+def _descriptions(record: Mapping[str, Any]) -> Iterable[str]:
     for name, one in record["sequences"].items():
         if one["description"]:
             yield f"{Modality(name).title} called '{one['description']}'"
@@ -150,7 +150,7 @@ def _words(record: Mapping[str, Any]) -> Iterable[str]:
 Record = Mapping[str, Any]
 
 
-def _figures(now: Sequence[Record], before: Sequence[Record]) -> tuple[Figure, ...]:
+def _figures(now: Sequence[Record], before: Sequence[Record]) -> tuple[WeeklyFigure, ...]:
     shares = [
         _share(f"model {model}", now, before, lambda one, model=model: one["model"] == model)
         for model in sorted({one["model"] for one in (*now, *before)})
@@ -179,7 +179,9 @@ def _extreme(record: Record, what: str, of: Callable[[Iterable[float]], float]) 
     return of(values) if values else None
 
 
-def _share(name: str, now: Sequence[Record], before: Sequence[Record], has: Callable[[Record], bool]) -> Figure | None:
+def _share(
+    name: str, now: Sequence[Record], before: Sequence[Record], has: Callable[[Record], bool]
+) -> WeeklyFigure | None:
     """``None`` for what there neither is nor was."""
     here, there = sum(map(has, now)), sum(map(has, before))
     if not here and not there:
@@ -187,15 +189,15 @@ def _share(name: str, now: Sequence[Record], before: Sequence[Record], has: Call
     p = None
     if min(len(now), len(before)) >= _FEWEST:
         p = float(fisher_exact([[here, len(now) - here], [there, len(before) - there]]).pvalue)
-    return Figure(name, here / len(now), True, p)
+    return WeeklyFigure(name, here / len(now), True, p)
 
 
 def _numbers(
     name: str, now: Sequence[Record], before: Sequence[Record], of: Callable[[Record], float | None]
-) -> list[Figure]:
+) -> list[WeeklyFigure]:
     here, there = ([value for one in some if (value := of(one)) is not None] for some in (now, before))
     if not here:
         return []
     enough = min(len(here), len(there)) >= _FEWEST
     p = float(mannwhitneyu(here, there).pvalue) if enough else None
-    return [Figure(name, median(here), False, p)]
+    return [WeeklyFigure(name, median(here), False, p)]

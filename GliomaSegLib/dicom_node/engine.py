@@ -1,7 +1,7 @@
-"""From a complete study to an answer that is ready to be sent: decides, segments, exports; one step per tick.
+"""The engine: from a complete study to an answer that is ready to be sent, one step per tick.
 
-The clock and the worker are given, so that a test needs no time and no network. At every step the study's row is the
-truth, and what a step makes appears whole: so a step that was cut off by a kill is done again or is found done.
+The clock and the worker are handed in, so that a test needs no time and no network. The study's row in the queue is its
+state, and the output of a step appears whole: so a step that was cut off by a kill is repeated, or is found done.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from typing import Any, Literal, Protocol
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
-from GliomaSegLib.dicom_node.arrivals import Arrivals, Clock
+from GliomaSegLib.dicom_node.clock import Clock
+from GliomaSegLib.dicom_node.completeness import Completeness
 from GliomaSegLib.dicom_node.config import Config
 from GliomaSegLib.dicom_node.drift import record_of
 from GliomaSegLib.dicom_node.header import StudyHeader, read_header
-from GliomaSegLib.dicom_node.intake import Intake
 from GliomaSegLib.dicom_node.queue import SETTLED, Queue, State, Study
+from GliomaSegLib.dicom_node.receiver import Receiver
 from GliomaSegLib.dicom_node.rules import Rule, decide
 from GliomaSegLib.dicom_node.storage import Storage
 from GliomaSegLib.errors import Cancelled, GliomaSegError
@@ -53,7 +54,7 @@ class Worker(Protocol):
 
 @dataclass
 class _Running:
-    """What the worker is at: a study's segmentation or export, and since when (monotonic)."""
+    """What the worker does: a study's segmentation or export, and since when (monotonic)."""
 
     study: Study
     header: StudyHeader
@@ -65,8 +66,8 @@ class _Running:
 
 
 @dataclass
-class Tally:
-    """Seconds that finished steps took, and how many there were."""
+class StepCounts:
+    """The number of finished steps, and the seconds that they took."""
 
     runs: int = 0
     seconds: float = 0.0
@@ -76,7 +77,7 @@ class Engine:
     """Works on the studies of one queue; for one thread.
 
     Args:
-        before_clearing: called with a study before its images are deleted to make room; an error of ours keeps them.
+        before_clearing: called with a study before its images are deleted to make room; a GliomaSegError keeps them.
     """
 
     def __init__(
@@ -85,23 +86,23 @@ class Engine:
         rules: Sequence[Rule],
         storage: Storage,
         queue: Queue,
-        intake: Intake,
-        arrivals: Arrivals,
+        receiver: Receiver,
+        completeness: Completeness,
         worker: Worker,
         clock: Clock,
         before_clearing: Callable[[Study], None] = lambda study: None,
     ) -> None:
         self._config, self._rules, self._storage, self._queue = config, rules, storage, queue
-        self._intake, self._arrivals, self._worker, self._clock = intake, arrivals, worker, clock
+        self._receiver, self._completeness, self._worker, self._clock = receiver, completeness, worker, clock
         self._before_clearing = before_clearing
         self._running: _Running | None = None
         self._not_before: dict[str, float] = {}
         self._cleared_at = -_CLEARS_S
-        self.tally = Tally()
+        self.steps = StepCounts()
 
     @property
     def busy(self) -> bool:
-        """Whether the worker is at work."""
+        """Whether the worker is busy."""
         return self._running is not None
 
     def recover(self) -> None:
@@ -127,7 +128,7 @@ class Engine:
         """
         for study in self._queue.studies((State.FAILED, State.UNMATCHED)):
             if not study.cleared and self._storage.image_files(study.key):
-                self._intake.reopen(study.key, study.uid, study.origin)
+                self._receiver.reopen(study.key, study.uid, study.origin)
 
     def tick(self) -> bool:
         """Do what can be done now without waiting; whether anything was.
@@ -157,19 +158,19 @@ class Engine:
             return
         count = len(self._storage.image_files(study.key))
         if study.state is State.ARRIVING:
-            self._arrivals.seen(study.key)
-            self._arrivals.broken_off(study.key, study.broken_off)
+            self._completeness.image_received(study.key)
+            self._completeness.sender_aborted(study.key, study.broken_off)
         elif count > study.images:  # one was written in the moment of the kill
-            self._intake.reopen(study.key, study.uid, study.origin)
+            self._receiver.reopen(study.key, study.uid, study.origin)
         elif study.state is State.RUNNING:
             self._move(study, State.WAITING)
 
     def _adopt(self, key: str) -> None:
-        """Images whose study was not yet in the queue when the node was killed."""
+        """Queue images whose study was not in the queue yet when the node was killed."""
         for path in self._storage.image_files(key):
             with contextlib.suppress(InvalidDicomError, OSError):
                 uid = str(dcmread(path, stop_before_pixels=True, specific_tags=["StudyInstanceUID"]).StudyInstanceUID)
-                self._intake.reopen(key, uid, "orthanc" if self._config.receive is None else "dicom")
+                self._receiver.reopen(key, uid, "orthanc" if self._config.receive is None else "dicom")
                 return
         self._storage.clear(key)
 
@@ -178,10 +179,10 @@ class Engine:
     def _decide(self) -> bool:
         done = False
         for study in self._queue.studies((State.ARRIVING,)):
-            with self._arrivals.if_complete(study.key) as complete:
+            with self._completeness.if_complete(study.key) as complete:
                 if complete:
                     self._settle_or_queue(study)
-                    self._arrivals.forget(study.key)
+                    self._completeness.forget(study.key)
                     done = True
         return done
 
@@ -276,8 +277,8 @@ class Engine:
             return False
         running.task.poll()
         self._running = None
-        self.tally.runs += 1
-        self.tally.seconds += self._clock.monotonic() - running.began
+        self.steps.runs += 1
+        self.steps.seconds += self._clock.monotonic() - running.began
         try:
             _ = running.task.result
         except WorkerError as error:
@@ -290,7 +291,7 @@ class Engine:
         return True
 
     def _watch(self, running: _Running) -> None:
-        """Cancel what is of no use any more: images came late, or were deleted; or what will never end."""
+        """Cancel a step that is of no use any more (images came late, or were deleted), or that takes too long."""
         now = self._clock.monotonic()
         if now - running.looked < _LOOKS_S:
             return

@@ -1,4 +1,4 @@
-"""What the headers of a study say that may be used and shown, and what must not be."""
+"""The headers of a study: the values that rules look at, and the values that must not be shown."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _WITHHELD = "(withheld)"
 
 @dataclass(frozen=True)
 class StudyHeader:
-    """A study as its headers describe it.
+    """What the headers of a study say.
 
     Attributes:
         values: the different values of each keyword of :data:`ROUTED_BY`, without what is about the patient.

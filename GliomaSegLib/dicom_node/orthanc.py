@@ -1,4 +1,4 @@
-"""Orthanc by its REST interface: what has arrived there, image by image, and a receipt for what was answered.
+"""Orthanc by its REST interface: fetches what arrives there, image by image, and writes a receipt when it is answered.
 
 The receipt is a metadata entry of the study in Orthanc itself, so that a node whose storage was lost for good knows
 from Orthanc what is still to be done.
@@ -14,8 +14,8 @@ from typing import Any
 import requests
 
 from GliomaSegLib.dicom_node.config import Orthanc
-from GliomaSegLib.dicom_node.intake import IMAGE_CLASSES, Intake, Taken
 from GliomaSegLib.dicom_node.queue import Queue, Study
+from GliomaSegLib.dicom_node.receiver import IMAGE_CLASSES, Outcome, Receiver
 from GliomaSegLib.dicom_node.storage import Storage
 from GliomaSegLib.errors import GliomaSegError, InputError
 
@@ -104,7 +104,7 @@ class OrthancServer:
             raise
 
     def write_receipt(self, uid: str, text: str) -> None:
-        """Leave a word on a study, by its Study Instance UID; nothing happens when it has been deleted."""
+        """Write the metadata entry of a study, by its Study Instance UID; nothing happens when it has been deleted."""
         study = self._study_id(uid)
         if study is not None:
             self._request("PUT", f"/studies/{study}/metadata/{_RECEIPT}", data=text)
@@ -140,7 +140,7 @@ class OrthancServer:
 
 
 def receipt_of(instances: Iterable[str]) -> str:
-    """What stands for just these images, by Orthanc's identifiers."""
+    """A hash of just these images, by Orthanc's identifiers."""
     return hashlib.sha256("\n".join(sorted(instances)).encode()).hexdigest()
 
 
@@ -150,21 +150,23 @@ def receipt_for(storage: Storage, study: Study) -> str:
 
 
 class OrthancWatcher:
-    """Fetches what arrives at an Orthanc server; one look per :meth:`look`.
+    """Fetches what arrives at an Orthanc server, as often as :meth:`poll` is called.
 
-    A study is looked at again and again until Orthanc calls it stable, and after that when something in it changes. The
-    place in Orthanc's list of changes is kept such that nothing is passed over when the node is killed.
+    A study is polled until Orthanc calls it stable, and after that when something in it changes. The place in Orthanc's
+    list of changes is kept such that nothing is passed over when the node is killed.
     """
 
-    def __init__(self, config: Orthanc, server: OrthancServer, intake: Intake, queue: Queue, storage: Storage) -> None:
-        self._config, self._server, self._intake, self._queue = config, server, intake, queue
+    def __init__(
+        self, config: Orthanc, server: OrthancServer, receiver: Receiver, queue: Queue, storage: Storage
+    ) -> None:
+        self._config, self._server, self._receiver, self._queue = config, server, receiver, queue
         self._storage = storage
-        self._open: dict[str, int] = {}  # study -> the change before the one by which it came to notice
+        self._open: dict[str, int] = {}  # study -> the change before the one that announced it
         self._since: int | None = None
         self._passed: set[str] = set()  # instances that were fetched and are not to be kept
 
-    def look(self) -> None:
-        """Take what is new.
+    def poll(self) -> None:
+        """Fetch what is new.
 
         Raises:
             OrthancError: Orthanc does not answer, or refuses.
@@ -176,7 +178,7 @@ class OrthancWatcher:
         while not done:
             changes, last, done = self._server.changes(self._since)
             for change in changes:
-                self._notice(change)
+                self._on_change(change)
             self._since = max(self._since, last)
         refused: OrthancError | None = None
         for study in list(self._open):
@@ -197,7 +199,7 @@ class OrthancWatcher:
             return int(kept)
         return 0 if self._config.history else self._server.last_change()
 
-    def _notice(self, change: Mapping[str, Any]) -> None:
+    def _on_change(self, change: Mapping[str, Any]) -> None:
         kind, before = change["ChangeType"], int(change["Seq"]) - 1
         if kind not in _CHANGES:
             return
@@ -216,7 +218,7 @@ class OrthancWatcher:
             instance
             for one, instances in series.items()
             for instance in instances
-            if instance not in self._passed and not self._intake.has(key, one, instance)
+            if instance not in self._passed and not self._receiver.has(key, one, instance)
         ]
         everything = receipt_of(instance for instances in series.values() for instance in instances)
         if missing and self._server.receipt(study) != everything:
@@ -229,9 +231,9 @@ class OrthancWatcher:
         if content is None:
             return
         try:
-            taken, _ = self._intake.take(content, "orthanc")
+            outcome, _ = self._receiver.receive(content, "orthanc")
         except InputError as error:
             _LOG.warning("%s", error)
-            taken = Taken.NO_IMAGE
-        if taken is not Taken.NEW:
+            outcome = Outcome.NO_IMAGE
+        if outcome is not Outcome.NEW:
             self._passed.add(instance)

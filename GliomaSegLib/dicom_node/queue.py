@@ -1,7 +1,7 @@
-"""The studies of a node and how each stands: a table on disk that a kill at any moment leaves in order.
+"""The studies of a node and their states: a table on disk that a kill at any moment leaves consistent.
 
-Every change is one transaction, and a change of state counts only if the study is still as the caller saw it: when an
-image arrives late the study becomes a new version of itself, and whoever was at work on the old one finds that out.
+Every change is one transaction, and a change of state counts only if the study is still as the caller read it: when an
+image arrives late the study becomes a new version of itself, and whoever works on the old one finds that out.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ CREATE TABLE remembered (name TEXT PRIMARY KEY, value TEXT);
 """
 
 Origin = Literal["dicom", "orthanc"]
-"""Which way a study came in."""
+"""From where a study was received."""
 
 
 class State(str, Enum):
-    """How a study stands."""
+    """The state of a study."""
 
     ARRIVING = "arriving"
     WAITING = "waiting"
@@ -65,9 +65,9 @@ class Study:
         images: how many there were when it was last complete.
         plan: fields of the job and kinds of answers, as the rule said.
         rule, reason: the decision.
-        sentence: what went wrong, or what is in the way.
+        sentence: what went wrong, or what it waits for.
         notes: what else a person should know.
-        broken_off: its sender broke off and has not come back.
+        broken_off: its sender aborted and has not come back.
         cleared: its images were deleted to make room.
         starts: how often this version was begun; ``failures``: how often the worker died over it.
         arrived, changed: seconds since 1970, to be shown and for nothing else.
@@ -118,7 +118,7 @@ class Queue:
 
     def open(self) -> None:
         """Open the file, again if need be."""
-        with self._lock, _told(self._path):
+        with self._lock, _as_storage_error(self._path):
             self.close()
             connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
             connection.row_factory = sqlite3.Row
@@ -133,7 +133,7 @@ class Queue:
             self._connection = connection
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
@@ -177,10 +177,10 @@ class Queue:
             )
             return self._of(database, study.key) if done.rowcount else None
 
-    def broken_off(self, key: str, broken: bool) -> None:
-        """Keep whether the study's sender broke off."""
+    def sender_aborted(self, key: str, aborted: bool) -> None:
+        """Keep whether the study's sender aborted its association."""
         with self._transaction() as database:
-            database.execute("UPDATE studies SET broken_off = ? WHERE key = ?", (int(broken), key))
+            database.execute("UPDATE studies SET broken_off = ? WHERE key = ?", (int(aborted), key))
 
     def note(self, key: str, sentence: str) -> None:
         """Keep a sentence on the study, once."""
@@ -230,7 +230,7 @@ class Queue:
     # --- what belongs to a version of a study -----------------------------------------------------------------------
 
     def delivered(self, study: Study) -> set[str]:
-        """The files of the answer that have been taken by the receiver."""
+        """The files of the answer that the archive has."""
         with self._transaction() as database:
             rows = database.execute(
                 "SELECT file FROM deliveries WHERE key = ? AND revision = ?", (study.key, study.revision)
@@ -238,7 +238,7 @@ class Queue:
             return {row["file"] for row in rows}
 
     def deliver(self, study: Study, files: Iterable[str]) -> None:
-        """Keep that files have been taken."""
+        """Keep that the archive has these files."""
         with self._transaction() as database:
             rows = [(study.key, study.revision, file) for file in files]
             database.executemany("INSERT OR IGNORE INTO deliveries VALUES (?, ?, ?)", rows)
@@ -277,7 +277,7 @@ class Queue:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, _told(self._path):
+        with self._lock, _as_storage_error(self._path):
             if self._connection is None:
                 raise StorageError(f"The queue {self._path} is closed, as its storage is gone.")
             database = self._connection
@@ -308,7 +308,7 @@ def _study(row: sqlite3.Row) -> Study:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _as_storage_error(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:

@@ -1,147 +1,163 @@
-"""The DICOM storage SCP: takes MR images from callers that are on the list, and says 'no' when it cannot keep them."""
+"""Receives images, by C-STORE or from Orthanc: each is checked and written once, and its study is arriving then."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import logging
-import threading
-from collections.abc import Callable
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
 
-from pydicom.uid import (
-    JPEG2000,
-    UID,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    RLELossless,
-)
-from pynetdicom import AE, evt
-from pynetdicom.sop_class import Verification
+import numpy as np
+import SimpleITK as sitk
+from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
 
-from GliomaSegLib.dicom_node.alarms import Alarms
-from GliomaSegLib.dicom_node.config import Receive
-from GliomaSegLib.dicom_node.intake import IMAGE_CLASSES, Intake, StoreTally, Taken
-from GliomaSegLib.dicom_node.storage import StorageError
+from GliomaSegLib.dicom_node.clock import Clock
+from GliomaSegLib.dicom_node.completeness import Completeness
+from GliomaSegLib.dicom_node.queue import Origin, Queue, Study
+from GliomaSegLib.dicom_node.storage import Storage, StorageError
 from GliomaSegLib.errors import InputError
 
-# DICOM PS3.4 B.2.3 and PS3.7 C: what a C-STORE may be answered with.
-_SUCCESS, _OUT_OF_RESOURCES, _DUPLICATE, _CANNOT_UNDERSTAND = 0x0000, 0xA700, 0x0111, 0xC000
+IMAGE_CLASSES = ("1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1")
+"""MR Image Storage and Enhanced MR Image Storage."""
 
-# Those that GDCM decodes.
-_SYNTAXES: list[UID] = [
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    JPEGLosslessSV1,
-    JPEGLossless,
-    JPEGLSLossless,
-    JPEG2000Lossless,
-    JPEG2000,
-    RLELossless,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-]
-
-_PDU_BYTES = 1 << 18  # the usual 16 KiB cut an image into dozens of pieces
+_NAMED_BY = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _LOG = logging.getLogger(__name__)
 
 
-class Receiver:
-    """A storage SCP that is started with :meth:`start`.
+class Outcome(Enum):
+    """The outcome of receiving an image."""
 
-    Args:
-        alarms: told while nothing can be kept.
-        tally: in which it counts.
+    NEW = "new"
+    KNOWN = "known"  # the same pixels are here already
+    CONFLICT = "conflict"  # other pixels are here under its UID; those stay
+    NO_IMAGE = "no image"
+
+
+@dataclass
+class StoreCounts:
+    """How many associations the receiver refused, and how many images it answered with which DICOM status."""
+
+    refused: int = 0
+    statuses: Counter[int] = field(default_factory=Counter)
+
+
+class Receiver:
+    """Receives images for the studies of ``storage`` and ``queue``; to be used from any thread.
+
+    Attributes:
+        counts: the number of images by their outcome, since the start.
     """
 
-    def __init__(self, config: Receive, intake: Intake, alarms: Alarms, tally: StoreTally) -> None:
-        self._config, self._intake, self._alarms, self._tally = config, intake, alarms, tally
-        self._open: dict[object, set[str]] = {}
-        self._lock = threading.Lock()
-        self._entity: AE | None = None
+    def __init__(self, storage: Storage, queue: Queue, completeness: Completeness, clock: Clock) -> None:
+        self._storage, self._queue, self._completeness, self._clock = storage, queue, completeness, clock
+        self.counts: Counter[Outcome] = Counter()
 
-    def start(self) -> None:
-        """Begin to listen.
+    def receive(self, content: bytes, origin: Origin) -> tuple[Outcome, str]:
+        """Write a DICOM file; it is safely on the disk when this returns.
+
+        Returns:
+            the outcome, and the key of its study.
 
         Raises:
-            InputError: the port is taken, or may not be used; a certificate cannot be used.
+            InputError: it cannot be read, or lacks a UID.
+            StorageError: it cannot be kept now.
         """
-        entity = AE(self._config.ae_title)
-        entity.maximum_pdu_size = _PDU_BYTES
-        entity.maximum_associations = self._config.max_associations
-        entity.require_called_aet = True
-        entity.require_calling_aet = list(self._config.callers)
-        entity.add_supported_context(Verification)
-        for image_class in IMAGE_CLASSES:
-            entity.add_supported_context(image_class, _SYNTAXES)
-        handlers = [
-            (evt.EVT_C_STORE, self._store),
-            (evt.EVT_RELEASED, self._released),
-            (evt.EVT_CONN_CLOSE, self._closed),
-            (evt.EVT_REJECTED, self._rejected),
-        ]
-        where = (self._config.host, self._config.port)
-        tls = self._config.tls and self._config.tls.server()
-        try:
-            entity.start_server(where, block=False, ssl_context=tls, evt_handlers=handlers)
-        except OSError as error:
-            raise InputError(
-                f"Nothing can be received at {where[0]}:{where[1]} ({error.strerror}); name another port."
-            ) from error
-        self._entity = entity
-
-    def stop(self) -> None:
-        """Listen no longer; associations that are open are aborted."""
-        if self._entity is not None:
-            self._entity.shutdown()
-            self._entity = None
-
-    def _store(self, event: evt.Event) -> int:
-        status = self._answered(event.assoc, event.encoded_dataset)
-        with self._lock:
-            self._tally.statuses[status] += 1
-        return status
-
-    def _answered(self, association: object, content: Callable[[], bytes]) -> int:
-        try:
-            taken, key = self._intake.take(content(), "dicom")
-        except StorageError as error:
-            self._alarms.on("storage", str(error))
-            return _OUT_OF_RESOURCES  # the sender keeps the image and tries again
-        except InputError as error:
-            _LOG.warning("%s", error)
-            return _CANNOT_UNDERSTAND
-        except Exception as error:  # whatever a file from outside may do, its sender is told, and the next one is taken
-            _LOG.error("an image could not be taken (%s)", type(error).__name__)
-            return _CANNOT_UNDERSTAND
-        if taken is not Taken.NO_IMAGE:
-            with self._lock:
-                self._open.setdefault(association, set()).add(key)
-        return {Taken.CONFLICT: _DUPLICATE, Taken.NO_IMAGE: _CANNOT_UNDERSTAND}.get(taken, _SUCCESS)
-
-    def _released(self, event: evt.Event) -> None:
-        self._ended(event.assoc, broken=False)
-
-    def _closed(self, event: evt.Event) -> None:
-        self._ended(event.assoc, broken=True)  # after a release nothing is left to be told
-
-    def _ended(self, association: object, broken: bool) -> None:
-        with self._lock:
-            keys = self._open.pop(association, set())
-        for key in keys:
+        header = _read(content)
+        key = self._storage.key(str(header.StudyInstanceUID))
+        outcome = self._write(content, header, key)
+        self.counts[outcome] += 1
+        if outcome is Outcome.NEW:
             try:
-                self._intake.broken_off(key, broken)
-            except StorageError as error:
-                self._alarms.on("storage", str(error))
+                self.reopen(key, str(header.StudyInstanceUID), origin)
+            except StorageError:  # or it would be known when it is sent again, and its study never looked at
+                self._path(header, key).unlink(missing_ok=True)
+                raise
+        elif outcome is Outcome.CONFLICT:
+            _LOG.error("study %s: an image came again with other pixels and was refused", key)
+            self._queue.note(
+                key,
+                "An image came again with other pixels under the same SOP Instance UID; the first one was kept and the "
+                "second refused: ask whoever sent it which is right.",
+            )
+        return outcome, key
 
-    def _rejected(self, event: evt.Event) -> None:
-        self._tally.refused += 1
-        requestor = event.assoc.requestor
-        _LOG.warning("an association was refused: caller '%s' at %s", requestor.ae_title, requestor.address)
+    def reopen(self, key: str, uid: str, origin: Origin) -> Study:
+        """The study is arriving: its quiet time begins again, and it is processed again when that is over."""
+        is_first = self._completeness.image_received(
+            key
+        )  # before the queue is asked, so that it is not found complete in between
+        study = self._queue.arrived(key, uid, origin, self._clock.wall())
+        if is_first:
+            late = f", version {study.revision}" if study.revision > 1 else ""
+            _LOG.info("study %s: arriving%s", key, late)
+        return study
+
+    def sender_aborted(self, key: str, aborted: bool) -> None:
+        """The sender of a study aborted its association, or has come back and released one."""
+        self._completeness.sender_aborted(key, aborted)
+        self._queue.sender_aborted(key, aborted)
+        if aborted:
+            _LOG.warning("study %s: its sender broke off; waiting for it to come back", key)
+
+    def has(self, study_key: str, orthanc_series: str, orthanc_instance: str) -> bool:
+        """Whether an image that Orthanc knows by these identifiers is here."""
+        return (self._storage.images(study_key) / orthanc_series / f"{orthanc_instance}.dcm").exists()
+
+    def _write(self, content: bytes, header: Dataset, key: str) -> Outcome:
+        if header.SOPClassUID not in IMAGE_CLASSES:
+            return Outcome.NO_IMAGE
+        path = self._path(header, key)
+        if not path.exists():
+            self._storage.write(path, content)
+            return Outcome.NEW
+        return Outcome.KNOWN if _same_pixels(path, content) else Outcome.CONFLICT
+
+    def _path(self, header: Dataset, key: str) -> Path:
+        return self._storage.images(key) / _identifier(header, 3) / f"{_identifier(header, 4)}.dcm"
+
+
+def _read(content: bytes) -> Dataset:
+    try:
+        header = dcmread(io.BytesIO(content), specific_tags=[*_NAMED_BY, "SOPClassUID"], stop_before_pixels=True)
+    except (InvalidDicomError, OSError, EOFError, ValueError, KeyError) as error:
+        raise InputError("A file that was sent is no DICOM and was refused.") from error
+    missing = [keyword for keyword in (*_NAMED_BY[1:], "SOPClassUID") if not header.get(keyword)]
+    if missing:
+        raise InputError(f"An image that was sent lacks {' and '.join(missing)} and was refused.")
+    return header
+
+
+def _identifier(header: Dataset, level: int) -> str:
+    """As Orthanc names a series (3) or an instance (4): the SHA-1 of its identifiers, the same for both origins."""
+    text = "|".join(str(header.get(keyword, "")).strip() for keyword in _NAMED_BY[:level])
+    digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    return "-".join(digest[start : start + 8] for start in range(0, 40, 8))
+
+
+def _same_pixels(path: Path, content: bytes) -> bool:
+    """Whether two files show the same; headers may differ, as archives correct them, and so may the compression."""
+    with path.open("rb") as stream:
+        kept = dcmread(stream)
+    came = dcmread(io.BytesIO(content))
+    if kept.file_meta.TransferSyntaxUID == came.file_meta.TransferSyntaxUID:
+        return kept.get("PixelData") == came.get("PixelData") and kept.get("Rows") == came.get("Rows")
+    beside = path.with_suffix(".partial")
+    try:
+        beside.write_bytes(content)
+        first, second = (sitk.GetArrayFromImage(_pixels(one)) for one in (path, beside))
+        return np.array_equal(first, second)
+    except RuntimeError:  # one of them cannot be decoded
+        return False
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _pixels(path: Path) -> sitk.Image:
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")  # the name's ending does not tell
+    reader.SetFileName(str(path))
+    return reader.Execute()

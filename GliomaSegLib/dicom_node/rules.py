@@ -1,4 +1,4 @@
-"""Which study is segmented, and how: rules that are data, and a decision that says why."""
+"""Rules: which study is segmented, and how; a decision gives its reasons."""
 
 from __future__ import annotations
 

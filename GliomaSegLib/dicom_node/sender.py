@@ -1,7 +1,7 @@
-"""The answers go back: file by file, those that have been taken are marked, as often as it needs.
+"""Sends the answers, file by file: what the archive has accepted is marked, and the rest is tried again.
 
-A kill between the taking and the mark sends files twice; they have the same SOP Instance UIDs, so that the archive has
-them once.
+A kill between the acceptance and the mark sends files twice; they have the same SOP Instance UIDs, so that the archive
+has them once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID
 
 from GliomaSegLib.dicom_node.alarms import Alarms
-from GliomaSegLib.dicom_node.arrivals import Clock
+from GliomaSegLib.dicom_node.clock import Clock
 from GliomaSegLib.dicom_node.config import DicomPeer
 from GliomaSegLib.dicom_node.orthanc import OrthancError, OrthancServer, receipt_for
 from GliomaSegLib.dicom_node.queue import Queue, State, Study
@@ -34,22 +34,22 @@ _LOG = logging.getLogger(__name__)
 
 
 class Unreachable(GliomaSegError):
-    """The receiver does not answer; no study can be sent."""
+    """The archive does not answer; no study can be sent."""
 
 
 class Refused(GliomaSegError):
-    """The receiver does not take this study."""
+    """The archive does not accept this study."""
 
 
-class Peer(Protocol):
-    """Who takes the answers."""
+class Archive(Protocol):
+    """Receives the answers."""
 
     def send(self, files: Iterable[Path]) -> Iterator[Path]:
-        """Send DICOM files; each is yielded when it has been taken.
+        """Send DICOM files; each is yielded when it has been accepted.
 
         Raises:
-            Unreachable: nobody answers.
-            Refused: a file is not taken.
+            Unreachable: the archive does not answer.
+            Refused: a file is not accepted.
         """
 
 
@@ -60,7 +60,7 @@ class DicomArchive:
         self._config = config
 
     def send(self, files: Iterable[Path]) -> Iterator[Path]:
-        """See :class:`Peer`."""
+        """See :class:`Archive`."""
         from pynetdicom import AE, _config, evt
 
         _config.STORE_SEND_CHUNKED_DATASET = True  # files go as they are, not decoded and encoded again
@@ -134,7 +134,7 @@ class OrthancArchive:
         self._server = server
 
     def send(self, files: Iterable[Path]) -> Iterator[Path]:
-        """See :class:`Peer`."""
+        """See :class:`Archive`."""
         for path in files:
             try:
                 self._server.store(path.read_bytes())
@@ -145,7 +145,7 @@ class OrthancArchive:
             yield path
 
 
-class Courier:
+class Sender:
     """Sends what is ready, one study per :meth:`tick`.
 
     Args:
@@ -157,14 +157,14 @@ class Courier:
         self,
         queue: Queue,
         storage: Storage,
-        peer: Peer,
+        archive: Archive,
         orthanc: OrthancServer | None,
         alarms: Alarms,
         clock: Clock,
     ) -> None:
-        self._queue, self._storage, self._peer, self._orthanc = queue, storage, peer, orthanc
+        self._queue, self._storage, self._archive, self._orthanc = queue, storage, archive, orthanc
         self._alarms, self._clock = alarms, clock
-        self._patience: dict[str, tuple[int, float]] = {}  # study, or '' for all: failures, not before
+        self._pauses: dict[str, tuple[int, float]] = {}  # study, or '' for all: failures, not before
 
     def tick(self) -> bool:
         """Send a study, if one is ready and due; whether one was.
@@ -179,27 +179,27 @@ class Courier:
             self._answer(study)
         except (Unreachable, OrthancError) as error:
             self._alarms.on("receiver", f"{error} The answers wait.")
-            self._wait("")
+            self._pause("")
         except Refused as error:
             self._alarms.on(f"study {study.key}", f"The answer of study {study.key} waits: {error}")
-            self._wait(study.key)
+            self._pause(study.key)
             self._queue.move(study, State.SENDING, self._clock.wall(), sentence=str(error))
         except OSError:
             self._storage.check()  # it went while a file was sent
             raise
         else:
-            self._patience.pop("", None)
+            self._pauses.pop("", None)
             self._alarms.off("receiver")
-            self._forgive(study.key)
+            self._end_pause(study.key)
         return True
 
     def _next(self) -> Study | None:
-        if self._waits(""):
+        if self._is_paused(""):
             return None
         ready = self._queue.studies((State.SENDING,))
-        for key in set(self._patience) - {"", *(study.key for study in ready)}:  # it came late, or was withdrawn
-            self._forgive(key)
-        return next((study for study in ready if not self._waits(study.key)), None)
+        for key in set(self._pauses) - {"", *(study.key for study in ready)}:  # it came late, or was withdrawn
+            self._end_pause(key)
+        return next((study for study in ready if not self._is_paused(study.key)), None)
 
     def _answer(self, study: Study) -> None:
         from_orthanc = self._orthanc if study.origin == "orthanc" else None
@@ -219,35 +219,35 @@ class Courier:
         self._settle(study, State.ANSWERED, "")
 
     def _send(self, study: Study, files: Iterable[Path], folder: Path) -> None:
-        taken: list[str] = []
+        accepted: list[str] = []
         try:
-            for path in self._peer.send(files):
-                taken.append(_name(path, folder))
-                if len(taken) == _MARKED_TOGETHER:
-                    self._queue.deliver(study, taken)
-                    taken = []
+            for path in self._archive.send(files):
+                accepted.append(_name(path, folder))
+                if len(accepted) == _MARKED_TOGETHER:
+                    self._queue.deliver(study, accepted)
+                    accepted = []
         finally:
-            self._queue.deliver(study, taken)
+            self._queue.deliver(study, accepted)
 
     def _settle(self, study: Study, state: State, sentence: str) -> None:
         if self._queue.move(study, state, self._clock.wall(), sentence=sentence):
             _LOG.info("study %s: %s%s", study.key, state.value, f": {sentence}" if sentence else "")
 
-    def _forgive(self, key: str) -> None:
-        self._patience.pop(key, None)
+    def _end_pause(self, key: str) -> None:
+        self._pauses.pop(key, None)
         self._alarms.off(f"study {key}")
 
-    def _waits(self, key: str) -> bool:
-        return key in self._patience and self._clock.monotonic() < self._patience[key][1]
+    def _is_paused(self, key: str) -> bool:
+        return key in self._pauses and self._clock.monotonic() < self._pauses[key][1]
 
-    def _wait(self, key: str) -> None:
-        failures = self._patience.get(key, (0, 0.0))[0]
+    def _pause(self, key: str) -> None:
+        failures = self._pauses.get(key, (0, 0.0))[0]
         pause = min(_FIRST_PAUSE_S * 2 ** min(failures, 10), _LONGEST_PAUSE_S)
-        self._patience[key] = (failures + 1, self._clock.monotonic() + pause)
+        self._pauses[key] = (failures + 1, self._clock.monotonic() + pause)
 
 
 def _in_order(folder: Path) -> list[Path]:
-    """The files of an answer; the series of overlays last, lest an archive that takes none gets nothing."""
+    """The files of an answer; the series of overlays last, as an archive that accepts none is to get the rest."""
     return sorted(folder.rglob("*.dcm"), key=lambda path: (len(path.parts), path))
 
 

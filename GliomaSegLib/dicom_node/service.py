@@ -1,4 +1,4 @@
-"""A node as a whole: its parts, their threads, and what happens when the ground under them gives way."""
+"""A node as a whole: its parts, their threads, and what happens when its storage is gone."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from GliomaSegLib.dicom_node.alarms import Alarms
-from GliomaSegLib.dicom_node.arrivals import Arrivals, Clock, SystemClock
+from GliomaSegLib.dicom_node.clock import Clock, SystemClock
+from GliomaSegLib.dicom_node.completeness import Completeness
 from GliomaSegLib.dicom_node.config import Config, Orthanc
 from GliomaSegLib.dicom_node.engine import Engine, Worker
-from GliomaSegLib.dicom_node.intake import Intake, StoreTally
 from GliomaSegLib.dicom_node.orthanc import OrthancError, OrthancServer, OrthancWatcher, receipt_for
 from GliomaSegLib.dicom_node.queue import Queue, Study
-from GliomaSegLib.dicom_node.sender import Courier, DicomArchive, OrthancArchive, Peer
+from GliomaSegLib.dicom_node.receiver import Receiver, StoreCounts
+from GliomaSegLib.dicom_node.sender import Archive, DicomArchive, OrthancArchive, Sender
 from GliomaSegLib.dicom_node.status import Status
 from GliomaSegLib.dicom_node.storage import LOGS, Storage, StorageError
 from GliomaSegLib.dicom_node.web import WebServer
@@ -45,14 +46,14 @@ class Node:
         self.storage = Storage(config.folder, round(config.free_gb * _GB))
         self.queue = Queue(self.storage.database)
         self.alarms = Alarms(self._clock)
-        self._arrivals = Arrivals(self._clock, config.quiet_s, config.after_abort_s)
-        self.intake = Intake(self.storage, self.queue, self._arrivals, self._clock)
+        self._completeness = Completeness(self._clock, config.quiet_s, config.after_abort_s)
+        self.receiver = Receiver(self.storage, self.queue, self._completeness, self._clock)
         self._worker = worker
         self.engine = Engine(
-            config, config.rules(), self.storage, self.queue, self.intake, self._arrivals, self._worker, self._clock,
-            self._leave_receipt,
+            config, config.rules(), self.storage, self.queue, self.receiver, self._completeness, self._worker,
+            self._clock, self._leave_receipt,
         )  # fmt: skip
-        self._stores = StoreTally()
+        self._stores = StoreCounts()
         self.web = WebServer(config.web, self._status())
         self._ending = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -73,17 +74,17 @@ class Node:
                 self.engine.again()
             stack.callback(self._join)
             if self._config.receive:
-                from GliomaSegLib.dicom_node.receiver import Receiver
+                from GliomaSegLib.dicom_node.storage_scp import StorageScp
 
-                receiver = Receiver(self._config.receive, self.intake, self.alarms, self._stores)
-                receiver.start()
-                stack.callback(receiver.stop)
-            courier = Courier(self.queue, self.storage, self._peer(), self._orthanc(), self.alarms, self._clock)
-            self._in_thread(courier.tick, _TICK_S)
+                scp = StorageScp(self._config.receive, self.receiver, self.alarms, self._stores)
+                scp.start()
+                stack.callback(scp.stop)
+            sender = Sender(self.queue, self.storage, self._archive(), self._orthanc(), self.alarms, self._clock)
+            self._in_thread(sender.tick, _TICK_S)
             if self._config.orthanc and self._config.orthanc.watch:
                 server = OrthancServer(self._config.orthanc)
-                watcher = OrthancWatcher(self._config.orthanc, server, self.intake, self.queue, self.storage)
-                self._in_thread(self._looking(watcher), self._config.orthanc.poll_s)
+                watcher = OrthancWatcher(self._config.orthanc, server, self.receiver, self.queue, self.storage)
+                self._in_thread(self._polling(watcher), self._config.orthanc.poll_s)
             self.web.start()
             stack.callback(self.web.stop)
             yield self
@@ -112,7 +113,7 @@ class Node:
         self.alarms.off("storage")
         return done
 
-    def _lose(self, error: StorageError) -> None:
+    def _on_storage_error(self, error: StorageError) -> None:
         self.alarms.on("storage", str(error))
         try:
             self.storage.check()
@@ -127,9 +128,9 @@ class Node:
             return step()
         except StorageError as error:
             if step == self._step:
-                self._lose(error)
+                self._on_storage_error(error)
             return False
-        except Exception as error:  # a defect of ours must be told and must not end the node
+        except Exception as error:  # a defect of ours must be visible and must not end the node
             # The text of an exception may quote a header; where it happened cannot.
             _LOG.error("%s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
             self.alarms.on("defect", f"GliomaSeg failed unexpectedly ({type(error).__name__}); see its log.")
@@ -146,17 +147,17 @@ class Node:
         thread.start()
         self._threads.append(thread)
 
-    def _looking(self, watcher: OrthancWatcher) -> Callable[[], bool]:
-        def look() -> bool:
+    def _polling(self, watcher: OrthancWatcher) -> Callable[[], bool]:
+        def poll() -> bool:
             try:
-                watcher.look()
+                watcher.poll()
             except OrthancError as error:
                 self.alarms.on("orthanc", str(error))
             else:
                 self.alarms.off("orthanc")
             return False
 
-        return look
+        return poll
 
     def _join(self) -> None:
         self._ending.set()
@@ -166,7 +167,7 @@ class Node:
     def _orthanc(self) -> OrthancServer | None:
         return OrthancServer(self._config.orthanc) if self._config.orthanc else None
 
-    def _peer(self) -> Peer:
+    def _archive(self) -> Archive:
         if isinstance(self._config.orthanc, Orthanc) and self._config.send == "orthanc":
             return OrthancArchive(OrthancServer(self._config.orthanc))
         return DicomArchive(self._config.send)
@@ -177,11 +178,11 @@ class Node:
             OrthancServer(self._config.orthanc).write_receipt(study.uid, receipt_for(self.storage, study))
 
     def _status(self) -> Status:
-        return Status(self.storage, self.queue, self.intake, self.engine, self.alarms, self._clock, self._stores)
+        return Status(self.storage, self.queue, self.receiver, self.engine, self.alarms, self._clock, self._stores)
 
 
 def quiet_worker(command: Sequence[str], folder: Path) -> WorkerProcess:
-    """A worker process for the node in ``folder`` that says nothing of the patients.
+    """A worker process for the node in ``folder`` whose log does not name the patients.
 
     Args:
         command: starts it, see :func:`~GliomaSegLib.worker.client.worker_command`.
@@ -191,7 +192,7 @@ def quiet_worker(command: Sequence[str], folder: Path) -> WorkerProcess:
 
 
 def set_up_logging() -> None:
-    """Our own words to standard error, with the time; of the libraries', which may quote headers, none."""
+    """Log the node's own messages to standard error; none of the libraries, which may quote headers."""
     import pydicom  # before its logger is silenced
 
     handler = logging.StreamHandler(sys.stderr)

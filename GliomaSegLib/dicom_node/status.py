@@ -1,4 +1,4 @@
-"""What a node tells of itself: a page, its health and its metrics. No patient is in any of them."""
+"""The status of a node: a page, its health and its metrics. No patient is in any of them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from jinja2 import Environment, StrictUndefined
 
 from GliomaSegLib import NOTICE
 from GliomaSegLib.dicom_node.alarms import Alarms
-from GliomaSegLib.dicom_node.arrivals import Clock
+from GliomaSegLib.dicom_node.clock import Clock
 from GliomaSegLib.dicom_node.drift import to_csv, weeks_of
 from GliomaSegLib.dicom_node.engine import Engine
-from GliomaSegLib.dicom_node.intake import Intake, StoreTally
 from GliomaSegLib.dicom_node.queue import Queue, State
+from GliomaSegLib.dicom_node.receiver import Receiver, StoreCounts
 from GliomaSegLib.dicom_node.storage import Storage, StorageError
 from GliomaSegLib.resources import resource
 
@@ -25,21 +25,21 @@ _WEEKS = 12
 
 @dataclass(frozen=True)
 class Status:
-    """Asks the parts of a node how they stand; to be used from any thread."""
+    """Collects the status of the parts of a node; to be used from any thread."""
 
     storage: Storage
     queue: Queue
-    intake: Intake
+    receiver: Receiver
     engine: Engine
     alarms: Alarms
     clock: Clock
-    stores: StoreTally
+    stores: StoreCounts
 
     def health(self) -> tuple[bool, str]:
         """Whether all is well, and JSON that says what is not."""
         alarms = self.alarms.all()
-        told = [{"what": one.name, "sentence": one.sentence, "since": _time(one.since)} for one in alarms]
-        return not alarms, json.dumps({"ok": not alarms, "alarms": told}, indent=2) + "\n"
+        listed = [{"what": one.name, "sentence": one.sentence, "since": _time(one.since)} for one in alarms]
+        return not alarms, json.dumps({"ok": not alarms, "alarms": listed}, indent=2) + "\n"
 
     def page(self) -> str:
         """The page as HTML without outside parts; every text is escaped."""
@@ -77,16 +77,17 @@ class Status:
             *_metric("free_bytes", "gauge", "Free room on the disk.", [("", self.storage.free_bytes)]),
             *_metric("worker_busy", "gauge", "1 while a study is worked on.", [("", int(self.engine.busy))]),
             *_metric(
-                "images_total", "counter", "Images by what became of them.",
-                [(f'{{fate="{taken.name.lower()}"}}', count) for taken, count in list(self.intake.counts.items())],
+                "images_total", "counter", "Images by their outcome.",
+                # the label keeps its name, as dashboards know it
+                [(f'{{fate="{one.name.lower()}"}}', count) for one, count in list(self.receiver.counts.items())],
             ),
             *_metric(
                 "stores_total", "counter", "C-STORE requests by the status they were answered with.",
                 [(f'{{status="{status:04X}"}}', count) for status, count in list(self.stores.statuses.items())],
             ),
             *_metric("associations_refused_total", "counter", "Associations refused.", [("", self.stores.refused)]),
-            *_metric("steps_total", "counter", "Finished steps of the worker.", [("", self.engine.tally.runs)]),
-            *_metric("step_seconds_total", "counter", "Their seconds.", [("", round(self.engine.tally.seconds, 3))]),
+            *_metric("steps_total", "counter", "Finished steps of the worker.", [("", self.engine.steps.runs)]),
+            *_metric("step_seconds_total", "counter", "Their seconds.", [("", round(self.engine.steps.seconds, 3))]),
         ]  # fmt: skip
         try:
             counts = self.queue.counts()

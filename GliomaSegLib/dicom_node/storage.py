@@ -1,4 +1,4 @@
-"""The folder of a node: found again after a reboot or not at all, written so that a kill leaves nothing half-done.
+"""The folder of a node: checked at every step that it is the right one, written so that a kill leaves it consistent.
 
 ::
 

@@ -28,7 +28,7 @@ class Tls(Record):
     authority: Path
 
     def server(self) -> ssl.SSLContext:
-        """For callers: who shows no certificate of the authority's is not let in.
+        """For callers: only those with a certificate of the authority are accepted.
 
         Raises:
             InputError: a file cannot be read, or is not what it should be.

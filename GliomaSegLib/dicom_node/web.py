@@ -1,4 +1,4 @@
-"""The web server of a node: read-only, behind a login where there is one."""
+"""The web server of a node: read-only, with a login where one is configured."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Answer = tuple[HTTPStatus, str, str]
 class WebServer:
     """Shows a :class:`~GliomaSegLib.dicom_node.status.Status` at ``/``, ``/health``, ``/metrics`` and ``/drift.csv``.
 
-    ``/health`` alone asks for no login, and then says no more than whether all is well.
+    ``/health`` alone needs no login, and without one says no more than whether all is well.
     """
 
     def __init__(self, config: Web, status: Status) -> None:
@@ -61,10 +61,10 @@ def _handler(status: Status, expected: bytes | None) -> type[BaseHTTPRequestHand
         "/drift.csv": lambda: (HTTPStatus.OK, "text/csv; charset=utf-8", status.drift()),
     }
 
-    def health(may_know: bool) -> Answer:
+    def health(logged_in: bool) -> Answer:
         ok, text = status.health()
         code = HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE
-        return code, "application/json", text if may_know else json.dumps({"ok": ok}) + "\n"
+        return code, "application/json", text if logged_in else json.dumps({"ok": ok}) + "\n"
 
     class Handler(BaseHTTPRequestHandler):
         timeout = _TIMEOUT_S

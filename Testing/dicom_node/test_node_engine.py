@@ -14,8 +14,8 @@ import pydicom
 import pytest
 
 from GliomaSegLib.dicom_node import storage as storage_module
-from GliomaSegLib.dicom_node.intake import Taken
 from GliomaSegLib.dicom_node.queue import Queue, State, Study
+from GliomaSegLib.dicom_node.receiver import Outcome
 from GliomaSegLib.dicom_node.sender import Refused, Unreachable
 from GliomaSegLib.dicom_node.storage import Storage, StorageError, prepare
 from GliomaSegLib.errors import InputError
@@ -147,14 +147,14 @@ def test_the_same_image_again_changes_nothing(site: Site, images: list[Path]) ->
     corrected = pydicom.dcmread(images[0])
     corrected.PatientName = "CORRECTED^NAME"
     corrected.save_as(images[0])
-    assert site.intake.take(images[0].read_bytes(), "dicom")[0] is Taken.KNOWN
+    assert site.receiver.receive(images[0].read_bytes(), "dicom")[0] is Outcome.KNOWN
     assert site.states() == [State.ANSWERED]
     assert site.only().revision == 1
 
 
-@pytest.mark.parametrize(("change", "taken"), [(0, Taken.KNOWN), (1, Taken.CONFLICT)])
+@pytest.mark.parametrize(("change", "taken"), [(0, Outcome.KNOWN), (1, Outcome.CONFLICT)])
 def test_pixels_are_compared_whatever_the_transfer_syntax(
-    site: Site, images: list[Path], change: int, taken: Taken
+    site: Site, images: list[Path], change: int, taken: Outcome
 ) -> None:
     site.send(images)
     image = pydicom.dcmread(images[0])
@@ -163,7 +163,7 @@ def test_pixels_are_compared_whatever_the_transfer_syntax(
     image.PixelData = pixels.tobytes()
     image.compress(pydicom.uid.RLELossless, generate_instance_uid=False)
     image.save_as(images[0])
-    assert site.intake.take(images[0].read_bytes(), "dicom")[0] is taken
+    assert site.receiver.receive(images[0].read_bytes(), "dicom")[0] is taken
     assert not list(site.storage.folder.rglob("*.partial"))
 
 
@@ -173,7 +173,7 @@ def test_an_image_with_other_pixels_under_the_same_uid_is_refused_and_told(site:
     other = pydicom.dcmread(next(p for p in images if pydicom.dcmread(p).SOPInstanceUID.encode() in kept))
     other.PixelData = b"\1" * len(other.PixelData)
     other.save_as(images[0])
-    assert site.intake.take(images[0].read_bytes(), "dicom")[0] is Taken.CONFLICT
+    assert site.receiver.receive(images[0].read_bytes(), "dicom")[0] is Outcome.CONFLICT
     assert site.storage.image_files(site.only().key)[0].read_bytes() == kept
     assert "came again with other pixels" in site.only().notes[0]
     site.wait(120)
@@ -182,18 +182,18 @@ def test_an_image_with_other_pixels_under_the_same_uid_is_refused_and_told(site:
 
 def test_a_study_whose_sender_broke_off_waits_for_it(site: Site, images: list[Path]) -> None:
     site.send(images[:4])
-    site.intake.broken_off(site.only().key, True)
+    site.receiver.sender_aborted(site.only().key, True)
     site.wait(1700)
     assert site.states() == [State.ARRIVING]
     site.send(images)
-    site.intake.broken_off(site.only().key, False)
+    site.receiver.sender_aborted(site.only().key, False)
     site.wait(120)
     assert (site.only().state, site.only().notes) == (State.ANSWERED, ())
 
 
 def test_a_sender_that_never_comes_back_is_told(site: Site, images: list[Path], tmp_path: Path) -> None:
     site.send(images[:4])
-    site.intake.broken_off(site.only().key, True)
+    site.receiver.sender_aborted(site.only().key, True)
     site = again(site, tmp_path)
     site.wait(1799)
     assert site.states() == [State.ARRIVING], "that it broke off outlives a reboot"
@@ -219,7 +219,7 @@ def test_an_overlay_that_comes_back_is_no_image_of_its_study(site: Site, images:
     overlay.SOPClassUID = overlay.file_meta.MediaStorageSOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
     overlay.SeriesInstanceUID, overlay.SOPInstanceUID = pydicom.uid.generate_uid(), pydicom.uid.generate_uid()
     overlay.save_as(images[0])
-    assert site.intake.take(images[0].read_bytes(), "dicom")[0] is Taken.NO_IMAGE
+    assert site.receiver.receive(images[0].read_bytes(), "dicom")[0] is Outcome.NO_IMAGE
     assert (site.only().state, site.only().revision) == (State.ANSWERED, 1)
     assert len(site.storage.image_files(site.only().key)) == 6
 
@@ -232,7 +232,7 @@ def test_what_is_no_image_is_refused(site: Site, images: list[Path], content: by
         image.save_as(images[0])
         content = images[0].read_bytes()
     with pytest.raises(InputError, match="refused"):
-        site.intake.take(content, "dicom")
+        site.receiver.receive(content, "dicom")
     assert not site.queue.studies()
 
 
@@ -373,7 +373,7 @@ class FalteringPeer(FakePeer):
         self.calls: list[list[str]] = []
 
     def send(self, files: Iterable[Path]) -> Iterator[Path]:
-        """See :class:`~GliomaSegLib.dicom_node.sender.Peer`."""
+        """See :class:`~GliomaSegLib.dicom_node.sender.Archive`."""
         self.calls.append([])
         for path in super().send(files):
             if len(self.calls[-1]) == self._most:
@@ -416,7 +416,7 @@ def test_storage_that_goes_while_an_answer_is_sent_leaves_no_half_answer(tmp_pat
     site.storage.folder.rename(tmp_path / "unmounted")
     site.clock.now += 5
     with pytest.raises(StorageError):
-        site.courier.tick()
+        site.sender.tick()
     (tmp_path / "unmounted").rename(site.storage.folder)
 
     def go_away(files: Iterable[Path]) -> Iterator[Path]:
@@ -425,11 +425,11 @@ def test_storage_that_goes_while_an_answer_is_sent_leaves_no_half_answer(tmp_pat
             path.read_bytes()
             yield path
 
-    site.courier._peer.send = go_away
+    site.sender._archive.send = go_away
     with pytest.raises(StorageError):
-        site.courier.tick()
+        site.sender.tick()
     (tmp_path / "unmounted").rename(site.storage.folder)
-    del site.courier._peer.send
+    del site.sender._archive.send
     site.wait(10)
     assert site.states() == [State.ANSWERED]
     assert [len(call) for call in peer.calls] == [70, 51]

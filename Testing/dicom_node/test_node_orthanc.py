@@ -23,7 +23,7 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.dicom_node.config import Config, Orthanc, read_config
 from GliomaSegLib.dicom_node.orthanc import OrthancError, OrthancServer, OrthancWatcher
 from GliomaSegLib.dicom_node.queue import Queue, State
-from GliomaSegLib.dicom_node.sender import Courier, OrthancArchive
+from GliomaSegLib.dicom_node.sender import OrthancArchive, Sender
 from GliomaSegLib.dicom_node.storage import prepare
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.store import Store
@@ -131,25 +131,25 @@ def site_of(tmp_path: Path, config: Path) -> Site:
     site = Site(config)
     server = OrthancServer(site.config.orthanc)
     site.peer = OrthancArchive(server)
-    site.courier = Courier(site.queue, site.storage, site.peer, server, site.alarms, site.clock)
-    site.watcher = OrthancWatcher(site.config.orthanc, server, site.intake, site.queue, site.storage)
+    site.sender = Sender(site.queue, site.storage, site.peer, server, site.alarms, site.clock)
+    site.watcher = OrthancWatcher(site.config.orthanc, server, site.receiver, site.queue, site.storage)
     return site
 
 
 def test_what_arrives_in_pieces_is_fetched_once_and_answered(site: Site, hospital: Hospital, tmp_path: Path) -> None:
     paths = write_images(tmp_path / "images", slices=3)
     hospital.send(paths[:3])
-    site.watcher.look()
+    site.watcher.poll()
     assert len(site.storage.image_files(site.only().key)) == 3
     hospital.send(paths[3:])
     time.sleep(2)  # until Orthanc calls it stable, and says so
-    site.watcher.look()
+    site.watcher.poll()
     assert len(site.storage.image_files(site.only().key)) == 6
     site.wait(120)
     assert (site.only().state, site.only().revision) == (State.ANSWERED, 1)
     assert list(hospital.modalities().values()) == [["MR", "MR", "SR"]]
     time.sleep(2)
-    site.watcher.look()  # its own answer is none of its business
+    site.watcher.poll()  # its own answer is none of its business
     assert (site.only().state, site.only().revision) == (State.ANSWERED, 1)
 
 
@@ -165,7 +165,7 @@ def test_overlays_are_neither_fetched_nor_taken_for_news(
 
     monkeypatch.setattr(OrthancServer, "image", counted)
     hospital.send(write_images(tmp_path / "images", slices=3))
-    site.watcher.look()
+    site.watcher.poll()
     site.wait(120)
     assert site.only().state is State.ANSWERED
     for path in write_images(tmp_path / "overlays", slices=3):  # of the same study, and by their own word MR
@@ -176,20 +176,20 @@ def test_overlays_are_neither_fetched_nor_taken_for_news(
         overlay.save_as(path)
         hospital.send([path])
     assert list(hospital.modalities().values()) == [["MR"] * 4 + ["SR"]]
-    site.watcher.look()
+    site.watcher.poll()
     assert (len(fetched), site.only().state, site.only().revision) == (6, State.ANSWERED, 1)
 
     shutil.rmtree(site.storage.folder)  # lost for good; but the receipt is for the images alone
     site.queue.close()
     prepare(site.storage.folder)
     after = site_of(tmp_path, tmp_path / "node.json")
-    after.watcher.look()
+    after.watcher.poll()
     assert (len(fetched), after.queue.studies()) == (6, [])
 
 
 def test_a_study_that_was_deleted_is_not_answered(site: Site, hospital: Hospital, tmp_path: Path) -> None:
     hospital.send(write_images(tmp_path / "images", slices=3))
-    site.watcher.look()
+    site.watcher.poll()
     hospital.delete_studies()
     site.wait(120)
     assert site.only().state is State.WITHDRAWN
@@ -201,10 +201,10 @@ def test_what_was_there_before_is_left_alone_unless_it_is_asked_for(hospital: Ho
     login = {"user": LOGIN[0], "password_file": str(tmp_path / "password")}
     orthanc = {"url": hospital.url, "login": login, "history": False}
     site = site_of(tmp_path, configured(tmp_path, hospital, orthanc=orthanc))
-    site.watcher.look()
+    site.watcher.poll()
     assert site.queue.studies() == []
     hospital.send(write_images(tmp_path / "new", "new", slices=1))
-    site.watcher.look()
+    site.watcher.poll()
     assert site.only().state is State.ARRIVING
 
 
@@ -225,9 +225,9 @@ def test_an_image_that_orthanc_cannot_give_holds_up_no_other_study(
     with monkeypatch.context() as patch:
         patch.setattr(OrthancServer, "image", damaged)
         with pytest.raises(OrthancError, match="500"):
-            site.watcher.look()
+            site.watcher.poll()
     assert site.only().uid != bad
-    site.watcher.look()
+    site.watcher.poll()
     assert len(site.queue.studies()) == 2
 
 

@@ -16,12 +16,13 @@ from pydicom.uid import ComprehensiveSRStorage, ExplicitVRLittleEndian, generate
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.dicom_node.alarms import Alarms
-from GliomaSegLib.dicom_node.arrivals import Arrivals
+from GliomaSegLib.dicom_node.completeness import Completeness
 from GliomaSegLib.dicom_node.config import Config, read_config
 from GliomaSegLib.dicom_node.engine import Engine
-from GliomaSegLib.dicom_node.intake import Intake
 from GliomaSegLib.dicom_node.queue import Queue, State, Study
-from GliomaSegLib.dicom_node.sender import Courier, Peer
+from GliomaSegLib.dicom_node.receiver import Receiver
+from GliomaSegLib.dicom_node.sender import Archive as AnswerArchive
+from GliomaSegLib.dicom_node.sender import Sender
 from GliomaSegLib.dicom_node.storage import Storage, prepare
 from GliomaSegLib.errors import Cancelled, GliomaSegError
 from GliomaSegLib.io.folder import MANIFEST, PROGRAM, written_whole
@@ -88,11 +89,11 @@ class FakeClock:
         self.now, self.shown = 1000.0, 1_700_000_000.0
 
     def monotonic(self) -> float:
-        """See :class:`~GliomaSegLib.dicom_node.arrivals.Clock`."""
+        """See :class:`~GliomaSegLib.dicom_node.clock.Clock`."""
         return self.now
 
     def wall(self) -> float:
-        """See :class:`~GliomaSegLib.dicom_node.arrivals.Clock`."""
+        """See :class:`~GliomaSegLib.dicom_node.clock.Clock`."""
         return self.shown
 
 
@@ -193,7 +194,7 @@ class FakePeer:
         self.failures: list[GliomaSegError] = []
 
     def send(self, files: Iterable[Path]) -> Iterator[Path]:
-        """See :class:`~GliomaSegLib.dicom_node.sender.Peer`."""
+        """See :class:`~GliomaSegLib.dicom_node.sender.Archive`."""
         if self.failures:
             raise self.failures.pop(0)
         for path in files:
@@ -220,31 +221,31 @@ def take_answer(folder: Path, answer: pydicom.Dataset) -> None:
 class Site:
     """A node's parts without threads, on the folder of a configuration; made again it is the node after a reboot."""
 
-    def __init__(self, config: Path, peer: Peer | None = None, worker: FakeWorker | None = None) -> None:
+    def __init__(self, config: Path, peer: AnswerArchive | None = None, worker: FakeWorker | None = None) -> None:
         self.config: Config = read_config(config)
         self.clock, self.worker = FakeClock(), worker or FakeWorker()
         self.peer = peer or FakePeer(config.parent / "pacs")
         self.storage = Storage(self.config.folder)
         self.queue = Queue(self.storage.database)
         self.alarms = Alarms(self.clock)
-        self.arrivals = Arrivals(self.clock, self.config.quiet_s, self.config.after_abort_s)
-        self.intake = Intake(self.storage, self.queue, self.arrivals, self.clock)
+        self.completeness = Completeness(self.clock, self.config.quiet_s, self.config.after_abort_s)
+        self.receiver = Receiver(self.storage, self.queue, self.completeness, self.clock)
         self.engine = Engine(
-            self.config, self.config.rules(), self.storage, self.queue, self.intake, self.arrivals, self.worker,
+            self.config, self.config.rules(), self.storage, self.queue, self.receiver, self.completeness, self.worker,
             self.clock,
         )  # fmt: skip
-        self.courier = Courier(self.queue, self.storage, self.peer, None, self.alarms, self.clock)
+        self.sender = Sender(self.queue, self.storage, self.peer, None, self.alarms, self.clock)
         self.engine.recover()
 
     def send(self, paths: Iterable[Path]) -> None:
         """Images arrive."""
         for path in paths:
-            self.intake.take(path.read_bytes(), "dicom")
+            self.receiver.receive(path.read_bytes(), "dicom")
 
     def wait(self, seconds: float) -> None:
         """Time passes; everything that can be done is done."""
         self.clock.now += seconds
-        while self.engine.tick() or self.courier.tick():
+        while self.engine.tick() or self.sender.tick():
             pass
 
     def only(self) -> Study:

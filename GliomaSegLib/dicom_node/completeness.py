@@ -1,0 +1,53 @@
+"""When a study is complete: DICOM has no message for that, so a quiet time decides (Lotan 2021 waited two minutes).
+
+Measured by a clock that nobody sets. After a restart every study that was arriving waits its whole time again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from GliomaSegLib.dicom_node.clock import Clock
+
+
+class Completeness:
+    """Tells which of the arriving studies are complete.
+
+    Args:
+        quiet_s: a study is complete when no image has come for so long.
+        after_abort_s: the same where the sender aborted its association.
+    """
+
+    def __init__(self, clock: Clock, quiet_s: float, after_abort_s: float) -> None:
+        self._now: Callable[[], float] = clock.monotonic
+        self._quiet_s, self._after_abort_s = quiet_s, max(quiet_s, after_abort_s)
+        self._last: dict[str, float] = {}
+        self._aborted: set[str] = set()
+        self._lock = threading.RLock()
+
+    def image_received(self, key: str) -> bool:
+        """Restart the study's quiet time; whether it is the first image since the study was complete, or new."""
+        with self._lock:
+            is_first = key not in self._last
+            self._last[key] = self._now()
+            return is_first
+
+    def sender_aborted(self, key: str, aborted: bool) -> None:
+        """The study's sender aborted its association, or has come back and released one."""
+        with self._lock:
+            (self._aborted.add if aborted else self._aborted.discard)(key)
+
+    @contextmanager
+    def if_complete(self, key: str) -> Iterator[bool]:
+        """Whether the study is complete; :meth:`image_received` waits while the block runs."""
+        with self._lock:
+            wait = self._after_abort_s if key in self._aborted else self._quiet_s
+            yield self._now() - self._last.setdefault(key, self._now()) >= wait
+
+    def forget(self, key: str) -> None:
+        """The study is no longer arriving."""
+        with self._lock:
+            self._last.pop(key, None)
+            self._aborted.discard(key)
