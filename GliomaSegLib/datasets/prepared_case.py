@@ -25,7 +25,7 @@ from GliomaSegLib.io.images import read_image, read_labels
 from GliomaSegLib.label_maps import from_internal
 from GliomaSegLib.options import BrainMethod
 from GliomaSegLib.preprocessing.prepare import prepare
-from GliomaSegLib.preprocessing.registration import align_case
+from GliomaSegLib.preprocessing.registration import register_case
 from GliomaSegLib.preprocessing.resampling import resample_labels
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.study.reading import oriented_case, read_case
@@ -63,7 +63,7 @@ def prepare_case(row: CaseRow, device: torch.device) -> PreparedCase:
     if row.placeholder:
         return _as_it_lies(row)
     case = oriented_case(read_case(None, dict(row.images), identifier=row.case, wanted=tuple(row.images)))
-    registrations = align_case(case, Silent())
+    registrations = register_case(case, Silent())
     prepared = prepare(
         case,
         registrations,

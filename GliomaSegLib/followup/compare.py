@@ -26,7 +26,8 @@ from GliomaSegLib.measures.lesion_tracking import LesionHistory, follow
 from GliomaSegLib.measures.rano import ALL_CRITERIA, NOT_IN_IMAGES, Assessment, assess_response
 from GliomaSegLib.measures.resection import LEAST_VOXELS, Finding, Resection, assess_resection, without_specks
 from GliomaSegLib.measures.volumes import Lesion, Measures, Volume, measure, slice_axis, volume_text
-from GliomaSegLib.preprocessing.registration import Registration, register_judged
+from GliomaSegLib.preprocessing.registration import register_checked
+from GliomaSegLib.preprocessing.rigid import Registration
 from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
 from GliomaSegLib.record import Record
 from GliomaSegLib.results.time_point import Exam, check_order
@@ -38,7 +39,7 @@ class TimePointRow(Record):
     Attributes:
         day: days since surgery, or since the first study when all have a date; ``None`` when neither is known.
         moved_mm: mean shift of the field of view to the last study; ``None`` when it was not registered.
-        mirror_contrast: see :mod:`GliomaSegLib.preprocessing.registration`.
+        mirror_contrast: see :mod:`GliomaSegLib.preprocessing.rigid`.
         bent_mm: 95 % of the head move by less than this in the deformation after which lesions were matched; ``None``
             without one.
     """
@@ -192,7 +193,7 @@ def _registered(exam: Exam, last: Exam, in_place: bool, progress: Progress) -> R
                 f"The scan of {one.path} is not at hand{why}, so that it cannot be registered; give it with --image, "
                 "or say --in-place when all studies lie in one space."
             )
-    return register_judged(last.image, exam.image, str(last.path), str(exam.path), progress)
+    return register_checked(last.image, exam.image, str(last.path), str(exam.path), progress)
 
 
 def _deformed(exam: Exam, last: Exam, registration: Registration | None) -> Deformation:

@@ -17,7 +17,7 @@ from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Region
 from GliomaSegLib.preprocessing.prepare import Prepared
-from GliomaSegLib.preprocessing.registration import register_judged
+from GliomaSegLib.preprocessing.registration import register_checked
 from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.results.time_point import on_labels_grid, read_exam
@@ -51,7 +51,7 @@ class EarlierStudy:
                 f"{self.name} and {reference} are of different patients ({self.patient} and {reference.patient}); give "
                 "studies of one patient."
             )
-        found = register_judged(reference.image, self.image, str(reference), self.name, progress)
+        found = register_checked(reference.image, self.image, str(reference), self.name, progress)
         return RegisteredStudy(self, found.transform)
 
 

@@ -37,8 +37,9 @@ from GliomaSegLib.pipeline.prediction import (
 )
 from GliomaSegLib.pipeline.preoperative import RegisteredStudy, read_earlier
 from GliomaSegLib.preprocessing.prepare import Prepared, prepare
-from GliomaSegLib.preprocessing.registration import Registration, align_case, given_transforms
+from GliomaSegLib.preprocessing.registration import given_transforms, register_case
 from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
+from GliomaSegLib.preprocessing.rigid import Registration
 from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
 from GliomaSegLib.results.manifest import Manifest, ModelUsed, SequenceRecord
 from GliomaSegLib.results.writing import ResultImages, quantised, result_of, write_results
@@ -107,7 +108,7 @@ def _run(job: Job, recorder: ProgressRecorder) -> Result:
     _warn_about_use(job, card, case, recorder)
 
     recorder.stage("registration")
-    registrations = align_case(case, recorder, given, job.registration)
+    registrations = register_case(case, recorder, given, job.registration)
     registered = earlier and earlier.registered_to(case.reference, recorder)
 
     recorder.stage("brain extraction")
@@ -325,7 +326,7 @@ def _records(
             is_reference=volume is case.reference,
             moved_mm=registration and registration.shift_mm,
             transform_given=given.get(modality),
-            mutual_information=registration and registration.information,
+            mutual_information=registration and registration.nmi,
             mirror_contrast=registration and registration.mirror_contrast,
         )
     return records

@@ -11,8 +11,8 @@ from GliomaSegLib.case import Case, Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.preprocessing.bias import correct_bias
 from GliomaSegLib.preprocessing.brain import BrainExtractor, find_brain, near_brain, strip
-from GliomaSegLib.preprocessing.registration import Registration
 from GliomaSegLib.preprocessing.resampling import model_grid, resample_image
+from GliomaSegLib.preprocessing.rigid import Registration
 from GliomaSegLib.progress import Progress
 
 
@@ -45,7 +45,7 @@ def prepare(
     Each image is resampled once, straight from its own voxels. The brain is found in the reference image.
 
     Args:
-        registrations: of the modalities that are not in place; see :func:`.registration.align_case`.
+        registrations: of the modalities that are not in place; see :func:`.registration.register_case`.
         extractor: finds the brain; ``None`` when the user says that the images are stripped.
         spacing_mm: voxel edges of the network's grid, x, y, z.
         orientation: the way its voxel axes run, e.g. ``LPS``.

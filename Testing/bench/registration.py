@@ -7,7 +7,7 @@ import itertools
 import SimpleITK as sitk
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.preprocessing.registration import register
+from GliomaSegLib.preprocessing.rigid import register
 from GliomaSegLib.study.reading import read_case
 from Testing.bench.cases import clinical
 

@@ -19,7 +19,6 @@ STATED_WITHIN = 30  # lines from the top of a file in which a reason for its len
 TOO_LONG = {
     "GliomaSegLib/inference/sliding.py": "to be shortened",
     "GliomaSegLib/networks/ca_cnn.py": "to be shortened",
-    "GliomaSegLib/preprocessing/registration.py": "to be split",
     "GliomaSegLib/zoo/card.py": "the panel's model of a card and this one become one",
     "GliomaSegLib/zoo/loaders/nnunet.py": "to be shortened",
     "GliomaSegLib/zoo/loaders/raidionics.py": "to be shortened",

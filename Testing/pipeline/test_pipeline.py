@@ -199,7 +199,7 @@ def test_result_names_its_files(job: Job) -> None:
 
 
 def test_transform_that_cannot_be_written_is_named(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    from GliomaSegLib.preprocessing.registration import Registration
+    from GliomaSegLib.preprocessing.rigid import Registration
 
     def full(*_: object) -> None:
         raise RuntimeError("disk full")
@@ -207,7 +207,7 @@ def test_transform_that_cannot_be_written_is_named(job: Job, monkeypatch: pytest
     monkeypatch.setattr("GliomaSegLib.results.writing.sitk.WriteTransform", full)
     fields = {field.name: None for field in dataclasses.fields(Registration)}
     moved = Registration(**fields | {"transform": sitk.TranslationTransform(3, (0.0, 0.0, 0.0))})
-    monkeypatch.setattr(pipeline, "align_case", lambda *_: {T2F: moved})
+    monkeypatch.setattr(pipeline, "register_case", lambda *_: {T2F: moved})
     with pytest.raises(InputError, match=r"t2f\.tfm cannot be written; check that the disk has space\."):
         run(job.model_copy(update={"registration": True}))
     assert not job.output.exists()

@@ -16,7 +16,7 @@ from GliomaSegLib.case import Modality  # noqa: E402
 from GliomaSegLib.errors import InputError  # noqa: E402
 from GliomaSegLib.io.grid import centre  # noqa: E402
 from GliomaSegLib.phantom import Phantom  # noqa: E402
-from GliomaSegLib.preprocessing.registration import register  # noqa: E402
+from GliomaSegLib.preprocessing.rigid import register  # noqa: E402
 from GliomaSegLib.scene.registration import BrainsFit, Registering, available, default_registrar  # noqa: E402
 from GliomaSegLib.scene.transforms import insert_above, write_transform  # noqa: E402
 from Testing.support.recorded_cli import Finder, RecordedApplication  # noqa: E402

@@ -12,17 +12,12 @@ import SimpleITK as sitk
 from GliomaSegLib.case import Case, Modality, SequenceVolume, Source
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.grid import centre
+from GliomaSegLib.io.transforms import read_rigid
 from GliomaSegLib.phantom import Phantom
-from GliomaSegLib.preprocessing.registration import (
-    Registration,
-    align_case,
-    as_given,
-    given_transforms,
-    read_rigid,
-    register,
-    register_judged,
-)
+from GliomaSegLib.preprocessing.registration import MIRRORED_BELOW, given_transforms, register_case, register_checked
+from GliomaSegLib.preprocessing.rigid import Registration, evaluate, register
 from GliomaSegLib.progress import ProgressRecorder, Silent
+from GliomaSegLib.study.reading import read_case
 
 MOVING = (Modality.T1N, Modality.T2W, Modality.T2F)
 
@@ -78,7 +73,7 @@ def test_a_thin_slab_is_placed_like_any_other(small_phantom: Phantom) -> None:
     slab = small_phantom.images[Modality.T2F][:, :, 10:18]
     registration = register(fixed, slab)
     assert registration.overlapped
-    assert registration.information > 1.05
+    assert registration.nmi > 1.05
 
 
 def case_of(t1c: sitk.Image, t2f: sitk.Image) -> Case:
@@ -101,7 +96,17 @@ def mirrored(image: sitk.Image) -> sitk.Image:
 def test_refuses_a_mirrored_sequence(small_phantom: Phantom) -> None:
     case = case_of(small_phantom.images[Modality.T1C], mirrored(small_phantom.images[Modality.T2F]))
     with pytest.raises(InputError, match=r"FLAIR \(t2f.nii.gz\) is mirrored left to right"):
-        align_case(case, Silent())
+        register_case(case, Silent())
+
+
+@pytest.mark.parametrize("modality", MOVING)
+def test_real_pairs_are_told_from_their_mirror_images(shared: Path, modality: Modality) -> None:
+    volumes = read_case(shared / "data" / "tcga-fg-6692-raw").volumes
+    fixed, moving = volumes[Modality.T1C].image, volumes[modality].image
+    own, other = register(fixed, moving), register(fixed, mirrored(moving))
+    assert own.mirror_contrast > 1.15
+    assert other.mirror_contrast < 0.9 < MIRRORED_BELOW
+    assert own.mirror_contrast * other.mirror_contrast == pytest.approx(1, abs=0.05), "each is the other's mirror image"
 
 
 @pytest.mark.parametrize("one_exam", [True, False])
@@ -111,16 +116,16 @@ def test_two_images_are_judged_alike_but_only_a_sequence_can_be_left_out(
     image = small_phantom.images[Modality.T1C]
 
     def judged(**found: float) -> list[str]:
-        fine = {"transform": None, "overlapped": False, "information": 1.2, "mirror_contrast": 1.2, "shift_mm": 0.0}
+        fine = {"transform": None, "overlapped": False, "nmi": 1.2, "mirror_contrast": 1.2, "shift_mm": 0.0}
         monkeypatch.setattr(
             "GliomaSegLib.preprocessing.registration.register", lambda *_: Registration(**{**fine, **found})
         )
         journal = ProgressRecorder(Silent())
-        register_judged(image, image, "the last study", "the first study", journal, one_exam)
+        register_checked(image, image, "the last study", "the first study", journal, one_exam)
         return journal.warnings
 
     with pytest.raises(InputError, match="the first study could not be registered to the last study") as nowhere:
-        judged(information=1.02)
+        judged(nmi=1.02)
     with pytest.raises(InputError, match="the first study is mirrored left to right with respect to") as mirrored_one:
         judged(mirror_contrast=0.96)
     for refused in (nowhere, mirrored_one):
@@ -136,7 +141,7 @@ def test_refuses_what_is_no_head(small_phantom: Phantom) -> None:
     image = sitk.GetImageFromArray(noise)
     image.SetSpacing((3, 3, 5))
     with pytest.raises(InputError, match="could not be registered"):
-        align_case(case_of(small_phantom.images[Modality.T1C], image), Silent())
+        register_case(case_of(small_phantom.images[Modality.T1C], image), Silent())
 
 
 def test_finds_a_sequence_that_lies_elsewhere_in_space_and_says_so(small_phantom: Phantom) -> None:
@@ -144,7 +149,7 @@ def test_finds_a_sequence_that_lies_elsewhere_in_space_and_says_so(small_phantom
     x, y, z = far.GetOrigin()
     far.SetOrigin((x + 900.0, y, z + 300.0))
     journal = ProgressRecorder(Silent())
-    found = align_case(case_of(small_phantom.images[Modality.T1C], far), journal)[Modality.T2F]
+    found = register_case(case_of(small_phantom.images[Modality.T1C], far), journal)[Modality.T2F]
     assert not found.overlapped
     assert "do not meet" in journal.warnings[0]
     true = sitk.CompositeTransform(
@@ -173,7 +178,7 @@ def test_given_transform_is_used_as_it_is(small_phantom: Phantom) -> None:
     fixed, moving = small_phantom.images[Modality.T1C], small_phantom.images[Modality.T2F]
     true = sitk.Euler3DTransform(small_phantom.transforms[Modality.T2F])
     journal = ProgressRecorder(Silent())
-    found = align_case(case_of(fixed, moving), journal, {Modality.T2F: true}, registering=False)[Modality.T2F]
+    found = register_case(case_of(fixed, moving), journal, {Modality.T2F: true}, registering=False)[Modality.T2F]
     assert error_mm(found.transform, true, fixed) < 1e-6
     assert found.shift_mm == pytest.approx(register(fixed, moving).shift_mm, abs=1.5)
     assert journal.warnings == []
@@ -181,7 +186,7 @@ def test_given_transform_is_used_as_it_is(small_phantom: Phantom) -> None:
 
 def test_without_registration_only_those_with_a_transform_are_looked_at(small_phantom: Phantom) -> None:
     case = case_of(small_phantom.images[Modality.T1C], small_phantom.images[Modality.T2F])
-    assert align_case(case, Silent(), registering=False) == {}
+    assert register_case(case, Silent(), registering=False) == {}
 
 
 @pytest.mark.parametrize("shift_mm", [(9.0, 0.0, 0.0), (0.0, -9.0, 0.0), (0.0, 0.0, 9.0)])
@@ -192,7 +197,7 @@ def test_given_transform_that_is_some_millimetres_wrong_is_not_taken_in_silence(
     wrong = moved_further(small_phantom.transforms[Modality.T2F], shift_mm=shift_mm)
     journal = ProgressRecorder(Silent())
     try:
-        align_case(case_of(fixed, moving), journal, {Modality.T2F: wrong})
+        register_case(case_of(fixed, moving), journal, {Modality.T2F: wrong})
     except InputError as refused:
         assert "the transform is wrong or an image is mirrored" in str(refused)  # noqa: PT017 - either is right
     else:
@@ -204,7 +209,7 @@ def test_given_transform_that_is_slightly_off_is_respected(small_phantom: Phanto
     fixed, moving = small_phantom.images[Modality.T1C], small_phantom.images[Modality.T2F]
     near = moved_further(small_phantom.transforms[Modality.T2F], shift_mm=(0.7, -0.7, 0.7))
     journal = ProgressRecorder(Silent())
-    align_case(case_of(fixed, moving), journal, {Modality.T2F: near})
+    register_case(case_of(fixed, moving), journal, {Modality.T2F: near})
     assert journal.warnings == []
 
 
@@ -212,14 +217,14 @@ def test_given_transform_that_leads_away_is_refused(small_phantom: Phantom) -> N
     fixed, moving = small_phantom.images[Modality.T1C], small_phantom.images[Modality.T2F]
     away = moved_further(small_phantom.transforms[Modality.T2F], shift_mm=(600.0, 0.0, 0.0))
     with pytest.raises(InputError, match=r"^FLAIR \(t2f\.nii\.gz\) does not fit T1 \+ contrast .* or leave it out and"):
-        align_case(case_of(fixed, moving), Silent(), {Modality.T2F: away})
+        register_case(case_of(fixed, moving), Silent(), {Modality.T2F: away})
 
 
 def test_mirrored_image_is_refused_under_a_given_transform_too(small_phantom: Phantom) -> None:
     case = case_of(small_phantom.images[Modality.T1C], mirrored(small_phantom.images[Modality.T2F]))
     true = sitk.Euler3DTransform(small_phantom.transforms[Modality.T2F])
     with pytest.raises(InputError, match="worse than its mirror image does where the given transform puts it"):
-        align_case(case, Silent(), {Modality.T2F: true})
+        register_case(case, Silent(), {Modality.T2F: true})
 
 
 def test_what_is_in_place_may_be_given_the_identity(small_phantom: Phantom) -> None:
@@ -227,10 +232,10 @@ def test_what_is_in_place_may_be_given_the_identity(small_phantom: Phantom) -> N
     in_place = sitk.Resample(
         small_phantom.images[Modality.T1N], fixed, small_phantom.transforms[Modality.T1N], sitk.sitkLinear
     )
-    found = as_given(fixed, in_place, sitk.Euler3DTransform())
+    found = evaluate(fixed, in_place, sitk.Euler3DTransform())
     assert found.shift_mm == 0
     assert found.mirror_contrast > 1.02
-    assert not found.beaten
+    assert not found.better_nearby
 
 
 def turned() -> sitk.Euler3DTransform:
