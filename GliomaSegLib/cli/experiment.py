@@ -14,9 +14,9 @@ from GliomaSegLib.options import BrainMethod
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``gliomaseg experiment``."""
     parser.description = (
-        "Segment every case of one or more case tables with every subset of its sequences and compare with the truth: "
-        "Dice, HD95, sensitivity, lesions found; tests with Bonferroni's correction; one HTML page and CSV files. A "
-        "table has the columns case, patient, hospital, t1n, t1c, t2w, t2f, truth, truth_of and scheme."
+        "Segment every case of one or more case tables with every subset of its sequences and compare with the "
+        "reference labels: Dice, HD95, sensitivity, lesions found; tests with Bonferroni's correction; one HTML page "
+        "and CSV files. A table's columns are case, patient, hospital, t1n, t1c, t2w, t2f, truth, truth_of and scheme."
     )
     parser.add_argument("tables", type=Path, nargs="+", metavar="CASES.csv", help="two or more: also the domain gap")
     parser.add_argument(
@@ -36,20 +36,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WHICH",
         help="all (default), leave-one-out, full, or those that are named, as in t1n+t1c,t2f",
     )
-    road = parser.add_mutually_exclusive_group()
-    road.add_argument(
+    preparation = parser.add_mutually_exclusive_group()
+    preparation.add_argument(
         "--network-only",
         action="store_true",
-        help="the images are stripped and in place: no registration, no brain extraction",
+        help="the images are co-registered and skull-stripped: no registration, no brain extraction",
     )
-    road.add_argument(
+    preparation.add_argument(
         "--nullify",
         type=Path,
         metavar="DIR",
-        help="bring each case in place once, with all of its sequences, and keep it in DIR: then subsets differ in "
-        "nothing but what the network is given",
+        help="register and skull-strip each case once, with all of its sequences, and keep it in DIR: then subsets "
+        "differ in nothing but what the network is given",
     )
-    road.add_argument(
+    preparation.add_argument(
         "--brain",
         choices=BrainMethod.values(),
         default="deepbet",
@@ -88,9 +88,10 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
     """Perform the experiment and write the page; the exit status."""
     from GliomaSegLib.cli.terminal import progress_for_stderr
     from GliomaSegLib.experiments.analysis import analyse
-    from GliomaSegLib.experiments.experiment import Experiment, perform, read_data_sets
+    from GliomaSegLib.experiments.definition import Experiment, read_data_sets
+    from GliomaSegLib.experiments.experiment_page import write_experiment
     from GliomaSegLib.experiments.gallery import draw_gallery
-    from GliomaSegLib.experiments.page import write_experiment
+    from GliomaSegLib.experiments.runner import run_experiment
     from GliomaSegLib.io.folder import check_output
 
     check_output(parsed.output, parsed.overwrite)
@@ -100,7 +101,7 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
         models=tuple(dict.fromkeys(parsed.model)),
         subsets=parsed.subsets,
         network_only=parsed.network_only,
-        nullify=parsed.nullify,
+        prepared_cases=parsed.nullify,
         brain=BrainMethod(parsed.brain),
         seed=parsed.seed,
         device=parsed.device,
@@ -108,7 +109,7 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
         store=parsed.store,
     )
     with progress_for_stderr() as progress:
-        runs = perform(experiment, data, parsed.keep, progress)
+        runs = run_experiment(experiment, data, parsed.keep, progress)
         gallery = draw_gallery(experiment, data, runs, progress) if parsed.gallery else []
     page = write_experiment(parsed.output, experiment, data, runs, analyse(runs, own_data), gallery, parsed.overwrite)
     failed = sum(one.failure is not None for one in runs)

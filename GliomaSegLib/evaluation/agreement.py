@@ -107,8 +107,8 @@ def agree(
     if first.shape != second.shape:
         raise InputError(f"{names[0]} and {names[1]} have different sizes; resample one to the other first.")
     scores = score(second, first, spacing_mm)
-    mean_ml = (scores.truth_ml + scores.prediction_ml) / 2
-    difference = scores.prediction_ml - scores.truth_ml
+    mean_ml = (scores.reference_ml + scores.prediction_ml) / 2
+    difference = scores.prediction_ml - scores.reference_ml
     return Agreement(
         first=names[0],
         second=names[1],
@@ -116,7 +116,7 @@ def agree(
         jaccard=scores.dice / (2 - scores.dice),
         surface_dice=surface_dice(first, second, spacing_mm, tolerance_mm),
         hd95_mm=scores.hd95_mm,
-        first_ml=scores.truth_ml,
+        first_ml=scores.reference_ml,
         second_ml=scores.prediction_ml,
         difference_ml=difference,
         relative_difference=difference / mean_ml if mean_ml else None,
@@ -241,7 +241,7 @@ def sign_test(first: Sequence[float], second: Sequence[float]) -> SignTest:
 
 
 def _majority(masks: Sequence[Mask]) -> Mask:
-    return 2 * np.sum(masks, axis=0, dtype=np.int32) > len(masks)
+    return np.asarray(2 * np.sum(masks, axis=0, dtype=np.int32) > len(masks))
 
 
 def _staple(masks: Sequence[Mask]) -> tuple[Mask, tuple[float, ...], tuple[float, ...]]:

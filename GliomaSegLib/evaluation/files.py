@@ -17,7 +17,7 @@ from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.results.reading import read_any_segmentation
 
-_COLUMNS = ("case", "truth", "region", *RegionScore.model_fields)
+_COLUMNS = ("case", "truth", "region", *RegionScore.columns())
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Comparison:
     def to_rows(self) -> list[dict[str, object]]:
         """One flat row per pair and region."""
         return [
-            {"case": str(pair.prediction), "truth": str(pair.reference), "region": region.value, **score.model_dump()}
+            {"case": str(pair.prediction), "truth": str(pair.reference), "region": region.value, **score.to_row()}
             for pair in self.pairs
             for region, score in pair.scores.items()
         ]
@@ -72,11 +72,11 @@ class Comparison:
                 values = (_number(score.dice, 3), _number(score.hd95_mm, 1), _number(score.sensitivity, 3))
                 lines.append(f"  {region.value:<6} {values[0]:>6} {values[1]:>8} {values[2]:>6}")
         for row in self.summary:
-            values = [_number(value, 3) for value in (row.mean, row.median, row.lower_quartile, row.upper_quartile)]
+            figures = [_number(value, 3) for value in (row.mean, row.median, row.lower_quartile, row.upper_quartile)]
             undefined = f", {row.undefined} undefined" if row.undefined else ""
             lines.append(
-                f"{row.region.value} {row.metric}: mean {values[0]}, median {values[1]}, quartiles {values[2]} to "
-                f"{values[3]} ({row.cases} cases{undefined})"
+                f"{row.region.value} {row.metric}: mean {figures[0]}, median {figures[1]}, quartiles {figures[2]} to "
+                f"{figures[3]} ({row.cases} cases{undefined})"
             )
         return "\n".join(lines)
 

@@ -1,8 +1,8 @@
-"""Lesion by lesion: which were found, and how sure the network was (Shirokikh 2019, after FROC).
+"""Detection of lesions: precision-recall and free-response ROC (FROC) curves over lesions, after Shirokikh 2019.
 
 A predicted lesion is a connected component (26 neighbours) of the segmentation; its certainty is the highest
-probability in it. It hits a true lesion, again a connected component, when the two share a voxel (Dice > 0). Sizes are
-in voxels, so that nothing here depends on a spacing that may be a placeholder.
+probability in it. It hits a reference lesion, again a connected component, when the two share a voxel (Dice > 0).
+Sizes are in voxels, so that nothing here depends on a spacing that may be a placeholder.
 """
 
 from __future__ import annotations
@@ -12,15 +12,21 @@ from collections.abc import Iterable, Sequence
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AliasChoices, Field
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.record import Record
 
-BOOTSTRAPS, BOOTSTRAP_SHARE = 100, 0.8  # of the cases, drawn without putting back, as in the paper
+BOOTSTRAPS, BOOTSTRAP_SHARE = 100, 0.8  # share of the cases, drawn without replacement, as in the paper
 
 
-class TrueLesion(Record):
-    """``certainty`` of the surest predicted lesion that hits it, ``None`` if none does; ``dice`` with all that do."""
+class ReferenceLesion(Record):
+    """A lesion of the reference.
+
+    Attributes:
+        certainty: of the surest predicted lesion that hits it; ``None`` if none does.
+        dice: with all predicted lesions that hit it.
+    """
 
     voxels: int
     certainty: float | None
@@ -28,7 +34,7 @@ class TrueLesion(Record):
 
 
 class PredictedLesion(Record):
-    """``hits``: positions in :attr:`CaseLesions.true`; empty for a false positive."""
+    """A lesion of the segmentation; ``hits``: positions in :attr:`CaseLesions.reference`, none for a false positive."""
 
     voxels: int
     certainty: float
@@ -36,17 +42,17 @@ class PredictedLesion(Record):
 
 
 class CaseLesions(Record):
-    """All lesions of one case."""
+    """All lesions of one case; older files call those of the reference ``true``."""
 
-    true: tuple[TrueLesion, ...]
+    reference: tuple[ReferenceLesion, ...] = Field(validation_alias=AliasChoices("reference", "true"))
     predicted: tuple[PredictedLesion, ...]
 
 
-class Point(Record):
-    """One point of a curve: what remains when predicted lesions less sure than ``certainty`` are struck out.
+class CurvePoint(Record):
+    """One point of a curve: what remains when predicted lesions less certain than ``certainty`` are left out.
 
     Attributes:
-        recall: share of the true lesions that are hit.
+        recall: share of the reference lesions that are hit.
         precision: share of the predicted lesions that hit; ``None`` without any.
         false_positives: per case.
     """
@@ -57,54 +63,57 @@ class Point(Record):
     false_positives: float
 
 
-class Curve(Record):
-    """From the surest predicted lesions alone to all of them; without true lesions there is no curve."""
+class LesionCurve(Record):
+    """Points from the most certain predicted lesions alone to all of them; none without reference lesions."""
 
     cases: int
     lesions: int
-    points: tuple[Point, ...]
+    points: tuple[CurvePoint, ...]
 
 
 def match_lesions(
-    prediction: NDArray[np.bool_], truth: NDArray[np.bool_], probability: NDArray[np.floating] | None = None
+    prediction: NDArray[np.bool_], reference: NDArray[np.bool_], probability: NDArray[np.floating] | None = None
 ) -> CaseLesions:
-    """Match predicted with true lesions.
+    """Match predicted lesions with those of the reference.
 
     Args:
-        prediction, truth: masks ``[z, y, x]``.
+        prediction, reference: masks ``[z, y, x]``.
         probability: of the same shape, any scale; without it every predicted lesion has certainty 1.
 
     Raises:
         InputError: the shapes differ.
     """
-    shapes = {array.shape for array in (prediction, truth, probability) if array is not None}
+    shapes = {array.shape for array in (prediction, reference, probability) if array is not None}
     if len(shapes) > 1:
         raise InputError(
             f"Lesions cannot be matched between arrays of shapes {sorted(shapes)}; bring them to one grid."
         )
-    predicted, found = cc3d.connected_components(prediction, connectivity=26, return_N=True)
-    true, there = cc3d.connected_components(truth, connectivity=26, return_N=True)
-    # overlap[i, j]: voxels that predicted lesion i and true lesion j share; 0 is the background.
-    overlap = np.zeros((found + 1, there + 1), np.int64)
-    np.add.at(overlap, (predicted[prediction | truth], true[prediction | truth]), 1)
-    sizes_found, sizes_true = overlap.sum(axis=1), overlap.sum(axis=0)
-    certainty = _highest(probability, predicted, found)
+    predicted, predicted_count = cc3d.connected_components(prediction, connectivity=26, return_N=True)
+    drawn, drawn_count = cc3d.connected_components(reference, connectivity=26, return_N=True)
+    # overlap[i, j]: voxels that predicted lesion i and reference lesion j share; 0 is the background.
+    overlap = np.zeros((predicted_count + 1, drawn_count + 1), np.int64)
+    occupied = prediction | reference
+    np.add.at(overlap, (predicted[occupied], drawn[occupied]), 1)
+    predicted_sizes, drawn_sizes = overlap.sum(axis=1), overlap.sum(axis=0)
+    certainty = _highest(probability, predicted, predicted_count)
     return CaseLesions(
-        true=tuple(
-            _true_lesion(int(sizes_true[j]), overlap[1:, j], sizes_found[1:], certainty) for j in range(1, there + 1)
+        reference=tuple(
+            _reference_lesion(int(drawn_sizes[j]), overlap[1:, j], predicted_sizes[1:], certainty)
+            for j in range(1, drawn_count + 1)
         ),
         predicted=tuple(
             PredictedLesion(
-                voxels=int(sizes_found[i]),
+                voxels=int(predicted_sizes[i]),
                 certainty=float(certainty[i - 1]),
                 hits=tuple(np.flatnonzero(overlap[i, 1:]).tolist()),
             )
-            for i in range(1, found + 1)
+            for i in range(1, predicted_count + 1)
         ),
     )
 
 
 def _highest(probability: NDArray[np.floating] | None, components: NDArray[np.integer], count: int) -> NDArray:
+    """The highest probability in each component, 1 without a map."""
     highest = np.ones(count) if probability is None else np.full(count, -np.inf)
     if probability is not None and count:
         inside = components > 0
@@ -112,39 +121,43 @@ def _highest(probability: NDArray[np.floating] | None, components: NDArray[np.in
     return highest
 
 
-def _true_lesion(voxels: int, shared: NDArray, sizes: NDArray, certainty: NDArray) -> TrueLesion:
+def _reference_lesion(voxels: int, shared: NDArray, sizes: NDArray, certainty: NDArray) -> ReferenceLesion:
     hitting = shared > 0
-    return TrueLesion(
+    return ReferenceLesion(
         voxels=voxels,
         certainty=float(certainty[hitting].max()) if hitting.any() else None,
         dice=2 * int(shared.sum()) / (voxels + int(sizes[hitting].sum())),
     )
 
 
-def curve(cases: Sequence[CaseLesions], smaller_than_voxels: int | None = None) -> Curve:
+def lesion_curve(cases: Sequence[CaseLesions], smaller_than_voxels: int | None = None) -> LesionCurve:
     """Precision-recall and FROC over the lesions of all cases together.
 
     Args:
-        smaller_than_voxels: only true lesions below this size are sought; predicted ones that hit larger lesions
-            alone count neither for nor against.
+        smaller_than_voxels: only reference lesions below this size count; predicted lesions that hit none but larger
+            ones are neither true nor false positives.
     """
     limit = np.inf if smaller_than_voxels is None else smaller_than_voxels
-    sought = [lesion for case in cases for lesion in case.true if lesion.voxels < limit]
+    sought = [lesion for case in cases for lesion in case.reference if lesion.voxels < limit]
     counted = [(lesion.certainty, bool(hits)) for case in cases for lesion, hits in _counted(case, limit)]
-    # A predicted lesion may hit several true ones, so that recall is counted over these, not over hits.
-    return Curve(cases=len(cases), lesions=len(sought), points=_points(sought, counted, len(cases)))
+    # A predicted lesion may hit several reference lesions, so that recall is counted over these, not over hits.
+    return LesionCurve(cases=len(cases), lesions=len(sought), points=_points(sought, counted, len(cases)))
 
 
 def _counted(case: CaseLesions, limit: float) -> list[tuple[PredictedLesion, list[int]]]:
+    """The predicted lesions that count, each with the reference lesions below the size limit that it hits."""
     counted = []
     for lesion in case.predicted:
-        small = [hit for hit in lesion.hits if case.true[hit].voxels < limit]
+        small = [hit for hit in lesion.hits if case.reference[hit].voxels < limit]
         if small or not lesion.hits:
             counted.append((lesion, small))
     return counted
 
 
-def _points(sought: Sequence[TrueLesion], counted: Sequence[tuple[float, bool]], cases: int) -> tuple[Point, ...]:
+def _points(
+    sought: Sequence[ReferenceLesion], counted: Sequence[tuple[float, bool]], cases: int
+) -> tuple[CurvePoint, ...]:
+    """One point per certainty of a predicted lesion; ``counted`` holds certainties and whether they are hits."""
     if not sought:
         return ()
     points = []
@@ -152,40 +165,40 @@ def _points(sought: Sequence[TrueLesion], counted: Sequence[tuple[float, bool]],
         kept = [hit for certainty, hit in counted if certainty >= threshold]
         recalled = sum(lesion.certainty is not None and lesion.certainty >= threshold for lesion in sought)
         points.append(
-            Point(
+            CurvePoint(
                 certainty=threshold,
                 recall=recalled / len(sought),
                 precision=sum(kept) / len(kept),
                 false_positives=(len(kept) - sum(kept)) / cases,
             )
         )
-    return tuple(points) or (Point(certainty=1.0, recall=0.0, precision=None, false_positives=0.0),)
+    return tuple(points) or (CurvePoint(certainty=1.0, recall=0.0, precision=None, false_positives=0.0),)
 
 
-class Interval(Record):
+class ConfidenceInterval(Record):
     """95 % limits of the final point of a curve, all predicted lesions counted."""
 
     recall: tuple[float, float]
     precision: tuple[float, float] | None
 
 
-def bootstrapped(
+def bootstrap_interval(
     cases: Sequence[CaseLesions], random: np.random.Generator, smaller_than_voxels: int | None = None
-) -> Interval | None:
+) -> ConfidenceInterval | None:
     """Limits from curves of 80 % of the cases, drawn 100 times; ``None`` for fewer than five cases or no lesion.
 
-    As in the paper, draws are without putting back, which gives narrower limits than a full bootstrap.
+    As in the paper, draws are without replacement, which gives narrower limits than a full bootstrap.
     """
     size = round(BOOTSTRAP_SHARE * len(cases))
     if len(cases) < 5:
         return None
     draws = [random.choice(len(cases), size, replace=False) for _ in range(BOOTSTRAPS)]
-    curves = [curve([cases[i] for i in draw], smaller_than_voxels) for draw in draws]
+    curves = [lesion_curve([cases[i] for i in draw], smaller_than_voxels) for draw in draws]
     last = [one.points[-1] for one in curves if one.points]
     if not last:
         return None
     precisions = [point.precision for point in last if point.precision is not None]
-    return Interval(
+    return ConfidenceInterval(
         recall=_middle_95(point.recall for point in last), precision=_middle_95(precisions) if precisions else None
     )
 

@@ -1,4 +1,4 @@
-"""How well a segmentation agrees with the truth: Dice, HD95, sensitivity and precision per region, as in BraTS."""
+"""Agreement of a segmentation with reference labels: Dice, HD95, sensitivity and precision per region, as in BraTS."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Collection, Iterable, Mapping
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from pydantic import AliasChoices, Field
 from scipy import ndimage
 
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.evaluation.statistics import spread
 from GliomaSegLib.io.grid import same_grid
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Region
@@ -22,20 +24,30 @@ class RegionScore(Record):
     Attributes:
         dice: 0 to 1; 1 when the region is absent from both.
         hd95_mm: 0 when absent from both, undefined when absent from one.
-        sensitivity: share of the truth that was found; undefined without truth.
-        precision: share of the prediction that is true; undefined without prediction.
+        sensitivity: share of the reference that was found; undefined where the reference is empty.
+        precision: share of the prediction that lies in the reference; undefined where the prediction is empty.
+        reference_ml, prediction_ml: volumes; older files call the first ``truth_ml``.
     """
 
     dice: float
     hd95_mm: float | None
     sensitivity: float | None
     precision: float | None
-    truth_ml: float
+    reference_ml: float = Field(validation_alias=AliasChoices("reference_ml", "truth_ml"))
     prediction_ml: float
+
+    @classmethod
+    def columns(cls) -> tuple[str, ...]:
+        """The columns of a table of scores, in which the volume of the reference is called ``truth_ml``."""
+        return tuple("truth_ml" if name == "reference_ml" else name for name in cls.model_fields)
+
+    def to_row(self) -> dict[str, float | None]:
+        """The values by :meth:`columns`."""
+        return dict(zip(self.columns(), self.model_dump().values(), strict=True))
 
 
 class Summary(Record):
-    """One metric of one region over several cases: those where it is defined, and the number where it is not."""
+    """One metric of one region over several cases; ``undefined`` of the ``cases`` do not have it."""
 
     region: Region
     metric: str
@@ -48,36 +60,36 @@ class Summary(Record):
 
 
 def evaluate(
-    prediction: sitk.Image, truth: sitk.Image, regions: Collection[Region] = (Region.WT, Region.TC, Region.ET)
+    prediction: sitk.Image, reference: sitk.Image, regions: Collection[Region] = (Region.WT, Region.TC, Region.ET)
 ) -> dict[Region, RegionScore]:
     """Compare two internal label maps on the same grid, region by region.
 
     Raises:
         InputError: the grids differ.
     """
-    if not same_grid(prediction, truth):
+    if not same_grid(prediction, reference):
         raise InputError(
-            f"The prediction ({_grid(prediction)}) and the truth ({_grid(truth)}) have different grids; "
+            f"The prediction ({_grid(prediction)}) and the reference ({_grid(reference)}) have different grids; "
             "resample one to the other first."
         )
-    predicted, true = sitk.GetArrayViewFromImage(prediction), sitk.GetArrayViewFromImage(truth)
-    spacing = truth.GetSpacing()[::-1]
-    return {region: score(region_mask(predicted, region), region_mask(true, region), spacing) for region in regions}
+    predicted, drawn = sitk.GetArrayViewFromImage(prediction), sitk.GetArrayViewFromImage(reference)
+    spacing = reference.GetSpacing()[::-1]
+    return {region: score(region_mask(predicted, region), region_mask(drawn, region), spacing) for region in regions}
 
 
 def score(
-    prediction: NDArray[np.bool_], truth: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
+    prediction: NDArray[np.bool_], reference: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
 ) -> RegionScore:
     """Compare two masks ``[z, y, x]``; ``spacing_mm`` in the same order."""
-    predicted, true = int(prediction.sum()), int(truth.sum())
-    common = int((prediction & truth).sum())
+    predicted, drawn = int(prediction.sum()), int(reference.sum())
+    common = int((prediction & reference).sum())
     voxel_ml = float(np.prod(spacing_mm)) / 1000
     return RegionScore(
-        dice=2 * common / (predicted + true) if predicted + true else 1.0,
-        hd95_mm=hd95_mm(prediction, truth, spacing_mm),
-        sensitivity=common / true if true else None,
+        dice=2 * common / (predicted + drawn) if predicted + drawn else 1.0,
+        hd95_mm=hd95_mm(prediction, reference, spacing_mm),
+        sensitivity=common / drawn if drawn else None,
         precision=common / predicted if predicted else None,
-        truth_ml=true * voxel_ml,
+        reference_ml=drawn * voxel_ml,
         prediction_ml=predicted * voxel_ml,
     )
 
@@ -114,16 +126,9 @@ def summarise(cases: Iterable[Mapping[Region, RegionScore]]) -> list[Summary]:
 
 def _summary(region: Region, metric: str, values: list[float | None]) -> Summary:
     defined = [value for value in values if value is not None]
-    lower, median, upper = np.percentile(defined, (25, 50, 75)).tolist() if defined else (None, None, None)
+    over_defined = spread(defined).model_dump(exclude={"cases"})
     return Summary(
-        region=region,
-        metric=metric,
-        cases=len(values),
-        undefined=len(values) - len(defined),
-        mean=float(np.mean(defined)) if defined else None,
-        median=median,
-        lower_quartile=lower,
-        upper_quartile=upper,
+        region=region, metric=metric, cases=len(values), undefined=len(values) - len(defined), **over_defined
     )
 
 

@@ -241,14 +241,15 @@ def to_text(result: ReadingsResult) -> str:
             )
         rated = ", ".join(f"{one.name} {one.sensitivity:.3f} / {one.specificity:.3f}" for one in case.staple)
         lines.append(f"  STAPLE sensitivity / specificity: {rated}")
-    for one in result.readers:
-        who = f"{one.reader}{' (assisted)' if one.assisted else ''}"
-        lines.append(f"{who} against the consensus: median Jaccard {one.jaccard.median:.3f}, {one.jaccard.cases} cases")
-    for one in result.designs:
-        line = f"One reader against the others, {one.design.value}: median Dice {one.spread.median:.3f}"
-        line += f", {one.spread.cases} pairs of reader and case"
-        if one.sign and one.wilcoxon:
-            line += f"; against by hand: sign test p = {one.sign.p:.3g}, Wilcoxon p = {one.wilcoxon.p:.3g}"
+    for reader in result.readers:
+        who = f"{reader.reader}{' (assisted)' if reader.assisted else ''}"
+        jaccard = reader.jaccard
+        lines.append(f"{who} against the consensus: median Jaccard {jaccard.median:.3f}, {jaccard.cases} cases")
+    for found in result.designs:
+        line = f"One reader against the others, {found.design.value}: median Dice {found.spread.median:.3f}"
+        line += f", {found.spread.cases} pairs of reader and case"
+        if found.sign and found.wilcoxon:
+            line += f"; against by hand: sign test p = {found.sign.p:.3g}, Wilcoxon p = {found.wilcoxon.p:.3g}"
         lines.append(line)
     if result.time:
         parts = (("by hand", result.time.manual), ("assisted", result.time.assisted))

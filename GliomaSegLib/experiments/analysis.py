@@ -1,19 +1,18 @@
-"""What the runs of an experiment say: tables per subset, tests between subsets, models and data sets, and lesions."""
+"""Analyses the runs of an experiment: scores per subset, tests between subsets, models and data sets, and lesions."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
-from collections.abc import Sequence as Sequential
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.datasets.case_table import REGIONS
-from GliomaSegLib.evaluation.froc import Curve, Interval, bootstrapped, curve
+from GliomaSegLib.evaluation.froc import ConfidenceInterval, LesionCurve, bootstrap_interval, lesion_curve
 from GliomaSegLib.evaluation.statistics import Difference, Spread, bonferroni, paired, spread, unpaired
-from GliomaSegLib.experiments.experiment import Run, Subset
+from GliomaSegLib.experiments.definition import Run, Subset
 from GliomaSegLib.labels import Region
 from GliomaSegLib.record import Record
 
@@ -24,9 +23,9 @@ class SubsetRow(Record):
     """One model on one data set, given one subset of the sequences; one region.
 
     Attributes:
-        dice, hd95_mm, sensitivity: over the cases whose truth has the region; HD95 where something was found.
-        nothing_found: so many of those have none of the region in their prediction.
-        without: cases whose truth has none of it; ``false_ml`` is what was marked in them.
+        dice, hd95_mm, sensitivity: over the cases whose reference has the region; HD95 where something was found.
+        nothing_found: how many of those have none of the region in their prediction.
+        without: cases whose reference has none of it; ``false_ml`` is what was marked in them.
     """
 
     model: str
@@ -52,8 +51,8 @@ class HospitalRow(Record):
     dice: Spread
 
 
-class Comparison(Record):
-    """A tested difference in Dice: the first-named arm minus the one ``against`` which it stands.
+class DiceComparison(Record):
+    """A tested difference in Dice: a model on a data set with a subset, minus that which it is compared ``against``.
 
     ``kind``: a subset against all sequences, a model against the first, or one model on two data sets (``data``), or
     one training procedure on two data sets, each with its own model (``procedure``). The first two are paired.
@@ -73,7 +72,7 @@ class Comparison(Record):
 class LesionRow(Record):
     """Lesions of one model on one data set with the sequences that it is compared on.
 
-    ``smaller_than_voxels``: only true lesions below the median size; ``None`` for all.
+    ``smaller_than_voxels``: only reference lesions below the median size; ``None`` for all.
     """
 
     model: str
@@ -82,12 +81,12 @@ class LesionRow(Record):
     present: Subset
     smaller_than_voxels: int | None
     dice: Spread
-    curve: Curve
-    interval: Interval | None
+    curve: LesionCurve
+    interval: ConfidenceInterval | None
 
 
 class Failure(Record):
-    """A run that gave nothing."""
+    """A run without a segmentation."""
 
     model: str
     data: str
@@ -101,16 +100,16 @@ class Analysis(Record):
 
     rows: tuple[SubsetRow, ...]
     hospitals: tuple[HospitalRow, ...]
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[DiceComparison, ...]
     lesions: tuple[LesionRow, ...]
     failures: tuple[Failure, ...]
 
 
-def analyse(runs: Sequential[Run], own_data: Mapping[str, str] | None = None) -> Analysis:
-    """Everything from the runs.
+def analyse(runs: Sequence[Run], own_data: Mapping[str, str] | None = None) -> Analysis:
+    """Analyse all runs.
 
     Args:
-        own_data: per model of one training procedure the data set that it was trained for (Kurmukov 2021).
+        own_data: for models of one training procedure, the data set that each was trained for (Kurmukov 2021).
     """
     arms = arms_of(runs)
     comparisons = [
@@ -141,7 +140,7 @@ Arm = dict[Subset, list[Run]]
 
 
 def arms_of(runs: Iterable[Run]) -> dict[tuple[str, str], Arm]:
-    """By model and data set, in the order in which they came."""
+    """The runs by model and data set, in the order of their first runs."""
     arms: dict[tuple[str, str], Arm] = {}
     for run in runs:
         arms.setdefault((run.model, run.data), {}).setdefault(run.present, []).append(run)
@@ -154,9 +153,9 @@ def _rank(present: Subset) -> tuple[int, list[int]]:
 
 
 def reference_subset(arm: Arm) -> Subset:
-    """What the others are compared with: the largest subset that at least half of the cases have, else the commonest.
+    """The subset that others are compared with: the largest that at least half of the cases have, else the commonest.
 
-    Clinical data sets lack whole sequences, so that all four may be nobody's.
+    Clinical data sets lack whole sequences, so that no case may have all four.
     """
     cases = {run.case for runs in arm.values() for run in runs}
     common = [subset for subset, runs in arm.items() if 2 * len(runs) >= len(cases)]
@@ -164,27 +163,27 @@ def reference_subset(arm: Arm) -> Subset:
 
 
 def _dice(runs: Iterable[Run], region: Region) -> dict[str, float]:
-    """By case, where the truth has the region."""
+    """By case, where the reference has the region."""
     scored = ((run.case, run.scores.get(region)) for run in runs)
-    return {case: score.dice for case, score in scored if score and score.truth_ml}
+    return {case: score.dice for case, score in scored if score and score.reference_ml}
 
 
 def _subset_rows(arms: Mapping[tuple[str, str], Arm]) -> Iterable[SubsetRow]:
     for (model, data), arm in arms.items():
         for region, (present, runs) in itertools.product(REGIONS, arm.items()):
             scores = [run.scores[region] for run in runs if region in run.scores]
-            there = [score for score in scores if score.truth_ml]
-            absent = [score for score in scores if not score.truth_ml]
+            defined = [score for score in scores if score.reference_ml]
+            absent = [score for score in scores if not score.reference_ml]
             if scores:
                 yield SubsetRow(
                     model=model,
                     data=data,
                     region=region,
                     present=present,
-                    dice=spread([score.dice for score in there]),
-                    hd95_mm=spread([score.hd95_mm for score in there if score.hd95_mm is not None]),
-                    sensitivity=spread([score.sensitivity for score in there if score.sensitivity is not None]),
-                    nothing_found=sum(not score.prediction_ml for score in there),
+                    dice=spread([score.dice for score in defined]),
+                    hd95_mm=spread([score.hd95_mm for score in defined if score.hd95_mm is not None]),
+                    sensitivity=spread([score.sensitivity for score in defined if score.sensitivity is not None]),
+                    nothing_found=sum(not score.prediction_ml for score in defined),
                     without=len(absent),
                     false_ml=tuple(score.prediction_ml for score in absent),
                 )
@@ -209,10 +208,10 @@ def _hospital_rows(arms: Mapping[tuple[str, str], Arm]) -> Iterable[HospitalRow]
 
 # --- comparisons ---------------------------------------------------------------------------------------------------
 
-_Place = tuple[str, str, Subset]  # model, data set, sequences
+_ArmSubset = tuple[str, str, Subset]  # model, data set, sequences
 
 
-def _subset_comparisons(arms: Mapping[tuple[str, str], Arm]) -> Iterable[Comparison]:
+def _subset_comparisons(arms: Mapping[tuple[str, str], Arm]) -> Iterable[DiceComparison]:
     for (model, data), arm in arms.items():
         reference = reference_subset(arm)
         for region, present in itertools.product(REGIONS, arm):
@@ -220,7 +219,7 @@ def _subset_comparisons(arms: Mapping[tuple[str, str], Arm]) -> Iterable[Compari
                 yield from _paired("subset", region, arms, (model, data, present), (model, data, reference))
 
 
-def _model_comparisons(arms: Mapping[tuple[str, str], Arm]) -> Iterable[Comparison]:
+def _model_comparisons(arms: Mapping[tuple[str, str], Arm]) -> Iterable[DiceComparison]:
     first = next(iter(arms))[0] if arms else ""
     for (model, data), arm in arms.items():
         for region, present in itertools.product(REGIONS, arm if model != first else ()):
@@ -231,9 +230,9 @@ def _paired(
     kind: Literal["subset", "model"],
     region: Region,
     arms: Mapping[tuple[str, str], Arm],
-    one: _Place,
-    against: _Place,
-) -> Iterable[Comparison]:
+    one: _ArmSubset,
+    against: _ArmSubset,
+) -> Iterable[DiceComparison]:
     """Nothing when no case has both."""
     first, second = (_dice(arms.get(place[:2], {}).get(place[2], []), region) for place in (against, one))
     both = [case for case in first if case in second]
@@ -242,13 +241,15 @@ def _paired(
         yield _comparison(kind, region, one, against, difference)
 
 
-def _data_comparisons(arms: Mapping[tuple[str, str], Arm]) -> Iterable[Comparison]:
+def _data_comparisons(arms: Mapping[tuple[str, str], Arm]) -> Iterable[DiceComparison]:
     for ((model, data), arm), ((other_model, other_data), other) in itertools.combinations(arms.items(), 2):
         if model == other_model:
             yield from _unpaired("data", arms, (model, data, arm), (other_model, other_data, other))
 
 
-def _procedure_comparisons(arms: Mapping[tuple[str, str], Arm], own_data: Mapping[str, str]) -> Iterable[Comparison]:
+def _procedure_comparisons(
+    arms: Mapping[tuple[str, str], Arm], own_data: Mapping[str, str]
+) -> Iterable[DiceComparison]:
     at_home = [(model, data, arms[model, data]) for model, data in own_data.items() if (model, data) in arms]
     for first, second in itertools.combinations(at_home, 2):
         if first[1] != second[1]:
@@ -260,7 +261,7 @@ def _unpaired(
     arms: Mapping[tuple[str, str], Arm],
     first: tuple[str, str, Arm],
     second: tuple[str, str, Arm],
-) -> Iterable[Comparison]:
+) -> Iterable[DiceComparison]:
     """The second data set against the first, on the sequences that each of them is compared on."""
     against, one = ((model, data, reference_subset(arm)) for model, data, arm in (first, second))
     for region in REGIONS:
@@ -272,11 +273,11 @@ def _unpaired(
 def _comparison(
     kind: Literal["subset", "model", "data", "procedure"],
     region: Region,
-    one: _Place,
-    against: _Place,
+    one: _ArmSubset,
+    against: _ArmSubset,
     difference: Difference,
-) -> Comparison:
-    return Comparison(
+) -> DiceComparison:
+    return DiceComparison(
         kind=kind,
         region=region,
         model=one[0],
@@ -297,12 +298,12 @@ def _lesion_rows(arms: Mapping[tuple[str, str], Arm]) -> Iterable[LesionRow]:
         present = reference_subset(arm)
         for region in REGIONS:
             cases = [run.lesions[region] for run in arm[present] if region in run.lesions]
-            true = [lesion for case in cases for lesion in case.true]
-            if not true:
+            lesions = [lesion for case in cases for lesion in case.reference]
+            if not lesions:
                 continue
-            median = int(np.median([lesion.voxels for lesion in true]))
-            for limit in (None, median) if len(true) > len(cases) else (None,):
-                sought = [lesion for lesion in true if limit is None or lesion.voxels < limit]
+            median = int(np.median([lesion.voxels for lesion in lesions]))
+            for limit in (None, median) if len(lesions) > len(cases) else (None,):
+                sought = [lesion for lesion in lesions if limit is None or lesion.voxels < limit]
                 if sought:  # half of the lesions may be of the smallest size
                     yield LesionRow(
                         model=model,
@@ -311,6 +312,6 @@ def _lesion_rows(arms: Mapping[tuple[str, str], Arm]) -> Iterable[LesionRow]:
                         present=present,
                         smaller_than_voxels=limit,
                         dice=spread([lesion.dice for lesion in sought]),
-                        curve=curve(cases, limit),
-                        interval=bootstrapped(cases, np.random.default_rng(_BOOTSTRAP_SEED), limit),
+                        curve=lesion_curve(cases, limit),
+                        interval=bootstrap_interval(cases, np.random.default_rng(_BOOTSTRAP_SEED), limit),
                     )

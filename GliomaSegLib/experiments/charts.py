@@ -1,4 +1,4 @@
-"""Figures as SVG text: box plots over subsets of sequences, and curves. No plotting library is needed for them."""
+"""Draws box plots over subsets of sequences, and curves, as SVG text; no plotting library is needed."""
 
 from __future__ import annotations
 

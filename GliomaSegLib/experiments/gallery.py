@@ -1,6 +1,6 @@
-"""Pictures of the case that a model does best and of the one that it does worst: the segmentation beside the truth.
+"""Draws a model's best and worst case: slices plain, with the segmentation and with the reference labels.
 
-The images are shown stripped, whatever they were: a head's surface can tell who it was.
+The images are always shown skull-stripped: the surface of a head can identify the patient.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from markupsafe import Markup, escape
 from GliomaSegLib import NOTICE
 from GliomaSegLib.case import Modality
 from GliomaSegLib.experiments.analysis import arms_of, reference_subset
-from GliomaSegLib.experiments.experiment import DataSet, Experiment, Run, Segmented, Subset, repeated
+from GliomaSegLib.experiments.definition import DataSet, Experiment, Run, Subset
+from GliomaSegLib.experiments.runner import SegmentedCase, repeated
 from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.images import read_image
 from GliomaSegLib.labels import Region
@@ -24,10 +25,10 @@ from GliomaSegLib.progress import Progress, Silent
 from GliomaSegLib.results.layout import BRAIN
 from GliomaSegLib.results.slice_pictures import Viewer, hex_colour
 
-# On what a tumour is seen best.
+# The sequences that show a whole tumour best first.
 _SHOWN_ON = (Modality.T2F, Modality.T2W, Modality.T1C, Modality.T1N)
 
-_COLUMNS = ("image", "segmentation", "truth")
+_COLUMNS = ("image", "segmentation", "reference")
 
 _WIDTH, _GAP, _HEADING, _CAPTION = 62.0, 2.0, 16.0, 7.0  # of a picture and around the pictures, mm
 
@@ -40,7 +41,7 @@ _STYLE = (
 
 @dataclass(frozen=True)
 class Example:
-    """The best or the worst case of a model on a data set, by the mean Dice of the regions that its truth has."""
+    """The best or the worst case of a model on a data set, by the mean Dice of the regions that its reference has."""
 
     kind: Literal["best", "worst"]
     run: Run
@@ -48,7 +49,7 @@ class Example:
 
     @property
     def name(self) -> str:
-        """For a file."""
+        """The stem of the picture's file."""
         return f"{self.run.model}-{self.run.data}-{self.kind}"
 
 
@@ -77,7 +78,7 @@ def extremes(runs: Sequence[Run]) -> list[Example]:
 
 
 def _mean_dice(run: Run) -> float | None:
-    dice = [score.dice for score in run.scores.values() if score.truth_ml]
+    dice = [score.dice for score in run.scores.values() if score.reference_ml]
     return float(np.mean(dice)) if dice else None
 
 
@@ -96,21 +97,21 @@ def draw_gallery(
     sheets = []
     for done, example in enumerate(examples):
         progress.advance(done / len(examples), example.run.case)
-        with repeated(experiment, example.run, rows[example.run.data, example.run.case]) as found:
-            sheets.append(Sheet(example, _sheet(example, found)))
+        with repeated(experiment, example.run, rows[example.run.data, example.run.case]) as case:
+            sheets.append(Sheet(example, _sheet(example, case)))
     return sheets
 
 
 # --- drawing -------------------------------------------------------------------------------------------------------
 
 
-def _sheet(example: Example, found: Segmented) -> Markup:
-    """Slices, each plain, with the segmentation and with the truth."""
+def _sheet(example: Example, case: SegmentedCase) -> Markup:
+    """A row per slice: plain, with the segmentation, and with the reference."""
     parts = [_text(0, 4, _heading(example), 3.6, 600), *_legend(example.run)]
     places = [column * (_WIDTH + _GAP) for column in range(len(_COLUMNS))]
     parts += [_text(x, _HEADING - 1.5, name, 3, 600) for x, name in zip(places, _COLUMNS, strict=True)]
     y = _HEADING
-    for title, pictures in _rows(found, tuple(example.run.scores)):
+    for title, pictures in _rows(case, tuple(example.run.scores)):
         height = _height(pictures[0])
         for x, picture in zip(places, pictures, strict=True):
             size = f'x="{x:.1f}" y="{y:.1f}" width="{_WIDTH}" height="{height:.1f}"'
@@ -126,21 +127,21 @@ def _sheet(example: Example, found: Segmented) -> Markup:
     )
 
 
-def _rows(found: Segmented, regions: tuple[Region, ...]) -> Iterator[tuple[str, list[Markup]]]:
-    brain = found.on_truth(sitk.ReadImage(str(found.result.output / BRAIN))) > 0.5
+def _rows(case: SegmentedCase, regions: tuple[Region, ...]) -> Iterator[tuple[str, list[Markup]]]:
+    brain = case.on_reference_grid(sitk.ReadImage(str(case.result.output / BRAIN))) > 0.5
     images = {
-        sequence: _stripped(found.on_truth(read_image(found.row.images[sequence]), sequence), brain)
-        for sequence in _shown(found.present, regions)
+        sequence: _stripped(case.on_reference_grid(read_image(case.row.images[sequence]), sequence), brain)
+        for sequence in _shown(case.present, regions)
     }
     whole_tumour_on, *parts_on = images
-    predicted, true = (sitk.GetArrayFromImage(labels) for labels in (found.labels, found.truth))
+    predicted, drawn = (sitk.GetArrayFromImage(labels) for labels in (case.labels, case.reference))
     # One field of view for both, though one of them may leave the brain.
-    field = sitk.Or(brain, array_on(((predicted > 0) | (true > 0)).astype(np.uint8), brain))
-    viewers = [Viewer(labels, brain, field, regions) for labels in (found.labels, found.truth)]
+    field = sitk.Or(brain, array_on(((predicted > 0) | (drawn > 0)).astype(np.uint8), brain))
+    viewers = [Viewer(labels, brain, field, regions) for labels in (case.labels, case.reference)]
     largest = viewers[1].largest("axial")
-    differing = array_on((predicted != true).astype(np.uint8), found.truth)
+    differing = array_on((predicted != drawn).astype(np.uint8), case.reference)
     for sequence, where, why in (
-        *((sequence, largest, "where the truth is largest") for sequence in (whole_tumour_on, *parts_on)),
+        *((sequence, largest, "where the reference is largest") for sequence in (whole_tumour_on, *parts_on)),
         (whole_tumour_on, Viewer(differing, brain, field, ()).largest("axial"), "where the two differ most"),
     ):
         grey = viewers[0].grey(images[sequence])
@@ -155,7 +156,7 @@ def _stripped(image: sitk.Image, brain: sitk.Image) -> sitk.Image:
 
 
 def _shown(present: Subset, regions: tuple[Region, ...]) -> list[Modality]:
-    """What shows the whole tumour best, and T1c if its parts were looked for."""
+    """The sequence that shows the whole tumour best, and T1c if parts of it were segmented."""
     first = next(one for one in _SHOWN_ON if one in present)
     parts = set(regions) - {Region.WT} and Modality.T1C in present
     return list(dict.fromkeys([first, Modality.T1C])) if parts else [first]
@@ -176,7 +177,7 @@ def _legend(run: Run) -> Iterator[str]:
     """The colour of each region and how well it was found."""
     for column, (region, score) in enumerate(run.scores.items()):
         x = column * (_WIDTH + _GAP)
-        found = f"Dice {score.dice:.2f}" if score.truth_ml else f"not there, {score.prediction_ml:.2f} mL marked"
+        found = f"Dice {score.dice:.2f}" if score.reference_ml else f"not there, {score.prediction_ml:.2f} mL marked"
         yield f'<rect x="{x:.1f}" y="6.2" width="2.6" height="2.6" fill="{hex_colour(region)}"/>'
         yield _text(x + 4, 8.6, f"{region.value}: {found}", 3, 400)
 

@@ -15,8 +15,8 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.datasets.case_table import CaseRow, read_splits, read_table
 from GliomaSegLib.evaluation.metrics import summarise
 from GliomaSegLib.experiments.analysis import analyse
-from GliomaSegLib.experiments.experiment import DataSet, Experiment, Run, Subset, perform
-from GliomaSegLib.experiments.page import short
+from GliomaSegLib.experiments.definition import DataSet, Experiment, Run, Subset, short_name
+from GliomaSegLib.experiments.runner import run_experiment
 from GliomaSegLib.labels import Region
 from GliomaSegLib.preprocessing import brain
 from GliomaSegLib.resources import resource
@@ -44,7 +44,7 @@ def seeds() -> None:
     for row in development_cases("brats2021"):
         runs = [run for seed in SEEDS for run in _perform(MODEL, [row], subsets="full", network_only=True, seed=seed)]
         for region, first in runs[0].scores.items():
-            if first.truth_ml:
+            if first.reference_ml:
                 dice = [run.scores[region].dice for run in runs]
                 print(row.case, region.value, *(f"{one:.3f}" for one in dice), f"sd {np.std(dice):.4f}", flush=True)
 
@@ -84,7 +84,7 @@ def _unseen(model: str, brats_subsets: tuple[Subset, ...]) -> None:
     for hospitals, chosen in ((("brats2021", "brats-other"), brats_subsets), (("tcga-",), CLINICAL_SUBSETS)):
         rows = unseen(development_cases(*hospitals))
         print(f"{model}, {' and '.join(hospitals)}, {len(rows)} cases")
-        _by_subset(_runs(model, rows, subsets=chosen, nullify=cache()))
+        _by_subset(_runs(model, rows, subsets=chosen, prepared_cases=cache()))
 
 
 def skull() -> None:
@@ -120,7 +120,7 @@ def cache() -> Path:
 
 def _perform(model: str, rows: Iterable[CaseRow], kept: Path | None = None, **options: object) -> list[Run]:
     experiment = Experiment(models=(model,), store=store().root, **options)
-    return perform(experiment, [DataSet("bench", tuple(rows))], kept)
+    return run_experiment(experiment, [DataSet("bench", tuple(rows))], kept)
 
 
 def _runs(model: str, rows: Iterable[CaseRow], **options: object) -> list[Run]:
@@ -128,7 +128,7 @@ def _runs(model: str, rows: Iterable[CaseRow], **options: object) -> list[Run]:
     runs = _perform(model, rows, Path(kept) if kept else None, **options)
     for run in runs:
         if run.failure:
-            print(f"{run.case}, {short(run.present)}: {run.failure}")
+            print(f"{run.case}, {short_name(run.present)}: {run.failure}")
     return runs
 
 
@@ -141,11 +141,12 @@ def _each(runs: Iterable[Run]) -> None:
     runs = list(runs)
     for run in runs:
         dice = "  ".join(
-            f"{region.value} {score.dice:.3f}" + ("" if score.truth_ml else f" (none; {score.prediction_ml:.2f} mL)")
+            f"{region.value} {score.dice:.3f}"
+            + ("" if score.reference_ml else f" (none; {score.prediction_ml:.2f} mL)")
             for region, score in run.scores.items()
         )
         print(f"{run.case:<26} {dice}   {run.seconds:.0f} s")
-    for row in summarise([{r: s for r, s in run.scores.items() if s.truth_ml} for run in runs]):
+    for row in summarise([{r: s for r, s in run.scores.items() if s.reference_ml} for run in runs]):
         if row.metric in ("dice", "hd95_mm"):
             print(
                 f"{row.region.value} {row.metric}: mean {row.mean:.3f} median {row.median:.3f} quartiles "
@@ -164,4 +165,4 @@ def _by_subset(runs: list[Run]) -> None:
         )
         false_ml = max((ml for row in own if row.region is Region.ET for ml in row.false_ml), default=0.0)
         seconds = np.median([run.seconds for run in runs if run.present == present])
-        print(f"{short(present):<24} {means}  false ET at most {false_ml:.2f} mL, {seconds:.1f} s", flush=True)
+        print(f"{short_name(present):<24} {means}  false ET at most {false_ml:.2f} mL, {seconds:.1f} s", flush=True)

@@ -16,7 +16,7 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.datasets.case_table import CaseRow, read_table
 from GliomaSegLib.datasets.prepared_case import SPACING_MM, kept_in_place
 from GliomaSegLib.evaluation.metrics import evaluate
-from GliomaSegLib.experiments.page import short
+from GliomaSegLib.experiments.definition import short_name
 from GliomaSegLib.inference.coarse_fine import CoarseFine
 from GliomaSegLib.inference.device import choose_precision
 from GliomaSegLib.inference.training_distance import TrainingDistance
@@ -83,20 +83,21 @@ def _as_usual(model: _Model, rows: list[CaseRow]) -> None:
             found.append((answer.training_distance, dice))
             one = answer.training_distance
             print(
-                f"{row.case:<26} {short(subset):<20} WT {dice:.3f}  {one.of_limit:.2f} of the limit, {one}", flush=True
+                f"{row.case:<26} {short_name(subset):<20} WT {dice:.3f}  {one.of_limit:.2f} of the limit, {one}",
+                flush=True,
             )
         if found:
             correlation = spearmanr([one.distance for one, _ in found], [dice for _, dice in found])
             far = sum(one.is_far for one, _ in found)
             print(
-                f"{short(subset)}: {far} of {len(found)} far; Spearman of distance and WT Dice "
+                f"{short_name(subset)}: {far} of {len(found)} far; Spearman of distance and WT Dice "
                 f"{correlation.statistic:.2f} (p {correlation.pvalue:.2f})",
                 flush=True,
             )
 
     for subset in SINGLE:
         alone = ({one: _in_place(row)[0][one] for one in subset} for row in rows if set(subset) <= set(row.images))
-        _summarised(f"{short(subset)} alone", map(model.distance, alone))
+        _summarised(f"{short_name(subset)} alone", map(model.distance, alone))
 
 
 def _in_place(row: CaseRow) -> tuple[Images, sitk.Image]:
@@ -198,7 +199,7 @@ def _others(model: _Model) -> None:
     """The phantom, a treated patient of a hospital that was trained on, and metastases."""
     phantom = _phantom()
     for subset in (*SETS, *SINGLE):
-        _summarised(f"phantom, {short(subset)}", iter([model.distance({one: phantom[one] for one in subset})]))
+        _summarised(f"phantom, {short_name(subset)}", iter([model.distance({one: phantom[one] for one in subset})]))
     treated = unseen(development_cases("brain-tumor-progression"))
     _summarised("treated glioblastoma, T1 + contrast", (model.distance(_in_place(row)[0]) for row in treated))
     metastases = read_table(resource("recipes") / "mets-cases.csv", SHARED / "data")

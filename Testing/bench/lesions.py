@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from GliomaSegLib import case
 from GliomaSegLib.datasets.case_table import CaseRow, read_splits, read_table
-from GliomaSegLib.evaluation.froc import CaseLesions, Curve, bootstrapped, curve, match_lesions
+from GliomaSegLib.evaluation.froc import CaseLesions, LesionCurve, bootstrap_interval, lesion_curve, match_lesions
 from GliomaSegLib.inference.device import choose_precision
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.io.images import read_image, read_labels
@@ -58,7 +58,8 @@ def main() -> None:
         lesions, dice = measured(segmenter, rows)
         print(described(name, lesions, dice), flush=True)
         for size, limit in (("all", None), ("small", SMALL_VOXELS)):
-            points += [{"run": name, "size": size, **point.model_dump()} for point in curve(lesions, limit).points]
+            curve = lesion_curve(lesions, limit)
+            points += [{"run": name, "size": size, **point.model_dump()} for point in curve.points]
     if parsed.curves:
         with parsed.curves.open("w", newline="", encoding="utf-8") as stream:
             table = csv.DictWriter(stream, list(points[0]), lineterminator="\n")
@@ -108,14 +109,14 @@ def _dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
 
 def described(name: str, lesions: Sequence[CaseLesions], dice: Sequence[float]) -> str:
     """A run's figures as text."""
-    each = [lesion.dice for one in lesions for lesion in one.true]
+    each = [lesion.dice for one in lesions for lesion in one.reference]
     hit = [value for value in each if value > 0]
     lines = [
         f"{name}: Dice per scan mean {np.mean(dice):.3f}, median {np.median(dice):.3f}; per lesion median "
         f"{np.median(each):.3f} of all {len(each)}, {np.median(hit) if hit else 0:.3f} of the {len(hit)} that were hit"
     ]
     for title, limit in (("all lesions", None), (f"below {SMALL_VOXELS} voxels", SMALL_VOXELS)):
-        whole, interval = curve(lesions, limit), bootstrapped(lesions, np.random.default_rng(0), limit)
+        whole, interval = lesion_curve(lesions, limit), bootstrap_interval(lesions, np.random.default_rng(0), limit)
         last = whole.points[-1]
         froc = ", ".join(f"{recall_at(whole, most):.2f} at {most:g}" for most in FALSE_POSITIVES)
         limits = f" (95 % {interval.recall[0]:.2f} to {interval.recall[1]:.2f})" if interval else ""
@@ -129,7 +130,7 @@ def described(name: str, lesions: Sequence[CaseLesions], dice: Sequence[float]) 
     return "\n".join(lines)
 
 
-def recall_at(whole: Curve, false_positives: float) -> float:
+def recall_at(whole: LesionCurve, false_positives: float) -> float:
     """The best recall with at most so many false positives per scan."""
     return max((point.recall for point in whole.points if point.false_positives <= false_positives), default=0.0)
 

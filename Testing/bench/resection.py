@@ -214,7 +214,7 @@ class _Row:
         self.dice = score(found, truth, (1.0, 1.0, 1.0)).dice
         self.found_ml, self.truth_ml = found.sum() * voxel_ml, truth.sum() * voxel_ml
         matched = match_lesions(found, without_specks(truth))
-        self.lesions, self.lesions_found = len(matched.true), sum(lesion.dice > 0 for lesion in matched.true)
+        self.lesions, self.lesions_found = len(matched.reference), sum(lesion.dice > 0 for lesion in matched.reference)
         self.false_lesions = sum(not lesion.hits for lesion in matched.predicted)
 
     @property

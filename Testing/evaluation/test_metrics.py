@@ -31,7 +31,7 @@ def test_known_overlap() -> None:
     assert score.dice == pytest.approx(0.5)
     assert score.sensitivity == pytest.approx(0.5)
     assert score.precision == pytest.approx(0.5)
-    assert score.truth_ml == pytest.approx(400 * 6 / 1000)
+    assert score.reference_ml == pytest.approx(400 * 6 / 1000)
     assert score.hd95_mm == pytest.approx(5.0)
 
 
@@ -99,7 +99,7 @@ def test_other_grids_are_refused_but_rounding_noise_is_not() -> None:
 
 def test_summary_counts_what_is_undefined() -> None:
     def case(dice: float, hd95: float | None) -> dict[Region, RegionScore]:
-        score = RegionScore(dice=dice, hd95_mm=hd95, sensitivity=dice, precision=None, truth_ml=1, prediction_ml=1)
+        score = RegionScore(dice=dice, hd95_mm=hd95, sensitivity=dice, precision=None, reference_ml=1, prediction_ml=1)
         return {Region.WT: score}
 
     rows = summarise([case(0.8, 2.0), case(0.9, 4.0), case(1.0, 9.0), case(0.0, None)])

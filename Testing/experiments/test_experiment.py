@@ -24,20 +24,20 @@ from GliomaSegLib.datasets import prepared_case as in_place
 from GliomaSegLib.errors import Cancelled, InputError, WeightsError
 from GliomaSegLib.evaluation.froc import match_lesions
 from GliomaSegLib.evaluation.metrics import RegionScore, evaluate
-from GliomaSegLib.experiments import experiment, gallery
+from GliomaSegLib.experiments import gallery, runner
 from GliomaSegLib.experiments.analysis import analyse
-from GliomaSegLib.experiments.experiment import (
+from GliomaSegLib.experiments.definition import (
     DataSet,
     Experiment,
     Run,
-    Segmented,
-    _truth_to_reference,
-    perform,
     read_data_sets,
+    short_name,
     subsets_of,
 )
+from GliomaSegLib.experiments.experiment_page import write_experiment
 from GliomaSegLib.experiments.gallery import extremes
-from GliomaSegLib.experiments.page import short, write_experiment
+from GliomaSegLib.experiments.run_log import read_runs
+from GliomaSegLib.experiments.runner import SegmentedCase, _labels_to_image, run_experiment
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.job import Job, Result
 from GliomaSegLib.labels import Region
@@ -106,7 +106,7 @@ def test_all_subsets(phantoms: Path, toy_zoo: Card) -> None:
 
 def test_runs_are_those_of_the_one_road(phantoms: Path, plan: Experiment, tmp_path: Path) -> None:
     data = read_data_sets([phantoms])
-    runs = perform(plan, data)
+    runs = run_experiment(plan, data)
     assert [(one.case, one.present) for one in runs] == [
         (case, subset) for case in ("case0", "case1") for subset in ((T1C, T2F), (T1C,), (T2F,))
     ]
@@ -124,7 +124,9 @@ def test_runs_are_those_of_the_one_road(phantoms: Path, plan: Experiment, tmp_pa
     assert runs[2].scores == direct
     assert runs[0].scores[Region.ET].dice > 0.5
     assert set(runs[2].scores) == {Region.WT}  # without T1c the toy gives WT alone
-    assert runs[0].lesions[Region.WT].true[0].voxels * 0.027 == pytest.approx(direct[Region.WT].truth_ml, rel=0.2)
+    assert runs[0].lesions[Region.WT].reference[0].voxels * 0.027 == pytest.approx(
+        direct[Region.WT].reference_ml, rel=0.2
+    )
 
 
 def test_cases_are_brought_in_place_once(
@@ -139,14 +141,14 @@ def test_cases_are_brought_in_place_once(
         "t1c": "study/head_t1c.nii.gz", "t2f": "study/head_t2f.nii.gz", "truth": "truth_t2f.nii.gz", "truth_of": "t2f",
     }  # fmt: skip
     data = read_data_sets([write_table(folder / "cases.csv", [row])])
-    plan = Experiment(models=("toy",), nullify=cache, store=toy_store.root)
-    runs = perform(plan, data)
+    plan = Experiment(models=("toy",), prepared_cases=cache, store=toy_store.root)
+    runs = run_experiment(plan, data)
     assert [one.present for one in runs] == [(T1C, T2F), (T1C,), (T2F,)]
     assert not any(one.failure for one in runs)
     assert runs[0].scores[Region.ET].dice > 0.5
     assert runs[2].scores[Region.WT].dice > 0.7  # the truth went with FLAIR to T1c
-    assert len({one.scores[Region.WT].truth_ml for one in runs}) == 1
-    assert runs[0].scores[Region.WT].truth_ml == pytest.approx(
+    assert len({one.scores[Region.WT].reference_ml for one in runs}) == 1
+    assert runs[0].scores[Region.WT].reference_ml == pytest.approx(
         measure(small_phantom.truth).volume("WT").volume_ml, rel=0.05
     )
 
@@ -154,7 +156,7 @@ def test_cases_are_brought_in_place_once(
         raise AssertionError("it is there already")
 
     monkeypatch.setattr(in_place, "prepare_case", never)
-    again = perform(plan, data)
+    again = run_experiment(plan, data)
     assert [one.scores for one in again] == [one.scores for one in runs]
     assert {one.source for one in again} == {one.source for one in runs} != {data[0].rows[0].key}
 
@@ -164,7 +166,7 @@ def test_a_case_that_cannot_be_brought_in_place_is_a_failure(phantoms: Path, pla
     sitk.WriteImage(sitk.Image(20, 20, 20, sitk.sitkFloat32) + 7, tmp_path / "constant.nii.gz")
     broken = rows[0] | {"t1c": str(tmp_path / "constant.nii.gz")}
     table = write_table(phantoms.parent / "not-in-place.csv", [broken])
-    runs = perform(plan.model_copy(update={"nullify": tmp_path / "cache"}), read_data_sets([table]))
+    runs = run_experiment(plan.model_copy(update={"prepared_cases": tmp_path / "cache"}), read_data_sets([table]))
     assert [one.present for one in runs] == [(T1C, T2F), (T1C,), (T2F,)]
     assert all("constant" in one.failure for one in runs)
 
@@ -174,7 +176,7 @@ def test_a_case_that_fails_does_not_stop_the_others(phantoms: Path, plan: Experi
     constant = sitk.Image(20, 20, 20, sitk.sitkFloat32) + 7
     sitk.WriteImage(constant, tmp_path / "constant.nii.gz")
     rows[0]["t1c"] = str(tmp_path / "constant.nii.gz")
-    runs = perform(plan, read_data_sets([write_table(phantoms.parent / "broken.csv", rows)]))
+    runs = run_experiment(plan, read_data_sets([write_table(phantoms.parent / "broken.csv", rows)]))
     failed = [one for one in runs if one.failure]
     assert {(one.case, T1C in one.present) for one in failed} == {("case0", True)}
     assert "constant" in failed[0].failure
@@ -193,26 +195,40 @@ def test_goes_on_after_a_stop(
             raise Cancelled("stopped")
         return run(job)
 
-    monkeypatch.setattr(experiment, "run", stopping)
+    monkeypatch.setattr(runner, "run", stopping)
     with pytest.raises(Cancelled):
-        perform(plan, data, kept)
+        run_experiment(plan, data, kept)
     assert len(kept.read_text().splitlines()) == 2
     with kept.open("a") as stream:
         stream.write('{"model": "to')  # killed while writing
-    resumed = perform(plan, data, kept)
+    resumed = run_experiment(plan, data, kept)
     assert len(calls) == 3 + 4
-    assert perform(plan, data, kept) == resumed
+    assert run_experiment(plan, data, kept) == resumed
     assert len(calls) == 7
-    assert [one.model_copy(update={"seconds": 0}) for one in perform(plan, data)] == [
+    assert [one.model_copy(update={"seconds": 0}) for one in run_experiment(plan, data)] == [
         one.model_copy(update={"seconds": 0}) for one in resumed
     ]
+
+
+def test_runs_that_an_older_version_kept_are_read(tmp_path: Path) -> None:
+    """It called the reference the truth."""
+    score = '{"dice":0.8,"hd95_mm":4.0,"sensitivity":0.7,"precision":null,"truth_ml":8.5,"prediction_ml":7.0}'
+    lesion = '{"true":[{"voxels":27,"certainty":0.9,"dice":0.8}],"predicted":[]}'
+    (tmp_path / "kept").write_text(
+        '{"model":"m","version":"1","data":"d","case":"a","hospital":"h","source":"s","present":["t1c"],'
+        f'"network_only":true,"scores":{{"ET":{score}}},"lesions":{{"ET":{lesion}}},"seconds":1.0}}\n'
+    )
+    (run,) = read_runs(tmp_path / "kept")
+    assert run.scores[Region.ET].reference_ml == 8.5
+    assert run.lesions[Region.ET].reference[0].voxels == 27
+    assert Experiment.model_validate({"models": ["m"], "nullify": "cases"}).prepared_cases == Path("cases")
 
 
 def test_foreign_file_is_not_taken_for_kept_runs(phantoms: Path, plan: Experiment, tmp_path: Path) -> None:
     foreign = tmp_path / "notes.txt"
     foreign.write_text("one\ntwo\n")
     with pytest.raises(InputError, match=r"notes.txt, line 1, is no run"):
-        perform(plan, read_data_sets([phantoms]), foreign)
+        run_experiment(plan, read_data_sets([phantoms]), foreign)
     assert foreign.read_text() == "one\ntwo\n"
 
 
@@ -221,7 +237,7 @@ def test_model_that_is_not_installed_is_refused_before_any_run(
 ) -> None:
     nowhere = plan.model_copy(update={"store": tmp_path / "empty"})
     with pytest.raises(WeightsError):
-        perform(nowhere, read_data_sets([phantoms]))
+        run_experiment(nowhere, read_data_sets([phantoms]))
 
 
 def test_tables_are_checked(phantoms: Path, tmp_path: Path) -> None:
@@ -258,7 +274,7 @@ def test_truth_finds_its_way(
 ) -> None:
     row = read_data_sets([phantoms])[0].rows[0]
     row = row.__class__(**{**row.__dict__, "drawn_on": truth_of})
-    there = _truth_to_reference(row, present, {T2F: shift(5), T1N: shift(2)})
+    there = _labels_to_image(row, present, {T2F: shift(5), T1N: shift(2)})
     assert (there and there.TransformPoint((0, 0, 0))[0]) == moved_mm
 
 
@@ -283,7 +299,7 @@ def test_truth_drawn_on_a_moved_sequence(
             case_id="head", model="toy", output=job.output, files=files, measures=measure(small_phantom.truth)
         )
 
-    monkeypatch.setattr(experiment, "run", perfect)
+    monkeypatch.setattr(runner, "run", perfect)
     row = {"case": "head", "patient": "p", "hospital": "h", "t1n": "", "t2w": "", "scheme": "gliomaseg"} | {
         "t1c": "study/head_t1c.nii.gz", "t2f": "study/head_t2f.nii.gz", "truth": "truth_t2f.nii.gz",
     }  # fmt: skip
@@ -291,7 +307,7 @@ def test_truth_drawn_on_a_moved_sequence(
     for name, truth_of in (("told", "t2f"), ("untold", "")):
         table = write_table(folder / f"{name}.csv", [row | {"truth_of": truth_of}])
         plan = Experiment(models=("toy",), subsets="full", store=toy_store.root)
-        dice[name] = perform(plan, read_data_sets([table]))[0].scores[Region.WT].dice
+        dice[name] = run_experiment(plan, read_data_sets([table]))[0].scores[Region.WT].dice
     assert dice["told"] > 0.99
     assert dice["untold"] < 0.95
 
@@ -300,14 +316,14 @@ def test_truth_drawn_on_a_moved_sequence(
 
 
 def made_up(case: str, present: tuple[Modality, ...], dice: float, **changes: object) -> Run:
-    """A run whose ET has this Dice; with ``truth_ml=0`` the truth has none and ``dice`` means nothing."""
-    truth_ml = float(changes.pop("truth_ml", 8.0))
+    """A run whose ET has this Dice; with ``reference_ml=0`` the truth has none and ``dice`` means nothing."""
+    reference_ml = float(changes.pop("reference_ml", 8.0))
     score = RegionScore(
-        dice=dice, hd95_mm=4.0, sensitivity=dice if truth_ml else None, precision=dice, truth_ml=truth_ml,
+        dice=dice, hd95_mm=4.0, sensitivity=dice if reference_ml else None, precision=dice, reference_ml=reference_ml,
         prediction_ml=float(changes.pop("prediction_ml", 8.0)),
     )  # fmt: skip
     truth = np.zeros((4, 4, 4), bool)
-    truth[0, 0, 0] = truth_ml > 0
+    truth[0, 0, 0] = reference_ml > 0
     fields = {
         "model": "m",
         "version": "1",
@@ -358,7 +374,7 @@ def test_one_correction_over_all_tests() -> None:
 
 
 def test_cases_without_the_region_are_apart() -> None:
-    runs = [made_up("a", ALL, 0.8), made_up("b", ALL, 0.0, truth_ml=0, prediction_ml=0.3)]
+    runs = [made_up("a", ALL, 0.8), made_up("b", ALL, 0.0, reference_ml=0, prediction_ml=0.3)]
     row = analyse(runs).rows[0]
     assert (row.dice.cases, row.dice.mean, row.without, row.false_ml) == (1, 0.8, 1, (0.3,))
 
@@ -496,7 +512,7 @@ def test_page_escapes_what_comes_from_files(toy_zoo: Card, tmp_path: Path) -> No
 
 def test_best_and_worst_are_chosen_by_the_regions_that_are_there() -> None:
     runs = [made_up("a", ALL, 0.6), made_up("b", ALL, 0.9), made_up("c", ALL, 0.3)]
-    runs += [made_up("none", ALL, 0.0, truth_ml=0), made_up("b", NO_FLAIR, 0.1), made_up("a", NO_FLAIR, 0.2)]
+    runs += [made_up("none", ALL, 0.0, reference_ml=0), made_up("b", NO_FLAIR, 0.1), made_up("a", NO_FLAIR, 0.2)]
     runs.append(made_up("only", ALL, 0.5, data="another"))
     assert [(one.kind, one.run.case, one.run.present) for one in extremes(runs)] == [
         ("best", "b", ALL),
@@ -537,7 +553,7 @@ def test_the_gallery_shows_no_skull(phantoms: Path, tmp_path: Path) -> None:
     map_of = sitk.GetImageFromArray(labels)
     result = Result(case_id="c", model="toy", output=tmp_path, files={}, measures=measure(map_of))
     row = dataclasses.replace(row, images={T2F: tmp_path / "t2f.nii.gz"}, drawn_on=None)
-    found = Segmented(row, (T2F,), map_of, map_of * 0 + 0, result, {})
+    found = SegmentedCase(row, (T2F,), map_of, map_of * 0 + 0, result, {})
     (title, pictures), *_ = gallery._rows(found, (Region.WT,))
     assert title.startswith("FLAIR")
     encoded = str(pictures[0]).partition("base64,")[2].partition('"')[0]
@@ -555,4 +571,4 @@ def test_nothing_is_left_when_the_page_cannot_be_made(toy_zoo: Card, tmp_path: P
 
 
 def test_names_of_subsets() -> None:
-    assert short(ALL) == "T1 + T1c + T2 + FLAIR"
+    assert short_name(ALL) == "T1 + T1c + T2 + FLAIR"

@@ -1,11 +1,10 @@
-"""An experiment as a folder: one self-contained HTML page, and the numbers of each figure and table as CSV."""
+"""Writes an experiment's folder: one self-contained HTML page with figures and tests, and the CSV tables."""
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -17,8 +16,9 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.datasets.case_table import REGIONS
 from GliomaSegLib.experiments.analysis import Analysis, LesionRow
 from GliomaSegLib.experiments.charts import Box, Line, box_plot, line_plot
-from GliomaSegLib.experiments.experiment import DataSet, Experiment, Run, Subset
+from GliomaSegLib.experiments.definition import DataSet, Experiment, Run, Subset, short_name
 from GliomaSegLib.experiments.gallery import Sheet
+from GliomaSegLib.experiments.tables import write_tables
 from GliomaSegLib.io.folder import MANIFEST, PROGRAM, written_whole
 from GliomaSegLib.labels import Region
 from GliomaSegLib.resources import resource
@@ -47,7 +47,7 @@ def write_experiment(
         InputError: the folder cannot be written, or exists and may not be replaced.
     """
     with written_whole(output, overwrite) as folder:
-        _write_tables(folder, runs, analysis)
+        write_tables(folder, runs, analysis)
         _write_gallery(folder / GALLERY, gallery)
         (folder / PAGE).write_text(_render(experiment, data, runs, analysis, gallery), encoding="utf-8")
         about = {"program": PROGRAM, "kind": "experiment", "experiment": experiment.model_dump(mode="json")}
@@ -62,82 +62,6 @@ def _write_gallery(folder: Path, gallery: Sequence[Sheet]) -> None:
         (folder / f"{sheet.example.name}.svg").write_text(sheet.picture, encoding="utf-8")
 
 
-def short(present: Subset) -> str:
-    """How a subset is called in a table, e.g. ``T1 + T1c + FLAIR``."""
-    return " + ".join(_SHORT[sequence] for sequence in present)
-
-
-_SHORT = {Modality.T1N: "T1", Modality.T1C: "T1c", Modality.T2W: "T2", Modality.T2F: "FLAIR"}
-
-
-# --- the tables ----------------------------------------------------------------------------------------------------
-
-
-def _write_tables(folder: Path, runs: Sequence[Run], analysis: Analysis) -> None:
-    _write_csv(folder / "cases.csv", (_case_cells(run, region) for run in runs for region in run.scores))
-    _write_csv(folder / "subsets.csv", (_flat(row) for row in analysis.rows))
-    _write_csv(folder / "hospitals.csv", (_flat(row) for row in analysis.hospitals))
-    _write_csv(folder / "comparisons.csv", (_flat(row) for row in analysis.comparisons))
-    _write_csv(folder / "lesion-curves.csv", (cells for row in analysis.lesions for cells in _curve_cells(row)))
-    _write_csv(folder / "failures.csv", (_flat(row) for row in analysis.failures))
-
-
-def _write_csv(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """Nothing when there are no rows."""
-    rows = list(rows)
-    if not rows:
-        return
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        table = csv.DictWriter(stream, fieldnames=list(rows[0]))
-        table.writeheader()
-        table.writerows(rows)
-
-
-def _case_cells(run: Run, region: Region) -> dict[str, object]:
-    return {
-        "model": run.model,
-        "version": run.version,
-        "data": run.data,
-        "case": run.case,
-        "hospital": run.hospital,
-        "sequences": short(run.present),
-        "region": region.value,
-        **run.scores[region].model_dump(),
-        "seconds": run.seconds,
-    }
-
-
-def _flat(row: object) -> dict[str, object]:
-    """A record as one line: inner records as ``field_inner``, subsets by their names."""
-    cells: dict[str, object] = {}
-    for name, value in row:
-        if name.endswith("present"):
-            cells[name.replace("present", "sequences")] = short(value)
-        elif hasattr(value, "model_dump"):
-            cells |= {f"{name}_{inner}": cell for inner, cell in value}
-        elif isinstance(value, tuple):
-            cells[name] = " ".join(map(str, value))
-        else:
-            cells[name] = getattr(value, "value", value)
-    return cells
-
-
-def _curve_cells(row: LesionRow) -> Iterable[dict[str, object]]:
-    for point in row.curve.points:
-        yield {
-            "model": row.model,
-            "data": row.data,
-            "region": row.region.value,
-            "sequences": short(row.present),
-            "smaller_than_voxels": row.smaller_than_voxels,
-            "lesions": row.curve.lesions,
-            **point.model_dump(),
-        }
-
-
-# --- the page ------------------------------------------------------------------------------------------------------
-
-
 def _render(
     experiment: Experiment,
     data: Sequence[DataSet],
@@ -146,7 +70,7 @@ def _render(
     gallery: Sequence[Sheet],
 ) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(short=short, number=_number, signed=_signed, p=_p)
+    environment.filters.update(short=short_name, number=_number, signed=_signed, p=_p)
     template = environment.from_string(resource("experiment.html.j2").read_text(encoding="utf-8"))
     return template.render(
         notice=NOTICE,
@@ -178,11 +102,11 @@ def _section(data: str, region: Region, analysis: Analysis, runs: Sequence[Run])
     rows = [row for row in analysis.rows if row.data == data and row.region is region]
     models = list(dict.fromkeys(row.model for row in rows))
     subsets = list(dict.fromkeys(row.present for row in rows))
-    taken = [sequence for sequence in Modality if any(sequence in subset for subset in subsets)]
+    in_use = [sequence for sequence in Modality if any(sequence in subset for subset in subsets)]
     groups = [
         [Box(models.index(model), _values(runs, model, data, subset, region)) for model in models] for subset in subsets
     ]
-    dots = {_SHORT[sequence]: [sequence in subset for subset in subsets] for sequence in taken}
+    dots = {short_name((sequence,)): [sequence in subset for subset in subsets] for sequence in in_use}
     costs = {
         (one.model, one.present): one
         for one in analysis.comparisons
@@ -202,11 +126,11 @@ def _section(data: str, region: Region, analysis: Analysis, runs: Sequence[Run])
 
 def _values(runs: Iterable[Run], model: str, data: str, present: Subset, region: Region) -> list[float]:
     wanted = (run for run in runs if (run.model, run.data, run.present) == (model, data, present))
-    return [run.scores[region].dice for run in wanted if region in run.scores and run.scores[region].truth_ml]
+    return [run.scores[region].dice for run in wanted if region in run.scores and run.scores[region].reference_ml]
 
 
 def _gap(analysis: Analysis, runs: Sequence[Run], data: Sequence[DataSet]) -> dict[str, object] | None:
-    """The domain gap: every model on every data set, region by region; ``None`` for a single data set."""
+    """What the page shows of the domain gap: every model on every data set by region; ``None`` for one data set."""
     comparisons = [one for one in analysis.comparisons if one.kind in ("data", "procedure")]
     if not comparisons:
         return None
@@ -240,7 +164,7 @@ def _gap(analysis: Analysis, runs: Sequence[Run], data: Sequence[DataSet]) -> di
 
 def _lesions(analysis: Analysis) -> list[dict[str, object]]:
     """Per data set and region the two figures and the rows."""
-    sections = []
+    sections: list[dict[str, object]] = []
     for data, region in dict.fromkeys((row.data, row.region) for row in analysis.lesions):
         rows = [row for row in analysis.lesions if (row.data, row.region) == (data, region)]
         models = list(dict.fromkeys(row.model for row in rows))

@@ -8,7 +8,7 @@ from monai.metrics import compute_froc_curve_data
 from numpy.typing import NDArray
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.evaluation.froc import CaseLesions, bootstrapped, curve, match_lesions
+from GliomaSegLib.evaluation.froc import CaseLesions, bootstrap_interval, lesion_curve, match_lesions
 
 Mask = NDArray[np.bool_]
 
@@ -36,7 +36,7 @@ def case() -> CaseLesions:
 
 
 def test_lesions_are_matched(case: CaseLesions) -> None:
-    found, missed = case.true
+    found, missed = case.reference
     assert (found.voxels, found.certainty) == (27, 0.9)
     assert found.dice == pytest.approx(2 * 18 / (27 + 18))
     assert (missed.voxels, missed.certainty, missed.dice) == (8, None, 0.0)
@@ -50,8 +50,8 @@ def test_one_prediction_may_hit_two_lesions() -> None:
     truth = boxes(cube(0, 2), cube(4, 6))
     found = match_lesions(boxes(cube(0, 6)), truth)
     assert found.predicted[0].hits == (0, 1)
-    assert [lesion.certainty for lesion in found.true] == [1.0, 1.0]
-    points = curve([found]).points
+    assert [lesion.certainty for lesion in found.reference] == [1.0, 1.0]
+    points = lesion_curve([found]).points
     assert (points[-1].recall, points[-1].precision) == (1.0, 1.0)
 
 
@@ -61,25 +61,25 @@ def test_corners_connect() -> None:
 
 def test_nothing_predicted_and_nothing_there(case: CaseLesions) -> None:
     empty = match_lesions(boxes(), boxes())
-    assert empty == CaseLesions(true=(), predicted=())
-    assert curve([empty]).points == ()
+    assert empty == CaseLesions(reference=(), predicted=())
+    assert lesion_curve([empty]).points == ()
     silent = match_lesions(boxes(), boxes(cube(0, 2)))
-    assert curve([silent]).points[-1].model_dump() == {
+    assert lesion_curve([silent]).points[-1].model_dump() == {
         "certainty": 1.0, "recall": 0.0, "precision": None, "false_positives": 0.0,
     }  # fmt: skip
 
 
 def test_curve_by_hand(case: CaseLesions) -> None:
-    sure, all_of_them = curve([case]).points
+    sure, all_of_them = lesion_curve([case]).points
     assert (sure.certainty, sure.recall, sure.precision, sure.false_positives) == (0.9, 0.5, 1.0, 0.0)
     assert (all_of_them.certainty, all_of_them.recall, all_of_them.precision) == (0.6, 0.5, 0.5)
     assert all_of_them.false_positives == 1.0
-    assert curve([case, case]).points[-1].false_positives == 1.0  # per case
+    assert lesion_curve([case, case]).points[-1].false_positives == 1.0  # per case
 
 
 def test_small_lesions_apart(case: CaseLesions) -> None:
     """The prediction that hits the large lesion alone counts neither way; the false one does."""
-    small = curve([case], smaller_than_voxels=27)
+    small = lesion_curve([case], smaller_than_voxels=27)
     assert small.lesions == 1
     assert [(point.recall, point.precision) for point in small.points] == [(0.0, 0.0)]
 
@@ -106,7 +106,7 @@ def test_froc_agrees_with_monai() -> None:
                 (true if there else false).append(certainty)
         cases.append(match_lesions(prediction, truth, probability))
     per_image, sensitivity = compute_froc_curve_data(np.array(false), np.array(true), lesions, len(cases))
-    points = curve(cases).points
+    points = lesion_curve(cases).points
     # MONAI leaves out the last threshold, at which everything counts.
     assert points[-1].recall == len(true) / lesions
     assert points[-1].false_positives == len(false) / len(cases)
@@ -118,7 +118,7 @@ def test_froc_agrees_with_monai() -> None:
 def test_bootstrap_surrounds_the_curve(case: CaseLesions) -> None:
     missed = match_lesions(boxes(), boxes(cube(0, 2)))
     cases = [case] * 6 + [missed] * 4
-    interval = bootstrapped(cases, np.random.default_rng(0))
-    assert interval.recall[0] <= curve(cases).points[-1].recall <= interval.recall[1]
-    assert interval == bootstrapped(cases, np.random.default_rng(0))
-    assert bootstrapped(cases[:4], np.random.default_rng(0)) is None
+    interval = bootstrap_interval(cases, np.random.default_rng(0))
+    assert interval.recall[0] <= lesion_curve(cases).points[-1].recall <= interval.recall[1]
+    assert interval == bootstrap_interval(cases, np.random.default_rng(0))
+    assert bootstrap_interval(cases[:4], np.random.default_rng(0)) is None

@@ -1,0 +1,253 @@
+"""Runs the experiments of Eijgelaar 2020 and Kurmukov 2021 for any model: each case with each subset of its sequences.
+
+Every run is :func:`GliomaSegLib.pipeline.run.run` with the sequences of the subset and no others, from the files on:
+with T1c left out, another image is the reference image and the brain is extracted from that. ``network_only`` is for
+data that are co-registered and skull-stripped: registration and brain extraction are switched off, so that the subsets
+differ in what the network is given and in nothing else; for a model that sets missing channels to zero this is
+Eijgelaar's nullified sequence. ``prepared_cases`` does the same for any data: each case is first registered and
+skull-stripped, once, with all of its sequences.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from GliomaSegLib.case import REFERENCE_ORDER, Modality
+from GliomaSegLib.datasets.case_table import REGIONS, CaseRow
+from GliomaSegLib.datasets.prepared_case import kept_in_place
+from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError
+from GliomaSegLib.evaluation.froc import CaseLesions, match_lesions
+from GliomaSegLib.evaluation.metrics import evaluate
+from GliomaSegLib.experiments.definition import DataSet, Experiment, Run, Subset, full_subset, subsets_of
+from GliomaSegLib.experiments.run_log import append_run, read_runs
+from GliomaSegLib.inference.device import choose_device
+from GliomaSegLib.io.images import read_labels
+from GliomaSegLib.job import Job, Result
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import Region
+from GliomaSegLib.options import BrainMethod
+from GliomaSegLib.pipeline.run import run
+from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
+from GliomaSegLib.progress import Progress, Silent
+from GliomaSegLib.results.reading import read_transforms
+from GliomaSegLib.zoo.card import Card, find_card
+from GliomaSegLib.zoo.store import Store, default_store
+
+Transforms = Mapping[Modality, sitk.Transform]
+"""From the reference image of the full set to each sequence that had to be moved (LPS mm).
+
+They come from the run with all sequences: a run with fewer may not have the sequence that the labels were drawn on."""
+
+
+def run_experiment(
+    experiment: Experiment, data: Sequence[DataSet], kept: Path | None = None, progress: Progress | None = None
+) -> list[Run]:
+    """Run every model on every subset of every case.
+
+    A case that cannot be segmented is a run with a ``failure``; the experiment goes on.
+
+    Args:
+        kept: a file (see :mod:`GliomaSegLib.experiments.run_log`) to which each run is added as it ends, and from
+            which the runs are taken that it holds already.
+
+    Raises:
+        InputError: a model is unknown or not installed, or ``kept`` cannot be used.
+        WeightsError: its weights are damaged.
+    """
+    progress = progress or Silent()
+    store = Store(experiment.store or default_store())
+    cards = [find_card(model, experiment.store) for model in experiment.models]
+    for card in cards:
+        store.weights(card)
+    known = {run.key: run for run in read_runs(kept)} if kept and kept.exists() else {}
+    runs: list[Run] = []
+    for card, one in itertools.product(cards, data):
+        progress.stage(f"{card.id} on {one.name}")
+        for number, row in enumerate(one.rows):
+            progress.advance(number / len(one.rows), row.case)
+            for finished in _runs_of_case(experiment, card, one.name, row, known):
+                runs.append(finished)
+                if kept and finished.key not in known:
+                    append_run(finished, kept)
+    return runs
+
+
+# --- one case ------------------------------------------------------------------------------------------------------
+
+
+def _runs_of_case(
+    experiment: Experiment, card: Card, data: str, row: CaseRow, known: Mapping[tuple[object, ...], Run]
+) -> Iterator[Run]:
+    """The runs of a case; ``known`` ones are not repeated, and subsets that the model refuses are left out."""
+    subsets = [subset for subset in subsets_of(row, card, experiment.subsets) if _regions_given(card, subset)]
+    failure = None
+    try:
+        row = _prepared(experiment, row)
+    except GliomaSegError as error:
+        failure = str(error)
+    blanks = [
+        Run(
+            model=card.id,
+            version=card.version,
+            data=data,
+            case=row.case,
+            hospital=row.hospital,
+            source=row.key,
+            present=subset,
+            network_only=experiment.skips_preprocessing,
+            brain=experiment.brain,
+            failure=failure,
+        )
+        for subset in subsets
+    ]
+    if failure:
+        yield from blanks
+        return
+    transforms: Transforms | None = {} if experiment.skips_preprocessing else None
+    for blank in blanks:
+        if blank.key in known:
+            yield known[blank.key]
+            continue
+        full = full_subset(row, card)
+        if transforms is None and blank.present != full:
+            _, transforms = _one_run(experiment, card, row, blank.model_copy(update={"present": full}), None)
+        finished, transforms = _one_run(experiment, card, row, blank, transforms)
+        yield finished
+
+
+def _prepared(experiment: Experiment, row: CaseRow) -> CaseRow:
+    """The row of the case's prepared files where the experiment keeps such, else the row itself."""
+    if experiment.prepared_cases is None:
+        return row
+    return kept_in_place(row, experiment.prepared_cases, choose_device(experiment.device))
+
+
+def _regions_given(card: Card, present: Subset) -> tuple[Region, ...]:
+    """Empty where the model refuses the subset."""
+    try:
+        return tuple(region for region in card.regions_given(present) if region in REGIONS)
+    except InputError:
+        return ()
+
+
+def _one_run(
+    experiment: Experiment, card: Card, row: CaseRow, blank: Run, transforms: Transforms | None
+) -> tuple[Run, Transforms]:
+    """The finished run and the case's transforms; with ``None`` for them this is the full set, which finds them."""
+    try:
+        with _segmented(experiment, card, row, blank.present, transforms) as case:
+            regions = [region for region in _regions_given(card, blank.present) if region in row.regions]
+            lesions = {region: _lesions(region, case) for region in regions}
+            scores = evaluate(case.labels, case.reference, regions)
+    except Cancelled:
+        raise
+    except GliomaSegError as error:
+        return blank.model_copy(update={"failure": str(error)}), transforms or {}
+    seconds = round(sum(case.result.seconds.values()), 2)
+    return blank.model_copy(update={"scores": scores, "lesions": lesions, "seconds": seconds}), case.transforms
+
+
+@dataclass(frozen=True)
+class SegmentedCase:
+    """A case segmented from some of its sequences, beside its reference labels.
+
+    Attributes:
+        labels, reference: internal label maps on the grid of the reference labels.
+        result: of the run; its files exist as long as the context manager that gave it is open.
+    """
+
+    row: CaseRow
+    present: Subset
+    labels: sitk.Image
+    reference: sitk.Image
+    result: Result
+    transforms: Transforms
+
+    def on_reference_grid(self, image: sitk.Image, of: Modality | None = None) -> sitk.Image:
+        """An image resampled to the grid of the reference labels, ``float32``.
+
+        Args:
+            of: the sequence that ``image`` is, as the case's file has it; ``None`` for an image of the result.
+        """
+        transform = _labels_to_image(self.row, (of,) if of else self.present, self.transforms)
+        return resample_image(image, self.reference, transform)
+
+
+@contextmanager
+def _segmented(
+    experiment: Experiment, card: Card, row: CaseRow, present: Subset, transforms: Transforms | None
+) -> Iterator[SegmentedCase]:
+    reference = read_labels(row.reference, row.scheme)
+    with tempfile.TemporaryDirectory() as folder:
+        result = run(_job(experiment, card, row, present, Path(folder) / "out"))
+        transforms = read_transforms(result.output) if transforms is None else transforms
+        transform = _labels_to_image(row, present, transforms)
+        labels = resample_labels(read_labels(result.files["label_map"]), reference, transform)
+        yield SegmentedCase(row, present, labels, reference, result, transforms)
+
+
+@contextmanager
+def repeated(experiment: Experiment, done: Run, row: CaseRow) -> Iterator[SegmentedCase]:
+    """Repeat a run of an experiment, so that its files can be read; ``row`` is its case's in the table.
+
+    Raises:
+        GliomaSegError: it cannot be segmented any more.
+    """
+    card = find_card(done.model, experiment.store)
+    row = _prepared(experiment, row)
+    transforms: Transforms | None = {} if experiment.skips_preprocessing else None
+    full = full_subset(row, card)
+    if transforms is None and done.present != full:
+        with _segmented(experiment, card, row, full, None) as whole:
+            transforms = whole.transforms
+    with _segmented(experiment, card, row, done.present, transforms) as case:
+        yield case
+
+
+def _job(experiment: Experiment, card: Card, row: CaseRow, present: Subset, output: Path) -> Job:
+    return Job(
+        volumes={sequence: row.images[sequence] for sequence in present},
+        model=card.id,
+        output=output,
+        case_id=row.case,
+        registration=not experiment.skips_preprocessing,
+        brain=BrainMethod.STRIPPED if experiment.skips_preprocessing else experiment.brain,
+        seed=experiment.seed,
+        device=experiment.device,
+        threads=experiment.threads,
+        store=experiment.store,
+    )
+
+
+def _lesions(region: Region, case: SegmentedCase) -> CaseLesions:
+    probability = case.result.files.get(f"probability_{region.value}")
+    certainty = None
+    if probability is not None:
+        certainty = sitk.GetArrayFromImage(case.on_reference_grid(sitk.ReadImage(str(probability)))) / 255
+    predicted, drawn = (sitk.GetArrayViewFromImage(image) for image in (case.labels, case.reference))
+    return match_lesions(region_mask(predicted, region), region_mask(drawn, region), certainty)
+
+
+# --- where the reference labels lie --------------------------------------------------------------------------------
+
+
+def _labels_to_image(row: CaseRow, present: Subset, transforms: Transforms) -> sitk.Transform | None:
+    """Maps points of the reference labels to the reference image of a run with the ``present`` sequences (LPS mm).
+
+    ``None`` is the identity. Labels that name no sequence, or one that the model does not take, lie on the reference
+    image of the full set.
+    """
+    image = next(sequence for sequence in REFERENCE_ORDER if sequence in present)
+    if image is row.drawn_on:
+        return None
+    to_drawn_on = transforms.get(row.drawn_on) if row.drawn_on else None
+    to_image = transforms.get(image)
+    steps = [step for step in (to_image, to_drawn_on and to_drawn_on.GetInverse()) if step is not None]
+    return sitk.CompositeTransform(steps) if steps else None  # the last one is applied first
