@@ -20,7 +20,7 @@ import SimpleITK as sitk
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.dicom import DicomSeries, DicomSlice
 from GliomaSegLib.io.dicom_frames import single_frame_files
-from GliomaSegLib.io.images import check_intensities, orthonormal_direction, quiet_itk
+from GliomaSegLib.io.images import Geometry, check_intensities, orthonormal_direction, quiet_itk
 
 # Departures from an even stack that are rounding in the headers: of a step, relative to the usual one; of the grid
 # from its normal, in mm; between directions of slices, in cosines.
@@ -54,11 +54,14 @@ def series_problem(series: DicomSeries) -> str | None:
     return None
 
 
-def series_geometry(series: DicomSeries) -> tuple[tuple[float, ...], np.ndarray]:
-    """Voxel size in mm and the unit normal of the slices (LPS), from the headers alone."""
+def series_geometry(series: DicomSeries) -> Geometry:
+    """The geometry of a series, from the headers alone."""
     normal = np.cross(*np.reshape(series.slices[0].orientation, (2, 3)))
     heights = np.sort([np.dot(normal, one.position_mm) for one in series.slices])
-    return (*series.pixel_spacing_mm, float(np.median(np.diff(heights)))), normal
+    between = float(np.median(np.diff(heights)))
+    spacing = (*series.pixel_spacing_mm, between)
+    in_plane = (size * mm for size, mm in zip(series.size, series.pixel_spacing_mm, strict=True))
+    return Geometry(spacing, normal, (*in_plane, float(np.ptp(heights)) + between))
 
 
 # --- geometry ------------------------------------------------------------------------------------------------------

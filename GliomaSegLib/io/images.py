@@ -20,15 +20,20 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.grid import array_on, oriented
 from GliomaSegLib.label_maps import to_internal
 from GliomaSegLib.labels import LabelScheme
+
+BRAIN_MM, HEAD_MM = 100.0, 120.0
+"""Less than any adult brain measures along any axis, and about what a head measures at least."""
 
 # What is written: formats that are one file, so that it can be put in its place in one move.
 _WRITTEN_SUFFIXES: tuple[str, ...] = (".nii", ".nii.gz", ".nrrd", ".mha")
@@ -53,8 +58,22 @@ def read_image(path: Path) -> sitk.Image:
     return image
 
 
-def read_geometry(path: Path) -> tuple[tuple[float, ...], np.ndarray] | None:
-    """Voxel size in mm and the unit normal of the slices (LPS), from the header alone; ``None`` if it is unreadable."""
+class Geometry(NamedTuple):
+    """From headers alone: edges of the voxels and of the whole volume in mm, and unit normal of the slices (LPS)."""
+
+    spacing_mm: tuple[float, ...]
+    normal: NDArray[np.float64]
+    extent_mm: tuple[float, ...]
+
+
+def is_slab(extent_mm: tuple[float, ...]) -> bool:
+    """Whether a volume of these edges shows a part of the head only: wide enough for a head, too thin for a brain."""
+    thin, *others = sorted(extent_mm)
+    return thin < BRAIN_MM and others[0] > HEAD_MM
+
+
+def read_geometry(path: Path) -> Geometry | None:
+    """The geometry in a file's header; ``None`` if it is unreadable."""
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -65,7 +84,9 @@ def read_geometry(path: Path) -> tuple[tuple[float, ...], np.ndarray] | None:
     dimension = reader.GetDimension()
     if dimension < 3:
         return None
-    return reader.GetSpacing()[:3], np.reshape(reader.GetDirection(), (dimension, dimension))[:3, 2]
+    spacing = reader.GetSpacing()[:3]
+    normal = np.reshape(reader.GetDirection(), (dimension, dimension))[:3, 2]
+    return Geometry(spacing, normal, tuple(size * mm for size, mm in zip(reader.GetSize(), spacing, strict=False)))
 
 
 def orientation_doubt(path: Path) -> str | None:

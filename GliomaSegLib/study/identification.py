@@ -279,6 +279,11 @@ def _contrast(words: str, tags: DicomTags | None, beside_t1c: bool) -> tuple[flo
     return 1 / (1 + math.exp(-log_odds)), clues or [(prior, _NO_EVIDENCE)]
 
 
+def contrast_given(words: str, tags: DicomTags | None = None) -> bool:
+    """Whether words or header say that contrast medium had been given when the volume was made."""
+    return _contrast(normalised(words), tags, beside_t1c=False)[0] > 0.5
+
+
 def _said(match: re.Match[str]) -> str:
     return f"called '{match.group().strip()}'"
 

@@ -11,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 import SimpleITK as sitk
 
-from GliomaSegLib.case import Case, Modality, SequenceVolume, Source, TimePoint
+from GliomaSegLib.case import REFERENCE_ORDER, Case, Modality, SequenceVolume, Source, TimePoint
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.dicom import DicomSeries, find_series
 from GliomaSegLib.io.dicom_volume import read_series
 from GliomaSegLib.io.grid import oriented
-from GliomaSegLib.io.images import orientation_doubt, read_image
+from GliomaSegLib.io.images import is_slab, orientation_doubt, read_image
 from GliomaSegLib.io.names import image_stem
 from GliomaSegLib.study.selection import ALL_SEQUENCES, StudyContents, search_study
 
@@ -58,6 +58,7 @@ def read_case(
                 "image; give each sequence its own."
             )
     doubts = [orientation_doubt(one.source.path) for one in volumes.values() if one.source.series_uid is None]
+    doubts.append(_coverage_doubt(volumes))
     named = Path(study) if study is not None else next(iter(assigned.values())).source.path
     return Case(
         identifier or image_stem(named.resolve()),
@@ -98,6 +99,18 @@ def read_source(source: Source) -> SourceImage:
     if len(found) != 1:
         raise InputError(f"{source} should be one volume, but {len(found)} were found; check that nothing was moved.")
     return SourceImage(read_series(found[0]), found[0])
+
+
+def _coverage_doubt(volumes: Mapping[Modality, SequenceVolume]) -> str | None:
+    """A sentence when the image on whose grid results are drawn shows a part of the head only."""
+    reference = next(volumes[modality] for modality in REFERENCE_ORDER if modality in volumes)
+    sizes, spacing = reference.image.GetSize(), reference.image.GetSpacing()
+    extent_mm = tuple(size * mm for size, mm in zip(sizes, spacing, strict=True))
+    if not is_slab(extent_mm):
+        return None
+    return (
+        f"{reference} covers only {min(extent_mm):.0f} mm of the head; tumour outside it is neither shown nor measured."
+    )
 
 
 def _same_pixels(first: sitk.Image, second: sitk.Image) -> bool:

@@ -14,7 +14,7 @@ from GliomaSegLib.errors import InputError, listed
 from GliomaSegLib.io.dicom import DicomSeries, find_series, plane_nearest
 from GliomaSegLib.io.dicom_volume import read_series, series_geometry
 from GliomaSegLib.io.folder import is_result_folder
-from GliomaSegLib.io.images import read_geometry, read_image
+from GliomaSegLib.io.images import Geometry, is_slab, read_geometry, read_image
 from GliomaSegLib.io.names import image_stem, is_image_name
 from GliomaSegLib.io.tags import DicomTags, sidecar_tags
 from GliomaSegLib.study.dicom_studies import series_of_study
@@ -31,17 +31,25 @@ class Candidate:
     Attributes:
         name: how a person would call it: file name or series description.
         words: all text that may say what it is.
-        spacing_mm: voxel size along its own axes, ``None`` when the header could not be read.
-        plane: the anatomical plane nearest to the slices: ``sagittal``, ``coronal`` or ``axial``.
+        geometry: ``None`` when the header could not be read.
     """
 
     source: Source
     name: str
     words: str
     tags: DicomTags | None = None
-    spacing_mm: tuple[float, ...] | None = None
-    plane: str | None = None
+    geometry: Geometry | None = None
     series: DicomSeries | None = None
+
+    @property
+    def plane(self) -> str | None:
+        """The anatomical plane nearest to the slices: ``sagittal``, ``coronal`` or ``axial``."""
+        return None if self.geometry is None else plane_nearest(self.geometry.normal)
+
+    @property
+    def partial(self) -> bool:
+        """Whether it shows a part of the head only."""
+        return self.geometry is not None and is_slab(self.geometry.extent_mm)
 
     @property
     def reformatted(self) -> bool:
@@ -123,8 +131,7 @@ def _file_candidate(path: Path, study: Path) -> Candidate:
     tags = sidecar_tags(path)
     if tags is not None:
         words = f"{words} {tags.description}"
-    spacing, normal = read_geometry(path) or (None, None)
-    return Candidate(Source(path), name, words, tags, spacing, None if normal is None else plane_nearest(normal))
+    return Candidate(Source(path), name, words, tags, read_geometry(path))
 
 
 def _series_candidate(series: DicomSeries) -> Candidate:
@@ -133,6 +140,5 @@ def _series_candidate(series: DicomSeries) -> Candidate:
     if not word_clues(normalised(words)):
         words = f"{words} {tags.protocol}"  # not always: on some scanners it names the whole examination
     words = f"{words} {tags.sequence_name}"
-    spacing, normal = series_geometry(series)
     source = Source(series.folder, series.uid, series.part)
-    return Candidate(source, series.name, words, tags, spacing, plane_nearest(normal), series)
+    return Candidate(source, series.name, words, tags, series_geometry(series), series)

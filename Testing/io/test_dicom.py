@@ -235,8 +235,9 @@ def test_tags(write_series) -> None:
     assert (tags.description, tags.scanning_sequence, tags.contrast_agent) == ("t1_mprage", ("GR", "IR"), "Gadovist")
     assert (tags.repetition_time_ms, tags.echo_time_ms, tags.inversion_time_ms) == (2200, 2.5, 900)
     assert tags.b_value is None
-    spacing, normal = series_geometry(series)
+    spacing, normal, extent = series_geometry(series)
     assert spacing == pytest.approx((0.8, 1.2, 5.0))
+    assert extent[2] == pytest.approx(5.0 * len(series.slices))
     assert normal == pytest.approx((0, 0, 1))
     assert (series.patient_id, series.study_date) == ("P1", "20200102")
 

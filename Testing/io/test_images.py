@@ -285,8 +285,9 @@ def test_write_with_another_suffix_is_refused(tmp_path: Path, random_image: sitk
 
 def test_geometry_from_the_header(tmp_path: Path, random_image: sitk.Image) -> None:
     write_image(random_image, tmp_path / "a.nii.gz")
-    spacing, normal = read_geometry(tmp_path / "a.nii.gz")
+    spacing, normal, extent = read_geometry(tmp_path / "a.nii.gz")
     assert spacing == pytest.approx((0.9, 1.1, 4.0))
+    assert extent == pytest.approx((8 * 0.9, 9 * 1.1, 6 * 4.0))
     np.testing.assert_allclose(normal, np.reshape(random_image.GetDirection(), (3, 3))[:, 2], atol=1e-6)
     (tmp_path / "b.nii").write_text(json.dumps({}))
     assert read_geometry(tmp_path / "b.nii") is None

@@ -720,3 +720,41 @@ def test_raw_exam(shared: Path) -> None:
 def test_two_time_points_in_one_folder_are_refused(shared: Path) -> None:
     with pytest.raises(InputError, match=r"time1_t1c.nii.gz.*time2_t1c.nii.gz"):
         identify(next((shared / "data" / "brain-tumor-progression").iterdir()))
+
+
+def save_sized(path: Path, size: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> None:
+    """A volume of noise of ``size`` voxels, x, y, z."""
+    image = sitk.GetImageFromArray(np.random.default_rng(size[2]).normal(100, 9, size[::-1]).astype(np.float32))
+    image.SetSpacing(spacing_mm)
+    sitk.WriteImage(image, str(path))
+
+
+def test_the_whole_head_wins_over_a_slab_with_thinner_slices(tmp_path: Path) -> None:
+    save_sized(tmp_path / "T1 GD COR.nii.gz", (24, 24, 35), (10, 10, 2))
+    save_sized(tmp_path / "T1 GD AX.nii.gz", (24, 24, 26), (10, 10, 5.5))
+    chosen = identify(tmp_path)[T1C]
+    assert chosen.candidate.name == "T1 GD AX.nii.gz"
+    assert "chosen over T1 GD COR.nii.gz as it covers the whole head" in chosen.reason
+    assert read_case(tmp_path).doubts == ()
+
+
+def test_a_reference_that_shows_a_part_of_the_head_is_a_doubt(tmp_path: Path) -> None:
+    save_sized(tmp_path / "T1 GD COR.nii.gz", (24, 24, 35), (10, 10, 2))
+    save_sized(tmp_path / "FLAIR.nii.gz", (24, 24, 26), (10, 10, 5.5))
+    (doubt,) = read_case(tmp_path).doubts
+    assert "covers only 70 mm of the head" in doubt
+    assert "T1 + contrast" in doubt
+
+
+def test_flair_before_contrast_medium_is_taken_with_the_reason(tmp_path: Path) -> None:
+    save(tmp_path / "AX FLAIR.nii.gz", 0)
+    save(tmp_path / "AX FLAIR POST GD.nii.gz", 1)
+    chosen = identify(tmp_path)[T2F]
+    assert chosen.candidate.name == "AX FLAIR.nii.gz"
+    assert "made before contrast medium" in chosen.reason
+
+
+def test_of_an_mp2rage_the_uniform_image_is_taken(tmp_path: Path) -> None:
+    for seed, part in enumerate(("INV1", "INV2", "UNI_Images", "T1_Images")):
+        save(tmp_path / f"t1_mp2rage_sag_{part}.nii.gz", seed)
+    assert names(identify(tmp_path)) == {"t1n": "t1_mp2rage_sag_UNI_Images.nii.gz"}
