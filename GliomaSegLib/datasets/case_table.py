@@ -2,9 +2,9 @@
 
 A case table is a CSV file with the columns ``case``, ``patient``, ``hospital``, ``t1n``, ``t1c``, ``t2w``, ``t2f``,
 ``truth``, ``truth_of`` and ``scheme``; paths are relative to the folder of the table, or to another that is given. A
-missing sequence is an empty field. ``truth`` is the file of
-reference labels in the numbering ``scheme``; ``truth_of`` names the sequence that they were drawn on and move with.
-Where a further column ``geometry`` says ``placeholder``, the files tell neither how large a voxel is nor how it lies.
+missing sequence is an empty field. ``truth`` is the file of reference labels in the numbering ``scheme``; ``truth_of``
+names the sequence that they were drawn on and move with. Where a further column ``geometry`` is ``placeholder``, the
+files have no voxel size and no orientation.
 """
 
 from __future__ import annotations

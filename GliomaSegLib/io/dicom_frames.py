@@ -1,9 +1,9 @@
-"""Enhanced MR: every frame of a multi-frame file as the single slice that it would be in a classic series.
+"""Enhanced MR: every frame of a multi-frame file as the single slice of a classic series.
 
-An enhanced file says once what holds for all frames (Shared Functional Groups) and for each frame what is its own
-(Per-frame Functional Groups, PS3.3 C.7.6.16); frames may come in any order, of several echoes or stacks, each with a
-rescaling of its own. Rewritten as classic headers they are told apart and put in order by the same rules as slices, and
-their pixels, compressed or not, are decoded by the same decoder, from single-frame files that last as long as it takes.
+An enhanced file has the values of all frames once (Shared Functional Groups) and those of each frame apart (Per-frame
+Functional Groups, PS3.3 C.7.6.16); frames may come in any order, of several echoes or stacks, each with a rescaling of
+its own. Rewritten as classic headers they are distinguished and sorted by the same rules as slices, and their pixels,
+compressed or not, are decoded by the same decoder, from temporary single-frame files.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ FRAME_KEYWORDS = (
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "NumberOfFrames"),
     *("PulseSequenceName", "EchoPulseSequence", "EchoPlanarPulseSequence", "ContrastBolusAgentSequence"),
 )
-"""What the header of an enhanced file must be read with, besides what classic headers are."""
+"""The elements that must be read of an enhanced file, besides those of a classic header."""
 
-# What of each functional group a classic header says too, and under which name there.
+# The values of each functional group that a classic header has too, and their keyword there.
 _GROUPS = {
     "PixelMeasuresSequence": {"PixelSpacing": "PixelSpacing"},
     "PlanePositionSequence": {"ImagePositionPatient": "ImagePositionPatient"},
@@ -52,7 +52,7 @@ _PIXEL_KEYWORDS = (
 def frame_headers(header: Dataset) -> list[Dataset]:
     """A classic header for each frame of an enhanced file, in the order of the file.
 
-    Of what is not there, or damaged, the frame's header says nothing.
+    Values that are absent or damaged are absent in the frame's header.
     """
     shared = next(iter(header.get("SharedFunctionalGroupsSequence") or []), Dataset())
     common = Dataset()
@@ -77,7 +77,7 @@ def _add_groups(frame: Dataset, groups: Dataset) -> None:
             for keyword, classic in keywords.items():
                 if (value := item.get(keyword)) not in (None, ""):
                     setattr(frame, classic, _decimals(value) if classic in _FLOATS_AS_TEXT else value)
-            if component := item.get("ComplexImageComponent"):  # magnitude or phase, which classic types say
+            if component := item.get("ComplexImageComponent"):  # magnitude or phase, which classic image types include
                 frame.ImageType = [*item.get("FrameType", []), component]
     # The agent is that of the whole file, in which some frames may have been made before it was given.
     if any(
@@ -108,7 +108,7 @@ def _add_agent(common: Dataset) -> None:
 
 @contextlib.contextmanager
 def single_frame_files(path: Path, frames: Sequence[int]) -> Iterator[list[Path]]:
-    """Classic single-frame files of some frames (from 0) of an enhanced file, in this order; they vanish afterwards.
+    """Classic single-frame files of some frames (from 0) of an enhanced file, in this order; temporary.
 
     Raises:
         OSError, ValueError, AttributeError, KeyError, IndexError: the file is damaged or cut short.

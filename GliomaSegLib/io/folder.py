@@ -1,4 +1,4 @@
-"""Folders of results that appear whole or not at all."""
+"""Output folders that are written completely or not at all, and the manifest that marks them as GliomaSeg's own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from GliomaSegLib.errors import InputError
 MANIFEST = "manifest.json"
 PROGRAM = "GliomaSeg"
 
-# Endings of the folders that lie beside an output while it is written: what is new, and what it is to replace.
+# Suffixes of the temporary folders beside an output while it is written: the new one, and the one that it replaces.
 _NEW, _REPLACED = ".partial", ".old"
 
 
@@ -75,7 +75,7 @@ def written_whole(output: Path, overwrite: bool = False) -> Iterator[Path]:
 
 
 def unfinished(output: Path) -> set[Path]:
-    """The folders beside ``output`` of writers that are at work, or that were killed before they had cleared up."""
+    """The temporary folders beside ``output`` of writers that are running, or that were killed."""
     try:
         beside = list(output.parent.iterdir())
     except OSError:
@@ -84,7 +84,7 @@ def unfinished(output: Path) -> set[Path]:
 
 
 def clear_up(output: Path, folders: Iterable[Path]) -> None:
-    """Take away what a killed writer of ``output`` left (:func:`unfinished`), and put back what it was replacing."""
+    """Remove the temporary folders of a killed writer of ``output``, and restore the results that it was replacing."""
     for folder in folders:
         replaced = folder / output.name
         try:

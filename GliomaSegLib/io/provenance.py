@@ -1,4 +1,4 @@
-"""What a manifest records of files and moments; the standard library suffices for it."""
+"""Hashes of files and timestamps for manifests; standard library only."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def sha256_of(path: Path) -> str:
 
 
 def timestamp() -> str:
-    """The present moment with its time zone, ISO 8601."""
+    """The current time with its time zone, ISO 8601."""
     return datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds")

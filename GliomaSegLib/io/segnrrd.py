@@ -1,9 +1,9 @@
-"""3D Slicer's segmentation file (``.seg.nrrd``): a label map that knows its segments' names, colours and codes.
+"""3D Slicer's segmentation file (``.seg.nrrd``): a label map with the names, colours and codes of its segments.
 
 The layout is the one that Slicer's own vtkMRMLSegmentationStorageNode writes: an NRRD image with ``SegmentN_*`` and
 ``Segmentation_*`` fields. Slicer is free to renumber label values, to crop the image to what is drawn and to store
-overlapping segments in several layers (the components of a vector image here), so a file is read by what its
-segments are called, never by their values.
+overlapping segments in several layers (the components of a vector image here), so segments are recognised by their
+names and codes, never by their values.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _REPRESENTATION = "Binary labelmap"
 def write_segmentation(labels: sitk.Image, path: Path, regions: Collection[Region] = tuple(Region)) -> None:
     """Write an internal label map (3-D, integer) as a Slicer segmentation with one segment per label.
 
-    All four segments are always there, empty ones too, so that a reviewer can draw what is missing; where no part was
-    told apart (neither TC nor ET among ``regions``) there is one segment, the whole tumour, and the cavity's if it is
-    among them. The label values are the internal ones, the image covers the whole grid of ``labels``, which is also the
-    reference geometry.
+    All four segments are always written, empty ones too, so that a reviewer can draw what is missing. Where no part of
+    the tumour was distinguished (neither TC nor ET among ``regions``) there is one segment, the whole tumour, and the
+    cavity's if RC is among them. The label values are the internal ones; the image covers the whole grid of ``labels``,
+    which is also the reference geometry.
 
     Raises:
-        ValueError: a label occurs that would have no segment: what is drawn must not get lost.
+        ValueError: a label occurs that would have no segment and be lost.
         InputError: the file cannot be written.
     """
     array = sitk.GetArrayFromImage(labels).astype(np.uint8)
@@ -75,7 +75,7 @@ def read_segmentation(path: Path, reference: sitk.Image | None = None) -> sitk.I
             file's own grid, which Slicer may have cropped to what is drawn.
 
     Raises:
-        InputError: the file is no segmentation, holds a segment of another name, or lies elsewhere.
+        InputError: the file is no segmentation, holds a segment of another name, or does not overlap ``reference``.
     """
     image = _read_image(path)
     layers = _layers(image)
@@ -102,7 +102,7 @@ def _styles_for(regions: Collection[Region]) -> list[SegmentStyle]:
 
 @dataclass(frozen=True)
 class _Segment:
-    """One segment as the file describes it: what it is called and which value in which layer it has."""
+    """One segment as the file describes it: its name, identifier and codes, and its value in its layer."""
 
     name: str
     identifier: str

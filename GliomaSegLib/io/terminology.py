@@ -1,4 +1,4 @@
-"""The names, colours and codes under which labels and regions leave GliomaSeg (``Resources/terminology``)."""
+"""Names, colours and DICOM codes of labels and regions in files and in 3D Slicer (``Resources/terminology``)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.resources import resource
 
 PAINT_ORDER = (Label.SNFH, Label.RC, Label.NETC, Label.ET)
-"""Where segments overlap the later one stays: a cavity takes from edema, but nothing takes from the tumour's core."""
+"""Where segments overlap the later one wins: a cavity replaces edema, and nothing replaces the tumour's core."""
 
 # What Slicer appends to the name of a copied or split segment.
 _COPY_SUFFIX = re.compile(r"([ _-]+\d+|[ _-]+copy)+$", re.IGNORECASE)
@@ -31,7 +31,7 @@ class Code:
 
 @dataclass(frozen=True)
 class SegmentStyle:
-    """How one label is shown and coded.
+    """Name, colour and codes of one label.
 
     ``colour`` is RGB, 0 to 255. ``type_is_specific`` tells whether the type code alone identifies the label: the
     resection cavity has no code of its own and borrows the general one for a mass.
@@ -54,7 +54,7 @@ class SegmentStyle:
 
 @dataclass(frozen=True)
 class RegionStyle:
-    """How one region is shown; ``colour`` is RGB, 0 to 255."""
+    """Name and colour of one region; ``colour`` is RGB, 0 to 255."""
 
     region: Region
     name: str
@@ -70,7 +70,7 @@ def segment_styles() -> dict[Label, SegmentStyle]:
 
 @cache
 def undivided_style() -> SegmentStyle:
-    """The style of the one segment that there is when only the whole tumour can be told, not its parts."""
+    """The style of the single segment of a whole tumour whose parts were not distinguished."""
     return _segment_style(_table()["undivided"])
 
 
@@ -91,7 +91,7 @@ def recognise(name: str, identifier: str, terminology: str) -> Label | None:
 
 
 def known_names() -> str:
-    """The names of all segments that there are, for a sentence."""
+    """The names of all segments, for a sentence."""
     return ", ".join(style.name for style in (*segment_styles().values(), undivided_style()))
 
 

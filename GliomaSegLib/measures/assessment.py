@@ -34,7 +34,7 @@ def assess_case(
 
     Args:
         present: the sequences that the case has.
-        edited: whether a person changed the labels, so that the probability maps no longer tell how sure they are.
+        edited: whether a person changed the labels, so that the probability maps no longer belong to them.
 
     Raises:
         InputError: the grids differ, or the brain mask is empty.

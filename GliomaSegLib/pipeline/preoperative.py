@@ -1,4 +1,4 @@
-"""The study before surgery as channels for a network that looks at the one after it (Helland 2023, inputs D and E)."""
+"""The study before surgery as input channels of networks for the study after it (Helland 2023, inputs D and E)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class EarlierStudy:
     """The study before surgery.
 
     Attributes:
-        name: how a sentence names it.
+        name: for sentences.
         image: T1 + contrast, voxel axes running LPS.
         tumour: the enhancing tumour with what it encloses, ``uint8`` 0 and 1, on the grid of ``image``.
         patient: DICOM's Patient ID; empty where it is not known.

@@ -1,4 +1,4 @@
-"""The files of a result folder; the standard library suffices to know them.
+"""The files of a result folder. Standard library only.
 
 ======================== =====================================================================================
 ``segmentation.nii.gz``  label map on the reference image's own grid, in the numbering that the job asked for
@@ -9,7 +9,7 @@
 ``probability_*.nii.gz`` 0..255, cropped to where the region may be; only for maps that may be thresholded again
 ``agreement.nii.gz``     of an ensemble: how far its members agree, 0 to 100 per cent, on the same grid
 ``transforms/*.tfm``     from the reference image to each sequence that had to be moved (ITK, LPS mm)
-``manifest.json``        how all this came about
+``manifest.json``        images, model, options, times, hashes and reviews
 ======================== =====================================================================================
 """
 

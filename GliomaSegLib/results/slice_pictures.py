@@ -1,7 +1,7 @@
 """Pictures of slices with the regions' contours, for the report: SVG in millimetres, the image embedded as PNG.
 
-As a radiologist is used to it: axial and coronal slices show the patient's right on the left, sagittal ones anterior
-on the left. The contours are vector paths, so that they stay sharp in print and can be switched off.
+In radiological convention: axial and coronal slices show the patient's right on the left, sagittal ones anterior on the
+left. The contours are vector paths, so that they stay sharp in print and can be switched off.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from GliomaSegLib.measures.volumes import slice_position_mm
 # Pictures are resampled to square pixels of this size: fine enough for print, however thick the slices are.
 _PIXEL_MM = 0.5
 
-# What is left around the head, and the grey levels that become black and white, as percentiles inside it.
+# The margin around the head, and the grey levels that become black and white, as percentiles inside it.
 _MARGIN_MM = 6.0
 WINDOW_PERCENT = (1.0, 99.7)
 
@@ -38,10 +38,10 @@ DRAWING_ORDER = (Region.WT, Region.RC, Region.TC, Region.ET)
 
 @dataclass(frozen=True)
 class _Plane:
-    """How a plane is cut out of an array ``[z, y, x]`` whose axes run to superior, posterior and left."""
+    """How a plane is cut from an array ``[z, y, x]`` whose axes run to superior, posterior and left."""
 
     voxel_axis: int  # across the slices: 0 x, 1 y, 2 z
-    marks: str  # what lies to the left, right, top and bottom of the picture
+    marks: str  # the patient directions at the left, right, top and bottom of the picture
     letters: str  # the direction of a positive and a negative position
 
 
@@ -87,22 +87,22 @@ class Viewer:
 
     @property
     def tumour(self) -> NDArray[np.bool_]:
-        """All that can be outlined, the cavity too: ``[z, y, x]``, oriented to LPS."""
+        """Mask of all labels, the cavity too: ``[z, y, x]``, oriented to LPS."""
         return self._labels > 0
 
     def largest(self, plane: str, region: Region | None = None) -> Slice:
-        """The slice on which the region, by default all that is marked, is largest; without any, the head."""
+        """The slice on which the region, by default the union of all labels, is largest; without any, the head."""
         return Slice(plane, int(np.argmax(self._areas(plane, region))))
 
     def spread(self, plane: str, count: int) -> list[Slice]:
         """At most ``count`` slices that divide the tumour, without one the head, into parts of equal volume."""
         share = np.cumsum(self._areas(plane))
         indices = {int(np.searchsorted(share, share[-1] * (part + 0.5) / count)) for part in range(count)}
-        # As films are hung: axial slices from below, the others from the patient's right and from the back.
+        # Axial slices from inferior to superior, sagittal ones from the patient's right, coronal ones from posterior.
         return [Slice(plane, index) for index in sorted(indices, reverse=plane == "coronal")]
 
     def position(self, where: Slice) -> str:
-        """Where a slice lies, e.g. ``S 34 mm``."""
+        """The position of a slice, e.g. ``S 34 mm``."""
         plane = _PLANES[where.plane]
         mm = round(slice_position_mm(self._grid, plane.voxel_axis, where.index))
         return f"{plane.letters[mm < 0]} {abs(mm)} mm"
@@ -126,7 +126,7 @@ class Viewer:
         )
 
     def _areas(self, plane: str, region: Region | None = None) -> NDArray[np.int64]:
-        """Voxels of the region, without one of all that is marked, without that of the head, on each slice."""
+        """Voxels on each slice of the region, else of all labels, else of the head."""
         regions = [region_mask(self._labels, region)] if region else []
         mask = next((one for one in (*regions, self.tumour) if one.any()), self._head)
         across = 2 - _PLANES[plane].voxel_axis

@@ -26,20 +26,20 @@ from GliomaSegLib.results.reading import read_any_segmentation, read_original, r
 
 @dataclass(frozen=True)
 class Exam:
-    """One study of the patient with its segmentation; all images lie on the grid of ``labels``.
+    """One study of the patient with its segmentation; all images are on the grid of ``labels``.
 
     Attributes:
-        name: how it is called on the page.
+        name: for the page.
         labels: internal label map.
-        regions: those that the segmentation tells apart.
-        image: the sequence that the labels were drawn on; ``None`` when it is not at hand.
-        sequence: which one that is, where it is known.
+        regions: those that the segmentation distinguishes.
+        image: the sequence that the labels were drawn on, ``float32``; ``None`` when it is not available.
+        sequence: which sequence that is, where it is known.
         probabilities: 0 to 1, of the regions that have a map; none after an edit, of which the maps know nothing.
         date: of the study.
         patient: DICOM's Patient ID.
         has_native_t1: whether T1 without contrast was used; ``None`` when not known.
-        origin: what made the segmentation, and where its review stands.
-        doubts: a sentence for each thing that the reader must know.
+        origin: what made the segmentation, and the state of its review.
+        doubts: warnings for the reader, a sentence each.
     """
 
     name: str

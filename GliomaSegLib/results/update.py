@@ -1,4 +1,4 @@
-"""After an edit or a review: measures, report and manifest of a result folder are brought up to date."""
+"""Update of a result folder after an edit or a review: labels, measures, report and manifest."""
 
 from __future__ import annotations
 
@@ -33,35 +33,35 @@ _GIVEN_ANEW = (_NO_PICTURES, LOST_LABELS)  # how the warnings begin that each up
 
 
 def refresh(output: Path, progress: Progress | None = None) -> Result:
-    """Bring a folder of results up to date after ``segmentation.nii.gz`` or ``segmentation.seg.nrrd`` was edited.
+    """Update a result folder after ``segmentation.nii.gz`` or ``segmentation.seg.nrrd`` was edited.
 
-    The file that changed is taken and the other one made from it; the review state becomes ``edited``, which voids an
+    The file that changed counts and the other one is made from it; the review state becomes ``edited``, which voids an
     approval (it stays in the manifest's history). A file that was only saved again is no edit. The report's pictures
     need the original images: without them it is written without pictures, and says so.
 
     Raises:
-        InputError: not a folder of results, both files changed, or the edited one does not fit this case.
+        InputError: not a result folder, both files changed, or the edited one does not fit this case.
     """
-    return _brought_up_to_date(output, lambda manifest: manifest, progress)
+    return _updated(output, lambda manifest: manifest, progress)
 
 
 def review(output: Path, state: ReviewState, by: str, progress: Progress | None = None) -> Result:
-    """Record that ``by`` approves or rejects the results in ``output``, or takes that back (``draft``).
+    """Record that ``by`` approves or rejects the results in ``output``, or withdraws that (``draft``).
 
-    It is said of what is in the folder now: an edit is first measured, as in :func:`refresh`.
+    The review is of the present files: an edit is first measured, as in :func:`refresh`.
 
     Raises:
-        InputError: nobody is named, the state is ``edited``, or as :func:`refresh`.
+        InputError: ``by`` is empty, the state is ``edited``, or as :func:`refresh`.
     """
     state = ReviewState(state)
     if state is ReviewState.EDITED:
         raise InputError("A review cannot say 'edited', which an edit does by itself; say approved, rejected or draft.")
     if not by.strip():
         raise InputError("A review needs the name of the reviewer; give it.")
-    return _brought_up_to_date(output, lambda manifest: manifest.reviewed(state, by.strip()), progress)
+    return _updated(output, lambda manifest: manifest.reviewed(state, by.strip()), progress)
 
 
-def _brought_up_to_date(output: Path, change: Callable[[Manifest], Manifest], progress: Progress | None) -> Result:
+def _updated(output: Path, change: Callable[[Manifest], Manifest], progress: Progress | None) -> Result:
     manifest = read_manifest(output)
     recorder = ProgressRecorder(progress or Silent())
     recorder.stage("measures and report")
@@ -92,14 +92,14 @@ def _brought_up_to_date(output: Path, change: Callable[[Manifest], Manifest], pr
 
 
 def _edited(manifest: Manifest, labels: sitk.Image) -> Manifest:
-    # A reviewer may draw what the model could not tell apart; from then on it is told apart.
+    # A reviewer may draw a region that the model does not give; from then on the result has it.
     regions = regions_held(sitk.GetArrayViewFromImage(labels), manifest.regions)
     changed = manifest.model_copy(update={"changed": timestamp(), "regions": regions})
     return changed if manifest.review is ReviewState.EDITED else changed.reviewed(ReviewState.EDITED)
 
 
 def _keep_the_rest(output: Path, folder: Path) -> None:
-    """Copy what is not written anew: probability maps, and whatever a reader has put there (scenes, pictures)."""
+    """Copy what is not written anew: probability maps, and files that a reader has added (scenes, pictures)."""
 
     def written_anew(place: str, names: list[str]) -> set[str]:
         return set(FILES.values()) & set(names) if Path(place) == output else set()

@@ -49,7 +49,7 @@ from GliomaSegLib.results.report_content import report_content
 # The warning that an edit may cause or settle, so that it is not kept from one update to the next.
 LOST_LABELS = f"{LABEL_MAP} lacks the "
 
-# Below this a probability is not worth keeping: nobody would draw a contour there.
+# Lower probabilities are cropped away: no contour is drawn at so low a threshold.
 LEAST_PROBABILITY = 0.05
 _PACKAGES = ("GliomaSeg", "torch", "SimpleITK", "numpy", "deepbet", "connected-components-3d")
 
@@ -139,7 +139,7 @@ def write_results(
 
 
 def result_of(folder: Path, manifest: Manifest, measures: Measures) -> Result:
-    """The answer to a job whose files are in ``folder``."""
+    """The result of a job whose files are in ``folder``."""
     optional = {f"probability_{region.value}": probability_map(folder, region) for region in Region}
     optional["agreement"] = folder / AGREEMENT
     return Result(
@@ -199,7 +199,7 @@ def _as_stored(probability: sitk.Image) -> sitk.Image:
 
 
 def _write_probability(stored: sitk.Image, path: Path) -> None:
-    """Cropped to where a contour could be drawn; nothing is written when that is nowhere."""
+    """Write a map cropped to the voxels of at least ``LEAST_PROBABILITY``; nothing where there are none."""
     likely = sitk.GetArrayViewFromImage(stored) >= LEAST_PROBABILITY * 255
     if not likely.any():
         return
