@@ -132,13 +132,10 @@ def find_series(folder: Path) -> list[DicomSeries]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks about odd values in files that nobody here can mend
         found = {(str(one.header.SOPInstanceUID), one.frame): one for one in _mr_headers(folder)}
-    groups = defaultdict(list)
+    by_uid: dict[str, dict[tuple[object, ...], list[_Found]]] = defaultdict(lambda: defaultdict(list))
     for one in found.values():
-        groups[_volume_key(one.header)].append(one)
-    by_uid = defaultdict(list)
-    for (uid, *_), files in groups.items():
-        by_uid[uid].append(files)
-    series = [one for uid, parts in by_uid.items() for one in _series_of(uid, parts)]
+        by_uid[str(one.header.SeriesInstanceUID)][_volume_key(one.header)].append(one)
+    series = [one for uid, volumes in by_uid.items() for one in _series_of(uid, list(volumes.values()))]
     return sorted(series, key=lambda one: (one.name, one.uid))
 
 
@@ -189,9 +186,8 @@ def _is_scan(header: Dataset) -> bool:
 
 
 def _volume_key(header: Dataset) -> tuple[object, ...]:
-    """Equal for the slices of one volume and its repetitions; the Series Instance UID comes first."""
+    """Equal for the slices of a series that are of one volume and its repetitions."""
     return (
-        str(header.SeriesInstanceUID),
         str(header.SOPClassUID),
         tuple(np.round(np.array(_values(header, "ImageOrientationPatient"), float), 2) + 0.0),
         tuple(np.round(np.array(_values(header, "PixelSpacing"), float), 3)),

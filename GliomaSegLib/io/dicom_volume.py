@@ -124,16 +124,15 @@ def _uneven(steps: np.ndarray, usual: float, source: str) -> str:
 def _read_slices(slices: Sequence[DicomSlice], size: tuple[int, int]) -> np.ndarray:
     """Rescaled pixels ``[z, y, x]``, ``float32``, in the order of ``slices``."""
     array = np.empty((len(slices), size[1], size[0]), np.float32)
-    places = defaultdict(list)
+    frames: dict[Path, dict[int, int]] = defaultdict(dict)  # of each enhanced file: the frame at each place
     for place, one in enumerate(slices):
         if one.frame is None:
             array[place] = _read_file(one.path, size, one.path)
         else:
-            places[one.path].append(place)
-    for path, of_path in places.items():
-        frames = [slices[place].frame for place in of_path]
+            frames[one.path][place] = one.frame
+    for path, of_path in frames.items():
         try:
-            with single_frame_files(path, frames) as files:
+            with single_frame_files(path, list(of_path.values())) as files:
                 for place, file in zip(of_path, files, strict=True):
                     array[place] = _read_file(file, size, path)
         except (OSError, EOFError, ValueError, AttributeError, KeyError, IndexError) as error:

@@ -9,11 +9,12 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from GliomaSegLib.errors import InputError
 
 MANIFEST = "manifest.json"
-PROGRAM = "GliomaSeg"
+PROGRAM: Final = "GliomaSeg"
 
 # Suffixes of the temporary folders beside an output while it is written: the new one, and the one that it replaces.
 _NEW, _REPLACED = ".partial", ".old"

@@ -20,11 +20,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
+from nibabel.arrayproxy import ArrayProxy
 from numpy.typing import NDArray
 
 from GliomaSegLib.errors import InputError
@@ -96,7 +97,7 @@ def orientation_doubt(path: Path) -> str | None:
     """
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         return None
-    header = nib.load(path).header
+    header = _nifti(path).header
     if int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0:
         return None
     return (
@@ -152,7 +153,7 @@ def write_image(image: sitk.Image, path: Path) -> None:
 def pixels_sha256(image: sitk.Image) -> str:
     """SHA-256 of the voxels as ``float32`` (little-endian), their axes turned to run LPS."""
     array = sitk.GetArrayFromImage(oriented(image))
-    return hashlib.sha256(np.ascontiguousarray(array, dtype="<f4")).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array, dtype="<f4").data).hexdigest()
 
 
 def check_intensities(array: np.ndarray, source: str) -> None:
@@ -249,10 +250,14 @@ def _one_volume(image: sitk.Image, path: Path) -> sitk.Image:
     return image
 
 
+def _nifti(path: Path) -> nib.Nifti1Image:
+    return cast(nib.Nifti1Image, nib.load(path))
+
+
 def _check_nifti(path: Path) -> None:
     """What ITK does not check: the header, the length of the stream, NaN voxels, agreement of the transforms."""
     try:
-        nifti = nib.load(path)
+        nifti = _nifti(path)
         content = _decompressed(path)
     except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as error:
         raise InputError(f"{path} is not an image: it has no NIfTI header; check what the file is.") from error
@@ -261,7 +266,7 @@ def _check_nifti(path: Path) -> None:
     header, shape = nifti.header, nifti.shape
     if 0 in shape:
         raise InputError(f"{path} is empty: its size is {shape}; give a volume that holds a scan.")
-    offset, voxels, dtype = nifti.dataobj.offset, math.prod(shape), header.get_data_dtype()
+    offset, voxels, dtype = cast(ArrayProxy, nifti.dataobj).offset, math.prod(shape), header.get_data_dtype()
     if len(content) < offset + voxels * dtype.itemsize:
         raise InputError(_damaged(path))
     if dtype.kind == "f":

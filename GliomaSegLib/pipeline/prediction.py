@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
@@ -79,7 +80,7 @@ def load_model(
     return family(card.network.family).load(weights, card.contract, device, precision)
 
 
-def arrays_for(card: Card, prepared: Prepared) -> dict[Modality, NDArray]:
+def arrays_for(card: Card, prepared: Prepared) -> dict[Modality, NDArray[np.float32]]:
     """The sequences that a network is given: ``float32 [z, y, x]`` on its grid."""
     used = card.sequences_used(tuple(prepared.images))
     return {modality: sitk.GetArrayFromImage(image) for modality, image in prepared.images.items() if modality in used}

@@ -103,13 +103,14 @@ def _run(job: Job, recorder: ProgressRecorder) -> Result:
     case, as_read = _read(job, card, chosen.contents)
     regions = _regions_given(job, card, members, case)
     given = given_transforms(_for_model(job.transforms, card), case)
-    takes_earlier = job.preoperative and any(member.takes_preoperative for member in members)
-    earlier = read_earlier(job.preoperative, job.preoperative_mask) if takes_earlier else None
+    earlier = None
+    if job.preoperative and any(member.takes_preoperative for member in members):
+        earlier = read_earlier(job.preoperative, job.preoperative_mask)
     _warn_about_use(job, card, case, recorder)
 
     recorder.stage("registration")
     registrations = register_case(case, recorder, given, job.registration)
-    registered = earlier and earlier.registered_to(case.reference, recorder)
+    registered = earlier.registered_to(case.reference, recorder) if earlier else None
 
     recorder.stage("brain extraction")
     spaces = dict.fromkeys(member.space for member in members)
@@ -267,7 +268,7 @@ def _prepared(
         registrations,
         brain_extractor(job.brain, device),
         progress,
-        spacing_mm=space.spacing_mm,
+        spacing_mm=space.spacing_mm or case.reference.image.GetSpacing(),
         orientation=space.orientation,
         stripped=space.brain == "stripped",
         bias_correction=job.bias_correction,
@@ -275,9 +276,9 @@ def _prepared(
 
 
 def _channels(member: Member, prepared: Prepared, earlier: RegisteredStudy | None) -> dict[Input, NDArray[np.float32]]:
-    channels: dict[Input, NDArray[np.float32]] = {**arrays_for(member.card, prepared)}
+    channels: dict[Input, NDArray[np.float32]] = dict(arrays_for(member.card, prepared).items())
     if earlier and member.takes_preoperative:
-        channels |= earlier.channels(prepared, member.space.brain == "stripped")
+        channels.update(earlier.channels(prepared, member.space.brain == "stripped").items())
     return channels
 
 
@@ -324,9 +325,9 @@ def _records(
             confidence=volume.confidence,
             reason=volume.reason,
             is_reference=volume is case.reference,
-            moved_mm=registration and registration.shift_mm,
+            moved_mm=registration.shift_mm if registration else None,
             transform_given=given.get(modality),
-            mutual_information=registration and registration.nmi,
-            mirror_contrast=registration and registration.mirror_contrast,
+            mutual_information=registration.nmi if registration else None,
+            mirror_contrast=registration.mirror_contrast if registration else None,
         )
     return records

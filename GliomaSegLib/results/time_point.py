@@ -183,5 +183,5 @@ def _is_before(later: Exam, earlier: Exam) -> bool:
     kinds = earlier.time_point.kind, later.time_point.kind
     if kinds == (TimePointKind.POSTOPERATIVE, TimePointKind.PREOPERATIVE):
         return True
-    days = earlier.time_point.days_since_surgery, later.time_point.days_since_surgery
-    return None not in days and days[1] < days[0]
+    before, after = earlier.time_point.days_since_surgery, later.time_point.days_since_surgery
+    return before is not None and after is not None and after < before

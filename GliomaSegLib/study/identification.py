@@ -209,9 +209,9 @@ def word_clues(words: str) -> list[Clue]:
     named = any(rule.about is not Weighting.OTHER and rule.weight >= _NAMES_IT for rule, _ in found)
     clues = []
     for rule, text in found:
-        only_beside = named and rule.beside is not None
-        excludes = rule.about is Weighting.OTHER and not only_beside
-        clues.append(Clue(rule.about, rule.beside if only_beside else rule.weight, text, excludes))
+        beside = rule.beside if named else None
+        excludes = rule.about is Weighting.OTHER and beside is None
+        clues.append(Clue(rule.about, rule.weight if beside is None else beside, text, excludes))
     return clues
 
 

@@ -197,7 +197,8 @@ def _choose(sequence: Modality, claims: list[_Claim]) -> Assignment:
             others = [other.candidate for other in rivals if other is not claim]
             why = [_why_better(sequence, claim.candidate, other) for other in others]
             if all(why):
-                over = f"chosen over {listed([other.name for other in others])} as {' and '.join(sorted(set(why)))}"
+                reasons = " and ".join(sorted(set(filter(None, why))))
+                over = f"chosen over {listed([other.name for other in others])} as {reasons}"
                 return Assignment(claim.candidate, claim.guess.confidence, f"{claim.guess.reason}; {over}")
     raise InputError(f"{sequence.title} could be any of {_with_reasons(rivals)}; {_advice(sequence)}.")
 
