@@ -62,7 +62,7 @@ def read_image(path: Path) -> sitk.Image:
 class Geometry(NamedTuple):
     """From headers alone: edges of the voxels and of the whole volume in mm, and unit normal of the slices (LPS)."""
 
-    spacing_mm: tuple[float, ...]
+    spacing_mm: tuple[float, float, float]
     normal: NDArray[np.float64]
     extent_mm: tuple[float, ...]
 
