@@ -26,7 +26,7 @@ class Declined(GliomaSegError):
 
 
 class RestartNeeded(GliomaSegError):
-    """The packages are installed, and Slicer has to start anew before they can be used."""
+    """The packages are installed, and Slicer has to be restarted before they can be used."""
 
 
 def requirements(path: Path | None = None) -> tuple[str, ...]:
@@ -84,7 +84,7 @@ def ensure() -> None:
 
     Raises:
         Declined: the user said no, or this is a test, in which nothing is installed.
-        RestartNeeded: Slicer has to be started anew.
+        RestartNeeded: Slicer has to be restarted.
         GliomaSegError: pip failed; the sentence says what to do.
     """
     _ensure(

@@ -117,7 +117,7 @@ class ImagesSection:
             )
 
     def _on_chosen(self, sequence: Modality, node: slicer.vtkMRMLNode | None) -> None:
-        """The user has chosen; also 'none' is a choice. The signal comes for what the panel fills in, too."""
+        """Called when the user has chosen a volume or none; also called for what the panel fills in."""
         parameters, filled = self._panel.parameters, self._reasons.get(sequence)
         if parameters is None or (node is not None and filled is not None and filled.node_id == node.GetID()):
             return

@@ -1,7 +1,7 @@
 """Replays what the worker answered to the requests of the self-test, where the worker's packages are not installed.
 
 ``Resources/SelfTest/recording.zip`` was made by the worker on the self-test's generated head (``python -m
-Testing.panel.record_self_test`` makes it anew): ``conversation.json`` with the events and the answer to each request,
+Testing.panel.record_self_test`` records it again): ``conversation.json`` with the events and the answer to each request,
 and the files that it wrote. This program is started in place of the worker and speaks its protocol
 (:mod:`GliomaSegLib.worker.server`); it computes nothing, and refuses a request that was not recorded.
 """
@@ -23,7 +23,7 @@ MANIFEST = "manifest.json"
 OUTPUT = "{output}"
 """Stands for the folder of the request's output in recorded text."""
 
-# What a job says about the study, which the manifest repeats.
+# Fields of a job that the manifest repeats.
 _STATED = ("time_point", "days_since_surgery")
 
 
@@ -33,7 +33,7 @@ def replay_command(python: Path) -> list[str]:
 
 
 def key_of(request: Mapping[str, Any]) -> str:
-    """What tells recorded requests apart: what is to be done, and the number of studies of a comparison."""
+    """The key of a recorded request: what is to be done, and the number of studies of a comparison."""
     return f"{request.get('do', 'segment')}{len(request.get('studies', ())) or ''}"
 
 

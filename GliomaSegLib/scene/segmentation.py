@@ -32,7 +32,7 @@ def labels_of(node: slicer.vtkMRMLSegmentationNode) -> tuple[NDArray[np.uint8], 
 
     Returns:
         ``uint8`` array ``[k, j, i]``, and the 4 x 4 matrix from (i, j, k) to RAS mm of the world. Where segments
-        overlap, ET goes before NETC, RC, SNFH.
+        overlap, ET has precedence over NETC, RC, SNFH.
 
     Raises:
         InputError: a segment is none that GliomaSeg knows, or the node has no reference grid.
@@ -193,7 +193,7 @@ def _put_layer(
             segment = segmentation.GetSegment(identifier)
             segment.SetLabelValue(value)
             segment.AddRepresentation(_BINARY, image)
-        image.Modified()  # tells the segmentation that its source changed; surfaces are made anew
+        image.Modified()  # notifies the segmentation, which makes its surfaces again
 
 
 def _add_segment(node: slicer.vtkMRMLSegmentationNode, label: Label) -> str:

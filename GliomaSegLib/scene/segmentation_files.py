@@ -52,7 +52,7 @@ def show_result(
     """Put what :func:`read_result` gave into the scene, in its place.
 
     Args:
-        reference: the volume on whose grid the result is; the node goes under the same transform, and its grid is
+        reference: the volume on whose grid the result is; the node gets the same parent transform, and its grid is
             exactly the volume's. Without it the node stands in the world, on the grid of the file.
 
     Raises:

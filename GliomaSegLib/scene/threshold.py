@@ -114,7 +114,7 @@ def show_probability(
 
 
 def _crop(node: slicer.vtkMRMLSegmentationNode, region: Region) -> tuple[NDArray[np.uint8], list[int]]:
-    """The map as the file has it, and where its first voxel (i, j, k) lies on the grid of the results."""
+    """The cropped map of the file, and the index (i, j, k) of its first voxel on the grid of the results."""
     path = probability_file(node, region)
     if path is None:
         raise InputError(

@@ -206,7 +206,7 @@ def test_a_model_that_looks_at_the_study_before_surgery_asks_for_it(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "sentence"),
     [
         ({"chosen": {}}, "at least one sequence"),
         ({"chosen": {**ALL, T1N: "2"}}, "T1 and T1 + contrast are the same volume"),
@@ -218,10 +218,10 @@ def test_a_model_that_looks_at_the_study_before_surgery_asks_for_it(tmp_path: Pa
         ({"from_folder": True, "study_folder": Path("/nowhere/at/all")}, "folder of the study"),
     ],
 )
-def test_apply_is_refused_with_a_reason(changes: dict[str, object], words: str) -> None:
+def test_apply_is_refused_with_a_reason(changes: dict[str, object], sentence: str) -> None:
     answer = can_apply(dataclasses.replace(READY, **changes))
     assert not answer.allowed
-    assert words in answer.reason
+    assert sentence in answer.reason
 
 
 def test_apply_is_allowed_before_anything_is_installed(tmp_path: Path) -> None:
@@ -400,7 +400,7 @@ def test_two_studies_can_be_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "sentence"),
     [
         ({"shown": None}, "no result yet"),
         ({"shown": shown(folder=None, folder_exists=False)}, "not made by GliomaSeg"),
@@ -419,10 +419,10 @@ def test_two_studies_can_be_compared() -> None:
         ({"editing": True}, "Finish what is under way"),
     ],
 )
-def test_a_comparison_is_refused_with_a_reason(changes: dict[str, object], words: str) -> None:
+def test_a_comparison_is_refused_with_a_reason(changes: dict[str, object], sentence: str) -> None:
     answer = can_compare(dataclasses.replace(AFTER, **changes))
     assert not answer.allowed
-    assert words in answer.reason
+    assert sentence in answer.reason
 
 
 def test_both_studies_stand_side_by_side() -> None:

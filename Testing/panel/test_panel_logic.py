@@ -32,15 +32,15 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
     for ending in BASES:
         name = f"ScriptedLoadableModule{ending}"
         setattr(bases, name, type(name, (), {"__init__": lambda self, *arguments: None}))
-    words = types.ModuleType("slicer.i18n")
-    words.tr = words.translate = lambda *texts: texts[-1]
+    i18n = types.ModuleType("slicer.i18n")
+    i18n.tr = i18n.translate = lambda *texts: texts[-1]
     application = types.SimpleNamespace(
         testingEnabled=lambda: False,
         coreIOManager=lambda: types.SimpleNamespace(forceFileNameValidCharacters=lambda name: name.replace("/", "_")),
         processEvents=lambda: None,
     )
     monkeypatch.setitem(sys.modules, "slicer.ScriptedLoadableModule", bases)
-    monkeypatch.setitem(sys.modules, "slicer.i18n", words)
+    monkeypatch.setitem(sys.modules, "slicer.i18n", i18n)
     monkeypatch.setattr(slicer, "app", application, raising=False)
     monkeypatch.setattr(slicer, "mrmlScene", host.scene, raising=False)
     monkeypatch.syspath_prepend(str(MODULE))

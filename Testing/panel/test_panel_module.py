@@ -117,9 +117,9 @@ def test_every_bound_parameter_exists() -> None:
 
 
 def test_every_mrml_widget_gets_the_scene() -> None:
-    told = {connection.findtext("receiver") for connection in UI.iter("connection")}
+    receivers = {connection.findtext("receiver") for connection in UI.iter("connection")}
     selectors = {widget.get("name") for widget in UI.iter("widget") if widget.get("class") == "qMRMLNodeComboBox"}
-    assert selectors <= told
+    assert selectors <= receivers
     assert {connection.findtext("slot") for connection in UI.iter("connection")} == {"setMRMLScene(vtkMRMLScene*)"}
 
 

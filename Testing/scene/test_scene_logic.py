@@ -120,8 +120,8 @@ def test_importing_it_imports_nothing_heavy() -> None:
 def test_labels_are_those_of_the_command_line(
     logic: SceneLogic, host: SceneHost, nodes: dict[str, Any], options: dict[str, Any], toy_store: Store, tmp_path: Path
 ) -> None:
-    said: list[Any] = []
-    done = logic.segment(**nodes, **options, on_event=said.append).result
+    events: list[Any] = []
+    done = logic.segment(**nodes, **options, on_event=events.append).result
     alone = run(toy_job(toy_store, tmp_path / "alone", study=write_study(tmp_path / "study")))
 
     expected = sitk.GetArrayFromImage(read_labels(alone.files["label_map"]))
@@ -141,8 +141,8 @@ def test_labels_are_those_of_the_command_line(
     assert float(done.table.GetCellText(0, 2)) == pytest.approx(alone.measures.volume("WT").volume_ml)
     assert done.output == tmp_path / "cases" / "head_t1c" / "results"
     assert sorted(path.name for path in (done.output.parent / "inputs").iterdir()) == ["t1c.nrrd", "t2f.nrrd"]
-    assert said[-1].kind == "result"
-    stages = [event.text for event in said if event.kind == "stage"]
+    assert events[-1].kind == "result"
+    stages = [event.text for event in events if event.kind == "stage"]
     assert stages[0] == "export"
     assert "segmentation" in stages
     assert stages[-1] == "scene"
@@ -507,14 +507,14 @@ def test_reference_deleted_meanwhile(
 def test_other_volume_deleted_meanwhile(
     logic: SceneLogic, host: SceneHost, nodes: dict[str, Any], options: dict[str, Any]
 ) -> None:
-    said: list[Any] = []
-    run = logic.segment(**nodes, **options, wait=False, on_event=said.append)
+    events: list[Any] = []
+    run = logic.segment(**nodes, **options, wait=False, on_event=events.append)
     until(run, "reading")
     host.scene.RemoveNode(nodes["t2f"])
     done = run.wait()
     np.testing.assert_array_equal(labels_of(done.segmentation)[0], truth())
     assert list(done.volumes) == [Modality.T1C]
-    assert [event.text for event in said if event.kind == "warning"] == [
+    assert [event.text for event in events if event.kind == "warning"] == [
         "FLAIR was deleted from the scene; its transform is not shown."
     ]
 
@@ -625,11 +625,11 @@ def test_what_the_worker_refuses_is_its_sentence(
     wrong: dict[str, Any],
     says: str,
 ) -> None:
-    said: list[Any] = []
+    events: list[Any] = []
     with pytest.raises(GliomaSegError, match=says) as caught:
-        logic.segment(**nodes, **(options | wrong), on_event=said.append)
-    assert said[-1].kind == "error"
-    assert said[-1].text == str(caught.value)
+        logic.segment(**nodes, **(options | wrong), on_event=events.append)
+    assert events[-1].kind == "error"
+    assert events[-1].text == str(caught.value)
     assert "\n" not in str(caught.value)
     assert_nothing_left()
 
@@ -704,13 +704,17 @@ def test_batch(logic: SceneLogic, host: SceneHost, options: dict[str, Any], tmp_
     write_study(good)
     bad.mkdir()
     write_study(other, [Modality.T2F])
-    said: list[Any] = []
-    items = logic.processBatch([good, bad, other], tmp_path / "out", **options, on_event=said.append).result
+    events: list[Any] = []
+    items = logic.processBatch([good, bad, other], tmp_path / "out", **options, on_event=events.append).result
     assert [item.study for item in items] == ["good", "bad", "other"]
     assert [item.result is not None for item in items] == [True, False, True]
     assert "bad" in items[1].error
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["good", "other"]
-    assert [event.text for event in said if "of 3" in event.text] == ["good (1 of 3)", "bad (2 of 3)", "other (3 of 3)"]
+    assert [event.text for event in events if "of 3" in event.text] == [
+        "good (1 of 3)",
+        "bad (2 of 3)",
+        "other (3 of 3)",
+    ]
     assert host.names() == []
 
 
@@ -719,10 +723,10 @@ def test_environment_of_the_worker(host: SceneHost, tmp_path: Path) -> None:
     script.write_text('import json, os; input(); print(json.dumps({"event": "result", "result": dict(os.environ)}))')
     given = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ} | {"GIVEN": "yes"}
     logic = SceneLogic(host.scene, folder=tmp_path, worker_command=[sys.executable, str(script)], environment=given)
-    told = logic.install("any").result
+    environment = logic.install("any").result
     logic.close()
-    assert told["GIVEN"] == "yes"
-    assert "PYTEST_CURRENT_TEST" not in told
+    assert environment["GIVEN"] == "yes"
+    assert "PYTEST_CURRENT_TEST" not in environment
 
 
 def test_batch_can_be_cancelled(make_logic: LogicMaker, options: dict[str, Any], tmp_path: Path) -> None:
@@ -744,9 +748,9 @@ def test_installing_a_model(make_logic: LogicMaker, tmp_path: Path) -> None:
         "    (self.root / card.id).mkdir(parents=True)\n"
         "s.Store.install = install"
     )
-    logic, said = make_logic(install), []
-    assert logic.install("toy", tmp_path / "store", on_event=said.append).result == {"model": "toy"}
+    logic, events = make_logic(install), []
+    assert logic.install("toy", tmp_path / "store", on_event=events.append).result == {"model": "toy"}
     assert (tmp_path / "store" / "toy").is_dir()
-    assert any(event.text.startswith("half of it") and event.fraction == 0.5 for event in said)
+    assert any(event.text.startswith("half of it") and event.fraction == 0.5 for event in events)
     with pytest.raises(GliomaSegError, match="There is no model 'none-such'"):
         logic.install("none-such", tmp_path / "store")

@@ -182,7 +182,7 @@ def test_leaves_parents_and_scene_as_they_were(pair: Pair, under_a_parent: bool)
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "said"),
+    ("behaviour", "message"),
     [
         (
             {"output_text": "PARSE ERROR: Argument: --samplingPercentage\n  Couldn't read it\n\nBrief USAGE:\n brains"},
@@ -194,7 +194,7 @@ def test_leaves_parents_and_scene_as_they_were(pair: Pair, under_a_parent: bool)
     ],
 )
 def test_failure_is_a_sentence_and_leaves_nothing(
-    host: SceneHost, random_image: sitk.Image, behaviour: dict[str, object], said: str
+    host: SceneHost, random_image: sitk.Image, behaviour: dict[str, object], message: str
 ) -> None:
     pair = Pair(host, random_image, random_image + 1, **behaviour)
     pair.put_under(pair.moving, euler((0, 0.1, 0), (3, 2, 1)))
@@ -202,7 +202,7 @@ def test_failure_is_a_sentence_and_leaves_nothing(
     run = pair.start()
     pair.finish(run)
     assert "'FLAIR' could not be registered" in run.error
-    assert said in run.error
+    assert message in run.error
     assert "\n" not in run.error
     assert pair.nodes() == before
     assert (pair.matrix == np.eye(4)).all()
