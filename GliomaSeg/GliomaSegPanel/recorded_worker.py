@@ -1,8 +1,8 @@
 """Replays what the worker answered to the requests of the self-test, where the worker's packages are not installed.
 
 ``Resources/SelfTest/recording.zip`` was made by the worker on the self-test's generated head (``python -m
-Testing.panel.record_self_test`` records it again): ``conversation.json`` with the events and the answer to each request,
-and the files that it wrote. This program is started in place of the worker and speaks its protocol
+Testing.panel.record_self_test`` records it again): ``conversation.json`` with the events and the answer to each
+request, and the files that it wrote. This program is started in place of the worker and speaks its protocol
 (:mod:`GliomaSegLib.worker.server`); it computes nothing, and refuses a request that was not recorded.
 """
 
