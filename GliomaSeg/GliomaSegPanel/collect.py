@@ -21,8 +21,10 @@ def collect_situation(panel: Panel) -> Situation:
     parameters = panel.parameters
     if parameters is None:
         return Situation(work=panel.runner.work)
+    volumes = chosen_volumes(parameters)
     situation = Situation(
-        chosen={sequence: volume.GetID() for sequence, volume in chosen_volumes(parameters).items()},
+        chosen={sequence: volume.GetID() for sequence, volume in volumes.items()},
+        names={sequence: volume.GetName() for sequence, volume in volumes.items()},
         from_folder=parameters.imagesFrom is ImagesFrom.FOLDER,
         study_folder=Path(parameters.studyFolder) if parameters.studyFolder else None,
         study_time=parameters.timePoint.value,

@@ -11,7 +11,8 @@ import vtk
 from GliomaSegLib.case import Modality, TimePointKind
 from GliomaSegLib.scene.attributes import OVERLAY_OF, TIME_POINT
 from GliomaSegLib.scene.segmentation import volumes_of
-from GliomaSegPanel.decisions.images import FilledIn, fill_in, missing_cost
+from GliomaSegLib.scene.volumes import shape_of
+from GliomaSegPanel.decisions.images import FilledIn, fill_in, missing_cost, name_conflicts
 from GliomaSegPanel.decisions.situation import Situation, is_postoperative, shows_earlier
 from GliomaSegPanel.panel import Panel
 from GliomaSegPanel.parameters import StudyTime, chosen_volumes
@@ -58,6 +59,9 @@ class ImagesSection:
         folder = str(situation.study_folder or "")
         if self._ui.studyFolderEdit.currentPath != folder:
             self._ui.studyFolderEdit.currentPath = folder
+        doubts = [*name_conflicts(situation), *self._questions(situation)]
+        self._ui.imagesWarningLabel.visible = bool(doubts) and not situation.from_folder
+        self._ui.imagesWarningLabel.text = "\n".join(doubts)
         cost = missing_cost(situation)
         self._ui.costLabel.visible = bool(cost)
         self._ui.costLabel.text = cost
@@ -68,6 +72,14 @@ class ImagesSection:
             selector.toolTip = self._plain_tooltips[sequence] + reason
             selector.enabled = situation.work is None
 
+    def _questions(self, situation: Situation) -> list[str]:
+        """Which sequences may be another volume than the one that was filled in, or need a choice."""
+        return [
+            filled.question
+            for sequence, filled in self._reasons.items()
+            if filled.question and filled.node_id == situation.chosen.get(sequence, "")
+        ]
+
     def fill_in(self) -> None:
         """Choose volumes for the sequences that have none and were not left open by the user."""
         parameters = self._panel.parameters
@@ -76,11 +88,13 @@ class ImagesSection:
         chosen = {sequence: node.GetID() for sequence, node in chosen_volumes(parameters).items()}
         left_open = [Modality(value) for value in parameters.leftOpen]
         earlier = self._ids_of_earlier_studies()
-        names = {node: name for node, name in _names_of_loaded_volumes().items() if node not in earlier}
-        found = fill_in(names, chosen, left_open)
-        for sequence, filled in found.items():
+        volumes = {node.GetID(): node for node in _loaded_volumes() if node.GetID() not in earlier}
+        names = {identifier: node.GetName() for identifier, node in volumes.items()}
+        shapes = {identifier: shape_of(node) for identifier, node in volumes.items()}
+        for sequence, filled in fill_in(names, chosen, left_open, shapes).items():
             self._reasons[sequence] = filled
-            setattr(parameters, sequence.value, slicer.mrmlScene.GetNodeByID(filled.node_id))
+            if filled.node_id:
+                setattr(parameters, sequence.value, volumes[filled.node_id])
         self._panel.refresh()
 
     def deselect(self, node: slicer.vtkMRMLNode) -> None:
@@ -144,13 +158,13 @@ class ImagesSection:
             self._fill_in_later.start()
 
 
-def _names_of_loaded_volumes() -> dict[str, str]:
-    """Names of the images in the scene by node id; neither label maps nor the overlays that the panel makes."""
+def _loaded_volumes() -> list[slicer.vtkMRMLScalarVolumeNode]:
+    """The images in the scene; neither label maps nor the overlays that the panel makes."""
     nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-    return {
-        node.GetID(): node.GetName()
+    return [
+        node
         for node in nodes
         if node.GetClassName() == "vtkMRMLScalarVolumeNode"
         and not node.GetHideFromEditors()
         and not node.GetAttribute(OVERLAY_OF)
-    }
+    ]

@@ -10,7 +10,14 @@ import slicer
 
 from GliomaSegLib.zoo.catalogue import Entry, entries
 from GliomaSegPanel.decisions.model_page import card_html
-from GliomaSegPanel.decisions.models import ModelChoice, can_download, can_remove_model, model_choices, task_titles
+from GliomaSegPanel.decisions.models import (
+    ModelChoice,
+    can_download,
+    can_remove_model,
+    model_choices,
+    task_titles,
+    wrong_time,
+)
 from GliomaSegPanel.decisions.situation import Situation, Work
 from GliomaSegPanel.decisions.titles import megabytes
 from GliomaSegPanel.panel import Panel
@@ -64,6 +71,9 @@ class ModelSection:
         index = self._ui.modelComboBox.findData(situation.entry.id if situation.entry else "")
         self._ui.modelComboBox.currentIndex = index
         self._ui.modelComboBox.enabled = situation.work is None
+        unsuited = wrong_time(situation.entry, situation) if situation.entry is not None else ""
+        self._ui.unsuitedLabel.visible = bool(unsuited)
+        self._ui.unsuitedLabel.text = unsuited
         self._panel.set_enabled(self._ui.downloadButton, can_download(situation))
         self._panel.set_enabled(self._ui.removeModelButton, can_remove_model(situation))
         self._ui.downloadButton.visible = not situation.installed
@@ -98,7 +108,7 @@ class ModelSection:
         box = self._ui.modelComboBox
         box.clear()
         for position, choice in enumerate(choices):
-            box.addItem(choice.text if choice.fits else _("{model}: not with these images").format(model=choice.text))
+            box.addItem(choice.text if choice.fits else _("Not suited: {model}").format(model=choice.text))
             box.setItemData(position, choice.id)
             box.setItemData(position, choice.tooltip, qt.Qt.ToolTipRole)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import qt
 import slicer
 
+from GliomaSegLib.scene.edit_state import restore_if_unchanged
 from GliomaSegLib.scene.edits import Edits
 from GliomaSegLib.scene.lesions import Lesion, LesionRethreshold, accept_lesion, delete_lesion, lesions_of
 from GliomaSegLib.scene.threshold import MODEL_THRESHOLD, Rethreshold
+from GliomaSegLib.scene.visibility import show_only
 from GliomaSegPanel.decisions.result import (
     can_change_lesion,
     can_measure,
@@ -88,6 +90,8 @@ class ResultSection:
         self._ui.segmentsTable.setSegmentationNode(node)
         self._ui.show3DButton.setSegmentationNode(node)
         self._surfaces_wanted = False
+        if node is not None:
+            show_only(node)
         self._show_fill()
         self.show_measures()
 
@@ -165,6 +169,9 @@ class ResultSection:
         if self._surfaces_wanted and self._node is not None:
             self._node.CreateClosedSurfaceRepresentation()
         self._surfaces_wanted = False
+        with self._panel.errors_shown():
+            if self._node is not None:
+                restore_if_unchanged(self._node)
         self._list_lesions()
 
     # --- lesions -----------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import slicer
 from GliomaSegLib.case import REFERENCE_ORDER, Modality
 from GliomaSegLib.errors import GliomaSegError
 from GliomaSegPanel.decisions.images import missing_cost
+from GliomaSegPanel.decisions.models import ask_before_use
 from GliomaSegPanel.decisions.run import can_apply, can_cancel
 from GliomaSegPanel.decisions.situation import Situation, Work
 from GliomaSegPanel.decisions.titles import megabytes
@@ -29,6 +30,7 @@ class RunSection:
     def __init__(self, panel: Panel) -> None:
         self._panel = panel
         self._ui = panel.ui
+        self._confirmed: set[str] = set()
         self._ui.messageLabel.visible = False
         self._ui.applyButton.connect("clicked()", self.apply)
         self._ui.cancelButton.connect("clicked()", panel.runner.cancel)
@@ -65,6 +67,11 @@ class RunSection:
         with self._panel.errors_shown():
             self._panel.ensure_packages()
             situation = self._panel.situation()
+            question = ask_before_use(situation)
+            if question and question not in self._confirmed:
+                if not slicer.util.confirmYesNoDisplay(question, windowTitle=situation.entry.title):
+                    return
+                self._confirmed.add(question)
             if not situation.installed and not self._panel.logic.usesRecording:
                 question = _("{title} is not on this computer yet. Download it ({size}) now?").format(
                     title=situation.entry.title, size=megabytes(situation.entry.size_mb)

@@ -33,9 +33,6 @@ from GliomaSegLib.io.grid import array_on, oriented
 from GliomaSegLib.label_maps import to_internal
 from GliomaSegLib.labels import LabelScheme
 
-BRAIN_MM, HEAD_MM = 100.0, 120.0
-"""Less than any adult brain measures along any axis, and about what a head measures at least."""
-
 # What is written: formats that are one file, so that it can be put in its place in one move.
 _WRITTEN_SUFFIXES: tuple[str, ...] = (".nii", ".nii.gz", ".nrrd", ".mha")
 
@@ -65,12 +62,6 @@ class Geometry(NamedTuple):
     spacing_mm: tuple[float, float, float]
     normal: NDArray[np.float64]
     extent_mm: tuple[float, ...]
-
-
-def is_slab(extent_mm: tuple[float, ...]) -> bool:
-    """Whether a volume of these edges shows a part of the head only: wide enough for a head, too thin for a brain."""
-    thin, *others = sorted(extent_mm)
-    return thin < BRAIN_MM and others[0] > HEAD_MM
 
 
 def read_geometry(path: Path) -> Geometry | None:

@@ -18,6 +18,10 @@ SERIES = "GliomaSeg.Series"
 """The Series Instance UID of the reference image, when it was read from DICOM files."""
 UNMEASURED = "GliomaSeg.Unmeasured"
 """Present when the node was changed since it was last measured."""
+MEASURED_LABELS = "GliomaSeg.MeasuredLabels"
+"""Digest of the voxels that were last measured."""
+REVIEW_BEFORE_EDIT = "GliomaSeg.ReviewBeforeEdit"
+"""The review that an edit has voided, a JSON list: state, by, when."""
 ACCEPTED_LESIONS = "GliomaSeg.AcceptedLesions"
 """The lesions that a reader has confirmed, a JSON list."""
 REVIEW_STATE = "GliomaSeg.Review"
@@ -26,7 +30,8 @@ REVIEWED_AT = "GliomaSeg.ReviewedAt"
 COMPARISON = "GliomaSeg.Comparison"
 """The folder of the node's last comparison; also the role of the node references to its tables and plots."""
 COMPARISON_OUTDATED = "GliomaSeg.ComparisonOutdated"
-"""Present when one of the compared segmentations was changed since."""
+"""Present when one of the compared segmentations was changed since: the ids of nodes with an edit that is not measured
+yet, or ``1``."""
 
 # --- roles of node references of a segmentation node ---
 

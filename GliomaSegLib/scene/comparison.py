@@ -31,7 +31,7 @@ def link_comparison(
     _refer(segmentation, COMPARISON, nodes.all)
     _refer(segmentation, COMPARED_WITH, (node for node in earlier if node.GetScene() is scene))
     segmentation.SetAttribute(COMPARISON, str(folder))
-    segmentation.SetAttribute(COMPARISON_OUTDATED, "1" if outdated else None)
+    segmentation.SetAttribute(COMPARISON_OUTDATED, _CONFIRMED if outdated else None)
 
 
 def compared_with(segmentation: slicer.vtkMRMLSegmentationNode) -> list[slicer.vtkMRMLSegmentationNode]:
@@ -39,10 +39,35 @@ def compared_with(segmentation: slicer.vtkMRMLSegmentationNode) -> list[slicer.v
     return _referenced(segmentation, COMPARED_WITH)
 
 
+_CONFIRMED = "1"
+
+
 def mark_outdated(edited: slicer.vtkMRMLSegmentationNode) -> None:
     """Note on the node, and on those that were compared with it, that their last comparisons are out of date."""
     for one in _compared_nodes(edited):
-        one.SetAttribute(COMPARISON_OUTDATED, "1")
+        _set_reasons(one, _reasons(one) | {edited.GetID()})
+
+
+def unmark_outdated(restored: slicer.vtkMRMLSegmentationNode) -> None:
+    """Take :func:`mark_outdated` back, after the voxels of the node were restored."""
+    for one in _compared_nodes(restored):
+        _set_reasons(one, _reasons(one) - {restored.GetID()})
+
+
+def confirm_outdated(measured: slicer.vtkMRMLSegmentationNode) -> None:
+    """Make :func:`mark_outdated` lasting, after an edit of the node was measured."""
+    for one in _compared_nodes(measured):
+        if measured.GetID() in _reasons(one):
+            _set_reasons(one, {_CONFIRMED})
+
+
+def _reasons(node: slicer.vtkMRMLSegmentationNode) -> set[str]:
+    return set((node.GetAttribute(COMPARISON_OUTDATED) or "").split())
+
+
+def _set_reasons(node: slicer.vtkMRMLSegmentationNode, reasons: set[str]) -> None:
+    lasting = _CONFIRMED if _CONFIRMED in reasons else " ".join(sorted(reasons))
+    node.SetAttribute(COMPARISON_OUTDATED, lasting or None)
 
 
 def comparison_with(segmentation: slicer.vtkMRMLSegmentationNode) -> tuple[Path, bool] | None:

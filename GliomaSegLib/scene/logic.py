@@ -25,11 +25,11 @@ from GliomaSegLib.labels import Region
 from GliomaSegLib.scene.attributes import OUTPUT
 from GliomaSegLib.scene.batch import batch_steps
 from GliomaSegLib.scene.comparing import Agreement, EarlierStudy, agreement, check_studies, compare_steps
+from GliomaSegLib.scene.edit_state import has_unmeasured_edits
 from GliomaSegLib.scene.exporting import export_steps
 from GliomaSegLib.scene.lesions import Lesion, lesions_of
 from GliomaSegLib.scene.measuring import measure_steps, review_steps
 from GliomaSegLib.scene.registration import Registrar
-from GliomaSegLib.scene.result import has_unmeasured_edits
 from GliomaSegLib.scene.run import Run, Steps
 from GliomaSegLib.scene.segmenting import check_inputs, segment_steps, study_steps
 from GliomaSegLib.scene.session import Session

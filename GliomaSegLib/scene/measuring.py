@@ -9,11 +9,12 @@ from pathlib import Path
 import slicer
 
 from GliomaSegLib.scene.attributes import UNMEASURED
-from GliomaSegLib.scene.result import SegmentationResult, has_unmeasured_edits, output_of, show_measures
+from GliomaSegLib.scene.edit_state import has_unmeasured_edits, mark_not_measured, restore_if_unchanged, set_measured
+from GliomaSegLib.scene.result import SegmentationResult, output_of, show_measures
 from GliomaSegLib.scene.run import Steps, in_thread
 from GliomaSegLib.scene.segmentation import labels_of
 from GliomaSegLib.scene.segmentation_files import save_labels
-from GliomaSegLib.scene.session import Session, mark_unmeasured
+from GliomaSegLib.scene.session import Session
 from GliomaSegLib.worker.client import Event
 
 
@@ -46,6 +47,7 @@ def _updated(
 ) -> Generator[Event | None, None, SegmentationResult | None]:
     """Update the folder of results and the table from the segmentation; gives ``None`` when they were up to date and
     ``always`` is not set. From here on the node's attribute says whether it is edited meanwhile."""
+    restore_if_unchanged(segmentation)
     labels, _ = labels_of(segmentation)
     behind = has_unmeasured_edits(segmentation)
     segmentation.SetAttribute(UNMEASURED, None)
@@ -53,9 +55,10 @@ def _updated(
         behind |= yield from in_thread(partial(save_labels, labels, segmentation.GetName(), output))
         if behind or always:
             result = yield from session.request({"do": "measure", "output": str(output)}, segmentation)
+            set_measured(segmentation, labels)
             return show_measures(segmentation, result)
     except BaseException:
         if behind:
-            mark_unmeasured(segmentation)
+            mark_not_measured(segmentation)
         raise
     return None

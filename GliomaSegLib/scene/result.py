@@ -13,11 +13,12 @@ import slicer
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.scene.attributes import DAYS, OUTPUT, SERIES, TABLE, TIME_POINT, UNMEASURED, volume_role
+from GliomaSegLib.scene.attributes import DAYS, OUTPUT, SERIES, TABLE, TIME_POINT, volume_role
+from GliomaSegLib.scene.edit_state import set_measured, set_measured_review
 from GliomaSegLib.scene.hierarchy import place_beside
 from GliomaSegLib.scene.placement import GivenTransforms, place_volumes
-from GliomaSegLib.scene.review import DRAFT, EDITED, Review, set_review
-from GliomaSegLib.scene.segmentation import volumes_of
+from GliomaSegLib.scene.review import DRAFT, Review
+from GliomaSegLib.scene.segmentation import labels_of, volumes_of
 from GliomaSegLib.scene.segmentation_files import read_result, show_result
 from GliomaSegLib.scene.session import Session
 from GliomaSegLib.scene.tables import fill_volumes_table
@@ -87,6 +88,7 @@ def add_result(
     if reference is not None:
         for node in (segmentation, table, *made.values()):
             place_beside(node, reference)
+    set_measured(segmentation, labels_of(segmentation)[0])
     show_measures(segmentation, result)
     session.watch(segmentation)
     return SegmentationResult(segmentation, table, made, there, Path(result["output"]), result)
@@ -100,15 +102,9 @@ def show_measures(segmentation: slicer.vtkMRMLSegmentationNode, result: Mapping[
         segmentation.SetNodeReferenceID(TABLE, table.GetID())
     fill_volumes_table(table, result["measures"])
     last = (result.get("reviews") or [{}])[-1]
-    review = Review(result.get("review", DRAFT), last.get("by") or "", last.get("when", ""))
     # What was drawn while the worker was busy is not what was measured or approved.
-    set_review(segmentation, Review(EDITED) if has_unmeasured_edits(segmentation) else review)
+    set_measured_review(segmentation, Review(result.get("review", DRAFT), last.get("by") or "", last.get("when", "")))
     return SegmentationResult(segmentation, table, {}, volumes_of(segmentation), Path(result["output"]), result)
-
-
-def has_unmeasured_edits(segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
-    """Whether the segmentation was changed since it was measured, so that table and report are out of date."""
-    return segmentation.GetAttribute(UNMEASURED) is not None
 
 
 def has_output(segmentation: slicer.vtkMRMLSegmentationNode) -> bool:

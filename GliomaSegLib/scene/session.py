@@ -14,9 +14,10 @@ import vtk
 
 from GliomaSegLib.batch.cases import folder_name
 from GliomaSegLib.errors import GliomaSegError, InputError
-from GliomaSegLib.scene.attributes import OUTPUT, UNMEASURED
-from GliomaSegLib.scene.comparison import compared_with, mark_outdated
-from GliomaSegLib.scene.review import EDITED, EditWatch, Review, set_review
+from GliomaSegLib.scene.attributes import OUTPUT
+from GliomaSegLib.scene.comparison import compared_with
+from GliomaSegLib.scene.edit_state import mark_edited
+from GliomaSegLib.scene.review import EditWatch
 from GliomaSegLib.worker.client import Event, Task, WorkerProcess
 
 
@@ -151,7 +152,7 @@ class Session:
     def watch(self, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
         """From now on an edit of the segmentation voids its review, its measures and its comparisons."""
         if segmentation.GetID() not in self._watches:
-            self._watches[segmentation.GetID()] = EditWatch(segmentation, _on_edit)
+            self._watches[segmentation.GetID()] = EditWatch(segmentation, mark_edited)
 
     def _watch_all(self) -> None:
         """Watch the results in the scene, and the drawings that they were compared with."""
@@ -193,18 +194,3 @@ def make_folder(folder: Path) -> Path:
             f"The folder {folder} cannot be made ({error.strerror}); choose a place where you may write."
         ) from error
     return folder
-
-
-def mark_unmeasured(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
-    """Note on the node that its measures and comparisons are out of date."""
-    segmentation.SetAttribute(UNMEASURED, "1")
-    mark_outdated(segmentation)
-
-
-def _on_edit(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
-    """After an edit of a result, or of a drawing with which one was compared."""
-    if segmentation.GetAttribute(OUTPUT):
-        set_review(segmentation, Review(EDITED))
-        mark_unmeasured(segmentation)
-    else:
-        mark_outdated(segmentation)

@@ -14,6 +14,7 @@ from vtk.util.numpy_support import numpy_to_vtk
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.study.better_volume import VolumeShape, is_slab
 
 # Largest departure of AᵀA from the identity that rounding in a file explains; io.images has the same limit.
 _NOT_ORTHONORMAL = 2e-3
@@ -152,6 +153,24 @@ def check_one_patient(volumes: Mapping[Modality, slicer.vtkMRMLScalarVolumeNode]
                 f"{names} lie {gap_mm:.0f} mm apart, so they seem to be of different patients; choose others, or "
                 "centre both (Volumes, Volume Information, Center Volume) if they are of one."
             )
+
+
+def shape_of(node: slicer.vtkMRMLVolumeNode) -> VolumeShape:
+    """The voxel lengths and the plane of the slices of a volume, by which the better one of two is found."""
+    from GliomaSegLib.study.identification import contrast_given, is_reformat  # here: its tables are compiled first
+
+    axes = _own_matrix(node)[:3, :3]
+    spacing_mm = tuple(float(mm) for mm in np.linalg.norm(axes, axis=0))
+    image = node.GetImageData()
+    size = image.GetDimensions() if image is not None else (0, 0, 0)
+    across = int(np.abs(axes[:, 2]).argmax())  # the world axis closest to the direction across slices
+    return VolumeShape(
+        partial=is_slab(tuple(count * mm for count, mm in zip(size, spacing_mm, strict=True))),
+        reformatted=is_reformat(node.GetName()),
+        spacing_mm=spacing_mm,
+        plane=("sagittal", "coronal", "axial")[across],
+        after_contrast=contrast_given(node.GetName()),
+    )
 
 
 def _own_matrix(node: slicer.vtkMRMLVolumeNode) -> NDArray[np.float64]:

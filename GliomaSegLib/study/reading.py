@@ -16,8 +16,9 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.dicom import DicomSeries, find_series
 from GliomaSegLib.io.dicom_volume import read_series
 from GliomaSegLib.io.grid import oriented
-from GliomaSegLib.io.images import is_slab, orientation_doubt, read_image
+from GliomaSegLib.io.images import orientation_doubt, read_image
 from GliomaSegLib.io.names import image_stem
+from GliomaSegLib.study.better_volume import is_slab
 from GliomaSegLib.study.selection import ALL_SEQUENCES, StudyContents, search_study
 
 

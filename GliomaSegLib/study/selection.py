@@ -6,7 +6,6 @@ compete.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -15,11 +14,11 @@ from typing import NamedTuple
 
 from GliomaSegLib.case import Modality, Source
 from GliomaSegLib.errors import InputError, listed
+from GliomaSegLib.study.better_volume import VolumeShape, why_better
 from GliomaSegLib.study.identification import Guess, contrast_given, guess_together, may_be_told_by_voxels, rivals_for
 from GliomaSegLib.study.volumes import ADVICE, Candidate, discover, nothing_found, search
 
 _ASKED = 0.4  # a guess below this is not even worth a question
-_FINER = 1.5  # ratio of voxel lengths that counts as clearly finer
 
 
 @dataclass(frozen=True)
@@ -195,7 +194,7 @@ def _choose(sequence: Modality, claims: list[_Claim]) -> Assignment:
     if may_be_told_by_voxels(sequence, best):
         for claim in rivals:
             others = [other.candidate for other in rivals if other is not claim]
-            why = [_why_better(sequence, claim.candidate, other) for other in others]
+            why = [why_better(sequence, _shape(claim.candidate), _shape(other)) for other in others]
             if all(why):
                 reasons = " and ".join(sorted(set(filter(None, why))))
                 over = f"chosen over {listed([other.name for other in others])} as {reasons}"
@@ -207,26 +206,14 @@ def _advice(sequence: Modality) -> str:
     return f"{ADVICE}; or leave it out with '--without {sequence.value}'"
 
 
-def _why_better(sequence: Modality, one: Candidate, other: Candidate) -> str | None:
-    """Why ``one`` is clearly the better volume of the same contrast, or ``None``."""
-    if one.partial != other.partial:
-        return None if one.partial else "it covers the whole head"
-    if one.reformatted != other.reformatted:
-        return None if one.reformatted else "the original, no reformat"
-    if one.geometry is None or other.geometry is None:
-        return None
-    for finer, measure in (("thinner", max), ("finer", math.prod)):
-        ratio = measure(other.geometry.spacing_mm) / measure(one.geometry.spacing_mm)
-        if ratio >= _FINER:
-            return f"its voxels are {finer}"
-        if ratio <= 1 / _FINER:
-            return None
-        if measure is max and (one.plane == "axial") != (other.plane == "axial"):
-            return "it is axial" if one.plane == "axial" else None
-    if sequence in (Modality.T2F, Modality.T2W):
-        after, other_after = (contrast_given(candidate.words, candidate.tags) for candidate in (one, other))
-        return "it was made before contrast medium" if other_after and not after else None
-    return None
+def _shape(candidate: Candidate) -> VolumeShape:
+    return VolumeShape(
+        candidate.partial,
+        candidate.reformatted,
+        None if candidate.geometry is None else candidate.geometry.spacing_mm,
+        candidate.plane,
+        contrast_given(candidate.words, candidate.tags),
+    )
 
 
 def _with_reasons(claims: Sequence[_Claim]) -> str:

@@ -14,9 +14,10 @@ from GliomaSegLib.errors import InputError, listed
 from GliomaSegLib.io.dicom import DicomSeries, find_series, plane_nearest
 from GliomaSegLib.io.dicom_volume import read_series, series_geometry
 from GliomaSegLib.io.folder import is_result_folder
-from GliomaSegLib.io.images import Geometry, is_slab, read_geometry, read_image
+from GliomaSegLib.io.images import Geometry, read_geometry, read_image
 from GliomaSegLib.io.names import image_stem, is_image_name
 from GliomaSegLib.io.tags import DicomTags, sidecar_tags
+from GliomaSegLib.study.better_volume import is_slab
 from GliomaSegLib.study.dicom_studies import series_of_study
 from GliomaSegLib.study.identification import is_label_name, is_reformat, word_clues
 from GliomaSegLib.study.vocabulary import normalised

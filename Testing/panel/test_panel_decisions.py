@@ -8,9 +8,15 @@ from pathlib import Path
 import pytest
 from GliomaSegPanel.decisions.comparison import answers_html, can_compare, compared_rows
 from GliomaSegPanel.decisions.export import can_export, can_keep_numbers
-from GliomaSegPanel.decisions.images import fill_in, missing_cost
+from GliomaSegPanel.decisions.images import fill_in, missing_cost, name_conflicts
 from GliomaSegPanel.decisions.model_page import card_html
-from GliomaSegPanel.decisions.models import can_download, can_remove_model, model_choices, task_titles
+from GliomaSegPanel.decisions.models import (
+    ask_before_use,
+    can_download,
+    can_remove_model,
+    model_choices,
+    task_titles,
+)
 from GliomaSegPanel.decisions.progress import ProgressState
 from GliomaSegPanel.decisions.result import can_change_lesion, can_threshold, can_undo, volume_rows
 from GliomaSegPanel.decisions.review import can_review, review_text
@@ -19,6 +25,7 @@ from GliomaSegPanel.decisions.situation import EarlierStudy, ShownResult, Situat
 
 from GliomaSegLib.case import Modality, Preoperative, TimePointKind
 from GliomaSegLib.labels import Region
+from GliomaSegLib.study.better_volume import VolumeShape
 from GliomaSegLib.zoo.catalogue import Entry, Figure, entries
 from GliomaSegLib.zoo.input_requirements import InputRequirements
 
@@ -71,8 +78,50 @@ def test_what_the_user_left_open_is_not_filled_in_again() -> None:
     assert set(fill_in(names, {}, left_open=[T2F])) == {T1C}
 
 
-def test_two_equally_good_volumes_leave_the_sequence_open() -> None:
-    assert T2F not in fill_in({"a": "FLAIR", "b": "FLAIR"}, {})
+def test_of_two_volumes_of_one_sequence_the_better_one_is_chosen_and_the_user_is_asked() -> None:
+    names = {"a": "T1_GD_cor", "b": "T1_GD", "c": "FLAIR"}
+    coarse = VolumeShape(spacing_mm=(0.5, 0.5, 6.0), plane="coronal")
+    fine = VolumeShape(spacing_mm=(1.0, 1.0, 1.0), plane="axial")
+    found = fill_in(names, {}, shapes={"a": coarse, "b": fine})
+    assert found[T1C].node_id == "b"
+    assert found[T1C].question == (
+        "2 volumes may be T1 + contrast: 'T1_GD_cor', 'T1_GD'; 'T1_GD' is chosen, choose another one if it is wrong."
+    )
+    assert fill_in(names, {}, shapes={"a": fine, "b": coarse})[T1C].node_id == "a"
+    assert found[T2F].question == ""
+    alike = fill_in({"a": "FLAIR", "b": "FLAIR"}, {})
+    assert alike[T2F].node_id in ("a", "b")
+    assert "2 volumes may be FLAIR" in alike[T2F].question
+
+
+def test_of_several_t1_one_of_which_may_have_contrast_none_is_chosen() -> None:
+    found = fill_in({"a": "T1 one", "b": "T1 two"}, {})
+    assert found[T1N].node_id == ""
+    assert found[T1N].question == "2 volumes may be T1: 'T1 one', 'T1 two'; choose one."
+
+
+@pytest.mark.parametrize(
+    ("names", "sentences"),
+    [
+        ({T1N: "ax T1 pre", T1C: "ax T1 post gad", T2W: "ax T2", T2F: "FLAIR"}, []),
+        ({T1C: "6: AX T1", T2F: "image 4"}, []),  # names that leave contrast open, or say nothing
+        (
+            {T1C: "AX FLAIR", T2F: "T1 post gad"},
+            [
+                "T1 + contrast and FLAIR seem to be swapped: 'AX FLAIR' is chosen as T1 + contrast, 'T1 post gad' as "
+                "FLAIR."
+            ],
+        ),
+        ({T1N: "T1 post gad"}, ["'T1 post gad' is chosen as T1, but by its name it is T1 + contrast"]),
+        ({T1C: "T1 pre"}, ["'T1 pre' is chosen as T1 + contrast, but by its name it is T1 ("]),
+        ({T2W: "ADC map"}, ["'ADC map' is chosen as T2, but by its name it is no such image"]),
+    ],
+)
+def test_a_choice_against_the_volumes_own_name_is_remarked(names: dict[Modality, str], sentences: list[str]) -> None:
+    chosen = {sequence: sequence.value for sequence in names}
+    found = name_conflicts(Situation(chosen=chosen, names=names))
+    assert len(found) == len(sentences), found
+    assert all(sentence in text for sentence, text in zip(sentences, found, strict=True))
 
 
 def test_what_is_missing_has_its_price() -> None:
@@ -130,6 +179,27 @@ def test_models_for_another_time_come_last_and_say_so(tmp_path: Path) -> None:
     assert choice.tooltip == "This model is made for studies before surgery; this one was made after surgery."
     before = dataclasses.replace(READY, study_time=TimePointKind.PREOPERATIVE)
     assert model_choices([ENTRY], tmp_path, before)[0].fits
+
+
+def test_a_model_of_another_time_is_asked_about_and_says_why() -> None:
+    after = dataclasses.replace(READY, study_time=TimePointKind.POSTOPERATIVE)
+    assert ask_before_use(after) == (
+        "This model is made for studies before surgery; this one was made after surgery. Its result may be wrong. Use "
+        "it all the same?"
+    )
+    assert ask_before_use(dataclasses.replace(READY, study_time=TimePointKind.PREOPERATIVE)) == ""
+    assert ask_before_use(READY) == "", "the user has not said when the study was made"
+    assert ask_before_use(Situation()) == ""
+
+
+def test_after_surgery_models_of_residual_tumour_come_before_those_of_the_cavity_alone(tmp_path: Path) -> None:
+    after = dataclasses.replace(READY, study_time=TimePointKind.POSTOPERATIVE, entry=None)
+    known = {entry.id: entry for entry in entries()}
+    choices = model_choices(known.values(), tmp_path, after)
+    of_tumour = [Region.WT in known[choice.id].needs.regions for choice in choices if choice.fits]
+    assert of_tumour[0]
+    assert False in of_tumour
+    assert of_tumour == sorted(of_tumour, reverse=True)
 
 
 def test_models_are_filtered_by_task(tmp_path: Path) -> None:

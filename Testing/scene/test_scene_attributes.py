@@ -12,6 +12,8 @@ SAVED = {
     "DAYS": "GliomaSeg.DaysSinceSurgery",
     "SERIES": "GliomaSeg.Series",
     "UNMEASURED": "GliomaSeg.Unmeasured",
+    "MEASURED_LABELS": "GliomaSeg.MeasuredLabels",
+    "REVIEW_BEFORE_EDIT": "GliomaSeg.ReviewBeforeEdit",
     "ACCEPTED_LESIONS": "GliomaSeg.AcceptedLesions",
     "REVIEW_STATE": "GliomaSeg.Review",
     "REVIEWED_BY": "GliomaSeg.ReviewedBy",

@@ -191,7 +191,7 @@ def test_the_next_comparison_takes_the_place_of_the_last(
     first = logic.compareStudies(after, before, in_place=True).result
     names = host.names()
     set_labels(after, resected())
-    assert after.GetAttribute(COMPARISON_OUTDATED) == "1"
+    assert after.GetAttribute(COMPARISON_OUTDATED)
     second = logic.compareStudies(after, before, in_place=True).result
     assert after.GetAttribute(COMPARISON_OUTDATED) is None
     assert host.names() == names
@@ -209,7 +209,7 @@ def test_comparison_is_behind_when_the_earlier_study_is_edited(
     logic.compareStudies(after, before, in_place=True)
     assert comparison_with(after) == comparison_with(before) == (Path(after.GetAttribute(COMPARISON)), False)
     set_labels(before, resected())
-    assert after.GetAttribute(COMPARISON_OUTDATED) == "1"
+    assert after.GetAttribute(COMPARISON_OUTDATED)
     assert comparison_with(before) == (Path(after.GetAttribute(COMPARISON)), True)
     assert before.GetAttribute(COMPARISON_OUTDATED) is None, "it was compared with nothing earlier"
     logic.compareStudies(after, before, in_place=True)
@@ -220,7 +220,7 @@ def test_comparison_is_behind_when_the_earlier_study_is_edited(
     set_labels(before, truth())
     assert after.GetAttribute(COMPARISON_OUTDATED) is None, "another one is compared now"
     set_labels(drawing, resected())
-    assert after.GetAttribute(COMPARISON_OUTDATED) == "1"
+    assert after.GetAttribute(COMPARISON_OUTDATED)
     assert review_of(drawing).state == "draft", "it is no result"
     assert not logic.has_unmeasured_edits(drawing)
 
@@ -234,7 +234,7 @@ def test_what_is_drawn_during_a_comparison_is_not_in_it(
         assert not run.done
     set_labels(drawing, resected())
     run.wait()
-    assert after.GetAttribute(COMPARISON_OUTDATED) == "1"
+    assert after.GetAttribute(COMPARISON_OUTDATED)
 
 
 def test_three_studies_with_a_baseline_and_a_deformation(
@@ -258,7 +258,7 @@ def test_three_studies_with_a_baseline_and_a_deformation(
     )
     assert (was, now) == (pytest.approx(small), pytest.approx(large))
     set_labels(between, truth())
-    assert after.GetAttribute(COMPARISON_OUTDATED) == "1"
+    assert after.GetAttribute(COMPARISON_OUTDATED)
     names = host.names()
     with pytest.raises(InputError, match="cannot be compared with itself"):
         logic.compareStudies(after, early, nodes["t1c"], between=early)
@@ -293,7 +293,7 @@ def test_comparison_is_saved_with_the_scene(
     assert chart_of(node).GetNthPlotSeriesNode(0).GetTableNode() is not None
     (earlier,) = compared_with(node)
     set_labels(earlier, resected())
-    assert node.GetAttribute(COMPARISON_OUTDATED) == "1", "both are watched again"
+    assert node.GetAttribute(COMPARISON_OUTDATED), "both are watched again"
 
 
 def test_what_cannot_be_compared_is_a_sentence(

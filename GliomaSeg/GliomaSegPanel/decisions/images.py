@@ -1,44 +1,103 @@
-"""Which loaded volume is which sequence, and what missing sequences cost."""
+"""Which loaded volume is which sequence, whether names contradict the choice, and what missing sequences cost."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.errors import InputError
+from GliomaSegLib.errors import InputError, listed
 from GliomaSegLib.zoo.input_requirements import cost_of_missing
 from GliomaSegPanel.decisions.situation import Situation, chosen_sequences, lacks_preoperative
 from GliomaSegPanel.translation import _
 
+if TYPE_CHECKING:
+    from GliomaSegLib.study.better_volume import VolumeShape
+    from GliomaSegLib.study.identification import Guess
+
+# The tables of GliomaSegLib.study.identification are compiled when they are first needed: imported in the functions.
+
 
 class FilledIn(NamedTuple):
-    """A volume that was chosen for the user, and the tooltip that says why."""
+    """A volume that was chosen for the user.
+
+    Attributes:
+        node_id: of the volume; empty when none of several may be chosen without asking.
+        tooltip: why it was chosen.
+        question: a sentence when other volumes may be meant too; empty otherwise.
+    """
 
     node_id: str
     tooltip: str
+    question: str = ""
 
 
 def fill_in(
-    names: Mapping[str, str], chosen: Mapping[Modality, str], left_open: Collection[Modality] = ()
+    names: Mapping[str, str],
+    chosen: Mapping[Modality, str],
+    left_open: Collection[Modality] = (),
+    shapes: Mapping[str, VolumeShape] | None = None,
 ) -> dict[Modality, FilledIn]:
     """Volumes for the sequences that are not chosen yet, identified by their names.
+
+    Where several volumes have names of one sequence, the better one by its voxels is chosen and the user is asked.
 
     Args:
         names: of the volumes of the scene, by node id.
         chosen: what stays as it is; these volumes are not used for another sequence.
         left_open: sequences that the user has set to none.
+        shapes: of the volumes, by node id.
     """
-    # Imported here: its tables are compiled when they are first needed.
     from GliomaSegLib.study.identification import assign_names
 
     free = {node: name for node, name in names.items() if node not in chosen.values()}
-    found = assign_names(free, t1c_given=Modality.T1C in chosen)
-    return {
-        sequence: FilledIn(guess.id, why_filled_in(guess.confidence, guess.reason))
-        for sequence, guess in found.items()
-        if sequence not in chosen and sequence not in left_open
-    }
+    t1c_given = Modality.T1C in chosen
+    found = assign_names(free, t1c_given)
+    filled = {}
+    for sequence in Modality:
+        if sequence in chosen or sequence in left_open:
+            continue
+        if guess := found.get(sequence):
+            filled[sequence] = FilledIn(guess.id, why_filled_in(guess.confidence, guess.reason))
+        elif one := _filled_in_of_several(sequence, free, t1c_given, shapes or {}):
+            filled[sequence] = one
+    return filled
+
+
+def _filled_in_of_several(
+    sequence: Modality, names: Mapping[str, str], t1c_given: bool, shapes: Mapping[str, VolumeShape]
+) -> FilledIn | None:
+    """The better of the volumes that have names of one sequence, with a question; ``None`` when no name says so."""
+    from GliomaSegLib.study.better_volume import VolumeShape, why_better
+    from GliomaSegLib.study.identification import guess_together, is_label_name, may_be_told_by_voxels, rivals_for
+
+    scans = {node: name for node, name in names.items() if not is_label_name(name)}
+    guesses = guess_together([(name, None) for name in scans.values()], t1c_given)
+    rivals = rivals_for(sequence, guesses)
+    if len(rivals) < 2:
+        return None
+    nodes = list(scans)
+    titles = listed([f"'{scans[nodes[index]]}'" for index in rivals])
+    if not may_be_told_by_voxels(sequence, guesses[rivals[0]]):
+        question = _("{count} volumes may be {sequence}: {names}; choose one.")
+        return FilledIn("", "", question.format(count=len(rivals), sequence=sequence.title, names=titles))
+    shape = {index: shapes.get(nodes[index], VolumeShape()) for index in rivals}
+    best = next(
+        (
+            index
+            for index in rivals
+            if all(why_better(sequence, shape[index], shape[other]) for other in rivals if other != index)
+        ),
+        rivals[0],
+    )
+    question = _("{count} volumes may be {sequence}: {names}; '{chosen}' is chosen, choose another one if it is wrong.")
+    name, guess = scans[nodes[best]], guesses[best]
+    return FilledIn(
+        nodes[best],
+        why_filled_in(guess.confidence, guess.reason),
+        question.format(count=len(rivals), sequence=sequence.title, names=titles, chosen=name),
+    )
 
 
 def why_filled_in(confidence: float, reason: str) -> str:
@@ -58,6 +117,50 @@ def missing_cost(situation: Situation) -> str:
         return cost_of_missing(situation.entry.needs, chosen_sequences(situation), earlier=True) or ""
     except InputError as error:
         return str(error)
+
+
+def name_conflicts(situation: Situation) -> tuple[str, ...]:
+    """A sentence for each volume whose name says that it is another sequence than the one it is chosen for."""
+    wrong = {
+        sequence: guess
+        for sequence in chosen_sequences(situation)
+        if (guess := _contradicting(sequence, situation.names.get(sequence, ""))) is not None
+    }
+    sentences, done = [], set()
+    for sequence, guess in wrong.items():
+        other = guess.sequence
+        if sequence in done:
+            continue
+        name = situation.names[sequence]
+        if other in wrong and wrong[other].sequence is sequence:
+            text = _("{one} and {other} seem to be swapped: '{name}' is chosen as {one}, '{second}' as {other}.")
+            sentences.append(
+                text.format(one=sequence.title, other=other.title, name=name, second=situation.names[other])
+            )
+            done |= {sequence, other}
+        elif other is None:
+            text = _("'{name}' is chosen as {sequence}, but by its name it is no such image ({reason}); check it.")
+            sentences.append(text.format(name=name, sequence=sequence.title, reason=guess.reason))
+        else:
+            text = _("'{name}' is chosen as {sequence}, but by its name it is {other} ({reason}); check it.")
+            sentences.append(text.format(name=name, sequence=sequence.title, other=other.title, reason=guess.reason))
+    return tuple(sentences)
+
+
+@lru_cache(maxsize=64)
+def _contradicting(sequence: Modality, name: str) -> Guess | None:
+    """What a name says, when that clearly is another sequence than ``sequence``."""
+    from GliomaSegLib.study.identification import ACCEPTED_CONFIDENCE, SURELY_NATIVE, guess, word_clues
+    from GliomaSegLib.study.vocabulary import normalised
+
+    found = guess(name)
+    if found.sequence is sequence:
+        return None
+    if found.sequence is None:
+        return found if any(clue.excludes for clue in word_clues(normalised(name))) else None
+    # Many names of T1 with contrast do not mention it.
+    merely_silent = sequence is Modality.T1C and found.sequence is Modality.T1N
+    return found if found.confidence >= (SURELY_NATIVE if merely_silent else ACCEPTED_CONFIDENCE) else None
 
 
 def chosen_twice(situation: Situation) -> str | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from GliomaSegLib.case import TimePointKind
+from GliomaSegLib.labels import Region
 from GliomaSegLib.zoo.catalogue import Entry
 from GliomaSegLib.zoo.recommend import Recommendation, recommend
 from GliomaSegPanel.decisions.situation import Answer, Situation, chosen_sequences, lacks_preoperative, packages_first
@@ -26,11 +27,13 @@ class ModelChoice(NamedTuple):
 def model_choices(
     entries: Iterable[Entry], store: Path, situation: Situation, task: str = ""
 ) -> tuple[ModelChoice, ...]:
-    """The models for ``task`` (all when empty), ranked as :func:`GliomaSegLib.zoo.recommend.recommend` does it."""
+    """The models for ``task`` (all when empty), ranked as :func:`GliomaSegLib.zoo.recommend.recommend` does it; those
+    that outline no tumour, but the cavity alone, after those that do."""
     known = () if situation.from_folder else chosen_sequences(situation)
     ranking = recommend(entries, store, known, task, situation.study_time, earlier=True)
-    choices = [_model_choice(one, situation) for one in ranking]
-    return tuple(sorted(choices, key=lambda choice: not choice.fits))  # one may lack the study before surgery
+    # Again by what fits: a model may lack the study before surgery, of which the ranking does not know.
+    choices = [(_model_choice(one, situation), Region.WT in one.entry.needs.regions) for one in ranking]
+    return tuple(choice for choice, _tumour in sorted(choices, key=lambda pair: (not pair[0].fits, not pair[1])))
 
 
 def _model_choice(ranked: Recommendation, situation: Situation) -> ModelChoice:
@@ -53,12 +56,23 @@ def _model_choice(ranked: Recommendation, situation: Situation) -> ModelChoice:
 def _why_unsuited(ranked: Recommendation, situation: Situation) -> str:
     """The ranking's reason; translated where it is about time, and with what only the panel knows."""
     entry = ranked.entry
-    if situation.study_time is not TimePointKind.UNKNOWN and situation.study_time not in entry.time_points:
-        meant = _(" or ").join(TIMES[kind] for kind in entry.time_points)
-        return _("This model is made for studies {meant}; this one was made {time}.").format(
-            meant=meant, time=TIMES[situation.study_time]
-        )
-    return lacks_preoperative(entry, situation) or ranked.unsuited
+    return wrong_time(entry, situation) or lacks_preoperative(entry, situation) or ranked.unsuited
+
+
+def wrong_time(entry: Entry, situation: Situation) -> str:
+    """A sentence when the model is made for another time than that of the study; empty otherwise."""
+    if situation.study_time is TimePointKind.UNKNOWN or situation.study_time in entry.time_points:
+        return ""
+    meant = _(" or ").join(TIMES[kind] for kind in entry.time_points)
+    return _("This model is made for studies {meant}; this one was made {time}.").format(
+        meant=meant, time=TIMES[situation.study_time]
+    )
+
+
+def ask_before_use(situation: Situation) -> str:
+    """What to ask once before the chosen model is used, when it is not made for such a study; empty otherwise."""
+    reason = wrong_time(situation.entry, situation) if situation.entry is not None else ""
+    return _("{reason} Its result may be wrong. Use it all the same?").format(reason=reason) if reason else ""
 
 
 def task_titles(entries: Iterable[Entry]) -> dict[str, str]:

@@ -84,6 +84,7 @@ class Situation:
 
     Attributes:
         chosen: id of the volume node that is chosen for each sequence.
+        names: the names of these volumes.
         study_folder: instead of ``chosen``, when the images are read from a folder.
         removable: the model's weights are in the user's own store; a site's store is read-only.
         own_python: the worker runs in an interpreter of the user's own, whose packages the panel does not check.
@@ -93,6 +94,7 @@ class Situation:
     """
 
     chosen: Mapping[Modality, str] = field(default_factory=dict)
+    names: Mapping[Modality, str] = field(default_factory=dict)
     from_folder: bool = False
     study_folder: Path | None = None
     study_time: TimePointKind = TimePointKind.UNKNOWN

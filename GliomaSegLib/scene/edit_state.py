@@ -1,0 +1,91 @@
+"""Whether a result was edited since it was measured. Undo to the same voxels is no edit: looking costs nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import slicer
+from numpy.typing import NDArray
+
+from GliomaSegLib.scene.attributes import MEASURED_LABELS, OUTPUT, REVIEW_BEFORE_EDIT, UNMEASURED
+from GliomaSegLib.scene.comparison import confirm_outdated, mark_outdated, unmark_outdated
+from GliomaSegLib.scene.review import EDITED, Review, review_of, set_review
+from GliomaSegLib.scene.segmentation import labels_of, occupied_box
+
+
+def has_unmeasured_edits(segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
+    """Whether the segmentation was changed since it was measured, so that table and report are out of date."""
+    return segmentation.GetAttribute(UNMEASURED) is not None
+
+
+def mark_edited(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+    """After an edit: the measures and comparisons of a result are out of date, and its review is void.
+
+    Of a drawing that GliomaSeg did not make, only the comparisons are out of date.
+    """
+    if segmentation.GetAttribute(OUTPUT):
+        if segmentation.GetAttribute(REVIEW_BEFORE_EDIT) is None:
+            _keep_review(segmentation, review_of(segmentation))
+        set_review(segmentation, Review(EDITED))
+        segmentation.SetAttribute(UNMEASURED, "1")
+    mark_outdated(segmentation)
+
+
+def restore_if_unchanged(segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
+    """When the voxels are those that were measured last, take back what :func:`mark_edited` did.
+
+    Returns:
+        whether it was taken back.
+
+    Raises:
+        InputError: see :func:`~GliomaSegLib.scene.segmentation.labels_of`.
+    """
+    measured = segmentation.GetAttribute(MEASURED_LABELS)
+    if not has_unmeasured_edits(segmentation) or not measured:
+        return False
+    if digest_of(labels_of(segmentation)[0]) != measured:
+        return False
+    segmentation.SetAttribute(UNMEASURED, None)
+    set_review(segmentation, Review(*json.loads(segmentation.GetAttribute(REVIEW_BEFORE_EDIT) or "[]")))
+    segmentation.SetAttribute(REVIEW_BEFORE_EDIT, None)
+    unmark_outdated(segmentation)
+    return True
+
+
+def set_measured(segmentation: slicer.vtkMRMLSegmentationNode, labels: NDArray[np.uint8]) -> None:
+    """Note that the folder of results was measured on ``labels``; edits before that are in it."""
+    digest = digest_of(labels)
+    if segmentation.GetAttribute(MEASURED_LABELS) != digest:
+        confirm_outdated(segmentation)
+    segmentation.SetAttribute(MEASURED_LABELS, digest)
+
+
+def mark_not_measured(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+    """After a measurement that failed: nothing is known of the voxels in the folder of results."""
+    segmentation.SetAttribute(MEASURED_LABELS, None)
+    mark_edited(segmentation)
+
+
+def set_measured_review(segmentation: slicer.vtkMRMLSegmentationNode, review: Review) -> None:
+    """Set the review of the folder of results; while there is an edit that is not measured, it is kept for later."""
+    if has_unmeasured_edits(segmentation):
+        _keep_review(segmentation, review)
+        set_review(segmentation, Review(EDITED))
+    else:
+        segmentation.SetAttribute(REVIEW_BEFORE_EDIT, None)
+        set_review(segmentation, review)
+
+
+def digest_of(labels: NDArray[np.uint8]) -> str:
+    """SHA-256 of the voxels in the box around the labels, which is a hundredth of a head, and of its position."""
+    box = occupied_box(labels)
+    place = [(side.start, side.stop) for side in box]
+    digest = hashlib.sha256(repr((labels.shape, place)).encode())
+    digest.update(np.ascontiguousarray(labels[box]).tobytes())
+    return digest.hexdigest()
+
+
+def _keep_review(segmentation: slicer.vtkMRMLSegmentationNode, review: Review) -> None:
+    segmentation.SetAttribute(REVIEW_BEFORE_EDIT, json.dumps([review.state, review.by, review.when]))

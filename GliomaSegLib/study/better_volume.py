@@ -1,0 +1,59 @@
+"""Which of two volumes of the same contrast is clearly the better one. Standard library only, for the panel too."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from GliomaSegLib.case import Modality
+
+BRAIN_MM, HEAD_MM = 100.0, 120.0
+"""Less than any adult brain measures along any axis, and about what a head measures at least."""
+
+_FINER = 1.5  # ratio of voxel lengths that counts as clearly finer
+
+
+@dataclass(frozen=True)
+class VolumeShape:
+    """What volumes are compared by.
+
+    Attributes:
+        partial: shows a part of the head only, see :func:`is_slab`.
+        reformatted: was computed from another series of the study.
+        spacing_mm: voxel lengths; ``None`` when not known.
+        plane: ``axial``, ``coronal`` or ``sagittal``; ``None`` when not known.
+        after_contrast: was made after contrast medium, as name or header say.
+    """
+
+    partial: bool = False
+    reformatted: bool = False
+    spacing_mm: tuple[float, ...] | None = None
+    plane: str | None = None
+    after_contrast: bool = False
+
+
+def is_slab(extent_mm: tuple[float, ...]) -> bool:
+    """Whether a volume of these edges shows a part of the head only: wide enough for a head, too thin for a brain."""
+    thin, *others = sorted(extent_mm)
+    return thin < BRAIN_MM and others[0] > HEAD_MM
+
+
+def why_better(sequence: Modality, one: VolumeShape, other: VolumeShape) -> str | None:
+    """Why ``one`` is clearly the better volume of the same contrast, or ``None``."""
+    if one.partial != other.partial:
+        return None if one.partial else "it covers the whole head"
+    if one.reformatted != other.reformatted:
+        return None if one.reformatted else "the original, no reformat"
+    if one.spacing_mm is None or other.spacing_mm is None:
+        return None
+    for finer, measure in (("thinner", max), ("finer", math.prod)):
+        ratio = measure(other.spacing_mm) / measure(one.spacing_mm)
+        if ratio >= _FINER:
+            return f"its voxels are {finer}"
+        if ratio <= 1 / _FINER:
+            return None
+        if measure is max and (one.plane == "axial") != (other.plane == "axial"):
+            return "it is axial" if one.plane == "axial" else None
+    if sequence in (Modality.T2F, Modality.T2W):
+        return "it was made before contrast medium" if other.after_contrast and not one.after_contrast else None
+    return None
