@@ -14,7 +14,7 @@ from GliomaSegLib.case import Modality  # noqa: E402
 from GliomaSegLib.errors import InputError  # noqa: E402
 from GliomaSegLib.io.images import read_image  # noqa: E402
 from GliomaSegLib.scene.hierarchy import place_beside  # noqa: E402
-from GliomaSegLib.scene.volumes import check_one_patient, check_volume, export_volume, ijk_to_world  # noqa: E402
+from GliomaSegLib.scene.volumes import check_one_patient, check_volume, export_volume, ijk_to_world, shape_of  # noqa: E402
 from Testing.support.scene_host import MOVED, SceneHost, ijk_to_ras, rigid  # noqa: E402
 
 
@@ -181,3 +181,25 @@ def test_volumes_of_two_patients_are_refused(host: SceneHost, random_image: sitk
     other = host.add_volume(random_image, "reformat")
     place_beside(other, nodes[Modality.T1C])
     check_one_patient({Modality.T1C: nodes[Modality.T1C], Modality.T1N: other})
+
+
+@pytest.mark.parametrize(
+    ("directions", "plane"),
+    [
+        ((1, 0, 0, 0, 1, 0, 0, 0, 1), "axial"),
+        ((1, 0, 0, 0, 0, 1, 0, -1, 0), "coronal"),
+        ((0, 0, 1, 1, 0, 0, 0, 1, 0), "sagittal"),
+    ],
+)
+def test_shape_by_which_the_better_of_two_volumes_is_found(
+    host: SceneHost, directions: tuple[float, ...], plane: str
+) -> None:
+    image = sitk.Image(200, 220, 20, sitk.sitkInt16)
+    image.SetSpacing((1.0, 1.1, 4.0))
+    image.SetDirection(directions)
+    shape = shape_of(host.add_volume(image, "T1 post gad cor MPR"))
+    assert shape.plane == plane
+    assert shape.spacing_mm == pytest.approx((1.0, 1.1, 4.0))
+    assert shape.partial, "80 mm of a head"
+    assert shape.after_contrast
+    assert not shape_of(host.add_volume(sitk.Image(200, 220, 160, sitk.sitkInt16), "T1")).partial
