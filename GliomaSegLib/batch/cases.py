@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from GliomaSegLib.io.folder import MANIFEST, is_result_folder
+from GliomaSegLib.results.layout import MEASURES_JSON
 
 SUMMARY, PAGE, PRIVATE = "summary.csv", "batch.html", ".gliomaseg-batch"
 """What a batch writes besides the folders of results; the last is a folder with failures, logs and pictures."""
 
-MEASURES = "measures.json"
 
 # Of a job, what does not change the answer: where it is written and what computes it.
 _NOT_OF_THE_ANSWER = frozenset({"do", "output", "overwrite", "device", "threads", "store"})
@@ -188,7 +188,7 @@ def stored_result(folder: Path) -> dict[str, Any]:
         OSError, ValueError: it is no folder of results, or damaged.
     """
     manifest = json.loads((folder / MANIFEST).read_bytes())
-    measures = json.loads((folder / MEASURES).read_bytes())
+    measures = json.loads((folder / MEASURES_JSON).read_bytes())
     return {
         "case_id": manifest["case_id"], "model": manifest["model"]["id"], "output": str(folder), "measures": measures,
         "missing": manifest.get("missing", []), "cost": manifest.get("cost"),

@@ -15,11 +15,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from GliomaSegLib.batch.cases import MEASURES, BatchCase, is_done, manifest_of
+from GliomaSegLib.batch.cases import BatchCase, is_done, manifest_of
 from GliomaSegLib.batch.failure_log import Failure
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.training_distance import share_of_limit
 from GliomaSegLib.io.folder import MANIFEST
+from GliomaSegLib.results.layout import MEASURES_JSON
 
 VOLUMES = ("WT", "TC", "ET", "NETC", "SNFH", "RC")
 """What a table shows of the volumes, in mL."""
@@ -118,7 +119,7 @@ def _order(case: CaseSummary) -> tuple[object, ...]:
 
 def _summary_of_results(case: BatchCase) -> CaseSummary:
     manifest = manifest_of(case.output) or {}
-    measures = json.loads((case.output / MEASURES).read_bytes())
+    measures = json.loads((case.output / MEASURES_JSON).read_bytes())
     volumes = {volume["name"]: float(volume["volume_ml"]) for volume in measures["volumes"]}
     if measures.get("brain_ml"):
         volumes[BRAIN] = float(measures["brain_ml"])

@@ -29,6 +29,7 @@ from GliomaSegLib.dicom_node.rules import Rule, decide
 from GliomaSegLib.dicom_node.storage import Storage
 from GliomaSegLib.errors import Cancelled, GliomaSegError
 from GliomaSegLib.io.folder import MANIFEST, is_result_folder
+from GliomaSegLib.results.layout import MEASURES_JSON
 from GliomaSegLib.worker.client import Task, WorkerError
 
 _RETRY_S = 60.0
@@ -343,7 +344,7 @@ class Engine:
 
     def _keep_figures(self, study: Study, results: Path, header: StudyHeader) -> None:
         manifest = json.loads((results / MANIFEST).read_bytes())
-        measures = json.loads((results / "measures.json").read_bytes())
+        measures = json.loads((results / MEASURES_JSON).read_bytes())
         self._queue.finish(study, record_of(manifest, measures, header), self._clock.wall())
 
     # --- room -------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ import slicer
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Region
+from GliomaSegLib.results.layout import MEASURES_JSON
 from GliomaSegLib.scene.attributes import OUTPUT
 from GliomaSegLib.scene.batch import batch_steps
 from GliomaSegLib.scene.comparing import Agreement, EarlierStudy, agreement, check_studies, compare_steps
@@ -324,7 +325,7 @@ class SceneLogic:
 
     def lesions(self, segmentation: slicer.vtkMRMLSegmentationNode) -> list[Lesion]:
         """The lesions as they are now, with the last measures' diameters; see :mod:`GliomaSegLib.scene.lesions`."""
-        path = Path(segmentation.GetAttribute(OUTPUT) or "", "measures.json")
+        path = Path(segmentation.GetAttribute(OUTPUT) or "", MEASURES_JSON)
         measures = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
         return lesions_of(segmentation, measures)
 

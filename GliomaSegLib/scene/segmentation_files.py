@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.provenance import sha256_of
+from GliomaSegLib.results.layout import SLICER_SEGMENTATION
 from GliomaSegLib.scene.attributes import GRID, LABEL_TAG, OUTPUT
 from GliomaSegLib.scene.segmentation import REFERENCE_GEOMETRY, grid_of, layers_of, matrix_of, segments_of
 from GliomaSegLib.scene.volumes import ijk_to_world
-
-_SLICER_SEGMENTATION = "segmentation.seg.nrrd"
 
 _SAME_PLACE_MM = 0.01
 
@@ -88,7 +87,7 @@ def save_labels(labels: NDArray[np.uint8], name: str, output: Path) -> bool:
 
     from GliomaSegLib.io.segnrrd import read_segmentation, write_segmentation
 
-    path = Path(output) / _SLICER_SEGMENTATION
+    path = Path(output) / SLICER_SEGMENTATION
     before = read_segmentation(path)
     if before.GetSize() != labels.shape[::-1]:
         raise InputError(f"The segmentation '{name}' has another grid than {path}; segment the case again.")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.results.layout import BRAIN, probability_map
 from GliomaSegLib.scene.attributes import OUTPUT
 from GliomaSegLib.scene.edits import Edits
 from GliomaSegLib.scene.segmentation import labels_of, set_labels
@@ -68,7 +69,7 @@ class Rethreshold:
 
 def probability_file(node: slicer.vtkMRMLSegmentationNode, region: Region = Region.WT) -> Path | None:
     """The map that belongs to a segmentation node, if its model gave one that may be thresholded."""
-    path = Path(node.GetAttribute(OUTPUT) or "", f"probability_{region.value}.nii.gz")
+    path = probability_map(Path(node.GetAttribute(OUTPUT) or ""), region)
     return path if path.is_file() else None
 
 
@@ -121,7 +122,7 @@ def _crop(node: slicer.vtkMRMLSegmentationNode, region: Region) -> tuple[NDArray
             f"There is no probability map of '{node.GetName()}': its model gives none that may be thresholded, or the "
             "folder of results is gone."
         )
-    crop, grid = _read(path), _read(path.with_name("brain.nii.gz"))  # the brain mask is on the whole grid
+    crop, grid = _read(path), _read(path.with_name(BRAIN))  # the brain mask is on the whole grid
     offset = np.round((np.linalg.inv(_matrix(grid)) @ _matrix(crop))[:3, 3]).astype(int)
     return slicer.util.arrayFromVolume(crop), offset.tolist()
 
