@@ -1,4 +1,4 @@
-"""Folders of results: there whole or not at all, and nobody else's folder is touched."""
+"""Output folders are written completely or not at all, and foreign folders stay untouched."""
 
 from __future__ import annotations
 

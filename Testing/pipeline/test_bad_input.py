@@ -1,4 +1,4 @@
-"""What clinics really hand in: each fault is refused in one sentence that names it, and nothing is left behind."""
+"""Bad input of all kinds is refused in one sentence that names the fault, and no output is left."""
 
 from __future__ import annotations
 

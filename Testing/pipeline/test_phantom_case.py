@@ -1,4 +1,4 @@
-"""The whole road on a raw study: heads with skin on, moved against one another, thick slices."""
+"""The whole pipeline on a raw study: heads with skull and scalp, moved against one another, thick slices."""
 
 from __future__ import annotations
 

@@ -59,6 +59,19 @@ def write_study(folder: Path, sequences: Iterable[Modality] = (Modality.T1C, Mod
     return folder
 
 
+def write_noise(
+    path: Path, seed: int = 0, spacing_mm: tuple[float, float, float] = (1, 1, 5), plane: str = "axial"
+) -> Path:
+    """A small volume of noise as an image file in ``path``, which is returned; its slices are axial or sagittal."""
+    image = sitk.GetImageFromArray(np.random.default_rng(seed).normal(100, 9, (6, 9, 8)).astype(np.float32))
+    image.SetSpacing(spacing_mm)
+    if plane == "sagittal":
+        image.SetDirection((0, 0, -1, 1, 0, 0, 0, -1, 0))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(image, str(path))
+    return path
+
+
 def toy_job(store: Store, output: Path, **fields: Any) -> Job:
     """A job for the toy model that takes no time: the study is stripped and its sequences lie in place."""
     given = {"model": "toy", "output": output, "store": store.root, "brain": "stripped", "registration": False}

@@ -1,4 +1,4 @@
-"""The study before surgery, from its files to a network's channels: where it lies, what is refused, which is chosen."""
+"""The study before surgery, from its files to the channels of a network: its position, and what is refused."""
 
 from __future__ import annotations
 

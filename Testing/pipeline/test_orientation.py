@@ -1,4 +1,4 @@
-"""Geometry is sacred: however the voxels are stored and the head is turned, the same place in the world is marked."""
+"""The same place in the patient is marked however the voxels are stored and the head is turned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The road: what it tells of the study, and what it records of how a result came about."""
+"""A run: its warnings about the study, and what the manifest records of it."""
 
 from __future__ import annotations
 
