@@ -15,27 +15,12 @@ from scipy import ndimage
 
 from GliomaSegLib.label_maps import compose, region_mask
 from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.preprocessing.cropping import bounding_box
 
 Mask = NDArray[np.bool_]
 Spacing = tuple[float, float, float]
 
 _FACES_AND_EDGES = ndimage.generate_binary_structure(3, 2)
-
-
-def bounding_box(mask: Mask, margin: int = 0) -> tuple[slice, slice, slice]:
-    """Slices (z, y, x) of the smallest box around the mask, ``margin`` voxels wider but inside the array.
-
-    Raises:
-        ValueError: the mask is empty.
-    """
-    if not mask.any():
-        raise ValueError("an empty mask has no bounding box")
-    box = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        inside = np.flatnonzero(mask.any(axis=others))
-        box.append(slice(max(int(inside[0]) - margin, 0), min(int(inside[-1]) + 1 + margin, mask.shape[axis])))
-    return tuple(box)
 
 
 def components(mask: Mask, connectivity: int = 18) -> tuple[NDArray[np.integer], NDArray[np.int64]]:

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 from monai.metrics import compute_surface_dice
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from scipy import stats
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.evaluation.metrics import score
 from GliomaSegLib.evaluation.statistics import Difference, Spread, paired, spread
+from GliomaSegLib.inference.consensus import consensus, staple
 from GliomaSegLib.options import Consensus
 from GliomaSegLib.record import Record
 
@@ -157,21 +157,13 @@ def against_consensus(
     return [agree(together, mask, spacing_mm, (how.value, name), tolerance_mm) for name, mask in masks.items()]
 
 
-def consensus(masks: Sequence[Mask], how: Consensus = Consensus.MAJORITY) -> Mask:
-    """One mask of several.
-
-    Raises:
-        InputError: there is none, or their shapes differ.
-    """
-    if not masks or len({mask.shape for mask in masks}) > 1:
-        raise InputError("A consensus needs at least one segmentation, and all of them on one grid.")
-    return _majority(masks) if how is Consensus.MAJORITY else _staple(masks)[0]
-
-
 def staple_readers(masks: Mapping[str, Mask]) -> list[Reader]:
     """Sensitivity and specificity of every reader as STAPLE estimates them, inside the box of all they have drawn."""
-    _, sensitivity, specificity = _staple(list(masks.values()))
-    return [Reader(name=name, sensitivity=sensitivity[i], specificity=specificity[i]) for i, name in enumerate(masks)]
+    found = staple(list(masks.values()))
+    rates = zip(masks, found.sensitivity, found.specificity, strict=True)
+    return [
+        Reader(name=name, sensitivity=sensitivity, specificity=specificity) for name, sensitivity, specificity in rates
+    ]
 
 
 def one_against_others(masks: Mapping[str, Mask], others: Mapping[str, Mask] | None = None) -> dict[str, float]:
@@ -238,25 +230,3 @@ def sign_test(first: Sequence[float], second: Sequence[float]) -> SignTest:
     greater, smaller = int((difference > 0).sum()), int((difference < 0).sum())
     p = float(stats.binomtest(greater, greater + smaller).pvalue) if greater + smaller else 1.0
     return SignTest(greater=greater, smaller=smaller, p=p)
-
-
-def _majority(masks: Sequence[Mask]) -> Mask:
-    return np.asarray(2 * np.sum(masks, axis=0, dtype=np.int32) > len(masks))
-
-
-def _staple(masks: Sequence[Mask]) -> tuple[Mask, tuple[float, ...], tuple[float, ...]]:
-    """The consensus, and each reader's sensitivity and specificity.
-
-    Only the box of all that was drawn is looked at, one voxel wider: a background without end would leave every
-    reader's specificity at 1 and let STAPLE believe whoever draws most.
-    """
-    together = np.any(masks, axis=0)
-    if not together.any():
-        return together, (1.0,) * len(masks), (1.0,) * len(masks)
-    box = tuple(slice(max(int(one.min()) - 1, 0), int(one.max()) + 2) for one in np.nonzero(together))
-    staple = sitk.STAPLEImageFilter()
-    staple.SetForegroundValue(1)
-    probability = staple.Execute([sitk.GetImageFromArray(mask[box].astype(np.uint8)) for mask in masks])
-    result = np.zeros_like(together)
-    result[box] = sitk.GetArrayViewFromImage(probability) >= 0.5
-    return result, tuple(staple.GetSensitivity()), tuple(staple.GetSpecificity())

@@ -19,11 +19,11 @@ from GliomaSegLib.evaluation.agreement import (
     Reader,
     against_consensus,
     assistance,
-    consensus,
     every_pair,
     staple_readers,
 )
 from GliomaSegLib.evaluation.statistics import Difference, Spread, paired, spread
+from GliomaSegLib.inference.consensus import consensus
 from GliomaSegLib.io.grid import array_on, oriented_like, same_grid
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import LabelScheme, Region

@@ -1,6 +1,6 @@
-"""From the whole tumour to its core to its enhancing part, each looked for inside the box of the one before.
+"""A cascade of slice networks: whole tumour, then its core, then its enhancing part, each in the box of the one before.
 
-The cascade, the fusion of three views and the cleaning between stages are those of CA-CNN (Wang et al. 2017,
+The cascade, the fusion of three planes and the post-processing between stages are those of CA-CNN (Wang et al. 2017,
 arXiv:1709.00382 and the published test code), for any networks that see stacks of slices.
 """
 
@@ -16,20 +16,13 @@ from numpy.typing import NDArray
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.segmenter import Prediction
-from GliomaSegLib.inference.windows import SliceWindows, StackModel, View, predict_stacks
+from GliomaSegLib.inference.slices import Plane, SliceWindows, StackModel, predict_stacks
 from GliomaSegLib.label_maps import compose
 from GliomaSegLib.labels import Region
-from GliomaSegLib.postprocessing import (
-    bounding_box,
-    close_gaps,
-    keep_components_above,
-    keep_components_inside,
-    keep_largest_two,
-)
+from GliomaSegLib.postprocessing import close_gaps, keep_components_above, keep_components_inside, keep_largest_two
+from GliomaSegLib.preprocessing.cropping import Box, bounding_box, uncropped
 from GliomaSegLib.preprocessing.intensity import fill_with_noise, z_score
 from GliomaSegLib.progress import Progress
-
-Box = tuple[slice, slice, slice]
 
 # The sequence whose non-zero voxels are the brain: FLAIR shows the whole tumour, then as good as can be had.
 BRAIN_ORDER = (Modality.T2F, Modality.T1C, Modality.T2W, Modality.T1N)
@@ -43,14 +36,14 @@ _SHARE = {Region.WT: (0.0, 0.6), Region.TC: (0.6, 0.75), Region.ET: (0.75, 1.0)}
 
 
 @dataclass(frozen=True)
-class StageView:
-    """One network of a stage and how it goes through the volume."""
+class PlaneModel:
+    """The network of a stage for one plane, and how it goes through the volume."""
 
     model: StackModel
     windows: SliceWindows
 
 
-Stage = Mapping[View, StageView]
+Stage = Mapping[Plane, PlaneModel]
 
 
 @dataclass(frozen=True)
@@ -149,8 +142,8 @@ class SliceCascade:
         progress.advance(1.0)
         shape = next(iter(images.values())).shape
         return Prediction(
-            _uncropped(labels, box, shape),
-            {region: _uncropped(probability, box, shape) for region, probability in probabilities.items()},
+            uncropped(labels, box, shape),
+            {region: uncropped(probability, box, shape) for region, probability in probabilities.items()},
             device,
             precision,
         )
@@ -171,7 +164,7 @@ class SliceCascade:
         case = normalise(images, self._order, box, np.random.default_rng(seed))
         with self._session(self._stages[Region.WT], case.brain.shape, progress):
             parts = self._parts(tumour[box], case, progress, seed)
-        return {region: _uncropped(probability, box, tumour.shape) for region, probability in parts.items()}
+        return {region: uncropped(probability, box, tumour.shape) for region, probability in parts.items()}
 
     def _probabilities(
         self, case: NormalisedCase, with_core: bool, progress: Progress, seed: int
@@ -202,24 +195,24 @@ class SliceCascade:
         return probabilities
 
     def _fused(self, region: Region, case: NormalisedCase, progress: Progress, seed: int) -> NDArray[np.float32]:
-        """Mean probability of the stage's views."""
+        """Mean probability of the stage's planes."""
         stage = self._stages[region]
-        total = sum(len(part.windows.groups(view.turned_shape(case.brain.shape)[0])) for view, part in stage.items())
+        total = sum(len(part.windows.groups(plane.turned_shape(case.brain.shape)[0])) for plane, part in stage.items())
         begin, end = _SHARE[region]
         done = 0
         fused = np.zeros(case.brain.shape, dtype=np.float32)
-        for view, part in stage.items():
+        for plane, part in stage.items():
 
-            def batch_done(view: View = view) -> None:
+            def batch_done(plane: Plane = plane) -> None:
                 nonlocal done
                 done += 1
-                progress.advance(begin + (end - begin) * done / total, f"{region.value}, {view.value} view")
+                progress.advance(begin + (end - begin) * done / total, f"{region.value}, {plane.value} view")
 
-            # A generator of its own per stage and view: what one stage finds cannot change the noise of another.
-            generator = np.random.default_rng([seed, list(Region).index(region), list(View).index(view)])
-            turned = view.turn(case.channels)
+            # A generator of its own per stage and plane: what one stage finds cannot change the noise of another.
+            generator = np.random.default_rng([seed, list(Region).index(region), list(Plane).index(plane)])
+            turned = plane.turn(case.channels)
             probability = predict_stacks(part.model, part.windows, turned, case.present, generator, batch_done)
-            fused += view.turn_back(probability) / len(stage)
+            fused += plane.turn_back(probability) / len(stage)
         return fused
 
 
@@ -244,9 +237,3 @@ def assemble(probabilities: Mapping[Region, NDArray[np.float32]], brain: NDArray
 
 def _cleaned_tumour(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return keep_components_above(close_gaps(mask), LEAST_TUMOUR_VOXELS)
-
-
-def _uncropped(values: NDArray, box: Box, shape: tuple[int, ...]) -> NDArray:
-    full = np.zeros(shape, dtype=values.dtype)
-    full[box] = values
-    return full

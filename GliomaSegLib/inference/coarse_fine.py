@@ -1,17 +1,17 @@
-"""From the whole brain at low resolution to its tumour at full resolution, with any subset of the sequences.
+"""A coarse network for the whole brain and a fine one for the tumour, with any subset of the modalities.
 
-The coarse network sees the whole brain, laid so that its two halves are mirror images; the fine one looks at the box
-around what was found, at the card's own spacing. Where both have looked, the log-odds of their answers are averaged:
-the coarse one knows better where tumour is, the fine one which part of it a voxel belongs to, and who is sure counts
-for more than who is not.
+The coarse network sees the whole brain at low resolution, with the mid-sagittal plane in the middle of its grid; the
+fine one sees the box around what was found, at the card's own spacing. Where both have an answer, the log-odds of their
+probabilities are averaged: the coarse one is better at where tumour is, the fine one at which part of it a voxel
+belongs to, and in log-odds the more certain answer counts for more.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -24,61 +24,67 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.device import choose_precision, place
 from GliomaSegLib.inference.segmenter import Prediction
 from GliomaSegLib.inference.training_features import TrainingFeatures
+from GliomaSegLib.inference.windows import Size, Windows, even, slide, tent
 from GliomaSegLib.label_maps import compose
 from GliomaSegLib.labels import Region
-from GliomaSegLib.postprocessing import bounding_box, keep_components_above
+from GliomaSegLib.postprocessing import keep_components_above
+from GliomaSegLib.preprocessing.cropping import Box, bounding_box, uncropped
 from GliomaSegLib.preprocessing.midsagittal import Pose, find_midsagittal
 from GliomaSegLib.preprocessing.normalisation import standardise
 from GliomaSegLib.preprocessing.torch_resampling import averaged, first_centre_mm, resample
 from GliomaSegLib.progress import Progress
 
-Box = tuple[slice, slice, slice]
-
 REGIONS = (Region.WT, Region.TC, Region.ET)
 
-_SUSPICIOUS = 0.2  # what the coarse network finds this likely is looked at closely
+_SUSPICIOUS = 0.2  # what the coarse network finds this likely is shown to the fine one
 _FRAME_MARGIN_MM = 8.0  # of the frame around the brain
 _MULTIPLE = 8  # of the voxels of what a network sees, per axis
 _OVERLAP = 0.25  # of neighbouring windows
-_LEAST_DOUBT = 1e-3  # of either stage: none is so sure that the other cannot be heard
+_LEAST_DOUBT = 1e-3  # of either stage: probabilities are clipped, so that neither outweighs the other wholly
 _BYTES_PER_VOXEL = 400  # of a network's activations per voxel of its window, measured
 _BASE_BYTES = 600 << 20
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A network and its lattice.
+    """A network and its grid.
 
     Attributes:
         network: images ``[1, 4, z, y, x]`` to logits ``[1, 3, z, y, x]``, on the processor, in float32.
-        spacing_mm: of the lattice.
+        spacing_mm: of the grid.
         shape: z, y, x: for the coarse stage the least, for the fine one the most voxels that it is shown at once.
         mirrored: whether its answer is averaged with that to the mirrored image.
     """
 
     network: torch.nn.Module
     spacing_mm: float
-    shape: tuple[int, int, int]
+    shape: Size
     mirrored: bool
+
+    @property
+    def windows(self) -> Windows:
+        """The windows in which a volume of any size is shown."""
+        return Windows(self.shape, _OVERLAP, placing=even, importance=tent, trims_to=_MULTIPLE, pads_both_sides=False)
 
 
 class CoarseFine:
     """A segmenter of one or two stages. See :class:`GliomaSegLib.inference.segmenter.Segmenter`.
 
     Args:
-        order: the sequences in channel order.
+        order: the modalities in channel order.
         coarse: the stage that sees the whole brain.
         fine: the stage that sees the tumour, at the spacing of the images; ``None`` to do without.
         spacing_mm: of the images.
-        margin_mm: of the fine stage's box around what the coarse one suspects.
+        margin_mm: of the fine stage's box around what the coarse one finds suspicious.
         fine_weights: of the fine stage's answer in that average, for WT, TC and ET.
         fine_weights_without_flair: the same where FLAIR is missing and the fine stage, which does not see the other
-            half of the brain, knows less of where a tumour ends.
-        fine_weights_without_t2_and_flair: the same where both are missing; where all are 0 it does not look at all.
-        least_enhancing_ml: less enhancing tumour than this in all is taken for core.
+            half of the brain, is worse at where a tumour ends.
+        fine_weights_without_t2_and_flair: the same where both are missing; where all are 0 it is not run.
+        least_enhancing_ml: less enhancing tumour than this in all is labelled as core.
+        least_tumour_ml: components of the whole tumour up to this size are dropped, except where it is the largest.
         device, precision: where and in which number format to run.
-        trained_on: what the coarse network makes of its training cases, where that is known: the answer then says how
-            far the case is from them.
+        training_features: the coarse network's features of its training cases, where they are known: the prediction
+            then holds the case's distance to them.
     """
 
     def __init__(
@@ -95,7 +101,7 @@ class CoarseFine:
         least_tumour_ml: float,
         device: torch.device,
         precision: torch.dtype,
-        trained_on: TrainingFeatures | None = None,
+        training_features: TrainingFeatures | None = None,
     ) -> None:
         self._order, self._coarse, self._fine = order, coarse, fine
         self._spacing, self._margin = spacing_mm, margin_mm
@@ -106,7 +112,7 @@ class CoarseFine:
         self._fine_weights_without_both = fine_weights_without_t2_and_flair
         self._least_enhancing, self._least_tumour = least_enhancing_ml, least_tumour_ml
         self._device, self._precision = device, precision
-        self._trained_on = trained_on
+        self._training_features = training_features
 
     def predict(self, images: Mapping[Modality, NDArray[np.float32]], progress: Progress, seed: int) -> Prediction:
         """Segment one case; without T1c only the whole tumour is given, all labelled SNFH. Nothing here is random.
@@ -118,24 +124,25 @@ class CoarseFine:
         device = place(self._device, self._needed_bytes(brain.shape), progress)
         precision = self._precision if device == self._device else choose_precision(device)
         run = _Runner(device, precision)
-        known = self._trained_on
+        known = self._training_features
         with torch.inference_mode():
-            probability, features = self._look_at_all(channels, brain, run, known and known.layer)
+            probability, features = self._coarse_prediction(channels, brain, run, known.layer if known else None)
             progress.advance(0.3, "whole brain")
             suspect = (probability.amax(0).numpy() > _SUSPICIOUS) & brain
             weights = torch.tensor(self._weights_for(images))[:, None, None, None]
             if self._fine is not None and suspect.any() and weights.any():
-                closely = bounding_box(suspect, round(self._margin / self._spacing))
-                fine = run.windows(self._fine, channels[(slice(None), *closely)], lambda done: _tell(progress, done))
-                here = (slice(None), *closely)
+                here = (slice(None), *bounding_box(suspect, round(self._margin / self._spacing)))
+                seen = channels[here]
+                windows = self._fine.windows.fitted(seen.shape[1:])
+                fine = slide(partial(run.probabilities, self._fine), seen, windows, partial(_advance, progress))
                 probability[here] = torch.lerp(_log_odds(probability[here]), _log_odds(fine), weights).sigmoid()
         progress.advance(1.0)
         regions = REGIONS if Modality.T1C in images else REGIONS[:1]
         found = dict(zip(regions, probability.numpy() * brain, strict=False))
         shape = next(iter(images.values())).shape
         return Prediction(
-            _uncropped(self._labels(found), box, shape),
-            {region: _uncropped(one, box, shape) for region, one in found.items()},
+            uncropped(self._labels(found), box, shape),
+            {region: uncropped(one, box, shape) for region, one in found.items()},
             str(device),
             str(precision).removeprefix("torch."),
             None if known is None else known.distance(features, tuple(images)),
@@ -149,7 +156,7 @@ class CoarseFine:
         """
         channels, brain, _ = self._channels(images)
         with torch.inference_mode():
-            return self._look_at_all(channels, brain, _Runner(self._device, self._precision), layer)[1]
+            return self._coarse_prediction(channels, brain, _Runner(self._device, self._precision), layer)[1]
 
     def _weights_for(self, images: Mapping[Modality, NDArray[np.float32]]) -> tuple[float, float, float]:
         """Of the fine stage, by the first of FLAIR and T2 that is there."""
@@ -172,7 +179,7 @@ class CoarseFine:
             channels[self._order.index(sequence)] = standardise(image, f"{sequence.title} (--{sequence.value})")[box]
         return torch.from_numpy(channels), brain[box], box
 
-    def _look_at_all(
+    def _coarse_prediction(
         self, channels: Tensor, brain: NDArray[np.bool_], run: _Runner, layer: str | None
     ) -> tuple[Tensor, NDArray[np.float64] | None]:
         """The coarse stage's probabilities ``[3, z, y, x]`` on the images' own voxels, and the :meth:`features`."""
@@ -185,7 +192,7 @@ class CoarseFine:
         step = self._coarse.spacing_mm
         seen = resample(volume, coarse_spacing, shape, step, pose.centre - first, pose.rotation)
         with _means_over(seen[-1:], self._coarse, layer) as means:
-            found = run.whole(self._coarse, seen[:-1] * (seen[-1:] > 0.5))
+            found = run.probabilities(self._coarse, seen[:-1] * (seen[-1:] > 0.5))
         # Back: the middle of the images as seen from the frame, whose first voxel is half its extent from its centre.
         middle = (np.array(brain.shape) - 1) / 2 * self._spacing
         there = pose.rotation.T @ (middle - pose.centre) + (np.array(shape) - 1) / 2 * step
@@ -217,8 +224,8 @@ class _Runner:
     def __init__(self, device: torch.device, precision: torch.dtype) -> None:
         self._device, self._precision = device, precision
 
-    def whole(self, stage: Stage, images: Tensor) -> Tensor:
-        """Probabilities ``[3, z, y, x]`` for ``[4, z, y, x]``, at once."""
+    def probabilities(self, stage: Stage, images: Tensor) -> Tensor:
+        """Of the regions, ``[3, z, y, x]``, for images ``[4, z, y, x]``."""
         stage.network.to(self._device)
         seen = images[None].to(self._device).contiguous(memory_format=torch.channels_last_3d)
         with torch.autocast(self._device.type, self._precision, enabled=self._precision != torch.float32):
@@ -227,31 +234,13 @@ class _Runner:
                 found = (found + stage.network(seen.flip(-1)).float().sigmoid().flip(-1)) / 2
         return found[0].cpu()
 
-    def windows(self, stage: Stage, images: Tensor, told: Callable[[float], None]) -> Tensor:
-        """The same for images of any size, in overlapping windows of the stage's shape at most."""
-        extent = images.shape[1:]
-        sizes = [min(most, -(-size // _MULTIPLE) * _MULTIPLE) for size, most in zip(extent, stage.shape, strict=True)]
-        padding = [max(size - own, 0) for size, own in zip(sizes, extent, strict=True)]
-        padded = functional.pad(images, (0, padding[2], 0, padding[1], 0, padding[0]))
-        starts = [_starts(size, window) for size, window in zip(padded.shape[1:], sizes, strict=True)]
-        weight = _tent(sizes)
-        total = torch.zeros((len(REGIONS), *padded.shape[1:]))
-        weights = torch.zeros(padded.shape[1:])
-        places = list(itertools.product(*starts))
-        for done, first in enumerate(places):
-            here = tuple(slice(start, start + size) for start, size in zip(first, sizes, strict=True))
-            total[(slice(None), *here)] += weight * self.whole(stage, padded[(slice(None), *here)])
-            weights[here] += weight
-            told((done + 1) / len(places))
-        return (total / weights)[:, : extent[0], : extent[1], : extent[2]]
-
 
 @contextmanager
 def _means_over(brain: Tensor, stage: Stage, layer: str | None) -> Iterator[list[NDArray[np.float64]]]:
     """Collects, for every pass of the stage's network inside the block, the means of the layer's maps over the brain.
 
     Args:
-        brain: ``[1, z, y, x]`` on the stage's lattice, 0 to 1.
+        brain: ``[1, z, y, x]`` on the stage's grid, 0 to 1.
         layer: ``None`` collects nothing.
     """
     means: list[NDArray[np.float64]] = []
@@ -277,20 +266,8 @@ def _log_odds(probability: Tensor) -> Tensor:
     return probability.logit(_LEAST_DOUBT)
 
 
-def _tell(progress: Progress, done: float) -> None:
+def _advance(progress: Progress, done: float) -> None:
     progress.advance(0.3 + 0.7 * done, "around the tumour")
-
-
-def _starts(size: int, window: int) -> list[int]:
-    """Where windows begin so that neighbours overlap by ``_OVERLAP`` at least and the last one ends with the volume."""
-    count = 1 + max(0, -(-(size - window) // int(window * (1 - _OVERLAP))))
-    return [round(place) for place in np.linspace(0, size - window, count)]
-
-
-def _tent(sizes: list[int]) -> Tensor:
-    """Weights that fall towards a window's faces, where the network sees least, and are nowhere 0."""
-    slopes = [torch.minimum(torch.arange(n), torch.arange(n).flip(0)).add(1).float() / n for n in sizes]
-    return slopes[0][:, None, None] * slopes[1][:, None] * slopes[2]
 
 
 def _frame_shape(brain: NDArray[np.bool_], pose: Pose, spacing_mm: float, stage: Stage) -> tuple[int, int, int]:
@@ -300,9 +277,3 @@ def _frame_shape(brain: NDArray[np.bool_], pose: Pose, spacing_mm: float, stage:
     needed = np.ceil(2 * reach / stage.spacing_mm / _MULTIPLE).astype(int) * _MULTIPLE
     z, y, x = (max(int(least), int(own)) for least, own in zip(stage.shape, needed, strict=True))
     return z, y, x
-
-
-def _uncropped(values: NDArray, box: Box, shape: tuple[int, ...]) -> NDArray:
-    full = np.zeros(shape, dtype=values.dtype)
-    full[box] = values
-    return full

@@ -1,8 +1,8 @@
-"""Several models' answers to one case become one, region by region, with a map of how far they agree.
+"""The consensus of several segmentations of one case, and how far they agree.
 
-Each model has been prepared and run on its own lattice; here all lie on the grid of the reference. Where two networks
-see the same case their disagreement tells where a reader should look first; what such maps are worth is measured in
-QU-BraTS (Mehta 2022, Machine Learning for Biomedical Imaging 2022:026).
+Several models' predictions become one, region by region; a majority or STAPLE serves for readers' contours too. All lie
+on one grid, that of the reference image. Where two networks disagree, a reader should look first; what such maps are
+worth is measured in QU-BraTS (Mehta 2022, Machine Learning for Biomedical Imaging 2022:026).
 """
 
 from __future__ import annotations
@@ -12,23 +12,66 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from GliomaSegLib.inference.sliding import regions_per_channel
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.inference.outputs import Array, regions_per_channel
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Region
 from GliomaSegLib.options import Consensus, Vote
+from GliomaSegLib.preprocessing.cropping import bounding_box
 
-Array = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+def consensus(masks: Sequence[Mask], how: Consensus = Consensus.MAJORITY) -> Mask:
+    """One mask ``[z, y, x]`` of several.
+
+    Raises:
+        InputError: there is none, or their shapes differ.
+    """
+    if not masks or len({mask.shape for mask in masks}) > 1:
+        raise InputError("A consensus needs at least one segmentation, and all of them on one grid.")
+    if how is Consensus.MAJORITY:
+        return np.asarray(2 * np.sum(masks, axis=0, dtype=np.int32) > len(masks))
+    return staple(masks).mask
+
+
+@dataclass(frozen=True)
+class Staple:
+    """The consensus by STAPLE, and each segmentation's sensitivity and specificity."""
+
+    mask: Mask
+    sensitivity: tuple[float, ...]
+    specificity: tuple[float, ...]
+
+
+def staple(masks: Sequence[Mask]) -> Staple:
+    """STAPLE at a probability of one half (Warfield 2004, IEEE Trans Med Imaging 23:903), of masks ``[z, y, x]``.
+
+    Only the box of all masks is looked at, one voxel wider: a background without end would leave every specificity at 1
+    and let STAPLE believe whoever draws most.
+    """
+    together = np.any(masks, axis=0)
+    if not together.any():
+        return Staple(together, (1.0,) * len(masks), (1.0,) * len(masks))
+    box = bounding_box(together, 1)
+    estimator = sitk.STAPLEImageFilter()
+    estimator.SetForegroundValue(1)
+    probability = estimator.Execute([sitk.GetImageFromArray(mask[box].astype(np.uint8)) for mask in masks])
+    result = np.zeros_like(together)
+    result[box] = sitk.GetArrayViewFromImage(probability) >= 0.5
+    return Staple(result, tuple(estimator.GetSensitivity()), tuple(estimator.GetSpecificity()))
 
 
 @dataclass(frozen=True)
 class MemberPrediction:
-    """What one model says.
+    """The prediction of one model of an ensemble.
 
     Attributes:
-        labels: ``uint8 [z, y, x]``, internal scheme, cleaned as its card says.
-        regions: those that it gives for the case; of others it says nothing, neither yes nor no.
+        labels: ``uint8 [z, y, x]``, internal scheme, after the post-processing of its card.
+        regions: those that it gives for the case; about others it says nothing.
         probabilities: per region ``float32 [z, y, x]`` in 0..1, where it has them.
     """
 
@@ -40,39 +83,37 @@ class MemberPrediction:
         """Of a region that it gives: its map, or 0 and 1 where it has none."""
         return self.probabilities.get(region, self.mask(region).astype(np.float32))
 
-    def mask(self, region: Region) -> NDArray[np.bool_]:
-        """Where it marks the region."""
+    def mask(self, region: Region) -> Mask:
+        """Its segmentation of the region."""
         return region_mask(self.labels, region)
 
 
-def fuse(opinions: Sequence[MemberPrediction], vote: Vote) -> tuple[NDArray[np.uint8], dict[Region, Array]]:
-    """One label map and one map per region, ``[z, y, x]``, of two opinions or more on one grid.
+def fuse(members: Sequence[MemberPrediction], vote: Vote) -> tuple[NDArray[np.uint8], dict[Region, Array]]:
+    """One label map and one map per region, ``[z, y, x]``, of two predictions or more on one grid.
 
     Enhancing tumour counts as core and core as tumour, wherever they win their vote. A region is decided by the models
     that give it. With ``mean`` the maps are mean probabilities; otherwise 1 where the vote is won, else 0.
     """
-    regions = [region for region in Region if any(region in one.regions for one in opinions)]
-    maps = [_decided([one for one in opinions if region in one.regions], region, vote) for region in regions]
+    regions = [region for region in Region if any(region in one.regions for one in members)]
+    maps = [_fused_region([one for one in members if region in one.regions], region, vote) for region in regions]
     return regions_per_channel(regions)(np.stack(maps))
 
 
-def _decided(opinions: Sequence[MemberPrediction], region: Region, vote: Vote) -> Array:
+def _fused_region(members: Sequence[MemberPrediction], region: Region, vote: Vote) -> Array:
     if vote == Vote.MEAN:
-        return np.mean([one.probability(region) for one in opinions], axis=0, dtype=np.float32)
-    from GliomaSegLib.evaluation.agreement import consensus  # only now: it brings MONAI's metrics with it
-
-    return consensus([one.mask(region) for one in opinions], Consensus(vote)).astype(np.float32)
+        return np.mean([one.probability(region) for one in members], axis=0, dtype=np.float32)
+    return consensus([one.mask(region) for one in members], Consensus(vote)).astype(np.float32)
 
 
-def agreement(labels: NDArray[np.uint8], opinions: Sequence[MemberPrediction]) -> NDArray[np.uint8]:
-    """How far the models agree with ``labels``, the answer that was made of theirs: per cent, ``uint8 [z, y, x]``.
+def agreement(labels: NDArray[np.uint8], members: Sequence[MemberPrediction]) -> NDArray[np.uint8]:
+    """How far the models agree with ``labels``, which were fused from theirs: per cent, ``uint8 [z, y, x]``.
 
-    Of each region, the share of the models that give it and say at this voxel what the answer says; of the regions
-    the least. 100 is everybody's word, 50 of two models one's.
+    Of each region, the share of the models that give it and have the same answer at this voxel; of the regions the
+    least. 100: all agree; 50: one of two.
     """
     least = np.full(labels.shape, 100, np.uint8)
     for region in Region:
-        asked = [one for one in opinions if region in one.regions]
+        asked = [one for one in members if region in one.regions]
         if asked:
             answer = region_mask(labels, region)
             same = np.sum([one.mask(region) == answer for one in asked], axis=0, dtype=np.uint16)
@@ -80,17 +121,17 @@ def agreement(labels: NDArray[np.uint8], opinions: Sequence[MemberPrediction]) -
     return least
 
 
-def mean_dice(opinions: Sequence[MemberPrediction]) -> dict[Region, float]:
+def mean_dice(members: Sequence[MemberPrediction]) -> dict[Region, float]:
     """Mean Dice of every pair of models, of the regions that two give; 1 where both mark nothing."""
     found = {}
     for region in Region:
-        masks = [one.mask(region) for one in opinions if region in one.regions]
+        masks = [one.mask(region) for one in members if region in one.regions]
         pairs = [_dice(first, second) for first, second in itertools.combinations(masks, 2)]
         if pairs:
             found[region] = sum(pairs) / len(pairs)
     return found
 
 
-def _dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+def _dice(first: Mask, second: Mask) -> float:
     total = np.count_nonzero(first) + np.count_nonzero(second)
     return 2 * np.count_nonzero(first & second) / total if total else 1.0

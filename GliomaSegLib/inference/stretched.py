@@ -8,8 +8,11 @@ import numpy as np
 from skimage.transform import resize
 
 from GliomaSegLib.case import Modality
+from GliomaSegLib.inference.outputs import Answer, Array
 from GliomaSegLib.inference.segmenter import Prediction, Segmenter
-from GliomaSegLib.inference.sliding import Answer, Array, Size, measured_box, stacked, uncropped
+from GliomaSegLib.inference.volume import measured_box, stacked
+from GliomaSegLib.inference.windows import Size
+from GliomaSegLib.preprocessing.cropping import uncropped
 from GliomaSegLib.progress import Progress
 
 

@@ -1,138 +1,174 @@
-"""Sliding windows of slices: a volume seen from one side, cut into overlapping stacks, put together again."""
+"""Sliding windows over a volume: where they lie, how they are weighted, and the weighted mean of a network's answers.
+
+The windows and their weights are those of MONAI's ``SlidingWindowInferer`` (a test compares the two). The loop is our
+own because nnU-Net places its windows otherwise, and because a run must report how far it is, be cancelled between two
+windows, and go on in smaller pieces or on the processor when memory runs out.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
+from torch.nn import functional
 
-# Given a stack float32 [channels, slices, height, width] and the first slice of each window in it,
-# the probability float32 [slices - 2 * margin, height, width].
-StackModel = Callable[[NDArray[np.float32], Sequence[int]], NDArray[np.float32]]
+from GliomaSegLib.preprocessing.cropping import Box
+
+Size = tuple[int, int, int]
+
+# Given (size, window, overlap) of an axis: where its windows begin.
+Placing = Callable[[int, int, float], list[int]]
+
+# Given a window's size: the weight of its voxels' answers, float32 [*window].
+Importance = Callable[[Size], Tensor]
+
+# A window that is trimmed to any volume: the whole field in one pass.
+WHOLE_FIELD = (1 << 20, 1 << 20, 1 << 20)
+
+# Of a voxel's answer, as in MONAI: the corners of a window must count for something where no other window reaches.
+_LEAST_WEIGHT = 1e-3
+
+# A window is not cut below this many voxels per axis when memory is short: the network would see too little.
+_LEAST_WINDOW = 64
 
 
-class View(str, Enum):
-    """The side from which a volume is cut into slices."""
+def regular(size: int, window: int, overlap: float) -> list[int]:
+    """MONAI's placing: equal steps from the first voxel; the last window is moved back to end with the volume."""
+    step = max(int(window * (1 - overlap)), 1)
+    count = 1 + max(-(-(size - window) // step), 0)
+    return [min(index * step, max(size - window, 0)) for index in range(count)]
 
-    AXIAL = "axial"
-    SAGITTAL = "sagittal"
-    CORONAL = "coronal"
 
-    @property
-    def axes(self) -> tuple[int, int, int]:
-        """Which axes of ``[z, y, x]`` are slice, height and width."""
-        return {"axial": (0, 1, 2), "sagittal": (2, 0, 1), "coronal": (1, 0, 2)}[self.value]
+def even(size: int, window: int, overlap: float) -> list[int]:
+    """nnU-Net's placing: as many windows as that overlap needs at least, evenly spread from end to end."""
+    count = 1 + int(np.ceil(max(size - window, 0) / (window * (1 - overlap))))
+    return [round(place) for place in np.linspace(0, max(size - window, 0), count)]
 
-    def turned_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        """(slices, height, width) of a volume of ``shape`` (z, y, x)."""
-        slices, height, width = (shape[axis] for axis in self.axes)
-        return slices, height, width
 
-    def turn(self, volume: NDArray) -> NDArray:
-        """A view of ``[..., z, y, x]`` as ``[..., slice, height, width]``."""
-        leading = tuple(range(volume.ndim - 3))
-        return volume.transpose(*leading, *(len(leading) + axis for axis in self.axes))
+def constant(window: Size) -> Tensor:
+    """Every voxel's answer counts the same."""
+    return torch.ones(window)
 
-    def turn_back(self, volume: NDArray) -> NDArray:
-        """The inverse of :meth:`turn` for ``[slice, height, width]``."""
-        return volume.transpose(np.argsort(self.axes))
+
+def gaussian(window: Size) -> Tensor:
+    """MONAI's weights: a Gaussian with a standard deviation of an eighth of the window, and nowhere below 0.001."""
+    centred = [torch.arange(voxels) - (voxels - 1) / 2 for voxels in window]
+    z, y, x = (torch.exp(places**2 / (-2 * (len(places) / 8) ** 2)) for places in centred)
+    return (z[:, None, None] * y[:, None] * x).clamp_min(_LEAST_WEIGHT)
+
+
+def tent(window: Size) -> Tensor:
+    """Weights that fall linearly towards a window's faces, where the network sees least, and are nowhere 0."""
+    rising = [torch.arange(voxels) for voxels in window]
+    z, y, x = (torch.minimum(places, places.flip(0)).add(1).float() / len(places) for places in rising)
+    return z[:, None, None] * y[:, None] * x
 
 
 @dataclass(frozen=True)
-class SliceWindows:
-    """How a network goes through a stack of slices.
+class Windows:
+    """How a network goes through a volume. Sizes and axes are in the order of the network's own axes.
 
     Attributes:
-        slices: slices that a window holds.
-        margin: slices at either end of a window for which it gives no answer.
-        batch: windows in a batch. Where a network normalises by batch, the grouping changes the answer slightly:
-            it belongs to the model and must not depend on the computer.
-        least_in_plane: (height, width) in voxels to which smaller slices are padded.
-        in_plane_multiple: height and width are padded to a multiple of this.
+        size: voxels of a window.
+        overlap: of neighbouring windows, as a fraction of a window.
+        placing: where they begin.
+        importance: how their answers are weighted where they overlap.
+        trims_to: a window that is larger than the volume is cut down to it, in multiples of this many voxels, instead
+            of the volume being padded to the window. Faster; networks that normalise over what they see answer a
+            little differently. ``None`` pads, as the networks' own packages do.
+        mirrors: the sets of axes along which the window is also shown mirrored; the answers are averaged.
+        padding: what a volume smaller than a window is padded with: 0, or its outermost voxels.
+        pads_both_sides: whether it is padded on both sides, or at the far ends alone.
     """
 
-    slices: int
-    margin: int
-    batch: int
-    least_in_plane: tuple[int, int]
-    in_plane_multiple: int
+    size: Size
+    overlap: float
+    placing: Placing = regular
+    importance: Importance = constant
+    trims_to: int | None = None
+    mirrors: tuple[tuple[int, ...], ...] = ()
+    padding: Literal["constant", "replicate"] = "constant"
+    pads_both_sides: bool = True
 
-    @property
-    def answered(self) -> int:
-        """Slices for which a window gives an answer."""
-        return self.slices - 2 * self.margin
+    def fitted(self, shape: Sequence[int]) -> Windows:
+        """For a volume of ``shape``."""
+        if self.trims_to is None:
+            return self
+        step = self.trims_to
+        depth, height, width = (min(most, -(-own // step) * step) for most, own in zip(self.size, shape, strict=True))
+        return replace(self, size=(depth, height, width))
 
-    def starts(self, depth: int) -> list[int]:
-        """First answered slice of each window, edge to edge; the last is moved back to end with the volume."""
-        last = max(depth - self.answered, 0)
-        return [min(start, last) for start in range(0, max(depth, 1), self.answered)]
+    def smaller(self) -> Windows | None:
+        """With the longest axis halved, or ``None`` when that would be too little."""
+        longest = max(range(3), key=lambda axis: self.size[axis])
+        half = -(-self.size[longest] // 2 // 32) * 32
+        if half < _LEAST_WINDOW or half >= self.size[longest]:
+            return None
+        depth, height, width = (half if axis == longest else self.size[axis] for axis in range(3))
+        return replace(self, size=(depth, height, width))
 
-    def groups(self, depth: int) -> list[list[int]]:
-        """The windows' starts in batches, in order."""
-        starts = self.starts(depth)
-        return [starts[first : first + self.batch] for first in range(0, len(starts), self.batch)]
+    def places(self, shape: Sequence[int]) -> list[Box]:
+        """The windows in a (padded) volume of ``shape``."""
+        starts = [self.placing(own, window, self.overlap) for own, window in zip(shape, self.size, strict=True)]
+        depth, height, width = self.size
+        return [
+            (slice(z, z + depth), slice(y, y + height), slice(x, x + width)) for z, y, x in itertools.product(*starts)
+        ]
 
-    def padded_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        """Shape (slices, height, width) of a volume with its padding."""
-        depth, *in_plane = shape
-        step = self.in_plane_multiple
-        height, width = (
-            max(-(-size // step) * step, least) for size, least in zip(in_plane, self.least_in_plane, strict=True)
-        )
-        return max(depth, self.answered) + 2 * self.margin, height, width
-
-    def pad(
-        self, volume: NDArray[np.float32], noisy: Sequence[bool], generator: np.random.Generator
-    ) -> tuple[NDArray[np.float32], tuple[slice, slice, slice]]:
-        """Pad ``[channels, slices, height, width]``: in-plane on both sides, ``margin`` slices at either end.
-
-        The padding is standard normal noise in the channels marked ``noisy`` and 0 in the others.
-
-        Returns:
-            The padded volume, and where the original lies in it.
-        """
-        shape = self.padded_shape(volume.shape[1:])
-        offsets = (self.margin, *((shape[axis] // 2 - volume.shape[axis + 1] // 2) for axis in (1, 2)))
-        inside = tuple(slice(first, first + size) for first, size in zip(offsets, volume.shape[1:], strict=True))
-        padded = np.zeros((len(volume), *shape), dtype=np.float32)
-        padded[(slice(None), *inside)] = volume
-        outside = np.ones(shape, dtype=bool)
-        outside[inside] = False
-        for channel in np.flatnonzero(noisy):
-            padded[channel][outside] = generator.standard_normal(np.count_nonzero(outside), dtype=np.float32)
-        return padded, inside
+    def padded(self, volume: Tensor) -> tuple[Tensor, Box]:
+        """``volume [channel, *shape]``, no side smaller than a window's, and the original's place in it."""
+        shape = volume.shape[1:]
+        missing = [max(window - own, 0) for window, own in zip(self.size, shape, strict=True)]
+        before = [voxels // 2 if self.pads_both_sides else 0 for voxels in missing]
+        after = [voxels - first for voxels, first in zip(missing, before, strict=True)]
+        sides = [side for pair in zip(reversed(before), reversed(after), strict=True) for side in pair]
+        z, y, x = (slice(first, first + own) for first, own in zip(before, shape, strict=True))
+        return functional.pad(volume, sides, mode=self.padding) if any(missing) else volume, (z, y, x)
 
 
-def predict_stacks(
-    model: StackModel,
-    windows: SliceWindows,
-    volume: NDArray[np.float32],
-    noisy: Sequence[bool],
-    generator: np.random.Generator,
-    batch_done: Callable[[], None],
-) -> NDArray[np.float32]:
-    """Run ``model`` over a volume, one batch of windows after the other.
+def mirrors(*axes: int) -> tuple[tuple[int, ...], ...]:
+    """Every combination of mirrored ``axes`` (of 0, 1, 2), as nnU-Net averages them."""
+    return tuple(chosen for count in range(1, len(axes) + 1) for chosen in itertools.combinations(sorted(axes), count))
+
+
+def mirrored(volume: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """``volume [channel, z, y, x]`` flipped along ``axes`` (of 0, 1, 2)."""
+    return volume.flip([axis + 1 for axis in axes]) if axes else volume
+
+
+def slide(
+    answer: Callable[[Tensor], Tensor], volume: Tensor, windows: Windows, on_progress: Callable[[float], None]
+) -> Tensor:
+    """The weighted mean of the answers to all windows of a volume.
 
     Args:
-        model: the network as a function of arrays.
-        windows: how it goes through the volume.
-        volume: ``[channels, slices, height, width]``, normalised.
-        noisy: per channel whether its padding is noise (or 0).
-        generator: of that noise.
-        batch_done: called after each batch.
+        answer: the network's answer ``float32 [class, *window]``, on the processor, to ``[channel, *window]``.
+        volume: ``float32 [channel, *shape]``, on the processor.
+        windows: how to go through it; a volume smaller than a window is padded.
+        on_progress: called with the fraction done after each window; may raise ``Cancelled``.
 
     Returns:
-        The probability, ``float32 [slices, height, width]``.
+        ``float32 [class, *shape]`` on the processor.
     """
-    padded, (_, rows, columns) = windows.pad(volume, noisy, generator)
-    # The answer to padded slice s + margin is slice s; a volume of fewer slices than a window answers leaves some over.
-    probability = np.zeros((padded.shape[1] - 2 * windows.margin, *padded.shape[2:]), dtype=np.float32)
-    for starts in windows.groups(volume.shape[1]):
-        first, last = starts[0], starts[-1] + windows.slices
-        stack_starts = [start - first for start in starts]
-        probability[first : last - 2 * windows.margin] = model(padded[:, first:last], stack_starts)
-        batch_done()
-    return probability[: volume.shape[1], rows, columns]
+    padded, inside = windows.padded(volume)
+    places = windows.places(padded.shape[1:])
+    if len(places) == 1:
+        total = answer(padded)
+        on_progress(1.0)
+        return total[(slice(None), *inside)]
+    weight = windows.importance(windows.size)
+    weights = torch.zeros(padded.shape[1:])
+    total = torch.empty(0)
+    for done, here in enumerate(places):
+        answered = answer(padded[(slice(None), *here)])
+        if done == 0:
+            total = torch.zeros((len(answered), *padded.shape[1:]))
+        total[(slice(None), *here)] += answered * weight
+        weights[here] += weight
+        on_progress((done + 1) / len(places))
+    return (total / weights)[(slice(None), *inside)]

@@ -28,7 +28,7 @@ from GliomaSegLib.label_maps import from_internal, lost_in
 from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.measures.assessment import CaseAssessment
 from GliomaSegLib.measures.volumes import Measures
-from GliomaSegLib.postprocessing import bounding_box
+from GliomaSegLib.preprocessing.cropping import bounding_box
 from GliomaSegLib.progress import ProgressRecorder
 from GliomaSegLib.results.layout import (
     AGREEMENT,

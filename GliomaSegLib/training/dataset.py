@@ -19,7 +19,7 @@ from GliomaSegLib.datasets.case_table import CaseRow
 from GliomaSegLib.datasets.prepared_case import prepare_case
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Region
-from GliomaSegLib.postprocessing import bounding_box
+from GliomaSegLib.preprocessing.cropping import bounding_box
 from GliomaSegLib.preprocessing.normalisation import standardise
 from GliomaSegLib.progress import Progress, Silent
 

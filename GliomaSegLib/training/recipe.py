@@ -17,7 +17,7 @@ from GliomaSegLib import networks
 from GliomaSegLib.case import Modality
 from GliomaSegLib.datasets.case_table import REGIONS
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.inference.windows import View as Plane
+from GliomaSegLib.inference.slices import Plane
 from GliomaSegLib.labels import Region
 from GliomaSegLib.record import Record, read_record
 from GliomaSegLib.resources import resource

@@ -12,7 +12,7 @@ from torch import Tensor
 from GliomaSegLib.case import Modality
 from GliomaSegLib.datasets.case_table import REGIONS
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.inference.windows import View as Plane
+from GliomaSegLib.inference.slices import Plane
 from GliomaSegLib.labels import Region
 from GliomaSegLib.training.dataset import CHANNELS
 from GliomaSegLib.training.sampling import PooledCase

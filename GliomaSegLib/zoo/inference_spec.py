@@ -11,22 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.inference.sliding import (
-    WHOLE_FIELD,
-    Answer,
-    Box,
-    InferenceSpec,
-    Windows,
-    constant,
-    gaussian,
-    label_per_channel,
-    measured_box,
-    mirrors,
-    regions_per_channel,
-    whole_box,
-)
+from GliomaSegLib.inference.outputs import Answer, label_per_channel, regions_per_channel
+from GliomaSegLib.inference.volume import InferenceSpec, measured_box, whole_box
+from GliomaSegLib.inference.windows import WHOLE_FIELD, Windows, constant, gaussian, mirrors
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.postprocessing import components
+from GliomaSegLib.preprocessing.cropping import Box
 from GliomaSegLib.preprocessing.intensity import z_score
 from GliomaSegLib.preprocessing.scaling import between_percentiles, standardise_histogram, z_score_above_mean
 from GliomaSegLib.zoo.card import Inference, Normalisation, Output

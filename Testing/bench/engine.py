@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.inference.device import choose_precision
-from GliomaSegLib.inference.sliding import VolumeSegmenter
+from GliomaSegLib.inference.volume import VolumeSegmenter
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.study.reading import read_case
 from GliomaSegLib.zoo.card import Card, all_cards, find_card

@@ -14,7 +14,6 @@ from GliomaSegLib.evaluation.agreement import (
     against_consensus,
     agree,
     assistance,
-    consensus,
     every_pair,
     one_against_others,
     sign_test,
@@ -22,6 +21,7 @@ from GliomaSegLib.evaluation.agreement import (
     surface_dice,
 )
 from GliomaSegLib.evaluation.readings import Reading, compare_readings, read_consensus, read_readings, to_text
+from GliomaSegLib.inference.consensus import consensus
 from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.options import Consensus
 

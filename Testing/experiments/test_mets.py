@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from GliomaSegLib.case import Modality
 from GliomaSegLib.datasets.case_table import CaseRow, read_splits, read_table
 from GliomaSegLib.errors import InputError, WeightsError
+from GliomaSegLib.inference.outputs import regions_per_channel
 from GliomaSegLib.inference.segmenter import Prediction
-from GliomaSegLib.inference.sliding import regions_per_channel
 from GliomaSegLib.inference.stretched import Stretched, stretched_image
 from GliomaSegLib.labels import Label, LabelScheme, Region
 from GliomaSegLib.networks.any_unet import AnyUNet

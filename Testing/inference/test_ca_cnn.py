@@ -17,8 +17,8 @@ from torch.nn import functional
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.inference import device
-from GliomaSegLib.inference.cascade import SliceCascade, StageView, assemble
-from GliomaSegLib.inference.windows import SliceWindows, View
+from GliomaSegLib.inference.cascade import PlaneModel, SliceCascade, assemble
+from GliomaSegLib.inference.slices import Plane, SliceWindows
 from GliomaSegLib.label_maps import region_mask, to_internal
 from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.networks import ca_cnn
@@ -180,12 +180,12 @@ def test_padding_is_in_the_middle_and_a_missing_channel_stays_zero() -> None:
     assert (padded[0] != 0).all()
 
 
-@pytest.mark.parametrize("view", View)
-def test_views_turn_back(view: View) -> None:
+@pytest.mark.parametrize("plane", Plane)
+def test_planes_turn_back(plane: Plane) -> None:
     volume = np.random.default_rng(0).normal(size=(3, 4, 5))
-    np.testing.assert_array_equal(view.turn_back(view.turn(volume)), volume)
-    assert view.turn(volume).shape == view.turned_shape((3, 4, 5))
-    assert view.turn(volume).shape[0] == {"axial": 3, "sagittal": 5, "coronal": 4}[view.value]
+    np.testing.assert_array_equal(plane.turn_back(plane.turn(volume)), volume)
+    assert plane.turn(volume).shape == plane.turned_shape((3, 4, 5))
+    assert plane.turn(volume).shape[0] == {"axial": 3, "sagittal": 5, "coronal": 4}[plane.value]
 
 
 # The cascade, with models that only look at the intensities
@@ -204,7 +204,7 @@ class Recorder:
 
 def _cascade(models: Mapping[Region, Recorder]) -> SliceCascade:
     windows = SliceWindows(19, 4, 5, (8, 8), 4)
-    stages = {region: {view: StageView(model, windows) for view in View} for region, model in models.items()}
+    stages = {region: {plane: PlaneModel(model, windows) for plane in Plane} for region, model in models.items()}
     return SliceCascade(ORDER, stages, lambda *_: nullcontext(("cpu", "float32")))
 
 
@@ -427,7 +427,7 @@ def test_the_answer_tells_where_and_how_it_was_computed(
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_real_weights_segment_a_real_tumour(shared: Path, tmp_path: Path, precision: torch.dtype) -> None:
-    """Thirty slices around a tumour of BraTS 2021, axial view only; full views on the full image give more."""
+    """Thirty slices around a tumour of BraTS 2021, axial plane only; full views on the full image give more."""
     folder = shared / "data" / "brats2021" / "BraTS2021_01476"
     if not folder.is_dir() or not (shared / "weights" / "ca-cnn-brats17").is_dir():
         pytest.skip("no BraTS case or CA-CNN weights in the shared folder")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.inference.sliding import WHOLE_FIELD, Windows, slide
+from GliomaSegLib.inference.windows import WHOLE_FIELD, Windows, slide
 from GliomaSegLib.networks.resseg_unet import RessegUNet
 from GliomaSegLib.preprocessing.resampling import model_grid, resample_image
 from GliomaSegLib.zoo.card import find_card
@@ -55,7 +55,7 @@ def main() -> None:
     shown = torch.from_numpy(np.ascontiguousarray(channels[(slice(None), *here)].transpose(0, 3, 2, 1)))
     windows = Windows(WHOLE_FIELD, overlap=0.5, trims_to=8).fitted(shown.shape[1:])
     with torch.inference_mode():
-        logits = slide([network], shown, windows, torch.device("cpu"), torch.float32, told=lambda done: None)
+        logits = slide(lambda window: network(window[None])[0], shown, windows, lambda done: None)
     labels, _ = contract.answer(torch.softmax(logits, 0).numpy().transpose(0, 3, 2, 1))
     found = largest_component(labels) > 0
     dice = 2 * (found & cavity[here]).sum() / (found.sum() + cavity.sum())

@@ -10,7 +10,7 @@ import torch
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.inference.windows import View as Plane
+from GliomaSegLib.inference.slices import Plane
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.networks.ar_ca import Regularised
 from GliomaSegLib.progress import Silent

@@ -14,7 +14,7 @@ import torch
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError, WeightsError
-from GliomaSegLib.inference.sliding import even
+from GliomaSegLib.inference.windows import even
 from GliomaSegLib.label_maps import compose
 from GliomaSegLib.labels import Label
 from GliomaSegLib.progress import Silent

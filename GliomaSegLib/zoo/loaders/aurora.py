@@ -18,8 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from GliomaSegLib.case import Modality
+from GliomaSegLib.inference.modality_sets import ModalitySetSegmenter
 from GliomaSegLib.inference.segmenter import Segmenter
-from GliomaSegLib.inference.sliding import ModalitySetSegmenter, VolumeSegmenter
+from GliomaSegLib.inference.volume import VolumeSegmenter
 from GliomaSegLib.zoo.checkpoint import fill, read_checkpoint, read_converted, state_dict, the_only
 from GliomaSegLib.zoo.inference_spec import contract_of, precision_of
 

@@ -21,18 +21,12 @@ from safetensors.torch import save_file
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import WeightsError
+from GliomaSegLib.inference.outputs import regions_per_channel
 from GliomaSegLib.inference.segmenter import Segmenter
-from GliomaSegLib.inference.sliding import (
-    Box,
-    InferenceSpec,
-    VolumeSegmenter,
-    Windows,
-    gaussian,
-    measured_box,
-    regions_per_channel,
-    whole_box,
-)
+from GliomaSegLib.inference.volume import InferenceSpec, VolumeSegmenter, measured_box, whole_box
+from GliomaSegLib.inference.windows import Windows, gaussian
 from GliomaSegLib.labels import Region
+from GliomaSegLib.preprocessing.cropping import Box
 from GliomaSegLib.preprocessing.intensity import z_score
 from GliomaSegLib.zoo.checkpoint import fill, read_checkpoint, read_converted, state_dict, the_only
 from GliomaSegLib.zoo.inference_spec import precision_of

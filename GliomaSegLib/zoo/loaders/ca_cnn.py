@@ -20,10 +20,10 @@ from safetensors.torch import save_file
 
 from GliomaSegLib import case
 from GliomaSegLib.errors import WeightsError
-from GliomaSegLib.inference.cascade import SliceCascade, StageView
+from GliomaSegLib.inference.cascade import PlaneModel, SliceCascade
 from GliomaSegLib.inference.device import choose_precision, place
 from GliomaSegLib.inference.segmenter import Segmenter
-from GliomaSegLib.inference.windows import SliceWindows, StackModel, View
+from GliomaSegLib.inference.slices import Plane, SliceWindows, StackModel
 from GliomaSegLib.labels import Region
 from GliomaSegLib.networks.ca_cnn import MARGIN_SLICES, WINDOW_SLICES, AnisotropicNet, Workspace, placed
 from GliomaSegLib.progress import Progress
@@ -34,11 +34,11 @@ CHANNEL_ORDER = (case.Modality.T2F, case.Modality.T1N, case.Modality.T1C, case.M
 BATCH_WINDOWS = 5
 
 _REGIONS = {Region.WT: "wt", Region.TC: "tc", Region.ET: "en"}
-_VIEW_SUFFIX = {View.AXIAL: "", View.SAGITTAL: "sg", View.CORONAL: "cr"}
+_PLANE_SUFFIX = {Plane.AXIAL: "", Plane.SAGITTAL: "sg", Plane.CORONAL: "cr"}
 _LEAST_IN_PLANE = {
-    Region.WT: {View.AXIAL: (180, 160), View.SAGITTAL: (160, 180), View.CORONAL: (160, 160)},
-    Region.TC: dict.fromkeys(View, (96, 96)),
-    Region.ET: dict.fromkeys(View, (96, 96)),
+    Region.WT: {Plane.AXIAL: (180, 160), Plane.SAGITTAL: (160, 180), Plane.CORONAL: (160, 160)},
+    Region.TC: dict.fromkeys(Plane, (96, 96)),
+    Region.ET: dict.fromkeys(Plane, (96, 96)),
 }
 
 # Channels at full resolution that the buffers and passing results of a batch add up to, on a graphics card, where
@@ -68,11 +68,11 @@ def convert(source: Path, destination: Path) -> None:
     """
     tensors: dict[str, torch.Tensor] = {}
     for region, letters in _REGIONS.items():
-        for view, suffix in _VIEW_SUFFIX.items():
+        for plane, suffix in _PLANE_SUFFIX.items():
             checkpoint = source / f"msnet_{letters}32{suffix}_20000.ckpt"
             parameters = _converted(checkpoint)
             _filled(region, parameters, checkpoint)  # which refuses what is not the network's
-            tensors |= {f"{_prefix(region, view)}{name}": value for name, value in parameters.items()}
+            tensors |= {f"{_prefix(region, plane)}{name}": value for name, value in parameters.items()}
     save_file(tensors, destination)
 
 
@@ -81,7 +81,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
     Args:
         weights: the file that :func:`convert` wrote.
-        parameters: ``views``, the views to fuse (all three by default).
+        parameters: ``views``, the planes to fuse (all three by default).
         device: where to run; what does not fit there runs on the processor.
         precision: number format of the convolutions and activations; statistics are always float32.
 
@@ -90,15 +90,15 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     """
     tensors, _metadata = read_converted(weights)
     runtime = _Runtime(device, precision)
-    stages: dict[Region, dict[View, StageView]] = {}
+    stages: dict[Region, dict[Plane, PlaneModel]] = {}
     for region in _REGIONS:
         stages[region] = {}
-        for view in map(View, parameters.get("views", list(View))):
-            prefix = _prefix(region, view)
+        for plane in map(Plane, parameters.get("views", list(Plane))):
+            prefix = _prefix(region, plane)
             own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
             network = _filled(region, own, weights)
-            windows = SliceWindows(WINDOW_SLICES, MARGIN_SLICES, BATCH_WINDOWS, _LEAST_IN_PLANE[region][view], 4)
-            stages[region][view] = StageView(runtime.model(network), windows)
+            windows = SliceWindows(WINDOW_SLICES, MARGIN_SLICES, BATCH_WINDOWS, _LEAST_IN_PLANE[region][plane], 4)
+            stages[region][plane] = PlaneModel(runtime.model(network), windows)
     return SliceCascade(CHANNEL_ORDER, stages, runtime.session)
 
 
@@ -126,7 +126,7 @@ class _Runtime:
 
     @contextmanager
     def session(
-        self, stage: Mapping[View, StageView], shape: tuple[int, int, int], progress: Progress
+        self, stage: Mapping[Plane, PlaneModel], shape: tuple[int, int, int], progress: Progress
     ) -> Iterator[tuple[str, str]]:
         """Find room for a case of ``shape`` (z, y, x), put the networks there, and leave the place in the end.
 
@@ -144,11 +144,11 @@ class _Runtime:
 
 
 def _needed_bytes(
-    stage: Mapping[View, StageView], shape: tuple[int, int, int], device: torch.device, precision: torch.dtype
+    stage: Mapping[Plane, PlaneModel], shape: tuple[int, int, int], device: torch.device, precision: torch.dtype
 ) -> int:
     """Memory that a case takes at most, measured within a tenth: the network's buffers and the volumes around it."""
-    planes = [part.windows.padded_shape(view.turned_shape(shape)) for view, part in stage.items()]
-    pixels = max(height * width for _, height, width in planes)
+    shapes = [part.windows.padded_shape(plane.turned_shape(shape)) for plane, part in stage.items()]
+    pixels = max(height * width for _, height, width in shapes)
     slices = BATCH_WINDOWS * (WINDOW_SLICES - 2 * MARGIN_SLICES) + 2 * MARGIN_SLICES
     network = slices * pixels * _BUFFER_CHANNELS[device.type == "cpu"] * precision.itemsize
     volumes = math.prod(shape) * _BYTES_PER_VOXEL if device.type != "cuda" else 0
@@ -163,8 +163,8 @@ def _filled(region: Region, parameters: Mapping[str, torch.Tensor], source: Path
     return fill(_network(region), parameters, source, "CA-CNN", "install the model again")
 
 
-def _prefix(region: Region, view: View) -> str:
-    return f"{region.value.lower()}.{view.value}."
+def _prefix(region: Region, plane: Plane) -> str:
+    return f"{region.value.lower()}.{plane.value}."
 
 
 def _converted(checkpoint: Path) -> dict[str, torch.Tensor]:

@@ -15,7 +15,7 @@ from monai.networks import nets
 from safetensors.torch import save_file
 
 from GliomaSegLib.inference.segmenter import Segmenter
-from GliomaSegLib.inference.sliding import VolumeSegmenter
+from GliomaSegLib.inference.volume import VolumeSegmenter
 from GliomaSegLib.zoo.checkpoint import fill, read_checkpoint, read_converted, state_dict, the_only
 from GliomaSegLib.zoo.inference_spec import contract_of, precision_of
 

@@ -29,22 +29,13 @@ from torch import Tensor, nn
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError, WeightsError
+from GliomaSegLib.inference.modality_sets import ModalitySetSegmenter
+from GliomaSegLib.inference.outputs import Answer, label_per_channel, regions_per_channel
 from GliomaSegLib.inference.segmenter import Segmenter
-from GliomaSegLib.inference.sliding import (
-    Answer,
-    Box,
-    InferenceSpec,
-    ModalitySetSegmenter,
-    Size,
-    VolumeSegmenter,
-    Windows,
-    even,
-    label_per_channel,
-    mirrors,
-    regions_per_channel,
-)
+from GliomaSegLib.inference.volume import InferenceSpec, VolumeSegmenter
+from GliomaSegLib.inference.windows import Size, Windows, even, mirrors
 from GliomaSegLib.labels import REGION_LABELS, Label, Region
-from GliomaSegLib.postprocessing import bounding_box
+from GliomaSegLib.preprocessing.cropping import Box, bounding_box
 from GliomaSegLib.record import Record
 from GliomaSegLib.zoo.card import Inference
 from GliomaSegLib.zoo.checkpoint import fill, read_checkpoint, read_converted, state_dict

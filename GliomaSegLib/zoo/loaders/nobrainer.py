@@ -25,8 +25,10 @@ from torch import Tensor, nn
 
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.inference.segmenter import Segmenter
-from GliomaSegLib.inference.sliding import Box, VolumeSegmenter, Windows
+from GliomaSegLib.inference.volume import VolumeSegmenter
+from GliomaSegLib.inference.windows import Windows
 from GliomaSegLib.networks.nobrainer_unet import NobrainerUNet
+from GliomaSegLib.preprocessing.cropping import Box
 from GliomaSegLib.zoo.checkpoint import fill, read_converted, the_only
 from GliomaSegLib.zoo.inference_spec import contract_of, precision_of
 

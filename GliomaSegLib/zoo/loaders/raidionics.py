@@ -36,11 +36,12 @@ from skimage.transform import resize
 
 from GliomaSegLib.case import Input, Modality, Preoperative
 from GliomaSegLib.errors import InputError, WeightsError
+from GliomaSegLib.inference.modality_sets import ModalitySetSegmenter
 from GliomaSegLib.inference.segmenter import Prediction, Segmenter
-from GliomaSegLib.inference.sliding import Box, ModalitySetSegmenter, stacked, uncropped
+from GliomaSegLib.inference.volume import stacked
 from GliomaSegLib.label_maps import compose
 from GliomaSegLib.labels import Label, Region
-from GliomaSegLib.postprocessing import bounding_box
+from GliomaSegLib.preprocessing.cropping import Box, bounding_box, uncropped
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.record import Record
 from GliomaSegLib.zoo.card import Output, Space

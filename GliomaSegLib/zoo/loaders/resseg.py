@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from GliomaSegLib.errors import InputError, WeightsError
+from GliomaSegLib.inference.modality_sets import ModalitySetSegmenter
 from GliomaSegLib.inference.segmenter import Segmenter
-from GliomaSegLib.inference.sliding import Box, ModalitySetSegmenter, VolumeSegmenter
+from GliomaSegLib.inference.volume import VolumeSegmenter
 from GliomaSegLib.networks.resseg_unet import RessegUNet
+from GliomaSegLib.preprocessing.cropping import Box
 from GliomaSegLib.zoo.checkpoint import fill, read_checkpoint, read_converted, state_dict, the_only
 from GliomaSegLib.zoo.inference_spec import contract_of, precision_of
 

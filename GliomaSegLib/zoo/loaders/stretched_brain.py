@@ -17,11 +17,13 @@ from scipy import ndimage
 
 from GliomaSegLib import networks
 from GliomaSegLib.case import Modality
+from GliomaSegLib.inference.outputs import Answer, Array
 from GliomaSegLib.inference.segmenter import Segmenter
-from GliomaSegLib.inference.sliding import Answer, Array, Box, VolumeSegmenter, whole_box
 from GliomaSegLib.inference.stretched import Stretched
+from GliomaSegLib.inference.volume import VolumeSegmenter, whole_box
 from GliomaSegLib.labels import Region
 from GliomaSegLib.postprocessing import components
+from GliomaSegLib.preprocessing.cropping import Box
 from GliomaSegLib.preprocessing.normalisation import standardise
 from GliomaSegLib.zoo.checkpoint import fill, read_converted
 from GliomaSegLib.zoo.inference_spec import answer_of, contract_of, precision_of

@@ -21,18 +21,13 @@ from scipy import ndimage
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.inference.modality_sets import ModalitySetSegmenter
 from GliomaSegLib.inference.segmenter import Prediction, Segmenter
-from GliomaSegLib.inference.sliding import (
-    InferenceSpec,
-    ModalitySetSegmenter,
-    VolumeSegmenter,
-    Windows,
-    stacked,
-    whole_box,
-)
+from GliomaSegLib.inference.volume import InferenceSpec, VolumeSegmenter, stacked, whole_box
+from GliomaSegLib.inference.windows import Windows
 from GliomaSegLib.labels import Region
 from GliomaSegLib.networks.synthstrip_unet import SynthStripUNet
-from GliomaSegLib.postprocessing import bounding_box
+from GliomaSegLib.preprocessing.cropping import bounding_box
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.zoo.card import Output
 from GliomaSegLib.zoo.checkpoint import fill, read_checkpoint, read_converted, state_dict, the_only
