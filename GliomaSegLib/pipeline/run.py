@@ -41,8 +41,9 @@ from GliomaSegLib.preprocessing.registration import given_transforms, register_c
 from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
 from GliomaSegLib.preprocessing.rigid import Registration
 from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
+from GliomaSegLib.results.images import ResultImages, as_stored, from_stored
 from GliomaSegLib.results.manifest import Manifest, ModelUsed, SequenceRecord
-from GliomaSegLib.results.writing import ResultImages, quantised, result_of, write_results
+from GliomaSegLib.results.writing import result_of, write_results
 from GliomaSegLib.study.reading import oriented_case, read_case
 from GliomaSegLib.study.selection import StudyContents, search_study
 from GliomaSegLib.zoo.brain_mask import brain_extractor
@@ -136,7 +137,8 @@ def _run(job: Job, recorder: ProgressRecorder) -> Result:
             modality: resample_image(volume.image, reference, transforms.get(modality))
             for modality, volume in case.volumes.items()
         },
-        probabilities={region: quantised(probability) for region, probability in segmented.maps.items()},
+        # What is measured is what is stored, so that measuring it again gives the same.
+        probabilities={region: from_stored(as_stored(probability)) for region, probability in segmented.maps.items()},
         transforms=transforms,
         agreement=segmented.agreement,
     ).with_axes_of(as_read)

@@ -20,6 +20,7 @@ from GliomaSegLib.io.segnrrd import read_segmentation
 from GliomaSegLib.label_maps import from_internal, regions_held, to_internal
 from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.preprocessing.resampling import resample_image
+from GliomaSegLib.results.images import from_stored
 from GliomaSegLib.results.layout import BRAIN, LABEL_MAP, SLICER_SEGMENTATION, probability_map, transform_file
 from GliomaSegLib.results.manifest import Manifest, SequenceRecord
 from GliomaSegLib.study.reading import SourceImage, read_source
@@ -153,11 +154,7 @@ def read_probabilities(folder: Path, grid: sitk.Image) -> dict[Region, sitk.Imag
         InputError: one of them cannot be read.
     """
     paths = {region: probability_map(folder, region) for region in Region}
-    return {
-        region: sitk.Cast(uncropped(read_labels(path), grid), sitk.sitkFloat32) / 255
-        for region, path in paths.items()
-        if path.is_file()
-    }
+    return {region: from_stored(uncropped(read_labels(path), grid)) for region, path in paths.items() if path.is_file()}
 
 
 def read_transforms(folder: Path) -> dict[Modality, sitk.Transform]:

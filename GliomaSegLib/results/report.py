@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
@@ -13,9 +14,12 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.grid import same_grid
 from GliomaSegLib.io.terminology import region_styles, segment_styles
 from GliomaSegLib.labels import Region
+from GliomaSegLib.measures.assessment import CaseAssessment
 from GliomaSegLib.measures.volumes import Lesion, Measures, Volume
+from GliomaSegLib.options import ReviewState
 from GliomaSegLib.resources import resource
-from GliomaSegLib.results.report_content import ReportContent
+from GliomaSegLib.results.images import ResultImages
+from GliomaSegLib.results.manifest import Manifest, ModelUsed, SequenceRecord
 from GliomaSegLib.results.slice_pictures import Viewer, hex_colour
 
 # Slices shown of each sequence besides the one with the largest area, and lesions listed of each region.
@@ -23,42 +27,51 @@ _SPREAD_SLICES = 4
 _LISTED_LESIONS = 5
 
 
-def write_report(content: ReportContent, path: Path) -> None:
-    """Write the report as one self-contained HTML file (UTF-8).
+def write_report(manifest: Manifest, assessed: CaseAssessment, images: ResultImages, path: Path) -> None:
+    """Write the report as one self-contained HTML file (UTF-8); arguments as for :func:`render_report`.
 
     Raises:
         InputError: an image has another grid than the labels, or the file cannot be written.
     """
-    html = render_report(content)
+    html = render_report(manifest, assessed, images)
     try:
         Path(path).write_text(html, encoding="utf-8")
     except OSError as error:
         raise InputError(f"The report '{path}' cannot be written ({error.strerror}); choose another folder.") from error
 
 
-def render_report(content: ReportContent) -> str:
-    """The report as HTML text. Every text of ``content`` is escaped.
+def render_report(manifest: Manifest, assessed: CaseAssessment, images: ResultImages) -> str:
+    """The report as HTML text. Every text is escaped.
+
+    Args:
+        assessed: the measures of ``images``; regions that they lack are reported as not determined.
+        images: without originals the report has no pictures.
 
     Raises:
-        InputError: an image has another grid than the labels, or there are images and the reference is not among them.
+        InputError: an original has another grid than the labels, or that of the reference image is missing.
     """
-    _check(content)
+    _check(manifest, images)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(millilitres=_millilitres, percent=_percent, whole=_whole)
     template = environment.from_string(resource("report.html.j2").read_text(encoding="utf-8"))
-    measures = content.assessed.measures
+    measures = assessed.measures
     return template.render(
-        content=content,
+        manifest=manifest,
         measures=measures,
         notice=NOTICE,
-        time_point=_time_point(content.time_point),
-        answer=_answer(content),
+        time_point=_time_point(manifest.when),
+        created=_minute(manifest.changed or manifest.created),
+        review_state=_review_state(manifest),
+        approved=manifest.review is ReviewState.APPROVED,
+        answer=_answer(manifest, assessed),
+        warnings=[warning for warning in manifest.warnings if warning != manifest.cost],
         regions=_regions(measures),
         parts=_parts(measures),
         lesions=_lesion_tables(measures),
-        missing=_missing(content),
+        missing=[modality for modality in Modality if modality not in manifest.sequences],
         nothing_found=not any(volume.voxels for volume in measures.volumes),
-        pictures=_pictures(content) if content.images else None,
+        pictures=_pictures(manifest, measures, images) if images.originals else None,
+        method=_method(manifest),
     )
 
 
@@ -97,21 +110,23 @@ class _LesionTable:
         return tuple(lesion.id for lesion in self.listed if lesion.at_border)
 
 
-def _check(content: ReportContent) -> None:
-    if content.images and content.reference not in content.images:
-        raise InputError(f"The report lacks the image of its reference {content.reference.title}; give it.")
-    for name, image in [*((s.title, image) for s, image in content.images.items()), ("brain mask", content.brain)]:
-        if image is not None and not same_grid(image, content.labels):
-            raise InputError(f"The {name} has another grid than the segmentation; resample it for the report.")
+def _check(manifest: Manifest, images: ResultImages) -> None:
+    if images.originals and manifest.reference not in images.originals:
+        raise InputError(f"The report lacks the image of its reference {manifest.reference.title}; give it.")
+    for modality, image in images.originals.items():
+        if not same_grid(image, images.labels):
+            raise InputError(
+                f"The {modality.title} has another grid than the segmentation; resample it for the report."
+            )
 
 
-def _answer(content: ReportContent) -> _Answer | None:
+def _answer(manifest: Manifest, assessed: CaseAssessment) -> _Answer | None:
     """After surgery the residual tumour, else how much tumour there is. Without any, the page says so itself."""
-    measures = content.assessed.measures
+    measures = assessed.measures
     how_much = _how_much(measures) if any(volume.voxels for volume in measures.volumes) else ""
-    if content.assessed.residual:
-        return _Answer(content.assessed.residual.answer, content.assessed.residual.notes)
-    if content.time_point.kind is TimePointKind.POSTOPERATIVE:
+    if assessed.residual:
+        return _Answer(assessed.residual.answer, assessed.residual.notes)
+    if manifest.time_point is TimePointKind.POSTOPERATIVE:
         sentence = "Residual tumour cannot be judged: the enhancing tumour was not determined."
         return _Answer(sentence, (how_much,) if how_much else ())
     return _Answer(how_much) if how_much else None
@@ -131,11 +146,6 @@ def _how_much(measures: Measures) -> str:
     size = f"{largest.long_mm:.0f} × {largest.perpendicular_mm:.0f} mm, {largest.side.value}"
     foci = f"one {what}focus of {size}" if len(lesions) == 1 else f"{len(lesions)} {what}foci, the largest {size}"
     return f"{sentence[0].upper()}{sentence[1:]}; {foci}."
-
-
-def _missing(content: ReportContent) -> list[Modality]:
-    known = {*content.images, *(found.sequence for found in content.found)}
-    return [sequence for sequence in Modality if sequence not in known]
 
 
 def _regions(measures: Measures) -> list[_RegionRow]:
@@ -167,16 +177,15 @@ def _lesion_tables(measures: Measures) -> list[_LesionTable]:
     return tables
 
 
-def _pictures(content: ReportContent) -> dict[str, object]:
+def _pictures(manifest: Manifest, measures: Measures, images: ResultImages) -> dict[str, object]:
     """The slices of the report: the largest of all sequences, some others, and the two other planes."""
-    measures = content.assessed.measures
     regions = [region for region in Region if measures.volume(region.value)]
-    viewer = Viewer(content.labels, content.images[content.reference], content.brain, regions)
-    sequences = [sequence for sequence in Modality if sequence in content.images]
-    grey = {sequence: viewer.grey(content.images[sequence]) for sequence in sequences}
+    viewer = Viewer(images.labels, images.originals[manifest.reference], images.brain, regions)
+    sequences = [modality for modality in Modality if modality in images.originals]
+    grey = {modality: viewer.grey(images.originals[modality]) for modality in sequences}
     plane = measures.plane
-    # After surgery what is left is looked for, not the cavity, which is much larger.
-    asked = Region.ET if content.time_point.kind is TimePointKind.POSTOPERATIVE else None
+    # After surgery residual tumour is looked for, not the cavity, which is much larger.
+    asked = Region.ET if manifest.time_point is TimePointKind.POSTOPERATIVE else None
     left = measures.volume(asked.value) if asked else None
     key = viewer.largest(plane, asked)
     spread = viewer.spread(plane, _SPREAD_SLICES)
@@ -191,7 +200,7 @@ def _pictures(content: ReportContent) -> dict[str, object]:
         "spread_positions": [viewer.position(where) for where in spread],
         "spread": [(s.title, [viewer.draw(grey[s], where) for where in spread]) for s in sequences],
         "others": [
-            (where.plane, viewer.position(where), viewer.draw(grey[content.reference], where)) for where in others
+            (where.plane, viewer.position(where), viewer.draw(grey[manifest.reference], where)) for where in others
         ],
     }
 
@@ -220,3 +229,78 @@ def _percent(ratio: float) -> str:
 def _whole(number: float) -> str:
     """A whole number as it is printed: a real minus, thousands apart by a narrow space."""
     return f"{round(number):,}".replace(",", "\u202f").replace("-", "\u2212")
+
+
+# --- how the result was made -----------------------------------------------------------------------------------------
+
+
+def _method(manifest: Manifest) -> dict[str, str]:
+    model = manifest.model
+    given = {
+        "Model": _model_text(model),
+        "Chosen because": manifest.choice,
+        "Members": "; ".join(_member_text(member) for member in model.members),
+        "Licence": model.licence,
+        "Training": model.training,
+        "Citation": model.citation,
+        "Brain extraction": manifest.job.brain.value,
+        "Registration": _registration_text(manifest),
+        "Computed on": f"{model.device}, {model.precision}",
+        "Time": ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in manifest.seconds.items()),
+        "Software": ", ".join(f"{name} {number}" for name, number in manifest.versions.items()),
+        "Review": _review_history(manifest),
+    }
+    return {name: text for name, text in given.items() if text}
+
+
+def _model_text(model: ModelUsed) -> str:
+    return f"{model.title} ({model.id} {model.version}), weights {model.weights_sha256[:12]}"
+
+
+def _member_text(model: ModelUsed) -> str:
+    return f"{_model_text(model)}. {model.training}" if model.training else _model_text(model)
+
+
+def _review_state(manifest: Manifest) -> str:
+    """The state, and of a review by whom and when."""
+    text = {
+        ReviewState.DRAFT: "draft: not reviewed",
+        ReviewState.EDITED: "edited: not approved",
+        ReviewState.APPROVED: "approved",
+        ReviewState.REJECTED: "rejected",
+    }[manifest.review]
+    last = manifest.reviews[-1] if manifest.reviews else None
+    if last is None or last.by is None or last.state is ReviewState.DRAFT:
+        return text
+    return f"{text} by {last.by}, {_minute(last.when)}"
+
+
+def _review_history(manifest: Manifest) -> str:
+    """All reviews; empty where the state of the review says it all."""
+    if len(manifest.reviews) < 2:
+        return ""
+    return "; ".join(
+        f"{event.state.value}{f' by {event.by}' if event.by else ''}, {_minute(event.when)}"
+        for event in manifest.reviews
+    )
+
+
+def _minute(when: str) -> str:
+    return f"{datetime.fromisoformat(when):%Y-%m-%d %H:%M}"
+
+
+def _registration_text(manifest: Manifest) -> str:
+    texts = [
+        _movement(modality, record)
+        for modality, record in manifest.sequences.items()
+        if not record.is_reference and (manifest.job.registration or record.transform_given)
+    ]
+    moved_to = f"to {manifest.reference.title}: {', '.join(texts)}"
+    if not manifest.job.registration:
+        return f"switched off by the user{f'; {moved_to}' if texts else ''}"
+    return moved_to if texts else "not needed: a single sequence"
+
+
+def _movement(modality: Modality, record: SequenceRecord) -> str:
+    where = f"moved by {record.moved_mm:.1f} mm" if record.moved_mm else "in place"
+    return f"{modality.title} {where}{', as given' if record.transform_given else ''}"

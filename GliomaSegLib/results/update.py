@@ -17,6 +17,7 @@ from GliomaSegLib.label_maps import regions_held
 from GliomaSegLib.measures.assessment import assess_case
 from GliomaSegLib.options import ReviewState
 from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
+from GliomaSegLib.results.images import ResultImages
 from GliomaSegLib.results.layout import BRAIN, FILES
 from GliomaSegLib.results.manifest import Manifest
 from GliomaSegLib.results.reading import (
@@ -26,7 +27,7 @@ from GliomaSegLib.results.reading import (
     read_probabilities,
     read_transforms,
 )
-from GliomaSegLib.results.writing import LOST_LABELS, ResultImages, result_of, write_results
+from GliomaSegLib.results.writing import LOST_LABELS, result_of, write_results
 
 _NO_PICTURES = "The report has no pictures"
 _GIVEN_ANEW = (_NO_PICTURES, LOST_LABELS)  # how the warnings begin that each update gives anew

@@ -7,18 +7,14 @@ import csv
 import dataclasses
 import json
 import platform
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import numpy as np
 import SimpleITK as sitk
 
-from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.folder import MANIFEST
-from GliomaSegLib.io.grid import array_on, oriented_like
+from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.images import pixels_sha256, write_image
 from GliomaSegLib.io.provenance import sha256_of, timestamp
 from GliomaSegLib.io.segnrrd import write_segmentation
@@ -30,6 +26,7 @@ from GliomaSegLib.measures.assessment import CaseAssessment
 from GliomaSegLib.measures.volumes import Measures
 from GliomaSegLib.preprocessing.cropping import bounding_box
 from GliomaSegLib.progress import ProgressRecorder
+from GliomaSegLib.results.images import ResultImages, as_stored
 from GliomaSegLib.results.layout import (
     AGREEMENT,
     BRAIN,
@@ -44,7 +41,6 @@ from GliomaSegLib.results.layout import (
 )
 from GliomaSegLib.results.manifest import Manifest
 from GliomaSegLib.results.report import write_report
-from GliomaSegLib.results.report_content import report_content
 
 # The warning that an edit may cause or settle, so that it is not kept from one update to the next.
 LOST_LABELS = f"{LABEL_MAP} lacks the "
@@ -52,49 +48,6 @@ LOST_LABELS = f"{LABEL_MAP} lacks the "
 # Lower probabilities are cropped away: no contour is drawn at so low a threshold.
 LEAST_PROBABILITY = 0.05
 _PACKAGES = ("GliomaSeg", "torch", "SimpleITK", "numpy", "deepbet", "connected-components-3d")
-
-
-@dataclass(frozen=True)
-class ResultImages:
-    """The images of a result, all on the reference image's own grid.
-
-    Attributes:
-        labels: internal label map, ``uint8``.
-        brain: mask, ``uint8``.
-        originals: the sequences, ``float32``, for the report; may be empty when the files are gone.
-        probabilities: ``float32`` in 0..1 per region, as :func:`quantised` gives them.
-        transforms: reference image -> sequence (LPS mm) for those that had to be moved.
-        agreement: of an ensemble's members, ``uint8`` per cent.
-    """
-
-    labels: sitk.Image
-    brain: sitk.Image
-    originals: Mapping[Modality, sitk.Image]
-    probabilities: Mapping[Region, sitk.Image] = field(default_factory=dict)
-    transforms: Mapping[Modality, sitk.Transform] = field(default_factory=dict)
-    agreement: sitk.Image | None = None
-
-    def with_axes_of(self, image: sitk.Image) -> ResultImages:
-        """The same with the voxel axes of ``image``, and exactly its geometry."""
-
-        def turned(other: sitk.Image) -> sitk.Image:
-            result = oriented_like(other, image)
-            result.CopyInformation(image)
-            return result
-
-        return dataclasses.replace(
-            self,
-            labels=turned(self.labels),
-            brain=turned(self.brain),
-            originals={modality: turned(other) for modality, other in self.originals.items()},
-            probabilities={region: turned(other) for region, other in self.probabilities.items()},
-            agreement=self.agreement and turned(self.agreement),
-        )
-
-
-def quantised(probability: sitk.Image) -> sitk.Image:
-    """A probability map in the steps of 1/255 in which it is stored, so that measuring it again gives the same."""
-    return sitk.Cast(_as_stored(probability), sitk.sitkFloat32) / 255
 
 
 def write_results(
@@ -116,7 +69,7 @@ def write_results(
     write_segmentation(images.labels, folder / SLICER_SEGMENTATION, manifest.regions)
     write_image(images.brain, folder / BRAIN)
     for region, probability in images.probabilities.items():
-        _write_probability(_as_stored(probability), probability_map(folder, region))
+        _write_probability(as_stored(probability), probability_map(folder, region))
     if images.agreement is not None:
         write_image(images.agreement, folder / AGREEMENT)
     for modality, transform in images.transforms.items():
@@ -132,8 +85,7 @@ def write_results(
             "labels_sha256": pixels_sha256(images.labels),
         }
     )
-    content = report_content(manifest, assessed, images.labels, images.brain, images.originals)
-    write_report(content, folder / REPORT)
+    write_report(manifest, assessed, images, folder / REPORT)
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return manifest
 
@@ -190,12 +142,6 @@ def _write_measures(measures: Measures, manifest: Manifest, folder: Path) -> Non
         table = csv.DictWriter(stream, fieldnames=list(rows[0]))
         table.writeheader()
         table.writerows(rows)
-
-
-def _as_stored(probability: sitk.Image) -> sitk.Image:
-    """0..1 as 0..255, ``uint8``."""
-    scaled = np.round(np.clip(sitk.GetArrayViewFromImage(probability), 0, 1) * 255)
-    return array_on(scaled.astype(np.uint8), probability)
 
 
 def _write_probability(stored: sitk.Image, path: Path) -> None:

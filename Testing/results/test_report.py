@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from html import unescape
 from io import BytesIO
 from pathlib import Path
@@ -17,11 +16,13 @@ from PIL import Image
 
 from GliomaSegLib.case import Modality, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.job import Job, ReviewEvent
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.measures.assessment import CaseAssessment, assess_case
 from GliomaSegLib.measures.volumes import measure
+from GliomaSegLib.results.images import ResultImages
+from GliomaSegLib.results.manifest import Manifest, ModelUsed, SequenceRecord
 from GliomaSegLib.results.report import NOTICE, render_report, write_report
-from GliomaSegLib.results.report_content import ReportContent, SequenceFound
 from GliomaSegLib.results.slice_pictures import Slice, Viewer
 
 SPACING = (1.0, 1.2, 5.0)
@@ -56,29 +57,67 @@ def scan(seed: int) -> sitk.Image:
     return image_of(np.where(sitk.GetArrayFromImage(brain()) > 0, noise, 0).astype(np.float32))
 
 
+Given = tuple[Manifest, CaseAssessment, ResultImages]
+
+
 def content(
     marked: sitk.Image | None = None,
     when: TimePoint = AFTER_SURGERY,
     regions: tuple[Region, ...] = tuple(Region),
     probabilities: Mapping[Region, sitk.Image] | None = None,
-    **changes: object,
-) -> ReportContent:
+    originals: Mapping[Modality, sitk.Image] | None = None,
+    **fields: object,
+) -> Given:
+    """A result of T1c and FLAIR; ``fields`` are the manifest's."""
     marked = labels() if marked is None else marked
-    images = {modality: scan(seed) for seed, modality in enumerate((Modality.T1C, Modality.T2F))}
-    given = ReportContent(
-        case_id="case-7",
-        images=images,
-        labels=marked,
-        assessed=assess_case(marked, brain(), regions, probabilities or {}, when, tuple(images)),
-        reference=Modality.T1C,
-        brain=brain(),
-        time_point=when,
-        found=(SequenceFound(Modality.T1C, "post.nii.gz", 0.87, "contrast agent in the DICOM header"),),
-        missing_cost="Without T2 the edema is less certain.",
-        warnings=("The FLAIR was mirrored.",),
-        method={"Model": "CA-CNN", "Licence": "BSD-3-Clause"},
+    originals = originals or {modality: scan(seed) for seed, modality in enumerate((Modality.T1C, Modality.T2F))}
+    assessed = assess_case(marked, brain(), regions, probabilities or {}, when, (Modality.T1C, Modality.T2F))
+    return manifest(when, **fields), assessed, ResultImages(marked, brain(), originals)
+
+
+def manifest(when: TimePoint, name: str = "post.nii.gz", licence: str = "BSD-3-Clause", **fields: object) -> Manifest:
+    given = {
+        "case_id": "case-7",
+        "time_point": when.kind,
+        "days_since_surgery": when.days_since_surgery,
+        "job": Job(study="study", output="out"),
+        "model": ModelUsed(
+            id="ca-cnn",
+            title="CA-CNN",
+            version="1",
+            licence=licence,
+            citation="Wang 2017",
+            weights_sha256="0" * 64,
+            device="cpu",
+            precision="float32",
+        ),
+        "regions": tuple(Region),
+        "sequences": {
+            Modality.T1C: sequence(name, 0.87, "contrast agent in the DICOM header"),
+            Modality.T2F: sequence("flair.nii.gz", 0.99, "called 'flair'"),
+        },
+        "missing": (),
+        "cost": "Without T2 the edema is less certain.",
+        "created": "2024-01-31T12:00:00+00:00",
+        "warnings": ("The FLAIR was mirrored.",),
+    }
+    return Manifest(**(given | fields))
+
+
+def sequence(name: str, confidence: float, reason: str) -> SequenceRecord:
+    return SequenceRecord(
+        path=Path("study", "file"),
+        series_uid=None,
+        series_part="",
+        name=name,
+        pixels_sha256="0" * 64,
+        confidence=confidence,
+        reason=reason,
+        is_reference=reason.startswith("contrast"),
+        moved_mm=None,
+        mutual_information=None,
+        mirror_contrast=None,
     )
-    return replace(given, **changes)
 
 
 def text_of(html: str) -> str:
@@ -86,7 +125,7 @@ def text_of(html: str) -> str:
 
 
 def test_it_says_what_a_reader_needs() -> None:
-    text = text_of(render_report(content()))
+    text = text_of(render_report(*content()))
     for sentence in (
         NOTICE,
         "draft: not reviewed",
@@ -111,9 +150,9 @@ def test_it_says_what_a_reader_needs() -> None:
 # --- the answer ----------------------------------------------------------------------------------------------------
 
 
-def answer_of(given: ReportContent) -> str:
+def answer_of(given: Given) -> str:
     """What stands between the heading and the first warning."""
-    html = render_report(given)
+    html = render_report(*given)
     assert html.index('class="answer"') < html.index('class="warnings"') < html.index('class="tiles"')
     return text_of("<main>" + html.split('class="answer">')[1].split("</section>")[0])
 
@@ -156,9 +195,9 @@ def test_after_surgery_the_picture_shows_what_is_left_not_the_cavity() -> None:
     array = np.zeros(SIZE[::-1], np.uint8)
     array[3, 10:40, 10:40] = Label.RC
     array[9:11, 20:25, 40:45] = Label.ET
-    html = render_report(content(image_of(array)))
+    html = render_report(*content(image_of(array)))
     assert "Axial slice with the largest area of enhancing tumour, S 25 mm" in text_of(html)  # -20 + 9 x 5 mm
-    before = render_report(content(image_of(array), TimePoint()))
+    before = render_report(*content(image_of(array), TimePoint()))
     assert "Axial slice with the largest area of tumour, I 5 mm" in text_of(before)
 
 
@@ -183,51 +222,53 @@ def test_lesions_show_their_certainty_and_what_the_border_cuts() -> None:
     array[0, 10:20, 10:20] = Label.ET
     marked = image_of(array)
     probability = sitk.Cast(marked == int(Label.ET), sitk.sitkFloat32) * 0.87
-    text = text_of(render_report(content(marked, probabilities={Region.ET: probability})))
+    text = text_of(render_report(*content(marked, probabilities={Region.ET: probability})))
     assert "0.87" in text.split("Enhancing tumour: 2 foci")[1].split("Sequences")[0]
     assert "No. 2 touches the border of the image" in text
-    assert "Certainty" not in text_of(render_report(content(marked)))
+    assert "Certainty" not in text_of(render_report(*content(marked)))
 
 
 def test_cost_of_missing_sequences_is_said_once_above_the_volumes() -> None:
-    html = render_report(content())
+    html = render_report(*content())
     assert html.count("Without T2 the edema is less certain.") == 1
     assert html.index("Without T2 the edema") < html.index('<section class="tiles">')
-    assert "Not every sequence was there" not in render_report(content(missing_cost=""))
+    assert "Not every sequence was there" not in render_report(*content(cost=None))
 
 
 def test_unused_volumes_are_listed() -> None:
-    html = render_report(content(ignored=("'scan3.nii.gz' (could not be told)", "'ADC' (called 'adc')")))
+    html = render_report(*content(ignored=("'scan3.nii.gz' (could not be told)", "'ADC' (called 'adc')")))
     text = unescape(text_of(html))
     assert "Not used: 'scan3.nii.gz' (could not be told), 'ADC' (called 'adc')." in text
 
 
 def test_it_has_no_outside_part() -> None:
-    html = render_report(content())
+    html = render_report(*content())
     assert not re.search(r"<script|<link|<iframe|@import|url\(|https?:", html)
     assert all(target.startswith("data:image/png;base64,") for target in re.findall(r'(?:href|src)="([^"]*)"', html))
 
 
-def test_every_text_of_the_user_is_escaped() -> None:
+def test_every_text_is_escaped() -> None:
     evil = "<img src=x onerror=alert(1)>"
+    reviews = tuple(ReviewEvent(state="approved", when="2024-02-01T12:00:00+00:00", by=evil) for _ in range(2))
     html = render_report(
-        content(
+        *content(
+            name=evil,
+            licence=evil,
             case_id=evil,
-            created=evil,
-            missing_cost=evil,
-            warnings=(evil,),
-            method={evil: evil},
-            review_state=evil,
+            cost=evil,
+            choice=evil,
+            warnings=(f"{evil} ",),
             ignored=(evil,),
-            found=(SequenceFound(Modality.T1C, evil, 1.0, evil),),
+            review="approved",
+            reviews=reviews,
         )
     )
     assert "<img" not in html
-    assert html.count("&lt;img src=x onerror=alert(1)&gt;") == 11  # the case is also the document's title
+    assert html.count("&lt;img src=x onerror=alert(1)&gt;") == 11  # the case is also the title; reviews: state, history
 
 
 def test_nothing_found_is_said_plainly_and_still_pictured() -> None:
-    html = render_report(content(labels() * 0))
+    html = render_report(*content(labels() * 0))
     assert "No tumour was found." in html
     assert "The model marked no voxel of this study." in html
     assert "<path" not in html
@@ -235,16 +276,16 @@ def test_nothing_found_is_said_plainly_and_still_pictured() -> None:
 
 
 def test_what_was_not_segmented_is_not_called_zero() -> None:
-    html = render_report(content(regions=(Region.WT,)))
+    html = render_report(*content(regions=(Region.WT,)))
     assert re.search(r"Tumour core not determined", text_of(html))
     assert 'class="ET"' not in html
 
 
 def test_the_cavity_is_shown_when_there_is_one() -> None:
-    assert "Resection cavity 0.00" not in text_of(render_report(content()))
+    assert "Resection cavity 0.00" not in text_of(render_report(*content()))
     array = sitk.GetArrayFromImage(labels())
     array[6:9, 20:30, 10:20] = Label.RC
-    html = render_report(content(image_of(array)))
+    html = render_report(*content(image_of(array)))
     assert "Resection cavity 1.80" in text_of(html)
     assert 'class="RC"' in html
 
@@ -254,7 +295,8 @@ def test_the_volume_of_a_single_voxel_is_not_nothing() -> None:
     array[7, 20, 20] = Label.SNFH
     fine = image_of(array)
     fine.SetSpacing((1, 1, 1))
-    html = render_report(replace(content(), assessed=CaseAssessment(measure(fine))))
+    about, _, images = content()
+    html = render_report(about, CaseAssessment(measure(fine)), images)
     assert "&lt; 0.01" in html
 
 
@@ -263,15 +305,15 @@ def test_the_order_of_the_axes_does_not_change_the_pictures(orientation: str) ->
     def turned(image: sitk.Image) -> sitk.Image:
         return sitk.DICOMOrient(image, orientation)
 
-    upright = content()
-    lying = replace(
-        upright,
-        images={sequence: turned(image) for sequence, image in upright.images.items()},
-        labels=turned(upright.labels),
-        brain=turned(upright.brain),
-        assessed=CaseAssessment(measure(turned(upright.labels), turned(upright.brain)), upright.assessed.residual),
+    about, assessed, upright = content()
+    lying = ResultImages(
+        turned(upright.labels),
+        turned(upright.brain),
+        {modality: turned(image) for modality, image in upright.originals.items()},
     )
-    pictures = [re.findall(r"<svg.*?</svg>", render_report(given), re.DOTALL) for given in (upright, lying)]
+    assessed_lying = CaseAssessment(measure(lying.labels, lying.brain), assessed.residual)
+    both = (about, assessed, upright), (about, assessed_lying, lying)
+    pictures = [re.findall(r"<svg.*?</svg>", render_report(*given), re.DOTALL) for given in both]
     assert pictures[0]
     assert pictures[0] == pictures[1]
 
@@ -330,14 +372,14 @@ def test_slices_are_chosen_where_the_tumour_is() -> None:
 def test_an_image_on_another_grid_is_refused() -> None:
     images = {Modality.T1C: scan(0), Modality.T2F: scan(1)[:, :, :10]}
     with pytest.raises(InputError, match="FLAIR has another grid"):
-        render_report(content(images=images))
+        render_report(*content(originals=images))
     with pytest.raises(InputError, match="lacks the image of its reference"):
-        render_report(content(images={Modality.T2F: scan(1)}))
+        render_report(*content(originals={Modality.T2F: scan(1)}))
 
 
 def test_it_is_written_as_one_file(tmp_path: Path) -> None:
-    write_report(content(), tmp_path / "report.html")
+    write_report(*content(), tmp_path / "report.html")
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     with pytest.raises(InputError, match="cannot be written"):
-        write_report(content(), tmp_path / "no such folder" / "report.html")
+        write_report(*content(), tmp_path / "no such folder" / "report.html")

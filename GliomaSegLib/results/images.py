@@ -1,0 +1,63 @@
+"""The images of a result, on the grid of the reference image."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import SimpleITK as sitk
+
+from GliomaSegLib.case import Modality
+from GliomaSegLib.io.grid import array_on, oriented_like
+from GliomaSegLib.labels import Region
+
+
+@dataclass(frozen=True)
+class ResultImages:
+    """The images of a result, all on one grid.
+
+    Attributes:
+        labels: internal label map, ``uint8``.
+        brain: mask, ``uint8``.
+        originals: the sequences, ``float32``, for the report; may be empty when the files are gone.
+        probabilities: ``float32`` in 0..1 per region, as :func:`from_stored` gives them.
+        transforms: reference image -> sequence (LPS mm) for those that had to be moved.
+        agreement: of an ensemble's members, ``uint8`` per cent.
+    """
+
+    labels: sitk.Image
+    brain: sitk.Image
+    originals: Mapping[Modality, sitk.Image]
+    probabilities: Mapping[Region, sitk.Image] = field(default_factory=dict)
+    transforms: Mapping[Modality, sitk.Transform] = field(default_factory=dict)
+    agreement: sitk.Image | None = None
+
+    def with_axes_of(self, image: sitk.Image) -> ResultImages:
+        """The same with the voxel axes of ``image``, and exactly its geometry."""
+
+        def turned(other: sitk.Image) -> sitk.Image:
+            result = oriented_like(other, image)
+            result.CopyInformation(image)
+            return result
+
+        return dataclasses.replace(
+            self,
+            labels=turned(self.labels),
+            brain=turned(self.brain),
+            originals={modality: turned(other) for modality, other in self.originals.items()},
+            probabilities={region: turned(other) for region, other in self.probabilities.items()},
+            agreement=self.agreement and turned(self.agreement),
+        )
+
+
+def as_stored(probability: sitk.Image) -> sitk.Image:
+    """A probability map in the steps in which it is stored: 0..1 as 0..255, ``uint8``."""
+    scaled = np.round(np.clip(sitk.GetArrayViewFromImage(probability), 0, 1) * 255)
+    return array_on(scaled.astype(np.uint8), probability)
+
+
+def from_stored(stored: sitk.Image) -> sitk.Image:
+    """The inverse of :func:`as_stored`: ``float32`` in 0..1."""
+    return sitk.Cast(stored, sitk.sitkFloat32) / 255
