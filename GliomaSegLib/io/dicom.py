@@ -1,7 +1,7 @@
-"""DICOM folders: which MR volumes they hold and what their headers say.
+"""DICOM folders: the MR volumes in them and how they were acquired, from the headers alone.
 
 pydicom reads the headers; pixels and grids are read in :mod:`GliomaSegLib.io.dicom_volume`. dcm2niix would do both, but
-as an external program that Slicer would have to carry, with its grouping of files and its renaming outside our sight;
+as an external program that Slicer would have to ship, with a grouping of files that we neither see nor test;
 highdicom reads one slice or frame object at a time well, but brings no decoder for compressed transfer syntaxes.
 
 A frame of enhanced (multi-frame) MR counts as a slice, see :mod:`GliomaSegLib.io.dicom_frames`.
@@ -29,23 +29,10 @@ from GliomaSegLib.io.tags import DicomTags
 _MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
 _ENHANCED_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4.1"
 
-# Image Type values of what is computed from images, drawn on them, or only plans the examination. Reformats (MPR)
-# stay: they are the same contrast on another grid.
+# Image Type values of images that are computed from others, or only plan the examination. Reformats (MPR) stay: they
+# have the same contrast on another grid.
 _NOT_A_SCAN = {
-    "LOCALIZER",
-    "SCOUT",
-    "ADC",
-    "EADC",
-    "TRACEW",
-    "FA",
-    "RCBF",
-    "RCBV",
-    "CBF",
-    "CBV",
-    "MTT",
-    "TTP",
-    "TMAX",
-    "P",
+    *("LOCALIZER", "SCOUT", "ADC", "EADC", "TRACEW", "FA", "RCBF", "RCBV", "CBF", "CBV", "MTT", "TTP", "TMAX", "P"),
     "MOSAIC",
 }
 _NOT_A_SCAN_WORDS = ("PROJECTION", "MIP", "MINIP", "SCREEN", "SUBTRACT", "PERFUSION", "SPECTROSCOPY", "_MAP", "PHASE")
@@ -66,7 +53,7 @@ _KEYWORDS = [
 
 @dataclass(frozen=True)
 class DicomSlice:
-    """One slice: its place in LPS mm and what tells it apart from others of its series.
+    """One slice: its position in LPS mm and the values that distinguish it from others of its series.
 
     ``frame`` is its number, from 0, in an enhanced (multi-frame) file; ``None`` when the file is this slice alone.
     """
@@ -87,7 +74,7 @@ class DicomSeries:
         folder: the innermost that holds all files.
         uid: Series Instance UID, the same for all parts of a series.
         number: Series Number, as scanner and viewer show it; may be empty.
-        part: what sets this part of a split series apart, e.g. ``part 2 of 2, TE 90 ms``; empty for a whole series.
+        part: of a split series, which part this is, e.g. ``part 2 of 2, TE 90 ms``; empty for a whole series.
         size: columns and rows.
         pixel_spacing_mm: distance between columns and between rows.
         slices: in no order.
@@ -113,7 +100,7 @@ class DicomSeries:
 
     @property
     def name(self) -> str:
-        """How a person would call it: the description, with the number and the part where there are such."""
+        """The name that a reader knows: the description, with the number and the part where there are such."""
         name = self.tags.description or self.tags.protocol or self.uid
         which = ", ".join(filter(None, (self.number and f"series {self.number}", self.part)))
         return f"{name} ({which})" if which else name
@@ -130,7 +117,7 @@ def find_series(folder: Path) -> list[DicomSeries]:
     twice (same SOP Instance UID) counts once.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's remarks about odd values in files that nobody here can mend
+        warnings.simplefilter("ignore")  # pydicom's remarks about odd values in the files
         found = {(str(one.header.SOPInstanceUID), one.frame): one for one in _mr_headers(folder)}
     by_uid: dict[str, dict[tuple[object, ...], list[_Found]]] = defaultdict(lambda: defaultdict(list))
     for one in found.values():
@@ -200,7 +187,7 @@ def _volume_key(header: Dataset) -> tuple[object, ...]:
 
 
 def _series_of(uid: str, parts: list[list[_Found]]) -> Iterator[DicomSeries]:
-    """The volumes of one series, each told apart in words."""
+    """The volumes of one series, each with its own name."""
     volumes = [volume for part in parts for volume in _split_repetitions([(_slice(one), one.header) for one in part])]
     planes = {_plane(volume[0][1]) for volume in volumes}
     apart = len(planes) > 1

@@ -21,7 +21,7 @@ _NEW, _REPLACED = ".partial", ".old"
 
 
 def is_result_folder(folder: Path) -> bool:
-    """Whether GliomaSeg wrote this folder: its manifest says so. The file's name alone is a common one."""
+    """Whether GliomaSeg wrote this folder, by the program that its manifest names; the file's name alone is common."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError):

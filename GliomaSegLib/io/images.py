@@ -1,10 +1,10 @@
-"""Image files in and out: NIfTI, NRRD, MetaImage and whatever else ITK reads, checked before anything is computed.
+"""Reading and writing image files: NIfTI, NRRD, MetaImage and all other formats of ITK, with checks of each file.
 
 Geometry. SimpleITK holds LPS millimetres whatever the file's own convention. A NIfTI file may carry two transforms:
 ITK takes the sform when its code is 1 (scanner) or when there is no qform, and the qform otherwise. The two may differ
 in good faith (an sform to MNI space beside the scanner's qform), which registration absorbs; when they point a voxel
-axis in opposite directions, one of them mirrors the head, nobody can tell which, and the file is refused. A file with
-neither is read with its axes running LPS, as ITK has it, and :func:`orientation_doubt` says so.
+axis in opposite directions, one of them mirrors the head, it is not known which, and the file is refused. A file with
+neither is read with its axes running LPS, as ITK has it, and :func:`orientation_doubt` warns of it.
 
 ITK reads a truncated NIfTI file without complaint, leaving the missing pixels undefined, and turns NaN voxels of a
 NIfTI file into zeros: both are looked for in the stream itself before ITK sees the file.
@@ -82,7 +82,7 @@ def read_geometry(path: Path) -> Geometry | None:
 
 
 def orientation_doubt(path: Path) -> str | None:
-    """A sentence when ``path`` is a NIfTI file that does not say how its axes lie in the patient; else ``None``.
+    """A warning when ``path`` is a NIfTI file that does not define its orientation in the patient; else ``None``.
 
     With both transform codes 0 every program has its own default: the NIfTI text (method 1) RAS, nibabel LAS, ITK LPS.
     """

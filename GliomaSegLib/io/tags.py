@@ -15,7 +15,7 @@ from GliomaSegLib.io.names import image_stem
 
 @dataclass(frozen=True)
 class DicomTags:
-    """What the header says about how a series was acquired. Times in ms; ``None`` is not said."""
+    """What the header says about how a series was acquired. Times in ms; ``None`` where it does not say."""
 
     description: str = ""
     protocol: str = ""

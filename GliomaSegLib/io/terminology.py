@@ -33,7 +33,7 @@ class Code:
 class SegmentStyle:
     """Name, colour and codes of one label.
 
-    ``colour`` is RGB, 0 to 255. ``type_is_specific`` tells whether the type code alone identifies the label: the
+    ``colour`` is RGB, 0 to 255. ``type_is_specific`` is whether the type code alone identifies the label: the
     resection cavity has no code of its own and borrows the general one for a mass.
     """
 

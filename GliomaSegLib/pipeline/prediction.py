@@ -104,7 +104,7 @@ class Segmented:
 
 
 def on_reference(prediction: Prediction, job: Job, member: Member, case: Case, prepared: Prepared) -> Segmented:
-    """A network's prediction, cleaned as its card says if the job does not say otherwise, and resampled."""
+    """A network's prediction, cleaned as the job or else its card defines, and resampled."""
     cleaning = job.postprocessing or member.card.postprocessing
     labels = clean_labels(prediction.labels, prepared.brain.GetSpacing(), **cleaning.model_dump())
     reference, regions = case.reference.image, member.regions_given(case)
@@ -117,7 +117,7 @@ def on_reference(prediction: Prediction, job: Job, member: Member, case: Case, p
 
 
 def fused(segmented: Sequence[Segmented], job: Job, card: Card, case: Case, progress: Progress) -> Segmented:
-    """The segmentations of an ensemble's members as one, by the vote that its card names, cleaned as it says."""
+    """The segmentations of an ensemble's members as one, by the vote that its card names, cleaned."""
     reference = case.reference.image
     predictions = [
         MemberPrediction(

@@ -43,7 +43,7 @@ class StoredResult:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """An internal label map (``uint8``) and the regions that it tells apart."""
+    """An internal label map (``uint8``) and the regions that it distinguishes."""
 
     labels: sitk.Image
     regions: frozenset[Region]
@@ -141,7 +141,7 @@ def read_any_segmentation(path: Path, scheme: LabelScheme = LabelScheme.GLIOMASE
     else:
         labels, regions = read_labels(path, scheme), frozenset(scheme.regions)
     if path.name in (LABEL_MAP, SLICER_SEGMENTATION) and is_result_folder(path.parent):
-        # What the model could not tell apart is not said by the file either, unless a reviewer drew it.
+        # The file distinguishes no region that the model does not give, unless a reviewer drew it.
         given = read_manifest(path.parent).regions
         regions &= set(regions_held(sitk.GetArrayViewFromImage(labels), given))
     return Segmentation(labels, regions)

@@ -121,7 +121,7 @@ def _check(manifest: Manifest, images: ResultImages) -> None:
 
 
 def _answer(manifest: Manifest, assessed: CaseAssessment) -> _Answer | None:
-    """After surgery the residual tumour, else how much tumour there is. Without any, the page says so itself."""
+    """After surgery the residual tumour, else how much tumour there is; ``None`` where there is none."""
     measures = assessed.measures
     how_much = _how_much(measures) if any(volume.voxels for volume in measures.volumes) else ""
     if assessed.residual:
@@ -276,7 +276,7 @@ def _review_state(manifest: Manifest) -> str:
 
 
 def _review_history(manifest: Manifest) -> str:
-    """All reviews; empty where the state of the review says it all."""
+    """All reviews; empty where there is at most one, which the state shows."""
     if len(manifest.reviews) < 2:
         return ""
     return "; ".join(

@@ -38,7 +38,7 @@ def refresh(output: Path, progress: Progress | None = None) -> Result:
 
     The file that changed counts and the other one is made from it; the review state becomes ``edited``, which voids an
     approval (it stays in the manifest's history). A file that was only saved again is no edit. The report's pictures
-    need the original images: without them it is written without pictures, and says so.
+    need the original images: without them it is written without pictures, with a warning.
 
     Raises:
         InputError: not a result folder, both files changed, or the edited one does not fit this case.

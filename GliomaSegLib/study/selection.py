@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from GliomaSegLib.case import Modality, Source
 from GliomaSegLib.errors import InputError, listed
+from GliomaSegLib.io.dicom import DicomSeries
 from GliomaSegLib.study.better_volume import VolumeShape, why_better
 from GliomaSegLib.study.identification import Guess, contrast_given, guess_together, may_be_told_by_voxels, rivals_for
 from GliomaSegLib.study.volumes import ADVICE, Candidate, discover, nothing_found, search
@@ -124,9 +125,15 @@ class StudyContents:
 
 
 def search_study(
-    study: Path | None, overrides: Mapping[Modality, Path] | None = None, dicom_study: str | None = None
+    study: Path | None,
+    overrides: Mapping[Modality, Path] | None = None,
+    dicom_study: str | None = None,
+    series: Sequence[DicomSeries] | None = None,
 ) -> StudyContents:
     """Find every volume of ``study`` and guess what it shows; the arguments are those of :func:`identify`.
+
+    Args:
+        series: the DICOM series to choose from, where the folder was read already.
 
     Raises:
         InputError: nothing was given, or the same twice; or as :func:`discover`.
@@ -136,7 +143,7 @@ def search_study(
         if not given:
             raise InputError("No study was given; give its folder, or files with --t1n, --t1c, --t2w or --t2f.")
         return StudyContents(None, given)
-    candidates, labels = search(Path(study), dicom_study)
+    candidates, labels = search(Path(study), dicom_study, series)
     taken = {_place(one.source) for one in given.values()}
     rest = [one for one in candidates if _place(one.source) not in taken]
     guesses = guess_together([(one.words, one.tags) for one in rest], t1c_given=Modality.T1C in given)

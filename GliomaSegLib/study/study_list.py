@@ -17,7 +17,7 @@ from GliomaSegLib.io.dicom import DicomSeries, find_series
 from GliomaSegLib.io.dicom_volume import series_geometry, series_problem
 from GliomaSegLib.record import Record
 from GliomaSegLib.study.dicom_studies import DicomStudy, studies_of
-from GliomaSegLib.study.selection import identify
+from GliomaSegLib.study.selection import search_study
 
 
 class SeriesRow(Record):
@@ -43,7 +43,7 @@ class StudyRow(Record):
     Attributes:
         date: as DICOM writes it; empty when it does not say.
         uid: Study Instance UID, which ``--exam`` takes.
-        refusal: why its sequences cannot be told apart without help; ``None`` when they can.
+        refusal: why its sequences cannot be identified without help; ``None`` when they can.
     """
 
     patient: str
@@ -70,7 +70,7 @@ def list_studies(folder: Path) -> list[StudyRow]:
 
 def _row(study: DicomStudy, folder: Path) -> StudyRow:
     try:
-        assigned, refusal = identify(folder, dicom_study=study.uid), None
+        assigned, refusal = search_study(folder, series=study.series).select().assigned, None
     except InputError as error:
         assigned, refusal = {}, str(error)
     taken = {(one.source.series_uid, one.source.part): sequence for sequence, one in assigned.items()}

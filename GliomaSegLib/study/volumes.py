@@ -1,4 +1,4 @@
-"""The volumes of a study folder: image files and DICOM series, each with all that tells what it shows."""
+"""The volumes of a study folder: image files and DICOM series, with the words and tags that identify them."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Candidate:
     """A volume of the study that may be one of the four sequences.
 
     Attributes:
-        name: how a person would call it: file name or series description.
-        words: all text that may say what it is.
+        name: file name or series description.
+        words: all text by which it may be identified.
         geometry: ``None`` when the header could not be read.
     """
 
@@ -81,15 +81,22 @@ def discover(study: Path, dicom_study: str | None = None) -> list[Candidate]:
     return candidates
 
 
-def search(study: Path, dicom_study: str | None) -> tuple[list[Candidate], list[Path]]:
-    """The candidates of ``study``, and the files that are label maps by their names."""
+def search(
+    study: Path, dicom_study: str | None, series: Sequence[DicomSeries] | None = None
+) -> tuple[list[Candidate], list[Path]]:
+    """The candidates of ``study``, and the files that are label maps by their names.
+
+    Args:
+        series: the DICOM series to choose from, where the folder was read already.
+    """
     if not study.exists():
         raise InputError(f"{study} does not exist; check the path of the study.")
     if study.is_file():
         return [_file_candidate(study, study.parent)], []
     if is_result_folder(study):
         raise InputError(f"{study} is a folder of GliomaSeg results; give the folder of the study itself.")
-    series = [one for one in find_series(study) if not _among_results(one.folder, study)]
+    if series is None:
+        series = [one for one in find_series(study) if not _among_results(one.folder, study)]
     if series or dicom_study:
         series = series_of_study(series, dicom_study, study)
     files = _image_files(study)
