@@ -749,7 +749,7 @@ def test_installing_a_model(make_logic: LogicMaker, tmp_path: Path) -> None:
         "s.Store.install = install"
     )
     logic, events = make_logic(install), []
-    assert logic.install("toy", tmp_path / "store", on_event=events.append).result == {"model": "toy"}
+    assert logic.install("toy", tmp_path / "store", on_event=events.append).result["model"] == "toy"
     assert (tmp_path / "store" / "toy").is_dir()
     assert any(event.text.startswith("half of it") and event.fraction == 0.5 for event in events)
     with pytest.raises(GliomaSegError, match="There is no model 'none-such'"):
