@@ -69,7 +69,7 @@ class RunSection:
             situation = self._panel.situation()
             question = ask_before_use(situation)
             if question and question not in self._confirmed:
-                if not slicer.util.confirmYesNoDisplay(question, windowTitle=situation.entry.title):
+                if not slicer.util.confirmOkCancelDisplay(question, windowTitle=situation.entry.title):
                     return
                 self._confirmed.add(question)
             if not situation.installed and not self._panel.logic.usesRecording:

@@ -49,8 +49,8 @@ class GliomaSegTest(ScriptedLoadableModuleTest):
     def runTest(self) -> None:
         """Run all tests."""
         for test in (
-            self.test_panel, self.test_comparison_and_dicom, self.test_three_studies, self.test_logic, self.test_cancel,
-            self.test_scene_closed, self.test_refusals,
+            self.test_panel, self.test_comparison_and_dicom, self.test_three_studies, self.test_what_could_mislead,
+            self.test_logic, self.test_cancel, self.test_scene_closed, self.test_refusals,
         ):  # fmt: skip
             self.setUp()
             try:
@@ -206,6 +206,34 @@ class GliomaSegTest(ScriptedLoadableModuleTest):
             remove_upper_half(widget.parameters.betweenSegmentation)
             self._until(lambda: "The comparison is out of date" in widget.ui.exportFilesButton.toolTip)
         widget.ui.dicomSegCheckBox.checked = False
+
+    def test_what_could_mislead(self) -> None:
+        """A second result hides the first; swapped sequences and a model for another time are remarked on."""
+        from GliomaSegPanel.parameters import Brain, StudyTime
+
+        self.delayDisplay("What could mislead is said at once.")
+        head = load_head()
+        widget = self._opened_panel()
+        widget.parameters.brain = Brain.STRIPPED
+        self._press(widget, widget.ui.applyButton)
+        first = widget.parameters.segmentation
+        self._press(widget, widget.ui.applyButton)
+        second = widget.parameters.segmentation
+        assert first is not second
+        assert not first.GetDisplayNode().GetVisibility()
+        assert second.GetDisplayNode().GetVisibility()
+        assert slicer.mrmlScene.IsNodePresent(first)
+
+        assert not widget.ui.imagesWarningLabel.visible
+        widget.parameters.t1c, widget.parameters.t2f = head["t2f"], head["t1c"]
+        assert "seem to be swapped" in widget.ui.imagesWarningLabel.text
+        widget.parameters.t1c, widget.parameters.t2f = head["t1c"], head["t2f"]
+        assert not widget.ui.unsuitedLabel.visible
+        times = widget.situation().entry.time_points
+        other = next((time for time in StudyTime if time.value not in times and time is not StudyTime.UNKNOWN), None)
+        if other is not None:
+            widget.parameters.timePoint = other
+            assert "This model is made for studies" in widget.ui.unsuitedLabel.text
 
     def test_logic(self) -> None:
         """The logic, as from the Python console, and the scene saved and read again."""

@@ -227,7 +227,7 @@ class SceneLogic:
         """Install a model's weights in ``store``: download them, or take them from the folder or file ``source``.
 
         Returns:
-            the run, whose result is ``{"model": ID}``.
+            the run, whose result has the keys ``model`` (its id) and ``folder`` (of its weights).
         """
         places = {"store": store, "source": source}
         given = {key: str(place) for key, place in places.items() if place is not None}
