@@ -117,7 +117,8 @@ class GliomaSegTest(ScriptedLoadableModuleTest):
 
     def test_comparison_and_dicom(self) -> None:
         """After surgery: the result is compared with an earlier segmentation, and exported as DICOM."""
-        from GliomaSegLib.scene.comparison import OUTDATED, chart_of
+        from GliomaSegLib.scene.attributes import COMPARISON_OUTDATED
+        from GliomaSegLib.scene.comparison import chart_of
         from GliomaSegPanel.parameters import Brain, StudyTime
 
         self.delayDisplay("Two studies are compared, and the result is exported as DICOM.")
@@ -163,7 +164,7 @@ class GliomaSegTest(ScriptedLoadableModuleTest):
                 assert written == ["rtstruct.dcm"], widget.ui.messageLabel.text
         assert not widget.ui.comparisonOutdatedLabel.visible
         remove_upper_half(widget.parameters.preoperativeSegmentation)
-        assert node.GetAttribute(OUTDATED)
+        assert node.GetAttribute(COMPARISON_OUTDATED)
         self._until(lambda: widget.ui.comparisonOutdatedLabel.visible)
 
     def test_three_studies(self) -> None:

@@ -1,0 +1,118 @@
+"""The module's self-test, run on a real scene with recorded answers and an imitation of the application's widgets."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+
+from Testing.support import panel_host, qt_imitation  # noqa: E402
+from Testing.support.scene_host import ROOT, SceneHost  # noqa: E402
+
+TESTS = (
+    *("test_panel", "test_comparison_and_dicom", "test_three_studies", "test_what_could_mislead", "test_logic"),
+    *("test_cancel", "test_scene_closed", "test_refusals"),
+)
+
+
+@pytest.fixture
+def module(host: SceneHost, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[types.ModuleType]:
+    """``GliomaSeg.py`` in an application that lacks the worker's packages, so that the recorded answers are used."""
+    application = panel_host.Application(host)
+    i18n = types.ModuleType("slicer.i18n")
+    i18n.tr = i18n.translate = lambda *texts: texts[-1]
+    wrapper = types.ModuleType("slicer.parameterNodeWrapper")
+    wrapper.parameterNodeWrapper, wrapper.WithinRange = panel_host.parameter_node_wrapper, lambda *limits: limits
+    for name, stub in (
+        ("qt", qt_imitation.qt_module()),
+        ("slicer.i18n", i18n),
+        ("slicer.parameterNodeWrapper", wrapper),
+        ("slicer.ScriptedLoadableModule", panel_host.module_bases(application)),
+    ):
+        monkeypatch.setitem(sys.modules, name, stub)
+    plots = types.SimpleNamespace(logic=lambda: types.SimpleNamespace(ShowChartInLayout=application.show_chart))
+    for name, value in (
+        ("app", application),
+        ("mrmlScene", host.scene),
+        ("modules", types.SimpleNamespace(plots=plots)),
+    ):
+        monkeypatch.setattr(slicer, name, value, raising=False)
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("GliomaSeg", "GliomaSegPanel")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(ROOT / "GliomaSeg"))
+    loaded = importlib.import_module("GliomaSeg")
+    opened: list[Any] = []
+
+    def module_widget(name: str) -> Any:
+        if not opened:
+            opened.append(loaded.GliomaSegWidget(types.SimpleNamespace(isEntered=True)))
+            opened[0].setup()
+            opened[0].enter()
+        return opened[0]
+
+    bundle = tmp_path / "scene.mrb"
+    functions = {
+        "loadUI": lambda path: qt_imitation.Widget(),
+        "childWidgetVariables": lambda widget: qt_imitation.widgets(),
+        "selectModule": lambda name: None,
+        "getModuleWidget": module_widget,
+        "saveScene": lambda path: host.scene.WriteToMRB(str(bundle), None),
+        "loadScene": lambda path: host.scene.ReadFromMRB(str(bundle), True),
+        "setSliceViewerLayers": lambda **layers: None,
+        "confirmOkCancelDisplay": application.confirm(True),
+        "confirmYesNoDisplay": application.confirm(False),
+    }
+    for name, function in functions.items():
+        monkeypatch.setattr(slicer.util, name, function, raising=False)
+    monkeypatch.setattr("GliomaSegPanel.dependencies.lacking", lambda wanted=None: ("torch>=2.4",))
+    loaded.application = application
+    yield loaded
+    for widget in opened:
+        widget.cleanup()
+    application.close()
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("GliomaSeg", "GliomaSegPanel")]:
+        del sys.modules[name]
+
+
+def test_every_test_of_the_self_test_is_run_here(module: types.ModuleType) -> None:
+    assert {name for name in dir(module.GliomaSegTest) if name.startswith("test_")} == set(TESTS)
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_self_test(module: types.ModuleType, name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    test = module.GliomaSegTest(name)
+    test.setUp()
+    try:
+        getattr(test, name)()
+    finally:
+        test.tearDown()
+    captured = capfd.readouterr()
+    assert "Traceback" not in captured.err, captured.err
+
+
+def test_a_model_for_another_time_is_asked_about_once(
+    module: types.ModuleType, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from GliomaSegPanel.parameters import Brain, StudyTime
+
+    test = module.GliomaSegTest("test_panel")
+    test.setUp()
+    importlib.import_module("GliomaSegPanel.self_test_head").load_head()
+    widget = test._opened_panel()
+    entry = widget.situation().entry
+    other = next(time for time in StudyTime if time.value.value in ("preoperative", "postoperative")
+                 and time.value not in entry.time_points)  # fmt: skip
+    widget.parameters.brain, widget.parameters.timePoint = Brain.STRIPPED, other
+    for _ in range(2):
+        test._press(widget, widget.ui.applyButton)
+    asked = [question for question in module.application.questions if "Use it all the same?" in question]
+    assert len(asked) == 1
+    assert widget.parameters.segmentation is not None
+    test.tearDown()
