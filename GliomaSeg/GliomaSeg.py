@@ -78,7 +78,7 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.noticeLabel.text = _(NOTICE)
 
         self.logic = GliomaSegLogic()
-        self.runner = Runner(self.refresh)
+        self.runner = Runner(self.refresh, lambda: self.run.show_progress())
         self.options = Options(self)
         self.images = ImagesSection(self)
         self.model = ModelSection(self)

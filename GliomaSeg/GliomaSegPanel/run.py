@@ -42,9 +42,13 @@ class RunSection:
         self._panel.set_enabled(self._ui.cancelButton, can_cancel(situation))
         self._ui.cancelButton.visible = situation.work is not None
         self._ui.progressFrame.visible = situation.work is not None
-        if situation.work is None:
-            return
-        self._ui.cancelButton.enabled = not runner.cancelling
+        if situation.work is not None:
+            self._ui.cancelButton.enabled = not runner.cancelling
+            self.show_progress()
+
+    def show_progress(self) -> None:
+        """Update the progress bar alone."""
+        runner = self._panel.runner
         percent = runner.progress.percent
         self._ui.progressBar.maximum = 0 if percent is None or runner.cancelling else 100
         self._ui.progressBar.value = percent or 0

@@ -35,15 +35,16 @@ class Runner:
     """Follows one run at a time.
 
     Args:
-        on_changed: called whenever there is something new to show.
+        on_changed: called when a run begins, is cancelled or has ended.
+        on_progress: called ten times a second meanwhile, so that it should do little.
     """
 
-    def __init__(self, on_changed: Callable[[], None]) -> None:
+    def __init__(self, on_changed: Callable[[], None], on_progress: Callable[[], None]) -> None:
         self.work: Work | None = None
         self.progress = ProgressState()
         self.warnings: list[str] = []
         self.cancelling = False
-        self._on_changed = on_changed
+        self._on_changed, self._on_progress = on_changed, on_progress
         self._running: Running | None = None
         self._began = 0.0
         self._timer = qt.QTimer()
@@ -97,7 +98,7 @@ class Runner:
         if running.done:
             self._timer.stop()
             qt.QTimer.singleShot(0, lambda: self._end(running))  # after the events that have queued up meanwhile
-        self._on_changed()
+        self._on_progress()
 
     def _end(self, running: Running) -> None:
         if self._running is not running:

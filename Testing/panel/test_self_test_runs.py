@@ -116,3 +116,33 @@ def test_a_model_for_another_time_is_asked_about_once(
     assert len(asked) == 1
     assert widget.parameters.segmentation is not None
     test.tearDown()
+
+
+def test_a_tick_of_the_timer_updates_the_progress_bar_alone(
+    module: types.ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ranking the models and looking at all sections ten times a second would be felt."""
+    test = module.GliomaSegTest("test_panel")
+    test.setUp()
+    importlib.import_module("GliomaSegPanel.self_test_head").load_head()
+    widget = test._opened_panel()
+    calls: list[str] = []
+    for owner, method in ((widget.run, "show_progress"), (widget, "refresh")):
+        monkeypatch.setattr(owner, method, _recorded(getattr(owner, method), calls))
+    running = types.SimpleNamespace(done=False, poll=lambda: [], wait=lambda: None, cancel=lambda: None)
+    situation = importlib.import_module("GliomaSegPanel.decisions.situation")
+    widget.runner.follow(situation.Work.SEGMENT, running, lambda result: None, lambda error: None)
+    calls.clear()
+    for _ in range(5):
+        widget.runner._poll()
+    assert calls == ["show_progress"] * 5
+    widget.runner.stop_following()
+    test.tearDown()
+
+
+def _recorded(method: Any, calls: list[str]) -> Any:
+    def call() -> None:
+        calls.append(method.__name__)
+        method()
+
+    return call
