@@ -384,7 +384,7 @@ print(*sorted({name.split(".")[0] for name in sys.modules} - set(sys.stdlib_modu
 """
 
 
-def test_light_modules_need_numpy_alone() -> None:
+def test_light_modules_need_numpy_at_most() -> None:
     ended = subprocess.run(
         [sys.executable, "-c", ONLY_NUMPY, *LIGHT], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -392,7 +392,7 @@ def test_light_modules_need_numpy_alone() -> None:
     works, loaded = ended.stdout.splitlines()
     assert works == "['a'] 4"
     heavy = {"SimpleITK", "nibabel", "pydantic", "pydicom", "torch"}
-    assert {"GliomaSegLib", "numpy"} <= set(loaded.split())
+    assert "GliomaSegLib" in loaded.split()
     assert not heavy & set(loaded.split())
 
 
