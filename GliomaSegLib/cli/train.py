@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -53,7 +52,7 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
     import torch
 
     from GliomaSegLib.cli.terminal import progress_for_stderr
-    from GliomaSegLib.datasets.case_table import read_splits, read_table
+    from GliomaSegLib.datasets.case_table import read_splits, read_table, training_and_validation
     from GliomaSegLib.inference.device import choose_device
     from GliomaSegLib.training.dataset import prepare_all
     from GliomaSegLib.training.recipe import find_recipe, read_recipe
@@ -66,7 +65,7 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
     device = choose_device(parsed.device)
     with progress_for_stderr() as progress:
         for held_out, folder in _folds(parsed, rows):
-            train, watched = chosen(rows, splits, recipe.validation.split, held_out)
+            train, watched = training_and_validation(rows, splits, recipe.validation.split, held_out)
             prepare_all([*train, *watched], parsed.cache, device, progress)
             taught = _taught(parsed, recipe, train, device, progress)
             paths = [*taught, *_synthetic(parsed, recipe, train, held_out, progress)]
@@ -176,30 +175,3 @@ def initial_weights(source: str, store: Path | None) -> dict[str, torch.Tensor]:
     if not own:
         raise InputError(f"The model '{model}' has no stage '{stage}'; its first weights are '{min(tensors)}'.")
     return {".".join(part for part in name if part != stage): value for name, value in own.items()}
-
-
-def chosen(
-    rows: list[CaseRow], splits: Mapping[str, list[str]], validation: str, hold_out: str | None = None
-) -> tuple[list[CaseRow], list[CaseRow]]:
-    """The cases to train on and those to watch. Without splits all are trained on and none is watched.
-
-    Raises:
-        InputError: a patient is in no split, or no case is from the hospital held out.
-    """
-    if hold_out is not None:
-        watched = [row for row in rows if row.hospital == hold_out]
-        if not watched:
-            hospitals = ", ".join(sorted({row.hospital for row in rows}))
-            raise InputError(f"No case is from '{hold_out}'; the case table has {hospitals}.")
-        patients = {row.patient for row in watched}
-        return [row for row in rows if row.patient not in patients], watched
-    if not splits:
-        return rows, []
-    where = {patient: name for name, patients in splits.items() for patient in patients}
-    lost = next((row for row in rows if row.patient not in where), None)
-    if lost is not None:
-        raise InputError(f"The patient '{lost.patient}' of case '{lost.case}' is in no split; add it to one.")
-    return (
-        [row for row in rows if where[row.patient] == "train"],
-        [row for row in rows if where[row.patient] == validation],
-    )

@@ -159,3 +159,35 @@ def read_left_out(path: Path) -> list[str]:
         return list(map(str, json.loads(path.read_bytes()).get("label_maps_left_out", [])))
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise InputError(f"{path} cannot be read as splits ({error}).") from error
+
+
+def training_and_validation(
+    rows: list[CaseRow], splits: Mapping[str, list[str]], validation: str, hold_out: str | None = None
+) -> tuple[list[CaseRow], list[CaseRow]]:
+    """The cases to train on and those to validate on. Without splits all are trained on.
+
+    Args:
+        splits: see :func:`read_splits`.
+        validation: the split to validate on.
+        hold_out: validate on this hospital instead, and train on the patients who were never there.
+
+    Raises:
+        InputError: a patient is in no split, or no case is from the hospital held out.
+    """
+    if hold_out is not None:
+        watched = [row for row in rows if row.hospital == hold_out]
+        if not watched:
+            hospitals = ", ".join(sorted({row.hospital for row in rows}))
+            raise InputError(f"No case is from '{hold_out}'; the case table has {hospitals}.")
+        patients = {row.patient for row in watched}
+        return [row for row in rows if row.patient not in patients], watched
+    if not splits:
+        return rows, []
+    where = {patient: name for name, patients in splits.items() for patient in patients}
+    lost = next((row for row in rows if row.patient not in where), None)
+    if lost is not None:
+        raise InputError(f"The patient '{lost.patient}' of case '{lost.case}' is in no split; add it to one.")
+    return (
+        [row for row in rows if where[row.patient] == "train"],
+        [row for row in rows if where[row.patient] == validation],
+    )

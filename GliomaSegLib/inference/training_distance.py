@@ -1,12 +1,13 @@
-"""How far a case's images lie from those that a network was trained on.
+"""The distance of a case's images to those that a network was trained on.
 
-The network's own encoder is asked: the means over the brain of a deep layer's maps are a short description of the
-images, and their Mahalanobis distance to those of the training cases, with one covariance for all (Lee K et al.,
-NeurIPS 2018), tells images unlike these (for segmentation González C et al., Med Image Anal 82:102596, 2022). Where Lee
-has classes there are sets of sequences here: each has a mean of its own.
+The means over the brain of a deep layer's maps are a short description of the images; their Mahalanobis distance to
+those of the training cases, with one covariance for all (Lee K et al., NeurIPS 2018), detects images unlike these (for
+segmentation González C et al., Med Image Anal 82:102596, 2022). Where Lee has classes there are sets of modalities here:
+each has a mean of its own.
 
-What a distance means is read off the training cases themselves, each measured with its patient left out of the fit: a
-case is far when it lies further than all of them. It says nothing of how good the answer is.
+The scale comes from the training cases themselves, each measured with its patient left out of the fit: a case is far
+when it lies further than all of them. The distance does not predict Dice (docs/models.md); it serves to detect a change
+of the incoming images.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class TrainingDistance:
-    """The distance of a case to the training cases, as they are with the same sequences.
+    """The distance of a case to the training cases, reduced to the same modalities.
 
     Attributes:
         distance: Mahalanobis, of the network's features.
@@ -33,13 +34,8 @@ class TrainingDistance:
     cases: int
 
     @property
-    def is_far(self) -> bool:
-        """Whether it lies further than all training cases."""
-        return self.distance > self.limit
-
-    @property
     def of_limit(self) -> float:
-        """The distance as a share of the limit, which compares between sets of sequences; above 1 it is far."""
+        """The distance as a share of the limit, comparable between sets of modalities; above 1 it is far."""
         return self.distance / self.limit
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What the features of a network's training cases are like: the file by which the distance of others is measured.
+"""The file of the features of a network's training cases, by which the distance of other cases is measured.
 
 See :mod:`GliomaSegLib.inference.training_distance`; :mod:`GliomaSegLib.training.features` makes the file.
 """
@@ -25,7 +25,7 @@ _MEAN, _DISTANCES = "mean.", "distances."
 
 @dataclass(frozen=True)
 class Group:
-    """The training cases as they are with one set of sequences.
+    """The training cases, reduced to one set of modalities.
 
     Attributes:
         mean: ``[features]``.
@@ -38,13 +38,13 @@ class Group:
 
 @dataclass(frozen=True)
 class TrainingFeatures:
-    """What the features of a network's training cases are like.
+    """The distribution of the features of a network's training cases.
 
     Attributes:
         layer: of the network, by its name in torch: the features are the means of its maps over the brain.
-        whitening: ``[features, features]``, a square root of the precision: what it makes of a difference to the mean
-            has the Mahalanobis distance for its length.
-        groups: by set of sequences; others cannot be judged.
+        whitening: ``[features, features]``, a square root of the precision matrix: it maps a difference to the mean to
+            a vector whose length is the Mahalanobis distance.
+        groups: by set of modalities; for others there is no distance.
     """
 
     layer: str
@@ -52,7 +52,7 @@ class TrainingFeatures:
     groups: Mapping[frozenset[Modality], Group]
 
     def distance(self, features: NDArray[np.floating], present: Collection[Modality]) -> TrainingDistance | None:
-        """Of a case with these ``features [n]`` and sequences; ``None`` where too few training cases had the same."""
+        """Of a case with these ``features [n]`` and modalities; ``None`` where too few training cases had the same."""
         group = self.groups.get(frozenset(present))
         if group is None:
             return None
@@ -75,7 +75,7 @@ class TrainingFeatures:
 
 
 def read_training_features(path: Path) -> TrainingFeatures:
-    """What :meth:`TrainingFeatures.write` wrote.
+    """Read a file that :meth:`TrainingFeatures.write` wrote.
 
     Raises:
         WeightsError: the file is missing, damaged, or something else.

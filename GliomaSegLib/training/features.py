@@ -1,18 +1,17 @@
-"""What a network makes of its training cases, for the distance of others to them:
-``python -m GliomaSegLib.training.features``.
+"""The features of a network's training cases, by which the distance of other cases to them is measured.
 
-The model's coarse network looks at every training case with every subset of its sequences, as it would at a patient's.
-From the means of a layer's maps over the brain come a mean for every set of sequences, one covariance for all, shrunk
-after Ledoit and Wolf (J Multivar Anal 88:365, 2004), and the distance of every training case to what is fitted without
-its patient. See :mod:`GliomaSegLib.inference.training_distance`.
+The model's coarse network is run on every training case with every subset of its modalities. The means of a layer's
+maps over the brain are the case's features. Fitted are a mean for every set of modalities, one covariance for all,
+shrunk after Ledoit and Wolf (J Multivar Anal 88:365, 2004), and the distance of every training case to a fit without
+its patient. See :mod:`GliomaSegLib.inference.training_distance`; the command is
+``python -m GliomaSegLib.cli.training_features``.
 
-Of some sequences there may be few cases, all of one kind. Any other kind would be far from their mean; so the mean that
-all cases would have with such a sequence is guessed: that without it, moved by what it changes where it is.
+Some modalities may have few cases, all of one kind; any other kind would be far from their mean. The mean of a set with
+such a modality is therefore estimated: that of the set without it, plus its mean effect where it is present.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,14 +23,11 @@ import torch
 from numpy.typing import NDArray
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.cli.terminal import progress_for_stderr
-from GliomaSegLib.cli.train import chosen
-from GliomaSegLib.datasets.case_table import CaseRow, read_splits, read_table
+from GliomaSegLib.datasets.case_table import CaseRow
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.coarse_fine import CoarseFine
 from GliomaSegLib.inference.device import choose_precision
 from GliomaSegLib.inference.training_features import Group, TrainingFeatures
-from GliomaSegLib.io.provenance import sha256_of
 from GliomaSegLib.progress import Progress, Silent
 from GliomaSegLib.training.dataset import CHANNELS, TrainingCase, prepare_all, prepared_path, read_prepared
 from GliomaSegLib.zoo.card import find_card
@@ -135,30 +131,6 @@ def shrunk_covariance(residuals: NDArray[np.float64]) -> NDArray[np.float64]:
     return share * target + (1 - share) * sample
 
 
-def main() -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(prog="python -m GliomaSegLib.training.features", description=__doc__)
-    parser.add_argument("model", metavar="MODEL", help="id of a card of the family any-unet")
-    parser.add_argument("--cases", type=Path, required=True, metavar="CSV", help="the case table")
-    parser.add_argument("--root", type=Path, metavar="DIR", help="folder of the table's paths, if not the table's own")
-    parser.add_argument("--splits", type=Path, metavar="JSON", help="patients of train, test and validation")
-    parser.add_argument("--cache", type=Path, required=True, metavar="DIR", help="folder of the prepared cases")
-    parser.add_argument("--layer", default="down.2", help="of the coarse network, by its name in torch")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="SAFETENSORS")
-    parsed = parser.parse_args()
-    rows, _ = chosen(
-        read_table(parsed.cases, parsed.root), read_splits(parsed.splits) if parsed.splits else {}, "validation"
-    )
-    with progress_for_stderr() as progress:
-        found = features_of(parsed.model, parsed.layer, rows, parsed.cache, progress)
-    found.write(parsed.output)
-    for present, group in found.groups.items():
-        names = " ".join(sequence.value for sequence in Modality if sequence in present)
-        middle, largest = np.quantile(group.distances, (0.5, 1))
-        print(f"{names}: {len(group.distances)} cases, median distance {middle:.2f}, largest {largest:.2f}")
-    print(f"{parsed.output}: {parsed.output.stat().st_size} bytes, SHA-256 {sha256_of(parsed.output)}")
-
-
 def features_of(
     model: str, layer: str, rows: list[CaseRow], cache: Path, progress: Progress | None = None
 ) -> TrainingFeatures:
@@ -173,9 +145,8 @@ def features_of(
     device = torch.device("cpu")
     precision = choose_precision(device)
     weights = Store(default_store()).weights(card)
-    # Without the file that is about to be made.
-    contract = card.contract | {"training_features": None}
-    network = family(card.network.family).load(weights, contract, device, precision)
+    parameters = card.contract | {"training_features": None}  # the file that is about to be made
+    network = family(card.network.family).load(weights, parameters, device, precision)
     if not isinstance(network, CoarseFine):
         raise InputError(f"The model '{model}' has no coarse network; name one of the family 'any-unet'.")
     prepare_all(rows, cache, device, progress)
@@ -185,7 +156,3 @@ def features_of(
         progress.advance(done / len(rows), row.case)
         samples += samples_of(read_prepared(prepared_path(row, cache)), network, layer)
     return fit(samples, layer)
-
-
-if __name__ == "__main__":
-    main()

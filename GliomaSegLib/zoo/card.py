@@ -332,7 +332,7 @@ class Card(Record):
     training_features: ShippedFile | None = Field(
         default=None,
         description="What the network makes of its training cases, by which a case's distance to them is measured "
-        "(python -m GliomaSegLib.training.features); null: it cannot be told.",
+        "(python -m GliomaSegLib.cli.training_features); null: it cannot be told.",
     )
     licence: str
     citation: str

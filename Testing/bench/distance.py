@@ -88,7 +88,7 @@ def _as_usual(model: _Model, rows: list[CaseRow]) -> None:
             )
         if found:
             correlation = spearmanr([one.distance for one, _ in found], [dice for _, dice in found])
-            far = sum(one.is_far for one, _ in found)
+            far = sum(one.of_limit > 1 for one, _ in found)
             print(
                 f"{short_name(subset)}: {far} of {len(found)} far; Spearman of distance and WT Dice "
                 f"{correlation.statistic:.2f} (p {correlation.pvalue:.2f})",
@@ -184,7 +184,7 @@ def _summarised(name: str, distances: Iterator[TrainingDistance | None]) -> None
     found = [one for one in distances if one is not None]
     if found:
         shares = [one.of_limit for one in found]
-        far = sum(one.is_far for one in found)
+        far = sum(one.of_limit > 1 for one in found)
         print(
             f"{name:<42} far {far} of {len(found)}; of the limit: median {np.median(shares):.2f}, "
             f"{min(shares):.2f} to {max(shares):.2f}",

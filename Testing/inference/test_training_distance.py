@@ -95,8 +95,8 @@ def test_a_case_like_the_training_cases_is_not_far_and_another_is() -> None:
     assert all(one.present == BOTH for one in same)
     shares = [found.distance(one.features, BOTH).nearer / 400 for one in same]
     assert 0.3 < np.median(shares) < 0.7
-    assert all(found.distance(one.features, BOTH).is_far for one in other), "a case of the other set"
-    assert not any(found.distance(one.features, FLAIR).is_far for one in other)
+    assert all(found.distance(one.features, BOTH).of_limit > 1 for one in other), "a case of the other set"
+    assert not any(found.distance(one.features, FLAIR).of_limit > 1 for one in other)
 
 
 def test_the_mean_of_a_rare_set_is_guessed_from_what_it_changes() -> None:
@@ -133,7 +133,7 @@ def test_the_place_among_the_training_cases() -> None:
     known = line([1.0, 2.0, 2.5, 4.0])
     places = {size: known.distance(np.array([size]), FLAIR) for size in (0.5, -2.2, 4.0, 4.5)}
     assert [one.nearer for one in places.values()] == [0, 2, 3, 4]
-    assert [one.is_far for one in places.values()] == [False, False, False, True]
+    assert [one.of_limit > 1 for one in places.values()] == [False, False, False, True]
     assert places[4.5].of_limit == pytest.approx(1.125)
     assert str(places[-2.2]).startswith("further than 2 of 4 training cases (Mahalanobis distance 2.2")
 
@@ -244,7 +244,7 @@ def test_the_answer_carries_the_distance_without_another_pass() -> None:
     assert without.training_distance is None
     assert np.array_equal(without.labels, found.labels)
     assert found.training_distance.distance == pytest.approx(8, abs=0.3)
-    assert found.training_distance.is_far
+    assert found.training_distance.of_limit > 1
     both = flair() | {T1C: flair()[T2F]}
     assert engine(Counting(), known).predict(both, Silent(), 0).training_distance is None
 

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from GliomaSegLib.cli.train import chosen
-from GliomaSegLib.datasets.case_table import CaseRow, read_splits
+from GliomaSegLib.datasets.case_table import CaseRow, read_splits, training_and_validation
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import LabelScheme
 from GliomaSegLib.progress import Silent
@@ -226,7 +225,7 @@ def test_every_recipe_that_comes_along_is_valid_and_the_schema_is_up_to_date() -
     assert (resource("recipes") / "recipe.schema.json").read_text(encoding="utf-8") == schema_json()
 
 
-_NO_RECIPES = ("splits.json", "mets-splits.json", "recipe.schema.json")
+_NO_RECIPES = ("splits.json", "mets-splits.json", "any-splits.json", "recipe.schema.json")
 
 
 def test_a_recipe_with_an_unknown_key_or_a_wrong_value_is_one_sentence(tmp_path: Path) -> None:
@@ -257,7 +256,7 @@ def test_splits_are_by_patient(tmp_path: Path) -> None:
     rows = [_row("a1", "a", "x"), _row("a2", "a", "y"), _row("b1", "b", "x"), _row("c1", "c", "z")]
     path = tmp_path / "splits.json"
     path.write_text(json.dumps({"train": ["a"], "test": ["b"], "validation": ["c"]}), encoding="utf-8")
-    train, watched = chosen(rows, read_splits(path), "test")
+    train, watched = training_and_validation(rows, read_splits(path), "test")
     assert [row.case for row in train] == ["a1", "a2"]
     assert [row.case for row in watched] == ["b1"]
     path.write_text(json.dumps({"train": ["a"], "test": ["a"], "validation": []}), encoding="utf-8")
@@ -265,16 +264,16 @@ def test_splits_are_by_patient(tmp_path: Path) -> None:
         read_splits(path)
     path.write_text(json.dumps({"train": ["a"], "test": [], "validation": []}), encoding="utf-8")
     with pytest.raises(InputError, match="'b' of case 'b1' is in no split"):
-        chosen(rows, read_splits(path), "test")
+        training_and_validation(rows, read_splits(path), "test")
 
 
 def test_a_hospital_is_held_out_with_all_scans_of_its_patients() -> None:
     rows = [_row("a1", "a", "x"), _row("a2", "a", "y"), _row("b1", "b", "x"), _row("c1", "c", "z")]
-    train, watched = chosen(rows, {}, "test", hold_out="x")
+    train, watched = training_and_validation(rows, {}, "test", hold_out="x")
     assert [row.case for row in watched] == ["a1", "b1"]
     assert [row.case for row in train] == ["c1"]  # a2 is another scan of a patient of x
     with pytest.raises(InputError, match="No case is from 'q'"):
-        chosen(rows, {}, "test", hold_out="q")
+        training_and_validation(rows, {}, "test", hold_out="q")
 
 
 def test_the_real_splits_hold_every_patient_of_the_development_table_once() -> None:
