@@ -20,7 +20,8 @@ import SimpleITK as sitk
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.dicom import DicomSeries, DicomSlice
 from GliomaSegLib.io.dicom_frames import single_frame_files
-from GliomaSegLib.io.images import Geometry, check_intensities, orthonormal_direction, quiet_itk
+from GliomaSegLib.io.geometry import Geometry, orthonormal_direction
+from GliomaSegLib.io.images import check_intensities, quiet_itk
 
 # Departures from an even stack that are rounding in the headers: of a step, relative to the usual one; of the grid
 # from its normal, in mm; between directions of slices, in cosines.

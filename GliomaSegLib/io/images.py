@@ -1,44 +1,33 @@
-"""Reading and writing image files: NIfTI, NRRD, MetaImage and all other formats of ITK, with checks of each file.
+"""Image files in and out: NIfTI, NRRD, MetaImage and whatever else ITK reads, checked before anything is computed.
 
-Geometry. SimpleITK holds LPS millimetres whatever the file's own convention. A NIfTI file may carry two transforms:
-ITK takes the sform when its code is 1 (scanner) or when there is no qform, and the qform otherwise. The two may differ
-in good faith (an sform to MNI space beside the scanner's qform), which registration absorbs; when they point a voxel
-axis in opposite directions, one of them mirrors the head, it is not known which, and the file is refused. A file with
-neither is read with its axes running LPS, as ITK has it, and :func:`orientation_doubt` warns of it.
-
-ITK reads a truncated NIfTI file without complaint, leaving the missing pixels undefined, and turns NaN voxels of a
-NIfTI file into zeros: both are looked for in the stream itself before ITK sees the file.
+Images are LPS millimetres whatever the file's own convention. NIfTI files are read by :mod:`GliomaSegLib.io.nifti`, all
+others by ITK. What a file does not say about its geometry, or says in two ways, is a doubt (:func:`geometry_doubts`).
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import math
 import os
-import zlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, cast
 
-import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
-from nibabel.arrayproxy import ArrayProxy
-from numpy.typing import NDArray
 
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.geometry import Geometry, check_field_of_view, orthonormal_direction, sheared
 from GliomaSegLib.io.grid import array_on, oriented
+from GliomaSegLib.io.nifti import is_nifti_name, nifti_doubts, nifti_geometry, read_nifti
 from GliomaSegLib.label_maps import to_internal
 from GliomaSegLib.labels import LabelScheme
 
 # What is written: formats that are one file, so that it can be put in its place in one move.
 _WRITTEN_SUFFIXES: tuple[str, ...] = (".nii", ".nii.gz", ".nrrd", ".mha")
 
-# Largest departure of DᵀD from the identity: below the first a direction matrix is left alone, up to the second it is
-# rounding in the file and is made orthonormal, above it the grid is sheared.
-_EXACT, _SHEARED = 1e-6, 2e-3
+_ROUNDED = 1e-3  # from a whole number: a label that was stored as a float
 
 
 def read_image(path: Path) -> sitk.Image:
@@ -56,16 +45,10 @@ def read_image(path: Path) -> sitk.Image:
     return image
 
 
-class Geometry(NamedTuple):
-    """From headers alone: edges of the voxels and of the whole volume in mm, and unit normal of the slices (LPS)."""
-
-    spacing_mm: tuple[float, float, float]
-    normal: NDArray[np.float64]
-    extent_mm: tuple[float, ...]
-
-
 def read_geometry(path: Path) -> Geometry | None:
     """The geometry in a file's header; ``None`` if it is unreadable."""
+    if is_nifti_name(path):
+        return nifti_geometry(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -81,20 +64,48 @@ def read_geometry(path: Path) -> Geometry | None:
     return Geometry(spacing, normal, tuple(size * mm for size, mm in zip(reader.GetSize(), spacing, strict=False)))
 
 
-def orientation_doubt(path: Path) -> str | None:
-    """A warning when ``path`` is a NIfTI file that does not define its orientation in the patient; else ``None``.
+def geometry_doubts(path: Path) -> tuple[str, ...]:
+    """A sentence for each thing about the geometry of an image file that its header leaves open or says in two ways.
 
-    With both transform codes 0 every program has its own default: the NIfTI text (method 1) RAS, nibabel LAS, ITK LPS.
+    Raises:
+        InputError: as :func:`read_image`, of a NIfTI file.
     """
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
-        return None
-    header = _nifti(path).header
-    if int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0:
-        return None
+    if is_nifti_name(path):
+        return nifti_doubts(path)
+    wanted = _TEXT_HEADERS.get(path.suffix.lower())
+    if wanted is None:
+        return ()
+    header = _text_header(path)
+    unsaid = [what for what, pattern in wanted if not pattern.search(header)]
+    if not unsaid:
+        return ()
     return (
-        f"{path} does not say how it lies in the patient (both its NIfTI transform codes are 0), so its orientation "
-        "is a guess; check left and right against the scanner's own images."
+        f"{path} does not say {' and '.join(unsaid)}, so that is a guess (axes to the left, back and top, 1 mm); check "
+        "left, right and sizes against the scanner's own images.",
     )
+
+
+# What the text headers of NRRD and MetaImage files must say for their geometry to be known.
+_NRRD = (
+    ("how it lies in the patient", re.compile(rb"^space(?: dimension)?:", re.MULTILINE)),
+    ("how large its voxels are", re.compile(rb"^(space directions|spacings):", re.MULTILINE)),
+)
+_META = (
+    ("how it lies in the patient", re.compile(rb"^(TransformMatrix|Orientation|Rotation)\s*=", re.MULTILINE)),
+    ("how large its voxels are", re.compile(rb"^(ElementSpacing|ElementSize)\s*=", re.MULTILINE)),
+)
+_TEXT_HEADERS = {".nrrd": _NRRD, ".nhdr": _NRRD, ".mha": _META, ".mhd": _META}
+_LONGEST_HEADER = 1 << 16
+
+
+def _text_header(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(_LONGEST_HEADER)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
+    end = re.search(rb"\r?\n\r?\n|^ElementDataFile.*$", start, re.MULTILINE)
+    return start[: end.end()] if end else start
 
 
 def read_labels(path: Path, scheme: LabelScheme | None = None) -> sitk.Image:
@@ -109,13 +120,13 @@ def read_labels(path: Path, scheme: LabelScheme | None = None) -> sitk.Image:
     path = Path(path)
     image = _read_volume(path)
     values = np.unique(sitk.GetArrayViewFromImage(image))
-    wrong = values[~((values >= 0) & (values <= 255) & (values == np.floor(values)))]
+    wrong = values[~((values > -_ROUNDED) & (values < 255 + _ROUNDED) & (np.abs(values - np.round(values)) < _ROUNDED))]
     if wrong.size:
         raise InputError(
             f"{path} is not a label map: it holds the value {wrong[0]:g}, and labels are whole numbers from 0 to 255; "
             "give the segmentation, not an image or a probability map."
         )
-    labels = sitk.Cast(image, sitk.sitkUInt8)
+    labels = sitk.Cast(sitk.Round(image) if values.dtype.kind == "f" else image, sitk.sitkUInt8)
     if scheme is None:
         return labels
     return array_on(to_internal(sitk.GetArrayFromImage(labels), scheme, str(path)), labels)
@@ -169,28 +180,6 @@ def _check_finite(array: np.ndarray, source: str) -> None:
         )
 
 
-def orthonormal_direction(direction: np.ndarray, source: str) -> np.ndarray:
-    """The orthonormal matrix nearest to a 3 x 3 ``direction`` (columns: voxel axes in LPS).
-
-    Raises:
-        InputError: the columns are further from orthonormal than rounding explains.
-    """
-    departure = float(np.abs(direction.T @ direction - np.eye(3)).max())
-    if not departure <= _SHEARED:  # catches NaN as well
-        raise InputError(_sheared(source))
-    if departure < _EXACT:
-        return direction
-    left, _, right = np.linalg.svd(direction)
-    return left @ right
-
-
-def _sheared(source: str) -> str:
-    return (
-        f"{source} has sheared axes (its direction cosines are not orthonormal), so distances in it are not what its "
-        "header says; resample it to a rectangular grid first."
-    )
-
-
 def _read_volume(path: Path) -> sitk.Image:
     """One scalar 3-D volume with orthonormal axes, pixels as stored."""
     if not path.exists():
@@ -199,13 +188,17 @@ def _read_volume(path: Path) -> sitk.Image:
         raise InputError(f"{path} is a folder; give an image file.")
     if not os.access(path, os.R_OK):
         raise InputError(f"{path} may not be opened; ask for the permission to read it.")
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        _check_nifti(path)
-    elif _is_dicom(path):
+    if is_nifti_name(path):
+        image = read_nifti(path)
+        _check_finite(sitk.GetArrayViewFromImage(image), str(path))
+        return image
+    if _is_dicom(path):
         raise InputError(f"{path} is a single DICOM file; give the folder that holds its whole series.")
     image = _one_volume(_read_with_itk(path), path)
     direction = np.reshape(image.GetDirection(), (3, 3))
     image.SetDirection(orthonormal_direction(direction, str(path)).ravel().tolist())
+    extent = tuple(size * mm for size, mm in zip(image.GetSize(), image.GetSpacing(), strict=True))
+    check_field_of_view(extent, str(path))
     return image
 
 
@@ -216,7 +209,7 @@ def _read_with_itk(path: Path) -> sitk.Image:
     except RuntimeError as error:
         text = str(error)
         if "orthonormal" in text:
-            raise InputError(_sheared(str(path))) from error
+            raise InputError(sheared(str(path))) from error
         if "Unable to determine ImageIO" in text:
             raise InputError(
                 f"{path} is not an image that GliomaSeg can read; give NIfTI, NRRD, MHA or a folder of DICOM files."
@@ -239,52 +232,6 @@ def _one_volume(image: sitk.Image, path: Path) -> sitk.Image:
     if image.GetDimension() < 3 or min(image.GetSize()) < 2:
         raise InputError(f"{path} is 2-D: it holds a single slice; give a file with the whole volume.")
     return image
-
-
-def _nifti(path: Path) -> nib.Nifti1Image:
-    return cast(nib.Nifti1Image, nib.load(path))
-
-
-def _check_nifti(path: Path) -> None:
-    """What ITK does not check: the header, the length of the stream, NaN voxels, agreement of the transforms."""
-    try:
-        nifti = _nifti(path)
-        content = _decompressed(path)
-    except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as error:
-        raise InputError(f"{path} is not an image: it has no NIfTI header; check what the file is.") from error
-    except (EOFError, zlib.error, OSError) as error:
-        raise InputError(_damaged(path)) from error
-    header, shape = nifti.header, nifti.shape
-    if 0 in shape:
-        raise InputError(f"{path} is empty: its size is {shape}; give a volume that holds a scan.")
-    offset, voxels, dtype = cast(ArrayProxy, nifti.dataobj).offset, math.prod(shape), header.get_data_dtype()
-    if len(content) < offset + voxels * dtype.itemsize:
-        raise InputError(_damaged(path))
-    if dtype.kind == "f":
-        _check_finite(np.frombuffer(content, dtype, voxels, offset), str(path))
-    _check_transforms_agree(header, path)
-
-
-def _damaged(path: Path) -> str:
-    return f"{path} is damaged or cut short: the file ends before its pixels do; copy or download it again."
-
-
-def _decompressed(path: Path) -> bytes:
-    content = path.read_bytes()
-    return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-
-
-def _check_transforms_agree(header: nib.Nifti1Header, path: Path) -> None:
-    """Refuse an sform and a qform that point a voxel axis more than 90 degrees apart."""
-    sform, sform_code = header.get_sform(coded=True)
-    qform, qform_code = header.get_qform(coded=True)
-    if not (sform_code and qform_code):
-        return
-    if (np.sum(sform[:3, :3] * qform[:3, :3], axis=0) < 0).any():
-        raise InputError(
-            f"{path} contradicts itself: its two NIfTI transforms (qform and sform) point a voxel axis in opposite "
-            "directions, so left and right are unsure; convert the DICOM files again."
-        )
 
 
 def _is_dicom(path: Path) -> bool:

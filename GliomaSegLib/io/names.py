@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 # What a study folder is searched for; ITK may read more when a file is named outright.
-IMAGE_SUFFIXES: tuple[str, ...] = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+IMAGE_SUFFIXES: tuple[str, ...] = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".img", ".img.gz")
 
 
 def is_image_name(path: Path) -> bool:

@@ -293,8 +293,9 @@ def _said(match: re.Match[str]) -> str:
 
 # Names of masks and results: a whole word anywhere, or the last word alone (as in '_wt').
 _LABEL_WORDS = re.compile(
-    r"(^|[_\-. ])(seg|segmentation|segm|mask|masks|label|labels|labelmap|brainmask|roi|annotation|groundtruth|lesions?"
-    r"|prob|probability|probabilities)([_\-. ]|\d*$)|(^|[_\-. ])(wt|tc|et|gt|truth|enhancing|pred|prediction)\d*$",
+    r"(^|[_\-. ])(d?seg|segmentation|segm|[a-z]*masks?|labels?|labelmap|roi|annotation|contours?|[gcp]tv[a-z]*"
+    r"|groundtruth|lesions?|prob|probability|probabilities|probseg)([_\-. ]|\d*$)"
+    r"|(^|[_\-. ])(wt|tc|et|gt|truth|enhancing|pred|prediction|tumou?rs?|[oe]?edema|necrosis)\d*$",
     re.IGNORECASE,
 )
 

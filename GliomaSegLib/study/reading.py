@@ -16,10 +16,12 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.dicom import DicomSeries, find_series
 from GliomaSegLib.io.dicom_volume import read_series
 from GliomaSegLib.io.grid import oriented
-from GliomaSegLib.io.images import orientation_doubt, read_image
+from GliomaSegLib.io.images import geometry_doubts, read_image
 from GliomaSegLib.io.names import image_stem
 from GliomaSegLib.study.better_volume import is_slab
 from GliomaSegLib.study.selection import ALL_SEQUENCES, StudyContents, search_study
+
+_FEWEST_VALUES = 16  # of a scan; a label map of many structures has more, and is told by its name
 
 
 def read_case(
@@ -58,15 +60,16 @@ def read_case(
                 f"'{first.name}' ({first.sequence.title}) and '{second.name}' ({second.sequence.title}) hold the same "
                 "image; give each sequence its own."
             )
-    doubts = [orientation_doubt(one.source.path) for one in volumes.values() if one.source.series_uid is None]
-    doubts.append(_coverage_doubt(volumes))
+    files = [one.source.path for one in volumes.values() if one.source.series_uid is None]
+    doubts = [doubt for path in files for doubt in geometry_doubts(path)]
+    doubts += [doubt for doubt in (_coverage_doubt(volumes), *map(_mask_doubt, volumes.values())) if doubt]
     named = Path(study) if study is not None else next(iter(assigned.values())).source.path
     return Case(
         identifier or image_stem(named.resolve()),
         volumes,
         time_point or TimePoint(),
         ignored,
-        tuple(doubt for doubt in doubts if doubt),
+        tuple(doubts),
     )
 
 
@@ -112,6 +115,14 @@ def _coverage_doubt(volumes: Mapping[Modality, SequenceVolume]) -> str | None:
     return (
         f"{reference} covers only {min(extent_mm):.0f} mm of the head; tumour outside it is neither shown nor measured."
     )
+
+
+def _mask_doubt(volume: SequenceVolume) -> str | None:
+    """A sentence when an image has so few values that it is a mask or a label map rather than a scan."""
+    values = np.unique(sitk.GetArrayViewFromImage(volume.image)).size
+    if values > _FEWEST_VALUES:
+        return None
+    return f"{volume} holds only {values} different values, as a mask does and no scan; check that it is the image."
 
 
 def _same_pixels(first: sitk.Image, second: sitk.Image) -> bool:

@@ -14,7 +14,8 @@ from GliomaSegLib.errors import InputError, listed
 from GliomaSegLib.io.dicom import DicomSeries, find_series, plane_nearest
 from GliomaSegLib.io.dicom_volume import read_series, series_geometry
 from GliomaSegLib.io.folder import is_result_folder
-from GliomaSegLib.io.images import Geometry, read_geometry, read_image
+from GliomaSegLib.io.geometry import Geometry
+from GliomaSegLib.io.images import read_geometry, read_image
 from GliomaSegLib.io.names import image_stem, is_image_name
 from GliomaSegLib.io.tags import DicomTags, sidecar_tags
 from GliomaSegLib.study.better_volume import is_slab

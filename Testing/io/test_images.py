@@ -12,9 +12,9 @@ import pytest
 import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.geometry import orthonormal_direction
 from GliomaSegLib.io.images import (
-    orientation_doubt,
-    orthonormal_direction,
+    geometry_doubts,
     read_geometry,
     read_image,
     read_labels,
@@ -95,13 +95,12 @@ def test_which_transform_is_taken(tmp_path: Path, sform_code: int, qform_code: i
 
 def test_orientation_that_is_not_said_is_a_doubt(tmp_path: Path) -> None:
     path = nifti(tmp_path / "a.nii.gz", NOISE, np.eye(4))
-    assert orientation_doubt(path) is None
+    assert geometry_doubts(path) == ()
     image = nib.load(path)
     image.header["sform_code"] = 0
     nib.save(nib.Nifti1Image(NOISE, None, image.header), tmp_path / "b.nii.gz")
-    assert "both its NIfTI transform codes are 0" in orientation_doubt(tmp_path / "b.nii.gz")
+    assert "both its NIfTI transform codes are 0" in geometry_doubts(tmp_path / "b.nii.gz")[0]
     assert read_image(tmp_path / "b.nii.gz").GetDirection() == pytest.approx(np.eye(3).ravel())
-    assert orientation_doubt(tmp_path / "c.nrrd") is None
 
 
 def _missing(folder: Path) -> Path:

@@ -360,3 +360,20 @@ def test_of_an_mp2rage_the_uniform_image_is_taken(tmp_path: Path) -> None:
     for seed, part in enumerate(("INV1", "INV2", "UNI_Images", "T1_Images")):
         write_noise(tmp_path / f"t1_mp2rage_sag_{part}.nii.gz", seed)
     assert names(identify(tmp_path)) == {"t1n": "t1_mp2rage_sag_UNI_Images.nii.gz"}
+
+
+@pytest.mark.parametrize(
+    "name", ["T1c_tumour", "T1c_GTV", "t1c_tumorMask", "sub-01_dseg", "T1c contour", "flair_GTVp", "t1c_edema"]
+)
+def test_masks_by_their_names_are_no_candidates(tmp_path: Path, name: str) -> None:
+    save(tmp_path / f"{name}.nii.gz")
+    save(tmp_path / "T1c.nii.gz", 1)
+    assert [one.name for one in discover(tmp_path)] == ["T1c.nii.gz"]
+
+
+def test_an_image_with_a_handful_of_values_is_a_doubt(tmp_path: Path) -> None:
+    array = np.zeros((6, 9, 8), np.float32)
+    array[2:4, 3:5, 3:5] = 1
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / "t1c.nii.gz"))
+    (doubt,) = read_case(tmp_path).doubts
+    assert "holds only 2 different values" in doubt

@@ -1,0 +1,336 @@
+"""NIfTI-1, NIfTI-2 and Analyze 7.5 files: which of their several geometries is taken, and what is doubted about it.
+
+A NIfTI header says up to three times how the voxels lie: ``pixdim`` (edges alone), the qform (a rotation, with the
+edges of ``pixdim``) and the sform (a whole matrix). One of the two transforms is taken as it is written, never a
+mixture: the sform when its code is 1 (scanner) or there is no qform, else the qform, as ITK chooses. Where ``pixdim``
+contradicts a sound sform, the sform is taken and the contradiction is a doubt. An sform to a template beside the
+scanner's qform is common and no contradiction; two transforms that point a voxel axis in opposite directions are: one
+of them mirrors the head, nobody can tell which, and the file is refused. With both codes 0 every program has its own
+default (the NIfTI text RAS, nibabel LAS, ITK LPS): the axes are read as LPS, as ITK has it, which is a doubt too.
+
+What a file is follows from its first bytes, not from its name: a ``.nii.gz`` that is not compressed is read.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import nibabel as nib
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.geometry import (
+    Geometry,
+    check_field_of_view,
+    is_orthonormal,
+    orthonormal_direction,
+    sheared,
+)
+
+_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
+_HEADER_BYTES = 544  # of the longest header and the four bytes behind it
+_GZIP = b"\x1f\x8b"
+_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_MM_OF_UNIT = {1: ("metre", 1000.0), 2: ("mm", 1.0), 3: ("micron", 0.001)}  # code of xyzt_units
+_AGREE = 0.01  # relative difference of two edges that is rounding
+_TURNED_DEG, _SHIFTED_VOXELS = 1.0, 1.0  # between two transforms of one space that mean the same
+
+Header = nib.Nifti1Header | nib.AnalyzeHeader
+
+
+class _Grid(NamedTuple):
+    """Voxel indices to LPS mm, and a sentence for each doubt about it."""
+
+    affine: NDArray[np.float64]
+    doubts: tuple[str, ...]
+
+
+def is_nifti_name(path: Path) -> bool:
+    """Whether the name is one of a NIfTI or Analyze file."""
+    return path.name.lower().endswith(_SUFFIXES)
+
+
+def read_nifti(path: Path) -> sitk.Image:
+    """One scalar 3-D volume (LPS, mm), its pixels as stored, rescaled where the header says so.
+
+    Raises:
+        InputError: the file is no NIfTI file or is damaged; it holds no single scalar volume, or NaN voxels; or its
+            geometry is missing, sheared, contradictory or no head's.
+    """
+    content = _content(path)
+    header = _header(content, path)
+    pixels = content
+    if _is_pair(header):
+        pixels = _content(_partner(path, ".img"))
+    shape = _volume_shape(header, path)
+    grid = _grid(header, path)
+    array = _scaled(_stored(header, pixels, path), header)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.reshape(shape, order="F").transpose(2, 1, 0)))
+    spacing = np.linalg.norm(grid.affine[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetOrigin(grid.affine[:3, 3].tolist())
+    image.SetDirection(orthonormal_direction(grid.affine[:3, :3] / spacing, str(path)).ravel().tolist())
+    return image
+
+
+def nifti_geometry(path: Path) -> Geometry | None:
+    """The geometry in the header; ``None`` when :func:`read_nifti` would refuse the file for it."""
+    try:
+        header = _header(_first_bytes(path), path)
+        shape, grid = _volume_shape(header, path), _grid(header, path)
+    except InputError:
+        return None
+    spacing = np.linalg.norm(grid.affine[:3, :3], axis=0)
+    edges = tuple(size * mm for size, mm in zip(shape, spacing.tolist(), strict=True))
+    return Geometry((spacing[0].item(), spacing[1].item(), spacing[2].item()), grid.affine[:3, 2] / spacing[2], edges)
+
+
+def nifti_doubts(path: Path) -> tuple[str, ...]:
+    """A sentence for each thing about the geometry that the header leaves open or says in two ways.
+
+    Raises:
+        InputError: as :func:`read_nifti`.
+    """
+    return _grid(_header(_first_bytes(path), path), path).doubts
+
+
+# --- the file ------------------------------------------------------------------------------------------------------
+
+
+def _content(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+        return gzip.decompress(content) if content[:2] == _GZIP else content
+    except (EOFError, zlib.error, OSError) as error:
+        raise InputError(_damaged(path)) from error
+
+
+def _first_bytes(path: Path) -> bytes:
+    path = _partner(path, ".hdr") if _is_pixel_file(path) else path
+    try:
+        with path.open("rb") as stream:
+            compressed = stream.read(2) == _GZIP
+        with gzip.open(path) if compressed else path.open("rb") as stream:
+            return stream.read(_HEADER_BYTES)
+    except (EOFError, zlib.error, OSError) as error:
+        raise InputError(_damaged(path)) from error
+
+
+def _is_pixel_file(path: Path) -> bool:
+    return path.name.lower().endswith((".img", ".img.gz"))
+
+
+def _partner(path: Path, suffix: str) -> Path:
+    """The other file of a pair of header and pixels."""
+    name = path.name[: -len(".gz")] if path.name.lower().endswith(".gz") else path.name
+    stem = name[: -len(suffix)]
+    for other in (stem + suffix, f"{stem}{suffix}.gz", stem + suffix.upper()):
+        if path.with_name(other).is_file():
+            return path.with_name(other)
+    raise InputError(f"{path} is one of a pair of files, and {stem}{suffix} is not beside it; copy both.")
+
+
+def _header(content: bytes, path: Path) -> Header:
+    """The header of the file's first bytes; an ``.img`` file has it in its ``.hdr``."""
+    if _is_pixel_file(path) and not _nifti_kind(content):
+        content = _first_bytes(path)
+    kind = _nifti_kind(content)
+    if kind is None:
+        raise InputError(f"{path} is not an image: it has no NIfTI header; check what the file is.")
+    try:
+        return kind.from_fileobj(_Bytes(content), check=False)
+    except (nib.spatialimages.HeaderDataError, ValueError, EOFError) as error:
+        raise InputError(f"{path} is not an image: its NIfTI header cannot be read; check what the file is.") from error
+
+
+def _nifti_kind(content: bytes) -> type[Header] | None:
+    """The class of the header with which ``content`` begins, by its length field and magic string."""
+    length = {content[:4]} & {size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big")}
+    if not length:
+        return None
+    if content[4:8] in (b"n+2\0", b"ni2\0"):
+        return nib.Nifti2Header if content[4:8] == b"n+2\0" else nib.nifti2.Nifti2PairHeader
+    if content[344:348] in (b"n+1\0", b"ni1\0"):
+        return nib.Nifti1Header if content[344:348] == b"n+1\0" else nib.nifti1.Nifti1PairHeader
+    return nib.AnalyzeHeader if len(content) >= 348 else None
+
+
+def _is_pair(header: Header) -> bool:
+    return not isinstance(header, nib.Nifti1Header) or bytes(header["magic"])[:2] == b"ni"
+
+
+def _volume_shape(header: Header, path: Path) -> tuple[int, int, int]:
+    shape = header.get_data_shape()
+    if 0 in shape or any(size < 0 for size in shape):
+        raise InputError(f"{path} is empty: its size is {shape}; give a volume that holds a scan.")
+    dtype = header.get_data_dtype()
+    if dtype.fields is not None:
+        raise InputError(
+            f"{path} has {len(dtype.fields)} values per voxel (colour or vectors); give a volume of single intensities."
+        )
+    if dtype.kind == "c":
+        raise InputError(f"{path} holds complex numbers; give the magnitude image.")
+    if len(shape) > 3 and math.prod(shape[3:]) > 1:
+        raise InputError(f"{path} is 4-D: it holds {math.prod(shape[3:])} volumes; give a file with one volume.")
+    if len(shape) < 3 or min(shape[:3]) < 2:
+        raise InputError(f"{path} is 2-D: it holds a single slice; give a file with the whole volume.")
+    return tuple(shape[:3])
+
+
+def _stored(header: Header, content: bytes, path: Path) -> NDArray:
+    offset, voxels, dtype = int(header.get_data_offset()), math.prod(header.get_data_shape()), header.get_data_dtype()
+    if len(content) < offset + voxels * dtype.itemsize:
+        raise InputError(_damaged(path))
+    return np.frombuffer(content, dtype, voxels, offset)
+
+
+def _scaled(array: NDArray, header: Header) -> NDArray:
+    """Rescaled; a slope of 0 or no number means none, an intercept that is no number 0."""
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if not isinstance(header, nib.Nifti1Header):
+        return native
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if not math.isfinite(slope) or slope == 0:
+        return native
+    intercept = intercept if math.isfinite(intercept) else 0.0
+    if (slope, intercept) == (1.0, 0.0):
+        return native
+    return (native.astype(np.float64) * slope + intercept).astype(np.float32)
+
+
+def _damaged(path: Path) -> str:
+    return f"{path} is damaged or cut short: the file ends before its pixels do; copy or download it again."
+
+
+class _Bytes:
+    """What nibabel reads a header from."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content, self._place = content, 0
+
+    def read(self, size: int = -1) -> bytes:
+        end = len(self._content) if size < 0 else self._place + size
+        part, self._place = self._content[self._place : end], min(end, len(self._content))
+        return part
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, place: int, whence: int = 0) -> None:
+        self._place = place + (0, self._place, len(self._content))[whence]
+
+
+# --- its geometry --------------------------------------------------------------------------------------------------
+
+
+def _grid(header: Header, path: Path) -> _Grid:
+    """Which of the header's geometries is taken, in LPS mm."""
+    unit, mm = _unit(header)
+    sform, qform = _transform(header, "sform"), _transform(header, "qform")
+    edges = np.array(header["pixdim"], float)[1:4]
+    if sform is None and qform is None:
+        affine, doubts = _by_edges(header, edges, path)
+    else:
+        affine, doubts = _by_transforms(header, sform, qform, edges, path)
+    affine = affine.copy()
+    affine[:3] *= mm
+    extent = np.linalg.norm(affine[:3, :3], axis=0) * header.get_data_shape()[:3]
+    check_field_of_view(tuple(extent.tolist()), str(path), unit)
+    return _Grid(_RAS_TO_LPS @ affine, doubts)
+
+
+def _unit(header: Header) -> tuple[str, float]:
+    code = int(header["xyzt_units"]) & 7 if isinstance(header, nib.Nifti1Header) else 2
+    return _MM_OF_UNIT.get(code, ("not said, read as mm", 1.0))
+
+
+def _transform(header: Header, which: str) -> NDArray[np.float64] | None:
+    """The sform or qform (voxels to RAS) as written, ``None`` when its code is 0 or it is no transform."""
+    if not isinstance(header, nib.Nifti1Header) or int(header[f"{which}_code"]) <= 0:
+        return None
+    if which == "sform":
+        affine = header.get_sform()
+    else:
+        try:
+            affine = header.get_qform()
+        except (nib.spatialimages.HeaderDataError, ValueError):
+            return None
+    edges = np.linalg.norm(affine[:3, :3], axis=0)
+    return affine if np.isfinite(affine).all() and (edges > 0).all() else None
+
+
+def _by_edges(header: Header, edges: NDArray[np.float64], path: Path) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    if not (np.isfinite(edges).all() and (edges != 0).all()):
+        raise InputError(
+            f"{path} does not say how large its voxels are ({' x '.join(f'{edge:g}' for edge in edges)} mm in its "
+            "header); convert the DICOM files again, or write the voxel size into the header."
+        )
+    why = (
+        "it is an Analyze file" if not isinstance(header, nib.Nifti1Header) else "both its NIfTI transform codes are 0"
+    )
+    doubt = (
+        f"{path} does not say how it lies in the patient ({why}), so its orientation is a guess; check left and right "
+        "against the scanner's own images."
+    )
+    return _RAS_TO_LPS @ np.diag([*np.abs(edges), 1.0]), (doubt,)
+
+
+def _by_transforms(
+    header: Header,
+    sform: NDArray[np.float64] | None,
+    qform: NDArray[np.float64] | None,
+    edges: NDArray[np.float64],
+    path: Path,
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    if sform is not None and qform is not None and (np.sum(sform[:3, :3] * qform[:3, :3], axis=0) < 0).any():
+        raise InputError(
+            f"{path} contradicts itself: its two NIfTI transforms (qform and sform) point a voxel axis in opposite "
+            "directions, so left and right are unsure; convert the DICOM files again."
+        )
+    wrong_edges = not (np.isfinite(edges).all() and (edges > 0).all())
+    if wrong_edges:  # the qform is made of them
+        qform = None
+    if sform is None and qform is None:
+        raise InputError(
+            f"{path} says neither how large its voxels are nor how they lie: the voxel sizes in its header are "
+            f"{', '.join(f'{edge:g}' for edge in edges)}; convert the DICOM files again."
+        )
+    takes_sform = sform is not None and (qform is None or int(header["sform_code"]) == 1)
+    affine = sform if takes_sform else qform
+    assert affine is not None
+    doubts = []
+    if takes_sform:
+        own = np.linalg.norm(affine[:3, :3], axis=0)
+        if not is_orthonormal(affine[:3, :3] / own):
+            raise InputError(sheared(str(path)))
+        if wrong_edges or np.abs(edges / own - 1).max() > _AGREE:
+            doubts.append(
+                f"{path} says in two ways how large its voxels are (pixdim {_listed(edges)} mm, sform {_listed(own)} "
+                "mm); the sform was taken, check sizes against the scanner's own images."
+            )
+        elif qform is not None and int(header["qform_code"]) == 1 and _differ(affine, qform, header.get_data_shape()):
+            doubts.append(
+                f"{path} says in two ways how it lies in the scanner (qform and sform differ beyond rounding); the "
+                "sform was taken, check left and right against the scanner's own images."
+            )
+    return affine, tuple(doubts)
+
+
+def _differ(one: NDArray[np.float64], other: NDArray[np.float64], shape: tuple[int, ...]) -> bool:
+    """Whether two transforms of the same space mean different places: by an angle, or by a voxel at the centre."""
+    cosines = np.sum(one[:3, :3] * other[:3, :3], axis=0)
+    cosines /= np.linalg.norm(one[:3, :3], axis=0) * np.linalg.norm(other[:3, :3], axis=0)
+    turned = np.degrees(np.arccos(np.clip(cosines.min(), -1, 1)))
+    centre = np.append((np.array(shape[:3]) - 1) / 2, 1.0)
+    shift = np.linalg.norm(((one - other) @ centre)[:3]) / np.linalg.norm(one[:3, :3], axis=0).min()
+    return bool(turned > _TURNED_DEG or shift > _SHIFTED_VOXELS)
+
+
+def _listed(edges: NDArray[np.float64]) -> str:
+    return " x ".join(f"{edge:.4g}" for edge in edges)
