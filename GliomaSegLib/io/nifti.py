@@ -144,8 +144,8 @@ def _header(content: bytes, path: Path) -> Header:
     if kind is None:
         raise InputError(f"{path} is not an image: it has no NIfTI header; check what the file is.")
     try:
-        return kind.from_fileobj(_Bytes(content), check=False)
-    except (nib.spatialimages.HeaderDataError, ValueError, EOFError) as error:
+        return kind(content[: kind.template_dtype.itemsize], check=False)  # without its extensions
+    except (nib.spatialimages.HeaderDataError, nib.wrapstruct.WrapStructError, ValueError) as error:
         raise InputError(f"{path} is not an image: its NIfTI header cannot be read; check what the file is.") from error
 
 
@@ -206,24 +206,6 @@ def _scaled(array: NDArray, header: Header) -> NDArray:
 
 def _damaged(path: Path) -> str:
     return f"{path} is damaged or cut short: the file ends before its pixels do; copy or download it again."
-
-
-class _Bytes:
-    """What nibabel reads a header from."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content, self._place = content, 0
-
-    def read(self, size: int = -1) -> bytes:
-        end = len(self._content) if size < 0 else self._place + size
-        part, self._place = self._content[self._place : end], min(end, len(self._content))
-        return part
-
-    def tell(self) -> int:
-        return self._place
-
-    def seek(self, place: int, whence: int = 0) -> None:
-        self._place = place + (0, self._place, len(self._content))[whence]
 
 
 # --- its geometry --------------------------------------------------------------------------------------------------

@@ -133,6 +133,14 @@ def test_nifti_2_and_pairs_are_read(tmp_path: Path) -> None:
         np.testing.assert_array_equal(sitk.GetArrayFromImage(image), VOXELS.transpose(2, 1, 0))
 
 
+def test_extensions_behind_the_header_are_passed_over(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(VOXELS, SFORM)
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"written by a viewer" * 100))
+    nib.save(image, tmp_path / "a.nii.gz")
+    assert geometry_doubts(tmp_path / "a.nii.gz") == ()
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read_image(tmp_path / "a.nii.gz")), VOXELS.transpose(2, 1, 0))
+
+
 def test_an_analyze_file_is_read_with_a_doubt(tmp_path: Path) -> None:
     nib.save(nib.AnalyzeImage(VOXELS.astype(np.int16), np.diag([2, 1.5, 3, 1])), tmp_path / "old.img")
     for name in ("old.img", "old.hdr"):
