@@ -366,8 +366,8 @@ def test_of_an_mp2rage_the_uniform_image_is_taken(tmp_path: Path) -> None:
     "name", ["T1c_tumour", "T1c_GTV", "t1c_tumorMask", "sub-01_dseg", "T1c contour", "flair_GTVp", "t1c_edema"]
 )
 def test_masks_by_their_names_are_no_candidates(tmp_path: Path, name: str) -> None:
-    save(tmp_path / f"{name}.nii.gz")
-    save(tmp_path / "T1c.nii.gz", 1)
+    write_noise(tmp_path / f"{name}.nii.gz")
+    write_noise(tmp_path / "T1c.nii.gz", 1)
     assert [one.name for one in discover(tmp_path)] == ["T1c.nii.gz"]
 
 
