@@ -1,4 +1,4 @@
-"""Image files in and out: NIfTI, NRRD, MetaImage and whatever else ITK reads, checked before anything is computed.
+"""Reading and writing image files: NIfTI, NRRD, MetaImage and all other formats of ITK, with checks of each file.
 
 Images are LPS millimetres whatever the file's own convention. NIfTI files are read by :mod:`GliomaSegLib.io.nifti`, all
 others by ITK. What a file does not say about its geometry, or says in two ways, is a doubt (:func:`geometry_doubts`).
