@@ -20,13 +20,13 @@ from GliomaSegLib.options import (
     BrainMethod,
     ExportBy,
     ExportKind,
+    Postprocessing,
     Precision,
     Purpose,
     ReviewState,
     Task,
 )
 from GliomaSegLib.record import Record, not_valid
-from GliomaSegLib.zoo.card import Postprocessing
 
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 """So that a request means the same wherever it is read again."""

@@ -7,7 +7,9 @@ SimpleITK or pydantic. Time points are in :mod:`GliomaSegLib.case`, regions and 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any, ClassVar
 
 AUTO = "auto"
 """Instead of a model's id: the best installed model that suits the case. No model has this id."""
@@ -126,3 +128,22 @@ class ExportBy(Option):
     REGIONS = "regions"
     PARTS = "parts"
     LESIONS = "lesions"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Postprocessing:
+    """What is done to a segmentation's labels after the model's own last step; zero switches a step off.
+
+    Attributes:
+        fill_holes_below_mm3: holes smaller than this are filled.
+        remove_islands_below_fraction: components smaller than this share of the largest are removed.
+        remove_objects_below_mm3: components smaller than this are removed.
+    """
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+
+    fill_holes_below_mm3: float = field(default=0.0, metadata={"ge": 0})
+    remove_islands_below_fraction: float = field(
+        default=0.0, metadata={"ge": 0, "lt": 1, "description": "of the largest component"}
+    )
+    remove_objects_below_mm3: float = field(default=0.0, metadata={"ge": 0})

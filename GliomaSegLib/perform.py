@@ -16,7 +16,7 @@ from GliomaSegLib.progress import Progress, Silent
 
 if TYPE_CHECKING:  # each request imports what it needs, so that one which is wrong is refused without loading torch
     from GliomaSegLib.followup.compare import Comparison
-    from GliomaSegLib.zoo.card import WeightFile
+    from GliomaSegLib.zoo.card_weights import WeightFile
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,9 @@ def _export(request: Export, progress: Progress) -> Exported:
 
 
 def _install(request: Install, progress: Progress) -> Installed:
-    from GliomaSegLib.zoo.card import find_card
-    from GliomaSegLib.zoo.store import Store, default_store
+    from GliomaSegLib.zoo.catalogue import find_card
+    from GliomaSegLib.zoo.places import default_store
+    from GliomaSegLib.zoo.store import Store
 
     store = Store(request.store or default_store())
     card = find_card(request.model, store.root)

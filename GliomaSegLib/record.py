@@ -1,4 +1,4 @@
-"""The base of everything that is written as JSON: what cannot be is refused, and what was made is not changed."""
+"""Records that are written as JSON and read back, and the sentences about JSON that is refused."""
 
 from __future__ import annotations
 
@@ -33,13 +33,17 @@ def read_record(kind: type[Kind], path: Path, called: str) -> Kind:
     except OSError as error:
         raise InputError(f"The {called} {path} cannot be read ({error.strerror}).") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        place = first["loc"] or ("the file",)
-        what = "there is no such key" if first["type"] == "extra_forbidden" else first["msg"]
-        raise not_valid(f"The {called} {path}", place, what) from error
+        raise refused(f"The {called} {path}", error) from error
+
+
+def refused(source: str, error: ValidationError) -> InputError:
+    """The sentence on the first field of ``source`` that pydantic refused."""
+    first = error.errors()[0]
+    no_such_key = first["type"] in ("extra_forbidden", "unexpected_keyword_argument")
+    return not_valid(source, first["loc"] or ("the file",), "there is no such key" if no_such_key else first["msg"])
 
 
 def not_valid(source: str, place: tuple[str | int, ...], what: str) -> InputError:
-    """The sentence on what pydantic refused in ``source``: where it stands, from outside to inside, and why."""
+    """The sentence on what is wrong in ``source``: the place, from the outermost key to the innermost, and why."""
     where = ".".join(map(str, place)) + ": " if place else ""
     return InputError(f"{source} is not valid: {where}{what.removeprefix('Value error, ').rstrip('.')}.")

@@ -17,10 +17,11 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from scipy.spatial.transform import Rotation
 
 from GliomaSegLib.phantom import Phantom, make_phantom
-from GliomaSegLib.pipeline.prediction import load_model
-from GliomaSegLib.zoo import card as card_module
-from GliomaSegLib.zoo.card import Card, Inputs, NetworkSpec, Space, WeightFile, Weights
-from GliomaSegLib.zoo.loaders import FAMILIES
+from GliomaSegLib.pipeline.prediction import forget_models
+from GliomaSegLib.zoo import catalogue
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.card_check import checked_card
+from GliomaSegLib.zoo.loaders import FAMILIES, Family
 from GliomaSegLib.zoo.store import Store
 from Testing.support import toy
 
@@ -117,33 +118,30 @@ def _slice(pixels: np.ndarray, series_uid: str) -> FileDataset:
 @pytest.fixture
 def toy_card() -> Card:
     """The card of the thresholding model in :mod:`Testing.support.toy`."""
-    return Card(
-        id="toy",
-        title="Thresholds",
-        version="1",
-        summary="Calls tumour what is bright on FLAIR.",
-        task="preoperative-glioma",
-        time_points=("preoperative",),
-        inputs=Inputs(sequences=("t2f", "t1c"), regions_without={"t1c": ("WT",)}),
-        space=Space(frame="native", spacing_mm=(3, 3, 3), brain="stripped"),
-        network=NetworkSpec(family="toy"),
-        regions=("WT", "TC", "ET"),
-        thresholdable=("WT",),
-        weights=Weights(
-            files=(
-                WeightFile(
-                    name=toy.PUBLISHED_FILE,
-                    url="http://localhost/thresholds.txt",
-                    size_bytes=len(TOY_WEIGHTS),
-                    sha256=hashlib.sha256(TOY_WEIGHTS).hexdigest(),
-                ),
-            ),
-            licence="CC0-1.0",
-            attribution="none",
-        ),
-        licence="CC0-1.0",
-        citation="none",
-        status="unproven",
+    file = {
+        "name": toy.PUBLISHED_FILE,
+        "url": "http://localhost/thresholds.txt",
+        "size_bytes": len(TOY_WEIGHTS),
+        "sha256": hashlib.sha256(TOY_WEIGHTS).hexdigest(),
+    }
+    return checked_card(
+        {
+            "id": "toy",
+            "title": "Thresholds",
+            "version": "1",
+            "summary": "Calls tumour what is bright on FLAIR.",
+            "task": "preoperative-glioma",
+            "time_points": ["preoperative"],
+            "inputs": {"sequences": ["t2f", "t1c"], "regions_without": {"t1c": ["WT"]}},
+            "space": {"spacing_mm": [3, 3, 3], "brain": "stripped"},
+            "network": {"family": "toy"},
+            "regions": ["WT", "TC", "ET"],
+            "thresholdable": ["WT"],
+            "weights": {"files": [file], "licence": "CC0-1.0", "attribution": "none"},
+            "licence": "CC0-1.0",
+            "citation": "none",
+            "status": "unproven",
+        }
     )
 
 
@@ -162,9 +160,9 @@ def toy_files(tmp_path: Path) -> Path:
 @pytest.fixture
 def toy_zoo(monkeypatch: pytest.MonkeyPatch, toy_card: Card) -> Card:
     """Makes the toy model part of the zoo."""
-    monkeypatch.setattr(card_module, "all_cards", lambda: {toy_card.id: toy_card})
-    monkeypatch.setitem(FAMILIES, "toy", "Testing.support.toy")
-    load_model.cache_clear()
+    monkeypatch.setattr(catalogue, "all_cards", lambda: {toy_card.id: toy_card})
+    monkeypatch.setitem(FAMILIES, "toy", Family("Testing.support.toy"))
+    forget_models()
     return toy_card
 
 

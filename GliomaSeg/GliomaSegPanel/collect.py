@@ -11,6 +11,7 @@ from GliomaSegLib.case import TimePointKind
 from GliomaSegLib.scene.attributes import TIME_POINT
 from GliomaSegLib.scene.review import review_of
 from GliomaSegLib.scene.threshold import probability_file
+from GliomaSegLib.zoo.store import Store
 from GliomaSegPanel.decisions.situation import EarlierStudy, ShownResult, Situation
 from GliomaSegPanel.panel import Panel
 from GliomaSegPanel.parameters import GliomaSegParameterNode, ImagesFrom, chosen_volumes
@@ -38,11 +39,11 @@ def collect_situation(panel: Panel) -> Situation:
         editing=panel.correct.editing,
         reviewer=panel.review.reviewer,
     )
-    entry, store = panel.model.entry_for(situation), panel.options.store
-    if entry is None:
+    card, store = panel.model.card_for(situation), Store(panel.options.store)
+    if card is None:
         return situation
-    installed, removable = entry.is_installed(store), entry.is_removable(store)
-    return dataclasses.replace(situation, entry=entry, installed=installed, removable=removable)
+    installed, removable = store.is_installed(card), store.is_removable(card)
+    return dataclasses.replace(situation, card=card, installed=installed, removable=removable)
 
 
 def _shown_result(panel: Panel) -> ShownResult | None:

@@ -59,7 +59,7 @@ class GliomaSegLogic(ScriptedLoadableModuleLogic):
     @property
     def store(self) -> Path:
         """Folder of installed models."""
-        from GliomaSegLib.zoo.catalogue import default_store
+        from GliomaSegLib.zoo.places import default_store
 
         return self._wanted.store or default_store()
 

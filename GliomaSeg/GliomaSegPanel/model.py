@@ -8,7 +8,9 @@ from pathlib import Path
 import qt
 import slicer
 
-from GliomaSegLib.zoo.catalogue import Entry, entries
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.catalogue import tumour_models
+from GliomaSegLib.zoo.store import Store
 from GliomaSegPanel.decisions.model_page import card_html
 from GliomaSegPanel.decisions.models import (
     ModelChoice,
@@ -19,7 +21,7 @@ from GliomaSegPanel.decisions.models import (
     wrong_time,
 )
 from GliomaSegPanel.decisions.situation import Situation, Work
-from GliomaSegPanel.decisions.titles import megabytes
+from GliomaSegPanel.decisions.titles import download_size
 from GliomaSegPanel.panel import Panel
 from GliomaSegPanel.translation import _
 
@@ -48,58 +50,58 @@ class ModelSection:
 
     def read_cards(self) -> None:
         """List the models of the chosen store, the users' own among them."""
-        self._entries = {entry.id: entry for entry in entries(self._panel.options.store)}
-        named = task_titles(self._entries.values())
+        self._cards = {card.id: card for card in tumour_models(self._panel.options.store)}
+        named = task_titles(self._cards.values())
         self._ui.taskComboBox.clear()
         for task, title in {"": _("all tasks"), **named}.items():
             self._ui.taskComboBox.addItem(title, task)
         self._ui.taskFrame.visible = len(named) > 1
 
-    def entry_for(self, situation: Situation) -> Entry | None:
+    def card_for(self, situation: Situation) -> Card | None:
         """The model that the user has chosen; until then the first of the list, which is the best for the images."""
-        chosen = self._entries.get(self._panel.parameters.model)
+        chosen = self._cards.get(self._panel.parameters.model)
         if chosen is not None:
             return chosen
         choices = self._choices_for(situation)
-        return self._entries[choices[0].id] if choices else None
+        return self._cards[choices[0].id] if choices else None
 
     def show(self, situation: Situation) -> None:
         """Update the section."""
         if self._panel.parameters is not None:
             self._ui.taskComboBox.currentIndex = self._ui.taskComboBox.findData(self._panel.parameters.task)
             self._list(self._choices_for(situation))
-        index = self._ui.modelComboBox.findData(situation.entry.id if situation.entry else "")
+        index = self._ui.modelComboBox.findData(situation.card.id if situation.card else "")
         self._ui.modelComboBox.currentIndex = index
         self._ui.modelComboBox.enabled = situation.work is None
-        unsuited = wrong_time(situation.entry, situation) if situation.entry is not None else ""
+        unsuited = wrong_time(situation.card, situation) if situation.card is not None else ""
         self._ui.unsuitedLabel.visible = bool(unsuited)
         self._ui.unsuitedLabel.text = unsuited
         self._panel.set_enabled(self._ui.downloadButton, can_download(situation))
         self._panel.set_enabled(self._ui.removeModelButton, can_remove_model(situation))
         self._ui.downloadButton.visible = not situation.installed
         self._ui.removeModelButton.visible = situation.removable
-        if self._ui.cardButton.checked and situation.entry:
-            page = card_html(situation.entry, situation.installed)
+        if self._ui.cardButton.checked and situation.card:
+            page = card_html(situation.card, situation.installed)
             if page != self._ui.cardBrowser.property("page"):  # setting it anew would scroll to the top
                 self._ui.cardBrowser.html = page
                 self._ui.cardBrowser.setProperty("page", page)
 
     def install(self, then: Callable[[], None] | None = None, source: Path | None = None) -> None:
         """Download the chosen model, or install it from ``source``, and call ``then`` when it is installed."""
-        entry = self._panel.situation().entry
+        card = self._panel.situation().card
 
         def installed(_result: object) -> None:
-            self._panel.show_message(_("{title} is on this computer now.").format(title=entry.title))
+            self._panel.show_message(_("{title} is on this computer now.").format(title=card.title))
             if then is not None:
                 qt.QTimer.singleShot(0, then)
 
         self._panel.begin(
-            Work.INSTALL, lambda: self._panel.logic.install(entry.id, source=source, wait=False), installed
+            Work.INSTALL, lambda: self._panel.logic.install(card.id, source=source, wait=False), installed
         )
 
     def _choices_for(self, situation: Situation) -> tuple[ModelChoice, ...]:
         task = self._panel.parameters.task
-        return model_choices(self._entries.values(), self._panel.options.store, situation, task)
+        return model_choices(self._cards.values(), Store(self._panel.options.store), situation, task)
 
     def _list(self, choices: tuple[ModelChoice, ...]) -> None:
         if choices == self._choices:
@@ -118,7 +120,7 @@ class ModelSection:
     def _on_task(self, index: int) -> None:
         parameters = self._panel.parameters
         parameters.task = task = self._ui.taskComboBox.itemData(index)
-        chosen = self._entries.get(parameters.model)
+        chosen = self._cards.get(parameters.model)
         if chosen is not None and task not in ("", chosen.task):
             parameters.model = ""
 
@@ -140,10 +142,12 @@ class ModelSection:
                 self.install(source=Path(path))
 
     def _on_remove(self) -> None:
-        entry = self._panel.situation().entry
+        card = self._panel.situation().card
+        store = Store(self._panel.options.store)
         question = _("Delete {title} ({size}) from {folder}?").format(
-            title=entry.title, size=megabytes(entry.size_mb), folder=entry.folder(self._panel.options.store)
+            title=card.title, size=download_size(card.weights.size_bytes), folder=store.folder(card)
         )
         if slicer.util.confirmYesNoDisplay(question, windowTitle=_("Remove a model")):
-            entry.remove(self._panel.options.store)
+            with self._panel.errors_shown():
+                store.remove(card, weights_only=True)
             self._panel.refresh()

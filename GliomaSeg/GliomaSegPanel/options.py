@@ -8,7 +8,7 @@ from pathlib import Path
 import qt
 import slicer
 
-from GliomaSegLib.zoo.catalogue import default_store
+from GliomaSegLib.zoo.places import default_store
 from GliomaSegPanel.panel import Panel
 
 PYTHON_VARIABLE = "GLIOMASEG_PYTHON"

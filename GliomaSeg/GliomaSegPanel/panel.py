@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import slicer
 
     from GliomaSegLib.scene.lesions import Lesion
-    from GliomaSegLib.zoo.catalogue import Entry
+    from GliomaSegLib.zoo.card import Card
     from GliomaSegPanel.decisions.situation import Answer, Situation, Work
     from GliomaSegPanel.logic import GliomaSegLogic
     from GliomaSegPanel.parameters import GliomaSegParameterNode
@@ -29,7 +29,7 @@ class Computer(Protocol):
 class Models(Protocol):
     """The section Model: :class:`~GliomaSegPanel.model.ModelSection`."""
 
-    def entry_for(self, situation: Situation) -> Entry | None:
+    def card_for(self, situation: Situation) -> Card | None:
         """The model that the next run uses."""
 
     def install(self, then: Callable[[], None] | None = None, source: Path | None = None) -> None:

@@ -15,7 +15,7 @@ from GliomaSegPanel.decisions.images import missing_cost
 from GliomaSegPanel.decisions.models import ask_before_use
 from GliomaSegPanel.decisions.run import can_apply, can_cancel
 from GliomaSegPanel.decisions.situation import Situation, Work
-from GliomaSegPanel.decisions.titles import megabytes
+from GliomaSegPanel.decisions.titles import download_size
 from GliomaSegPanel.panel import Panel
 from GliomaSegPanel.parameters import Alignment, chosen_volumes, days_since_surgery
 from GliomaSegPanel.translation import _
@@ -73,12 +73,12 @@ class RunSection:
             situation = self._panel.situation()
             question = ask_before_use(situation)
             if question and question not in self._confirmed:
-                if not slicer.util.confirmOkCancelDisplay(question, windowTitle=situation.entry.title):
+                if not slicer.util.confirmOkCancelDisplay(question, windowTitle=situation.card.title):
                     return
                 self._confirmed.add(question)
             if not situation.installed and not self._panel.logic.usesRecording:
                 question = _("{title} is not on this computer yet. Download it ({size}) now?").format(
-                    title=situation.entry.title, size=megabytes(situation.entry.size_mb)
+                    title=situation.card.title, size=download_size(situation.card.weights.size_bytes)
                 )
                 if slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Download the model")):
                     self._panel.model.install(then=self.apply)
@@ -91,7 +91,7 @@ class RunSection:
         parameters, logic, situation = self._panel.parameters, self._panel.logic, self._panel.situation()
         logic.configure(brainsfit=parameters.registration is Alignment.AUTOMATIC)
         options = {
-            "model": situation.entry.id,
+            "model": situation.card.id,
             "brain": parameters.brain.value,
             "time_point": parameters.timePoint.value.value,
             "device": parameters.device.value,
@@ -100,7 +100,7 @@ class RunSection:
             "threads": parameters.threads or None,
             "wait": False,
         }
-        looks_back = bool(situation.entry.needs.preoperative)
+        looks_back = bool(situation.card.inputs.preoperative)
         if situation.from_folder:
             before = logic.resultFolder(parameters.preoperativeSegmentation) if looks_back else None
             return logic.segmentStudy(situation.study_folder, preoperative=before and str(before), **options)

@@ -230,7 +230,7 @@ class GliomaSegTest(ScriptedLoadableModuleTest):
         assert "seem to be swapped" in widget.ui.imagesWarningLabel.text
         widget.parameters.t1c, widget.parameters.t2f = head["t1c"], head["t2f"]
         assert not widget.ui.unsuitedLabel.visible
-        times = widget.situation().entry.time_points
+        times = widget.situation().card.time_points
         other = next((time for time in StudyTime if time.value not in times and time is not StudyTime.UNKNOWN), None)
         if other is not None:
             widget.parameters.timePoint = other
@@ -354,7 +354,8 @@ class GliomaSegTest(ScriptedLoadableModuleTest):
 
 def _available_model(logic: GliomaSegLogic) -> str:
     """The id of an installed model, so that nothing is downloaded; without one any, for the recorded answers."""
-    from GliomaSegLib.zoo.catalogue import entries
+    from GliomaSegLib.zoo.catalogue import tumour_models
+    from GliomaSegLib.zoo.store import Store
 
-    known = entries()
-    return next((entry.id for entry in known if entry.is_installed(logic.store)), known[0].id)
+    known = tumour_models()
+    return next((card.id for card in known if Store(logic.store).is_installed(card)), known[0].id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from collections.abc import Sequence as Sequential
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,10 +21,11 @@ from GliomaSegLib.job import Job
 from GliomaSegLib.options import AUTO
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.study.selection import Assignment, identify
-from GliomaSegLib.zoo.card import Card, find_card
-from GliomaSegLib.zoo.catalogue import Entry, entries
-from GliomaSegLib.zoo.recommend import best_installed, recommend, task_at
-from GliomaSegLib.zoo.store import Store, default_store
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.catalogue import find_card
+from GliomaSegLib.zoo.places import default_store
+from GliomaSegLib.zoo.recommend import choose_model
+from GliomaSegLib.zoo.store import Store
 
 _READERS = 4  # headers are read at once: on a network drive the time goes into waiting
 _NAMED = 20  # refused cases that a text names; the page names all
@@ -172,7 +173,6 @@ class _Zoo:
 
     def __init__(self) -> None:
         self._cards: dict[tuple[str, Path], Card | str] = {}
-        self._entries: dict[Path, tuple[Entry, ...]] = {}
 
     def card(self, model: str, store: Path) -> Card:
         """The card of a model that is installed.
@@ -186,19 +186,6 @@ class _Zoo:
         if isinstance(card, str):
             raise InputError(card)
         return card
-
-    def chosen(self, job: Job, store: Path, present: Collection[Modality]) -> str:
-        """The model that :func:`GliomaSegLib.pipeline.run.run` takes where none is named.
-
-        Raises:
-            InputError: none that is installed suits.
-        """
-        if store not in self._entries:
-            self._entries[store] = entries(store)
-        task = job.task or task_at(job.when.kind)
-        earlier = bool(job.preoperative)
-        ranking = recommend(self._entries[store], store, tuple(present), task, job.when.kind, earlier, job.purpose)
-        return best_installed(ranking, present, task).entry.id
 
 
 def _installed(model: str, store: Path) -> Card | str:
@@ -232,10 +219,12 @@ def _planned(case: BatchCase, job: Job, zoo: _Zoo) -> PlannedCase:
         InputError: it cannot be run.
     """
     store = job.store or default_store()
-    if job.model == AUTO:
-        card = zoo.card(zoo.chosen(job, store, _present(job, Modality)), store)
-    else:
-        card = zoo.card(job.model, store)
+    model = job.model
+    if model == AUTO:
+        when, earlier = job.when.kind, bool(job.preoperative)
+        seen = _present(job, Modality)
+        model = choose_model(Store(store), seen, job.task, when, earlier, job.purpose).card.id
+    card = zoo.card(model, store)
     present = _present(job, card.inputs.sequences)
     card.regions_given(present, bool(job.preoperative))
     cost = card.cost_of_missing(present, bool(job.preoperative))

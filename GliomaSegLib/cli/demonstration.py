@@ -15,7 +15,8 @@ from GliomaSegLib.perform import perform
 from GliomaSegLib.phantom import make_phantom
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.results.layout import LABEL_MAP
-from GliomaSegLib.zoo.card import Card, find_card
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.store import Store
 
 PUBLISHED = "ca-cnn-brats17"

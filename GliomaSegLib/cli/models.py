@@ -67,7 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def chosen_store(parsed: argparse.Namespace) -> Store:
     """The store that a command line names, or the user's."""
-    from GliomaSegLib.zoo.store import Store, default_store
+    from GliomaSegLib.zoo.places import default_store
+    from GliomaSegLib.zoo.store import Store
 
     return Store(parsed.store or default_store())
 
@@ -106,11 +107,12 @@ def _state(card: Card, store: Store) -> str:
 
 
 def _show(parsed: argparse.Namespace, output: TextIO) -> int:
+    from GliomaSegLib.zoo.card_json import card_text
     from GliomaSegLib.zoo.page import describe
 
     store, card = chosen_store(parsed), _card(parsed, parsed.model)
     if parsed.json:
-        print(card.model_dump_json(indent=2), file=output)
+        print(card_text(card), end="", file=output)
         return 0
     recorded = store.record(card).get("published", {}) if card.weights.files and store.is_installed(card) else {}
     print(describe(card, recorded), file=output)
@@ -118,10 +120,10 @@ def _show(parsed: argparse.Namespace, output: TextIO) -> int:
 
 
 def _recommend(parsed: argparse.Namespace, output: TextIO) -> int:
-    from GliomaSegLib.zoo.catalogue import default_store, entries
+    from GliomaSegLib.zoo.catalogue import tumour_models
     from GliomaSegLib.zoo.recommend import recommend, task_at
 
-    store, when = parsed.store or default_store(), TimePointKind(parsed.time_point)
+    store, when = chosen_store(parsed), TimePointKind(parsed.time_point)
     if parsed.preoperative and when is TimePointKind.UNKNOWN:
         when = TimePointKind.POSTOPERATIVE  # as 'segment --preoperative' has it
     present = tuple(sequence for sequence in Modality if getattr(parsed, sequence.value))
@@ -133,14 +135,14 @@ def _recommend(parsed: argparse.Namespace, output: TextIO) -> int:
         present = tuple(identify(parsed.study))
     task = parsed.task or task_at(when)
     purpose = Purpose(parsed.purpose)
-    ranking = recommend(entries(store), store, present, task, when, parsed.preoperative, purpose)
+    ranking = recommend(tumour_models(store.root), store, present, task, when, parsed.preoperative, purpose)
     if parsed.json:
         print(json.dumps([one.as_record() for one in ranking], indent=2), file=output)
         return 0
     print(f"{', '.join(one.title for one in present) or 'All sequences'}; {task}", file=output)
     for number, one in enumerate(ranking, 1):
-        print(f"{'  –' if one.unsuited else f'{number:3}'}  {one.entry.id}: {one.why}", file=output)
-    taken = next((one.entry.id for one in ranking if one.chosen_by_itself), None)
+        print(f"{'  –' if one.unsuited else f'{number:3}'}  {one.card.id}: {one.why}", file=output)
+    taken = next((one.card.id for one in ranking if one.chosen_by_itself), None)
     print(f"'gliomaseg segment' takes {taken or 'none of them by itself: none is installed and proven'}.", file=output)
     return 0
 
@@ -160,13 +162,13 @@ def _install(parsed: argparse.Namespace, output: TextIO) -> int:
 
 def _carried(parsed: argparse.Namespace, store: Store) -> list[Card]:
     """The cards of all models in a pack or another store; those that are new here are added."""
-    from GliomaSegLib.zoo import pack
+    from GliomaSegLib.zoo import pack, packing
 
     carried = pack.models_in(parsed.source) if parsed.source else ()
     if not carried:
         raise InputError("Say which model to install (gliomaseg models list), or give a pack or a store with --from.")
     known = {card.id: card for card in _cards(parsed)}
-    return [known.get(model) or pack.add_card(store, parsed.source, model) for model in carried]
+    return [known.get(model) or packing.add_card(store, parsed.source, model) for model in carried]
 
 
 def _verify(parsed: argparse.Namespace, output: TextIO) -> int:
@@ -200,26 +202,26 @@ def _add(parsed: argparse.Namespace, output: TextIO) -> int:
 
 def _export(parsed: argparse.Namespace, output: TextIO) -> int:
     from GliomaSegLib.cli.terminal import progress_for_stderr
-    from GliomaSegLib.zoo import pack
+    from GliomaSegLib.zoo import packing
 
     store = chosen_store(parsed)
     members = {one.id: one for card in _named_or_installed(parsed, store) for one in store.members(card)}
     cards = tuple(members.values())
     with progress_for_stderr() as progress:
-        packed = pack.export(store, cards, parsed.pack, progress)
+        packed = packing.export(store, cards, parsed.pack, progress)
     names = ", ".join(packed)
     print(f"{parsed.pack} holds {names}; 'gliomaseg models install --from {parsed.pack}' unpacks it.", file=output)
     return 0
 
 
 def _cards(parsed: argparse.Namespace) -> list[Card]:
-    from GliomaSegLib.zoo.card import cards_of
+    from GliomaSegLib.zoo.catalogue import cards_of
 
     return list(cards_of(parsed.store).values())
 
 
 def _card(parsed: argparse.Namespace, model: str) -> Card:
-    from GliomaSegLib.zoo.card import find_card
+    from GliomaSegLib.zoo.catalogue import find_card
 
     return find_card(model, parsed.store)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -110,8 +111,8 @@ def _postprocessing(parsed: argparse.Namespace) -> dict[str, float] | None:
     given = {step: wish for step, wish in wishes.items() if wish is not None}
     if not given:
         return None
-    from GliomaSegLib.zoo.card import find_card
+    from GliomaSegLib.zoo.catalogue import find_card
 
     if parsed.model == AUTO:
         raise InputError("Name the model with --model where its cleaning is to be changed; each model has its own.")
-    return find_card(parsed.model, parsed.store).postprocessing.model_dump() | given
+    return dataclasses.asdict(find_card(parsed.model, parsed.store).postprocessing) | given

@@ -91,8 +91,9 @@ def _taught(
     from GliomaSegLib.pipeline.prediction import load_model
     from GliomaSegLib.training.dataset import prepared_path
     from GliomaSegLib.training.pseudo_labels import taught_path, teach_all
-    from GliomaSegLib.zoo.card import find_card
-    from GliomaSegLib.zoo.store import Store, default_store
+    from GliomaSegLib.zoo.catalogue import find_card
+    from GliomaSegLib.zoo.places import default_store
+    from GliomaSegLib.zoo.store import Store
 
     plain = [prepared_path(row, parsed.cache) for row in rows]
     if recipe.teacher is None:
@@ -163,8 +164,9 @@ def initial_weights(source: str, store: Path | None) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
     from GliomaSegLib.training.checkpoint import read_checkpoint
-    from GliomaSegLib.zoo.card import find_card
-    from GliomaSegLib.zoo.store import Store, default_store
+    from GliomaSegLib.zoo.catalogue import find_card
+    from GliomaSegLib.zoo.places import default_store
+    from GliomaSegLib.zoo.store import Store
 
     if Path(source).is_file():
         return read_checkpoint(Path(source))["average"]

@@ -22,7 +22,7 @@ from GliomaSegLib.experiments.tables import write_tables
 from GliomaSegLib.io.folder import MANIFEST, PROGRAM, written_whole
 from GliomaSegLib.labels import Region
 from GliomaSegLib.resources import resource
-from GliomaSegLib.zoo.card import find_card
+from GliomaSegLib.zoo.catalogue import find_card
 
 PAGE = "experiment.html"
 GALLERY = "gallery"

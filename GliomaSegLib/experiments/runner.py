@@ -37,8 +37,10 @@ from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
 from GliomaSegLib.progress import Progress, Silent
 from GliomaSegLib.results.reading import read_transforms
-from GliomaSegLib.zoo.card import Card, find_card
-from GliomaSegLib.zoo.store import Store, default_store
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.catalogue import find_card
+from GliomaSegLib.zoo.places import default_store
+from GliomaSegLib.zoo.store import Store
 
 Transforms = Mapping[Modality, sitk.Transform]
 """From the reference image of the full set to each sequence that had to be moved (LPS mm).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,7 +24,10 @@ from GliomaSegLib.preprocessing.prepare import Prepared
 from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.results.layout import AGREEMENT
-from GliomaSegLib.zoo.card import Card, Space, find_card
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.card_network import Space
+from GliomaSegLib.zoo.card_weights import weights_sha256
+from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.loaders import family
 from GliomaSegLib.zoo.purpose import for_purpose
 from GliomaSegLib.zoo.store import Store
@@ -71,13 +75,24 @@ def _member(card: Card, store: Store, job: Job, maps: tuple[Region, ...]) -> Mem
     return Member(for_purpose(card, job.purpose), weights, sha256, store.space(card), maps, earlier)
 
 
-@lru_cache(maxsize=2)  # two, for ensembles
 def load_model(
     model: str, weights: Path, device: torch.device, precision: torch.dtype, store: Path | None = None
 ) -> Segmenter:
-    """The last models stay loaded for the next case of the same process."""
+    """A model, loaded. The last models stay loaded for the next case of the same process, unless their weights were
+    installed anew meanwhile."""
+    return _loaded(model, weights, weights_sha256(weights), device, precision, store)
+
+
+@lru_cache(maxsize=2)  # two, for ensembles
+def _loaded(
+    model: str, weights: Path, sha256: str, device: torch.device, precision: torch.dtype, store: Path | None
+) -> Segmenter:
     card = find_card(model, store)
-    return family(card.network.family).load(weights, card.contract, device, precision)
+    return family(card.network.family).load(weights, card.loader_parameters, device, precision)
+
+
+forget_models = _loaded.cache_clear
+"""Unload the models that are kept for the next case."""
 
 
 def arrays_for(card: Card, prepared: Prepared) -> dict[Modality, NDArray[np.float32]]:
@@ -106,7 +121,7 @@ class Segmented:
 def on_reference(prediction: Prediction, job: Job, member: Member, case: Case, prepared: Prepared) -> Segmented:
     """A network's prediction, cleaned as the job or else its card defines, and resampled."""
     cleaning = job.postprocessing or member.card.postprocessing
-    labels = clean_labels(prediction.labels, prepared.brain.GetSpacing(), **cleaning.model_dump())
+    labels = clean_labels(prediction.labels, prepared.brain.GetSpacing(), **dataclasses.asdict(cleaning))
     reference, regions = case.reference.image, member.regions_given(case)
     maps = {
         region: resample_image(array_on(probability, prepared.brain), reference)
@@ -129,7 +144,7 @@ def fused(segmented: Sequence[Segmented], job: Job, card: Card, case: Case, prog
     ]
     found, maps = fuse(predictions, card.network.parameters["vote"])
     cleaning = job.postprocessing or card.postprocessing
-    labels = clean_labels(found, reference.GetSpacing(), **cleaning.model_dump())
+    labels = clean_labels(found, reference.GetSpacing(), **dataclasses.asdict(cleaning))
     for region, dice in mean_dice(predictions).items():
         if dice < LEAST_AGREEMENT:
             progress.warn(

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -47,12 +48,13 @@ from GliomaSegLib.results.writing import result_of, write_results
 from GliomaSegLib.study.reading import oriented_case, read_case
 from GliomaSegLib.study.selection import StudyContents, search_study
 from GliomaSegLib.zoo.brain_mask import brain_extractor
-from GliomaSegLib.zoo.card import Card, Space, find_card
-from GliomaSegLib.zoo.catalogue import entries
-from GliomaSegLib.zoo.input_requirements import wrong_time
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.card_network import Space
+from GliomaSegLib.zoo.catalogue import find_card
+from GliomaSegLib.zoo.places import default_store
 from GliomaSegLib.zoo.purpose import for_purpose, reason
-from GliomaSegLib.zoo.recommend import best_installed, recommend, task_at, why_chosen
-from GliomaSegLib.zoo.store import Store, default_store
+from GliomaSegLib.zoo.recommend import choose_model
+from GliomaSegLib.zoo.store import Store
 
 # Below this the reader is warned that the identification of a sequence is doubtful.
 DOUBTFUL_CONFIDENCE = 0.7
@@ -184,11 +186,9 @@ def _chosen(job: Job, store: Store, progress: Progress) -> _Choice:
     wanted = [modality for modality in Modality if modality not in job.leave_out]
     contents = search_study(job.study, job.volumes, job.exam)
     present = tuple(contents.select(wanted).assigned) if wanted else ()
-    task, when = job.task or task_at(job.when.kind), job.when.kind
-    ranking = recommend(entries(store.root), store.root, present, task, when, bool(job.preoperative), job.purpose)
-    best = best_installed(ranking, present, task)
-    progress.advance(1.0, best.entry.id)
-    return _Choice(best.entry.id, why_chosen(best, ranking), contents)
+    best = choose_model(store, present, job.task, job.when.kind, bool(job.preoperative), job.purpose)
+    progress.advance(1.0, best.card.id)
+    return _Choice(best.card.id, best.why, contents)
 
 
 def _read(job: Job, card: Card, contents: StudyContents | None) -> tuple[Case, sitk.Image]:
@@ -244,7 +244,7 @@ def _warn_about_use(job: Job, card: Card, case: Case, progress: Progress) -> Non
         )
     for doubt in case.doubts:
         progress.warn(doubt)
-    if late := wrong_time(card.id, card.time_points, case.time_point.kind):
+    if late := card.wrong_time(case.time_point.kind):
         progress.warn(late)
     for volume in case.volumes.values():
         if volume.confidence < DOUBTFUL_CONFIDENCE:
@@ -287,13 +287,14 @@ def _channels(member: Member, prepared: Prepared, earlier: RegisteredStudy | Non
 # --- the manifest --------------------------------------------------------------------------------------------------
 
 
-_OF_CARD = {"id", "title", "version", "licence", "citation", "training"}
-"""The fields of a card that the manifest keeps."""
+def _of_card(card: Card) -> dict[str, Any]:
+    """The fields of a card that the manifest keeps."""
+    return {name: getattr(card, name) for name in ("id", "title", "version", "licence", "citation", "training")}
 
 
 def _model_used(member: Member, prediction: Prediction, device: torch.device, precision: torch.dtype) -> ModelUsed:
     return ModelUsed(
-        **member.card.model_dump(include=_OF_CARD),
+        **_of_card(member.card),
         weights_sha256=member.weights_sha256,
         device=prediction.device or str(device),
         precision=prediction.precision or str(precision).removeprefix("torch."),
@@ -304,7 +305,7 @@ def _model_used(member: Member, prediction: Prediction, device: torch.device, pr
 def _ensemble_used(card: Card, members: Sequence[ModelUsed]) -> ModelUsed:
     hashes = "".join(member.weights_sha256 for member in members)
     return ModelUsed(
-        **card.model_dump(include=_OF_CARD),
+        **_of_card(card),
         weights_sha256=hashlib.sha256(hashes.encode()).hexdigest(),
         device=", ".join(dict.fromkeys(member.device for member in members)),
         precision=", ".join(dict.fromkeys(member.precision for member in members)),

@@ -23,7 +23,7 @@ from GliomaSegLib.scene.session import Session, make_folder
 from GliomaSegLib.scene.study import read_image, show_image
 from GliomaSegLib.scene.volumes import check_one_patient, check_volume, export_volume
 from GliomaSegLib.worker.client import Event
-from GliomaSegLib.zoo.catalogue import entries
+from GliomaSegLib.zoo.catalogue import cards_of
 
 
 @dataclass(frozen=True)
@@ -159,6 +159,6 @@ def study_steps(session: Session, study: Path, model: str, output: Path | None, 
 
 def _used_by(model: str, store: Path | str | None, volumes: Volumes) -> list[Modality]:
     """The sequences of ``volumes`` that the model takes; all of them if it takes none, which the worker refuses."""
-    known = entries(Path(store) if store else None)
-    takes = next((entry.needs.sequences for entry in known if entry.id == model), tuple(Modality))
+    card = cards_of(Path(store) if store else None).get(model)
+    takes = card.inputs.sequences if card else tuple(Modality)
     return [sequence for sequence in volumes if sequence in takes] or list(volumes)

@@ -30,9 +30,10 @@ from GliomaSegLib.inference.device import choose_precision
 from GliomaSegLib.inference.training_features import Group, TrainingFeatures
 from GliomaSegLib.progress import Progress, Silent
 from GliomaSegLib.training.dataset import CHANNELS, TrainingCase, prepare_all, prepared_path, read_prepared
-from GliomaSegLib.zoo.card import find_card
+from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.loaders import family
-from GliomaSegLib.zoo.store import Store, default_store
+from GliomaSegLib.zoo.places import default_store
+from GliomaSegLib.zoo.store import Store
 
 FEWEST = 20
 """Cases with a set of sequences from which a mean is taken, and whose largest distance is a limit."""
@@ -145,7 +146,7 @@ def features_of(
     device = torch.device("cpu")
     precision = choose_precision(device)
     weights = Store(default_store()).weights(card)
-    parameters = card.contract | {"training_features": None}  # the file that is about to be made
+    parameters = card.loader_parameters | {"training_features": None}  # the file that is about to be made
     network = family(card.network.family).load(weights, parameters, device, precision)
     if not isinstance(network, CoarseFine):
         raise InputError(f"The model '{model}' has no coarse network; name one of the family 'any-unet'.")

@@ -1,5 +1,5 @@
-"""Unpacking of published archives, which come from strangers: nothing is written outside the folder, no links are made,
-and nothing is unpacked that would fill the disk."""
+"""Safe extraction of untrusted archives: nothing is written outside the folder, no links are made, and nothing is
+unpacked that would fill the disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import IO, Literal, NamedTuple
 
 from GliomaSegLib.errors import InputError, WeightsError
 
-# Weights are noise to a compressor: what grows by more than this was made to fill disks.
+# Weights hardly compress; an archive that grows by more than this was made to fill disks.
 _MOST_TIMES_LARGER = 50
 
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError)
@@ -58,7 +58,7 @@ def unpack(archive: Path, kind: Literal["zip", "tar"], folder: Path) -> None:
         raise WeightsError(f"The archive {archive} is damaged ({error}); get it again.") from error
     except FileExistsError as error:
         raise WeightsError(f"The archive {archive} holds one name twice; do not use it.") from error
-    except (RuntimeError, NotImplementedError) as error:  # zipfile's way of meeting encryption and rare compressions
+    except (RuntimeError, NotImplementedError) as error:  # raised by zipfile for encryption and rare compressions
         raise WeightsError(f"The archive {archive} cannot be unpacked ({error}); unpack and pack it anew.") from error
 
 

@@ -17,9 +17,12 @@ from GliomaSegLib.options import BrainMethod
 from GliomaSegLib.preprocessing.brain import BrainExtractor, DeepBet, HdBet
 from GliomaSegLib.preprocessing.resampling import model_grid, resample_image, resample_labels
 from GliomaSegLib.progress import Silent
-from GliomaSegLib.zoo.card import Card, Space, find_card
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.card_network import Space
+from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.loaders import family
-from GliomaSegLib.zoo.store import Store, default_store
+from GliomaSegLib.zoo.places import default_store
+from GliomaSegLib.zoo.store import Store
 
 if TYPE_CHECKING:
     import torch
@@ -71,5 +74,5 @@ def zoo_brain(model: str, device: torch.device) -> ZooBrain:
     card: Card = find_card(model)
     store = Store(default_store())
     weights = store.weights(card)
-    load = partial(family(card.network.family).load, weights, card.contract)
+    load = partial(family(card.network.family).load, weights, card.loader_parameters)
     return ZooBrain(model, load(device, torch.float32), store.space(card))

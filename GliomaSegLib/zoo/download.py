@@ -1,4 +1,4 @@
-"""Fetching of published weight files, and what tells them from other files of the same name."""
+"""Downloading of published weight files, and the check that a file is the published one."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from GliomaSegLib.errors import WeightsError
 from GliomaSegLib.io.provenance import sha256_of
 from GliomaSegLib.zoo.archive import is_archive
-from GliomaSegLib.zoo.card import WeightFile
+from GliomaSegLib.zoo.card_weights import WeightFile
 
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT_S = 30
 _TRIES = 4
 
-Told = Callable[[int, int], None]
-"""Hears how many bytes are there, and of how many; 0 where that is not known."""
+OnBytes = Callable[[int, int], None]
+"""Called with the number of bytes that are there, and of how many; 0 where that is not known."""
 
 
 def check(path: Path, file: WeightFile, advice: str) -> str:
@@ -30,12 +30,12 @@ def check(path: Path, file: WeightFile, advice: str) -> str:
         WeightsError: it is not; the sentence ends with ``advice``.
     """
     found = sha256_of(path)
-    if reason := _why_not(path, file, found):
+    if reason := _why_refused(path, file, found):
         raise WeightsError(f"{path} is not the published file: {reason}; {advice}.")
     return found
 
 
-def download(file: WeightFile, destination: Path, told: Told) -> Path:
+def download(file: WeightFile, destination: Path, on_bytes: OnBytes) -> Path:
     """Fetch one file, going on from what an earlier try left in ``<destination>.part``. Proxies come from the
     environment (``HTTPS_PROXY`` and so on).
 
@@ -44,14 +44,14 @@ def download(file: WeightFile, destination: Path, told: Told) -> Path:
     """
     import requests  # here, so that listing models does not pay for it
 
-    if destination.is_file() and not _why_not(destination, file, sha256_of(destination)):
+    if destination.is_file() and not _why_refused(destination, file, sha256_of(destination)):
         return destination
     if file.url is None:
         raise WeightsError(f"No address of the weight file '{file.name}' is known; say where it is with '--from PATH'.")
     part = destination.with_name(destination.name + ".part")
     for attempt in range(1, _TRIES + 1):
         try:
-            _fetch(file, part, told)
+            _fetch(file, part, on_bytes)
             break
         except requests.RequestException as error:
             answered_no = error.response is not None and 400 <= error.response.status_code < 500
@@ -61,18 +61,18 @@ def download(file: WeightFile, destination: Path, told: Told) -> Path:
                     "the files elsewhere and use '--from PATH'."
                 ) from error
             time.sleep(2**attempt)
-    if reason := _why_not(part, file, sha256_of(part)):
-        _forget(part)  # going on from a wrong beginning would never end well
+    if reason := _why_refused(part, file, sha256_of(part)):
+        _discard(part)  # going on from a wrong beginning would never end well
         raise WeightsError(
             f"What came from {file.url} is not the published file: {reason}; try again, and if it persists a proxy may "
             "be altering it: fetch the files elsewhere and use '--from PATH'."
         )
     part.replace(destination)
-    _forget(part)
+    _discard(part)
     return destination
 
 
-def _fetch(file: WeightFile, part: Path, told: Told) -> None:
+def _fetch(file: WeightFile, part: Path, on_bytes: OnBytes) -> None:
     import requests
 
     have = part.stat().st_size if part.is_file() else 0
@@ -95,7 +95,7 @@ def _fetch(file: WeightFile, part: Path, told: Told) -> None:
             for chunk in reply.iter_content(_CHUNK_BYTES):
                 stream.write(chunk)
                 received += len(chunk)
-                told(received, begin + length if length else 0)
+                on_bytes(received, begin + length if length else 0)
     if received - begin < length:
         raise requests.ConnectionError("the connection closed early")
 
@@ -110,12 +110,12 @@ def _tag(part: Path) -> Path:
     return part.with_name(part.name + ".tag")
 
 
-def _forget(part: Path) -> None:
+def _discard(part: Path) -> None:
     part.unlink(missing_ok=True)
     _tag(part).unlink(missing_ok=True)
 
 
-def _why_not(path: Path, file: WeightFile, sha256: str) -> str | None:
+def _why_refused(path: Path, file: WeightFile, sha256: str) -> str | None:
     """Why ``path`` is not the published file; ``None`` when nothing speaks against it."""
     with path.open("rb") as stream:
         head = stream.read(256).lstrip().lower()

@@ -19,16 +19,16 @@ from GliomaSegLib.postprocessing import components
 from GliomaSegLib.preprocessing.cropping import Box
 from GliomaSegLib.preprocessing.intensity import z_score
 from GliomaSegLib.preprocessing.scaling import between_percentiles, standardise_histogram, z_score_above_mean
-from GliomaSegLib.zoo.card import Inference, Normalisation, Output
+from GliomaSegLib.zoo.card_network import Inference, Normalisation, Output
 
 Array = NDArray[np.float32]
 
 
-def contract_of(parameters: Mapping[str, Any]) -> InferenceSpec:
-    """The engine's contract for a card's ``normalisation``, ``inference`` and ``output``.
+def spec_of(parameters: Mapping[str, Any]) -> InferenceSpec:
+    """The engine's specification for a card's ``normalisation``, ``inference`` and ``output``.
 
     Args:
-        parameters: what :attr:`GliomaSegLib.zoo.card.Card.contract` gives a loader.
+        parameters: what :attr:`GliomaSegLib.zoo.card.Card.loader_parameters` gives a loader.
     """
     inference: Inference = parameters["inference"]
     output: Output = parameters["output"]

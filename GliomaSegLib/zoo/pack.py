@@ -1,70 +1,21 @@
-"""Carrying installed models to where there is no network: a store packed into one zip file, or copied as a folder.
+"""Reading installed models from a pack (one zip file, for places without a network) or from the folder of a store.
 
 A pack holds, as a store does, a folder per model, and in it also the model's card, so that a user's own models travel
-with it. Weights are safetensors files, which cannot hold code; they are checked against their recorded hashes.
+with it (:mod:`GliomaSegLib.zoo.packing`). Weights are safetensors files, which cannot hold code; they are checked
+against their recorded hashes.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from GliomaSegLib.errors import InputError, WeightsError
-from GliomaSegLib.progress import Progress
-from GliomaSegLib.zoo.card import Card
-from GliomaSegLib.zoo.catalogue import INSTALLED_RECORD, WEIGHTS_FILE
-
-if TYPE_CHECKING:
-    from GliomaSegLib.zoo.store import Store
+from GliomaSegLib.errors import WeightsError
+from GliomaSegLib.zoo.places import INSTALLED_RECORD, WEIGHTS_FILE
 
 Origin = Path | zipfile.Path
-_CARD = "card.json"
-
-
-def export(store: Store, cards: Sequence[Card], destination: Path, progress: Progress) -> tuple[str, ...]:
-    """Pack installed models into the zip file ``destination``, which appears whole or not at all.
-
-    Models whose weights come with GliomaSeg or inside a Python package are left out.
-
-    Returns:
-        the ids of those that were packed.
-
-    Raises:
-        WeightsError: one of them is not installed, or damaged.
-        InputError: there is nothing to pack, or the file is there already or cannot be written.
-    """
-    progress.stage("export")
-    carried = [card for card in cards if card.weights.files]
-    if not carried:
-        raise InputError("There is nothing to pack: none of these models has weights in a store.")
-    if destination.exists():
-        raise InputError(f"{destination} exists already; name another file.")
-    for card in carried:
-        store.weights(card)
-    temporary = destination.with_name(f".{destination.name}.{os.getpid()}.partial")
-    try:
-        destination.absolute().parent.mkdir(parents=True, exist_ok=True)
-        temporary.open("wb").close()  # not by tempfile, whose files are private: a pack is for others
-    except OSError as error:
-        raise InputError(f"{destination} cannot be written ({error.strerror}); name another file.") from error
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as opened:
-            for done, card in enumerate(carried):
-                progress.advance(done / len(carried), card.id)
-                for path in sorted(store.folder(card).iterdir()):
-                    opened.write(path, f"{card.id}/{path.name}")
-                opened.writestr(f"{card.id}/{_CARD}", card.model_dump_json(indent=2))
-        temporary.replace(destination)
-    except OSError as error:
-        raise InputError(f"{destination} could not be written ({error.strerror or error}); make room.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return tuple(card.id for card in carried)
+CARD_FILE = "card.json"
 
 
 def models_in(source: Path) -> tuple[str, ...]:
@@ -81,21 +32,6 @@ def find(source: Path, model: str) -> Origin | None:
     if origin is None or not (origin / model / INSTALLED_RECORD).is_file():
         return None
     return origin / model
-
-
-def add_card(store: Store, source: Path, model: str) -> Card:
-    """Add the card of ``model`` that comes with a pack to ``store``.
-
-    Raises:
-        InputError: the pack has none, or it cannot be used.
-    """
-    origin = find(source, model)
-    if origin is None or not (origin / _CARD).is_file():
-        raise InputError(f"{source} holds no card of '{model}'; add it first with 'gliomaseg models add CARD'.")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{model}.json"
-        path.write_bytes((origin / _CARD).read_bytes())
-        return store.add(path)
 
 
 def take(origin: Origin, folder: Path) -> None:

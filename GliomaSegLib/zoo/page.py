@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from GliomaSegLib.zoo.card import Accuracy, Card, Inference, Normalisation, Output, Space
+from GliomaSegLib.zoo.card import Accuracy, Card
+from GliomaSegLib.zoo.card_network import Inference, Normalisation, Output, Space
 
 
 def describe(card: Card, recorded: Mapping[str, str] | None = None) -> str:
@@ -23,7 +24,7 @@ def describe(card: Card, recorded: Mapping[str, str] | None = None) -> str:
         f"Regions     {', '.join(region.value for region in card.regions) or 'the brain'}",
         f"Space       {_space(card.space) if card.space else 'each member has its own'}",
         *_members(card),
-        *_contract(card),
+        *_processing(card),
         f"Weights     {size(card)}, {card.weights.licence}. {card.weights.attribution}",
         f"Licence     {card.licence}",
         f"Citation    {card.citation}",
@@ -97,7 +98,7 @@ def _space(space: Space) -> str:
     spacing = "spacing as its files say"
     if space.spacing_mm:
         spacing = " × ".join(f"{edge:g}" for edge in space.spacing_mm) + " mm"
-    return f"{space.frame}, {spacing}, {space.orientation}, {'skull-stripped' if space.brain == 'stripped' else 'head'}"
+    return f"{spacing}, {space.orientation}, {'skull-stripped' if space.brain == 'stripped' else 'head'}"
 
 
 def _members(card: Card) -> list[str]:
@@ -106,7 +107,7 @@ def _members(card: Card) -> list[str]:
     return [f"Members     {', '.join(card.weights.members)}; vote: {card.network.parameters['vote']}"]
 
 
-def _contract(card: Card) -> list[str]:
+def _processing(card: Card) -> list[str]:
     """What is done before, in and after the network, as far as the card says it."""
     parts = (
         ("Grey values", card.normalisation and _normalisation(card.normalisation)),
@@ -132,13 +133,13 @@ def _inference(said: Inference) -> str:
         text = f"{what} in patches of {patch}, overlap {said.overlap:g}, {said.window} window"
     if said.mirrors:
         text += f", flipped along {', '.join(said.mirrors)}"
-    return text + (f", mean of {said.folds} networks" if said.folds > 1 else "")
+    return text
 
 
 def _output(said: Output) -> str:
-    limit = {"softmax": "", "distance": f" < {said.threshold:g} mm", "sigmoid": f" >= {said.threshold:g}"}
-    text = f"{said.activation}{limit[said.activation]}: {', '.join(said.channels)}"
-    return text + ("; largest component" if said.largest_component else "") + ("; filled" if said.fill_holes else "")
+    limit = "" if said.activation == "softmax" else f", threshold {said.threshold:g}"
+    text = f"{said.activation or 'as the family does'}{limit}: {', '.join(said.channels)}".removesuffix(": ")
+    return text + ("; largest component" if said.largest_component else "")
 
 
 def _files(card: Card, recorded: Mapping[str, str]) -> list[str]:

@@ -1,7 +1,7 @@
 """Which model for a case: the zoo's models ranked by what is known of them, each with a sentence that says why.
 
-On the catalogue's entries (:mod:`GliomaSegLib.zoo.catalogue`), so that a panel, which has little more than the standard
-library, ranks as the command line and a run with the model ``auto`` do.
+Standard library only: a panel, the command line, a batch and a run with the model ``auto`` rank by the same code.
+:func:`choose_model` is the choice itself.
 
 The order: models that can take the case; of these the better proven; of these those that were measured with just the
 sequences that are there, by their mean Dice over all regions that any of them gives, a region that a model does not
@@ -17,26 +17,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from GliomaSegLib.case import Modality, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Region
-from GliomaSegLib.options import Purpose
-from GliomaSegLib.zoo.catalogue import Entry, Figure
-from GliomaSegLib.zoo.input_requirements import figures_with, regions_given, used, wrong_time
-from GliomaSegLib.zoo.purpose import entry_for_purpose, figure_among
+from GliomaSegLib.options import Purpose, Task
+from GliomaSegLib.zoo.card import Accuracy, Card, Status
+from GliomaSegLib.zoo.catalogue import tumour_models
+from GliomaSegLib.zoo.purpose import figure_for, for_purpose
+from GliomaSegLib.zoo.store import Store
 
-# From the best proven to what only shows the road.
+# From the best proven to what only shows how it is done.
 _STATUSES = {
-    "verified": "it ran on real images with its real weights",
-    "parity": "it equals its own package on generated weights, and was not run on real images here",
-    "unproven": "it is unproven, so it runs only when it is named",
-    "demonstration": "it is a demonstration, trained on too little to be of use, so it runs only when it is named",
+    Status.VERIFIED: "it ran on real images with its real weights",
+    Status.PARITY: "it equals its own package on generated weights, and was not run on real images here",
+    Status.UNPROVEN: "it is unproven, so it runs only when it is named",
+    Status.DEMONSTRATION: "it is a demonstration, trained on too little to be of use, so it runs only when it is named",
 }
 
-# Nobody should get the answer of a model that may have its channels or labels mixed up without having asked for it.
-_TRUSTED = ("verified", "parity")
+# A model that may have its channels or labels mixed up runs only when the user names it.
+_TRUSTED = (Status.VERIFIED, Status.PARITY)
 
 
 @dataclass(frozen=True)
@@ -51,21 +51,21 @@ class Recommendation:
         purpose: what the result is for.
     """
 
-    entry: Entry
+    card: Card
     installed: bool
     regions: tuple[Region, ...] = ()
-    figure: Figure | None = None
-    published: Figure | None = None
+    figure: Accuracy | None = None
+    published: Accuracy | None = None
     unsuited: str = ""
     purpose: Purpose = Purpose.VOLUME
 
     @property
     def chosen_by_itself(self) -> bool:
         """Whether a run may take it without anybody having named it."""
-        return self.installed and not self.unsuited and self.entry.status in _TRUSTED
+        return self.installed and not self.unsuited and self.card.status in _TRUSTED
 
     @property
-    def tells_residual(self) -> Figure | None:
+    def tells_residual(self) -> Accuracy | None:
         """Where that is the purpose, the figure that says how well it tells residual tumour from none."""
         if self.purpose is not Purpose.RESIDUAL:
             return None
@@ -78,19 +78,19 @@ class Recommendation:
         if self.unsuited:
             return self.unsuited
         where = f"it is {'' if self.installed else 'not '}installed"
-        licence = f"licence of the weights: {self.entry.weights_licence}"
-        parts = (self._residual(), self._accuracy(), self._gives(), _STATUSES[self.entry.status], where, licence)
+        licence = f"licence of the weights: {self.card.weights.licence}"
+        parts = (self._residual(), self._accuracy(), self._gives(), _STATUSES[self.card.status], where, licence)
         text = "; ".join(part for part in parts if part)
         return f"{text[0].upper()}{text[1:]}."
 
     def as_record(self) -> dict[str, object]:
         """As plain values, for other programs."""
         return {
-            "id": self.entry.id,
-            "task": self.entry.task,
-            "status": self.entry.status,
+            "id": self.card.id,
+            "task": self.card.task.value,
+            "status": self.card.status.value,
             "installed": self.installed,
-            "weights_licence": self.entry.weights_licence,
+            "weights_licence": self.card.weights.licence,
             "regions": [region.value for region in self.regions],
             "dice": {region.value: value for region, value in self.figure.dice.items()} if self.figure else {},
             "measured_on": _cases(self.figure) if self.figure else None,
@@ -119,13 +119,13 @@ class Recommendation:
         return f"it gives {given}; its accuracy with just these sequences was not measured{known}"
 
     def _gives(self) -> str:
-        withheld = [region.value for region in self.entry.needs.regions if region not in self.regions]
+        withheld = [region.value for region in self.card.regions if region not in self.regions]
         return f"without all its sequences it cannot give {' and '.join(withheld)}" if withheld else ""
 
 
 def recommend(
-    entries: Iterable[Entry],
-    store: Path,
+    cards: Iterable[Card],
+    store: Store,
     present: Collection[Modality] = (),
     task: str = "",
     time_point: TimePointKind = TimePointKind.UNKNOWN,
@@ -135,22 +135,22 @@ def recommend(
     """The models for a task, the best first, whether their weights are installed or not.
 
     Args:
-        entries: the zoo, see :func:`~GliomaSegLib.zoo.catalogue.entries`.
-        store: where weights are looked for, beside the site's stores.
+        cards: the zoo, see :func:`~GliomaSegLib.zoo.catalogue.tumour_models`.
+        store: where weights are looked for.
         present: the sequences of the case; empty while they are not known, which every model can take.
         task: as on the cards; empty for all.
         time_point: of the study.
         earlier: whether the study before surgery is there too.
         purpose: what the result is for: it decides among the models, and within one among its sets of sequences.
     """
-    served = [entry_for_purpose(entry, purpose) for entry in entries if task in ("", entry.task)]
-    found = [_looked_at(entry, store, tuple(present), time_point, earlier) for entry in served]
+    served = [for_purpose(card, purpose) for card in cards if task in ("", card.task)]
+    found = [_examined(card, store, tuple(present), time_point, earlier) for card in served]
     shared = _shared_cases([one for one in found if not one.unsuited], present)
     found = [
         replace(
             one,
-            figure=_figure(one.entry, present, shared),
-            published=_published(one.entry, present, purpose),
+            figure=_figure(one.card, present, shared),
+            published=_published(one.card, present, purpose),
             purpose=purpose,
         )
         for one in found
@@ -159,9 +159,42 @@ def recommend(
     return tuple(sorted(found, key=lambda one: _place(one, wanted)))
 
 
-def task_at(time_point: TimePointKind) -> str:
-    """What is asked of a study when nobody says it: glioma, after surgery or else before it."""
-    return "postoperative-glioma" if time_point is TimePointKind.POSTOPERATIVE else "preoperative-glioma"
+def task_at(time_point: TimePointKind) -> Task:
+    """The task of a study for which none is named: glioma, after surgery or else before it."""
+    return Task.POSTOPERATIVE_GLIOMA if time_point is TimePointKind.POSTOPERATIVE else Task.PREOPERATIVE_GLIOMA
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The model that a run takes where none is named, and why in a sentence."""
+
+    card: Card
+    why: str
+
+
+def choose_model(
+    store: Store,
+    present: Collection[Modality],
+    task: Task | None = None,
+    time_point: TimePointKind = TimePointKind.UNKNOWN,
+    earlier: bool = False,
+    purpose: Purpose = Purpose.VOLUME,
+) -> Choice:
+    """The best installed and proven model for a case; with the one that would be better if it were installed.
+
+    Args:
+        store: where weights are looked for; the cards that were added to it belong to the zoo.
+        present: the sequences of the case.
+        task: by default glioma, by the time point.
+        time_point, earlier, purpose: see :func:`recommend`.
+
+    Raises:
+        InputError: there is none; the sentence names the model to install, or what the case lacks.
+    """
+    wanted = task or task_at(time_point)
+    ranking = recommend(tumour_models(store.root), store, present, wanted, time_point, earlier, purpose)
+    chosen = best_installed(ranking, present, wanted)
+    return Choice(chosen.card, why_chosen(chosen, ranking))
 
 
 def best_installed(ranking: Collection[Recommendation], present: Collection[Modality], task: str) -> Recommendation:
@@ -175,23 +208,23 @@ def best_installed(ranking: Collection[Recommendation], present: Collection[Moda
         return chosen
     titles = ", ".join(sequence.title for sequence in Modality if sequence in present)
     sentence = f"No model that is installed and proven takes {titles} for the task {task}"
-    for one in ranking:
-        if not one.unsuited and one.entry.status in _TRUSTED:
-            raise InputError(f"{sentence}; '{one.entry.id}' does: run 'gliomaseg models install {one.entry.id}'.")
-    for one in ranking:
-        if not one.unsuited:
-            raise InputError(f"{sentence}; '{one.entry.id}' does, but {_STATUSES[one.entry.status]} (--model).")
-    reason = f": {ranking[0].unsuited}" if (ranking := tuple(ranking)) else "; the zoo has none for this task."
+    suited = [one for one in ranking if not one.unsuited]
+    if trusted := [one.card.id for one in suited if one.card.status in _TRUSTED]:
+        raise InputError(f"{sentence}; '{trusted[0]}' does: run 'gliomaseg models install {trusted[0]}'.")
+    if suited:
+        card = suited[0].card
+        raise InputError(f"{sentence}; '{card.id}' does, but {_STATUSES[card.status]} (--model).")
+    reason = f": {next(iter(ranking)).unsuited}" if ranking else "; the zoo has none for this task."
     raise InputError(f"{sentence}{reason}")
 
 
 def why_chosen(chosen: Recommendation, ranking: Iterable[Recommendation]) -> str:
     """Which model a run took by itself and why; with the one that would be better if it were installed."""
-    text = f"{chosen.entry.id} was chosen: {_lowered(chosen.why)}"
-    better = next((one for one in ranking if one.entry.status in _TRUSTED), chosen)
+    text = f"{chosen.card.id} was chosen: {_lowered(chosen.why)}"
+    better = next((one for one in ranking if one.card.status in _TRUSTED), chosen)
     if better is chosen:
         return text
-    return f"{text} Not installed is {better.entry.id}: {_lowered(better.why)}"
+    return f"{text} Not installed is {better.card.id}: {_lowered(better.why)}"
 
 
 def _lowered(sentence: str) -> str:
@@ -201,39 +234,37 @@ def _lowered(sentence: str) -> str:
 # --- what is known of a model -----------------------------------------------------------------------------------------
 
 
-def _looked_at(
-    entry: Entry, store: Path, present: tuple[Modality, ...], time_point: TimePointKind, earlier: bool
+def _examined(
+    card: Card, store: Store, present: tuple[Modality, ...], time_point: TimePointKind, earlier: bool
 ) -> Recommendation:
-    installed = entry.is_installed(store)
-    if late := wrong_time(entry.id, entry.time_points, time_point):
-        return Recommendation(entry, installed, unsuited=late)
+    installed = store.is_installed(card)
+    if wrong := card.wrong_time(time_point):
+        return Recommendation(card, installed, unsuited=wrong)
     try:
-        return Recommendation(entry, installed, regions_given(entry.needs, present or entry.needs.sequences, earlier))
+        return Recommendation(card, installed, card.regions_given(present or card.inputs.sequences, earlier))
     except InputError as error:
-        return Recommendation(entry, installed, unsuited=str(error))
+        return Recommendation(card, installed, unsuited=str(error))
 
 
-def _figures(entry: Entry, present: Collection[Modality]) -> tuple[Figure, ...]:
-    return figures_with(entry.needs, present or entry.needs.sequences)
+def _figures(card: Card, present: Collection[Modality]) -> tuple[Accuracy, ...]:
+    return card.figures_with(present or card.inputs.sequences)
 
 
 def _shared_cases(suited: Iterable[Recommendation], present: Collection[Modality]) -> str:
     """The cases on which most models were measured with these sequences; empty where no two were on the same."""
-    counted = Counter(figure.data for one in suited for figure in _figures(one.entry, present))
+    counted = Counter(figure.data for one in suited for figure in _figures(one.card, present))
     (data, models) = counted.most_common(1)[0] if counted else ("", 0)
     return data if models > 1 else ""
 
 
-def _figure(entry: Entry, present: Collection[Modality], shared: str) -> Figure | None:
-    figures = _figures(entry, present)
+def _figure(card: Card, present: Collection[Modality], shared: str) -> Accuracy | None:
+    figures = _figures(card, present)
     return next((figure for figure in figures if figure.data == shared), figures[0] if figures else None)
 
 
-def _published(entry: Entry, present: Collection[Modality], purpose: Purpose) -> Figure | None:
-    needs = entry.needs
-    given = used(needs, present or needs.sequences)
-    fitting = figure_among(entry.published, given, needs.preoperative, purpose)
-    return fitting or next(iter(entry.published), None)
+def _published(card: Card, present: Collection[Modality], purpose: Purpose) -> Accuracy | None:
+    given = card.sequences_used(present or card.inputs.sequences)
+    return figure_for(card, given, purpose) or next(iter(card.published), None)
 
 
 def _place(one: Recommendation, wanted: Collection[Region]) -> tuple[object, ...]:
@@ -241,24 +272,24 @@ def _place(one: Recommendation, wanted: Collection[Region]) -> tuple[object, ...
     residual = one.tells_residual
     return (
         bool(one.unsuited),
-        list(_STATUSES).index(one.entry.status),
+        list(_STATUSES).index(one.card.status),
         -residual.balanced_accuracy if residual else 0.0,
         one.figure is None,
         -_mean_dice(one.figure, wanted),
         -len(one.regions),
         -_mean_dice(one.published, wanted),
         not one.installed,
-        one.entry.id,
+        one.card.id,
     )
 
 
-def _mean_dice(figure: Figure | None, wanted: Collection[Region]) -> float:
+def _mean_dice(figure: Accuracy | None, wanted: Collection[Region]) -> float:
     return sum(figure.dice.get(region, 0.0) for region in wanted) / len(wanted) if figure and wanted else 0.0
 
 
-def _dice(figure: Figure) -> str:
+def _dice(figure: Accuracy) -> str:
     return ", ".join(f"{region.value} {value:.2f}" for region, value in figure.dice.items())
 
 
-def _cases(figure: Figure) -> str:
+def _cases(figure: Accuracy) -> str:
     return f"{figure.cases} cases of {figure.data}" if figure.cases else figure.data

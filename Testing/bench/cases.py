@@ -9,7 +9,7 @@ from pathlib import Path
 from GliomaSegLib.job import Job, Result
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.study.selection import identify
-from GliomaSegLib.zoo.card import find_card
+from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.store import Store
 
 SHARED = Path(os.environ.get("GLIOMASEG_SHARED") or Path(__file__).parents[2].parent / "shared")

@@ -29,7 +29,7 @@ from GliomaSegLib.pipeline.prediction import load_model
 from GliomaSegLib.preprocessing.resampling import model_grid, resample_image, resample_labels
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.resources import resource
-from GliomaSegLib.zoo.card import find_card
+from GliomaSegLib.zoo.catalogue import find_card
 from Testing.bench.accuracy import OWN_MODEL, cache, development_cases, unseen
 from Testing.bench.cases import SHARED, store
 

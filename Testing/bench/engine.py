@@ -7,6 +7,7 @@ import os
 import resource
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -23,8 +24,9 @@ from GliomaSegLib.inference.device import choose_precision
 from GliomaSegLib.inference.volume import VolumeSegmenter
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.study.reading import read_case
-from GliomaSegLib.zoo.card import Card, all_cards, find_card
-from GliomaSegLib.zoo.inference_spec import contract_of
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.catalogue import all_cards, find_card
+from GliomaSegLib.zoo.inference_spec import spec_of
 from GliomaSegLib.zoo.loaders import family
 from Testing.bench import generated
 from Testing.bench.cases import brats2021
@@ -80,22 +82,22 @@ _BOX_LOW = "ours, the brain's box, bfloat16"
 
 def _of_monai(card: Card, images: Images) -> Callable[[], object]:
     """The bundle's inference as its configuration says: the whole window, an overlap of a half, float32."""
-    network, contract = generated.segresnet(card), contract_of(card.contract)
+    network, spec = generated.segresnet(card), spec_of(card.loader_parameters)
     inferer = SlidingWindowInferer(card.inference.patch, sw_batch_size=1, overlap=card.inference.overlap)
 
     def work() -> object:
-        channels, _ = contract.prepare(np.stack([images[sequence] for sequence in card.inputs.sequences]))
+        channels, _ = spec.prepare(np.stack([images[sequence] for sequence in card.inputs.sequences]))
         volume = torch.from_numpy(np.ascontiguousarray(channels.transpose(0, 3, 2, 1)))[None]
         with torch.inference_mode():
-            return contract.answer(torch.sigmoid(inferer(volume, network))[0].numpy())
+            return spec.answer(torch.sigmoid(inferer(volume, network))[0].numpy())
 
     return work
 
 
 def _of_ours(card: Card, images: Images, field: str, precision: torch.dtype) -> Callable[[], object]:
-    inference = card.inference.model_copy(update={"field": field})
-    contract = contract_of(card.contract | {"inference": inference})
-    segmenter = VolumeSegmenter([generated.segresnet(card)], contract, CPU, precision)
+    inference = replace(card.inference, field=field)
+    spec = spec_of(card.loader_parameters | {"inference": inference})
+    segmenter = VolumeSegmenter([generated.segresnet(card)], spec, CPU, precision)
     return lambda: segmenter.predict(images, Silent(), 0)
 
 
@@ -135,7 +137,7 @@ def _card(card: Card) -> Card:
         return card
     multiple = 32 if _every() > 1 else 1
     x, y, z = (-(-side // _every() // multiple) * multiple for side in card.inference.patch)
-    return card.model_copy(update={"inference": card.inference.model_copy(update={"patch": (x, y, z)})})
+    return replace(card, inference=replace(card.inference, patch=(x, y, z)))
 
 
 # --- memory --------------------------------------------------------------------------------------------------------
@@ -149,7 +151,7 @@ def _remembered(model: str) -> tuple[float, float | str]:
             weights = generated.write(card, Path(folder))
         except NotImplementedError as error:
             return 0.0, str(error)
-        segmenter = family(card.network.family).load(weights, card.contract, CPU, choose_precision(CPU))
+        segmenter = family(card.network.family).load(weights, card.loader_parameters, CPU, choose_precision(CPU))
     taken = card.sequences_used(tuple(images))
     seconds = least(lambda: segmenter.predict({one: images[one] for one in taken}, Silent(), 0), runs=1, warm=False)
     return seconds, _peak_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import asdict
 
 import numpy as np
 import SimpleITK as sitk
@@ -21,7 +22,8 @@ from GliomaSegLib.labels import Region
 from GliomaSegLib.pipeline.prediction import load_model
 from GliomaSegLib.postprocessing import clean_labels
 from GliomaSegLib.progress import Silent
-from GliomaSegLib.zoo.card import Card, find_card
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.catalogue import find_card
 from Testing.bench.accuracy import T1C, T1N, T2F, T2W, cache, development_cases, unseen
 from Testing.bench.cases import store
 
@@ -58,12 +60,12 @@ def _answers(
     for member in members:
         segmenter = load_model(member.id, store().weights(member), CPU, choose_precision(CPU))
         found = segmenter.predict(images, Silent(), SEED)
-        labels = clean_labels(found.labels, (1.0, 1.0, 1.0), **member.postprocessing.model_dump())
+        labels = clean_labels(found.labels, (1.0, 1.0, 1.0), **asdict(member.postprocessing))
         opinions[member.id] = MemberPrediction(labels, member.regions_given(subset), found.probabilities)
     agreed = ", ".join(f"{region.value} {dice:.2f}" for region, dice in mean_dice(list(opinions.values())).items())
     print(f"  {row.case} members among themselves: {agreed}", flush=True)
     votes = {
-        vote: clean_labels(fuse(list(opinions.values()), vote)[0], (1.0, 1.0, 1.0), **card.postprocessing.model_dump())
+        vote: clean_labels(fuse(list(opinions.values()), vote)[0], (1.0, 1.0, 1.0), **asdict(card.postprocessing))
         for vote in ("mean", "majority", "staple")
     }
     return {name: one.labels for name, one in opinions.items()} | votes

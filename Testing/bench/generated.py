@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from GliomaSegLib import networks
-from GliomaSegLib.networks.nobrainer_unet import NobrainerUNet
 from GliomaSegLib.networks.resseg_unet import RessegUNet
 from GliomaSegLib.networks.synthstrip_unet import SynthStripUNet
 from GliomaSegLib.zoo.card import Card
@@ -121,11 +119,6 @@ def _nnunet(card: Card, target: Path) -> None:
     nnunet.convert(target.parent / "published", target)
 
 
-def _nobrainer(card: Card, target: Path) -> None:
-    network = NobrainerUNet("relu", True)
-    save_file(network.state_dict(), target, {"network": json.dumps({"activation": "relu", "normalised": True})})
-
-
 def _plain(network: Callable[[], nn.Module]) -> Callable[[Card, Path], None]:
     return lambda card, target: save_file(network().state_dict(), target)
 
@@ -159,7 +152,6 @@ _FAMILIES: dict[str, Callable[[Card, Path], None]] = {
     "aurora": _aurora,
     "auto3dseg": _auto3dseg,
     "nnunet": _nnunet,
-    "nobrainer": _nobrainer,
     "resseg": _plain(RessegUNet),
     "synthstrip": _plain(SynthStripUNet),
     "stretched-brain": _stretched_brain,

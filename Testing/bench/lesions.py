@@ -31,7 +31,7 @@ from GliomaSegLib.progress import Silent
 from GliomaSegLib.resources import resource
 from GliomaSegLib.training.checkpoint import read_checkpoint
 from GliomaSegLib.training.loop import LAST
-from GliomaSegLib.zoo.card import find_card
+from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.loaders import any_unet, stretched_brain
 from Testing.bench.cases import SHARED
 
@@ -77,7 +77,7 @@ def chosen_rows(split: str) -> list[CaseRow]:
 def shipped() -> Segmenter:
     """The model that comes with GliomaSeg."""
     card = find_card(MODEL)
-    return stretched_brain.load(resource(card.weights.shipped.path), card.contract, CPU, choose_precision(CPU))
+    return stretched_brain.load(resource(card.weights.shipped.path), card.loader_parameters, CPU, choose_precision(CPU))
 
 
 def of_run(run: Path) -> Segmenter:
@@ -86,8 +86,8 @@ def of_run(run: Path) -> Segmenter:
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights.safetensors"
         any_unet.write_weights({stretched_brain.STAGE: state}, weights)
-        contract = find_card(MODEL).contract | {"certainty": 0.0}  # the whole curve is asked for
-        return stretched_brain.load(weights, contract, CPU, choose_precision(CPU))
+        parameters = find_card(MODEL).loader_parameters | {"certainty": 0.0}  # the whole curve is asked for
+        return stretched_brain.load(weights, parameters, CPU, choose_precision(CPU))
 
 
 def measured(segmenter: Segmenter, rows: Sequence[CaseRow]) -> tuple[list[CaseLesions], list[float]]:

@@ -21,7 +21,7 @@ from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.pipeline.prediction import load_model
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.study.reading import read_case
-from GliomaSegLib.zoo.card import find_card
+from GliomaSegLib.zoo.catalogue import find_card
 from Testing.bench.cases import MODEL, OWN_MODEL, SHARED, brats2021, segment, store
 
 RUNS = 3

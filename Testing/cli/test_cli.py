@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,8 @@ from GliomaSegLib.label_maps import from_internal
 from GliomaSegLib.labels import Label, LabelScheme
 from GliomaSegLib.results.reading import read_manifest
 from GliomaSegLib.zoo.card import Card
-from GliomaSegLib.zoo.loaders import FAMILIES
+from GliomaSegLib.zoo.card_json import card_from, card_text
+from GliomaSegLib.zoo.loaders import FAMILIES, Family
 from GliomaSegLib.zoo.store import Store
 from Testing.support import toy
 from Testing.support.study import VOXEL_ML, on_grid, truth, write_study
@@ -129,7 +131,7 @@ def test_interruption_ends_with_130(command: Command, monkeypatch: pytest.Monkey
     def stopped() -> None:
         raise stop
 
-    monkeypatch.setattr("GliomaSegLib.zoo.card.all_cards", stopped)
+    monkeypatch.setattr("GliomaSegLib.zoo.catalogue.all_cards", stopped)
     assert command("models", "list") == (130, "", "gliomaseg: stopped; nothing half-written is left.\n")
 
 
@@ -234,7 +236,7 @@ def test_cleaning_that_is_asked_for_goes_over_the_cards(segment: Command, toy_zo
     assert status == 0
     cleaning = read_manifest(tmp_path / "out").job.postprocessing
     expected = {"fill_holes_below_mm3": 2, "remove_objects_below_mm3": 1e6}
-    assert cleaning == toy_zoo.postprocessing.model_copy(update=expected)
+    assert cleaning == replace(toy_zoo.postprocessing, **expected)
     assert "WT        0.00 mL" in out
     status, _, err = segment("--overwrite", "--remove-islands", 1.5)
     assert status == 1
@@ -399,7 +401,7 @@ def test_show(command: Command, toy_zoo: Card) -> None:
     assert status == 0
     assert out.startswith("Thresholds (toy 1, unproven)\n")
     assert "Without T1 + contrast: WT only" in out
-    assert Card.model_validate_json(command("models", "show", "toy", "--json")[1]) == toy_zoo
+    assert card_from(json.loads(command("models", "show", "toy", "--json")[1])) == toy_zoo
     status, out, err = command("models", "show", "nnn")
     assert (status, out, err) == (1, "", "gliomaseg: There is no model 'nnn'; the zoo has toy.\n")
 
@@ -417,7 +419,7 @@ def test_list_tells_status_and_where_the_weights_are(
 
 
 def test_list_without_models_is_empty(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("GliomaSegLib.zoo.card.all_cards", dict)
+    monkeypatch.setattr("GliomaSegLib.zoo.catalogue.all_cards", dict)
     assert command("models", "list")[:2] == (0, "")
 
 
@@ -444,9 +446,9 @@ def test_models_are_packed_and_unpacked(command: Command, toy_store: Store, tmp_
 def test_own_model_is_added_installed_carried_and_removed(
     command: Command, toy_card: Card, toy_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(FAMILIES, "toy", "Testing.support.toy")
+    monkeypatch.setitem(FAMILIES, "toy", Family("Testing.support.toy"))
     path = tmp_path / "mine.json"
-    path.write_text(toy_card.model_copy(update={"id": "mine"}).model_dump_json())
+    path.write_text(card_text(replace(toy_card, id="mine")))
     store, elsewhere = ("--store", tmp_path / "models"), ("--store", tmp_path / "elsewhere")
     assert command("models", "install", "mine", "--from", toy_files, *store)[0] == 1
     status, out, _ = command("models", "add", path, *store)
@@ -464,8 +466,8 @@ def test_own_model_is_added_installed_carried_and_removed(
 def test_own_model_segments(
     command: Command, toy_card: Card, toy_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(FAMILIES, "toy", "Testing.support.toy")
-    (tmp_path / "mine.json").write_text(toy_card.model_copy(update={"id": "mine"}).model_dump_json())
+    monkeypatch.setitem(FAMILIES, "toy", Family("Testing.support.toy"))
+    (tmp_path / "mine.json").write_text(card_text(replace(toy_card, id="mine")))
     store = ("--store", tmp_path / "models")
     assert command("models", "add", tmp_path / "mine.json", *store)[0] == 0
     assert command("models", "install", "mine", "--from", toy_files, *store)[0] == 0

@@ -9,6 +9,7 @@ import dataclasses
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -95,7 +96,7 @@ def plan(toy_store: Store) -> Experiment:
 
 def test_all_subsets(phantoms: Path, toy_zoo: Card) -> None:
     row = read_data_sets([phantoms])[0].rows[0]
-    four = toy_zoo.model_copy(update={"inputs": toy_zoo.inputs.model_copy(update={"sequences": tuple(Modality)})})
+    four = replace(toy_zoo, inputs=replace(toy_zoo.inputs, sequences=tuple(Modality)))
     assert len(set(subsets_of(row, four, "all"))) == 15
     assert subsets_of(row, four, "all")[0] == tuple(Modality)
     assert [len(one) for one in subsets_of(row, four, "leave-one-out")] == [4, 3, 3, 3, 3]

@@ -27,7 +27,8 @@ from GliomaSegLib.progress import Progress, Silent
 from GliomaSegLib.resources import resource
 from GliomaSegLib.training.dataset import CHANNELS, prepare_training_case
 from GliomaSegLib.training.recipe import find_recipe, read_recipe
-from GliomaSegLib.zoo.card import Card, find_card
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.loaders import any_unet, stretched_brain
 
 MODEL = "gliomaseg-mets-v1"
@@ -199,7 +200,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     card = find_card(MODEL)
     path = _weights(card, tmp_path / "weights.safetensors", widths=[8, 16])
     with pytest.raises(WeightsError, match="does not hold the weights of this network"):
-        stretched_brain.load(path, card.contract, CPU, torch.float32)
+        stretched_brain.load(path, card.loader_parameters, CPU, torch.float32)
 
 
 def test_the_network_sees_what_its_training_saw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +209,7 @@ def test_the_network_sees_what_its_training_saw(tmp_path: Path, monkeypatch: pyt
     seen: list[torch.Tensor] = []
     monkeypatch.setattr(AnyUNet, "forward", lambda self, images: seen.append(images.clone()) or images - 4)
     path = _weights(card, tmp_path / "weights.safetensors")
-    segmenter = stretched_brain.load(path, card.contract, CPU, torch.float32)
+    segmenter = stretched_brain.load(path, card.loader_parameters, CPU, torch.float32)
     zyx = card.network.parameters["brain_voxels"][::-1]
     rng = np.random.default_rng(0)
     image = np.zeros(zyx, np.float32)
@@ -243,7 +244,7 @@ def test_the_card_is_a_demonstration_that_ships() -> None:
 def test_it_hits_lesions_of_a_patient_it_never_saw_on_their_own_side() -> None:
     """A demonstration: of large lesions it marks a part (median Dice per scan 0.17, see the card)."""
     card = find_card(MODEL)
-    segmenter = stretched_brain.load(resource(card.weights.shipped.path), card.contract, CPU, torch.float32)
+    segmenter = stretched_brain.load(resource(card.weights.shipped.path), card.loader_parameters, CPU, torch.float32)
     (row,) = (row for row in read_table(resource("recipes") / "mets-cases.csv", SCANS) if row.case.endswith("-104-0"))
     assert row.patient in read_splits(resource("recipes") / "mets-splits.json")["test"]
     image = sitk.GetArrayFromImage(sitk.ReadImage(str(row.images[Modality.T1C]), sitk.sitkFloat32))

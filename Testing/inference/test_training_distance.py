@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,8 @@ from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.results.reading import read_manifest
 from GliomaSegLib.training.features import Sample, fit, samples_of, shrunk_covariance
-from GliomaSegLib.zoo.card import ShippedFile, find_card
+from GliomaSegLib.zoo.card_weights import ShippedFile
+from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.store import Store
 from Testing.support import toy
 from Testing.support.study import toy_job, write_study
@@ -176,7 +178,7 @@ def test_a_file_that_is_not_the_cards_is_refused() -> None:
     file = find_card("gliomaseg-any-v1").weights.shipped
     assert file.sound().name == "gliomaseg-any-v1.safetensors"
     with pytest.raises(WeightsError, match=r"is damaged .*; install GliomaSeg again.$"):
-        file.model_copy(update={"sha256": "0" * 64}).sound()
+        replace(file, sha256="0" * 64).sound()
     with pytest.raises(WeightsError, match=r"is missing; install GliomaSeg again.$"):
         ShippedFile(path="weights/none.safetensors", size_bytes=1, sha256="0" * 64).sound()
 

@@ -51,7 +51,7 @@ def test_parameter_count() -> None:
 
 
 def test_training_starts_from_the_axial_networks_of_ca_cnn(tmp_path: Path, shared: Path) -> None:
-    from GliomaSegLib.zoo.card import find_card
+    from GliomaSegLib.zoo.catalogue import find_card
     from GliomaSegLib.zoo.store import Store
 
     source = shared / "weights/ca-cnn-brats17"

@@ -15,7 +15,8 @@ import pytest
 from GliomaSegLib.inference.segmenter import Prediction
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.resources import resource
-from GliomaSegLib.zoo.card import find_card, read_card
+from GliomaSegLib.zoo.card_check import read_card
+from GliomaSegLib.zoo.catalogue import find_card
 from Testing.parity.comparison import Answers, Found, mismatches, run, told
 
 MODEL = "monai-brats18-segresnet"

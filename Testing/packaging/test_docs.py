@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.zoo.card import Card, Status, all_cards
+from GliomaSegLib.zoo.card import Card, Status
+from GliomaSegLib.zoo.catalogue import all_cards
 
 ROOT = Path(__file__).parents[2]
 

@@ -25,27 +25,45 @@ from GliomaSegPanel.decisions.situation import EarlierStudy, ShownResult, Situat
 
 from GliomaSegLib.case import Modality, Preoperative, TimePointKind
 from GliomaSegLib.labels import Region
+from GliomaSegLib.options import Task
 from GliomaSegLib.study.better_volume import VolumeShape
-from GliomaSegLib.zoo.catalogue import Entry, Figure, entries
-from GliomaSegLib.zoo.input_requirements import InputRequirements
+from GliomaSegLib.zoo.card import Accuracy, Card, Inputs, Status
+from GliomaSegLib.zoo.card_network import NetworkSpec, Space
+from GliomaSegLib.zoo.card_weights import WeightFile, Weights
+from GliomaSegLib.zoo.catalogue import find_card, tumour_models
+from GliomaSegLib.zoo.store import Store
 
 T1N, T1C, T2W, T2F = Modality
 STAGES = ("export", "reading", "registration", "brain extraction", "segmentation", "measures and report", "scene")
-ENTRY = next(entry for entry in entries() if entry.id == "ca-cnn-brats17")
+CARD = find_card("ca-cnn-brats17")
 ALL = {T1N: "1", T1C: "2", T2W: "3", T2F: "4"}
-READY = Situation(chosen=ALL, entry=ENTRY, installed=True)
+READY = Situation(chosen=ALL, card=CARD, installed=True)
 
 
-def demanding(title: str = "Demanding", task: str = "postoperative-glioma", size_mb: float = 2100) -> Entry:
+def demanding(title: str = "Demanding", size_bytes: int = 2_100_000_000, **changes: object) -> Card:
     """A model that cannot do without T1c, for the time after surgery."""
-    figure = Figure("tests", 3, (T1C, T2F), {Region.WT: 0.5}, "a test", "Only a <test>.")
-    return Entry(
-        id=title.lower(), title=title, version="2", summary="s", status="unproven", task=task, time_points=(),
-        needs=InputRequirements(title.lower(), (T1C, T2F), (Region.WT,), mandatory=(T1C,), measured=(figure,)),
-        thresholdable=(),
-        licence="MIT", weights_licence="CC BY", attribution="A & B", citation="C", size_mb=size_mb, shipped=False,
-        published=(),
-    )  # fmt: skip
+    file = WeightFile(name="weights.pth", size_bytes=size_bytes)
+    figure = Accuracy(
+        data="tests", cases=3, sequences=(T1C, T2F), dice={Region.WT: 0.5}, source="a test", remark="Only a <test>."
+    )
+    card = Card(
+        id=title.lower(),
+        title=title,
+        version="2",
+        summary="s",
+        status=Status.UNPROVEN,
+        task=Task.POSTOPERATIVE_GLIOMA,
+        time_points=(),
+        inputs=Inputs(sequences=(T1C, T2F), mandatory=(T1C,)),
+        space=Space(spacing_mm=None),
+        network=NetworkSpec(family="nnunet"),
+        regions=(Region.WT,),
+        weights=Weights(files=(file,), licence="CC BY", attribution="A & B"),
+        licence="MIT",
+        citation="C",
+        measured=(figure,),
+    )
+    return dataclasses.replace(card, **changes)
 
 
 def shown(**changes: object) -> ShownResult:
@@ -130,7 +148,7 @@ def test_what_is_missing_has_its_price() -> None:
     assert "FLAIR" in missing_cost(without)
     assert "0.62" in missing_cost(without)
     assert missing_cost(dataclasses.replace(without, from_folder=True)) == ""
-    refused = Situation(chosen={T2F: "4"}, entry=demanding())
+    refused = Situation(chosen={T2F: "4"}, card=demanding())
     assert "cannot work without T1 + contrast" in missing_cost(refused)
 
 
@@ -139,46 +157,46 @@ def test_what_is_missing_has_its_price() -> None:
 
 def test_models_that_the_images_suffice_for_come_first(tmp_path: Path) -> None:
     flair = Situation(chosen={T2F: "4"})
-    choices = model_choices([demanding(), ENTRY], tmp_path, flair)
-    assert [choice.id for choice in choices] == [ENTRY.id, "demanding"]
+    choices = model_choices([demanding(), CARD], Store(tmp_path), flair)
+    assert [choice.id for choice in choices] == [CARD.id, "demanding"]
     assert [choice.fits for choice in choices] == [True, False]
     assert "cannot work without" in choices[1].tooltip
     assert choices[1].text == "Demanding, not tested yet (download: 2.1 GB)"
     from_folder = dataclasses.replace(flair, from_folder=True)  # what it holds is not known yet
-    assert all(choice.fits for choice in model_choices([demanding()], tmp_path, from_folder))
+    assert all(choice.fits for choice in model_choices([demanding()], Store(tmp_path), from_folder))
 
 
 def test_models_that_were_tested_come_before_those_that_were_not(tmp_path: Path) -> None:
-    assert [choice.id for choice in model_choices([demanding(), ENTRY], tmp_path, READY)] == [
-        ENTRY.id, "demanding"
+    assert [choice.id for choice in model_choices([demanding(), CARD], Store(tmp_path), READY)] == [
+        CARD.id, "demanding"
     ]  # fmt: skip
 
 
 def test_the_model_that_does_best_with_these_sequences_comes_first(tmp_path: Path) -> None:
     """CA-CNN finds little without FLAIR."""
 
-    def other(whole: float) -> Entry:
+    def other(whole: float) -> Card:
         figures = tuple(
-            Figure("tests", 1, sequences, {Region.WT: whole}, "a test") for sequences in ((T1C,), tuple(Modality))
+            Accuracy(data="tests", cases=1, sequences=sequences, dice={Region.WT: whole}, source="a test")
+            for sequences in ((T1C,), tuple(Modality))
         )
-        needs = InputRequirements("other", tuple(Modality), (Region.WT,), measured=figures)
-        return dataclasses.replace(ENTRY, id="other", title="Other", needs=needs)
+        return dataclasses.replace(CARD, id="other", title="Other", regions=(Region.WT,), measured=figures)
 
     def first(chosen: dict[Modality, str]) -> str:
-        return model_choices([ENTRY, other(0.7)], tmp_path, Situation(chosen=chosen))[0].id
+        return model_choices([CARD, other(0.7)], Store(tmp_path), Situation(chosen=chosen))[0].id
 
-    assert first(ALL) == ENTRY.id
+    assert first(ALL) == CARD.id
     assert first({T1C: "2"}) == "other"
-    assert first({}) == ENTRY.id
+    assert first({}) == CARD.id
 
 
 def test_models_for_another_time_come_last_and_say_so(tmp_path: Path) -> None:
     after = dataclasses.replace(READY, study_time=TimePointKind.POSTOPERATIVE)
-    (choice,) = model_choices([ENTRY], tmp_path, after)
+    (choice,) = model_choices([CARD], Store(tmp_path), after)
     assert not choice.fits
     assert choice.tooltip == "This model is made for studies before surgery; this one was made after surgery."
     before = dataclasses.replace(READY, study_time=TimePointKind.PREOPERATIVE)
-    assert model_choices([ENTRY], tmp_path, before)[0].fits
+    assert model_choices([CARD], Store(tmp_path), before)[0].fits
 
 
 def test_a_model_of_another_time_is_asked_about_and_says_why() -> None:
@@ -193,28 +211,28 @@ def test_a_model_of_another_time_is_asked_about_and_says_why() -> None:
 
 
 def test_after_surgery_models_of_residual_tumour_come_before_those_of_the_cavity_alone(tmp_path: Path) -> None:
-    after = dataclasses.replace(READY, study_time=TimePointKind.POSTOPERATIVE, entry=None)
-    known = {entry.id: entry for entry in entries()}
-    choices = model_choices(known.values(), tmp_path, after)
-    of_tumour = [Region.WT in known[choice.id].needs.regions for choice in choices if choice.fits]
+    after = dataclasses.replace(READY, study_time=TimePointKind.POSTOPERATIVE, card=None)
+    known = {card.id: card for card in tumour_models()}
+    choices = model_choices(known.values(), Store(tmp_path), after)
+    of_tumour = [Region.WT in known[choice.id].regions for choice in choices if choice.fits]
     assert of_tumour[0]
     assert False in of_tumour
     assert of_tumour == sorted(of_tumour, reverse=True)
 
 
 def test_models_are_filtered_by_task(tmp_path: Path) -> None:
-    choices = model_choices([demanding(), ENTRY], tmp_path, Situation(), task="preoperative-glioma")
-    assert [choice.id for choice in choices] == [ENTRY.id]
-    assert task_titles([demanding(), ENTRY]) == {
+    choices = model_choices([demanding(), CARD], Store(tmp_path), Situation(), task="preoperative-glioma")
+    assert [choice.id for choice in choices] == [CARD.id]
+    assert task_titles([demanding(), CARD]) == {
         "postoperative-glioma": "glioma after surgery", "preoperative-glioma": "glioma before surgery"
     }  # fmt: skip
 
 
 def test_an_installed_model_offers_no_download(tmp_path: Path) -> None:
-    (tmp_path / ENTRY.id).mkdir()
-    (tmp_path / ENTRY.id / "installed.json").touch()
-    (choice,) = model_choices([ENTRY], tmp_path, Situation())
-    assert choice.text == ENTRY.title
+    (tmp_path / CARD.id).mkdir()
+    (tmp_path / CARD.id / "installed.json").touch()
+    (choice,) = model_choices([CARD], Store(tmp_path), Situation())
+    assert choice.text == CARD.title
     assert not can_download(READY).allowed
     assert can_remove_model(dataclasses.replace(READY, removable=True)).allowed
     assert "provided by your site" in can_remove_model(READY).reason
@@ -226,17 +244,17 @@ def test_an_installed_model_offers_no_download(tmp_path: Path) -> None:
 
 
 def test_a_model_that_comes_with_gliomaseg_is_neither_fetched_nor_removed(tmp_path: Path) -> None:
-    shipped = dataclasses.replace(ENTRY, shipped=True)
-    assert model_choices([shipped], tmp_path, READY)[0].text == ENTRY.title
-    situation = dataclasses.replace(READY, entry=shipped, installed=shipped.is_installed(tmp_path))
+    shipped = find_card("gliomaseg-any-v1")
+    assert model_choices([shipped], Store(tmp_path), READY)[0].text == shipped.title
+    situation = dataclasses.replace(READY, card=shipped, installed=Store(tmp_path).is_installed(shipped))
     assert not can_download(situation).allowed
     assert "comes with GliomaSeg" in can_remove_model(situation).reason
     assert "comes with GliomaSeg" in card_html(shipped, installed=True)
 
 
 def test_the_card_tells_licence_citation_size_and_accuracy() -> None:
-    page = card_html(ENTRY, installed=False)
-    for text in (ENTRY.licence, "23 MB", "to be downloaded", "Whole tumour", "Published", "Measured", "0.62"):
+    page = card_html(CARD, installed=False)
+    for text in (CARD.licence, "23 MB", "to be downloaded", "Whole tumour", "Published", "Measured", "0.62"):
         assert text in page, text
     assert "A &amp; B" in card_html(demanding(), installed=True)
     assert "&lt;test&gt;" in card_html(demanding(), installed=True)
@@ -249,18 +267,18 @@ def test_an_earlier_study_is_asked_for_when_this_one_was_made_after_surgery() ->
     )
     assert not shows_earlier(READY)
     assert shows_earlier(after), "also with a model for the time before surgery"
-    assert shows_earlier(Situation(entry=demanding())), "the model is for the time after surgery"
-    assert not shows_earlier(dataclasses.replace(before, entry=demanding())), "the user knows better"
+    assert shows_earlier(Situation(card=demanding())), "the model is for the time after surgery"
+    assert not shows_earlier(dataclasses.replace(before, card=demanding())), "the user knows better"
     assert shows_earlier(dataclasses.replace(before, shown=shown(time_point=TimePointKind.POSTOPERATIVE)))
 
 
 def test_a_model_that_looks_at_the_study_before_surgery_asks_for_it(tmp_path: Path) -> None:
-    needs = dataclasses.replace(demanding().needs, preoperative=(Preoperative.T1C, Preoperative.TUMOUR))
-    both = dataclasses.replace(demanding(), needs=needs, time_points=(TimePointKind.POSTOPERATIVE,))
-    alone = dataclasses.replace(READY, entry=both, chosen=ALL)
+    inputs = dataclasses.replace(demanding().inputs, preoperative=(Preoperative.T1C, Preoperative.TUMOUR))
+    both = demanding(inputs=inputs, time_points=(TimePointKind.POSTOPERATIVE,))
+    alone = dataclasses.replace(READY, card=both, chosen=ALL)
     assert "Earlier study" in missing_cost(alone)
     assert not can_apply(alone).allowed
-    assert not model_choices([both], tmp_path, alone)[0].fits
+    assert not model_choices([both], Store(tmp_path), alone)[0].fits
     for earlier, allowed in (
         (EarlierStudy(has_results=True), True),
         (EarlierStudy(has_volume=True), True),
@@ -269,7 +287,7 @@ def test_a_model_that_looks_at_the_study_before_surgery_asks_for_it(tmp_path: Pa
     ):
         situation = dataclasses.replace(alone, earlier=earlier)
         assert can_apply(situation).allowed is allowed
-        assert model_choices([both], tmp_path, situation)[0].fits is allowed
+        assert model_choices([both], Store(tmp_path), situation)[0].fits is allowed
 
 
 # --- apply -----------------------------------------------------------------------------------------------------------
@@ -280,10 +298,10 @@ def test_a_model_that_looks_at_the_study_before_surgery_asks_for_it(tmp_path: Pa
     [
         ({"chosen": {}}, "at least one sequence"),
         ({"chosen": {**ALL, T1N: "2"}}, "T1 and T1 + contrast are the same volume"),
-        ({"entry": None}, "Choose a model"),
+        ({"card": None}, "Choose a model"),
         ({"work": Work.SEGMENT}, "running"),
         ({"editing": True}, "Finish correcting"),
-        ({"entry": demanding(), "chosen": {T2F: "4"}}, "cannot work without T1 + contrast"),
+        ({"card": demanding(), "chosen": {T2F: "4"}}, "cannot work without T1 + contrast"),
         ({"from_folder": True}, "folder of the study"),
         ({"from_folder": True, "study_folder": Path("/nowhere/at/all")}, "folder of the study"),
     ],

@@ -64,7 +64,7 @@ def python(script: str, *arguments: str) -> str:
 
 def test_importing_the_module_takes_under_a_tenth_of_a_second_and_nothing_heavy() -> None:
     script = STUBS + (
-        "sys.path = [entry for entry in sys.path if 'GliomaSeg' not in entry] + [sys.argv[1]]\n"
+        "sys.path = [card for card in sys.path if 'GliomaSeg' not in card] + [sys.argv[1]]\n"
         "before, began = set(sys.modules), time.process_time()\n"
         "import GliomaSeg\n"
         "print(time.process_time() - began, *sorted({name.partition('.')[0] for name in set(sys.modules) - before}))"
@@ -78,13 +78,13 @@ def test_importing_the_module_takes_under_a_tenth_of_a_second_and_nothing_heavy(
 def test_a_source_checkout_needs_no_installation() -> None:
     script = STUBS + (
         "from pathlib import Path\n"
-        "apart = [entry for entry in sys.path if not (Path(entry) / 'GliomaSegLib').exists()]\n"
-        "sys.path = [entry for entry in apart if 'site-packages' not in entry] + [sys.argv[1]]\n"
+        "apart = [card for card in sys.path if not (Path(card) / 'GliomaSegLib').exists()]\n"
+        "sys.path = [card for card in apart if 'site-packages' not in card] + [sys.argv[1]]\n"
         "sys.meta_path = [one for one in sys.meta_path if 'editable' not in repr(one)]\n"
         "import GliomaSeg, GliomaSegLib\n"
         "from GliomaSegPanel import decisions, dependencies\n"
-        "from GliomaSegLib.zoo.catalogue import entries\n"
-        "print(GliomaSegLib.__file__, len(entries()), dependencies.requirements()[0])\n"
+        "from GliomaSegLib.zoo.catalogue import tumour_models\n"
+        "print(GliomaSegLib.__file__, len(tumour_models()), dependencies.requirements()[0])\n"
     )
     assert python(script, str(MODULE)).startswith(str(ROOT / "GliomaSegLib"))
 

@@ -106,9 +106,9 @@ def test_a_model_for_another_time_is_asked_about_once(
     test.setUp()
     importlib.import_module("GliomaSegPanel.self_test_head").load_head()
     widget = test._opened_panel()
-    entry = widget.situation().entry
+    card = widget.situation().card
     other = next(time for time in StudyTime if time.value.value in ("preoperative", "postoperative")
-                 and time.value not in entry.time_points)  # fmt: skip
+                 and time.value not in card.time_points)  # fmt: skip
     widget.parameters.brain, widget.parameters.timePoint = Brain.STRIPPED, other
     for _ in range(2):
         test._press(widget, widget.ui.applyButton)

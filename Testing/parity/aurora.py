@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from GliomaSegLib.case import Modality
 from GliomaSegLib.labels import Label
 from GliomaSegLib.progress import Silent
-from GliomaSegLib.zoo.card import find_card
+from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.loaders import aurora
 from Testing.parity.comparison import Answers, Found, generated, made_images, run, told
 
@@ -34,7 +35,7 @@ THEIR_NAMES = {Modality.T1N: "t1", Modality.T1C: "t1c", Modality.T2W: "t2", Moda
 def compare(_given: argparse.Namespace) -> Iterator[Found]:
     """The seven networks, one after the other."""
     card = find_card("aurora-metastasis")
-    card = card.model_copy(update={"inference": card.inference.model_copy(update={"patch": WINDOW})})
+    card = replace(card, inference=replace(card.inference, patch=WINDOW))
     images = made_images(SHAPE)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -44,7 +45,9 @@ def compare(_given: argparse.Namespace) -> Iterator[Found]:
             state = {f"module.{key}": value for key, value in network.state_dict().items()}
             torch.save({"model_state": state}, folder / f"{set_name}_best.tar")
         aurora.convert(folder, folder / "weights.safetensors")
-        segmenter = aurora.load(folder / "weights.safetensors", card.contract, torch.device("cpu"), torch.float32)
+        segmenter = aurora.load(
+            folder / "weights.safetensors", card.loader_parameters, torch.device("cpu"), torch.float32
+        )
         theirs = [of_the_package(folder, {one: images[one] for one in order}) for order in aurora.SETS.values()]
         ours = [segmenter.predict({one: images[one] for one in order}, Silent(), 0) for order in aurora.SETS.values()]
     yield told(

@@ -24,7 +24,7 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.label_maps import to_internal
 from GliomaSegLib.labels import LabelScheme
 from GliomaSegLib.progress import Silent
-from GliomaSegLib.zoo.card import find_card
+from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.loaders import auto3dseg
 from Testing.parity.comparison import Answers, Found, generated, made_images, run, told
 
@@ -64,7 +64,7 @@ def compare(given: argparse.Namespace) -> Iterator[Found]:
             theirs = of_the_script(script, folder, images, card.inputs.sequences)
             auto3dseg.convert(folder, folder / "weights.safetensors")
             segmenter = auto3dseg.load(
-                folder / "weights.safetensors", card.contract, torch.device("cpu"), torch.float32
+                folder / "weights.safetensors", card.loader_parameters, torch.device("cpu"), torch.float32
             )
             ours = segmenter.predict(images, Silent(), 0)
             answers.append(Answers.of(ours, to_internal(theirs, LabelScheme.GLIOMASEG)))

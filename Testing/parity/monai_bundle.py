@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -22,7 +23,7 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.label_maps import to_internal
 from GliomaSegLib.labels import LabelScheme
 from GliomaSegLib.progress import Silent
-from GliomaSegLib.zoo.card import find_card
+from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.loaders import monai_bundle
 from Testing.parity.comparison import Answers, Found, generated, made_images, run, told
 
@@ -34,8 +35,8 @@ BRATS_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
 def compare(given: argparse.Namespace) -> Iterator[Found]:
     """The bundle's own evaluator."""
     card = find_card("monai-brats18-segresnet")
-    inference = card.inference.model_copy(update={"patch": WINDOW})
-    card = card.model_copy(update={"inference": inference})
+    inference = replace(card.inference, patch=WINDOW)
+    card = replace(card, inference=inference)
     network = SegResNet(**card.network.parameters["arguments"])
     generated(network, network.conv_final[2].conv)
     images = made_images(SHAPE)
@@ -44,7 +45,9 @@ def compare(given: argparse.Namespace) -> Iterator[Found]:
         torch.save(network.state_dict(), folder / "model.pt")
         theirs = of_the_bundle(given.bundle, folder, images, card.inputs.sequences)
         monai_bundle.convert(folder, folder / "weights.safetensors")
-        segmenter = monai_bundle.load(folder / "weights.safetensors", card.contract, torch.device("cpu"), torch.float32)
+        segmenter = monai_bundle.load(
+            folder / "weights.safetensors", card.loader_parameters, torch.device("cpu"), torch.float32
+        )
         ours = segmenter.predict(images, Silent(), 0)
     yield told(
         card,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -23,7 +24,8 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.resources import resource
-from GliomaSegLib.zoo.card import Card, read_card
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.card_check import read_card
 from GliomaSegLib.zoo.loaders import nnunet
 from Testing.parity.comparison import Answers, Found, generated, made_images, mismatches, run, told
 from Testing.support.nnunet_folder import ARCHITECTURE, BRAIN, LABELS, REGIONS, dataset, plans, write_folder
@@ -113,14 +115,14 @@ def compared(
         kind = ResidualEncoderUNet if residual else PlainConvUNet
         network = kind(len(order), num_classes=answers, deep_supervision=True, **arguments)
         made[fold] = generated(network, network.decoder.seg_layers[-1], seed)
-    inference = card.inference.model_copy(update={"mirrors": mirrors})
+    inference = replace(card.inference, mirrors=mirrors)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "published" / "trained"
         mirrored = tuple(sorted(transpose.index("zyx".index(axis)) for axis in mirrors))
         write_folder(folder, made, written, described, mirrored or (0, 1, 2))
         weights = Path(name) / "weights.safetensors"
         nnunet.convert(folder.parent, weights)
-        contract = card.contract | {"inference": inference}
+        contract = card.loader_parameters | {"inference": inference}
         segmenter = nnunet.load(weights, contract, torch.device("cpu"), torch.float32)
         ours = segmenter.predict(images, Silent(), 0)
         predictor = nnUNetPredictor(

@@ -9,6 +9,7 @@ import argparse
 import configparser
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -21,7 +22,8 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.labels import Label
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.resources import resource
-from GliomaSegLib.zoo.card import Card, read_card
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.card_check import read_card
 from GliomaSegLib.zoo.loaders import raidionics
 from Testing.parity.comparison import Answers, Found, made_images, mismatches, run, told
 from Testing.support.raidionics_folder import network, pipeline, settings
@@ -103,8 +105,8 @@ def compared(card: Card, more: dict[str, str]) -> Answers:
         weights = Path(temporary) / "weights.safetensors"
         raidionics.convert(folder.parent, weights)
         # As if a brain extractor found the whole tumour: its answer to a brain has no map.
-        output = card.output.model_copy(update={"channels": (*classes[:-1], classes[-1].replace("brain", "WT"))})
-        contract = card.contract | {"output": output}
+        output = replace(card.output, channels=(*classes[:-1], classes[-1].replace("brain", "WT")))
+        contract = card.loader_parameters | {"output": output}
         segmenter = raidionics.load(weights, contract, torch.device("cpu"), torch.float32)
         ours = segmenter.predict(images, Silent(), 0)
         theirs = of_the_package(folder, [images[one] for one in order], classes, Path(temporary))

@@ -18,7 +18,7 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.labels import Label
 from GliomaSegLib.preprocessing.resampling import model_grid, resample_image
 from GliomaSegLib.progress import Silent
-from GliomaSegLib.zoo.card import find_card
+from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.loaders import resseg
 from Testing.parity.comparison import Answers, Found, run, told
 
@@ -44,7 +44,9 @@ def compare(given: argparse.Namespace) -> Iterator[Found]:
         cavity = sitk.DICOMOrient(sitk.ReadImage(str(folder / "cavity.nii.gz")), card.space.orientation)
         theirs = sitk.GetArrayFromImage(cavity)
         resseg.convert(given.weights, folder / "weights.safetensors")
-        segmenter = resseg.load(folder / "weights.safetensors", card.contract, torch.device("cpu"), torch.float32)
+        segmenter = resseg.load(
+            folder / "weights.safetensors", card.loader_parameters, torch.device("cpu"), torch.float32
+        )
         ours = segmenter.predict({Modality.T1C: sitk.GetArrayFromImage(image)}, Silent(), 0)
     yield told(
         card,

@@ -20,9 +20,9 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.inference.windows import WHOLE_FIELD, Windows, slide
 from GliomaSegLib.networks.resseg_unet import RessegUNet
 from GliomaSegLib.preprocessing.resampling import model_grid, resample_image
-from GliomaSegLib.zoo.card import find_card
+from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.checkpoint import fill, read_converted
-from GliomaSegLib.zoo.inference_spec import contract_of, largest_component
+from GliomaSegLib.zoo.inference_spec import largest_component, spec_of
 from GliomaSegLib.zoo.loaders import resseg
 
 RADII_MM = (17, 20, 15)  # z, y, x
@@ -45,8 +45,8 @@ def main() -> None:
     image = resample_image(image, model_grid(image, card.space.spacing_mm, card.space.orientation))
     head = np.pad(sitk.GetArrayFromImage(image), MARGIN)
     operated, cavity = with_cavity(head, -given.side)  # x runs to the right
-    contract = contract_of({**card.contract, "sequences": (Modality.T1N,)})
-    channels, _ = contract.prepare(operated[None])
+    spec = spec_of({**card.loader_parameters, "sequences": (Modality.T1N,)})
+    channels, _ = spec.prepare(operated[None])
     here = around(cavity)
     with tempfile.TemporaryDirectory() as name:
         resseg.convert(given.weights, Path(name) / "weights.safetensors")
@@ -56,7 +56,7 @@ def main() -> None:
     windows = Windows(WHOLE_FIELD, overlap=0.5, trims_to=8).fitted(shown.shape[1:])
     with torch.inference_mode():
         logits = slide(lambda window: network(window[None])[0], shown, windows, lambda done: None)
-    labels, _ = contract.answer(torch.softmax(logits, 0).numpy().transpose(0, 3, 2, 1))
+    labels, _ = spec.answer(torch.softmax(logits, 0).numpy().transpose(0, 3, 2, 1))
     found = largest_component(labels) > 0
     dice = 2 * (found & cavity[here]).sum() / (found.sum() + cavity.sum())
     print(f"cavity {cavity.sum() / 1000:.1f} mL, found {found.sum() / 1000:.1f} mL, Dice {dice:.3f}")

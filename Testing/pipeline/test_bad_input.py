@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -332,9 +333,9 @@ def test_weights_that_are_damaged(job: Job, toy_store: Store, toy_zoo: Card) -> 
 
 
 def test_weights_of_another_model(job: Job, toy_zoo: Card, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = toy_zoo.weights.files[0].model_copy(update={"sha256": "0" * 64})
-    other = toy_zoo.model_copy(update={"weights": toy_zoo.weights.model_copy(update={"files": (file,)})})
-    monkeypatch.setattr("GliomaSegLib.zoo.card.all_cards", lambda: {"toy": other})
+    file = replace(toy_zoo.weights.files[0], sha256="0" * 64)
+    other = replace(toy_zoo, weights=replace(toy_zoo.weights, files=(file,)))
+    monkeypatch.setattr("GliomaSegLib.zoo.catalogue.all_cards", lambda: {"toy": other})
     assert "are not those that the card of 'toy' names" in refusal(job, WeightsError)
 
 

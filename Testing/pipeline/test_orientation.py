@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from GliomaSegLib.phantom import TUMOUR_SIDE, Phantom
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.preprocessing.resampling import model_grid
 from GliomaSegLib.results.layout import LABEL_MAP
-from GliomaSegLib.zoo import card as card_module
+from GliomaSegLib.zoo import catalogue
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.store import Store
 
@@ -108,8 +109,8 @@ def test_an_oblique_scan_marks_the_same_place(
     monkeypatch: pytest.MonkeyPatch,
     angles_deg: tuple[float, float, float],
 ) -> None:
-    fine = toy_card.model_copy(update={"space": toy_card.space.model_copy(update={"spacing_mm": (1.5, 1.5, 1.5)})})
-    monkeypatch.setattr(card_module, "all_cards", lambda: {fine.id: fine})
+    fine = replace(toy_card, space=replace(toy_card.space, spacing_mm=(1.5, 1.5, 1.5)))
+    monkeypatch.setattr(catalogue, "all_cards", lambda: {fine.id: fine})
     masks = []
     for name, angles in (("straight", (0.0, 0.0, 0.0)), ("oblique", angles_deg)):
         images = {sequence: scanned_oblique(image, angles) for sequence, image in stripped.items()}

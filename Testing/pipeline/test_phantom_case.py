@@ -81,7 +81,7 @@ def test_the_same_case_gives_the_same_bytes(small_phantom: Phantom, toy_store: S
 
 @pytest.mark.parametrize("sequences", [("t1c", "t2f"), ("t1n", "t2f"), ("t2w",)])
 def test_ca_cnn_takes_any_subset_of_a_real_study(shared: Path, tmp_path: Path, sequences: tuple[str, ...]) -> None:
-    from GliomaSegLib.zoo.card import find_card
+    from GliomaSegLib.zoo.catalogue import find_card
 
     weights = shared / "weights" / "ca-cnn-brats17"
     if not weights.is_dir():

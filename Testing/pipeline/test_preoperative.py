@@ -23,8 +23,9 @@ from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.preprocessing.resampling import resample_image
 from GliomaSegLib.resources import resource
 from GliomaSegLib.results.layout import LABEL_MAP
-from GliomaSegLib.zoo import card as card_module
-from GliomaSegLib.zoo.card import Card, read_card
+from GliomaSegLib.zoo import catalogue
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.card_check import read_card
 from GliomaSegLib.zoo.purpose import figure_for, for_purpose, reason, score
 from GliomaSegLib.zoo.store import Store
 from Testing.support.published import installed, zipped
@@ -87,7 +88,7 @@ def shows_the_earlier_tumour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (inside / "pipeline.json").write_text(told)
     store = Store(tmp_path / "models")
     local = installed(card, zipped(inside.parent, card.weights.files[0].name).parent, store)
-    monkeypatch.setattr(card_module, "all_cards", lambda: {local.id: local})
+    monkeypatch.setattr(catalogue, "all_cards", lambda: {local.id: local})
     return store
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +21,10 @@ from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.results.manifest import Manifest
 from GliomaSegLib.results.reading import read_manifest
 from GliomaSegLib.study import selection
+from GliomaSegLib.zoo import recommend
 from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.catalogue import find_card
+from GliomaSegLib.zoo.recommend import Choice
 from GliomaSegLib.zoo.store import Store
 from Testing.support import toy
 from Testing.support.study import on_grid, toy_job, truth, volume, write_study
@@ -58,9 +61,7 @@ def test_study_is_looked_through_once_where_the_model_is_chosen(job: Job, monkey
     named = run(job)
     ignored, search, searched = manifest_of(job).ignored, selection.search, []
     monkeypatch.setattr(selection, "search", lambda *given: searched.append(given) or search(*given))
-    chosen = SimpleNamespace(entry=SimpleNamespace(id=job.model))
-    monkeypatch.setattr(pipeline, "best_installed", lambda *_: chosen)
-    monkeypatch.setattr(pipeline, "why_chosen", lambda *_: "it is the only one")
+    monkeypatch.setattr(pipeline, "choose_model", lambda *_: Choice(find_card(job.model), "it is the only one"))
     result = run(job.model_copy(update={"model": AUTO, "overwrite": True}))
     assert len(searched) == 1
     assert result.choice == "it is the only one"
@@ -70,7 +71,7 @@ def test_study_is_looked_through_once_where_the_model_is_chosen(job: Job, monkey
 
 def test_the_purpose_has_a_say_in_which_model_is_chosen(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(pipeline, "recommend", lambda *given: asked.append(given) or ())
+    monkeypatch.setattr(recommend, "recommend", lambda *given: asked.append(given) or ())
     with pytest.raises(InputError, match="No model that is installed"):
         run(job.model_copy(update={"model": AUTO, "purpose": Purpose.RESIDUAL}))
     assert asked[0][-1] is Purpose.RESIDUAL
@@ -99,8 +100,8 @@ def test_what_is_left_out_on_purpose_is_not_looked_for(job: Job) -> None:
 def test_refusal_for_a_mandatory_sequence_names_what_was_at_hand(
     job: Job, toy_zoo: Card, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    strict = toy_zoo.model_copy(update={"inputs": toy_zoo.inputs.model_copy(update={"mandatory": (T1C,)})})
-    monkeypatch.setattr("GliomaSegLib.zoo.card.all_cards", lambda: {"toy": strict})
+    strict = replace(toy_zoo, inputs=replace(toy_zoo.inputs, mandatory=(T1C,)))
+    monkeypatch.setattr("GliomaSegLib.zoo.catalogue.all_cards", lambda: {"toy": strict})
     (job.study / "head_t1c.nii.gz").unlink()
     with pytest.raises(InputError, match=r"cannot work without T1 \+ contrast .* or give the sequence\.$"):
         run(job)
@@ -176,8 +177,8 @@ def test_precision_that_is_asked_for_is_used(job: Job, monkeypatch: pytest.Monke
 def test_what_the_model_was_trained_on_stands_beside_its_result(
     job: Job, toy_zoo: Card, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained = toy_zoo.model_copy(update={"training": "Trained on phantoms alone."})
-    monkeypatch.setattr("GliomaSegLib.zoo.card.all_cards", lambda: {"toy": trained})
+    trained = replace(toy_zoo, training="Trained on phantoms alone.")
+    monkeypatch.setattr("GliomaSegLib.zoo.catalogue.all_cards", lambda: {"toy": trained})
     result = run(job)
     assert result.training == manifest_of(job).model.training == "Trained on phantoms alone."
     assert "<dt>Training</dt><dd>Trained on phantoms alone.</dd>" in result.files["report"].read_text()

@@ -17,6 +17,7 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.images import read_labels
+from GliomaSegLib.io.provenance import sha256_of
 from GliomaSegLib.io.segnrrd import read_segmentation, write_segmentation
 from GliomaSegLib.job import Result
 from GliomaSegLib.label_maps import to_internal
@@ -26,7 +27,7 @@ from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.results.layout import LABEL_MAP, SLICER_SEGMENTATION
 from GliomaSegLib.results.reading import read_manifest
 from GliomaSegLib.results.update import refresh, review
-from GliomaSegLib.zoo.store import Store, sha256_of
+from GliomaSegLib.zoo.store import Store
 from Testing.support.study import NECROSIS, VOXEL_ML, on_grid, toy_job, truth, volume, write_study
 
 MORE = (slice(15, 17), slice(4, 8), slice(4, 8))  # a second focus of 32 voxels, away from the first

@@ -15,6 +15,7 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 import vtk  # noqa: E402
 
 from GliomaSegLib.errors import InputError  # noqa: E402
+from GliomaSegLib.io.provenance import sha256_of  # noqa: E402
 from GliomaSegLib.io.segnrrd import read_segmentation, write_segmentation  # noqa: E402
 from GliomaSegLib.io.terminology import segment_styles  # noqa: E402
 from GliomaSegLib.labels import Label, Region  # noqa: E402
@@ -27,7 +28,6 @@ from GliomaSegLib.scene.tables import fill_volumes_table  # noqa: E402
 from GliomaSegLib.scene.threshold import thresholded  # noqa: E402
 from GliomaSegLib.scene.transforms import insert_above, read_transform, write_transform  # noqa: E402
 from GliomaSegLib.scene.volumes import ijk_to_world  # noqa: E402
-from GliomaSegLib.zoo.store import sha256_of  # noqa: E402
 from Testing.support.scene_host import LPS, MOVED, SceneHost, grid_of, ijk_to_ras, mask_on, rigid  # noqa: E402
 
 BINARY = "Binary labelmap"

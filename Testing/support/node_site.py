@@ -29,6 +29,7 @@ from GliomaSegLib.io.folder import MANIFEST, PROGRAM, written_whole
 from GliomaSegLib.phantom.dicom import write_series
 from GliomaSegLib.worker.client import Event, WorkerError
 from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.card_json import card_text
 from Testing.support.study import volume
 
 ROOT = Path(__file__).parents[2]
@@ -260,14 +261,16 @@ class Site:
 
 # The worker itself, with the toy model of the tests in its zoo.
 _TOY_WORKER = """
+import json
 import subprocess
 import sys
 sys.path[:0] = [sys.argv[1]]
-from GliomaSegLib.zoo import card as card_module
-from GliomaSegLib.zoo.loaders import FAMILIES
-card = card_module.Card.model_validate_json(sys.argv[2])
-card_module.all_cards = lambda: {card.id: card}
-FAMILIES[card.network.family] = "Testing.support.toy"
+from GliomaSegLib.zoo import catalogue
+from GliomaSegLib.zoo.card_json import card_from
+from GliomaSegLib.zoo.loaders import FAMILIES, Family
+card = card_from(json.loads(sys.argv[2]))
+catalogue.all_cards = lambda: {card.id: card}
+FAMILIES[card.network.family] = Family("Testing.support.toy")
 from GliomaSegLib.cli.main import main
 sys.exit(main(["worker", "-"]))
 """
@@ -275,7 +278,7 @@ sys.exit(main(["worker", "-"]))
 
 def toy_worker(card: Card) -> list[str]:
     """The command of the real worker, in which the toy model is known."""
-    return [sys.executable, "-c", _TOY_WORKER, str(ROOT), card.model_dump_json()]
+    return [sys.executable, "-c", _TOY_WORKER, str(ROOT), card_text(card)]
 
 
 class Archive:

@@ -6,6 +6,7 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -44,10 +45,10 @@ def served(folder: Path) -> Iterator[str]:
 def published_at(card: Card, address: str) -> Card:
     """The card with its files at another address; they are others, so hashes and sizes go."""
     files = tuple(
-        file.model_copy(update={"url": f"{address}/{file.name}", "size_bytes": None, "sha256": None, "md5": None})
+        replace(file, url=f"{address}/{file.name}", size_bytes=None, sha256=None, md5=None)
         for file in card.weights.files
     )
-    return card.model_copy(update={"weights": card.weights.model_copy(update={"files": files})})
+    return replace(card, weights=replace(card.weights, files=files))
 
 
 def installed(card: Card, published: Path, store: Store) -> Card:
@@ -61,7 +62,7 @@ def installed(card: Card, published: Path, store: Store) -> Card:
 def predicted(card: Card, store: Store, images: dict[Modality, NDArray[np.float32]]) -> Prediction:
     """What the installed model answers on the processor, in float32."""
     model: Any = family(card.network.family)
-    segmenter = model.load(store.weights(card), card.contract, torch.device("cpu"), torch.float32)
+    segmenter = model.load(store.weights(card), card.loader_parameters, torch.device("cpu"), torch.float32)
     return segmenter.predict(images, Silent(), 0)
 
 

@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 from vtk.util.numpy_support import numpy_to_vtk
 
 from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.card_json import card_text
 
 ROOT = Path(__file__).parents[2]
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -24,16 +25,17 @@ _LOGICS = ("vtkSlicerSubjectHierarchyModuleLogic", "vtkSlicerSegmentationsModule
 
 # The real worker in a process of its own, with the toy model in its zoo.
 _TOY_WORKER = """
-import sys
+import json, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from GliomaSegLib.cli import main as cli
-from GliomaSegLib.zoo import card as card_module
-from GliomaSegLib.zoo.loaders import FAMILIES
+from GliomaSegLib.zoo import catalogue
+from GliomaSegLib.zoo.card_json import card_from
+from GliomaSegLib.zoo.loaders import FAMILIES, Family
 
-card = card_module.Card.model_validate_json(Path(sys.argv[2]).read_text())
-card_module.all_cards = lambda: {card.id: card}
-FAMILIES["toy"] = "Testing.support.toy"
+card = card_from(json.loads(Path(sys.argv[2]).read_text()))
+catalogue.all_cards = lambda: {card.id: card}
+FAMILIES["toy"] = Family("Testing.support.toy")
 if len(sys.argv) > 3:
     exec(sys.argv[3])
 sys.exit(cli.main(["worker", "-"]))
@@ -136,5 +138,5 @@ def mask_on(volume: slicer.vtkMRMLVolumeNode, mask: NDArray[np.generic]) -> slic
 
 def toy_worker(card: Card, folder: Path, first: str = "") -> list[str]:
     """The command of the real worker with the toy model; the statement ``first`` is executed before it starts."""
-    (folder / "card.json").write_text(card.model_dump_json())
+    (folder / "card.json").write_text(card_text(card))
     return [sys.executable, "-c", _TOY_WORKER, str(ROOT), str(folder / "card.json"), *([first] if first else [])]

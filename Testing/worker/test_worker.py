@@ -27,7 +27,11 @@ from GliomaSegLib.job import Job, Result
 from GliomaSegLib.perform import InMegabytes
 from GliomaSegLib.worker.client import Event, WorkerProcess
 from GliomaSegLib.worker.server import JsonLines, work
-from GliomaSegLib.zoo.card import Card, WeightFile, find_card
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.card_check import checked_card
+from GliomaSegLib.zoo.card_json import card_text
+from GliomaSegLib.zoo.card_weights import WeightFile
+from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.store import Store
 from Testing.support import toy
 from Testing.support.study import toy_job, write_study
@@ -221,10 +225,10 @@ def published(toy_files: Path, toy_zoo: Card, monkeypatch: pytest.MonkeyPatch) -
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=toy_files))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    content = toy_zoo.model_dump(mode="json")
+    content = json.loads(card_text(toy_zoo))
     content["weights"]["files"][0]["url"] = f"http://127.0.0.1:{server.server_port}/{toy.PUBLISHED_FILE}"
-    card = Card.model_validate(content)
-    monkeypatch.setattr("GliomaSegLib.zoo.card.all_cards", lambda: {card.id: card})
+    card = checked_card(content)
+    monkeypatch.setattr("GliomaSegLib.zoo.catalogue.all_cards", lambda: {card.id: card})
     yield
     server.shutdown()
     server.server_close()
@@ -246,7 +250,7 @@ def test_install(published: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_install_without_a_network(
     toy_files: Path, toy_zoo: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("GliomaSegLib.zoo.card.all_cards", lambda: {toy_zoo.id: toy_zoo})
+    monkeypatch.setattr("GliomaSegLib.zoo.catalogue.all_cards", lambda: {toy_zoo.id: toy_zoo})
     asked = {"do": "install", "model": "toy", "store": str(tmp_path / "store"), "source": str(tmp_path)}
     (said,) = (one for one in heard(monkeypatch, json.dumps(asked))[1] if one["event"] == "error")
     assert str(tmp_path / toy.PUBLISHED_FILE) in said["text"]
@@ -291,14 +295,15 @@ from pathlib import Path
 from GliomaSegLib.cli import main as cli
 from GliomaSegLib.pipeline import run as pipeline
 from GliomaSegLib.results import writing as results
-from GliomaSegLib.zoo import card, loaders
+from GliomaSegLib.zoo import catalogue, loaders
+from GliomaSegLib.zoo.card_check import read_card
 from Testing.support import toy
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has it ignored
 where, card_file, *arguments = sys.argv[1:]
-loaders.FAMILIES["toy"] = "Testing.support.toy"
-model = card.read_card(Path(card_file))
-card.all_cards = lambda: {model.id: model}
+loaders.FAMILIES["toy"] = loaders.Family("Testing.support.toy")
+model = read_card(Path(card_file))
+catalogue.all_cards = lambda: {model.id: model}
 
 def wait(*given):
     print("waiting", file=sys.stderr, flush=True)
@@ -314,7 +319,7 @@ sys.exit(cli.main(arguments))
 
 def stop_while_it_waits(where: str, card: Card, folder: Path, arguments: list[object], sent: int, text: str = ""):
     """Run the command line until it waits, send it a signal; returns its exit status, output and errors."""
-    (folder / "card.json").write_text(card.model_dump_json())
+    (folder / "card.json").write_text(card_text(card))
     process = subprocess.Popen(
         [sys.executable, "-c", WAITING, where, folder / "card.json", *map(str, arguments)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
@@ -366,7 +371,7 @@ def test_stopped_worker_does_not_go_on_to_the_next_job(toy_store: Store, toy_zoo
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows ends a process without asking it")
 def test_cancelled_by_its_client_the_worker_leaves_nothing(toy_store: Store, toy_zoo: Card, tmp_path: Path) -> None:
-    (tmp_path / "card.json").write_text(toy_zoo.model_dump_json())
+    (tmp_path / "card.json").write_text(card_text(toy_zoo))
     job = toy_job(toy_store, tmp_path / "results" / "out", study=write_study(tmp_path / "study"))
     command = [sys.executable, "-c", WAITING, "report", str(tmp_path / "card.json"), "worker", "-"]
     client = WorkerProcess(command, tmp_path / "log", os.environ | {"PYTHONPATH": str(ROOT)})

@@ -14,7 +14,7 @@ from GliomaSegLib.errors import WeightsError
 from GliomaSegLib.inference.segmenter import Prediction
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.zoo.brain_mask import ZooBrain, zoo_brain
-from GliomaSegLib.zoo.card import Space
+from GliomaSegLib.zoo.card_network import Space
 
 
 class Bright:
@@ -36,7 +36,7 @@ def test_mask_on_the_grid_of_an_oblique_image_of_thick_slices(random_image: sitk
     image = sitk.GetImageFromArray(array)
     image.CopyInformation(random_image)
     network = Bright()
-    space = Space(frame="native", spacing_mm=(0.5, 0.5, 0.5), orientation=orientation, brain="head")
+    space = Space(spacing_mm=(0.5, 0.5, 0.5), orientation=orientation, brain="head")
     mask = ZooBrain("bright", network, space).extract(image)
     assert mask.GetPixelID() == sitk.sitkUInt8
     assert mask.GetDirection() == image.GetDirection()

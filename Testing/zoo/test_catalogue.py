@@ -1,54 +1,36 @@
-"""The catalogue says the same as the cards, without the packages that the cards need."""
+"""The catalogue and the store: which models there are and which are installed, with the standard library alone."""
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import subprocess
 import sys
-from itertools import combinations
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.zoo.card import Card, all_cards
-from GliomaSegLib.zoo.catalogue import Entry, default_store, entries, site_stores
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.card_check import checked_card, read_card
+from GliomaSegLib.zoo.card_json import card_from, card_text
+from GliomaSegLib.zoo.catalogue import all_cards, cards_of, find_card, tumour_models
+from GliomaSegLib.zoo.places import default_store, shipped_cards, site_stores
 from GliomaSegLib.zoo.store import Store
 
 ROOT = Path(__file__).parents[2]
-CARDS = tuple(card for card in all_cards().values() if card.regions)
-PAIRS = [pytest.param(entry, card, id=card.id) for entry, card in zip(entries(), CARDS, strict=True)]
+IDS = [card.id for card in tumour_models()]
 
 
-@pytest.mark.parametrize(("entry", "card"), PAIRS)
-def test_an_entry_is_its_card(entry: Entry, card: Card) -> None:
-    for name in ("id", "title", "version", "summary", "task", "time_points", "thresholdable", "licence", "citation"):
-        assert getattr(entry, name) == getattr(card, name), name
-    assert entry.status == card.status.value
-    assert entry.weights_licence == card.weights.licence
-    assert entry.attribution == card.weights.attribution
-    assert entry.size_mb == card.weights.size_bytes / 1e6
-    assert entry.shipped is (card.weights.shipped is not None)
-    assert entry.training == (card.training or "")
-    for figures, wanted in ((entry.published, card.published), (entry.needs.measured, card.measured)):
-        for figure, original in zip(figures, wanted, strict=True):
-            for name in ("data", "cases", "sequences", "dice", "source", "remark"):
-                assert getattr(figure, name) == getattr(original, name)
-
-
-@pytest.mark.parametrize(("entry", "card"), PAIRS)
-def test_what_is_missing_costs_the_same(entry: Entry, card: Card) -> None:
-    for size in range(len(Modality) + 1):
-        for present in combinations(Modality, size):
-            assert answer(entry, present) == answer(card, present)
-
-
-def answer(model: Entry | Card, present: tuple[Modality, ...]) -> tuple[object, object]:
-    try:
-        return model.regions_given(present), model.cost_of_missing(present)
-    except InputError as error:
-        return InputError, str(error)
+@pytest.mark.parametrize("path", shipped_cards(), ids=lambda path: path.stem)
+def test_a_card_is_the_same_with_the_standard_library_and_with_pydantic(path: Path) -> None:
+    card = read_card(path)
+    assert card_from(json.loads(path.read_bytes())) == card == find_card(card.id)
+    assert card_from(json.loads(card_text(card))) == card
 
 
 @pytest.mark.parametrize(
@@ -75,86 +57,147 @@ def test_the_default_store_is_where_the_platform_keeps_a_user_s_data(
     assert default_store() == tmp_path / "shared"
 
 
-def test_installed_is_what_the_store_calls_installed(tmp_path: Path) -> None:
-    entry, card = entries()[0], CARDS[0]
-    assert entry.folder(tmp_path) == Store(tmp_path).folder(card)
-    assert not entry.is_installed(tmp_path)
-    folder = entry.folder(tmp_path)
+def test_a_model_is_installed_when_its_record_is_there(tmp_path: Path) -> None:
+    store, card = Store(tmp_path), find_card(IDS[0])
+    folder = store.folder(card)
     folder.mkdir()
     (folder / "weights.safetensors").write_bytes(b"half")
-    assert entry.is_installed(tmp_path) is Store(tmp_path).is_installed(card) is False
+    assert not store.is_installed(card)
     (folder / "installed.json").write_text("{}")
-    assert entry.is_installed(tmp_path) is Store(tmp_path).is_installed(card) is True
-    entry.remove(tmp_path)
+    assert store.is_installed(card)
+    assert store.is_removable(card)
+    store.remove(card)
     assert not folder.exists()
-    entry.remove(tmp_path)  # nothing there: nothing happens
 
 
 def test_what_the_site_provides_is_installed_and_not_the_user_s_to_remove(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    entry, card = entries()[0], CARDS[0]
+    card = find_card(IDS[0])
     sites = (tmp_path / "hospital", tmp_path / "laboratory")
     assert site_stores() == ()
     monkeypatch.setenv("GLIOMASEG_SITE_MODELS", os.pathsep.join(map(str, sites)))
     assert site_stores() == sites
-    assert not entry.is_installed(tmp_path)
+    assert not Store(tmp_path).is_installed(card)
     folder = sites[1] / card.id
     folder.mkdir(parents=True)
     (folder / "installed.json").write_text("{}")
-    assert entry.is_installed(tmp_path)
-    assert not entry.is_removable(tmp_path)
+    assert Store(tmp_path).is_installed(card)
+    assert not Store(tmp_path).is_removable(card)
     assert Store(tmp_path).folder(card) == folder
     (tmp_path / card.id).mkdir()
     (tmp_path / card.id / "installed.json").write_text("{}")
-    assert entry.is_removable(tmp_path)
+    assert Store(tmp_path).is_removable(card)
     assert Store(tmp_path).folder(card) == tmp_path / card.id
 
 
-def test_added_models_are_listed_and_damaged_cards_are_not(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, toy_card: Card
+def test_added_models_are_listed_and_damaged_cards_are_left_out_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, toy_card: Card, caplog: pytest.LogCaptureFixture
 ) -> None:
     site = tmp_path / "site"
     monkeypatch.setenv("GLIOMASEG_MODELS", str(tmp_path / "own"))
     monkeypatch.setenv("GLIOMASEG_SITE_MODELS", str(site))
     for store, name, text in (
-        (tmp_path / "own", "toy", toy_card.model_dump_json()),
+        (tmp_path / "own", "toy", card_text(toy_card)),
         (tmp_path / "own", "broken", "{"),
         (tmp_path / "own", "wrong", '{"id": "wrong"}'),
-        (tmp_path / "own", CARDS[0].id, toy_card.model_dump_json()),
-        (site, "other", toy_card.model_copy(update={"id": "other"}).model_dump_json()),
-        (tmp_path / "named", "third", toy_card.model_copy(update={"id": "third"}).model_dump_json()),
+        (tmp_path / "own", IDS[0], card_text(toy_card)),
+        (site, "other", card_text(replace(toy_card, id="other"))),
+        (tmp_path / "named", "third", card_text(replace(toy_card, id="third"))),
     ):
         (store / ".cards").mkdir(parents=True, exist_ok=True)
         (store / ".cards" / f"{name}.json").write_text(text)
-    ids = [card.id for card in CARDS]
-    assert [entry.id for entry in entries()] == sorted([*ids, "other", "toy"])
-    assert [entry.id for entry in entries(tmp_path / "named")] == sorted([*ids, "other", "third"])
-    assert {card.id for card in all_cards().values() if card.regions} == {*ids, "other", "toy"}
+    with caplog.at_level(logging.WARNING):
+        assert [card.id for card in tumour_models()] == sorted([*IDS, "other", "toy"])
+    assert [f"{name}.json is not valid" in caplog.text for name in ("broken", "wrong", "toy")] == [True, True, False]
+    assert [card.id for card in tumour_models(tmp_path / "named")] == sorted([*IDS, "other", "third", "toy"])
+    assert cards_of(tmp_path / "named")[IDS[0]] == find_card(IDS[0]), "an added card does not replace a shipped one"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"task": "dentistry"},
+        {"regions": ["XX"]},
+        {"space": {"spacing_mm": [1, 1]}},
+        {"space": {"spacing_mm": "1"}},
+        {"colour": "red"},
+        {"version": 2},
+        {"inputs": {"sequences": ["t2f"], "mandatory": ["t1c"]}},
+        {"inference": {"window": "round"}},
+        {"network": ["nnunet"]},
+    ],
+    ids=str,
+)
+def test_a_card_that_was_damaged_after_it_was_added_is_noticed_without_pydantic(
+    toy_card: Card, change: dict[str, Any]
+) -> None:
+    with pytest.raises((ValueError, TypeError, AttributeError)):
+        card_from(json.loads(card_text(toy_card)) | change)
+
+
+def test_a_card_that_an_earlier_version_added_is_still_read(toy_card: Card) -> None:
+    """Version 0.1.0 wrote every field into the store, also those that have gone since."""
+    content = json.loads(card_text(toy_card))
+    content["space"]["frame"] = "native"
+    content["inference"] = {"patch": [64, 64, 64], "folds": 5, "bfloat16": True}
+    content["output"] = {"activation": "sigmoid", "channels": ["WT"], "threshold": 0.4, "fill_holes": True}
+    card = card_from(content)
+    assert (card.space, card.inference.patch, card.output.threshold) == (toy_card.space, (64, 64, 64), 0.4)
+    distance = {"activation": "distance", "channels": ["brain"], "threshold": 1}
+    assert card_from(content | {"output": distance}).output.activation is None
+
+
+@pytest.mark.parametrize(
+    ("block", "field", "effective", "nothing"),
+    [("inference", "folds", 5, 1), ("output", "fill_holes", True, False), ("space", "frame", "atlas", "native")],
+)
+def test_a_field_that_never_had_an_effect_is_refused_where_it_asks_for_one(
+    toy_card: Card, block: str, field: str, effective: object, nothing: object
+) -> None:
+    content = json.loads(card_text(toy_card))
+    part = content[block] or {}
+    sentence = f"{block}.{field}: there is no such key any more, and it never had an effect; leave it out"
+    with pytest.raises(InputError, match=f"^The model card is not valid: {sentence}"):
+        checked_card(content | {block: part | {field: effective}})
+    assert checked_card(content | {block: part | {field: nothing}}).space == toy_card.space
+
+
+def test_the_model_that_was_withdrawn_says_which_to_use() -> None:
+    with pytest.raises(InputError, match=r"'ams-meningioma' was withdrawn: .*'raidionics-meningioma' and"):
+        find_card("ams-meningioma")
+    assert "raidionics-meningioma" in all_cards()
 
 
 def test_brain_extractors_are_not_offered_as_models_of_tumour(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, toy_card: Card
 ) -> None:
-    brain = toy_card.model_dump(mode="json") | {"id": "brain", "task": "brain-extraction", "regions": []}
-    card = Card.model_validate(brain | {"thresholdable": [], "inputs": {"sequences": ["t1c"]}})
+    brain = json.loads(card_text(toy_card)) | {"id": "brain", "task": "brain-extraction", "regions": []}
+    card = checked_card(brain | {"thresholdable": [], "inputs": {"sequences": ["t1c"]}})
     monkeypatch.setenv("GLIOMASEG_MODELS", str(tmp_path))
     (tmp_path / ".cards").mkdir()
-    (tmp_path / ".cards" / "brain.json").write_text(card.model_dump_json())
+    (tmp_path / ".cards" / "brain.json").write_text(card_text(card))
     assert "brain" in all_cards()
-    assert "brain" not in {entry.id for entry in entries()}
+    assert "brain" not in {card.id for card in tumour_models()}
     with pytest.raises(InputError, match="'brain' finds the brain and no tumour"):
         card.regions_given({Modality.T1C})
 
 
-def test_reading_the_catalogue_needs_the_standard_library_and_numpy_alone() -> None:
+def test_reading_and_ranking_the_zoo_needs_the_standard_library_alone() -> None:
+    """As in 3D Slicer's own process, before any package is installed there."""
     script = (
         "import sys\n"
-        "from GliomaSegLib.zoo.catalogue import default_store, entries\n"
-        "assert entries() and default_store()\n"
-        "print([name for name in ('pydantic', 'SimpleITK', 'torch', 'scipy') if name in sys.modules])"
+        "from GliomaSegLib.case import Modality\n"
+        "from GliomaSegLib.zoo.catalogue import tumour_models\n"
+        "from GliomaSegLib.zoo.places import default_store\n"
+        "from GliomaSegLib.zoo.recommend import recommend\n"
+        "from GliomaSegLib.zoo.store import Store\n"
+        "assert recommend(tumour_models(), Store(default_store()), tuple(Modality))\n"
+        "ours = {name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)\n"
+        "print(sorted(name for name in ours if not name.startswith('_')))"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
+    command = [sys.executable, "-S", "-c", script]  # no site-packages, and nothing of theirs at the start
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.strip() == "[]"
+    assert ended.stdout.strip() == "['GliomaSegLib']"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.labels import Label
 from GliomaSegLib.resources import resource
-from GliomaSegLib.zoo.card import Card, read_card
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.card_check import read_card
 from GliomaSegLib.zoo.loaders import aurora
 from GliomaSegLib.zoo.store import Store
 from Testing.support.published import (
@@ -36,9 +38,9 @@ def card() -> Card:
     """The card with smaller networks and a window that holds the whole image."""
     card = read_card(resource("models") / "aurora-metastasis.json")
     arguments = {**card.network.parameters["arguments"], "features": FEATURES}
-    network = card.network.model_copy(update={"parameters": {"arguments": arguments}})
-    inference = card.inference.model_copy(update={"patch": (32, 32, 32)})
-    return card.model_copy(update={"network": network, "inference": inference})
+    network = replace(card.network, parameters={"arguments": arguments})
+    inference = replace(card.inference, patch=(32, 32, 32))
+    return replace(card, network=network, inference=inference)
 
 
 def laid_network(channels: int) -> BasicUNet:

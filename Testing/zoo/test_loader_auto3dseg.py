@@ -14,7 +14,8 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import WeightsError
 from GliomaSegLib.label_maps import compose
 from GliomaSegLib.resources import resource
-from GliomaSegLib.zoo.card import Card, read_card
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.card_check import read_card
 from GliomaSegLib.zoo.loaders import auto3dseg
 from GliomaSegLib.zoo.store import Store
 from Testing.support.published import (
@@ -136,7 +137,7 @@ def test_a_model_of_another_kind_is_refused(config: dict[str, Any], sentence: st
     weights = tmp_path / "weights.safetensors"
     auto3dseg.convert(tmp_path, weights)
     with pytest.raises(WeightsError, match=sentence):
-        auto3dseg.load(weights, card_of("gli").contract, torch.device("cpu"), torch.float32)
+        auto3dseg.load(weights, card_of("gli").loader_parameters, torch.device("cpu"), torch.float32)
 
 
 def test_a_file_without_a_config_is_refused(tmp_path: Path) -> None:

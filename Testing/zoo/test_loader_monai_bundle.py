@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from GliomaSegLib.errors import WeightsError
 from GliomaSegLib.label_maps import compose
 from GliomaSegLib.labels import Region
 from GliomaSegLib.resources import resource
-from GliomaSegLib.zoo.card import Card, read_card
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.card_check import read_card
 from GliomaSegLib.zoo.loaders import monai_bundle
 from GliomaSegLib.zoo.store import Store
 from Testing.support.published import NEXT_ON_FIRST_AXIS, boxes, images_with, installed, moved, predicted, silenced
@@ -27,8 +29,8 @@ FILE = "model_brats_mri_segmentation.pt"
 def card() -> Card:
     """The card with a window that is cheap to run; the published one is of the size of a whole head."""
     card = read_card(resource("models") / "monai-brats18-segresnet.json")
-    inference = card.inference.model_copy(update={"patch": (32, 32, 24)})
-    return card.model_copy(update={"inference": inference})
+    inference = replace(card.inference, patch=(32, 32, 24))
+    return replace(card, inference=inference)
 
 
 def laid_network() -> SegResNet:
@@ -80,4 +82,4 @@ def test_another_network_is_refused(card: Card, tmp_path: Path) -> None:
     torch.save(SegResNet(in_channels=4, out_channels=3, init_filters=8).state_dict(), tmp_path / FILE)
     monai_bundle.convert(tmp_path, tmp_path / "weights.safetensors")
     with pytest.raises(WeightsError, match=r"'convInit\.conv\.weight' is \(8, 4, 3, 3, 3\) and should be \(16, "):
-        monai_bundle.load(tmp_path / "weights.safetensors", card.contract, torch.device("cpu"), torch.float32)
+        monai_bundle.load(tmp_path / "weights.safetensors", card.loader_parameters, torch.device("cpu"), torch.float32)

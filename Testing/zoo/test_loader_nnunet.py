@@ -19,7 +19,9 @@ from GliomaSegLib.label_maps import compose
 from GliomaSegLib.labels import Label
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.resources import resource
-from GliomaSegLib.zoo.card import Card, read_card
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.card_check import read_card
+from GliomaSegLib.zoo.card_network import Output
 from GliomaSegLib.zoo.loaders import nnunet
 from GliomaSegLib.zoo.store import Store
 from Testing.support.nnunet_folder import ARCHITECTURE, BRAIN, LABELS, REGIONS, dataset, plans, write_folder
@@ -133,17 +135,31 @@ def test_spacing_is_that_of_the_plans(tmp_path: Path) -> None:
     assert nnunet.spacing_mm(weights) == (0.5, 0.75, 2.0)
 
 
-def test_folds_are_averaged_before_the_activation(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("first", "second", "found"), [(30.0, -50.0, False), (-30.0, 50.0, True)])
+def test_folds_are_averaged_before_the_activation(tmp_path: Path, first: float, second: float, found: bool) -> None:
     """Logits 30 and -50 average to -10, below the threshold; as probabilities 1 and 0 they would reach it."""
     folds = {}
-    for fold, logit in (("0", 30.0), ("1", -50.0), ("all", 900.0)):
+    for fold, logit in (("0", first), ("1", second), ("all", -10 * (first + second))):
         folds[fold] = laid_network(4, {}, 3)
         folds[fold].decoder.seg_layers[-1].bias[:] = logit
     weights = converted(tmp_path, plans(4), dataset("abcd", REGIONS), **folds)
-    contract = card_of("tumorsegmentator-four").contract
-    segmenter = nnunet.load(weights, contract, torch.device("cpu"), torch.float32)
+    parameters = card_of("tumorsegmentator-four").loader_parameters
+    segmenter = nnunet.load(weights, parameters, torch.device("cpu"), torch.float32)
     prediction = segmenter.predict(images_with(boxes(SHAPE)), Silent(), 0)
-    assert not prediction.labels.any()  # fold_all, which is sure, is not counted where there are others
+    assert prediction.labels.any() == found  # fold_all, which says the contrary, is not run where there are others
+
+
+def test_the_largest_component_alone_is_kept_where_the_card_says_so(tmp_path: Path) -> None:
+    card = card_of("tumorsegmentator-t1-t1c")
+    network = laid_network(2, {0: 1, 1: 3}, 4)
+    weights = converted(tmp_path, plans(2, X_FIRST, patch_size=WHOLE), dataset("ab", LABELS), all=network)
+    bright = {sequence: mask for sequence, mask in boxes(SHAPE).items() if sequence in card.inputs.sequences}
+    found = []
+    for output in (None, Output(largest_component=True)):
+        parameters = card.loader_parameters | {"output": output}
+        segmenter = nnunet.load(weights, parameters, torch.device("cpu"), torch.float32)
+        found.append(segmenter.predict(images_with(bright), Silent(), 0).labels)
+    assert [sorted(np.unique(labels)) for labels in found] == [[0, Label.SNFH, Label.ET], [0, Label.ET]]
 
 
 @pytest.mark.parametrize(
@@ -194,10 +210,10 @@ def test_other_sequences_or_labels_than_the_cards_are_refused(tmp_path: Path) ->
     weights = converted(tmp_path, plans(2), dataset(["T1", "FLAIR"], LABELS), all=laid_network(2, {}, 4))
     for model, sentence in (("tumorsegmentator-t1-t1c", "other than the card"), ("tumorsegmentator-four", "names 4")):
         with pytest.raises(WeightsError, match=sentence):
-            nnunet.load(weights, card_of(model).contract, torch.device("cpu"), torch.float32)
-    contract = card_of("tumorsegmentator-t1-t1c").contract | {"labels": {"1": "SNFH"}}
+            nnunet.load(weights, card_of(model).loader_parameters, torch.device("cpu"), torch.float32)
+    parameters = card_of("tumorsegmentator-t1-t1c").loader_parameters | {"labels": {"1": "SNFH"}}
     with pytest.raises(WeightsError, match="'2'"):
-        nnunet.load(weights, contract, torch.device("cpu"), torch.float32)
+        nnunet.load(weights, parameters, torch.device("cpu"), torch.float32)
 
 
 def test_without_the_package_one_sentence_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,8 @@ from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.labels import Label
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.resources import resource
-from GliomaSegLib.zoo.card import Card, read_card
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.card_check import read_card
 from GliomaSegLib.zoo.loaders import raidionics
 from GliomaSegLib.zoo.store import Store
 from Testing.support.published import NEXT_ON_FIRST_AXIS, boxes, images_with, installed, moved, predicted, zipped
@@ -137,7 +138,7 @@ def converted(tmp_path: Path, ini: str, told: str | None = None, channels: int =
 
 
 def loaded(weights: Path, card: Card) -> raidionics.Segmenter:
-    return raidionics.load(weights, card.contract, torch.device("cpu"), torch.float32)
+    return raidionics.load(weights, card.loader_parameters, torch.device("cpu"), torch.float32)
 
 
 @pytest.mark.parametrize("decides", [0, 1, -2, -1])

@@ -10,13 +10,15 @@ import torch
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError, WeightsError
+from GliomaSegLib.io.provenance import sha256_of
 from GliomaSegLib.labels import Label
 from GliomaSegLib.networks.resseg_unet import RessegUNet
 from GliomaSegLib.preprocessing.scaling import standardise_histogram, z_score_above_mean
 from GliomaSegLib.resources import resource
-from GliomaSegLib.zoo.card import Card, read_card
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.card_check import read_card
 from GliomaSegLib.zoo.loaders import resseg
-from GliomaSegLib.zoo.store import Store, sha256_of
+from GliomaSegLib.zoo.store import Store
 from Testing.support.published import NEXT_ON_FIRST_AXIS, installed, moved, predicted, silenced
 
 FILE = "self_semi_37-b571f7ba.pth"
@@ -72,7 +74,7 @@ def test_from_the_published_file_to_a_cavity(card: Card, tmp_path: Path) -> None
     image, cavity = head((41, 42, 45)), np.zeros((41, 42, 45), bool)
     cavity[10:20, 11:20, 12:20] = True
     image[cavity] = 300
-    image[25:28, 25:28, 25:28] = 300  # a smaller piece, which the model's contract drops
+    image[25:28, 25:28, 25:28] = 300  # a smaller piece, which is dropped
     prediction = predicted(local, store, {Modality.T1C: image})
     np.testing.assert_array_equal(prediction.labels, moved(cavity) * np.uint8(Label.RC))
     np.testing.assert_array_equal(predicted(local, store, {Modality.T1N: image}).labels, prediction.labels)
@@ -87,7 +89,9 @@ def test_from_the_published_file_to_a_cavity(card: Card, tmp_path: Path) -> None
 def test_an_image_that_is_too_thin_is_refused(card: Card, tmp_path: Path) -> None:
     torch.save(published_state(laid_network()), tmp_path / FILE)
     resseg.convert(tmp_path, tmp_path / "weights.safetensors")
-    segmenter = resseg.load(tmp_path / "weights.safetensors", card.contract, torch.device("cpu"), torch.float32)
+    segmenter = resseg.load(
+        tmp_path / "weights.safetensors", card.loader_parameters, torch.device("cpu"), torch.float32
+    )
     image = np.arange(7 * 16 * 16, dtype=np.float32).reshape(7, 16, 16)
     with pytest.raises(InputError, match="only 7 voxels"):
         segmenter.predict({Modality.T1C: image}, None, 0)
@@ -114,7 +118,7 @@ def test_the_real_weights_are_those_of_the_card_and_load(card: Card, shared: Pat
         pytest.skip(f"no {FILE} in {real}")
     assert sha256_of(real / FILE) == card.weights.files[0].sha256
     resseg.convert(real, tmp_path / "weights.safetensors")
-    resseg.load(tmp_path / "weights.safetensors", card.contract, torch.device("cpu"), torch.float32)
+    resseg.load(tmp_path / "weights.safetensors", card.loader_parameters, torch.device("cpu"), torch.float32)
 
 
 def test_another_network_is_refused(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.networks.synthstrip_unet import SynthStripUNet
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.resources import resource
-from GliomaSegLib.zoo.card import Card, read_card
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.card_check import read_card
 from GliomaSegLib.zoo.loaders import synthstrip
 from GliomaSegLib.zoo.store import Store
 from Testing.support.published import installed, predicted, silenced
@@ -85,7 +86,7 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
 
 def test_an_empty_image_is_refused(card: Card, tmp_path: Path) -> None:
     synthstrip.convert(published(tmp_path / "published", SynthStripUNet()), tmp_path / "weights")
-    segmenter = synthstrip.load(tmp_path / "weights", card.contract, torch.device("cpu"), torch.float32)
+    segmenter = synthstrip.load(tmp_path / "weights", card.loader_parameters, torch.device("cpu"), torch.float32)
     with pytest.raises(InputError, match="empty"):
         segmenter.predict({Modality.T1C: np.zeros(SHAPE, np.float32)}, Silent(), 0)
 

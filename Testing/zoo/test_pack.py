@@ -10,9 +10,10 @@ import pytest
 
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.progress import Silent
-from GliomaSegLib.zoo import pack
-from GliomaSegLib.zoo.card import Card, find_card
-from GliomaSegLib.zoo.loaders import FAMILIES
+from GliomaSegLib.zoo import pack, packing
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.catalogue import find_card
+from GliomaSegLib.zoo.loaders import FAMILIES, Family
 from GliomaSegLib.zoo.store import Store
 
 
@@ -20,7 +21,7 @@ from GliomaSegLib.zoo.store import Store
 def packed(toy_store: Store, toy_zoo: Card, tmp_path: Path) -> Path:
     """A pack with the toy."""
     (toy_store.folder(toy_zoo) / "LICENCE.txt").write_text("free")
-    assert pack.export(toy_store, [toy_zoo], tmp_path / "stick" / "models.zip", Silent()) == ("toy",)
+    assert packing.export(toy_store, [toy_zoo], tmp_path / "stick" / "models.zip", Silent()) == ("toy",)
     return tmp_path / "stick" / "models.zip"
 
 
@@ -54,14 +55,14 @@ def test_a_user_s_own_model_travels_with_its_card(
     packed: Path, toy_card: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()  # elsewhere the zoo does not know the toy
-    monkeypatch.setitem(FAMILIES, "toy", "Testing.support.toy")
+    monkeypatch.setitem(FAMILIES, "toy", Family("Testing.support.toy"))
     elsewhere = Store(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="There is no model 'toy'"):
         find_card("toy", elsewhere.root)
-    assert pack.add_card(elsewhere, packed, "toy") == find_card("toy", elsewhere.root) == toy_card
+    assert packing.add_card(elsewhere, packed, "toy") == find_card("toy", elsewhere.root) == toy_card
     without = rewritten(packed, tmp_path / "without.zip", {"toy/card.json": None})
     with pytest.raises(InputError, match="holds no card of 'toy'; add it first"):
-        pack.add_card(elsewhere, without, "toy")
+        packing.add_card(elsewhere, without, "toy")
 
 
 @pytest.mark.parametrize(
@@ -111,19 +112,19 @@ def test_what_cannot_be_packed_is_said_and_nothing_left(
     packed: Path, toy_store: Store, toy_zoo: Card, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=r"models\.zip exists already; name another file"):
-        pack.export(toy_store, [toy_zoo], packed, Silent())
+        packing.export(toy_store, [toy_zoo], packed, Silent())
     with pytest.raises(InputError, match="nothing to pack"):
-        pack.export(toy_store, [], tmp_path / "empty.zip", Silent())
+        packing.export(toy_store, [], tmp_path / "empty.zip", Silent())
     with pytest.raises(WeightsError, match="are not installed"):
-        pack.export(Store(tmp_path / "other"), [toy_zoo], tmp_path / "empty.zip", Silent())
+        packing.export(Store(tmp_path / "other"), [toy_zoo], tmp_path / "empty.zip", Silent())
     toy_store.weights(toy_zoo).write_bytes(b"damaged")
     with pytest.raises(WeightsError, match="are damaged"):
-        pack.export(toy_store, [toy_zoo], tmp_path / "damaged.zip", Silent())
+        packing.export(toy_store, [toy_zoo], tmp_path / "damaged.zip", Silent())
     (tmp_path / "file").touch()
     toy_store.remove(toy_zoo)
     toy_store.install(toy_zoo, packed)
     with pytest.raises(InputError, match="cannot be written"):
-        pack.export(toy_store, [toy_zoo], tmp_path / "file" / "models.zip", Silent())
+        packing.export(toy_store, [toy_zoo], tmp_path / "file" / "models.zip", Silent())
     assert list(tmp_path.glob("*.zip")) == list(tmp_path.glob("*.partial")) == []
 
 
@@ -135,5 +136,5 @@ def test_a_full_disk_leaves_no_half_a_pack(
 
     monkeypatch.setattr(zipfile.ZipFile, "write", full)
     with pytest.raises(InputError, match=r"models\.zip could not be written \(No space left on device\); make room"):
-        pack.export(toy_store, [toy_zoo], tmp_path / "stick" / "models.zip", Silent())
+        packing.export(toy_store, [toy_zoo], tmp_path / "stick" / "models.zip", Silent())
     assert list((tmp_path / "stick").iterdir()) == []

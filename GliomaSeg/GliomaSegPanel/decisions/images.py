@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError, listed
-from GliomaSegLib.zoo.input_requirements import cost_of_missing
 from GliomaSegPanel.decisions.situation import Situation, chosen_sequences, lacks_preoperative
 from GliomaSegPanel.translation import _
 
@@ -109,12 +108,12 @@ def why_filled_in(confidence: float, reason: str) -> str:
 
 def missing_cost(situation: Situation) -> str:
     """What the missing sequences cost with the chosen model; empty when nothing is missing or not yet known."""
-    if situation.entry is None or situation.from_folder or not chosen_sequences(situation):
+    if situation.card is None or situation.from_folder or not chosen_sequences(situation):
         return ""
-    if lacking := lacks_preoperative(situation.entry, situation):
+    if lacking := lacks_preoperative(situation.card, situation):
         return lacking
     try:
-        return cost_of_missing(situation.entry.needs, chosen_sequences(situation), earlier=True) or ""
+        return situation.card.cost_of_missing(chosen_sequences(situation), earlier=True) or ""
     except InputError as error:
         return str(error)
 

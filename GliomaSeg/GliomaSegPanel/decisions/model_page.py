@@ -6,27 +6,27 @@ import html
 from collections.abc import Collection
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.zoo.catalogue import Entry, Figure
-from GliomaSegPanel.decisions.titles import STATUSES, TASKS, megabytes, region_title
+from GliomaSegLib.zoo.card import Accuracy, Card
+from GliomaSegPanel.decisions.titles import STATUSES, TASKS, download_size, region_title
 from GliomaSegPanel.translation import _
 
 
-def card_html(entry: Entry, installed: bool) -> str:
+def card_html(card: Card, installed: bool) -> str:
     """The card of a model as a page of Qt's rich text."""
-    everything, needed = _titles(entry.needs.sequences), _titles(entry.needs.mandatory)
+    everything, needed = _titles(card.inputs.sequences), _titles(card.inputs.mandatory)
     rows = [
-        (_("For"), TASKS.get(entry.task, entry.task)),
+        (_("For"), TASKS.get(card.task, card.task.value)),
         (_("Sequences"), f"{everything} ({_('needed: {names}').format(names=needed)})" if needed else everything),
-        (_("Gives"), ", ".join(region_title(region) for region in entry.needs.regions)),
-        (_("Size"), f"{megabytes(entry.size_mb)}, {_where(entry, installed)}"),
-        (_("Licence"), entry.licence),
-        (_("Weights"), f"{entry.weights_licence}. {entry.attribution}"),
-        (_("Please cite"), entry.citation),
-        (_("Tested"), STATUSES.get(entry.status, entry.status)),
+        (_("Gives"), ", ".join(region_title(region) for region in card.regions)),
+        (_("Size"), f"{download_size(card.weights.size_bytes)}, {_where(card, installed)}"),
+        (_("Licence"), card.licence),
+        (_("Weights"), f"{card.weights.licence}. {card.weights.attribution}"),
+        (_("Please cite"), card.citation),
+        (_("Tested"), STATUSES[card.status]),
     ]
-    if entry.training:
-        rows.insert(1, (_("Trained"), entry.training))
-    for sequence, regions in entry.needs.regions_without.items():
+    if card.training:
+        rows.insert(1, (_("Trained"), card.training))
+    for sequence, regions in card.inputs.regions_without.items():
         what = ", ".join(region_title(region).lower() for region in regions)
         rows.append((_("Without {name}").format(name=sequence.title), _("{regions} only").format(regions=what)))
     table = "".join(
@@ -34,13 +34,13 @@ def card_html(entry: Entry, installed: bool) -> str:
         for title, text in rows
     )
     return (
-        f"<h4>{html.escape(entry.title)} {html.escape(entry.version)}</h4><p>{html.escape(entry.summary)}</p>"
-        f"<table cellpadding='2'>{table}</table>{_accuracy_html(entry)}"
+        f"<h4>{html.escape(card.title)} {html.escape(card.version)}</h4><p>{html.escape(card.summary)}</p>"
+        f"<table cellpadding='2'>{table}</table>{_accuracy_html(card)}"
     )
 
 
-def _where(entry: Entry, installed: bool) -> str:
-    if entry.shipped:
+def _where(card: Card, installed: bool) -> str:
+    if card.weights.shipped:
         return _("comes with GliomaSeg")
     return _("on this computer") if installed else _("to be downloaded")
 
@@ -49,14 +49,14 @@ def _titles(sequences: Collection[Modality], between: str = ", ") -> str:
     return between.join(sequence.title for sequence in Modality if sequence in sequences)
 
 
-def _accuracy_html(entry: Entry) -> str:
+def _accuracy_html(card: Card) -> str:
     parts = []
     published, measured = _("Published accuracy (mean Dice)"), _("Measured accuracy (mean Dice)")
-    for title, figures in ((published, entry.published), (measured, entry.needs.measured)):
+    for title, figures in ((published, card.published), (measured, card.measured)):
         if not figures:
             continue
-        head = "".join(f"<th align='left'>{region.value}</th>" for region in entry.needs.regions)
-        rows = "".join(_figure_html(figure, entry) for figure in figures)
+        head = "".join(f"<th align='left'>{region.value}</th>" for region in card.regions)
+        rows = "".join(_figure_html(figure, card) for figure in figures)
         sets = dict.fromkeys(_cases(figure) for figure in figures)
         remarks = dict.fromkeys(figure.remark for figure in figures if figure.remark)
         notes = html.escape("; ".join(sets) + ". " + " ".join(remarks))
@@ -67,11 +67,11 @@ def _accuracy_html(entry: Entry) -> str:
     return "".join(parts)
 
 
-def _figure_html(figure: Figure, entry: Entry) -> str:
-    values = [figure.dice.get(region) for region in entry.needs.regions]
+def _figure_html(figure: Accuracy, card: Card) -> str:
+    values = [figure.dice.get(region) for region in card.regions]
     cells = "".join("<td>–</td>" if value is None else f"<td>{value:.2f}</td>" for value in values)
     return f"<tr><td style='padding-right:8px'>{_titles(figure.sequences, ' + ')}</td>{cells}</tr>"
 
 
-def _cases(figure: Figure) -> str:
+def _cases(figure: Accuracy) -> str:
     return _("{count} cases of {data}").format(count=figure.cases, data=figure.data) if figure.cases else figure.data

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple
 
 from GliomaSegLib.case import TimePointKind
 from GliomaSegLib.labels import Region
-from GliomaSegLib.zoo.catalogue import Entry
+from GliomaSegLib.zoo.card import Card, Status
 from GliomaSegLib.zoo.recommend import Recommendation, recommend
+from GliomaSegLib.zoo.store import Store
 from GliomaSegPanel.decisions.situation import Answer, Situation, chosen_sequences, lacks_preoperative, packages_first
-from GliomaSegPanel.decisions.titles import TASKS, TIMES, megabytes
+from GliomaSegPanel.decisions.titles import TASKS, TIMES, download_size
 from GliomaSegPanel.translation import _
 
 
@@ -24,46 +24,44 @@ class ModelChoice(NamedTuple):
     fits: bool
 
 
-def model_choices(
-    entries: Iterable[Entry], store: Path, situation: Situation, task: str = ""
-) -> tuple[ModelChoice, ...]:
+def model_choices(cards: Iterable[Card], store: Store, situation: Situation, task: str = "") -> tuple[ModelChoice, ...]:
     """The models for ``task`` (all when empty), ranked as :func:`GliomaSegLib.zoo.recommend.recommend` does it; those
     that outline no tumour, but the cavity alone, after those that do."""
     known = () if situation.from_folder else chosen_sequences(situation)
-    ranking = recommend(entries, store, known, task, situation.study_time, earlier=True)
+    ranking = recommend(cards, store, known, task, situation.study_time, earlier=True)
     # Again by what fits: a model may lack the study before surgery, of which the ranking does not know.
-    choices = [(_model_choice(one, situation), Region.WT in one.entry.needs.regions) for one in ranking]
+    choices = [(_model_choice(one, situation), Region.WT in one.card.regions) for one in ranking]
     return tuple(choice for choice, _tumour in sorted(choices, key=lambda pair: (not pair[0].fits, not pair[1])))
 
 
 def _model_choice(ranked: Recommendation, situation: Situation) -> ModelChoice:
-    entry = ranked.entry
-    text = entry.title
-    if entry.status == "unproven":
+    card = ranked.card
+    text = card.title
+    if card.status is Status.UNPROVEN:
         text += _(", not tested yet")
-    if entry.status == "demonstration":
+    if card.status is Status.DEMONSTRATION:
         text += _(", a demonstration")
     if not ranked.installed:
         text += (
             _(" (its members are not installed)")
-            if entry.members
-            else _(" (download: {size})").format(size=megabytes(entry.size_mb))
+            if card.weights.members
+            else _(" (download: {size})").format(size=download_size(card.weights.size_bytes))
         )
     unsuited = _why_unsuited(ranked, situation)
-    return ModelChoice(entry.id, text, unsuited or f"{entry.summary}\n{ranked.why}", not unsuited)
+    return ModelChoice(card.id, text, unsuited or f"{card.summary}\n{ranked.why}", not unsuited)
 
 
 def _why_unsuited(ranked: Recommendation, situation: Situation) -> str:
     """The ranking's reason; translated where it is about time, and with what only the panel knows."""
-    entry = ranked.entry
-    return wrong_time(entry, situation) or lacks_preoperative(entry, situation) or ranked.unsuited
+    card = ranked.card
+    return wrong_time(card, situation) or lacks_preoperative(card, situation) or ranked.unsuited
 
 
-def wrong_time(entry: Entry, situation: Situation) -> str:
+def wrong_time(card: Card, situation: Situation) -> str:
     """A sentence when the model is made for another time than that of the study; empty otherwise."""
-    if situation.study_time is TimePointKind.UNKNOWN or situation.study_time in entry.time_points:
+    if situation.study_time is TimePointKind.UNKNOWN or situation.study_time in card.time_points:
         return ""
-    meant = _(" or ").join(TIMES[kind] for kind in entry.time_points)
+    meant = _(" or ").join(TIMES[kind] for kind in card.time_points)
     return _("This model is made for studies {meant}; this one was made {time}.").format(
         meant=meant, time=TIMES[situation.study_time]
     )
@@ -71,18 +69,18 @@ def wrong_time(entry: Entry, situation: Situation) -> str:
 
 def ask_before_use(situation: Situation) -> str:
     """What to ask once before the chosen model is used, when it is not made for such a study; empty otherwise."""
-    reason = wrong_time(situation.entry, situation) if situation.entry is not None else ""
+    reason = wrong_time(situation.card, situation) if situation.card is not None else ""
     return _("{reason} Its result may be wrong. Use it all the same?").format(reason=reason) if reason else ""
 
 
-def task_titles(entries: Iterable[Entry]) -> dict[str, str]:
+def task_titles(cards: Iterable[Card]) -> dict[str, str]:
     """The tasks that the zoo has models for, with their names."""
-    return {entry.task: TASKS.get(entry.task, entry.task) for entry in entries}
+    return {card.task.value: TASKS.get(card.task, card.task.value) for card in cards}
 
 
 def can_download(situation: Situation) -> Answer:
     """Whether the chosen model's weights may be downloaded now."""
-    if situation.entry is None:
+    if situation.card is None:
         return Answer(False, _("Choose a model first."))
     if situation.installed:
         return Answer(False, _("The model is on this computer already."))
@@ -91,14 +89,14 @@ def can_download(situation: Situation) -> Answer:
     if first := packages_first(situation):
         return first
     text = _("Download it ({size}), check it and keep it on this computer. The arrow: install it without a network.")
-    return Answer(True, text.format(size=megabytes(situation.entry.size_mb)))
+    return Answer(True, text.format(size=download_size(situation.card.weights.size_bytes)))
 
 
 def can_remove_model(situation: Situation) -> Answer:
     """Whether the chosen model's weights may be deleted from this computer."""
-    if situation.entry is None or not situation.installed:
+    if situation.card is None or not situation.installed:
         return Answer(False, _("The model is not on this computer."))
-    if situation.entry.shipped:
+    if situation.card.weights.shipped:
         return Answer(False, _("The model comes with GliomaSeg, and goes with it."))
     if not situation.removable:
         return Answer(False, _("The model is provided by your site, and is not yours to delete."))

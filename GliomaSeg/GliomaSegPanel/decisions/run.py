@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.zoo.input_requirements import regions_given
 from GliomaSegPanel.decisions.images import chosen_twice
 from GliomaSegPanel.decisions.situation import Answer, Situation, chosen_sequences, lacks_preoperative, packages_first
 from GliomaSegPanel.translation import _
@@ -20,13 +19,13 @@ def can_apply(situation: Situation) -> Answer:
         return Answer(False, _("Load the patient's MRI and choose at least one sequence."))
     elif same := chosen_twice(situation):
         return Answer(False, same)
-    if situation.entry is None:
+    if situation.card is None:
         return Answer(False, _("Choose a model."))
-    if lacking := lacks_preoperative(situation.entry, situation):
+    if lacking := lacks_preoperative(situation.card, situation):
         return Answer(False, lacking)
     if not situation.from_folder:
         try:
-            regions_given(situation.entry.needs, chosen_sequences(situation), earlier=True)
+            situation.card.regions_given(chosen_sequences(situation), earlier=True)
         except InputError as error:
             return Answer(False, str(error))
     if situation.editing:

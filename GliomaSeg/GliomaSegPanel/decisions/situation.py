@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from GliomaSegLib.case import Modality, TimePointKind
 from GliomaSegLib.options import Task
-from GliomaSegLib.zoo.catalogue import Entry
+from GliomaSegLib.zoo.card import Card
 from GliomaSegPanel.translation import _
 
 
@@ -98,7 +98,7 @@ class Situation:
     from_folder: bool = False
     study_folder: Path | None = None
     study_time: TimePointKind = TimePointKind.UNKNOWN
-    entry: Entry | None = None
+    card: Card | None = None
     installed: bool = False
     removable: bool = False
     lacking: tuple[str, ...] = ()
@@ -121,7 +121,7 @@ def is_postoperative(situation: Situation) -> bool:
     """Whether the chosen study was made after surgery: as the user states, else as the model's task implies."""
     if situation.study_time is not TimePointKind.UNKNOWN:
         return situation.study_time is TimePointKind.POSTOPERATIVE
-    return situation.entry is not None and situation.entry.task == Task.POSTOPERATIVE_GLIOMA
+    return situation.card is not None and situation.card.task == Task.POSTOPERATIVE_GLIOMA
 
 
 def shows_earlier(situation: Situation) -> bool:
@@ -130,11 +130,11 @@ def shows_earlier(situation: Situation) -> bool:
     return is_postoperative(situation) or (shown is not None and shown.time_point is TimePointKind.POSTOPERATIVE)
 
 
-def lacks_preoperative(entry: Entry, situation: Situation) -> str:
+def lacks_preoperative(card: Card, situation: Situation) -> str:
     """A sentence when the model also takes the study before surgery and that is not chosen; empty otherwise."""
     earlier = situation.earlier
     known = earlier is not None and earlier.is_preoperative and (earlier.has_results or earlier.has_volume)
-    if not entry.needs.preoperative or known:
+    if not card.inputs.preoperative or known:
         return ""
     return _("This model also looks at the study before surgery; choose it under Earlier study, or another model.")
 

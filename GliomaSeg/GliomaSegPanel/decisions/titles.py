@@ -5,6 +5,7 @@ from __future__ import annotations
 from GliomaSegLib.case import TimePointKind
 from GliomaSegLib.labels import Region
 from GliomaSegLib.options import Task
+from GliomaSegLib.zoo.card import Status
 from GliomaSegPanel.translation import _
 
 TASKS = {
@@ -24,10 +25,10 @@ TIMES = {
 }
 
 STATUSES = {
-    "verified": _("on real images with the real weights"),
-    "parity": _("equal to its own package on generated weights"),
-    "unproven": _("not yet"),
-    "demonstration": _("a demonstration, trained on too little to be of use"),
+    Status.VERIFIED: _("on real images with the real weights"),
+    Status.PARITY: _("equal to its own package on generated weights"),
+    Status.UNPROVEN: _("not yet"),
+    Status.DEMONSTRATION: _("a demonstration, trained on too little to be of use"),
 }
 
 VOLUME_TITLES = {
@@ -52,8 +53,8 @@ def millilitres(volume_ml: float) -> str:
     return f"{volume_ml:.1f}" if volume_ml >= 0.05 or not volume_ml else "< 0.1"
 
 
-def megabytes(size_mb: float) -> str:
-    """The size of a download, ``23 MB`` or ``1.4 GB``; some publishers do not state it."""
-    if not size_mb:
+def download_size(size_bytes: int) -> str:
+    """The size of a download, ``23 MB`` or ``1.4 GB`` (powers of ten); some publishers do not state it."""
+    if not size_bytes:
         return _("unknown size")
-    return f"{size_mb / 1000:.1f} GB" if size_mb >= 1000 else f"{size_mb:.0f} MB"
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.0f} MB"

@@ -1,30 +1,167 @@
-"""Families of networks. A family is a module here with two functions:
+"""Families of networks: the code that runs a model, and what it takes from the model's card.
 
-``convert(source: Path, destination: Path)`` turns the published weight files in the folder ``source`` into one
-``.safetensors`` file; ``load(weights, parameters, device, precision)`` returns a ready
-:class:`~GliomaSegLib.inference.segmenter.Segmenter`.
+A family is a module here with the functions
+
+* ``convert(source: Path, destination: Path)``: turns the published weight files in the folder ``source`` into one
+  ``.safetensors`` file; not needed where all weights come with GliomaSeg;
+* ``load(weights, parameters, device, precision)``: returns a ready
+  :class:`~GliomaSegLib.inference.segmenter.Segmenter`; ``parameters`` is
+  :attr:`GliomaSegLib.zoo.card.Card.loader_parameters`;
+* ``spacing_mm(weights)``: the voxel edges (x, y, z) that the published files ask for, where they do.
+
+What a family does not take from a card, it or its published files decide; a card that says it all the same is refused
+(:func:`fault_of`), because it would have no effect.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
-FAMILIES: dict[str, str] = {
-    "any-unet": "GliomaSegLib.zoo.loaders.any_unet",
-    "ca-cnn": "GliomaSegLib.zoo.loaders.ca_cnn",
-    "monai-bundle": "GliomaSegLib.zoo.loaders.monai_bundle",
-    "auto3dseg": "GliomaSegLib.zoo.loaders.auto3dseg",
-    "aurora": "GliomaSegLib.zoo.loaders.aurora",
-    "resseg": "GliomaSegLib.zoo.loaders.resseg",
-    "nobrainer": "GliomaSegLib.zoo.loaders.nobrainer",
-    "nnunet": "GliomaSegLib.zoo.loaders.nnunet",
-    "raidionics": "GliomaSegLib.zoo.loaders.raidionics",
-    "synthstrip": "GliomaSegLib.zoo.loaders.synthstrip",
-    "stretched-brain": "GliomaSegLib.zoo.loaders.stretched_brain",
+from GliomaSegLib.zoo.card import ENSEMBLE, Card
+from GliomaSegLib.zoo.card_network import Normalisation
+
+# The blocks of a card that a family may take or not.
+_BLOCKS = ("normalisation", "inference", "output")
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family, and what it takes from a card.
+
+    Attributes:
+        module: its name, for the import.
+        needs: names in the card's ``network.parameters`` that must be there.
+        may_have: further names there.
+        honours: fields of the card that it follows, e.g. ``inference.mirrors``, or a block with all of its fields.
+        requires: those of them that must be given.
+    """
+
+    module: str
+    needs: tuple[str, ...] = ()
+    may_have: tuple[str, ...] = ()
+    honours: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+
+
+_WINDOWS = tuple(
+    f"inference.{name}" for name in ("patch", "overlap", "window", "axes", "multiple_of", "mirrors", "bfloat16")
+)
+_CHANNELS = ("output.activation", "output.channels")
+
+FAMILIES: dict[str, Family] = {
+    "any-unet": Family(
+        "GliomaSegLib.zoo.loaders.any_unet",
+        needs=(
+            "coarse",
+            "spacing_mm",
+            "margin_mm",
+            "fine_weights",
+            "fine_weights_without_flair",
+            "fine_weights_without_t2_and_flair",
+            "least_enhancing_ml",
+            "least_tumour_ml",
+        ),
+        may_have=("fine",),
+        honours=("training_features",),
+    ),
+    "ca-cnn": Family("GliomaSegLib.zoo.loaders.ca_cnn", may_have=("views",)),
+    "monai-bundle": Family(
+        "GliomaSegLib.zoo.loaders.monai_bundle",
+        needs=("network", "arguments"),
+        honours=_BLOCKS,
+        requires=("normalisation", "inference", *_CHANNELS),
+    ),
+    "auto3dseg": Family("GliomaSegLib.zoo.loaders.auto3dseg", honours=("inference.bfloat16",)),
+    "aurora": Family(
+        "GliomaSegLib.zoo.loaders.aurora",
+        needs=("arguments",),
+        honours=_BLOCKS,
+        requires=("normalisation", "inference", *_CHANNELS, "inputs.sets"),
+    ),
+    "resseg": Family(
+        "GliomaSegLib.zoo.loaders.resseg",
+        honours=("normalisation", *_WINDOWS, "output"),
+        requires=("normalisation", "inference", *_CHANNELS, "inputs.sets"),
+    ),
+    "nnunet": Family(
+        "GliomaSegLib.zoo.loaders.nnunet",
+        needs=("labels",),
+        honours=("inference.mirrors", "inference.bfloat16", "output.largest_component"),
+    ),
+    "raidionics": Family(
+        "GliomaSegLib.zoo.loaders.raidionics",
+        honours=("output.channels", "inputs.preoperative"),
+        requires=("output.channels",),
+    ),
+    "synthstrip": Family(
+        "GliomaSegLib.zoo.loaders.synthstrip",
+        honours=("inference.bfloat16", "output.threshold"),
+        requires=("output", "inputs.sets"),
+    ),
+    "stretched-brain": Family(
+        "GliomaSegLib.zoo.loaders.stretched_brain",
+        needs=("network", "brain_voxels", "certainty"),
+        honours=(*_WINDOWS, *_CHANNELS, "output.threshold"),
+        requires=("inference", *_CHANNELS),
+    ),
 }
 
 
 def family(name: str) -> ModuleType:
     """The module of the family ``name``; imported only now, because it brings torch with it."""
-    return importlib.import_module(FAMILIES[name])
+    return importlib.import_module(FAMILIES[name].module)
+
+
+def fault_of(card: Card) -> str | None:
+    """A clause on the first field of a card that its family lacks or does not use; ``None`` when there is none.
+
+    The card's family is one of :data:`FAMILIES`, or it is an ensemble.
+    """
+    name = card.network.family
+    one = Family("", needs=("vote",)) if name == ENSEMBLE else FAMILIES[name]
+    given = card.network.parameters
+    for needed in one.needs:
+        if needed not in given:
+            return f"lacks 'network.parameters.{needed}', which the family '{name}' needs"
+    for other in given:
+        if other not in (*one.needs, *one.may_have):
+            known = ", ".join((*one.needs, *one.may_have)) or "none"
+            return f"has 'network.parameters.{other}', which the family '{name}' does not use (it knows: {known})"
+    for required in one.requires:
+        if not _value(card, required):
+            return f"lacks '{required}', which the family '{name}' needs"
+    for said in _said(card):
+        if not {said, said.partition(".")[0]} & set(one.honours):
+            known = ", ".join(one.honours) or "nothing"
+            return (
+                f"has '{said}', which the family '{name}' does not use: it or its published files decide that, and of "
+                f"these it takes {known} from a card"
+            )
+    return None
+
+
+def _value(card: Card, field: str) -> Any:
+    """The value of a field such as ``output.channels``; ``None`` where its block is not there."""
+    block, _, name = field.partition(".")
+    part = getattr(card, block)
+    return getattr(part, name) if part is not None and name else part
+
+
+def _said(card: Card) -> Iterator[str]:
+    """The fields that families take or not, as far as the card says something else than their defaults."""
+    for block in _BLOCKS:
+        part = getattr(card, block)
+        if part is None or part == Normalisation(method="published"):
+            continue
+        for field in dataclasses.fields(part):
+            if getattr(part, field.name) != field.default:
+                yield f"{block}.{field.name}"
+    if card.inputs.preoperative:
+        yield "inputs.preoperative"
+    if card.training_features:
+        yield "training_features"

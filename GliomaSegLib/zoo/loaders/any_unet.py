@@ -17,7 +17,7 @@ from GliomaSegLib.errors import WeightsError
 from GliomaSegLib.inference.coarse_fine import CoarseFine, Stage
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.inference.training_features import TrainingFeatures, read_training_features
-from GliomaSegLib.zoo.card import ShippedFile
+from GliomaSegLib.zoo.card_weights import ShippedFile
 
 CHANNEL_ORDER = tuple(Modality)
 _STAGES = ("coarse", "fine")

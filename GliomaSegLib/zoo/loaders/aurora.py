@@ -22,7 +22,7 @@ from GliomaSegLib.inference.modality_sets import ModalitySetSegmenter
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.inference.volume import VolumeSegmenter
 from GliomaSegLib.zoo.checkpoint import fill, read_checkpoint, read_converted, state_dict, the_only
-from GliomaSegLib.zoo.inference_spec import contract_of, precision_of
+from GliomaSegLib.zoo.inference_spec import precision_of, spec_of
 
 # The names of the sets in the published files; a set's channels are in this order of sequences too.
 SETS: dict[str, tuple[Modality, ...]] = {
@@ -56,7 +56,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
     Args:
         weights: the file that :func:`convert` wrote.
-        parameters: the card's contract; ``sets`` are the sets to choose from, best first, and ``arguments`` what the
+        parameters: of the card; ``sets`` are the sets to choose from, best first, and ``arguments`` what the
             networks are made with.
         device: where to run; what does not fit there runs on the processor.
         precision: number format of the convolutions, where the card allows a lower one.
@@ -70,10 +70,10 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     for name, order in SETS.items():
         network = BasicUNet(in_channels=len(order), **parameters["arguments"])
         fill(network, _below(name, tensors), weights)
-        contract = contract_of({**parameters, "sequences": order})
-        windows = dataclasses.replace(contract.windows, padding="replicate")
-        contract = dataclasses.replace(contract, windows=windows)
-        segmenters[order] = VolumeSegmenter([network], contract, device, precision)
+        spec = spec_of({**parameters, "sequences": order})
+        windows = dataclasses.replace(spec.windows, padding="replicate")
+        spec = dataclasses.replace(spec, windows=windows)
+        segmenters[order] = VolumeSegmenter([network], spec, device, precision)
     return ModalitySetSegmenter({order: segmenters[order] for order in parameters["sets"]})
 
 

@@ -74,7 +74,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
     Args:
         weights: the file that :func:`convert` wrote.
-        parameters: the card's contract; ``sequences`` is the channel order.
+        parameters: of the card; ``sequences`` is the channel order.
         device: where to run; what does not fit there runs on the processor.
         precision: number format of the convolutions, where the card allows a lower one.
 
@@ -89,7 +89,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     if not config.get("sigmoid", False):
         raise WeightsError(f"{weights} answers exclusive classes, not the three regions of BraTS; it is another model.")
     window = tuple(int(voxels) for voxels in config["roi_size"])
-    contract = InferenceSpec(
+    spec = InferenceSpec(
         order=order,
         prepare=partial(_prepared, order=order, scale=scale, crops=config.get("crop_foreground", True)),
         windows=Windows((window[0], window[1], window[2]), _OVERLAP, importance=gaussian),
@@ -98,7 +98,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
         axes=(2, 1, 0),
         flipped=(0, 1) if config.get("orientation_ras", False) else (),  # the card's grid runs LPS
     )
-    return VolumeSegmenter([network], contract, device, precision_of(parameters, precision))
+    return VolumeSegmenter([network], spec, device, precision_of(parameters, precision))
 
 
 def spacing_mm(weights: Path) -> tuple[float, float, float]:

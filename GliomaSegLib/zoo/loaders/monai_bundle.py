@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.inference.volume import VolumeSegmenter
 from GliomaSegLib.zoo.checkpoint import fill, read_checkpoint, read_converted, state_dict, the_only
-from GliomaSegLib.zoo.inference_spec import contract_of, precision_of
+from GliomaSegLib.zoo.inference_spec import precision_of, spec_of
 
 
 def convert(source: Path, destination: Path) -> None:
@@ -35,7 +35,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
     Args:
         weights: the file that :func:`convert` wrote.
-        parameters: the card's contract; of its own ``network``, a class of :mod:`monai.networks.nets`, and
+        parameters: of the card; of its own ``network``, a class of :mod:`monai.networks.nets`, and
             ``arguments``, what it is made with.
         device: where to run; what does not fit there runs on the processor.
         precision: number format of the convolutions, where the card allows a lower one.
@@ -45,4 +45,4 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     """
     network = getattr(nets, parameters["network"])(**parameters["arguments"])
     fill(network, read_converted(weights)[0], weights)
-    return VolumeSegmenter([network], contract_of(parameters), device, precision_of(parameters, precision))
+    return VolumeSegmenter([network], spec_of(parameters), device, precision_of(parameters, precision))

@@ -37,9 +37,9 @@ from GliomaSegLib.inference.windows import Size, Windows, even, mirrors
 from GliomaSegLib.labels import REGION_LABELS, Label, Region
 from GliomaSegLib.preprocessing.cropping import Box, bounding_box
 from GliomaSegLib.record import Record
-from GliomaSegLib.zoo.card import Inference
+from GliomaSegLib.zoo.card_network import Inference, Output
 from GliomaSegLib.zoo.checkpoint import fill, read_checkpoint, read_converted, state_dict
-from GliomaSegLib.zoo.inference_spec import precision_of
+from GliomaSegLib.zoo.inference_spec import largest_component, precision_of
 
 _CHECKPOINT = "checkpoint_final.pth"
 _OVERLAP = 0.5
@@ -118,7 +118,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
     Args:
         weights: the file that :func:`convert` wrote.
-        parameters: the card's contract; ``labels`` tells what the published labels mean (``{"1": "SNFH", ...}``; for a
+        parameters: of the card; ``labels`` tells what the published labels mean (``{"1": "SNFH", ...}``; for a
             brain extractor ``{"1": "brain"}``), ``sequences`` is the channel order where the dataset names none that is
             known. With ``sets`` of one sequence each the network takes any of them. ``inference.mirrors`` are the axes
             of test-time mirror images.
@@ -139,18 +139,20 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     precision = precision_of(parameters, precision)
     answer = _answer(trained, parameters["labels"], weights)
     inference: Inference | None = parameters.get("inference")
+    output: Output | None = parameters.get("output")
     windows = _windows(trained, inference.mirrors if inference else ())
 
     def segmenter(order: tuple[Modality, ...]) -> VolumeSegmenter:
-        contract = InferenceSpec(
+        spec = InferenceSpec(
             order=order,
             prepare=partial(_prepared, trained=trained, order=order),
             windows=windows,
             activate=torch.sigmoid if trained.regions else partial(torch.softmax, dim=0),
             answer=answer,
             axes=trained.transpose,
+            finish=largest_component if output and output.largest_component else lambda labels: labels,
         )
-        return VolumeSegmenter(networks, contract, device, precision)
+        return VolumeSegmenter(networks, spec, device, precision)
 
     sets: tuple[tuple[Modality, ...], ...] = parameters.get("sets", ())
     if sets:

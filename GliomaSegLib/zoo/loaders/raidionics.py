@@ -44,7 +44,7 @@ from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.preprocessing.cropping import Box, bounding_box, uncropped
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.record import Record
-from GliomaSegLib.zoo.card import Output, Space
+from GliomaSegLib.zoo.card_network import Output, Space
 from GliomaSegLib.zoo.checkpoint import read_converted
 
 Array = NDArray[np.float32]
@@ -130,7 +130,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
     Args:
         weights: the file that :func:`convert` wrote.
-        parameters: the card's contract; ``output.channels`` say what the answer's channels mean. Where the files do not
+        parameters: of the card; ``output.channels`` say what the answer's channels mean. Where the files do not
             name the inputs, they are the card's ``sequences`` and what it takes of the study before surgery.
         device: the processor, or a graphics card where onnxruntime can use it.
         precision: is not used; the published networks are float32.

@@ -25,7 +25,7 @@ from GliomaSegLib.inference.volume import VolumeSegmenter
 from GliomaSegLib.networks.resseg_unet import RessegUNet
 from GliomaSegLib.preprocessing.cropping import Box
 from GliomaSegLib.zoo.checkpoint import fill, read_checkpoint, read_converted, state_dict, the_only
-from GliomaSegLib.zoo.inference_spec import contract_of, precision_of
+from GliomaSegLib.zoo.inference_spec import precision_of, spec_of
 
 Array = NDArray[np.float32]
 
@@ -61,7 +61,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
     Args:
         weights: the file that :func:`convert` wrote.
-        parameters: the card's contract; ``sets`` are of one sequence each.
+        parameters: of the card; ``sets`` are of one sequence each.
         device: where to run; what does not fit there runs on the processor.
         precision: number format of the convolutions, where the card allows a lower one.
 
@@ -71,10 +71,10 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     network = fill(RessegUNet(), read_converted(weights)[0], weights)
     segmenters = {}
     for order in parameters["sets"]:
-        contract = contract_of({**parameters, "sequences": order})
-        prepare = partial(_cropped, prepare=contract.prepare, multiple=parameters["inference"].multiple_of)
-        contract = dataclasses.replace(contract, prepare=prepare)
-        segmenters[order] = VolumeSegmenter([network], contract, device, precision_of(parameters, precision))
+        spec = spec_of({**parameters, "sequences": order})
+        prepare = partial(_cropped, prepare=spec.prepare, multiple=parameters["inference"].multiple_of)
+        spec = dataclasses.replace(spec, prepare=prepare)
+        segmenters[order] = VolumeSegmenter([network], spec, device, precision_of(parameters, precision))
     return ModalitySetSegmenter(segmenters)
 
 

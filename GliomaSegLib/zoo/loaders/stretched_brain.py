@@ -26,7 +26,7 @@ from GliomaSegLib.postprocessing import components
 from GliomaSegLib.preprocessing.cropping import Box
 from GliomaSegLib.preprocessing.normalisation import standardise
 from GliomaSegLib.zoo.checkpoint import fill, read_converted
-from GliomaSegLib.zoo.inference_spec import answer_of, contract_of, precision_of
+from GliomaSegLib.zoo.inference_spec import answer_of, precision_of, spec_of
 
 STAGE = "lesions"
 """What the names of the tensors in the weight file begin with."""
@@ -37,7 +37,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
     Args:
         weights: safetensors, as :mod:`GliomaSegLib.training.export` writes them.
-        parameters: the card's contract; ``network`` (name and parameters, see :mod:`GliomaSegLib.networks`),
+        parameters: of the card; ``network`` (name and parameters, see :mod:`GliomaSegLib.networks`),
             ``brain_voxels`` (x, y, z) and ``certainty``: a lesion is struck out whose highest probability is below.
         device: where to run; what does not fit there runs on the processor.
         precision: number format of the convolutions, where the card allows a lower one.
@@ -50,8 +50,8 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     network = networks.build(parameters["network"]["name"], parameters["network"]["parameters"])
     fill(network, own, weights)
     order: tuple[Modality, ...] = parameters["sequences"]
-    contract = dataclasses.replace(contract_of(parameters), prepare=lambda stack: _standardised(stack, order))
-    inner = VolumeSegmenter([network], contract, device, precision_of(parameters, precision))
+    spec = dataclasses.replace(spec_of(parameters), prepare=lambda stack: _standardised(stack, order))
+    inner = VolumeSegmenter([network], spec, device, precision_of(parameters, precision))
     x, y, z = parameters["brain_voxels"]
     answer = certain_lesions(answer_of(parameters["output"]), parameters["certainty"])
     return Stretched(inner, order, (z, y, x), answer)

@@ -29,7 +29,7 @@ from GliomaSegLib.labels import Region
 from GliomaSegLib.networks.synthstrip_unet import SynthStripUNet
 from GliomaSegLib.preprocessing.cropping import bounding_box
 from GliomaSegLib.progress import Progress
-from GliomaSegLib.zoo.card import Output
+from GliomaSegLib.zoo.card_network import Output
 from GliomaSegLib.zoo.checkpoint import fill, read_checkpoint, read_converted, state_dict, the_only
 from GliomaSegLib.zoo.inference_spec import largest_component, precision_of
 
@@ -60,7 +60,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
     Args:
         weights: the file that :func:`convert` wrote.
-        parameters: the card's contract; ``output.threshold`` is the distance in mm below which a voxel is brain.
+        parameters: of the card; ``output.threshold`` is the distance in mm below which a voxel is brain.
         device: where to run; what does not fit there runs on the processor.
         precision: number format of the convolutions, where the card allows a lower one.
 
@@ -100,14 +100,14 @@ class _SynthStrip:
         turned = np.flip(image.transpose(_AXES), _AGAINST)
         box = bounding_box(turned != 0)
         shown, inside, taken = _fitted(turned[box])
-        contract = InferenceSpec(
+        spec = InferenceSpec(
             order=self._order,
             prepare=lambda stack: (stack, whole_box(stack)),
             windows=Windows(size=shown.shape, overlap=0),
             activate=lambda distances: distances,
             answer=self._near,
         )
-        segmenter = VolumeSegmenter([self._network], contract, self._device, self._precision)
+        segmenter = VolumeSegmenter([self._network], spec, self._device, self._precision)
         found = segmenter.predict({self._order[0]: _scaled(shown)}, progress, seed)
         brain = np.zeros(turned.shape, np.uint8)
         brain[box][taken] = found.labels[inside]
