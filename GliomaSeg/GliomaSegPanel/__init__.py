@@ -1,1 +1,1 @@
-"""The panel's parts: what it decides (without Qt), what it asks to be installed, and one file per section."""
+"""The panel: decisions without Qt, one file per section; and the logic and the self-test of the module."""

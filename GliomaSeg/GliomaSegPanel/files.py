@@ -1,4 +1,4 @@
-"""Files of a result on their way out, and the DICOM files that Slicer's database has of a volume."""
+"""Copies the files of a result, and finds the DICOM files of a volume in Slicer's database."""
 
 from __future__ import annotations
 
