@@ -2,8 +2,8 @@
 
 The means over the brain of a deep layer's maps are a short description of the images; their Mahalanobis distance to
 those of the training cases, with one covariance for all (Lee K et al., NeurIPS 2018), detects images unlike these (for
-segmentation González C et al., Med Image Anal 82:102596, 2022). Where Lee has classes there are sets of modalities here:
-each has a mean of its own.
+segmentation González C et al., Med Image Anal 82:102596, 2022). Where Lee has classes there are sets of modalities
+here: each has a mean of its own.
 
 The scale comes from the training cases themselves, each measured with its patient left out of the fit: a case is far
 when it lies further than all of them. The distance does not predict Dice (docs/models.md); it serves to detect a change
