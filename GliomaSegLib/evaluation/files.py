@@ -22,7 +22,7 @@ _COLUMNS = ("case", "truth", "region", *RegionScore.columns())
 
 @dataclass(frozen=True)
 class Pair:
-    """A prediction and its reference labels, and the scores of the regions that both of them tell apart."""
+    """A prediction and its reference labels, and the scores of the regions that both of them distinguish."""
 
     prediction: Path
     reference: Path
@@ -84,8 +84,8 @@ class Comparison:
 def compare_files(files: Sequence[Path], prediction_scheme: str, reference_scheme: str) -> Comparison:
     """Compare pairs of files.
 
-    A region is compared where both files tell it apart: a numbering without ET, or results of a model that was not
-    given what it needs for ET, say nothing about it. The cavity (RC) counts only where one of them has one.
+    A region is compared where both files distinguish it: not ET where a numbering has none, or where the model of a
+    result was not given the sequences that it needs for ET. The cavity (RC) counts only where one of them has one.
 
     Args:
         files: prediction, reference, prediction, reference, … Each may be a label map, a ``.seg.nrrd`` or a result
@@ -97,23 +97,21 @@ def compare_files(files: Sequence[Path], prediction_scheme: str, reference_schem
         InputError: an odd number of files, one that cannot be read, or two that lie on different grids.
     """
     if len(files) % 2:
-        raise InputError(f"{len(files)} files were given; give pairs: a prediction, its truth, and so on.")
+        raise InputError(f"{len(files)} files were given; give pairs: a prediction, its reference, and so on.")
     schemes = LabelScheme(prediction_scheme), LabelScheme(reference_scheme)
     pairs = [_compare(*pair, *schemes) for pair in zip(files[::2], files[1::2], strict=True)]
     return Comparison(pairs, summarise(pair.scores for pair in pairs))
 
 
 def _compare(prediction: Path, reference: Path, prediction_scheme: LabelScheme, reference_scheme: LabelScheme) -> Pair:
-    true, predicted = (
-        read_any_segmentation(reference, reference_scheme),
-        read_any_segmentation(prediction, prediction_scheme),
-    )
+    true = read_any_segmentation(reference, reference_scheme)
+    predicted = read_any_segmentation(prediction, prediction_scheme)
     labels = oriented_like(predicted.labels, true.labels)
-    told_apart = predicted.regions & true.regions
+    shared = predicted.regions & true.regions
     if not _has_cavity(labels) and not _has_cavity(true.labels):
-        told_apart -= {Region.RC}
+        shared -= {Region.RC}
     try:
-        scores = evaluate(labels, true.labels, [region for region in Region if region in told_apart])
+        scores = evaluate(labels, true.labels, [region for region in Region if region in shared])
     except InputError as error:
         raise InputError(f"{prediction} cannot be compared with {reference}: {error}") from error
     return Pair(prediction, reference, scores)

@@ -343,7 +343,7 @@ def test_evaluate_takes_predictions_in_another_numbering(command: Command, pairs
 
 def test_evaluate_wants_pairs_in_the_numbering_that_was_said(command: Command, pairs: list[Path]) -> None:
     status, _, err = command("evaluate", pairs[0], "--scheme", "brats2017")
-    assert (status, err) == (1, "gliomaseg: 1 files were given; give pairs: a prediction, its truth, and so on.\n")
+    assert (status, err) == (1, "gliomaseg: 1 files were given; give pairs: a prediction, its reference, and so on.\n")
     status, _, err = command("evaluate", pairs[1], pairs[0], "--scheme", "brats2017")
     assert status == 1
     assert f"{pairs[0]} holds the label 3, which the scheme 'brats2017' does not have" in err
