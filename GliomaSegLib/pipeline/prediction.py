@@ -48,7 +48,6 @@ class Member:
 
     card: Card
     weights: Path
-    weights_sha256: str
     space: Space
     maps: tuple[Region, ...]
     takes_preoperative: bool
@@ -69,10 +68,8 @@ def members_of(card: Card, store: Store, job: Job) -> list[Member]:
 
 
 def _member(card: Card, store: Store, job: Job, maps: tuple[Region, ...]) -> Member:
-    weights = store.weights(card)  # checked against the hash that is recorded, so that it is that one
-    sha256 = card.weights.shipped.sha256 if card.weights.shipped else store.record(card)["sha256"]
     earlier = bool(job.preoperative and card.inputs.preoperative)
-    return Member(for_purpose(card, job.purpose), weights, sha256, store.space(card), maps, earlier)
+    return Member(for_purpose(card, job.purpose), store.weights(card), store.space(card), maps, earlier)
 
 
 def load_model(
