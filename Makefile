@@ -1,6 +1,8 @@
 # make demo   set everything up in .venv and run the main job on a phantom
 # make test   set everything up, check style and types and pass the tests but the slow ones (PYTEST=... adds options)
-# make test-all  the slow ones as well
+# make test-all   the slow ones as well
+# make coverage   with the share of the library's lines that they run
+# make docs   the documentation with its API pages, into site/
 # make bench  accuracy on real cases and time per stage (needs GLIOMASEG_SHARED, see Testing/bench)
 
 PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3.13 python3.10 python3,\
@@ -9,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export GLIOMASEG_SHARED ?= $(wildcard ../shared)
 
-.PHONY: demo test test-all lint bench lock clean
+.PHONY: demo test test-all lint docs coverage bench lock clean
 
 demo: $(VENV)/.run
 	$(BIN)/gliomaseg demo
@@ -26,6 +28,14 @@ lint: $(VENV)/.develop
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The pages of docs/ and the API from the docstrings, into site/; a warning is an error.
+docs: $(VENV)/.develop
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs site
+
+# A fifth slower than the tests alone (with Python 3.12 or later less), so it is no part of them.
+coverage: $(VENV)/.develop
+	$(MAKE) test PYTEST="--cov $(PYTEST)"
+
 bench: $(VENV)/.develop
 	$(BIN)/python -m Testing.bench
 
@@ -35,13 +45,13 @@ lock: $(VENV)/.develop
 	    --upgrade-package torch==2.13.0 -o constraints.txt
 
 clean:
-	rm -rf $(VENV) demo-output
+	rm -rf $(VENV) demo-output site
 
 $(VENV)/.run: pyproject.toml constraints.txt
 	$(call install,.)
 
 $(VENV)/.develop: pyproject.toml constraints.txt
-	$(call install,.[test$(comma)slicer])
+	$(call install,.[docs$(comma)test$(comma)slicer])
 
 comma := ,
 define install

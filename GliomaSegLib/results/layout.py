@@ -1,16 +1,16 @@
 """The files of a result folder. Standard library only.
 
-======================== =====================================================================================
-``segmentation.nii.gz``  label map on the reference image's own grid, in the numbering that the job asked for
+========================= =====================================================================================
+``segmentation.nii.gz``   label map on the reference image's own grid, in the numbering that the job asked for
 ``segmentation.seg.nrrd`` the same for 3D Slicer, with names, colours and terminology
-``measures.json, .csv``  volumes, components, diameters
-``report.html``          the page for the reader, without external parts
-``brain.nii.gz``         brain mask on the same grid
-``probability_*.nii.gz`` 0..255, cropped to where the region may be; only for maps that may be thresholded again
-``agreement.nii.gz``     of an ensemble: how far its members agree, 0 to 100 per cent, on the same grid
-``transforms/*.tfm``     from the reference image to each sequence that had to be moved (ITK, LPS mm)
-``manifest.json``        images, model, options, times, hashes and reviews
-======================== =====================================================================================
+``measures.json, .csv``   volumes, components, diameters
+``report.html``           the page for the reader, without external parts
+``brain.nii.gz``          brain mask on the same grid
+``probability_*.nii.gz``  0..255, cropped to where the region may be; only for maps that may be thresholded again
+``agreement.nii.gz``      of an ensemble: how far its members agree, 0 to 100 per cent, on the same grid
+``transforms/*.tfm``      from the reference image to each sequence that had to be moved (ITK, LPS mm)
+``manifest.json``         images, model, options, times, hashes and reviews
+========================= =====================================================================================
 """
 
 from __future__ import annotations

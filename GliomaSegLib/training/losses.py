@@ -77,7 +77,7 @@ def lesion_weights(truth: NDArray[np.bool_], positive_fraction: float) -> NDArra
     """The voxel weights of the inversely weighted cross-entropy: every lesion weighs the same, however small.
 
     Shirokikh B et al., Deep learning for brain tumor segmentation in radiosurgery, arXiv:1909.02799. A voxel of lesion
-    i weighs beta * N / |C_i|, with N the voxels of the image, |C_i| those of the lesion and beta the fraction of
+    i weighs beta * N / n_i, with N the voxels of the image, n_i those of the lesion and beta the fraction of
     positive voxels in the training set; background weighs 1. The paper leaves the connectivity of lesions open; here
     voxels of one lesion share a face or an edge.
 

@@ -47,7 +47,7 @@ def test_installed_package_finds_its_own_files(wheel: Path, tmp_path: Path) -> N
     script = (
         "import json, GliomaSegLib\n"
         "from GliomaSegLib.resources import resource\n"
-        "from GliomaSegLib.zoo.card import all_cards\n"
+        "from GliomaSegLib.zoo.catalogue import all_cards\n"
         "places = [GliomaSegLib.__file__, *map(str, map(resource, ('models', 'terminology', 'report.html.j2')))]\n"
         "print(json.dumps({'cards': list(all_cards()), 'places': places}))"
     )
