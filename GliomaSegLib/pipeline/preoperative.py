@@ -107,18 +107,20 @@ def read_earlier(study: Path, mask: Path | None = None) -> EarlierStudy:
 
 
 def _of_results(folder: Path) -> EarlierStudy:
-    exam = read_exam(folder)
-    if exam.time_point.kind is TimePointKind.POSTOPERATIVE:
+    before = read_exam(folder)
+    if before.time_point.kind is TimePointKind.POSTOPERATIVE:
         raise InputError(f"{folder} is of a study after surgery; give the one before it.")
-    if exam.image is None:
-        raise InputError(f"The scan of {folder} is not at hand: {exam.doubts[0]}")
-    if exam.sequence is not Modality.T1C or Region.TC not in exam.regions:
+    if before.image is None:
+        raise InputError(f"The scan of {folder} is not at hand: {before.doubts[0]}")
+    if before.sequence is not Modality.T1C or Region.TC not in before.regions:
         raise InputError(
-            f"{folder} was made without T1 + contrast, or its model tells no tumour core apart, which the network "
-            "wants to see; segment that study with T1 + contrast and another model."
+            f"{folder} was made without T1 + contrast, or its model gives no tumour core, which the network "
+            "needs; segment that study with T1 + contrast and another model."
         )
-    core = region_mask(sitk.GetArrayViewFromImage(exam.labels), Region.TC)
-    return _made(str(folder), exam.image, array_on(core.astype(np.uint8), exam.labels), str(folder), exam.patient or "")
+    core = region_mask(sitk.GetArrayViewFromImage(before.labels), Region.TC)
+    return _made(
+        str(folder), before.image, array_on(core.astype(np.uint8), before.labels), str(folder), before.patient or ""
+    )
 
 
 def _made(name: str, image: sitk.Image, labels: sitk.Image, source: str, patient: str) -> EarlierStudy:
