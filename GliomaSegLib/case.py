@@ -1,4 +1,4 @@
-"""What a study is once it has been read: up to four MR sequences of one patient at one point in time.
+"""A case: up to four structural MR sequences of one patient at one time point.
 
 Images are :class:`SimpleITK.Image` everywhere: the pixels and their geometry travel together. SimpleITK's physical
 space is LPS in millimetres (x to the patient's left, y to posterior, z to superior); arrays taken from an image with
@@ -34,7 +34,7 @@ class Modality(str, Enum):
 
 
 class Preoperative(str, Enum):
-    """What some models of the time after surgery also take from the study before it."""
+    """Inputs from the study before surgery, which some models for the time after it take as well."""
 
     T1C = "preoperative-t1c"
     TUMOUR = "preoperative-tumour"  # enhancing tumour with what it encloses
@@ -46,7 +46,7 @@ class Preoperative(str, Enum):
 
 
 Input = Modality | Preoperative
-"""What a network may be shown."""
+"""A possible input channel of a network."""
 
 
 # The grid on which results are drawn, best first: surgeons plan on T1c; FLAIR shows the whole tumour.
@@ -54,7 +54,7 @@ REFERENCE_ORDER: tuple[Modality, ...] = (Modality.T1C, Modality.T2F, Modality.T2
 
 
 class TimePointKind(str, Enum):
-    """Where a study stands in the patient's treatment."""
+    """The time of a study relative to surgery."""
 
     PREOPERATIVE = "preoperative"
     POSTOPERATIVE = "postoperative"
@@ -81,7 +81,7 @@ class TimePoint:
 class Source:
     """Where an image was read from: a file, or one series (by its UID) of a DICOM folder.
 
-    ``part`` tells volumes apart that share one series, such as two echoes.
+    ``part`` distinguishes volumes that share one series, such as two echoes.
     """
 
     path: Path
@@ -94,7 +94,7 @@ class Source:
 
 @dataclass(frozen=True)
 class SequenceVolume:
-    """One image of the case, which sequence it was taken for, how sure that is (0 to 1) and why.
+    """One image of the case, with its sequence, the confidence (0 to 1) of that identification and its reason.
 
     ``name`` is what a person calls it: the file name, or the DICOM description with the series number. ``patient`` is
     DICOM's Patient ID, empty where it is not known.

@@ -1,4 +1,4 @@
-"""What is asked of GliomaSeg and what it answers: plain data that can be written to a file and read back."""
+"""Requests to GliomaSeg (segment, measure, review, install, compare, export) and their results, as JSON records."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from GliomaSegLib.options import (
 from GliomaSegLib.record import Record, not_valid
 
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
-"""So that a request means the same wherever it is read again."""
+"""An absolute path, so that a request means the same wherever it is read again."""
 
 
 class Job(Record):
     """One case to segment.
 
     Attributes:
-        study: folder with image files or DICOM series (or one file) in which the sequences are looked for.
+        study: folder with image files or DICOM series (or one file) in which the sequences are identified.
         exam: of several DICOM exams in ``study`` the one that is meant, by its date or Study Instance UID.
         volumes: a file (or a DICOM folder with one series) per sequence, instead of or over what ``study`` holds.
         leave_out: sequences to do without, though the study may hold them.
@@ -44,17 +44,17 @@ class Job(Record):
             the reference to points of that sequence (LPS mm). It is checked as a registration is.
         model: id of a card of the zoo, or ``auto``: the best installed one that suits the case (see
             :mod:`GliomaSegLib.zoo.recommend`).
-        task: for ``auto``, what is looked for, as the cards say it; by default glioma, before or after surgery.
+        task: for ``auto``, the task of the model (see the cards); by default glioma, before or after surgery.
         output: folder to make. It appears whole or not at all.
         case_id: how the case is called in the results; by default the name of the study.
-        days_since_surgery: says by itself that the study is post-operative.
-        preoperative: the study before surgery, for models that look at it too: a folder of results, or its T1 +
-            contrast. It says by itself that the study is post-operative.
+        days_since_surgery: implies that the study is post-operative.
+        preoperative: the study before surgery, for models that take it too: a folder of results, or its T1 +
+            contrast. It implies that the study is post-operative.
         preoperative_mask: the tumour on that image (enhancing, and what it encloses): a label file, of which any value
             but 0 counts.
         purpose: after surgery, what the result is for: it decides which model ``auto`` takes, and which network where
             a card has several for several sets of inputs (see :mod:`GliomaSegLib.zoo.purpose`).
-        registration: ``False`` when all sequences without a transform are known to lie in place.
+        registration: ``False`` when all sequences without a transform are known to be co-registered.
         bias_correction: N4 before normalisation.
         seed: of the random numbers that some networks need.
         postprocessing: instead of the card's own.
@@ -147,7 +147,7 @@ class Measure(Record):
 
 
 class Review(Record):
-    """Record what a reviewer named ``by`` thinks of the results in ``output``; ``draft`` takes an earlier word back."""
+    """Record the decision of the reviewer ``by`` on the results in ``output``; ``draft`` withdraws an earlier one."""
 
     do: Literal["review"] = "review"
     output: AbsolutePath
@@ -261,12 +261,12 @@ class Result(Record):
         files: the path inside ``output`` of ``label_map``, ``slicer_segmentation``, ``measures_json``,
             ``measures_csv``, ``report``, ``brain`` and ``manifest``, and of each map there is, as ``probability_WT``,
             and of an ensemble ``agreement``.
-        training: on what kind of tumour the model was trained, in a sentence: it answers for no other.
-        choice: why this model, where nobody named one.
+        training: on what kind of tumour the model was trained, in a sentence: it is valid for no other.
+        choice: why this model was chosen, where the job names none.
         missing: sequences that the model takes and the case lacks, and ``cost`` says what that costs.
         seconds: per stage.
-        review: where the segmentation stands.
-        reviews: how it came there, the latest last.
+        review: the state of the segmentation's review.
+        reviews: its history, the latest last.
     """
 
     case_id: str

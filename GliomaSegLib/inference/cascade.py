@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from GliomaSegLib.case import Modality
+from GliomaSegLib.case import Input, Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.segmenter import Prediction
 from GliomaSegLib.inference.slices import Plane, SliceWindows, StackModel, predict_stacks
@@ -127,7 +127,7 @@ class SliceCascade:
         self._stages = stages
         self._session = session
 
-    def predict(self, images: Mapping[Modality, NDArray[np.float32]], progress: Progress, seed: int) -> Prediction:
+    def predict(self, images: Mapping[Input, NDArray[np.float32]], progress: Progress, seed: int) -> Prediction:
         """Segment one case; without T1c only the whole tumour is given, all labelled SNFH.
 
         Raises:

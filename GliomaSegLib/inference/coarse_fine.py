@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from GliomaSegLib.case import Modality
+from GliomaSegLib.case import Input, Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.device import choose_precision, place
 from GliomaSegLib.inference.segmenter import Prediction
@@ -114,7 +114,7 @@ class CoarseFine:
         self._device, self._precision = device, precision
         self._training_features = training_features
 
-    def predict(self, images: Mapping[Modality, NDArray[np.float32]], progress: Progress, seed: int) -> Prediction:
+    def predict(self, images: Mapping[Input, NDArray[np.float32]], progress: Progress, seed: int) -> Prediction:
         """Segment one case; without T1c only the whole tumour is given, all labelled SNFH. Nothing here is random.
 
         Raises:

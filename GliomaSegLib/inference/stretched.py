@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from skimage.transform import resize
 
-from GliomaSegLib.case import Modality
+from GliomaSegLib.case import Input, Modality
 from GliomaSegLib.inference.outputs import Answer, Array
 from GliomaSegLib.inference.segmenter import Prediction, Segmenter
 from GliomaSegLib.inference.volume import measured_box, stacked
@@ -32,7 +32,7 @@ class Stretched:
     def __init__(self, inner: Segmenter, order: tuple[Modality, ...], brain_voxels: Size, answer: Answer) -> None:
         self._inner, self._order, self._brain_voxels, self._answer = inner, order, brain_voxels, answer
 
-    def predict(self, images: Mapping[Modality, Array], progress: Progress, seed: int) -> Prediction:
+    def predict(self, images: Mapping[Input, Array], progress: Progress, seed: int) -> Prediction:
         """Segment one case of stripped images.
 
         Raises:

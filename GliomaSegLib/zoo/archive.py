@@ -36,7 +36,7 @@ def unpack(archive: Path, kind: Literal["zip", "tar"], folder: Path) -> None:
     """Unpack ``archive`` into ``folder``, which is made.
 
     Raises:
-        WeightsError: it is damaged, wants to write outside the folder, or holds links or the like.
+        WeightsError: it is damaged, or holds links, special files or names that lead outside the folder.
         InputError: the disk has no room for it.
     """
     folder.mkdir(parents=True)
@@ -73,10 +73,10 @@ def _members(archive: Path, kind: Literal["zip", "tar"]) -> Iterator[_Member]:
                 with opened.open(info) as stream:
                     yield _Member(info.filename, info.file_size, True, False, stream)
     else:
-        with tarfile.open(archive) as opened:
-            for info in opened:
-                stream = opened.extractfile(info) if info.isreg() else None
-                yield _Member(info.name, info.size, info.isreg(), info.isdir(), stream)
+        with tarfile.open(archive) as bundle:
+            for entry in bundle:
+                content = bundle.extractfile(entry) if entry.isreg() else None
+                yield _Member(entry.name, entry.size, entry.isreg(), entry.isdir(), content)
 
 
 def _inside(name: str, archive: Path) -> PurePosixPath:

@@ -1,6 +1,6 @@
-"""Brain extractors: those of the zoo behind the interface of all, and the choice by a user's option.
+"""Brain extraction with models of the zoo, and the extractor that a user's option names.
 
-In the answer of such a model 1 is the brain; its labels are no tumour's.
+In the label map of such a model 1 is the brain; its labels are not those of :mod:`GliomaSegLib.labels`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ZooBrain:
     Args:
         name: its card's id.
         segmenter: the loaded model.
-        space: the grid that it takes.
+        space: the grid on which it takes an image.
     """
 
     def __init__(self, name: str, segmenter: Segmenter, space: Space) -> None:
@@ -58,8 +58,9 @@ def brain_extractor(method: BrainMethod, device: torch.device) -> BrainExtractor
     """
     if method is BrainMethod.STRIPPED:
         return None
-    packaged = {BrainMethod.DEEPBET: DeepBet, BrainMethod.HDBET: HdBet}
-    return packaged[method](device) if method in packaged else zoo_brain(method.value, device)
+    if method is BrainMethod.DEEPBET:
+        return DeepBet(device)
+    return HdBet(device) if method is BrainMethod.HDBET else zoo_brain(method.value, device)
 
 
 def zoo_brain(model: str, device: torch.device) -> ZooBrain:

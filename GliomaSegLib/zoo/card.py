@@ -1,4 +1,4 @@
-"""Model cards: everything that is known of a model, as data.
+"""Model cards: purpose, inputs, network, weights, licence and accuracy of a model, as data.
 
 A card is one JSON file in ``Resources/models``, or in a user's store (``gliomaseg models add``). Adding a model is
 adding a card; only a new kind of network needs code (a family, see :mod:`GliomaSegLib.zoo.loaders`).
@@ -38,7 +38,7 @@ class Status(Option):
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs(CardPart):
-    """The sequences that the network takes, in channel order, and what happens without some of them."""
+    """The input channels of the network, and what it can do without some of them."""
 
     sequences: tuple[Modality, ...]
     preoperative: tuple[Preoperative, ...] = checked(
@@ -65,9 +65,7 @@ class Accuracy(CardPart):
     sequences: tuple[Modality, ...]
     preoperative: tuple[Preoperative, ...] = ()
     dice: dict[Region, float]
-    balanced_accuracy: float | None = checked(
-        None, "Of telling residual tumour from gross total resection, patient by patient."
-    )
+    balanced_accuracy: float | None = checked(None, "Of residual tumour against gross total resection, per patient.")
     source: str = checked(about="A publication, or the command that makes the figure.")
     date: str | None = None
     remark: str | None = None
@@ -169,7 +167,7 @@ class Card(CardPart):
 
     @property
     def loader_parameters(self) -> dict[str, Any]:
-        """What a loader is given: the network's own parameters and, typed, what the card says of its data."""
+        """For a family's ``load``: the network's own parameters and the card's blocks on its data, typed."""
         return self.network.parameters | {
             "sequences": self.inputs.sequences,
             "sets": self.inputs.sets,
@@ -181,10 +179,10 @@ class Card(CardPart):
             "training_features": self.training_features,
         }
 
-    # --- what it does with the sequences that are present ---------------------------------------------------------
+    # --- regions and accuracy with the sequences that are present -------------------------------------------------
 
     def sequences_used(self, present: Collection[Modality]) -> tuple[Modality, ...]:
-        """The sequences that the model looks at when only ``present`` ones are there, in its own order.
+        """The sequences that the network is given when only ``present`` ones are there, in its own order.
 
         Where it works with certain combinations only, the first whose sequences are all present; empty when there is
         none.
@@ -200,7 +198,7 @@ class Card(CardPart):
             earlier: whether the study before surgery is there.
 
         Raises:
-            InputError: the model cannot work without one that is missing, or does not look for tumour at all.
+            InputError: the model cannot work without one that is missing, or is a brain extractor.
         """
         inputs = self.inputs
         if not self.regions:

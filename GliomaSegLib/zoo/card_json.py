@@ -10,10 +10,10 @@ import copy
 import dataclasses
 import json
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import cache
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from GliomaSegLib.zoo.card import Card
 
@@ -43,7 +43,7 @@ def card_text(card: Card) -> str:
 def without_retired(content: Any) -> Any:
     """The content of a card without the fields that no longer exist.
 
-    ``output.activation`` may be ``distance`` in old cards, of a family that knows it by itself.
+    Old cards of SynthStrip's family have ``distance`` as ``output.activation``, which that family does not need.
     """
     if not isinstance(content, Mapping):
         return content
@@ -57,7 +57,8 @@ def without_retired(content: Any) -> Any:
 
 
 def retired_in(content: Any) -> str | None:
-    """The first retired field of a card with a value that asks for something, such as ``inference.folds``."""
+    """The first field that no longer exists and has another value than the one without effect; e.g.
+    ``inference.folds``."""
     for (block, name), nothing in _RETIRED.items():
         part = content.get(block) if isinstance(content, Mapping) else None
         if isinstance(part, Mapping) and part.get(name, nothing) != nothing:
@@ -66,7 +67,7 @@ def retired_in(content: Any) -> str | None:
 
 
 @cache
-def _hints(kind: type) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
@@ -88,8 +89,9 @@ def _of_type(kind: Any, value: Any) -> Any:
             raise ValueError(f"'{value}' is none of {', '.join(map(str, arguments))}")
         return value
     if dataclasses.is_dataclass(kind):
-        hints = _hints(kind)
-        return kind(**{name: _of_type(hints.get(name, Any), item) for name, item in value.items()})
+        make = cast("Callable[..., Any]", kind)
+        hints = _hints(make)
+        return make(**{name: _of_type(hints.get(name, Any), item) for name, item in value.items()})
     if issubclass(kind, Enum):
         return kind(value)
     if kind is float and isinstance(value, int):

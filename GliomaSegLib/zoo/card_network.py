@@ -1,4 +1,4 @@
-"""What a card says of a network: the grid that it takes, what is done before, in and after it.
+"""The blocks of a card on the network: its grid, normalisation, inference and output.
 
 Plain dataclasses. ``metadata`` holds what pydantic checks when a user's card is added and what the JSON schema says
 (:mod:`GliomaSegLib.zoo.card_check`); rules that concern several fields are in ``__post_init__``.
@@ -38,7 +38,7 @@ class Space(CardPart):
     """The grid that the network sees, in the space of the reference image."""
 
     spacing_mm: tuple[float, float, float] | None = checked(
-        about="Along the three voxel axes; null: the published files say it."
+        about="Along the three voxel axes; null: the published files define it."
     )
     orientation: str = checked(
         "LPS",
@@ -66,7 +66,7 @@ class Normalisation(CardPart):
     )
     over: Literal["all", "non-zero", "above-mean"] = checked("all", "Voxels from which the statistics are taken.")
     percentiles: tuple[float, float] | None = None
-    clip: bool = checked(False, "Cut off what lies beyond the percentiles.")
+    clip: bool = checked(False, "Clip values outside the percentiles.")
     landmarks: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -86,8 +86,8 @@ class Inference(CardPart):
     axes: Literal["xyz", "zyx"] = checked("xyz", "Order in which the network takes the axes.")
     field: Literal["full", "brain"] = checked(
         "full",
-        "What is shown to it: the whole grid, or the box of non-zero voxels. Group and instance normalisation depend "
-        "on it.",
+        "The part of the grid that the network is given: all of it, or the box of non-zero voxels. Group and instance "
+        "normalisation depend on it.",
     )
     margin_voxels: int = checked(0, "around that box", ge=0)
     multiple_of: int = checked(1, "Sides are padded to multiples of this.", gt=0)
@@ -108,10 +108,10 @@ class Output(CardPart):
 
     activation: Literal["sigmoid", "softmax"] | None = checked(
         None,
-        "sigmoid: a region per channel; softmax: exclusive labels, the largest wins; null: the published files or the "
-        "family say it.",
+        "sigmoid: a region per channel; softmax: exclusive labels, the largest wins; null: defined by the published "
+        "files or the family.",
     )
-    channels: tuple[Channel, ...] = checked((), "In order; empty: the published files or the family say it.")
+    channels: tuple[Channel, ...] = checked((), "In order; empty: defined by the published files or the family.")
     threshold: float = checked(
         0.5,
         "Of a probability, which must reach it; of SynthStrip's distance from the brain's surface in mm, which must "

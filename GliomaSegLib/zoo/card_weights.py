@@ -1,4 +1,4 @@
-"""What a card says of a model's weights: their origin, the right files, and the licence."""
+"""The block of a card on the weights: their origin, the hashes of the right files, and the licence."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class PackagedWeights(CardPart):
 
 @dataclass(frozen=True, kw_only=True)
 class Weights(CardPart):
-    """Where a model's weights come from and what may be done with them."""
+    """Origin, licence and attribution of a model's weights."""
 
     files: tuple[WeightFile, ...] = checked((), "What is fetched and converted.")
     shipped: ShippedFile | None = None

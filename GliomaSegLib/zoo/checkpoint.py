@@ -1,11 +1,12 @@
-"""PyTorch files as their publishers wrote them, read without running anything that is in them.
+"""Safe reading of PyTorch checkpoints: no code in them is run.
 
-Such a file is a pickle, and a pickle can hold code. Only tensors, plain values and numpy's numbers and arrays are let
-through (``torch.load`` with ``weights_only``); any other file is refused.
+A checkpoint is a pickle, and a pickle can hold code. Only tensors, plain values and numpy's numbers and arrays are
+loaded (``torch.load`` with ``weights_only``); any other file is refused.
 """
 
 from __future__ import annotations
 
+import importlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,12 +21,14 @@ from GliomaSegLib.errors import WeightsError
 
 Network = TypeVar("Network", bound=nn.Module)
 
+_MULTIARRAY: Any = importlib.import_module("numpy._core.multiarray")  # ``numpy.core`` in files of numpy 1
+
 # What training programs leave in a checkpoint beside tensors: a best score, an epoch, a learning rate's history.
 _ALLOWED: list[Any] = [
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
-    np._core.multiarray.scalar,
-    (np._core.multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),
-    np._core.multiarray._reconstruct,
+    (_MULTIARRAY.scalar, "numpy.core.multiarray.scalar"),
+    _MULTIARRAY.scalar,
+    (_MULTIARRAY._reconstruct, "numpy.core.multiarray._reconstruct"),
+    _MULTIARRAY._reconstruct,
     np.ndarray,
     np.dtype,
     *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")),
@@ -67,7 +70,7 @@ def the_only(folder: Path, pattern: str) -> Path:
 def state_dict(checkpoint: Any, source: Path, *keys: str) -> dict[str, Tensor]:
     """The tensors of a checkpoint, which are below one of ``keys`` or are all there is.
 
-    A ``module.`` that training on several graphics cards put before each name is taken away.
+    The prefix ``module.`` that training on several GPUs puts before each name is removed.
 
     Raises:
         WeightsError: there are no named tensors.

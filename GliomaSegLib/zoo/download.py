@@ -21,7 +21,7 @@ OnBytes = Callable[[int, int], None]
 
 
 def check(path: Path, file: WeightFile, advice: str) -> str:
-    """Make sure that ``path`` is the published file, as far as its publisher says what that is.
+    """Check that ``path`` is the published file, by the size and hash that its publisher gives.
 
     Returns:
         its SHA-256.
@@ -40,7 +40,7 @@ def download(file: WeightFile, destination: Path, on_bytes: OnBytes) -> Path:
     environment (``HTTPS_PROXY`` and so on).
 
     Raises:
-        WeightsError: it is published nowhere, or its address did not answer with it after several tries.
+        WeightsError: it has no address, or could not be downloaded from it after several tries.
     """
     import requests  # here, so that listing models does not pay for it
 
@@ -116,7 +116,7 @@ def _discard(part: Path) -> None:
 
 
 def _why_refused(path: Path, file: WeightFile, sha256: str) -> str | None:
-    """Why ``path`` is not the published file; ``None`` when nothing speaks against it."""
+    """The reason why ``path`` cannot be the published file; ``None`` when there is none."""
     with path.open("rb") as stream:
         head = stream.read(256).lstrip().lower()
     if head.startswith((b"<!doctype html", b"<html")):

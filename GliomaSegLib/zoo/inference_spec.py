@@ -1,4 +1,4 @@
-"""From what a card says of a network's inputs, inference and output to the engine's terms."""
+"""From a card's ``normalisation``, ``inference`` and ``output`` to the inference engine's specification."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def spec_of(parameters: Mapping[str, Any]) -> InferenceSpec:
     )
 
 
-def precision_of(parameters: Mapping[str, Any], wish: torch.dtype) -> torch.dtype:
-    """``wish``, or float32 where the card does not say that lower precision was checked."""
+def precision_of(parameters: Mapping[str, Any], requested: torch.dtype) -> torch.dtype:
+    """``requested``, or float32 where the card does not say that lower precision was checked."""
     inference: Inference | None = parameters.get("inference")
-    return wish if inference is None or inference.bfloat16 else torch.float32
+    return requested if inference is None or inference.bfloat16 else torch.float32
 
 
 def windows_of(inference: Inference) -> Windows:
-    """The windows in the network's own axis order. A network that is shown the brain's box is shown no padding."""
+    """The windows in the network's own axis order; trimmed in the brain's box, so that there is no padding."""
     own = "xyz" if inference.axes == "xyz" else "zyx"
     sides = dict(zip("xyz", inference.patch or WHOLE_FIELD, strict=True))
     trims = inference.field == "brain" or inference.patch is None

@@ -82,7 +82,7 @@ def _replace(card: Card, root: Path, source: Path | None, progress: Progress) ->
 
 
 def _put_in_place(ready: Path, place: Path, aside: Path) -> None:
-    """Rename ``ready`` to ``place``; an earlier installation there goes ``aside``, and comes back if that fails."""
+    """Rename ``ready`` to ``place``; an earlier installation is moved ``aside``, and back if that fails."""
     if not place.exists():
         ready.rename(place)
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from GliomaSegLib.case import Input
 from GliomaSegLib.zoo.card import Accuracy, Card
 from GliomaSegLib.zoo.card_network import Inference, Normalisation, Output, Space
 
@@ -43,7 +44,7 @@ def describe(card: Card, recorded: Mapping[str, str] | None = None) -> str:
 
 
 def size(card: Card) -> str:
-    """How much is fetched: ``23 MB``, at least so much where only some sizes are known, or ``size not published``."""
+    """The size of the download: ``23 MB``; ``at least 23 MB`` if some sizes are unknown; ``size not published``."""
     if card.weights.members:
         return "those of its members"
     files = card.weights.files
@@ -108,7 +109,7 @@ def _members(card: Card) -> list[str]:
 
 
 def _processing(card: Card) -> list[str]:
-    """What is done before, in and after the network, as far as the card says it."""
+    """The lines on normalisation, inference and output, where the card has these blocks."""
     parts = (
         ("Grey values", card.normalisation and _normalisation(card.normalisation)),
         ("Inference", card.inference and _inference(card.inference)),
@@ -165,8 +166,8 @@ def _proof(card: Card) -> list[str]:
             f"voxels differ ({one.date}; {one.command}){_remark(one.remark)}"
         )
     if card.verification:
-        one = card.verification
-        lines.append(f"  {one.finding} ({one.cases} cases: {one.data}; {one.date}; {one.command})")
+        run = card.verification
+        lines.append(f"  {run.finding} ({run.cases} cases: {run.data}; {run.date}; {run.command})")
     return ["", "Proof", *lines] if lines else []
 
 
@@ -175,7 +176,8 @@ def _figure(figure: Accuracy) -> str:
     if figure.balanced_accuracy is not None:
         dice += f"  balanced accuracy {figure.balanced_accuracy:.3f}"
     cases = f", {figure.cases} cases" if figure.cases else ""
-    sequences = " + ".join(channel.title for channel in (*figure.sequences, *figure.preoperative))
+    channels: tuple[Input, ...] = (*figure.sequences, *figure.preoperative)
+    sequences = " + ".join(channel.title for channel in channels)
     return f"  {sequences:<32} {dice:<32} {figure.data}{cases} ({figure.source}){_remark(figure.remark)}"
 
 

@@ -1,4 +1,4 @@
-"""Which of a card's sets of inputs serves the purpose of a result after surgery: more sequences are not always better.
+"""The choice among a card's sets of inputs by the purpose of a result after surgery: more are not always better.
 
 Helland 2023 (Sci Rep 13:18897) trained the same networks on five configurations: T1 + contrast (A), with T1 (B), with
 T1 and FLAIR (C), and B and C with T1 + contrast and tumour of before surgery (D, E). Which one does best depends on
@@ -25,7 +25,7 @@ def for_purpose(card: Card, purpose: Purpose) -> Card:
 
     def score_with(sequences: tuple[Modality, ...]) -> float:
         figure = figure_for(card, sequences, purpose)
-        found = figure and score(figure, purpose)
+        found = score(figure, purpose) if figure else None
         return -1.0 if found is None else found
 
     sets = tuple(sorted(card.inputs.sets, key=lambda one: -score_with(one)))

@@ -1,4 +1,4 @@
-"""Which model for a case: the zoo's models ranked by what is known of them, each with a sentence that says why.
+"""Ranking of the zoo's models for a case by status and accuracy, each with its reason, and the automatic choice.
 
 Standard library only: a panel, the command line, a batch and a run with the model ``auto`` rank by the same code.
 :func:`choose_model` is the choice itself.
@@ -41,13 +41,13 @@ _TRUSTED = (Status.VERIFIED, Status.PARITY)
 
 @dataclass(frozen=True)
 class Recommendation:
-    """A model, and what speaks for it in a case.
+    """A model in the ranking for a case.
 
     Attributes:
-        regions: what it gives for the case; empty when it cannot take it.
+        regions: those that it gives for the case; empty when it cannot be used.
         figure: its measured accuracy with just the sequences that are there, if there is one.
         published: that of its publication with what it would be given, else the first of the card.
-        unsuited: a sentence on why it cannot take the case, which names what is missing; empty when it can.
+        unsuited: a sentence on why it cannot be used, which names what is missing; empty when it can.
         purpose: what the result is for.
     """
 
@@ -61,12 +61,12 @@ class Recommendation:
 
     @property
     def chosen_by_itself(self) -> bool:
-        """Whether a run may take it without anybody having named it."""
+        """Whether a run may use it without its being named."""
         return self.installed and not self.unsuited and self.card.status in _TRUSTED
 
     @property
-    def tells_residual(self) -> Accuracy | None:
-        """Where that is the purpose, the figure that says how well it tells residual tumour from none."""
+    def residual_figure(self) -> Accuracy | None:
+        """With that purpose, the figure with its balanced accuracy of residual tumour against none."""
         if self.purpose is not Purpose.RESIDUAL:
             return None
         known = (one for one in (self.figure, self.published) if one is not None)
@@ -74,7 +74,7 @@ class Recommendation:
 
     @property
     def why(self) -> str:
-        """What speaks for it or against it, in a sentence."""
+        """Accuracy, status, installation and licence in a sentence, or why it cannot be used."""
         if self.unsuited:
             return self.unsuited
         where = f"it is {'' if self.installed else 'not '}installed"
@@ -94,7 +94,7 @@ class Recommendation:
             "regions": [region.value for region in self.regions],
             "dice": {region.value: value for region, value in self.figure.dice.items()} if self.figure else {},
             "measured_on": _cases(self.figure) if self.figure else None,
-            "balanced_accuracy": self.tells_residual.balanced_accuracy if self.tells_residual else None,
+            "balanced_accuracy": self.residual_figure.balanced_accuracy if self.residual_figure else None,
             "unsuited": self.unsuited or None,
             "why": self.why,
         }
@@ -102,9 +102,9 @@ class Recommendation:
     def _residual(self) -> str:
         if self.purpose is not Purpose.RESIDUAL:
             return ""
-        if self.tells_residual is None:
+        if self.residual_figure is None:
             return "how well it tells whether anything is left is not known"
-        figure = self.tells_residual
+        figure = self.residual_figure
         how = "measured" if figure is self.figure else "published"
         return (
             f"it tells residual tumour from none with a balanced accuracy of {figure.balanced_accuracy:.2f} ({how}, "
@@ -137,7 +137,7 @@ def recommend(
     Args:
         cards: the zoo, see :func:`~GliomaSegLib.zoo.catalogue.tumour_models`.
         store: where weights are looked for.
-        present: the sequences of the case; empty while they are not known, which every model can take.
+        present: the sequences of the case; empty while they are not known: then all are assumed.
         task: as on the cards; empty for all.
         time_point: of the study.
         earlier: whether the study before surgery is there too.
@@ -166,7 +166,7 @@ def task_at(time_point: TimePointKind) -> Task:
 
 @dataclass(frozen=True)
 class Choice:
-    """The model that a run takes where none is named, and why in a sentence."""
+    """The model that a run uses where none is named, and why in a sentence."""
 
     card: Card
     why: str
@@ -219,7 +219,7 @@ def best_installed(ranking: Collection[Recommendation], present: Collection[Moda
 
 
 def why_chosen(chosen: Recommendation, ranking: Iterable[Recommendation]) -> str:
-    """Which model a run took by itself and why; with the one that would be better if it were installed."""
+    """The sentence on the automatic choice; with the model that would be better if it were installed."""
     text = f"{chosen.card.id} was chosen: {_lowered(chosen.why)}"
     better = next((one for one in ranking if one.card.status in _TRUSTED), chosen)
     if better is chosen:
@@ -231,7 +231,7 @@ def _lowered(sentence: str) -> str:
     return sentence[0].lower() + sentence[1:]
 
 
-# --- what is known of a model -----------------------------------------------------------------------------------------
+# --- figures and order -----------------------------------------------------------------------------------------
 
 
 def _examined(
@@ -269,11 +269,11 @@ def _published(card: Card, present: Collection[Modality], purpose: Purpose) -> A
 
 def _place(one: Recommendation, wanted: Collection[Region]) -> tuple[object, ...]:
     """What the models are sorted by; smaller is better."""
-    residual = one.tells_residual
+    residual = one.residual_figure
     return (
         bool(one.unsuited),
         list(_STATUSES).index(one.card.status),
-        -residual.balanced_accuracy if residual else 0.0,
+        -(residual.balanced_accuracy or 0.0) if residual else 0.0,
         one.figure is None,
         -_mean_dice(one.figure, wanted),
         -len(one.regions),

@@ -1,4 +1,4 @@
-"""The store: where installed weights are kept, one folder per model, each checked against its card.
+"""The store of installed weights: one folder per model, checked against its card.
 
 Weights that come with GliomaSeg (see :class:`GliomaSegLib.zoo.card_weights.ShippedFile`) or inside a Python package are
 never copied. A model's folder holds ``weights.safetensors``, the published licence file if the card lists one, and
@@ -45,7 +45,7 @@ from GliomaSegLib.zoo.places import (
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of installed models, and the site's stores that are looked in besides."""
+    """A folder of installed models, and the site's read-only stores, in which models are found as well."""
 
     root: Path
     sites: tuple[Path, ...] = field(default_factory=site_stores)

@@ -13,6 +13,7 @@ import math
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ def read_tensor_bundle(prefix: Path, wanted: Callable[[str], bool] = lambda name
 
     Args:
         prefix: the checkpoint's path without ``.index``.
-        wanted: tells by name which tensors to read; a checkpoint also holds the optimiser's.
+        wanted: whether to read the tensor of this name; a checkpoint also holds the optimiser's.
 
     Raises:
         WeightsError: a file is missing, truncated or damaged, or uses a feature of the format that published
@@ -138,10 +139,11 @@ def _block(data: bytes, offset: int, size: int, path: Path) -> Iterator[tuple[by
         position += length
 
 
-def _message(data: bytes) -> dict[int, list[int | bytes]]:
-    """The fields of a protocol buffer message: number -> values in order."""
-    fields: dict[int, list[int | bytes]] = {}
+def _message(data: bytes) -> dict[int, list[Any]]:
+    """The fields of a protocol buffer message: number -> values (``int`` or ``bytes``) in order."""
+    fields: dict[int, list[Any]] = {}
     position = 0
+    value: int | bytes
     while position < len(data):
         tag, position = _varint(data, position)
         number, kind = tag >> 3, tag & 7
@@ -159,12 +161,12 @@ def _message(data: bytes) -> dict[int, list[int | bytes]]:
     return fields
 
 
-def _check_header(header: dict[int, list[int | bytes]], path: Path) -> None:
+def _check_header(header: dict[int, list[Any]], path: Path) -> None:
     if header.get(1) != [1] or header.get(2, [0]) != [0]:
         raise WeightsError(f"The checkpoint {path} is not one little-endian shard; use the published files.")
 
 
-def _tensor(name: str, entry: dict[int, list[int | bytes]], values: bytes, path: Path) -> NDArray:
+def _tensor(name: str, entry: dict[int, list[Any]], values: bytes, path: Path) -> NDArray:
     """The tensor that a ``BundleEntryProto`` describes: 1 type, 2 shape, 4 offset, 5 size, 6 checksum, 7 slices."""
     dtype = _DTYPES.get(entry.get(1, [0])[0])
     if dtype is None or 7 in entry:

@@ -18,10 +18,6 @@ STATED_WITHIN = 30  # lines from the top of a file in which a reason for its len
 # Longer than that and without a reason yet; to be emptied.
 TOO_LONG = {
     "GliomaSegLib/networks/ca_cnn.py": "to be shortened",
-    "GliomaSegLib/zoo/card.py": "the panel's model of a card and this one become one",
-    "GliomaSegLib/zoo/loaders/nnunet.py": "to be shortened",
-    "GliomaSegLib/zoo/loaders/raidionics.py": "to be shortened",
-    "GliomaSegLib/zoo/store.py": "store and pack no longer import one another",
 }
 
 

@@ -1,4 +1,4 @@
-"""The networks of ``gliomaseg-any``: one or two small ones whose weights come with GliomaSeg."""
+"""The coarse and the fine network of ``gliomaseg-any``, whose weights come with GliomaSeg."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
         parameters["least_tumour_ml"],
         device,
         precision,
-        _trained_on(parameters.get("training_features")),
+        _training_features(parameters.get("training_features")),
     )
 
 
-def _trained_on(file: ShippedFile | None) -> TrainingFeatures | None:
+def _training_features(file: ShippedFile | None) -> TrainingFeatures | None:
     return None if file is None else read_training_features(file.sound())
 
 

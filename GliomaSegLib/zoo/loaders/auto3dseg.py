@@ -1,7 +1,7 @@
 """SegResNetDS as MONAI's Auto3DSeg trained it for BraTS 2023 (github.com/lassoan/SlicerMONAIAuto3DSeg).
 
-The published archive holds ``model.pt``: the network's tensors below ``state_dict`` and, below ``config``, how it is
-made and what it wants: network, window, normalisation, spacing, orientation. That config can name any Python class;
+The published archive holds ``model.pt``: the network's tensors below ``state_dict`` and, below ``config``, its
+architecture, window, normalisation, spacing and orientation. That config can name any Python class;
 here only SegResNetDS with plain arguments is accepted, and nothing is looked up by name.
 """
 
@@ -31,7 +31,7 @@ from GliomaSegLib.preprocessing.intensity import z_score
 from GliomaSegLib.zoo.checkpoint import fill, read_checkpoint, read_converted, state_dict, the_only
 from GliomaSegLib.zoo.inference_spec import precision_of
 
-# The published application's, whatever the config says.
+# Fixed in the published application, and not in the config.
 _OVERLAP = 0.625
 _MARGIN_VOXELS = 10
 
@@ -128,7 +128,8 @@ def _plain(value: Any) -> Any:
 def _network(config: Mapping[str, Any], source: Path) -> SegResNetDS:
     """The network that a config describes; a class or an argument that is not known here is refused."""
     described = config.get("network")
-    name = str(described.get("_target_", "")) if isinstance(described, Mapping) else ""
+    described = described if isinstance(described, Mapping) else {}
+    name = str(described.get("_target_", ""))
     if name.rpartition(".")[2] != "SegResNetDS":
         raise WeightsError(f"{source} describes the network '{name}' instead of SegResNetDS; it is another model.")
     special = [key for key in ("preprocess", "resolution") if described.get(key) is not None]

@@ -1,7 +1,7 @@
-"""A network of MONAI's with a state dict, as in the bundle ``brats_mri_segmentation`` (SegResNet).
+"""Networks of MONAI from a state dict, as in the bundle ``brats_mri_segmentation`` (SegResNet).
 
-The published file is ``model.pt`` or the like: the network's tensors, alone or below ``model``. Around the network is
-what the card says.
+The published file (``model.pt``) holds the network's tensors, alone or below ``model``. Normalisation, inference and
+output are those of the card.
 """
 
 from __future__ import annotations

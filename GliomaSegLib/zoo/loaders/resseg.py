@@ -1,7 +1,7 @@
 """The resection cavity on a T1 after surgery, with the weights of github.com/fepegar/resseg.
 
-The published file is a state dict of the package ``unet``, which names every tensor twice. What resseg does around its
-network (:mod:`GliomaSegLib.networks.resseg_unet`) is in the card, but for its cropping to multiples of 8 voxels.
+The published file is a state dict of the package ``unet``, which names every tensor twice. The steps before and after
+the network (:mod:`GliomaSegLib.networks.resseg_unet`) are in the card, except for cropping to multiples of 8 voxels.
 """
 
 from __future__ import annotations

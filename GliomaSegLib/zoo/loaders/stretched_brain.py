@@ -1,6 +1,6 @@
-"""Networks of our own that see the brain stretched to one box of voxels: ``gliomaseg-mets``.
+"""GliomaSeg's networks on the brain's box resampled to fixed dimensions: ``gliomaseg-mets``.
 
-Their training scans had lost their geometry and showed the brain so; see :mod:`GliomaSegLib.inference.stretched`.
+The training scans had lost their geometry and had these dimensions; see :mod:`GliomaSegLib.inference.stretched`.
 """
 
 from __future__ import annotations
@@ -60,16 +60,16 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 def certain_lesions(answer: Answer, certainty: float) -> Answer:
     """``answer`` without the lesions (26 neighbours) whose highest probability, in any channel, is below ``certainty``.
 
-    So the working point on the curve of :mod:`GliomaSegLib.evaluation.froc` is chosen and the outlines stay.
+    This chooses the operating point on the FROC curve (:mod:`GliomaSegLib.evaluation.froc`) and leaves outlines alone.
     """
 
-    def without_the_others(probabilities: Array) -> tuple[NDArray[np.uint8], dict[Region, Array]]:
+    def certain(probabilities: Array) -> tuple[NDArray[np.uint8], dict[Region, Array]]:
         labels, maps = answer(probabilities)
         numbered, sizes = components(labels > 0, connectivity=26)
         highest = ndimage.maximum(probabilities.max(axis=0), numbered, np.arange(len(sizes)))
         return np.where(np.asarray(highest)[numbered] >= certainty, labels, np.uint8(0)), maps
 
-    return without_the_others
+    return certain
 
 
 def _standardised(stack: Array, order: tuple[Modality, ...]) -> tuple[Array, Box]:

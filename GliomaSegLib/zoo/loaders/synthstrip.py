@@ -2,7 +2,7 @@
 
 The published file is ``synthstrip.1.pt``, the tensors below ``model_state_dict``. Around the network is done what
 FreeSurfer's own program does (crop to what is not 0, sides of 192 to 320 voxels, grey values from their least to their
-99th percentile, largest component, filled), but on a grid of 1 mm to which the road has resampled linearly; that
+99th percentile, largest component, filled), but on a grid of 1 mm to which the pipeline has resampled linearly; that
 program takes the nearest voxel, and resamples the distances back instead of the mask.
 """
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from scipy import ndimage
 
-from GliomaSegLib.case import Modality
+from GliomaSegLib.case import Input, Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.modality_sets import ModalitySetSegmenter
 from GliomaSegLib.inference.segmenter import Prediction, Segmenter
@@ -90,7 +90,7 @@ class _SynthStrip:
         self._network, self._order, self._distance_mm = network, order, distance_mm
         self._device, self._precision = device, precision
 
-    def predict(self, images: Mapping[Modality, Array], progress: Progress, seed: int) -> Prediction:
+    def predict(self, images: Mapping[Input, Array], progress: Progress, seed: int) -> Prediction:
         """Find the brain. Nothing here is random.
 
         Raises:
@@ -120,7 +120,7 @@ class _SynthStrip:
 
 
 def _fitted(image: Array) -> tuple[Array, tuple[slice, ...], tuple[slice, ...]]:
-    """The image in the middle of a box that the network can take, where it lies there, and which part of it does."""
+    """The image in the middle of a box of a size that the network takes; its place there; the part of it that fits."""
     sides = [int(np.clip(-(-own // _STEP) * _STEP, _LEAST, _MOST)) for own in image.shape]
     box = np.zeros(sides, np.float32)
     inside, taken = [], []
