@@ -61,9 +61,25 @@ class BatchCase:
         return self if self.refused else dataclasses.replace(self, refused=sentence)
 
 
+_LONGEST_NAME = 128
+_WINDOWS_DEVICES = frozenset(
+    {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+)
+
+
 def folder_name(name: str) -> str:
-    """A name that is legal for a folder everywhere; empty if nothing is left of it."""
-    return re.sub(r"[^\w.-]+", "_", name).strip("._")
+    """A name that is legal for a folder on every system; empty if nothing is left of it.
+
+    Windows reserves the names of devices, also before a dot. A very long name is cut and ends in a part of its hash, so
+    that two that begin alike differ: systems allow 255 bytes, and Windows counts the whole path.
+    """
+    legal = re.sub(r"[^\w.-]+", "_", name).strip("._")
+    stem, dot, rest = legal.partition(".")
+    if stem.casefold() in _WINDOWS_DEVICES:
+        legal = f"{stem}_{dot}{rest}"
+    if len(legal) > _LONGEST_NAME:
+        legal = f"{legal[: _LONGEST_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return legal
 
 
 def case_of_study(study: Path, output: Path, options: Mapping[str, Any]) -> BatchCase:

@@ -20,6 +20,7 @@ from GliomaSegLib.batch.failure_log import Failure
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.training_distance import share_of_limit
 from GliomaSegLib.io.folder import MANIFEST
+from GliomaSegLib.io.renaming import rename
 from GliomaSegLib.results.layout import MEASURES_JSON
 
 VOLUMES = ("WT", "TC", "ET", "NETC", "SNFH", "RC")
@@ -235,7 +236,7 @@ def replace_file(path: Path, write: Any) -> None:
             with os.fdopen(handle, "w", newline="", encoding="utf-8") as stream:
                 write(stream)
             Path(name).chmod(0o644)
-            Path(name).replace(path)
+            rename(Path(name), path)
         finally:
             Path(name).unlink(missing_ok=True)
     except OSError as error:

@@ -30,6 +30,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from GliomaSegLib.errors import GliomaSegError, InputError
+from GliomaSegLib.io.renaming import rename
 
 LOGS = "logs"
 """The folder of what the worker writes to its standard error."""
@@ -170,7 +171,7 @@ class Storage:
                     stream.write(content)
                     stream.flush()
                     os.fsync(stream.fileno())  # the common file systems bring a new file's name to the disk with it
-                Path(name).replace(path)
+                rename(Path(name), path)
             except BaseException:
                 with contextlib.suppress(OSError):
                     Path(name).unlink()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.renaming import rename
 
 MANIFEST = "manifest.json"
 PROGRAM: Final = "GliomaSeg"
@@ -90,7 +91,7 @@ def clear_up(output: Path, folders: Iterable[Path]) -> None:
         replaced = folder / output.name
         try:
             if folder.suffix == _REPLACED and replaced.exists() and not output.exists():
-                replaced.rename(output)
+                rename(replaced, output)
             shutil.rmtree(folder)
         except OSError:  # better remains than a loss: these are results
             continue
@@ -106,15 +107,15 @@ def _made_beside(output: Path, ending: str) -> Path:
 
 def _replace(temporary: Path, output: Path) -> None:
     if not output.exists():
-        temporary.rename(output)
+        rename(temporary, output)
         return
     old = _made_beside(output, _REPLACED)
     try:
-        output.rename(old / output.name)
-        temporary.rename(output)
+        rename(output, old / output.name)
+        rename(temporary, output)
     except BaseException:  # also a signal between the two
         if not output.exists():
-            (old / output.name).rename(output)
+            rename(old / output.name, output)
         raise
     finally:
         if output.exists():

@@ -21,6 +21,7 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.geometry import Geometry, check_field_of_view, orthonormal_direction, sheared
 from GliomaSegLib.io.grid import array_on, oriented
 from GliomaSegLib.io.nifti import is_nifti_name, nifti_doubts, nifti_geometry, read_nifti
+from GliomaSegLib.io.renaming import rename
 from GliomaSegLib.label_maps import to_internal
 from GliomaSegLib.labels import LabelScheme
 
@@ -145,7 +146,7 @@ def write_image(image: sitk.Image, path: Path) -> None:
     try:
         with quiet_itk():
             sitk.WriteImage(image, str(partial), useCompression=True)
-        partial.replace(path)
+        rename(partial, path)
     except (RuntimeError, OSError) as error:
         raise InputError(f"{path} cannot be written; its folder must exist, be writable and have room.") from error
     finally:

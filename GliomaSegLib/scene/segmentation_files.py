@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.provenance import sha256_of
+from GliomaSegLib.io.renaming import rename
 from GliomaSegLib.results.layout import SLICER_SEGMENTATION
 from GliomaSegLib.scene.attributes import GRID, LABEL_TAG, OUTPUT
 from GliomaSegLib.scene.segmentation import REFERENCE_GEOMETRY, grid_of, layers_of, matrix_of, segments_of
@@ -98,7 +99,7 @@ def save_labels(labels: NDArray[np.uint8], name: str, output: Path) -> bool:
     partial = path.with_name(f".partial-{path.name}")
     try:
         write_segmentation(edited, partial)
-        partial.replace(path)
+        rename(partial, path)
     finally:
         partial.unlink(missing_ok=True)
     return True

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.renaming import rename
 
 
 def write_checkpoint(state: dict[str, Any], path: Path) -> None:
@@ -23,7 +24,7 @@ def write_checkpoint(state: dict[str, Any], path: Path) -> None:
             torch.save(state, stream)
             stream.flush()
             os.fsync(stream.fileno())
-        partial.replace(path)
+        rename(partial, path)
     except (OSError, RuntimeError) as error:
         raise InputError(
             f"The checkpoint {path} could not be written ({getattr(error, 'strerror', None) or error}); make room. An "

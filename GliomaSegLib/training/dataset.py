@@ -18,6 +18,7 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.datasets.case_table import CaseRow
 from GliomaSegLib.datasets.prepared_case import prepare_case
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.renaming import rename
 from GliomaSegLib.labels import Region
 from GliomaSegLib.preprocessing.cropping import bounding_box
 from GliomaSegLib.preprocessing.normalisation import standardise
@@ -123,7 +124,7 @@ def write_case(case: TrainingCase, key: str, path: Path) -> None:
     try:
         with partial.open("wb") as stream:
             np.savez(stream, about=np.array(json.dumps(text)), **arrays)
-        partial.replace(path)
+        rename(partial, path)
     except OSError as error:
         raise InputError(f"The prepared case {path} could not be written ({error.strerror}); make room.") from error
     finally:

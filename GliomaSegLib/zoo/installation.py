@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.io.provenance import sha256_of, timestamp
+from GliomaSegLib.io.renaming import rename
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.zoo import pack
 from GliomaSegLib.zoo.archive import unpack
@@ -84,13 +85,13 @@ def _replace(card: Card, root: Path, source: Path | None, progress: Progress) ->
 def _put_in_place(ready: Path, place: Path, aside: Path) -> None:
     """Rename ``ready`` to ``place``; an earlier installation is moved ``aside``, and back if that fails."""
     if not place.exists():
-        ready.rename(place)
+        rename(ready, place)
         return
-    place.rename(aside)
+    rename(place, aside)
     try:
-        ready.rename(place)
+        rename(ready, place)
     except OSError:
-        aside.rename(place)
+        rename(aside, place)
         raise
 
 

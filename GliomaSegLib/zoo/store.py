@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from GliomaSegLib.errors import InputError, WeightsError
+from GliomaSegLib.io.renaming import rename
 from GliomaSegLib.options import AUTO
 from GliomaSegLib.progress import Progress, Silent
 from GliomaSegLib.zoo.card import ENSEMBLE, Card
@@ -205,7 +206,7 @@ class Store:
                 added.unlink(missing_ok=True)
             if folder.exists():  # renamed first, so that it is gone whole or not at all
                 aside = Path(tempfile.mkdtemp(prefix=f".{card.id}.", suffix=".partial", dir=self.root))
-                folder.rename(aside / card.id)
+                rename(folder, aside / card.id)
                 shutil.rmtree(aside, ignore_errors=True)
         except OSError as error:
             raise InputError(

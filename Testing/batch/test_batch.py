@@ -370,6 +370,16 @@ def test_a_study_for_an_application_that_has_no_pydantic(tmp_path: Path) -> None
     assert [folder_name(name) for name in ("a/b c", "..", "Müller")] == ["a_b_c", "", "Müller"]
 
 
+def test_names_of_folders_are_legal_on_windows_too_and_never_too_long() -> None:
+    assert [folder_name(name) for name in ("NUL", "aux.study", "com1", "company")] == [
+        *("NUL_", "aux_.study", "com1_", "company")
+    ]
+    long = [folder_name("study " * 60 + end) for end in ("one", "two")]
+    assert [len(name) for name in long] == [128, 128]
+    assert long[0] != long[1]
+    assert folder_name("n" * 128) == "n" * 128
+
+
 def test_a_job_that_says_less_is_done_when_what_it_says_is(workers: LocalWorkers, tmp_path: Path) -> None:
     case = case_of_study(write_study(tmp_path / "a"), tmp_path / "out", FAST)
     assert not is_done(case)

@@ -69,14 +69,14 @@ def test_earlier_results_come_back_when_the_last_step_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: Exception
 ) -> None:
     output = earlier_results(tmp_path / "out")
-    rename = Path.rename
+    replace = Path.replace
 
     def failing(self: Path, target: Path) -> Path:
         if self.suffix == ".partial":
             raise end
-        return rename(self, target)
+        return replace(self, target)
 
-    monkeypatch.setattr(Path, "rename", failing)
+    monkeypatch.setattr(Path, "replace", failing)
     with pytest.raises((InputError, Cancelled)), written_whole(output, overwrite=True) as folder:
         (folder / MANIFEST).write_text("new")
     assert contents(output) == {MANIFEST: EARLIER, "old": ""}
