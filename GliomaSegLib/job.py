@@ -31,6 +31,8 @@ from GliomaSegLib.record import Record, not_valid
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 """An absolute path, so that a request means the same wherever it is read again."""
 
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
+
 
 class Job(Record):
     """One case to segment.
@@ -90,7 +92,7 @@ class Job(Record):
     probabilities: bool = True
     label_scheme: LabelScheme = LabelScheme.GLIOMASEG
     overwrite: bool = False
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    device: Device = "auto"
     precision: Precision = Precision.AUTO
     threads: int | None = Field(default=None, ge=1)
     store: AbsolutePath | None = None

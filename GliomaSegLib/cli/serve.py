@@ -28,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--again", action="store_true", help="try once more what failed and what no rule fitted, then go on as always"
     )
+    what.add_argument(
+        "--repair", action="store_true", help="move a damaged queue aside, make a new one from the images, then go on"
+    )
     parser.set_defaults(command=run)
 
 
@@ -45,7 +48,7 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
     elif parsed.drift:
         _print_drift(config.folder, output)
     else:
-        _serve(config, parsed.again)
+        _serve(config, parsed.again, parsed.repair)
     return 0
 
 
@@ -61,10 +64,14 @@ def _print_drift(folder: Path, output: TextIO) -> None:
         queue.close()
 
 
-def _serve(config: Config, again: bool) -> None:
-    from GliomaSegLib.dicom_node.service import Node, quiet_worker, set_up_logging
+def _serve(config: Config, again: bool, repair: bool) -> None:
+    from GliomaSegLib.dicom_node.permissions import create_privately
+    from GliomaSegLib.dicom_node.service import Node, quiet_worker, repair_queue, set_up_logging
     from GliomaSegLib.worker.client import worker_command
 
+    create_privately()
+    if repair:
+        print(repair_queue(config), file=sys.stderr)
     warnings.simplefilter("ignore")  # pydicom's quote what they find odd in a header
     set_up_logging()
     node = Node(config, quiet_worker(worker_command(Path(sys.executable)), config.folder))

@@ -39,12 +39,17 @@ class Completeness:
         with self._lock:
             (self._aborted.add if aborted else self._aborted.discard)(key)
 
-    @contextmanager
-    def if_complete(self, key: str) -> Iterator[bool]:
-        """Whether the study is complete; :meth:`image_received` waits while the block runs."""
+    def is_complete(self, key: str) -> bool:
+        """Whether the study is complete now."""
         with self._lock:
             wait = self._after_abort_s if key in self._aborted else self._quiet_s
-            yield self._now() - self._last.setdefault(key, self._now()) >= wait
+            return self._now() - self._last.setdefault(key, self._now()) >= wait
+
+    @contextmanager
+    def if_complete(self, key: str) -> Iterator[bool]:
+        """Whether the study is complete; :meth:`image_received` waits while the block runs, so it should be short."""
+        with self._lock:
+            yield self.is_complete(key)
 
     def forget(self, key: str) -> None:
         """The study is no longer arriving."""

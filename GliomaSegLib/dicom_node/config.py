@@ -8,9 +8,11 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, StringConstraints, model_validator
 
+from GliomaSegLib.dicom_node.permissions import check_secret
 from GliomaSegLib.dicom_node.rules import Routing, Rule
 from GliomaSegLib.dicom_node.tls import Tls
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.job import Device
 from GliomaSegLib.options import ExportBy, ExportKind
 from GliomaSegLib.record import Record, read_record
 
@@ -29,6 +31,7 @@ class Receive(Record):
     Attributes:
         callers: AE titles that may send; all others are refused.
         max_associations: at once.
+        max_per_address: of them, from one address; by default four fifths.
         tls: only associations over TLS are accepted.
     """
 
@@ -36,8 +39,14 @@ class Receive(Record):
     host: str = "0.0.0.0"
     port: Port = 11112
     callers: tuple[AeTitle, ...] = Field(min_length=1)
-    max_associations: int = Field(default=10, ge=1)
+    max_associations: int = Field(default=10, ge=1, le=1000)
+    max_per_address: int | None = Field(default=None, ge=1)
     tls: Tls | None = None
+
+    @property
+    def per_address(self) -> int:
+        """``max_per_address``, or its default."""
+        return self.max_per_address or max(1, self.max_associations * 4 // 5)
 
 
 class Login(Record):
@@ -50,8 +59,9 @@ class Login(Record):
         """The password, without the end of the line.
 
         Raises:
-            InputError: the file cannot be read, or is empty.
+            InputError: the file cannot be read, is empty, or others can read it.
         """
+        check_secret(self.password_file, "password file")
         try:
             text = self.password_file.read_text(encoding="utf-8").strip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
@@ -74,7 +84,7 @@ class Orthanc(Record):
     login: Login | None = None
     watch: bool = True
     history: bool = False
-    poll_s: float = Field(default=5.0, gt=0)
+    poll_s: float = Field(default=5.0, gt=0, allow_inf_nan=False)
 
 
 class DicomPeer(Record):
@@ -116,6 +126,8 @@ class Config(Record):
         kinds: what is sent.
         quiet_s: a study is complete when no image has come for so long.
         after_abort_s: the same for a study whose sender aborted, until it has come back.
+        largest_image_mb: a larger image is refused. The images that are being received take at most four times as much
+            memory, and twice that while they are written.
         free_gb: below this much free disk nothing more is received.
         keep: the number of settled studies whose images and results are kept.
         retries: how often a study is tried again when the worker died, or had to be stopped.
@@ -131,14 +143,16 @@ class Config(Record):
     kinds: tuple[ExportKind, ...] = Field(default=tuple(ExportKind), min_length=1)
     by: ExportBy = ExportBy.REGIONS
     web: Web = Web()
-    quiet_s: float = Field(default=120.0, gt=0)
-    after_abort_s: float = Field(default=1800.0, gt=0, description="late senders took 15 to 30 minutes in Lotan 2021")
-    free_gb: float = Field(default=5.0, ge=0)
+    quiet_s: float = Field(default=120.0, gt=0, allow_inf_nan=False)
+    # Late senders took 15 to 30 minutes in Lotan 2021.
+    after_abort_s: float = Field(default=1800.0, gt=0, allow_inf_nan=False)
+    largest_image_mb: int = Field(default=512, ge=1, le=16384)
+    free_gb: float = Field(default=5.0, ge=0, allow_inf_nan=False)
     keep: int = Field(default=200, ge=0)
     retries: int = Field(default=3, ge=0)
-    longest_s: float = Field(default=7200.0, gt=0)
+    longest_s: float = Field(default=7200.0, gt=0, allow_inf_nan=False)
     threads: int | None = Field(default=None, ge=1)
-    device: str = "auto"
+    device: Device = "auto"
 
     @model_validator(mode="after")
     def _receives_and_sends(self) -> Config:
@@ -161,9 +175,12 @@ def read_config(path: Path) -> Config:
     """Read and check a configuration; paths in it are taken from its own folder.
 
     Raises:
-        InputError: it, the rules, a password or a certificate cannot be read or is wrong, or a package is missing.
+        InputError: it, the rules, a password or a certificate cannot be read or is wrong, a secret can be read by
+            others, the folder is a file, or a package is missing.
     """
     config = _seen_from(path.absolute().parent, read_record(Config, path, "configuration"))
+    if config.folder.exists() and not config.folder.is_dir():
+        raise InputError(f"The folder {config.folder} of the configuration {path} is a file; name a folder.")
     config.rules()
     for place in (config.orthanc, config.web):
         if place and place.login:

@@ -57,7 +57,7 @@ def record_of(manifest: Mapping[str, Any], measures: Mapping[str, Any], header: 
         "warnings": len(manifest.get("warnings", ())),
         "training_distance": share_of_limit(manifest),
         "scanner": " ".join(
-            value
+            header.shown(value)
             for keyword in ("Manufacturer", "ManufacturerModelName", "StationName")
             for value in header.values.get(keyword, ())[:1]
         ),

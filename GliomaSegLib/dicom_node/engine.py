@@ -6,9 +6,7 @@ state, and the output of a step appears whole: so a step that was cut off by a k
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,31 +14,33 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
 
 from GliomaSegLib.dicom_node.clock import Clock
 from GliomaSegLib.dicom_node.completeness import Completeness
 from GliomaSegLib.dicom_node.config import Config
 from GliomaSegLib.dicom_node.drift import record_of
 from GliomaSegLib.dicom_node.header import StudyHeader, read_header
-from GliomaSegLib.dicom_node.queue import SETTLED, Queue, State, Study
+from GliomaSegLib.dicom_node.queue import SETTLED, Origin, Queue, State, Study
 from GliomaSegLib.dicom_node.receiver import Receiver
-from GliomaSegLib.dicom_node.rules import Rule, decide
+from GliomaSegLib.dicom_node.retention import Retention
+from GliomaSegLib.dicom_node.rules import Rule
 from GliomaSegLib.dicom_node.storage import Storage
-from GliomaSegLib.errors import Cancelled, GliomaSegError
+from GliomaSegLib.dicom_node.transitions import Transitions
+from GliomaSegLib.dicom_node.triage import Triage
+from GliomaSegLib.errors import Cancelled
 from GliomaSegLib.io.folder import MANIFEST, is_result_folder
 from GliomaSegLib.results.layout import MEASURES_JSON
 from GliomaSegLib.worker.client import Task, WorkerError
 
 _RETRY_S = 60.0
 _LOOKS_S = 2.0  # between two counts of the images of the study that runs
-_CLEARS_S = 10.0  # between two looks at what may be deleted
 
 # The kinds of errors that the study itself causes; trying again would give the same.
 _OF_THE_STUDY = ("InputError", "WeightsError")
 
+_FAILED = "GliomaSeg failed unexpectedly with it; report that with the log, and start the node with --again later"
+
 _PAUSE_S = 0.05
-_LOG = logging.getLogger(__name__)
 
 
 class Worker(Protocol):
@@ -93,12 +93,13 @@ class Engine:
         clock: Clock,
         before_clearing: Callable[[Study], None] = lambda study: None,
     ) -> None:
-        self._config, self._rules, self._storage, self._queue = config, rules, storage, queue
+        self._config, self._storage, self._queue = config, storage, queue
         self._receiver, self._completeness, self._worker, self._clock = receiver, completeness, worker, clock
-        self._before_clearing = before_clearing
+        self._transitions = Transitions(queue, storage, clock)
+        self._triage = Triage(config, rules, storage, queue, completeness, self._transitions)
+        self._retention = Retention(storage, queue, clock, config.keep, before_clearing)
         self._running: _Running | None = None
         self._not_before: dict[str, float] = {}
-        self._cleared_at = -_CLEARS_S
         self.steps = StepCounts()
 
     @property
@@ -116,7 +117,8 @@ class Engine:
         self._storage.sweep()
         known = {study.key: study for study in self._queue.studies()}
         for study in known.values():
-            self._recover(study)
+            with self._transitions.failing(study, _FAILED):
+                self._recover(study)
         for key in self._storage.studies():
             if key not in known:
                 self._adopt(key)
@@ -138,9 +140,9 @@ class Engine:
             StorageError: the storage is gone.
         """
         self._storage.check()
-        decided = self._decide()
+        decided = self._triage.decide()
         ended = self._follow()
-        self._make_room()
+        self._retention.make_room()
         return self._begin() or decided or ended
 
     def stop(self) -> None:
@@ -164,56 +166,19 @@ class Engine:
         elif count > study.images:  # one was written in the moment of the kill
             self._receiver.reopen(study.key, study.uid, study.origin)
         elif study.state is State.RUNNING:
-            self._move(study, State.WAITING)
+            self._transitions.move(study, State.WAITING)
 
     def _adopt(self, key: str) -> None:
-        """Queue images whose study was not in the queue yet when the node was killed."""
+        """Queue images whose study is not in the queue: the node was killed, or the queue was damaged and made anew."""
         for path in self._storage.image_files(key):
-            with contextlib.suppress(InvalidDicomError, OSError):
+            try:
                 uid = str(dcmread(path, stop_before_pixels=True, specific_tags=["StudyInstanceUID"]).StudyInstanceUID)
-                self._receiver.reopen(key, uid, "orthanc" if self._config.receive is None else "dicom")
-                return
+            except Exception:  # pydicom raises whatever comes of a malformed file
+                continue
+            origin: Origin = "orthanc" if self._config.receive is None else "dicom"
+            self._receiver.reopen(key, uid, origin, self._storage.current_revision(key))
+            return
         self._storage.clear(key)
-
-    # --- complete? then what is to be done? -------------------------------------------------------------------------
-
-    def _decide(self) -> bool:
-        done = False
-        for study in self._queue.studies((State.ARRIVING,)):
-            with self._completeness.if_complete(study.key) as complete:
-                if complete:
-                    self._settle_or_queue(study)
-                    self._completeness.forget(study.key)
-                    done = True
-        return done
-
-    def _settle_or_queue(self, study: Study) -> None:
-        count = len(self._storage.image_files(study.key))
-        if not count:
-            self._move(study, State.WITHDRAWN, "Its images were deleted from the node before it began.")
-            return
-        if study.cleared and count < study.images:
-            self._move(
-                study,
-                State.FAILED,
-                f"{count} of its images came after its {study.images} had been deleted here to make room; send the "
-                "whole study again.",
-            )
-            return
-        if study.broken_off:
-            self._queue.note(study.key, "Its sender broke off and did not come back; images may be missing.")
-        header = read_header(self._storage.images(study.key))
-        decision = decide(header, self._rules)
-        fields = {"images": count, "reason": decision.reason, "cleared": 0, "broken_off": 0}
-        rule = decision.rule
-        if rule is None:
-            sentence = "No rule fits this study; add one to the routing and start the node with --again."
-            self._move(study, State.UNMATCHED, sentence, **fields)
-        elif rule.job is None:
-            self._move(study, State.IGNORED, rule.ignore or "", rule=rule.name, **fields)
-        else:
-            plan = {"job": rule.job, "kinds": rule.kinds or self._config.kinds}
-            self._move(study, State.WAITING, rule=rule.name, plan=plan, **fields)
 
     # --- the worker -------------------------------------------------------------------------------------------------
 
@@ -227,25 +192,21 @@ class Engine:
         if study is None:
             return False
         self._storage.check_room()
-        running = self._move(study, State.RUNNING, starts=study.starts + 1)
+        running = self._transitions.move(study, State.RUNNING, starts=study.starts + 1)
         if running is not None:
             self._go_on(running)
         return True
 
     def _go_on(self, study: Study) -> None:
         """Start the step that is next by what is on the disk."""
-        try:
+        with self._transitions.failing(study, "Its files on the node cannot be read; send it again"):
             self._start(study, read_header(self._storage.images(study.key)))
-        except (OSError, ValueError, KeyError, TypeError) as error:  # its files are not as they were written
-            self._storage.check()
-            sentence = f"Its files on the node cannot be read ({type(error).__name__}); send it again."
-            self._move(study, State.FAILED, sentence)
 
     def _start(self, study: Study, header: StudyHeader) -> None:
         results, answers = self._where(study)
         now = self._clock.monotonic()
         if answers.exists():
-            self._move(study, State.SENDING)
+            self._transitions.move(study, State.SENDING)
         elif is_result_folder(results):
             self._keep_figures(study, results, header)
             task = self._worker.start(self._export(study, results, answers))
@@ -280,6 +241,11 @@ class Engine:
         self._running = None
         self.steps.runs += 1
         self.steps.seconds += self._clock.monotonic() - running.began
+        with self._transitions.failing(running.study, _FAILED):
+            self._on_end(running)
+        return True
+
+    def _on_end(self, running: _Running) -> None:
         try:
             _ = running.task.result
         except WorkerError as error:
@@ -289,7 +255,6 @@ class Engine:
         else:
             if self._is_current(running.study):
                 self._go_on(running.study)
-        return True
 
     def _watch(self, running: _Running) -> None:
         """Cancel a step that is of no use any more (images came late, or were deleted), or that takes too long."""
@@ -317,10 +282,10 @@ class Engine:
         elif len(self._storage.image_files(study.key)) < study.images:
             self._withdraw(study)
         else:
-            self._move(study, State.WAITING)  # nothing happens if it has become a new version
+            self._transitions.move(study, State.WAITING)  # nothing happens if it has become a new version
 
     def _withdraw(self, study: Study) -> None:
-        self._move(study, State.WITHDRAWN, "Its images were deleted from the node while it ran.")
+        self._transitions.move(study, State.WITHDRAWN, "Its images were deleted from the node while it ran.")
 
     def _failed(self, running: _Running, error: WorkerError) -> None:
         study = running.study
@@ -337,41 +302,12 @@ class Engine:
         sentence = running.header.shown(str(error)).replace(str(self._storage.folder), "the node's folder")
         failures = study.failures + 1
         if error.kind in _OF_THE_STUDY or failures > self._config.retries:
-            self._move(study, State.FAILED, sentence, failures=failures)
+            self._transitions.move(study, State.FAILED, sentence, failures=failures)
             return
         self._not_before[study.key] = self._clock.monotonic() + _RETRY_S * failures
-        self._move(study, State.WAITING, f"It is tried again: {sentence}", failures=failures)
+        self._transitions.move(study, State.WAITING, f"It is tried again: {sentence}", failures=failures)
 
     def _keep_figures(self, study: Study, results: Path, header: StudyHeader) -> None:
         manifest = json.loads((results / MANIFEST).read_bytes())
         measures = json.loads((results / MEASURES_JSON).read_bytes())
         self._queue.finish(study, record_of(manifest, measures, header), self._clock.wall())
-
-    # --- room -------------------------------------------------------------------------------------------------------
-
-    def _make_room(self) -> None:
-        """Delete the images and results of what was settled first: beyond those to be kept, or while the disk is full.
-
-        By their order, not by their age: a clock that jumps must not delete anything.
-        """
-        now = self._clock.monotonic()
-        if now - self._cleared_at < _CLEARS_S and not self._storage.is_full:
-            return
-        self._cleared_at = now
-        settled = self._queue.with_images()
-        for place, study in enumerate(settled):
-            if len(settled) - place <= self._config.keep and not self._storage.is_full:
-                return
-            try:
-                self._before_clearing(study)
-            except GliomaSegError:  # later, then
-                return
-            self._queue.cleared(study)
-            self._storage.clear(study.key)
-
-    def _move(self, study: Study, state: State, sentence: str = "", **fields: Any) -> Study | None:
-        moved = self._queue.move(study, state, self._clock.wall(), sentence=sentence, **fields)
-        if moved is not None:
-            why = "; ".join(filter(None, (fields.get("reason"), sentence)))
-            _LOG.info("study %s: %s%s", study.key, state.value, f": {why}" if why else "")
-        return moved

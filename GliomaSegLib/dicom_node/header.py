@@ -1,14 +1,19 @@
-"""The headers of a study: the values that rules look at, and the values that must not be shown."""
+"""The headers of a study: the values that rules look at, and the values that must not be shown.
+
+Rules look at what the scanner wrote. Only what is kept and shown (reasons, log, page, figures) is redacted: a patient
+called Meningioma or a referring physician called Surgery must not change what is done with a study.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom.datadict import tag_for_keyword
 from pydicom.multival import MultiValue
 
 ROUTED_BY = (
@@ -24,6 +29,8 @@ _ABOUT_THE_PATIENT = (
     *("StudyInstanceUID", "SeriesInstanceUID"),
 )
 _SHORTEST = 3  # letters of a part of a name; 'MR' may be somebody's name, and is everywhere
+_LONGEST = 1024  # letters of a value; DICOM's descriptions have 64
+_MOST_SECRETS = 5000  # a study that has more is shown without any of its texts
 _WITHHELD = "(withheld)"
 
 
@@ -32,51 +39,82 @@ class StudyHeader:
     """What the headers of a study say.
 
     Attributes:
-        values: the different values of each keyword of :data:`ROUTED_BY`, without what is about the patient.
-        secrets: what must not be shown, the longest first.
+        values: the different values of each keyword of :data:`ROUTED_BY`, as they are in the files: for rules alone.
+        secrets: what must not be shown.
+        unreadable: images whose header cannot be read and that were passed over.
     """
 
     values: dict[str, tuple[str, ...]]
     secrets: tuple[str, ...]
+    unreadable: int = 0
 
     def shown(self, text: str) -> str:
-        """``text`` without the patient's name, numbers and UIDs."""
-        return _without(text, self.secrets)
+        """``text`` without the patient's name, numbers and UIDs, and without control characters."""
+        if len(self.secrets) > _MOST_SECRETS:
+            return _WITHHELD
+        return printable(self._pattern.sub(_WITHHELD, text) if self.secrets else text)
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        """All secrets in one expression, the longest first, so that a part of a name does not hide the whole."""
+        secrets = sorted(self.secrets, key=len, reverse=True)
+        return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, secrets))})(?!\w)", re.IGNORECASE)
+
+
+def printable(text: str) -> str:
+    """``text`` with a space for every run of white space and of characters that a terminal would obey."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
 def read_header(images: Path) -> StudyHeader:
-    """Read one image of every series in ``images``, a folder with a folder per series."""
-    headers = [header for folder in sorted(images.iterdir()) if (header := _first(folder)) is not None]
-    secrets = tuple(sorted({part for header in headers for part in _secrets(header)}, key=len, reverse=True))
+    """Read one image of every series in ``images``, a folder with a folder per series.
+
+    An image that cannot be read is passed over and counted.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    headers, unreadable = [], 0
+    for folder in sorted(images.iterdir()):
+        header, failed = _first(folder)
+        unreadable += failed
+        if header is not None:
+            headers.append(header)
+    secrets = tuple(dict.fromkeys(part for header in headers for part in _secrets(header)))
     values = {}
     for keyword in ROUTED_BY:
-        said = (text for header in headers for text in _texts(header, keyword))
-        values[keyword] = tuple(dict.fromkeys(_without(text, secrets) for text in said if text))
-    return StudyHeader({keyword: texts for keyword, texts in values.items() if texts}, secrets)
+        texts = (text[:_LONGEST] for header in headers for text in _texts(header, keyword) if text)
+        values[keyword] = tuple(dict.fromkeys(texts))
+    return StudyHeader({keyword: texts for keyword, texts in values.items() if texts}, secrets, unreadable)
 
 
-def _first(folder: Path) -> Dataset | None:
+def _first(folder: Path) -> tuple[Dataset | None, int]:
+    """The header of the first image that can be read, and how many before it could not be."""
+    unreadable = 0
     for path in sorted(folder.glob("*.dcm")):
         try:
-            return dcmread(path, stop_before_pixels=True)
-        except (InvalidDicomError, OSError):  # of a whole series one image can be read, or none: the road says why
-            continue
-    return None
+            return dcmread(path, stop_before_pixels=True, specific_tags=[*ROUTED_BY, *_ABOUT_THE_PATIENT]), unreadable
+        except Exception:  # pydicom raises whatever comes of a malformed file; the pipeline says what it lacks
+            unreadable += 1
+    return None, unreadable
 
 
 def _texts(header: Dataset, keyword: str) -> Iterable[str]:
-    value = header.get(keyword)
-    values = value if isinstance(value, MultiValue) else [value]
+    try:
+        value = header.get(keyword)
+    except Exception:  # its bytes are not what its VR says; they may still be a name
+        value = _undecoded(header, keyword)
+    values = value if isinstance(value, (MultiValue, list)) else [value]
     return (" ".join(str(one).split()) for one in values if one is not None)
+
+
+def _undecoded(header: Dataset, keyword: str) -> list[str]:
+    """The values of an element that pydicom cannot decode."""
+    raw = header.get_item(tag_for_keyword(keyword)).value
+    return raw.decode("latin-1").strip("\0 ").split("\\") if isinstance(raw, bytes) else []
 
 
 def _secrets(header: Dataset) -> Iterable[str]:
     for keyword in _ABOUT_THE_PATIENT:
         for text in _texts(header, keyword):
             yield from (part for part in {text, *re.split(r"[\^=,\s]+", text)} if len(part) >= _SHORTEST)
-
-
-def _without(text: str, secrets: Iterable[str]) -> str:
-    for secret in secrets:
-        text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", _WITHHELD, text, flags=re.IGNORECASE)
-    return text

@@ -16,19 +16,26 @@ import requests
 from GliomaSegLib.dicom_node.config import Orthanc
 from GliomaSegLib.dicom_node.queue import Queue, Study
 from GliomaSegLib.dicom_node.receiver import IMAGE_CLASSES, Outcome, Receiver
-from GliomaSegLib.dicom_node.storage import Storage
-from GliomaSegLib.errors import GliomaSegError, InputError
+from GliomaSegLib.dicom_node.storage import Storage, StorageError
+from GliomaSegLib.dicom_node.transitions import log_place
+from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError
 
 _RECEIPT = "1507"  # Orthanc leaves the metadata from 1024 on to its users
 _CURSOR, _PAGE = "orthanc", 100
 _TIMEOUT_S = (5, 60)
+_CHUNK_BYTES = 1 << 20
 _CHANGES = ("NewStudy", "NewSeries", "StableSeries", "StableStudy")
 _OF_SERIES = ("NewSeries", "StableSeries")
+_UNEXPECTED = 0  # no status of HTTP
 _LOG = logging.getLogger(__name__)
 
 
 class OrthancError(GliomaSegError):
-    """Orthanc does not answer, or refuses. ``status`` is that of HTTP; ``None`` when there was no answer."""
+    """Orthanc does not answer, or refuses, or answers something unexpected.
+
+    Attributes:
+        status: of HTTP; ``None`` when there was no answer.
+    """
 
     def __init__(self, sentence: str, status: int | None = None) -> None:
         super().__init__(sentence)
@@ -77,14 +84,29 @@ class OrthancServer:
                 images[instance["ParentSeries"]].append(instance["ID"])
         return images
 
-    def image(self, instance: str) -> bytes | None:
-        """A DICOM file; ``None`` when it has been deleted."""
+    def image(self, instance: str, most_bytes: int) -> bytes | None:
+        """A DICOM file; ``None`` when it has been deleted.
+
+        Raises:
+            InputError: it is larger than ``most_bytes``.
+        """
         try:
-            return self._request("GET", f"/instances/{instance}/file").content
+            answer = self._request("GET", f"/instances/{instance}/file", stream=True)
         except OrthancError as error:
             if error.status == 404:
                 return None
             raise
+        content = bytearray()
+        try:
+            for piece in answer.iter_content(_CHUNK_BYTES):
+                content += piece
+                if len(content) > most_bytes:
+                    raise InputError(f"An image in Orthanc is larger than {most_bytes >> 20} MB and was passed over.")
+        except requests.RequestException as error:
+            raise OrthancError(f"Orthanc at {self._url} broke off ({type(error).__name__}).") from error
+        finally:
+            answer.close()
+        return bytes(content)
 
     def has_study(self, uid: str) -> bool:
         """Whether a study is there, by its Study Instance UID."""
@@ -157,10 +179,16 @@ class OrthancWatcher:
     """
 
     def __init__(
-        self, config: Orthanc, server: OrthancServer, receiver: Receiver, queue: Queue, storage: Storage
+        self,
+        config: Orthanc,
+        server: OrthancServer,
+        receiver: Receiver,
+        queue: Queue,
+        storage: Storage,
+        largest_image_bytes: int,
     ) -> None:
         self._config, self._server, self._receiver, self._queue = config, server, receiver, queue
-        self._storage = storage
+        self._storage, self._most_bytes = storage, largest_image_bytes
         self._open: dict[str, int] = {}  # study -> the change before the one that announced it
         self._since: int | None = None
         self._passed: set[str] = set()  # instances that were fetched and are not to be kept
@@ -178,7 +206,10 @@ class OrthancWatcher:
         while not done:
             changes, last, done = self._server.changes(self._since)
             for change in changes:
-                self._on_change(change)
+                try:
+                    self._on_change(change)
+                except (KeyError, TypeError, ValueError) as error:  # it is no change of a study
+                    log_place("a change in Orthanc was passed over", error)
             self._since = max(self._since, last)
         refused: OrthancError | None = None
         for study in list(self._open):
@@ -189,6 +220,15 @@ class OrthancWatcher:
                 if error.status is None:
                     raise
                 refused = error  # one that cannot be fetched holds up no other, and is tried again
+            except (StorageError, Cancelled):
+                raise
+            except Exception as error:  # what Orthanc says of it is not what it should be: the same for this one
+                log_place("a study in Orthanc", error)
+                refused = OrthancError(
+                    f"A study in Orthanc at {self._config.url} could not be fetched ({type(error).__name__}); see the "
+                    "log.",
+                    _UNEXPECTED,
+                )
         self._queue.remember(_CURSOR, str(min(self._open.values(), default=self._since)))
         if refused is not None:
             raise refused
@@ -222,18 +262,27 @@ class OrthancWatcher:
         ]
         everything = receipt_of(instance for instances in series.values() for instance in instances)
         if missing and self._server.receipt(study) != everything:
-            for instance in missing:
-                self._fetch(instance)
+            unreadable = sum(not self._fetch(instance) for instance in missing)
+            if unreadable:
+                self._queue.note(key, f"{unreadable} of its images in Orthanc cannot be read; they were passed over.")
         return bool(about.get("IsStable", True))
 
-    def _fetch(self, instance: str) -> None:
-        content = self._server.image(instance)
-        if content is None:
-            return
+    def _fetch(self, instance: str) -> bool:
+        """Fetch an image; whether it could be read."""
+        readable = True
         try:
+            content = self._server.image(instance, self._most_bytes)
+            if content is None:
+                return True
             outcome, _ = self._receiver.receive(content, "orthanc")
         except InputError as error:
             _LOG.warning("%s", error)
-            outcome = Outcome.NO_IMAGE
+            outcome, readable = Outcome.NO_IMAGE, False
+        except (OrthancError, StorageError, Cancelled):
+            raise
+        except Exception as error:  # of this image alone
+            log_place("an image in Orthanc was passed over", error)
+            outcome, readable = Outcome.NO_IMAGE, False
         if outcome is not Outcome.NEW:
             self._passed.add(instance)
+        return readable

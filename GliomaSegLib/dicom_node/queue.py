@@ -117,7 +117,7 @@ class Queue:
         self.open()
 
     def open(self) -> None:
-        """Open the file, again if need be."""
+        """Open the file, again if need be. A row that cannot be understood becomes a failed study."""
         with self._lock, _as_storage_error(self._path):
             self.close()
             connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
@@ -130,6 +130,7 @@ class Queue:
                 raise StorageError(f"{self._path} was made by another version of GliomaSeg ({version}); update.")
             if version == 0:
                 connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+            _mend_rows(connection)
             self._connection = connection
 
     def close(self) -> None:
@@ -141,15 +142,19 @@ class Queue:
 
     # --- studies ----------------------------------------------------------------------------------------------------
 
-    def arrived(self, key: str, uid: str, origin: Origin, now: float) -> Study:
-        """An image of the study has come: it is new, or arriving anyway, or becomes a new version of itself."""
+    def arrived(self, key: str, uid: str, origin: Origin, now: float, revision: int = 1) -> Study:
+        """An image of the study has come: it is new, or arriving anyway, or becomes a new version of itself.
+
+        Args:
+            revision: of a study that is new.
+        """
         with self._transaction() as database:
             study = self._of(database, key)
             if study is None:
                 database.execute(
                     "INSERT INTO studies (key, uid, origin, state, revision, arrived, changed, turn)"
-                    f" VALUES (?, ?, ?, ?, 1, ?, ?, {_TURN})",
-                    (key, uid, origin, State.ARRIVING.value, now, now),
+                    f" VALUES (?, ?, ?, ?, ?, ?, ?, {_TURN})",
+                    (key, uid, origin, State.ARRIVING.value, revision, now, now),
                 )
             elif study.state is not State.ARRIVING:
                 database.execute(
@@ -291,6 +296,7 @@ class Queue:
                 raise
 
 
+_UNREADABLE_ROW = "Its row in the queue cannot be read; start the node with --again to process it again."
 _TURN = "(SELECT coalesce(max(turn), 0) + 1 FROM studies)"
 _JSON = ("plan", "notes")
 
@@ -307,9 +313,71 @@ def _study(row: sqlite3.Row) -> Study:
     return Study(**values)
 
 
+def _mend_rows(database: sqlite3.Connection) -> None:
+    """Fail the studies whose row another program or a damaged disk has changed into what this one cannot read."""
+    for row in database.execute("SELECT * FROM studies").fetchall():
+        try:
+            _study(row)
+        except (ValueError, TypeError):
+            database.execute(
+                "UPDATE studies SET state = ?, plan = '{}', notes = '[]', sentence = ? WHERE key = ?",
+                (State.FAILED.value, _UNREADABLE_ROW, row["key"]),
+            )
+    for row in database.execute("SELECT key, revision, record FROM cases").fetchall():
+        if not _is_record(row["record"]):
+            database.execute("DELETE FROM cases WHERE key = ? AND revision = ?", (row["key"], row["revision"]))
+
+
+def _is_record(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, TypeError):
+        return False
+
+
+def is_sound(path: Path) -> bool:
+    """Whether the file of a queue is there and not damaged."""
+    try:
+        queue = Queue(path)
+    except StorageError:
+        return False
+    try:
+        with queue._transaction() as database:
+            return [row[0] for row in database.execute("PRAGMA integrity_check")] == ["ok"]
+    except StorageError:
+        return False
+    finally:
+        queue.close()
+
+
+def move_aside(path: Path, now: float) -> Path | None:
+    """Rename a queue that is damaged, so that the next one is made anew; its new name, ``None`` if there is none.
+
+    Raises:
+        StorageError: it cannot be renamed.
+    """
+    if not path.exists():
+        return None
+    aside = path.with_name(f"{path.name}.damaged-{now:.0f}")
+    try:
+        path.rename(aside)
+        journal = path.with_name(f"{path.name}-journal")
+        if journal.exists():
+            journal.rename(aside.with_name(f"{aside.name}-journal"))
+    except OSError as error:
+        raise StorageError(f"The queue {path} cannot be renamed ({error.strerror}).") from error
+    return aside
+
+
 @contextmanager
 def _as_storage_error(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise StorageError(f"The queue {path} cannot be used ({error}).") from error
+        remedy = ""
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+            remedy = (
+                " It is damaged: 'gliomaseg serve CONFIG --repair' moves it aside and makes a new one from the images, "
+                "whose studies are then processed again and sent under the UIDs that they had."
+            )
+        raise StorageError(f"The queue {path} cannot be used ({error}).{remedy}") from error

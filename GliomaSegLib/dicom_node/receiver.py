@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import uuid
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
@@ -13,18 +14,20 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom.filereader import _read_file_meta_info, read_preamble
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from GliomaSegLib.dicom_node.clock import Clock
 from GliomaSegLib.dicom_node.completeness import Completeness
 from GliomaSegLib.dicom_node.queue import Origin, Queue, Study
-from GliomaSegLib.dicom_node.storage import Storage, StorageError
+from GliomaSegLib.dicom_node.storage import PARTIAL, Storage, StorageError
 from GliomaSegLib.errors import InputError
 
 IMAGE_CLASSES = ("1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1")
 """MR Image Storage and Enhanced MR Image Storage."""
 
 _NAMED_BY = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+_MOST_DECODED_BYTES = 1 << 30  # images whose headers say that they are larger are not decoded to be compared
 _LOG = logging.getLogger(__name__)
 
 
@@ -39,10 +42,20 @@ class Outcome(Enum):
 
 @dataclass
 class StoreCounts:
-    """How many associations the receiver refused, and how many images it answered with which DICOM status."""
+    """How many connections and associations were refused, and how many images were answered with which DICOM status."""
 
     refused: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class _Identity:
+    """What an image is: its study, its SOP class, and the names of its folder and file."""
+
+    study_uid: str
+    sop_class: str
+    series: str
+    instance: str
 
 
 class Receiver:
@@ -66,15 +79,15 @@ class Receiver:
             InputError: it cannot be read, or lacks a UID.
             StorageError: it cannot be kept now.
         """
-        header = _read(content)
-        key = self._storage.key(str(header.StudyInstanceUID))
-        outcome = self._write(content, header, key)
+        image = _identify(content)
+        key = self._storage.key(image.study_uid)
+        outcome = self._write(content, image, key)
         self.counts[outcome] += 1
         if outcome is Outcome.NEW:
             try:
-                self.reopen(key, str(header.StudyInstanceUID), origin)
+                self.reopen(key, image.study_uid, origin)
             except StorageError:  # or it would be known when it is sent again, and its study never looked at
-                self._path(header, key).unlink(missing_ok=True)
+                self._path(image, key).unlink(missing_ok=True)
                 raise
         elif outcome is Outcome.CONFLICT:
             _LOG.error("study %s: an image came again with other pixels and was refused", key)
@@ -85,12 +98,16 @@ class Receiver:
             )
         return outcome, key
 
-    def reopen(self, key: str, uid: str, origin: Origin) -> Study:
-        """The study is arriving: its quiet time begins again, and it is processed again when that is over."""
+    def reopen(self, key: str, uid: str, origin: Origin, revision: int = 1) -> Study:
+        """The study is arriving: its quiet time begins again, and it is processed again when that is over.
+
+        Args:
+            revision: of a study that is not in the queue.
+        """
         is_first = self._completeness.image_received(
             key
         )  # before the queue is asked, so that it is not found complete in between
-        study = self._queue.arrived(key, uid, origin, self._clock.wall())
+        study = self._queue.arrived(key, uid, origin, self._clock.wall(), revision)
         if is_first:
             late = f", version {study.revision}" if study.revision > 1 else ""
             _LOG.info("study %s: arriving%s", key, late)
@@ -107,51 +124,80 @@ class Receiver:
         """Whether an image that Orthanc knows by these identifiers is here."""
         return (self._storage.images(study_key) / orthanc_series / f"{orthanc_instance}.dcm").exists()
 
-    def _write(self, content: bytes, header: Dataset, key: str) -> Outcome:
-        if header.SOPClassUID not in IMAGE_CLASSES:
+    def _write(self, content: bytes, image: _Identity, key: str) -> Outcome:
+        if image.sop_class not in IMAGE_CLASSES:
             return Outcome.NO_IMAGE
-        path = self._path(header, key)
+        path = self._path(image, key)
         if not path.exists():
             self._storage.write(path, content)
             return Outcome.NEW
         return Outcome.KNOWN if _same_pixels(path, content) else Outcome.CONFLICT
 
-    def _path(self, header: Dataset, key: str) -> Path:
-        return self._storage.images(key) / _identifier(header, 3) / f"{_identifier(header, 4)}.dcm"
+    def _path(self, image: _Identity, key: str) -> Path:
+        return self._storage.images(key) / image.series / f"{image.instance}.dcm"
 
 
-def _read(content: bytes) -> Dataset:
+def _identify(content: bytes) -> _Identity:
+    """Read what names an image, and nothing else.
+
+    Raises:
+        InputError: it is no DICOM, is deflated, or lacks a UID.
+    """
     try:
-        header = dcmread(io.BytesIO(content), specific_tags=[*_NAMED_BY, "SOPClassUID"], stop_before_pixels=True)
-    except (InvalidDicomError, OSError, EOFError, ValueError, KeyError) as error:
+        stream = io.BytesIO(content)
+        read_preamble(stream, force=False)
+        deflated = _read_file_meta_info(stream).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+        if not deflated:  # pydicom would inflate it whole, to whatever size
+            stream.seek(0)
+            header = dcmread(stream, specific_tags=[*_NAMED_BY, "SOPClassUID"], stop_before_pixels=True)
+            named = {keyword: str(header.get(keyword, "")).strip() for keyword in (*_NAMED_BY, "SOPClassUID")}
+    except Exception as error:  # pydicom raises whatever comes of a malformed file
         raise InputError("A file that was sent is no DICOM and was refused.") from error
-    missing = [keyword for keyword in (*_NAMED_BY[1:], "SOPClassUID") if not header.get(keyword)]
+    if deflated:
+        raise InputError("An image that was sent is deflated, which is not accepted, and was refused.")
+    missing = [keyword for keyword in (*_NAMED_BY[1:], "SOPClassUID") if not named[keyword]]
     if missing:
         raise InputError(f"An image that was sent lacks {' and '.join(missing)} and was refused.")
-    return header
+    return _Identity(named["StudyInstanceUID"], named["SOPClassUID"], _name(named, 3), _name(named, 4))
 
 
-def _identifier(header: Dataset, level: int) -> str:
+def _name(named: dict[str, str], level: int) -> str:
     """As Orthanc names a series (3) or an instance (4): the SHA-1 of its identifiers, the same for both origins."""
-    text = "|".join(str(header.get(keyword, "")).strip() for keyword in _NAMED_BY[:level])
+    text = "|".join(named[keyword] for keyword in _NAMED_BY[:level])
     digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
     return "-".join(digest[start : start + 8] for start in range(0, 40, 8))
 
 
 def _same_pixels(path: Path, content: bytes) -> bool:
-    """Whether two files show the same; headers may differ, as archives correct them, and so may the compression."""
-    with path.open("rb") as stream:
-        kept = dcmread(stream)
-    came = dcmread(io.BytesIO(content))
-    if kept.file_meta.TransferSyntaxUID == came.file_meta.TransferSyntaxUID:
-        return kept.get("PixelData") == came.get("PixelData") and kept.get("Rows") == came.get("Rows")
-    beside = path.with_suffix(".partial")
+    """Whether two files show the same; headers may differ, as archives correct them, and so may the compression.
+
+    What cannot be read or decoded, or says that it is huge, is not the same.
+    """
+    try:
+        kept, came = dcmread(path), dcmread(io.BytesIO(content))
+        shape = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated")
+        if any(kept.get(keyword) != came.get(keyword) for keyword in shape):
+            return False
+        if kept.file_meta.TransferSyntaxUID == came.file_meta.TransferSyntaxUID:
+            return kept.get("PixelData") == came.get("PixelData")
+        return _decoded_bytes(came) <= _MOST_DECODED_BYTES and _same_decoded(path, content)
+    except StorageError:
+        raise
+    except Exception:  # pydicom and ITK raise whatever comes of a malformed file
+        return False
+
+
+def _decoded_bytes(image: Dataset) -> int:
+    frames = int(image.get("NumberOfFrames") or 1)
+    return frames * image.Rows * image.Columns * image.SamplesPerPixel * image.BitsAllocated // 8
+
+
+def _same_decoded(path: Path, content: bytes) -> bool:
+    beside = path.with_name(f"{path.stem}.{uuid.uuid4().hex}{PARTIAL}")
     try:
         beside.write_bytes(content)
         first, second = (sitk.GetArrayFromImage(_pixels(one)) for one in (path, beside))
         return np.array_equal(first, second)
-    except RuntimeError:  # one of them cannot be decoded
-        return False
     finally:
         beside.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""Rules: which study is segmented, and how; a decision gives its reasons."""
+"""Rules: which study is segmented, and how. They look at what the scanner wrote; the reasons are redacted."""
 
 from __future__ import annotations
 
@@ -88,7 +88,8 @@ class Routing(Record):
 
 @dataclass(frozen=True)
 class Decision:
-    """The rule that fits a study, or ``None``; ``reason`` is a clause for the rule and for every one before it."""
+    """The rule that fits a study, or ``None``; ``reason`` is a clause for the rule and for every one before it, without
+    what is about the patient."""
 
     rule: Rule | None
     reason: str
@@ -111,18 +112,19 @@ def _against(rule: Rule, header: StudyHeader) -> str | None:
     for keyword, pattern in rule.when.items():
         if _found(header, keyword, pattern) is None:
             values = header.values.get(keyword, ())
-            there = ", ".join(f"'{value}'" for value in values[:_SHOWN]) or "nothing"
+            there = ", ".join(f"'{header.shown(value)}'" for value in values[:_SHOWN]) or "nothing"
             return f"{keyword} is {there}, without '{pattern}'"
     for keyword, pattern in rule.unless.items():
         value = _found(header, keyword, pattern)
         if value is not None:
-            return f"{keyword} '{value}' has '{pattern}'"
+            return f"{keyword} '{header.shown(value)}' has '{pattern}'"
     return None
 
 
 def _for(rule: Rule, header: StudyHeader) -> str:
-    found = (f"{key} '{_found(header, key, pattern)}' has '{pattern}'" for key, pattern in rule.when.items())
-    return ", ".join(found) or "it asks for nothing"
+    found = ((keyword, pattern, _found(header, keyword, pattern) or "") for keyword, pattern in rule.when.items())
+    clauses = (f"{keyword} '{header.shown(value)}' has '{pattern}'" for keyword, pattern, value in found)
+    return ", ".join(clauses) or "it asks for nothing"
 
 
 def _found(header: StudyHeader, keyword: str, pattern: str) -> str | None:

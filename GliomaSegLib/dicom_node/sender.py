@@ -6,7 +6,6 @@ has them once.
 
 from __future__ import annotations
 
-import logging
 import socket
 import ssl
 from collections.abc import Iterable, Iterator
@@ -21,8 +20,9 @@ from GliomaSegLib.dicom_node.clock import Clock
 from GliomaSegLib.dicom_node.config import DicomPeer
 from GliomaSegLib.dicom_node.orthanc import OrthancError, OrthancServer, receipt_for
 from GliomaSegLib.dicom_node.queue import Queue, State, Study
-from GliomaSegLib.dicom_node.storage import Storage
-from GliomaSegLib.errors import GliomaSegError, InputError
+from GliomaSegLib.dicom_node.storage import Storage, StorageError
+from GliomaSegLib.dicom_node.transitions import Transitions, log_place
+from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError
 
 if TYPE_CHECKING:  # an extra that only sending by C-STORE needs
     from pynetdicom.events import Event
@@ -30,7 +30,6 @@ if TYPE_CHECKING:  # an extra that only sending by C-STORE needs
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 600.0
 _CONNECT_S, _ANSWER_S = 10, 60
 _MARKED_TOGETHER = 50  # a mark has to reach the disk, which takes longer than sending a slice
-_LOG = logging.getLogger(__name__)
 
 
 class Unreachable(GliomaSegError):
@@ -164,6 +163,7 @@ class Sender:
     ) -> None:
         self._queue, self._storage, self._archive, self._orthanc = queue, storage, archive, orthanc
         self._alarms, self._clock = alarms, clock
+        self._transitions = Transitions(queue, storage, clock)
         self._pauses: dict[str, tuple[int, float]] = {}  # study, or '' for all: failures, not before
 
     def tick(self) -> bool:
@@ -183,10 +183,16 @@ class Sender:
         except Refused as error:
             self._alarms.on(f"study {study.key}", f"The answer of study {study.key} waits: {error}")
             self._pause(study.key)
-            self._queue.move(study, State.SENDING, self._clock.wall(), sentence=str(error))
-        except OSError:
-            self._storage.check()  # it went while a file was sent
+            self._transitions.move(study, State.SENDING, str(error))
+        except (StorageError, Cancelled):
             raise
+        except Exception as error:  # of this study alone: the others are sent
+            self._storage.check()  # it went while a file was sent
+            log_place(f"study {study.key}", error)
+            sentence = f"It could not be sent ({type(error).__name__}); see the log."
+            self._alarms.on(f"study {study.key}", f"The answer of study {study.key} waits: {sentence}")
+            self._pause(study.key)
+            self._transitions.move(study, State.SENDING, sentence)
         else:
             self._pauses.pop("", None)
             self._alarms.off("receiver")
@@ -204,19 +210,20 @@ class Sender:
     def _answer(self, study: Study) -> None:
         from_orthanc = self._orthanc if study.origin == "orthanc" else None
         if from_orthanc and not from_orthanc.has_study(study.uid):
-            self._settle(study, State.WITHDRAWN, "The study was deleted in Orthanc before its answer was ready.")
+            sentence = "The study was deleted in Orthanc before its answer was ready."
+            self._transitions.move(study, State.WITHDRAWN, sentence)
             return
         delivered, folder = self._queue.delivered(study), self._storage.answers(study.key, study.revision)
         files = [path for path in _in_order(folder) if _name(path, folder) not in delivered]
         if not files:
             self._storage.check()  # when it is gone, all seems to have been sent
         if not files and not delivered:
-            self._settle(study, State.WAITING, "Its answer had vanished from the storage, and is made again.")
+            self._transitions.move(study, State.WAITING, "Its answer had vanished from the storage, and is made again.")
             return
         self._send(study, files, folder)
         if from_orthanc:
             from_orthanc.write_receipt(study.uid, receipt_for(self._storage, study))
-        self._settle(study, State.ANSWERED, "")
+        self._transitions.move(study, State.ANSWERED)
 
     def _send(self, study: Study, files: Iterable[Path], folder: Path) -> None:
         accepted: list[str] = []
@@ -228,10 +235,6 @@ class Sender:
                     accepted = []
         finally:
             self._queue.deliver(study, accepted)
-
-    def _settle(self, study: Study, state: State, sentence: str) -> None:
-        if self._queue.move(study, state, self._clock.wall(), sentence=sentence):
-            _LOG.info("study %s: %s%s", study.key, state.value, f": {sentence}" if sentence else "")
 
     def _end_pause(self, key: str) -> None:
         self._pauses.pop(key, None)

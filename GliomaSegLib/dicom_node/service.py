@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +17,14 @@ from GliomaSegLib.dicom_node.completeness import Completeness
 from GliomaSegLib.dicom_node.config import Config, Orthanc
 from GliomaSegLib.dicom_node.engine import Engine, Worker
 from GliomaSegLib.dicom_node.orthanc import OrthancError, OrthancServer, OrthancWatcher, receipt_for
-from GliomaSegLib.dicom_node.queue import Queue, Study
+from GliomaSegLib.dicom_node.queue import Queue, Study, is_sound, move_aside
 from GliomaSegLib.dicom_node.receiver import Receiver, StoreCounts
 from GliomaSegLib.dicom_node.sender import Archive, DicomArchive, OrthancArchive, Sender
 from GliomaSegLib.dicom_node.status import Status
 from GliomaSegLib.dicom_node.storage import LOGS, Storage, StorageError
+from GliomaSegLib.dicom_node.transitions import log_place
 from GliomaSegLib.dicom_node.web import WebServer
+from GliomaSegLib.errors import Cancelled
 from GliomaSegLib.worker.client import WorkerProcess
 
 _TICK_S, _LOST_S, _DEFECT_S = 0.2, 2.0, 10.0
@@ -76,14 +77,19 @@ class Node:
             if self._config.receive:
                 from GliomaSegLib.dicom_node.storage_scp import StorageScp
 
-                scp = StorageScp(self._config.receive, self.receiver, self.alarms, self._stores)
-                scp.start()
-                stack.callback(scp.stop)
+                self.scp = StorageScp(
+                    self._config.receive, self._config.largest_image_mb << 20, self.receiver, self.alarms, self._stores
+                )
+                self.scp.start()
+                stack.callback(self.scp.stop)
             sender = Sender(self.queue, self.storage, self._archive(), self._orthanc(), self.alarms, self._clock)
             self._in_thread(sender.tick, _TICK_S)
             if self._config.orthanc and self._config.orthanc.watch:
                 server = OrthancServer(self._config.orthanc)
-                watcher = OrthancWatcher(self._config.orthanc, server, self.receiver, self.queue, self.storage)
+                watcher = OrthancWatcher(
+                    self._config.orthanc, server, self.receiver, self.queue, self.storage,
+                    self._config.largest_image_mb << 20,
+                )  # fmt: skip
                 self._in_thread(self._polling(watcher), self._config.orthanc.poll_s)
             self.web.start()
             stack.callback(self.web.stop)
@@ -130,9 +136,10 @@ class Node:
             if step == self._step:
                 self._on_storage_error(error)
             return False
+        except Cancelled:
+            raise
         except Exception as error:  # a defect of ours must be visible and must not end the node
-            # The text of an exception may quote a header; where it happened cannot.
-            _LOG.error("%s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+            log_place("the node", error)
             self.alarms.on("defect", f"GliomaSeg failed unexpectedly ({type(error).__name__}); see its log.")
             self._ending.wait(_DEFECT_S)
             return False
@@ -181,6 +188,24 @@ class Node:
         return Status(self.storage, self.queue, self.receiver, self.engine, self.alarms, self._clock, self._stores)
 
 
+def repair_queue(config: Config) -> str:
+    """Move the queue of a node aside if it is damaged; the node makes a new one from its images when it starts.
+
+    Returns:
+        a sentence that says what was done.
+
+    Raises:
+        InputError: the folder is not that of a node, or a node works in it.
+        StorageError: the queue cannot be moved.
+    """
+    storage = Storage(config.folder)
+    with storage.owned():
+        if not storage.database.exists() or is_sound(storage.database):
+            return f"The queue {storage.database} is in order; nothing was changed."
+        aside = move_aside(storage.database, SystemClock().wall())
+    return f"The damaged queue is {aside} now; a new one is made from the images in {storage.folder}."
+
+
 def quiet_worker(command: Sequence[str], folder: Path) -> WorkerProcess:
     """A worker process for the node in ``folder`` whose log does not name the patients.
 
@@ -191,12 +216,24 @@ def quiet_worker(command: Sequence[str], folder: Path) -> WorkerProcess:
     return WorkerProcess(command, folder / LOGS / "worker.log", quiet)
 
 
+class _PrintableFormatter(logging.Formatter):
+    """Keeps control characters of what a stranger sent from the terminal; a traceback keeps its lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See :meth:`logging.Formatter.format`."""
+        return "\n".join(map(_without_controls, super().format(record).split("\n")))
+
+
+def _without_controls(line: str) -> str:
+    return "".join(letter if letter.isprintable() else " " for letter in line)
+
+
 def set_up_logging() -> None:
     """Log the node's own messages to standard error; none of the libraries, which may quote headers."""
     import pydicom  # before its logger is silenced
 
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
+    handler.setFormatter(_PrintableFormatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
     ours = logging.getLogger("GliomaSegLib.dicom_node")
     ours.setLevel(logging.INFO)
     ours.addHandler(handler)

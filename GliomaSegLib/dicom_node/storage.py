@@ -29,6 +29,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from GliomaSegLib.dicom_node.permissions import keep_private
 from GliomaSegLib.errors import GliomaSegError, InputError
 from GliomaSegLib.io.renaming import rename
 
@@ -36,7 +37,9 @@ LOGS = "logs"
 """The folder of what the worker writes to its standard error."""
 
 _MARK = "node.json"
-_PARTIAL = ".partial"
+PARTIAL = ".partial"
+"""The end of the name of a file that is being written."""
+
 _KEY_LETTERS = 12
 _PRIVATE = 0o700
 
@@ -53,7 +56,7 @@ class Storage:
         least_free_bytes: with less than this on the disk nothing is written any more.
 
     Raises:
-        InputError: the folder is not there, or not that of a node.
+        InputError: the folder is not there, or not that of a node, or others can read it and that cannot be changed.
     """
 
     def __init__(self, folder: Path, least_free_bytes: int = 0) -> None:
@@ -65,6 +68,8 @@ class Storage:
             raise InputError(
                 f"{error} Mount its disk, or make a new one with: gliomaseg serve CONFIG --prepare"
             ) from error
+        for path in (self.folder, self.folder / _MARK, self.database, self.folder / LOGS):
+            keep_private(path)
 
     def check(self) -> None:
         """Make sure that the folder is still there.
@@ -150,6 +155,20 @@ class Storage:
         """The files of a study's images, by series and name."""
         return sorted(self.images(key).glob("*/*.dcm"))
 
+    def current_revision(self, key: str) -> int:
+        """The version of a study that the queue does not know: the one that its latest answers are of, so that they are
+        sent again as they are; the next, if an image has come after them."""
+        made = {
+            int(path.name.removeprefix("answers-")): path.stat().st_mtime
+            for path in (self.folder / "studies" / key).glob("answers-*")
+            if path.name.removeprefix("answers-").isdigit()
+        }
+        if not made:
+            return 1
+        latest = max(made)
+        newer = any(path.stat().st_mtime > made[latest] for path in self.image_files(key))
+        return latest + 1 if newer else latest
+
     def write(self, path: Path, content: bytes) -> None:
         """Write a file of a study, safely on the disk when this returns, and whole or not at all.
 
@@ -165,7 +184,7 @@ class Storage:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 for folder in path.parent.parents[:4]:  # up to that of the node
                     _flush_folder(folder)
-            descriptor, name = tempfile.mkstemp(f".{_checksum(content)}{_PARTIAL}", f"{path.name}.", path.parent)
+            descriptor, name = tempfile.mkstemp(f".{_checksum(content)}{PARTIAL}", f"{path.name}.", path.parent)
             try:
                 with os.fdopen(descriptor, "wb") as stream:
                     stream.write(content)
@@ -185,13 +204,13 @@ class Storage:
 
     def sweep(self) -> None:
         """Finish what a kill or a power cut kept from getting its name, and delete what they left half-written."""
-        for path in (self.folder / "studies").glob(f"*/images/*/*{_PARTIAL}"):
+        for path in (self.folder / "studies").glob(f"*/images/*/*{PARTIAL}"):
             final, checksum = path.with_name(path.name.partition(".dcm")[0] + ".dcm"), path.suffixes[-2:-1]
             if checksum == [f".{_checksum(path.read_bytes())}"] and not final.exists():
                 path.replace(final)
             else:
                 path.unlink(missing_ok=True)
-        for path in (self.folder / "studies").glob(f"*/.*{_PARTIAL}"):  # of results; nobody else is at work here
+        for path in (self.folder / "studies").glob(f"*/.*{PARTIAL}"):  # of results; nobody else is at work here
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -199,14 +218,16 @@ def prepare(folder: Path) -> None:
     """Make a new folder for a node. A folder that is one already is left as it is.
 
     Raises:
-        InputError: it holds something else, or cannot be written.
+        InputError: it holds something else, cannot be written, or others can read it and that cannot be changed.
     """
     try:
         folder.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+        keep_private(folder)  # it may have been there, as the folder of a mounted disk is
         if (folder / _MARK).exists():
             return
         if any(path.name != "lost+found" for path in folder.iterdir()):
             raise InputError(f"{folder} is not empty; name an empty or a new folder for the node.")
+        (folder / _MARK).touch(mode=0o600)
         (folder / _MARK).write_text(json.dumps({"node": secrets.token_hex(16)}) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"{folder} cannot be prepared ({error.strerror}); name a folder that can be.") from error

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections import Counter
 
 from pydicom.uid import (
     JPEG2000,
     UID,
-    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -22,10 +22,20 @@ from pydicom.uid import (
     RLELossless,
 )
 from pynetdicom import AE, evt
+from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification
 
 from GliomaSegLib.dicom_node.alarms import Alarms
 from GliomaSegLib.dicom_node.config import Receive
+from GliomaSegLib.dicom_node.connections import (
+    PDU_BYTES,
+    REQUEST_S,
+    LimitedServer,
+    LimitedSocket,
+    Limits,
+    Refusals,
+    reject_for_now,
+)
 from GliomaSegLib.dicom_node.receiver import IMAGE_CLASSES, Outcome, Receiver, StoreCounts
 from GliomaSegLib.dicom_node.storage import StorageError
 from GliomaSegLib.errors import InputError
@@ -33,11 +43,10 @@ from GliomaSegLib.errors import InputError
 # DICOM PS3.4 B.2.3 and PS3.7 C: what a C-STORE may be answered with.
 _SUCCESS, _OUT_OF_RESOURCES, _DUPLICATE, _CANNOT_UNDERSTAND = 0x0000, 0xA700, 0x0111, 0xC000
 
-# Those that GDCM decodes.
+# Those that GDCM decodes, without the deflated one: a small file could become one of any size.
 _SYNTAXES: list[UID] = [
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     JPEGLosslessSV1,
     JPEGLossless,
@@ -49,23 +58,42 @@ _SYNTAXES: list[UID] = [
     JPEGExtended12Bit,
 ]
 
-_PDU_BYTES = 1 << 18  # the usual 16 KiB cut an image into dozens of pieces
+_ALARM_S = 60.0  # an attack is over when so long no connection had to be closed for want of room
 _LOG = logging.getLogger(__name__)
+
+
+class _Server(LimitedServer):
+    """Looks after the alarms of its :class:`StorageScp`."""
+
+    scp: StorageScp
+
+    def service_actions(self) -> None:
+        """See :meth:`socketserver.BaseServer.service_actions`; called about twice a second."""
+        super().service_actions()
+        self.scp.check_alarms()
 
 
 class StorageScp:
     """A storage SCP that is started with :meth:`start`.
 
+    Attributes:
+        server: while it listens.
+
     Args:
-        alarms: has one on while nothing can be kept.
+        alarms: has one on while nothing can be kept, all associations are taken, or connections are closed for want of
+            room.
         counts: in which it counts.
     """
 
-    def __init__(self, config: Receive, receiver: Receiver, alarms: Alarms, counts: StoreCounts) -> None:
+    def __init__(
+        self, config: Receive, largest_image_bytes: int, receiver: Receiver, alarms: Alarms, counts: StoreCounts
+    ) -> None:
+        self._limits = Limits(config.max_associations, config.per_address, largest_image_bytes)
         self._config, self._receiver, self._alarms, self._counts = config, receiver, alarms, counts
-        self._open: dict[object, set[str]] = {}
+        self._refusals = Refusals(self._count_refusal)
+        self._open: dict[Association, set[str]] = {}
         self._lock = threading.Lock()
-        self._entity: AE | None = None
+        self.server: _Server | None = None
 
     def start(self) -> None:
         """Begin to listen.
@@ -74,44 +102,125 @@ class StorageScp:
             InputError: the port is taken, or may not be used; a certificate cannot be used.
         """
         entity = AE(self._config.ae_title)
-        entity.maximum_pdu_size = _PDU_BYTES
-        entity.maximum_associations = self._config.max_associations
+        entity.maximum_pdu_size = PDU_BYTES
+        entity.maximum_associations = 1 << 30  # see _requested; pynetdicom would count those that were not accepted yet
+        entity.acse_timeout = REQUEST_S
         entity.require_called_aet = True
         entity.require_calling_aet = list(self._config.callers)
         entity.add_supported_context(Verification)
         for image_class in IMAGE_CLASSES:
             entity.add_supported_context(image_class, _SYNTAXES)
-        handlers = [
+        where = (self._config.host, self._config.port)
+        tls = self._config.tls and self._config.tls.server()
+        try:
+            server = entity.make_server(
+                where, ssl_context=tls, evt_handlers=self._handlers(), server_class=_Server, limits=self._limits,
+                refusals=self._refusals,
+            )  # fmt: skip
+        except OSError as error:
+            raise InputError(
+                f"Nothing can be received at {where[0]}:{where[1]} ({error.strerror}); name another port."
+            ) from error
+        server.scp = self
+        entity._servers.append(server)  # as start_server() does, for shutdown()
+        threading.Thread(target=server.serve_forever, name="Storage SCP", daemon=True).start()
+        self.server = server
+
+    def stop(self) -> None:
+        """Listen no longer; associations that are open are aborted."""
+        if self.server is not None:
+            self.server.ae.shutdown()
+            self.server = None
+
+    def check_alarms(self) -> None:
+        """Bring the alarms about connections up to date."""
+        server = self.server
+        if server is None:
+            return
+        if len(server.established()) < self._config.max_associations:
+            self._alarms.off("associations")
+        if server.evicted_at is not None and time.monotonic() - server.evicted_at < _ALARM_S:
+            self._alarms.on(
+                "connections",
+                "Connections are opened without an association request, and some are closed for want of room; see the "
+                "log for their addresses, and keep these hosts away from the port.",
+            )
+        else:
+            self._alarms.off("connections")
+
+    def _handlers(self) -> list[evt.EventHandlerType]:
+        return [
+            (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_RELEASED, self._released),
             (evt.EVT_CONN_CLOSE, self._closed),
             (evt.EVT_REJECTED, self._rejected),
         ]
-        where = (self._config.host, self._config.port)
-        tls = self._config.tls and self._config.tls.server()
-        try:
-            entity.start_server(where, block=False, ssl_context=tls, evt_handlers=handlers)
-        except OSError as error:
-            raise InputError(
-                f"Nothing can be received at {where[0]}:{where[1]} ({error.strerror}); name another port."
-            ) from error
-        self._entity = entity
 
-    def stop(self) -> None:
-        """Listen no longer; associations that are open are aborted."""
-        if self._entity is not None:
-            self._entity.shutdown()
-            self._entity = None
+    # --- associations -----------------------------------------------------------------------------------------------
+
+    def _requested(self, event: evt.Event) -> None:
+        """Reject the association if there are too many; its AE titles are checked after this."""
+        if self.server is None or event.assoc.requestor.primitive.calling_ae_title not in self._config.callers:
+            return
+        established, address = self.server.established(), event.assoc.requestor.address
+        limit, most = self._limits.associations, self._limits.associations_per_address
+        if len(established) >= limit:
+            taken = Counter(one.requestor.address for one in established)
+            by = ", ".join(f"{count} by {host}" for host, count in taken.most_common())
+            reason = f"all {limit} associations are taken ({by})"
+            self._alarms.on("associations", f"{reason[0].upper()}{reason[1:]}; senders are told to try again.")
+        elif sum(one.requestor.address == address for one in established) >= most:
+            reason = f"it has all {most} associations that one address may have"
+        else:
+            return
+        self._refusals.add("an association", reason, address)
+        reject_for_now(event.assoc)
+
+    def _rejected(self, event: evt.Event) -> None:
+        requestor = event.assoc.requestor
+        asked = requestor.primitive
+        if asked.calling_ae_title not in self._config.callers:
+            reason = f"the caller '{asked.calling_ae_title}' is not on the list"
+        else:
+            reason = f"it called '{asked.called_ae_title}', and this is '{self._config.ae_title}'"
+        self._refusals.add("an association", reason, requestor.address)
+
+    def _count_refusal(self) -> None:
+        with self._lock:
+            self._counts.refused += 1
+
+    def _released(self, event: evt.Event) -> None:
+        self._ended(event.assoc, aborted=False)
+
+    def _closed(self, event: evt.Event) -> None:
+        self._ended(event.assoc, aborted=True)  # after a release the association has no studies left
+
+    def _ended(self, association: Association, aborted: bool) -> None:
+        with self._lock:
+            keys = self._open.pop(association, set())
+        for key in keys:
+            try:
+                self._receiver.sender_aborted(key, aborted)
+            except StorageError as error:
+                self._alarms.on("storage", str(error))
+
+    # --- images -----------------------------------------------------------------------------------------------------
 
     def _store(self, event: evt.Event) -> int:
-        status = self._status_of(event.assoc, event.encoded_dataset)
+        content = event.encoded_dataset()
+        try:
+            status = self._status_of(event.assoc, content)
+        finally:
+            if isinstance(event.assoc.dul.socket, LimitedSocket):
+                event.assoc.dul.socket.processed(len(content))
         with self._lock:
             self._counts.statuses[status] += 1
         return status
 
-    def _status_of(self, association: object, content: Callable[[], bytes]) -> int:
+    def _status_of(self, association: Association, content: bytes) -> int:
         try:
-            outcome, key = self._receiver.receive(content(), "dicom")
+            outcome, key = self._receiver.receive(content, "dicom")
         except StorageError as error:
             self._alarms.on("storage", str(error))
             return _OUT_OF_RESOURCES  # the sender keeps the image and tries again
@@ -125,23 +234,3 @@ class StorageScp:
             with self._lock:
                 self._open.setdefault(association, set()).add(key)
         return {Outcome.CONFLICT: _DUPLICATE, Outcome.NO_IMAGE: _CANNOT_UNDERSTAND}.get(outcome, _SUCCESS)
-
-    def _released(self, event: evt.Event) -> None:
-        self._ended(event.assoc, aborted=False)
-
-    def _closed(self, event: evt.Event) -> None:
-        self._ended(event.assoc, aborted=True)  # after a release the association has no studies left
-
-    def _ended(self, association: object, aborted: bool) -> None:
-        with self._lock:
-            keys = self._open.pop(association, set())
-        for key in keys:
-            try:
-                self._receiver.sender_aborted(key, aborted)
-            except StorageError as error:
-                self._alarms.on("storage", str(error))
-
-    def _rejected(self, event: evt.Event) -> None:
-        self._counts.refused += 1
-        requestor = event.assoc.requestor
-        _LOG.warning("an association was refused: caller '%s' at %s", requestor.ae_title, requestor.address)

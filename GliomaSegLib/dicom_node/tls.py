@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from GliomaSegLib.dicom_node.permissions import check_secret
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.record import Record
 
@@ -19,7 +20,7 @@ class Tls(Record):
 
     Attributes:
         certificate: this side's, followed by those between it and the authority, if there are such.
-        key: its private key without a passphrase, which the node's user alone should be able to read.
+        key: its private key without a passphrase, which only its owner can read.
         authority: the certificates of which one must have signed the other side's.
     """
 
@@ -49,6 +50,7 @@ class Tls(Record):
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         for path in (self.certificate, self.key, self.authority):
             _check_readable(path)
+        check_secret(self.key, "private key")
         _load(
             f"{self.certificate} and {self.key} are not a certificate and its private key (PEM, without a passphrase)",
             lambda: context.load_cert_chain(self.certificate, self.key, password=""),  # without one it would ask

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hmac
 import json
+import socket
+import sys
 import threading
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import urlsplit
 
 from GliomaSegLib.dicom_node.config import Web
 from GliomaSegLib.dicom_node.status import Status
 from GliomaSegLib.dicom_node.storage import StorageError
+from GliomaSegLib.dicom_node.transitions import log_place
 from GliomaSegLib.errors import InputError
 
-_TIMEOUT_S = 30
+_REQUEST_S = 10.0  # after so long a connection is closed, however slowly it sends or reads
+_MOST_CONNECTIONS, _MOST_PER_ADDRESS = 32, 8
 
 Answer = tuple[HTTPStatus, str, str]
 """Status, content type and text."""
@@ -32,12 +39,11 @@ class WebServer:
         login = config.login
         expected = f"{login.user}:{login.password()}".encode() if login else None
         try:
-            self._server = ThreadingHTTPServer((config.host, config.port), _handler(status, expected))
+            self._server = _LimitedServer((config.host, config.port), _handler(status, expected))
         except OSError as error:
             raise InputError(
                 f"The status page cannot be shown at {config.host}:{config.port} ({error.strerror}); name another port."
             ) from error
-        self._server.daemon_threads = True
 
     @property
     def port(self) -> int:
@@ -54,6 +60,48 @@ class WebServer:
         self._server.server_close()
 
 
+class _LimitedServer(ThreadingHTTPServer):
+    """Closes what is slow, and what is too much: a connection has one request, and a thread of its own."""
+
+    daemon_threads = True
+
+    def __init__(self, *arguments: Any) -> None:
+        self._connections: dict[socket.socket, tuple[str, float]] = {}  # address, and since when
+        self._connections_lock = threading.Lock()
+        super().__init__(*arguments)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """See :meth:`socketserver.BaseServer.verify_request`."""
+        address = client_address[0]
+        with self._connections_lock:
+            mine = sum(where == address for where, _ in self._connections.values())
+            if len(self._connections) >= _MOST_CONNECTIONS or mine >= _MOST_PER_ADDRESS:
+                return False
+            self._connections[request] = (address, time.monotonic())
+        return True
+
+    def shutdown_request(self, request: Any) -> None:
+        """See :meth:`socketserver.BaseServer.shutdown_request`."""
+        with self._connections_lock:
+            self._connections.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """See :meth:`socketserver.BaseServer.service_actions`; called about twice a second."""
+        now = time.monotonic()
+        with self._connections_lock:
+            slow = [one for one, (_, since) in self._connections.items() if now - since > _REQUEST_S]
+        for request in slow:
+            with contextlib.suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)  # its thread then ends
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """See :meth:`socketserver.BaseServer.handle_error`; a client that has gone is no error of ours."""
+        error = sys.exception() if hasattr(sys, "exception") else sys.exc_info()[1]
+        if isinstance(error, Exception) and not isinstance(error, OSError):
+            log_place("the status page", error)
+
+
 def _handler(status: Status, expected: bytes | None) -> type[BaseHTTPRequestHandler]:
     pages: dict[str, Callable[[], Answer]] = {
         "/": lambda: (HTTPStatus.OK, "text/html; charset=utf-8", status.page()),
@@ -67,7 +115,7 @@ def _handler(status: Status, expected: bytes | None) -> type[BaseHTTPRequestHand
         return code, "application/json", text if logged_in else json.dumps({"ok": ok}) + "\n"
 
     class Handler(BaseHTTPRequestHandler):
-        timeout = _TIMEOUT_S
+        timeout = _REQUEST_S
         server_version, sys_version = "GliomaSeg", ""
 
         def do_GET(self) -> None:
@@ -86,6 +134,10 @@ def _handler(status: Status, expected: bytes | None) -> type[BaseHTTPRequestHand
                 return pages[path]()
             except StorageError as error:
                 return HTTPStatus.SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", f"{error}\n"
+            except Exception as error:  # a defect of ours: told in the log
+                log_place("the status page", error)
+                text = f"The page cannot be shown ({type(error).__name__}); see the node's log.\n"
+                return HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", text
 
         def _is_allowed(self) -> bool:
             if expected is None:

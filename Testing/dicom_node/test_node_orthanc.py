@@ -23,11 +23,22 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.dicom_node.config import Config, Orthanc, read_config
 from GliomaSegLib.dicom_node.orthanc import OrthancError, OrthancServer, OrthancWatcher
 from GliomaSegLib.dicom_node.queue import Queue, State
+from GliomaSegLib.dicom_node.receiver import Outcome
 from GliomaSegLib.dicom_node.sender import OrthancArchive, Sender
 from GliomaSegLib.dicom_node.storage import prepare
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.store import Store
-from Testing.support.node_site import NAME, NUMBER, Site, node_process, toy_worker, write_config, write_images
+from Testing.support.malformed import with_vr
+from Testing.support.node_site import (
+    NAME,
+    NUMBER,
+    Site,
+    node_process,
+    toy_worker,
+    write_config,
+    write_images,
+    write_secret,
+)
 
 PROGRAM = shutil.which("Orthanc")
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="Orthanc is not installed (Debian: apt-get install orthanc)")
@@ -113,7 +124,7 @@ def hospital(tmp_path: Path) -> Iterator[Hospital]:
 
 
 def configured(tmp_path: Path, hospital: Hospital, **fields: Any) -> Path:
-    (tmp_path / "password").write_text(LOGIN[1])
+    write_secret(tmp_path / "password", LOGIN[1])
     orthanc = {"url": hospital.url, "login": {"user": LOGIN[0], "password_file": "password"}, "poll_s": 0.3}
     given = {"receive": None, "orthanc": orthanc | {"history": True}, "send": "orthanc", "quiet_s": 1.5}
     return write_config(tmp_path, **(given | fields))
@@ -132,7 +143,7 @@ def site_of(tmp_path: Path, config: Path) -> Site:
     server = OrthancServer(site.config.orthanc)
     site.peer = OrthancArchive(server)
     site.sender = Sender(site.queue, site.storage, site.peer, server, site.alarms, site.clock)
-    site.watcher = OrthancWatcher(site.config.orthanc, server, site.receiver, site.queue, site.storage)
+    site.watcher = OrthancWatcher(site.config.orthanc, server, site.receiver, site.queue, site.storage, 1 << 26)
     return site
 
 
@@ -159,9 +170,9 @@ def test_overlays_are_neither_fetched_nor_taken_for_news(
     fetched: list[str] = []
     plain = OrthancServer.image
 
-    def counted(server: OrthancServer, instance: str) -> bytes | None:
+    def counted(server: OrthancServer, instance: str, most_bytes: int) -> bytes | None:
         fetched.append(instance)
-        return plain(server, instance)
+        return plain(server, instance, most_bytes)
 
     monkeypatch.setattr(OrthancServer, "image", counted)
     hospital.send(write_images(tmp_path / "images", slices=3))
@@ -216,8 +227,8 @@ def test_an_image_that_orthanc_cannot_give_holds_up_no_other_study(
     hospital.send(write_images(tmp_path / "good", "good", slices=1))
     plain = OrthancServer.image
 
-    def damaged(server: OrthancServer, instance: str) -> bytes | None:
-        content = plain(server, instance)
+    def damaged(server: OrthancServer, instance: str, most_bytes: int) -> bytes | None:
+        content = plain(server, instance, most_bytes)
         if bad.encode() in content:
             raise OrthancError("Orthanc answered 500 to GET.", 500)
         return content
@@ -318,3 +329,33 @@ def test_every_answer_is_in_orthanc_in_the_end(
     check_overlays(hospital.captures(), [pydicom.dcmread(path) for path in first])
     written = log.read_text() + "".join(path.read_text() for path in (folder / "logs").iterdir())
     assert not any(secret in written for secret in (*NAME.split("^"), NUMBER))
+
+
+def test_a_malformed_image_is_passed_over_and_the_rest_is_fetched(
+    site: Site, hospital: Hospital, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Orthanc itself refuses most of them; so its answer is damaged on the way."""
+    hospital.send(paths := write_images(tmp_path / "images", slices=3))
+    plain, seen = OrthancServer.image, []
+
+    def damaged(server: OrthancServer, instance: str, most_bytes: int) -> bytes | None:
+        seen.append(instance)
+        content = plain(server, instance, most_bytes)
+        return with_vr(content, (0x0020, 0x000E), b"ZZ") if len(seen) == 2 else content
+
+    monkeypatch.setattr(OrthancServer, "image", damaged)
+    site.watcher.poll()
+    site.watcher.poll()
+    assert len(seen) == len(set(seen)) == len(paths), "and is not fetched again and again"
+    site.wait(300)
+    assert site.only().state is State.ANSWERED
+    assert site.only().notes == ("1 of its images in Orthanc cannot be read; they were passed over.",)
+
+
+def test_an_image_that_is_too_large_is_passed_over(site: Site, hospital: Hospital, tmp_path: Path) -> None:
+    hospital.send(paths := write_images(tmp_path / "images", slices=2))
+    site.watcher._most_bytes = max(path.stat().st_size for path in paths) - 1
+    site.watcher.poll()
+    site.watcher._most_bytes = 1 << 26
+    site.watcher.poll()
+    assert site.receiver.counts[Outcome.NEW] < len(paths)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import shutil
@@ -10,22 +9,15 @@ import socket
 import ssl
 import subprocess
 import sys
-import threading
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pydicom
 import pytest
 
 pytest.importorskip("pynetdicom", reason="pynetdicom (the extra 'node') is not installed")
 
-from pynetdicom import AE, evt
-from pynetdicom.association import Association
+from pynetdicom import evt
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.dicom_node.config import DicomPeer, read_config
@@ -34,99 +26,24 @@ from GliomaSegLib.dicom_node.sender import DicomArchive, Refused, Unreachable
 from GliomaSegLib.dicom_node.service import Node
 from GliomaSegLib.dicom_node.tls import Tls
 from GliomaSegLib.errors import InputError
-from Testing.support.node_site import NAME, NUMBER, ROOT, Archive, FakeWorker, write_config, write_images
+from Testing.support.live_node import (
+    CAPTURE,
+    MR,
+    PATIENCE_S,
+    QUIET_S,
+    associated,
+    at_work,
+    free_port,
+    get,
+    health,
+    send,
+    states,
+    until,
+)
+from Testing.support.node_site import NAME, NUMBER, ROOT, Archive, FakeWorker, write_images, write_secret
 
-QUIET_S = 0.6
-PATIENCE_S = 60.0
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 OPENSSL = shutil.which("openssl")
-MR, CAPTURE = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.7"
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    receive = {"callers": ["SCANNER"], "host": "127.0.0.1", "port": free_port()}
-    send = {"host": "127.0.0.1", "port": free_port(), "ae_title": "PACS"}
-    return write_config(tmp_path, receive=receive, send=send, quiet_s=QUIET_S, kinds=["rtstruct", "sr"])
-
-
-@pytest.fixture
-def archive(config: Path, tmp_path: Path) -> Iterator[Archive]:
-    archive = Archive(tmp_path / "pacs", read_config(config).send.port)
-    yield archive
-    archive.stop()
-
-
-@contextmanager
-def at_work(config: Path, worker: FakeWorker | None = None) -> Iterator[Node]:
-    node = Node(read_config(config), worker or FakeWorker())
-    with node.started():
-        thread = threading.Thread(target=node.run)
-        thread.start()
-        try:
-            yield node
-        finally:
-            node.end()
-            thread.join()
-
-
-@pytest.fixture
-def node(config: Path) -> Iterator[Node]:
-    with at_work(config) as node:
-        yield node
-
-
-def associated(
-    config: Path, caller: str = "SCANNER", called: str = "GLIOMASEG", kinds: tuple[str, ...] = (MR,), **how: Any
-) -> Association:
-    entity = AE(caller)
-    for kind in kinds:
-        entity.add_requested_context(kind, pydicom.uid.ExplicitVRLittleEndian)
-    receive = read_config(config).receive
-    return entity.associate(receive.host, receive.port, ae_title=called, **how)
-
-
-def send(config: Path, paths: list[Path], **how: Any) -> list[int]:
-    association = associated(config, **how)
-    statuses = [association.send_c_store(path).Status for path in paths]
-    association.release()
-    return statuses
-
-
-def until(true: Callable[[], Any]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < end, "it took too long"
-        time.sleep(0.05)
-
-
-def health(port: int) -> int:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
-            return answer.status
-    except OSError:
-        return 0
-
-
-def states(node: Node) -> list[State]:
-    return [study.state for study in node.queue.studies()]
-
-
-def get(node: Node, path: str, login: str = "") -> tuple[int, str]:
-    request = urllib.request.Request(f"http://127.0.0.1:{node.web.port}{path}")
-    if login:
-        request.add_header("Authorization", f"Basic {base64.b64encode(login.encode()).decode()}")
-    try:
-        with urllib.request.urlopen(request) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
 
 
 def test_images_in_answers_out_and_nobody_is_named(
@@ -352,7 +269,7 @@ def test_a_wrong_certificate_is_refused_before_anything_starts(
 ) -> None:
     wrong = secret_config.parent / "wrong.pem"
     if content == "another's":
-        wrong.write_bytes(certificates["pacs"].key.read_bytes())
+        write_secret(wrong, certificates["pacs"].key.read_text())
     elif content == "locked":
         plain = str(certificates["node"].key)
         command = [OPENSSL, "pkcs8", "-topk8", "-in", plain, "-passout", "pass:sesame", "-out", str(wrong)]
@@ -370,7 +287,7 @@ def test_a_wrong_certificate_is_refused_before_anything_starts(
 
 
 def test_the_page_asks_for_its_login(config: Path, tmp_path: Path) -> None:
-    (tmp_path / "password").write_text("open: sesame\n")
+    write_secret(tmp_path / "password", "open: sesame\n")
     fields = json.loads(config.read_text())
     web = {"port": 0, "login": {"user": "staff", "password_file": "password"}}
     config.write_text(json.dumps(fields | {"web": web}))

@@ -17,7 +17,7 @@ from GliomaSegLib.dicom_node.tls import Tls
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.options import ExportKind
 from GliomaSegLib.record import read_record
-from Testing.support.node_site import NAME, NUMBER, ROOT, RULES, write_config, write_images
+from Testing.support.node_site import NAME, NUMBER, ROOT, RULES, write_config, write_images, write_secret
 
 pytest.importorskip("pynetdicom", reason="pynetdicom (the extra 'node') is not installed")
 
@@ -124,7 +124,7 @@ def test_a_wrong_configuration_is_refused(fields: dict[str, Any], says: str, tmp
 
 def test_paths_are_seen_from_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
-    (tmp_path / "password").write_text("öffne dich\n", encoding="utf-8")
+    write_secret(tmp_path / "password", "öffne dich\n")
     config = read_config(write_config(tmp_path, web={"login": {"user": "u", "password_file": "password"}}))
     assert config.folder == tmp_path / "node"
     assert config.web.login.password() == "öffne dich"
@@ -151,7 +151,8 @@ def test_the_header_holds_back_who_the_patient_is(tmp_path: Path) -> None:
     last = NAME.split("^")[0]
     write_images(tmp_path, slices=1, StudyDescription=f"MR glioma {last.lower()} {NUMBER}", StationName="MR1")
     said = read_header(tmp_path)
-    assert said.values["StudyDescription"] == ("MR glioma (withheld) (withheld)",)
+    (description,) = said.values["StudyDescription"]
+    assert said.shown(description) == "MR glioma (withheld) (withheld)"
     assert said.values["StationName"] == ("MR1",)
     assert len(said.values["SeriesDescription"]) == 2
     assert not set(said.values) & {"PatientName", "PatientID"}
@@ -178,3 +179,63 @@ def test_the_handbook_shows_configurations_that_are_valid() -> None:
     for name, value in plain.items():
         assert Config.model_fields[name].default == value
         assert re.search(rf"^\| `{name}`.*\| {value} \|$", text, re.MULTILINE), name
+
+
+# --- rules look at what the scanner wrote ----------------------------------------------------------------------------
+
+
+def decided(tmp_path: Path, *given: dict[str, Any], **tags: object) -> tuple[str | None, str]:
+    """The name of the rule that fits a study with these tags, and the reason."""
+    write_images(tmp_path / "images", slices=1, **tags)
+    decision = decide(read_header(tmp_path / "images"), rules(*given))
+    return decision.rule and decision.rule.name, decision.reason
+
+
+MENINGIOMA = {"name": "no glioma", "when": {"StudyDescription": "meningioma"}, "ignore": "No glioma is expected."}
+ANY_GLIOMA = {"name": "glioma", "when": {"StudyDescription": "glio"}, "job": {}}
+
+
+def test_a_patient_called_meningioma_does_not_make_a_meningioma_a_glioma(tmp_path: Path) -> None:
+    name, reason = decided(
+        tmp_path, MENINGIOMA, ANY_GLIOMA, PatientName="Meningioma^Anna", StudyDescription="glioblastoma or meningioma?"
+    )
+    assert name == "no glioma"
+    assert "StudyDescription 'glioblastoma or (withheld)?' has 'meningioma'" in reason
+
+
+def test_a_physician_called_surgery_does_not_make_a_study_preoperative(tmp_path: Path) -> None:
+    after = {"name": "after surgery", "when": {"StudyDescription": "after surgery"}, "job": {}}
+    before = {"name": "before surgery", "when": {}, "job": {}}
+    tags = {"ReferringPhysicianName": "Surgery^Sam", "StudyDescription": "MR head after surgery"}
+    name, reason = decided(tmp_path, after, before, **tags)
+    assert name == "after surgery"
+    assert "Sam" not in reason
+
+
+def test_a_patient_called_brain_is_matched(tmp_path: Path) -> None:
+    brain = {"name": "brain", "when": {"StudyDescription": "^MR brain"}, "job": {}}
+    name, reason = decided(tmp_path, brain, PatientName="Brain^Russell", StudyDescription="MR brain")
+    assert name == "brain"
+    assert "StudyDescription 'MR (withheld)' has '^MR brain'" in reason
+
+
+# --- what the configuration must not say -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"device": "gpu0"}, "device: String should match"),
+        ({"quiet_s": float("inf")}, "quiet_s: Input should be a finite number"),
+        ({"after_abort_s": float("nan")}, "after_abort_s: Input should be a finite number"),
+        ({"longest_s": float("inf")}, "longest_s: Input should be a finite number"),
+        ({"free_gb": float("inf")}, "free_gb: Input should be a finite number"),
+        ({"largest_image_mb": 0}, "largest_image_mb"),
+        ({"folder": "routing.json"}, r"The folder .*routing\.json of the configuration .*node\.json is a file"),
+    ],
+)
+def test_a_configuration_that_cannot_work_is_refused(tmp_path: Path, fields: dict[str, Any], says: str) -> None:
+    config = write_config(tmp_path)
+    config.write_text(json.dumps(json.loads(config.read_text()) | fields))
+    with pytest.raises(InputError, match=says):
+        read_config(config)

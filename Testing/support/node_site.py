@@ -83,6 +83,13 @@ def write_config(place: Path, rules: list[dict[str, Any]] | None = None, **field
     return path
 
 
+def write_secret(path: Path, text: str) -> Path:
+    """A file that only its owner can read."""
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o600)
+    return path
+
+
 class FakeClock:
     """A clock that goes when it is told to."""
 

@@ -1,0 +1,57 @@
+"""Retention: deletes the images and results of settled studies, beyond those to be kept or while the disk is full."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from GliomaSegLib.dicom_node.clock import Clock
+from GliomaSegLib.dicom_node.queue import Queue, Study
+from GliomaSegLib.dicom_node.storage import Storage, StorageError
+from GliomaSegLib.dicom_node.transitions import log_place
+from GliomaSegLib.errors import Cancelled, GliomaSegError
+
+_INTERVAL_S = 10.0  # between two looks at what may be deleted
+
+
+class Retention:
+    """Makes room on the disk of ``storage``.
+
+    Args:
+        keep: the number of settled studies whose images and results are kept.
+        before_clearing: called with a study before its images are deleted; a GliomaSegError keeps them.
+    """
+
+    def __init__(
+        self, storage: Storage, queue: Queue, clock: Clock, keep: int, before_clearing: Callable[[Study], None]
+    ) -> None:
+        self._storage, self._queue, self._clock = storage, queue, clock
+        self._keep, self._before_clearing = keep, before_clearing
+        self._cleared_at = -_INTERVAL_S
+
+    def make_room(self) -> None:
+        """Delete what was settled first.
+
+        By their order, not by their age: a clock that jumps must not delete anything.
+
+        Raises:
+            StorageError: the storage is gone.
+        """
+        now = self._clock.monotonic()
+        if now - self._cleared_at < _INTERVAL_S and not self._storage.is_full:
+            return
+        self._cleared_at = now
+        settled = self._queue.with_images()
+        for place, study in enumerate(settled):
+            if len(settled) - place <= self._keep and not self._storage.is_full:
+                return
+            try:
+                self._before_clearing(study)
+            except (StorageError, Cancelled):
+                raise
+            except GliomaSegError:  # Orthanc does not answer: later, then
+                return
+            except Exception as error:  # of this study alone
+                log_place(f"study {study.key}", error)
+                continue
+            self._queue.cleared(study)
+            self._storage.clear(study.key)
