@@ -36,7 +36,12 @@ def orientation_of(image: sitk.Image) -> str:
 
 
 def oriented(image: sitk.Image, orientation: str = "LPS") -> sitk.Image:
-    """The same voxels at the same places, their axes re-ordered and flipped to run to ``orientation``."""
+    """The same voxels at the same places, their axes re-ordered and flipped to run to ``orientation``.
+
+    An image that is oriented so already shares its voxels with the result until one of them is changed.
+    """
+    if orientation_of(image) == orientation and not image.GetMetaDataKeys():  # which DICOMOrient drops
+        return sitk.Image(image)
     return sitk.DICOMOrient(image, orientation)
 
 

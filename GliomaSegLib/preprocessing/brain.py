@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ import SimpleITK as sitk
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.grid import array_on, oriented, oriented_like
 from GliomaSegLib.options import BrainMethod
+from GliomaSegLib.preprocessing.cropping import bounding_box
 
 if TYPE_CHECKING:
     import torch
@@ -118,10 +120,16 @@ def near_brain(brain: sitk.Image) -> sitk.Image:
 
     The slow part of :func:`strip`; made once, it serves all the images on the brain's grid.
     """
-    distance_mm = sitk.SignedMaurerDistanceMap(
-        brain, insideIsPositive=False, squaredDistance=False, useImageSpacing=True
-    )
-    return distance_mm <= STRIPPED_MARGIN_MM
+    mask = sitk.GetArrayViewFromImage(brain) != 0
+    near = np.zeros(mask.shape, np.uint8)
+    if mask.any():
+        box = bounding_box(mask, math.ceil(STRIPPED_MARGIN_MM / min(brain.GetSpacing())))
+        z, y, x = box
+        distance_mm = sitk.SignedMaurerDistanceMap(
+            brain[x, y, z], insideIsPositive=False, squaredDistance=False, useImageSpacing=True
+        )
+        near[box] = sitk.GetArrayViewFromImage(distance_mm) <= STRIPPED_MARGIN_MM
+    return array_on(near, brain)
 
 
 def is_stripped(image: sitk.Image, brain: sitk.Image, near: sitk.Image | None = None) -> bool:

@@ -19,13 +19,15 @@ def bounding_box(mask: NDArray[np.bool_], margin: int = 0) -> Box:
     """
     if not mask.any():
         raise ValueError("an empty mask has no bounding box")
-    sides = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        inside = np.flatnonzero(mask.any(axis=others))
-        sides.append(slice(max(int(inside[0]) - margin, 0), min(int(inside[-1]) + 1 + margin, mask.shape[axis])))
-    z, y, x = sides
-    return z, y, x
+    planes = mask.any(axis=(1, 2))
+    z = _side(planes, margin)
+    rows = mask[z].any(axis=0)
+    return z, _side(rows.any(axis=1), margin), _side(rows.any(axis=0), margin)
+
+
+def _side(inside: NDArray[np.bool_], margin: int) -> slice:
+    places = np.flatnonzero(inside)
+    return slice(max(int(places[0]) - margin, 0), min(int(places[-1]) + 1 + margin, len(inside)))
 
 
 def uncropped(values: NDArray, box: Box, shape: Sequence[int]) -> NDArray:

@@ -1,14 +1,22 @@
 """Resampling between the files' grids and the grid that a network is given.
 
-Images are resampled once, from the file's own voxels straight to the network's grid through one composed transform;
-labels are resampled once, from there to the reference's own grid.
+Images are resampled once, from the file's own voxels straight to the network's grid; labels are resampled once, from
+there to the reference's own grid. What is 0 around an image's content is not interpolated: labels and maps of a tumour
+fill a small part of a grid of fine voxels.
 """
 
 from __future__ import annotations
 
+import itertools
+
+import numpy as np
 import SimpleITK as sitk
 
 from GliomaSegLib.io.grid import GRID_TOLERANCE_VOXELS, oriented, oriented_like, same_grid
+from GliomaSegLib.preprocessing.cropping import bounding_box
+
+# Above this share of a grid there is little to gain from leaving the rest out.
+_MOST_OF_IT = 0.7
 
 
 def model_grid(reference: sitk.Image, spacing_mm: tuple[float, float, float], orientation: str) -> sitk.Image:
@@ -40,7 +48,12 @@ def resample_image(image: sitk.Image, grid: sitk.Image, transform: sitk.Transfor
         transform: maps points of the grid to points of the image (LPS mm); ``None`` is the identity, and then voxels
             that coincide are copied, not interpolated.
     """
-    return _resample(sitk.Cast(image, sitk.sitkFloat32), grid, transform, sitk.sitkLinear)
+    return _resample(as_float32(image), grid, transform, sitk.sitkLinear)
+
+
+def as_float32(image: sitk.Image) -> sitk.Image:
+    """The image itself if it is ``float32`` already."""
+    return image if image.GetPixelID() == sitk.sitkFloat32 else sitk.Cast(image, sitk.sitkFloat32)
 
 
 def resample_labels(labels: sitk.Image, grid: sitk.Image, transform: sitk.Transform | None = None) -> sitk.Image:
@@ -57,4 +70,36 @@ def _resample(image: sitk.Image, grid: sitk.Image, transform: sitk.Transform | N
             turned.CopyInformation(grid)  # rounding noise in a header must not travel on
             return turned
         transform = sitk.Transform(3, sitk.sitkIdentity)
-    return sitk.Resample(image, grid, transform, interpolator, 0.0, image.GetPixelID())
+    low, size = _reached(image, grid, transform)
+    if np.prod(size) > _MOST_OF_IT * grid.GetNumberOfPixels():
+        return sitk.Resample(image, grid, transform, interpolator, 0.0, image.GetPixelID())
+    resampled = sitk.Image(grid.GetSize(), image.GetPixelID())
+    resampled.CopyInformation(grid)
+    if all(size):
+        part = sitk.RegionOfInterest(grid, size, low)
+        inside = sitk.Resample(image, part, transform, interpolator, 0.0, image.GetPixelID())
+        resampled = sitk.Paste(resampled, inside, inside.GetSize(), destinationIndex=low)
+    return resampled
+
+
+def _reached(image: sitk.Image, grid: sitk.Image, transform: sitk.Transform) -> tuple[list[int], list[int]]:
+    """The first index and the size (x, y, z) of the part of ``grid`` that linear interpolation of what is not 0 in
+    ``image`` can reach; all of it under a transform that is not linear, of size 0 where nothing is reached.
+    """
+    if not transform.IsLinear():
+        return [0, 0, 0], list(grid.GetSize())
+    content = sitk.GetArrayViewFromImage(image) != 0
+    if not content.any():
+        return [0, 0, 0], [0, 0, 0]
+    sides = [(side.start - 1, side.stop) for side in reversed(bounding_box(content))]  # a voxel wider, x, y, z
+    back = transform.GetInverse()
+    corners = [
+        grid.TransformPhysicalPointToContinuousIndex(
+            back.TransformPoint(image.TransformContinuousIndexToPhysicalPoint(corner))
+        )
+        for corner in itertools.product(*sides)
+    ]
+    extent = np.array(grid.GetSize())
+    low = np.clip(np.floor(np.min(corners, axis=0)), 0, extent).astype(int)
+    high = np.clip(np.ceil(np.max(corners, axis=0)) + 1, 0, extent).astype(int)
+    return low.tolist(), np.maximum(high - low, 0).tolist()

@@ -22,6 +22,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from GliomaSegLib.io.grid import centre, corners
+from GliomaSegLib.preprocessing.resampling import as_float32
 from GliomaSegLib.preprocessing.similarity import HISTOGRAM_BINS, SMALLEST_OVERLAP, Similarity, shrink
 
 WORKING_SPACING_MM = 2.0  # registration sees no finer detail than this
@@ -70,18 +71,18 @@ def register(fixed: sitk.Image, moving: sitk.Image) -> Registration:
     Raises:
         InputError: one of the images has no contrast, so that nothing can be matched.
     """
-    fixed, moving = sitk.Cast(fixed, sitk.sitkFloat32), sitk.Cast(moving, sitk.sitkFloat32)
-    similarity = Similarity(fixed, moving)
+    pair = _Pair(fixed, moving)
     identity = _euler(centre(fixed))
     best = identity
-    if not similarity.is_local_best(identity, IN_PLACE_WITHIN):
-        coarse = shrink(fixed, WORKING_SPACING_MM), shrink(moving, WORKING_SPACING_MM)
-        found = _optimise(*coarse, max(_starts(fixed, moving), key=similarity.nmi))
-        if not similarity.is_local_best(found, IN_PLACE_WITHIN):  # few thick slices: the samples led beside the peak
-            found = _optimise(*coarse, found)
-        if _mean_shift(found, fixed) >= LEAST_SHIFT_MM:
-            best = max(identity, found, key=similarity.nmi)
-    described = _described(fixed, moving, similarity, best)
+    if not pair.similarity.is_local_best(identity, IN_PLACE_WITHIN):
+        found = _optimise(pair, max(_starts(pair), key=pair.similarity.nmi))
+        if not pair.similarity.is_local_best(
+            found, IN_PLACE_WITHIN
+        ):  # few thick slices: the samples led beside the peak
+            found = _optimise(pair, found)
+        if _mean_shift(found, pair.corners) >= LEAST_SHIFT_MM:
+            best = max(identity, found, key=pair.similarity.nmi)
+    described = _described(pair, best)
     return replace(described, transform=None, shift_mm=0.0) if best is identity else described
 
 
@@ -91,34 +92,45 @@ def evaluate(fixed: sitk.Image, moving: sitk.Image, transform: sitk.Euler3DTrans
     Raises:
         InputError: one of the images has no contrast.
     """
-    fixed, moving = sitk.Cast(fixed, sitk.sitkFloat32), sitk.Cast(moving, sitk.sitkFloat32)
-    similarity = Similarity(fixed, moving)
+    pair = _Pair(fixed, moving)
     about_the_middle = _euler(centre(fixed))  # so that steps in its angles are steps of the head
     about_the_middle.SetMatrix(transform.GetMatrix())
     about_the_middle.SetTranslation((np.array(transform.TransformPoint(centre(fixed))) - centre(fixed)).tolist())
-    found = _described(fixed, moving, similarity, about_the_middle)
-    better_nearby = not similarity.is_local_best(about_the_middle, GIVEN_WITHIN)
-    return replace(found, overlapped=True, better_nearby=better_nearby)
+    better_nearby = not pair.similarity.is_local_best(about_the_middle, GIVEN_WITHIN)
+    return replace(_described(pair, about_the_middle), overlapped=True, better_nearby=better_nearby)
 
 
-def _described(
-    fixed: sitk.Image, moving: sitk.Image, similarity: Similarity, best: sitk.Euler3DTransform
-) -> Registration:
-    nmi = similarity.nmi(best)
-    mirrored = _mirrored_nmi(fixed, moving, similarity, best) if nmi > 1 else 1.0  # else they do not even meet
+class _Pair:
+    """Two images at the resolution of registration, and the measure of their similarity.
+
+    Raises:
+        InputError: one of them has no contrast.
+    """
+
+    def __init__(self, fixed: sitk.Image, moving: sitk.Image) -> None:
+        fixed, moving = as_float32(fixed), as_float32(moving)
+        self.similarity = Similarity(fixed, moving)
+        self.middles = centre(fixed), centre(moving)
+        self.corners = corners(fixed)
+        self.fixed, self.moving = shrink(fixed, WORKING_SPACING_MM), shrink(moving, WORKING_SPACING_MM)
+
+
+def _described(pair: _Pair, best: sitk.Euler3DTransform) -> Registration:
+    nmi = pair.similarity.nmi(best)
+    mirrored = _mirrored_nmi(pair, best) if nmi > 1 else 1.0  # else they do not even meet
     return Registration(
         transform=best,
-        overlapped=similarity.overlap(_euler(centre(fixed))) >= SMALLEST_OVERLAP,
+        overlapped=pair.similarity.overlap(_euler(pair.middles[0])) >= SMALLEST_OVERLAP,
         nmi=nmi,
         mirror_contrast=(nmi - 1) / max(mirrored - 1, 1e-6),
-        shift_mm=_mean_shift(best, fixed),
+        shift_mm=_mean_shift(best, pair.corners),
     )
 
 
-def _starts(fixed: sitk.Image, moving: sitk.Image) -> list[sitk.Euler3DTransform]:
+def _starts(pair: _Pair) -> list[sitk.Euler3DTransform]:
     """No movement; middle on middle; centre of mass on centre of mass."""
-    starts = [_euler(centre(fixed))]
-    for middle, other in ((centre(fixed), centre(moving)), (_centre_of_mass(fixed), _centre_of_mass(moving))):
+    starts = [_euler(pair.middles[0])]
+    for middle, other in (pair.middles, (_centre_of_mass(pair.fixed), _centre_of_mass(pair.moving))):
         start = _euler(middle)
         start.SetTranslation(np.subtract(other, middle).tolist())
         starts.append(_rounded(start))
@@ -127,12 +139,11 @@ def _starts(fixed: sitk.Image, moving: sitk.Image) -> list[sitk.Euler3DTransform
 
 def _centre_of_mass(image: sitk.Image) -> tuple[float, float, float]:
     """The mean place (LPS mm) of the image's voxels, weighted by their grey values."""
-    small = shrink(image, WORKING_SPACING_MM)
-    array = sitk.GetArrayViewFromImage(small).astype(np.float64)
+    array = sitk.GetArrayViewFromImage(image).astype(np.float64)
     total = array.sum() or 1.0
     sides = [array.sum(axis=tuple(other for other in range(3) if other != axis)) for axis in (2, 1, 0)]
     index = [float(side @ np.arange(len(side)) / total) for side in sides]
-    return small.TransformContinuousIndexToPhysicalPoint(index)
+    return image.TransformContinuousIndexToPhysicalPoint(index)
 
 
 def _rounded(transform: sitk.Transform) -> sitk.Euler3DTransform:
@@ -144,17 +155,16 @@ def _rounded(transform: sitk.Transform) -> sitk.Euler3DTransform:
 
 
 def _optimise(
-    fixed: sitk.Image,
-    moving: sitk.Image,
+    pair: _Pair,
     start: sitk.Euler3DTransform,
     levels: Sequence[tuple[int, float]] = _LEVELS,
-    before: sitk.Transform | None = None,
+    after: sitk.Transform | None = None,
 ) -> sitk.Euler3DTransform:
     """The rigid transform with the largest mutual information near ``start``.
 
     Args:
         levels: see ``_LEVELS``.
-        before: applied to a point of ``fixed`` after the transform that is sought.
+        after: applied to a point of the fixed image after the transform that is sought.
     """
     method = sitk.ImageRegistrationMethod()
     # ITK sums the metric per work unit and makes as many of these as there are threads, however many it may use: with
@@ -163,7 +173,7 @@ def _optimise(
     method.SetNumberOfWorkUnits(1)
     method.SetMetricAsMattesMutualInformation(HISTOGRAM_BINS)
     method.SetMetricSamplingStrategy(method.RANDOM)
-    method.SetMetricSamplingPercentage(min(1.0, SAMPLES / fixed.GetNumberOfPixels()), RANDOM_SEED)
+    method.SetMetricSamplingPercentage(min(1.0, SAMPLES / pair.fixed.GetNumberOfPixels()), RANDOM_SEED)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(
         learningRate=1.0, minStep=0.01, numberOfIterations=100, relaxationFactor=0.6, gradientMagnitudeTolerance=1e-5
@@ -174,23 +184,22 @@ def _optimise(
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     transform = sitk.Euler3DTransform(start)
     method.SetInitialTransform(transform, inPlace=True)
-    if before is not None:
-        method.SetMovingInitialTransform(before)
+    if after is not None:
+        method.SetMovingInitialTransform(after)
     try:
-        method.Execute(fixed, moving)
+        method.Execute(pair.fixed, pair.moving)
     except RuntimeError:  # all samples fell outside, or no contrast: the start stands, and is judged as it is
         return start
     return _rounded(transform)
 
 
-def _mirrored_nmi(fixed: sitk.Image, moving: sitk.Image, similarity: Similarity, found: sitk.Euler3DTransform) -> float:
-    """How well the mirror image of ``moving`` fits at its own best place."""
-    middle = _centre_of_mass(fixed)
-    mirrored = sitk.CompositeTransform([found, _reflection(fixed, middle)])  # the last one is applied first
+def _mirrored_nmi(pair: _Pair, found: sitk.Euler3DTransform) -> float:
+    """How well the mirror image of the moving image fits at its own best place."""
+    middle = _centre_of_mass(pair.fixed)
+    mirrored = sitk.CompositeTransform([found, _reflection(pair.fixed, middle)])  # the last one is applied first
     start = _euler(middle)
-    coarse = shrink(fixed, WORKING_SPACING_MM), shrink(moving, WORKING_SPACING_MM)
-    best = _optimise(*coarse, start, _MIRROR_LEVELS, mirrored)
-    return max(similarity.nmi(sitk.CompositeTransform([mirrored, place])) for place in (start, best))
+    best = _optimise(pair, start, _MIRROR_LEVELS, mirrored)
+    return max(pair.similarity.nmi(sitk.CompositeTransform([mirrored, place])) for place in (start, best))
 
 
 def _reflection(image: sitk.Image, middle: tuple[float, float, float]) -> sitk.AffineTransform:
@@ -203,8 +212,8 @@ def _reflection(image: sitk.Image, middle: tuple[float, float, float]) -> sitk.A
     return reflection
 
 
-def _mean_shift(transform: sitk.Transform, image: sitk.Image) -> float:
-    return float(np.mean([math.dist(point, transform.TransformPoint(point)) for point in corners(image)])) / 2
+def _mean_shift(transform: sitk.Transform, points: Sequence[tuple[float, float, float]]) -> float:
+    return float(np.mean([math.dist(point, transform.TransformPoint(point)) for point in points])) / 2
 
 
 def _euler(middle: tuple[float, float, float]) -> sitk.Euler3DTransform:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from random import Random
 
 import numpy as np
 import pytest
@@ -93,3 +94,30 @@ def test_labels_keep_their_volume_through_another_grid() -> None:
 def test_an_array_takes_the_grids_geometry(random_image: sitk.Image) -> None:
     array = sitk.GetArrayFromImage(random_image)
     assert same_grid(array_on(array, random_image), random_image)
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes, spacings, angles, angles, st.randoms(use_true_random=False))
+def test_what_is_left_out_around_the_content_is_zero_anyway(
+    size: tuple[int, ...],
+    spacing: tuple[float, ...],
+    angle: tuple[float, ...],
+    turned: tuple[float, ...],
+    chance: Random,
+) -> None:
+    array = np.zeros(size[::-1], np.uint8)
+    low = [chance.randrange(side) for side in array.shape]
+    array[tuple(slice(first, first + chance.randint(1, 8)) for first in low)] = chance.randint(1, 3)
+    labels = array_on(array, image_with(size, spacing, angle))
+    grid = image_with((31, 24, 17), (0.9, 1.3, 2.0), (0.1, 0.0, -0.2))
+    transform = sitk.Euler3DTransform()
+    transform.SetRotation(*turned)
+    transform.SetTranslation((3.0, -2.0, 5.0))
+    expected = sitk.Resample(labels, grid, transform, sitk.sitkLabelLinear, 0.0, sitk.sitkUInt8)
+    found = resample_labels(labels, grid, transform)
+    np.testing.assert_array_equal(sitk.GetArrayViewFromImage(found), sitk.GetArrayViewFromImage(expected))
+    assert same_grid(found, grid)
+    smooth = sitk.Resample(sitk.Cast(labels, sitk.sitkFloat32), grid, transform, sitk.sitkLinear, 0.0)
+    np.testing.assert_allclose(
+        sitk.GetArrayFromImage(resample_image(labels, grid, transform)), sitk.GetArrayFromImage(smooth), atol=1e-4
+    )
