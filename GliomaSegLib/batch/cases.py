@@ -191,10 +191,22 @@ def request_of(case: BatchCase) -> dict[str, Any]:
 
 
 def manifest_of(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a folder of results; ``None`` if it is none."""
+    """The manifest of a folder of results; ``None`` if it is none.
+
+    Raises:
+        OSError, ValueError: it is damaged.
+    """
     if not is_result_folder(folder):
         return None
-    return json.loads((folder / MANIFEST).read_bytes())
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    if not isinstance(manifest, dict):
+        raise ValueError("its manifest is no object")
+    return manifest
+
+
+def damaged(case: BatchCase, error: Exception) -> str:
+    """The sentence on results that cannot be read, whatever is wrong with them."""
+    return f"The results in {case.output} are damaged ({error}); delete the folder and run the case again."
 
 
 def stored_result(folder: Path) -> dict[str, Any]:

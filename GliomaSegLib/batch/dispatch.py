@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from GliomaSegLib.batch.cases import BatchCase, blocking_reason, is_done, stored_result
+from GliomaSegLib.batch.cases import BatchCase, blocking_reason, damaged, is_done, stored_result
 from GliomaSegLib.io.folder import clear_up, unfinished
 from GliomaSegLib.worker.client import Event
 
@@ -107,20 +107,20 @@ def settled(case: BatchCase, overwrite: bool) -> CaseEvent | None:
     """The last event of a case that needs no worker: it is refused, or done, or something else lies in its place."""
     if case.refused:
         return CaseEvent(case, Event("error", case.refused), error="InputError")
-    if is_done(case):
-        return _done(case)
-    reason = blocking_reason(case, overwrite)
+    try:
+        if is_done(case):
+            return CaseEvent(case, Event("result"), stored_result(case.output))
+        reason = blocking_reason(case, overwrite)
+    except Exception as error:  # whatever is wrong with what lies there: this case's alone
+        return CaseEvent(case, Event("error", damaged(case, error)), error="InputError")
     return CaseEvent(case, Event("error", reason), error="InputError") if reason else None
 
 
 def failed(case: BatchCase, sentence: str, error: str, worker: str = "") -> CaseEvent:
     """The last event of a case that failed, unless another process, whose own batch was killed, has done it by now."""
-    return _done(case) if is_done(case) else CaseEvent(case, Event("error", sentence), error=error, worker=worker)
-
-
-def _done(case: BatchCase) -> CaseEvent:
     try:
-        return CaseEvent(case, Event("result"), stored_result(case.output))
-    except (OSError, ValueError, LookupError) as error:
-        sentence = f"The results in {case.output} are damaged ({error}); delete the folder and run the case again."
-        return CaseEvent(case, Event("error", sentence), error="InputError")
+        if is_done(case):
+            return CaseEvent(case, Event("result"), stored_result(case.output))
+    except Exception as damage:  # whatever is wrong with what lies there: this case's alone
+        return CaseEvent(case, Event("error", damaged(case, damage)), error="InputError")
+    return CaseEvent(case, Event("error", sentence), error=error, worker=worker)

@@ -72,8 +72,11 @@ class LocalWorkers:
         if last is not None:
             return last
         device = self._devices[place]
-        request = request_of(case) | ({"device": device} if device else {})
-        running[place] = (case, self._processes[place].start(request))
+        try:
+            request = request_of(case) | ({"device": device} if device else {})
+            running[place] = (case, self._processes[place].start(request))
+        except (OSError, TypeError, ValueError) as error:  # its folder cannot be looked at, or its job is no JSON
+            return failed(case, f"{case.where}: it cannot be handed to a worker ({error}).", "InputError")
         return CaseEvent(case, Event("stage", STARTED), worker=_name(place))
 
     def _poll(self, running: dict[int, tuple[BatchCase, Task]], place: int) -> list[CaseEvent]:

@@ -65,7 +65,10 @@ def _picture_and_report(output: Path, summary: CaseSummary) -> tuple[str, str]:
     if summary.state is not CaseState.DONE:
         return "", ""
     folder = summary.case.output
-    manifest = manifest_of(folder)
+    try:
+        manifest = manifest_of(folder)
+    except (OSError, ValueError):  # it was changed since it was summed up
+        manifest = None
     kept = output / PRIVATE / "thumbnails" / f"{folder.name}.jpg"
     return thumbnail(folder, manifest, kept) if manifest else "", quote(f"{folder.name}/{REPORT}")
 

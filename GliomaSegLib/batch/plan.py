@@ -13,10 +13,10 @@ from enum import Enum
 from pathlib import Path
 from statistics import mean
 
-from GliomaSegLib.batch.cases import BatchCase, blocking_reason, is_done, stored_result
+from GliomaSegLib.batch.cases import BatchCase, blocking_reason, damaged, is_done, stored_result
 from GliomaSegLib.batch.table import CaseList
 from GliomaSegLib.case import Modality
-from GliomaSegLib.errors import InputError, WeightsError
+from GliomaSegLib.errors import Cancelled, InputError, WeightsError
 from GliomaSegLib.job import Job
 from GliomaSegLib.options import AUTO
 from GliomaSegLib.progress import Progress
@@ -202,14 +202,24 @@ def _installed(model: str, store: Path) -> Card | str:
 def _look(case: BatchCase, zoo: _Zoo, overwrite: bool) -> PlannedCase:
     if case.refused:
         return PlannedCase(case, CaseStatus.REFUSED)
-    if is_done(case):
-        return PlannedCase(case, CaseStatus.DONE, seconds=_seconds(case))
     try:
+        if is_done(case):
+            return PlannedCase(case, CaseStatus.DONE, seconds=_seconds(case))
         if reason := blocking_reason(case, overwrite):
             raise InputError(reason)
-        return _planned(case, Job(**case.job), zoo)
     except InputError as error:
         return PlannedCase(case.but_refused(str(error)), CaseStatus.REFUSED)
+    except Exception as error:  # whatever is wrong with what lies there: this case's alone
+        return PlannedCase(case.but_refused(damaged(case, error)), CaseStatus.REFUSED)
+    try:
+        return _planned(case, Job(**case.job), zoo)
+    except (InputError, WeightsError) as error:
+        return PlannedCase(case.but_refused(str(error)), CaseStatus.REFUSED)
+    except Cancelled:
+        raise
+    except Exception as error:  # pydicom and ITK raise whatever comes of a malformed file: this case's alone
+        sentence = f"{case.where}: its images cannot be read ({type(error).__name__}: {error}); check them."
+        return PlannedCase(case.but_refused(sentence), CaseStatus.REFUSED)
 
 
 def _planned(case: BatchCase, job: Job, zoo: _Zoo) -> PlannedCase:
@@ -234,7 +244,7 @@ def _planned(case: BatchCase, job: Job, zoo: _Zoo) -> PlannedCase:
 def _seconds(case: BatchCase) -> float | None:
     try:
         return sum(stored_result(case.output)["seconds"].values())
-    except (OSError, ValueError, LookupError):  # edited by hand: it is done all the same
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # edited by hand: it is done all the same
         return None
 
 

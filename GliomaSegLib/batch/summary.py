@@ -15,12 +15,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from GliomaSegLib.batch.cases import BatchCase, is_done, manifest_of
+from GliomaSegLib.batch.cases import BatchCase, damaged, is_done, manifest_of
 from GliomaSegLib.batch.failure_log import Failure
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.training_distance import share_of_limit
 from GliomaSegLib.io.folder import MANIFEST
 from GliomaSegLib.io.renaming import rename
+from GliomaSegLib.io.spreadsheet import inert
 from GliomaSegLib.results.layout import MEASURES_JSON
 
 VOLUMES = ("WT", "TC", "ET", "NETC", "SNFH", "RC")
@@ -98,9 +99,8 @@ class Summary:
                 return self._read[version]
         except OSError:
             pass  # not there yet
-        except (ValueError, LookupError, TypeError) as error:
-            sentence = f"The results in {case.output} are damaged ({error}); delete the folder and run the case again."
-            return CaseSummary(case, CaseState.FAILED, model, sentence=sentence)
+        except Exception as error:  # whatever is wrong with what lies there: this case's alone
+            return CaseSummary(case, CaseState.FAILED, model, sentence=damaged(case, error))
         failure = failures.get(case.key)
         if failure is None:
             return CaseSummary(case, CaseState.WAITING, model)
@@ -210,7 +210,7 @@ def write_summary(cases: Sequence[CaseSummary], path: Path) -> None:
 
 def _cells(summary: CaseSummary) -> dict[str, object]:
     job = summary.case.job
-    return {
+    cells = {
         "case": summary.case.name, "patient": summary.case.patient, "state": summary.state.value,
         "model": summary.model,
         "time_point": job.get("time_point"), "days_since_surgery": job.get("days_since_surgery"),
@@ -222,6 +222,7 @@ def _cells(summary: CaseSummary) -> dict[str, object]:
         "remarks": "; ".join(summary.remarks), "warnings": " ".join(summary.warnings), "error": summary.sentence,
         "asked_in": summary.case.where, "output": str(summary.case.output) if summary.state is CaseState.DONE else "",
     }  # fmt: skip
+    return {column: inert(cell) for column, cell in cells.items()}
 
 
 def replace_file(path: Path, write: Any) -> None:

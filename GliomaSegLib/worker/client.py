@@ -31,6 +31,9 @@ GRACE_S = 3.0
 """So long a process that was asked to stop may take to clear up after itself; then it is killed."""
 
 _LARGEST_LOG_BYTES = 4 << 20
+_LONGEST_LINE = 64 << 20  # characters; the answer to a comparison of many lesions has some thousands
+_LONGEST_NOTE = 2000
+_ANSWERS = ('{"event": "result"', '{"event": "error"')
 _WINDOWS = sys.platform == "win32"
 _STOPPED = "Stopped; nothing half-written is left."
 
@@ -155,6 +158,10 @@ class Task:
             self._events.put(Event("warning", text))
         else:
             raise ValueError(f"unknown event {kind}")
+
+    def _on_unreadable_answer(self) -> None:
+        if not self.done:
+            self._fail(WorkerError("The worker's answer cannot be read; its beginning is in the log."))
 
     def _process_ended(self, sentence: str) -> None:
         if self.done:
@@ -286,11 +293,13 @@ class _Process:
             _kill_tree(self._popen)
 
     def _read(self) -> None:
-        for line in self._popen.stdout:
+        while line := self._popen.stdout.readline(_LONGEST_LINE):
             try:
                 self._task._on_message(json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError):  # a library that prints past the worker
-                self._note(line)
+            except Exception:  # a library that prints past the worker, or a line that is nested without end
+                self._note(line[:_LONGEST_NOTE])
+                if line.startswith(_ANSWERS):
+                    self._task._on_unreadable_answer()
 
     def _watch(self) -> None:
         status = self._popen.wait()

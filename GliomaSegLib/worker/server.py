@@ -74,6 +74,8 @@ def work(source: str, output: TextIO) -> int:
     lines = JsonLines(output)
     if source != "-":
         return serve([lambda: read_request(Path(source))], _perform, lines)
+    if hasattr(sys.stdin, "reconfigure"):
+        sys.stdin.reconfigure(errors="replace")  # a line in another encoding is refused, and the next one is read
     texts = ((f"Line {number} of the input", line) for number, line in enumerate(sys.stdin, start=1) if line.strip())
     requests = ((lambda line=line, where=where: parse_request(line, where)) for where, line in texts)
     return serve(requests, _perform, lines)

@@ -17,6 +17,7 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 
+from GliomaSegLib.batch import plan as plan_module
 from GliomaSegLib.batch import summary as summary_module
 from GliomaSegLib.batch.cases import PRIVATE, BatchCase, case_of_study, folder_name, is_done, manifest_of, one_of_each
 from GliomaSegLib.batch.dispatch import CaseEvent, dispatch
@@ -320,6 +321,47 @@ def test_a_damaged_result_is_told_and_stops_nobody(workers: LocalWorkers, table:
     told = {one.case.name: one.sentence for one in outcome.cases}
     assert "are damaged" in told["good0001"]
     assert outcome.count(CaseState.DONE) == 2
+
+
+@pytest.mark.parametrize("manifest", ["[]", "{", "null", '{"job": 7}', '"text"', "[" * 100_000])
+def test_a_manifest_that_is_none_stops_nobody(
+    workers: LocalWorkers, table: Path, tmp_path: Path, manifest: str
+) -> None:
+    output = tmp_path / "out"
+    run_on(table, output, workers)
+    (output / "good0001" / MANIFEST).write_text(manifest)
+    outcome = run_on(table, output, workers)
+    assert outcome.count(CaseState.DONE) == 2
+    (sentence,) = [one.sentence for one in outcome.cases if one.sentence]
+    assert "are damaged" in sentence or "is in the way" in sentence
+
+
+@pytest.mark.parametrize("error", [NotImplementedError, AttributeError, RecursionError, MemoryError, IndexError])
+def test_a_study_over_which_the_plan_fails_costs_nobody_else(
+    workers: LocalWorkers, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type
+) -> None:
+    plain = plan_module.identify
+
+    def fails(study: Path | None, volumes: dict[Modality, Path], *rest: Any) -> Any:
+        if any("good0001" in str(path) for path in volumes.values()):
+            raise error("a header")
+        return plain(study, volumes, *rest)
+
+    monkeypatch.setattr(plan_module, "identify", fails)
+    outcome = run_on(table, tmp_path / "out", workers)
+    assert (outcome.count(CaseState.DONE), outcome.count(CaseState.FAILED)) == (2, 1)
+    (sentence,) = [one.sentence for one in outcome.cases if one.sentence]
+    assert f"its images cannot be read ({error.__name__}: a header)" in sentence
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1"])
+def test_no_cell_of_the_table_is_a_formula(tmp_path: Path, name: str) -> None:
+    case = BatchCase(name, {"output": "/nowhere/a"}, name, patient=name)
+    row = CaseSummary(case, CaseState.FAILED, name, volumes={"WT": -1.5}, sentence=name)
+    write_summary([row], tmp_path / "t.csv")
+    (cells,) = csv.DictReader((tmp_path / "t.csv").open(newline="", encoding="utf-8"))
+    assert {cells[column] for column in ("case", "patient", "model", "error", "asked_in")} == {f"'{name}"}
+    assert cells["WT_ml"] == "-1.5", "a number stays one"
 
 
 @pytest.mark.parametrize("flip", [False, True])

@@ -104,6 +104,19 @@ def test_network_is_loaded_once_and_a_wrong_job_does_not_stop_the_next(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "c", "models", "published", "study"]
 
 
+def test_lines_that_are_no_text_or_nested_without_end_do_not_stop_the_next(toy_store: Store, tmp_path: Path) -> None:
+    install = json.dumps({"do": "install", "model": "nnn", "store": str(tmp_path)}).encode()
+    lines = b"\xff\xfe{\n" + b"[" * 100_000 + b"\n" + b'{"study": ' * 50_000 + b"\n" + install + b"\n"
+    ended = subprocess.run(
+        [*COMMAND, "worker", "-"], cwd=ROOT, input=lines, capture_output=True, timeout=300, check=False
+    )
+    assert ended.returncode == 1
+    said = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [one["event"] for one in said] == ["error"] * 4
+    assert all("is not valid" in one["text"] for one in said[:3])
+    assert said[-1]["text"].startswith("There is no model 'nnn'")
+
+
 def test_threads_of_one_job_are_not_those_of_the_next(
     toy_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,11 @@ for line in sys.stdin:
         if do == "garbage":
             print("Loading library 1.2\\n{broken\\n[1]\\n{\\"event\\": \\"dance\\"}\\n{\\"no\\": 1}", flush=True)
             sys.stdout.buffer.write(b"\\xff\\xfe\\n")
+        if do == "nested":
+            print("[" * 100_000, flush=True)
+        if do == "nested answer":
+            print('{"event": "result", "result": ' + "[" * 100_000, flush=True)
+            time.sleep(600)
         say("stage", name="reading")
         say("progress", fraction=0.25, detail="T1")
         say("warning", text="Mind the gap.")
@@ -175,6 +180,18 @@ def test_what_is_no_event_goes_to_the_log(worker: WorkerProcess, log: Path) -> N
 
 
 # --- a process that ends by itself ---------------------------------------------------------------------------------
+
+
+def test_a_line_that_is_nested_without_end_is_passed_over(worker: WorkerProcess, log: Path) -> None:
+    """It raises RecursionError in json, which once ended the thread that reads, and the task waited for ever."""
+    assert worker.start({"do": "nested"}).wait()["asked"] == {"do": "nested"}
+    assert "(standard output) [[[" in log.read_text()
+    assert max(map(len, log.read_text().splitlines())) < 3000
+
+
+def test_an_answer_that_cannot_be_read_is_an_error(worker: WorkerProcess) -> None:
+    with pytest.raises(WorkerError, match="The worker's answer cannot be read"):
+        worker.start({"do": "nested answer"}).wait()
 
 
 @POSIX
