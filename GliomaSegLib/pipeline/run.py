@@ -269,7 +269,7 @@ def _prepared(
     return prepare(
         case,
         registrations,
-        brain_extractor(job.brain, device),
+        brain_extractor(job.brain, device, job.store),
         progress,
         spacing_mm=space.spacing_mm or case.reference.image.GetSpacing(),
         orientation=space.orientation,

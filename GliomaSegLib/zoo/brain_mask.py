@@ -6,6 +6,7 @@ In the label map of such a model 1 is the brain; its labels are not those of :mo
 from __future__ import annotations
 
 from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import SimpleITK as sitk
@@ -49,8 +50,11 @@ class ZooBrain:
 
 
 @cache
-def brain_extractor(method: BrainMethod, device: torch.device) -> BrainExtractor | None:
+def brain_extractor(method: BrainMethod, device: torch.device, store: Path | None = None) -> BrainExtractor | None:
     """The loaded extractor, kept for the next case; ``None`` for images that are stripped.
+
+    Args:
+        store: folder of installed models, by default the user's.
 
     Raises:
         InputError: its package is not installed.
@@ -60,11 +64,11 @@ def brain_extractor(method: BrainMethod, device: torch.device) -> BrainExtractor
         return None
     if method is BrainMethod.DEEPBET:
         return DeepBet(device)
-    return HdBet(device) if method is BrainMethod.HDBET else zoo_brain(method.value, device)
+    return HdBet(device) if method is BrainMethod.HDBET else zoo_brain(method.value, device, store)
 
 
-def zoo_brain(model: str, device: torch.device) -> ZooBrain:
-    """The installed brain extractor ``model``, loaded.
+def zoo_brain(model: str, device: torch.device, root: Path | None = None) -> ZooBrain:
+    """The installed brain extractor ``model``, loaded from the store ``root``, by default the user's.
 
     Raises:
         WeightsError: it is not installed, or damaged.
@@ -72,8 +76,8 @@ def zoo_brain(model: str, device: torch.device) -> ZooBrain:
     """
     import torch
 
-    card: Card = find_card(model)
-    store = Store(default_store())
+    store = Store(root or default_store())
+    card: Card = find_card(model, store.root)
     weights = store.weights(card)
     load = partial(family(card.network.family).load, weights, card.loader_parameters)
     return ZooBrain(model, load(device, torch.float32), store.space(card))

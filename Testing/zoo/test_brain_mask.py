@@ -12,8 +12,9 @@ import SimpleITK as sitk
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import WeightsError
 from GliomaSegLib.inference.segmenter import Prediction
+from GliomaSegLib.options import BrainMethod
 from GliomaSegLib.progress import Progress
-from GliomaSegLib.zoo.brain_mask import ZooBrain, zoo_brain
+from GliomaSegLib.zoo.brain_mask import ZooBrain, brain_extractor, zoo_brain
 from GliomaSegLib.zoo.card_network import Space
 
 
@@ -51,3 +52,13 @@ def test_a_model_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("GliomaSegLib.zoo.brain_mask.default_store", lambda: tmp_path)
     with pytest.raises(WeightsError, match="gliomaseg models install synthstrip"):
         zoo_brain("synthstrip", torch.device("cpu"))
+
+
+def test_a_model_is_looked_for_in_the_store_that_the_job_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr("GliomaSegLib.zoo.brain_mask.default_store", lambda: tmp_path / "users")
+    (tmp_path / "named" / "synthstrip").mkdir(parents=True)
+    (tmp_path / "named" / "synthstrip" / "installed.json").write_text("{}")
+    with pytest.raises(WeightsError, match=r"weights in .*named.synthstrip are damaged"):
+        brain_extractor(BrainMethod.SYNTHSTRIP, torch.device("cpu"), tmp_path / "named")
