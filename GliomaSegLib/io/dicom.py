@@ -9,6 +9,7 @@ A frame of enhanced (multi-frame) MR counts as a slice, see :mod:`GliomaSegLib.i
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections import defaultdict
@@ -19,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pydicom
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
@@ -38,6 +40,7 @@ _NOT_A_SCAN = {
 _NOT_A_SCAN_WORDS = ("PROJECTION", "MIP", "MINIP", "SCREEN", "SUBTRACT", "PERFUSION", "SPECTROSCOPY", "_MAP", "PHASE")
 
 _FEWEST_SLICES = 3
+_LOG = logging.getLogger(__name__)
 
 _KEYWORDS = [
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "PatientID", "BodyPartExamined"),
@@ -49,6 +52,10 @@ _KEYWORDS = [
     *("ImagePositionPatient", "ImageOrientationPatient"),
     *FRAME_KEYWORDS,
 ]
+_NEEDED = (
+    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "ImageType", "Rows", "Columns"),
+    *("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"),
+)
 
 
 @dataclass(frozen=True)
@@ -112,9 +119,10 @@ class DicomSeries:
 def find_series(folder: Path) -> list[DicomSeries]:
     """The MR volumes among the DICOM files anywhere below ``folder``, by name. No pixels are read.
 
-    Passed over: files that are not DICOM, DICOMDIR, hidden files, other modalities, secondary captures, localizers,
-    derived maps, phase images, mosaics and projections, and groups of fewer than three slices. A file that is there
-    twice (same SOP Instance UID) counts once.
+    A file that is DICOM and cannot be read is passed over with a warning in the log. Passed over without: files that
+    are no DICOM, DICOMDIR, hidden files, other modalities, secondary captures, localizers, derived maps, phase images,
+    mosaics and projections, and groups of fewer than three slices. A file that is there twice (same SOP Instance UID)
+    counts once.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks about odd values in the files
@@ -138,16 +146,41 @@ class _Found(NamedTuple):
 
 
 def _mr_headers(folder: Path) -> Iterator[_Found]:
+    unreadable: list[Path] = []
     for path in _files(folder):
         try:
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_KEYWORDS)
-        except (InvalidDicomError, OSError, EOFError, ValueError, KeyError):
-            continue  # not DICOM, or not enough of it to know
-        if header.get("SOPClassUID") == _ENHANCED_MR_IMAGE:
-            frames = [_Found(path, frame, number) for number, frame in enumerate(frame_headers(header))]
-        else:
-            frames = [_Found(path, header)]
-        yield from (one for one in frames if _is_scan(one.header))
+            frames = _frames_of(path)
+        except InvalidDicomError:
+            continue
+        except Exception:  # pydicom raises whatever comes of a malformed header
+            unreadable.append(path)
+            continue
+        yield from frames
+    if unreadable:
+        _LOG.warning(
+            "%d of the files in %s cannot be read as DICOM and were passed over, such as %s",
+            len(unreadable), folder, unreadable[0].name,
+        )  # fmt: skip
+
+
+def _frames_of(path: Path) -> list[_Found]:
+    """The scans in a file. Elements that cannot be decoded are left out; one without which it is no image raises."""
+    header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_KEYWORDS)
+    for tag in list(header.keys()):
+        try:
+            _ = header[tag]
+        except Exception:
+            if keyword_for_tag(tag) in _NEEDED:
+                raise
+            del header[tag]
+    if header.get("SOPClassUID") == _ENHANCED_MR_IMAGE:
+        frames = [_Found(path, frame, number) for number, frame in enumerate(frame_headers(header))]
+    else:
+        frames = [_Found(path, header)]
+    scans = [one for one in frames if _is_scan(one.header)]
+    for one in scans:
+        _ = _slice(one), _volume_key(one.header)  # raises where what should be numbers is none
+    return scans
 
 
 def _files(folder: Path) -> Iterator[Path]:

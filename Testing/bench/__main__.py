@@ -10,6 +10,7 @@ import torch
 
 from Testing.bench import (
     accuracy,
+    attack,
     cohort,
     dicom,
     distance,
@@ -51,6 +52,8 @@ PARTS: dict[str, Callable[[], None]] = {
     "kills": cohort.kills,
     "dask": cohort.dask,
     "node": node.node,
+    "attack": attack.reception,
+    "malformed": attack.malformed,
 }
 QUOTED = ("peak", "network", "stages", "brats", "clinic")
 

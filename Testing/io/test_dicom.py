@@ -20,6 +20,7 @@ from GliomaSegLib.io.dicom_volume import read_series, series_geometry
 from GliomaSegLib.phantom.dicom import write_series as write_phantom_series
 from GliomaSegLib.study.identification import guess
 from Testing.support.enhanced_mr import write_enhanced
+from Testing.support.malformed import with_vr
 
 AXIAL = np.eye(3)
 SAGITTAL = np.array([[0, 0, -1], [1, 0, 0], [0, -1, 0]], float)  # columns: rows run to posterior, columns to inferior
@@ -363,3 +364,43 @@ def test_enhanced_files_that_lack_frames_pixels_or_groups(tmp_path: Path) -> Non
     del dataset.PerFrameFunctionalGroupsSequence
     dataset.save_as(path)
     assert find_series(path.parent) == []
+
+
+# --- malformed files -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr"),
+    [((0x0028, 0x0010), b"FL"), ((0x0020, 0x0032), b"ZZ"), ((0x0008, 0x0060), b"FL")],
+    ids=["rows of a wrong length", "position of an unknown type", "modality of a wrong length"],
+)
+def test_an_image_that_cannot_be_read_is_passed_over_with_a_warning(
+    write_series, tag: tuple[int, int], vr: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write_series(scan())
+    path = min(folder.iterdir())
+    path.write_bytes(with_vr(path.read_bytes(), tag, vr))
+    (series,) = find_series(folder)
+    assert len(series.slices) == 6
+    assert f"1 of the files in {folder} cannot be read as DICOM and were passed over" in caplog.text
+    assert path.name in caplog.text
+
+
+def test_numbers_that_are_none_are_no_crash(write_series, caplog: pytest.LogCaptureFixture) -> None:
+    folder = write_series(scan(), ImagePositionPatient=None)
+    path = min(folder.iterdir())
+    header = pydicom.dcmread(path)
+    header.ImagePositionPatient = ["1", "2", "3"]
+    header.save_as(path)
+    path.write_bytes(path.read_bytes().replace(b"1\\2\\3 ", b"a\\b\\c "))
+    assert find_series(folder) == []
+    assert path.name in caplog.text
+
+
+def test_an_unreadable_value_that_is_not_needed_costs_nothing(write_series) -> None:
+    folder = write_series(scan(), ProtocolName="t1 mprage")
+    for path in folder.iterdir():
+        path.write_bytes(with_vr(path.read_bytes(), (0x0018, 0x1030), b"ZZ"))
+    (series,) = find_series(folder)
+    assert len(series.slices) == 7
+    assert series.tags.protocol == ""
