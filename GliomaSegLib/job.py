@@ -24,7 +24,9 @@ from GliomaSegLib.options import (
     Precision,
     Purpose,
     ReviewState,
+    Surgery,
     Task,
+    Tumour,
 )
 from GliomaSegLib.record import Record, not_valid
 
@@ -202,8 +204,11 @@ class Compare(Record):
 
     Attributes:
         overwrite: replace ``output`` if it is there and holds an earlier comparison.
-        in_place, baseline, deformable: see :func:`GliomaSegLib.followup.compare.compare`; ``baseline`` is a position
-            in ``studies``, the first being 0.
+        in_place, deformable: see :func:`GliomaSegLib.followup.compare.compare`.
+        baseline: position in ``studies``, the first being 0, of the study with which response is compared.
+        radiotherapy_end: a date such as ``2024-03-31``, a number of days after surgery, or ``none``.
+        tumour: by which the criteria of response are chosen, over the task of the models.
+        surgery: what the last operation was.
     """
 
     do: Literal["compare"] = "compare"
@@ -213,6 +218,9 @@ class Compare(Record):
     in_place: bool = False
     baseline: int | None = Field(default=None, ge=0)
     deformable: bool = False
+    radiotherapy_end: str | None = None
+    tumour: Tumour | None = None
+    surgery: Surgery | None = None
 
 
 class Export(Record):

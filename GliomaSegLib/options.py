@@ -45,6 +45,29 @@ class Task(Option):
         return tuple(one.value for one in cls if one is not cls.BRAIN_EXTRACTION)
 
 
+class Tumour(Option):
+    """The kind of tumour, by which the criteria of response are chosen; none are known for ``other``."""
+
+    GLIOMA = "glioma"
+    METASTASIS = "metastasis"
+    OTHER = "other"
+
+    @classmethod
+    def of_task(cls, task: str | None) -> Tumour | None:
+        """That of the models of a task; ``None`` when a model of that task says nothing of the kind of tumour."""
+        if task in (None, Task.RESECTION_CAVITY, Task.BRAIN_EXTRACTION):
+            return None
+        adult = (Task.PREOPERATIVE_GLIOMA, Task.POSTOPERATIVE_GLIOMA)
+        return cls.GLIOMA if task in adult else cls.METASTASIS if task == Task.METASTASIS else cls.OTHER
+
+
+class Surgery(Option):
+    """What the operation between two studies was."""
+
+    RESECTION = "resection"
+    BIOPSY = "biopsy"
+
+
 class Purpose(Option):
     """What a result after surgery is for: how much tumour is left, or whether any is left.
 

@@ -15,7 +15,7 @@ from GliomaSegLib.job import Compare, Export, Install, Job, Measure, Request, Re
 from GliomaSegLib.progress import Progress, Silent
 
 if TYPE_CHECKING:  # each request imports what it needs, so that one which is wrong is refused without loading torch
-    from GliomaSegLib.followup.compare import Comparison
+    from GliomaSegLib.followup.comparison import TimePointComparison
     from GliomaSegLib.zoo.card_weights import WeightFile
 
 
@@ -24,7 +24,7 @@ class Compared:
     """The answer to :class:`~GliomaSegLib.job.Compare`: the page that was written, and what it says."""
 
     page: Path
-    comparison: Comparison
+    comparison: TimePointComparison
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,21 @@ def perform(request: Request, progress: Progress | None = None) -> Answer:
 
 def _compare(request: Compare, progress: Progress) -> Compared:
     from GliomaSegLib.followup.compare import compare
+    from GliomaSegLib.followup.conditions import Radiotherapy, Treatment
     from GliomaSegLib.followup.page import write_comparison
     from GliomaSegLib.io.folder import check_output
     from GliomaSegLib.results.time_point import read_exam
 
     check_output(request.output, request.overwrite)
+    treatment = Treatment(
+        baseline=request.baseline,
+        radiotherapy=None if request.radiotherapy_end is None else Radiotherapy.parse(request.radiotherapy_end),
+        tumour=request.tumour,
+        surgery=request.surgery,
+    )
     progress.stage("reading")
     exams = [read_exam(one.path, one.image, one.scheme, one.when, one.date) for one in request.studies]
-    aligned = compare(exams, request.in_place, request.baseline, progress, request.deformable)
+    aligned = compare(exams, treatment, request.in_place, request.deformable, progress)
     page = write_comparison(request.output, aligned, request.overwrite)
     return Compared(page, aligned.comparison)
 

@@ -11,6 +11,7 @@ from GliomaSegLib import NOTICE
 from GliomaSegLib.cli.arguments import SCHEMES
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import LabelScheme
+from GliomaSegLib.options import Surgery, Tumour
 
 if TYPE_CHECKING:
     from GliomaSegLib.job import ComparedStudy
@@ -33,7 +34,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--date", action="append", default=[], metavar="YYYY-MM-DD", help="date of a study; once per study, in order"
     )
-    parser.add_argument("--baseline", type=int, metavar="N", help="response is judged against the N-th study")
+    response = parser.add_argument_group("response to treatment (asked for on the page where it is not known)")
+    response.add_argument(
+        "--radiotherapy-end", metavar="DATE",
+        help="response is judged against the first study after it; a date, days after surgery, or 'none'",
+    )  # fmt: skip
+    response.add_argument("--baseline", type=int, action="append", metavar="N", help="judge it against the N-th study")
+    response.add_argument(
+        "--tumour",
+        choices=Tumour.values(),
+        help="whose criteria: RANO 2010 and 2.0, or RANO-BM (default: by the model)",
+    )
+    response.add_argument("--surgery", choices=Surgery.values(), help="what the last operation was")
     parser.add_argument("--no-registration", action="store_true", help="the studies are known to be co-registered")
     parser.add_argument("--in-place", dest="no_registration", action="store_true", help=argparse.SUPPRESS)  # until 0.3
     parser.add_argument(
@@ -60,6 +72,9 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
         in_place=parsed.no_registration,
         baseline=_position(parsed),
         deformable=parsed.deformable,
+        radiotherapy_end=parsed.radiotherapy_end,
+        tumour=parsed.tumour,
+        surgery=parsed.surgery,
     )
     with progress_for_stderr() as progress:
         compared = perform(request, progress)
@@ -123,6 +138,9 @@ def _position(parsed: argparse.Namespace) -> int | None:
     """The baseline's position, from 0."""
     if parsed.baseline is None:
         return None
-    if parsed.baseline < 1:
-        raise InputError(f"'--baseline {parsed.baseline}' is no study; the first one is 1.")
-    return parsed.baseline - 1
+    if len(parsed.baseline) > 1:
+        raise InputError(f"'--baseline' is given {len(parsed.baseline)} times; response has one baseline.")
+    (number,) = parsed.baseline
+    if number < 1:
+        raise InputError(f"'--baseline {number}' is no study; the first one is 1.")
+    return number - 1

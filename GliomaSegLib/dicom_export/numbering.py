@@ -6,17 +6,38 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ConfigDict
 from pydicom.uid import generate_uid
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.followup.compare import Comparison, TimePointRow
-from GliomaSegLib.followup.page import NUMBERS
 from GliomaSegLib.labels import Region
+from GliomaSegLib.measures.lesion_tracking import LesionHistory
 from GliomaSegLib.measures.volumes import Lesion, Measures
-from GliomaSegLib.record import read_record
+from GliomaSegLib.record import Record, read_record
+
+COMPARISON = "comparison.json"
+"""The file of a comparison's folder that holds its numbers."""
 
 # Centres that differ by less are one: headers are rounded.
 _SAME_PLACE_MM = 0.05
+
+
+class _Study(Record):
+    """What is needed here of a study of a comparison, whatever else it says."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    name: str
+    path: Path
+    date: str | None
+
+
+class _Comparison(Record):
+    """What is needed here of a comparison, also of one of an earlier version."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    studies: tuple[_Study, ...]
+    region: Region
+    course: LesionHistory
 
 
 @dataclass(frozen=True)
@@ -48,7 +69,7 @@ def read_numbering(comparison: Path, results: Path, measures: Measures, patient:
     Raises:
         InputError: no such folder, the results are not among its studies, or they were changed since.
     """
-    record = read_record(Comparison, comparison / NUMBERS, "comparison")
+    record = read_record(_Comparison, comparison / COMPARISON, "comparison")
     place = next((i for i, row in enumerate(record.studies) if row.path.resolve() == results.resolve()), None)
     if place is None:
         raise InputError(
@@ -72,6 +93,6 @@ def _same(one: Lesion, other: Lesion) -> bool:
     return one.voxels == other.voxels and math.dist(one.centre_ras_mm, other.centre_ras_mm) < _SAME_PLACE_MM
 
 
-def _beginning(first: TimePointRow) -> tuple[str, str]:
+def _beginning(first: _Study) -> tuple[str, str]:
     """The study from which lesions are counted: later ones are added at the end and change no number."""
     return first.name, str(first.date)

@@ -1,87 +1,42 @@
-"""Several studies of one patient side by side: what surgery took, what became of each lesion, how treatment did.
+"""Several studies of one patient compared: what surgery removed, what became of each lesion, response to treatment.
 
-Every study is registered, rigidly, to the last one by the road's own registration, and lesions are matched after a
-deformation too where that is asked for. Volumes and diameters are those of the segmentations on their own grids, before
-anything is moved.
+Every study is registered, rigidly, to the last one, and lesions are matched after a deformation too where that is asked
+for. Volumes and diameters are those of the segmentations on their own grids, before anything is moved.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
-from pathlib import Path
 
-import numpy as np
 import SimpleITK as sitk
 
 from GliomaSegLib.case import TimePointKind
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.followup.answers import answers, notes
+from GliomaSegLib.followup.comparison import TimePointComparison, TimePointRow
+from GliomaSegLib.followup.conditions import (
+    Conditions,
+    Treatment,
+    conditions_of,
+    flair_ml,
+    name_of,
+    unfit_for_residual,
+)
 from GliomaSegLib.followup.deformation import DEFORMATION, Deformation, deform
-from GliomaSegLib.label_maps import region_mask
-from GliomaSegLib.labels import REGION_LABELS, Region
+from GliomaSegLib.followup.planes import obstacle_to_diameters
+from GliomaSegLib.labels import Region
+from GliomaSegLib.measures.criteria import CRITERIA
+from GliomaSegLib.measures.diameters import axial_axis
 from GliomaSegLib.measures.lesion_shape import LesionSet
+from GliomaSegLib.measures.lesion_size import FollowedLesion, counted, followed_lesions, least_counted_mm3
 from GliomaSegLib.measures.lesion_tracking import LesionHistory, follow
-from GliomaSegLib.measures.rano import ALL_CRITERIA, NOT_IN_IMAGES, Assessment, assess_response
-from GliomaSegLib.measures.resection import LEAST_VOXELS, Finding, Resection, assess_resection, without_specks
-from GliomaSegLib.measures.volumes import Lesion, Measures, Volume, measure, slice_axis, volume_text
+from GliomaSegLib.measures.rano import Assessment, TimePoints, assess_response
+from GliomaSegLib.measures.resection import Resection, assess_resection
 from GliomaSegLib.preprocessing.registration import register_checked
 from GliomaSegLib.preprocessing.rigid import Registration
 from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
-from GliomaSegLib.record import Record
 from GliomaSegLib.results.time_point import Exam, check_order
-
-
-class TimePointRow(Record):
-    """One study in the comparison.
-
-    Attributes:
-        day: days since surgery, or since the first study when all have a date; ``None`` when neither is known.
-        moved_mm: mean shift of the field of view to the last study; ``None`` when it was not registered.
-        mirror_contrast: see :mod:`GliomaSegLib.preprocessing.rigid`.
-        bent_mm: 95 % of the head move by less than this in the deformation after which lesions were matched; ``None``
-            without one.
-    """
-
-    name: str
-    path: Path
-    origin: str
-    kind: TimePointKind
-    days_since_surgery: float | None
-    date: date | None
-    day: float | None
-    volumes: tuple[Volume, ...]
-    foci: int
-    moved_mm: float | None = None
-    mirror_contrast: float | None = None
-    bent_mm: float | None = None
-
-
-class Comparison(Record):
-    """All that is said about a patient's studies.
-
-    Attributes:
-        answers: the answer in plain words, a sentence each.
-        region: whose lesions are followed.
-        resection: of the first study after surgery, when the one before it was made before surgery.
-        responses: of the last study, by each set of criteria; empty with fewer than two studies after surgery, or when
-            the enhancing tumour is not told apart.
-        baseline: position of the study with which response is compared.
-        deformation: how the lesions of two studies were brought together before they were matched, beyond the rigid
-            registration; ``None`` without.
-    """
-
-    studies: tuple[TimePointRow, ...]
-    region: Region
-    answers: tuple[str, ...]
-    resection: Resection | None
-    course: LesionHistory
-    responses: tuple[Assessment, ...]
-    baseline: int | None
-    deformation: str | None = None
-    notes: tuple[str, ...]
-    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -93,7 +48,7 @@ class Aligned:
         deformations: those after which lesions were matched, where there are any.
     """
 
-    comparison: Comparison
+    comparison: TimePointComparison
     exams: tuple[Exam, ...]
     transforms: tuple[sitk.Transform | None, ...]
     deformations: tuple[Deformation | None, ...]
@@ -101,71 +56,71 @@ class Aligned:
 
 def compare(
     exams: Sequence[Exam],
+    treatment: Treatment | None = None,
     in_place: bool = False,
-    baseline: int | None = None,
-    progress: Progress | None = None,
     deformable: bool = False,
+    progress: Progress | None = None,
 ) -> Aligned:
     """Compare studies of one patient, given in the order in which they were made.
 
     Args:
-        in_place: all lie in one space already; nothing is registered.
-        baseline: position of the study with which response to treatment is compared; by default the first one that is
-            not pre-operative.
+        treatment: what the user says of the patient's treatment.
+        in_place: the studies are co-registered already; nothing is registered.
         deformable: lesions are matched after a deformation too (:func:`~GliomaSegLib.followup.deformation.deform`);
             nothing is measured after it.
 
     Raises:
         InputError: fewer than two studies; another patient or order; no region that all tell apart; an image is not
-            at hand or does not fit; nothing before surgery.
+            at hand or does not fit; nothing before surgery; or as
+            :func:`~GliomaSegLib.followup.conditions.conditions_of`.
     """
     if len(exams) < 2:
         raise InputError("A comparison needs at least two studies; give the earlier one first.")
     check_order(exams)
-    journal = ProgressRecorder(progress or Silent())
+    treatment = treatment or Treatment()
     region = _common_region(exams)
-    journal.stage("registration")
-    registrations = [*(_registered(exam, exams[-1], in_place, journal) for exam in exams[:-1]), None]
+    conditions = conditions_of(exams, region, treatment)
+    recorder = ProgressRecorder(progress or Silent())
+    recorder.stage("registration")
+    registrations = [*(_registered(exam, exams[-1], in_place, recorder) for exam in exams[:-1]), None]
     transforms = tuple(one and one.transform for one in registrations)
     deformations: tuple[Deformation | None, ...] = (None,) * len(exams)
     if deformable:
-        journal.stage("deformation")
-        bent = (_deformed(exam, exams[-1], one) for exam, one in zip(exams[:-1], registrations[:-1], strict=True))
-        deformations = (*bent, None)
+        recorder.stage("deformation")
+        found = (_deformed(exam, exams[-1], one) for exam, one in zip(exams[:-1], registrations[:-1], strict=True))
+        deformations = (*found, None)
 
-    journal.stage("lesions, resection and response")
-    operated = _first_after_surgery(exams)
-    resection = None if operated is None else _resection(exams[operated - 1], exams[operated])
-    counted = [_without_specks(exam, region) for exam in exams]
-    course = follow(
-        [
-            LesionSet(
-                labels, region, measures.lesions_of(region), bent.there if bent else transform, bent and bent.back
-            )
-            for (labels, measures), transform, bent in zip(counted, transforms, deformations, strict=True)
-        ],
-        region,
-    )
-    start = _baseline(exams, baseline)
-    responses = _responses(course, exams, start) if region is Region.ET and start is not None else ()
+    recorder.stage("lesions, resection and response")
+    least_mm3 = least_counted_mm3([exam.labels.GetSpacing() for exam in exams], exams[-1].task)
+    lesions = [
+        followed_lesions(exam.labels, region, counted(exam.measures.lesions_of(region), least_mm3)) for exam in exams
+    ]
+    history = _history(exams, region, lesions, transforms, deformations)
+    resection = None if conditions.operated is None else _resection(exams, conditions.operated, treatment)
+    responses = _responses(exams, region, history, transforms, conditions, lesions)
     for exam in exams:
-        _warn_of(exam, region, journal)
-    comparison = Comparison(
-        studies=tuple(
-            _row(exam, day, registration, deformation, measures.lesions_of(region))
-            for exam, day, registration, deformation, (_, measures) in zip(
-                exams, _days(exams), registrations, deformations, counted, strict=True
-            )
-        ),
+        _warn_of(exam, region, recorder)
+    rows = [
+        _row(exam, day, registration, deformation, region, here)
+        for exam, day, registration, deformation, here in zip(
+            exams, _days(exams), registrations, deformations, lesions, strict=True
+        )
+    ]
+    comparison = TimePointComparison(
+        studies=tuple(rows),
         region=region,
-        answers=_answers(resection, _named_study(operated, exams), course, responses),
+        least_mm3=least_mm3,
+        answers=answers(exams, conditions, resection, history, responses),
         resection=resection,
-        course=course,
+        course=history,
         responses=responses,
-        baseline=start if responses else None,
+        baseline=conditions.baseline,
+        baseline_reason=conditions.reason,
+        withheld=conditions.withheld,
+        questions=conditions.questions,
         deformation=DEFORMATION if deformable else None,
-        notes=_notes(exams, responses),
-        warnings=tuple(dict.fromkeys(journal.warnings)),
+        notes=notes(exams, least_mm3, [row.specks for row in rows], conditions, bool(responses)),
+        warnings=tuple(dict.fromkeys(recorder.warnings)),
     )
     return Aligned(comparison, tuple(exams), transforms, deformations)
 
@@ -180,7 +135,7 @@ def _common_region(exams: Sequence[Exam]) -> Region:
     )
 
 
-# --- registration --------------------------------------------------------------------------------------------------
+# --- registration -----------------------------------------------------------------------------------------------------
 
 
 def _registered(exam: Exam, last: Exam, in_place: bool, progress: Progress) -> Registration | None:
@@ -191,7 +146,7 @@ def _registered(exam: Exam, last: Exam, in_place: bool, progress: Progress) -> R
             why = f" ({one.doubts[0].rstrip('.')})" if one.doubts and one.path.is_dir() else ""
             raise InputError(
                 f"The scan of {one.path} is not at hand{why}, so that it cannot be registered; give it with --image, "
-                "or say --in-place when all studies lie in one space."
+                "or say --no-registration when all studies are co-registered."
             )
     return register_checked(last.image, exam.image, str(last.path), str(exam.path), progress)
 
@@ -206,54 +161,66 @@ def _deformed(exam: Exam, last: Exam, registration: Registration | None) -> Defo
     return deform(last.image, exam.image, registration and registration.transform, last.labels, exam.labels)
 
 
-# --- measures ------------------------------------------------------------------------------------------------------
+# --- measures ---------------------------------------------------------------------------------------------------------
 
 
-def _first_after_surgery(exams: Sequence[Exam]) -> int | None:
-    """Position of the study that follows the last pre-operative one."""
-    before = [place for place, exam in enumerate(exams) if exam.time_point.kind is TimePointKind.PREOPERATIVE]
-    return before[-1] + 1 if before and before[-1] < len(exams) - 1 else None
+def _history(
+    exams: Sequence[Exam],
+    region: Region,
+    lesions: Sequence[Sequence[FollowedLesion]],
+    transforms: Sequence[sitk.Transform | None],
+    deformations: Sequence[Deformation | None],
+) -> LesionHistory:
+    sets = [
+        LesionSet(
+            exam.labels, region, here, deformation.there if deformation else rigid, deformation and deformation.back
+        )
+        for exam, here, rigid, deformation in zip(exams, lesions, transforms, deformations, strict=True)
+    ]
+    return follow(sets, region)
 
 
-def _resection(pre: Exam, post: Exam) -> Resection:
+def _resection(exams: Sequence[Exam], operated: int, treatment: Treatment) -> Resection:
+    before, after = exams[operated - 1], exams[operated]
     return assess_resection(
-        {Region(one.name): one.volume_ml for one in pre.measures.volumes if one.name in Region.__members__},
-        post.labels,
-        post.regions,
-        post.time_point,
-        post.has_native_t1,
-        post.probabilities.get(Region.ET),
+        {Region(one.name): one.volume_ml for one in before.measures.volumes if one.name in Region.__members__},
+        after.labels,
+        after.regions,
+        after.time_point,
+        after.has_native_t1,
+        after.probabilities.get(Region.ET),
+        treatment.surgery,
+        unfit_for_residual(exams, operated) or unfit_for_residual(exams, operated - 1),
     )
 
 
-def _without_specks(exam: Exam, region: Region) -> tuple[sitk.Image, Measures]:
-    """The region alone, without objects of fewer than 20 voxels, and its measures."""
-    kept = without_specks(region_mask(sitk.GetArrayViewFromImage(exam.labels), region))
-    labels = sitk.GetImageFromArray(kept.astype(np.uint8) * np.uint8(REGION_LABELS[region][-1]))
-    labels.CopyInformation(exam.labels)
-    return labels, measure(labels, exam.brain, (region,), exam.probabilities)
-
-
-def _baseline(exams: Sequence[Exam], wanted: int | None) -> int | None:
-    """Where response begins; ``None`` when fewer than two studies were made after surgery."""
-    after = [place for place, exam in enumerate(exams) if exam.time_point.kind is not TimePointKind.PREOPERATIVE]
-    if wanted is not None:
-        if wanted not in after[:-1]:
-            raise InputError(
-                f"Study {wanted + 1} cannot be the baseline of response: it must not be pre-operative or the last one."
-            )
-        return wanted
-    return after[0] if len(after) > 1 else None
-
-
-def _responses(course: LesionHistory, exams: Sequence[Exam], baseline: int) -> tuple[Assessment, ...]:
-    slice_mm = [exam.labels.GetSpacing()[slice_axis(exam.labels)] for exam in exams]
-    return tuple(assess_response(course, slice_mm, criteria, baseline) for criteria in ALL_CRITERIA)
+def _responses(
+    exams: Sequence[Exam],
+    region: Region,
+    history: LesionHistory,
+    transforms: Sequence[sitk.Transform | None],
+    conditions: Conditions,
+    lesions: Sequence[Sequence[FollowedLesion]],
+) -> tuple[Assessment, ...]:
+    """The last study by each set of criteria for this tumour; none when response is not judged."""
+    if conditions.baseline is None or not conditions.allow_response:
+        return ()
+    time = TimePoints(
+        slice_mm=[exam.labels.GetSpacing()[axial_axis(exam.labels)] for exam in exams],
+        baseline=conditions.baseline,
+        baseline_name=name_of(exams, conditions.baseline),
+        flair_ml=[flair_ml(exam) for exam in exams],
+        obstacle=obstacle_to_diameters(exams, transforms, conditions.baseline),
+        specks=len(exams[-1].measures.lesions_of(region)) - len(lesions[-1]),
+    )
+    return tuple(assess_response(history, time, criteria) for criteria in CRITERIA[conditions.tumour])
 
 
 def _days(exams: Sequence[Exam]) -> list[float | None]:
-    if all(exam.date for exam in exams):
-        return [float((exam.date - exams[0].date).days) for exam in exams]
+    first = exams[0].date
+    dates = [exam.date for exam in exams if exam.date]
+    if first and len(dates) == len(exams):
+        return [float((day - first).days) for day in dates]
     known = [exam.time_point.days_since_surgery for exam in exams]
     return known if None not in known else [None] * len(exams)
 
@@ -263,8 +230,10 @@ def _row(
     day: float | None,
     registration: Registration | None,
     deformation: Deformation | None,
-    lesions: Sequence[Lesion],
+    region: Region,
+    lesions: Sequence[FollowedLesion],
 ) -> TimePointRow:
+    specks = exam.measures.lesions_of(region)[len(lesions) :]
     return TimePointRow(
         name=exam.name,
         path=exam.path,
@@ -275,13 +244,12 @@ def _row(
         day=day,
         volumes=exam.measures.volumes,
         foci=len(lesions),
+        specks=len(specks),
+        specks_ml=sum(one.volume_ml for one in specks),
         moved_mm=registration and registration.shift_mm,
         mirror_contrast=registration and registration.mirror_contrast,
         bent_mm=deformation and deformation.within_mm,
     )
-
-
-# --- words ---------------------------------------------------------------------------------------------------------
 
 
 def _warn_of(exam: Exam, region: Region, progress: Progress) -> None:
@@ -295,52 +263,3 @@ def _warn_of(exam: Exam, region: Region, progress: Progress) -> None:
             f"{exam.name}: {cut} {'lesion touches' if cut == 1 else 'lesions touch'} the border of the image, so that "
             "a part may lie outside."
         )
-
-
-def _named_study(place: int | None, exams: Sequence[Exam]) -> str:
-    """What stands before a sentence on a study that is not the last, on which all others are."""
-    return "" if place in (None, len(exams) - 1) else f"Study {place + 1} of {len(exams)}, {exams[place].name}: "
-
-
-def _answers(
-    resection: Resection | None, of_study: str, course: LesionHistory, responses: Sequence[Assessment]
-) -> tuple[str, ...]:
-    """What the last study shows comes first; ``of_study`` says so where the resection is that of an earlier one."""
-    operation, now = [], [_lesion_sentence(course)]
-    if resection:
-        extents = (_extent_sentence(resection, place) for place in range(len(resection.extents)))
-        operation = [f"{of_study}{sentence}" for sentence in (resection.answer, *extents)]
-    if responses:
-        now.append(f"By imaging alone: {'; '.join(one.brief for one in responses)}.")
-    return tuple(now + operation if of_study else operation + now)
-
-
-def _extent_sentence(resection: Resection, place: int) -> str:
-    one = resection.extents[place]
-    what = {Region.ET: "enhancing tumour", Region.TC: "tumour core"}[one.region]
-    volumes = f"{volume_text(one.before_ml)} before, {volume_text(one.after_ml)} after"
-    if resection.finding in (Finding.RESIDUAL, Finding.GROSS_TOTAL):
-        return f"Extent of resection of the {what}: {100 * one.fraction:.1f} % ({volumes})."
-    return f"The {what} against before surgery: {-100 * one.fraction:+.1f} % ({volumes})."
-
-
-def _lesion_sentence(course: LesionHistory) -> str:
-    together = [step for step in course.steps[-1] if max(len(step.before), len(step.after)) > 1]
-    counts = Counter(step.change.value for step in course.steps[-1] if step not in together)
-    changes = ", ".join(
-        [f"{len(step.before)} became {len(step.after)} ({step.change.value})" for step in together]
-        + [f"{count} {change}" for change, count in counts.items()]
-    )
-    what = "enhancing" if course.region is Region.ET else "tumour"
-    was, now = (sum(track.lesions[place] is not None for track in course.tracks) for place in (-2, -1))
-    return (
-        f"{now} {what} {'lesion' if now == 1 else 'lesions'} now, {was} in the study before"
-        f"{f': {changes}' if changes else ''}."
-    )
-
-
-def _notes(exams: Sequence[Exam], responses: Sequence[Assessment]) -> tuple[str, ...]:
-    mm3 = sorted({round(LEAST_VOXELS * float(np.prod(exam.labels.GetSpacing())), 1) for exam in exams})
-    sizes = " to ".join(f"{value:g}" for value in dict.fromkeys((mm3[0], mm3[-1])))
-    notes = [f"Lesions of fewer than {LEAST_VOXELS} voxels ({sizes} mm³) are not counted as lesions."]
-    return (*notes, *([NOT_IN_IMAGES] if responses else []))

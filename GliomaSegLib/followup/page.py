@@ -14,13 +14,14 @@ from markupsafe import Markup
 
 from GliomaSegLib import NOTICE
 from GliomaSegLib.case import TimePointKind
-from GliomaSegLib.followup.compare import Aligned, Comparison, TimePointRow
+from GliomaSegLib.followup.compare import Aligned
+from GliomaSegLib.followup.comparison import TimePointComparison, TimePointRow
 from GliomaSegLib.followup.growth import Curve, growth_plot
 from GliomaSegLib.io.folder import MANIFEST, PROGRAM, written_whole
 from GliomaSegLib.io.terminology import region_styles
 from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.lesion_tracking import Change, LesionHistory, Track
-from GliomaSegLib.measures.rano import Assessment, amount_text
+from GliomaSegLib.measures.rano import Assessment, Category, amount_text, percent_text
 from GliomaSegLib.measures.volumes import volume_text
 from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
 from GliomaSegLib.resources import resource
@@ -68,7 +69,7 @@ def render_comparison(aligned: Aligned) -> str:
     """The page as HTML without outside parts; every text is escaped."""
     comparison = aligned.comparison
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(volume=volume_text, signed=_signed)
+    environment.filters.update(volume=volume_text)
     template = environment.from_string(resource("comparison.html.j2").read_text(encoding="utf-8"))
     return template.render(
         notice=NOTICE,
@@ -86,7 +87,7 @@ def render_comparison(aligned: Aligned) -> str:
     )
 
 
-def _write_lesions(comparison: Comparison, path: Path) -> None:
+def _write_lesions(comparison: TimePointComparison, path: Path) -> None:
     """One line per lesion and study in which it is there."""
     sizes, places = ("volume_ml", "long_mm", "perpendicular_mm"), ("r_mm", "a_mm", "s_mm")
     with path.open("w", newline="", encoding="utf-8") as stream:
@@ -109,7 +110,7 @@ def _heading(row: TimePointRow) -> str:
     return f"{row.date.isoformat()}, {when}" if row.date else when
 
 
-def _region_rows(comparison: Comparison) -> list[tuple[str, list[float | None]]]:
+def _region_rows(comparison: TimePointComparison) -> list[tuple[str, list[float | None]]]:
     """Per region its volume in each study, as segmented."""
     rows = []
     for region, style in region_styles().items():
@@ -129,10 +130,12 @@ def _is_drawn(region: Region, aligned: Aligned) -> bool:
 def _response_row(found: Assessment) -> dict[str, str]:
     """One set of criteria as the cells of a row."""
     criteria = found.criteria
-    limits = f"partial response {_signed(-criteria.partial_fall)}, progression {_signed(criteria.progression_rise)}"
+    beside = (-criteria.partial_fall, criteria.progression_rise)
+    limits = "partial response {}, progression {}".format(*(percent_text(one) for one in beside))
+    known = bool(found.targets) and found.category is not Category.NOT_COMPARABLE
     amounts = [amount_text(criteria, value) for value in (found.values[0], min(found.values[:-1]), found.values[-1])]
-    changes = ["–" if change is None else _signed(change) for change in (found.from_baseline, found.from_smallest)]
-    first, low, last = amounts if found.targets else ("–",) * 3
+    changes = [percent_text(change, *beside) for change in (found.from_baseline, found.from_smallest)]
+    first, low, last, from_first, from_low = (*amounts, *changes) if known else ("–",) * 5
     return {
         "name": criteria.name,
         "citation": criteria.citation,
@@ -141,31 +144,27 @@ def _response_row(found: Assessment) -> dict[str, str]:
         "first": first,
         "low": low,
         "last": last,
-        "from_first": changes[0] if found.targets else "–",
-        "from_low": changes[1] if found.targets else "–",
+        "from_first": from_first,
+        "from_low": from_low,
         "new": str(len(found.new)),
         "category": found.category.value,
-        "why": "" if found.targets else "no lesion was measurable at baseline",
+        "why": "; ".join(found.because),
     }
 
 
-def _became(comparison: Comparison) -> dict[int, str]:
+def _became(comparison: TimePointComparison) -> dict[int, str]:
     """Per lesion what happened to it last, in words."""
     words: dict[int, str] = {}
     for steps in comparison.course.steps:
         for step in steps:
-            share = "" if step.fraction is None or not step.after else f", {_signed(step.fraction)}"
+            share = "" if step.fraction is None or not step.after else f", {percent_text(step.fraction)}"
             others = sorted({*step.before, *step.after})
             with_whom = f" ({', '.join(map(str, others))})" if len(others) > 1 else ""
             words |= dict.fromkeys(others, f"{step.change.value}{with_whom}{share}")
     return words
 
 
-def _signed(change: float) -> str:
-    return f"{100 * change:+.0f} %".replace("-", "\u2212")
-
-
-def _plot(comparison: Comparison) -> Markup:
+def _plot(comparison: TimePointComparison) -> Markup:
     days = [one.day for one in comparison.studies]
     dated = None not in days and len(set(days)) == len(days)
     places = days if dated else list(range(len(days)))

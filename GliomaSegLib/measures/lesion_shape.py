@@ -17,7 +17,8 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, KDTree, QhullError
 
 from GliomaSegLib.labels import Label, Region
-from GliomaSegLib.measures.volumes import Lesion, lesion_numbers
+from GliomaSegLib.measures.lesion_size import FollowedLesion
+from GliomaSegLib.measures.volumes import lesion_numbers
 
 # What registration and partial volume leave open: lesions that lie this near to one another may be one, and a lesion
 # that lies this near to a cavity lines it.
@@ -47,7 +48,7 @@ class LesionSet:
         self,
         labels: sitk.Image,
         region: Region,
-        lesions: Sequence[Lesion],
+        lesions: Sequence[FollowedLesion],
         from_common: sitk.Transform | None = None,
         to_common: sitk.Transform | None = None,
     ) -> None:

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 
 from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.lesion_shape import LesionSet, belong_alone, encloses, line_one_cavity
-from GliomaSegLib.measures.volumes import Lesion
+from GliomaSegLib.measures.lesion_size import FollowedLesion
 from GliomaSegLib.record import Record
 
 # A lesion that changes its volume by less than this is called unchanged. It is this program's own limit, above the
@@ -67,7 +67,7 @@ class Track(Record):
     """
 
     id: int
-    lesions: tuple[Lesion | None, ...]
+    lesions: tuple[FollowedLesion | None, ...]
 
 
 class LesionHistory(Record):
@@ -95,7 +95,7 @@ class LesionHistory(Record):
         ]
         return tuple(tuple(present[k] for k in one) for one in _connected(pairs, len(present)))
 
-    def at(self, group: Sequence[int], time_point: int) -> tuple[Lesion, ...]:
+    def at(self, group: Sequence[int], time_point: int) -> tuple[FollowedLesion, ...]:
         """The lesions of a group at one time point."""
         lesions = [track.lesions[time_point] for track in self.tracks if track.id in group]
         return tuple(lesion for lesion in lesions if lesion is not None)

@@ -11,21 +11,21 @@ from enum import Enum
 
 import numpy as np
 import SimpleITK as sitk
-from numpy.typing import NDArray
 
 from GliomaSegLib.case import TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.grid import same_grid
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.measures.lesion_size import LEAST_LESION_MM3, digitisation_error, without_specks
 from GliomaSegLib.measures.volumes import volume_text
+from GliomaSegLib.options import Surgery
 from GliomaSegLib.postprocessing import components
 from GliomaSegLib.record import Record
 
-# Helland 2023 (Sci Rep 13:18897): less enhancing tumour than this is a gross total resection, objects of fewer voxels
-# are noise, and the images were made within 72 hours of surgery.
+# Helland 2023 (Sci Rep 13:18897): less enhancing tumour than this is a gross total resection, and the images were made
+# within 72 hours of surgery.
 GROSS_TOTAL_BELOW_ML = 0.175
-LEAST_VOXELS = 20
 EARLY_DAYS = 3.0
 
 # Between these thresholds of the probability map the residual volume is said to lie. They are a convention of this
@@ -39,10 +39,6 @@ NEAR_TOTAL_ML = 1.0
 SUBTOTAL_ML = 5.0
 SUPRAMAXIMAL_OTHER_ML = 5.0
 
-# A ball with at least this many voxels across each axis has its volume within 1 %.
-_FINE_VOXELS, _FINE_ERROR = 20, 0.01
-_PLACEMENTS = 500
-
 
 class Finding(str, Enum):
     """What may be said of enhancement after surgery."""
@@ -51,14 +47,14 @@ class Finding(str, Enum):
     GROSS_TOTAL = "gross total resection"
     LATE = "enhancing volume, may be treatment effect"
     UNDATED = "enhancing volume"
+    NOT_JUDGED = "enhancing volume, not judged"
 
 
 class Residual(Record):
     """The enhancing tumour that is left.
 
     Attributes:
-        volume_ml, voxels: without the objects of fewer than ``least_voxels`` voxels.
-        least_mm3: the volume of so many voxels.
+        volume_ml, voxels: without the objects of less than ``least_mm3``.
         removed_objects, removed_ml: what these objects were.
         above_limit_ml: distance from the limit of gross total resection, negative below it.
         sure_ml, possible_ml: the volume when the map is thresholded at 0.75 and at 0.25; ``None`` without a map.
@@ -67,8 +63,7 @@ class Residual(Record):
 
     volume_ml: float
     voxels: int
-    least_voxels: int = LEAST_VOXELS
-    least_mm3: float
+    least_mm3: float = LEAST_LESION_MM3
     removed_objects: int
     removed_ml: float
     limit_ml: float = GROSS_TOTAL_BELOW_ML
@@ -107,7 +102,7 @@ class Resection(Record):
 
     Attributes:
         extents: of ET and of the core, where both studies tell them apart and there was some before.
-        rano: ``None`` unless the study was made within 72 hours of surgery.
+        rano: ``None`` unless the study was made within 72 hours of surgery, and where it has no class.
         cavity_ml: the resection cavity; ``None`` when the model does not mark it.
         answer: one sentence.
         notes: what must be known about it, a sentence each.
@@ -147,21 +142,21 @@ def residual(labels: sitk.Image, probability: sitk.Image | None = None) -> Resid
         raise InputError("The probability map and the label map have different grids; give the maps of one result.")
     mask = region_mask(sitk.GetArrayViewFromImage(labels), Region.ET)
     voxel_mm3 = math.prod(labels.GetSpacing())
-    kept = without_specks(mask)
+    spacing = labels.GetSpacing()
+    kept = without_specks(mask, spacing)
     voxels, removed = int(kept.sum()), mask & ~kept
     volume_ml = voxels * voxel_mm3 / 1000
     sure, possible = (
         (None, None)
         if probability is None
         else (
-            int(without_specks(sitk.GetArrayViewFromImage(probability) >= level).sum()) * voxel_mm3 / 1000
+            int(without_specks(sitk.GetArrayViewFromImage(probability) >= level, spacing).sum()) * voxel_mm3 / 1000
             for level in (SURE, POSSIBLE)
         )
     )
     return Residual(
         volume_ml=volume_ml,
         voxels=voxels,
-        least_mm3=LEAST_VOXELS * voxel_mm3,
         removed_objects=int(np.count_nonzero(components(removed, 26)[1])),
         removed_ml=int(removed.sum()) * voxel_mm3 / 1000,
         above_limit_ml=volume_ml - GROSS_TOTAL_BELOW_ML,
@@ -169,32 +164,6 @@ def residual(labels: sitk.Image, probability: sitk.Image | None = None) -> Resid
         possible_ml=possible,
         digitisation=digitisation_error(volume_ml, labels.GetSpacing()) if voxels else None,
     )
-
-
-def without_specks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The mask ``[z, y, x]`` without components (26 neighbours, as lesions are counted) below 20 voxels."""
-    numbered, sizes = components(mask, 26)
-    return (sizes >= LEAST_VOXELS)[numbered]
-
-
-def digitisation_error(volume_ml: float, spacing_mm: tuple[float, float, float]) -> float | None:
-    """Mean relative error of a ball's volume when voxels are counted whose centres lie in it, over its placements.
-
-    ``None`` when it is below 1 %, as it is with 20 voxels or more across each axis.
-    """
-    radius = (3000 * volume_ml / (4 * math.pi)) ** (1 / 3)
-    spacing = np.asarray(spacing_mm)
-    if np.all(2 * radius >= _FINE_VOXELS * spacing):
-        return None
-    reach = np.ceil(radius / spacing).astype(int) + 1
-    axes = [np.arange(-count, count + 1) for count in reach]
-    errors = []
-    for shift in np.random.default_rng(0).random((_PLACEMENTS, 3)):
-        x, y, z = (((axis + offset) * mm) ** 2 for axis, offset, mm in zip(axes, shift, spacing, strict=True))
-        voxels = np.count_nonzero(x[:, None, None] + y[:, None] + z <= radius**2)
-        errors.append(abs(voxels * spacing.prod() / 1000 / volume_ml - 1))
-    mean = float(np.mean(errors))
-    return mean if mean >= _FINE_ERROR else None
 
 
 def extent_of_resection(region: Region, before_ml: float, after_ml: float) -> Extent:
@@ -214,7 +183,7 @@ def extent_of_resection(region: Region, before_ml: float, after_ml: float) -> Ex
     )
 
 
-def resection_class(enhancing: Extent, other_ml: float | None) -> ResectionClass:
+def resection_class(enhancing: Extent, other_ml: float | None, surgery: Surgery | None = None) -> ResectionClass | None:
     """The RANO resect group's class of glioblastoma surgery, by what is left alone.
 
     Supramaximal resection was found to help those of whose non-enhancing tumour 60 % or more were removed and 5 mL or
@@ -223,10 +192,14 @@ def resection_class(enhancing: Extent, other_ml: float | None) -> ResectionClass
     Args:
         enhancing: extent of resection of the enhancing tumour.
         other_ml: residual non-enhancing tumour (FLAIR abnormality without the cavity); ``None`` when not determined.
+        surgery: what was done, where it is stated. Images do not show that it was a biopsy: a tumour that is not
+            smaller has no class without it.
     """
+    if surgery is Surgery.BIOPSY:
+        return ResectionClass(number="4", name="biopsy")
     left = enhancing.after_ml
     if left >= enhancing.before_ml:
-        return ResectionClass(number="4", name="biopsy: the enhancing tumour is not smaller")
+        return None
     if left > SUBTOTAL_ML:
         return ResectionClass(number="3B", name="partial resection of enhancing tumour")
     if left > NEAR_TOTAL_ML:
@@ -252,7 +225,11 @@ class ResidualAnswer(Record):
 
 
 def assess_residual(
-    labels: sitk.Image, time_point: TimePoint, has_native_t1: bool | None, probability: sitk.Image | None = None
+    labels: sitk.Image,
+    time_point: TimePoint,
+    has_native_t1: bool | None,
+    probability: sitk.Image | None = None,
+    obstacle: str = "",
 ) -> ResidualAnswer:
     """Judge the enhancing tumour of a label map that tells it apart; arguments as for :func:`assess_resection`.
 
@@ -260,11 +237,11 @@ def assess_residual(
         InputError: the study is pre-operative.
     """
     left = residual(labels, probability)
-    finding = _finding(is_early(time_point), left)
+    finding = _finding(is_early(time_point), left, obstacle)
     return ResidualAnswer(
         finding=finding,
         residual=left,
-        answer=_answer(finding, left, time_point),
+        answer=_answer(finding, left, time_point, obstacle),
         notes=tuple(_notes(finding, left, (), has_native_t1, {})),
     )
 
@@ -276,6 +253,8 @@ def assess_resection(
     time_point: TimePoint,
     has_native_t1: bool | None,
     probability: sitk.Image | None = None,
+    surgery: Surgery | None = None,
+    obstacle: str = "",
 ) -> Resection:
     """Compare a post-operative segmentation with what there was before.
 
@@ -286,6 +265,8 @@ def assess_resection(
         time_point: of the post-operative study.
         has_native_t1: whether T1 without contrast was among its sequences; ``None`` when not known.
         probability: of ET after surgery.
+        surgery: what was done, where it is stated.
+        obstacle: why the segmentation cannot be judged, a clause; then volumes are given, and no finding or class.
 
     Raises:
         InputError: the study is pre-operative, ET is not told apart in both, or there was no tumour before.
@@ -302,28 +283,38 @@ def assess_resection(
     left = residual(labels, probability)
     after = {Region.ET: left.volume_ml}
     if Region.TC in before and Region.TC in regions:
-        after[Region.TC] = int(without_specks(region_mask(array, Region.TC)).sum()) * voxel_ml
+        after[Region.TC] = int(without_specks(region_mask(array, Region.TC), labels.GetSpacing()).sum()) * voxel_ml
     if all(before[region] <= 0 for region in after):
         extent_of_resection(Region.ET, before[Region.ET], left.volume_ml)  # says why
     extents = tuple(extent_of_resection(region, before[region], ml) for region, ml in after.items() if before[region])
     enhancing = next((one for one in extents if one.region is Region.ET), None)
     other_ml = float(np.isin(array, (Label.SNFH, Label.NETC)).sum() * voxel_ml) if Region.WT in regions else None
-    finding = _finding(early, left)
+    finding = _finding(early, left, obstacle)
+    judged = finding in (Finding.RESIDUAL, Finding.GROSS_TOTAL)
+    rano = resection_class(enhancing, other_ml, surgery) if judged and enhancing else None
+    notes = _notes(finding, left, extents, has_native_t1, before)
+    if judged and enhancing and rano is None:
+        notes.append(
+            "No RANO resect class: the enhancing tumour is not smaller than before, and it is not stated that the "
+            "operation was a biopsy (class 4)."
+        )
     return Resection(
         finding=finding,
         residual=left,
         extents=extents,
-        rano=resection_class(enhancing, other_ml) if early and enhancing else None,
+        rano=rano,
         cavity_ml=float((array == Label.RC).sum() * voxel_ml) if Region.RC in regions else None,
-        answer=_answer(finding, left, time_point),
-        notes=tuple(_notes(finding, left, extents, has_native_t1, before)),
+        answer=_answer(finding, left, time_point, obstacle),
+        notes=tuple(notes),
     )
 
 
 _WORDS = {Region.ET: "enhancing tumour", Region.TC: "tumour core", Region.WT: "whole tumour", Region.RC: "cavity"}
 
 
-def _finding(early: bool | None, left: Residual) -> Finding:
+def _finding(early: bool | None, left: Residual, obstacle: str) -> Finding:
+    if obstacle:
+        return Finding.NOT_JUDGED
     if early is None:
         return Finding.UNDATED
     if not early:
@@ -331,8 +322,10 @@ def _finding(early: bool | None, left: Residual) -> Finding:
     return Finding.GROSS_TOTAL if left.volume_ml < left.limit_ml else Finding.RESIDUAL
 
 
-def _answer(finding: Finding, left: Residual, time_point: TimePoint) -> str:
+def _answer(finding: Finding, left: Residual, time_point: TimePoint, obstacle: str) -> str:
     volume = volume_text(left.volume_ml)
+    if finding is Finding.NOT_JUDGED:
+        return f"Residual tumour is not judged, because {obstacle}; the enhancing volume is {volume}."
     if finding is Finding.LATE:
         return (
             f"Enhancing volume {volume}, may be treatment effect: {time_point.days_since_surgery:g} days after surgery "
@@ -375,8 +368,8 @@ def _notes(
         )
     if left.removed_objects:
         notes.append(
-            f"Not counted: {left.removed_objects} enhancing {'object' if left.removed_objects == 1 else 'objects'} of "
-            f"fewer than {left.least_voxels} voxels ({left.least_mm3:.1f} mm³), {volume_text(left.removed_ml)} in all."
+            f"Not counted: {left.removed_objects} enhancing {'speck' if left.removed_objects == 1 else 'specks'} of "
+            f"less than {left.least_mm3:g} mm³, {volume_text(left.removed_ml)} in all."
         )
     if has_native_t1 is not True:
         known = "There is no" if has_native_t1 is False else "It is not known whether there was a"

@@ -13,12 +13,12 @@ import cc3d
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from scipy.spatial import ConvexHull
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.grid import orientation_of, same_grid
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.measures.diameters import diameters_mm
 from GliomaSegLib.record import Record
 
 # A lesion whose centre is nearer than this to the middle is called midline.
@@ -228,50 +228,6 @@ def slice_position_mm(image: sitk.Image, axis: int, index: int) -> float:
     centre[axis] = float(index)
     left, posterior, superior = image.TransformContinuousIndexToPhysicalPoint(centre)
     return {"sagittal": -left, "coronal": -posterior, "axial": superior}[plane_name(image, axis)]
-
-
-def diameters_mm(mask: NDArray[np.bool_], spacing_mm: tuple[float, float]) -> tuple[float, float]:
-    """Longest diameter of a 2-D shape and the longest one perpendicular to it, exact for the shape's convex hull.
-
-    A pixel reaches from edge to edge: a row of ten pixels of 1 mm is 10 mm long and 1 mm wide. These are the two
-    diameters of RANO's bidimensional measurement (Wen 2010, J Clin Oncol 28:1963).
-
-    Args:
-        mask: non-empty, ``[row, column]``.
-        spacing_mm: distance between rows and between columns, mm.
-    """
-    hull = _hull_mm(mask, spacing_mm)
-    apart = hull[:, None] - hull[None, :]
-    squared = np.einsum("ijk,ijk->ij", apart, apart)
-    first, second = np.unravel_index(np.argmax(squared), squared.shape)
-    long = float(np.sqrt(squared[first, second]))
-    along = apart[first, second] / long
-    across = np.array([-along[1], along[0]])
-    return long, _longest_chord(hull @ along, hull @ across)
-
-
-def _hull_mm(mask: NDArray[np.bool_], spacing_mm: tuple[float, float]) -> NDArray[np.float64]:
-    """Corners of the convex hull of the midpoints of all pixel edges, counter-clockwise ``[n, (row, column)]`` mm."""
-    rows, columns = np.nonzero(mask)
-    # Of each row only the outermost pixels can lie on the hull.
-    first = np.flatnonzero(np.r_[True, np.diff(rows) > 0])
-    last = np.r_[first[1:] - 1, rows.size - 1]
-    outer = np.concatenate([np.c_[rows, columns][first], np.c_[rows, columns][last]]).astype(float)
-    midpoints = np.concatenate([outer + offset for offset in ((0.5, 0), (-0.5, 0), (0, 0.5), (0, -0.5))])
-    points = midpoints * spacing_mm
-    return points[ConvexHull(points).vertices]
-
-
-def _longest_chord(along: NDArray[np.float64], across: NDArray[np.float64]) -> float:
-    """Greatest extent of a convex polygon in direction ``across``: it is reached at the ``along`` of some corner."""
-    start, end = int(np.argmin(along)), int(np.argmax(along))
-    count = along.size
-    chains = []
-    for begin, stop in ((start, end), (end, start)):
-        corners = [(begin + step) % count for step in range((stop - begin) % count + 1)]
-        order = np.argsort(along[corners], kind="stable")
-        chains.append(np.interp(along, along[corners][order], across[corners][order]))
-    return float(np.max(np.abs(chains[0] - chains[1])))
 
 
 def _parts(array: NDArray[np.integer], regions: Collection[Region]) -> list[tuple[str, NDArray[np.bool_]]]:

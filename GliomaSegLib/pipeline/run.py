@@ -290,7 +290,8 @@ def _channels(member: Member, prepared: Prepared, earlier: RegisteredStudy | Non
 
 def _of_card(card: Card) -> dict[str, Any]:
     """The fields of a card that the manifest keeps."""
-    return {name: getattr(card, name) for name in ("id", "title", "version", "licence", "citation", "training")}
+    kept = ("id", "title", "version", "licence", "citation", "training", "task", "time_points")
+    return {name: getattr(card, name) for name in kept}
 
 
 def _model_used(member: Member, prediction: Prediction, device: torch.device, precision: torch.dtype) -> ModelUsed:

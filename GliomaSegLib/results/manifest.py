@@ -26,6 +26,8 @@ class ModelUsed(Record):
     licence: str
     citation: str
     training: str | None = Field(default=None, description="what it was trained on, in a sentence")
+    task: str | None = Field(default=None, description="of its card; null: made by a version that did not keep it")
+    time_points: tuple[TimePointKind, ...] = Field(default=(), description="of its card; empty: as for the task")
     weights_sha256: str
     device: str
     precision: str

@@ -22,6 +22,7 @@ from GliomaSegLib.measures.volumes import Measures, measure
 from GliomaSegLib.options import ReviewState
 from GliomaSegLib.results.manifest import Manifest
 from GliomaSegLib.results.reading import read_any_segmentation, read_original, read_probabilities, read_result
+from GliomaSegLib.zoo.card import find_card
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class Exam:
         patient: DICOM's Patient ID.
         has_native_t1: whether T1 without contrast was used; ``None`` when not known.
         origin: what made the segmentation, and the state of its review.
+        review: the state of the review; ``None`` for a label file.
+        sequences: those that the model was given; ``None`` for a label file.
+        task: what the model was made for; ``None`` when not known.
+        made_for: the time points that the model was made for; empty when not known.
         doubts: warnings for the reader, a sentence each.
     """
 
@@ -56,6 +61,10 @@ class Exam:
     patient: str | None = None
     has_native_t1: bool | None = None
     origin: str = ""
+    review: ReviewState | None = None
+    sequences: frozenset[Modality] | None = None
+    task: str | None = None
+    made_for: frozenset[TimePointKind] = frozenset()
     doubts: tuple[str, ...] = ()
 
 
@@ -94,6 +103,7 @@ def _from_results(folder: Path, when: TimePoint | None, day: date | None) -> Exa
         image, series = read_original(manifest.sequences[manifest.reference], labels)
     except InputError as error:
         doubts = (str(error), *doubts)
+    task, made_for = _made_for(manifest)
     return Exam(
         name=manifest.case_id,
         path=folder,
@@ -109,6 +119,10 @@ def _from_results(folder: Path, when: TimePoint | None, day: date | None) -> Exa
         patient=series.patient_id or None if series else None,
         has_native_t1=Modality.T1N in manifest.sequences,
         origin=_origin(manifest),
+        review=manifest.review,
+        sequences=frozenset(manifest.sequences),
+        task=task,
+        made_for=made_for,
         doubts=doubts,
     )
 
@@ -118,6 +132,17 @@ def _study_date(series: DicomSeries) -> date | None:
     with contextlib.suppress(ValueError):  # absent, or no date
         return date.fromisoformat(f"{text[:4]}-{text[4:6]}-{text[6:8]}")
     return None
+
+
+def _made_for(manifest: Manifest) -> tuple[str | None, frozenset[TimePointKind]]:
+    """Task and time points of the model; of a result that does not keep them, those of the card that now has its id."""
+    model = manifest.model
+    if model.task is not None:
+        return model.task, frozenset(model.time_points)
+    with contextlib.suppress(InputError):  # the model may be gone
+        card = find_card(model.id, manifest.job.store)
+        return card.task, frozenset(card.time_points)
+    return None, frozenset()
 
 
 def _origin(manifest: Manifest) -> str:
@@ -178,8 +203,9 @@ def check_order(exams: Sequence[Exam]) -> None:
 
 
 def _is_before(later: Exam, earlier: Exam) -> bool:
-    if later.date and earlier.date and later.date < earlier.date:
-        return True
+    """By their dates where both are known: after a second operation the days since surgery begin anew."""
+    if later.date and earlier.date:
+        return later.date < earlier.date
     kinds = earlier.time_point.kind, later.time_point.kind
     if kinds == (TimePointKind.POSTOPERATIVE, TimePointKind.PREOPERATIVE):
         return True

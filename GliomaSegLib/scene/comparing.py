@@ -50,7 +50,7 @@ class StudyComparison:
     Attributes:
         answers: a sentence each: residual tumour, extent of resection, lesions, response.
         page: for the browser.
-        comparison: :class:`~GliomaSegLib.followup.compare.Comparison` as JSON.
+        comparison: :class:`~GliomaSegLib.followup.comparison.TimePointComparison` as JSON.
     """
 
     answers: tuple[str, ...]

@@ -1,6 +1,6 @@
 """A comparison of studies as tables and a growth curve.
 
-The numbers are those of the worker's :class:`~GliomaSegLib.followup.compare.Comparison`, read as JSON.
+The numbers are those of the worker's :class:`~GliomaSegLib.followup.comparison.TimePointComparison`, read as JSON.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def show_comparison(scene: slicer.vtkMRMLScene, comparison: Mapping[str, Any], n
     """The tables and the curve of a comparison; no node is left when one of them cannot be made.
 
     Args:
-        comparison: a :class:`~GliomaSegLib.followup.compare.Comparison` as JSON.
+        comparison: a :class:`~GliomaSegLib.followup.comparison.TimePointComparison` as JSON.
         name: of the case.
     """
     made: list[slicer.vtkMRMLNode] = []

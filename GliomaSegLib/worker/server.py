@@ -17,7 +17,7 @@ Events are written to standard output, one JSON object per line, each with the k
 * ``stage`` (``name``), ``progress`` (``fraction``, ``detail``) and ``warning`` (``text``) while the request runs;
 * at its end ``result`` or ``error`` (``kind``, ``text``). The ``result`` is a :class:`~GliomaSegLib.job.Result`;
   ``{"model": ID}`` of what was installed; ``{"page": FILE, "comparison": ...}`` of a comparison, see
-  :class:`~GliomaSegLib.followup.compare.Comparison`; ``{"files": {KIND: PATH}}`` of an export.
+  :class:`~GliomaSegLib.followup.comparison.TimePointComparison`; ``{"files": {KIND: PATH}}`` of an export.
 
 Terminating the process cancels the request; nothing half-written is left.
 """

@@ -26,7 +26,8 @@ from GliomaSegLib.io.images import read_image, read_labels
 from GliomaSegLib.job import Job
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Label, LabelScheme, Region
-from GliomaSegLib.measures.resection import GROSS_TOTAL_BELOW_ML, LEAST_VOXELS, without_specks
+from GliomaSegLib.measures.lesion_size import LEAST_LESION_MM3, without_specks
+from GliomaSegLib.measures.resection import GROSS_TOTAL_BELOW_ML
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.resources import resource
 from GliomaSegLib.results.layout import LABEL_MAP
@@ -173,10 +174,10 @@ def _finding(left_ml: float) -> str:
 
 
 def _counted(mask: np.ndarray) -> int:
-    """Voxels without the objects below 20 of them; told apart by another library than the program's."""
+    """Voxels (1 mm³) without the specks; told apart by another library than the program's."""
     numbers, _ = ndimage.label(mask, np.ones((3, 3, 3)))
     sizes = np.bincount(numbers.ravel())[1:]
-    return int(sizes[sizes >= LEAST_VOXELS].sum())
+    return int(sizes[sizes >= LEAST_LESION_MM3].sum())
 
 
 def _off_mm(after: Operated, aligned: Aligned) -> float:
@@ -209,11 +210,12 @@ class _Row:
     """One scan, as Helland 2023 judges it: without specks, residual tumour from 0.175 mL on."""
 
     def __init__(self, name: str, found: np.ndarray, truth: np.ndarray, voxel_ml: float) -> None:
-        found = without_specks(found)
+        spacing = (10 * voxel_ml ** (1 / 3),) * 3  # only the volume counts
+        found = without_specks(found, spacing)
         self.name = name
         self.dice = score(found, truth, (1.0, 1.0, 1.0)).dice
         self.found_ml, self.truth_ml = found.sum() * voxel_ml, truth.sum() * voxel_ml
-        matched = match_lesions(found, without_specks(truth))
+        matched = match_lesions(found, without_specks(truth, spacing))
         self.lesions, self.lesions_found = len(matched.reference), sum(lesion.dice > 0 for lesion in matched.reference)
         self.false_lesions = sum(not lesion.hits for lesion in matched.predicted)
 
@@ -238,7 +240,7 @@ def _print_summary(rows: Sequence[_Row], title: str = "") -> None:
         f"{title}{len(rows)} scans. Patient-wise, residual from {GROSS_TOTAL_BELOW_ML} mL: {len(hit)} of "
         f"{len(positive)} with it found, {len(cleared)} of {len(clean)} without it left clear. Dice over the "
         f"{len(positive)} with it: mean {np.mean(dice):.3f}, median {np.median(dice):.3f}. Lesion-wise (from "
-        f"{LEAST_VOXELS} voxels): {found} of {lesions} found, {false} false ones."
+        f"{LEAST_LESION_MM3:g} mm³): {found} of {lesions} found, {false} false ones."
     )
 
 

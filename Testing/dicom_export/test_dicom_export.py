@@ -142,7 +142,7 @@ def test_every_export_has_new_uids_and_replaces_nothing(results: Callable[..., P
 # --- lesions with the numbers of a comparison ----------------------------------------------------------------------
 
 SMALL, LARGE, NEW = np.s_[6:10, 10:14, 8:12], np.s_[6:12, 20:28, 18:26], np.s_[13:18, 10:20, 18:27]
-SPECK = np.s_[3:4, 30:32, 5:8]  # six voxels
+SPECK = np.s_[3:4, 30:31, 5:8]  # three voxels
 
 
 @pytest.fixture

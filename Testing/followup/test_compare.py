@@ -21,6 +21,7 @@ from GliomaSegLib.cli import compare as command
 from GliomaSegLib.cli import export as export_command
 from GliomaSegLib.errors import GliomaSegError, InputError
 from GliomaSegLib.followup.compare import compare
+from GliomaSegLib.followup.conditions import Treatment
 from GliomaSegLib.followup.growth import Curve, growth_plot
 from GliomaSegLib.followup.page import LESIONS, NUMBERS, PAGE, write_comparison
 from GliomaSegLib.labels import Label, LabelScheme, Region
@@ -69,7 +70,7 @@ def test_surgery_then_two_follow_ups(exam, tmp_path: Path) -> None:
         exam(rest, SMALL, when=EARLY),
         exam(grown, SMALL, np.s_[27:29, 30:38, 5:20], when=LATER),
     ]
-    aligned = compare(studies, in_place=True)
+    aligned = compare(studies, treatment=Treatment(baseline=1), in_place=True)
     found = aligned.comparison
     assert found.resection.finding is Finding.RESIDUAL
     assert found.resection.residual.volume_ml == pytest.approx(0.3 + 0.512)
@@ -81,8 +82,9 @@ def test_surgery_then_two_follow_ups(exam, tmp_path: Path) -> None:
     assert [track.id for track in found.course.tracks] == [1, 2, 3]
     assert found.baseline == 1  # not the pre-operative study
     assert {one.category for one in found.responses} <= {Category.PROGRESSION, Category.NOT_MEASURABLE}
-    assert found.answers[0].startswith("3 enhancing lesions now, 2 in the study before")
-    of_second = [sentence for sentence in found.answers if sentence.startswith(f"Study 2 of 3, {studies[1].name}: ")]
+    assert "by imaging alone, against study 2 (1 day after surgery), the baseline that was given" in found.answers[0]
+    assert any(sentence.startswith("3 enhancing lesions now, 2 in the study before") for sentence in found.answers)
+    of_second = [sentence for sentence in found.answers if sentence.startswith("Study 2 (1 day after surgery): ")]
     assert of_second[0].endswith(found.resection.answer)
     assert len(of_second) == 1 + len(found.resection.extents)
     after_surgery = compare(studies[:2], in_place=True).comparison
@@ -91,7 +93,7 @@ def test_surgery_then_two_follow_ups(exam, tmp_path: Path) -> None:
 
     page = write_comparison(tmp_path / "out", aligned)
     text = unescape(re.sub(r"<[^>]+>", " ", page.read_text(encoding="utf-8")))
-    for sentence in (*found.answers, "Not a medical device", "RANO resect group", "Lesions of fewer than 20 voxels"):
+    for sentence in (*found.answers, "Not a medical device", "RANO resect group", "Components of less than 20 mm³"):
         assert sentence in text
     assert "://" not in page.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
     assert json.loads((tmp_path / "out" / NUMBERS).read_text())["resection"]["finding"] == "residual tumour"
@@ -144,7 +146,7 @@ def test_what_cannot_be_compared_is_refused(exam, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no enhancing tumour before surgery"):
         compare([exam(when=PRE), exam(SMALL, when=EARLY)], in_place=True)
     with pytest.raises(InputError, match="cannot be the baseline"):
-        compare([exam(LARGE, when=PRE), exam(SMALL), exam(SMALL)], in_place=True, baseline=0)
+        compare([exam(LARGE, when=PRE), exam(SMALL), exam(SMALL)], treatment=Treatment(baseline=0), in_place=True)
     path = tmp_path / "whole.nii.gz"
     sitk.WriteImage(labels_of(LARGE) // 3, path)
     with pytest.raises(InputError, match="no region in common"):
@@ -159,7 +161,11 @@ def test_an_empty_study_and_a_lesion_at_the_border(exam) -> None:
     found = compare([exam(LARGE), exam()], in_place=True).comparison
     assert found.studies[1].foci == 0
     assert [step.change for step in found.course.steps[0]] == [Change.GONE]
-    assert {one.category for one in found.responses} == {Category.COMPLETE}
+    assert {one.criteria.name: one.category for one in found.responses} == {
+        "RANO 2010": Category.NOT_COMPARABLE,  # the FLAIR abnormality was not drawn
+        "RANO 2.0": Category.COMPLETE,
+        "RANO 2.0, volumetric": Category.COMPLETE,
+    }
     cut = compare([exam(np.s_[0:10, 0:10, 0:10]), exam(np.s_[0:10, 0:10, 0:10])], in_place=True).comparison
     assert any("touches the border" in warning for warning in cut.warnings)
 
@@ -231,6 +237,10 @@ def test_from_two_results_to_the_answer(results, tmp_path: Path) -> None:
         read_exam(folders[1])
     refresh(folders[1])
     assert read_exam(folders[1]).probabilities == {}  # they are not those of the edited contours
+    said = commanded("compare", *folders, "-o", tmp_path / "unreviewed")
+    assert said.startswith("Residual tumour is not judged, because the model of study 2 (2 days after surgery) was not")
+    assert "Extent of resection" not in said
+    review(folders[1], "approved", "Dr A")
     said = commanded("compare", *folders, "-o", tmp_path / "out")
     assert "Extent of resection of the enhancing tumour" in said
     assert "residual tumour" in said
@@ -262,12 +272,27 @@ def commanded(*arguments: object) -> str:
         (("--when", "yesterday", "--when", "unknown"), "'--when yesterday' is not"),
         (("--date", "2024-13-01", "--date", "2024-12-01"), "is not a date"),
         (("--image", "a.nii.gz"), "1 scans are given for 2 label files"),
+        (("--baseline", "1", "--baseline", "1"), "'--baseline' is given 2 times; response has one baseline"),
+        (("--baseline", "1", "--radiotherapy-end", "none"), "names two baselines"),
+        (("--radiotherapy-end", "soon"), "'--radiotherapy-end soon' is not a date"),
     ],
 )
 def test_options_that_cannot_be_are_refused(exam, tmp_path: Path, options: tuple[str, ...], sentence: str) -> None:
     files = exam(LARGE).path, exam(SMALL).path
     with pytest.raises(GliomaSegError, match=sentence):
         commanded("compare", *files, "-o", tmp_path / "out", "--no-registration", "--scheme", "enhancing", *options)
+
+
+def test_what_is_not_known_is_asked_and_the_command_succeeds(exam, tmp_path: Path) -> None:
+    files, options = (exam(LARGE).path, exam(SMALL).path), ("--no-registration", "--scheme", "enhancing")
+    said = commanded("compare", *files, "-o", tmp_path / "out", *options)
+    assert said.startswith("Response to treatment is not judged: Were studies 1, 2 made before or after surgery?")
+    assert "--when" in said
+    numbers = json.loads((tmp_path / "out" / NUMBERS).read_text())
+    assert (numbers["responses"], len(numbers["questions"])) == ([], 1)
+    answered = ("--when", "postoperative", "--when", "postoperative", "--radiotherapy-end", "none")
+    with_answer = json.loads(commanded("compare", *files, "-o", tmp_path / "answered", *options, *answered, "--json"))
+    assert with_answer["baseline_reason"] == "the first after surgery, as there was no radiotherapy"
 
 
 def test_agree_prints_and_writes_the_consensus(exam, tmp_path: Path) -> None:

@@ -10,13 +10,15 @@ import SimpleITK as sitk
 
 from GliomaSegLib.case import Modality, TimePoint, TimePointKind
 from GliomaSegLib.followup.compare import Aligned, compare
+from GliomaSegLib.followup.conditions import Treatment
 from GliomaSegLib.followup.deformation import deform
 from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.measures.criteria import RANO_2_0_VOLUME
 from GliomaSegLib.measures.lesion_shape import LesionSet
+from GliomaSegLib.measures.lesion_size import followed_lesions
 from GliomaSegLib.measures.lesion_tracking import Change, follow
-from GliomaSegLib.measures.rano import RANO_2_0_VOLUME
 from GliomaSegLib.measures.resection import Finding
 from GliomaSegLib.measures.volumes import Side, measure
 from GliomaSegLib.phantom import Phantom
@@ -162,7 +164,9 @@ def test_a_lesion_that_the_brain_took_along_is_found_again_after_a_deformation(
     found = {}
     for name, way in ways.items():
         foci = [
-            LesionSet(labels, Region.ET, measure(labels).lesions_of(Region.ET), **more)
+            LesionSet(
+                labels, Region.ET, followed_lesions(labels, Region.ET, measure(labels).lesions_of(Region.ET)), **more
+            )
             for labels, more in ((lesion, way), (taken, {}))
         ]
         found[name] = [step.change for step in follow(foci, Region.ET).steps[0]]
@@ -186,7 +190,7 @@ def test_a_gross_total_resection_and_later_growth(
         exam_of(tmp_path, "early", clean.images[T1C], nothing, EARLY),
         exam_of(tmp_path, "later", grown.images[T1C], grown.labels, LATER),
     ]
-    found = compare(exams).comparison
+    found = compare(exams, Treatment(baseline=1)).comparison
     assert found.resection.finding is Finding.GROSS_TOTAL
     assert found.resection.extents[0].fraction == 1
     assert found.resection.rano.number in ("1", "2A")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.measures.lesion_shape import LesionSet
+from GliomaSegLib.measures.lesion_size import followed_lesions
 from GliomaSegLib.measures.lesion_tracking import Change, LesionHistory, follow
 from GliomaSegLib.measures.volumes import measure
 
@@ -34,7 +35,8 @@ def study(*boxes: Box, spacing: tuple[float, float, float] = (1.0, 1.0, 2.0)) ->
 
 
 def foci(labels: sitk.Image, transform: sitk.Transform | None = None) -> LesionSet:
-    return LesionSet(labels, Region.ET, measure(labels, regions=(Region.ET,)).lesions, transform)
+    lesions = followed_lesions(labels, Region.ET, measure(labels, regions=(Region.ET,)).lesions)
+    return LesionSet(labels, Region.ET, lesions, transform)
 
 
 def followed(*studies: sitk.Image) -> LesionHistory:

@@ -10,12 +10,12 @@ import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Label, Region
-from GliomaSegLib.measures.resection import digitisation_error
+from GliomaSegLib.measures.diameters import diameters_mm
+from GliomaSegLib.measures.lesion_size import digitisation_error
 from GliomaSegLib.measures.volumes import (
     Measures,
     MidlineFrom,
     Side,
-    diameters_mm,
     lesion_numbers,
     measure,
     plane_name,

@@ -5,27 +5,27 @@ from __future__ import annotations
 import pytest
 
 from GliomaSegLib.labels import Region
+from GliomaSegLib.measures.criteria import RANO_2_0, RANO_2_0_VOLUME, RANO_2010, RANO_BM, Criteria
+from GliomaSegLib.measures.lesion_size import FollowedLesion
 from GliomaSegLib.measures.lesion_tracking import Change, LesionChange, LesionHistory, Track
 from GliomaSegLib.measures.rano import (
-    RANO_2_0,
-    RANO_2_0_VOLUME,
-    RANO_2010,
     Assessment,
     Category,
-    Criteria,
+    TimePoints,
     assess_response,
+    percent_text,
 )
-from GliomaSegLib.measures.volumes import Lesion, Side
+from GliomaSegLib.measures.volumes import Side
 
 
-def lesion(name: int, long: float, across: float, ml: float = 4.0, slices: int = 5) -> Lesion:
-    return Lesion(
+def lesion(name: int, long: float, across: float, ml: float = 4.0, slices: int = 5) -> FollowedLesion:
+    return FollowedLesion(
         region=Region.ET, id=name, voxels=100, volume_ml=ml, long_mm=long, perpendicular_mm=across, slice=3,
         slice_ras_mm=0, centre_ras_mm=(0, 0, 0), side=Side.LEFT, slices=slices,
     )  # fmt: skip
 
 
-def course(*rows: tuple[Lesion | None, ...]) -> LesionHistory:
+def course(*rows: tuple[FollowedLesion | None, ...]) -> LesionHistory:
     """Each row one lesion over all studies; every step says what the row says."""
     tracks = tuple(Track(id=number, lesions=row) for number, row in enumerate(rows, start=1))
     steps = []
@@ -50,9 +50,11 @@ def course(*rows: tuple[Lesion | None, ...]) -> LesionHistory:
 
 
 def judged(
-    given: LesionHistory, criteria: Criteria = RANO_2010, slice_mm: float = 1.0, baseline: int = 0
+    given: LesionHistory, criteria: Criteria = RANO_2010, slice_mm: float = 1.0, baseline: int = 0, **more: object
 ) -> Assessment:
-    return assess_response(given, [slice_mm] * (len(given.steps) + 1), criteria, baseline)
+    count = len(given.steps) + 1
+    more.setdefault("flair_ml", [30.0] * count)
+    return assess_response(given, TimePoints([slice_mm] * count, baseline, **more), criteria)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +106,7 @@ def test_a_new_lesion_counts_in_2010_and_when_it_is_measurable_in_2_0(
 ) -> None:
     given = course((lesion(1, 20, 20), lesion(1, 20, 20)), (None, lesion(2, *size)))
     assert judged(given, RANO_2010).category is Category.PROGRESSION
-    assert "1 new lesion" in judged(given, RANO_2010).sentence
+    assert "1 new lesion of 4.00 mL" in judged(given, RANO_2010).sentence
     assert judged(given, RANO_2_0).category is rano_2_0
 
 
@@ -116,7 +118,7 @@ def test_a_new_lesion_counts_in_2010_and_when_it_is_measurable_in_2_0(
         (lesion(1, 13, 11), 6.0),  # on slices of 6 mm both diameters must reach 12 mm
     ],
 )
-def test_what_is_not_measurable_is_not_judged_by_its_size(one: Lesion, slice_mm: float) -> None:
+def test_what_is_not_measurable_is_not_judged_by_its_size(one: FollowedLesion, slice_mm: float) -> None:
     found = judged(course((one, one.model_copy(update={"long_mm": 60.0}))), slice_mm=slice_mm)
     assert found.category is Category.NOT_MEASURABLE
     assert found.targets == ()
@@ -146,3 +148,186 @@ def test_another_baseline() -> None:
     assert judged(given, baseline=1).category is Category.STABLE
     with pytest.raises(ValueError, match="none after the baseline"):
         judged(given, baseline=2)
+
+
+# --- lesions that belong together ------------------------------------------------------------------------------------
+
+
+def merged(before: tuple[FollowedLesion, ...], after: tuple[FollowedLesion, ...]) -> LesionHistory:
+    """All lesions of the first study and all of the second one are one group."""
+    count = max(len(before), len(after))
+    rows = [(*one, None)[:1] for one in zip(before)] + [(None,)] * (count - len(before))
+    later = [*after, *[None] * (count - len(after))]
+    tracks = tuple(Track(id=k + 1, lesions=(rows[k][0], later[k])) for k in range(count))
+    ml = [sum(one.volume_ml for one in side) for side in (before, after)]
+    step = LesionChange(
+        change=Change.SPLIT_AND_MERGED, before=tuple(range(1, len(before) + 1)), after=tuple(range(1, len(after) + 1)),
+        before_ml=ml[0], after_ml=ml[1],
+    )  # fmt: skip
+    return LesionHistory(region=Region.ET, tracks=tracks, steps=((step,),))
+
+
+def test_lesions_that_merge_are_counted_on_both_sides() -> None:
+    """Three lesions of which two were targets become two: the third is not growth, as it would be on one side alone."""
+    before = lesion(1, 30, 20, ml=6.0), lesion(2, 26, 18, ml=4.0), lesion(3, 24.9, 15.0, ml=2.0)
+    after = lesion(1, 36, 27, ml=11.0), lesion(2, 20, 17, ml=5.3)
+    found = judged(merged(before, after), RANO_2_0)
+    assert found.values == (30 * 20 + 26 * 18 + 24.9 * 15, 36 * 27 + 20 * 17)
+    assert found.category is Category.STABLE
+    volume = judged(merged(before, after), RANO_2_0_VOLUME)
+    assert volume.from_baseline == pytest.approx(16.3 / 12 - 1)
+    assert volume.category is Category.STABLE
+    assert "+36 %" in volume.brief
+
+
+# --- what is no target -----------------------------------------------------------------------------------------------
+
+
+def test_growth_of_a_lesion_that_was_not_measurable_is_progression() -> None:
+    given = course((lesion(1, 30, 30), lesion(1, 30, 30)), (lesion(2, 30, 9.9, 1.7), lesion(2, 40, 40, 19.7)))
+    for criteria in (RANO_2010, RANO_2_0):
+        found = judged(given, criteria)
+        assert found.targets == (1,)
+        assert found.grown == (2,)
+        assert found.category is Category.PROGRESSION
+        assert "lesion 2, not among the targets, has clearly grown" in found.brief
+    alone = judged(course((lesion(1, 30, 9.9), lesion(1, 40, 40))))
+    assert (alone.category, alone.targets) == (Category.PROGRESSION, ())
+
+
+def test_growth_of_the_third_largest_is_progression_also_by_volume() -> None:
+    rows = [(lesion(n, 30, 30, ml), lesion(n, 30, 30, ml)) for n, ml in ((1, 14.0), (2, 13.0))]
+    found = judged(course(*rows, (lesion(3, 15, 15, 1.7), lesion(3, 33, 33, 19.7))), RANO_2_0_VOLUME)
+    assert found.values == (27.0, 27.0)
+    assert found.category is Category.PROGRESSION
+    little = judged(course(*rows, (lesion(3, 15, 15, 1.7), lesion(3, 17, 17, 2.5))), RANO_2_0_VOLUME)
+    assert little.category is Category.STABLE
+
+
+# --- T2/FLAIR --------------------------------------------------------------------------------------------------------
+
+
+def test_a_large_flair_increase_is_progression_in_2010_and_only_told_in_2_0() -> None:
+    given = course((lesion(1, 20, 20), lesion(1, 20, 20)))
+    found = judged(given, RANO_2010, flair_ml=[20.0, 55.0])
+    assert found.category is Category.PROGRESSION
+    assert found.flair_ml == (20.0, 20.0, 55.0)
+    assert "T2/FLAIR abnormality +175 %" in found.brief
+    later = judged(given, RANO_2_0, flair_ml=[20.0, 55.0])
+    assert later.category is Category.STABLE
+    assert "which these criteria do not judge, has grown from 20.0 mL to 55.0 mL" in later.brief
+
+
+@pytest.mark.parametrize(
+    ("flair_ml", "category"),
+    [
+        ([20.0, 28.0], Category.PROGRESSION),  # +40 %
+        ([20.0, 27.9], Category.PARTIAL),
+        ([4.0, 8.0], Category.PARTIAL),  # +100 %, but 4 mL
+        ([20.0, 10.0], Category.PARTIAL),
+        ([20.0, None], Category.NOT_COMPARABLE),
+        ([], Category.NOT_COMPARABLE),
+    ],
+)
+def test_a_response_needs_a_stable_flair_in_2010(flair_ml: list[float | None], category: Category) -> None:
+    found = judged(course((lesion(1, 20, 20), lesion(1, 10, 10))), RANO_2010, flair_ml=flair_ml)
+    assert found.category is category
+    assert judged(course((lesion(1, 20, 20), lesion(1, 10, 10))), RANO_2_0, flair_ml=flair_ml).category is (
+        Category.PARTIAL
+    )
+
+
+def test_flair_is_held_against_the_best_response() -> None:
+    given = course((lesion(1, 20, 20),) * 3)
+    assert judged(given, flair_ml=[40.0, 20.0, 42.0]).category is Category.PROGRESSION
+
+
+# --- metastases ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("now", "category"),
+    [
+        (((30.0, 20.0), (20.0, 10.0)), Category.STABLE),
+        (((40.0, 20.0), (20.0, 10.0)), Category.PROGRESSION),  # 50 to 60 mm
+        (((35.0, 20.0), (20.0, 10.0)), Category.STABLE),  # +10 %
+        (((15.0, 20.0), (20.0, 10.0)), Category.PARTIAL),  # -30 %
+        (((15.5, 20.0), (20.0, 10.0)), Category.STABLE),
+    ],
+)
+def test_metastases_are_judged_by_the_longest_diameter(now: tuple, category: Category) -> None:
+    (a, b), (c, d) = now
+    given = course((lesion(1, 30, 20), lesion(1, a, b)), (lesion(2, 20, 10), lesion(2, c, d)))
+    found = judged(given, RANO_BM)
+    assert found.values[0] == 50
+    assert found.category is category
+
+
+def test_small_metastases_progress_by_5_mm_only() -> None:
+    assert judged(course((lesion(1, 10, 6), lesion(1, 13, 7))), RANO_BM).category is Category.STABLE  # +30 %, 3 mm
+    assert judged(course((lesion(1, 10, 6), lesion(1, 15, 7))), RANO_BM).category is Category.PROGRESSION
+
+
+def test_a_metastasis_may_be_narrower_than_a_glioma() -> None:
+    assert judged(course((lesion(1, 12, 5), lesion(1, 12, 5))), RANO_BM).targets == (1,)
+    assert judged(course((lesion(1, 12, 4.9), lesion(1, 12, 4.9))), RANO_BM).targets == ()
+
+
+# --- what cannot be compared -----------------------------------------------------------------------------------------
+
+
+def rim(name: int, ml: float = 9.0) -> FollowedLesion:
+    return lesion(name, 28, 6, ml).model_copy(update={"is_solid": False})
+
+
+def test_a_rim_has_no_diameters_but_a_volume() -> None:
+    given = course((rim(1, 9.1), rim(1, 23.4)))
+    assert judged(given, RANO_2_0).category is Category.NOT_MEASURABLE
+    found = judged(given, RANO_2_0_VOLUME)
+    assert (found.targets, found.category) == ((1,), Category.PROGRESSION)
+    assert "+157 %" in found.brief
+    solid = course((lesion(1, 30, 30), rim(1)))
+    assert judged(solid, RANO_2_0).category is Category.NOT_COMPARABLE
+    assert "rim around a cavity" in judged(solid, RANO_2_0).brief
+
+
+def test_diameters_in_different_planes_are_not_compared_and_volumes_are() -> None:
+    given = course((lesion(1, 20, 20, 4), lesion(1, 25, 25, 4.1)))
+    why = "study 1 was acquired in sagittal slices 6 mm apart"
+    assert judged(given, RANO_2_0, obstacle=why).category is Category.NOT_COMPARABLE
+    assert why in judged(given, RANO_2_0, obstacle=why).brief
+    assert judged(given, RANO_2_0_VOLUME, obstacle=why).category is Category.STABLE
+
+
+def test_a_target_outside_a_later_image_is_not_gone() -> None:
+    given = course((lesion(1, 20, 20), None), (lesion(2, 15, 15), lesion(2, 15, 15)))
+    step = given.steps[0][0].model_copy(update={"change": Change.NOT_COVERED})
+    hidden = given.model_copy(update={"steps": ((step, given.steps[0][1]),)})
+    found = judged(hidden, RANO_2_0)
+    assert found.category is Category.NOT_COMPARABLE
+    assert "lesion 1 lies outside the image of a later study" in found.brief
+
+
+def test_a_lesion_outside_the_first_image_is_not_new() -> None:
+    given = course((lesion(1, 20, 20), lesion(1, 20, 20)), (None, lesion(2, 20, 20)))
+    step = given.steps[0][1].model_copy(update={"change": Change.NOT_COVERED})
+    hidden = given.model_copy(update={"steps": ((given.steps[0][0], step),)})
+    assert judged(hidden, RANO_2010).category is Category.STABLE
+
+
+# --- digits ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [(0.25, "+25 %"), (0.249, "+24.9 %"), (0.2496, "+24.96 %"), (0.2504, "+25.04 %"), (0.3, "+30 %"), (-0.001, "0 %")],
+)
+def test_a_change_is_told_from_the_limit_beside_it(change: float, text: str) -> None:
+    assert percent_text(change, 0.25) == text
+
+
+def test_stable_and_progression_do_not_print_the_same_number() -> None:
+    stable, worse = (judged(course((lesion(1, 20, 20), lesion(1, 20, one))), RANO_2_0) for one in (24.99, 25.0))
+    assert (stable.category, worse.category) == (Category.STABLE, Category.PROGRESSION)
+    assert "+24.9 %" in stable.brief
+    assert "+25 %" in worse.brief

@@ -9,14 +9,15 @@ import SimpleITK as sitk
 from GliomaSegLib.case import TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.measures.lesion_size import digitisation_error
 from GliomaSegLib.measures.resection import (
     Finding,
     assess_resection,
-    digitisation_error,
     extent_of_resection,
     resection_class,
     residual,
 )
+from GliomaSegLib.options import Surgery
 
 ALL = frozenset(Region)
 EARLY = TimePoint(TimePointKind.POSTOPERATIVE, 2)
@@ -53,22 +54,24 @@ def test_the_limit_of_gross_total_resection_is_175_microlitres(voxels: int, find
     assert found.finding.value in found.answer
 
 
-def test_objects_below_20_voxels_are_not_counted_and_their_size_is_told() -> None:
+def test_specks_are_not_counted_and_their_size_is_told() -> None:
     labels = after(300, specks=4)
     left = residual(labels)
     assert (left.voxels, left.removed_objects, left.removed_ml) == (300, 4, pytest.approx(0.004))
-    thick = image_of(sitk.GetArrayFromImage(labels), (0.9, 0.9, 6.0))
-    assert residual(thick).least_mm3 == pytest.approx(20 * 0.9 * 0.9 * 6)
-    assert any("(20.0 mm³)" in note for note in assessed(labels).notes)
+    assert any("4 enhancing specks of less than 20 mm³" in note for note in assessed(labels).notes)
 
 
-def test_nineteen_voxels_go_and_twenty_stay_also_when_they_touch_by_a_corner() -> None:
+def test_19_mm3_are_a_speck_on_every_grid_and_20_mm3_are_a_lesion_also_when_they_touch_by_a_corner() -> None:
     array = np.zeros((30, 30, 30), np.uint8)
     for step in range(20):
         array[step, step, step] = Label.ET
     assert residual(image_of(array)).voxels == 20
+    assert residual(image_of(array, (0.5, 1.0, 1.0))).voxels == 0
     array[0, 0, 0] = 0
     assert residual(image_of(array)).voxels == 0
+    array[4:] = 0  # three voxels are left
+    assert residual(image_of(array, (1.0, 1.0, 6.0))).voxels == 0
+    assert residual(image_of(array, (1.0, 1.0, 7.0))).volume_ml == pytest.approx(0.021)
 
 
 def test_extent_of_enhancing_tumour_and_of_the_core() -> None:
@@ -127,10 +130,28 @@ def test_without_enhancing_tumour_told_apart_nothing_is_judged(which: str) -> No
 
 @pytest.mark.parametrize(
     ("left", "other", "number"),
-    [(0, 5.0, "1"), (0, 5.1, "2A"), (0, None, "1 or 2A"), (1.0, 0, "2B"), (1.1, 0, "3A"), (5.1, 0, "3B"), (8, 0, "4")],
+    [(0, 5.0, "1"), (0, 5.1, "2A"), (0, None, "1 or 2A"), (1.0, 0, "2B"), (1.1, 0, "3A"), (5.1, 0, "3B")],
 )
 def test_classes_of_the_rano_resect_group(left: float, other: float | None, number: str) -> None:
     assert resection_class(extent_of_resection(Region.ET, 8.0, left), other).number == number
+
+
+def test_a_biopsy_is_said_by_the_user_alone() -> None:
+    same = extent_of_resection(Region.ET, 8.0, 8.0)
+    assert resection_class(same, 0) is None
+    assert resection_class(same, 0, Surgery.RESECTION) is None
+    assert resection_class(same, 0, Surgery.BIOPSY).number == "4"
+    assert resection_class(extent_of_resection(Region.ET, 8.0, 7.0), 0, Surgery.BIOPSY).number == "4"
+    found = assessed(after(9000))
+    assert found.rano is None
+    assert any("not stated that the operation was a biopsy" in note for note in found.notes)
+
+
+def test_what_cannot_be_judged_has_a_volume_and_no_finding() -> None:
+    found = assess_resection(BEFORE, after(100), ALL, EARLY, True, obstacle="the model was not made for it")
+    assert (found.finding, found.rano) == (Finding.NOT_JUDGED, None)
+    assert found.answer.startswith("Residual tumour is not judged, because the model was not made for it")
+    assert "gross total" not in found.answer
 
 
 def test_the_class_counts_edema_and_not_the_cavity_as_what_is_left() -> None:

@@ -26,7 +26,7 @@ from GliomaSegPanel.self_test_head import (  # noqa: E402
 
 from GliomaSegLib.case import TimePointKind  # noqa: E402
 from GliomaSegLib.errors import Cancelled, GliomaSegError  # noqa: E402
-from GliomaSegLib.followup.compare import Comparison  # noqa: E402
+from GliomaSegLib.followup.comparison import TimePointComparison  # noqa: E402
 from GliomaSegLib.job import Result  # noqa: E402
 from GliomaSegLib.scene.attributes import TIME_POINT  # noqa: E402
 from GliomaSegLib.scene.logic import SceneLogic  # noqa: E402
@@ -68,7 +68,9 @@ def test_the_recorded_answers_are_what_the_worker_answers_today() -> None:
     assert set(answers) == {"segment", "measure", "review", "compare2", "compare3"}
     for key, answer in answers.items():
         schema, recorded = (
-            (Comparison, answer["result"]["comparison"]) if key.startswith("compare") else (Result, answer["result"])
+            (TimePointComparison, answer["result"]["comparison"])
+            if key.startswith("compare")
+            else (Result, answer["result"])
         )
         assert recorded.keys() == schema.model_validate(recorded).model_dump().keys(), key
 

@@ -22,7 +22,7 @@ import torch
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import Cancelled
-from GliomaSegLib.followup.compare import Comparison
+from GliomaSegLib.followup.comparison import TimePointComparison
 from GliomaSegLib.job import Job, Result
 from GliomaSegLib.perform import InMegabytes
 from GliomaSegLib.worker.client import Event, WorkerProcess
@@ -217,7 +217,7 @@ def test_studies_are_compared_and_exported(toy_store: Store, tmp_path: Path, mon
     lines = (one.model_dump_json() if isinstance(one, Job) else json.dumps(one) for one in asked)
     failed, said = heard(monkeypatch, "".join(f"{line}\n" for line in lines))
     _, _, compared, again, alone, exported, unknown = (one for one in said if one["event"] in {"result", "error"})
-    comparison = Comparison.model_validate(compared["result"]["comparison"])
+    comparison = TimePointComparison.model_validate(compared["result"]["comparison"])
     assert [one.kind.value for one in comparison.studies] == ["preoperative", "postoperative"]
     assert comparison.resection.extents[0].fraction == 0
     assert Path(compared["result"]["page"]).is_file()

@@ -1,0 +1,314 @@
+"""Whether response to treatment can be judged at all: the baseline, what speaks against it and what must be asked.
+
+Response is judged against the first study after radiotherapy, or the one after surgery where there was none (RANO 2.0,
+Wen 2023, J Clin Oncol 41:5187; Ellingson 2017, Neurotherapeutics 14:307). Nobody can be asked in a batch or on a node:
+what is not known is listed as a question with the option that answers it, and no category is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from GliomaSegLib.case import Modality, TimePointKind
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.followup.comparison import Question
+from GliomaSegLib.labels import Region
+from GliomaSegLib.measures.resection import EARLY_DAYS
+from GliomaSegLib.options import ReviewState, Surgery, Tumour
+from GliomaSegLib.results.time_point import Exam
+
+# After this time growth is no longer expected to be an effect of radiotherapy (RANO 2010; RANO 2.0).
+PSEUDOPROGRESSION_DAYS = 84
+
+# Dates and days since surgery that imply days of surgery as near as this imply one operation.
+_SAME_OPERATION = timedelta(days=3)
+
+
+@dataclass(frozen=True)
+class Radiotherapy:
+    """When it ended: a date, or days after surgery; neither when there was none."""
+
+    ended: date | None = None
+    ended_days: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Radiotherapy:
+        """Of ``none``, a date such as 2024-03-31 or a number of days after surgery.
+
+        Raises:
+            InputError: it is none of them.
+        """
+        if text == "none":
+            return cls()
+        try:
+            return cls(ended_days=float(text)) if text.replace(".", "", 1).isdigit() else cls(date.fromisoformat(text))
+        except ValueError as error:
+            raise InputError(
+                f"'--radiotherapy-end {text}' is not a date such as 2024-03-31, a number of days after surgery or none."
+            ) from error
+
+    @property
+    def was_given(self) -> bool:
+        """Whether there was any."""
+        return self.ended is not None or self.ended_days is not None
+
+    def days_before(self, exam: Exam) -> float | None:
+        """Days from its end to a study, negative before it; ``None`` when the study's day is not known."""
+        if self.ended is not None:
+            return None if exam.date is None else float((exam.date - self.ended).days)
+        days = exam.time_point.days_since_surgery
+        return None if days is None or self.ended_days is None else days - self.ended_days
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What the user says of the patient's treatment.
+
+    Attributes:
+        baseline: position of the study with which response is compared.
+        radiotherapy: ``None`` when nothing is said of it.
+        tumour: over what the models were made for.
+        surgery: what the last operation was.
+    """
+
+    baseline: int | None = None
+    radiotherapy: Radiotherapy | None = None
+    tumour: Tumour | None = None
+    surgery: Surgery | None = None
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What may be judged.
+
+    Attributes:
+        operated: position of the first study after the last operation; ``None`` when none is known of.
+        baseline: position of the study with which response is compared; ``None`` when there is none.
+        reason: why that one, a clause.
+        withheld: why response is not judged, although there is one, a clause each.
+        questions: what must be answered first.
+        cautions: what must be known about the answer, a sentence each.
+    """
+
+    tumour: Tumour
+    operated: int | None
+    baseline: int | None = None
+    reason: str = ""
+    withheld: tuple[str, ...] = ()
+    questions: tuple[Question, ...] = ()
+    cautions: tuple[str, ...] = ()
+
+    @property
+    def allow_response(self) -> bool:
+        """Whether response is judged."""
+        return self.baseline is not None and not self.withheld and not self.questions
+
+
+def conditions_of(exams: Sequence[Exam], region: Region, treatment: Treatment) -> Conditions:
+    """Find the operation, the baseline and all that speaks against judging response.
+
+    Args:
+        region: whose lesions can be followed in all studies.
+
+    Raises:
+        InputError: the models were made for different tumours, the baseline cannot be one, or dates contradict days.
+    """
+    if treatment.baseline is not None and treatment.radiotherapy is not None:
+        raise InputError(
+            "A baseline and the end of radiotherapy are both given, which names two baselines; give one of them."
+        )
+    tumour = treatment.tumour or _tumour(exams)
+    operations = _operations(exams)
+    operated = operations[-1] if operations else None
+    found = _baseline(exams, treatment, operated or 0)
+    withheld, start = [found.withheld] if found.withheld else [], found.place
+    if found.question:
+        start = operated or 0
+    if start is not None:
+        if region is not Region.ET:
+            withheld.append("the enhancing tumour is not determined in all studies")
+        withheld += filter(None, (_unfit_for_response(exams, place) for place in range(start, len(exams))))
+        if tumour is Tumour.OTHER:
+            withheld.append("this program knows no criteria of response for this tumour")
+    return Conditions(
+        tumour=tumour,
+        operated=operated,
+        baseline=found.place,
+        reason=found.reason,
+        withheld=tuple(withheld),
+        questions=(found.question,) if found.question else (),
+        cautions=_cautions(exams, treatment, operations),
+    )
+
+
+def name_of(exams: Sequence[Exam], place: int) -> str:
+    """How a sentence calls a study: its number and when it was made."""
+    exam = exams[place]
+    when = [exam.date.isoformat()] if exam.date else []
+    if exam.time_point.days_since_surgery is not None:
+        days = exam.time_point.days_since_surgery
+        when.append(f"{days:g} {'day' if days == 1 else 'days'} after surgery")
+    elif exam.time_point.kind is not TimePointKind.UNKNOWN:
+        when.append("before surgery" if exam.time_point.kind is TimePointKind.PREOPERATIVE else "after surgery")
+    return f"study {place + 1} ({', '.join(when)})" if when else f"study {place + 1}"
+
+
+def unfit_for_residual(exams: Sequence[Exam], place: int) -> str:
+    """Why residual tumour may not be judged on a study's segmentation, a clause; empty when it may.
+
+    Contours that a reviewer has approved, or that were drawn by a person, are taken as they are.
+    """
+    exam = exams[place]
+    kind = exam.time_point.kind
+    if exam.review is ReviewState.APPROVED or not exam.made_for or kind in (TimePointKind.UNKNOWN, *exam.made_for):
+        return ""
+    when = "after" if kind is TimePointKind.POSTOPERATIVE else "before"
+    return (
+        f"the model of {name_of(exams, place)} was not made for studies {when} surgery, and no reviewer has approved "
+        "its contours"
+    )
+
+
+def _unfit_for_response(exams: Sequence[Exam], place: int) -> str:
+    """As :func:`unfit_for_residual`; response also needs T2 or FLAIR."""
+    exam = exams[place]
+    blind = exam.sequences is not None and not exam.sequences & {Modality.T2W, Modality.T2F}
+    if blind and exam.review is not ReviewState.APPROVED:
+        return f"{name_of(exams, place)} was segmented without T2 and FLAIR, and no reviewer has approved its contours"
+    return unfit_for_residual(exams, place)
+
+
+def flair_ml(exam: Exam) -> float | None:
+    """The T2/FLAIR abnormality outside the enhancing tumour; ``None`` when it is not known."""
+    known = {Region.WT, Region.ET} <= exam.regions
+    if not known or (exam.sequences is not None and not exam.sequences & {Modality.T2W, Modality.T2F}):
+        return None
+    whole, enhancing = (exam.measures.volume(region.value) for region in (Region.WT, Region.ET))
+    return None if whole is None or enhancing is None else whole.volume_ml - enhancing.volume_ml
+
+
+def _tumour(exams: Sequence[Exam]) -> Tumour:
+    tasks = {exam.task: exam for exam in exams if Tumour.of_task(exam.task) is not None}
+    families = {("glioma" if "glioma" in task else task): exam for task, exam in tasks.items()}
+    if len(families) > 1:
+        (one, first), (other, second) = list(families.items())[:2]
+        raise InputError(
+            f"{first.path} was segmented by a model for {one} and {second.path} by one for {other}; segment all "
+            "studies with models for one tumour."
+        )
+    kinds = {Tumour.of_task(task) for task in tasks}
+    return Tumour.GLIOMA if not kinds else kinds.pop() if len(kinds) == 1 else Tumour.OTHER
+
+
+def _operations(exams: Sequence[Exam]) -> list[int]:
+    """Positions of the studies before which there was an operation: after a pre-operative one, or by dates and days.
+
+    Raises:
+        InputError: by its date and its days since surgery, a study was made after an operation that took place before
+            the one that an earlier study names.
+    """
+    found, last = [], None
+    for place, exam in enumerate(exams):
+        days = exam.time_point.days_since_surgery
+        surgery = exam.date - timedelta(days=days) if exam.date and days is not None else None
+        after_preoperative = place > 0 and (
+            exams[place - 1].time_point.kind is TimePointKind.PREOPERATIVE
+            and exam.time_point.kind is not TimePointKind.PREOPERATIVE
+        )
+        again = surgery is not None and last is not None and surgery - last > _SAME_OPERATION
+        if surgery is not None and last is not None and last - surgery > _SAME_OPERATION:
+            raise InputError(
+                f"By its date and its days after surgery {exam.path} follows an operation of {surgery}, but an earlier "
+                f"study follows one of {last}; mend '--date' or '--when'."
+            )
+        if after_preoperative or again:
+            found.append(place)
+        last = surgery or last
+    return found
+
+
+@dataclass(frozen=True)
+class _Baseline:
+    """The position of the baseline and why that one, or why there is none, or what must be asked."""
+
+    place: int | None = None
+    reason: str = ""
+    withheld: str = ""
+    question: Question | None = None
+
+
+def _baseline(exams: Sequence[Exam], treatment: Treatment, operated: int) -> _Baseline:
+    last = len(exams) - 1
+    if treatment.baseline is not None:
+        kind = exams[treatment.baseline].time_point.kind if 0 <= treatment.baseline < last else None
+        if kind in (None, TimePointKind.PREOPERATIVE) or treatment.baseline < operated:
+            raise InputError(
+                f"Study {treatment.baseline + 1} cannot be the baseline of response: it must not be made before an "
+                "operation or be the last one."
+            )
+        return _Baseline(treatment.baseline, "the baseline that was given")
+    unknown = [str(place + 1) for place, exam in enumerate(exams) if exam.time_point.kind is TimePointKind.UNKNOWN]
+    if unknown:
+        which = f"Was study {unknown[0]}" if len(unknown) == 1 else f"Were studies {', '.join(unknown)}"
+        text = f"{which} made before or after surgery? Unless that is known, surgery looks like response."
+        return _Baseline(question=Question(text=text, option="--when, once per study, or --baseline N"))
+    after = [
+        place
+        for place, exam in enumerate(exams)
+        if exam.time_point.kind is TimePointKind.POSTOPERATIVE and place >= operated
+    ]
+    if len(after) < 2 or after[-1] != last:
+        return _Baseline()
+    if treatment.radiotherapy is None:
+        return _baseline_of_unstated(exams, after)
+    if not treatment.radiotherapy.was_given:
+        return _Baseline(after[0], "the first after surgery, as there was no radiotherapy")
+    return _baseline_after(treatment.radiotherapy, exams, after)
+
+
+def _baseline_after(radiotherapy: Radiotherapy, exams: Sequence[Exam], after: Sequence[int]) -> _Baseline:
+    days = {place: radiotherapy.days_before(exams[place]) for place in after}
+    if None in days.values():
+        option = "--date, once per study" if radiotherapy.ended else "--when postoperative:DAYS, once per study"
+        text = "How long after radiotherapy was each study made?"
+        return _Baseline(question=Question(text=text, option=option))
+    later = [place for place, since in days.items() if since is not None and since >= 0]
+    if not later or later[0] == after[-1]:
+        which = "only the last study" if later else "no study"
+        return _Baseline(withheld=f"{which} was made after radiotherapy, and response is judged from there on")
+    return _Baseline(later[0], "the first after radiotherapy")
+
+
+def _baseline_of_unstated(exams: Sequence[Exam], after: Sequence[int]) -> _Baseline:
+    """When nothing is known of radiotherapy: no study within 72 hours of surgery, as it may have followed that one."""
+    candidates = [place for place in after[:-1] if not _is_early(exams[place])]
+    if candidates:
+        first = "" if candidates[0] == after[0] else " that was not made within 72 hours of it"
+        unstated = "when radiotherapy ended is not stated, --radiotherapy-end"
+        return _Baseline(candidates[0], f"the first after surgery{first} ({unstated})")
+    text = (
+        "When did radiotherapy end? Response is compared with the first study after it, and not with one made within "
+        "72 hours of surgery."
+    )
+    return _Baseline(question=Question(text=text, option="--radiotherapy-end DATE (or none), or --baseline N"))
+
+
+def _is_early(exam: Exam) -> bool:
+    days = exam.time_point.days_since_surgery
+    return days is not None and days <= EARLY_DAYS
+
+
+def _cautions(exams: Sequence[Exam], treatment: Treatment, operations: Sequence[int]) -> tuple[str, ...]:
+    cautions = []
+    since = treatment.radiotherapy.days_before(exams[-1]) if treatment.radiotherapy else None
+    if since is not None and 0 <= since < PSEUDOPROGRESSION_DAYS:
+        cautions.append(
+            f"The last study was made {since:g} days after radiotherapy: in the first twelve weeks growth may be an "
+            "effect of the treatment (pseudoprogression) and needs confirmation."
+        )
+    if len(operations) > 1:
+        places = ", ".join(str(place + 1) for place in operations)
+        cautions.append(f"There was more than one operation: before each of the studies {places}.")
+    return tuple(cautions)

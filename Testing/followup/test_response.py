@@ -1,0 +1,323 @@
+"""Response to treatment from label maps of known bodies: what a tumour board would call it, or why nothing is said."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from GliomaSegLib.case import Modality, TimePointKind
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.followup.compare import compare
+from GliomaSegLib.followup.comparison import TimePointComparison
+from GliomaSegLib.followup.conditions import Radiotherapy, Treatment
+from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.measures.lesion_tracking import Change
+from GliomaSegLib.measures.rano import Category
+from GliomaSegLib.options import ReviewState, Surgery, Tumour
+from GliomaSegLib.results.time_point import Exam
+from Testing.support.time_points import PRE, after, ball, ellipsoid, exam, labels_of, rim
+
+ET, SNFH, RC, NETC = Label.ET, Label.SNFH, Label.RC, Label.NETC
+HERE, THERE = (-15.0, 0.0, 0.0), (25.0, 5.0, 0.0)
+
+
+def compared(*exams: Exam, **said: object) -> TimePointComparison:
+    return compare(list(exams), in_place=True, treatment=Treatment(**said)).comparison
+
+
+def categories(found: TimePointComparison) -> dict[str, Category]:
+    return {one.criteria.name: one.category for one in found.responses}
+
+
+def nodule(radius: float, edema: float = 25.0, **grid: object):
+    """A solid nodule in edema."""
+    return labels_of((ball(HERE, edema), SNFH), (ball(HERE, radius), ET), **grid)
+
+
+# --- rims and cavities -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cavity", [None, RC, NETC])
+def test_a_rim_that_shrinks_around_its_cavity_is_no_progression(cavity: Label | None) -> None:
+    """9.07 mL of rim become 3.64 mL without one voxel in common."""
+
+    def study(radius: float, days: float) -> Exam:
+        inside = Label.BACKGROUND if cavity is None else cavity
+        edema, enhancing = (ball(HERE, radius + 2), SNFH), (ball(HERE, radius), ET)
+        return exam(labels_of(edema, enhancing, (ball(HERE, radius - 2), inside)), after(days))
+
+    found = compared(study(20, 90), study(13, 180))
+    (step,) = found.course.steps[0]
+    assert step.change is Change.SHRUNK
+    assert (step.before_ml, step.after_ml) == pytest.approx((9.07, 3.64), rel=0.02)
+    assert Category.PROGRESSION not in categories(found).values()
+    assert not any(one.new for one in found.responses)
+    assert categories(found)["RANO 2.0, volumetric"] is Category.STABLE  # -60 %, the limit is -65 %
+    assert categories(found)["RANO 2.0"] is Category.NOT_MEASURABLE
+
+
+def test_a_rim_whose_wall_thickens_progresses_by_volume_and_has_no_diameters() -> None:
+    thin, thick = (labels_of((rim(HERE, 20, wall), ET), (ball(HERE, 20 - wall), RC)) for wall in (2, 6))
+    found = compared(exam(thin, after(90)), exam(thick, after(180)))
+    volumetric = found.responses[-1]
+    assert volumetric.from_baseline == pytest.approx(1.42, abs=0.05)
+    assert volumetric.category is Category.PROGRESSION
+    assert categories(found)["RANO 2.0"] is Category.NOT_MEASURABLE
+    assert not any(lesion.is_solid for track in found.course.tracks for lesion in track.lesions)
+
+
+# --- planes and grids ------------------------------------------------------------------------------------------------
+
+
+def ellipsoid_on(**grid: object):
+    """40 x 20 mm in the axial plane, 40 x 30 mm in the coronal one."""
+    return labels_of((ellipsoid((0, 0, 0), (20, 10, 15)), ET), **grid)
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        {"spacing": (1.0, 1.0, 2.0), "orientation": "PIR", "size_mm": (90, 60, 90)},
+        {"spacing": (1.0, 1.0, 2.0), "orientation": "LIA", "size_mm": (90, 60, 90)},
+        {"spacing": (0.8, 0.8, 4.0)},
+    ],
+)
+def test_the_same_body_on_another_grid_is_stable(grid: dict) -> None:
+    found = compared(exam(ellipsoid_on(), after(90)), exam(ellipsoid_on(**grid), after(180)))
+    assert categories(found)["RANO 2.0"] is Category.STABLE
+    assert abs(found.responses[1].from_baseline) < 0.12
+    first, second = found.course.tracks[0].lesions
+    for lesion in (first, second):
+        assert (lesion.long_mm, lesion.perpendicular_mm) == pytest.approx((40, 20), abs=2.0)
+
+
+def test_diameters_on_thick_sagittal_slices_are_not_compared() -> None:
+    thick = ellipsoid_on(spacing=(1.0, 1.0, 6.0), orientation="PIR", size_mm=(90, 60, 90))
+    found = compared(exam(ellipsoid_on(), after(90)), exam(thick, after(180)))
+    assert categories(found)["RANO 2.0"] is Category.NOT_COMPARABLE
+    assert "study 2 (180 days after surgery) are not axial and 6 mm apart" in found.responses[1].brief
+    assert categories(found)["RANO 2.0, volumetric"] is Category.STABLE
+
+
+def test_a_satellite_that_thick_slices_could_not_show_is_not_new() -> None:
+    """45 mm³: 45 voxels of 1 mm, 11 on slices 5 mm apart, between which it may lie."""
+    satellite = ellipsoid(THERE, (2.2, 2.2, 2.2))
+    coarse = labels_of((ball(HERE, 12), ET), spacing=(0.9, 0.9, 5.0))
+    fine = labels_of((ball(HERE, 12), ET), (satellite, ET))
+    found = compared(exam(coarse, after(90)), exam(fine, after(180)))
+    assert not any(one.new for one in found.responses)
+    assert (found.studies[1].foci, found.studies[1].specks) == (1, 1)
+    assert found.studies[1].specks_ml == pytest.approx(0.05, abs=0.01)
+    assert "1 in study 2" in found.notes[0]
+    same_grid = compared(exam(labels_of((ball(HERE, 12), ET)), after(90)), exam(fine, after(180)))
+    assert same_grid.responses[0].new == (2,)  # 1 mm shows it
+
+
+def test_a_lesion_outside_the_first_image_is_not_new() -> None:
+    slab = labels_of((ball(HERE, 12), ET), size_mm=(90, 90, 30), centre=(0, 0, -10))
+    whole = labels_of((ball(HERE, 12), ET), (ball((20, 0, 20), 6), ET))
+    found = compared(exam(slab, after(90)), exam(whole, after(180)))
+    assert Change.NOT_COVERED in {step.change for step in found.course.steps[0]}
+    assert Category.PROGRESSION not in categories(found).values()
+
+
+# --- lesions that merge or split -------------------------------------------------------------------------------------
+
+
+def test_what_merges_is_counted_on_both_sides() -> None:
+    """Three nodules, of which two would be targets, grow together into one: by volume +36 %, and no product is lost."""
+    middles = [(-20.0, 0.0, 0.0), (0.0, 0.0, 0.0), (18.0, 0.0, 0.0)]
+    apart = labels_of(*((ball(middle, radius), ET) for middle, radius in zip(middles, (9.5, 9, 7.5), strict=True)))
+    together = labels_of(*((ball(middle, radius), ET) for middle, radius in zip(middles, (10.5, 10, 8.4), strict=True)))
+    found = compared(exam(apart, after(90)), exam(together, after(180)))
+    assert [step.change for step in found.course.steps[0]] == [Change.MERGED]
+    volumetric = found.responses[-1]
+    volumes = [next(one.volume_ml for one in row.volumes if one.name == "ET") for row in found.studies]
+    assert volumetric.values == pytest.approx(volumes)
+    assert volumetric.from_baseline == pytest.approx(0.36, abs=0.02)
+    assert volumetric.category is Category.STABLE
+
+
+# --- T2/FLAIR --------------------------------------------------------------------------------------------------------
+
+
+def test_a_flair_only_progression_is_said() -> None:
+    found = compared(exam(nodule(10, edema=16), after(90)), exam(nodule(10, edema=24), after(180)))
+    assert categories(found) == {
+        "RANO 2010": Category.PROGRESSION,
+        "RANO 2.0": Category.STABLE,
+        "RANO 2.0, volumetric": Category.STABLE,
+    }
+    headline = found.answers[0]
+    assert headline.startswith("By imaging alone, against study 1 (90 days after surgery)")
+    assert "progression by RANO 2010; stable disease by RANO 2.0 and RANO 2.0, volumetric" in headline
+    assert any("which these criteria do not judge, has grown" in sentence for sentence in found.answers)
+
+
+def test_without_a_drawn_flair_abnormality_2010_gives_no_verdict() -> None:
+    exams = [exam(nodule(10), after(days), regions=(Region.ET,)) for days in (90, 180)]
+    assert categories(compared(*exams))["RANO 2010"] is Category.NOT_COMPARABLE
+
+
+# --- the baseline ----------------------------------------------------------------------------------------------------
+
+
+def studies(*days: float | None, radii: tuple[float, ...]) -> list[Exam]:
+    whens = [PRE if one is None else after(one) for one in days]
+    return [exam(nodule(radius), when) for when, radius in zip(whens, radii, strict=True)]
+
+
+def test_the_scan_of_the_second_day_is_no_baseline() -> None:
+    found = compared(*studies(None, 2, 90, 180, radii=(15, 7, 12, 12)))
+    assert found.baseline == 2
+    assert set(categories(found).values()) == {Category.STABLE}
+    assert "against study 3 (90 days after surgery)" in found.answers[0]
+    assert "--radiotherapy-end" in found.answers[0]
+
+
+def test_the_first_after_radiotherapy_is_the_baseline() -> None:
+    exams = studies(None, 2, 60, 110, 200, radii=(15, 7, 8, 12, 12.2))
+    found = compared(*exams, radiotherapy=Radiotherapy(ended_days=80))
+    assert (found.baseline, found.baseline_reason) == (3, "the first after radiotherapy")
+    assert set(categories(found).values()) == {Category.STABLE}
+    none = compared(*exams, radiotherapy=Radiotherapy.parse("none"))
+    assert none.baseline == 1
+    assert "no radiotherapy" in none.baseline_reason
+
+
+def test_dates_serve_as_well_as_days() -> None:
+    days = [date(2024, 1, 5), date(2024, 5, 1), date(2024, 8, 1)]
+    exams = [exam(nodule(12), after(), day) for day in days]
+    found = compared(*exams, radiotherapy=Radiotherapy.parse("2024-04-01"))
+    assert found.baseline == 1
+    assert "study 2 (2024-05-01, after surgery)" in found.answers[0]
+    undated = compared(*(exam(nodule(12), after()) for _ in range(3)), radiotherapy=Radiotherapy.parse("2024-04-01"))
+    assert (undated.responses, undated.baseline) == ((), None)
+    assert undated.questions[0].option.startswith("--date")
+
+
+def test_within_twelve_weeks_of_radiotherapy_growth_may_be_the_treatment() -> None:
+    exams = studies(90, 130, radii=(10, 14))
+    near = compared(*exams, radiotherapy=Radiotherapy(ended_days=80))
+    assert any("50 days after radiotherapy" in note and "pseudoprogression" in note for note in near.notes)
+    far = compared(*exams, radiotherapy=Radiotherapy(ended_days=20))
+    assert not any("pseudoprogression" in note for note in far.notes)
+
+
+@pytest.mark.parametrize(
+    ("days", "option"),
+    [((None, 2, 90), "--radiotherapy-end"), ((2, 90), "--radiotherapy-end")],
+)
+def test_with_nothing_but_an_early_scan_to_compare_with_it_is_asked(days: tuple, option: str) -> None:
+    found = compared(*studies(*days, radii=(15, 7, 12)[-len(days) :]))
+    assert found.responses == ()
+    assert option in found.questions[0].option
+    assert any("Response to treatment is not judged: When did radiotherapy end?" in text for text in found.answers)
+
+
+def test_without_time_points_surgery_is_not_called_a_response() -> None:
+    found = compared(exam(nodule(15)), exam(nodule(11)))
+    assert (found.responses, found.resection) == ((), None)
+    assert "before or after surgery" in found.questions[0].text
+    assert "--when" in found.questions[0].option
+    assert found.answers[0].startswith("Response to treatment is not judged: ")
+    assert "response (" not in " ".join(found.answers)
+    assert compared(exam(nodule(15)), exam(nodule(11)), baseline=0).responses  # the user has said so
+
+
+# --- other tumours, and models that were not made for it -------------------------------------------------------------
+
+
+def by_model(labels, when, task: str = "postoperative-glioma", **more: object) -> Exam:
+    given = {
+        "sequences": frozenset(Modality), "task": task, "made_for": frozenset({TimePointKind.POSTOPERATIVE}),
+        "review": ReviewState.DRAFT,
+    }  # fmt: skip
+    return exam(labels, when, **(given | more))
+
+
+def test_metastases_are_judged_by_rano_bm_and_meningiomas_by_nothing() -> None:
+    maps = labels_of((ball(HERE, 8), ET)), labels_of((ball(HERE, 11), ET))
+    found = compared(*(by_model(one, after(90 + n), "metastasis") for n, one in enumerate(maps)))
+    assert list(categories(found)) == ["RANO-BM"]
+    assert categories(found)["RANO-BM"] is Category.PROGRESSION
+    assert "longest diameter" in found.responses[0].brief
+    other = compared(*(by_model(one, after(90 + n), "meningioma") for n, one in enumerate(maps)))
+    assert other.responses == ()
+    assert "no criteria of response" in other.answers[0]
+    asked = compared(*(exam(one, after(90 + n)) for n, one in enumerate(maps)), tumour=Tumour.METASTASIS)
+    assert list(categories(asked)) == ["RANO-BM"]
+
+
+def test_results_of_models_for_different_tumours_are_refused() -> None:
+    with pytest.raises(InputError, match=r"by a model for glioma and .* by one for metastasis"):
+        compared(by_model(nodule(10), PRE), by_model(nodule(10), after(90), "metastasis"))
+    compared(by_model(nodule(12), PRE, "preoperative-glioma"), by_model(nodule(10), after(90)))  # one tumour
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"made_for": frozenset({TimePointKind.PREOPERATIVE})}, "was not made for studies after surgery"),
+        ({"sequences": frozenset({Modality.T1C})}, "was segmented without T2 and FLAIR"),
+    ],
+)
+def test_a_result_that_cannot_be_trusted_gets_no_verdict_until_it_is_approved(change: dict, why: str) -> None:
+    good = by_model(nodule(10), after(90))
+    found = compared(good, by_model(nodule(14), after(180), **change))
+    assert found.responses == ()
+    assert (
+        found.answers[0].startswith("Response to treatment is not judged, because study 2") or why in found.answers[0]
+    )
+    assert why in found.withheld[0]
+    approved = by_model(nodule(14), after(180), review=ReviewState.APPROVED, **change)
+    assert compared(good, approved).responses
+
+
+def test_residual_tumour_is_not_judged_on_a_result_of_a_model_for_before_surgery() -> None:
+    made_for = frozenset({TimePointKind.PREOPERATIVE})
+    pre = by_model(nodule(15), PRE, "preoperative-glioma", made_for=made_for)
+    found = compared(pre, by_model(nodule(3), after(1), "preoperative-glioma", made_for=made_for))
+    assert found.answers[0].startswith("Residual tumour is not judged, because the model of study 2 (1 day after")
+    assert found.resection.rano is None
+
+
+# --- operations ------------------------------------------------------------------------------------------------------
+
+
+def test_a_biopsy_is_no_resection() -> None:
+    pre, post = exam(nodule(12), PRE), exam(nodule(12), after(1))
+    assert compared(pre, post).resection.rano is None
+    assert compared(pre, post, surgery=Surgery.BIOPSY).resection.rano.number == "4"
+
+
+def test_a_second_operation_begins_anew() -> None:
+    """By dates and days: operated on 1 January and on 1 July."""
+    made = [(PRE, date(2023, 12, 20), 15), (after(2), date(2024, 1, 3), 6), (after(152), date(2024, 6, 1), 12)]
+    made += [(after(1), date(2024, 7, 2), 6), (after(92), date(2024, 10, 1), 6), (after(184), date(2025, 1, 1), 6)]
+    found = compared(*(exam(nodule(radius), when, day) for when, day, radius in made))
+    assert found.resection.extents[0].before_ml == pytest.approx(4 / 3 * 3.1416 * 1.728, rel=0.02)  # of June
+    assert found.baseline == 4
+    assert set(categories(found).values()) == {Category.STABLE}
+    assert any("more than one operation" in note for note in found.notes)
+
+
+def test_dates_and_days_that_contradict_one_another_are_refused() -> None:
+    exams = [exam(nodule(9), after(2), date(2024, 1, 3)), exam(nodule(9), after(200), date(2024, 3, 1))]
+    with pytest.raises(InputError, match="follows an operation of 2023-08-14, but an earlier study follows one of"):
+        compared(*exams)
+
+
+# --- two baselines ---------------------------------------------------------------------------------------------------
+
+
+def test_two_baselines_are_refused() -> None:
+    with pytest.raises(InputError, match="names two baselines; give one"):
+        compared(*studies(90, 180, radii=(9, 9)), baseline=0, radiotherapy=Radiotherapy(ended_days=10))
+
+
+@pytest.mark.parametrize("text", ["soon", "2024-13-01", "1.2.3"])
+def test_an_end_of_radiotherapy_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="is not a date such as"):
+        Radiotherapy.parse(text)
