@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from GliomaSegLib.followup.comparison import Question
-from GliomaSegLib.followup.conditions import Conditions, name_of
+from GliomaSegLib.followup.conditions import Conditions, flair_ml, name_of
 from GliomaSegLib.labels import Region
-from GliomaSegLib.measures.lesion_tracking import LesionHistory
-from GliomaSegLib.measures.rano import NOT_IN_IMAGES, Assessment
+from GliomaSegLib.measures.lesion_tracking import Change, LesionChange, LesionHistory
+from GliomaSegLib.measures.rano import NOT_IN_IMAGES, Assessment, Category
+from GliomaSegLib.measures.rano_text import percent_text
 from GliomaSegLib.measures.resection import Finding, Resection
-from GliomaSegLib.measures.volumes import volume_text
+from GliomaSegLib.measures.volumes import Side, volume_text
 from GliomaSegLib.results.time_point import Exam
+
+_TOLD_ONE_BY_ONE = 4
+_WITHOUT_ANSWER = (Category.NOT_MEASURABLE, Category.NOT_COMPARABLE)
 
 
 def answers(
@@ -26,10 +29,11 @@ def answers(
 
     Why nothing is judged stands before any number. An operation before the last study comes first, an earlier one last.
     """
-    last = len(exams) - 1
-    operation = _resection_sentences(resection, "" if found.operated == last else _in_study(found.operated, exams))
-    now = [*_response_sentences(exams, found, responses), _lesion_sentence(history)]
-    return tuple([*operation, *now] if found.operated == last else [*now, *operation])
+    operation = _resection_sentences(resection, exams, found.operated)
+    headline, *details = _response_sentences(exams, found, responses) or [""]
+    now = [headline, _lesion_sentence(history), _flair_sentence(exams), *details]
+    together = [*operation, *now] if found.operated == len(exams) - 1 else [*now, *operation]
+    return tuple(filter(None, together))
 
 
 def notes(
@@ -45,20 +49,17 @@ def notes(
     return (*sentences, *conditions.cautions, *([NOT_IN_IMAGES] if judged else []))
 
 
-def _in_study(place: int | None, exams: Sequence[Exam]) -> str:
-    return "" if place is None else f"{_capital(name_of(exams, place))}: "
-
-
 def _response_sentences(exams: Sequence[Exam], found: Conditions, responses: Sequence[Assessment]) -> list[str]:
-    if found.withheld or found.questions:
-        why = [f"Response to treatment is not judged, because {'; and '.join(found.withheld)}."] * bool(found.withheld)
-        asked = [_question_sentence(question) for question in found.questions]
-        return why + asked
+    if found.withheld:
+        return [f"Response to treatment is not judged, because {'; and '.join(found.withheld)}."]
+    if found.questions:
+        asked = " ".join(f"{one.text} ({one.option})" for one in found.questions)
+        return [f"Response to treatment is not judged before it is known: {asked}"]
     if not responses or found.baseline is None:
         return []
     against = f"by imaging alone, against {name_of(exams, found.baseline)}, {found.reason}"
     names: dict[str, list[str]] = {}
-    for one in responses:
+    for one in sorted(responses, key=lambda one: one.category in _WITHOUT_ANSWER):
         names.setdefault(one.category.value, []).append(one.criteria.name)
     if len(names) == 1:
         headline = f"{_capital(next(iter(names)))} {against}."
@@ -68,39 +69,74 @@ def _response_sentences(exams: Sequence[Exam], found: Conditions, responses: Seq
     return [headline, *(f"{one.brief}." for one in responses)]
 
 
-def _question_sentence(question: Question) -> str:
-    return f"Response to treatment is not judged: {question.text} (Answer with {question.option}.)"
-
-
-def _resection_sentences(resection: Resection | None, of_study: str) -> list[str]:
-    if resection is None:
+def _resection_sentences(resection: Resection | None, exams: Sequence[Exam], operated: int | None) -> list[str]:
+    if resection is None or operated is None:
         return []
-    extents = (_extent_sentence(resection, place) for place in range(len(resection.extents)))
-    return [f"{of_study}{sentence}" for sentence in (resection.answer, *extents)]
-
-
-def _extent_sentence(resection: Resection, place: int) -> str:
-    one = resection.extents[place]
-    what = {Region.ET: "enhancing tumour", Region.TC: "tumour core"}[one.region]
-    volumes = f"{volume_text(one.before_ml)} before, {volume_text(one.after_ml)} after"
-    if resection.finding in (Finding.RESIDUAL, Finding.GROSS_TOTAL):
-        return f"Extent of resection of the {what}: {100 * one.fraction:.1f} % ({volumes})."
-    return f"The {what} against before surgery: {-100 * one.fraction:+.1f} % ({volumes})."
+    of_study = "" if operated == len(exams) - 1 else f"{_capital(name_of(exams, operated))}: "
+    judged = resection.finding in (Finding.RESIDUAL, Finding.GROSS_TOTAL)
+    extents = []
+    for one in resection.extents:
+        what = {Region.ET: "enhancing tumour", Region.TC: "tumour core"}[one.region]
+        change = f"{100 * one.fraction:.1f} %" if judged else f"{-100 * one.fraction:+.1f} %".replace("-", "−")
+        volumes = f"{volume_text(one.before_ml)} before, {volume_text(one.after_ml)} after"
+        extents.append(f"{change} {'of' if judged else 'for'} the {what} ({volumes})")
+    what = "Extent of resection" if judged else "Change of volume since before surgery"
+    return [f"{of_study}{resection.answer}", *([f"{what}: {', '.join(extents)}."] if extents else [])]
 
 
 def _lesion_sentence(history: LesionHistory) -> str:
-    together = [step for step in history.steps[-1] if max(len(step.before), len(step.after)) > 1]
-    counts = Counter(step.change.value for step in history.steps[-1] if step not in together)
-    changes = ", ".join(
-        [f"{len(step.before)} became {len(step.after)} ({step.change.value})" for step in together]
-        + [f"{count} {change}" for change, count in counts.items()]
+    """How many lesions there are, how much of them, and what became of those of the study before."""
+    last = len(history.steps)
+    counts, volumes = [], []
+    for place in (last - 1, last):
+        lesions = [track.lesions[place] for track in history.tracks if track.lesions[place]]
+        counts.append(len(lesions))
+        volumes.append(volume_text(sum(lesion.volume_ml for lesion in lesions if lesion)))
+    what = "enhancing " if history.region is Region.ET else "tumour "
+    now = (
+        f"{counts[1]} {what}{'lesion' if counts[1] == 1 else 'lesions'} of {volumes[1]}"
+        if counts[1]
+        else f"No {what}lesion"
     )
-    what = "enhancing" if history.region is Region.ET else "tumour"
-    was, now = (sum(track.lesions[place] is not None for track in history.tracks) for place in (-2, -1))
+    before = f"{counts[0]} of {volumes[0]}" if counts[0] else "none"
+    changes = "; ".join(_changes(history))
+    return f"{now} now, {before} in study {last}{f': {changes}' if changes else ''}."
+
+
+def _flair_sentence(exams: Sequence[Exam]) -> str:
+    """The T2/FLAIR abnormality, where it is known in the last two studies."""
+    before, now = (flair_ml(exam) for exam in exams[-2:])
+    if before is None or now is None:
+        return ""
+    change = f" ({percent_text((now - before) / before)})" if before else ""
     return (
-        f"{now} {what} {'lesion' if now == 1 else 'lesions'} now, {was} in the study before"
-        f"{f': {changes}' if changes else ''}."
+        f"T2/FLAIR abnormality outside the enhancing tumour: {volume_text(now)} now, {volume_text(before)} in study "
+        f"{len(exams) - 1}{change}."
     )
+
+
+def _changes(history: LesionHistory) -> list[str]:
+    """What became of the lesions of the study before: each by itself when there are few, else how many of a kind."""
+    steps = history.steps[-1]
+    if len(steps) > _TOLD_ONE_BY_ONE:
+        return [f"{count} {change}" for change, count in Counter(step.change.value for step in steps).items()]
+    return [_change(history, step) for step in steps]
+
+
+def _change(history: LesionHistory, step: LesionChange) -> str:
+    if step.change is Change.NEW:
+        (lesion,) = history.at(step.after, len(history.steps))
+        where = "in the midline" if lesion.side is Side.MIDLINE else f"on the {lesion.side.value}"
+        return f"lesion {step.after[0]} new, {volume_text(step.after_ml)} {where}"
+    if not step.after or not step.before:
+        names = step.before or step.after
+        return f"lesion {', '.join(map(str, names))} {step.change.value}"
+    percent = percent_text(step.fraction)
+    volumes = f"{volume_text(step.before_ml)} to {volume_text(step.after_ml)}, {percent}"
+    if len(step.before) == len(step.after) == 1:
+        return f"lesion {step.after[0]} {step.change.value} ({volumes})"
+    before, after = (", ".join(map(str, names)) for names in (step.before, step.after))
+    return f"lesions {before} {step.change.value} into {after} ({volumes})"
 
 
 def _capital(text: str) -> str:

@@ -252,7 +252,7 @@ def _baseline(exams: Sequence[Exam], treatment: Treatment, operated: int) -> _Ba
     unknown = [str(place + 1) for place, exam in enumerate(exams) if exam.time_point.kind is TimePointKind.UNKNOWN]
     if unknown:
         which = f"Was study {unknown[0]}" if len(unknown) == 1 else f"Were studies {', '.join(unknown)}"
-        text = f"{which} made before or after surgery? Unless that is known, surgery looks like response."
+        text = f"{which} made before or after surgery? Surgery must not be taken for a response."
         return _Baseline(question=Question(text=text, option="--when, once per study, or --baseline N"))
     after = [
         place
@@ -289,8 +289,7 @@ def _baseline_of_unstated(exams: Sequence[Exam], after: Sequence[int]) -> _Basel
         unstated = "when radiotherapy ended is not stated, --radiotherapy-end"
         return _Baseline(candidates[0], f"the first after surgery{first} ({unstated})")
     text = (
-        "When did radiotherapy end? Response is compared with the first study after it, and not with one made within "
-        "72 hours of surgery."
+        "When did radiotherapy end? The baseline is the first study after it, and none made within 72 hours of surgery."
     )
     return _Baseline(question=Question(text=text, option="--radiotherapy-end DATE (or none), or --baseline N"))
 

@@ -12,7 +12,7 @@ _STRONG = "#1c2733"
 _COLOURS = ("#0b6e8f", "#c2571a", "#5b8c2a", "#7a4fa3", "#8a6d00", "#444f5a")
 _WIDTH, _HEIGHT = 520, 210
 _LEFT, _TOP, _RIGHT, _BOTTOM = 48, 10, 96, 38
-_TICKS, _LINE = 4, 11
+_TICKS, _LINE, _LETTER = 4, 11, 6
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,14 @@ def growth_plot(curves: Sequence[Curve], places: Sequence[float], labels: Sequen
         parts.append(f'<path d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}" stroke="#dfe5ea"/>')
         parts.append(f'<text x="{_LEFT - 5}" y="{y + 3.5:.1f}" text-anchor="end">{value:g}</text>')
     base = _HEIGHT - _BOTTOM
+    free_from = -math.inf
     for place, label in zip(places, labels, strict=True):
-        parts.append(f'<path d="M{x_of(place):.1f} {base}v4" stroke="#5b6b7a"/>')
-        parts.append(f'<text x="{x_of(place):.1f}" y="{base + 15}" text-anchor="middle">{escape(label)}</text>')
+        x, half = x_of(place), _LETTER / 2 * len(label)
+        parts.append(f'<path d="M{x:.1f} {base}v4" stroke="#5b6b7a"/>')
+        if x - half < free_from:  # beside the one before it, which is too near
+            x = free_from + half
+        free_from = x + half + _LETTER
+        parts.append(f'<text x="{x:.1f}" y="{base + 15}" text-anchor="middle">{escape(label)}</text>')
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     parts.append(f'<text x="{middle}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(axis)}</text>')
     parts.append(f'<text transform="translate(11 {(_TOP + base) / 2}) rotate(-90)" text-anchor="middle">mL</text>')

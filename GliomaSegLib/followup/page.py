@@ -1,9 +1,10 @@
-"""What a comparison leaves behind: a page for the clinician, its numbers as JSON and CSV, and the transforms."""
+"""The folder of a comparison: a page for the clinician, its numbers as JSON and CSV, and the transforms."""
 
 from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from GliomaSegLib.io.folder import MANIFEST, PROGRAM, written_whole
 from GliomaSegLib.io.terminology import region_styles
 from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.lesion_tracking import Change, LesionHistory, Track
-from GliomaSegLib.measures.rano import Assessment, Category, amount_text, percent_text
+from GliomaSegLib.measures.rano import Assessment, Category
+from GliomaSegLib.measures.rano_text import amount_text, percent_text
 from GliomaSegLib.measures.volumes import volume_text
 from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
 from GliomaSegLib.resources import resource
@@ -34,7 +36,8 @@ LESIONS = "lesions.csv"
 
 # So many lesions have a curve of their own; the table lists all.
 _CURVES = 6
-_PICTURES = 2
+_PICTURES = 3
+_APART_MM = 8.0  # slices that are shown
 _DEEP_MM = 20.0  # below scalp and skull
 _KINDS = {
     TimePointKind.PREOPERATIVE: "pre-operative",
@@ -78,7 +81,10 @@ def render_comparison(aligned: Aligned) -> str:
         name=comparison.studies[-1].name,
         headings=[_heading(one) for one in comparison.studies],
         regions=_region_rows(comparison),
-        colours={region.value: hex_colour(region) for region in Region if _is_drawn(region, aligned)},
+        colours={
+            style.name: hex_colour(region) for region, style in region_styles().items() if _is_drawn(region, aligned)
+        },
+        patient=next((exam.patient for exam in aligned.exams if exam.patient), ""),
         region=region_styles()[comparison.region].name,
         became=_became(comparison),
         responses=[_response_row(one) for one in comparison.responses],
@@ -110,21 +116,24 @@ def _heading(row: TimePointRow) -> str:
     return f"{row.date.isoformat()}, {when}" if row.date else when
 
 
-def _region_rows(comparison: TimePointComparison) -> list[tuple[str, list[float | None]]]:
+def _region_rows(comparison: TimePointComparison) -> list[tuple[str, list[str]]]:
     """Per region its volume in each study, as segmented."""
-    rows = []
-    for region, style in region_styles().items():
-        volumes = [
-            next((volume.volume_ml for volume in one.volumes if volume.name == region.value), None)
-            for one in comparison.studies
-        ]
-        if any(volumes):
-            rows.append((style.name, volumes))
-    return rows
+    volumes = [{volume.name: volume.volume_ml for volume in one.volumes} for one in comparison.studies]
+    rows = [(style.name, [one.get(region.value) for one in volumes]) for region, style in region_styles().items()]
+    outside = [
+        one["WT"] - one["ET"] if {"WT", "ET"} <= one.keys() else None  # what RANO calls the T2/FLAIR abnormality
+        for one in volumes
+    ]
+    rows.insert(1, ("T2/FLAIR abnormality outside the enhancing tumour", outside))
+    return [(name, [_volume_cell(ml) for ml in found]) for name, found in rows if any(found)]
+
+
+def _volume_cell(volume_ml: float | None) -> str:
+    return "not determined" if volume_ml is None else volume_text(volume_ml) if volume_ml else "none"
 
 
 def _is_drawn(region: Region, aligned: Aligned) -> bool:
-    return any(region in exam.regions for exam in aligned.exams)
+    return any(volume.voxels for exam in aligned.exams if (volume := exam.measures.volume(region.value)))
 
 
 def _response_row(found: Assessment) -> dict[str, str]:
@@ -197,19 +206,31 @@ def _pictures(aligned: Aligned) -> list[dict[str, object]]:
     viewers = [
         _on_grid(exam, last, transform) for exam, transform in zip(aligned.exams, aligned.transforms, strict=True)
     ]
-    plane = last.measures.plane
-    rows: list[Slice] = []
-    for viewer, _ in reversed(viewers):  # the last study's largest slice first, then that of an earlier one
-        where = viewer.largest(plane)
-        if viewer.tumour.any() and where not in rows:
-            rows.append(where)
+    on_last = viewers[-1][0]
     return [
         {
-            "title": f"{plane} slice {viewers[-1][0].position(where)}",
+            "title": f"axial slice {on_last.position(where)}",
             "drawn": [viewer.draw(grey, where) for viewer, grey in viewers],
         }
-        for where in (rows or [viewers[-1][0].largest(plane)])[:_PICTURES]
+        for where in _slices([viewer for viewer, _ in viewers], aligned.comparison.course)
     ]
+
+
+def _slices(viewers: Sequence[Viewer], course: LesionHistory) -> list[Slice]:
+    """The axial slices through the largest lesion of the last study, through new ones, and where the tumour of earlier
+    studies is largest, as far as they lie apart."""
+    last = viewers[-1]
+    now = {track.id: lesion for track in course.tracks if (lesion := track.lesions[-1])}
+    new = {name for step in course.steps[-1] if step.change is Change.NEW for name in step.after}
+    ordered = sorted(now, key=lambda name: -now[name].volume_ml)
+    shown = [*ordered[:1], *(name for name in ordered if name in new)]
+    candidates = [last.nearest("axial", now[name].centre_ras_mm) for name in shown]
+    candidates += [viewer.largest("axial", course.region) for viewer in reversed(viewers) if viewer.tumour.any()]
+    chosen: list[Slice] = []
+    for where in candidates:
+        if all(last.distance_mm(where, other) >= _APART_MM for other in chosen):
+            chosen.append(where)
+    return chosen[:_PICTURES] or [last.largest("axial")]
 
 
 def _on_grid(exam: Exam, last: Exam, transform: sitk.Transform | None) -> tuple[Viewer, object]:
@@ -217,7 +238,7 @@ def _on_grid(exam: Exam, last: Exam, transform: sitk.Transform | None) -> tuple[
     image = resample_image(exam.image, last.labels, transform)
     labels = resample_labels(exam.labels, last.labels, transform)
     viewer = Viewer(labels, last.image, last.brain, exam.regions)
-    return viewer, viewer.grey(image if last.brain else _without_bright_fat(image))
+    return viewer, viewer.grey(image if last.brain else _without_bright_fat(image), by_tumour=False)
 
 
 def _without_bright_fat(image: sitk.Image) -> sitk.Image:

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 
-# A lesion that fills less than this share of its convex hull is hollow, or lines something; of it a nodule is measured
-# in which a ball of so many mm has room, the least diameter of a measurable lesion.
-SOLID_SHARE, NODULE_MM = 0.75, 10.0
+# A lesion that fills less than this share of its convex hull is hollow, or lines something; of it a nodule is measured,
+# in which a disc of so many mm has room, the least diameter of a measurable lesion, and a ball on slices that may graze
+# the wall: those where the lesion with its cavity has less than this share of its largest area.
+SOLID_SHARE, NODULE_MM, CENTRAL_SHARE = 0.75, 10.0, 0.8
 
 # Gaps in the shape of up to so many mm are noise of segmentation, not a cavity.
 _GAP_MM = 1.5
-# Between the directions of the chords that are tried: on all slices with a nodule, then on so many of them.
+# Between the directions of the chords that are tried: on all slices of a hollow lesion, then on so many of them.
 _COARSE_DEGREES, _STEP_DEGREES, _PROMISING_SLICES = 10.0, 2.0, 3
 _FINEST_MM = 0.4  # distance of the samples along a chord: half a pixel, but not less
 
@@ -33,8 +34,8 @@ class SolidSize:
     Attributes:
         slice: index along the axis of the slices.
         long_mm, perpendicular_mm: two chords that cross at right angles and lie wholly inside the lesion.
-        is_solid: false for a rim without a nodule in which a ball of 10 mm has room: its chords run along the wall and
-            across it, and do not tell its size.
+        is_solid: false for a rim without a nodule of 10 mm: its chords run along the wall and across it, and do not
+            tell its size.
     """
 
     slice: int
@@ -78,23 +79,19 @@ def solid_size(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float], 
     areas = [_hull_area_mm2(one, in_plane) if one.any() else 0.0 for one in slices]
     largest = int(np.argmax(areas))
     if slices[largest].sum() * row_mm * column_mm >= SOLID_SHARE * areas[largest]:
-        return SolidSize(largest, *chords_mm(slices[largest], in_plane), is_solid=True)
-    nodules = np.moveaxis(_nodules(mask, spacing_mm), 2 - axis, 0)
-    there = [place for place, one in enumerate(nodules) if one.any()]
-    if there:
-        rough = {place: np.prod(chords_mm(nodules[place], in_plane, _COARSE_DEGREES)) for place in there}
-        promising = sorted(there, key=lambda place: -rough[place])[:_PROMISING_SLICES]
-        found = [SolidSize(place, *chords_mm(nodules[place], in_plane), is_solid=True) for place in promising]
-        return max(found, key=lambda one: one.long_mm * one.perpendicular_mm)
-    return SolidSize(largest, *chords_mm(slices[largest], in_plane, across_the_middle=True), is_solid=False)
+        return SolidSize(largest, *_sorted(_longest_chords(_Chords(slices[largest], in_plane))), is_solid=True)
+    wide = np.array([_wide_part(one, in_plane) for one in slices])
+    grazing = np.array(areas) < CENTRAL_SHARE * areas[largest]
+    if (wide & grazing[:, None, None]).any():
+        wide[grazing] &= np.moveaxis(_thick_part(mask, spacing_mm), 2 - axis, 0)[grazing]
+    nodule = _largest_nodule(slices, wide, in_plane)
+    if nodule is not None:
+        return nodule
+    chords = _longest_chords(_Chords(slices[largest], in_plane), across_the_middle=True)
+    return SolidSize(largest, *_sorted(chords), is_solid=False)
 
 
-def chords_mm(
-    mask: NDArray[np.bool_],
-    spacing_mm: tuple[float, float],
-    step_degrees: float = _STEP_DEGREES,
-    across_the_middle: bool = False,
-) -> tuple[float, float]:
+def chords_mm(mask: NDArray[np.bool_], spacing_mm: tuple[float, float]) -> tuple[float, float]:
     """The longest chord that lies wholly inside a 2-D shape, and the longest one that crosses it at right angles.
 
     For a convex shape these are its diameters, within a pixel.
@@ -102,30 +99,109 @@ def chords_mm(
     Args:
         mask: non-empty, ``[row, column]``; a cavity is a hole or a bay in it.
         spacing_mm: distance between rows and between columns, mm.
-        step_degrees: between the directions that are tried.
-        across_the_middle: the second one crosses the first one's middle half.
     """
-    closed = _without_gaps(mask, spacing_mm)
-    step = max(_FINEST_MM, min(spacing_mm) / 2)
-    size_mm = np.array(closed.shape) * spacing_mm
-    reach = int(np.ceil(np.hypot(*size_mm) / 2 / step)) + 1
-    samples = (np.arange(-reach, reach) + 0.5) * step
-    x, y = np.meshgrid(samples, samples)
-    best = (0, 0)
-    for degrees in np.arange(0, 180, step_degrees):
+    return _sorted(_longest_chords(_Chords(mask, spacing_mm)))
+
+
+class _Chords:
+    """The chords of a 2-D shape in all directions, by looking along the rows and columns of turned samples of it."""
+
+    def __init__(self, mask: NDArray[np.bool_], spacing_mm: tuple[float, float]) -> None:
+        rows, columns = np.nonzero(mask)
+        self.box = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
+        self._closed = _without_gaps(mask[self.box], spacing_mm)
+        self._spacing = spacing_mm
+        self.step = max(_FINEST_MM, min(spacing_mm) / 2)
+        self._size = np.array(self._closed.shape) * spacing_mm
+        reach = int(np.ceil(np.hypot(*self._size) / 2 / self.step)) + 1
+        self._x, self._y = np.meshgrid(*[(np.arange(-reach, reach) + 0.5) * self.step] * 2)
+
+    def turned(self, degrees: float, other: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+        """Samples of the shape, or of another mask ``[row, column]`` in its box, in a turned frame."""
         cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-        rows = np.floor((y * cos + x * sin + size_mm[0] / 2) / spacing_mm[0]).astype(int)
-        columns = np.floor((x * cos - y * sin + size_mm[1] / 2) / spacing_mm[1]).astype(int)
-        there = (rows >= 0) & (rows < closed.shape[0]) & (columns >= 0) & (columns < closed.shape[1])
-        turned = np.zeros(there.shape, bool)
-        turned[there] = closed[rows[there], columns[there]]
-        start, stop = _runs(turned)
-        along, crossing = stop - start, np.subtract(*_runs(turned.T)[::-1]).T
+        rows = np.floor((self._y * cos + self._x * sin + self._size[0] / 2) / self._spacing[0]).astype(int)
+        columns = np.floor((self._x * cos - self._y * sin + self._size[1] / 2) / self._spacing[1]).astype(int)
+        shape = self._closed if other is None else other
+        there = (rows >= 0) & (rows < shape.shape[0]) & (columns >= 0) & (columns < shape.shape[1])
+        found = np.zeros(there.shape, bool)
+        found[there] = shape[rows[there], columns[there]]
+        return found
+
+
+def _longest_chords(chords: _Chords, across_the_middle: bool = False) -> tuple[float, float]:
+    """The longest chord and the longest one that crosses it at right angles, mm; if wished, in its middle half."""
+    best = (0, 0)
+    for degrees in np.arange(0, 180, _STEP_DEGREES):
+        inside = chords.turned(degrees)
+        start, stop = _runs(inside)
+        along, crossing = stop - start, np.subtract(*_runs(inside.T)[::-1]).T
         longest = along == along.max()
         if across_the_middle:
-            longest &= np.abs(2 * np.arange(turned.shape[1]) + 1 - start - stop) <= along / 2
+            longest &= _in_the_middle(start, stop)
         best = max(best, (int(along.max()), int(crossing[longest].max())))
-    return best[0] * step, min(best) * step
+    return best[0] * chords.step, best[1] * chords.step
+
+
+def _largest_nodule(
+    slices: NDArray[np.bool_], wide: NDArray[np.bool_], in_plane_mm: tuple[float, float]
+) -> SolidSize | None:
+    """The largest nodule of a hollow lesion; ``None`` without one.
+
+    That is where two chords cross in the middle half of both.
+
+    Args:
+        slices: of the lesion, ``[slice, row, column]``.
+        wide: where they may cross: those in a thin wall cross there too, but have no room for a disc.
+    """
+
+    def largest(place: int, step_degrees: float) -> tuple[float, float]:
+        chords = _Chords(slices[place], in_plane_mm)
+        best = (0.0, 0.0)
+        for degrees in np.arange(0, 90, step_degrees):
+            inside = chords.turned(degrees)
+            across, down = _runs(inside), _runs(inside.T)
+            along, crossing = across[1] - across[0], (down[1] - down[0]).T
+            middle = _in_the_middle(*across) & _in_the_middle(*down).T & chords.turned(degrees, wide[place][chords.box])
+            product = np.where(middle, along * crossing, 0)
+            spot = np.unravel_index(np.argmax(product), product.shape)
+            if product[spot] * chords.step**2 > best[0] * best[1]:
+                best = float(along[spot] * chords.step), float(crossing[spot] * chords.step)
+        return best
+
+    rough = {place: np.prod(largest(place, _COARSE_DEGREES)) for place in np.flatnonzero(wide.any(axis=(1, 2)))}
+    promising = sorted(rough, key=lambda place: (-rough[place], place))[:_PROMISING_SLICES]
+    found = [SolidSize(int(place), *_sorted(largest(place, _STEP_DEGREES)), is_solid=True) for place in promising]
+    nodule = max(found, key=lambda one: one.long_mm * one.perpendicular_mm, default=None)
+    return nodule if nodule and nodule.long_mm else None
+
+
+def _wide_part(mask: NDArray[np.bool_], spacing_mm: tuple[float, float]) -> NDArray[np.bool_]:
+    """The part of a 2-D shape ``[row, column]`` that discs of 10 mm fill, within a pixel."""
+    middles = ndimage.distance_transform_edt(np.pad(mask, 1), spacing_mm)[1:-1, 1:-1] >= NODULE_MM / 2
+    if not middles.any():
+        return np.zeros_like(mask)
+    return mask & (ndimage.distance_transform_edt(~middles, spacing_mm) <= NODULE_MM / 2)
+
+
+def _thick_part(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> NDArray[np.bool_]:
+    """The part of a component ``[z, y, x]`` that balls of 10 mm fill."""
+    times = [max(1, round(mm)) for mm in spacing_mm[::-1]]  # thick slices as several, or their faces would be far away
+    sampling = [mm / count for mm, count in zip(spacing_mm[::-1], times, strict=True)]
+    fine = np.pad(mask, 1).repeat(times[0], 0).repeat(times[1], 1).repeat(times[2], 2)
+    middles = ndimage.distance_transform_edt(fine, sampling) >= (NODULE_MM + max(sampling)) / 2
+    if not middles.any():
+        return np.zeros_like(mask)
+    near = ndimage.distance_transform_edt(~middles, sampling) <= NODULE_MM / 2
+    return near[tuple(slice(count, -count, count) for count in times)] & mask
+
+
+def _in_the_middle(start: NDArray[np.integer], stop: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Which pixels lie in the middle half of the run of their row."""
+    return np.abs(2 * np.arange(start.shape[1]) + 1 - start - stop) <= (stop - start) / 2
+
+
+def _sorted(pair: tuple[float, float]) -> tuple[float, float]:
+    return max(pair), min(pair)
 
 
 def axial_axis(image: sitk.Image) -> int:
@@ -135,35 +211,21 @@ def axial_axis(image: sitk.Image) -> int:
 
 
 def _without_gaps(mask: NDArray[np.bool_], spacing_mm: tuple[float, float]) -> NDArray[np.bool_]:
-    """The shape, cropped, with gaps of up to 1.5 mm closed."""
-    rows, columns = np.nonzero(mask)
-    cropped = mask[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    """The shape with gaps of up to 1.5 mm closed."""
     reach = [int(_GAP_MM / 2 / mm) for mm in spacing_mm]
     if not any(reach):
-        return cropped
+        return mask
     element = np.ones([2 * count + 1 for count in reach], bool)
-    padded = np.pad(cropped, [(count, count) for count in reach])
+    padded = np.pad(mask, [(count, count) for count in reach])
     closed = ndimage.binary_closing(padded, element)
-    return closed[tuple(slice(count, size - count) for count, size in zip(reach, padded.shape, strict=True))] | cropped
-
-
-def _nodules(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> NDArray[np.bool_]:
-    """The part of a component ``[z, y, x]`` in or near a ball of 10 mm that has room in it."""
-    times = [max(1, round(mm)) for mm in spacing_mm[::-1]]  # thick slices as several, or their faces would be far away
-    sampling = [mm / count for mm, count in zip(spacing_mm[::-1], times, strict=True)]
-    fine = np.pad(mask, 1).repeat(times[0], 0).repeat(times[1], 1).repeat(times[2], 2)
-    middles = ndimage.distance_transform_edt(fine, sampling) >= (NODULE_MM + max(sampling)) / 2
-    if not middles.any():
-        return np.zeros_like(mask)
-    near = fine & (ndimage.distance_transform_edt(~middles, sampling) <= NODULE_MM)
-    return near[tuple(slice(count, -count, count) for count in times)] & mask
+    return closed[tuple(slice(count, size - count) for count, size in zip(reach, padded.shape, strict=True))] | mask
 
 
 def _runs(inside: NDArray[np.bool_]) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
-    """For every true pixel where its row's run of true pixels begins and has ended; 0 and 0 for the others."""
-    columns = np.arange(inside.shape[1])
-    start = np.maximum.accumulate(np.where(inside, -1, columns), axis=1) + 1
-    stop = np.minimum.accumulate(np.where(inside, inside.shape[1], columns)[:, ::-1], axis=1)[:, ::-1]
+    """For every true pixel where the run of true pixels along the last axis begins and has ended; 0 for the others."""
+    places = np.arange(inside.shape[-1])
+    start = np.maximum.accumulate(np.where(inside, -1, places), axis=-1) + 1
+    stop = np.minimum.accumulate(np.where(inside, inside.shape[-1], places)[..., ::-1], axis=-1)[..., ::-1]
     return np.where(inside, start, 0), np.where(inside, stop, 0)
 
 

@@ -9,7 +9,7 @@ are those of the solid part in the axial plane (:mod:`GliomaSegLib.measures.diam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -22,7 +22,8 @@ from GliomaSegLib.measures.criteria import (
     Quantity,
 )
 from GliomaSegLib.measures.lesion_size import FollowedLesion
-from GliomaSegLib.measures.lesion_tracking import Change, LesionHistory
+from GliomaSegLib.measures.lesion_tracking import UNCHANGED_WITHIN, Change, LesionHistory
+from GliomaSegLib.measures.rano_text import Numbers, lesions_text, percent_text, relative
 from GliomaSegLib.measures.volumes import volume_text
 from GliomaSegLib.record import Record
 
@@ -197,41 +198,49 @@ class _Judged:
         return min(self.values[:-1])
 
     def assessment(self) -> Assessment:
-        category, because = self._category()
-        flair = self._flair()
+        category, because, comparable = self._category()
+        numbers = Numbers(
+            criteria=self.criteria,
+            baseline_name=self.time.baseline_name,
+            values=self.values if self.targets and comparable else (),
+            clauses=tuple(because),
+            new=len(self.new),
+            specks=self.time.specks if category is Category.COMPLETE else 0,
+            unjudged_flair=not self.criteria.asks_for_flair and self._flair_has_grown(),
+        )
         return Assessment(
             criteria=self.criteria,
             category=category,
             targets=tuple(name for group in self.targets for name in group),
             values=self.values,
-            from_baseline=_relative(self.values[0], self.values[-1]),
-            from_smallest=_relative(self.smallest, self.values[-1]),
+            from_baseline=relative(self.values[0], self.values[-1]),
+            from_smallest=relative(self.smallest, self.values[-1]),
             new=self.new,
             grown=self.grown,
-            flair_ml=flair,
+            flair_ml=self._flair(),
             because=tuple(because),
-            sentence=self._sentence(category, because),
-            brief=self._brief(category, because),
+            sentence=numbers.sentence(category.value),
+            brief=numbers.brief(category.value),
         )
 
-    def _category(self) -> tuple[Category, list[str]]:
-        obstacle = self._obstacle()
-        causes = [*([] if obstacle else self._target_growth()), *self._other_growth()]
+    def _category(self) -> tuple[Category, list[str], bool]:
+        """The category, what leads to it, and whether the targets' sizes can be compared."""
+        growth = self._target_growth()
+        obstacle = self._obstacle() or self._contradiction(bool(growth))
+        causes = [*([] if obstacle else growth), *self._other_growth()]
         if causes:
-            return Category.PROGRESSION, causes
+            return Category.PROGRESSION, causes, not obstacle
         if obstacle:
-            return Category.NOT_COMPARABLE, [obstacle]
+            return Category.NOT_COMPARABLE, [obstacle], False
         if self.criteria.asks_for_flair and self._flair() is None:
-            return Category.NOT_COMPARABLE, [
-                f"the T2/FLAIR abnormality, which {self.criteria.name} wants to be stable, is not known at all time "
-                "points"
-            ]
+            why = f"the T2/FLAIR abnormality, which {self.criteria.name} wants to be stable, is not known throughout"
+            return Category.NOT_COMPARABLE, [why], True
         if not self.targets:
-            return Category.NOT_MEASURABLE, ["no lesion was measurable at baseline"]
+            return Category.NOT_MEASURABLE, [self._why_not_measurable()], True
         if not any(track.lesions[-1] for track in self.history.tracks):
-            return Category.COMPLETE, []
+            return Category.COMPLETE, [], True
         fallen = self.values[-1] <= (1 - self.criteria.partial_fall) * self.values[0]
-        return (Category.PARTIAL if fallen else Category.STABLE), []
+        return (Category.PARTIAL if fallen else Category.STABLE), [], True
 
     def _obstacle(self) -> str:
         """Why the targets' sizes at two time points cannot be compared."""
@@ -246,7 +255,7 @@ class _Judged:
             for name in step.before
         }
         if unseen & names:
-            return f"{_lesions(sorted(unseen & names))} lies outside the image of a later study"
+            return f"{lesions_text(sorted(unseen & names))}: outside the image of a later study"
         if self.criteria.quantity is Quantity.VOLUME:
             return ""
         hollow = [
@@ -257,10 +266,37 @@ class _Judged:
         ]
         if hollow:
             return (
-                f"{_lesions(hollow)} is a rim around a cavity without a solid part of 10 mm, which has no diameters; "
+                f"{lesions_text(hollow)}: a rim around a cavity without a solid part of 10 mm has no diameters; "
                 "compare the volume"
             )
         return self.time.obstacle
+
+    def _contradiction(self, grown: bool) -> str:
+        """Why diameters that have crossed a limit are not believed: the targets' volume has not changed that way."""
+        fallen = bool(self.targets) and self.values[-1] <= (1 - self.criteria.partial_fall) * self.values[0]
+        if self.criteria.quantity is Quantity.VOLUME or not (grown or fallen):
+            return ""
+        place = self.values.index(self.smallest) if grown else 0
+        before, now = (
+            sum(lesion.volume_ml for group in self.targets for lesion in self.history.at(group, one))
+            for one in (self.time.baseline + place, len(self.time.slice_mm) - 1)
+        )
+        if now > (1 + UNCHANGED_WITHIN) * before if grown else now < (1 - UNCHANGED_WITHIN) * before:
+            return ""
+        change = percent_text(relative(self.values[place], self.values[-1]))
+        return (
+            f"the diameters of the targets ({change}) and their volume ({percent_text(relative(before, now))}) "
+            "contradict one another"
+        )
+
+    def _why_not_measurable(self) -> str:
+        at_baseline = [track.lesions[self.time.baseline] for track in self.history.tracks]
+        lesions = [lesion for lesion in at_baseline if lesion]
+        if not lesions:
+            return "there was no lesion at baseline"
+        if self.criteria.quantity is not Quantity.VOLUME and all(one.is_solid is False for one in lesions):
+            return "what enhanced at baseline is a rim around a cavity without a solid part of 10 mm"
+        return "no lesion was measurable at baseline"
 
     def _target_growth(self) -> list[str]:
         last, limit = self.values[-1], self.criteria.progression_rise
@@ -268,11 +304,8 @@ class _Judged:
             return []
         if self.criteria.least_rise_mm and not any(map(self._has_risen, self.targets)):
             return []
-        change = _relative(self.smallest, last)
-        return [
-            f"{self.criteria.quantity.value} {percent_text(change, limit)} from the smallest "
-            f"(limit {percent_text(limit)})"
-        ]
+        change = relative(self.smallest, last)
+        return [f"{self.criteria.quantity.value} {percent_text(change, limit)} from the smallest"]
 
     def _has_risen(self, group: tuple[int, ...]) -> bool:
         """Whether a target has grown by the least number of mm since its smallest."""
@@ -288,10 +321,10 @@ class _Judged:
                 f"{len(self.new)} new {'lesion' if len(self.new) == 1 else 'lesions'} of {volume_text(sizes)}"
             )
         if self.grown:
-            causes.append(f"{_lesions(self.grown)}, not among the targets, has clearly grown")
+            causes.append(f"{lesions_text(self.grown)}, not among the targets: clear growth")
         if self.criteria.asks_for_flair and self._flair_has_grown():
             _, low, now = self._flair() or (0.0, 0.0, 0.0)
-            change = _relative(low, now)
+            change = relative(low, now)
             rise = "" if change is None else f" {percent_text(change, FLAIR_RISE)}"
             causes.append(
                 f"T2/FLAIR abnormality{rise} ({volume_text(low)} to {volume_text(now)}), if steroids were not reduced "
@@ -308,85 +341,3 @@ class _Judged:
     def _flair_has_grown(self) -> bool:
         _, low, now = self._flair() or (0.0, 0.0, 0.0)
         return now - low >= FLAIR_RISE_ML and now >= (1 + FLAIR_RISE) * low
-
-    def _brief(self, category: Category, because: Sequence[str]) -> str:
-        numbers = [] if category is Category.NOT_COMPARABLE or not self.targets else [self._changes()]
-        others = [clause for clause in because if not clause.startswith(self.criteria.quantity.value)]
-        if category not in (Category.PROGRESSION, Category.NOT_COMPARABLE):
-            others.append("no new lesion")
-        if category is Category.COMPLETE and self.time.specks:
-            others.append(f"{self.time.specks} specks too small to count")
-        if not self.criteria.asks_for_flair and self._flair_has_grown():
-            _, low, now = self._flair() or (0.0, 0.0, 0.0)
-            others.append(
-                f"the T2/FLAIR abnormality, which these criteria do not judge, has grown from {volume_text(low)} to "
-                f"{volume_text(now)}"
-            )
-        return f"{self.criteria.name}: {category.value} ({'; '.join([*numbers, *others])})"
-
-    def _changes(self) -> str:
-        criteria, (first, *_, last) = self.criteria, self.values
-        from_first, from_low = (
-            percent_text(_relative(value, last), -criteria.partial_fall, criteria.progression_rise)
-            for value in (first, self.smallest)
-        )
-        more = "" if self.smallest == first else f", {from_low} from the smallest"
-        return f"{criteria.quantity.value} {from_first} from baseline{more}"
-
-    def _sentence(self, category: Category, because: Sequence[str]) -> str:
-        criteria = self.criteria
-        source = f"{criteria.name} ({criteria.citation}), against {self.time.baseline_name}"
-        if not self.targets:
-            numbers = (
-                f"no lesion was measurable at baseline (diameters of {criteria.least_mm:g} x "
-                f"{criteria.least_perpendicular_mm:g} mm or more, on slices thicker than {criteria.thick_slices_mm:g} "
-                f"mm twice their distance, on {criteria.least_slices} slices or more)"
-            )
-        else:
-            first, low, last = (
-                amount_text(criteria, value) for value in (self.values[0], self.smallest, self.values[-1])
-            )
-            numbers = (
-                f"{criteria.quantity.value} {first} at baseline, {low} at its smallest, {last} now, which is "
-                f"{percent_text(_relative(self.values[0], self.values[-1]), -criteria.partial_fall)} from baseline "
-                f"(limit of partial response {percent_text(-criteria.partial_fall)}) and "
-                f"{percent_text(_relative(self.smallest, self.values[-1]), criteria.progression_rise)} from the "
-                f"smallest (limit of progression {percent_text(criteria.progression_rise)})"
-            )
-        clauses = [numbers, *(clause for clause in because if not clause.startswith(criteria.quantity.value))]
-        if not self.new:
-            clauses.append("no new lesion")
-        return f"{source}: {'; '.join(clauses)}: {category.value}."
-
-
-def amount_text(criteria: Criteria, value: float) -> str:
-    """A sum over the targets with its unit."""
-    texts: dict[Quantity, Callable[[float], str]] = {
-        Quantity.VOLUME: volume_text,
-        Quantity.PRODUCT: lambda one: f"{one:.0f} mm²",
-        Quantity.DIAMETER: lambda one: f"{one:.1f} mm",
-    }
-    return texts[criteria.quantity](value)
-
-
-def percent_text(change: float | None, *limits: float) -> str:
-    """A relative change in per cent, with as many digits as tell it from the limits that it is held against."""
-    if change is None:
-        return "not defined"
-    digits = 0
-    while digits < 3 and any(change != one and _rounded(change, digits) == _rounded(one, digits) for one in limits):
-        digits += 1
-    return f"{_rounded(change, digits)} %"
-
-
-def _rounded(change: float, digits: int) -> str:
-    text = f"{100 * change:+.{digits}f}"
-    return text.replace("-", "−") if text.strip("+-0.") else text[1:]
-
-
-def _relative(before: float, after: float) -> float | None:
-    return (after - before) / before if before else None
-
-
-def _lesions(names: Sequence[int]) -> str:
-    return f"lesion {', '.join(map(str, names))}"

@@ -13,7 +13,7 @@ from GliomaSegLib.io.folder import PROGRAM
 from GliomaSegLib.io.provenance import timestamp
 from GliomaSegLib.job import Job, ReviewEvent
 from GliomaSegLib.labels import Region
-from GliomaSegLib.options import ReviewState
+from GliomaSegLib.options import ReviewState, Task
 from GliomaSegLib.record import Record
 
 
@@ -26,7 +26,7 @@ class ModelUsed(Record):
     licence: str
     citation: str
     training: str | None = Field(default=None, description="what it was trained on, in a sentence")
-    task: str | None = Field(default=None, description="of its card; null: made by a version that did not keep it")
+    task: Task | None = Field(default=None, description="of its card; null: made by a version that did not keep it")
     time_points: tuple[TimePointKind, ...] = Field(default=(), description="of its card; empty: as for the task")
     weights_sha256: str
     device: str

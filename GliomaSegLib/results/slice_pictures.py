@@ -94,6 +94,17 @@ class Viewer:
         """The slice on which the region, by default the union of all labels, is largest; without any, the head."""
         return Slice(plane, int(np.argmax(self._areas(plane, region))))
 
+    def nearest(self, plane: str, position_ras_mm: tuple[float, float, float]) -> Slice:
+        """The slice that is nearest to a position."""
+        axis = _PLANES[plane].voxel_axis
+        right, anterior, superior = position_ras_mm
+        index = self._grid.TransformPhysicalPointToContinuousIndex((-right, -anterior, superior))[axis]
+        return Slice(plane, int(np.clip(round(index), 0, self._grid.GetSize()[axis] - 1)))
+
+    def distance_mm(self, one: Slice, other: Slice) -> float:
+        """Between two slices of one plane."""
+        return abs(one.index - other.index) * self._grid.GetSpacing()[_PLANES[one.plane].voxel_axis]
+
     def spread(self, plane: str, count: int) -> list[Slice]:
         """At most ``count`` slices that divide the tumour, without one the head, into parts of equal volume."""
         share = np.cumsum(self._areas(plane))
@@ -107,10 +118,15 @@ class Viewer:
         mm = round(slice_position_mm(self._grid, plane.voxel_axis, where.index))
         return f"{plane.letters[mm < 0]} {abs(mm)} mm"
 
-    def grey(self, image: sitk.Image) -> NDArray[np.uint8]:
-        """An image as grey levels, windowed by what is inside the head: ``[z, y, x]``, oriented to LPS."""
+    def grey(self, image: sitk.Image, by_tumour: bool = True) -> NDArray[np.uint8]:
+        """An image as grey levels, windowed by what is inside the head: ``[z, y, x]``, oriented to LPS.
+
+        Args:
+            by_tumour: also by the tumour; without it the brain is as bright in studies with a large and a small one.
+        """
         array = _oriented(image).astype(np.float32)
-        low, high = np.percentile(array[self._head], WINDOW_PERCENT)
+        inside = self._head if by_tumour else self._head & ~self.tumour
+        low, high = np.percentile(array[inside if inside.any() else self._head], WINDOW_PERCENT)
         return (np.clip((array - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)
 
     def draw(self, grey: NDArray[np.uint8], where: Slice, contours: bool = True) -> Markup:

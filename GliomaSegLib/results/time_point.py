@@ -22,7 +22,7 @@ from GliomaSegLib.measures.volumes import Measures, measure
 from GliomaSegLib.options import ReviewState
 from GliomaSegLib.results.manifest import Manifest
 from GliomaSegLib.results.reading import read_any_segmentation, read_original, read_probabilities, read_result
-from GliomaSegLib.zoo.card import find_card
+from GliomaSegLib.zoo.catalogue import find_card
 
 
 @dataclass(frozen=True)
