@@ -2,7 +2,8 @@
 
 Labels are exclusive, one layer, ``uint8``: 1 NETC (non-enhancing or necrotic core), 2 SNFH (surrounding
 non-enhancing FLAIR hyperintensity: edema and infiltration), 3 ET (enhancing tumour), 4 RC (resection cavity).
-The regions WT (whole tumour) and TC (tumour core) are derived from them and never contain the cavity.
+The regions WT (whole tumour) and TC (tumour core) are derived from them and never contain the cavity, except in files
+of the scheme ``core-with-cavity``, which do not tell it from the core.
 
 Standard library only; what is done to arrays of labels is in :mod:`GliomaSegLib.label_maps`.
 """
@@ -43,11 +44,13 @@ REGION_LABELS: dict[Region, tuple[Label, ...]] = {
 class LabelScheme(str, Enum):
     """What the numbers in a label file mean.
 
-    ``gliomaseg`` is the internal numbering; ``brats2017`` has ET = 4 and no cavity; ``whole-tumour`` and ``enhancing``
-    are masks of one region, 0 and 1.
+    ``gliomaseg`` is the internal numbering; ``core-with-cavity`` the same with the cavity counted into the core, the
+    target of Lotan 2021 after surgery; ``brats2017`` has ET = 4 and no cavity; ``whole-tumour`` and ``enhancing`` are
+    masks of one region, 0 and 1.
     """
 
     GLIOMASEG = "gliomaseg"
+    CORE_WITH_CAVITY = "core-with-cavity"
     BRATS2017 = "brats2017"
     WHOLE_TUMOUR = "whole-tumour"
     ENHANCING = "enhancing"
@@ -66,12 +69,14 @@ class LabelScheme(str, Enum):
 
 _INTERNAL_LABELS: dict[LabelScheme, dict[int, Label]] = {
     LabelScheme.GLIOMASEG: {1: Label.NETC, 2: Label.SNFH, 3: Label.ET, 4: Label.RC},
+    LabelScheme.CORE_WITH_CAVITY: {1: Label.NETC, 2: Label.SNFH, 3: Label.ET, 4: Label.NETC},
     LabelScheme.BRATS2017: {1: Label.NETC, 2: Label.SNFH, 4: Label.ET},
     LabelScheme.WHOLE_TUMOUR: {1: Label.SNFH},
     LabelScheme.ENHANCING: {1: Label.ET},
 }
 _REGIONS: dict[LabelScheme, tuple[Region, ...]] = {
     LabelScheme.GLIOMASEG: tuple(Region),
+    LabelScheme.CORE_WITH_CAVITY: (Region.WT, Region.TC, Region.ET),
     LabelScheme.BRATS2017: (Region.WT, Region.TC, Region.ET),
     LabelScheme.WHOLE_TUMOUR: (Region.WT,),
     LabelScheme.ENHANCING: (Region.ET,),

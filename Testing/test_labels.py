@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.label_maps import from_internal, lost_in, regions_held, to_internal
+from GliomaSegLib.label_maps import from_internal, lost_in, region_mask, regions_held, to_internal
 from GliomaSegLib.labels import Label, LabelScheme, Region
 
 ALL = np.array([0, 1, 2, 3, 4], np.uint8)
@@ -16,6 +16,7 @@ ALL = np.array([0, 1, 2, 3, 4], np.uint8)
     ("scheme", "values", "lost"),
     [
         (LabelScheme.GLIOMASEG, [0, 1, 2, 3, 4], ()),
+        (LabelScheme.CORE_WITH_CAVITY, [0, 1, 2, 3, 0], (Label.RC,)),
         (LabelScheme.BRATS2017, [0, 1, 2, 4, 0], (Label.RC,)),
         (LabelScheme.WHOLE_TUMOUR, [0, 1, 1, 1, 0], (Label.RC,)),
     ],
@@ -26,9 +27,17 @@ def test_numberings(scheme: LabelScheme, values: list[int], lost: tuple[Label, .
     assert lost_in(ALL[:4], scheme) == ()
 
 
-@pytest.mark.parametrize("scheme", [LabelScheme.GLIOMASEG, LabelScheme.BRATS2017])
+@pytest.mark.parametrize("scheme", [LabelScheme.GLIOMASEG, LabelScheme.CORE_WITH_CAVITY, LabelScheme.BRATS2017])
 def test_way_out_and_in(scheme: LabelScheme) -> None:
     assert to_internal(from_internal(ALL[:4], scheme), scheme).tolist() == [0, 1, 2, 3]
+
+
+def test_the_cavity_counts_into_the_core_where_the_scheme_says_so() -> None:
+    """Lotan 2021: the core is nonenhancing tumour, necrosis and the resection cavity."""
+    internal = to_internal(ALL, LabelScheme.CORE_WITH_CAVITY)
+    assert internal.tolist() == [0, Label.NETC, Label.SNFH, Label.ET, Label.NETC]
+    assert region_mask(internal, Region.TC).tolist() == [False, True, False, True, True]
+    assert Region.RC not in LabelScheme.CORE_WITH_CAVITY.regions
 
 
 def test_value_that_the_numbering_lacks() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -41,6 +42,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     apart.add_argument(
         "--cross-validation", action="store_true", help="hold out every hospital in turn, each into RUN/HOSPITAL"
     )
+    apart.add_argument(
+        "--folds", type=int, metavar="N",
+        help="cross-validation with N folds, each into RUN/fold-1 and so on; RUN/folds.csv says who is in which",
+    )  # fmt: skip
+    parser.add_argument(
+        "--folds-of", choices=("hospitals", "patients"), default="hospitals",
+        help="whether a fold holds out whole hospitals, with about as many patients as the others, or random patients",
+    )  # fmt: skip
+    parser.add_argument(
+        "--test-hospital", action="append", default=[], metavar="HOSPITAL",
+        help="with --folds: kept for the test, in no fold; may be given again",
+    )  # fmt: skip
     parser.add_argument("--store", type=Path, metavar="DIR", help="folder of installed models, for a recipe's teacher")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1 (and so on)")
     parser.add_argument("--threads", type=int, metavar="N")
@@ -52,35 +65,79 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
     import torch
 
     from GliomaSegLib.cli.terminal import progress_for_stderr
-    from GliomaSegLib.datasets.case_table import read_splits, read_table, training_and_validation
+    from GliomaSegLib.datasets.case_table import read_table
     from GliomaSegLib.inference.device import choose_device
-    from GliomaSegLib.training.dataset import prepare_all
     from GliomaSegLib.training.recipe import find_recipe, read_recipe
 
     if parsed.threads:
         torch.set_num_threads(parsed.threads)
     recipe = read_recipe(find_recipe(parsed.recipe))
     rows = read_table(parsed.cases, parsed.root)
-    splits = read_splits(parsed.splits) if parsed.splits else {}
     device = choose_device(parsed.device)
+    parsed.cache = recipe.preparation.folder(parsed.cache)
     with progress_for_stderr() as progress:
-        for held_out, folder in _folds(parsed, rows):
-            train, watched = training_and_validation(rows, splits, recipe.validation.split, held_out)
-            prepare_all([*train, *watched], parsed.cache, device, progress)
-            taught = _taught(parsed, recipe, train, device, progress)
-            paths = [*taught, *_synthetic(parsed, recipe, train, held_out, progress)]
+        for part in _parts(parsed, recipe, rows):
+            _prepare(parsed, recipe, [*part.train, *part.watched], device, progress)
+            taught = _taught(parsed, recipe, part.train, device, progress)
+            paths = [*taught, *_synthetic(parsed, recipe, part.train, part.held_out, progress)]
             if parsed.prepare_only:
                 continue
-            _train(parsed, recipe, paths, watched, folder, device, progress)
-            print(f"{recipe.name} is trained; see {folder}.", file=output)
+            _train(parsed, recipe, paths, part.watched, part.folder, device, progress)
+            print(f"{recipe.name} is trained; see {part.folder}.", file=output)
     return 0
 
 
-def _folds(parsed: argparse.Namespace, rows: list[CaseRow]) -> list[tuple[str | None, Path]]:
-    """The hospital to hold out, if any, and the folder of each training."""
-    if not parsed.cross_validation:
-        return [(parsed.hold_out, parsed.output)]
-    return [(hospital, parsed.output / hospital) for hospital in sorted({row.hospital for row in rows})]
+@dataclass(frozen=True)
+class _Part:
+    """One training: its cases, what it holds out (a hospital or a fold) and the folder of its run."""
+
+    train: list[CaseRow]
+    watched: list[CaseRow]
+    held_out: str | None
+    folder: Path
+
+
+def _parts(parsed: argparse.Namespace, recipe: Recipe, rows: list[CaseRow]) -> list[_Part]:
+    """The trainings that were asked for: one, one for each hospital, or one for each fold."""
+    from GliomaSegLib.datasets import folds
+    from GliomaSegLib.datasets.case_table import read_splits, training_and_validation
+
+    if parsed.test_hospital and parsed.folds is None:
+        raise InputError("--test-hospital is of --folds; without folds name the test patients in --splits.")
+    if parsed.folds is None:
+        splits = read_splits(parsed.splits) if parsed.splits else {}
+        hospitals = sorted({row.hospital for row in rows}) if parsed.cross_validation else [parsed.hold_out]
+        return [
+            _Part(
+                *training_and_validation(rows, splits, recipe.validation.split, hospital),
+                hospital,
+                parsed.output / hospital if parsed.cross_validation else parsed.output,
+            )
+            for hospital in hospitals
+        ]
+    left = folds.without_hospitals(rows, parsed.test_hospital) if parsed.test_hospital else rows
+    if parsed.folds_of == "hospitals":
+        found = folds.hospital_folds(left, parsed.folds)
+    else:
+        found = folds.patient_folds(left, parsed.folds, recipe.seed)
+    folds.write_folds(rows, found, parsed.output / folds.TABLE)
+    return [_Part(*folds.divided(left, fold), fold.name, parsed.output / fold.name) for fold in found]
+
+
+def _prepare(
+    parsed: argparse.Namespace, recipe: Recipe, rows: list[CaseRow], device: torch.device, progress: Progress
+) -> None:
+    from GliomaSegLib.training.dataset import prepare_all
+    from GliomaSegLib.training.preparation import in_common_space
+
+    wish = recipe.preparation
+    if wish.common_space and (lost := next((row for row in rows if row.placeholder), None)):
+        raise InputError(
+            f"Case '{lost.case}': its geometry is a placeholder, so that it cannot be registered to the template; set "
+            "'preparation.common_space' of the recipe to false."
+        )
+    further = {"then": in_common_space} if wish.common_space else {}
+    prepare_all(rows, parsed.cache, device, progress, wish.bias_correction, **further)
 
 
 def _taught(
@@ -141,13 +198,14 @@ def _train(
     from GliomaSegLib.training.loop import Processes, Training
     from GliomaSegLib.training.sampling import read_pool
 
-    view = recipe.view.view
+    recipe = recipe.model_copy(update={"preparation": recipe.preparation.learnt(train)})
+    view, changed = recipe.view.view, recipe.preparation.changed
     processes = Processes.of_environment()
     with processes.joined(device):
         training = Training(
             recipe,
-            read_pool(train, view, recipe.regions),
-            read_pool([prepared_path(row, parsed.cache) for row in watched], view, recipe.regions),
+            read_pool(train, view, recipe.regions, changed),
+            read_pool([prepared_path(row, parsed.cache) for row in watched], view, recipe.regions, changed),
             device,
             initial=initial_weights(parsed.initial, parsed.store) if parsed.initial else None,
             processes=processes,

@@ -51,15 +51,20 @@ class PreparedCase:
     truth: sitk.Image
 
 
-def prepare_case(row: CaseRow, device: torch.device) -> PreparedCase:
+def prepare_case(row: CaseRow, device: torch.device, bias_correction: bool = False) -> PreparedCase:
     """Bring one case in place by the road of :mod:`GliomaSegLib.pipeline.run`.
 
     A case whose geometry is a placeholder cannot walk that road. Its images must be stripped and of one grid; they are
     taken voxel by voxel, their axes for LPS and a voxel for 1 mm, which then is only another word for a voxel.
 
+    Args:
+        bias_correction: whether N4 corrects each image.
+
     Raises:
         InputError: a file cannot be used, or the labels do not lie on the image that they were drawn on.
     """
+    if row.placeholder and bias_correction:
+        raise InputError("its geometry is a placeholder, so that no bias field can be estimated; do without N4.")
     if row.placeholder:
         return _as_it_lies(row)
     case = oriented_case(read_case(None, dict(row.images), identifier=row.case, wanted=tuple(row.images)))
@@ -72,7 +77,7 @@ def prepare_case(row: CaseRow, device: torch.device) -> PreparedCase:
         spacing_mm=SPACING_MM,
         orientation="LPS",
         stripped=True,
-        bias_correction=False,
+        bias_correction=bias_correction,
     )
     internal = read_labels(row.reference, row.scheme)
     drawn_on = registrations.get(row.drawn_on) if row.drawn_on else None

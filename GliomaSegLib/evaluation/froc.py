@@ -17,6 +17,7 @@ from pydantic import AliasChoices, Field
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.record import Record
 
+_LEAST_CASES = 5  # for limits
 BOOTSTRAPS, BOOTSTRAP_SHARE = 100, 0.8  # share of the cases, drawn without replacement, as in the paper
 
 
@@ -55,12 +56,18 @@ class CurvePoint(Record):
         recall: share of the reference lesions that are hit.
         precision: share of the predicted lesions that hit; ``None`` without any.
         false_positives: per case.
+        recall_interval, precision_interval: 95 % limits, where they were asked for and are defined.
     """
 
     certainty: float
     recall: float
     precision: float | None
     false_positives: float
+    recall_interval: tuple[float, float] | None = None
+    precision_interval: tuple[float, float] | None = None
+
+
+_NOTHING = CurvePoint(certainty=1.0, recall=0.0, precision=None, false_positives=0.0)  # no lesion is predicted
 
 
 class LesionCurve(Record):
@@ -144,6 +151,47 @@ def lesion_curve(cases: Sequence[CaseLesions], smaller_than_voxels: int | None =
     return LesionCurve(cases=len(cases), lesions=len(sought), points=_points(sought, counted, len(cases)))
 
 
+def with_intervals(
+    curve: LesionCurve,
+    cases: Sequence[CaseLesions],
+    random: np.random.Generator,
+    smaller_than_voxels: int | None = None,
+) -> LesionCurve:
+    """The curve of ``cases`` with 95 % limits at each of its points: those of the curves of 80 % of the cases, drawn
+    100 times, at the same certainty. Without limits for fewer than five cases.
+    """
+    if len(cases) < _LEAST_CASES:
+        return curve
+    found: dict[float, list[CurvePoint]] = {point.certainty: [] for point in curve.points}
+    for one in _drawn(cases, random, smaller_than_voxels):
+        for point in curve.points:
+            # A drawn curve has no point at a certainty that none of its lesions has; the next higher one is the same.
+            at = next((own for own in reversed(one.points) if own.certainty >= point.certainty), None)
+            if at is not None:
+                found[point.certainty].append(at)
+            elif one.lesions:
+                found[point.certainty].append(_NOTHING)
+    return curve.model_copy(update={"points": tuple(_limited(point, found[point.certainty]) for point in curve.points)})
+
+
+def _limited(point: CurvePoint, drawn: Sequence[CurvePoint]) -> CurvePoint:
+    precisions = [one.precision for one in drawn if one.precision is not None]
+    limits = {
+        "recall_interval": _middle_95(one.recall for one in drawn) if drawn else None,
+        "precision_interval": _middle_95(precisions) if precisions else None,
+    }
+    return point.model_copy(update=limits)
+
+
+def _drawn(
+    cases: Sequence[CaseLesions], random: np.random.Generator, smaller_than_voxels: int | None
+) -> list[LesionCurve]:
+    """Curves of 80 % of the cases, drawn without replacement as in the paper, 100 times."""
+    size = round(BOOTSTRAP_SHARE * len(cases))
+    draws = [random.choice(len(cases), size, replace=False) for _ in range(BOOTSTRAPS)]
+    return [lesion_curve([cases[i] for i in draw], smaller_than_voxels) for draw in draws]
+
+
 def _counted(case: CaseLesions, limit: float) -> list[tuple[PredictedLesion, list[int]]]:
     """The predicted lesions that count, each with the reference lesions below the size limit that it hits."""
     counted = []
@@ -172,7 +220,7 @@ def _points(
                 false_positives=(len(kept) - sum(kept)) / cases,
             )
         )
-    return tuple(points) or (CurvePoint(certainty=1.0, recall=0.0, precision=None, false_positives=0.0),)
+    return tuple(points) or (_NOTHING,)
 
 
 class ConfidenceInterval(Record):
@@ -189,12 +237,9 @@ def bootstrap_interval(
 
     As in the paper, draws are without replacement, which gives narrower limits than a full bootstrap.
     """
-    size = round(BOOTSTRAP_SHARE * len(cases))
-    if len(cases) < 5:
+    if len(cases) < _LEAST_CASES:
         return None
-    draws = [random.choice(len(cases), size, replace=False) for _ in range(BOOTSTRAPS)]
-    curves = [lesion_curve([cases[i] for i in draw], smaller_than_voxels) for draw in draws]
-    last = [one.points[-1] for one in curves if one.points]
+    last = [one.points[-1] for one in _drawn(cases, random, smaller_than_voxels) if one.points]
     if not last:
         return None
     precisions = [point.precision for point in last if point.precision is not None]

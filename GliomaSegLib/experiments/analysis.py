@@ -10,7 +10,13 @@ import numpy as np
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.datasets.case_table import REGIONS
-from GliomaSegLib.evaluation.froc import ConfidenceInterval, LesionCurve, bootstrap_interval, lesion_curve
+from GliomaSegLib.evaluation.froc import (
+    ConfidenceInterval,
+    LesionCurve,
+    bootstrap_interval,
+    lesion_curve,
+    with_intervals,
+)
 from GliomaSegLib.evaluation.statistics import Difference, Spread, bonferroni, paired, spread, unpaired
 from GliomaSegLib.experiments.definition import Run, Subset
 from GliomaSegLib.labels import Region
@@ -312,6 +318,8 @@ def _lesion_rows(arms: Mapping[tuple[str, str], Arm]) -> Iterable[LesionRow]:
                         present=present,
                         smaller_than_voxels=limit,
                         dice=spread([lesion.dice for lesion in sought]),
-                        curve=lesion_curve(cases, limit),
+                        curve=with_intervals(
+                            lesion_curve(cases, limit), cases, np.random.default_rng(_BOOTSTRAP_SEED), limit
+                        ),
                         interval=bootstrap_interval(cases, np.random.default_rng(_BOOTSTRAP_SEED), limit),
                     )

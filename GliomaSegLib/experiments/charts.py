@@ -78,11 +78,12 @@ def _box(box: Box, x: float) -> list[str]:
 
 @dataclass(frozen=True)
 class Line:
-    """A curve through ``points`` (x, y), y from 0 to 1."""
+    """A curve through ``points`` (x, y), y from 0 to 1, and the ``band`` (x, lower, upper) that is shaded about it."""
 
     series: int
     points: Sequence[tuple[float, float]]
     dashed: bool = False
+    band: Sequence[tuple[float, float, float]] = ()
 
 
 def line_plot(lines: Sequence[Line], series: Sequence[str], across: str, upwards: str, largest: float = 1.0) -> Markup:
@@ -99,6 +100,10 @@ def line_plot(lines: Sequence[Line], series: Sequence[str], across: str, upwards
     for line in lines:
         colour = COLOURS[line.series % len(COLOURS)]
         places = [(_LEFT + size * x / largest, _y(y)) for x, y in line.points]
+        if line.band:
+            limits = [(x, low) for x, low, _ in line.band] + [(x, high) for x, _, high in reversed(line.band)]
+            around = " ".join(f"{_LEFT + size * x / largest:.1f},{_y(y):.1f}" for x, y in limits)
+            parts.append(f'<polygon points="{around}" fill="{colour}" fill-opacity=".14"/>')
         dash = ' stroke-dasharray="4 3"' if line.dashed else ""
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6"{dash}/>')

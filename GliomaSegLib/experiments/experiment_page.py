@@ -186,7 +186,9 @@ def _curves(rows: Sequence[LesionRow], models: Sequence[str], across: str, upwar
     for row in rows:
         points = [(getattr(point, across), getattr(point, upwards)) for point in row.curve.points]
         defined = [(x, y) for x, y in points if y is not None]
-        lines.append(Line(models.index(row.model), defined, dashed=row.smaller_than_voxels is not None))
+        limits = ((getattr(point, across), getattr(point, f"{upwards}_interval")) for point in row.curve.points)
+        band = [(x, *both) for x, both in limits if both is not None]
+        lines.append(Line(models.index(row.model), defined, row.smaller_than_voxels is not None, band))
     names = {"recall": "recall of lesions", "precision": "precision", "false_positives": "false lesions per case"}
     return line_plot(lines, models, names[across], names[upwards], largest)
 

@@ -70,5 +70,12 @@ def _curve_cells(row: LesionRow) -> Iterator[dict[str, object]]:
             "sequences": short_name(row.present),
             "smaller_than_voxels": row.smaller_than_voxels,
             "lesions": row.curve.lesions,
-            **point.model_dump(),
+            **point.model_dump(exclude={"recall_interval", "precision_interval"}),
+            **_limits("recall", point.recall_interval),
+            **_limits("precision", point.precision_interval),
         }
+
+
+def _limits(name: str, interval: tuple[float, float] | None) -> dict[str, float | None]:
+    low, high = interval or (None, None)
+    return {f"{name}_low": low, f"{name}_high": high}

@@ -22,6 +22,7 @@ from GliomaSegLib.labels import Region
 from GliomaSegLib.postprocessing import close_gaps, keep_components_above, keep_components_inside, keep_largest_two
 from GliomaSegLib.preprocessing.cropping import Box, bounding_box, uncropped
 from GliomaSegLib.preprocessing.intensity import fill_with_noise, z_score
+from GliomaSegLib.preprocessing.normalisation import standardise
 from GliomaSegLib.progress import Progress
 
 # The sequence whose non-zero voxels are the brain: FLAIR shows the whole tumour, then as good as can be had.
@@ -52,17 +53,17 @@ class NormalisedCase:
 
     Attributes:
         channels: ``float32 [channel, z, y, x]``: z-scores with noise as background; a missing sequence is 0 throughout.
-        present: per channel whether its sequence is there.
+        noisy: per channel whether what is added around it is noise, as its background is; else 0.
         brain: ``bool [z, y, x]``.
     """
 
     channels: NDArray[np.float32]
-    present: tuple[bool, ...]
+    noisy: tuple[bool, ...]
     brain: NDArray[np.bool_]
 
     def crop(self, box: Box) -> NormalisedCase:
         """The part inside a box (a view)."""
-        return NormalisedCase(self.channels[(slice(None), *box)], self.present, self.brain[box])
+        return NormalisedCase(self.channels[(slice(None), *box)], self.noisy, self.brain[box])
 
 
 def check_images(images: Mapping[Modality, NDArray[np.float32]]) -> None:
@@ -106,6 +107,21 @@ def normalise(
     return NormalisedCase(channels, tuple(sequence in images for sequence in order), brain)
 
 
+def scaled_as_in_training(
+    images: Mapping[Modality, NDArray[np.float32]],
+    order: tuple[Modality, ...],
+    box: Box,
+    generator: np.random.Generator,
+) -> NormalisedCase:
+    """As :func:`normalise`, for networks that this program trained: scaled as their training cases, 0 outside."""
+    brain = brain_mask(images)[box]
+    channels = np.zeros((len(order), *brain.shape), dtype=np.float32)
+    for channel, sequence in enumerate(order):
+        if sequence in images:
+            channels[channel] = standardise(images[sequence], sequence.title)[box]
+    return NormalisedCase(channels, (False,) * len(order), brain)
+
+
 class SliceCascade:
     """A segmenter of one to three stages of slice networks. See :class:`GliomaSegLib.inference.segmenter.Segmenter`.
 
@@ -115,6 +131,7 @@ class SliceCascade:
         session: entered around the networks' work on a case with the WT stage, which needs most memory, the shape
             (z, y, x) of its volume and the progress; makes room and frees it, and gives the device and the precision
             that it found room for.
+        normalised: images to the networks' input.
     """
 
     def __init__(
@@ -122,8 +139,9 @@ class SliceCascade:
         order: tuple[Modality, ...],
         stages: Mapping[Region, Stage],
         session: Callable[[Stage, tuple[int, int, int], Progress], AbstractContextManager[tuple[str, str]]],
+        normalised: Callable[..., NormalisedCase] = normalise,
     ) -> None:
-        self._order = order
+        self._order, self._normalised = order, normalised
         self._stages = stages
         self._session = session
 
@@ -135,7 +153,7 @@ class SliceCascade:
         """
         check_images(images)
         box = bounding_box(brain_mask(images), BOX_MARGIN_VOXELS)
-        case = normalise(images, self._order, box, np.random.default_rng(seed))
+        case = self._normalised(images, self._order, box, np.random.default_rng(seed))
         with self._session(self._stages[Region.WT], case.brain.shape, progress) as (device, precision):
             probabilities = self._probabilities(case, Modality.T1C in images, progress, seed)
         labels = assemble(probabilities, case.brain)
@@ -161,7 +179,7 @@ class SliceCascade:
         """
         check_images(images)
         box = bounding_box(brain_mask(images), BOX_MARGIN_VOXELS)
-        case = normalise(images, self._order, box, np.random.default_rng(seed))
+        case = self._normalised(images, self._order, box, np.random.default_rng(seed))
         with self._session(self._stages[Region.WT], case.brain.shape, progress):
             parts = self._parts(tumour[box], case, progress, seed)
         return {region: uncropped(probability, box, tumour.shape) for region, probability in parts.items()}
@@ -211,7 +229,7 @@ class SliceCascade:
             # A generator of its own per stage and plane: what one stage finds cannot change the noise of another.
             generator = np.random.default_rng([seed, list(Region).index(region), list(Plane).index(plane)])
             turned = plane.turn(case.channels)
-            probability = predict_stacks(part.model, part.windows, turned, case.present, generator, batch_done)
+            probability = predict_stacks(part.model, part.windows, turned, case.noisy, generator, batch_done)
             fused += plane.turn_back(probability) / len(stage)
         return fused
 

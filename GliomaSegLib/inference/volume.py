@@ -145,7 +145,7 @@ class VolumeSegmenter:
         if self._device.type == "cuda":
             smaller: Windows | None = windows
             while smaller is not None:
-                needed = self._needed_bytes(smaller.size, self._precision)
+                needed = self._needed_bytes(smaller.shown, self._precision)
                 if needed <= free_memory_bytes(self._device):
                     _warn_if_smaller(smaller, windows, progress)
                     yield _Attempt(self._device, self._precision, smaller, needed)
@@ -159,10 +159,10 @@ class VolumeSegmenter:
         precision = choose_precision(home) if lowered and self._device.type == "cuda" else self._precision
         budget = min(free_memory_bytes(home), _PROCESSOR_BYTES)
         chosen = windows
-        while (less := chosen.smaller()) and self._needed_bytes(chosen.size, precision) > budget:
+        while (less := chosen.smaller()) and self._needed_bytes(chosen.shown, precision) > budget:
             chosen = less
         _warn_if_smaller(chosen, windows, progress)
-        needed = self._needed_bytes(chosen.size, precision)
+        needed = self._needed_bytes(chosen.shown, precision)
         yield _Attempt(place(home, needed, progress), precision, chosen, needed)
 
     def _traced_bytes(self, window: Size, precision: torch.dtype) -> int:
@@ -202,7 +202,8 @@ def mean_logits(
     """Mean logits ``float32 [class, *window]`` of all networks and mirrored views, on the processor.
 
     Args:
-        networks: on ``device``; each takes ``[n, channel, *window]`` and answers ``[n, class, *window]``.
+        networks: on ``device``; each takes ``[n, channel, *window]`` and answers ``[n, class, *window]``, perhaps for
+            its middle alone.
         window: ``float32 [channel, *window]``.
         views: the axes along which each view is mirrored.
         batch: how many views are shown at once.

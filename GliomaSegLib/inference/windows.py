@@ -84,6 +84,9 @@ class Windows:
         mirrors: the sets of axes along which the window is also shown mirrored; the answers are averaged.
         padding: what a volume smaller than a window is padded with: 0, or its outermost voxels.
         pads_both_sides: whether it is padded on both sides, or at the far ends alone.
+        margin: voxels on either side of a window that the network is shown besides and gives no answer for; at the
+            ends of the volume they are padding.
+        one_size: whether the network takes windows of this size alone, so that they are not made smaller.
     """
 
     size: Size
@@ -94,6 +97,14 @@ class Windows:
     mirrors: tuple[tuple[int, ...], ...] = ()
     padding: Literal["constant", "replicate"] = "constant"
     pads_both_sides: bool = True
+    margin: Size = (0, 0, 0)
+    one_size: bool = False
+
+    @property
+    def shown(self) -> Size:
+        """Voxels of what the network is shown at once."""
+        depth, height, width = (own + 2 * more for own, more in zip(self.size, self.margin, strict=True))
+        return depth, height, width
 
     def fitted(self, shape: Sequence[int]) -> Windows:
         """For a volume of ``shape``."""
@@ -107,7 +118,7 @@ class Windows:
         """With the longest axis halved, or ``None`` when that would be too little."""
         longest = max(range(3), key=lambda axis: self.size[axis])
         half = -(-self.size[longest] // 2 // 32) * 32
-        if half < _LEAST_WINDOW or half >= self.size[longest]:
+        if self.one_size or half < _LEAST_WINDOW or half >= self.size[longest]:
             return None
         depth, height, width = (half if axis == longest else self.size[axis] for axis in range(3))
         return replace(self, size=(depth, height, width))
@@ -147,7 +158,8 @@ def slide(
     """The weighted mean of the answers to all windows of a volume.
 
     Args:
-        answer: the network's answer ``float32 [class, *window]``, on the processor, to ``[channel, *window]``.
+        answer: the network's answer ``float32 [class, *window]``, on the processor, to ``[channel, *window]``, which is
+            wider by the windows' margin.
         volume: ``float32 [channel, *shape]``, on the processor.
         windows: how to go through it; a volume smaller than a window is padded.
         on_progress: called with the fraction done after each window; may raise ``Cancelled``.
@@ -156,18 +168,22 @@ def slide(
         ``float32 [class, *shape]`` on the processor.
     """
     padded, inside = windows.padded(volume)
-    places = windows.places(padded.shape[1:])
+    answered_shape, margin = padded.shape[1:], windows.margin
+    places = windows.places(answered_shape)
+    if any(margin):
+        padded = functional.pad(padded, [more for more in reversed(margin) for _ in range(2)], mode=windows.padding)
     if len(places) == 1:
         total = answer(padded)
         on_progress(1.0)
         return total[(slice(None), *inside)]
     weight = windows.importance(windows.size)
-    weights = torch.zeros(padded.shape[1:])
+    weights = torch.zeros(answered_shape)
     total = torch.empty(0)
     for done, here in enumerate(places):
-        answered = answer(padded[(slice(None), *here)])
+        shown = (slice(part.start, part.stop + 2 * more) for part, more in zip(here, margin, strict=True))
+        answered = answer(padded[(slice(None), *shown)])
         if done == 0:
-            total = torch.zeros((len(answered), *padded.shape[1:]))
+            total = torch.zeros((len(answered), *answered_shape))
         total[(slice(None), *here)] += answered * weight
         weights[here] += weight
         on_progress((done + 1) / len(places))

@@ -24,8 +24,13 @@ _LEAST_PROBABILITY = 1e-6  # whose logarithm is still a number
 class AnisotropicTrio(nn.Module):
     """Images ``[batch, 4, z, y, x]`` (T1, T1c, T2, FLAIR) to logits of WT, TC and ET, ``[batch, 3, z, y, x]``.
 
-    y and x must be multiples of 4. A missing sequence is 0 throughout.
+    A missing sequence is 0 throughout.
+
+    Attributes:
+        multiple: an edge of the patch (z, y, x) is a multiple of this.
     """
+
+    multiple = (1, 4, 4)
 
     def __init__(self) -> None:
         super().__init__()

@@ -26,7 +26,8 @@ _SLOPE = 0.01  # of the leaky ReLU
 class AnyUNet(nn.Module):
     """Images ``[batch, channel, z, y, x]`` to logits ``[batch, region, z, y, x]``.
 
-    z, y and x must be multiples of ``2 ** (levels - 1)``.
+    Attributes:
+        multiple: an edge of the patch (z, y, x) is a multiple of this, ``2 ** (levels - 1)``.
 
     Args:
         channels: of the images; a missing sequence is 0 throughout.
@@ -47,6 +48,7 @@ class AnyUNet(nn.Module):
         super().__init__()
         widths = tuple(widths)
         self.mirrored = mirrored
+        self.multiple = (2 ** (len(widths) - 1),) * 3
         self.stem = _Convolution(channels * (2 if mirrored else 1), widths[0])
         pairs = list(itertools.pairwise(widths))
         self.down = nn.ModuleList(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,8 +64,19 @@ def prepared_path(row: CaseRow, cache: Path) -> Path:
     return cache / f"{row.case}.npz"
 
 
-def prepare_all(rows: Sequence[CaseRow], cache: Path, device: torch.device, progress: Progress | None = None) -> None:
+def prepare_all(
+    rows: Sequence[CaseRow],
+    cache: Path,
+    device: torch.device,
+    progress: Progress | None = None,
+    bias_correction: bool = False,
+    then: Callable[[TrainingCase], TrainingCase] = lambda case: case,
+) -> None:
     """Prepare every case that the folder ``cache`` does not hold yet, each written whole.
+
+    Args:
+        bias_correction: whether N4 corrects each image.
+        then: done to each case before it is written. The folder holds cases of one way to prepare them.
 
     Raises:
         InputError: a case cannot be prepared; the sentence begins with its name.
@@ -78,19 +89,19 @@ def prepare_all(rows: Sequence[CaseRow], cache: Path, device: torch.device, prog
         if stored_key(prepared_path(row, cache)) == row.key:
             continue
         try:
-            case = prepare_training_case(row, device)
+            case = then(prepare_training_case(row, device, bias_correction))
         except InputError as error:
             raise InputError(f"Case '{row.case}': {error}") from error
         write_case(case, row.key, prepared_path(row, cache))
 
 
-def prepare_training_case(row: CaseRow, device: torch.device) -> TrainingCase:
+def prepare_training_case(row: CaseRow, device: torch.device, bias_correction: bool = False) -> TrainingCase:
     """One case in place, standardised and cropped to the brain.
 
     Raises:
         InputError: see :func:`GliomaSegLib.datasets.prepared_case.prepare_case`.
     """
-    there = prepare_case(row, device)
+    there = prepare_case(row, device, bias_correction)
     brain, labels = (sitk.GetArrayFromImage(image) for image in (there.brain, there.truth))
     return _cropped(row, there.images, brain > 0, labels)
 

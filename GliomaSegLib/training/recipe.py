@@ -23,6 +23,7 @@ from GliomaSegLib.record import Record, read_record
 from GliomaSegLib.resources import resource
 from GliomaSegLib.training.augment import Augmentation
 from GliomaSegLib.training.modality_dropout import Sampler, any_subset, eijgelaar2020, keep_all
+from GliomaSegLib.training.preparation import Preparation
 from GliomaSegLib.training.sampling import View
 from GliomaSegLib.training.schedule import Constant, Schedule
 from GliomaSegLib.training.task import Task
@@ -166,6 +167,7 @@ class Recipe(Record):
     sequences: tuple[Modality, ...] = tuple(Modality)
     regions: tuple[Region, ...] = REGIONS
     view: ViewChoice
+    preparation: Preparation = Preparation()
     shares: dict[str, float] = Field(
         default_factory=dict, description="Per hospital its share of the samples; the others' cases share the rest."
     )

@@ -5,7 +5,7 @@ Volumes are ``[channel, z, y, x]``; positions are in mm along the array's axes z
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -145,9 +145,14 @@ def believed(case: TrainingCase) -> tuple[NDArray[np.bool_], NDArray[np.bool_], 
     return targets, sure, known
 
 
-def read_pool(paths: Sequence[Path], view: View, regions: Sequence[Region] = REGIONS) -> list[PooledCase]:
-    """The prepared cases of ``paths`` at the view's resolution, all kept in memory."""
-    return [pool_case(read_prepared(path), view, regions) for path in paths]
+def read_pool(
+    paths: Sequence[Path],
+    view: View,
+    regions: Sequence[Region] = REGIONS,
+    changed: Callable[[TrainingCase], TrainingCase] = lambda case: case,
+) -> list[PooledCase]:
+    """The prepared cases of ``paths`` at the view's resolution, all kept in memory, ``changed`` before they are."""
+    return [pool_case(changed(read_prepared(path)), view, regions) for path in paths]
 
 
 def weigh_lesions(cases: Sequence[PooledCase]) -> list[PooledCase]:

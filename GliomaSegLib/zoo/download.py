@@ -9,6 +9,7 @@ from pathlib import Path
 
 from GliomaSegLib.errors import WeightsError
 from GliomaSegLib.io.provenance import sha256_of
+from GliomaSegLib.zoo import google_drive
 from GliomaSegLib.zoo.archive import is_archive
 from GliomaSegLib.zoo.card_weights import WeightFile
 
@@ -49,6 +50,9 @@ def download(file: WeightFile, destination: Path, on_bytes: OnBytes) -> Path:
     if file.url is None:
         raise WeightsError(f"No address of the weight file '{file.name}' is known; say where it is with '--from PATH'.")
     part = destination.with_name(destination.name + ".part")
+    if google_drive.holds(str(file.url)):
+        google_drive.fetch(str(file.url), part, on_bytes)
+        return _accepted(part, destination, file)
     for attempt in range(1, _TRIES + 1):
         try:
             _fetch(file, part, on_bytes)
@@ -61,6 +65,15 @@ def download(file: WeightFile, destination: Path, on_bytes: OnBytes) -> Path:
                     "the files elsewhere and use '--from PATH'."
                 ) from error
             time.sleep(2**attempt)
+    return _accepted(part, destination, file)
+
+
+def _accepted(part: Path, destination: Path, file: WeightFile) -> Path:
+    """Call what has been fetched ``destination`` when it is the published file.
+
+    Raises:
+        WeightsError: it is not.
+    """
     if reason := _why_refused(part, file, sha256_of(part)):
         _discard(part)  # going on from a wrong beginning would never end well
         raise WeightsError(

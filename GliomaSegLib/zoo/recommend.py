@@ -34,9 +34,13 @@ _STATUSES = {
     Status.UNPROVEN: "it is unproven, so it runs only when it is named",
     Status.DEMONSTRATION: "it is a demonstration, trained on too little to be of use, so it runs only when it is named",
 }
+_UNLICENSED = "its publisher states no licence, so it runs only when it is named"
 
 # A model that may have its channels or labels mixed up runs only when the user names it.
 _TRUSTED = (Status.VERIFIED, Status.PARITY)
+
+# Nor that of weights whose publisher states no licence for anything: who may use them is for the user to find out.
+_NO_LICENCE = "none stated"
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,12 @@ class Recommendation:
     @property
     def chosen_by_itself(self) -> bool:
         """Whether a run may use it without its being named."""
-        return self.installed and not self.unsuited and self.card.status in _TRUSTED
+        return self.installed and not self.unsuited and self.trusted
+
+    @property
+    def trusted(self) -> bool:
+        """Whether enough is known of it, its licence included, to be used without being named."""
+        return self.card.status in _TRUSTED and self.card.weights.licence != _NO_LICENCE
 
     @property
     def residual_figure(self) -> Accuracy | None:
@@ -79,6 +88,8 @@ class Recommendation:
             return self.unsuited
         where = f"it is {'' if self.installed else 'not '}installed"
         licence = f"licence of the weights: {self.card.weights.licence}"
+        if self.card.weights.licence == _NO_LICENCE:
+            licence = _UNLICENSED
         parts = (self._residual(), self._accuracy(), self._gives(), _STATUSES[self.card.status], where, licence)
         text = "; ".join(part for part in parts if part)
         return f"{text[0].upper()}{text[1:]}."
@@ -209,11 +220,12 @@ def best_installed(ranking: Collection[Recommendation], present: Collection[Moda
     titles = ", ".join(sequence.title for sequence in Modality if sequence in present)
     sentence = f"No model that is installed and proven takes {titles} for the task {task}"
     suited = [one for one in ranking if not one.unsuited]
-    if trusted := [one.card.id for one in suited if one.card.status in _TRUSTED]:
+    if trusted := [one.card.id for one in suited if one.trusted]:
         raise InputError(f"{sentence}; '{trusted[0]}' does: run 'gliomaseg models install {trusted[0]}'.")
     if suited:
         card = suited[0].card
-        raise InputError(f"{sentence}; '{card.id}' does, but {_STATUSES[card.status]} (--model).")
+        but = _UNLICENSED if card.weights.licence == _NO_LICENCE else _STATUSES[card.status]
+        raise InputError(f"{sentence}; '{card.id}' does, but {but} (--model).")
     reason = f": {next(iter(ranking)).unsuited}" if ranking else "; the zoo has none for this task."
     raise InputError(f"{sentence}{reason}")
 
@@ -221,7 +233,7 @@ def best_installed(ranking: Collection[Recommendation], present: Collection[Moda
 def why_chosen(chosen: Recommendation, ranking: Iterable[Recommendation]) -> str:
     """The sentence on the automatic choice; with the model that would be better if it were installed."""
     text = f"{chosen.card.id} was chosen: {_lowered(chosen.why)}"
-    better = next((one for one in ranking if one.card.status in _TRUSTED), chosen)
+    better = next((one for one in ranking if one.trusted), chosen)
     if better is chosen:
         return text
     return f"{text} Not installed is {better.card.id}: {_lowered(better.why)}"

@@ -8,7 +8,13 @@ from monai.metrics import compute_froc_curve_data
 from numpy.typing import NDArray
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.evaluation.froc import CaseLesions, bootstrap_interval, lesion_curve, match_lesions
+from GliomaSegLib.evaluation.froc import (
+    CaseLesions,
+    bootstrap_interval,
+    lesion_curve,
+    match_lesions,
+    with_intervals,
+)
 
 Mask = NDArray[np.bool_]
 
@@ -66,6 +72,7 @@ def test_nothing_predicted_and_nothing_there(case: CaseLesions) -> None:
     silent = match_lesions(boxes(), boxes(cube(0, 2)))
     assert lesion_curve([silent]).points[-1].model_dump() == {
         "certainty": 1.0, "recall": 0.0, "precision": None, "false_positives": 0.0,
+        "recall_interval": None, "precision_interval": None,
     }  # fmt: skip
 
 
@@ -122,3 +129,26 @@ def test_bootstrap_surrounds_the_curve(case: CaseLesions) -> None:
     assert interval.recall[0] <= lesion_curve(cases).points[-1].recall <= interval.recall[1]
     assert interval == bootstrap_interval(cases, np.random.default_rng(0))
     assert bootstrap_interval(cases[:4], np.random.default_rng(0)) is None
+
+
+def test_limits_run_along_the_curve_and_end_with_those_of_its_end() -> None:
+    random = np.random.default_rng(3)
+    cases = []
+    for _ in range(10):
+        truth, prediction, probability = boxes(), boxes(), np.zeros((12, 12, 12))
+        for z, y, x in np.ndindex(3, 3, 3):
+            place = tuple(slice(4 * i, 4 * i + 2) for i in (z, y, x))
+            truth[place], prediction[place] = random.random(2) < (0.4, 0.5)
+            probability[place] = round(float(random.random()), 1)
+        cases.append(match_lesions(prediction, truth, probability))
+    plain = lesion_curve(cases)
+    curve = with_intervals(plain, cases, np.random.default_rng(0))
+    assert [point.recall for point in curve.points] == [point.recall for point in plain.points]
+    for point in curve.points:
+        assert point.recall_interval[0] <= point.recall <= point.recall_interval[1]
+        assert point.precision_interval[0] <= point.precision <= point.precision_interval[1]
+    lows = [point.recall_interval[0] for point in curve.points]
+    assert lows == sorted(lows), "as recall, its limits rise along the curve"
+    end = bootstrap_interval(cases, np.random.default_rng(0))
+    assert (curve.points[-1].recall_interval, curve.points[-1].precision_interval) == (end.recall, end.precision)
+    assert with_intervals(plain, cases[:4], np.random.default_rng(0)) == plain, "too few cases for limits"

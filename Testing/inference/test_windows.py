@@ -101,6 +101,23 @@ def test_a_trimmed_window_fits_the_volume() -> None:
     assert Windows((128, 64, 32), 0.5).fitted((50, 100, 33)).size == (128, 64, 32)
 
 
+@pytest.mark.parametrize("shape", [(10, 14, 9), (7, 30, 12)])
+def test_a_network_that_answers_for_the_middle_of_what_it_is_shown(shape: tuple[int, int, int]) -> None:
+    """DeepMedic's way: convolutions without padding. Together the windows answer as one pass over all would."""
+    torch.manual_seed(0)
+    valid = nn.Sequential(nn.Conv3d(2, 4, 3), nn.ReLU(), nn.Conv3d(4, 3, (3, 1, 3))).requires_grad_(False)
+    volume = noise(2, *shape)
+    windows = Windows((9, 9, 9), 0, margin=(2, 1, 2))
+    assert windows.shown == (13, 11, 13)
+    whole = valid(nn.functional.pad(volume, (2, 2, 1, 1, 2, 2))[None])[0]
+    torch.testing.assert_close(answered([valid], volume, windows), whole, atol=1e-5, rtol=1e-4)
+
+
+def test_a_window_of_one_size_is_not_made_smaller() -> None:
+    assert Windows((128, 128, 128), 0.5).smaller().size == (64, 128, 128)
+    assert Windows((128, 128, 128), 0.5, one_size=True).smaller() is None
+
+
 def test_folds_and_mirrors_are_averaged(network: nn.Module) -> None:
     volume = noise(2, 16, 16, 16)
     other = nn.Conv3d(2, 3, 1).requires_grad_(False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date
@@ -105,16 +106,18 @@ def told(
     remark: str,
     threshold: float = 0.5,
     models: Collection[str] = (),
+    commit: str = "",
 ) -> Found:
     """Print what was found for the field ``parity`` of a card, and give it.
 
     Args:
         models: ids of those whose cards are to say so, by default that of ``card``.
+        commit: which version of a ``package`` that nobody can install, because it is a repository of scripts.
     """
     counts = [mismatches(one, threshold) for one in answers]
     parity = Parity(
         package=package,
-        version=version(package),
+        version=commit or version(package),
         date=date.today().isoformat(),
         voxels=sum(one.ours.size for one in answers),
         mismatches=sum(count for _, count in counts),
@@ -125,7 +128,7 @@ def told(
     if len(labels) < 2:
         raise SystemExit(f"The package finds nothing ({labels}), so that nothing is compared; give another image.")
     print(f"{card.id}: {sum(count for count, _ in counts)} voxels differ; the package's labels are {labels}")
-    print(json.dumps(parity.model_dump(), indent=2))
+    print(json.dumps(dataclasses.asdict(parity), indent=2))
     return Found(models or (card.id,), parity)
 
 
@@ -133,7 +136,7 @@ def recorded(model: str, parity: Parity, folder: Path) -> None:
     """Write what was found into the model's card in ``folder``."""
     path = folder / f"{model}.json"
     content = json.loads(path.read_text(encoding="utf-8"))
-    content["parity"] = parity.model_dump()
+    content["parity"] = dataclasses.asdict(parity)
     if content["status"] != "verified":
         content["status"] = "unproven" if parity.mismatches else "parity"
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -33,6 +33,7 @@ REDUCED = {
     "lotan2021-ar-ca-tnet": (19, 16, 16),
     "lotan2021-ar-ca-wnet": (19, 16, 16),
     "schwannoma": (16, 16, 24),
+    "shirokikh2019-deepmedic": (51, 51, 51),
     "shirokikh2019-unet": (16, 16, 24),
     "shirokikh2019-vnet": (16, 16, 32),
 }

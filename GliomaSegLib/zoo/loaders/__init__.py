@@ -70,6 +70,28 @@ FAMILIES: dict[str, Family] = {
         honours=("training_features",),
     ),
     "ca-cnn": Family("GliomaSegLib.zoo.loaders.ca_cnn", may_have=("views",)),
+    "rfnet": Family(
+        "GliomaSegLib.zoo.loaders.rfnet",
+        needs=("least_enhancing_voxels",),
+        may_have=("width",),
+        honours=(*_WINDOWS, *_CHANNELS),
+        requires=("inference", *_CHANNELS),
+    ),
+    "mmformer": Family(
+        "GliomaSegLib.zoo.loaders.mmformer",
+        needs=("least_enhancing_voxels",),
+        may_have=("arguments",),
+        honours=(*_WINDOWS, *_CHANNELS),
+        requires=("inference", *_CHANNELS),
+    ),
+    "trained": Family(
+        "GliomaSegLib.zoo.loaders.trained",
+        needs=("network", "lattice_mm"),
+        may_have=("frame", "bias_correction", "common_space", "landmarks"),
+        honours=(*_WINDOWS, *_CHANNELS, "output.threshold"),
+        requires=("inference", *_CHANNELS),
+    ),
+    "ar-ca": Family("GliomaSegLib.zoo.loaders.ar_ca", needs=("views",)),
     "monai-bundle": Family(
         "GliomaSegLib.zoo.loaders.monai_bundle",
         needs=("network", "arguments"),

@@ -24,9 +24,11 @@ _STAGES = ("coarse", "fine")
 
 
 def write_weights(stages: Mapping[str, Mapping[str, Tensor]], destination: Path) -> None:
-    """Write the stages' state dicts into one safetensors file, as float16."""
+    """Write the stages' state dicts into one safetensors file, as float16; counters stay whole numbers."""
     tensors = {
-        f"{stage}.{name}": value.half().contiguous() for stage, state in stages.items() for name, value in state.items()
+        f"{stage}.{name}": (value.half() if value.is_floating_point() else value).contiguous()
+        for stage, state in stages.items()
+        for name, value in state.items()
     }
     save_file(tensors, destination)
 

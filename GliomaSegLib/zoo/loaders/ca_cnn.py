@@ -33,7 +33,10 @@ from GliomaSegLib.zoo.tensor_bundle import read_tensor_bundle
 CHANNEL_ORDER = (case.Modality.T2F, case.Modality.T1N, case.Modality.T1C, case.Modality.T2W)
 BATCH_WINDOWS = 5
 
-_REGIONS = {Region.WT: "wt", Region.TC: "tc", Region.ET: "en"}
+CASCADE = (Region.WT, Region.TC, Region.ET)
+"""The regions in the order in which they are looked for."""
+
+_REGIONS = {Region.WT: "wt", Region.TC: "tc", Region.ET: "en"}  # as in the published names
 _PLANE_SUFFIX = {Plane.AXIAL: "", Plane.SAGITTAL: "sg", Plane.CORONAL: "cr"}
 _LEAST_IN_PLANE = {
     Region.WT: {Plane.AXIAL: (180, 160), Plane.SAGITTAL: (160, 180), Plane.CORONAL: (160, 160)},
@@ -89,17 +92,41 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
         WeightsError: the file is missing, damaged or of another model.
     """
     tensors, _metadata = read_converted(weights)
+    planes = [Plane(name) for name in parameters.get("views", list(Plane))]
+    return cascade(tensors, weights, CHANNEL_ORDER, planes, device, precision)
+
+
+def cascade(
+    tensors: Mapping[str, torch.Tensor],
+    weights: Path,
+    order: tuple[case.Modality, ...],
+    planes: Sequence[Plane],
+    device: torch.device,
+    precision: torch.dtype,
+    **how: Any,
+) -> SliceCascade:
+    """The cascade of the networks in ``tensors``, whose names begin with region and view, as in ``wt.axial.``.
+
+    Args:
+        weights: where they come from, for error messages.
+        order: the sequences in channel order.
+        how: of :class:`~GliomaSegLib.inference.cascade.SliceCascade`.
+
+    Raises:
+        WeightsError: a network is missing, or is another one.
+    """
     runtime = _Runtime(device, precision)
     stages: dict[Region, dict[Plane, PlaneModel]] = {}
-    for region in _REGIONS:
+    alone = all(name.startswith(f"{Region.WT.value.lower()}.") for name in tensors)
+    for region in CASCADE[:1] if alone else CASCADE:
         stages[region] = {}
-        for plane in map(Plane, parameters.get("views", list(Plane))):
+        for plane in planes:
             prefix = _prefix(region, plane)
             own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-            network = _filled(region, own, weights)
+            network = _filled(region, own, weights, len(order))
             windows = SliceWindows(WINDOW_SLICES, MARGIN_SLICES, BATCH_WINDOWS, _LEAST_IN_PLANE[region][plane], 4)
             stages[region][plane] = PlaneModel(runtime.model(network), windows)
-    return SliceCascade(CHANNEL_ORDER, stages, runtime.session)
+    return SliceCascade(order, stages, runtime.session, **how)
 
 
 class _Runtime:
@@ -155,12 +182,11 @@ def _needed_bytes(
     return network + volumes
 
 
-def _network(region: Region) -> AnisotropicNet:
-    return AnisotropicNet(len(CHANNEL_ORDER), downsample_twice=region is not Region.ET)
-
-
-def _filled(region: Region, parameters: Mapping[str, torch.Tensor], source: Path) -> AnisotropicNet:
-    return fill(_network(region), parameters, source, "CA-CNN", "install the model again")
+def _filled(
+    region: Region, parameters: Mapping[str, torch.Tensor], source: Path, channels: int = len(CHANNEL_ORDER)
+) -> AnisotropicNet:
+    network = AnisotropicNet(channels, downsample_twice=region is not Region.ET)
+    return fill(network, parameters, source, "CA-CNN", "install the model again")
 
 
 def _prefix(region: Region, plane: Plane) -> str:

@@ -1,0 +1,270 @@
+"""How well residual tumour after surgery is found, patient by patient and voxel by voxel, over the folds of a
+cross-validation: the figures of Helland 2023 (Sci Rep 13:18897).
+
+A patient is positive whose residual enhancing tumour has at least :data:`~GliomaSegLib.measures.resection.
+GROSS_TOTAL_BELOW_ML`; less is a gross total resection. A true positive is one in the reference and in the prediction,
+whatever their overlap. Objects of fewer voxels than :data:`~GliomaSegLib.measures.resection.LEAST_VOXELS` are left out
+of the prediction, as there.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+
+import numpy as np
+import SimpleITK as sitk
+
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.grid import oriented_like, same_grid
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import LabelScheme, Region
+from GliomaSegLib.measures.resection import GROSS_TOTAL_BELOW_ML, without_specks
+from GliomaSegLib.record import Record
+from GliomaSegLib.results.reading import read_any_segmentation
+
+_COLUMNS = ("case", "prediction", "reference")
+_ALL = "all"
+METRICS = (
+    "dice_positive",
+    "dice_true_positive",
+    "recall",
+    "precision",
+    "f1",
+    "sensitivity",
+    "specificity",
+    "balanced_accuracy",
+)
+"""Of a fold; ``recall`` is ``sensitivity`` under the name that it has beside precision."""
+
+
+class PatientResult(Record):
+    """A patient's residual tumour in the reference and in the prediction."""
+
+    case: str
+    fold: str
+    reference_ml: float
+    predicted_ml: float
+    dice: float
+
+    @property
+    def is_positive(self) -> bool:
+        """Whether there is residual tumour."""
+        return self.reference_ml >= GROSS_TOTAL_BELOW_ML
+
+    @property
+    def is_predicted(self) -> bool:
+        """Whether residual tumour is predicted."""
+        return self.predicted_ml >= GROSS_TOTAL_BELOW_ML
+
+
+class FoldResult(Record):
+    """The figures of one fold; ``None`` is a value that is not defined, such as the specificity where all have tumour.
+
+    Attributes:
+        dice_positive: mean Dice of the patients with residual tumour, ``dice_positive_sd`` its standard deviation over
+            them; ``dice_true_positive`` likewise, of those in whom it is predicted too.
+    """
+
+    fold: str
+    true_positives: int
+    false_positives: int
+    true_negatives: int
+    false_negatives: int
+    dice_positive: float | None
+    dice_positive_sd: float | None
+    dice_true_positive: float | None
+    dice_true_positive_sd: float | None
+    recall: float | None
+    precision: float | None
+    f1: float | None
+    sensitivity: float | None
+    specificity: float | None
+    balanced_accuracy: float | None
+
+
+class OverFolds(Record):
+    """A figure's mean and standard deviation over the folds that have it; no deviation of one."""
+
+    metric: str
+    folds: int
+    mean: float | None
+    sd: float | None
+
+
+class ResidualEvaluation(Record):
+    """The figures of every fold, over the folds, and of all patients together."""
+
+    gross_total_below_ml: float = GROSS_TOTAL_BELOW_ML
+    folds: tuple[FoldResult, ...]
+    over_folds: tuple[OverFolds, ...]
+    together: FoldResult
+    patients: tuple[PatientResult, ...]
+
+    def to_text(self) -> str:
+        """A table for a terminal."""
+        lines = [
+            f"Residual tumour of at least {self.gross_total_below_ml} mL against gross total resection, "
+            f"{len(self.patients)} patients",
+            f"{'':<10}{'TP':>5}{'FP':>5}{'TN':>5}{'FN':>5}" + "".join(f"{_TITLES[one]:>14}" for one in METRICS),
+        ]
+        for one in (*self.folds, self.together) if len(self.folds) > 1 else (self.together,):
+            counts = (one.true_positives, one.false_positives, one.true_negatives, one.false_negatives)
+            values = [_number(getattr(one, metric)) for metric in METRICS]
+            for place in (0, 1):
+                values[place] += _plus_minus(getattr(one, f"{METRICS[place]}_sd"))
+            lines.append(
+                f"{one.fold:<10}" + "".join(f"{n:>5}" for n in counts) + "".join(f"{text:>14}" for text in values)
+            )
+        if len(self.folds) > 1:
+            spread = "".join(f"{_number(one.mean) + _plus_minus(one.sd):>14}" for one in self.over_folds)
+            lines.append(f"{'mean ± SD':<10}{'':>20}{spread}")
+        lines.append("Beside Dice of a fold its SD over the patients, in the last line over the folds.")
+        return "\n".join(lines)
+
+
+_TITLES = dict(
+    zip(
+        METRICS,
+        ("Dice P", "Dice TP", "recall", "precision", "F1", "sensitivity", "specificity", "bal. acc."),
+        strict=True,
+    )
+)
+
+
+def evaluate_table(table: Path, prediction_scheme: LabelScheme, reference_scheme: LabelScheme) -> ResidualEvaluation:
+    """Evaluate the cases of a table.
+
+    Args:
+        table: CSV with the columns ``case``, ``prediction`` and ``reference`` (label maps, ``.seg.nrrd`` or result
+            folders, relative to the table) and perhaps ``fold``.
+        prediction_scheme, reference_scheme: numbering of plain label maps.
+
+    Raises:
+        InputError: the table or one of its files cannot be read, or two do not lie on one grid.
+    """
+    rows = _read(table)
+    return summarised(
+        [
+            _compared(row, table.parent, prediction_scheme, reference_scheme, f"{table}, line {line}")
+            for line, row in rows
+        ]
+    )
+
+
+def summarised(patients: Sequence[PatientResult]) -> ResidualEvaluation:
+    """The figures of patients that were compared.
+
+    Raises:
+        InputError: there are none.
+    """
+    if not patients:
+        raise InputError("There is no patient to evaluate; give the table a row per case.")
+    names = sorted({one.fold for one in patients})
+    folds = tuple(_fold(name, [one for one in patients if one.fold == name]) for name in names)
+    return ResidualEvaluation(
+        folds=folds,
+        over_folds=tuple(_over_folds(metric, folds) for metric in METRICS),
+        together=_fold(_ALL, patients),
+        patients=tuple(patients),
+    )
+
+
+def _fold(name: str, patients: Sequence[PatientResult]) -> FoldResult:
+    counts = [
+        sum(one.is_positive is positive and one.is_predicted is predicted for one in patients)
+        for positive, predicted in ((True, True), (False, True), (False, False), (True, False))
+    ]
+    tp, fp, tn, fn = counts
+    positives = [one.dice for one in patients if one.is_positive]
+    found = [one.dice for one in patients if one.is_positive and one.is_predicted]
+    sensitivity, specificity = _share(tp, tp + fn), _share(tn, tn + fp)
+    balanced = None if sensitivity is None or specificity is None else (sensitivity + specificity) / 2
+    return FoldResult(
+        fold=name,
+        true_positives=tp,
+        false_positives=fp,
+        true_negatives=tn,
+        false_negatives=fn,
+        dice_positive=_defined(fmean, positives, 1),
+        dice_positive_sd=_defined(stdev, positives, 2),
+        dice_true_positive=_defined(fmean, found, 1),
+        dice_true_positive_sd=_defined(stdev, found, 2),
+        recall=sensitivity,
+        precision=_share(tp, tp + fp),
+        f1=_share(2 * tp, 2 * tp + fp + fn),
+        sensitivity=sensitivity,
+        specificity=specificity,
+        balanced_accuracy=balanced,
+    )
+
+
+def _over_folds(metric: str, folds: Iterable[FoldResult]) -> OverFolds:
+    values = [value for fold in folds if (value := getattr(fold, metric)) is not None]
+    return OverFolds(metric=metric, folds=len(values), mean=_defined(fmean, values, 1), sd=_defined(stdev, values, 2))
+
+
+def _compared(
+    row: dict[str, str], root: Path, prediction_scheme: LabelScheme, reference_scheme: LabelScheme, where: str
+) -> PatientResult:
+    paths = [root / row[name] for name in _COLUMNS[1:]]
+    if absent := next((path for path in paths if not path.exists()), None):
+        raise InputError(f"{where}: {absent} does not exist; check the path and the folder of the table.")
+    found, drawn = (
+        read_any_segmentation(path, scheme)
+        for path, scheme in zip(paths, (prediction_scheme, reference_scheme), strict=True)
+    )
+    for path, one in zip(paths, (found, drawn), strict=True):
+        if Region.ET not in one.regions:
+            raise InputError(
+                f"{where}: {path} does not delineate enhancing tumour, which residual tumour is judged by."
+            )
+    labels = oriented_like(found.labels, drawn.labels)
+    if not same_grid(labels, drawn.labels):
+        raise InputError(f"{where}: prediction and reference have different grids; resample one to the other first.")
+    predicted, reference = (
+        region_mask(sitk.GetArrayViewFromImage(image), Region.ET) for image in (labels, drawn.labels)
+    )
+    predicted = without_specks(predicted)
+    voxel_ml = float(np.prod(drawn.labels.GetSpacing())) / 1000
+    total = int(predicted.sum() + reference.sum())
+    return PatientResult(
+        case=row["case"],
+        fold=row.get("fold") or _ALL,
+        reference_ml=float(reference.sum()) * voxel_ml,
+        predicted_ml=float(predicted.sum()) * voxel_ml,
+        dice=2 * int((predicted & reference).sum()) / total if total else 1.0,
+    )
+
+
+def _read(table: Path) -> list[tuple[int, dict[str, str]]]:
+    try:
+        with table.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            if absent := next((one for one in _COLUMNS if one not in (reader.fieldnames or ())), None):
+                raise InputError(f"The table {table} has no column '{absent}'; it needs {', '.join(_COLUMNS)}.")
+            rows = list(enumerate(reader, 2))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The table {table} cannot be read ({error}).") from error
+    for line, row in rows:
+        if any(not row[name] for name in _COLUMNS):
+            raise InputError(f"{table}, line {line}: {', '.join(_COLUMNS)} must be there; one of them is empty.")
+    return rows
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _defined(function: Callable[[Sequence[float]], float], values: Sequence[float], least: int) -> float | None:
+    return function(values) if len(values) >= least else None
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _plus_minus(value: float | None) -> str:
+    return "" if value is None else f"±{value:.3f}"

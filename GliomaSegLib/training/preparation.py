@@ -1,0 +1,125 @@
+"""What may be done to training cases beyond the usual preparation: N4, the common space, histogram standardisation.
+
+Eijgelaar 2020 did all three. A network that was trained so is shown the same when it is used: the options and the
+landmarks that the training learnt go into its card.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from GliomaSegLib.case import Modality
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.inference.lattice import LatticeSpec, Placement
+from GliomaSegLib.preprocessing.cropping import bounding_box
+from GliomaSegLib.preprocessing.histogram import Landmarks, learn_landmarks, standardised_inside
+from GliomaSegLib.record import Record
+from GliomaSegLib.training.dataset import CHANNELS, TrainingCase, read_prepared
+
+_COMMON = LatticeSpec((1.0, 1.0, 1.0), common_space=True)
+_MARGIN_VOXELS = 2
+
+
+class Preparation(Record):
+    """The options, as in a recipe."""
+
+    bias_correction: bool = Field(default=False, description="N4 inside the brain, sequence by sequence")
+    common_space: bool = Field(default=False, description="cases are registered rigidly to the MNI152 template")
+    histogram: bool = Field(
+        default=False,
+        description="each sequence's histogram is moved to the mean landmarks of the training cases and whitened; what "
+        "is 0, outside the brain and in a missing sequence, stays 0",
+    )
+    landmarks: dict[Modality, Landmarks] = Field(
+        default_factory=dict,
+        description="those of the histogram; where there are none they are learnt, and the run's own recipe has them",
+    )
+
+    def folder(self, cache: Path) -> Path:
+        """Where cases that are prepared so are kept; landmarks are applied later, so that they do not matter."""
+        chosen = [name for name, on in (("n4", self.bias_correction), ("mni152", self.common_space)) if on]
+        return cache / "-".join(chosen) if chosen else cache
+
+    def learnt(self, paths: Sequence[Path]) -> Preparation:
+        """With the landmarks of the prepared training cases, where they are asked for and not given.
+
+        Raises:
+            InputError: see :func:`learnt_landmarks`.
+        """
+        if not self.histogram or self.landmarks:
+            return self
+        return self.model_copy(update={"landmarks": learnt_landmarks(paths)})
+
+    def changed(self, case: TrainingCase) -> TrainingCase:
+        """A prepared case as the network sees it.
+
+        Raises:
+            InputError: see :func:`with_landmarks`.
+        """
+        return with_landmarks(case, self.landmarks) if self.histogram else case
+
+
+def in_common_space(case: TrainingCase) -> TrainingCase:
+    """The case on the lattice of the template, cropped to the brain again; labels from the nearest voxel.
+
+    Raises:
+        InputError: it cannot be registered to the template.
+    """
+    images = case.images.astype(np.float32)
+    place = Placement.of(_COMMON, images, case.brain, case.spacing_mm, CHANNELS)
+    brain = (place.seen(torch.from_numpy(case.brain[None].astype(np.float32)))[0] > 0.5).numpy()
+    if not brain.any():
+        raise InputError("its brain does not lie where that of the template is; check the geometry of its files.")
+    seen = place.seen(torch.from_numpy(images)).numpy() * brain
+    labels = place.seen(torch.from_numpy(case.labels[None].astype(np.float32)), nearest=True)[0].numpy()
+    box = bounding_box(brain, _MARGIN_VOXELS)
+    return dataclasses.replace(
+        case,
+        images=seen[(slice(None), *box)].astype(np.float16),
+        brain=brain[box],
+        labels=labels.round().astype(np.uint8)[box],
+        spacing_mm=_COMMON.spacing_mm,
+    )
+
+
+def learnt_landmarks(paths: Sequence[Path]) -> dict[Modality, Landmarks]:
+    """Per sequence that the prepared cases have, its mean landmarks.
+
+    Raises:
+        InputError: a case cannot be read, or a sequence has no contrast in any of them.
+    """
+    measured: dict[Modality, list[Landmarks]] = {}
+    for case in map(read_prepared, paths):
+        for place in np.flatnonzero(case.present):
+            measured.setdefault(CHANNELS[place], []).append(learn_landmarks([case.images[place]]))
+    return {
+        sequence: tuple(np.mean(measured[sequence], axis=0).round(4).tolist())
+        for sequence in CHANNELS
+        if sequence in measured
+    }
+
+
+def with_landmarks(case: TrainingCase, landmarks: Mapping[Modality, Landmarks]) -> TrainingCase:
+    """The case with each sequence's histogram moved to its landmarks and whitened.
+
+    Raises:
+        InputError: it has a sequence that has no landmarks, or one without contrast.
+    """
+    images = np.zeros_like(case.images)
+    for place, sequence in enumerate(CHANNELS):
+        if not case.present[place]:
+            continue
+        if sequence not in landmarks:
+            raise InputError(
+                f"Case '{case.name}' has {sequence.title}, which no training case has; leave that column of the case "
+                "table empty."
+            )
+        image = case.images[place].astype(np.float32)
+        images[place] = standardised_inside(image, landmarks[sequence], f"{case.name} {sequence.title}")
+    return dataclasses.replace(case, images=images)

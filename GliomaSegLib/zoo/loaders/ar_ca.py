@@ -1,0 +1,81 @@
+"""AR-CA as its recipes train it: up to nine CA-CNN networks in the cascade of CA-CNN, without their autoencoder branch.
+
+Slices, cascade, fusion of the views and cleaning are those of the published weights
+(:mod:`GliomaSegLib.zoo.loaders.ca_cnn`); grey values are scaled as those of the training cases, 0 outside the brain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from GliomaSegLib.errors import InputError, WeightsError
+from GliomaSegLib.inference.cascade import scaled_as_in_training
+from GliomaSegLib.inference.segmenter import Segmenter
+from GliomaSegLib.inference.slices import Plane
+from GliomaSegLib.labels import Region
+from GliomaSegLib.zoo.checkpoint import read_converted, the_only
+from GliomaSegLib.zoo.loaders.ca_cnn import cascade
+
+# Below the name of a stage; everything else there is the branch that serves training alone.
+_KEPT = "segmentation."
+
+
+def convert(source: Path, destination: Path) -> None:
+    """Write the one safetensors file that an export wrote into the folder ``source``, without what inference leaves.
+
+    Raises:
+        WeightsError: there is no such file, it is damaged, or holds another model's tensors.
+    """
+    exported = the_only(source, "*.safetensors")
+    kept = {}
+    for name, value in read_converted(exported)[0].items():
+        region, view, parameter = (*name.split(".", 2), "", "")[:3]
+        try:
+            region_and_view(f"{region}.{view}")
+        except InputError as error:
+            raise WeightsError(f"{exported} holds '{name}', which no network of AR-CA has; export it anew.") from error
+        if parameter.startswith(_KEPT):
+            kept[f"{region}.{view}.{parameter.removeprefix(_KEPT)}"] = value
+    if not kept:
+        raise WeightsError(f"{exported} holds no network of AR-CA; export it anew.")
+    save_file(kept, destination)
+
+
+def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
+    """The cascade, ready to run.
+
+    Args:
+        weights: the file that :func:`convert` wrote.
+        parameters: of the card; of its own ``views``, those to fuse.
+        device: where to run; what does not fit there runs on the processor.
+        precision: number format of the convolutions and activations; statistics are always float32.
+
+    Raises:
+        WeightsError: the file is missing, damaged or of another model.
+    """
+    tensors = {name: value.float() for name, value in read_converted(weights)[0].items()}
+    planes = [Plane(name) for name in parameters["views"]]
+    return cascade(
+        tensors, weights, parameters["sequences"], planes, device, precision, normalised=scaled_as_in_training
+    )
+
+
+def region_and_view(stage: str) -> tuple[Region, Plane]:
+    """What the stage's network looks for, and in which slices, from a name such as ``wt.axial``.
+
+    Raises:
+        InputError: it is no such name.
+    """
+    region, _, view = stage.partition(".")
+    try:
+        return Region(region.upper()), Plane(view)
+    except ValueError as error:
+        raise InputError(
+            f"'{stage}' names no network of AR-CA; it is a region and a view, such as wt.axial, tc.sagittal or "
+            "et.coronal."
+        ) from error

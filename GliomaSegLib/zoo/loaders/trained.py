@@ -1,0 +1,130 @@
+"""One network as ``gliomaseg train`` trains it by a recipe: DeepMedic, AGU-Net, nnU-Net's, 3D U-Net, V-Net, any-unet.
+
+What a training sees is shown: images of 1 mm scaled as prepared cases are, on the recipe's lattice, in windows of its
+patch; or, where the recipe's view is mid-sagittal, the whole brain at once.
+:func:`GliomaSegLib.training.exported_card.card_fields` says what a card has of a recipe.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from safetensors.torch import save_file
+
+from GliomaSegLib import networks
+from GliomaSegLib.case import Modality
+from GliomaSegLib.errors import WeightsError
+from GliomaSegLib.inference.lattice import LatticeSpec, OnLattice
+from GliomaSegLib.inference.outputs import Array
+from GliomaSegLib.inference.segmenter import Segmenter
+from GliomaSegLib.inference.volume import VolumeSegmenter, whole_box
+from GliomaSegLib.inference.windows import Windows
+from GliomaSegLib.preprocessing.bias import correct_bias
+from GliomaSegLib.preprocessing.histogram import standardised_inside
+from GliomaSegLib.preprocessing.normalisation import standardise
+from GliomaSegLib.zoo.card_network import Space
+from GliomaSegLib.zoo.checkpoint import fill, read_converted, the_only
+from GliomaSegLib.zoo.inference_spec import answer_of, precision_of, spec_of
+
+STAGE = "network"
+"""What the names of the tensors in the weight file begin with."""
+
+
+def convert(source: Path, destination: Path) -> None:
+    """Copy the one safetensors file that an export wrote into the folder ``source``.
+
+    Raises:
+        WeightsError: there is no such file, it is damaged, or holds another model's tensors.
+    """
+    exported = the_only(source, "*.safetensors")
+    tensors, _ = read_converted(exported)
+    if foreign := next((name for name in tensors if not name.startswith(f"{STAGE}.")), None):
+        raise WeightsError(
+            f"{exported} holds '{foreign}' and not one network alone; export it with 'python -m "
+            f"GliomaSegLib.training.export {STAGE}=RUN/last.pt -o FILE'."
+        )
+    save_file(tensors, destination)
+
+
+def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
+    """The network, ready to run.
+
+    Args:
+        weights: the file that :func:`convert` wrote.
+        parameters: of the card; of its own ``network`` (name and parameters, see
+            :mod:`GliomaSegLib.networks`), ``lattice_mm`` (x, y, z), for a mid-sagittal view ``frame`` (its least voxels
+            x, y, z), and of the training's preparation ``bias_correction``, ``common_space`` and ``landmarks`` (by
+            sequence).
+        device: where to run; what does not fit there runs on the processor.
+        precision: number format of the convolutions, where the card allows a lower one.
+
+    Raises:
+        WeightsError: the file is missing, damaged or of another network.
+        InputError: the card names a network or parameters that do not exist.
+    """
+    own = {
+        name.removeprefix(f"{STAGE}."): value.float() if value.is_floating_point() else value
+        for name, value in read_converted(weights)[0].items()
+    }
+    network = networks.build(parameters["network"]["name"], parameters["network"].get("parameters", {}))
+    fill(network, own, weights, f"the network '{parameters['network']['name']}' with the card's parameters")
+    order: tuple[Modality, ...] = parameters["sequences"]
+    space: Space = parameters["space"]
+    spec = spec_of(parameters)
+    inner = dataclasses.replace(
+        spec, prepare=lambda stack: (stack, whole_box(stack)), windows=_windows(spec.windows, network)
+    )
+    frame, common = parameters.get("frame"), parameters.get("common_space", False)
+    lattice = LatticeSpec(
+        _zyx(parameters["lattice_mm"]), frame and _zyx(frame), (parameters["inference"].multiple_of,) * 3, common
+    )
+    image_mm = _zyx(space.spacing_mm)
+    return OnLattice(
+        VolumeSegmenter([networks.channels_last(network)], inner, device, precision_of(parameters, precision)),
+        order,
+        lattice,
+        image_mm,
+        _scaling(parameters, image_mm),
+        answer_of(parameters["output"]),
+    )
+
+
+def _scaling(parameters: Mapping[str, Any], image_mm: tuple[float, float, float]) -> Callable[[Modality, Array], Array]:
+    """What the training did to the grey values of a sequence, in its order."""
+    landmarks = {Modality(name): tuple(values) for name, values in parameters.get("landmarks", {}).items()}
+
+    def scaled(sequence: Modality, image: Array) -> Array:
+        name = f"{sequence.title} (--{sequence.value})"
+        if parameters.get("bias_correction", False):
+            image = _without_bias(image, image_mm, name)
+        found = standardise(image, name)
+        return standardised_inside(found, landmarks[sequence], name) if landmarks else found
+
+    return scaled
+
+
+def _without_bias(image: Array, image_mm: tuple[float, float, float], name: str) -> Array:
+    whole, brain = sitk.GetImageFromArray(image), sitk.GetImageFromArray((image != 0).astype(np.uint8))
+    for one in (whole, brain):
+        one.SetSpacing(image_mm[::-1])
+    return sitk.GetArrayFromImage(correct_bias(whole, brain, name))
+
+
+def _windows(said: Windows, network: torch.nn.Module) -> Windows:
+    """The card's windows, which are what the network is shown; it may answer for their middle alone."""
+    margin = getattr(network, "margin", (0, 0, 0))
+    if not any(margin):
+        return said
+    z, y, x = (own - 2 * more for own, more in zip(said.size, margin, strict=True))
+    return dataclasses.replace(said, size=(z, y, x), margin=margin, one_size=True)
+
+
+def _zyx(xyz: Any) -> Any:
+    x, y, z = xyz
+    return z, y, x

@@ -1,0 +1,56 @@
+"""Which cases ``gliomaseg train`` trains on and which it watches, where it is asked for folds."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from GliomaSegLib.cli import train
+from GliomaSegLib.datasets.case_table import CaseRow
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.labels import LabelScheme
+from GliomaSegLib.training.recipe import find_recipe, read_recipe
+
+ROWS = [
+    CaseRow(f"{hospital}{number}", f"{hospital}{number}", hospital, {}, Path(), None, LabelScheme.GLIOMASEG)
+    for hospital, count in (("a", 6), ("b", 3), ("c", 3), ("d", 2))
+    for number in range(count)
+]
+
+
+def parts(tmp_path: Path, *words: str) -> list[train._Part]:
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+    recipe = "helland2023-nnunet"
+    given = [recipe, "--cases", "t.csv", "--cache", str(tmp_path), "-o", str(tmp_path / "run"), *words]
+    return train._parts(parser.parse_args(given), read_recipe(find_recipe(recipe)), ROWS)
+
+
+def test_folds_hold_out_several_hospitals_and_the_tests_own_are_in_none(tmp_path: Path) -> None:
+    found = parts(tmp_path, "--folds", "2", "--test-hospital", "d")
+    assert [part.folder.name for part in found] == ["fold-1", "fold-2"]
+    assert [sorted({row.hospital for row in part.watched}) for part in found] == [["a"], ["b", "c"]]
+    for part in found:
+        assert "d" not in {row.hospital for row in (*part.train, *part.watched)}
+        assert len(part.train) + len(part.watched) == 12
+    assert (tmp_path / "run" / "folds.csv").read_text().count(",test\n") == 2
+
+
+def test_folds_of_patients(tmp_path: Path) -> None:
+    found = parts(tmp_path, "--folds", "5", "--folds-of", "patients")
+    assert sorted(row.case for part in found for row in part.watched) == sorted(row.case for row in ROWS)
+    assert {len(part.watched) for part in found} == {2, 3}
+
+
+def test_without_folds_nothing_is_new(tmp_path: Path) -> None:
+    whole = parts(tmp_path)
+    assert [(len(part.train), len(part.watched), part.folder.name) for part in whole] == [(14, 0, "run")]
+    each = parts(tmp_path, "--cross-validation")
+    assert [(part.held_out, part.folder.name, len(part.watched)) for part in each] == [
+        ("a", "a", 6), ("b", "b", 3), ("c", "c", 3), ("d", "d", 2),
+    ]  # fmt: skip
+    assert not (tmp_path / "run" / "folds.csv").exists()
+    with pytest.raises(InputError, match="--test-hospital is of --folds"):
+        parts(tmp_path, "--test-hospital", "d")
