@@ -43,7 +43,9 @@ def from_internal(labels: NDArray[np.uint8], scheme: LabelScheme) -> NDArray[np.
     if scheme is LabelScheme.WHOLE_TUMOUR:
         return region_mask(labels, Region.WT).astype(np.uint8)
     foreign = np.zeros(labels.shape, dtype=np.uint8)
-    for value, label in reversed(scheme.internal_labels.items()):  # where two numbers are one label, the first counts
+    for value, label in reversed(
+        list(scheme.internal_labels.items())
+    ):  # where two numbers are one label, the first counts
         foreign[labels == label] = value
     return foreign
 

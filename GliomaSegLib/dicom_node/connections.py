@@ -109,7 +109,7 @@ class LimitedServer(ThreadedAssociationServer):
         self._waiting: dict[socket.socket, str] = {}  # the one that has waited longest is first
         self._waiting_lock = threading.Lock()
         self._unprocessed: dict[AssociationSocket, int] = {}
-        super().__init__(*arguments, request_handler=_Handler, **named)
+        super().__init__(*arguments, **{**named, "request_handler": _Handler})
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         """See :meth:`socketserver.TCPServer.get_request`."""
@@ -252,6 +252,8 @@ class LimitedSocket(AssociationSocket):
             if nr_bytes > PDU_BYTES:
                 raise ConnectionAbortedError(f"a PDU of {nr_bytes} bytes, where {PDU_BYTES} were negotiated")
             self._server.unprocessed(self, nr_bytes)
+            if self.socket is None:
+                raise ConnectionAbortedError("the connection is closed")
             content = bytearray(_read(self.socket, nr_bytes, time.monotonic() + PDU_S))
             self.socket.settimeout(PDU_S)  # of what is sent
             return content
@@ -259,7 +261,8 @@ class LimitedSocket(AssociationSocket):
             reason = str(error) or f"a PDU that did not come within {PDU_S:.0f} s"
             self._server.refusals.add("an association", reason, self.assoc.requestor.address)
             with contextlib.suppress(OSError):
-                self.socket.sendall(_INVALID_PDU)
+                if self.socket is not None:
+                    self.socket.sendall(_INVALID_PDU)
             raise
 
     def processed(self, count: int) -> None:

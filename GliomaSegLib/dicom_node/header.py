@@ -110,7 +110,9 @@ def _texts(header: Dataset, keyword: str) -> Iterable[str]:
 
 def _undecoded(header: Dataset, keyword: str) -> list[str]:
     """The values of an element that pydicom cannot decode."""
-    raw = header.get_item(tag_for_keyword(keyword)).value
+    tag = tag_for_keyword(keyword)
+    element = None if tag is None else header.get_item(tag)
+    raw = None if element is None else element.value
     return raw.decode("latin-1").strip("\0 ").split("\\") if isinstance(raw, bytes) else []
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import SimpleITK as sitk
@@ -137,6 +138,12 @@ class Receiver:
         return self._storage.images(key) / image.series / f"{image.instance}.dcm"
 
 
+def _names(stream: BinaryIO) -> dict[str, str]:
+    stream.seek(0)
+    header = dcmread(stream, specific_tags=[*_NAMED_BY, "SOPClassUID"], stop_before_pixels=True)
+    return {keyword: str(header.get(keyword, "")).strip() for keyword in (*_NAMED_BY, "SOPClassUID")}
+
+
 def _identify(content: bytes) -> _Identity:
     """Read what names an image, and nothing else.
 
@@ -147,10 +154,7 @@ def _identify(content: bytes) -> _Identity:
         stream = io.BytesIO(content)
         read_preamble(stream, force=False)
         deflated = _read_file_meta_info(stream).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
-        if not deflated:  # pydicom would inflate it whole, to whatever size
-            stream.seek(0)
-            header = dcmread(stream, specific_tags=[*_NAMED_BY, "SOPClassUID"], stop_before_pixels=True)
-            named = {keyword: str(header.get(keyword, "")).strip() for keyword in (*_NAMED_BY, "SOPClassUID")}
+        named = {} if deflated else _names(stream)  # pydicom would inflate it whole, to whatever size
     except Exception as error:  # pydicom raises whatever comes of a malformed file
         raise InputError("A file that was sent is no DICOM and was refused.") from error
     if deflated:

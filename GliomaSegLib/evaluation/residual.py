@@ -227,7 +227,7 @@ def _compared(
     predicted, reference = (
         region_mask(sitk.GetArrayViewFromImage(image), Region.ET) for image in (labels, drawn.labels)
     )
-    predicted = without_specks(predicted)
+    predicted = without_specks(predicted, drawn.labels.GetSpacing())
     voxel_ml = float(np.prod(drawn.labels.GetSpacing())) / 1000
     total = int(predicted.sum() + reference.sum())
     return PatientResult(

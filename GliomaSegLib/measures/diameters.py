@@ -7,6 +7,7 @@ acquired, or the diameters of two time points could not be compared.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -168,7 +169,8 @@ def _largest_nodule(
                 best = float(along[spot] * chords.step), float(crossing[spot] * chords.step)
         return best
 
-    rough = {place: np.prod(largest(place, _COARSE_DEGREES)) for place in np.flatnonzero(wide.any(axis=(1, 2)))}
+    places = [int(place) for place in np.flatnonzero(wide.any(axis=(1, 2)))]
+    rough = {place: math.prod(largest(place, _COARSE_DEGREES)) for place in places}
     promising = sorted(rough, key=lambda place: (-rough[place], place))[:_PROMISING_SLICES]
     found = [SolidSize(int(place), *_sorted(largest(place, _STEP_DEGREES)), is_solid=True) for place in promising]
     nodule = max(found, key=lambda one: one.long_mm * one.perpendicular_mm, default=None)

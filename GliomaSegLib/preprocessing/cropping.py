@@ -19,13 +19,14 @@ def bounding_box(mask: NDArray[np.bool_], margin: int = 0) -> Box:
     """
     if not mask.any():
         raise ValueError("an empty mask has no bounding box")
-    planes = mask.any(axis=(1, 2))
-    z = _side(planes, margin)
-    rows = mask[z].any(axis=0)
-    return z, _side(rows.any(axis=1), margin), _side(rows.any(axis=0), margin)
+    z = _side(mask, (1, 2), margin)
+    rows = np.asarray(mask[z].any(axis=0))
+    return z, _side(rows, (1,), margin), _side(rows, (0,), margin)
 
 
-def _side(inside: NDArray[np.bool_], margin: int) -> slice:
+def _side(mask: NDArray[np.bool_], others: tuple[int, ...], margin: int) -> slice:
+    """Where the mask lies along its remaining axis."""
+    inside = np.asarray(mask.any(axis=others))
     places = np.flatnonzero(inside)
     return slice(max(int(places[0]) - margin, 0), min(int(places[-1]) + 1 + margin, len(inside)))
 
