@@ -75,7 +75,7 @@ def images(folder: Path) -> Path:
     cube = (slice(2, 5),) * 3
     rows = [
         ("found", write("p1.nii.gz", cube), write("r1.nii.gz", (slice(2, 5), slice(2, 5), slice(2, 8))), "fold-1"),
-        ("speck", write("p2.nii.gz", (slice(8, 9), slice(8, 11), slice(8, 11))), write("r2.nii.gz"), "fold-2"),
+        ("speck", write("p2.nii.gz", (slice(8, 9), slice(8, 9), slice(8, 10))), write("r2.nii.gz"), "fold-2"),
         ("cavity", write("p3.nii.gz"), write("r3.nii.gz", cube, label=Label.RC), "fold-2"),
     ]
     with (folder / "table.csv").open("w", newline="") as stream:
@@ -88,7 +88,7 @@ def test_a_table_of_files_is_evaluated(tmp_path: Path) -> None:
     by_case = {one.case: one for one in found.patients}
     assert by_case["found"].dice == pytest.approx(2 * 27 / (27 + 54))
     assert by_case["found"].predicted_ml == pytest.approx(27 * 8 / 1000)
-    assert by_case["speck"].predicted_ml == 0, "9 voxels are noise"
+    assert by_case["speck"].predicted_ml == 0, "16 mm³ are noise"
     assert by_case["cavity"].reference_ml == 0, "the cavity is no tumour"
     assert [(one.true_positives, one.true_negatives) for one in found.folds] == [(1, 0), (0, 2)]
 

@@ -112,10 +112,10 @@ def is_gone(pid: int) -> bool:
     """Whether no process has this id, or only one that has ended and waits to be read."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+        status = Path(f"/proc/{pid}/stat")
+        return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except (ProcessLookupError, FileNotFoundError):  # it went between two looks
         return True
-    status = Path(f"/proc/{pid}/stat")
-    return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] == "Z"
 
 
 def test_what_is_said_and_the_answer(worker: WorkerProcess) -> None:
