@@ -40,6 +40,15 @@ def shared() -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """A node that runs in the tests' own process makes what it writes private, and what comes after it as well."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    yield
+    os.umask(mask)
+
+
 @pytest.fixture
 def random_image() -> sitk.Image:
     """A small oblique anisotropic ``float32`` volume of noise."""

@@ -176,6 +176,11 @@ def _volume_shape(header: Header, path: Path) -> tuple[int, int, int]:
         )
     if dtype.kind == "c":
         raise InputError(f"{path} holds complex numbers; give the magnitude image.")
+    if len(shape) > 4 and math.prod(shape[4:]) > 1:  # the fifth axis is that of vectors
+        values = math.prod(shape[4:])
+        raise InputError(
+            f"{path} has {values} values per voxel (colour or vectors); give a volume of single intensities."
+        )
     if len(shape) > 3 and math.prod(shape[3:]) > 1:
         raise InputError(f"{path} is 4-D: it holds {math.prod(shape[3:])} volumes; give a file with one volume.")
     if len(shape) < 3 or min(shape[:3]) < 2:

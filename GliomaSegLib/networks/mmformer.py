@@ -30,7 +30,7 @@ network of inference.
 from __future__ import annotations
 
 import itertools
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -102,8 +102,7 @@ class MmFormer(nn.Module):
     def _attended(self, tokens: Tensor) -> Tensor:
         """All sequences' tokens ``[batch, sequence, token, z, y, x]`` attend to one another; features of level 5."""
         in_a_row = tokens.flatten(3).transpose(2, 3).flatten(1, 2)
-        own_places: list[Tensor] = [encoder.get_parameter("places") for encoder in self.encoders]
-        places = torch.cat(own_places, dim=1)
+        places = torch.cat([cast(_HybridEncoder, encoder).places for encoder in self.encoders], dim=1)
         attended = self.together(in_a_row, places)
         runs = attended.reshape(len(tokens), self._places**3, -1)  # see the module's docstring
         return self.from_tokens(runs.transpose(1, 2).unflatten(2, (self._places,) * 3))
