@@ -29,9 +29,11 @@ class Compared:
 
 @dataclass(frozen=True)
 class Exported:
-    """The answer to :class:`~GliomaSegLib.job.Export`: the file, or the folder of a series, of every kind."""
+    """The answer to :class:`~GliomaSegLib.job.Export`: the file, or the folder of a series, of every kind that could be
+    made, and a sentence on each that could not."""
 
     files: dict[str, Path]
+    failures: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,13 @@ def _export(request: Export, progress: Progress) -> Exported:
     from GliomaSegLib.dicom_export.export import export
 
     progress.stage("dicom")
-    files = export(request.results, request.output, request.kinds, request.series, request.by, request.comparison)
-    return Exported({kind.value: path for kind, path in files.items()})
+    made = export(request.results, request.output, request.kinds, request.series, request.by, request.comparison)
+    for sentence in made.failures.values():
+        progress.warn(sentence)
+    return Exported(
+        {kind.value: path for kind, path in made.files.items()},
+        {kind.value: sentence for kind, sentence in made.failures.items()},
+    )
 
 
 def _install(request: Install, progress: Progress) -> Installed:

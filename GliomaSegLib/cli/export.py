@@ -69,4 +69,4 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
     for path in exported.files.values():
         print(path, file=output)
     print(NOTICE, file=output)
-    return 0
+    return 1 if exported.failures else 0  # which and why was said as a warning

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Collection
+import logging
+import shutil
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import SimpleITK as sitk
@@ -15,8 +19,8 @@ from GliomaSegLib.dicom_export.overlay import SERIES_NUMBER, make_overlay
 from GliomaSegLib.dicom_export.provenance import Provenance
 from GliomaSegLib.dicom_export.rtstruct import make_rtstruct
 from GliomaSegLib.dicom_export.source import SourceSeries, read_moved_series, read_source_series
-from GliomaSegLib.dicom_export.structure import structures_of
-from GliomaSegLib.errors import InputError
+from GliomaSegLib.dicom_export.structure import Structure, structures_of
+from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError
 from GliomaSegLib.io.folder import written_whole
 from GliomaSegLib.io.grid import oriented_like
 from GliomaSegLib.measures.volumes import measure
@@ -24,8 +28,18 @@ from GliomaSegLib.options import ExportBy, ExportKind, ReviewState
 from GliomaSegLib.results.manifest import Manifest
 from GliomaSegLib.results.reading import read_result, read_transforms
 
+_LOG = logging.getLogger(__name__)
+
 # Those on which a reader looks for the core and for the whole tumour (Lotan 2021).
 _OVERLAID = (Modality.T1C, Modality.T2F)
+
+
+@dataclass(frozen=True)
+class ExportedObjects:
+    """What an export has written, and per kind that could not be made a sentence that says why."""
+
+    files: dict[ExportKind, Path]
+    failures: dict[ExportKind, str]
 
 
 def export(
@@ -35,19 +49,20 @@ def export(
     series: Path | None = None,
     by: ExportBy = ExportBy.REGIONS,
     comparison: Path | None = None,
-) -> dict[ExportKind, Path]:
-    """Write DICOM objects of a folder of results into the new folder ``output``, whole or not at all.
+) -> ExportedObjects:
+    """Write DICOM objects of a result folder into the new folder ``output``, each kind whole or not at all.
 
-    Every export makes objects with new UIDs, so that none ever stands for an earlier one in an archive; what they track
-    (the structures) keeps its Tracking UID.
+    A kind that cannot be made does not keep the others from being written. Every export makes objects with new UIDs, so
+    that none ever stands for an earlier one in an archive; what they track (the structures) keeps its Tracking UID.
 
     Args:
         series: folder of the DICOM series that the segmentation lies on; by default where the study was read from.
         comparison: folder that ``compare`` made of this and other studies, whose numbers the lesions then keep.
 
     Raises:
-        InputError: ``output`` exists; no folder of results, edited and not measured, or rejected; no such series, or on
-            another grid; the comparison is of other results; the package highdicom is needed and not installed.
+        InputError: ``output`` exists; no result folder, edited and not measured, or rejected; no such series, or on
+            another grid; the comparison is of other results; the package highdicom is needed and not installed; no kind
+            could be made.
     """
     if output.exists():
         raise InputError(f"The output {output} exists already; exported objects are never replaced: name a new folder.")
@@ -66,23 +81,58 @@ def export(
     numbering = comparison and read_numbering(comparison, results, measures, str(source.first.get("PatientID", "")))
     uid = source.first.SeriesInstanceUID
     structures = structures_of(source.labels, measures, regions, by, uid, numbering or None)
+    objects, failures = _objects(source, structures, about, kinds)
+    with written_whole(output) as folder:
+        for kind, dataset in objects.items():
+            dataset.save_as(folder / f"{kind.value}.dcm", enforce_file_format=True)
+        files = {kind: output / f"{kind.value}.dcm" for kind in objects}
+        if ExportKind.OVERLAY in kinds:
+            overlays = folder / ExportKind.OVERLAY.value
+            with _failing(ExportKind.OVERLAY, failures):
+                _write_overlays(overlays, source, manifest, series is None, results, about)
+                files[ExportKind.OVERLAY] = output / ExportKind.OVERLAY.value
+            if ExportKind.OVERLAY in failures:
+                shutil.rmtree(overlays, ignore_errors=True)
+        if not files:
+            raise InputError(" ".join(failures.values()))
+    return ExportedObjects(files, failures)
+
+
+def _objects(
+    source: SourceSeries, structures: Sequence[Structure], about: Provenance, kinds: Collection[ExportKind]
+) -> tuple[dict[ExportKind, Dataset], dict[ExportKind, str]]:
+    """The single objects of the kinds that are wanted, and why others of them could not be made."""
     objects: dict[ExportKind, Dataset] = {}
+    failures: dict[ExportKind, str] = {}
     if set(kinds) & {ExportKind.SEG, ExportKind.SR}:  # the report refers to the segments
         from GliomaSegLib.dicom_export.report import make_report
         from GliomaSegLib.dicom_export.seg import make_seg
 
-        objects[ExportKind.SEG] = make_seg(source, structures, about)
-        if ExportKind.SR in kinds:
-            objects[ExportKind.SR] = make_report(source, objects[ExportKind.SEG], structures, about)
+        with _failing(ExportKind.SEG, failures):
+            objects[ExportKind.SEG] = make_seg(source, structures, about)
+        if ExportKind.SR in kinds and ExportKind.SEG in failures:
+            failures[ExportKind.SR] = "The report was not made, as it refers to the segmentation."
+        elif ExportKind.SR in kinds:
+            with _failing(ExportKind.SR, failures):
+                objects[ExportKind.SR] = make_report(source, objects[ExportKind.SEG], structures, about)
     if ExportKind.RTSTRUCT in kinds:
-        objects[ExportKind.RTSTRUCT] = make_rtstruct(source, structures, about)
-    with written_whole(output) as folder:
-        for kind, dataset in objects.items():
-            dataset.save_as(folder / f"{kind.value}.dcm", enforce_file_format=True)
-        if ExportKind.OVERLAY in kinds:
-            _write_overlays(folder / ExportKind.OVERLAY.value, source, manifest, series is None, results, about)
-    written = {kind: output / f"{kind.value}.dcm" for kind in objects}
-    return written | ({ExportKind.OVERLAY: output / ExportKind.OVERLAY.value} if ExportKind.OVERLAY in kinds else {})
+        with _failing(ExportKind.RTSTRUCT, failures):
+            objects[ExportKind.RTSTRUCT] = make_rtstruct(source, structures, about)
+    return objects, failures
+
+
+@contextmanager
+def _failing(kind: ExportKind, failures: dict[ExportKind, str]) -> Iterator[None]:
+    """Keep why a kind could not be made, and go on."""
+    try:
+        yield
+    except Cancelled:
+        raise
+    except GliomaSegError as error:
+        failures[kind] = str(error)
+    except Exception as error:  # what headers make of a library is not known beforehand; the others are written
+        _LOG.exception("%s could not be made", kind.value)
+        failures[kind] = f"{kind.value} could not be made: {error}"
 
 
 def _write_overlays(

@@ -30,14 +30,15 @@ def make_report(
 ) -> sr.Comprehensive3DSR:
     """One measurement group per structure: volume, and for a lesion its two diameters and its side.
 
-    When nothing was found, the report says so: a single group with the finding absent.
+    A structure that was looked for and has no voxels is a group with the finding absent.
     """
     found = [one for one in structures if one.mask.any()]
-    groups = [_group(number, one, segmentation, about) for number, one in enumerate(structures, start=1) if found]
+    groups = [_group(number, one, source, segmentation, about) for number, one in enumerate(found, start=1)]
+    groups += [_absent(one, about) for one in structures if not one.mask.any()]
     report = sr.MeasurementReport(
         observation_context=_context(about),
         procedure_reported=codes.LN.BrainMRI,
-        imaging_measurements=groups or [_nothing_found(structures[0], about)],
+        imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
     )
     return sr.Comprehensive3DSR(
@@ -77,11 +78,11 @@ def _context(about: Provenance) -> sr.ObservationContext:
 
 
 def _group(
-    number: int, one: Structure, segmentation: hd.seg.Segmentation, about: Provenance
+    number: int, one: Structure, source: SourceSeries, segmentation: hd.seg.Segmentation, about: Provenance
 ) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=one.tracking_uid, identifier=one.name),
-        referenced_segment=sr.ReferencedSegment.from_segmentation(segmentation, number),
+        referenced_segment=_segment(number, one, source, segmentation),
         time_point_context=_time_point(about),
         finding_type=dicom_code(one.type),
         finding_category=dicom_code(one.category),
@@ -91,6 +92,23 @@ def _group(
             sr.Measurement(name=codes.SCT.Volume, value=one.volume_ml, unit=_MILLILITRE),
             *_diameters(one.lesion),
         ],
+    )
+
+
+def _segment(
+    number: int, one: Structure, source: SourceSeries, segmentation: hd.seg.Segmentation
+) -> sr.ReferencedSegment:
+    """The segment and the slices that it was drawn on.
+
+    highdicom's own ``from_segmentation`` looks for the segment's number in the frames, where it does not stand when
+    there is a single segment.
+    """
+    slices = [header for header, mask in zip(source.headers, one.mask, strict=True) if mask.any()]
+    return sr.ReferencedSegment(
+        sop_class_uid=segmentation.SOPClassUID,
+        sop_instance_uid=segmentation.SOPInstanceUID,
+        segment_number=number,
+        source_images=[sr.SourceImageForSegmentation(one.SOPClassUID, one.SOPInstanceUID) for one in slices],
     )
 
 
@@ -106,7 +124,7 @@ def _site(lesion: Lesion | None) -> sr.FindingSite:
     return sr.FindingSite(codes.SCT.Brain, laterality=sides.get(lesion.side) if lesion else None)
 
 
-def _nothing_found(one: Structure, about: Provenance) -> sr.MeasurementsAndQualitativeEvaluations:
+def _absent(one: Structure, about: Provenance) -> sr.MeasurementsAndQualitativeEvaluations:
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=one.tracking_uid, identifier=one.name),
         time_point_context=_time_point(about),

@@ -21,7 +21,7 @@ from GliomaSegLib import NOTICE
 from GliomaSegLib.dicom_export.contours import polygons, without_straight_corners
 from GliomaSegLib.dicom_export.provenance import MANUFACTURER, Provenance
 from GliomaSegLib.dicom_export.source import SourceSeries, voxel_to_patient
-from GliomaSegLib.dicom_export.structure import Structure
+from GliomaSegLib.dicom_export.structure import Structure, drawn
 from GliomaSegLib.options import ReviewState
 
 SERIES_NUMBER = 902
@@ -35,7 +35,8 @@ _FROM_SOURCE = (
 
 
 def make_rtstruct(source: SourceSeries, structures: Sequence[Structure], about: Provenance) -> Dataset:
-    """The structure set. A structure without voxels is a region of interest without contours."""
+    """The structure set. When nothing has voxels, the first structure is a region of interest without contours."""
+    structures = drawn(structures)
     now = datetime.now()
     dataset = _general(source, about, now)
     dataset.ReferencedFrameOfReferenceSequence = Items([_frame_of_reference(source)])

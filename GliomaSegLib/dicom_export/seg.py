@@ -12,14 +12,15 @@ from pydicom.uid import generate_uid
 
 from GliomaSegLib.dicom_export.provenance import MANUFACTURER, Provenance
 from GliomaSegLib.dicom_export.source import SourceSeries
-from GliomaSegLib.dicom_export.structure import Structure
+from GliomaSegLib.dicom_export.structure import Structure, drawn
 from GliomaSegLib.io.terminology import Code
 
 SERIES_NUMBER = 901
 
 
 def make_seg(source: SourceSeries, structures: Sequence[Structure], about: Provenance) -> hd.seg.Segmentation:
-    """The segmentation. A single structure without voxels is there with all frames empty: nothing was found."""
+    """The segmentation. When nothing has voxels, the first structure is there with all frames empty."""
+    structures = drawn(structures)
     algorithm = hd.AlgorithmIdentificationSequence(
         name=about.algorithm, version=about.version, family=codes.DCM.ArtificialIntelligence
     )

@@ -1,9 +1,13 @@
-"""What is exported: the structures of a result, each with its name, codes, colour and mask."""
+"""What is exported: the structures of a result, each with its name, codes, colour and mask.
+
+What was looked for and not found is a structure without voxels: it is reported as absent. What the model does not tell
+apart is no structure at all.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +59,7 @@ def structures_of(
     series_uid: str,
     numbering: Numbering | None = None,
 ) -> list[Structure]:
-    """The structures that have voxels; when there are none, the whole tumour as an empty one.
+    """All that was looked for, also what is absent.
 
     Args:
         labels: internal label map with the axes of the source series.
@@ -65,12 +69,21 @@ def structures_of(
         numbering: what lesions are called over several studies; without it, by their size in this one.
     """
     if by is ExportBy.REGIONS:
-        found = [_region(labels, region, series_uid) for region in region_styles() if region in regions]
-    elif by is ExportBy.PARTS:
-        found = _parts(labels, regions, series_uid)
-    else:
-        found = _lesions(labels, measures, regions, series_uid, numbering)
-    return [one for one in found if one.mask.any()] or [_region(labels, Region.WT, series_uid)]
+        return [_region(labels, region, series_uid) for region in region_styles() if region in regions]
+    if by is ExportBy.PARTS:
+        return _parts(labels, regions, series_uid)
+    region = numbering.region if numbering else Region.ET if Region.ET in regions else next(iter(_ordered(regions)))
+    return _lesions(labels, measures, region, series_uid, numbering) or [_region(labels, region, series_uid)]
+
+
+def drawn(structures: Sequence[Structure]) -> list[Structure]:
+    """Those that have voxels; when none has, the first one, so that an object can say that nothing was found."""
+    return [one for one in structures if one.mask.any()] or list(structures[:1])
+
+
+def _ordered(regions: Collection[Region]) -> list[Region]:
+    """From the largest to the smallest."""
+    return [region for region in region_styles() if region in regions]
 
 
 def _region(labels: sitk.Image, region: Region, series_uid: str) -> Structure:
@@ -82,8 +95,10 @@ def _region(labels: sitk.Image, region: Region, series_uid: str) -> Structure:
 
 def _parts(labels: sitk.Image, regions: Collection[Region], series_uid: str) -> list[Structure]:
     array = sitk.GetArrayViewFromImage(labels)
-    undivided = [undivided_style(), segment_styles()[Label.RC]]
-    styles = segment_styles().values() if distinguishes_parts(regions) else undivided
+    told = {Label.NETC: Region.TC, Label.SNFH: Region.WT, Label.ET: Region.ET, Label.RC: Region.RC}
+    styles = [style for label, style in segment_styles().items() if told[label] in regions]
+    if not distinguishes_parts(regions):
+        styles = [undivided_style() if style.label is Label.SNFH else style for style in styles]
     return [
         _structure(one.name, one.category, one.type, array == one.label, one.colour, labels, series_uid)
         for one in styles
@@ -93,11 +108,10 @@ def _parts(labels: sitk.Image, regions: Collection[Region], series_uid: str) -> 
 def _lesions(
     labels: sitk.Image,
     measures: Measures,
-    regions: Collection[Region],
+    region: Region,
     series_uid: str,
     numbering: Numbering | None,
 ) -> list[Structure]:
-    region = numbering.region if numbering else Region.ET if Region.ET in regions else Region.WT
     components, name = lesion_numbers(labels, region), region_styles()[region].name
     coded = segment_styles()[_REGION_LABEL[region]] if region in _REGION_LABEL else undivided_style()
     structures = []

@@ -89,7 +89,7 @@ def test_overlays_show_the_tumour_in_place_on_both_sequences(results: Callable[.
     sitk.WriteTransform(sitk.TranslationTransform(3, SHIFT_MM), transform)
     study = dicom_study(tmp_path / "study", shift_mm=SHIFT_MM)
     folder = results(study=study, transforms={"t2f": transform})
-    written = export(folder, tmp_path / "dicom", [ExportKind.OVERLAY])
+    written = export(folder, tmp_path / "dicom", [ExportKind.OVERLAY]).files
     assert sorted(path.name for path in written[ExportKind.OVERLAY].iterdir()) == ["t1c", "t2f"]
     on_t1c, on_flair = (colours_at(written[ExportKind.OVERLAY] / name) for name in ("t1c", "t2f"))
     whole, enhancing = (tuple(COLOURS[region]) for region in (Region.WT, Region.ET))
@@ -111,23 +111,23 @@ def test_a_sequence_that_is_one_enhanced_image_gets_no_overlay(results: Callable
     write_enhanced([study / "t2f"], tmp_path / "enhanced" / "IM0001.dcm")
     shutil.rmtree(study / "t2f")
     (tmp_path / "enhanced").rename(study / "t2f")
-    written = export(results(study=study), tmp_path / "dicom", [ExportKind.SEG, ExportKind.OVERLAY])
+    written = export(results(study=study), tmp_path / "dicom", [ExportKind.SEG, ExportKind.OVERLAY]).files
     assert [path.name for path in written[ExportKind.OVERLAY].iterdir()] == ["t1c"]
 
 
 def test_overlays_of_a_series_that_was_given_are_on_that_one(results: Callable[..., Path], tmp_path: Path) -> None:
     folder = results()
-    written = export(folder, tmp_path / "dicom", [ExportKind.OVERLAY], series=tmp_path / "out-study" / "t1c")
+    written = export(folder, tmp_path / "dicom", [ExportKind.OVERLAY], series=tmp_path / "out-study" / "t1c").files
     assert [path.name for path in written[ExportKind.OVERLAY].iterdir()] == ["t1c"]
 
 
 def test_every_export_has_new_uids_and_replaces_nothing(results: Callable[..., Path], tmp_path: Path) -> None:
     pytest.importorskip("highdicom")
     folder, kinds = results(), tuple(ExportKind)
-    first = export(folder, tmp_path / "first", kinds)
+    first = export(folder, tmp_path / "first", kinds).files
     study = tmp_path / "out-study"
     (tmp_path / "first").rename(study / "exported")  # earlier objects beside the source disturb nothing
-    second = export(folder, tmp_path / "second", kinds)
+    second = export(folder, tmp_path / "second", kinds).files
     for kind, path in second.items():
         here = [path] if path.is_file() else sorted(path.rglob("*.dcm"))
         before = [study / "exported" / one.relative_to(tmp_path / "second") for one in here]
@@ -188,7 +188,7 @@ def test_a_lesion_keeps_its_number_and_uid_over_studies(two_studies: tuple[Path,
         assert seg[before][name] == seg[after][name]
     assert seg[after]["Enhancing tumour 3"][1] == 5 * 10 * 9  # the largest, but the last to come
     assert len({uid for uid, _ in seg[after].values()}) == 4
-    alone = lesions_in(export(after, tmp_path / "alone", [ExportKind.SEG], by=ExportBy.LESIONS)[ExportKind.SEG])
+    alone = lesions_in(export(after, tmp_path / "alone", [ExportKind.SEG], by=ExportBy.LESIONS).files[ExportKind.SEG])
     assert alone["Enhancing tumour 1"][1] == 5 * 10 * 9  # without a comparison by size
 
 
@@ -208,3 +208,26 @@ def test_a_comparison_of_other_results_is_refused(
     with pytest.raises(InputError, match="was changed since the comparison"):
         export(after, tmp_path / "dicom", [ExportKind.SEG], **given)
     assert not (tmp_path / "dicom").exists()
+
+
+# --- kinds that fail, regions that are absent ------------------------------------------------------------------------
+
+
+def test_a_kind_that_fails_does_not_take_the_others_with_it(
+    results: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("highdicom")
+    import GliomaSegLib.dicom_export.report as report
+
+    def failing(*_: object) -> None:
+        raise ValueError("an attribute")
+
+    monkeypatch.setattr(report, "make_report", failing)
+    made = export(results(), tmp_path / "dicom", tuple(ExportKind))
+    assert set(made.files) == {ExportKind.SEG, ExportKind.RTSTRUCT, ExportKind.OVERLAY}
+    assert made.failures == {ExportKind.SR: "sr could not be made: an attribute"}
+    assert not (tmp_path / "dicom" / "sr.dcm").exists()
+    monkeypatch.setattr("GliomaSegLib.dicom_export.export.make_rtstruct", failing)
+    with pytest.raises(InputError, match="rtstruct could not be made"):
+        export(tmp_path / "out", tmp_path / "nothing", [ExportKind.RTSTRUCT])
+    assert not (tmp_path / "nothing").exists()

@@ -29,7 +29,7 @@ from GliomaSegLib.dicom_export.structure import Structure, structures_of
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.dicom import find_series
 from GliomaSegLib.io.terminology import region_styles
-from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.labels import REGION_LABELS, Label, Region
 from GliomaSegLib.measures.volumes import Side, measure
 from GliomaSegLib.options import ExportBy, ReviewState
 from GliomaSegLib.phantom.dicom import write_series as write_phantom_series
@@ -99,9 +99,11 @@ def about(**changes: object) -> Provenance:
     return Provenance(**(given | changes))
 
 
-def structures(source: SourceSeries, by: ExportBy = ExportBy.REGIONS) -> list[Structure]:
-    measures = measure(source.labels)
-    return structures_of(source.labels, measures, tuple(Region), by, source.first.SeriesInstanceUID)
+def structures(
+    source: SourceSeries, by: ExportBy = ExportBy.REGIONS, regions: tuple[Region, ...] = tuple(Region)
+) -> list[Structure]:
+    measures = measure(source.labels, regions=regions)
+    return structures_of(source.labels, measures, regions, by, source.first.SeriesInstanceUID)
 
 
 # --- contours ------------------------------------------------------------------------------------------------------
@@ -380,9 +382,74 @@ def test_nothing_found_is_reported(series: Callable[..., SourceSeries]) -> None:
     source = series(array=np.zeros_like(drawn()))
     nothing = structures(source)
     report = make_report(source, make_seg(source, nothing, about()), nothing, about())
-    (group,) = hd.sr.MeasurementReport.from_sequence([report]).get_image_measurement_groups()
-    said = {one.name.meaning: one.value.meaning for one in group.get_qualitative_evaluations()}
-    assert said["Presence of property"] == "Absent"
+    groups = hd.sr.MeasurementReport.from_sequence([report]).get_image_measurement_groups()
+    assert [group.tracking_identifier for group in groups] == [one.name for one in nothing]
+    for group in groups:
+        said = {one.name.meaning: one.value.meaning for one in group.get_qualitative_evaluations()}
+        assert said["Presence of property"] == "Absent"
+
+
+def absent_and_found(report: pydicom.Dataset) -> tuple[list[str], list[str]]:
+    """Tracking identifiers of what is said to be absent, and of what has a volume."""
+    hd = pytest.importorskip("highdicom")
+    content = hd.sr.MeasurementReport.from_sequence([report])
+    absent = [group.tracking_identifier for group in content.get_image_measurement_groups()]
+    return absent, [group.tracking_identifier for group in content.get_volumetric_roi_measurement_groups()]
+
+
+@pytest.mark.parametrize("region", list(Region))
+@pytest.mark.parametrize("by", [ExportBy.REGIONS, ExportBy.LESIONS])
+def test_a_report_of_a_single_structure(series: Callable[..., SourceSeries], region: Region, by: ExportBy) -> None:
+    """One segment alone: its identification stands in the functional groups that all frames share."""
+    pytest.importorskip("highdicom")
+    from GliomaSegLib.dicom_export.report import make_report
+    from GliomaSegLib.dicom_export.seg import make_seg
+
+    array = np.zeros_like(drawn())
+    array[2:5, 6:14, 7:16] = REGION_LABELS[region][0]
+    source = series(array=array)
+    (alone,) = structures(source, by, (region,))
+    seg = make_seg(source, [alone], about())
+    assert "SegmentIdentificationSequence" in seg.SharedFunctionalGroupsSequence[0]
+    report = make_report(source, seg, [alone], about())
+    assert absent_and_found(report) == ([], [alone.name])
+
+
+def test_absent_is_said_of_what_was_looked_for_alone(series: Callable[..., SourceSeries]) -> None:
+    pytest.importorskip("highdicom")
+    from GliomaSegLib.dicom_export.report import make_report
+    from GliomaSegLib.dicom_export.seg import make_seg
+
+    def reported(
+        array: np.ndarray, regions: tuple[Region, ...], by: ExportBy
+    ) -> tuple[list[str], list[str], list[str]]:
+        source = series(array=array)
+        exported = structures(source, by, regions)
+        seg = make_seg(source, exported, about())
+        segments = [item.SegmentLabel for item in seg.SegmentSequence]
+        return *absent_and_found(make_report(source, seg, exported, about())), segments
+
+    nothing, edema = np.zeros_like(drawn()), np.where(drawn() == Label.SNFH, Label.SNFH, 0).astype(np.uint8)
+    for by in ExportBy:
+        assert reported(nothing, (Region.ET,), by) == (["Enhancing tumour"], [], ["Enhancing tumour"])
+        assert reported(nothing, (Region.RC,), by) == (["Resection cavity"], [], ["Resection cavity"])
+    # Beside what is filled: looked for and empty is absent, and what was not looked for is not named.
+    found = reported(edema, (Region.WT, Region.TC, Region.ET), ExportBy.REGIONS)
+    assert found == (["Tumour core", "Enhancing tumour"], ["Whole tumour"], ["Whole tumour"])
+    absent, there, _ = reported(edema, (Region.WT,), ExportBy.PARTS)
+    assert (absent, there) == ([], ["Whole tumour, not divided"])
+
+
+def test_a_cavity_is_not_coded_as_a_mass(series: Callable[..., SourceSeries]) -> None:
+    pytest.importorskip("highdicom")
+    from GliomaSegLib.dicom_export.seg import make_seg
+
+    source = series()
+    for by in (ExportBy.REGIONS, ExportBy.PARTS):
+        seg = make_seg(source, structures(source, by), about())
+        cavity = next(item for item in seg.SegmentSequence if item.SegmentLabel == "Resection cavity")
+        coded = cavity.SegmentedPropertyTypeCodeSequence[0]
+        assert (coded.CodingSchemeDesignator, coded.CodeMeaning) == ("99GLIOMASEG", "Resection cavity")
 
 
 # Of every item that TID 1500 (Imaging Measurement Report, with TID 1204, 1002, 1501, 1502, 1411 and 1419 in it; PS3.16)
