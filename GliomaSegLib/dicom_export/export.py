@@ -14,17 +14,19 @@ import SimpleITK as sitk
 from pydicom import Dataset
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.dicom_export.numbering import read_numbering
+from GliomaSegLib.dicom_export.numbering import Numbering, comparison_numbering, own_numbering
 from GliomaSegLib.dicom_export.overlay import SERIES_NUMBER, make_overlay
 from GliomaSegLib.dicom_export.provenance import Provenance
 from GliomaSegLib.dicom_export.rtstruct import make_rtstruct
 from GliomaSegLib.dicom_export.source import SourceSeries, read_moved_series, read_source_series
-from GliomaSegLib.dicom_export.structure import Structure, structures_of
+from GliomaSegLib.dicom_export.structure import Structure, lesion_region, structures_of
 from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError
 from GliomaSegLib.io.folder import written_whole
 from GliomaSegLib.io.grid import oriented_like
-from GliomaSegLib.measures.volumes import measure
+from GliomaSegLib.labels import Region
+from GliomaSegLib.measures.volumes import Measures, measure
 from GliomaSegLib.options import ExportBy, ExportKind, ReviewState
+from GliomaSegLib.results.identity import keep_identities
 from GliomaSegLib.results.manifest import Manifest
 from GliomaSegLib.results.reading import read_result, read_transforms
 
@@ -78,9 +80,8 @@ def export(
     about = Provenance.of(manifest)
     regions = frozenset(manifest.regions)
     measures = measure(source.labels, oriented_like(stored.brain, source.labels), regions)
-    numbering = comparison and read_numbering(comparison, results, measures, str(source.first.get("PatientID", "")))
-    uid = source.first.SeriesInstanceUID
-    structures = structures_of(source.labels, measures, regions, by, uid, numbering or None)
+    numbering = _numbering(results, source, measures, regions, comparison) if by is ExportBy.LESIONS else None
+    structures = structures_of(source.labels, measures, regions, by, source.first.SeriesInstanceUID, numbering)
     objects, failures = _objects(source, structures, about, kinds)
     with written_whole(output) as folder:
         for kind, dataset in objects.items():
@@ -95,7 +96,18 @@ def export(
                 shutil.rmtree(overlays, ignore_errors=True)
         if not files:
             raise InputError(" ".join(failures.values()))
+    if numbering:
+        keep_identities(results, source.labels, numbering.region, numbering.identities)
     return ExportedObjects(files, failures)
+
+
+def _numbering(
+    results: Path, source: SourceSeries, measures: Measures, regions: Collection[Region], comparison: Path | None
+) -> Numbering:
+    if comparison:
+        patient = str(source.first.get("PatientID", ""))
+        return comparison_numbering(comparison, results, source.labels, measures, patient)
+    return own_numbering(results, source.labels, measures, lesion_region(regions), source.first.SeriesInstanceUID)
 
 
 def _objects(

@@ -1,19 +1,25 @@
-"""The numbers that lesions keep from study to study, taken from a comparison."""
+"""The numbers and Tracking UIDs that lesions keep from export to export, and over the studies of a comparison."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import SimpleITK as sitk
 from pydantic import ConfigDict
 from pydicom.uid import generate_uid
 
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.folder import is_result_folder
+from GliomaSegLib.io.terminology import region_styles
 from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.lesion_tracking import LesionHistory
-from GliomaSegLib.measures.volumes import Lesion, Measures
+from GliomaSegLib.measures.volumes import Lesion, Measures, measure
 from GliomaSegLib.record import Record, read_record
+from GliomaSegLib.results.identity import Identity, last_number, read_identities
+from GliomaSegLib.results.reading import read_result
 
 COMPARISON = "comparison.json"
 """The file of a comparison's folder that holds its numbers."""
@@ -42,32 +48,60 @@ class _Comparison(Record):
 
 @dataclass(frozen=True)
 class Numbering:
-    """What the lesions of one study are called in a comparison.
+    """What the lesions of one study are called.
 
     Attributes:
-        region: whose lesions were followed.
-        numbers: by :attr:`Lesion.id` of this study, the number that stays; lesions too small to be followed have none.
-        history: what tells this patient and this comparison from others.
+        region: whose lesions they are.
+        identities: by :attr:`Lesion.id` of this study; lesions too small to be followed in a comparison have none.
     """
 
     region: Region
-    numbers: dict[int, int]
-    history: tuple[str, ...]
-
-    def tracking_uid(self, number: int) -> str:
-        """The same for a lesion in every study of the comparison, and whenever it is made again from the same start."""
-        return str(generate_uid(entropy_srcs=[*self.history, self.region.value, f"lesion {number}"]))
+    identities: Mapping[int, Identity]
 
 
-def read_numbering(comparison: Path, results: Path, measures: Measures, patient: str) -> Numbering:
-    """What the lesions of ``results`` are called in a folder that ``compare`` made.
+def own_numbering(results: Path, labels: sitk.Image, measures: Measures, region: Region, series_uid: str) -> Numbering:
+    """What the lesions of a result are called without a comparison: as in its last export, else by their size.
 
     Args:
-        measures: of ``results`` as it is now.
+        labels: internal label map of the result, its voxel axes in any order, and ``measures`` of it.
+        series_uid: of the source.
+
+    Raises:
+        InputError: what the result keeps of earlier exports is damaged.
+    """
+    kept = read_identities(results, labels, region)
+    return by_size(measures, region, series_uid, kept, last_number(results, region))
+
+
+def by_size(
+    measures: Measures,
+    region: Region,
+    series_uid: str,
+    kept: Mapping[int, Identity] | None = None,
+    after: int = 0,
+) -> Numbering:
+    """Numbers after ``after`` by size for the lesions that keep none."""
+    identities, number = dict(kept or {}), after
+    for lesion in measures.lesions_of(region):
+        if lesion.id not in identities:
+            number += 1
+            identities[lesion.id] = Identity(number, _uid(series_uid, f"{region_styles()[region].name} {number}"))
+    return Numbering(region, identities)
+
+
+def comparison_numbering(
+    comparison: Path, results: Path, labels: sitk.Image, measures: Measures, patient: str
+) -> Numbering:
+    """What the lesions of ``results`` are called in a folder that ``compare`` made.
+
+    A lesion that was exported of any of its studies before keeps that Tracking UID.
+
+    Args:
+        labels: of ``results`` as it is now, and ``measures`` of it.
         patient: DICOM's Patient ID.
 
     Raises:
-        InputError: no such folder, the results are not among its studies, or they were changed since.
+        InputError: no such folder, the results are not among its studies, or one of them was changed since.
     """
     record = read_record(_Comparison, comparison / COMPARISON, "comparison")
     place = next((i for i, row in enumerate(record.studies) if row.path.resolve() == results.resolve()), None)
@@ -78,14 +112,41 @@ def read_numbering(comparison: Path, results: Path, measures: Measures, patient:
         )
     numbers = {}
     for track in record.course.tracks:
-        if (then := track.lesions[place]) is not None:
+        then = track.lesions[place]
+        if then is not None:
             now = next((one for one in measures.lesions_of(record.region) if _same(one, then)), None)
             if now is None:
                 raise InputError(
                     f"{results} was changed since the comparison {comparison} was made; run 'gliomaseg compare' again."
                 )
             numbers[now.id] = track.id
-    return Numbering(record.region, numbers, (patient, *_beginning(record.studies[0])))
+    first = record.studies[0]
+    beginning = patient, first.name, str(first.date), record.region.value  # later studies change no number
+    known = _known_uids(record, place, labels)
+    return Numbering(
+        record.region,
+        {
+            lesion: Identity(number, known.get(number) or _uid(*beginning, f"lesion {number}"))
+            for lesion, number in numbers.items()
+        },
+    )
+
+
+def _known_uids(record: _Comparison, place: int, labels: sitk.Image) -> dict[int, str]:
+    """By their numbers in the comparison the UIDs of lesions that were exported before, of the earliest study first."""
+    known: dict[int, str] = {}
+    for other, study in enumerate(record.studies):
+        if not is_result_folder(study.path):
+            continue
+        map_there = labels if other == place else read_result(study.path).labels
+        identities = read_identities(study.path, map_there, record.region)
+        lesions = {one.id: one for one in measure(map_there, regions=(record.region,)).lesions_of(record.region)}
+        for track in record.course.tracks:
+            then = track.lesions[other]
+            for lesion, identity in identities.items():
+                if then is not None and lesion in lesions and _same(lesions[lesion], then):
+                    known.setdefault(track.id, identity.uid)
+    return known
 
 
 def _same(one: Lesion, other: Lesion) -> bool:
@@ -93,6 +154,6 @@ def _same(one: Lesion, other: Lesion) -> bool:
     return one.voxels == other.voxels and math.dist(one.centre_ras_mm, other.centre_ras_mm) < _SAME_PLACE_MM
 
 
-def _beginning(first: _Study) -> tuple[str, str]:
-    """The study from which lesions are counted: later ones are added at the end and change no number."""
-    return first.name, str(first.date)
+def _uid(*sources: str) -> str:
+    """Always the same for the same sources."""
+    return str(generate_uid(entropy_srcs=list(sources)))

@@ -6,8 +6,7 @@ apart is no structure at all.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +14,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from pydicom.uid import generate_uid
 
-from GliomaSegLib.dicom_export.numbering import Numbering
+from GliomaSegLib.dicom_export.numbering import Numbering, by_size
 from GliomaSegLib.io.terminology import Code, region_styles, segment_styles, undivided_style
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Label, Region, distinguishes_parts
@@ -29,8 +28,8 @@ class Structure:
 
     Attributes:
         name: for people, the same in all objects; also the tracking identifier.
-        tracking_uid: the same whenever this structure of this series is exported, and for a lesion with a number of a
-            comparison in all of the patient's studies.
+        tracking_uid: the same whenever this structure of this series is exported, for a lesion also after an edit, and
+            with a comparison in all of the patient's studies.
         mask: ``[z, y, x]`` on the axes of the source series.
         colour: RGB, 0 to 255.
         volume_ml: as measured.
@@ -66,14 +65,14 @@ def structures_of(
         measures: of it.
         regions: those that the segmentation tells apart.
         series_uid: of the source, so that identities do not change from export to export.
-        numbering: what lesions are called over several studies; without it, by their size in this one.
+        numbering: what lesions are called, where each is a structure; by default by their size.
     """
     if by is ExportBy.REGIONS:
         return [_region(labels, region, series_uid) for region in region_styles() if region in regions]
     if by is ExportBy.PARTS:
         return _parts(labels, regions, series_uid)
-    region = numbering.region if numbering else Region.ET if Region.ET in regions else next(iter(_ordered(regions)))
-    return _lesions(labels, measures, region, series_uid, numbering) or [_region(labels, region, series_uid)]
+    numbering = numbering or by_size(measures, lesion_region(regions), series_uid)
+    return _lesions(labels, measures, series_uid, numbering) or [_region(labels, numbering.region, series_uid)]
 
 
 def drawn(structures: Sequence[Structure]) -> list[Structure]:
@@ -81,9 +80,9 @@ def drawn(structures: Sequence[Structure]) -> list[Structure]:
     return [one for one in structures if one.mask.any()] or list(structures[:1])
 
 
-def _ordered(regions: Collection[Region]) -> list[Region]:
-    """From the largest to the smallest."""
-    return [region for region in region_styles() if region in regions]
+def lesion_region(regions: Collection[Region]) -> Region:
+    """The region whose lesions are exported: the enhancing tumour, else the largest one."""
+    return Region.ET if Region.ET in regions else next(region for region in region_styles() if region in regions)
 
 
 def _region(labels: sitk.Image, region: Region, series_uid: str) -> Structure:
@@ -105,21 +104,21 @@ def _parts(labels: sitk.Image, regions: Collection[Region], series_uid: str) -> 
     ]
 
 
-def _lesions(
-    labels: sitk.Image,
-    measures: Measures,
-    region: Region,
-    series_uid: str,
-    numbering: Numbering | None,
-) -> list[Structure]:
+def _lesions(labels: sitk.Image, measures: Measures, series_uid: str, numbering: Numbering) -> list[Structure]:
+    """Every lesion by its lasting number, those without one last."""
+    region, identities = numbering.region, numbering.identities
     components, name = lesion_numbers(labels, region), region_styles()[region].name
     coded = segment_styles()[_REGION_LABEL[region]] if region in _REGION_LABEL else undivided_style()
+    last = max((one.number for one in identities.values()), default=0) + 1
     structures = []
-    for lesion in _in_order(measures.lesions_of(region), numbering):
-        number = numbering.numbers.get(lesion.id) if numbering else lesion.id
+    for lesion in sorted(
+        measures.lesions_of(region),
+        key=lambda one: (identities[one.id].number if one.id in identities else last, one.id),
+    ):
+        identity = identities.get(lesion.id)
         structures.append(
             _structure(
-                f"{name} {number}" if number else f"{name}, too small to be followed ({lesion.id})",
+                f"{name} {identity.number}" if identity else f"{name}, too small to be followed ({lesion.id})",
                 coded.category,
                 coded.type,
                 components == lesion.id,
@@ -127,17 +126,10 @@ def _lesions(
                 labels,
                 series_uid,
                 lesion,
-                numbering.tracking_uid(number) if numbering and number else None,
+                identity and identity.uid,
             )
         )
     return structures
-
-
-def _in_order(lesions: Iterable[Lesion], numbering: Numbering | None) -> list[Lesion]:
-    """By their lasting numbers, those without one last."""
-    if numbering is None:
-        return list(lesions)
-    return sorted(lesions, key=lambda lesion: (numbering.numbers.get(lesion.id, math.inf), lesion.id))
 
 
 def _structure(

@@ -21,6 +21,7 @@ from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.options import ExportBy, ExportKind
 from GliomaSegLib.phantom.dicom import write_series
 from GliomaSegLib.pipeline.run import run
+from GliomaSegLib.results.identity import TRACKING
 from GliomaSegLib.results.layout import LABEL_MAP
 from GliomaSegLib.results.time_point import read_exam
 from GliomaSegLib.results.update import refresh
@@ -173,7 +174,7 @@ def test_a_lesion_keeps_its_number_and_uid_over_studies(two_studies: tuple[Path,
         folder: lesions_in(
             export(
                 folder, tmp_path / f"{folder.name}-dicom", [ExportKind.SEG], by=ExportBy.LESIONS, comparison=compared
-            )[ExportKind.SEG]
+            ).files[ExportKind.SEG]
         )
         for folder in (before, after)
     }
@@ -189,7 +190,7 @@ def test_a_lesion_keeps_its_number_and_uid_over_studies(two_studies: tuple[Path,
     assert seg[after]["Enhancing tumour 3"][1] == 5 * 10 * 9  # the largest, but the last to come
     assert len({uid for uid, _ in seg[after].values()}) == 4
     alone = lesions_in(export(after, tmp_path / "alone", [ExportKind.SEG], by=ExportBy.LESIONS).files[ExportKind.SEG])
-    assert alone["Enhancing tumour 1"][1] == 5 * 10 * 9  # without a comparison by size
+    assert alone["Enhancing tumour 1"] == seg[after]["Enhancing tumour 1"]  # as it was exported before
 
 
 def test_a_comparison_of_other_results_is_refused(
@@ -208,6 +209,63 @@ def test_a_comparison_of_other_results_is_refused(
     with pytest.raises(InputError, match="was changed since the comparison"):
         export(after, tmp_path / "dicom", [ExportKind.SEG], **given)
     assert not (tmp_path / "dicom").exists()
+
+
+# --- identities kept with the result ------------------------------------------------------------------------------
+
+
+def exported_lesions(folder: Path, output: Path, **more: object) -> dict[str, tuple[str, int]]:
+    return lesions_in(export(folder, output, [ExportKind.SEG], by=ExportBy.LESIONS, **more).files[ExportKind.SEG])
+
+
+def test_a_lesion_that_shrinks_below_its_neighbour_keeps_its_identity(
+    results: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = with_labels(results("out"), (LARGE, Label.ET), (SMALL, Label.ET))
+    before = exported_lesions(folder, tmp_path / "one")
+    assert [voxels for _, voxels in before.values()] == [6 * 8 * 8, 4 * 4 * 4]
+    less = np.s_[6:8, 20:22, 18:20]  # a corner of the large one
+    with_labels(folder, (less, Label.ET), (SMALL, Label.ET))
+    after = exported_lesions(folder, tmp_path / "two")
+    assert {name: uid for name, (uid, _) in after.items()} == {name: uid for name, (uid, _) in before.items()}
+    assert [voxels for _, voxels in after.values()] == [8, 64]
+    with_labels(folder, (SMALL, Label.ET), (NEW, Label.ET))  # the large one is gone, another comes
+    third = exported_lesions(folder, tmp_path / "three")
+    assert list(third) == ["Enhancing tumour 2", "Enhancing tumour 3"]
+    assert third["Enhancing tumour 2"][0] == before["Enhancing tumour 2"][0]
+    assert third["Enhancing tumour 3"][0] not in {uid for uid, _ in before.values()}
+
+
+def test_of_two_pieces_the_larger_keeps_the_identity(results: Callable[..., Path], tmp_path: Path) -> None:
+    folder = with_labels(results("out"), (LARGE, Label.ET))
+    ((uid, _),) = exported_lesions(folder, tmp_path / "one").values()
+    with_labels(folder, (np.s_[6:12, 20:23, 18:26], Label.ET), (np.s_[6:12, 24:28, 18:26], Label.ET))
+    pieces = exported_lesions(folder, tmp_path / "two")
+    assert pieces["Enhancing tumour 1"] == (uid, 6 * 4 * 8)
+    assert pieces["Enhancing tumour 2"][0] != uid
+
+
+def test_an_identity_outlives_an_edit_of_the_study_from_which_a_comparison_counts(
+    two_studies: tuple[Path, ...], tmp_path: Path
+) -> None:
+    before, after, compared = two_studies
+    first = exported_lesions(before, tmp_path / "one", comparison=compared)
+    exported_lesions(after, tmp_path / "two", comparison=compared)
+    with_labels(before, (np.s_[6:8, 20:22, 18:20], Label.ET), (SMALL, Label.ET))  # now the other one is the largest
+    again = tmp_path / "again"
+    write_comparison(again, compare([read_exam(before), read_exam(after)], in_place=True))
+    by_place = {voxels: uid for uid, voxels in exported_lesions(before, tmp_path / "three", comparison=again).values()}
+    assert by_place == {8: first["Enhancing tumour 1"][0], 64: first["Enhancing tumour 2"][0]}
+    uids = {uid for uid, _ in exported_lesions(after, tmp_path / "four", comparison=again).values()}
+    assert set(by_place.values()) <= uids
+
+
+def test_damaged_identities_are_refused(results: Callable[..., Path], tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    folder = with_labels(results("out"), (LARGE, Label.ET))
+    (folder / TRACKING).write_text("{")
+    with pytest.raises(InputError, match="is damaged; delete it to give the lesions new identities"):
+        export(folder, tmp_path / "one", [ExportKind.SEG], by=ExportBy.LESIONS)
 
 
 # --- kinds that fail, regions that are absent ------------------------------------------------------------------------
