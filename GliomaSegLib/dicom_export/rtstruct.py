@@ -22,6 +22,7 @@ from GliomaSegLib.dicom_export.contours import polygons, without_straight_corner
 from GliomaSegLib.dicom_export.provenance import MANUFACTURER, Provenance
 from GliomaSegLib.dicom_export.source import SourceSeries, voxel_to_patient
 from GliomaSegLib.dicom_export.structure import Structure, drawn
+from GliomaSegLib.dicom_export.utf8 import UTF_8
 from GliomaSegLib.options import ReviewState
 
 SERIES_NUMBER = 902
@@ -30,7 +31,7 @@ SERIES_NUMBER = 902
 _FROM_SOURCE = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "PatientWeight"),
     *("StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber"),
-    *("ReferringPhysicianName", "SpecificCharacterSet"),
+    "ReferringPhysicianName",
 )
 
 
@@ -56,6 +57,7 @@ def _general(source: SourceSeries, about: Provenance, now: datetime) -> Dataset:
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SpecificCharacterSet = UTF_8
     for keyword in _FROM_SOURCE:
         if keyword in source.first:
             setattr(dataset, keyword, source.first.get(keyword))

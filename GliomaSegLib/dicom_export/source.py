@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 
+from GliomaSegLib.dicom_export.utf8 import in_utf8
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.dicom import DicomSeries, find_series
 from GliomaSegLib.io.dicom_volume import read_series
@@ -28,7 +29,7 @@ class SourceSeries:
     """A series of classic MR images.
 
     Attributes:
-        headers: of the slices, without pixels, along the normal of their plane.
+        headers: of the slices, without pixels, in UTF-8, along the normal of their plane.
         labels: the segmentation with the series' own axes: ``[z, y, x]`` is slice (as ``headers``), row, column.
         image: the pixels on the same grid, ``float32``.
     """
@@ -116,7 +117,7 @@ def read_moved_series(
 def _headers(series: DicomSeries, image: sitk.Image) -> tuple[Dataset, ...]:
     normal = np.reshape(image.GetDirection(), (3, 3))[:, 2]
     slices = sorted(series.slices, key=lambda one: float(np.dot(normal, one.position_mm)))
-    headers = tuple(dcmread(one.path, stop_before_pixels=True) for one in slices)
+    headers = tuple(in_utf8(dcmread(one.path, stop_before_pixels=True)) for one in slices)
     for header in headers:
         if not header.get("SliceThickness"):  # a series need not state it, what is made from it must
             header.SliceThickness = f"{image.GetSpacing()[2]:.6g}"

@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,7 @@ from GliomaSegLib.dicom_export.provenance import Provenance
 from GliomaSegLib.dicom_export.rtstruct import make_rtstruct
 from GliomaSegLib.dicom_export.source import SourceSeries, read_source_series
 from GliomaSegLib.dicom_export.structure import Structure, structures_of
+from GliomaSegLib.dicom_export.utf8 import in_utf8
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.dicom import find_series
 from GliomaSegLib.io.terminology import region_styles
@@ -618,20 +621,72 @@ def test_rows_and_columns_are_named_by_where_they_run(series: Callable[..., Sour
     assert said["sagittal"] == ["P", "F"]
 
 
+# --- character sets --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("characters", "name"),
+    [
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
+        ("ISO_IR 100", "Müller^Jürgen"),
+        ("ISO_IR 144", "Люк^Сергей"),
+        ("GB18030", "Wang^XiaoDong=王^小东"),
+        ("ISO_IR 192", "Żółć^Łukasz"),
+        ("", "Plain^Name"),
+        (None, "Plain^Name"),
+    ],
+)
+def test_objects_are_in_utf8_whatever_the_source_is_in(
+    series: Callable[..., SourceSeries], characters: str | list[str] | None, name: str, tmp_path: Path
+) -> None:
+    hd = pytest.importorskip("highdicom")
+    source = series()
+    assert source.first.SpecificCharacterSet == "ISO_IR 192"
+    for number, header in enumerate(source.headers):  # as a scanner writes them, read again
+        header.SpecificCharacterSet = characters
+        if characters is None:
+            del header.SpecificCharacterSet
+        header.PatientName = name
+        header.StudyDescription = name.split("=")[-1].replace("^", " ")
+        header.RequestAttributesSequence = [pydicom.Dataset()]
+        header.RequestAttributesSequence[0].ScheduledProcedureStepDescription = header.StudyDescription
+        path = tmp_path / f"{number}.dcm"
+        header.save_as(path, enforce_file_format=True)
+    headers = tuple(in_utf8(pydicom.dcmread(tmp_path / f"{number}.dcm")) for number in range(len(source.headers)))
+    source = replace(source, headers=headers)
+    reviewer = "김^철수"
+    given = {"state": ReviewState.APPROVED, "reviewer": reviewer, "reviewed": datetime(2024, 5, 1, 12)}
+    for kind, made in objects_of(source, ExportBy.LESIONS, **given).items():
+        made.save_as(tmp_path / f"{kind}.dcm", enforce_file_format=True)
+        read = pydicom.dcmread(tmp_path / f"{kind}.dcm")
+        assert read.SpecificCharacterSet == "ISO_IR 192", kind
+        assert read.PatientName == name, kind
+        if kind != "seg":
+            assert read.StudyDescription == name.split("=")[-1].replace("^", " "), kind
+    assert pydicom.dcmread(tmp_path / "rtstruct.dcm").ReviewerName == reviewer
+    assert pydicom.dcmread(tmp_path / "seg.dcm").ContentCreatorName == reviewer
+    observers = hd.sr.srread(tmp_path / "sr.dcm").content.get_observer_contexts()
+    assert any(reviewer in str(item.value) for one in observers for item in one if item.value_type.value == "PNAME")
+    overlay = pydicom.dcmread(tmp_path / "overlay.dcm")
+    step = overlay.RequestAttributesSequence[0].ScheduledProcedureStepDescription
+    assert step == name.split("=")[-1].replace("^", " ")
+
+
 # --- judged and read by others -------------------------------------------------------------------------------------
 
 
-def objects_of(source: SourceSeries, by: ExportBy) -> dict[str, pydicom.Dataset]:
+def objects_of(source: SourceSeries, by: ExportBy, **said: object) -> dict[str, pydicom.Dataset]:
     from GliomaSegLib.dicom_export.report import make_report
     from GliomaSegLib.dicom_export.seg import make_seg
 
     exported = structures(source, by)
-    seg = make_seg(source, exported, about())
+    seg = make_seg(source, exported, about(**said))
     return {
         "seg": seg,
-        "sr": make_report(source, seg, exported, about()),
-        "rtstruct": make_rtstruct(source, exported, about()),
-        "overlay": next(make_overlay(source, "FLAIR", tuple(Region), about())),
+        "sr": make_report(source, seg, exported, about(**said)),
+        "rtstruct": make_rtstruct(source, exported, about(**said)),
+        "overlay": next(make_overlay(source, "FLAIR", tuple(Region), about(**said))),
     }
 
 
