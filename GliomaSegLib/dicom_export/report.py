@@ -15,7 +15,8 @@ from GliomaSegLib.dicom_export.provenance import MANUFACTURER, Provenance
 from GliomaSegLib.dicom_export.seg import dicom_code
 from GliomaSegLib.dicom_export.source import SourceSeries
 from GliomaSegLib.dicom_export.structure import Structure
-from GliomaSegLib.measures.volumes import Lesion, Side
+from GliomaSegLib.measures.midline import Side
+from GliomaSegLib.measures.volumes import Lesion
 from GliomaSegLib.options import ReviewState
 
 SERIES_NUMBER = 903

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from GliomaSegLib.followup.conditions import Conditions, flair_ml, name_of
 from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.lesion_tracking import Change, LesionChange, LesionHistory
+from GliomaSegLib.measures.midline import Side
 from GliomaSegLib.measures.rano import NOT_IN_IMAGES, Assessment, Category
 from GliomaSegLib.measures.rano_text import percent_text
 from GliomaSegLib.measures.resection import Finding, Resection
-from GliomaSegLib.measures.volumes import Side, volume_text
+from GliomaSegLib.measures.volumes import volume_text
 from GliomaSegLib.results.time_point import Exam
 
 _TOLD_ONE_BY_ONE = 4

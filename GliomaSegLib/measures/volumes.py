@@ -7,7 +7,6 @@ superior), the coordinates that 3D Slicer shows.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from enum import Enum
 
 import cc3d
 import numpy as np
@@ -19,28 +18,11 @@ from GliomaSegLib.io.grid import orientation_of, same_grid
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.measures.diameters import diameters_mm
+from GliomaSegLib.measures.midline import Midline, MidlineFrom, Side, midline_of
 from GliomaSegLib.record import Record
-
-# A lesion whose centre is nearer than this to the middle is called midline.
-MIDLINE_MM = 5.0
 
 # Slices are thick, and their plane is the one of acquisition, when one spacing exceeds the others by this factor.
 _THICK = 1.2
-
-
-class Side(str, Enum):
-    """The patient's side."""
-
-    LEFT = "left"
-    RIGHT = "right"
-    MIDLINE = "midline"
-
-
-class MidlineFrom(str, Enum):
-    """What left and right were told from: the brain mask's centre of gravity, or the middle of the image."""
-
-    BRAIN = "brain mask"
-    IMAGE = "image centre"
 
 
 class Volume(Record):
@@ -173,7 +155,7 @@ def measure(
     brain_voxels = None if brain is None else np.count_nonzero(sitk.GetArrayViewFromImage(brain))
     if brain_voxels == 0:
         raise InputError("The brain mask is empty; repeat the brain extraction or measure without a mask.")
-    midline = _midline_mm(labels if brain is None else brain, weighted=brain is not None)
+    midline = midline_of(labels, brain)
     volumes = [
         Volume(
             name=name,
@@ -193,7 +175,7 @@ def measure(
         volumes=tuple(volumes),
         lesions=tuple(lesions),
         brain_ml=brain_voxels * voxel_ml if brain_voxels else None,
-        midline_from=MidlineFrom.IMAGE if brain is None else MidlineFrom.BRAIN,
+        midline_from=midline.source,
         plane=plane_name(labels, slice_axis(labels)),
         slice_axis=slice_axis(labels),
     )
@@ -249,7 +231,7 @@ def lesion_numbers(labels: sitk.Image, region: Region) -> NDArray[np.uint32]:
 
 
 def _lesions(
-    labels: sitk.Image, region: Region, midline_mm: float, probability: sitk.Image | None = None
+    labels: sitk.Image, region: Region, midline: Midline, probability: sitk.Image | None = None
 ) -> list[Lesion]:
     """The lesions of a region, largest first."""
     numbers = lesion_numbers(labels, region)
@@ -277,7 +259,7 @@ def _lesions(
                 slice=(index_of_slice := position + box[2 - axis].start),
                 slice_ras_mm=slice_position_mm(labels, axis, index_of_slice),
                 centre_ras_mm=(-left, -posterior, superior),
-                side=_side(left - midline_mm),
+                side=midline.side_of((left, posterior, superior)),
                 at_border=any(
                     part.start == 0 or part.stop == size for part, size in zip(box, numbers.shape, strict=True)
                 ),
@@ -299,18 +281,3 @@ def _bidimensional(
     position = int(np.argmax(slices.sum(axis=(1, 2))))
     row_mm, column_mm = (spacing_mm[other] for other in (2, 1, 0) if other != axis)
     return position, *diameters_mm(slices[position], (row_mm, column_mm))
-
-
-def _midline_mm(image: sitk.Image, weighted: bool) -> float:
-    """LPS x of the midline: of the mask's centre of gravity if ``weighted``, else of the middle of the image."""
-    if weighted:
-        index = [float(np.mean(indices)) for indices in reversed(np.nonzero(sitk.GetArrayViewFromImage(image)))]
-    else:
-        index = [(size - 1) / 2 for size in image.GetSize()]
-    return image.TransformContinuousIndexToPhysicalPoint(index)[0]
-
-
-def _side(left_of_midline_mm: float) -> Side:
-    if abs(left_of_midline_mm) < MIDLINE_MM:
-        return Side.MIDLINE
-    return Side.LEFT if left_of_midline_mm > 0 else Side.RIGHT

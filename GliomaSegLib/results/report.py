@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from GliomaSegLib.io.grid import same_grid
 from GliomaSegLib.io.terminology import region_styles, segment_styles
 from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.assessment import CaseAssessment
+from GliomaSegLib.measures.lesion_size import counted, least_counted_mm3
 from GliomaSegLib.measures.volumes import Lesion, Measures, Volume
 from GliomaSegLib.options import ReviewState
 from GliomaSegLib.resources import resource
@@ -55,6 +57,7 @@ def render_report(manifest: Manifest, assessed: CaseAssessment, images: ResultIm
     environment.filters.update(millilitres=_millilitres, percent=_percent, whole=_whole)
     template = environment.from_string(resource("report.html.j2").read_text(encoding="utf-8"))
     measures = assessed.measures
+    least_mm3 = least_counted_mm3([images.labels.GetSpacing()], manifest.model.task)
     return template.render(
         manifest=manifest,
         measures=measures,
@@ -63,11 +66,11 @@ def render_report(manifest: Manifest, assessed: CaseAssessment, images: ResultIm
         created=_minute(manifest.changed or manifest.created),
         review_state=_review_state(manifest),
         approved=manifest.review is ReviewState.APPROVED,
-        answer=_answer(manifest, assessed),
+        answer=_answer(manifest, assessed, least_mm3),
         warnings=[warning for warning in manifest.warnings if warning != manifest.cost],
         regions=_regions(measures),
         parts=_parts(measures),
-        lesions=_lesion_tables(measures),
+        lesions=_lesion_tables(measures, least_mm3),
         missing=[modality for modality in Modality if modality not in manifest.sequences],
         nothing_found=not any(volume.voxels for volume in measures.volumes),
         pictures=_pictures(manifest, measures, images) if images.originals else None,
@@ -92,12 +95,14 @@ class _RegionRow:
 
 @dataclass(frozen=True)
 class _LesionTable:
-    """The lesions of one region; ``smaller`` more, of ``smaller_ml`` together, are not listed."""
+    """The lesions of one region; ``smaller`` more, of ``smaller_ml`` together, are not listed, and ``specks`` are not
+    counted."""
 
     region: str
     listed: tuple[Lesion, ...]
     smaller: int
     smaller_ml: float
+    specks: str
 
     @property
     def has_certainty(self) -> bool:
@@ -120,10 +125,10 @@ def _check(manifest: Manifest, images: ResultImages) -> None:
             )
 
 
-def _answer(manifest: Manifest, assessed: CaseAssessment) -> _Answer | None:
+def _answer(manifest: Manifest, assessed: CaseAssessment, least_mm3: float) -> _Answer | None:
     """After surgery the residual tumour, else how much tumour there is; ``None`` where there is none."""
     measures = assessed.measures
-    how_much = _how_much(measures) if any(volume.voxels for volume in measures.volumes) else ""
+    how_much = _how_much(measures, least_mm3) if any(volume.voxels for volume in measures.volumes) else ""
     if assessed.residual:
         return _Answer(assessed.residual.answer, assessed.residual.notes)
     if manifest.time_point is TimePointKind.POSTOPERATIVE:
@@ -132,7 +137,7 @@ def _answer(manifest: Manifest, assessed: CaseAssessment) -> _Answer | None:
     return _Answer(how_much) if how_much else None
 
 
-def _how_much(measures: Measures) -> str:
+def _how_much(measures: Measures, least_mm3: float) -> str:
     volumes = [
         f"{style.name.lower()} {_millilitres(volume.volume_ml)} mL"
         for region, style in region_styles().items()
@@ -140,12 +145,27 @@ def _how_much(measures: Measures) -> str:
     ]
     sentence = ", ".join(volumes)
     region = Region.ET if measures.lesions_of(Region.ET) else Region.WT
-    if not (lesions := measures.lesions_of(region)):
-        return f"{sentence[0].upper()}{sentence[1:]}."
-    largest, what = lesions[0], "enhancing " if region is Region.ET else ""
+    lesions, specks = _counted(measures, region, least_mm3)
+    what = "enhancing " if region is Region.ET else ""
+    beside = f" and {_specks_text(specks)}" if specks else ""
+    if not lesions:
+        return f"{sentence[0].upper()}{sentence[1:]}{f'; no {what}focus{beside}' if specks else ''}."
+    largest = lesions[0]
     size = f"{largest.long_mm:.0f} × {largest.perpendicular_mm:.0f} mm, {largest.side.value}"
     foci = f"one {what}focus of {size}" if len(lesions) == 1 else f"{len(lesions)} {what}foci, the largest {size}"
-    return f"{sentence[0].upper()}{sentence[1:]}; {foci}."
+    return f"{sentence[0].upper()}{sentence[1:]}; {foci}{beside}."
+
+
+def _counted(measures: Measures, region: Region, least_mm3: float) -> tuple[tuple[Lesion, ...], tuple[Lesion, ...]]:
+    """The lesions of a region that count, largest first, and the specks."""
+    lesions = measures.lesions_of(region)
+    large = counted(lesions, least_mm3)
+    return large, lesions[len(large) :]
+
+
+def _specks_text(specks: Sequence[Lesion]) -> str:
+    count = "1 speck" if len(specks) == 1 else f"{len(specks)} specks"
+    return f"{count} of {_millilitres(sum(one.volume_ml for one in specks))} mL"
 
 
 def _regions(measures: Measures) -> list[_RegionRow]:
@@ -166,14 +186,15 @@ def _parts(measures: Measures) -> list[_RegionRow]:
     ]
 
 
-def _lesion_tables(measures: Measures) -> list[_LesionTable]:
+def _lesion_tables(measures: Measures, least_mm3: float) -> list[_LesionTable]:
     tables = []
     for region, style in region_styles().items():
-        lesions = [lesion for lesion in measures.lesions if lesion.region is region]
-        if lesions:
+        lesions, specks = _counted(measures, region, least_mm3)
+        if lesions or specks:
             rest = lesions[_LISTED_LESIONS:]
             rest_ml = sum(lesion.volume_ml for lesion in rest)
-            tables.append(_LesionTable(style.name, tuple(lesions[:_LISTED_LESIONS]), len(rest), rest_ml))
+            told = f"{_specks_text(specks)}, below {least_mm3:.0f} mm³ each" if specks else ""
+            tables.append(_LesionTable(style.name, lesions[:_LISTED_LESIONS], len(rest), rest_ml, told))
     return tables
 
 

@@ -33,7 +33,8 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.dicom import find_series
 from GliomaSegLib.io.terminology import region_styles
 from GliomaSegLib.labels import REGION_LABELS, Label, Region
-from GliomaSegLib.measures.volumes import Side, measure
+from GliomaSegLib.measures.midline import Side
+from GliomaSegLib.measures.volumes import measure
 from GliomaSegLib.options import ExportBy, ReviewState
 from GliomaSegLib.phantom.dicom import write_series as write_phantom_series
 from Testing.conftest import DicomWriter

@@ -19,8 +19,9 @@ from GliomaSegLib.measures.criteria import RANO_2_0_VOLUME
 from GliomaSegLib.measures.lesion_shape import LesionSet
 from GliomaSegLib.measures.lesion_size import followed_lesions
 from GliomaSegLib.measures.lesion_tracking import Change, follow
+from GliomaSegLib.measures.midline import Side
 from GliomaSegLib.measures.resection import Finding
-from GliomaSegLib.measures.volumes import Side, measure
+from GliomaSegLib.measures.volumes import measure
 from GliomaSegLib.phantom import Phantom
 from GliomaSegLib.preprocessing.resampling import resample_image
 from GliomaSegLib.results.time_point import Exam, read_exam

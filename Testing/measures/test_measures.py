@@ -12,10 +12,9 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.measures.diameters import diameters_mm
 from GliomaSegLib.measures.lesion_size import digitisation_error
+from GliomaSegLib.measures.midline import MidlineFrom, Side
 from GliomaSegLib.measures.volumes import (
     Measures,
-    MidlineFrom,
-    Side,
     lesion_numbers,
     measure,
     plane_name,

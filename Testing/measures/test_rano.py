@@ -9,6 +9,7 @@ from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.criteria import RANO_2_0, RANO_2_0_VOLUME, RANO_2010, RANO_BM, Criteria
 from GliomaSegLib.measures.lesion_size import FollowedLesion
 from GliomaSegLib.measures.lesion_tracking import Change, LesionChange, LesionHistory, Track
+from GliomaSegLib.measures.midline import Side
 from GliomaSegLib.measures.rano import (
     Assessment,
     Category,
@@ -16,7 +17,7 @@ from GliomaSegLib.measures.rano import (
     assess_response,
 )
 from GliomaSegLib.measures.rano_text import percent_text
-from GliomaSegLib.measures.volumes import Side, volume_text
+from GliomaSegLib.measures.volumes import volume_text
 
 
 def lesion(name: int, long: float, across: float, ml: float | None = None, slices: int = 5) -> FollowedLesion:

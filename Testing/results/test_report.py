@@ -217,6 +217,18 @@ def test_before_surgery_the_answer_is_how_much_there_is(kind: TimePointKind) -> 
     assert "2 enhancing foci, the largest" in answer_of(content(image_of(array), TimePoint(kind)))
 
 
+def test_specks_are_no_foci_and_their_number_is_said() -> None:
+    array = sitk.GetArrayFromImage(labels())
+    array[12, 30, 20] = array[12, 40, 40] = Label.ET
+    assessed = content(image_of(array), TimePoint(TimePointKind.PREOPERATIVE))
+    said = answer_of(assessed)
+    assert "one enhancing focus of" in said
+    assert "and 2 specks of 0.0" in said
+    text = text_of(render_report(*assessed))
+    assert "Enhancing tumour: 1 focus" in text
+    assert "Not counted: 2 specks of" in text
+
+
 def test_lesions_show_their_certainty_and_what_the_border_cuts() -> None:
     array = sitk.GetArrayFromImage(labels())
     array[0, 10:20, 10:20] = Label.ET
@@ -225,7 +237,7 @@ def test_lesions_show_their_certainty_and_what_the_border_cuts() -> None:
     text = text_of(render_report(*content(marked, probabilities={Region.ET: probability})))
     assert "0.87" in text.split("Enhancing tumour: 2 foci")[1].split("Sequences")[0]
     assert "No. 2 touches the border of the image" in text
-    assert "Certainty" not in text_of(render_report(*content(marked)))
+    assert "Highest probability" not in text_of(render_report(*content(marked)))
 
 
 def test_cost_of_missing_sequences_is_said_once_above_the_volumes() -> None:

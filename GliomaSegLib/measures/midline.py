@@ -1,0 +1,92 @@
+"""The mid-sagittal plane of a head, from which left and right are told.
+
+A head that is turned in the scanner has a midline that runs obliquely: a lesion far in front lies on the other side of
+the middle's x coordinate, and on its own side of the plane.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from GliomaSegLib.io.grid import oriented
+from GliomaSegLib.preprocessing.midsagittal import find_midsagittal
+
+# A lesion whose centre is nearer than this to the plane is called midline.
+MIDLINE_MM = 5.0
+
+# The plane is fitted to masks of at least this volume; a smaller one is no brain, and its outline no head's.
+_LEAST_BRAIN_ML = 300.0
+# A plane that is further turned than heads lie in a scanner was fitted to something else.
+_MOST_DEGREES = 35.0
+
+
+class Side(str, Enum):
+    """The patient's side."""
+
+    LEFT = "left"
+    RIGHT = "right"
+    MIDLINE = "midline"
+
+
+class MidlineFrom(str, Enum):
+    """What left and right are told from: the mid-sagittal plane of the brain mask, its centre of gravity where no plane
+    can be fitted, or the middle of the image."""
+
+    PLANE = "mid-sagittal plane of the brain"
+    BRAIN = "brain mask"
+    IMAGE = "image centre"
+
+
+@dataclass(frozen=True)
+class Midline:
+    """A plane, LPS mm; ``normal`` is a unit vector to the patient's left."""
+
+    point: NDArray[np.float64]
+    normal: NDArray[np.float64]
+    source: MidlineFrom
+
+    def left_mm(self, point: tuple[float, float, float]) -> float:
+        """How far a point (LPS mm) lies to the patient's left of the plane; negative to the right."""
+        return float((np.asarray(point) - self.point) @ self.normal)
+
+    def side_of(self, point: tuple[float, float, float]) -> Side:
+        """The side of a point (LPS mm); ``midline`` within 5 mm of the plane."""
+        left = self.left_mm(point)
+        return Side.MIDLINE if abs(left) < MIDLINE_MM else Side.LEFT if left > 0 else Side.RIGHT
+
+
+_LEFT = np.array([1.0, 0.0, 0.0])
+
+
+def midline_of(image: sitk.Image, brain: sitk.Image | None) -> Midline:
+    """The midline of a head.
+
+    Args:
+        image: of the head, for its grid.
+        brain: mask on the same grid, not empty.
+    """
+    if brain is None:
+        middle = image.TransformContinuousIndexToPhysicalPoint([(size - 1) / 2 for size in image.GetSize()])
+        return Midline(np.asarray(middle), _LEFT, MidlineFrom.IMAGE)
+    mask = oriented(brain)
+    array = sitk.GetArrayViewFromImage(mask) != 0
+    if np.count_nonzero(array) * np.prod(mask.GetSpacing()) / 1000 >= _LEAST_BRAIN_ML:
+        plane = _plane(mask, array)
+        if abs(plane.normal @ _LEFT) >= np.cos(np.radians(_MOST_DEGREES)):
+            return plane
+    middle = mask.TransformContinuousIndexToPhysicalPoint([float(np.mean(i)) for i in reversed(np.nonzero(array))])
+    return Midline(np.asarray(middle), _LEFT, MidlineFrom.BRAIN)
+
+
+def _plane(mask: sitk.Image, array: NDArray[np.bool_]) -> Midline:
+    """The plane that halves a brain whose voxel axes run LPS."""
+    nothing = np.zeros((0, *array.shape), np.float32)  # the outline alone, which a tumour does not change
+    pose = find_midsagittal(nothing, array, tuple(reversed(mask.GetSpacing())))
+    direction = np.reshape(mask.GetDirection(), (3, 3))
+    point = np.asarray(mask.GetOrigin()) + direction @ pose.centre[::-1]
+    return Midline(point, direction @ pose.rotation[::-1, 2], MidlineFrom.PLANE)
