@@ -196,7 +196,7 @@ def _train(
 ) -> None:
     from GliomaSegLib.training.dataset import prepared_path
     from GliomaSegLib.training.loop import Processes, Training
-    from GliomaSegLib.training.sampling import read_pool
+    from GliomaSegLib.training.pool import read_pool
 
     recipe = recipe.model_copy(update={"preparation": recipe.preparation.learnt(train)})
     view, changed = recipe.view.view, recipe.preparation.changed

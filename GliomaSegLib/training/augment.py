@@ -6,37 +6,23 @@ that is absent, stays exactly zero.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from GliomaSegLib.record import Record
+if TYPE_CHECKING:
+    from GliomaSegLib.training.recipe import Augmentation
+
 
 # Mean over standard deviation of raw intensities inside a stripped brain, about: with it a z-score becomes a positive
 # intensity again, which a bias field multiplies.
 _RAW_MEAN = 3.5
 
 _FIELD_NODES = 4  # of the random bias field, per axis
-
-
-class Augmentation(Record):
-    """How much is changed, and how often. Probabilities are per sample for the pose, per sequence for the rest."""
-
-    flip: float = Field(default=0.5, ge=0, le=1, description="probability of a flip left to right")
-    rotation_degrees: tuple[float, float, float] = Field(
-        default=(15.0, 15.0, 15.0), description="largest, about z, y and x"
-    )
-    scale: tuple[float, float] = Field(default=(0.85, 1.2), description="least and largest size of the head")
-    gamma: float = Field(default=0.3, ge=0, le=1)
-    contrast: float = Field(default=0.5, ge=0, le=1)
-    bias_field: float = Field(default=0.3, ge=0, le=1)
-    blur: float = Field(default=0.1, ge=0, le=1)
-    thick_slices: float = Field(default=0.25, ge=0, le=1)
-    slice_mm: float = Field(default=7.0, gt=0, description="thickest simulated slice")
-    noise: float = Field(default=0.3, ge=0, le=1)
 
 
 def random_axes(how: Augmentation, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -64,7 +50,7 @@ def change_images(
         brain: ``[1, z, y, x]``, 1 inside; outside the result is exactly 0.
         spacing_mm: edge of the voxels, or their edges along z, y and x.
     """
-    generator = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
+    generator = torch.Generator(images.device).manual_seed(int(rng.integers(1 << 62)))
     field = _smooth_field(images.shape[1:], generator)
     changed = images.clone()
     for channel in changed:
@@ -87,14 +73,14 @@ def change_images(
             for axis in range(3):
                 channel.copy_(_coarsened(channel, axis, float(rng.uniform(1.3, 2.0))))
         if rng.random() < how.noise:
-            noise = torch.randn(channel.shape, generator=generator)
+            noise = torch.randn(channel.shape, generator=generator, device=channel.device)
             channel.add_(noise.mul_(float(rng.uniform(0.02, 0.15))))
         channel.mul_(brain[0])
     return changed
 
 
 def _smooth_field(shape: torch.Size, generator: torch.Generator) -> Tensor:
-    nodes = torch.randn((1, 1, *(_FIELD_NODES,) * 3), generator=generator)
+    nodes = torch.randn((1, 1, *(_FIELD_NODES,) * 3), generator=generator, device=generator.device)
     return functional.interpolate(nodes, size=tuple(shape), mode="trilinear", align_corners=True)[0, 0]
 
 

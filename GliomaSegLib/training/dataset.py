@@ -23,8 +23,7 @@ from GliomaSegLib.labels import Region
 from GliomaSegLib.preprocessing.cropping import bounding_box
 from GliomaSegLib.preprocessing.normalisation import standardise
 from GliomaSegLib.progress import Progress, Silent
-
-CHANNELS = tuple(Modality)
+from GliomaSegLib.training.sampling import CHANNELS
 
 _MARGIN_VOXELS = 2
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,17 +28,18 @@ from GliomaSegLib.progress import Progress
 from GliomaSegLib.training.augment import change_images, random_axes
 from GliomaSegLib.training.checkpoint import read_checkpoint, write_checkpoint
 from GliomaSegLib.training.criterion import central, chosen_loss
-from GliomaSegLib.training.dataset import CHANNELS
-from GliomaSegLib.training.recipe import Optimiser, Recipe
 from GliomaSegLib.training.sampling import (
+    CHANNELS,
     CaseSampler,
     PooledCase,
     Sample,
     choose_centre,
     take,
     take_weights,
-    weigh_lesions,
 )
+
+if TYPE_CHECKING:
+    from GliomaSegLib.training.recipe import Optimiser, Recipe
 
 LAST, BEST = "last.pt", "best.pt"
 _RECIPE, _STEPS, _VALIDATION = "recipe.json", "steps.csv", "validation.csv"
@@ -110,7 +112,11 @@ class Training:
         self.task = recipe.task
         cases, watched = self.task.usable(cases), self.task.usable(watched)
         if recipe.loss.name == "iw-bce":
+            from GliomaSegLib.training.pool import weigh_lesions  # counts components, which nothing else here needs
+
             cases = weigh_lesions(cases)
+        if device.type == "cuda":  # samples are made there, where it takes a hundredth of the time
+            cases = [case.on(device) for case in cases]
         torch.manual_seed(recipe.seed)
         self.recipe, self.device = recipe, device
         self.processes = processes or Processes()
@@ -144,7 +150,7 @@ class Training:
             InputError: it cannot be read, or is of another recipe.
         """
         state = read_checkpoint(path)
-        if Recipe.model_validate_json(state["recipe"]) != self.recipe:
+        if not self.recipe.is_that_of(state["recipe"]):
             raise InputError(
                 f"{path} is of another recipe than the one given; give its own, or train into a new folder."
             )
@@ -239,7 +245,7 @@ class Training:
         images = change_images(images, brain, recipe.view.spacing_mm, recipe.augmentation, rng)
         weights = take_weights(drawn, recipe.view.view, centre, axes)
         kept = self._sparsify(drawn.present & self.task.own, rng)
-        images[torch.from_numpy(~kept)] = 0
+        images[torch.from_numpy(~kept).to(images.device)] = 0
         seen = "+".join(channel.value for channel, here in zip(CHANNELS, kept, strict=True) if here)
         return Sample(f"{drawn.name}:{seen}", images, targets, known, weights)
 

@@ -12,13 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-
-from GliomaSegLib.postprocessing import components
 
 _SMOOTH = 1e-5
 
@@ -61,7 +57,8 @@ def dice_bce(logits: Tensor, targets: Tensor, known: Tensor | None = None) -> Te
 
 
 def weighted_bce(logits: Tensor, targets: Tensor, weights: Tensor, known: Tensor | None = None) -> Tensor:
-    """Cross-entropy times ``weights``, averaged over the known voxels; with :func:`lesion_weights` this is iwBCE.
+    """Cross-entropy times ``weights``, averaged over the known voxels; with those of
+    :func:`GliomaSegLib.training.pool.lesion_weights` this is iwBCE.
 
     The average is over voxels and not over weights: a patch with a small lesion counts more than one without.
 
@@ -71,32 +68,6 @@ def weighted_bce(logits: Tensor, targets: Tensor, weights: Tensor, known: Tensor
     known = _everywhere(known, logits).expand_as(logits)
     entropy = functional.binary_cross_entropy_with_logits(logits.float(), targets.float(), reduction="none")
     return (known * weights * entropy).sum() / known.sum().clamp(min=_SMOOTH)
-
-
-def lesion_weights(truth: NDArray[np.bool_], positive_fraction: float) -> NDArray[np.float32]:
-    """The voxel weights of the inversely weighted cross-entropy: every lesion weighs the same, however small.
-
-    Shirokikh B et al., Deep learning for brain tumor segmentation in radiosurgery, arXiv:1909.02799. A voxel of lesion
-    i weighs beta * N / n_i, with N the voxels of the image, n_i those of the lesion and beta the fraction of
-    positive voxels in the training set; background weighs 1. The paper leaves the connectivity of lesions open; here
-    voxels of one lesion share a face or an edge.
-
-    Args:
-        truth: ``[z, y, x]``, the **whole** image: in a crop a lesion cut by its border would look small.
-        positive_fraction: beta, above 0 and below 1.
-
-    Returns:
-        ``[z, y, x]``, to be cropped as the image is.
-
-    Raises:
-        ValueError: ``positive_fraction`` is not between 0 and 1.
-    """
-    if not 0 < positive_fraction < 1:
-        raise ValueError(f"the fraction of positive voxels is {positive_fraction}, not between 0 and 1")
-    numbered, sizes = components(truth)
-    weights = np.ones(len(sizes), np.float32)
-    weights[1:] = positive_fraction * truth.size / sizes[1:]
-    return weights[numbered]
 
 
 def autoencoder(reconstruction: Tensor, images: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -21,7 +21,6 @@ from GliomaSegLib.inference.slices import Plane
 from GliomaSegLib.labels import Region
 from GliomaSegLib.record import Record, read_record
 from GliomaSegLib.resources import resource
-from GliomaSegLib.training.augment import Augmentation
 from GliomaSegLib.training.modality_dropout import Sampler, any_subset, eijgelaar2020, keep_all
 from GliomaSegLib.training.preparation import Preparation
 from GliomaSegLib.training.sampling import View
@@ -117,6 +116,23 @@ class Synthetic(Record):
     seed: int = 1
 
 
+class Augmentation(Record):
+    """How much is changed, and how often. Probabilities are per sample for the pose, per sequence for the rest."""
+
+    flip: float = Field(default=0.5, ge=0, le=1, description="probability of a flip left to right")
+    rotation_degrees: tuple[float, float, float] = Field(
+        default=(15.0, 15.0, 15.0), description="largest, about z, y and x"
+    )
+    scale: tuple[float, float] = Field(default=(0.85, 1.2), description="least and largest size of the head")
+    gamma: float = Field(default=0.3, ge=0, le=1)
+    contrast: float = Field(default=0.5, ge=0, le=1)
+    bias_field: float = Field(default=0.3, ge=0, le=1)
+    blur: float = Field(default=0.1, ge=0, le=1)
+    thick_slices: float = Field(default=0.25, ge=0, le=1)
+    slice_mm: float = Field(default=7.0, gt=0, description="thickest simulated slice")
+    noise: float = Field(default=0.3, ge=0, le=1)
+
+
 class LossChoice(Record):
     """What is minimised, for the regions that a case's truth knows."""
 
@@ -192,6 +208,10 @@ class Recipe(Record):
     def task(self) -> Task:
         """What the network sees and answers for."""
         return Task(self.sequences, self.regions, self.view.plane)
+
+    def is_that_of(self, checkpoint: str) -> bool:
+        """Whether it is the recipe (JSON) that a checkpoint was made by, what that does not say being the default."""
+        return Recipe.model_validate_json(checkpoint) == self
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -1,33 +1,31 @@
 """Where a training sample comes from: which case, which place in it, under which rotation and scale.
 
-Volumes are ``[channel, z, y, x]``; positions are in mm along the array's axes z, y, x, from the centre of voxel 0.
+Samples are made where the case's tensors are, on the processor or a graphics card, with NumPy and torch alone; how a
+case becomes one to sample from is in :mod:`GliomaSegLib.training.pool`. Volumes are ``[channel, z, y, x]``; positions
+are in mm along the array's axes z, y, x, from the centre of voxel 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from GliomaSegLib.datasets.case_table import REGIONS
+from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.label_maps import region_mask
-from GliomaSegLib.labels import Region
-from GliomaSegLib.postprocessing import components
-from GliomaSegLib.preprocessing.midsagittal import Pose, find_midsagittal
-from GliomaSegLib.preprocessing.torch_resampling import averaged, first_centre_mm, resample
-from GliomaSegLib.training.dataset import TrainingCase, read_prepared
-from GliomaSegLib.training.losses import lesion_weights
+from GliomaSegLib.preprocessing.torch_resampling import Pose, resample
 
-_SEEDS_PER_REGION = 4000  # places of a region that are kept to centre patches on
+CHANNELS = tuple(Modality)
+"""The sequences in the order in which cases have them."""
+
+QUANTA = 255
+"""Masks and soft targets are kept in steps of 1 / 255."""
+
 _WHOLLY = 0.99  # a voxel is known when all that it was averaged from is
-_SURELY_NOT, _SURELY = 0.1, 0.9  # a teacher's probabilities that are believed
-_QUANTA = 255  # masks and soft targets are kept in steps of 1 / 255
 
 
 @dataclass(frozen=True)
@@ -78,6 +76,11 @@ class PooledCase:
     pose: Pose | None
     weights: Tensor | None = None
 
+    def on(self, device: torch.device) -> PooledCase:
+        """The case with its tensors on a device, where its samples are then made."""
+        weights = None if self.weights is None else self.weights.to(device)
+        return replace(self, images=self.images.to(device), masks=self.masks.to(device), weights=weights)
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -91,86 +94,6 @@ class Sample:
     targets: Tensor
     known: Tensor
     weights: Tensor | None = None
-
-
-def pool_case(case: TrainingCase, view: View, regions: Sequence[Region] = REGIONS) -> PooledCase:
-    """Average a case down to about the view's voxels and note where the tumour's ``regions`` lie."""
-    wanted = np.broadcast_to(view.spacing_mm, 3)
-    factors = [max(1, round(mm / spacing)) for mm, spacing in zip(wanted, case.spacing_mm, strict=True)]
-    images = averaged(torch.from_numpy(case.images.astype(np.float32)), factors).half()
-    truth, sure, known = believed(case)
-    masks = torch.from_numpy(
-        np.stack([case.brain, *truth, *(sure if case.soft is not None else ())]).astype(np.float32)
-    )
-    spacing = np.array(case.spacing_mm)
-    rng = np.random.default_rng(0)
-    own = [mask for mask, told, region in zip(truth, known, REGIONS, strict=True) if told and region in regions]
-    if view.on_lesions:
-        numbered = [components(mask)[0] for mask in own]
-        own = [lesions == number for lesions in numbered for number in range(1, lesions.max() + 1)]
-    seeds = [rng.permutation(np.argwhere(mask))[:_SEEDS_PER_REGION] * spacing for mask in own]
-    return PooledCase(
-        name=case.name,
-        patient=case.patient,
-        hospital=case.hospital,
-        images=images,
-        masks=(averaged(masks, factors) * _QUANTA).round().to(torch.uint8),
-        known=known,
-        present=case.present,
-        spacing_mm=spacing * factors,
-        first_mm=first_centre_mm(case.spacing_mm, factors),
-        seeds=seeds,
-        pose=find_midsagittal(case.images, case.brain, case.spacing_mm) if view.midsagittal else None,
-    )
-
-
-def believed(case: TrainingCase) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
-    """What may be learnt from a case: the truth, and inside its whole tumour the teacher where that is sure.
-
-    Outside the true tumour there is no part of it, whatever the teacher says.
-
-    Returns:
-        targets ``[3, z, y, x]``; where they may be believed, the same shape; and the regions that are told at all.
-    """
-    targets = np.stack([region_mask(case.labels, region) for region in REGIONS])
-    known = np.array([region in case.known for region in REGIONS])
-    sure = np.broadcast_to(known[:, None, None, None], targets.shape).copy()
-    if case.soft is not None and known[0]:
-        whole = targets[0]
-        for place in np.flatnonzero(~known):
-            probability = case.soft[place]
-            targets[place] = whole & (probability > 0.5)
-            sure[place] = ~whole | (probability < _SURELY_NOT) | (probability > _SURELY)
-        known = np.ones_like(known)
-    return targets, sure, known
-
-
-def read_pool(
-    paths: Sequence[Path],
-    view: View,
-    regions: Sequence[Region] = REGIONS,
-    changed: Callable[[TrainingCase], TrainingCase] = lambda case: case,
-) -> list[PooledCase]:
-    """The prepared cases of ``paths`` at the view's resolution, all kept in memory, ``changed`` before they are."""
-    return [pool_case(changed(read_prepared(path)), view, regions) for path in paths]
-
-
-def weigh_lesions(cases: Sequence[PooledCase]) -> list[PooledCase]:
-    """The cases with the voxel weights of the inversely weighted cross-entropy; beta is theirs together, per region."""
-    truths = [(case.masks[1:4] > _QUANTA // 2).numpy() for case in cases]
-    positive = np.array([[mask.sum() for mask in truth] for truth in truths], float)
-    known = np.stack([case.known for case in cases])
-    voxels = np.array([[truth[0].size] for truth in truths])
-    fractions = (positive * known).sum(0) / np.maximum((voxels * known).sum(0), 1)
-
-    def weights(truth: NDArray[np.bool_]) -> Tensor:
-        each = [
-            lesion_weights(mask, beta) if beta > 0 else np.ones(mask.shape, np.float32)
-            for mask, beta in zip(truth, fractions, strict=True)
-        ]
-        return torch.from_numpy(np.stack(each)).half()
-
-    return [replace(case, weights=weights(truth)) for case, truth in zip(cases, truths, strict=True)]
 
 
 class CaseSampler:
@@ -220,7 +143,7 @@ def choose_centre(
     if own and rng.random() < tumour_fraction:
         places = own[rng.integers(len(own))]
         return places[rng.integers(len(places))] + jitter, np.eye(3)
-    brain = case.masks[0] > _QUANTA // 2
+    brain = case.masks[0] > QUANTA // 2
     shape = np.array(brain.shape)
     for _ in range(100):
         voxel = rng.integers(shape)
@@ -238,10 +161,10 @@ def take(
         axes: ``[3, 3]``, takes mm of the view to mm of the array; scaling and shearing included.
     """
     box, centre_in_box = _reached(case, view, centre, axes)
-    volume = torch.cat([case.images[box].float(), case.masks[box].float() / _QUANTA])
+    volume = torch.cat([case.images[box].float(), case.masks[box].float() / QUANTA])
     seen = resample(volume, case.spacing_mm, view.shape, np.array(view.spacing_mm), centre_in_box, axes)
     brain = (seen[4:5] > 0.5).float()
-    told = torch.from_numpy(case.known.astype(np.float32))[:, None, None, None]
+    told = torch.from_numpy(case.known.astype(np.float32)).to(seen)[:, None, None, None]
     known = (seen[8:] > _WHOLLY).float() if len(seen) > 8 else told.expand(3, *view.shape)
     return seen[:4] * brain, brain, seen[5:8], known
 
@@ -253,7 +176,7 @@ def take_weights(case: PooledCase, view: View, centre: NDArray[np.float64], axes
     box, centre_in_box = _reached(case, view, centre, axes)
     weights, lattice_mm = case.weights[box].float(), np.array(view.spacing_mm)
     seen = resample(weights, case.spacing_mm, view.shape, lattice_mm, centre_in_box, axes, "nearest")
-    return torch.where(seen > 0, seen, torch.ones(()))
+    return torch.where(seen > 0, seen, torch.ones_like(seen))
 
 
 def _reached(

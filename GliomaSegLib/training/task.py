@@ -14,8 +14,7 @@ from GliomaSegLib.datasets.case_table import REGIONS
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.slices import Plane
 from GliomaSegLib.labels import Region
-from GliomaSegLib.training.dataset import CHANNELS
-from GliomaSegLib.training.sampling import PooledCase
+from GliomaSegLib.training.sampling import CHANNELS, PooledCase
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from GliomaSegLib.errors import GliomaSegError
 from GliomaSegLib.inference.device import choose_device
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.training.loop import Training
+from GliomaSegLib.training.pool import pool_case
 from GliomaSegLib.training.recipe import Recipe, find_recipe, read_recipe
-from GliomaSegLib.training.sampling import pool_case
 from Testing.support.training_case import make_case
 
 RECIPES = ("gliomaseg-any-v1-coarse", "gliomaseg-any-v1-fine")

@@ -20,10 +20,12 @@ from GliomaSegLib.preprocessing.midsagittal import find_midsagittal
 from GliomaSegLib.preprocessing.normalisation import standardise
 from GliomaSegLib.preprocessing.torch_resampling import averaged, resample
 from GliomaSegLib.training import dataset
-from GliomaSegLib.training.augment import Augmentation, change_images, random_axes
+from GliomaSegLib.training.augment import change_images, random_axes
 from GliomaSegLib.training.dataset import CHANNELS, TrainingCase
+from GliomaSegLib.training.pool import believed, pool_case
 from GliomaSegLib.training.pseudo_labels import taught
-from GliomaSegLib.training.sampling import CaseSampler, View, believed, choose_centre, pool_case, take
+from GliomaSegLib.training.recipe import Augmentation
+from GliomaSegLib.training.sampling import CaseSampler, View, choose_centre, take
 from Testing.support.training_case import make_case
 
 _HEADING = "case,patient,hospital,t1n,t1c,t2w,t2f,truth,truth_of,scheme"

@@ -9,7 +9,7 @@ import torch
 
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.training.loop import Processes, Training
-from GliomaSegLib.training.sampling import pool_case
+from GliomaSegLib.training.pool import pool_case
 from Testing.support.training_case import make_case
 from Testing.training.test_training_loop import small_recipe
 

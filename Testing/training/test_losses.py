@@ -11,16 +11,8 @@ from monai.losses import DiceLoss
 from torch import Tensor
 from torch.nn import functional
 
-from GliomaSegLib.training.losses import (
-    Loss,
-    autoencoder,
-    bce,
-    deep_supervision,
-    dice,
-    dice_bce,
-    lesion_weights,
-    weighted_bce,
-)
+from GliomaSegLib.training.losses import Loss, autoencoder, bce, deep_supervision, dice, dice_bce, weighted_bce
+from GliomaSegLib.training.pool import lesion_weights
 
 LOSSES = [dice, partial(dice, over_batch=False), bce, dice_bce]
 

@@ -17,9 +17,10 @@ from GliomaSegLib.progress import Silent
 from GliomaSegLib.training.criterion import central, chosen_loss
 from GliomaSegLib.training.dataset import CHANNELS, TrainingCase
 from GliomaSegLib.training.loop import Training
-from GliomaSegLib.training.losses import autoencoder, bce, deep_supervision, dice, lesion_weights, weighted_bce
+from GliomaSegLib.training.losses import autoencoder, bce, deep_supervision, dice, weighted_bce
+from GliomaSegLib.training.pool import lesion_weights, pool_case, weigh_lesions
 from GliomaSegLib.training.recipe import LossChoice, Recipe, find_recipe, read_recipe
-from GliomaSegLib.training.sampling import PooledCase, View, choose_centre, pool_case, take, take_weights, weigh_lesions
+from GliomaSegLib.training.sampling import PooledCase, View, choose_centre, take, take_weights
 from GliomaSegLib.training.task import Task
 
 CPU = torch.device("cpu")

@@ -25,9 +25,10 @@ from GliomaSegLib.training.dataset import CHANNELS, TrainingCase, write_case
 from GliomaSegLib.training.export import export
 from GliomaSegLib.training.exported_card import card_fields
 from GliomaSegLib.training.loop import LAST, Training
+from GliomaSegLib.training.pool import pool_case
 from GliomaSegLib.training.preparation import Preparation
 from GliomaSegLib.training.recipe import Recipe, find_recipe, read_recipe
-from GliomaSegLib.training.sampling import View, pool_case, take
+from GliomaSegLib.training.sampling import View, take
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.card_check import read_card
 from GliomaSegLib.zoo.store import Store

@@ -21,8 +21,9 @@ from GliomaSegLib.resources import resource
 from GliomaSegLib.training import loop
 from GliomaSegLib.training.checkpoint import read_checkpoint, write_checkpoint
 from GliomaSegLib.training.loop import BEST, LAST, Training, TrainingError, chosen_loss
+from GliomaSegLib.training.pool import pool_case
 from GliomaSegLib.training.recipe import LossChoice, Recipe, find_recipe, read_recipe, schema_json
-from GliomaSegLib.training.sampling import PooledCase, pool_case
+from GliomaSegLib.training.sampling import PooledCase
 from GliomaSegLib.training.schedule import Constant, Milestones, Poly
 from Testing.support.training_case import make_case
 
