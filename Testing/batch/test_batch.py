@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import sys
 import threading
@@ -334,6 +335,28 @@ def test_a_manifest_that_is_none_stops_nobody(
     assert outcome.count(CaseState.DONE) == 2
     (sentence,) = [one.sentence for one in outcome.cases if one.sentence]
     assert "are damaged" in sentence or "is in the way" in sentence
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink") or os.name == "nt", reason="links need a privilege on Windows")
+@pytest.mark.parametrize("target", ["nowhere", "elsewhere", "results"])
+def test_a_link_in_the_place_of_a_result_is_never_written_through(
+    workers: LocalWorkers, table: Path, tmp_path: Path, target: str
+) -> None:
+    output, other = tmp_path / "out", tmp_path / target
+    output.mkdir()
+    if target != "nowhere":
+        other.mkdir()
+        (other / "kept.txt").write_text("mine")
+    if target == "results":
+        (other / MANIFEST).write_text(json.dumps({"program": "GliomaSeg", "job": {"seed": 9}}))
+    (output / "good0001").symlink_to(other)
+    outcome = run_on(table, output, workers, overwrite=True)
+    assert {"good0000", "good0002"} <= {one.case.name for one in outcome.cases if one.state is CaseState.DONE}
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name == target) == [target] * (target != "nowhere")
+    if target != "nowhere":
+        assert (other / "kept.txt").read_text() == "mine"
+        assert not (other / "segmentation.nii.gz").exists()
+    assert not [path.name for path in output.iterdir() if path.suffix in (".partial", ".old")]
 
 
 @pytest.mark.parametrize("error", [NotImplementedError, AttributeError, RecursionError, MemoryError, IndexError])

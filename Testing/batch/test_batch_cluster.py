@@ -104,12 +104,18 @@ def test_a_crash_costs_only_its_case(connect: Callable[..., DaskWorkers], tmp_pa
     assert "The worker was killed" in last["crash"].text
 
 
-def test_a_killed_dask_worker_loses_nothing(
-    connect: Callable[..., DaskWorkers], cluster: LocalCluster, tmp_path: Path
+@pytest.mark.parametrize(
+    "after_s",
+    [0.0, *(pytest.param(seconds, marks=pytest.mark.slow) for seconds in (0.5, 1.0, 1.6, 2.0, 2.6))],
+)
+def test_a_killed_dask_worker_loses_nothing_whatever_it_does(
+    connect: Callable[..., DaskWorkers], cluster: LocalCluster, tmp_path: Path, after_s: float
 ) -> None:
+    """While the worker process starts, reads, waits, writes, and has answered and begun the next case."""
     table = write_cohort(tmp_path / "data", 4, 0)
-    events = events_of(table, tmp_path / "out", connect(1.5))
+    events = events_of(table, tmp_path / "out", connect(1.0))
     until_running(events, 2)
+    time.sleep(after_s)
     with Client(cluster, set_as_default=False) as client:
         pids = client.run(os.getpid)
     os.kill(next(iter(pids.values())), signal.SIGKILL)
