@@ -20,7 +20,7 @@ __all__ = ["NOTICE", "Job", "Result", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load the road only when it is asked for: ``gliomaseg --help`` must not wait for torch."""
+    """Import the pipeline only when it is asked for: ``gliomaseg --help`` must not wait for torch."""
     if name in ("Job", "Result"):
         from GliomaSegLib import job
 

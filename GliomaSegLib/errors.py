@@ -1,4 +1,4 @@
-"""What GliomaSeg says when it cannot go on: one sentence that names what is wrong and what to do."""
+"""Errors that a user can mend: each is one sentence that names what is wrong and what to do."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def perform(request: Request, progress: Progress | None = None) -> Answer:
     """Do what is asked and return what was made.
 
     Args:
-        progress: is told stages, fractions and warnings.
+        progress: receives stages, fractions and warnings.
 
     Raises:
         InputError: something that the request names cannot be used; nothing was written.

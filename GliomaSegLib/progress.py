@@ -1,4 +1,4 @@
-"""How a running job speaks: stages, fractions and warnings. Doors (terminal, worker, panel) decide how to show them."""
+"""Progress of a running job: stages, fractions and warnings. The terminal, the worker and the panel each show them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Progress(Protocol):
     """Receives what a job is doing. An implementation may raise ``Cancelled`` from any method to stop the job."""
 
     def stage(self, name: str) -> None:
-        """A new stage of the road begins, e.g. ``registration``."""
+        """A new stage of the pipeline begins, e.g. ``registration``."""
 
     def advance(self, fraction: float, detail: str = "") -> None:
         """The current stage has come to ``fraction`` (0 to 1)."""
@@ -20,7 +20,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """A progress that says nothing."""
+    """A progress that shows nothing."""
 
     def stage(self, name: str) -> None: ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
-# Installed (wheel, Slicer) they lie inside the package; in a source checkout beside it.
+# Installed (wheel, Slicer) they are inside the package; in a source checkout beside it.
 _PLACES = (_PACKAGE / "Resources", _PACKAGE.parent / "Resources")
 
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,8 +91,8 @@ def case_of_study(study: Path, output: Path, options: Mapping[str, Any]) -> Batc
 def one_of_each(cases: Sequence[BatchCase]) -> list[BatchCase]:
     """The same cases, refused where two of them would be mixed up.
 
-    A row that repeats an earlier one is refused alone. Of two that have one name and differ, both are, since nobody can
-    tell which is meant; so are cases that share some of their images, as two studies of one patient were interleaved.
+    A row that repeats an earlier one is refused alone. Of two that have one name and differ, both are, since it is not
+    known which is meant; so are cases that share some of their images, as two studies of one patient were interleaved.
     """
     checked = list(cases)
     first: dict[tuple[str, str], int] = {}
@@ -104,54 +104,40 @@ def one_of_each(cases: Sequence[BatchCase]) -> list[BatchCase]:
             checked[index] = case.but_refused(
                 f"{case.where} repeats the case '{case.name}' of {checked[before].where}; take one of them out."
             )
-    return _with_images_of_their_own(_with_names_of_their_own(checked))
+    used = Counter(case.output.name.casefold() for case in checked if not case.refused)
+    named = [_with_a_name_of_its_own(case, used) for case in checked]
+    users: dict[tuple[str, str], list[BatchCase]] = defaultdict(list)
+    for case in named:
+        for image in () if case.refused else _images(case):
+            users[image].append(case)
+    return [_with_images_of_its_own(case, users) for case in named]
 
 
-def _with_names_of_their_own(cases: Iterable[BatchCase]) -> list[BatchCase]:
-    cases = list(cases)
-    used = Counter(case.output.name.casefold() for case in cases if not case.refused)
-    return [
-        case
-        if case.refused or used[case.output.name.casefold()] == 1
-        else case.but_refused(
-            f"{case.where}: {used[case.output.name.casefold()]} different cases would be written to "
-            f"'{case.output.name}'; give every case a name of its own."
-        )
-        for case in cases
-    ]
+def _with_a_name_of_its_own(case: BatchCase, used: Mapping[str, int]) -> BatchCase:
+    count = used.get(case.output.name.casefold(), 0)
+    if count < 2:
+        return case
+    return case.but_refused(
+        f"{case.where}: {count} different cases would be written to '{case.output.name}'; give every case a name of "
+        "its own."
+    )
 
 
-def _with_images_of_their_own(cases: Iterable[BatchCase]) -> list[BatchCase]:
+def _with_images_of_its_own(case: BatchCase, users: Mapping[tuple[str, str], Sequence[BatchCase]]) -> BatchCase:
     """Different models may look at one study; but a study belongs to one case, and an image to one study."""
-    cases = list(cases)
-    users: dict[tuple[str, str], set[int]] = defaultdict(set)
-    for index, case in enumerate(cases):
-        if not case.refused:
-            for image in _images(case):
-                users[str(case.job.get("model")), image].add(index)
-    checked = []
-    for index, case in enumerate(cases):
-        shared = (
-            (image, others - {index})
-            for image in _images(case)
-            if (others := users.get((str(case.job.get("model")), image), set())) - {index}
-        )
-        image, others = next(shared, (None, set()))
-        if image is None or case.refused:
-            checked.append(case)
-            continue
-        checked.append(
-            case.but_refused(
-                f"{case.where}: {image} is also of the case '{cases[min(others)].name}'; an image belongs to one "
-                "study, so check which of them it is."
+    for image in _images(case):
+        if other := next((one for one in users.get(image, ()) if one is not case), None):
+            return case.but_refused(
+                f"{case.where}: {image[1]} is also of the case '{other.name}'; an image belongs to one study, so check "
+                "which of them it is."
             )
-        )
-    return checked
+    return case
 
 
-def _images(case: BatchCase) -> list[str]:
+def _images(case: BatchCase) -> list[tuple[str, str]]:
+    """The model, and each path that the case names."""
     named = [case.job.get("study"), *case.job.get("volumes", {}).values()]
-    return [str(path) for path in named if path]
+    return [(str(case.job.get("model")), str(path)) for path in named if path]
 
 
 # --- the state of a case ---------------------------------------------------------------------------------------------
@@ -186,7 +172,7 @@ def blocking_reason(case: BatchCase, overwrite: bool) -> str | None:
 
 
 def request_of(case: BatchCase) -> dict[str, Any]:
-    """The request for a worker. What lies in its place then (:func:`blocking_reason`) may be replaced."""
+    """The request for a worker. What is in its place then (:func:`blocking_reason`) may be replaced."""
     return {**case.job, "overwrite": case.output.exists()}
 
 

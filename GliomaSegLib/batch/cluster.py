@@ -157,7 +157,7 @@ class KeptProcess(WorkerPlugin):
                 return last
             on_stage(STARTED)
             with self._ending:
-                if self._ended:  # nobody would end the process that is started now
+                if self._ended:  # nothing would end the process that is started now
                     raise WorkerError("The Dask worker has ended.")
                 self._running[key] = task = self._process.start(request_of(case))
             if key in self._unwanted:  # released while the process started: transition() did not see the case run yet

@@ -104,14 +104,14 @@ def _clear_up(cases: Iterable[BatchCase], parent: Path) -> None:
 
 
 def settled(case: BatchCase, overwrite: bool) -> CaseEvent | None:
-    """The last event of a case that needs no worker: it is refused, or done, or something else lies in its place."""
+    """The last event of a case that needs no worker: it is refused, or done, or something else is in its place."""
     if case.refused:
         return CaseEvent(case, Event("error", case.refused), error="InputError")
     try:
         if is_done(case):
             return CaseEvent(case, Event("result"), stored_result(case.output))
         reason = blocking_reason(case, overwrite)
-    except Exception as error:  # whatever is wrong with what lies there: this case's alone
+    except Exception as error:  # whatever is wrong with the folder: it concerns this case alone
         return CaseEvent(case, Event("error", damaged(case, error)), error="InputError")
     return CaseEvent(case, Event("error", reason), error="InputError") if reason else None
 
@@ -121,6 +121,6 @@ def failed(case: BatchCase, sentence: str, error: str, worker: str = "") -> Case
     try:
         if is_done(case):
             return CaseEvent(case, Event("result"), stored_result(case.output))
-    except Exception as damage:  # whatever is wrong with what lies there: this case's alone
+    except Exception as damage:  # whatever is wrong with the folder: it concerns this case alone
         return CaseEvent(case, Event("error", damaged(case, damage)), error="InputError")
     return CaseEvent(case, Event("error", sentence), error=error, worker=worker)

@@ -209,7 +209,7 @@ def _look(case: BatchCase, zoo: _Zoo, overwrite: bool) -> PlannedCase:
             raise InputError(reason)
     except InputError as error:
         return PlannedCase(case.but_refused(str(error)), CaseStatus.REFUSED)
-    except Exception as error:  # whatever is wrong with what lies there: this case's alone
+    except Exception as error:  # whatever is wrong with the folder: it concerns this case alone
         return PlannedCase(case.but_refused(damaged(case, error)), CaseStatus.REFUSED)
     try:
         return _planned(case, Job(**case.job), zoo)

@@ -36,10 +36,10 @@ WHOLE = Shard()
 
 @contextlib.contextmanager
 def locked(output: Path, shard: Shard) -> Iterator[None]:
-    """Nobody else works on the same cases while the block runs; a kill ends that too.
+    """Lock the cases against other processes while the block runs; a kill ends that too.
 
     Raises:
-        InputError: somebody does, or the folder cannot be written.
+        InputError: another process has them, or the folder cannot be written.
     """
     folder = output / PRIVATE
     lock = FileLock(folder / f"shard-{shard.name}.lock", timeout=0)

@@ -99,7 +99,7 @@ class Summary:
                 return self._read[version]
         except OSError:
             pass  # not there yet
-        except Exception as error:  # whatever is wrong with what lies there: this case's alone
+        except Exception as error:  # whatever is wrong with the folder: it concerns this case alone
             return CaseSummary(case, CaseState.FAILED, model, sentence=damaged(case, error))
         failure = failures.get(case.key)
         if failure is None:

@@ -18,6 +18,28 @@ WRITTEN_SCHEMES = (LabelScheme.GLIOMASEG.value, LabelScheme.BRATS2017.value)
 TIME_POINTS = [kind.value for kind in TimePointKind]
 
 
+def add_json(parser: argparse.ArgumentParser, help: str = "print as JSON") -> None:
+    """The option ``--json``: nothing else goes to standard output."""
+    parser.add_argument("--json", action="store_true", help=help)
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """The options ``--output`` and ``--overwrite``, for every command that makes one folder."""
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder to make")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it holds earlier results")
+
+
+def add_root(parser: argparse.ArgumentParser) -> None:
+    """The option ``--root``, for every command that reads case tables."""
+    parser.add_argument("--root", type=Path, metavar="DIR", help="folder of the table's paths, if not the table's own")
+
+
+def add_machine(parser: argparse._ActionsContainer) -> None:
+    """The options ``--device`` and ``--threads``."""
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1 (and so on) or mps")
+    parser.add_argument("--threads", type=int, metavar="N")
+
+
 def add_store(parser: argparse.ArgumentParser) -> None:
     """The option ``--store``, for every command that reads or installs weights."""
     parser.add_argument("--store", type=Path, metavar="DIR", help="folder of installed models, if not the user's own")
@@ -55,9 +77,8 @@ def add_processing(parser: argparse.ArgumentParser) -> None:
     steps.add_argument("--label-scheme", choices=WRITTEN_SCHEMES, default="gliomaseg")
     steps.add_argument("--no-probabilities", action="store_true", help="do not write probability maps")
     machine = parser.add_argument_group("the machine")
-    machine.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1 (and so on) or mps")
     machine.add_argument("--precision", choices=Precision.values(), default="auto", help="of the network")
-    machine.add_argument("--threads", type=int, metavar="N")
+    add_machine(machine)
 
 
 def processing_fields(parsed: argparse.Namespace) -> dict[str, Any]:

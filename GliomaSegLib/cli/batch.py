@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from GliomaSegLib import NOTICE
-from GliomaSegLib.cli.arguments import add_processing, add_store, processing_fields
+from GliomaSegLib.cli.arguments import add_processing, add_root, add_store, processing_fields
 
 if TYPE_CHECKING:  # heavy imports happen inside the command
     from GliomaSegLib.batch.dispatch import Workers
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", metavar="ID", help="for the cases whose row names none; without, the best installed one for each"
     )
     parser.add_argument("--plan", action="store_true", help="say what there is to do, and do nothing")
-    parser.add_argument("--root", type=Path, metavar="DIR", help="folder of the table's paths, if not the table's own")
+    add_root(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace results of other jobs, unless reviewed")
     parser.add_argument(
         "--shard", type=_shard, metavar="I/N", help="only the I-th of N parts, for array jobs (I from 1)"

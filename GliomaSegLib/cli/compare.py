@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from GliomaSegLib import NOTICE
-from GliomaSegLib.cli.arguments import SCHEMES
+from GliomaSegLib.cli.arguments import SCHEMES, add_json, add_output
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import LabelScheme
 from GliomaSegLib.options import Surgery, Tumour
@@ -25,8 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "scan."
     )
     parser.add_argument("studies", type=Path, nargs="+", metavar="STUDY", help="in the order in which they were made")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder to make")
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it holds earlier results")
+    add_output(parser)
     parser.add_argument(
         "--when", action="append", default=[], metavar="TIME",
         help="preoperative, postoperative, postoperative:DAYS after surgery, or unknown; once per study, in order",
@@ -52,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--deformable", action="store_true",
         help="match lesions after a deformation too (diffeomorphic demons); volumes are those before it",
     )  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print as JSON")
+    add_json(parser)
     files = parser.add_argument_group("studies that are label files")
     files.add_argument("--image", action="append", default=[], type=Path, metavar="F", help="its scan; once per file")
     files.add_argument("--scheme", choices=SCHEMES, default="gliomaseg", help="numbering of the label files")
@@ -61,9 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace, output: TextIO) -> int:
     """Compare the studies and write the page; the exit status."""
-    from GliomaSegLib.cli.terminal import progress_for_stderr
+    from GliomaSegLib.cli.terminal import perform_with_progress
     from GliomaSegLib.job import Compare
-    from GliomaSegLib.perform import perform
 
     request = Compare(
         studies=_studies(parsed),
@@ -76,8 +74,7 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
         tumour=parsed.tumour,
         surgery=parsed.surgery,
     )
-    with progress_for_stderr() as progress:
-        compared = perform(request, progress)
+    compared = perform_with_progress(request)
     if parsed.json:
         print(compared.comparison.model_dump_json(indent=2), file=output)
         return 0

@@ -51,7 +51,7 @@ class Demonstration:
             for region, least in self._least.items()
         )
         outcome = "passed" if self.passed else "FAILED"
-        return f"Dice of {self.result.model} against the phantom's truth: {dice}: {outcome}."
+        return f"Dice of {self.result.model} against the phantom's reference labels: {dice}: {outcome}."
 
     @property
     def _least(self) -> Mapping[Region, float]:

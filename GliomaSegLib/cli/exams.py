@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TextIO
 
+from GliomaSegLib.cli.arguments import add_json
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``gliomaseg exams``."""
@@ -14,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "and those that are incomplete."
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER")
-    parser.add_argument("--json", action="store_true", help="print as JSON")
+    add_json(parser)
     parser.set_defaults(command=run)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from GliomaSegLib.case import Modality
+from GliomaSegLib.cli.arguments import add_machine, add_output, add_root, add_store
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.options import BrainMethod
 
@@ -22,9 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", action="append", required=True, metavar="ID", help="repeatable; first is compared with"
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder to make")
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it holds earlier results")
-    parser.add_argument("--root", type=Path, metavar="DIR", help="folder of the tables' paths, if not the table's own")
+    add_output(parser)
+    add_root(parser)
     parser.add_argument("--splits", type=Path, metavar="JSON", help="patients of train, test and validation")
     parser.add_argument(
         "--split", action="append", metavar="NAME", help="which patients, with --splits; repeatable (default test)"
@@ -66,9 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also draw each model's best and worst case, stripped, into OUT/gallery: pictures of patients",
     )
     parser.add_argument("--seed", type=int, default=1, help="of the random numbers that some networks need")
-    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1 (and so on) or mps")
-    parser.add_argument("--threads", type=int, metavar="N")
-    parser.add_argument("--store", type=Path, metavar="DIR", help="folder of installed models, if not the user's own")
+    add_machine(parser)
+    add_store(parser)
     parser.set_defaults(command=run)
 
 

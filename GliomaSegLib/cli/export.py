@@ -43,9 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace, output: TextIO) -> int:
     """Write the objects; the exit status."""
-    from GliomaSegLib.cli.terminal import progress_for_stderr
+    from GliomaSegLib.cli.terminal import perform_with_progress
     from GliomaSegLib.job import Export
-    from GliomaSegLib.perform import perform
 
     wanted = {
         ExportKind.SEG: parsed.dicom_seg,
@@ -56,16 +55,12 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
     kinds = tuple(kind for kind, wish in wanted.items() if wish)
     if not kinds:
         raise InputError("Nothing was asked for; say --dicom-seg, --rtstruct, --sr or --overlay, or several of them.")
-    request = Export(
-        results=parsed.results,
-        output=parsed.output,
-        kinds=kinds,
-        series=parsed.series,
-        by=ExportBy(parsed.by),
-        comparison=parsed.comparison,
-    )
-    with progress_for_stderr() as progress:
-        exported = perform(request, progress)
+    exported = perform_with_progress(
+        Export(
+            results=parsed.results, output=parsed.output, kinds=kinds, series=parsed.series, by=ExportBy(parsed.by),
+            comparison=parsed.comparison,
+        )
+    )  # fmt: skip
     for path in exported.files.values():
         print(path, file=output)
     print(NOTICE, file=output)

@@ -1,4 +1,4 @@
-"""The command line: ``gliomaseg COMMAND``. Every command is a module that adds its own arguments and runs.
+"""The command line: ``gliomaseg COMMAND``. Every command adds its own arguments and runs.
 
 A command parses, calls the library and prints; it computes nothing. Heavy imports happen when it runs, so that
 ``--help`` answers at once. Results go to standard output, progress and errors to standard error; with ``--json`` there
@@ -8,13 +8,17 @@ is nothing else on standard output.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
+import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import TextIO
 
 from GliomaSegLib import NOTICE
 from GliomaSegLib.cli import (
-    agree,
     batch,
     compare,
     demo,
@@ -23,38 +27,39 @@ from GliomaSegLib.cli import (
     experiment,
     export,
     models,
-    residual,
     result,
-    review,
     segment,
     serve,
     train,
     worker,
 )
-from GliomaSegLib.cli.process import cancel_when_terminated, results_only_on_stdout
 from GliomaSegLib.errors import Cancelled, GliomaSegError
 
 FAILED = 1
 INTERRUPTED = 130
 
 _COMMANDS = (
-    ("segment", segment, "segment a study"),
-    ("batch", batch, "segment many cases, on one machine or many"),
-    ("models", models, "list, show, install, verify, remove, add and pack models"),
-    ("evaluate", evaluate, "compare segmentations with the truth"),
-    ("evaluate-residual", residual, "compare residual tumour after surgery with references, over folds"),
-    ("measure", result, "print the measures after an edit of a result"),
-    ("report", result, "draw the report again after an edit of a result"),
-    ("review", review, "record that a result was reviewed, by whom and when"),
-    ("train", train, "train a network by a recipe"),
-    ("experiment", experiment, "what missing sequences and other hospitals cost"),
-    ("compare", compare, "compare studies of one patient: resection, lesions, response"),
-    ("agree", agree, "how far readers agree, and their consensus"),
-    ("export", export, "write a result as DICOM SEG, RTSTRUCT and SR"),
-    ("exams", exams, "list the exams in a folder of DICOM, and what is incomplete"),
-    ("serve", serve, "a DICOM node: studies in, answers out"),
-    ("worker", worker, "run job files for another program, with progress as JSON lines"),
-    ("demo", demo, "segment a phantom study whose truth is known"),
+    ("segment", segment.add_arguments, "segment a study"),
+    ("batch", batch.add_arguments, "segment many cases, on one machine or many"),
+    ("models", models.add_arguments, "list, show, install, verify, remove, add and pack models"),
+    ("evaluate", evaluate.add_arguments, "compare segmentations with references"),
+    (
+        "evaluate-residual",
+        evaluate.add_residual_arguments,
+        "compare residual tumour with references, over folds",
+    ),
+    ("measure", result.add_arguments, "print the measures after an edit of a result"),
+    ("report", result.add_arguments, "draw the report again after an edit of a result"),
+    ("review", result.add_review_arguments, "record that a result was reviewed, by whom and when"),
+    ("train", train.add_arguments, "train a network by a recipe"),
+    ("experiment", experiment.add_arguments, "what missing sequences and other hospitals cost"),
+    ("compare", compare.add_arguments, "compare studies of one patient: resection, lesions, response"),
+    ("agree", evaluate.add_agreement_arguments, "how far readers agree, and their consensus"),
+    ("export", export.add_arguments, "write a result as DICOM SEG, RTSTRUCT and SR"),
+    ("exams", exams.add_arguments, "list the exams in a folder of DICOM, and what is incomplete"),
+    ("serve", serve.add_arguments, "a DICOM node: studies in, answers out"),
+    ("worker", worker.add_arguments, "run job files for another program, with progress as JSON lines"),
+    ("demo", demo.add_arguments, "segment a phantom study whose labels are known"),
 )
 
 
@@ -78,6 +83,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
 
 
+def cancel_when_terminated() -> None:
+    """Let SIGTERM raise :class:`~GliomaSegLib.errors.Cancelled` in the main thread, so that what runs clears up."""
+
+    def cancel(signal_number: int, frame: object) -> None:
+        raise Cancelled("The process was told to stop.")
+
+    signal.signal(signal.SIGTERM, cancel)
+
+
+@contextlib.contextmanager
+def results_only_on_stdout() -> Iterator[TextIO]:
+    """Yield the real standard output; whatever libraries print meanwhile, in C too, goes to standard error."""
+    sys.stdout.flush()
+    real = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with os.fdopen(real, "w", encoding="utf-8", closefd=False) as output, contextlib.redirect_stdout(sys.stderr):
+            yield output
+    finally:
+        with contextlib.suppress(OSError, TypeError):  # Windows has no such library of the process itself
+            ctypes.CDLL(None).fflush(None)  # what C holds back must not come out after the results
+        os.dup2(real, 1)
+        os.close(real)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gliomaseg",
@@ -86,8 +116,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gliomaseg {_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, module, purpose in _COMMANDS:
-        module.add_arguments(commands.add_parser(name, help=purpose, epilog=NOTICE))
+    for name, add_arguments, purpose in _COMMANDS:
+        add_arguments(commands.add_parser(name, help=purpose, epilog=NOTICE))
     return parser
 
 

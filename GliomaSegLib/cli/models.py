@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from GliomaSegLib.case import Modality, TimePointKind
-from GliomaSegLib.cli.arguments import SEQUENCES, TIME_POINTS, add_purpose, add_store
+from GliomaSegLib.cli.arguments import SEQUENCES, TIME_POINTS, add_json, add_purpose, add_store
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.options import Purpose, Task
 
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     lists.set_defaults(command=_list)
     show = actions.add_parser("show", help="a model's card")
     show.add_argument("model", metavar="ID")
-    show.add_argument("--json", action="store_true", help="print as JSON")
+    add_json(show)
     show.set_defaults(command=_show)
     advise = actions.add_parser("recommend", help="rank the models for a case, and say why")
     advise.add_argument("study", type=Path, nargs="?", metavar="STUDY", help="its sequences are looked for")
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     advise.add_argument("--time-point", choices=TIME_POINTS, default="unknown")
     advise.add_argument("--preoperative", action="store_true", help="after surgery, with the study before it")
     add_purpose(advise)
-    advise.add_argument("--json", action="store_true", help="print as JSON")
+    add_json(advise)
     advise.set_defaults(command=_recommend)
     install = actions.add_parser("install", help="download or copy a model's weights and check them")
     install.add_argument("models", metavar="ID", nargs="*", help="what to install; without one, all that --from holds")
@@ -162,13 +162,13 @@ def _install(parsed: argparse.Namespace, output: TextIO) -> int:
 
 def _carried(parsed: argparse.Namespace, store: Store) -> list[Card]:
     """The cards of all models in a pack or another store; those that are new here are added."""
-    from GliomaSegLib.zoo import pack, packing
+    from GliomaSegLib.zoo.pack import models_in
 
-    carried = pack.models_in(parsed.source) if parsed.source else ()
+    carried = models_in(parsed.source) if parsed.source else ()
     if not carried:
         raise InputError("Say which model to install (gliomaseg models list), or give a pack or a store with --from.")
     known = {card.id: card for card in _cards(parsed)}
-    return [known.get(model) or packing.add_card(store, parsed.source, model) for model in carried]
+    return [known.get(model) or store.add_carried(parsed.source, model) for model in carried]
 
 
 def _verify(parsed: argparse.Namespace, output: TextIO) -> int:
@@ -202,13 +202,12 @@ def _add(parsed: argparse.Namespace, output: TextIO) -> int:
 
 def _export(parsed: argparse.Namespace, output: TextIO) -> int:
     from GliomaSegLib.cli.terminal import progress_for_stderr
-    from GliomaSegLib.zoo import packing
 
     store = chosen_store(parsed)
     members = {one.id: one for card in _named_or_installed(parsed, store) for one in store.members(card)}
     cards = tuple(members.values())
     with progress_for_stderr() as progress:
-        packed = packing.export(store, cards, parsed.pack, progress)
+        packed = store.export(cards, parsed.pack, progress)
     names = ", ".join(packed)
     print(f"{parsed.pack} holds {names}; 'gliomaseg models install --from {parsed.pack}' unpacks it.", file=output)
     return 0

@@ -1,4 +1,4 @@
-"""``gliomaseg measure`` and ``gliomaseg report``: a folder of results brought up to date after an edit, and printed."""
+"""``gliomaseg measure``, ``report`` and ``review``: results brought up to date after an edit, or reviewed."""
 
 from __future__ import annotations
 
@@ -7,27 +7,49 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from GliomaSegLib import NOTICE
+from GliomaSegLib.cli.arguments import add_json
+from GliomaSegLib.options import ReviewState
 
 if TYPE_CHECKING:
     from GliomaSegLib.job import Result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of both commands."""
+    """The options of ``gliomaseg measure`` and ``gliomaseg report``."""
     parser.add_argument("output", type=Path, metavar="OUT", help="folder that 'segment' made")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.set_defaults(command=run)
+    add_json(parser, "print the result as JSON")
+    parser.set_defaults(command=_measure)
 
 
-def run(parsed: argparse.Namespace, output: TextIO) -> int:
-    """Measure and draw the report again; the exit status."""
-    from GliomaSegLib.cli.terminal import progress_for_stderr
+def _measure(parsed: argparse.Namespace, output: TextIO) -> int:
+    from GliomaSegLib.cli.terminal import perform_with_progress
     from GliomaSegLib.job import Measure
-    from GliomaSegLib.perform import perform
 
-    with progress_for_stderr() as progress:
-        result = perform(Measure(output=parsed.output), progress)
+    result = perform_with_progress(Measure(output=parsed.output))
     print_result(result, parsed.json, output)
+    return 0
+
+
+def add_review_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``gliomaseg review``."""
+    parser.add_argument("output", type=Path, metavar="OUT", help="folder that 'segment' made")
+    parser.add_argument("--state", required=True, choices=ReviewState.decisions())
+    parser.add_argument("--by", required=True, metavar="NAME", help="who reviewed it")
+    add_json(parser, "print the result as JSON")
+    parser.set_defaults(command=_review)
+
+
+def _review(parsed: argparse.Namespace, output: TextIO) -> int:
+    from GliomaSegLib.cli.terminal import perform_with_progress
+    from GliomaSegLib.job import Review
+
+    review = {"output": parsed.output, "state": ReviewState(parsed.state), "by": parsed.by}
+    result = perform_with_progress(Review.model_validate(review))
+    if parsed.json:
+        print(result.model_dump_json(indent=2), file=output)
+    else:
+        last = result.reviews[-1]
+        print(f"{result.case_id}: {last.state.value} by {last.by}, {last.when}", file=output)
     return 0
 
 

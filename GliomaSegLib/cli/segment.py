@@ -11,6 +11,8 @@ from GliomaSegLib.cli.arguments import (
     SEQUENCES,
     TIME_POINTS,
     add_choice,
+    add_json,
+    add_output,
     add_processing,
     add_purpose,
     add_store,
@@ -36,9 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="rigid ITK transform from the reference to that sequence (LPS), instead of registering it (repeatable)",
     )  # fmt: skip
     add_choice(parser)
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder to make")
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it holds earlier results")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_output(parser)
+    add_json(parser, "print the result as JSON")
     add_store(parser)
     case = parser.add_argument_group("the case")
     case.add_argument("--case-id", metavar="NAME", help="how the case is called in the results")
@@ -60,12 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace, output: TextIO) -> int:
     """Segment the study; the exit status."""
-    from GliomaSegLib.cli.terminal import progress_for_stderr
-    from GliomaSegLib.perform import perform
+    from GliomaSegLib.cli.terminal import perform_with_progress
 
-    with progress_for_stderr() as progress:
-        result = perform(_job(parsed), progress)
-    print_result(result, parsed.json, output)
+    print_result(perform_with_progress(_job(parsed)), parsed.json, output)
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -75,6 +76,14 @@ class LineProgress:
 
     def _say(self, text: str) -> None:
         print(f"[{time.perf_counter() - self._began:7.1f} s] {text}", file=sys.stderr, flush=True)
+
+
+def perform_with_progress(request: Any) -> Any:
+    """See :func:`GliomaSegLib.perform.perform`; its progress is shown on standard error."""
+    from GliomaSegLib.perform import perform
+
+    with progress_for_stderr() as progress:
+        return perform(request, progress)
 
 
 def progress_for_stderr() -> TerminalProgress | LineProgress:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from GliomaSegLib.cli.arguments import add_root
 from GliomaSegLib.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe file, or the name of one that comes with GliomaSeg")
     parser.add_argument("--cases", type=Path, required=True, metavar="CSV", help="the case table")
-    parser.add_argument("--root", type=Path, metavar="DIR", help="folder of the table's paths, if not the table's own")
+    add_root(parser)
     parser.add_argument("--splits", type=Path, metavar="JSON", help="patients of train, test and validation")
     parser.add_argument("--cache", type=Path, required=True, metavar="DIR", help="folder for the prepared cases")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="folder of the run")
@@ -143,7 +144,7 @@ def _prepare(
 def _taught(
     parsed: argparse.Namespace, recipe: Recipe, rows: list[CaseRow], device: torch.device, progress: Progress
 ) -> list[Path]:
-    """The prepared training cases, with the answer of the recipe's teacher where their truth needs one."""
+    """The prepared training cases, with pseudo-labels of the recipe's teacher where their reference needs them."""
     from GliomaSegLib.inference.device import choose_precision
     from GliomaSegLib.pipeline.prediction import load_model
     from GliomaSegLib.training.dataset import prepared_path

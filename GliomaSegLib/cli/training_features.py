@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from GliomaSegLib.case import Modality
+from GliomaSegLib.cli.arguments import add_root
 from GliomaSegLib.cli.terminal import progress_for_stderr
 from GliomaSegLib.datasets.case_table import read_splits, read_table, training_and_validation
 from GliomaSegLib.io.provenance import sha256_of
@@ -22,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m GliomaSegLib.cli.training_features", description=__doc__)
     parser.add_argument("model", metavar="MODEL", help="id of a card of the family any-unet")
     parser.add_argument("--cases", type=Path, required=True, metavar="CSV", help="the case table")
-    parser.add_argument("--root", type=Path, metavar="DIR", help="folder of the table's paths, if not the table's own")
+    add_root(parser)
     parser.add_argument("--splits", type=Path, metavar="JSON", help="patients of train, test and validation")
     parser.add_argument("--cache", type=Path, required=True, metavar="DIR", help="folder of the prepared cases")
     parser.add_argument("--layer", default="down.2", help="of the coarse network, by its name in torch")

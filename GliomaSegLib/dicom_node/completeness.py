@@ -1,6 +1,6 @@
 """When a study is complete: DICOM has no message for that, so a quiet time decides (Lotan 2021 waited two minutes).
 
-Measured by a clock that nobody sets. After a restart every study that was arriving waits its whole time again.
+Measured by the monotonic clock. After a restart every study that was arriving waits its whole time again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A pynetdicom server with limits: nobody can take its connections, its threads or its memory from listed senders.
+"""A pynetdicom server with limits: no host can take its connections, threads or memory from listed senders.
 
 * A connection becomes an association when its whole A-ASSOCIATE-RQ has come, within :data:`REQUEST_S`. Until then it
   costs one blocked thread. When too many wait, in all or from one address, the one that has waited longest is closed.
@@ -174,7 +174,7 @@ class _Handler(RequestHandler):
         """See :class:`pynetdicom.transport.RequestHandler`."""
         try:
             request = _read_request(self.request)
-        except Exception as error:  # of TLS too; whatever a stranger sends
+        except Exception as error:  # of TLS too; the data are untrusted
             if self.server.stop_waiting(self.request):
                 named = isinstance(error, _NoRequest)
                 reason = str(error) if named else f"no association request ({type(error).__name__})"

@@ -122,8 +122,8 @@ def _acknowledge_at_once(event: Event) -> None:
 
 def _kind(path: Path) -> tuple[UID, UID]:
     """SOP class and transfer syntax."""
-    said = read_file_meta_info(path)
-    return said.MediaStorageSOPClassUID, said.TransferSyntaxUID
+    meta = read_file_meta_info(path)
+    return meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID
 
 
 class OrthancArchive:

@@ -217,7 +217,7 @@ def quiet_worker(command: Sequence[str], folder: Path) -> WorkerProcess:
 
 
 class _PrintableFormatter(logging.Formatter):
-    """Keeps control characters of what a stranger sent from the terminal; a traceback keeps its lines."""
+    """Keeps control characters of received values from the terminal; a traceback keeps its lines."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See :meth:`logging.Formatter.format`."""

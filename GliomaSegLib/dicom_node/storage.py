@@ -8,7 +8,7 @@
     FOLDER/studies/KEY/results-1, answers-1   of the study's first version; a late series makes a second
     FOLDER/logs
 
-A mount that is gone looks like an empty folder, and a node that fills it writes to the wrong disk without a word (a
+A mount that is gone looks like an empty folder, and a node that fills it writes to the wrong disk unnoticed (a
 failure that Lotan 2021 met). So the file ``node.json`` must be there, and the same one, at every step.
 """
 
@@ -122,7 +122,7 @@ class Storage:
     # --- names ------------------------------------------------------------------------------------------------------
 
     def key(self, study_uid: str) -> str:
-        """The pseudonym of a study: nobody without this folder can tell which study it is."""
+        """The pseudonym of a study: without this folder it does not say which study it is."""
         return hmac.new(self._id.encode(), study_uid.encode(), hashlib.sha256).hexdigest()[:_KEY_LETTERS]
 
     @property
@@ -210,7 +210,7 @@ class Storage:
                 path.replace(final)
             else:
                 path.unlink(missing_ok=True)
-        for path in (self.folder / "studies").glob(f"*/.*{PARTIAL}"):  # of results; nobody else is at work here
+        for path in (self.folder / "studies").glob(f"*/.*{PARTIAL}"):  # of results; no other process works here
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -57,7 +57,7 @@ class Triage:
         return done
 
     def _decide(self, study: Study) -> None:
-        verdict = self._verdict(study)  # reads a stranger's files, so nothing is locked meanwhile
+        verdict = self._verdict(study)  # reads untrusted files, so nothing is locked meanwhile
         with self._completeness.if_complete(study.key) as complete:
             if not complete:  # an image has come since; the next tick decides again
                 return

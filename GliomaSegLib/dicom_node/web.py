@@ -134,7 +134,7 @@ def _handler(status: Status, expected: bytes | None) -> type[BaseHTTPRequestHand
                 return pages[path]()
             except StorageError as error:
                 return HTTPStatus.SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", f"{error}\n"
-            except Exception as error:  # a defect of ours: told in the log
+            except Exception as error:  # a defect of ours: it is in the log
                 log_place("the status page", error)
                 text = f"The page cannot be shown ({type(error).__name__}); see the node's log.\n"
                 return HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", text

@@ -124,7 +124,7 @@ class Card(CardPart):
     training_features: ShippedFile | None = checked(
         None,
         "What the network makes of its training cases, by which a case's distance to them is measured "
-        "(python -m GliomaSegLib.cli.training_features); null: it cannot be told.",
+        "(python -m GliomaSegLib.cli.training_features); null: it is not measured.",
     )
     licence: str
     citation: str

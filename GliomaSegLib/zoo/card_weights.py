@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from GliomaSegLib.errors import WeightsError
 from GliomaSegLib.io.provenance import sha256_of
 from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo.card_network import CardPart, checked
+from GliomaSegLib.zoo.places import INSTALLED_RECORD, WEIGHTS_FILE
 
 _SHA256, _MD5 = "^[0-9a-f]{64}$", "^[0-9a-f]{32}$"
 
@@ -106,6 +108,21 @@ class Weights(CardPart):
         """Sum of the sizes, in bytes; what is unknown counts as zero."""
         one = self.shipped or self.package
         return one.size_bytes or 0 if one else sum(file.size_bytes or 0 for file in self.files)
+
+    def intact_and_of_card(self, folder: Path) -> tuple[bool, bool]:
+        """Whether the weights in a model's folder are those of its record, and whether this is of the files that the
+        card names, as far as it gives their hashes."""
+        try:
+            record = json.loads((folder / INSTALLED_RECORD).read_text(encoding="utf-8"))
+            if weights_sha256(folder / WEIGHTS_FILE) != record["sha256"]:
+                return False, False
+            sha256, md5 = record["published"], record.get("md5", {})
+            return True, all(
+                file.sha256 in (None, sha256.get(file.name)) and file.md5 in (None, md5.get(file.name))
+                for file in self.files
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return False, False
 
 
 def weights_sha256(path: Path) -> str:

@@ -81,6 +81,22 @@ def state_dict(checkpoint: Any, source: Path, *keys: str) -> dict[str, Tensor]:
     return {str(name).removeprefix("module."): value.detach().clone() for name, value in state.items()}
 
 
+def published_tensors(folder: Path, pattern: str, *keys: str) -> tuple[dict[str, Tensor], Path]:
+    """The tensors of the one PyTorch file below ``folder`` that matches ``pattern`` (see :func:`state_dict`), and its
+    path.
+
+    Raises:
+        WeightsError: there is no such file, or several; it is damaged, or holds more than tensors and plain values.
+    """
+    published = the_only(folder, pattern)
+    return state_dict(read_checkpoint(published), published, *keys), published
+
+
+def below(stage: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with ``stage`` and a dot, by the rest of their names."""
+    return {name.removeprefix(f"{stage}."): value for name, value in tensors.items() if name.startswith(f"{stage}.")}
+
+
 def read_converted(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors and the metadata of a safetensors file that a loader's ``convert`` wrote.
 

@@ -1,18 +1,23 @@
-"""Downloading of published weight files, and the check that a file is the published one."""
+"""Downloading of published weight files, and the check that a file is the published one.
+
+Google Drive asks a browser's questions before it gives a large file. The library gdown answers them; it is an extra, as
+few models need it, and without it a browser fetches the file.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from GliomaSegLib.errors import WeightsError
 from GliomaSegLib.io.provenance import sha256_of
-from GliomaSegLib.zoo import google_drive
 from GliomaSegLib.zoo.archive import is_archive
 from GliomaSegLib.zoo.card_weights import WeightFile
 
+_GOOGLE_DRIVE = re.compile(r"https://drive\.google\.com/uc\?id=(?P<id>[\w-]+)")
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT_S = 30
 _TRIES = 4
@@ -50,8 +55,8 @@ def download(file: WeightFile, destination: Path, on_bytes: OnBytes) -> Path:
     if file.url is None:
         raise WeightsError(f"No address of the weight file '{file.name}' is known; say where it is with '--from PATH'.")
     part = destination.with_name(destination.name + ".part")
-    if google_drive.holds(str(file.url)):
-        google_drive.fetch(str(file.url), part, on_bytes)
+    if drive := _GOOGLE_DRIVE.fullmatch(file.url):
+        _fetch_from_google_drive(drive, part, on_bytes)
         return _accepted(part, destination, file)
     for attempt in range(1, _TRIES + 1):
         try:
@@ -111,6 +116,28 @@ def _fetch(file: WeightFile, part: Path, on_bytes: OnBytes) -> None:
                 on_bytes(received, begin + length if length else 0)
     if received - begin < length:
         raise requests.ConnectionError("the connection closed early")
+
+
+def _fetch_from_google_drive(address: re.Match[str], part: Path, on_bytes: OnBytes) -> None:
+    try:
+        import gdown
+    except ImportError as error:
+        raise WeightsError(
+            f"The weights are on Google Drive; run 'pip install GliomaSeg[drive]' and try again, or fetch {address[0]} "
+            "with a browser and use '--from FILE'."
+        ) from error
+    import requests
+
+    try:
+        gdown.download(
+            id=address["id"], output=str(part), quiet=True, use_cookies=False,
+            progress=lambda done, total: on_bytes(done, total or 0),
+        )  # fmt: skip
+    except (gdown.exceptions.DownloadError, requests.RequestException) as error:
+        raise WeightsError(
+            f"{address[0]} could not be downloaded ({type(error).__name__}); its daily quota may be used up or the "
+            "network be closed: try later, or fetch it with a browser and use '--from FILE'."
+        ) from error
 
 
 def _version(headers: Mapping[str, str]) -> str:

@@ -26,7 +26,6 @@ from GliomaSegLib.zoo import pack
 from GliomaSegLib.zoo.archive import unpack
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.download import check, download
-from GliomaSegLib.zoo.installed import intact_and_of
 from GliomaSegLib.zoo.loaders import family
 from GliomaSegLib.zoo.places import INSTALLED_RECORD, STORE_VARIABLE, WEIGHTS_FILE, installed_in
 
@@ -66,7 +65,7 @@ def _replace(card: Card, root: Path, source: Path | None, progress: Progress) ->
         ready = work / card.id
         if source and (carried := pack.find(source, card.id)):
             pack.take(carried, ready)
-            if intact_and_of(card, ready) != (True, True):
+            if card.weights.intact_and_of_card(ready) != (True, True):
                 raise WeightsError(
                     f"What {source} holds of '{card.id}' is damaged or of another version; pack it anew."
                 )

@@ -1,17 +1,21 @@
-"""Reading installed models from a pack (one zip file, for places without a network) or from the folder of a store.
+"""Packs: installed models in one zip file, for places without a network. The folder of a store is read as well.
 
 A pack holds, as a store does, a folder per model, and in it also the model's card, so that a user's own models travel
-with it (:mod:`GliomaSegLib.zoo.packing`). Weights are safetensors files, which cannot hold code; they are checked
-against their recorded hashes.
+with it. Weights are safetensors files, which cannot hold code; they are checked against their recorded hashes.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from GliomaSegLib.errors import WeightsError
+from GliomaSegLib.errors import InputError, WeightsError
+from GliomaSegLib.progress import Progress
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.card_json import card_text
 from GliomaSegLib.zoo.places import INSTALLED_RECORD, WEIGHTS_FILE
 
 Origin = Path | zipfile.Path
@@ -56,3 +60,33 @@ def _opened(source: Path) -> Origin | None:
     if source.is_file() and zipfile.is_zipfile(source):
         return zipfile.Path(source)
     return None
+
+
+def export(models: Sequence[tuple[Card, Path]], destination: Path, progress: Progress) -> None:
+    """Pack installed models, each a card and its folder in a store, into the zip file ``destination``, which appears
+    whole or not at all.
+
+    Raises:
+        InputError: the file is there already or cannot be written.
+    """
+    progress.stage("export")
+    if destination.exists():
+        raise InputError(f"{destination} exists already; name another file.")
+    temporary = destination.with_name(f".{destination.name}.{os.getpid()}.partial")
+    try:
+        destination.absolute().parent.mkdir(parents=True, exist_ok=True)
+        temporary.open("wb").close()  # not by tempfile, whose files are private: a pack is for others
+    except OSError as error:
+        raise InputError(f"{destination} cannot be written ({error.strerror}); name another file.") from error
+    try:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as opened:
+            for done, (card, folder) in enumerate(models):
+                progress.advance(done / len(models), card.id)
+                for path in sorted(folder.iterdir()):
+                    opened.write(path, f"{card.id}/{path.name}")
+                opened.writestr(f"{card.id}/{CARD_FILE}", card_text(card))
+        temporary.replace(destination)
+    except OSError as error:
+        raise InputError(f"{destination} could not be written ({error.strerror or error}); make room.") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -118,29 +118,29 @@ def _processing(card: Card) -> list[str]:
     return [f"{title:<12}{text}" for title, text in parts if text]
 
 
-def _normalisation(said: Normalisation) -> str:
-    if said.method in ("none", "published"):
-        return {"none": "as they are", "published": "as the model's own files say"}[said.method]
-    between = f" {said.percentiles[0]:g} to {said.percentiles[1]:g}" if said.percentiles else ""
-    return f"{said.method}{between} over {said.over} voxels, per sequence{', clipped' if said.clip else ''}"
+def _normalisation(given: Normalisation) -> str:
+    if given.method in ("none", "published"):
+        return {"none": "as they are", "published": "as the model's own files say"}[given.method]
+    between = f" {given.percentiles[0]:g} to {given.percentiles[1]:g}" if given.percentiles else ""
+    return f"{given.method}{between} over {given.over} voxels, per sequence{', clipped' if given.clip else ''}"
 
 
-def _inference(said: Inference) -> str:
-    what = {"full": "the whole grid", "brain": "the brain's box"}[said.field]
-    if said.patch is None:
+def _inference(given: Inference) -> str:
+    what = {"full": "the whole grid", "brain": "the brain's box"}[given.field]
+    if given.patch is None:
         text = f"{what} in one pass"
     else:
-        patch = "×".join(map(str, said.patch))
-        text = f"{what} in patches of {patch}, overlap {said.overlap:g}, {said.window} window"
-    if said.mirrors:
-        text += f", flipped along {', '.join(said.mirrors)}"
+        patch = "×".join(map(str, given.patch))
+        text = f"{what} in patches of {patch}, overlap {given.overlap:g}, {given.window} window"
+    if given.mirrors:
+        text += f", flipped along {', '.join(given.mirrors)}"
     return text
 
 
-def _output(said: Output) -> str:
-    limit = "" if said.activation == "softmax" else f", threshold {said.threshold:g}"
-    text = f"{said.activation or 'as the family does'}{limit}: {', '.join(said.channels)}".removesuffix(": ")
-    return text + ("; largest component" if said.largest_component else "")
+def _output(given: Output) -> str:
+    limit = "" if given.activation == "softmax" else f", threshold {given.threshold:g}"
+    text = f"{given.activation or 'as the family does'}{limit}: {', '.join(given.channels)}".removesuffix(": ")
+    return text + ("; largest component" if given.largest_component else "")
 
 
 def _files(card: Card, recorded: Mapping[str, str]) -> list[str]:

@@ -17,6 +17,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -31,7 +32,6 @@ from GliomaSegLib.zoo.card_json import card_text
 from GliomaSegLib.zoo.card_network import Space
 from GliomaSegLib.zoo.card_weights import PackagedWeights
 from GliomaSegLib.zoo.catalogue import find_card
-from GliomaSegLib.zoo.installed import intact_and_of
 from GliomaSegLib.zoo.loaders import FAMILIES, family, fault_of
 from GliomaSegLib.zoo.places import (
     ADDED_CARDS,
@@ -97,7 +97,7 @@ class Store:
         again = f"run 'gliomaseg models remove {card.id}' and install them again"
         if self.root not in folder.parents:
             again = "tell who keeps this store"
-        intact, of_card = intact_and_of(card, folder)
+        intact, of_card = card.weights.intact_and_of_card(folder)
         if not intact:
             raise WeightsError(f"The weights in {folder} are damaged (their SHA-256 is not the recorded one); {again}.")
         if not of_card:
@@ -250,6 +250,39 @@ class Store:
                 f"--store or {STORE_VARIABLE}."
             ) from error
         return card
+
+    def add_carried(self, source: Path, model: str) -> Card:
+        """Add the card of ``model`` that comes with the pack or store ``source``.
+
+        Raises:
+            InputError: there is none, or it cannot be used.
+        """
+        from GliomaSegLib.zoo import pack
+
+        origin = pack.find(source, model)
+        if origin is None or not (origin / pack.CARD_FILE).is_file():
+            raise InputError(f"{source} holds no card of '{model}'; add it first with 'gliomaseg models add CARD'.")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{model}.json"
+            path.write_bytes((origin / pack.CARD_FILE).read_bytes())
+            return self.add(path, carried=True)
+
+    def export(self, cards: Iterable[Card], destination: Path, progress: Progress) -> tuple[str, ...]:
+        """Pack installed models (see :mod:`GliomaSegLib.zoo.pack`); the ids of those that were packed.
+
+        Models whose weights come with GliomaSeg or inside a Python package are left out.
+
+        Raises:
+            WeightsError: one of them is not installed, or damaged.
+            InputError: there is nothing to pack, or the file is there already or cannot be written.
+        """
+        from GliomaSegLib.zoo import pack
+
+        carried = [(card, self.weights(card).parent) for card in cards if card.weights.files]
+        if not carried:
+            raise InputError("There is nothing to pack: none of these models has weights in a store.")
+        pack.export(carried, destination, progress)
+        return tuple(card.id for card, _ in carried)
 
     def _added(self, model: str) -> Path:
         return self.root / ADDED_CARDS / f"{model}.json"

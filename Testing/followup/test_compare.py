@@ -16,8 +16,8 @@ import pytest
 import SimpleITK as sitk
 
 from GliomaSegLib.case import Modality, TimePoint, TimePointKind
-from GliomaSegLib.cli import agree
 from GliomaSegLib.cli import compare as command
+from GliomaSegLib.cli import evaluate
 from GliomaSegLib.cli import export as export_command
 from GliomaSegLib.errors import GliomaSegError, InputError
 from GliomaSegLib.followup.compare import compare
@@ -257,7 +257,7 @@ def commanded(*arguments: object) -> str:
     parser = argparse.ArgumentParser()
     verbs = parser.add_subparsers()
     command.add_arguments(verbs.add_parser("compare"))
-    agree.add_arguments(verbs.add_parser("agree"))
+    evaluate.add_agreement_arguments(verbs.add_parser("agree"))
     export_command.add_arguments(verbs.add_parser("export"))
     parsed = parser.parse_args([str(argument) for argument in arguments])
     output = io.StringIO()

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.zoo import packing
 from GliomaSegLib.zoo.card import ENSEMBLE, Card
 from GliomaSegLib.zoo.card_json import card_text
 from GliomaSegLib.zoo.catalogue import all_cards, find_card
@@ -89,7 +88,7 @@ def test_a_pack_of_an_earlier_version_is_accepted_with_fields_that_have_no_effec
         pack.writestr("mine/installed.json", "{}")
         pack.writestr("mine/card.json", json.dumps(old))
     store = Store(tmp_path / "store")
-    card = packing.add_card(store, tmp_path / "pack.zip", "mine")
+    card = store.add_carried(tmp_path / "pack.zip", "mine")
     assert card == find_card("mine", store.root)
     assert card.inference.axes == "zyx"
     with pytest.raises(InputError, match=r"inference\.folds: there is no such key any more"):
@@ -101,5 +100,5 @@ def test_a_card_in_a_pack_cannot_be_written_outside_the_store(tmp_path: Path) ->
         pack.writestr("mine/installed.json", "{}")
         pack.writestr("mine/card.json", json.dumps(content(NNUNET) | {"id": "../../escaped"}))
     with pytest.raises(InputError, match="is not valid: id: "):
-        packing.add_card(Store(tmp_path / "in" / "store"), tmp_path / "pack.zip", "mine")
+        Store(tmp_path / "in" / "store").add_carried(tmp_path / "pack.zip", "mine")
     assert list(tmp_path.rglob("escaped*")) == []

@@ -10,7 +10,7 @@ import pytest
 
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.progress import Silent
-from GliomaSegLib.zoo import pack, packing
+from GliomaSegLib.zoo import pack
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.loaders import FAMILIES, Family
@@ -21,7 +21,7 @@ from GliomaSegLib.zoo.store import Store
 def packed(toy_store: Store, toy_zoo: Card, tmp_path: Path) -> Path:
     """A pack with the toy."""
     (toy_store.folder(toy_zoo) / "LICENCE.txt").write_text("free")
-    assert packing.export(toy_store, [toy_zoo], tmp_path / "stick" / "models.zip", Silent()) == ("toy",)
+    assert toy_store.export([toy_zoo], tmp_path / "stick" / "models.zip", Silent()) == ("toy",)
     return tmp_path / "stick" / "models.zip"
 
 
@@ -59,10 +59,10 @@ def test_a_user_s_own_model_travels_with_its_card(
     elsewhere = Store(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="There is no model 'toy'"):
         find_card("toy", elsewhere.root)
-    assert packing.add_card(elsewhere, packed, "toy") == find_card("toy", elsewhere.root) == toy_card
+    assert elsewhere.add_carried(packed, "toy") == find_card("toy", elsewhere.root) == toy_card
     without = rewritten(packed, tmp_path / "without.zip", {"toy/card.json": None})
     with pytest.raises(InputError, match="holds no card of 'toy'; add it first"):
-        packing.add_card(elsewhere, without, "toy")
+        elsewhere.add_carried(without, "toy")
 
 
 @pytest.mark.parametrize(
@@ -112,19 +112,19 @@ def test_what_cannot_be_packed_is_said_and_nothing_left(
     packed: Path, toy_store: Store, toy_zoo: Card, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=r"models\.zip exists already; name another file"):
-        packing.export(toy_store, [toy_zoo], packed, Silent())
+        toy_store.export([toy_zoo], packed, Silent())
     with pytest.raises(InputError, match="nothing to pack"):
-        packing.export(toy_store, [], tmp_path / "empty.zip", Silent())
+        toy_store.export([], tmp_path / "empty.zip", Silent())
     with pytest.raises(WeightsError, match="are not installed"):
-        packing.export(Store(tmp_path / "other"), [toy_zoo], tmp_path / "empty.zip", Silent())
+        Store(tmp_path / "other").export([toy_zoo], tmp_path / "empty.zip", Silent())
     toy_store.weights(toy_zoo).write_bytes(b"damaged")
     with pytest.raises(WeightsError, match="are damaged"):
-        packing.export(toy_store, [toy_zoo], tmp_path / "damaged.zip", Silent())
+        toy_store.export([toy_zoo], tmp_path / "damaged.zip", Silent())
     (tmp_path / "file").touch()
     toy_store.remove(toy_zoo)
     toy_store.install(toy_zoo, packed)
     with pytest.raises(InputError, match="cannot be written"):
-        packing.export(toy_store, [toy_zoo], tmp_path / "file" / "models.zip", Silent())
+        toy_store.export([toy_zoo], tmp_path / "file" / "models.zip", Silent())
     assert list(tmp_path.glob("*.zip")) == list(tmp_path.glob("*.partial")) == []
 
 
@@ -136,5 +136,5 @@ def test_a_full_disk_leaves_no_half_a_pack(
 
     monkeypatch.setattr(zipfile.ZipFile, "write", full)
     with pytest.raises(InputError, match=r"models\.zip could not be written \(No space left on device\); make room"):
-        packing.export(toy_store, [toy_zoo], tmp_path / "stick" / "models.zip", Silent())
+        toy_store.export([toy_zoo], tmp_path / "stick" / "models.zip", Silent())
     assert list((tmp_path / "stick").iterdir()) == []

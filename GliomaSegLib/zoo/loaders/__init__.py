@@ -5,9 +5,13 @@ A family is a module here with the functions
 * ``convert(source: Path, destination: Path)``: turns the published weight files in the folder ``source`` into one
   ``.safetensors`` file; not needed where all weights come with GliomaSeg;
 * ``load(weights, parameters, device, precision)``: returns a ready
-  :class:`~GliomaSegLib.inference.segmenter.Segmenter`; ``parameters`` is
-  :attr:`GliomaSegLib.zoo.card.Card.loader_parameters`;
+  :class:`~GliomaSegLib.inference.segmenter.Segmenter` from the file that ``convert`` wrote; ``parameters`` is
+  :attr:`GliomaSegLib.zoo.card.Card.loader_parameters`; what does not fit on ``device`` runs on the processor;
+  ``precision`` is the number format of the convolutions, where the card allows a lower one;
 * ``spacing_mm(weights)``: the voxel edges (x, y, z) that the published files ask for, where they do.
+
+Each raises :class:`~GliomaSegLib.errors.WeightsError` for a file that is missing, damaged, of another network, or holds
+more than tensors and plain values.
 
 What a family does not take from a card, it or its published files decide; a card that says it all the same is refused
 (:func:`fault_of`), because it would have no effect.
@@ -34,14 +38,14 @@ class Family:
     """A family, and what it takes from a card.
 
     Attributes:
-        module: its name, for the import.
+        module: its name, for the import; by default that of the family, here.
         needs: names in the card's ``network.parameters`` that must be there.
         may_have: further names there.
         honours: fields of the card that it follows, e.g. ``inference.mirrors``, or a block with all of its fields.
         requires: those of them that must be given.
     """
 
-    module: str
+    module: str = ""
     needs: tuple[str, ...] = ()
     may_have: tuple[str, ...] = ()
     honours: tuple[str, ...] = ()
@@ -55,7 +59,6 @@ _CHANNELS = ("output.activation", "output.channels")
 
 FAMILIES: dict[str, Family] = {
     "any-unet": Family(
-        "GliomaSegLib.zoo.loaders.any_unet",
         needs=(
             "coarse",
             "spacing_mm",
@@ -69,64 +72,54 @@ FAMILIES: dict[str, Family] = {
         may_have=("fine",),
         honours=("training_features",),
     ),
-    "ca-cnn": Family("GliomaSegLib.zoo.loaders.ca_cnn", may_have=("views",)),
+    "ca-cnn": Family(may_have=("views",)),
     "rfnet": Family(
-        "GliomaSegLib.zoo.loaders.rfnet",
         needs=("least_enhancing_voxels",),
         may_have=("width",),
         honours=(*_WINDOWS, *_CHANNELS),
         requires=("inference", *_CHANNELS),
     ),
     "mmformer": Family(
-        "GliomaSegLib.zoo.loaders.mmformer",
         needs=("least_enhancing_voxels",),
         may_have=("arguments",),
         honours=(*_WINDOWS, *_CHANNELS),
         requires=("inference", *_CHANNELS),
     ),
     "trained": Family(
-        "GliomaSegLib.zoo.loaders.trained",
         needs=("network", "lattice_mm"),
         may_have=("frame", "bias_correction", "common_space", "landmarks"),
         honours=(*_WINDOWS, *_CHANNELS, "output.threshold"),
         requires=("inference", *_CHANNELS),
     ),
-    "ar-ca": Family("GliomaSegLib.zoo.loaders.ar_ca", needs=("views",)),
+    "ar-ca": Family(needs=("views",)),
     "monai-bundle": Family(
-        "GliomaSegLib.zoo.loaders.monai_bundle",
         needs=("network", "arguments"),
         honours=_BLOCKS,
         requires=("normalisation", "inference", *_CHANNELS),
     ),
-    "auto3dseg": Family("GliomaSegLib.zoo.loaders.auto3dseg", honours=("inference.bfloat16",)),
+    "auto3dseg": Family(honours=("inference.bfloat16",)),
     "aurora": Family(
-        "GliomaSegLib.zoo.loaders.aurora",
         needs=("arguments",),
         honours=_BLOCKS,
         requires=("normalisation", "inference", *_CHANNELS, "inputs.sets"),
     ),
     "resseg": Family(
-        "GliomaSegLib.zoo.loaders.resseg",
         honours=("normalisation", *_WINDOWS, "output"),
         requires=("normalisation", "inference", *_CHANNELS, "inputs.sets"),
     ),
     "nnunet": Family(
-        "GliomaSegLib.zoo.loaders.nnunet",
         needs=("labels",),
         honours=("inference.mirrors", "inference.bfloat16", "output.largest_component"),
     ),
     "raidionics": Family(
-        "GliomaSegLib.zoo.loaders.raidionics",
         honours=("output.channels", "inputs.preoperative"),
         requires=("output.channels",),
     ),
     "synthstrip": Family(
-        "GliomaSegLib.zoo.loaders.synthstrip",
         honours=("inference.bfloat16", "output.threshold"),
         requires=("output", "inputs.sets"),
     ),
     "stretched-brain": Family(
-        "GliomaSegLib.zoo.loaders.stretched_brain",
         needs=("network", "brain_voxels", "certainty"),
         honours=(*_WINDOWS, *_CHANNELS, "output.threshold"),
         requires=("inference", *_CHANNELS),
@@ -136,7 +129,7 @@ FAMILIES: dict[str, Family] = {
 
 def family(name: str) -> ModuleType:
     """The module of the family ``name``; imported only now, because it brings torch with it."""
-    return importlib.import_module(FAMILIES[name].module)
+    return importlib.import_module(FAMILIES[name].module or f"{__name__}.{name.replace('-', '_')}")
 
 
 def fault_of(card: Card) -> str | None:
@@ -157,11 +150,11 @@ def fault_of(card: Card) -> str | None:
     for required in one.requires:
         if not _value(card, required):
             return f"lacks '{required}', which the family '{name}' needs"
-    for said in _said(card):
-        if not {said, said.partition(".")[0]} & set(one.honours):
+    for field in _set_in(card):
+        if not {field, field.partition(".")[0]} & set(one.honours):
             known = ", ".join(one.honours) or "nothing"
             return (
-                f"has '{said}', which the family '{name}' does not use: it or its published files decide that, and of "
+                f"has '{field}', which the family '{name}' does not use: it or its published files decide that, and of "
                 f"these it takes {known} from a card"
             )
     return None
@@ -174,8 +167,8 @@ def _value(card: Card, field: str) -> Any:
     return getattr(part, name) if part is not None and name else part
 
 
-def _said(card: Card) -> Iterator[str]:
-    """The fields that families take or not, as far as the card says something else than their defaults."""
+def _set_in(card: Card) -> Iterator[str]:
+    """The fields that families take or not, as far as the card sets them to something else than their defaults."""
     for block in _BLOCKS:
         part = getattr(card, block)
         if part is None or part == Normalisation(method="published"):

@@ -13,7 +13,8 @@ grid of fewer than 129 voxels a side, which BraTS does not have, zeros are added
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,16 @@ from GliomaSegLib.labels import Label
 from GliomaSegLib.networks.masked_encoders import SEQUENCES
 from GliomaSegLib.preprocessing.cropping import Box
 from GliomaSegLib.progress import Progress
-from GliomaSegLib.zoo.checkpoint import read_checkpoint, state_dict, the_only
+from GliomaSegLib.zoo.checkpoint import published_tensors
 from GliomaSegLib.zoo.inference_spec import precision_of, spec_of
 
 Array = NDArray[np.float32]
+
+ENCODERS = {"flair": 0, "t1ce": 1, "t1": 2, "t2": 3}
+"""The numbers of the encoders by their published names."""
+
+Rules = Sequence[tuple[str, Callable[..., str | None]]]
+"""A pattern of published names, and the name here from its groups; levels are published from 1, and here from 0."""
 
 _LEAST_SIDE = 128  # voxels of the cropped field
 _LEAST_GRID = _LEAST_SIDE + 1
@@ -43,18 +50,14 @@ _LEAST_GRID = _LEAST_SIDE + 1
 def convert_published(
     source: Path, destination: Path, network: nn.Module, own_name: Callable[[str], str | None], title: str
 ) -> None:
-    """Write the one PyTorch file in the folder ``source`` as safetensors.
+    """The ``convert`` of a family.
 
     Args:
         network: whose parameters the file should hold; its sizes do not matter.
         own_name: a published name to the one here; ``None`` for what serves training alone.
         title: of the network, for the error messages.
-
-    Raises:
-        WeightsError: there is no such file, it is damaged, holds more than tensors, or is of another network.
     """
-    published = the_only(source, "*.pth")
-    state = state_dict(read_checkpoint(published), published, "state_dict")
+    state, published = published_tensors(source, "*.pth", "state_dict")
     tensors: dict[str, Tensor] = {}
     for name, value in state.items():
         try:
@@ -71,8 +74,20 @@ def convert_published(
     save_file(tensors, destination)
 
 
+def renamed(published: str, rules: Rules) -> str | None:
+    """The name here of a published parameter, by the first rule that fits; ``None`` for what serves training alone.
+
+    Raises:
+        KeyError: no rule fits: the network has no such parameter.
+    """
+    for pattern, own in rules:
+        if match := re.fullmatch(pattern, published):
+            return own(*match.groups())
+    raise KeyError(published)
+
+
 class SubsetSegmenter:
-    """A network that is told by a mask which sequences a case has. See
+    """A network with a mask input for the sequences that a case has. See
     :class:`GliomaSegLib.inference.segmenter.Segmenter`.
 
     Args:

@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from GliomaSegLib import networks
 from GliomaSegLib.case import Modality
-from GliomaSegLib.errors import WeightsError
 from GliomaSegLib.inference.coarse_fine import CoarseFine, Stage
 from GliomaSegLib.inference.segmenter import Segmenter
-from GliomaSegLib.inference.training_features import TrainingFeatures, read_training_features
+from GliomaSegLib.inference.training_features import read_training_features
 from GliomaSegLib.zoo.card_weights import ShippedFile
+from GliomaSegLib.zoo.checkpoint import below, fill, read_converted
 
 CHANNEL_ORDER = tuple(Modality)
 _STAGES = ("coarse", "fine")
@@ -37,22 +36,13 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     """The stages, ready to run.
 
     Args:
-        weights: the file that :func:`write_weights` wrote.
         parameters: ``coarse`` and perhaps ``fine``, each with ``network`` (name and parameters, see
             :mod:`GliomaSegLib.networks`), ``spacing_mm``, ``shape`` and ``mirrored``; the further parameters of
-            :class:`~GliomaSegLib.inference.coarse_fine.CoarseFine`; and the card's ``training_features``, if there
-            are any.
-        device: where to run; what does not fit there runs on the processor.
-        precision: number format of the convolutions.
-
-    Raises:
-        WeightsError: a file is missing, damaged or of another model.
+            :class:`~GliomaSegLib.inference.coarse_fine.CoarseFine`; and the card's ``training_features``, if any.
     """
-    try:
-        tensors = load_file(weights)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"The weights {weights} cannot be read ({error}); install GliomaSeg again.") from error
+    tensors, _ = read_converted(weights)
     stages = {name: _stage(name, parameters[name], tensors, weights) for name in _STAGES if name in parameters}
+    features: ShippedFile | None = parameters.get("training_features")
     return CoarseFine(
         CHANNEL_ORDER,
         stages["coarse"],
@@ -66,21 +56,13 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
         parameters["least_tumour_ml"],
         device,
         precision,
-        _training_features(parameters.get("training_features")),
+        read_training_features(features.sound()) if features else None,
     )
-
-
-def _training_features(file: ShippedFile | None) -> TrainingFeatures | None:
-    return None if file is None else read_training_features(file.sound())
 
 
 def _stage(name: str, parameters: Mapping[str, Any], tensors: Mapping[str, Tensor], weights: Path) -> Stage:
     network = networks.build(parameters["network"]["name"], parameters["network"].get("parameters", {}))
-    prefix = f"{name}."
-    own = {key.removeprefix(prefix): value.float() for key, value in tensors.items() if key.startswith(prefix)}
-    try:
-        network.load_state_dict(own)
-    except RuntimeError as error:
-        raise WeightsError(f"{weights} does not hold the {name} network of this model; install it again.") from error
+    own = {key: value.float() for key, value in below(name, tensors).items()}
+    fill(network, own, weights, f"the {name} network of this model", "install the model again")
     network = networks.channels_last(network.eval().requires_grad_(False))
     return Stage(network, parameters["spacing_mm"], tuple(parameters["shape"]), parameters["mirrored"])

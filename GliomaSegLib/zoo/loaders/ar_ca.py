@@ -26,11 +26,7 @@ _KEPT = "segmentation."
 
 
 def convert(source: Path, destination: Path) -> None:
-    """Write the one safetensors file that an export wrote into the folder ``source``, without what inference leaves.
-
-    Raises:
-        WeightsError: there is no such file, it is damaged, or holds another model's tensors.
-    """
+    """The one safetensors file that an export wrote, without what inference leaves."""
     exported = the_only(source, "*.safetensors")
     kept = {}
     for name, value in read_converted(exported)[0].items():
@@ -47,17 +43,7 @@ def convert(source: Path, destination: Path) -> None:
 
 
 def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
-    """The cascade, ready to run.
-
-    Args:
-        weights: the file that :func:`convert` wrote.
-        parameters: of the card; of its own ``views``, those to fuse.
-        device: where to run; what does not fit there runs on the processor.
-        precision: number format of the convolutions and activations; statistics are always float32.
-
-    Raises:
-        WeightsError: the file is missing, damaged or of another model.
-    """
+    """The cascade, ready to run; ``views`` of the card are the planes to fuse. Statistics are always float32."""
     tensors = {name: value.float() for name, value in read_converted(weights)[0].items()}
     planes = [Plane(name) for name in parameters["views"]]
     return cascade(

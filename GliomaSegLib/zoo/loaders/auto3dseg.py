@@ -50,11 +50,7 @@ _USED = (
 
 
 def convert(source: Path, destination: Path) -> None:
-    """Write ``model.pt`` below the folder ``source`` as safetensors, the used part of its config as metadata.
-
-    Raises:
-        WeightsError: the file is missing or damaged, holds code, or is no such checkpoint.
-    """
+    """The tensors of ``model.pt``, the used part of its config as metadata."""
     published = the_only(source, "model.pt")
     checkpoint = read_checkpoint(published)
     config = checkpoint.get("config") if isinstance(checkpoint, Mapping) else None
@@ -70,17 +66,7 @@ def convert(source: Path, destination: Path) -> None:
 
 
 def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
-    """The network, ready to run.
-
-    Args:
-        weights: the file that :func:`convert` wrote.
-        parameters: of the card; ``sequences`` is the channel order.
-        device: where to run; what does not fit there runs on the processor.
-        precision: number format of the convolutions, where the card allows a lower one.
-
-    Raises:
-        WeightsError: the file is missing or damaged, or its config asks for something that is not known here.
-    """
+    """The network, ready to run; what its config asks for and is not known here is refused."""
     tensors, metadata = read_converted(weights)
     config = _config(metadata, weights)
     network = fill(_network(config, weights), tensors, weights)
@@ -102,11 +88,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
 
 def spacing_mm(weights: Path) -> tuple[float, float, float]:
-    """The voxels (x, y, z) that the network was trained on; 1 mm where the config does not say.
-
-    Raises:
-        WeightsError: the file is missing or damaged.
-    """
+    """The voxels (x, y, z) that the network was trained on; 1 mm where the config does not say."""
     x, y, z = _config(read_converted(weights)[1], weights).get("resample_resolution") or (1.0, 1.0, 1.0)
     return float(x), float(y), float(z)
 

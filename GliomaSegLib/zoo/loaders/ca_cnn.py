@@ -27,7 +27,7 @@ from GliomaSegLib.inference.slices import Plane, SliceWindows, StackModel
 from GliomaSegLib.labels import Region
 from GliomaSegLib.networks.ca_cnn import MARGIN_SLICES, WINDOW_SLICES, AnisotropicNet, Workspace, placed
 from GliomaSegLib.progress import Progress
-from GliomaSegLib.zoo.checkpoint import fill, read_converted
+from GliomaSegLib.zoo.checkpoint import below, fill, read_converted
 from GliomaSegLib.zoo.tensor_bundle import read_tensor_bundle
 
 CHANNEL_ORDER = (case.Modality.T2F, case.Modality.T1N, case.Modality.T1C, case.Modality.T2W)
@@ -64,33 +64,20 @@ _NOT_USED = re.compile(r"/Adam|/moving_|^beta\d_power$")
 
 
 def convert(source: Path, destination: Path) -> None:
-    """Write the nine checkpoints in the folder ``source`` into one safetensors file ``destination``.
-
-    Raises:
-        WeightsError: a checkpoint is missing or damaged, or its tensors are not those of the network.
-    """
+    """The nine checkpoints in the folder ``source`` as one file."""
     tensors: dict[str, torch.Tensor] = {}
     for region, letters in _REGIONS.items():
         for plane, suffix in _PLANE_SUFFIX.items():
             checkpoint = source / f"msnet_{letters}32{suffix}_20000.ckpt"
             parameters = _converted(checkpoint)
             _filled(region, parameters, checkpoint)  # which refuses what is not the network's
-            tensors |= {f"{_prefix(region, plane)}{name}": value for name, value in parameters.items()}
+            tensors |= {f"{_stage(region, plane)}.{name}": value for name, value in parameters.items()}
     save_file(tensors, destination)
 
 
 def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
-    """The cascade, ready to run.
-
-    Args:
-        weights: the file that :func:`convert` wrote.
-        parameters: ``views``, the planes to fuse (all three by default).
-        device: where to run; what does not fit there runs on the processor.
-        precision: number format of the convolutions and activations; statistics are always float32.
-
-    Raises:
-        WeightsError: the file is missing, damaged or of another model.
-    """
+    """The cascade, ready to run; of the card's parameters ``views`` are the planes to fuse, by default all three.
+    Statistics are always float32."""
     tensors, _metadata = read_converted(weights)
     planes = [Plane(name) for name in parameters.get("views", list(Plane))]
     return cascade(tensors, weights, CHANNEL_ORDER, planes, device, precision)
@@ -121,9 +108,7 @@ def cascade(
     for region in CASCADE[:1] if alone else CASCADE:
         stages[region] = {}
         for plane in planes:
-            prefix = _prefix(region, plane)
-            own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-            network = _filled(region, own, weights, len(order))
+            network = _filled(region, below(_stage(region, plane), tensors), weights, len(order))
             windows = SliceWindows(WINDOW_SLICES, MARGIN_SLICES, BATCH_WINDOWS, _LEAST_IN_PLANE[region][plane], 4)
             stages[region][plane] = PlaneModel(runtime.model(network), windows)
     return SliceCascade(order, stages, runtime.session, **how)
@@ -189,8 +174,8 @@ def _filled(
     return fill(network, parameters, source, "CA-CNN", "install the model again")
 
 
-def _prefix(region: Region, plane: Plane) -> str:
-    return f"{region.value.lower()}.{plane.value}."
+def _stage(region: Region, plane: Plane) -> str:
+    return f"{region.value.lower()}.{plane.value}"
 
 
 def _converted(checkpoint: Path) -> dict[str, torch.Tensor]:

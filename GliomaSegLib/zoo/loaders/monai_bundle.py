@@ -16,33 +16,18 @@ from safetensors.torch import save_file
 
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.inference.volume import VolumeSegmenter
-from GliomaSegLib.zoo.checkpoint import fill, read_checkpoint, read_converted, state_dict, the_only
+from GliomaSegLib.zoo.checkpoint import fill, published_tensors, read_converted
 from GliomaSegLib.zoo.inference_spec import precision_of, spec_of
 
 
 def convert(source: Path, destination: Path) -> None:
-    """Write the one PyTorch file in the folder ``source`` into the safetensors file ``destination``.
-
-    Raises:
-        WeightsError: there is no such file, it is damaged or holds more than tensors.
-    """
-    published = the_only(source, "*.pt")
-    save_file(state_dict(read_checkpoint(published), published, "model", "state_dict"), destination)
+    """The tensors of the one PyTorch file in the folder ``source``."""
+    save_file(published_tensors(source, "*.pt", "model", "state_dict")[0], destination)
 
 
 def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
-    """The network, ready to run.
-
-    Args:
-        weights: the file that :func:`convert` wrote.
-        parameters: of the card; of its own ``network``, a class of :mod:`monai.networks.nets`, and
-            ``arguments``, what it is made with.
-        device: where to run; what does not fit there runs on the processor.
-        precision: number format of the convolutions, where the card allows a lower one.
-
-    Raises:
-        WeightsError: the file is missing, damaged or of another network.
-    """
+    """The network, ready to run; of the card's parameters ``network`` is a class of :mod:`monai.networks.nets`, and
+    ``arguments`` what it is made with."""
     network = getattr(nets, parameters["network"])(**parameters["arguments"])
     fill(network, read_converted(weights)[0], weights)
     return VolumeSegmenter([network], spec_of(parameters), device, precision_of(parameters, precision))

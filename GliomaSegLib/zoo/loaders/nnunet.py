@@ -34,7 +34,7 @@ from GliomaSegLib.inference.windows import Size, Windows, even, mirrors
 from GliomaSegLib.labels import REGION_LABELS, Label, Region
 from GliomaSegLib.preprocessing.cropping import Box, bounding_box
 from GliomaSegLib.zoo.card_network import Inference, Output
-from GliomaSegLib.zoo.checkpoint import fill, read_checkpoint, read_converted, state_dict
+from GliomaSegLib.zoo.checkpoint import below, fill, read_checkpoint, read_converted, state_dict
 from GliomaSegLib.zoo.inference_spec import largest_component, precision_of
 from GliomaSegLib.zoo.loaders.nnunet_plans import Trained, network_of, read_published, read_trained, with_aliases
 
@@ -51,10 +51,9 @@ _NAMES: dict[str, Modality] = {
 
 
 def convert(source: Path, destination: Path) -> None:
-    """Write the folds below the folder ``source`` as one safetensors file, plans and dataset as its metadata.
+    """The folds below the folder ``source`` as one file, plans and dataset as its metadata.
 
     Raises:
-        WeightsError: a file is missing or damaged, holds code, or describes a network that is not known here.
         InputError: the package dynamic-network-architectures is missing.
     """
     trained, paths = read_published(source)
@@ -71,25 +70,20 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     """The folds, ready to run.
 
     Args:
-        weights: the file that :func:`convert` wrote.
         parameters: of the card; ``labels`` maps the published labels (``{"1": "SNFH", ...}``; for a
             brain extractor ``{"1": "brain"}``), ``sequences`` is the channel order where the dataset names none that is
             known. With ``sets`` of one sequence each the network takes any of them. ``inference.mirrors`` are the axes
             of test-time mirror images.
-        device: where to run; what does not fit there runs on the processor.
-        precision: number format of the convolutions, where the card allows a lower one.
 
     Raises:
-        WeightsError: the file is missing or damaged, or the card does not fit it.
         InputError: the package dynamic-network-architectures is missing.
     """
     tensors, _ = read_converted(weights)
     trained = read_trained(weights)
     networks = []
     for fold in trained.folds:
-        own = {key.removeprefix(f"{fold}."): value for key, value in tensors.items() if key.startswith(f"{fold}.")}
         network = network_of(trained, weights)
-        networks.append(fill(network, with_aliases(network, own), weights))
+        networks.append(fill(network, with_aliases(network, below(fold, tensors)), weights))
     precision = precision_of(parameters, precision)
     answer = _answer(trained, parameters["labels"], weights)
     inference: Inference | None = parameters.get("inference")
@@ -115,11 +109,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
 
 def spacing_mm(weights: Path) -> tuple[float, float, float]:
-    """The voxels (x, y, z) that the network was trained on.
-
-    Raises:
-        WeightsError: the file is missing or damaged.
-    """
+    """The voxels (x, y, z) that the network was trained on."""
     trained = read_trained(weights)
     z, y, x = (trained.spacing_mm[trained.transpose.index(axis)] for axis in range(3))
     return x, y, z

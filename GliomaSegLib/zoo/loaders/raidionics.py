@@ -33,10 +33,9 @@ from GliomaSegLib.zoo.loaders.raidionics_settings import SETTINGS, read_describe
 
 
 def convert(source: Path, destination: Path) -> None:
-    """Write every network below the folder ``source`` (its bytes as a tensor) and its settings into one file.
+    """Every network below the folder ``source`` (its bytes as a tensor), and their settings.
 
     Raises:
-        WeightsError: a file is missing, damaged, or asks for what is not known here.
         InputError: the package onnxruntime is missing.
     """
     folders = sorted((path.parent for path in source.rglob(SETTINGS)), key=lambda folder: (len(folder.name), folder))
@@ -58,14 +57,12 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     """The network, or with ``sets`` those for the sets of sequences, ready to run.
 
     Args:
-        weights: the file that :func:`convert` wrote.
         parameters: of the card; ``output.channels`` are the meanings of the output's channels. Where the files do not
             name the inputs, they are the card's ``sequences`` and what it takes of the study before surgery.
         device: the processor, or a graphics card where onnxruntime can use it.
         precision: is not used; the published networks are float32.
 
     Raises:
-        WeightsError: the file is damaged, or does not fit the card.
         InputError: onnxruntime is missing.
     """
     space: Space = parameters["space"]
@@ -94,11 +91,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
 
 def spacing_mm(weights: Path) -> tuple[float, float, float]:
-    """The voxels (x, y, z) that the networks were trained on; 1 mm where their files leave it open.
-
-    Raises:
-        WeightsError: the file is damaged, or its networks want different ones.
-    """
+    """The voxels (x, y, z) that the networks were trained on; 1 mm where their files leave it open."""
     found = {one.spacing_mm or (1.0, 1.0, 1.0) for one in read_described(weights)}
     if len(found) > 1:
         raise WeightsError(f"The networks in {weights} want images of different voxels ({found}).")

@@ -164,12 +164,12 @@ def _inputs(folder: Path, count: int) -> tuple[tuple[Input, ...], bool]:
     return (found if len(found) == count else ()), False
 
 
-def _input(said: dict[str, Any], now: int | None) -> Input | None:
+def _input(given: dict[str, Any], now: int | None) -> Input | None:
     """One input as the pipeline describes it; of an earlier time only T1 + contrast and the tumour on it are known."""
-    if said.get("labels"):
+    if given.get("labels"):
         return Preoperative.TUMOUR
-    sequence = _NAMES.get(str(said.get("sequence", "")).lower())
-    if said.get("timestamp", now) == now:
+    sequence = _NAMES.get(str(given.get("sequence", "")).lower())
+    if given.get("timestamp", now) == now:
         return sequence
     return Preoperative.T1C if sequence is Modality.T1C else None
 

@@ -24,7 +24,7 @@ from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.inference.volume import VolumeSegmenter
 from GliomaSegLib.networks.resseg_unet import RessegUNet
 from GliomaSegLib.preprocessing.cropping import Box
-from GliomaSegLib.zoo.checkpoint import fill, read_checkpoint, read_converted, state_dict, the_only
+from GliomaSegLib.zoo.checkpoint import fill, published_tensors, read_converted
 from GliomaSegLib.zoo.inference_spec import precision_of, spec_of
 
 Array = NDArray[np.float32]
@@ -44,30 +44,15 @@ _SECOND_NAME = re.compile(r"\.block\.\d+\.")
 
 
 def convert(source: Path, destination: Path) -> None:
-    """Write the one PyTorch file in the folder ``source`` into the safetensors file ``destination``.
-
-    Raises:
-        WeightsError: there is no such file, it is damaged, holds more than tensors, or is of another network.
-    """
-    published = the_only(source, "*.pth")
-    state = state_dict(read_checkpoint(published), published)
+    """The tensors of the one PyTorch file in the folder ``source``, under the names here."""
+    state, published = published_tensors(source, "*.pth")
     tensors = {_own_name(name, published): value for name, value in state.items() if not _SECOND_NAME.search(name)}
     fill(RessegUNet(), tensors, published)
     save_file(tensors, destination)
 
 
 def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
-    """The network, ready to run on the first sequence of the card's ``sets`` that a case has.
-
-    Args:
-        weights: the file that :func:`convert` wrote.
-        parameters: of the card; ``sets`` are of one sequence each.
-        device: where to run; what does not fit there runs on the processor.
-        precision: number format of the convolutions, where the card allows a lower one.
-
-    Raises:
-        WeightsError: the file is missing, damaged or of another network.
-    """
+    """The network, ready to run on the first sequence of the card's ``sets`` (of one each) that a case has."""
     network = fill(RessegUNet(), read_converted(weights)[0], weights)
     segmenters = {}
     for order in parameters["sets"]:

@@ -6,7 +6,6 @@ done around the network (:mod:`GliomaSegLib.networks.rfnet`) is in :mod:`GliomaS
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,49 +15,46 @@ import torch
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.networks.rfnet import RFNet
 from GliomaSegLib.zoo.checkpoint import fill, read_converted
-from GliomaSegLib.zoo.loaders.any_subset import SubsetSegmenter, convert_published
+from GliomaSegLib.zoo.loaders.any_subset import ENCODERS, Rules, SubsetSegmenter, convert_published, renamed
 
-_ENCODERS = {"flair": 0, "t1ce": 1, "t1": 2, "t2": 3}
-_ORDER = {"1": "first", "2": "second", "3": "third"}
+_LAYERS = {"1": "first", "2": "second", "3": "third"}
 _JOINS = {"c2": 0, "out": 1}
 
-# Published names and those here, the numbers of levels and layers counted from 0.
-_ENCODER = re.compile(r"(flair|t1ce|t1|t2)_encoder\.e(\d)_c(\d)\.(conv\..+)")
-_LIFT = re.compile(r"decoder_fuse\.d(\d)_c1\.(conv\..+)")
-_JOIN = re.compile(r"decoder_fuse\.d(\d)_(c2|out)\.(conv\..+)")
-_MAP = re.compile(r"decoder_fuse\.prm_generator(\d)\.(.+)")
-_FUSION = re.compile(r"decoder_fuse\.RFM(\d)\.(.+)")
-_BELOW = (
-    (re.compile(r"embedding_layer\.(.+)"), r"embedding.\1"),
-    (re.compile(r"prm_layer\.0\.(.+)"), r"joined.\1"),
-    (re.compile(r"prm_layer\.1\.(.+)"), r"answer.\1"),
-    (re.compile(r"modal_fusion\.(\d)\.weight_layer\.(.+)"), r"weights.\1.\2"),
-    (re.compile(r"region_fusion\.fusion_layer\.(.+)"), r"regions.\1"),
-    (re.compile(r"short_cut\.(.+)"), r"shortcut.\1"),
+_OF_FUSIONS: Rules = (
+    (r"embedding_layer\.(.+)", "embedding.{}".format),
+    (r"prm_layer\.0\.(.+)", "joined.{}".format),
+    (r"prm_layer\.1\.(.+)", "answer.{}".format),
+    (r"modal_fusion\.(\d)\.weight_layer\.(.+)", "weights.{}.{}".format),
+    (r"region_fusion\.fusion_layer\.(.+)", "regions.{}".format),
+    (r"short_cut\.(.+)", "shortcut.{}".format),
+)
+_NAMES: Rules = (
+    (r"decoder_sep\..+", lambda: None),
+    (
+        r"(flair|t1ce|t1|t2)_encoder\.e(\d)_c(\d)\.(conv\..+)",
+        lambda encoder, level, layer, rest: f"encoders.{ENCODERS[encoder]}.{_LAYERS[layer]}.{int(level) - 1}.{rest}",
+    ),
+    (r"decoder_fuse\.d(\d)_c1\.(conv\..+)", lambda level, rest: f"lifts.{int(level) - 1}.{rest}"),
+    (
+        r"decoder_fuse\.d(\d)_(c2|out)\.(conv\..+)",
+        lambda level, join, rest: f"joins.{int(level) - 1}.{_JOINS[join]}.{rest}",
+    ),
+    (r"decoder_fuse\.seg_layer\.(.+)", "answer.{}".format),
+    (
+        r"decoder_fuse\.prm_generator(\d)\.(.+)",
+        lambda level, rest: f"maps.{int(level) - 1}.{renamed(rest, _OF_FUSIONS)}",
+    ),
+    (r"decoder_fuse\.RFM(\d)\.(.+)", lambda level, rest: f"fusions.{int(level) - 1}.{renamed(rest, _OF_FUSIONS)}"),
 )
 
 
 def convert(source: Path, destination: Path) -> None:
-    """Write the one PyTorch file in the folder ``source`` into the safetensors file ``destination``.
-
-    Raises:
-        WeightsError: there is no such file, it is damaged, holds more than tensors, or is of another network.
-    """
+    """The tensors of the one PyTorch file in the folder ``source``, under the names here."""
     convert_published(source, destination, RFNet(width=4), own_name, "RFNet")
 
 
 def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
-    """The network, ready to run on any subset of the sequences.
-
-    Args:
-        weights: the file that :func:`convert` wrote.
-        parameters: of the card; of its own ``least_enhancing_voxels`` and perhaps ``width``.
-        device: where to run; what does not fit there runs on the processor.
-        precision: number format of the convolutions, where the card allows a lower one.
-
-    Raises:
-        WeightsError: the file is missing, damaged or of another network.
-    """
+    """The network, ready to run on any subset of the sequences; of the card's parameters ``width`` is its own."""
     network = RFNet(parameters.get("width", 16))
     tensors, _ = read_converted(weights)
     shapes = {name: value.shape for name, value in network.state_dict().items()}
@@ -71,30 +67,5 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
 
 def own_name(published: str) -> str | None:
-    """The name here of a published parameter; ``None`` for the decoder that serves training alone.
-
-    Raises:
-        KeyError: RFNet has no such parameter.
-    """
-    if published.startswith("decoder_sep."):
-        return None
-    if match := _ENCODER.fullmatch(published):
-        sequence, level, layer, rest = match.groups()
-        return f"encoders.{_ENCODERS[sequence]}.{_ORDER[layer]}.{int(level) - 1}.{rest}"
-    if match := _LIFT.fullmatch(published):
-        return f"lifts.{int(match[1]) - 1}.{match[2]}"
-    if match := _JOIN.fullmatch(published):
-        return f"joins.{int(match[1]) - 1}.{_JOINS[match[2]]}.{match[3]}"
-    if published.startswith("decoder_fuse.seg_layer."):
-        return published.replace("decoder_fuse.seg_layer", "answer")
-    for pattern, where in ((_MAP, "maps"), (_FUSION, "fusions")):
-        if match := pattern.fullmatch(published):
-            return f"{where}.{int(match[1]) - 1}.{_below(match[2])}"
-    raise KeyError(published)
-
-
-def _below(name: str) -> str:
-    for pattern, own in _BELOW:
-        if match := pattern.fullmatch(name):
-            return match.expand(own)
-    raise KeyError(name)
+    """See :func:`.any_subset.renamed`."""
+    return renamed(published, _NAMES)

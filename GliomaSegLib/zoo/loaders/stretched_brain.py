@@ -25,7 +25,7 @@ from GliomaSegLib.labels import Region
 from GliomaSegLib.postprocessing import components
 from GliomaSegLib.preprocessing.cropping import Box
 from GliomaSegLib.preprocessing.normalisation import standardise
-from GliomaSegLib.zoo.checkpoint import fill, read_converted
+from GliomaSegLib.zoo.checkpoint import below, fill, read_converted
 from GliomaSegLib.zoo.inference_spec import answer_of, precision_of, spec_of
 
 STAGE = "lesions"
@@ -36,17 +36,11 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     """The network, ready to run.
 
     Args:
-        weights: safetensors, as :mod:`GliomaSegLib.training.export` writes them.
         parameters: of the card; ``network`` (name and parameters, see :mod:`GliomaSegLib.networks`),
             ``brain_voxels`` (x, y, z) and ``certainty``: a lesion is struck out whose highest probability is below.
-        device: where to run; what does not fit there runs on the processor.
-        precision: number format of the convolutions, where the card allows a lower one.
-
-    Raises:
-        WeightsError: the file is missing, damaged or of another network.
     """
     tensors, _ = read_converted(weights)
-    own = {name.removeprefix(f"{STAGE}."): value.float() for name, value in tensors.items()}
+    own = {name: value.float() for name, value in below(STAGE, tensors).items()}
     network = networks.build(parameters["network"]["name"], parameters["network"]["parameters"])
     fill(network, own, weights)
     order: tuple[Modality, ...] = parameters["sequences"]

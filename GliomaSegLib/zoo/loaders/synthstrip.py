@@ -30,7 +30,7 @@ from GliomaSegLib.networks.synthstrip_unet import SynthStripUNet
 from GliomaSegLib.preprocessing.cropping import bounding_box
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.zoo.card_network import Output
-from GliomaSegLib.zoo.checkpoint import fill, read_checkpoint, read_converted, state_dict, the_only
+from GliomaSegLib.zoo.checkpoint import fill, published_tensors, read_converted
 from GliomaSegLib.zoo.inference_spec import largest_component, precision_of
 
 Array = NDArray[np.float32]
@@ -44,29 +44,15 @@ _AGAINST = (1, 2)
 
 
 def convert(source: Path, destination: Path) -> None:
-    """Write the PyTorch file below ``source`` as safetensors.
-
-    Raises:
-        WeightsError: it is missing or damaged, holds code, or is of another network.
-    """
-    published = the_only(source, "*.pt")
-    tensors = state_dict(read_checkpoint(published), published, "model_state_dict")
+    """The tensors of the PyTorch file below ``source``."""
+    tensors, published = published_tensors(source, "*.pt", "model_state_dict")
     fill(SynthStripUNet(), tensors, published)
     save_file(tensors, destination)
 
 
 def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
-    """The network, ready to run on any one of the card's sequences.
-
-    Args:
-        weights: the file that :func:`convert` wrote.
-        parameters: of the card; ``output.threshold`` is the distance in mm below which a voxel is brain.
-        device: where to run; what does not fit there runs on the processor.
-        precision: number format of the convolutions, where the card allows a lower one.
-
-    Raises:
-        WeightsError: the file is missing, damaged or of another network.
-    """
+    """The network, ready to run on any one of the card's sequences; ``output.threshold`` of the card is the distance in
+    mm below which a voxel is brain."""
     tensors, _ = read_converted(weights)
     network = fill(SynthStripUNet(), tensors, weights)
     output: Output = parameters["output"]

@@ -29,7 +29,7 @@ from GliomaSegLib.preprocessing.bias import correct_bias
 from GliomaSegLib.preprocessing.histogram import standardised_inside
 from GliomaSegLib.preprocessing.normalisation import standardise
 from GliomaSegLib.zoo.card_network import Space
-from GliomaSegLib.zoo.checkpoint import fill, read_converted, the_only
+from GliomaSegLib.zoo.checkpoint import below, fill, read_converted, the_only
 from GliomaSegLib.zoo.inference_spec import answer_of, precision_of, spec_of
 
 STAGE = "network"
@@ -37,11 +37,7 @@ STAGE = "network"
 
 
 def convert(source: Path, destination: Path) -> None:
-    """Copy the one safetensors file that an export wrote into the folder ``source``.
-
-    Raises:
-        WeightsError: there is no such file, it is damaged, or holds another model's tensors.
-    """
+    """The one safetensors file that an export wrote into the folder ``source``."""
     exported = the_only(source, "*.safetensors")
     tensors, _ = read_converted(exported)
     if foreign := next((name for name in tensors if not name.startswith(f"{STAGE}.")), None):
@@ -56,21 +52,17 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     """The network, ready to run.
 
     Args:
-        weights: the file that :func:`convert` wrote.
         parameters: of the card; of its own ``network`` (name and parameters, see
             :mod:`GliomaSegLib.networks`), ``lattice_mm`` (x, y, z), for a mid-sagittal view ``frame`` (its least voxels
             x, y, z), and of the training's preparation ``bias_correction``, ``common_space`` and ``landmarks`` (by
             sequence).
-        device: where to run; what does not fit there runs on the processor.
-        precision: number format of the convolutions, where the card allows a lower one.
 
     Raises:
-        WeightsError: the file is missing, damaged or of another network.
         InputError: the card names a network or parameters that do not exist.
     """
     own = {
-        name.removeprefix(f"{STAGE}."): value.float() if value.is_floating_point() else value
-        for name, value in read_converted(weights)[0].items()
+        name: value.float() if value.is_floating_point() else value
+        for name, value in below(STAGE, read_converted(weights)[0]).items()
     }
     network = networks.build(parameters["network"]["name"], parameters["network"].get("parameters", {}))
     fill(network, own, weights, f"the network '{parameters['network']['name']}' with the card's parameters")
@@ -116,13 +108,13 @@ def _without_bias(image: Array, image_mm: tuple[float, float, float], name: str)
     return sitk.GetArrayFromImage(correct_bias(whole, brain, name))
 
 
-def _windows(said: Windows, network: torch.nn.Module) -> Windows:
+def _windows(given: Windows, network: torch.nn.Module) -> Windows:
     """The card's windows, which are what the network is shown; it may answer for their middle alone."""
     margin = getattr(network, "margin", (0, 0, 0))
     if not any(margin):
-        return said
-    z, y, x = (own - 2 * more for own, more in zip(said.size, margin, strict=True))
-    return dataclasses.replace(said, size=(z, y, x), margin=margin, one_size=True)
+        return given
+    z, y, x = (own - 2 * more for own, more in zip(given.size, margin, strict=True))
+    return dataclasses.replace(given, size=(z, y, x), margin=margin, one_size=True)
 
 
 def _zyx(xyz: Any) -> Any:
