@@ -1,16 +1,20 @@
-"""Safe reading of PyTorch checkpoints: no code in them is run.
+"""Safe reading of PyTorch checkpoints: no code in them is run, and nothing in them can crash or fill this process.
 
-A checkpoint is a pickle, and a pickle can hold code. Only tensors, plain values and numpy's numbers and arrays are
-loaded (``torch.load`` with ``weights_only``); any other file is refused.
+A checkpoint is a pickle, and a pickle can hold code. Every name in it is looked at before anything is loaded: tensors,
+plain values and numpy's numbers and arrays alone are accepted, which is less than ``torch.load`` with ``weights_only``
+accepts. numpy's own constructors are never called: an array of objects is made of pointers, and the file would say
+where they point.
 """
 
 from __future__ import annotations
 
-import importlib
 import pickle
-from collections.abc import Mapping
+import pickletools
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,27 +25,86 @@ from GliomaSegLib.errors import WeightsError
 
 Network = TypeVar("Network", bound=nn.Module)
 
-_MULTIARRAY: Any = importlib.import_module("numpy._core.multiarray")  # ``numpy.core`` in files of numpy 1
+# Module and name of what a pickle may refer to.
+_NAMES = re.compile(
+    r"collections (OrderedDict|Counter)|(builtins|__builtin__) (set|complex)|_codecs encode"
+    r"|torch (\w+Storage|Size|device|bool|(u?int|float|bfloat)\w+)|torch\.storage \w+Storage"
+    r"|torch\._utils _rebuild_(tensor_v2|parameter|parameter_with_state)"
+    r"|numpy (dtype|ndarray)|numpy\._?core\.multiarray (scalar|_reconstruct)"
+)
+_OTHER_WAYS_TO_NAME = ("STACK_GLOBAL", "INST", "OBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "PERSID")
+_LEGACY_PICKLES = 5  # before its tensors a file that is no zip has a number, a version, the system, the content, keys
+_MOST_SHARED = 16  # names that an ordinary network has for one tensor: nnU-Net's has four
 
-# What training programs leave in a checkpoint beside tensors: a best score, an epoch, a learning rate's history.
-_ALLOWED: list[Any] = [
-    (_MULTIARRAY.scalar, "numpy.core.multiarray.scalar"),
-    _MULTIARRAY.scalar,
-    (_MULTIARRAY._reconstruct, "numpy.core.multiarray._reconstruct"),
-    _MULTIARRAY._reconstruct,
-    np.ndarray,
-    np.dtype,
-    *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")),
-]
+# Kinds and sizes of numbers; neither objects nor fields.
+_DTYPE = re.compile(r"b1|[iu][1248]|f[248]|c8|c16")
+
+
+class _Dtype:
+    """``numpy.dtype`` in a checkpoint: a number's kind, size and byte order."""
+
+    def __init__(self, name: str, align: bool = False, copy: bool = False) -> None:
+        if not _DTYPE.fullmatch(name):
+            raise pickle.UnpicklingError(f"a dtype '{name}'")
+        self.numpy = np.dtype(name)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, order, *rest = state
+        if order not in ("<", ">", "|", "=") or rest[:3] != [None, None, None]:
+            raise pickle.UnpicklingError("a dtype with fields")
+        self.numpy = self.numpy.newbyteorder(order)
+
+
+class _NdArray:
+    """``numpy.ndarray`` in a checkpoint: the kind of an array, and no way to make one."""
+
+    def __new__(cls, *arguments: Any) -> _NdArray:
+        raise pickle.UnpicklingError("an array that is made from a buffer")
+
+
+class CheckpointArray:
+    """An array of numbers in a checkpoint."""
+
+    def __init__(self, kind: type, shape: Any, code: Any) -> None:
+        if kind is not _NdArray:
+            raise pickle.UnpicklingError("an array of another class")
+        self._values: Any = np.zeros(0)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, by_columns, raw = state
+        self._values = _numbers(dtype, raw).reshape(shape, order="F" if by_columns else "C")
+
+    def __array__(self, *arguments: Any, **named: Any) -> Any:
+        return np.array(self._values, *arguments, **named)
+
+    def tolist(self) -> Any:
+        """Python's own numbers in lists."""
+        return self._values.tolist()
+
+
+def _numbers(dtype: _Dtype, raw: bytes) -> Any:
+    if type(dtype) is not _Dtype or type(raw) is not bytes:
+        raise pickle.UnpicklingError("an array that is not of numbers")
+    return np.frombuffer(raw, dtype.numpy)
+
+
+def _number(dtype: _Dtype, raw: bytes) -> Any:
+    return _numbers(dtype, raw)[0]
+
+
+_ALLOWED: list[Any] = [(_Dtype, "numpy.dtype"), (_NdArray, "numpy.ndarray")]
+for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):  # of numpy 1 and 2
+    _ALLOWED += [(_number, f"{_module}.scalar"), (CheckpointArray, f"{_module}._reconstruct")]
 
 
 def read_checkpoint(path: Path) -> Any:
-    """The content of a PyTorch file, its tensors on the processor.
+    """The content of a PyTorch file, its tensors on the processor; arrays are :class:`CheckpointArray`.
 
     Raises:
         WeightsError: the file is missing, damaged, or holds something else than tensors and plain values.
     """
     try:
+        _check_names(path)
         with torch.serialization.safe_globals(_ALLOWED):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -49,8 +112,39 @@ def read_checkpoint(path: Path) -> Any:
             f"The weight file {path} holds more than tensors and plain values, which could run as a program, so it was "
             "not opened; get it again from its publisher."
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # the readers of zip and pickle raise whatever comes of a malformed file
         raise WeightsError(f"The weight file {path} cannot be read; get it again from its publisher.") from error
+
+
+def _check_names(path: Path) -> None:
+    """Raise ``UnpicklingError`` for a checkpoint that refers to anything but what :data:`_NAMES` fits."""
+    for pickled in _pickles(path):
+        for operation, argument, _ in pickletools.genops(pickled):
+            if operation.name in _OTHER_WAYS_TO_NAME or (
+                operation.name == "GLOBAL" and not _NAMES.fullmatch(str(argument))
+            ):
+                raise pickle.UnpicklingError(f"{operation.name} {argument}")
+
+
+def _pickles(path: Path) -> Iterator[IO[bytes]]:
+    """The pickles in a checkpoint, which torch writes as a zip file without compression, and wrote one after another.
+
+    Raises:
+        ValueError: it is a zip file that would grow when it is unpacked.
+    """
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as stream:
+            for _ in range(_LEGACY_PICKLES):
+                yield stream
+        return
+    with zipfile.ZipFile(path) as opened:
+        entries = opened.infolist()
+        if sum(one.file_size for one in entries) > path.stat().st_size or any(one.compress_type for one in entries):
+            raise ValueError("it is compressed, as torch does not do")
+        for one in entries:
+            if one.filename.endswith(".pkl"):
+                with opened.open(one) as stream:
+                    yield stream
 
 
 def the_only(folder: Path, pattern: str) -> Path:
@@ -76,9 +170,22 @@ def state_dict(checkpoint: Any, source: Path, *keys: str) -> dict[str, Tensor]:
         WeightsError: there are no named tensors.
     """
     state = next((checkpoint[key] for key in keys if isinstance(checkpoint, Mapping) and key in checkpoint), checkpoint)
-    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not state or not all(map(_is_stored, state.values())):
         raise WeightsError(f"{source} holds no network's tensors; get it again from its publisher.")
+    if source.is_file() and sum(value.nbytes for value in state.values()) > _MOST_SHARED * source.stat().st_size:
+        raise WeightsError(f"{source} would grow to many times its size, as no network does; do not use it.")
     return {str(name).removeprefix("module."): value.detach().clone() for name, value in state.items()}
+
+
+def _is_stored(value: Any) -> bool:
+    """Whether it is a tensor of numbers that are all in the file: an expanded one would take any memory when copied."""
+    return (
+        type(value) in (Tensor, nn.Parameter)
+        and value.layout is torch.strided
+        and value.device.type == "cpu"
+        and not value.is_complex()
+        and value.nbytes <= value.untyped_storage().nbytes()
+    )
 
 
 def published_tensors(folder: Path, pattern: str, *keys: str) -> tuple[dict[str, Tensor], Path]:

@@ -8,7 +8,7 @@ here only SegResNetDS with plain arguments is accepted, and nothing is looked up
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,13 @@ from GliomaSegLib.inference.windows import Windows, gaussian
 from GliomaSegLib.labels import Region
 from GliomaSegLib.preprocessing.cropping import Box
 from GliomaSegLib.preprocessing.intensity import z_score
-from GliomaSegLib.zoo.checkpoint import fill, read_checkpoint, read_converted, state_dict, the_only
+from GliomaSegLib.zoo.checkpoint import CheckpointArray, fill, read_checkpoint, read_converted, state_dict, the_only
 from GliomaSegLib.zoo.inference_spec import precision_of
 
 # Fixed in the published application, and not in the config.
 _OVERLAP = 0.625
 _MARGIN_VOXELS = 10
+_MOST_VALUES = 10_000  # in a config
 
 _REGIONS = (Region.WT, Region.TC, Region.ET)
 _ARGUMENTS = {"init_filters", "in_channels", "out_channels", "act", "norm", "blocks_down", "blocks_up", "dsdepth"}
@@ -58,8 +59,8 @@ def convert(source: Path, destination: Path) -> None:
         raise WeightsError(f"{published} is no checkpoint of Auto3DSeg (it has no 'config'); get it again.")
     used = {key: config[key] for key in _USED if key in config}
     try:
-        text = json.dumps(used, default=_plain)
-    except TypeError as error:
+        text = json.dumps(_plain(used, iter(range(_MOST_VALUES))))
+    except (TypeError, RecursionError) as error:
         raise WeightsError(f"{published} has a config with something else than plain values; get it again.") from error
     _network(json.loads(text), published)
     save_file(state_dict(checkpoint, published, "state_dict"), destination, {"config": text})
@@ -100,10 +101,22 @@ def _config(metadata: Mapping[str, str], weights: Path) -> dict[str, Any]:
         raise WeightsError(f"The weights {weights} have lost their config; install the model again.") from error
 
 
-def _plain(value: Any) -> Any:
-    """numpy's numbers and arrays as Python's own, for JSON."""
-    if isinstance(value, (np.generic, np.ndarray)):
+def _plain(value: Any, left: Iterator[int]) -> Any:
+    """A config as JSON has it, numpy's numbers and arrays as Python's own.
+
+    Raises:
+        TypeError: it holds something else, or more than an ordinary config (as lists may hold one another many times).
+    """
+    if next(left, None) is None:
+        raise TypeError
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one, left) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one, left) for one in value]
+    if isinstance(value, (np.generic, CheckpointArray)):
         return value.tolist()
+    if value is None or isinstance(value, (str, int, float)):
+        return value
     raise TypeError
 
 
