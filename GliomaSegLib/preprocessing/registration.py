@@ -11,11 +11,10 @@ import SimpleITK as sitk
 from GliomaSegLib.case import Case, Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.transforms import read_rigid
-from GliomaSegLib.preprocessing.rigid import GIVEN_WITHIN, Registration, evaluate, register
+from GliomaSegLib.preprocessing.rigid import DOUBTFUL_BELOW, GIVEN_WITHIN, Registration, evaluate, register
 from GliomaSegLib.progress import Progress
 
 MIRRORED_BELOW = 0.97
-DOUBTFUL_BELOW = 1.02
 FAILED_BELOW_NMI = 1.03
 
 

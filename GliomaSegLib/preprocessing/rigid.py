@@ -14,16 +14,19 @@ is 0.4 to 0.95; ``python -m Testing.bench registration`` takes it on all such pa
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy import optimize
 
 from GliomaSegLib.io.grid import centre, corners
 from GliomaSegLib.preprocessing.resampling import as_float32
-from GliomaSegLib.preprocessing.similarity import HISTOGRAM_BINS, SMALLEST_OVERLAP, Similarity, shrink
+from GliomaSegLib.preprocessing.similarity import CLEARLY_BETTER, HISTOGRAM_BINS, SMALLEST_OVERLAP, Similarity, shrink
 
 WORKING_SPACING_MM = 2.0  # registration sees no finer detail than this
 SAMPLES = 40_000
@@ -35,10 +38,14 @@ LEAST_SHIFT_MM = 1.0  # a smaller correction would cost more by interpolation th
 # was so of none as registered or moved by 1 mm, of 2 moved by 2 mm, and of all moved by 5, 9 or 15 mm.
 GIVEN_WITHIN = 4.0
 
-# Factors by which images of WORKING_SPACING_MM are shrunk, and the sigma (mm) by which they are smoothed first. The
-# mirror image's place need not be as exact as that of the image: its last level would take most of the time.
-_LEVELS = ((4, 4.0), (2, 2.0), (1, 0.0))
-_MIRROR_LEVELS = _LEVELS[:2]
+# With a mirror contrast below this, the place that was found is doubtful, and others are looked for.
+DOUBTFUL_BELOW = 1.02
+
+_COARSE_SPACING_MM = 6.0  # on which many places are compared: the mirror image's, and those of a turned head
+_MIRROR_STEPS = (6.0, 6.0, 6.0)  # degrees, degrees, mm: the first of the search for the mirror plane
+_MIRROR_PLACES = 40
+_TURNS_DEGREES = (-40.0, -20.0, 0.0, 20.0, 40.0)  # about each axis
+_TURNED_STARTS = 3
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,8 @@ def register(fixed: sitk.Image, moving: sitk.Image) -> Registration:
     """Rigid registration of ``moving`` to ``fixed``; left as it is when it is in place already.
 
     The start is the scanner's own coordinates, the middles or the centres of mass of the two fields of view,
-    whichever fits best. Deterministic, with any number of threads: samples are drawn with a fixed seed.
+    whichever fits best; where that leads to a doubtful place, also turns of up to 40 degrees. Deterministic, with any
+    number of threads: samples are drawn with a fixed seed.
 
     Raises:
         InputError: one of the images has no contrast, so that nothing can be matched.
@@ -75,14 +83,14 @@ def register(fixed: sitk.Image, moving: sitk.Image) -> Registration:
     identity = _euler(centre(fixed))
     best = identity
     if not pair.similarity.is_local_best(identity, IN_PLACE_WITHIN):
-        found = _optimise(pair, max(_starts(pair), key=pair.similarity.nmi))
-        if not pair.similarity.is_local_best(
-            found, IN_PLACE_WITHIN
-        ):  # few thick slices: the samples led beside the peak
-            found = _optimise(pair, found)
+        found = _refined(pair, max(_starts(pair), key=pair.similarity.nmi))
         if _mean_shift(found, pair.corners) >= LEAST_SHIFT_MM:
             best = max(identity, found, key=pair.similarity.nmi)
     described = _described(pair, best)
+    if described.mirror_contrast < DOUBTFUL_BELOW:
+        turned = max((_refined(pair, start) for start in _turned_starts(pair)), key=pair.similarity.nmi)
+        if pair.similarity.nmi(turned) - 1 > CLEARLY_BETTER * (described.nmi - 1):
+            best, described = turned, _described(pair, turned)
     return replace(described, transform=None, shift_mm=0.0) if best is identity else described
 
 
@@ -110,6 +118,7 @@ class _Pair:
     def __init__(self, fixed: sitk.Image, moving: sitk.Image) -> None:
         fixed, moving = as_float32(fixed), as_float32(moving)
         self.similarity = Similarity(fixed, moving)
+        self.coarse = Similarity(fixed, moving, _COARSE_SPACING_MM)
         self.middles = centre(fixed), centre(moving)
         self.corners = corners(fixed)
         self.fixed, self.moving = shrink(fixed, WORKING_SPACING_MM), shrink(moving, WORKING_SPACING_MM)
@@ -154,18 +163,15 @@ def _rounded(transform: sitk.Transform) -> sitk.Euler3DTransform:
     return rounded
 
 
-def _optimise(
-    pair: _Pair,
-    start: sitk.Euler3DTransform,
-    levels: Sequence[tuple[int, float]] = _LEVELS,
-    after: sitk.Transform | None = None,
-) -> sitk.Euler3DTransform:
-    """The rigid transform with the largest mutual information near ``start``.
+def _refined(pair: _Pair, start: sitk.Euler3DTransform) -> sitk.Euler3DTransform:
+    found = _optimise(pair, start)
+    if pair.similarity.is_local_best(found, IN_PLACE_WITHIN):
+        return found
+    return _optimise(pair, found)  # few thick slices: the samples led beside the peak
 
-    Args:
-        levels: see ``_LEVELS``.
-        after: applied to a point of the fixed image after the transform that is sought.
-    """
+
+def _optimise(pair: _Pair, start: sitk.Euler3DTransform) -> sitk.Euler3DTransform:
+    """The rigid transform with the largest mutual information near ``start``."""
     method = sitk.ImageRegistrationMethod()
     # ITK sums the metric per work unit and makes as many of these as there are threads, however many it may use: with
     # one, the same case gives the same answer to the last digit everywhere.
@@ -179,13 +185,11 @@ def _optimise(
         learningRate=1.0, minStep=0.01, numberOfIterations=100, relaxationFactor=0.6, gradientMagnitudeTolerance=1e-5
     )
     method.SetOptimizerScalesFromPhysicalShift()
-    method.SetShrinkFactorsPerLevel([factor for factor, _ in levels])
-    method.SetSmoothingSigmasPerLevel([sigma_mm for _, sigma_mm in levels])
+    method.SetShrinkFactorsPerLevel([4, 2, 1])
+    method.SetSmoothingSigmasPerLevel([4.0, 2.0, 0.0])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     transform = sitk.Euler3DTransform(start)
     method.SetInitialTransform(transform, inPlace=True)
-    if after is not None:
-        method.SetMovingInitialTransform(after)
     try:
         method.Execute(pair.fixed, pair.moving)
     except RuntimeError:  # all samples fell outside, or no contrast: the start stands, and is judged as it is
@@ -193,23 +197,43 @@ def _optimise(
     return _rounded(transform)
 
 
-def _mirrored_nmi(pair: _Pair, found: sitk.Euler3DTransform) -> float:
-    """How well the mirror image of the moving image fits at its own best place."""
+def _turned_starts(pair: _Pair) -> list[sitk.Euler3DTransform]:
+    """The turns about the centres of mass under which the images fit best when compared coarsely."""
     middle = _centre_of_mass(pair.fixed)
-    mirrored = sitk.CompositeTransform([found, _reflection(pair.fixed, middle)])  # the last one is applied first
-    start = _euler(middle)
-    best = _optimise(pair, start, _MIRROR_LEVELS, mirrored)
-    return max(pair.similarity.nmi(sitk.CompositeTransform([mirrored, place])) for place in (start, best))
+    starts = []
+    for degrees in itertools.product(_TURNS_DEGREES, repeat=3):
+        start = _euler(middle)
+        start.SetRotation(*np.radians(degrees).tolist())
+        start.SetTranslation(np.subtract(_centre_of_mass(pair.moving), middle).tolist())
+        starts.append(_rounded(start))
+    return sorted(starts, key=pair.coarse.nmi, reverse=True)[:_TURNED_STARTS]
 
 
-def _reflection(image: sitk.Image, middle: tuple[float, float, float]) -> sitk.AffineTransform:
-    """Left and right exchanged: in the plane through ``middle`` across the voxel axis that runs nearest to them."""
-    axes = np.reshape(image.GetDirection(), (3, 3))
-    axis = axes[:, np.argmax(np.abs(axes[0]))]
-    reflection = sitk.AffineTransform(3)
-    reflection.SetMatrix((np.eye(3) - 2 * np.outer(axis, axis)).ravel().tolist())
-    reflection.SetCenter(middle)
-    return reflection
+def _mirrored_nmi(pair: _Pair, found: sitk.Euler3DTransform) -> float:
+    """How well the mirror image of the moving image fits at its own best place.
+
+    That is its reflection in the plane between the two halves of the head, so that a plane is sought: two angles and
+    a shift, by Nelder and Mead's simplex, on a coarse grid.
+    """
+    axes = np.reshape(pair.fixed.GetDirection(), (3, 3)).T
+    across = int(np.argmax(np.abs(axes[:, 0])))  # the voxel axis that runs nearest to left and right
+    middle = np.array(_centre_of_mass(pair.fixed))
+
+    def reflected(plane: NDArray[np.float64]) -> sitk.CompositeTransform:
+        normal = axes[across] + np.tan(np.radians(plane[:2])) @ np.delete(axes, across, axis=0)
+        normal /= np.linalg.norm(normal)
+        reflection = sitk.AffineTransform(3)
+        reflection.SetMatrix((np.eye(3) - 2 * np.outer(normal, normal)).ravel().tolist())
+        reflection.SetCenter((middle + plane[2] * axes[across]).tolist())
+        return sitk.CompositeTransform([found, reflection])  # the last one is applied first
+
+    search = optimize.minimize(
+        lambda plane: -pair.coarse.nmi(reflected(plane)),
+        np.zeros(3),
+        method="Nelder-Mead",
+        options={"initial_simplex": np.vstack([np.zeros(3), np.diag(_MIRROR_STEPS)]), "maxfev": _MIRROR_PLACES},
+    )
+    return pair.similarity.nmi(reflected(search.x))
 
 
 def _mean_shift(transform: sitk.Transform, points: Sequence[tuple[float, float, float]]) -> float:

@@ -1,4 +1,4 @@
-"""Normalised mutual information of two images under a rigid transform, on one coarse grid."""
+"""Normalised mutual information of two images under a linear transform, on one coarse grid."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.preprocessing.resampling import model_grid
 
-SPACING_MM = 3.0  # of the grid
+SPACING_MM = 3.0
 HISTOGRAM_BINS = 32
 SMALLEST_OVERLAP = 0.25  # share of the smaller field of view that must lie in the other
 CLEARLY_BETTER = 1.01  # ratio of (NMI - 1): less is noise
@@ -23,16 +23,19 @@ class Similarity:
     """How well ``moving`` fits ``fixed`` (both ``float32``) under transforms from points of ``fixed`` to points of
     ``moving`` (LPS mm).
 
+    Args:
+        spacing_mm: voxel edge of the grid on which they are compared.
+
     Raises:
         InputError: one of the images has no contrast.
     """
 
-    def __init__(self, fixed: sitk.Image, moving: sitk.Image) -> None:
-        self._moving = shrink(moving, SPACING_MM)
+    def __init__(self, fixed: sitk.Image, moving: sitk.Image, spacing_mm: float = SPACING_MM) -> None:
+        self._moving = shrink(moving, spacing_mm)
         self._low, self._high = _contrast_range(sitk.GetArrayViewFromImage(self._moving))
-        self._grid = model_grid(fixed, (SPACING_MM,) * 3, "LPS")
+        self._grid = model_grid(fixed, (spacing_mm,) * 3, "LPS")
         self._smaller = min(1.0, _volume_mm3(moving) / _volume_mm3(fixed))
-        values = sitk.GetArrayFromImage(sitk.Resample(shrink(fixed, SPACING_MM), self._grid))
+        values = sitk.GetArrayFromImage(sitk.Resample(shrink(fixed, spacing_mm), self._grid))
         self._fixed_bins = _digitise(values, *_contrast_range(values))
 
     def overlap(self, transform: sitk.Transform) -> float:

@@ -15,9 +15,10 @@ from GliomaSegLib.io.grid import centre
 from GliomaSegLib.io.transforms import read_rigid
 from GliomaSegLib.phantom import Phantom
 from GliomaSegLib.preprocessing.registration import MIRRORED_BELOW, given_transforms, register_case, register_checked
-from GliomaSegLib.preprocessing.rigid import Registration, evaluate, register
+from GliomaSegLib.preprocessing.rigid import DOUBTFUL_BELOW, Registration, evaluate, register
 from GliomaSegLib.progress import ProgressRecorder, Silent
 from GliomaSegLib.study.reading import read_case
+from Testing.support.study import volume as tiny_volume
 
 MOVING = (Modality.T1N, Modality.T2W, Modality.T2F)
 
@@ -156,6 +157,42 @@ def test_finds_a_sequence_that_lies_elsewhere_in_space_and_says_so(small_phantom
         [sitk.TranslationTransform(3, (900.0, 0.0, 300.0)), small_phantom.transforms[Modality.T2F]]
     )
     assert error_mm(found.transform, true, small_phantom.images[Modality.T1C]) < 1.5
+
+
+@pytest.mark.parametrize("degrees", [(10, -20, 30), (-10, 20, -30), (4, -6, 8)])
+def test_finds_a_head_that_is_turned_far(degrees: tuple[float, float, float]) -> None:
+    """The study is a box with a smaller one in it, which fits nearly as well in other places."""
+    fixed = tiny_volume(Modality.T1C)
+    true = euler(degrees, (-5.0, 40.0, 12.0))
+    moving = sitk.Image(fixed)
+    moving.SetOrigin(true.TransformPoint(fixed.GetOrigin()))
+    turn = np.reshape(true.GetMatrix(), (3, 3)) @ np.reshape(fixed.GetDirection(), (3, 3))
+    moving.SetDirection(turn.ravel().tolist())
+    found = register(fixed, moving)
+    assert error_mm(found.transform, true, fixed) < 0.5
+    assert found.mirror_contrast > DOUBTFUL_BELOW
+
+
+@pytest.mark.parametrize("degrees", [(10, -20, 30), (-25, 10, -15)])
+def test_real_head_that_is_turned_far_is_registered_like_any_other(
+    shared: Path, degrees: tuple[float, float, float]
+) -> None:
+    volumes = read_case(shared / "data" / "tcga-fg-6692-raw").volumes
+    fixed, moving = volumes[Modality.T1C].image, volumes[Modality.T2F].image
+    turn = euler(degrees, (12.0, -7.0, 20.0))
+    turn.SetCenter(centre(moving))
+    turned = sitk.Image(moving)
+    turned.SetOrigin(turn.TransformPoint(moving.GetOrigin()))
+    turned.SetDirection((np.reshape(turn.GetMatrix(), (3, 3)) @ np.reshape(moving.GetDirection(), (3, 3))).ravel())
+    true = sitk.CompositeTransform([turn, register(fixed, moving).transform])
+    assert error_mm(register(fixed, turned).transform, true, fixed) < 2
+
+
+def euler(degrees: tuple[float, float, float], shift_mm: tuple[float, float, float]) -> sitk.Euler3DTransform:
+    transform = sitk.Euler3DTransform()
+    transform.SetRotation(*np.radians(degrees).tolist())
+    transform.SetTranslation(shift_mm)
+    return transform
 
 
 def test_refuses_an_image_without_contrast(small_phantom: Phantom) -> None:

@@ -25,7 +25,7 @@ from GliomaSegLib.scene.logic import SceneLogic  # noqa: E402
 from GliomaSegLib.scene.review import review_of  # noqa: E402
 from GliomaSegLib.scene.segmentation import set_labels  # noqa: E402
 from GliomaSegLib.zoo.card import Card  # noqa: E402
-from Testing.support.scene_host import MOVED, SceneHost, mask_on, rigid, toy_worker  # noqa: E402
+from Testing.support.scene_host import MOVED, SceneHost, mask_on, toy_worker  # noqa: E402
 from Testing.support.study import CORE, VOXEL_ML, truth, volume  # noqa: E402
 
 SLOW = "import GliomaSegLib.followup.compare as c, time; c.compare = lambda *a, **k: time.sleep(60)"
@@ -111,7 +111,7 @@ def test_with_a_segmentation_drawn_by_hand(
 ) -> None:
     after = logic.segment(**nodes, **options).result.segmentation
     drawing = drawn(truth(), "ET", "NETC", "SNFH")
-    host.add_transform(rigid((4, -6, 8), (5, -40, 12)), nodes["t1c"], drawing)  # both: they stay on each other
+    host.add_transform(MOVED, nodes["t1c"], drawing)  # both: they stay on each other
     when = {"earlier_time_point": "preoperative", "time_point": "postoperative", "days_since_surgery": 2}
     done = logic.compareStudies(after, drawing, nodes["t1c"], **when).result
     extent = done.comparison["resection"]["extents"][0]
