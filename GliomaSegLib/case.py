@@ -121,6 +121,8 @@ class Case:
     Attributes:
         ignored: one clause for each volume of the study that was not used, e.g. ``'ADC.nii.gz' (called 'adc')``.
         doubts: one sentence for each thing about the images that the user should check.
+        passed_over: one sentence for the DICOM files of each series and reason that are there and do not count.
+        incomplete: one sentence for each image of which slices seem to be lost, and which the user accepted.
     """
 
     identifier: str
@@ -128,6 +130,8 @@ class Case:
     time_point: TimePoint = field(default_factory=TimePoint)
     ignored: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
+    passed_over: tuple[str, ...] = ()
+    incomplete: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.volumes:

@@ -58,6 +58,7 @@ class Job(Record):
             but 0 counts.
         purpose: after surgery, what the result is for: it decides which model ``auto`` takes, and which network where
             a card has several for several sets of inputs (see :mod:`GliomaSegLib.zoo.purpose`).
+        allow_incomplete: use a DICOM series too of which slices seem to be lost; the report says so in its first line.
         registration: ``False`` when all sequences without a transform are known to be co-registered.
         bias_correction: N4 before normalisation.
         seed: of the random numbers that some networks need.
@@ -86,6 +87,7 @@ class Job(Record):
     preoperative: AbsolutePath | None = None
     preoperative_mask: AbsolutePath | None = None
     purpose: Purpose = Purpose.VOLUME
+    allow_incomplete: bool = False
     registration: bool = True
     brain: BrainMethod = BrainMethod.DEEPBET
     bias_correction: bool = False

@@ -45,13 +45,15 @@ class LabelScheme(str, Enum):
     """What the numbers in a label file mean.
 
     ``gliomaseg`` is the internal numbering; ``core-with-cavity`` the same with the cavity counted into the core, the
-    target of Lotan 2021 after surgery; ``brats2017`` has ET = 4 and no cavity; ``whole-tumour`` and ``enhancing`` are
-    masks of one region, 0 and 1.
+    target of Lotan 2021 after surgery; ``brats2017`` has ET = 4 and no cavity; ``brats2024`` is the internal numbering
+    too, and says that a file with 4 and without 3 has a cavity and no enhancing tumour, not the numbering of BraTS
+    2017; ``whole-tumour`` and ``enhancing`` are masks of one region, 0 and 1.
     """
 
     GLIOMASEG = "gliomaseg"
     CORE_WITH_CAVITY = "core-with-cavity"
     BRATS2017 = "brats2017"
+    BRATS2024 = "brats2024"
     WHOLE_TUMOUR = "whole-tumour"
     ENHANCING = "enhancing"
 
@@ -71,6 +73,7 @@ _INTERNAL_LABELS: dict[LabelScheme, dict[int, Label]] = {
     LabelScheme.GLIOMASEG: {1: Label.NETC, 2: Label.SNFH, 3: Label.ET, 4: Label.RC},
     LabelScheme.CORE_WITH_CAVITY: {1: Label.NETC, 2: Label.SNFH, 3: Label.ET, 4: Label.NETC},
     LabelScheme.BRATS2017: {1: Label.NETC, 2: Label.SNFH, 4: Label.ET},
+    LabelScheme.BRATS2024: {1: Label.NETC, 2: Label.SNFH, 3: Label.ET, 4: Label.RC},
     LabelScheme.WHOLE_TUMOUR: {1: Label.SNFH},
     LabelScheme.ENHANCING: {1: Label.ET},
 }
@@ -78,6 +81,7 @@ _REGIONS: dict[LabelScheme, tuple[Region, ...]] = {
     LabelScheme.GLIOMASEG: tuple(Region),
     LabelScheme.CORE_WITH_CAVITY: (Region.WT, Region.TC, Region.ET),
     LabelScheme.BRATS2017: (Region.WT, Region.TC, Region.ET),
+    LabelScheme.BRATS2024: tuple(Region),
     LabelScheme.WHOLE_TUMOUR: (Region.WT,),
     LabelScheme.ENHANCING: (Region.ET,),
 }

@@ -68,6 +68,9 @@ def add_purpose(parser: argparse._ActionsContainer) -> None:
 def add_processing(parser: argparse.ArgumentParser) -> None:
     """The options on how a case is processed, and on which machine: those that do not depend on the case."""
     steps = parser.add_argument_group("the steps")
+    steps.add_argument(
+        "--allow-incomplete", action="store_true", help="use a DICOM series too of which slices seem to be lost"
+    )
     steps.add_argument("--no-registration", action="store_true", help="the sequences are known to be co-registered")
     steps.add_argument(
         "--brain", choices=BrainMethod.values(), default="deepbet", help="brain extraction (default: %(default)s)"
@@ -84,6 +87,7 @@ def add_processing(parser: argparse.ArgumentParser) -> None:
 def processing_fields(parsed: argparse.Namespace) -> dict[str, Any]:
     """The fields of a job that :func:`add_processing` and :func:`add_store` give."""
     return {
+        "allow_incomplete": parsed.allow_incomplete,
         "registration": not parsed.no_registration,
         "brain": parsed.brain,
         "bias_correction": parsed.n4,

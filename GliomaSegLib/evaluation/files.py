@@ -105,7 +105,7 @@ def compare_files(files: Sequence[Path], prediction_scheme: str, reference_schem
 
 def _compare(prediction: Path, reference: Path, prediction_scheme: LabelScheme, reference_scheme: LabelScheme) -> Pair:
     true = read_any_segmentation(reference, reference_scheme)
-    predicted = read_any_segmentation(prediction, prediction_scheme)
+    predicted = read_any_segmentation(prediction, prediction_scheme, true.labels)
     labels = oriented_like(predicted.labels, true.labels)
     shared = predicted.regions & true.regions
     if not _has_cavity(labels) and not _has_cavity(true.labels):

@@ -180,7 +180,7 @@ def read_consensus(readings: Sequence[Reading], region: Region, scheme: LabelSch
 
 def _mask(one: Reading, region: Region, scheme: LabelScheme, grids: dict[str, sitk.Image]) -> Mask:
     """The region on the grid of the case's first reading."""
-    segmented = read_any_segmentation(one.path, scheme)
+    segmented = read_any_segmentation(one.path, scheme, grids.get(one.case))
     if region not in segmented.regions:
         raise InputError(f"{one.path} does not tell {region.value} apart; choose another region.")
     grid = grids.setdefault(one.case, segmented.labels)

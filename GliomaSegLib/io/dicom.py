@@ -1,8 +1,9 @@
 """DICOM folders: the MR volumes in them and how they were acquired, from the headers alone.
 
-pydicom reads the headers; pixels and grids are read in :mod:`GliomaSegLib.io.dicom_volume`. dcm2niix would do both, but
-as an external program that Slicer would have to ship, with a grouping of files that we neither see nor test;
-highdicom reads one slice or frame object at a time well, but brings no decoder for compressed transfer syntaxes.
+pydicom reads the headers (:mod:`GliomaSegLib.io.dicom_files`); pixels and grids are read in
+:mod:`GliomaSegLib.io.dicom_volume`. dcm2niix would do both, but as an external program that Slicer would have to ship,
+with a grouping of files that we neither see nor test; highdicom reads one slice or frame object at a time well, but
+brings no decoder for compressed transfer syntaxes.
 
 A frame of enhanced (multi-frame) MR counts as a slice, see :mod:`GliomaSegLib.io.dicom_frames`.
 """
@@ -11,51 +12,22 @@ from __future__ import annotations
 
 import logging
 import os
-import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pydicom
-from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
-from GliomaSegLib.io.dicom_frames import FRAME_KEYWORDS, frame_headers
-from GliomaSegLib.io.names import is_image_name
+from GliomaSegLib.io.dicom_files import NoSlice, PassedOver, Slice, Tally, find_slices, values, without_copies
+from GliomaSegLib.io.geometry import is_even_stack
 from GliomaSegLib.io.tags import DicomTags
 
-_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
-_ENHANCED_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4.1"
-
-# Image Type values of images that are computed from others, or only plan the examination. Reformats (MPR) stay: they
-# have the same contrast on another grid.
-_NOT_A_SCAN = {
-    *("LOCALIZER", "SCOUT", "ADC", "EADC", "TRACEW", "FA", "RCBF", "RCBV", "CBF", "CBV", "MTT", "TTP", "TMAX", "P"),
-    "MOSAIC",
-}
-_NOT_A_SCAN_WORDS = ("PROJECTION", "MIP", "MINIP", "SCREEN", "SUBTRACT", "PERFUSION", "SPECTROSCOPY", "_MAP", "PHASE")
-
 _FEWEST_SLICES = 3
+_SAME_COSINE, _SAME_MM = 0.01, 0.002  # directions and pixel spacings of one volume: headers are rounded
 _LOG = logging.getLogger(__name__)
-
-_KEYWORDS = [
-    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "PatientID", "BodyPartExamined"),
-    *("StudyInstanceUID", "StudyDate", "StudyTime"),
-    *("ImageType", "SeriesNumber", "SeriesDescription", "ProtocolName", "SequenceName", "ScanningSequence"),
-    *("RepetitionTime", "EchoTime", "EchoNumbers", "InversionTime", "AngioFlag"),
-    *("ContrastBolusAgent", "ContrastBolusIngredient", "ContrastBolusVolume", "DiffusionBValue"),
-    *("TemporalPositionIdentifier", "AcquisitionNumber", "Rows", "Columns", "PixelSpacing"),
-    *("ImagePositionPatient", "ImageOrientationPatient"),
-    *FRAME_KEYWORDS,
-]
-_NEEDED = (
-    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "ImageType", "Rows", "Columns"),
-    *("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"),
-)
 
 
 @dataclass(frozen=True)
@@ -85,6 +57,7 @@ class DicomSeries:
         size: columns and rows.
         pixel_spacing_mm: distance between columns and between rows.
         slices: in no order.
+        lost: how many files seem to be slices of the series that a copy damaged: the volume may be incomplete.
     """
 
     uid: str
@@ -99,6 +72,7 @@ class DicomSeries:
     size: tuple[int, int]
     pixel_spacing_mm: tuple[float, float]
     slices: tuple[DicomSlice, ...]
+    lost: int = 0
 
     @property
     def multi_frame(self) -> bool:
@@ -116,110 +90,124 @@ class DicomSeries:
         return f"The series '{self.name}' in {self.folder}"
 
 
+class DicomFolder(NamedTuple):
+    """The MR volumes below a folder, by name, and the files that are there and do not count."""
+
+    series: list[DicomSeries]
+    passed_over: list[PassedOver]
+
+
 def find_series(folder: Path) -> list[DicomSeries]:
-    """The MR volumes among the DICOM files anywhere below ``folder``, by name. No pixels are read.
+    """The series of :func:`read_folder`."""
+    return read_folder(folder).series
 
-    A file that is DICOM and cannot be read is passed over with a warning in the log. Passed over without: files that
-    are no DICOM, DICOMDIR, hidden files, other modalities, secondary captures, localizers, derived maps, phase images,
-    mosaics and projections, and groups of fewer than three slices. A file that is there twice (same SOP Instance UID)
-    counts once.
+
+def read_folder(folder: Path) -> DicomFolder:
+    """The MR volumes among the DICOM files anywhere below ``folder``. No pixels are read, but of slices that are there
+    twice: those with the same pixels count once.
+
+    Left out and counted are what :func:`find_slices` names, and groups of fewer than three slices. Files that a copy
+    damaged are also warned about in the log, and make the series that they belong to, or lie beside, incomplete.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's remarks about odd values in the files
-        found = {(str(one.header.SOPInstanceUID), one.frame): one for one in _mr_headers(folder)}
-    by_uid: dict[str, dict[tuple[object, ...], list[_Found]]] = defaultdict(lambda: defaultdict(list))
-    for one in found.values():
-        by_uid[str(one.header.SeriesInstanceUID)][_volume_key(one.header)].append(one)
-    series = [one for uid, volumes in by_uid.items() for one in _series_of(uid, list(volumes.values()))]
-    return sorted(series, key=lambda one: (one.name, one.uid))
+    tally = Tally()
+    by_uid: dict[str, list[Slice]] = defaultdict(list)
+    for one in find_slices(folder, tally):
+        by_uid[str(one.header.SeriesInstanceUID)].append(one)
+    found = [one for uid, slices in by_uid.items() for one in _series_of(uid, _volumes(slices, tally), tally)]
+    passed_over = tally.entries()
+    for entry in passed_over:
+        if entry.lost:
+            _LOG.warning("%s; passed over", entry)
+    series = [replace(one, lost=_lost(one, passed_over)) for one in found]
+    return DicomFolder(sorted(series, key=lambda one: (one.name, one.uid)), passed_over)
 
 
-# --- headers -------------------------------------------------------------------------------------------------------
-
-
-class _Found(NamedTuple):
-    """The header of a slice, and where it is (see :class:`DicomSlice`)."""
-
-    path: Path
-    header: Dataset
-    frame: int | None = None
-
-
-def _mr_headers(folder: Path) -> Iterator[_Found]:
-    unreadable: list[Path] = []
-    for path in _files(folder):
-        try:
-            frames = _frames_of(path)
-        except InvalidDicomError:
-            continue
-        except Exception:  # pydicom raises whatever comes of a malformed header
-            unreadable.append(path)
-            continue
-        yield from frames
-    if unreadable:
-        _LOG.warning(
-            "%d of the files in %s cannot be read as DICOM and were passed over, such as %s",
-            len(unreadable), folder, unreadable[0].name,
-        )  # fmt: skip
-
-
-def _frames_of(path: Path) -> list[_Found]:
-    """The scans in a file. Elements that cannot be decoded are left out; one without which it is no image raises."""
-    header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_KEYWORDS)
-    for tag in list(header.keys()):
-        try:
-            _ = header[tag]
-        except Exception:
-            if keyword_for_tag(tag) in _NEEDED:
-                raise
-            del header[tag]
-    if header.get("SOPClassUID") == _ENHANCED_MR_IMAGE:
-        frames = [_Found(path, frame, number) for number, frame in enumerate(frame_headers(header))]
-    else:
-        frames = [_Found(path, header)]
-    scans = [one for one in frames if _is_scan(one.header)]
-    for one in scans:
-        _ = _slice(one), _volume_key(one.header)  # raises where what should be numbers is none
-    return scans
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(parent, name)
-            if not (name.startswith(".") or name.upper() == "DICOMDIR" or is_image_name(path)) and path.is_file():
-                yield path
-
-
-def _is_scan(header: Dataset) -> bool:
-    """An MR image with a place in the patient that was acquired, not computed."""
-    if header.get("Modality") != "MR" or "SOPInstanceUID" not in header or "SeriesInstanceUID" not in header:
-        return False
-    image_type = {value.upper() for value in _values(header, "ImageType")}
-    if image_type & _NOT_A_SCAN or any(word in value for word in _NOT_A_SCAN_WORDS for value in image_type):
-        return False
-    return header.get("SOPClassUID") in (_MR_IMAGE, _ENHANCED_MR_IMAGE) and all(
-        len(_values(header, keyword)) == count
-        for keyword, count in (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6), ("PixelSpacing", 2))
+def _lost(series: DicomSeries, passed_over: Sequence[PassedOver]) -> int:
+    folders = {one.path.parent for one in series.slices}
+    return sum(
+        entry.files
+        for entry in passed_over
+        if entry.lost and (entry.series_uid == series.uid or (not entry.series_uid and entry.folder in folders))
     )
 
 
-def _volume_key(header: Dataset) -> tuple[object, ...]:
-    """Equal for the slices of a series that are of one volume and its repetitions."""
-    return (
-        str(header.SOPClassUID),
-        tuple(np.round(np.array(_values(header, "ImageOrientationPatient"), float), 2) + 0.0),
-        tuple(np.round(np.array(_values(header, "PixelSpacing"), float), 3)),
-        (header.get("Rows"), header.get("Columns")),
-        tuple(_values(header, "EchoNumbers")) or round(_number(header, "EchoTime") or 0),
-        tuple(_values(header, "ImageType")),
-        _number(header, "DiffusionBValue"),
-        header.get("StackID"),
+# --- the volumes of a series -----------------------------------------------------------------------------------------
+
+
+class _Kind(NamedTuple):
+    """What the slices of one volume, and its repetitions, have in common: the first part exactly, the second within
+    rounding; scanners also give parts of one volume another third part."""
+
+    exact: tuple[object, ...]
+    geometry: np.ndarray
+    marks: tuple[object, ...]
+
+    def is_volume_of(self, other: _Kind) -> bool:
+        """Whether the two may be of one volume, whatever their marks."""
+        return self.exact == other.exact and bool((np.abs(self.geometry - other.geometry) <= _TOLERANCE).all())
+
+
+_TOLERANCE = np.array([_SAME_COSINE] * 6 + [_SAME_MM] * 2)
+
+
+def _kind(header: Dataset) -> _Kind:
+    return _Kind(
+        (
+            str(header.SOPClassUID),
+            (header.get("Rows"), header.get("Columns")),
+            tuple(values(header, "EchoNumbers")) or round(_number(header, "EchoTime") or 0),
+            _number(header, "DiffusionBValue"),
+        ),
+        np.array(values(header, "ImageOrientationPatient") + values(header, "PixelSpacing"), float),
+        (tuple(values(header, "ImageType")), header.get("StackID")),
     )
 
 
-def _series_of(uid: str, parts: list[list[_Found]]) -> Iterator[DicomSeries]:
+def _volumes(slices: list[Slice], tally: Tally) -> list[list[Slice]]:
+    """The slices of one series apart by volume; each may hold repetitions."""
+    groups: list[tuple[_Kind, list[Slice]]] = []
+    for one in slices:
+        kind = _kind(one.header)
+        for other, group in groups:
+            if kind.marks == other.marks and kind.is_volume_of(other):
+                group.append(one)
+                break
+        else:
+            groups.append((kind, [one]))
+    groups = [(kind, _each_once(group, tally)) for kind, group in groups]
+    return [group for _, group in _joined(groups)]
+
+
+def _each_once(slices: list[Slice], tally: Tally) -> list[Slice]:
+    """Without copies: what is at one place, at one time, with the same pixels."""
+    places: dict[tuple[object, ...], list[Slice]] = defaultdict(list)
+    for one in slices:
+        described = _slice(one)
+        place = tuple(np.round(described.position_mm, 2))
+        places[place, described.temporal_position, described.acquisition_number].append(one)
+    return [one for same in places.values() for one in (without_copies(same, tally) if len(same) > 1 else same)]
+
+
+def _joined(groups: list[tuple[_Kind, list[Slice]]]) -> list[tuple[_Kind, list[Slice]]]:
+    """Parts whose marks alone differ, and that interleave or continue into one even stack, are one volume."""
+    joined: list[tuple[_Kind, list[Slice]]] = []
+    for kind, group in groups:
+        for place, (other, earlier) in enumerate(joined):
+            together = [*earlier, *group]
+            if kind.is_volume_of(other) and _is_even(together):
+                joined[place] = (other, together)
+                break
+        else:
+            joined.append((kind, group))
+    return joined
+
+
+def _is_even(slices: list[Slice]) -> bool:
+    normal = np.cross(*np.reshape(_slice(slices[0]).orientation, (2, 3)))
+    return is_even_stack(np.array([_slice(one).position_mm for one in slices]), normal)
+
+
+def _series_of(uid: str, parts: list[list[Slice]], tally: Tally) -> Iterator[DicomSeries]:
     """The volumes of one series, each with its own name."""
     volumes = [volume for part in parts for volume in _split_repetitions([(_slice(one), one.header) for one in part])]
     planes = {_plane(volume[0][1]) for volume in volumes}
@@ -227,8 +215,10 @@ def _series_of(uid: str, parts: list[list[_Found]]) -> Iterator[DicomSeries]:
     for number, slices in enumerate(volumes, start=1):
         header = slices[0][1]
         if len(slices) < _FEWEST_SLICES:
+            for one, _ in slices:
+                tally.add(one.path, NoSlice(f"fewer than {_FEWEST_SLICES} slices, which are no volume", header))
             continue
-        rows_mm, columns_mm = (float(value) for value in _values(header, "PixelSpacing") or (0, 0))
+        rows_mm, columns_mm = (float(value) for value in values(header, "PixelSpacing"))
         yield DicomSeries(
             uid=uid,
             number=str(header.get("SeriesNumber") or ""),
@@ -253,7 +243,7 @@ def _part(number: int, count: int, header: Dataset, planes_differ: bool) -> str:
 
 
 def _plane(header: Dataset) -> str:
-    return plane_nearest(np.cross(*np.reshape(np.array(_values(header, "ImageOrientationPatient"), float), (2, 3))))
+    return plane_nearest(np.cross(*np.reshape(np.array(values(header, "ImageOrientationPatient"), float), (2, 3))))
 
 
 def plane_nearest(normal: np.ndarray) -> str:
@@ -285,12 +275,12 @@ def _each_place_once(slices: _Slices) -> bool:
     return len({tuple(np.round(one.position_mm, 2)) for one, _ in slices}) == len(slices)
 
 
-def _slice(found: _Found) -> DicomSlice:
+def _slice(found: Slice) -> DicomSlice:
     header = found.header
     return DicomSlice(
         found.path,
-        tuple(float(value) for value in _values(header, "ImagePositionPatient")),
-        tuple(float(value) for value in _values(header, "ImageOrientationPatient")),
+        tuple(float(value) for value in values(header, "ImagePositionPatient")),
+        tuple(float(value) for value in values(header, "ImageOrientationPatient")),
         int(_number(header, "TemporalPositionIdentifier") or 0),
         int(_number(header, "AcquisitionNumber") or 0),
         found.frame,
@@ -302,13 +292,13 @@ def _tags(header: Dataset) -> DicomTags:
         keyword: str(header.get(keyword) or "").strip()
         for keyword in ("SeriesDescription", "ProtocolName", "SequenceName", "BodyPartExamined")
     }
-    agent = " ".join(_values(header, "ContrastBolusAgent") + _values(header, "ContrastBolusIngredient")).strip()
+    agent = " ".join(values(header, "ContrastBolusAgent") + values(header, "ContrastBolusIngredient")).strip()
     return DicomTags(
         description=text["SeriesDescription"],
         protocol=text["ProtocolName"],
         sequence_name=text["SequenceName"],
-        scanning_sequence=tuple(_values(header, "ScanningSequence")),
-        image_type=tuple(_values(header, "ImageType")),
+        scanning_sequence=tuple(values(header, "ScanningSequence")),
+        image_type=tuple(values(header, "ImageType")),
         repetition_time_ms=_number(header, "RepetitionTime"),
         echo_time_ms=_number(header, "EchoTime"),
         inversion_time_ms=_number(header, "InversionTime"),
@@ -319,21 +309,9 @@ def _tags(header: Dataset) -> DicomTags:
     )
 
 
-def _values(header: Dataset, keyword: str) -> list[str]:
-    """All values of an element as text; none when it is absent, empty or unreadable."""
-    try:
-        value = header.get(keyword)
-    except ValueError:
-        return []
-    if value is None or value == "":
-        return []
-    values: Iterable[object] = [value] if isinstance(value, (str, int, float)) else value
-    return [str(one).strip() for one in values if str(one).strip()]
-
-
 def _number(header: Dataset, keyword: str) -> float | None:
     """The first value of an element when it is a number other than 0, which scanners write for 'does not apply'."""
     try:
-        return float(_values(header, keyword)[0]) or None
+        return float(values(header, keyword)[0]) or None
     except (IndexError, ValueError):
         return None

@@ -15,18 +15,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pydicom
 import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.dicom import DicomSeries, DicomSlice
 from GliomaSegLib.io.dicom_frames import single_frame_files
-from GliomaSegLib.io.geometry import Geometry, orthonormal_direction
+from GliomaSegLib.io.geometry import Geometry, even_step, orthonormal_direction
 from GliomaSegLib.io.images import check_intensities, quiet_itk
-
-# Departures from an even stack that are rounding in the headers: of a step, relative to the usual one; of the grid
-# from its normal, in mm; between directions of slices, in cosines.
-_STEP_TOLERANCE = 0.05
-_OFFSET_TOLERANCE_MM = 0.5
 
 
 def read_series(series: DicomSeries) -> sitk.Image:
@@ -47,12 +43,24 @@ def read_series(series: DicomSeries) -> sitk.Image:
 
 
 def series_problem(series: DicomSeries) -> str | None:
-    """Why :func:`read_series` would refuse the series' geometry, from the headers alone; ``None`` if it would not."""
+    """Why :func:`read_series` would refuse the series' geometry, or why the series seems to be incomplete, from the
+    headers alone; ``None`` if neither."""
     try:
         _stacked(series)
     except InputError as error:
         return str(error)
-    return None
+    return incomplete(series)
+
+
+def incomplete(series: DicomSeries) -> str | None:
+    """A sentence on the slices that the series seems to have lost."""
+    if not series.lost:
+        return None
+    files = "1 file that seems" if series.lost == 1 else f"{series.lost} files that seem"
+    return (
+        f"{series} is incomplete: {files} to be of it cannot be read (empty, cut short or damaged), "
+        f"and {len(series.slices)} slices are left"
+    )
 
 
 def series_geometry(series: DicomSeries) -> Geometry:
@@ -80,43 +88,8 @@ def _stacked(series: DicomSeries) -> _Stack:
     row, column = np.reshape(series.slices[0].orientation, (2, 3))
     direction = orthonormal_direction(np.stack([row, column, np.cross(row, column)], axis=1), str(series))
     slices = sorted(series.slices, key=lambda one: float(np.dot(direction[:, 2], one.position_mm)))
-    step = _even_step(np.array([one.position_mm for one in slices]), direction[:, 2], str(series))
+    step = even_step(np.array([one.position_mm for one in slices]), direction[:, 2], str(series))
     return _Stack(slices, step, direction)
-
-
-def _even_step(positions_mm: np.ndarray, normal: np.ndarray, source: str) -> float:
-    """Distance in mm between the slices of an even, straight stack of sorted ``positions_mm`` (n x 3).
-
-    Raises:
-        InputError: the stack is not even or not straight.
-    """
-    heights = positions_mm @ normal
-    steps = np.diff(heights)
-    usual = float(np.median(steps))
-    if steps.min() < 0.01:
-        raise InputError(
-            f"{source} has {int((steps < 0.01).sum()) + 1} slices at the same place, so several volumes share one "
-            "series; convert it with dcm2niix and give the file you want."
-        )
-    if np.abs(steps - usual).max() > _STEP_TOLERANCE * usual:
-        raise InputError(_uneven(steps, usual, source))
-    across = positions_mm - positions_mm[0] - np.outer(heights - heights[0], normal)
-    if np.linalg.norm(across, axis=1).max() > _OFFSET_TOLERANCE_MM:
-        raise InputError(
-            f"{source} has slices that are shifted against one another (a sheared stack); convert it with dcm2niix "
-            "and resample it to a rectangular grid."
-        )
-    return float(heights[-1] - heights[0]) / len(steps)
-
-
-def _uneven(steps: np.ndarray, usual: float, source: str) -> str:
-    missing = np.round(steps / usual) - 1
-    if missing.any() and np.abs(steps - usual * (missing + 1)).max() <= 2 * _STEP_TOLERANCE * usual:
-        return f"{source} lacks {int(missing.sum())} slices in between; copy the whole series again."
-    return (
-        f"{source} has unevenly spaced slices ({steps.min():.2f} to {steps.max():.2f} mm apart); "
-        "give a series with even spacing."
-    )
 
 
 # --- pixels --------------------------------------------------------------------------------------------------------
@@ -147,10 +120,31 @@ def _read_file(path: Path, size: tuple[int, int], source: Path) -> np.ndarray:
         with quiet_itk():
             image = sitk.ReadImage(str(path), sitk.sitkFloat32)
     except RuntimeError as error:
-        raise _damaged(source) from error
+        raise _undecodable(path, source) from error
     if image.GetSize()[:2] != size:
         raise InputError(f"{source} has another size than the rest of its series; copy the series again.")
     return sitk.GetArrayFromImage(image).reshape(size[1], size[0])
+
+
+# What GDCM decodes; whatever else is not damaged but lacks its decoder.
+_DECODED = {
+    *("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"),
+    *(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70, 80, 81, 90, 91)),
+    "1.2.840.10008.1.2.5",
+}
+
+
+def _undecodable(path: Path, source: Path) -> InputError:
+    try:
+        syntax = pydicom.dcmread(path, stop_before_pixels=True).file_meta.TransferSyntaxUID
+    except Exception:
+        return _damaged(source)
+    if syntax in _DECODED:
+        return _damaged(source)
+    return InputError(
+        f"{source} is compressed as '{syntax.name}', for which there is no decoder here; write the series without "
+        "compression where it comes from, or with dcmdjpeg, gdcmconv or another DICOM tool that decodes it."
+    )
 
 
 def _damaged(path: Path) -> InputError:

@@ -16,6 +16,12 @@ _LEAST_MM, _MOST_MM = 4.0, 1000.0  # of a field of view; below and above the uni
 _EXACT, _SHEARED = 1e-6, 2e-3
 
 
+# Departures from an even stack that are rounding in the headers: of a step, relative to the usual one; of the grid
+# from its normal, in mm; between directions of slices, in cosines.
+_STEP_TOLERANCE = 0.05
+_OFFSET_TOLERANCE_MM = 0.5
+
+
 class Geometry(NamedTuple):
     """From headers alone: edges of the voxels and of the whole volume in mm, and unit normal of the slices (LPS)."""
 
@@ -70,3 +76,49 @@ def check_field_of_view(extent_mm: tuple[float, ...], source: str, unit: str = "
             f"{source} measures {shown} mm (unit of length in its header: {unit}), which is no head; correct the unit "
             "or the voxel size in its header, or convert the DICOM files again."
         )
+
+
+def even_step(positions_mm: NDArray[np.float64], normal: NDArray[np.float64], source: str) -> float:
+    """Distance in mm between the slices of an even, straight stack of sorted ``positions_mm`` (n x 3).
+
+    Raises:
+        InputError: the stack is not even or not straight.
+    """
+    heights = positions_mm @ normal
+    steps = np.diff(heights)
+    usual = float(np.median(steps))
+    if steps.min() < 0.01:
+        raise InputError(
+            f"{source} has {int((steps < 0.01).sum()) + 1} slices at the same place, so several volumes share one "
+            "series; convert it with dcm2niix and give the file you want."
+        )
+    if np.abs(steps - usual).max() > _STEP_TOLERANCE * usual:
+        raise InputError(_uneven(steps, usual, source))
+    across = positions_mm - positions_mm[0] - np.outer(heights - heights[0], normal)
+    if np.linalg.norm(across, axis=1).max() > _OFFSET_TOLERANCE_MM:
+        raise InputError(
+            f"{source} has slices that are shifted against one another (a sheared stack); convert it with dcm2niix "
+            "and resample it to a rectangular grid."
+        )
+    return float(heights[-1] - heights[0]) / len(steps)
+
+
+def is_even_stack(positions_mm: NDArray[np.float64], normal: NDArray[np.float64]) -> bool:
+    """Whether three or more slices at ``positions_mm`` (n x 3, in any order) are as :func:`even_step` wants them."""
+    if len(positions_mm) < 3:
+        return False
+    try:
+        even_step(positions_mm[np.argsort(positions_mm @ normal)], normal, "")
+    except InputError:
+        return False
+    return True
+
+
+def _uneven(steps: np.ndarray, usual: float, source: str) -> str:
+    missing = np.round(steps / usual) - 1
+    if missing.any() and np.abs(steps - usual * (missing + 1)).max() <= 2 * _STEP_TOLERANCE * usual:
+        return f"{source} lacks {int(missing.sum())} slices in between; copy the whole series again."
+    return (
+        f"{source} has unevenly spaced slices ({steps.min():.2f} to {steps.max():.2f} mm apart); "
+        "give a series with even spacing."
+    )

@@ -30,6 +30,9 @@ from GliomaSegLib.io.terminology import (
 from GliomaSegLib.labels import Label, Region, distinguishes_parts
 
 _REPRESENTATION = "Binary labelmap"
+_GEOMETRY_NUMBERS = 22  # of Slicer's text for a grid, see _reference_geometry
+_SAME_STEP = 1e-3  # of a voxel: between two that are the same but for rounding
+_MOST_VOXELS = 2**30  # of a grid; more is no head
 
 
 def write_segmentation(labels: sitk.Image, path: Path, regions: Collection[Region] = tuple(Region)) -> None:
@@ -72,7 +75,8 @@ def read_segmentation(path: Path, reference: sitk.Image | None = None) -> sitk.I
     Args:
         path: a ``.seg.nrrd`` file with one or several layers.
         reference: the image whose grid the result shall have (nearest neighbour); without it the result has the
-            file's own grid, which Slicer may have cropped to what is drawn.
+            grid of the image that it was drawn on, which Slicer keeps in the file when it crops the voxels to what is
+            drawn.
 
     Raises:
         InputError: the file is no segmentation, holds a segment of another name, or does not overlap ``reference``.
@@ -91,7 +95,7 @@ def read_segmentation(path: Path, reference: sitk.Image | None = None) -> sitk.I
         if label in masks:
             array[masks[label]] = label
     labels = array_on(array, image)
-    return labels if reference is None else _resample(labels, reference, path)
+    return _resample(labels, _drawn_on(image) if reference is None else reference, path)
 
 
 def _styles_for(regions: Collection[Region]) -> list[SegmentStyle]:
@@ -128,6 +132,35 @@ def _reference_geometry(image: sitk.Image) -> str:
     to_ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ to_world
     extent = [bound for size in image.GetSize() for bound in (0, size - 1)]
     return "".join(f"{number:.17g};" for number in [*to_ras.ravel(), *extent])
+
+
+def _drawn_on(image: sitk.Image) -> sitk.Image:
+    """The grid of which a file that Slicer wrote is a part; its own where the file does not say."""
+    key = "Segmentation_ConversionParameters"
+    text = image.GetMetaData(key) if image.HasMetaDataKey(key) else ""
+    found = re.search(r"Reference image geometry\|([-+.\deE;]+)", text)
+    try:
+        numbers = [float(number) for number in found.group(1).split(";") if number] if found else []
+    except ValueError:
+        return image
+    if len(numbers) != _GEOMETRY_NUMBERS:
+        return image
+    to_world = np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.reshape(numbers[:16], (4, 4))
+    first, last = np.array(numbers[16::2]), np.array(numbers[17::2])
+    spacing = np.linalg.norm(to_world[:3, :3], axis=0)
+    own = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    size = last - first + 1
+    if (
+        np.abs(own - to_world[:3, :3]).max() > _SAME_STEP * spacing.min()
+        or (size < image.GetSize()).any()
+        or size.prod() > _MOST_VOXELS
+    ):
+        return image  # drawn on finer voxels than those of the image
+    grid = sitk.Image(size.astype(int).tolist(), sitk.sitkUInt8)
+    grid.SetSpacing(image.GetSpacing())
+    grid.SetDirection(image.GetDirection())
+    grid.SetOrigin((to_world[:3, :3] @ first + to_world[:3, 3]).tolist())
+    return grid
 
 
 def _segment_fields(style: SegmentStyle, mask: NDArray[np.bool_]) -> dict[str, str]:

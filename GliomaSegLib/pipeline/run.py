@@ -160,6 +160,8 @@ def _run(job: Job, recorder: ProgressRecorder) -> Result:
         missing=tuple(modality for modality in card.inputs.sequences if modality not in case.present),
         cost=_cost(job, card, case),
         ignored=case.ignored,
+        passed_over=case.passed_over,
+        incomplete=case.incomplete,
     )
     with written_whole(job.output, job.overwrite) as folder:
         manifest = write_results(folder, images, manifest, assessed, recorder)
@@ -197,7 +199,7 @@ def _read(job: Job, card: Card, contents: StudyContents | None) -> tuple[Case, s
     wanted = tuple(modality for modality in card.inputs.sequences if modality not in job.leave_out)
     if not wanted:
         raise InputError(f"Every sequence that the model '{card.id}' takes is left out; leave it at least one.")
-    case = read_case(job.study, job.volumes, job.name, job.when, wanted, job.exam, contents)
+    case = read_case(job.study, job.volumes, job.name, job.when, wanted, job.exam, contents, job.allow_incomplete)
     return oriented_case(case), case.reference.image
 
 

@@ -69,6 +69,8 @@ class Manifest(Record):
     missing: tuple[Modality, ...]
     cost: str | None
     ignored: tuple[str, ...] = Field(default=(), description="volumes of the study that were not used, and why")
+    passed_over: tuple[str, ...] = Field(default=(), description="DICOM files that do not count, per series and reason")
+    incomplete: tuple[str, ...] = Field(default=(), description="images of which slices seem to be lost")
     review: ReviewState = ReviewState.DRAFT
     reviews: tuple[ReviewEvent, ...] = Field(default=(), description="all changes of the review state, the latest last")
     created: str = ""

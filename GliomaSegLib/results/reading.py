@@ -18,7 +18,7 @@ from GliomaSegLib.io.images import pixels_sha256, read_labels
 from GliomaSegLib.io.provenance import sha256_of
 from GliomaSegLib.io.segnrrd import read_segmentation
 from GliomaSegLib.label_maps import from_internal, regions_held, to_internal
-from GliomaSegLib.labels import LabelScheme, Region
+from GliomaSegLib.labels import Label, LabelScheme, Region
 from GliomaSegLib.preprocessing.resampling import resample_image
 from GliomaSegLib.results.images import from_stored
 from GliomaSegLib.results.layout import BRAIN, LABEL_MAP, SLICER_SEGMENTATION, probability_map, transform_file
@@ -123,28 +123,45 @@ def is_slicer_segmentation(path: Path) -> bool:
     return path.name.endswith(".seg.nrrd")
 
 
-def read_any_segmentation(path: Path, scheme: LabelScheme = LabelScheme.GLIOMASEG) -> Segmentation:
+def read_any_segmentation(
+    path: Path, scheme: LabelScheme = LabelScheme.GLIOMASEG, grid: sitk.Image | None = None
+) -> Segmentation:
     """Read a segmentation from a result folder (edits included), a ``.seg.nrrd`` or a label map.
 
     Args:
-        scheme: numbering of a label map.
+        scheme: numbering of a label map; that of a result folder is known.
+        grid: onto which a ``.seg.nrrd`` is read, as Slicer crops it; by default that of the image it was drawn on.
 
     Raises:
-        InputError: the file cannot be read; or as :func:`current_labels`.
+        InputError: the file cannot be read, or its numbering is doubtful; or as :func:`current_labels`.
     """
     if path.is_dir():
         manifest = read_manifest(path)
         labels, _ = current_labels(path, manifest, read_labels(path / BRAIN))
         return Segmentation(labels, frozenset(regions_held(sitk.GetArrayViewFromImage(labels), manifest.regions)))
+    of_result = path.name in (LABEL_MAP, SLICER_SEGMENTATION) and is_result_folder(path.parent)
+    manifest = read_manifest(path.parent) if of_result else None
     if is_slicer_segmentation(path):
-        labels, regions = read_segmentation(path), frozenset(Region)
+        labels, regions = read_segmentation(path, grid), frozenset(Region)
     else:
+        scheme = manifest.job.label_scheme if manifest else scheme
         labels, regions = read_labels(path, scheme), frozenset(scheme.regions)
-    if path.name in (LABEL_MAP, SLICER_SEGMENTATION) and is_result_folder(path.parent):
+        if manifest is None and scheme is LabelScheme.GLIOMASEG:
+            _check_numbering(sitk.GetArrayViewFromImage(labels), path)
+    if manifest:
         # The file distinguishes no region that the model does not give, unless a reviewer drew it.
-        given = read_manifest(path.parent).regions
-        regions &= set(regions_held(sitk.GetArrayViewFromImage(labels), given))
+        regions &= set(regions_held(sitk.GetArrayViewFromImage(labels), manifest.regions))
     return Segmentation(labels, regions)
+
+
+def _check_numbering(labels: np.ndarray, path: Path) -> None:
+    values = set(np.unique(labels).tolist())
+    if Label.RC in values and Label.ET not in values:
+        raise InputError(
+            f"{path} holds the label 4 and no 3: up to BraTS 2021 that is enhancing tumour, since BraTS 2024 the "
+            f"resection cavity; say which with the scheme '{LabelScheme.BRATS2017.value}' (4 is enhancing tumour) or "
+            f"'{LabelScheme.BRATS2024.value}' (4 is the cavity)."
+        )
 
 
 def read_probabilities(folder: Path, grid: sitk.Image) -> dict[Region, sitk.Image]:

@@ -152,8 +152,10 @@ def _origin(manifest: Manifest) -> str:
 
 
 def _from_file(path: Path, image: Path | None, scheme: LabelScheme, when: TimePoint, day: date | None) -> Exam:
-    segmented = read_any_segmentation(path, scheme)
-    scan = None if image is None else on_labels_grid(read_image(image), image, segmented.labels, path)
+    scan = None if image is None else read_image(image)
+    segmented = read_any_segmentation(path, scheme, scan)
+    if scan is not None:
+        scan = on_labels_grid(scan, image, segmented.labels, path)
     return Exam(
         name=image_stem(path),
         path=path,

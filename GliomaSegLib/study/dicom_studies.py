@@ -45,8 +45,19 @@ def studies_of(series: Sequence[DicomSeries]) -> list[DicomStudy]:
     """The studies that the series belong to, by patient and then in the order in which they were made."""
     groups = defaultdict(list)
     for one in series:
-        groups[one.patient_id, one.study_date, one.study_time, one.study_uid].append(one)
-    return [DicomStudy(*key, tuple(group)) for key, group in sorted(groups.items())]
+        # The series of one study may spell its time differently, as 120000 and 120000.000, or give their own.
+        apart = one.study_uid or time_of_day(one.study_time)
+        groups[one.patient_id, one.study_date, apart, one.study_uid].append(one)
+    studies = [
+        DicomStudy(patient, day, min(time_of_day(one.study_time) for one in group), uid, tuple(group))
+        for (patient, day, _, uid), group in groups.items()
+    ]
+    return sorted(studies, key=lambda one: (one.patient_id, one.date, one.time, one.uid))
+
+
+def time_of_day(text: str) -> str:
+    """A DICOM time without fractions of a second and without the colons of older files."""
+    return text.partition(".")[0].replace(":", "").strip()
 
 
 def series_of_study(series: Sequence[DicomSeries], chosen: str | None, folder: Path) -> list[DicomSeries]:

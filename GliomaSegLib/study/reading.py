@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from GliomaSegLib.case import REFERENCE_ORDER, Case, Modality, SequenceVolume, Source, TimePoint
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.dicom import DicomSeries, find_series
-from GliomaSegLib.io.dicom_volume import read_series
+from GliomaSegLib.io.dicom_volume import incomplete, read_series
 from GliomaSegLib.io.grid import oriented
 from GliomaSegLib.io.images import geometry_doubts, read_image
 from GliomaSegLib.io.names import image_stem
@@ -32,16 +32,28 @@ def read_case(
     wanted: Collection[Modality] = ALL_SEQUENCES,
     dicom_study: str | None = None,
     contents: StudyContents | None = None,
+    allow_incomplete: bool = False,
 ) -> Case:
     """Identify and read the ``wanted`` sequences of a study. The identifier is by default the folder's or file's name.
 
     Args:
         contents: of :func:`search_study` for the same study, so that it is not searched again.
+        allow_incomplete: read a series too of which slices seem to be lost.
 
     Raises:
-        InputError: as :func:`identify`; a volume cannot be read; or two sequences have the same pixels.
+        InputError: as :func:`identify`; a volume cannot be read, or is incomplete; or two sequences have the same
+            pixels.
     """
-    assigned, ignored = (contents or search_study(study, overrides, dicom_study)).select(wanted)
+    contents = contents or search_study(study, overrides, dicom_study)
+    assigned, ignored = contents.select(wanted)
+    lacking = tuple(
+        filter(None, (one.candidate.series and incomplete(one.candidate.series) for one in assigned.values()))
+    )
+    if lacking and not allow_incomplete:
+        raise InputError(
+            f"{lacking[0]}; copy the whole series again, or accept it as it is with --allow-incomplete, and what is "
+            "missing is neither shown nor measured."
+        )
     volumes = {
         sequence: SequenceVolume(
             sequence,
@@ -61,7 +73,9 @@ def read_case(
                 "image; give each sequence its own."
             )
     files = [one.source.path for one in volumes.values() if one.source.series_uid is None]
-    doubts = [doubt for path in files for doubt in geometry_doubts(path)]
+    doubts = [f"{sentence}; what is missing is neither shown nor measured." for sentence in lacking]
+    doubts += [f"{one}." for one in contents.passed_over if one.lost]
+    doubts += [doubt for path in files for doubt in geometry_doubts(path)]
     doubts += [doubt for doubt in (_coverage_doubt(volumes), *map(_mask_doubt, volumes.values())) if doubt]
     named = Path(study) if study is not None else next(iter(assigned.values())).source.path
     return Case(
@@ -70,6 +84,8 @@ def read_case(
         time_point or TimePoint(),
         ignored,
         tuple(doubts),
+        tuple(map(str, contents.passed_over)),
+        lacking,
     )
 
 

@@ -15,9 +15,10 @@ from typing import NamedTuple
 from GliomaSegLib.case import Modality, Source
 from GliomaSegLib.errors import InputError, listed
 from GliomaSegLib.io.dicom import DicomSeries
+from GliomaSegLib.io.dicom_files import PassedOver
 from GliomaSegLib.study.better_volume import VolumeShape, why_better
 from GliomaSegLib.study.identification import Guess, contrast_given, guess_together, may_be_told_by_voxels, rivals_for
-from GliomaSegLib.study.volumes import ADVICE, Candidate, discover, nothing_found, search
+from GliomaSegLib.study.volumes import ADVICE, Candidate, Volumes, nothing_found, search
 
 _ASKED = 0.4  # a guess below this is not even worth a question
 
@@ -79,12 +80,14 @@ class StudyContents:
         given: the volumes that the user named.
         claims: every other volume with what it seems to show.
         labels: files that are label maps by their names.
+        passed_over: DICOM files that are there and do not count.
     """
 
     study: Path | None
     given: Mapping[Modality, Assignment]
     claims: tuple[_Claim, ...] = ()
     labels: tuple[Path, ...] = ()
+    passed_over: tuple[PassedOver, ...] = ()
 
     def select(self, wanted: Collection[Modality] = ALL_SEQUENCES) -> Selection:
         """The volume for each sequence that is wanted and there.
@@ -105,7 +108,7 @@ class StudyContents:
                 raise InputError(f"No file was given for any sequence looked for ({looked_for}): {listed(unused)}.")
             return Selection(assigned, tuple(unused))
         if not self.claims and not self.given:
-            raise nothing_found(self.study, self.labels)
+            raise nothing_found(self.study, Volumes([], list(self.labels), list(self.passed_over)))
         for sequence in Modality:
             rivals = [one for one in self.claims if one.guess.sequence is sequence and one.guess.confidence >= _ASKED]
             if rivals and sequence in wanted and sequence not in assigned:
@@ -138,17 +141,18 @@ def search_study(
     Raises:
         InputError: nothing was given, or the same twice; or as :func:`discover`.
     """
-    given = _given(overrides or {})
+    given, passed_over = _given(overrides or {})
     if study is None:
         if not given:
             raise InputError("No study was given; give its folder, or files with --t1n, --t1c, --t2w or --t2f.")
-        return StudyContents(None, given)
-    candidates, labels = search(Path(study), dicom_study, series)
+        return StudyContents(None, given, passed_over=tuple(passed_over))
+    candidates, labels, others = search(Path(study), dicom_study, series)
+    passed_over = list(dict.fromkeys([*passed_over, *others]))
     taken = {_place(one.source) for one in given.values()}
     rest = [one for one in candidates if _place(one.source) not in taken]
     guesses = guess_together([(one.words, one.tags) for one in rest], t1c_given=Modality.T1C in given)
     kept = tuple(path for path in labels if _place(Source(path)) not in taken)
-    return StudyContents(Path(study), given, tuple(map(_Claim, rest, guesses)), kept)
+    return StudyContents(Path(study), given, tuple(map(_Claim, rest, guesses)), kept, tuple(passed_over))
 
 
 def _why_unused(claim: _Claim, assigned: Mapping[Modality, Assignment], wanted: Collection[Modality]) -> str:
@@ -167,26 +171,59 @@ def _place(source: Source) -> tuple[Path, str | None, str]:
     return source.path.resolve(), source.series_uid, source.part
 
 
-def _given(overrides: Mapping[Modality, Path]) -> dict[Modality, Assignment]:
+def _given(overrides: Mapping[Modality, Path]) -> tuple[dict[Modality, Assignment], list[PassedOver]]:
     for (first, path), (second, other) in combinations(overrides.items(), 2):
         if Path(path).resolve() == Path(other).resolve():
             raise InputError(f"{path} is given both as {first.title} and as {second.title}; give each its own file.")
-    return {
-        sequence: Assignment(_only_candidate(Path(path), sequence), 1.0, "given by the user")
-        for sequence, path in overrides.items()
-    }
+    given, passed_over = {}, []
+    for sequence, path in overrides.items():
+        candidate, others = _only_candidate(Path(path), sequence)
+        given[sequence] = Assignment(candidate, 1.0, "given by the user")
+        passed_over += others
+    return given, passed_over
 
 
-def _only_candidate(path: Path, sequence: Modality) -> Candidate:
-    if not path.exists():
+def _only_candidate(path: Path, sequence: Modality) -> tuple[Candidate, list[PassedOver]]:
+    """The volume of a file or folder; of a folder with several, ``FOLDER#2`` is the second.
+
+    Parts of one series that are no scans (its phase, real and imaginary images) need not be named.
+    """
+    folder, part = path, ""
+    if not path.exists() and "#" in path.name:
+        name, _, part = path.name.rpartition("#")
+        folder = path.with_name(name) if name else path.parent
+    if not folder.exists():
         raise InputError(f"{path}, given as {sequence.title}, does not exist; check the path.")
-    candidates = discover(path)
-    if len(candidates) > 1:
+    found = search(folder, None)
+    if not found.candidates:
+        raise nothing_found(folder, found)
+    numbered = {str(number): one for number, one in enumerate(found.candidates, start=1)}
+    listing = listed([f"#{number} {_described(one)}" for number, one in numbered.items()])
+    if part:
+        if part not in numbered:
+            raise InputError(f"{folder} has no volume #{part}, given as {sequence.title}; it has {listing}.")
+        return numbered[part], found.passed_over
+    scans = [one for one in found.candidates if not _is_component(one)] or found.candidates
+    one_series = len({one.source.series_uid for one in found.candidates}) == 1
+    likely = scans if one_series else found.candidates
+    if len(likely) > 1:
         raise InputError(
-            f"{path}, given as {sequence.title}, holds {len(candidates)} volumes "
-            f"({listed([one.name for one in candidates])}); give a file, or a folder with one of them."
+            f"{folder}, given as {sequence.title}, holds {len(found.candidates)} volumes ({listing}); give a file, a "
+            f"folder with one of them, or '{folder}#1' and so on."
         )
-    return candidates[0]
+    return likely[0], found.passed_over
+
+
+_COMPONENTS = {"P", "R", "I", "PHASE", "REAL", "IMAGINARY", "PHASE MAP"}
+
+
+def _is_component(candidate: Candidate) -> bool:
+    return bool(candidate.tags and _COMPONENTS & {value.upper() for value in candidate.tags.image_type[2:]})
+
+
+def _described(candidate: Candidate) -> str:
+    kind = "/".join(candidate.tags.image_type[2:]) if candidate.tags and candidate.source.part else ""
+    return f"{candidate.name}{f', {kind}' if kind else ''}"
 
 
 def _choose(sequence: Modality, claims: list[_Claim]) -> Assignment:

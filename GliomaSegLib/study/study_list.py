@@ -1,8 +1,8 @@
 """``gliomaseg exams``: the studies in a folder of DICOM, before any of them is segmented.
 
-Per patient and in the order in which they were made: which series would be taken for which sequence, and which cannot
-be read because slices are missing, doubled or uneven. Whether a study was made before or after surgery is the user's to
-say; the dates are shown, never interpreted.
+Per patient and in the order in which they were made: which series would be taken for which sequence, which cannot be
+read because slices are missing, doubled or uneven, and the files that are there and do not count. Whether a study was
+made before or after surgery is the user's to say; the dates are shown, never interpreted.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.errors import InputError
-from GliomaSegLib.io.dicom import DicomSeries, find_series
+from GliomaSegLib.errors import InputError, listed
+from GliomaSegLib.io.dicom import DicomSeries, read_folder
 from GliomaSegLib.io.dicom_volume import series_geometry, series_problem
 from GliomaSegLib.record import Record
 from GliomaSegLib.study.dicom_studies import DicomStudy, studies_of
@@ -26,7 +26,7 @@ class SeriesRow(Record):
     Attributes:
         sequence: for which it would be taken; ``None`` for none.
         voxel_mm: along rows, columns and between slices.
-        problem: why it cannot be read; ``None`` when its headers are in order.
+        problem: why it is not read, or not without ``--allow-incomplete``; ``None`` when its headers are in order.
     """
 
     name: str
@@ -44,6 +44,8 @@ class StudyRow(Record):
         date: as DICOM writes it; empty when it does not say.
         uid: Study Instance UID, which ``--exam`` takes.
         refusal: why its sequences cannot be identified without help; ``None`` when they can.
+        passed_over: one sentence for the files of each series and reason that are there and do not count: of the
+            study's series, and those of which it is not known whose they are.
     """
 
     patient: str
@@ -52,6 +54,7 @@ class StudyRow(Record):
     uid: str
     series: tuple[SeriesRow, ...]
     refusal: str | None
+    passed_over: tuple[str, ...] = ()
 
 
 def list_studies(folder: Path) -> list[StudyRow]:
@@ -62,13 +65,20 @@ def list_studies(folder: Path) -> list[StudyRow]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; give the folder that holds the DICOM files.")
-    studies = studies_of(find_series(folder))
+    found = read_folder(folder)
+    studies = studies_of(found.series)
     if not studies:
-        raise InputError(f"{folder} holds no MR series; check that it is a folder of DICOM files.")
-    return [_row(one, folder) for one in studies]
+        but = f" ({listed([str(one) for one in found.passed_over])})" if found.passed_over else ""
+        raise InputError(f"{folder} holds no MR series{but}; check that it is a folder of DICOM files.")
+    known = {one.uid for one in found.series}
+    rows = []
+    for study in studies:
+        own = {one.uid for one in study.series}
+        rows.append(_row(study, folder, [str(one) for one in found.passed_over if one.series_uid not in known - own]))
+    return rows
 
 
-def _row(study: DicomStudy, folder: Path) -> StudyRow:
+def _row(study: DicomStudy, folder: Path, passed_over: list[str]) -> StudyRow:
     try:
         assigned, refusal = search_study(folder, series=study.series).select().assigned, None
     except InputError as error:
@@ -76,7 +86,13 @@ def _row(study: DicomStudy, folder: Path) -> StudyRow:
     taken = {(one.source.series_uid, one.source.part): sequence for sequence, one in assigned.items()}
     rows = tuple(_series_row(one, taken.get((one.uid, one.part))) for one in study.series)
     return StudyRow(
-        patient=study.patient_id, date=study.date, time=study.time, uid=study.uid, series=rows, refusal=refusal
+        patient=study.patient_id,
+        date=study.date,
+        time=study.time,
+        uid=study.uid,
+        series=rows,
+        refusal=refusal,
+        passed_over=tuple(passed_over),
     )
 
 
@@ -104,6 +120,7 @@ def to_text(rows: list[StudyRow], folder: Path) -> str:
                 lines.append(f"   {'':<14} cannot be read: {one.problem}")
         if row.refusal:
             lines.append(f"   {row.refusal}")
+    lines += dict.fromkeys(sentence for row in rows for sentence in row.passed_over)
     lines.append(
         f"Say which is meant and when it was made: gliomaseg segment {folder} --exam {rows[0].uid} --time-point "
         "preoperative (or postoperative --days-since-surgery DAYS)"

@@ -6,12 +6,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import SimpleITK as sitk
 
 from GliomaSegLib.case import Source
 from GliomaSegLib.errors import InputError, listed
-from GliomaSegLib.io.dicom import DicomSeries, find_series, plane_nearest
+from GliomaSegLib.io.dicom import DicomSeries, plane_nearest, read_folder
+from GliomaSegLib.io.dicom_files import PassedOver
 from GliomaSegLib.io.dicom_volume import read_series, series_geometry
 from GliomaSegLib.io.folder import is_result_folder
 from GliomaSegLib.io.geometry import Geometry
@@ -76,16 +78,22 @@ def discover(study: Path, dicom_study: str | None = None) -> list[Candidate]:
         InputError: ``study`` does not exist, holds nothing to read, is a GliomaSeg result, or holds several DICOM
             studies of which none is chosen.
     """
-    candidates, labels = search(Path(study), dicom_study)
-    if not candidates:
-        raise nothing_found(Path(study), labels)
-    return candidates
+    found = search(Path(study), dicom_study)
+    if not found.candidates:
+        raise nothing_found(Path(study), found)
+    return found.candidates
 
 
-def search(
-    study: Path, dicom_study: str | None, series: Sequence[DicomSeries] | None = None
-) -> tuple[list[Candidate], list[Path]]:
-    """The candidates of ``study``, and the files that are label maps by their names.
+class Volumes(NamedTuple):
+    """What a study holds: volumes, files that are label maps by their names, and DICOM files that do not count."""
+
+    candidates: list[Candidate]
+    labels: list[Path]
+    passed_over: list[PassedOver]
+
+
+def search(study: Path, dicom_study: str | None, series: Sequence[DicomSeries] | None = None) -> Volumes:
+    """Everything in ``study``.
 
     Args:
         series: the DICOM series to choose from, where the folder was read already.
@@ -93,27 +101,31 @@ def search(
     if not study.exists():
         raise InputError(f"{study} does not exist; check the path of the study.")
     if study.is_file():
-        return [_file_candidate(study, study.parent)], []
+        return Volumes([_file_candidate(study, study.parent)], [], [])
     if is_result_folder(study):
         raise InputError(f"{study} is a folder of GliomaSeg results; give the folder of the study itself.")
+    passed_over: list[PassedOver] = []
     if series is None:
-        series = [one for one in find_series(study) if not _among_results(one.folder, study)]
+        series, passed_over = (
+            [one for one in found if not _among_results(one.folder, study)] for found in read_folder(study)
+        )
     if series or dicom_study:
         series = series_of_study(series, dicom_study, study)
     files = _image_files(study)
     labels = [path for path in files if is_label_name(image_stem(path))]
     scans = [_file_candidate(path, study) for path in files if path not in labels]
-    return scans + [_series_candidate(one) for one in series], labels
+    return Volumes(scans + [_series_candidate(one) for one in series], labels, passed_over)
 
 
-def nothing_found(study: Path, labels: Sequence[Path]) -> InputError:
-    if labels:
+def nothing_found(study: Path, found: Volumes) -> InputError:
+    if found.labels:
         return InputError(
-            f"{study} holds only files that are named like label maps ({listed([one.name for one in labels])}); "
+            f"{study} holds only files that are named like label maps ({listed([one.name for one in found.labels])}); "
             f"if one is a scan, {ADVICE}."
         )
+    but = f" ({listed([str(one) for one in found.passed_over])})" if found.passed_over else ""
     return InputError(
-        f"{study} holds no image file (NIfTI, NRRD, MHA) and no MR series; check that it is the study's folder."
+        f"{study} holds no image file (NIfTI, NRRD, MHA) and no MR series{but}; check that it is the study's folder."
     )
 
 

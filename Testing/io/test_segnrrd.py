@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.grid import array_on, same_grid
 from GliomaSegLib.io.segnrrd import read_segmentation, write_segmentation
 from GliomaSegLib.io.terminology import segment_styles
 from GliomaSegLib.labels import Label, Region
@@ -136,8 +137,9 @@ def test_segments_are_known_by_name_code_or_identifier_and_copies_are_joined(tmp
 
 
 def test_a_mass_is_not_taken_for_the_cavity(tmp_path: Path) -> None:
-    """The cavity borrows the code of a mass, so the code alone does not make a segment a cavity."""
-    tags = f"TerminologyEntry:{segment_styles()[Label.RC].slicer_entry}|"
+    """Earlier files of ours gave the cavity the code of a mass, so that code alone does not make a segment a cavity."""
+    structure = "SCT^49755003^Morphologically Altered Structure~SCT^4147007^Mass~^^"
+    tags = f"TerminologyEntry:Segmentation category and type - 3D Slicer General Anatomy list~{structure}~~^^~^^|"
     write_as_slicer_does(tmp_path / "mass.seg.nrrd", [np.ones((1, 2, 3))], (0, 0, 0), segment(0, "lump", tags=tags))
     with pytest.raises(InputError, match="'lump', which is none of"):
         read_segmentation(tmp_path / "mass.seg.nrrd")
@@ -313,3 +315,38 @@ def test_undivided_tumour_has_one_segment_of_its_own_name(tmp_path: Path) -> Non
     assert names == ["Whole tumour, not divided"]
     again = read_segmentation(tmp_path / "wt.seg.nrrd")
     assert np.array_equal(sitk.GetArrayFromImage(again), sitk.GetArrayFromImage(labels))
+
+
+def cropped_as_slicer_does(path: Path, low: tuple[int, int, int], size: tuple[int, int, int]) -> None:
+    """Leave a part of the voxels; the geometry of the whole image stays in the file's fields."""
+    image = sitk.ReadImage(str(path))
+    part = sitk.RegionOfInterest(image, size, low)
+    for key in image.GetMetaDataKeys():
+        part.SetMetaData(key, image.GetMetaData(key))
+    sitk.WriteImage(part, str(path))
+
+
+def test_a_cropped_file_is_read_onto_the_image_that_it_was_drawn_on(tmp_path: Path, random_image: sitk.Image) -> None:
+    array = np.zeros(sitk.GetArrayViewFromImage(random_image).shape, np.uint8)
+    array[2:4, 3:6, 4:6], array[3, 4, 5] = Label.SNFH, Label.ET
+    path = tmp_path / "reader.seg.nrrd"
+    write_segmentation(array_on(array, random_image), path)
+    cropped_as_slicer_does(path, (4, 3, 2), (2, 3, 2))
+    assert sitk.ReadImage(str(path)).GetSize() == (2, 3, 2)
+    read = read_segmentation(path)
+    assert same_grid(read, random_image)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read), array)
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "1;2;3;", "1e;" * 22, "9" * 40 + ";" + "1;" * 21])
+def test_a_file_that_does_not_say_what_it_was_drawn_on_keeps_its_own_grid(
+    tmp_path: Path, random_image: sitk.Image, text: str
+) -> None:
+    array = np.zeros(sitk.GetArrayViewFromImage(random_image).shape, np.uint8)
+    array[2:4, 3:6, 4:6] = Label.SNFH
+    path = tmp_path / "reader.seg.nrrd"
+    write_segmentation(array_on(array, random_image), path)
+    image = sitk.ReadImage(str(path))
+    image.SetMetaData("Segmentation_ConversionParameters", f"Reference image geometry|{text}|&")
+    sitk.WriteImage(image, str(path))
+    assert same_grid(read_segmentation(path), random_image)

@@ -165,5 +165,5 @@ def test_dicom_folder_as_override(write_series, tmp_path: Path) -> None:
     folder = write_series(SCAN, SeriesDescription="unknown")
     assert identify(None, {T2W: folder})[T2W].candidate.name == "unknown"
     write_series(SCAN + 1, SeriesDescription="another", SeriesNumber=9)
-    with pytest.raises(InputError, match=r"holds 2 volumes \(another \(series 9\), unknown\)"):
+    with pytest.raises(InputError, match=r"holds 2 volumes \(#1 another \(series 9\), #2 unknown\)"):
         identify(None, {T2W: folder})

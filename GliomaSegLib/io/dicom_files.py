@@ -1,0 +1,296 @@
+"""The MR slices among the files of a folder, and a tally of the files that are there and do not count.
+
+An interrupted copy leaves empty and cut files behind, and what is left of a series may be an even stack all the same:
+nothing is passed over without being counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pydicom
+from pydicom.datadict import keyword_for_tag
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID
+
+from GliomaSegLib.io.dicom_frames import FRAME_KEYWORDS, frame_headers
+from GliomaSegLib.io.names import is_image_name
+
+_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
+_ENHANCED_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4.1"
+
+# Image Type values of images that are computed from others, or only plan the examination. Reformats (MPR) stay: they
+# have the same contrast on another grid.
+_NOT_A_SCAN = {
+    *("LOCALIZER", "SCOUT", "ADC", "EADC", "TRACEW", "FA", "RCBF", "RCBV", "CBF", "CBV", "MTT", "TTP", "TMAX", "P"),
+    "MOSAIC",
+}
+_NOT_A_SCAN_WORDS = ("PROJECTION", "MIP", "MINIP", "SCREEN", "SUBTRACT", "PERFUSION", "SPECTROSCOPY", "_MAP", "PHASE")
+
+_KEYWORDS = [
+    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "PatientID", "BodyPartExamined"),
+    *("StudyInstanceUID", "StudyDate", "StudyTime"),
+    *("ImageType", "SeriesNumber", "SeriesDescription", "ProtocolName", "SequenceName", "ScanningSequence"),
+    *("RepetitionTime", "EchoTime", "EchoNumbers", "InversionTime", "AngioFlag"),
+    *("ContrastBolusAgent", "ContrastBolusIngredient", "ContrastBolusVolume", "DiffusionBValue"),
+    *("TemporalPositionIdentifier", "AcquisitionNumber", "Rows", "Columns", "PixelSpacing"),
+    *("ImagePositionPatient", "ImageOrientationPatient"),
+    *FRAME_KEYWORDS,
+]
+_NEEDED = (
+    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "ImageType", "Rows", "Columns"),
+    *("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"),
+)
+_PLACE = {
+    "ImagePositionPatient": (3, "Image Position (Patient)"),
+    "ImageOrientationPatient": (6, "Image Orientation (Patient)"),
+    "PixelSpacing": (2, "Pixel Spacing"),
+}
+
+_SHORTEST = 132  # bytes of preamble and DICM
+_FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")  # with which a file without a preamble begins, little endian
+_SUFFIXES = ("", ".dcm", ".dicom", ".ima", ".mr")  # of DICOM files, besides the last number of a UID
+
+
+class Slice(NamedTuple):
+    """The header of a slice, its file, and in an enhanced (multi-frame) file the number of its frame, from 0."""
+
+    path: Path
+    header: Dataset
+    frame: int | None = None
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    """Files (or frames) that are there and do not count, for one reason.
+
+    Attributes:
+        reason: as said of them, e.g. ``empty``.
+        folder: that they are in.
+        example: the name of the first.
+        series_uid, series: of the series that they belong to; empty where it is not known.
+        lost: whether they seem to be slices that a copy damaged, not something else that lies in the folder.
+    """
+
+    reason: str
+    folder: Path
+    files: int
+    example: str
+    series_uid: str = ""
+    series: str = ""
+    lost: bool = False
+
+    def __str__(self) -> str:
+        of = f" of '{self.series}'" if self.series else ""
+        count = "1 file" if self.files == 1 else f"{self.files} files"
+        do = "does" if self.files == 1 else "do"
+        return f"{count}{of} in {self.folder} {do} not count: {self.reason} (such as {self.example})"
+
+
+class NoSlice(Exception):
+    """Why a file holds no slice, and of which series it is."""
+
+    def __init__(self, reason: str, header: Dataset | None = None, lost: bool = False) -> None:
+        super().__init__(reason)
+        self.reason, self.lost = reason, lost
+        self.series_uid = str(header.get("SeriesInstanceUID") or "") if header is not None else ""
+        self.series = str(header.get("SeriesDescription") or self.series_uid) if header is not None else ""
+
+
+class Tally:
+    """Counts files that do not count, per folder, series and reason."""
+
+    def __init__(self) -> None:
+        self._files: dict[tuple[Path, str, str, str, bool], list[str]] = defaultdict(list)
+
+    def add(self, path: Path, why: NoSlice) -> None:
+        """Count ``path``."""
+        self._files[path.parent, why.series_uid, why.series, why.reason, why.lost].append(path.name)
+
+    def entries(self) -> list[PassedOver]:
+        """What was counted, lost slices first, then by folder."""
+        entries = [
+            PassedOver(reason, folder, len(names), names[0], uid, series, lost)
+            for (folder, uid, series, reason, lost), names in self._files.items()
+        ]
+        return sorted(entries, key=lambda one: (not one.lost, str(one.folder), one.series, one.reason))
+
+
+def find_slices(folder: Path, tally: Tally) -> list[Slice]:
+    """The MR slices in the DICOM files anywhere below ``folder``, through links too. No pixels are read.
+
+    Left out and counted in ``tally``: what is empty, cut short or unreadable, links that lead nowhere, files that are
+    no DICOM, other modalities, secondary captures, localizers, derived maps, phase images, mosaics and projections, and
+    images that do not say where they are in the patient. Hidden files, DICOMDIR and image files are not looked at.
+    """
+    found: list[Slice] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's remarks about odd values in the files
+        for path in _files(folder):
+            try:
+                found += _slices_in(path, tally)
+            except NoSlice as why:
+                tally.add(path, why)
+    return found
+
+
+def without_copies(slices: Iterable[Slice], tally: Tally) -> list[Slice]:
+    """The slices of one series and place, those with the same pixels counted once.
+
+    Anonymisers give one SOP Instance UID to many slices, and a series that is copied twice may have two of each.
+    """
+    by_pixels: dict[str, Slice] = {}
+    for one in slices:
+        if by_pixels.setdefault(_pixels(one), one) is not one and one.frame in (None, 0):
+            tally.add(one.path, NoSlice("copies of slices that are there", one.header))
+    return list(by_pixels.values())
+
+
+def _pixels(one: Slice) -> str:
+    try:
+        content = pydicom.dcmread(one.path, specific_tags=["PixelData"], force=True).PixelData
+    except Exception:  # it is refused when its pixels are read, with a sentence
+        return str(one.path)
+    return f"{hashlib.sha256(content).hexdigest()} {one.frame}"
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:  # a link to a folder that was walked already, perhaps one that holds it
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(parent, name)
+            if not (name.startswith(".") or name.upper() == "DICOMDIR" or is_image_name(path)):
+                yield path
+
+
+def _slices_in(path: Path, tally: Tally) -> list[Slice]:
+    """The slices in a file. Elements that cannot be decoded are left out.
+
+    Raises:
+        NoSlice: there is none; the reason is that of its first image.
+    """
+    header = _header(path)
+    for tag in list(header.keys()):
+        try:
+            _ = header[tag]
+        except Exception as error:  # pydicom raises whatever comes of a malformed value
+            if keyword_for_tag(tag) in _NEEDED:
+                raise NoSlice(_UNREADABLE, _series_only(path), lost=True) from error
+            del header[tag]
+    frames = [Slice(path, header)]
+    if header.get("SOPClassUID") == _ENHANCED_MR_IMAGE:
+        frames = [Slice(path, frame, number) for number, frame in enumerate(frame_headers(header))]
+        if not frames:
+            raise NoSlice("enhanced MR without a description of its frames", header, lost=True)
+    slices, reasons = [], []
+    for one in frames:
+        try:
+            _check_is_scan(one.header)
+            slices.append(one)
+        except NoSlice as why:
+            reasons.append(why)
+    if not slices:
+        raise reasons[0]
+    if reasons:
+        tally.add(path, NoSlice(f"{len(reasons)} of its frames: {reasons[0].reason}", header))
+    return slices
+
+
+_EMPTY, _CUT, _UNREADABLE = "empty", "cut short", "not to be read as DICOM"
+
+
+def _header(path: Path) -> Dataset:
+    """
+    Raises:
+        NoSlice: the file is no DICOM, or damaged.
+    """
+    may_be_slice = path.suffix.lower() in _SUFFIXES or path.suffix[1:].isdigit()
+    if not path.exists():
+        raise NoSlice("links that lead nowhere", lost=may_be_slice)
+    if not path.is_file():
+        raise NoSlice("no files")
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(_SHORTEST)
+    except OSError as error:
+        raise NoSlice(f"cannot be opened ({error.strerror})", lost=may_be_slice) from error
+    if not start:
+        raise NoSlice(_EMPTY, lost=may_be_slice)
+    bare = start[:2] in _FIRST_GROUPS and start[128:] != b"DICM"
+    if start[128:] != b"DICM" and not bare:
+        torn = len(start) < _SHORTEST and (not any(start) or path.suffix.lower() == ".dcm")
+        raise NoSlice(_CUT, lost=True) if torn else NoSlice("no DICOM")
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_KEYWORDS, force=bare)
+    except InvalidDicomError as error:
+        raise NoSlice("no DICOM") from error
+    except Exception as error:  # pydicom raises whatever comes of a malformed header
+        raise NoSlice(_UNREADABLE, _series_only(path), lost=True) from error
+    if bare and not {"SOPClassUID", "SeriesInstanceUID"} & set(header.dir()):
+        raise NoSlice("no DICOM")
+    return header
+
+
+def _series_only(path: Path) -> Dataset | None:
+    """The series of a file whose header cannot be read as a whole."""
+    try:
+        return pydicom.dcmread(path, specific_tags=["SeriesInstanceUID", "SeriesDescription"], force=True)
+    except Exception:
+        return None
+
+
+def _check_is_scan(header: Dataset) -> None:
+    """
+    Raises:
+        NoSlice: it is no MR image with a place in the patient that was acquired, not computed.
+    """
+    sop_class = str(
+        header.get("SOPClassUID") or getattr(getattr(header, "file_meta", None), "MediaStorageSOPClassUID", "")
+    )
+    is_mr = sop_class in (_MR_IMAGE, _ENHANCED_MR_IMAGE)
+    if (is_mr or not sop_class) and not ({"Rows", "Modality", "SeriesInstanceUID"} <= set(header.dir())):
+        raise NoSlice(_CUT, header, lost=True)
+    if header.Modality != "MR":
+        raise NoSlice(f"of another modality ({header.get('Modality') or 'not named'})", header)
+    if not is_mr:
+        raise NoSlice(f"no MR images ({UID(sop_class).name or 'of no kind'})", header)
+    kinds = [value.upper() for value in values(header, "ImageType")]
+    for kind in kinds:
+        if kind in _NOT_A_SCAN or any(word in kind for word in _NOT_A_SCAN_WORDS):
+            raise NoSlice(f"not a scan (of image type '{kind}')", header)
+    for keyword, (count, name) in _PLACE.items():
+        text = values(header, keyword)
+        if len(text) != count:
+            raise NoSlice(f"without {name}, so that nobody knows where they lie in the patient", header)
+        try:
+            numbers = [float(value) for value in text]
+        except ValueError as error:
+            raise NoSlice(_UNREADABLE, header, lost=True) from error
+        if not all(abs(number) < 1e6 for number in numbers):  # also of NaN
+            raise NoSlice(f"with an impossible {name}", header, lost=True)
+
+
+def values(header: Dataset, keyword: str) -> list[str]:
+    """All values of an element as text; none when it is absent, empty or unreadable."""
+    try:
+        value = header.get(keyword)
+    except ValueError:
+        return []
+    if value is None or value == "":
+        return []
+    several: Iterable[object] = [value] if isinstance(value, (str, int, float)) else value
+    return [str(one).strip() for one in several if str(one).strip()]

@@ -1,0 +1,108 @@
+"""Segmentations of others in comparisons, agreement and evaluation: their numbering is asked for, never guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from GliomaSegLib.case import Modality
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.evaluation.files import compare_files
+from GliomaSegLib.evaluation.readings import Reading, compare_readings
+from GliomaSegLib.evaluation.residual import evaluate_table
+from GliomaSegLib.io.grid import array_on
+from GliomaSegLib.io.images import write_image
+from GliomaSegLib.io.segnrrd import write_segmentation
+from GliomaSegLib.label_maps import from_internal
+from GliomaSegLib.labels import Label, LabelScheme, Region
+from GliomaSegLib.options import Consensus
+from GliomaSegLib.results.reading import read_any_segmentation
+from GliomaSegLib.results.time_point import read_exam
+from Testing.support.study import truth, volume
+
+GLIOMASEG, BRATS2017, BRATS2024 = LabelScheme.GLIOMASEG, LabelScheme.BRATS2017, LabelScheme.BRATS2024
+
+
+def written(path: Path, labels: np.ndarray) -> Path:
+    write_image(array_on(labels.astype(np.uint8), volume(Modality.T1C)), path)
+    return path
+
+
+@pytest.fixture
+def brats(tmp_path: Path) -> Path:
+    """A tumour with necrosis, edema and enhancing tumour in the numbering of BraTS 2017 to 2021: 1, 2 and 4."""
+    return written(tmp_path / "brats.nii.gz", from_internal(truth(), BRATS2017))
+
+
+def evaluated(path: Path, scheme: LabelScheme) -> float:
+    reference = written(path.with_name("reference.nii.gz"), truth())
+    (pair,) = compare_files([path, reference], scheme.value, "gliomaseg").pairs
+    return pair.scores[Region.WT].dice
+
+
+def agreed(path: Path, scheme: LabelScheme) -> object:
+    readings = [Reading("case", reader, path) for reader in ("one", "two")]
+    return compare_readings(readings, Region.ET, scheme, Consensus.MAJORITY, 1.0)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda path, scheme: read_exam(path, scheme=scheme),
+        evaluated,
+        agreed,
+        read_any_segmentation,
+    ],
+    ids=["compare", "evaluate", "agree", "any"],
+)
+def test_four_without_three_is_a_question_that_the_scheme_answers(
+    brats: Path, use: Callable[[Path, LabelScheme], object]
+) -> None:
+    with pytest.raises(InputError, match=r"holds the label 4 and no 3: .* 'brats2017' .* or 'brats2024'"):
+        use(brats, GLIOMASEG)
+    use(brats, BRATS2017)
+    use(brats, BRATS2024)
+
+
+def test_the_answer_decides_what_the_four_is(brats: Path) -> None:
+    assert evaluated(brats, BRATS2017) == 1
+    labels = read_any_segmentation(brats, BRATS2024).labels
+    assert set(np.unique(sitk.GetArrayViewFromImage(labels))) == {0, Label.NETC, Label.SNFH, Label.RC}
+
+
+def test_a_map_with_both_or_neither_is_no_question(tmp_path: Path) -> None:
+    for name, labels in (("all", [1, 2, 3, 4]), ("pre", [1, 2, 3]), ("edema", [2])):
+        array = np.zeros(truth().shape, np.uint8)
+        array[5, 5, : len(labels)] = labels
+        read_any_segmentation(written(tmp_path / f"{name}.nii.gz", array))
+
+
+def test_a_table_of_residual_tumour_asks_too(brats: Path, tmp_path: Path) -> None:
+    reference = written(tmp_path / "reference.nii.gz", truth())
+    table = tmp_path / "table.csv"
+    table.write_text(f"case,prediction,reference\na,{brats.name},{reference.name}\n")
+    with pytest.raises(InputError, match="holds the label 4 and no 3"):
+        evaluate_table(table, GLIOMASEG, GLIOMASEG)
+
+
+def test_a_cropped_segmentation_of_slicer_is_read_onto_the_other_file(tmp_path: Path) -> None:
+    whole = array_on(truth(), volume(Modality.T1C))
+    path = tmp_path / "reader.seg.nrrd"
+    write_segmentation(whole, path)
+    image = sitk.ReadImage(str(path))
+    cropped = sitk.RegionOfInterest(image, (12, 12, 9), (17, 9, 5))
+    for key in image.GetMetaDataKeys():
+        cropped.SetMetaData(key, image.GetMetaData(key))
+    for said in (True, False):  # older files do not say what they were drawn on
+        if not said:
+            cropped.EraseMetaData("Segmentation_ConversionParameters")
+        sitk.WriteImage(cropped, str(path))
+        assert evaluated(path, GLIOMASEG) == 1
+        scan = tmp_path / "t1c.nii.gz"
+        write_image(volume(Modality.T1C), scan)
+        exam = read_exam(path, scan)
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(exam.labels), truth())
