@@ -13,7 +13,6 @@ folders, each a case. What is wrong with one row is that row's alone: it is refu
 
 from __future__ import annotations
 
-import csv
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,13 +24,13 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.folder import is_result_folder
 from GliomaSegLib.io.names import is_image_name
+from GliomaSegLib.io.spreadsheet import read_csv
 from GliomaSegLib.job import new_job
 
 _IMAGES = ("study", *(sequence.value for sequence in Modality))
 _EARLIER = ("preoperative", "preoperative_mask")
 _PLAIN = ("model", "task", "time_point", "days_since_surgery", "purpose")
 _COLUMNS = ("case", "patient", *_IMAGES, "without", *_EARLIER, *_PLAIN)
-_DELIMITERS = ",;\t"  # what spreadsheets write, by country
 _RESERVED = frozenset({SUMMARY, PAGE, PRIVATE})
 
 
@@ -100,21 +99,11 @@ def _case(row: Row, output: Path, options: Mapping[str, Any]) -> BatchCase:
 
 def _rows_of_table(table: Path, root: Path | None) -> tuple[list[Row], tuple[str, ...]]:
     """The rows, and the columns that are not used."""
-    try:
-        text = table.read_text(encoding="utf-8-sig")  # spreadsheets mark their UTF-8
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise InputError(f"The table {table} cannot be read ({why}); give a CSV file.") from error
-    heading, _, _ = text.partition("\n")
-    delimiter = max(_DELIMITERS, key=heading.count)
-    lines = csv.reader(text.splitlines(keepends=True), delimiter=delimiter)
-    columns = [name.strip().casefold() for name in next(lines, [])]
+    heading, lines = read_csv(table)
+    columns = [name.casefold() for name in heading]
     _check_heading(columns, table)
     root = root or table.parent
-    rows = []
-    for cells in lines:
-        if any(cell.strip() for cell in cells):
-            rows.append(_row(columns, [cell.strip() for cell in cells], root, f"{table.name}, line {lines.line_num}"))
+    rows = [_row(columns, cells, root, f"{table.name}, line {line}") for line, cells in lines]
     if not rows:
         raise InputError(f"The table {table} has no rows; give it a row per case.")
     return rows, tuple(name for name in columns if name not in _COLUMNS)

@@ -9,7 +9,6 @@ files have no voxel size and no orientation.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import re
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.spreadsheet import read_records
 from GliomaSegLib.labels import LabelScheme, Region
 
 # Part of every case's key: raise it when what is prepared from a case changes, and old files are made again.
@@ -78,15 +78,8 @@ def read_table(table: Path, root: Path | None = None) -> list[CaseRow]:
         InputError: the table or one of its files is missing, or a row says something that does not exist.
     """
     root = root or table.parent
-    try:
-        with table.open(newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream)
-            absent = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
-            if absent:
-                raise InputError(f"The case table {table} has no column '{absent[0]}'; it needs {', '.join(_COLUMNS)}.")
-            rows = [_row(cells, root, f"{table}, line {line}") for line, cells in enumerate(reader, 2)]
-    except OSError as error:
-        raise InputError(f"The case table {table} cannot be read ({error.strerror}).") from error
+    records = read_records(table, _COLUMNS, "case table")
+    rows = [_row(cells, root, f"{table}, line {line}") for line, cells in records]
     names = [row.case for row in rows]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -97,8 +90,6 @@ def read_table(table: Path, root: Path | None = None) -> list[CaseRow]:
 
 
 def _row(cells: Mapping[str, str], root: Path, where: str) -> CaseRow:
-    if any(cells[column] is None for column in _COLUMNS):
-        raise InputError(f"{where}: the row is shorter than the heading; write an empty field as ',,'.")
     if not cells["truth"]:
         raise InputError(f"{where}: the case '{cells['case']}' has no labels; name them in the column 'truth'.")
     images = {sequence: root / cells[sequence.value] for sequence in Modality if cells[sequence.value]}

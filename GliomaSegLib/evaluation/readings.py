@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from GliomaSegLib.evaluation.agreement import (
 from GliomaSegLib.evaluation.statistics import Difference, Spread, paired, spread
 from GliomaSegLib.inference.consensus import consensus
 from GliomaSegLib.io.grid import array_on, oriented_like, same_grid
+from GliomaSegLib.io.spreadsheet import read_records
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.options import Consensus
@@ -100,18 +100,13 @@ def read_readings(table: Path) -> list[Reading]:
     Raises:
         InputError: the table cannot be read, lacks a column or has a value that cannot be.
     """
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"The table {table} cannot be read ({error}).") from error
-    if not rows or any(column not in rows[0] for column in _COLUMNS):
-        raise InputError(f"The table {table} needs the columns {', '.join(_COLUMNS)} and at least one row.")
-    return [_reading(row, table, line) for line, row in enumerate(rows, start=2)]
+    rows = read_records(table, _COLUMNS)
+    if not rows:
+        raise InputError(f"The table {table} needs at least one row.")
+    return [_reading(row, table, line) for line, row in rows]
 
 
-def _reading(row: Mapping[str, str | None], table: Path, line: int) -> Reading:
-    cells = {name: (value or "").strip() for name, value in row.items() if name}
+def _reading(cells: Mapping[str, str], table: Path, line: int) -> Reading:
     assisted = cells.get("assisted", "").lower()
     if assisted not in _YES + _NO:
         raise InputError(f"{table}, line {line}: 'assisted' is yes or no, not '{cells['assisted']}'.")

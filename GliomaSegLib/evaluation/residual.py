@@ -9,7 +9,6 @@ of the prediction, as there.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -19,6 +18,7 @@ import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.grid import oriented_like, same_grid
+from GliomaSegLib.io.spreadsheet import read_records
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.measures.resection import GROSS_TOTAL_BELOW_ML, without_specks
@@ -240,14 +240,7 @@ def _compared(
 
 
 def _read(table: Path) -> list[tuple[int, dict[str, str]]]:
-    try:
-        with table.open(newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream)
-            if absent := next((one for one in _COLUMNS if one not in (reader.fieldnames or ())), None):
-                raise InputError(f"The table {table} has no column '{absent}'; it needs {', '.join(_COLUMNS)}.")
-            rows = list(enumerate(reader, 2))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The table {table} cannot be read ({error}).") from error
+    rows = read_records(table, _COLUMNS)
     for line, row in rows:
         if any(not row[name] for name in _COLUMNS):
             raise InputError(f"{table}, line {line}: {', '.join(_COLUMNS)} must be there; one of them is empty.")

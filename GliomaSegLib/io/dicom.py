@@ -11,6 +11,7 @@ A frame of enhanced (multi-frame) MR counts as a slice, see :mod:`GliomaSegLib.i
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -312,6 +313,7 @@ def _tags(header: Dataset) -> DicomTags:
 def _number(header: Dataset, keyword: str) -> float | None:
     """The first value of an element when it is a number other than 0, which scanners write for 'does not apply'."""
     try:
-        return float(values(header, keyword)[0]) or None
+        number = float(values(header, keyword)[0])
     except (IndexError, ValueError):
         return None
+    return number if number and math.isfinite(number) else None

@@ -203,6 +203,8 @@ def _slices_in(path: Path, tally: Tally) -> list[Slice]:
             slices.append(one)
         except NoSlice as why:
             reasons.append(why)
+        except Exception as error:  # pydicom raises whatever comes of a malformed value
+            raise NoSlice(_UNREADABLE, _series_only(path), lost=True) from error
     if not slices:
         raise reasons[0]
     if reasons:
@@ -264,7 +266,7 @@ def _check_is_scan(header: Dataset) -> None:
     is_mr = sop_class in (_MR_IMAGE, _ENHANCED_MR_IMAGE)
     if (is_mr or not sop_class) and not ({"Rows", "Modality", "SeriesInstanceUID"} <= set(header.dir())):
         raise NoSlice(_CUT, header, lost=True)
-    if header.Modality != "MR":
+    if header.get("Modality") != "MR":
         raise NoSlice(f"of another modality ({header.get('Modality') or 'not named'})", header)
     if not is_mr:
         raise NoSlice(f"no MR images ({UID(sop_class).name or 'of no kind'})", header)

@@ -9,6 +9,7 @@ rescaling.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -97,6 +98,9 @@ def _stacked(series: DicomSeries) -> _Stack:
 
 def _read_slices(slices: Sequence[DicomSlice], size: tuple[int, int]) -> np.ndarray:
     """Rescaled pixels ``[z, y, x]``, ``float32``, in the order of ``slices``."""
+    paths = {one.path for one in slices}
+    if len(slices) * math.prod(size) > _MOST_COMPRESSED * sum(path.stat().st_size for path in paths):
+        raise _damaged(slices[0].path)
     array = np.empty((len(slices), size[1], size[0]), np.float32)
     frames: dict[Path, dict[int, int]] = defaultdict(dict)  # of each enhanced file: the frame at each place
     for place, one in enumerate(slices):
@@ -119,12 +123,15 @@ def _read_file(path: Path, size: tuple[int, int], source: Path) -> np.ndarray:
     try:
         with quiet_itk():
             image = sitk.ReadImage(str(path), sitk.sitkFloat32)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise _undecodable(path, source) from error
     if image.GetSize()[:2] != size:
         raise InputError(f"{source} has another size than the rest of its series; copy the series again.")
     return sitk.GetArrayFromImage(image).reshape(size[1], size[0])
 
+
+# A file holds at most about this many pixels per byte, whatever size its header states.
+_MOST_COMPRESSED = 1100
 
 # What GDCM decodes; whatever else is not damaged but lacks its decoder.
 _DECODED = {

@@ -50,12 +50,9 @@ def read_geometry(path: Path) -> Geometry | None:
     """The geometry in a file's header; ``None`` if it is unreadable."""
     if is_nifti_name(path):
         return nifti_geometry(path)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
     try:
-        with quiet_itk():
-            reader.ReadImageInformation()
-    except RuntimeError:
+        reader = _information(path)
+    except (RuntimeError, ValueError, OSError, InputError):
         return None
     dimension = reader.GetDimension()
     if dimension < 3:
@@ -203,11 +200,46 @@ def _read_volume(path: Path) -> sitk.Image:
     return image
 
 
+# Deflate makes nothing smaller than this, so that a file with a header of larger sizes does not hold them.
+_MOST_COMPRESSED = 1100
+_MOST_DIMENSIONS = 9  # MetaIO has room for ten and does not count
+
+
+def _information(path: Path) -> sitk.ImageFileReader:
+    """The header as ITK reads it.
+
+    Raises:
+        RuntimeError: ITK cannot read it.
+        InputError: its sizes are more than the file can hold.
+    """
+    if path.suffix.lower() in (".mha", ".mhd"):
+        said = re.search(rb"^NDims\s*=\s*(\S+)", _text_header(path), re.MULTILINE)
+        if said and not (said[1].isdigit() and 0 < int(said[1][:9]) <= _MOST_DIMENSIONS):
+            raise InputError(_damaged(path))
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    with quiet_itk():
+        reader.ReadImageInformation()
+    voxels = math.prod(reader.GetSize()) * reader.GetNumberOfComponents()
+    detached = path.suffix.lower() in (".mhd", ".nhdr")  # the voxels are in other files beside it
+    held = sum(one.stat().st_size for one in (path.parent.iterdir() if detached else [path]) if one.is_file())
+    if voxels > _MOST_COMPRESSED * held:
+        raise InputError(_damaged(path))
+    return reader
+
+
+def _damaged(path: Path) -> str:
+    return f"{path} is damaged or cut short and cannot be read; copy or export it again."
+
+
 def _read_with_itk(path: Path) -> sitk.Image:
     try:
+        reader = _information(path)
         with quiet_itk():
-            return sitk.ReadImage(str(path))
-    except RuntimeError as error:
+            return reader.Execute()
+    except MemoryError as error:
+        raise InputError(f"{path} is larger than the free memory; give a smaller volume.") from error
+    except (RuntimeError, ValueError) as error:  # a header's text need not be UTF-8
         text = str(error)
         if "orthonormal" in text:
             raise InputError(sheared(str(path))) from error
@@ -215,7 +247,7 @@ def _read_with_itk(path: Path) -> sitk.Image:
             raise InputError(
                 f"{path} is not an image that GliomaSeg can read; give NIfTI, NRRD, MHA or a folder of DICOM files."
             ) from error
-        raise InputError(f"{path} is damaged or cut short and cannot be read; copy or export it again.") from error
+        raise InputError(_damaged(path)) from error
 
 
 def _one_volume(image: sitk.Image, path: Path) -> sitk.Image:

@@ -191,7 +191,7 @@ def _read_image(path: Path) -> sitk.Image:
         raise InputError(f"The segmentation '{path}' does not exist; check the path.")
     try:
         image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, MemoryError) as error:
         raise InputError(f"The segmentation '{path}' cannot be read as an NRRD image; save it again.") from error
     if image.GetDimension() != 3:
         raise InputError(f"The segmentation '{path}' is {image.GetDimension()}-D; give a three-dimensional one.")

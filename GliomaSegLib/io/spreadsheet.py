@@ -1,11 +1,71 @@
-"""Cells of CSV tables that a spreadsheet shows as text and does not compute."""
+"""CSV tables as spreadsheets write them, and cells that a spreadsheet shows as text and does not compute."""
 
 from __future__ import annotations
 
+import csv
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+from GliomaSegLib.errors import InputError
+
 _STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_DELIMITERS = ",;\t"
 
 
 def inert(cell: object) -> object:
     """A cell that no spreadsheet takes for a formula: text that begins like one gets an apostrophe, as spreadsheets
     themselves mark text. Numbers are left as they are."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_STARTS_A_FORMULA) else cell
+
+
+def read_csv(table: Path, called: str = "table") -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The heading of a table, and its rows with the number of their line; all cells stripped, empty rows left out.
+
+    The delimiter is a comma, semicolon or tab; empty lines before the heading and empty columns at its end are skipped.
+
+    Args:
+        called: how a sentence names it.
+
+    Raises:
+        InputError: it cannot be read, or is not UTF-8 text.
+    """
+    try:
+        text = table.read_text(encoding="utf-8-sig")  # spreadsheets mark their UTF-8
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"The {called} {table} cannot be read (it is not UTF-8 text); give a CSV file, which spreadsheets save as "
+            "'CSV UTF-8'."
+        ) from error
+    except OSError as error:
+        raise InputError(f"The {called} {table} cannot be read ({error.strerror}); give a CSV file.") from error
+    lines = text.splitlines(keepends=True)
+    heading = next((line for line in lines if line.strip(f"{_DELIMITERS} \r\n")), "")
+    reader = csv.reader(lines, delimiter=max(_DELIMITERS, key=heading.count))
+    try:
+        rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+    except csv.Error as error:
+        raise InputError(f"{table}, line {reader.line_num} is no row of a CSV file ({error}); correct it.") from error
+    rows = [(line, cells) for line, cells in rows if any(cells)]
+    if not rows:
+        return [], []
+    columns = rows[0][1]
+    while not columns[-1]:
+        columns.pop()
+    count = len(columns)
+    return columns, [(line, cells[:count] if not any(cells[count:]) else cells) for line, cells in rows[1:]]
+
+
+def read_records(table: Path, needed: Sequence[str], called: str = "table") -> list[tuple[int, dict[str, str]]]:
+    """The rows of a table by column, each with the number of its line; empty where it does not say.
+
+    Raises:
+        InputError: as :func:`read_csv`; or the table or a row lacks one of the columns that are ``needed``.
+    """
+    columns, rows = read_csv(table, called)
+    if absent := next((name for name in needed if name not in columns), None):
+        raise InputError(f"The {called} {table} has no column '{absent}'; it needs {', '.join(needed)}.")
+    least = max(map(columns.index, needed)) + 1
+    if short := next((line for line, cells in rows if len(cells) < least), None):
+        raise InputError(f"{table}, line {short}: the row is shorter than the heading; write an empty field as ',,'.")
+    return [(line, dict(itertools.zip_longest(columns, cells[: len(columns)], fillvalue=""))) for line, cells in rows]

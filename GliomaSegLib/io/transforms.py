@@ -20,7 +20,7 @@ def read_rigid(path: Path) -> sitk.Euler3DTransform:
     """
     try:
         transform = sitk.ReadTransform(str(path))
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # also of text that is not UTF-8
         what = "is no ITK transform file (.tfm, .txt, .h5, .mat)" if path.is_file() else "does not exist"
         raise InputError(f"The transform {path} {what}; check the path.") from error
     if transform.GetDimension() != 3 or not transform.IsLinear():

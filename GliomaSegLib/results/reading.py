@@ -140,17 +140,17 @@ def read_any_segmentation(
         labels, _ = current_labels(path, manifest, read_labels(path / BRAIN))
         return Segmentation(labels, frozenset(regions_held(sitk.GetArrayViewFromImage(labels), manifest.regions)))
     of_result = path.name in (LABEL_MAP, SLICER_SEGMENTATION) and is_result_folder(path.parent)
-    manifest = read_manifest(path.parent) if of_result else None
+    result = read_manifest(path.parent) if of_result else None
     if is_slicer_segmentation(path):
         labels, regions = read_segmentation(path, grid), frozenset(Region)
     else:
-        scheme = manifest.job.label_scheme if manifest else scheme
+        scheme = result.job.label_scheme if result is not None else scheme
         labels, regions = read_labels(path, scheme), frozenset(scheme.regions)
-        if manifest is None and scheme is LabelScheme.GLIOMASEG:
+        if result is None and scheme is LabelScheme.GLIOMASEG:
             _check_numbering(sitk.GetArrayViewFromImage(labels), path)
-    if manifest:
+    if result is not None:
         # The file distinguishes no region that the model does not give, unless a reviewer drew it.
-        regions &= set(regions_held(sitk.GetArrayViewFromImage(labels), manifest.regions))
+        regions &= set(regions_held(sitk.GetArrayViewFromImage(labels), result.regions))
     return Segmentation(labels, regions)
 
 

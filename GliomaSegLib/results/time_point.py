@@ -154,7 +154,7 @@ def _origin(manifest: Manifest) -> str:
 def _from_file(path: Path, image: Path | None, scheme: LabelScheme, when: TimePoint, day: date | None) -> Exam:
     scan = None if image is None else read_image(image)
     segmented = read_any_segmentation(path, scheme, scan)
-    if scan is not None:
+    if scan is not None and image is not None:
         scan = on_labels_grid(scan, image, segmented.labels, path)
     return Exam(
         name=image_stem(path),

@@ -46,9 +46,8 @@ def read_case(
     """
     contents = contents or search_study(study, overrides, dicom_study)
     assigned, ignored = contents.select(wanted)
-    lacking = tuple(
-        filter(None, (one.candidate.series and incomplete(one.candidate.series) for one in assigned.values()))
-    )
+    series = [one.candidate.series for one in assigned.values() if one.candidate.series]
+    lacking = tuple(sentence for sentence in map(incomplete, series) if sentence)
     if lacking and not allow_incomplete:
         raise InputError(
             f"{lacking[0]}; copy the whole series again, or accept it as it is with --allow-incomplete, and what is "

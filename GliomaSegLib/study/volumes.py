@@ -106,9 +106,9 @@ def search(study: Path, dicom_study: str | None, series: Sequence[DicomSeries] |
         raise InputError(f"{study} is a folder of GliomaSeg results; give the folder of the study itself.")
     passed_over: list[PassedOver] = []
     if series is None:
-        series, passed_over = (
-            [one for one in found if not _among_results(one.folder, study)] for found in read_folder(study)
-        )
+        found = read_folder(study)
+        series = [one for one in found.series if not _among_results(one.folder, study)]
+        passed_over = [one for one in found.passed_over if not _among_results(one.folder, study)]
     if series or dicom_study:
         series = series_of_study(series, dicom_study, study)
     files = _image_files(study)
