@@ -143,15 +143,20 @@ def evaluate_table(table: Path, prediction_scheme: LabelScheme, reference_scheme
         prediction_scheme, reference_scheme: numbering of plain label maps.
 
     Raises:
-        InputError: the table or one of its files cannot be read, or two do not lie on one grid.
+        InputError: the table or one of its files cannot be read, two do not lie on one grid, or the numbering of the
+            references is doubtful.
     """
     rows = _read(table)
-    return summarised(
-        [
-            _compared(row, table.parent, prediction_scheme, reference_scheme, f"{table}, line {line}")
-            for line, row in rows
-        ]
+    # A cavity without enhancing tumour is what is looked for here; a table without any label 3 is doubtful, though.
+    given, drawn = (
+        LabelScheme.BRATS2024 if scheme is LabelScheme.GLIOMASEG else scheme
+        for scheme in (prediction_scheme, reference_scheme)
     )
+    patients = [_compared(row, table.parent, given, drawn, f"{table}, line {line}") for line, row in rows]
+    if not any(one.reference_ml for one in patients):
+        for _, row in rows:
+            read_any_segmentation(table.parent / row["reference"], reference_scheme)
+    return summarised(patients)
 
 
 def summarised(patients: Sequence[PatientResult]) -> ResidualEvaluation:

@@ -70,6 +70,8 @@ def _members(archive: Path, kind: Literal["zip", "tar"]) -> Iterator[_Member]:
                 if info.is_dir() or not plain:
                     yield _Member(info.filename, 0, False, info.is_dir() and plain, None)
                     continue
+                if info.header_offset < 0:  # which zipfile seeks to
+                    raise zipfile.BadZipFile("a member lies before the beginning")
                 with opened.open(info) as stream:
                     yield _Member(info.filename, info.file_size, True, False, stream)
     else:

@@ -197,7 +197,7 @@ def test_each_reader_against_the_consensus_over_all_cases(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("case,reader\n1,A", "needs the columns case, reader, file"),
+        ("case,reader\n1,A", "has no column 'file'; it needs case, reader, file"),
         ("case,reader,file,assisted\n1,A,a.nii,perhaps", "'assisted' is yes or no"),
         ("case,reader,file,seconds\n1,A,a.nii,long", "is not a number of seconds"),
     ],
