@@ -118,6 +118,11 @@ def _headers(series: DicomSeries, image: sitk.Image) -> tuple[Dataset, ...]:
     normal = np.reshape(image.GetDirection(), (3, 3))[:, 2]
     slices = sorted(series.slices, key=lambda one: float(np.dot(normal, one.position_mm)))
     headers = tuple(in_utf8(dcmread(one.path, stop_before_pixels=True)) for one in slices)
+    if len({header.SOPInstanceUID for header in headers}) < len(headers):
+        raise InputError(
+            f"{series} has several slices with one SOP Instance UID, so that no object can refer to one of them; give "
+            "the series with its own UIDs, from before it was anonymised."
+        )
     for header in headers:
         if not header.get("SliceThickness"):  # a series need not state it, what is made from it must
             header.SliceThickness = f"{image.GetSpacing()[2]:.6g}"

@@ -108,7 +108,7 @@ def read_folder(folder: Path) -> DicomFolder:
     twice: those with the same pixels count once.
 
     Left out and counted are what :func:`find_slices` names, and groups of fewer than three slices. Files that a copy
-    damaged are also warned about in the log, and make the series that they belong to, or lie beside, incomplete.
+    damaged make the series that they belong to, or lie beside, incomplete, and are named in the log too.
     """
     tally = Tally()
     by_uid: dict[str, list[Slice]] = defaultdict(list)
@@ -118,7 +118,7 @@ def read_folder(folder: Path) -> DicomFolder:
     passed_over = tally.entries()
     for entry in passed_over:
         if entry.lost:
-            _LOG.warning("%s; passed over", entry)
+            _LOG.info("%s", entry)
     series = [replace(one, lost=_lost(one, passed_over)) for one in found]
     return DicomFolder(sorted(series, key=lambda one: (one.name, one.uid)), passed_over)
 
