@@ -79,7 +79,7 @@ def demonstrate(output: Path, store: Store, progress: Progress) -> Demonstration
         store=store.root,
     )
     result = perform(job, progress)
-    return Demonstration(result, evaluate(read_labels(job.output / LABEL_MAP), phantom.truth))
+    return Demonstration(result, evaluate(read_labels(job.output / LABEL_MAP), phantom.reference))
 
 
 def _with_weights(card: Card, store: Store, own: Path, progress: Progress) -> Store:

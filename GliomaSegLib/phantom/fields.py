@@ -65,7 +65,7 @@ def mesh_mm(grid: sitk.Image) -> tuple[Field, Field, Field]:
 def random_field(random: np.random.Generator, grid: sitk.Image, length_mm: float) -> Field:
     """A smooth Gaussian random field with mean 0 and variance 1 in every voxel.
 
-    White noise on a coarse lattice fixed in space, spread by a Gaussian of ``length_mm``: what is drawn does not depend
+    White noise on coarse nodes fixed in space, spread by a Gaussian of ``length_mm``: what is drawn does not depend
     on the grid, so that a phantom looks alike at every spacing.
     """
     nodes = np.arange(-160.0, 160.0 + length_mm, length_mm)

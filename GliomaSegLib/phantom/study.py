@@ -1,4 +1,4 @@
-"""The phantom as a whole: make a head with a tumour, scan it, and write the study beside its truth."""
+"""The phantom as a whole: make a head with a tumour, scan it, and write the study with its reference labels."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from GliomaSegLib.phantom.tumour import grow_tumour
 
 @dataclass(frozen=True)
 class Phantom:
-    """A study and the truth about it.
+    """A study and what is known about it.
 
     Attributes:
         images: what the scanner gives for each sequence, ``uint16``; each with its own grid and head position.
-        truth: internal labels (``uint8``: 1 NETC, 2 SNFH, 3 ET) on the grid of T1c.
+        reference: internal labels (``uint8``: 1 NETC, 2 SNFH, 3 ET) on the grid of T1c.
         brain: the brain with its ventricles and sulci (``uint8``: 1 brain), on the grid of T1c.
         transforms: for each sequence the rigid transform from a point of T1c to the same point of the head in that
             sequence (LPS mm), as ``SimpleITK.Resample`` wants it to bring the sequence onto T1c.
     """
 
     images: Mapping[Modality, sitk.Image]
-    truth: sitk.Image
+    reference: sitk.Image
     brain: sitk.Image
     transforms: Mapping[Modality, sitk.Transform]
 
     def write(self, folder: Path, dicom: bool = False) -> Path:
-        """Write the study under ``folder / "study"`` and the truth as ``folder / "truth.nii.gz"``.
+        """Write the study under ``folder / "study"`` and the reference labels as ``folder / "truth.nii.gz"``.
 
         The study is one NIfTI file per sequence, or with ``dicom`` one folder of classic MR Image files per series.
         Files of the same names are replaced.
@@ -52,8 +52,8 @@ class Phantom:
         study = folder / "study"
         try:
             study.mkdir(parents=True, exist_ok=True)
-            sitk.WriteImage(self.truth, folder / "truth.nii.gz")
-            identity = hashlib.sha256(sitk.GetArrayViewFromImage(self.truth)).hexdigest()
+            sitk.WriteImage(self.reference, folder / "truth.nii.gz")
+            identity = hashlib.sha256(sitk.GetArrayViewFromImage(self.reference)).hexdigest()
             for sequence, image in self.images.items():
                 if dicom:
                     write_series(image, sequence, study / sequence.value, identity)
@@ -100,7 +100,7 @@ def make_phantom(seed: int = 0, spacing_mm: float = 1.0) -> Phantom:
     }
     return Phantom(
         images=images,
-        truth=onto_grid(image_of(tumour.labels, tumour.grid), images[Modality.T1C]),
+        reference=onto_grid(image_of(tumour.labels, tumour.grid), images[Modality.T1C]),
         brain=onto_grid(image_of(brain.mask, brain.grid), images[Modality.T1C]),
         transforms=transforms,
     )

@@ -61,7 +61,7 @@ def write_stripped(phantom: Phantom, folder: Path) -> dict[str, str]:
     for sequence, image in phantom.images.items():
         in_place = resample_image(image, reference, phantom.transforms[sequence])
         sitk.WriteImage(sitk.Mask(in_place, phantom.brain), folder / f"{sequence.value}.nii.gz")
-    sitk.WriteImage(phantom.truth, folder / "truth.nii.gz")
+    sitk.WriteImage(phantom.reference, folder / "truth.nii.gz")
     files = {sequence.value: f"{folder.name}/{sequence.value}.nii.gz" for sequence in Modality}
     return {"case": folder.name, "patient": folder.name, "hospital": "A", "scheme": "gliomaseg", "truth_of": ""} | {
         **files,
@@ -137,7 +137,9 @@ def test_cases_are_brought_in_place_once(
     folder, cache = tmp_path / "head", tmp_path / "cache"
     small_phantom.write(folder)
     back = small_phantom.transforms[T2F].GetInverse()
-    sitk.WriteImage(resample_labels(small_phantom.truth, small_phantom.images[T2F], back), folder / "truth_t2f.nii.gz")
+    sitk.WriteImage(
+        resample_labels(small_phantom.reference, small_phantom.images[T2F], back), folder / "truth_t2f.nii.gz"
+    )
     row = {"case": "head", "patient": "p", "hospital": "h", "t1n": "", "t2w": "", "scheme": "gliomaseg"} | {
         "t1c": "study/head_t1c.nii.gz", "t2f": "study/head_t2f.nii.gz", "truth": "truth_t2f.nii.gz", "truth_of": "t2f",
     }  # fmt: skip
@@ -150,7 +152,7 @@ def test_cases_are_brought_in_place_once(
     assert runs[2].scores[Region.WT].dice > 0.7  # the truth went with FLAIR to T1c
     assert len({one.scores[Region.WT].reference_ml for one in runs}) == 1
     assert runs[0].scores[Region.WT].reference_ml == pytest.approx(
-        measure(small_phantom.truth).volume("WT").volume_ml, rel=0.05
+        measure(small_phantom.reference).volume("WT").volume_ml, rel=0.05
     )
 
     def never(*_: object) -> None:
@@ -289,15 +291,17 @@ def test_truth_drawn_on_a_moved_sequence(
     folder = tmp_path / "head"
     small_phantom.write(folder)
     back = small_phantom.transforms[T2F].GetInverse()
-    sitk.WriteImage(resample_labels(small_phantom.truth, small_phantom.images[T2F], back), folder / "truth_t2f.nii.gz")
+    sitk.WriteImage(
+        resample_labels(small_phantom.reference, small_phantom.images[T2F], back), folder / "truth_t2f.nii.gz"
+    )
 
     def perfect(job: Job) -> Result:
         (job.output / "transforms").mkdir(parents=True)
         sitk.WriteTransform(small_phantom.transforms[T2F], job.output / "transforms" / "t2f.tfm")
-        sitk.WriteImage(small_phantom.truth, job.output / "segmentation.nii.gz")
+        sitk.WriteImage(small_phantom.reference, job.output / "segmentation.nii.gz")
         files = {"label_map": job.output / "segmentation.nii.gz"}
         return Result(
-            case_id="head", model="toy", output=job.output, files=files, measures=measure(small_phantom.truth)
+            case_id="head", model="toy", output=job.output, files=files, measures=measure(small_phantom.reference)
         )
 
     monkeypatch.setattr(runner, "run", perfect)

@@ -176,7 +176,7 @@ def test_a_moved_head_is_registered_and_measured_where_it_was(small_phantom: Pha
     exams = []
     for number in range(2):
         # Not resampled: a head that was turned in the scanner is the same voxels in another place.
-        t1c, truth = (sitk.Image(one) for one in (small_phantom.images[Modality.T1C], small_phantom.truth))
+        t1c, truth = (sitk.Image(one) for one in (small_phantom.images[Modality.T1C], small_phantom.reference))
         if number:
             for image in (t1c, truth):
                 matrix = np.reshape(turn.GetMatrix(), (3, 3)) @ np.reshape(image.GetDirection(), (3, 3))

@@ -40,7 +40,7 @@ PRE, EARLY, LATER = (
 def before(small_phantom: Phantom) -> dict[Modality, sitk.Image]:
     return {
         sequence: sitk.Mask(
-            resample_image(image, small_phantom.truth, small_phantom.transforms[sequence]), small_phantom.brain
+            resample_image(image, small_phantom.reference, small_phantom.transforms[sequence]), small_phantom.brain
         )
         for sequence, image in small_phantom.images.items()
     }
@@ -48,7 +48,7 @@ def before(small_phantom: Phantom) -> dict[Modality, sitk.Image]:
 
 @pytest.fixture(scope="module")
 def operated(small_phantom: Phantom, before: dict[Modality, sitk.Image]) -> Operated:
-    return operate(before, small_phantom.truth, small_phantom.brain, left_ml=1.5, planted_radius_mm=8.0, seed=3)
+    return operate(before, small_phantom.reference, small_phantom.brain, left_ml=1.5, planted_radius_mm=8.0, seed=3)
 
 
 def exam_of(folder: Path, name: str, image: sitk.Image, labels: sitk.Image, when: TimePoint) -> Exam:
@@ -66,13 +66,13 @@ def aligned(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Aligned:
     folder = tmp_path_factory.mktemp("operated")
-    pre = exam_of(folder, "pre", before[T1C], small_phantom.truth, PRE)
+    pre = exam_of(folder, "pre", before[T1C], small_phantom.reference, PRE)
     post = exam_of(folder, "post", operated.images[T1C], operated.labels, EARLY)
     return compare([pre, post], deformable=True)
 
 
 def voxels(phantom: Phantom, region: Region) -> int:
-    return int(region_mask(sitk.GetArrayFromImage(phantom.truth), region).sum())
+    return int(region_mask(sitk.GetArrayFromImage(phantom.reference), region).sum())
 
 
 def test_the_simulated_study_looks_as_it_should(before: dict[Modality, sitk.Image], operated: Operated) -> None:
@@ -147,7 +147,7 @@ def test_a_lesion_that_the_brain_took_along_is_found_again_after_a_deformation(
 ) -> None:
     """Brain shift of 9 mm around a small lesion: rigidly one is gone and one is new, deformed it is the same one."""
     image = sitk.Cast(before[T1C], sitk.sitkFloat32)
-    planted = operate(before, small_phantom.truth, small_phantom.brain, left_ml=0, planted_radius_mm=4.5, seed=0)
+    planted = operate(before, small_phantom.reference, small_phantom.brain, left_ml=0, planted_radius_mm=4.5, seed=0)
     lesion = array_on(planted.planted.astype(np.uint8) * np.uint8(Label.ET), image)
     to_mm = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     points = np.moveaxis(np.indices(image.GetSize()), 0, -1) @ to_mm.T + np.array(image.GetOrigin())
@@ -180,14 +180,14 @@ def test_a_gross_total_resection_and_later_growth(
     small_phantom: Phantom, before: dict[Modality, sitk.Image], tmp_path: Path
 ) -> None:
     """Nothing left on the first day; a ball of 9 mm later: a new lesion, and progression by volume for that."""
-    clean = operate(before, small_phantom.truth, small_phantom.brain, left_ml=0, planted_radius_mm=0.1, seed=1)
+    clean = operate(before, small_phantom.reference, small_phantom.brain, left_ml=0, planted_radius_mm=0.1, seed=1)
     gone = sitk.GetArrayFromImage(clean.labels)
     gone[gone == Label.ET] = Label.BACKGROUND
     nothing = sitk.GetImageFromArray(gone)
     nothing.CopyInformation(clean.labels)
-    grown = operate(before, small_phantom.truth, small_phantom.brain, left_ml=0, planted_radius_mm=9.0, seed=2)
+    grown = operate(before, small_phantom.reference, small_phantom.brain, left_ml=0, planted_radius_mm=9.0, seed=2)
     exams = [
-        exam_of(tmp_path, "pre", before[T1C], small_phantom.truth, PRE),
+        exam_of(tmp_path, "pre", before[T1C], small_phantom.reference, PRE),
         exam_of(tmp_path, "early", clean.images[T1C], nothing, EARLY),
         exam_of(tmp_path, "later", grown.images[T1C], grown.labels, LATER),
     ]

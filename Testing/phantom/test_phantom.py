@@ -35,7 +35,7 @@ def on_t1c(small_phantom: Phantom) -> Callable[..., NDArray[np.float32]]:
 
 
 def arrays(phantom: Phantom) -> list[NDArray]:
-    return [sitk.GetArrayFromImage(image) for image in (*phantom.images.values(), phantom.truth, phantom.brain)]
+    return [sitk.GetArrayFromImage(image) for image in (*phantom.images.values(), phantom.reference, phantom.brain)]
 
 
 def volume_ml(image: sitk.Image, *labels: Label) -> float:
@@ -66,9 +66,9 @@ def test_another_seed_gives_another_head_tumour_and_movement(small_phantom: Phan
 
 def test_at_another_spacing_it_is_the_same_head(small_phantom: Phantom) -> None:
     finer = make_phantom(spacing_mm=2.0)
-    coarse = sitk.Resample(small_phantom.truth, finer.truth, sitk.Transform(), sitk.sitkNearestNeighbor)
+    coarse = sitk.Resample(small_phantom.reference, finer.reference, sitk.Transform(), sitk.sitkNearestNeighbor)
     for region, least in ((Region.WT, 0.85), (Region.TC, 0.85)):
-        masks = [region_mask(sitk.GetArrayFromImage(labels), region) for labels in (coarse, finer.truth)]
+        masks = [region_mask(sitk.GetArrayFromImage(labels), region) for labels in (coarse, finer.reference)]
         assert 2 * np.logical_and(*masks).sum() / sum(mask.sum() for mask in masks) > least
     assert small_phantom.transforms[Modality.T2W].GetParameters() == finer.transforms[Modality.T2W].GetParameters()
 
@@ -106,17 +106,17 @@ def test_a_thick_slice_is_the_mean_over_its_thickness() -> None:
 
 
 def test_the_tumour_has_three_parts_of_plausible_size_inside_the_brain(small_phantom: Phantom) -> None:
-    truth, brain = sitk.GetArrayFromImage(small_phantom.truth), sitk.GetArrayFromImage(small_phantom.brain)
+    truth, brain = sitk.GetArrayFromImage(small_phantom.reference), sitk.GetArrayFromImage(small_phantom.brain)
     assert set(np.unique(truth)) == {0, Label.NETC, Label.SNFH, Label.ET}
-    assert 5 < volume_ml(small_phantom.truth, Label.NETC) < 30
-    assert 8 < volume_ml(small_phantom.truth, Label.ET) < 40
-    assert 30 < volume_ml(small_phantom.truth, Label.SNFH) < 120
+    assert 5 < volume_ml(small_phantom.reference, Label.NETC) < 30
+    assert 8 < volume_ml(small_phantom.reference, Label.ET) < 40
+    assert 30 < volume_ml(small_phantom.reference, Label.SNFH) < 120
     assert 1300 < float(brain.sum() * np.prod(small_phantom.brain.GetSpacing()) / 1000) < 2100
     assert brain[truth > 0].all()
 
 
 def test_necrosis_lies_inside_the_enhancing_rim(small_phantom: Phantom) -> None:
-    truth = sitk.GetArrayFromImage(small_phantom.truth)
+    truth = sitk.GetArrayFromImage(small_phantom.reference)
     neighbours = np.zeros(truth.shape, dtype=bool)
     for axis in range(3):
         for step in (-1, 1):
@@ -127,13 +127,13 @@ def test_necrosis_lies_inside_the_enhancing_rim(small_phantom: Phantom) -> None:
 
 def test_the_tumour_lies_on_the_side_that_it_says(small_phantom: Phantom) -> None:
     assert TUMOUR_SIDE == "right"
-    places = np.argwhere(sitk.GetArrayFromImage(small_phantom.truth) > 0)[:, ::-1]
-    x_mm = [small_phantom.truth.TransformIndexToPhysicalPoint(place.tolist())[0] for place in places]
+    places = np.argwhere(sitk.GetArrayFromImage(small_phantom.reference) > 0)[:, ::-1]
+    x_mm = [small_phantom.reference.TransformIndexToPhysicalPoint(place.tolist())[0] for place in places]
     assert max(x_mm) < 0  # LPS: x grows to the patient's left
 
 
 def test_each_part_of_the_tumour_has_its_contrast(small_phantom: Phantom, on_t1c: Callable) -> None:
-    truth, brain = sitk.GetArrayFromImage(small_phantom.truth), sitk.GetArrayFromImage(small_phantom.brain) > 0
+    truth, brain = sitk.GetArrayFromImage(small_phantom.reference), sitk.GetArrayFromImage(small_phantom.brain) > 0
 
     def means(sequence: Modality) -> dict[int, float]:
         image = on_t1c(sequence)
@@ -198,7 +198,7 @@ def test_the_truth_lies_beside_the_study(small_phantom: Phantom, tmp_path: Path)
         f"head_{name}.nii.gz" for name in ("t1c", "t1n", "t2f", "t2w")
     ]
     truth = sitk.ReadImage(tmp_path / "truth.nii.gz")
-    assert np.array_equal(sitk.GetArrayFromImage(truth), sitk.GetArrayFromImage(small_phantom.truth))
+    assert np.array_equal(sitk.GetArrayFromImage(truth), sitk.GetArrayFromImage(small_phantom.reference))
 
 
 def test_dicom_headers_name_one_study_of_four_series(small_phantom: Phantom, tmp_path: Path) -> None:

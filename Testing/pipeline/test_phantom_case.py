@@ -30,7 +30,7 @@ def segmented(study: Path, output: Path, store: Store, **options: object) -> Res
 
 def test_a_raw_study_is_segmented_where_the_tumour_is(small_phantom: Phantom, toy_store: Store, tmp_path: Path) -> None:
     result = segmented(small_phantom.write(tmp_path / "phantom"), tmp_path / "out", toy_store)
-    scores = evaluate(read_labels(tmp_path / "out" / LABEL_MAP), small_phantom.truth)
+    scores = evaluate(read_labels(tmp_path / "out" / LABEL_MAP), small_phantom.reference)
     assert scores[Region.WT].dice > 0.75
     assert scores[Region.ET].dice > 0.5
     manifest = json.loads((tmp_path / "out" / MANIFEST).read_text())

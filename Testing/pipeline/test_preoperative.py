@@ -46,7 +46,7 @@ def postop(name: str = "") -> Card:
 
 def stripped(phantom: Phantom, sequence: Modality) -> sitk.Image:
     """A sequence on the grid of T1c, 0 outside the brain."""
-    image = resample_image(phantom.images[sequence], phantom.truth, phantom.transforms[sequence])
+    image = resample_image(phantom.images[sequence], phantom.reference, phantom.transforms[sequence])
     return sitk.Mask(image, phantom.brain)
 
 
@@ -67,9 +67,9 @@ def heads(small_phantom: Phantom, tmp_path_factory: pytest.TempPathFactory) -> P
     for sequence in (T1C, T1N, T2F):
         sitk.WriteImage(stripped(small_phantom, sequence), folder / "after" / f"head_{sequence.value}.nii.gz")
     sitk.WriteImage(turned(stripped(small_phantom, T1C)), folder / "before_t1c.nii.gz")
-    core = region_mask(sitk.GetArrayFromImage(small_phantom.truth), Region.TC).astype(np.uint8)
+    core = region_mask(sitk.GetArrayFromImage(small_phantom.reference), Region.TC).astype(np.uint8)
     mask = sitk.GetImageFromArray(core)
-    mask.CopyInformation(small_phantom.truth)
+    mask.CopyInformation(small_phantom.reference)
     sitk.WriteImage(turned(mask), folder / "before_tumour.nii.gz")
     return folder
 
@@ -111,7 +111,7 @@ def test_the_network_sees_the_earlier_tumour_where_it_was(
     """In the later head's place, on the patient's own side, though the head had turned."""
     result = run(job_of(heads, shows_the_earlier_tumour, tmp_path / "out"))
     found = region_mask(sitk.GetArrayFromImage(read_labels(tmp_path / "out" / LABEL_MAP)), Region.ET)
-    core = region_mask(sitk.GetArrayFromImage(small_phantom.truth), Region.TC)
+    core = region_mask(sitk.GetArrayFromImage(small_phantom.reference), Region.TC)
     assert agreement(found, core, (3.0, 3.0, 3.0)).dice > 0.9
     assert not any("earlier" in warning or "before surgery" in warning for warning in result.warnings)
 
