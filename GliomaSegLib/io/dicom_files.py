@@ -7,7 +7,6 @@ nothing is passed over without being counted.
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -22,7 +21,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
 from GliomaSegLib.io.dicom_frames import FRAME_KEYWORDS, frame_headers
-from GliomaSegLib.io.names import is_image_name
+from GliomaSegLib.io.names import folders_below, is_image_name
 
 _MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
 _ENHANCED_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4.1"
@@ -77,7 +76,7 @@ class PassedOver:
         folder: that they are in.
         example: the name of the first.
         series_uid, series: of the series that they belong to; empty where it is not known.
-        lost: whether they seem to be slices that a copy damaged, not something else that lies in the folder.
+        lost: whether they seem to be slices of a scan that are damaged, not something else that is in the folder.
     """
 
     reason: str
@@ -163,18 +162,8 @@ def _pixels(one: Slice) -> str:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    seen: set[str] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:  # a link to a folder that was walked already, perhaps one that holds it
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(parent, name)
-            if not (name.startswith(".") or name.upper() == "DICOMDIR" or is_image_name(path)):
-                yield path
+    for parent, _, names in folders_below(folder):
+        yield from (parent / name for name in names if name.upper() != "DICOMDIR" and not is_image_name(Path(name)))
 
 
 def _slices_in(path: Path, tally: Tally) -> list[Slice]:
@@ -277,7 +266,7 @@ def _check_is_scan(header: Dataset) -> None:
     for keyword, (count, name) in _PLACE.items():
         text = values(header, keyword)
         if len(text) != count:
-            raise NoSlice(f"without {name}, so that nobody knows where they lie in the patient", header)
+            raise NoSlice(f"without {name}, so that nobody knows where they lie in the patient", header, lost=True)
         try:
             numbers = [float(value) for value in text]
         except ValueError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from GliomaSegLib.io.dicom_volume import read_series, series_geometry
 from GliomaSegLib.io.folder import is_result_folder
 from GliomaSegLib.io.geometry import Geometry
 from GliomaSegLib.io.images import read_geometry, read_image
-from GliomaSegLib.io.names import image_stem, is_image_name
+from GliomaSegLib.io.names import folders_below, image_stem, is_image_name
 from GliomaSegLib.io.tags import DicomTags, sidecar_tags
 from GliomaSegLib.study.better_volume import is_slab
 from GliomaSegLib.study.dicom_studies import series_of_study
@@ -131,12 +130,11 @@ def nothing_found(study: Path, found: Volumes) -> InputError:
 
 def _image_files(study: Path) -> list[Path]:
     found = []
-    for parent, folders, names in os.walk(study):
-        if is_result_folder(Path(parent)):
+    for parent, folders, names in folders_below(study):
+        if is_result_folder(parent):
             folders.clear()
-            continue
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(parent, name) for name in sorted(names) if is_image_name(Path(name)) and name[0] != "."]
+        else:
+            found += [parent / name for name in names if is_image_name(Path(name)) and (parent / name).is_file()]
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from GliomaSegLib.study.dicom_studies import studies_of
 from GliomaSegLib.study.reading import read_case
 from GliomaSegLib.study.selection import identify
 from GliomaSegLib.study.study_list import list_studies, to_json, to_text
+from GliomaSegLib.study.volumes import discover
+from Testing.support.study import write_noise
 
 T1C, T2F = Modality.T1C, Modality.T2F
 
@@ -234,8 +237,13 @@ def test_files_without_a_preamble_are_read(write_series) -> None:
 )
 def test_images_without_a_place_in_the_patient_are_named(write_series, keyword: str, name: str) -> None:
     folder = write_series(scan(), SeriesDescription="AX T1 post", **{keyword: None})
-    with pytest.raises(InputError, match=rf"7 files of 'AX T1 post' in .* do not count: without {name}"):
+    sentence = rf"7 files of 'AX T1 post' in .* do not count: without {name}"
+    with pytest.raises(InputError, match=sentence):
         read_case(folder)
+    write_series(scan(seed=2), SeriesDescription="AX FLAIR")
+    case = read_case(folder)
+    assert re.match(sentence, case.doubts[0])
+    assert not case.incomplete, "it is another series"
 
 
 def test_linked_folders_are_read_and_circles_end(write_series, tmp_path: Path) -> None:
@@ -247,6 +255,8 @@ def test_linked_folders_are_read_and_circles_end(write_series, tmp_path: Path) -
     found = read_folder(study)
     assert [len(one.slices) for one in found.series] == [7]
     assert found.passed_over == []
+    write_noise(folder / "head_t1c.nii.gz")
+    assert [one.name for one in discover(study) if one.series is None] == ["head_t1c.nii.gz"]
 
 
 def test_a_missing_decoder_is_named(write_series) -> None:
