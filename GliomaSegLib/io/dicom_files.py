@@ -100,8 +100,9 @@ class NoSlice(Exception):
     def __init__(self, reason: str, header: Dataset | None = None, lost: bool = False) -> None:
         super().__init__(reason)
         self.reason, self.lost = reason, lost
-        self.series_uid = str(header.get("SeriesInstanceUID") or "") if header is not None else ""
-        self.series = str(header.get("SeriesDescription") or self.series_uid) if header is not None else ""
+        known = Dataset() if header is None else header
+        self.series_uid = "".join(values(known, "SeriesInstanceUID")[:1])
+        self.series = "".join(values(known, "SeriesDescription")[:1]) or self.series_uid
 
 
 class Tally:
@@ -279,9 +280,7 @@ def values(header: Dataset, keyword: str) -> list[str]:
     """All values of an element as text; none when it is absent, empty or unreadable."""
     try:
         value = header.get(keyword)
-    except ValueError:
+        several: Iterable[object] = [value] if isinstance(value, (str, int, float)) else value or []
+        return [text for one in several if (text := str(one).strip())]
+    except Exception:  # pydicom raises whatever comes of a malformed value
         return []
-    if value is None or value == "":
-        return []
-    several: Iterable[object] = [value] if isinstance(value, (str, int, float)) else value
-    return [str(one).strip() for one in several if str(one).strip()]

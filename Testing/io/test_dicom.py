@@ -371,8 +371,8 @@ def test_enhanced_files_that_lack_frames_pixels_or_groups(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("tag", "vr"),
-    [((0x0028, 0x0010), b"FL"), ((0x0020, 0x0032), b"ZZ"), ((0x0008, 0x0060), b"FL")],
-    ids=["rows of a wrong length", "position of an unknown type", "modality of a wrong length"],
+    [((0x0028, 0x0010), b"FL"), ((0x0020, 0x0032), b"ZZ"), ((0x0008, 0x0060), b"FL"), ((0x0020, 0x000E), b"ZZ")],
+    ids=["rows of a wrong length", "position of an unknown type", "modality of a wrong length", "series of no type"],
 )
 def test_an_image_that_cannot_be_read_is_passed_over_with_a_warning(
     write_series, tag: tuple[int, int], vr: bytes, caplog: pytest.LogCaptureFixture
