@@ -38,6 +38,9 @@ _HEADER_BYTES = 544  # of the longest header and the four bytes behind it
 _GZIP = b"\x1f\x8b"
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _MM_OF_UNIT = {1: ("metre", 1000.0), 2: ("mm", 1.0), 3: ("micron", 0.001)}  # code of xyzt_units
+# Codes of NIfTI data types: whole and real numbers, and the complex ones and colours that are refused by name.
+_NUMBERS = {2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280}
+_NO_NUMBERS = {32, 128, 1792, 2304}
 _AGREE = 0.01  # relative difference of two edges that is rounding
 _TURNED_DEG, _SHIFTED_VOXELS = 1.0, 1.0  # between two transforms of one space that mean the same
 
@@ -167,6 +170,11 @@ def _is_pair(header: Header) -> bool:
 
 def _volume_shape(header: Header, path: Path) -> tuple[int, int, int]:
     shape = header.get_data_shape()
+    code = int(header["datatype"])
+    if code not in _NUMBERS | _NO_NUMBERS:
+        raise InputError(
+            f"{path} holds voxels of no known data type (code {code}); export it again as 16-bit integers."
+        )
     if 0 in shape or any(size < 0 for size in shape):
         raise InputError(f"{path} is empty: its size is {shape}; give a volume that holds a scan.")
     dtype = header.get_data_dtype()
@@ -189,8 +197,12 @@ def _volume_shape(header: Header, path: Path) -> tuple[int, int, int]:
 
 
 def _stored(header: Header, content: bytes, path: Path) -> NDArray:
-    offset, voxels, dtype = int(header.get_data_offset()), math.prod(header.get_data_shape()), header.get_data_dtype()
-    if len(content) < offset + voxels * dtype.itemsize:
+    voxels, dtype = math.prod(header.get_data_shape()), header.get_data_dtype()
+    try:
+        offset = int(header.get_data_offset())
+    except (ValueError, OverflowError) as error:  # stored as a float, which may be no number
+        raise InputError(_damaged(path)) from error
+    if offset < 0 or len(content) < offset + voxels * dtype.itemsize:
         raise InputError(_damaged(path))
     return np.frombuffer(content, dtype, voxels, offset)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 from pathlib import Path
 
 import nibabel as nib
@@ -197,3 +198,17 @@ def test_nrrd_and_metaimage_without_their_geometry_are_a_doubt(
     (doubt,) = geometry_doubts(path)
     assert f"does not say {unsaid}" in doubt
     read_image(path)
+
+
+@pytest.mark.parametrize("code", [0, 1, 3, 255, 1536, 2048, 9999, -1])
+def test_a_data_type_that_is_not_known_is_named(tmp_path: Path, code: int) -> None:
+    path = save(tmp_path / "a.nii", datatype=code)
+    with pytest.raises(InputError, match=rf"holds voxels of no known data type \(code {code}\)"):
+        read_image(path)
+    assert read_geometry(path) is None
+
+
+@pytest.mark.parametrize("offset", [-400.0, math.nan, math.inf, 1e30])
+def test_an_impossible_place_of_the_voxels_is_refused(tmp_path: Path, offset: float) -> None:
+    with pytest.raises(InputError, match="damaged or cut short"):
+        read_image(save(tmp_path / "a.nii", vox_offset=offset))
