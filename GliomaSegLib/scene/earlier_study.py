@@ -85,4 +85,4 @@ def _scheme_of(node: slicer.vtkMRMLSegmentationNode) -> LabelScheme:
     found = {label_of(node, segmentation.GetNthSegmentID(i)) for i in range(segmentation.GetNumberOfSegments())}
     if Label.SNFH in found and not found & {Label.ET, Label.NETC}:
         return LabelScheme.WHOLE_TUMOUR
-    return LabelScheme.GLIOMASEG if found & {Label.SNFH, Label.NETC} else LabelScheme.ENHANCING
+    return LabelScheme.BRATS2024 if found & {Label.SNFH, Label.NETC} else LabelScheme.ENHANCING

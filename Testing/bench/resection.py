@@ -129,7 +129,9 @@ def _compared(before: _Before, after: Operated, folder: Path) -> Aligned:
         ("pre", before.images, before.labels, PRE), ("post", after.images, after.labels, POST)
     ):  # fmt: skip
         _written({"t1c": images[case.Modality.T1C], "labels": labels}, folder / name)
-        exams.append(read_exam(folder / name / "labels.nii.gz", folder / name / "t1c.nii.gz", when=when))
+        exams.append(
+            read_exam(folder / name / "labels.nii.gz", folder / name / "t1c.nii.gz", LabelScheme.BRATS2024, when)
+        )
     return compare(exams)
 
 

@@ -14,7 +14,7 @@ from GliomaSegLib.followup.conditions import Treatment
 from GliomaSegLib.followup.deformation import deform
 from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.label_maps import region_mask
-from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.labels import Label, LabelScheme, Region
 from GliomaSegLib.measures.criteria import RANO_2_0_VOLUME
 from GliomaSegLib.measures.lesion_shape import LesionSet
 from GliomaSegLib.measures.lesion_size import followed_lesions
@@ -55,7 +55,7 @@ def exam_of(folder: Path, name: str, image: sitk.Image, labels: sitk.Image, when
     paths = folder / f"{name}_t1c.nii.gz", folder / f"{name}_labels.nii.gz"
     sitk.WriteImage(image, paths[0])
     sitk.WriteImage(labels, paths[1])
-    return read_exam(paths[1], paths[0], when=when)
+    return read_exam(paths[1], paths[0], LabelScheme.BRATS2024, when)
 
 
 @pytest.fixture(scope="module")
