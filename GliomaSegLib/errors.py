@@ -21,6 +21,14 @@ class Cancelled(GliomaSegError):
     """The user stopped the run; nothing was written."""
 
 
+def of_the_machine(error: OSError | MemoryError) -> str:
+    """The sentence on an error of the file system or of the memory that nothing else has explained."""
+    if isinstance(error, MemoryError):
+        return "The memory that this process may take is not enough; close other programs, or raise the limit (ulimit)."
+    where = error.filename or "A file or folder"
+    return f"{where} cannot be used ({error.strerror or error}); check the path, the room on the disk and your rights."
+
+
 def listed(names: Sequence[str], most: int = 6) -> str:
     """Names for a sentence: at most so many, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

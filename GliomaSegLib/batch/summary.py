@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
@@ -21,7 +20,7 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.training_distance import share_of_limit
 from GliomaSegLib.io.folder import MANIFEST
 from GliomaSegLib.io.renaming import rename
-from GliomaSegLib.io.spreadsheet import inert
+from GliomaSegLib.io.spreadsheet import write_rows
 from GliomaSegLib.results.layout import MEASURES_JSON
 
 VOLUMES = ("WT", "TC", "ET", "NETC", "SNFH", "RC")
@@ -201,16 +200,14 @@ def write_summary(cases: Sequence[CaseSummary], path: Path) -> None:
     """
 
     def write(stream: Any) -> None:
-        table = csv.DictWriter(stream, fieldnames=list(_cells(cases[0])))
-        table.writeheader()
-        table.writerows(map(_cells, cases))
+        write_rows(stream, list(_cells(cases[0])), map(_cells, cases))
 
     replace_file(path, write)
 
 
 def _cells(summary: CaseSummary) -> dict[str, object]:
     job = summary.case.job
-    cells = {
+    return {
         "case": summary.case.name, "patient": summary.case.patient, "state": summary.state.value,
         "model": summary.model,
         "time_point": job.get("time_point"), "days_since_surgery": job.get("days_since_surgery"),
@@ -222,7 +219,6 @@ def _cells(summary: CaseSummary) -> dict[str, object]:
         "remarks": "; ".join(summary.remarks), "warnings": " ".join(summary.warnings), "error": summary.sentence,
         "asked_in": summary.case.where, "output": str(summary.case.output) if summary.state is CaseState.DONE else "",
     }  # fmt: skip
-    return {column: inert(cell) for column, cell in cells.items()}
 
 
 def replace_file(path: Path, write: Any) -> None:

@@ -33,7 +33,7 @@ from GliomaSegLib.cli import (
     train,
     worker,
 )
-from GliomaSegLib.errors import Cancelled, GliomaSegError
+from GliomaSegLib.errors import Cancelled, GliomaSegError, of_the_machine
 
 FAILED = 1
 INTERRUPTED = 130
@@ -70,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         the exit status: 0 when it succeeded, 1 with one sentence on standard error when something that was given
         cannot be used, 2 for a wrong command line, 130 when it was interrupted.
     """
+    _open_closed_streams()
     parsed = _parser().parse_args(arguments)
     cancel_when_terminated()
     try:
@@ -81,6 +82,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except GliomaSegError as error:
         print(f"gliomaseg: {error}", file=sys.stderr)
         return FAILED
+    except BrokenPipeError:  # who read the results has seen enough, as 'head' has
+        return FAILED
+    except (OSError, MemoryError) as error:
+        print(f"gliomaseg: {of_the_machine(error)}", file=sys.stderr)
+        return FAILED
 
 
 def cancel_when_terminated() -> None:
@@ -90,6 +96,18 @@ def cancel_when_terminated() -> None:
         raise Cancelled("The process was told to stop.")
 
     signal.signal(signal.SIGTERM, cancel)
+
+
+def _open_closed_streams() -> None:
+    """Give a process that was started without standard streams some that lead nowhere: a file that is opened later
+    would else become its standard output, and be written into."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
 
 
 @contextlib.contextmanager

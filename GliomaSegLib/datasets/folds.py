@@ -12,6 +12,7 @@ import numpy as np
 
 from GliomaSegLib.datasets.case_table import CaseRow
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.spreadsheet import inert
 
 TABLE = "folds.csv"
 _TEST = "test"
@@ -102,7 +103,8 @@ def write_folds(rows: Sequence[CaseRow], folds: Sequence[Fold], path: Path) -> N
             table = csv.writer(stream, lineterminator="\n")
             table.writerow(("case", "patient", "hospital", "fold"))
             for row in rows:
-                table.writerow((row.case, row.patient, row.hospital, where.get(row.patient, _TEST)))
+                cells = (row.case, row.patient, row.hospital, where.get(row.patient, _TEST))
+                table.writerow(map(inert, cells))
     except OSError as error:
         raise InputError(f"The table {path} cannot be written ({error.strerror}); name another folder.") from error
 

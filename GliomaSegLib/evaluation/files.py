@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import SimpleITK as sitk
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.evaluation.metrics import RegionScore, Summary, evaluate, summarise
 from GliomaSegLib.io.grid import oriented_like
+from GliomaSegLib.io.spreadsheet import write_rows
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.results.reading import read_any_segmentation
@@ -57,9 +57,7 @@ class Comparison:
         """
         try:
             with path.open("w", newline="", encoding="utf-8") as stream:
-                table = csv.DictWriter(stream, fieldnames=_COLUMNS)
-                table.writeheader()
-                table.writerows(self.to_rows())
+                write_rows(stream, _COLUMNS, self.to_rows())
         except OSError as error:
             raise InputError(f"The table {path} cannot be written ({error.strerror}); name another file.") from error
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from GliomaSegLib.experiments.analysis import Analysis, LesionRow
 from GliomaSegLib.experiments.definition import Run, short_name
+from GliomaSegLib.io.spreadsheet import write_rows
 from GliomaSegLib.labels import Region
 from GliomaSegLib.record import Record
 
@@ -27,9 +27,7 @@ def _write_csv(path: Path, lines: Iterable[Mapping[str, object]]) -> None:
     if not rows:
         return
     with path.open("w", newline="", encoding="utf-8") as stream:
-        table = csv.DictWriter(stream, fieldnames=list(rows[0]))
-        table.writeheader()
-        table.writerows(rows)
+        write_rows(stream, list(rows[0]), rows)
 
 
 def _case_cells(run: Run, region: Region) -> dict[str, object]:

@@ -8,6 +8,11 @@ from pathlib import Path, PurePosixPath
 import psutil
 import torch
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.progress import Progress
 
@@ -69,7 +74,16 @@ def free_memory_bytes(device: torch.device) -> int:
     """Memory that this process may still take on ``device``, in bytes."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return min([psutil.virtual_memory().available, *(_left_in(*group) for group in _control_groups())])
+    groups = (_left_in(*group) for group in _control_groups())
+    return min([psutil.virtual_memory().available, _left_of_address_space(), *groups])
+
+
+def _left_of_address_space() -> int:
+    """What ``ulimit -v``, which some batch systems set, leaves this process."""
+    if resource is None:
+        return _NO_LIMIT
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return _NO_LIMIT if limit == resource.RLIM_INFINITY else limit - psutil.Process().memory_info().vms
 
 
 def _control_groups() -> Iterator[tuple[Path, int]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from GliomaSegLib.errors import InputError
 
@@ -13,10 +14,23 @@ _STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _DELIMITERS = ",;\t"
 
 
+def write_rows(stream: TextIO, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Write a heading and a line per row; text from outside, such as the name of a case, is no formula in it."""
+    table = csv.DictWriter(stream, columns)
+    table.writeheader()
+    table.writerows({name: inert(cell) for name, cell in row.items()} for row in rows)
+
+
 def inert(cell: object) -> object:
     """A cell that no spreadsheet takes for a formula: text that begins like one gets an apostrophe, as spreadsheets
     themselves mark text. Numbers are left as they are."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_STARTS_A_FORMULA) else cell
+    if not isinstance(cell, str) or not cell.startswith(_STARTS_A_FORMULA):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def read_csv(table: Path, called: str = "table") -> tuple[list[str], list[tuple[int, list[str]]]]:

@@ -26,9 +26,9 @@ from GliomaSegLib.progress import Progress
 from GliomaSegLib.results.layout import AGREEMENT
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.card_network import Space
-from GliomaSegLib.zoo.card_weights import weights_sha256
+from GliomaSegLib.zoo.card_weights import accepted_sha256
 from GliomaSegLib.zoo.catalogue import find_card
-from GliomaSegLib.zoo.loaders import family
+from GliomaSegLib.zoo.loaders import load
 from GliomaSegLib.zoo.purpose import for_purpose
 from GliomaSegLib.zoo.store import Store
 
@@ -77,7 +77,7 @@ def load_model(
 ) -> Segmenter:
     """A model, loaded. The last models stay loaded for the next case of the same process, unless their weights were
     installed anew meanwhile."""
-    return _loaded(model, weights, weights_sha256(weights), device, precision, store)
+    return _loaded(model, weights, accepted_sha256(weights), device, precision, store)
 
 
 @lru_cache(maxsize=2)  # two, for ensembles
@@ -85,7 +85,7 @@ def _loaded(
     model: str, weights: Path, sha256: str, device: torch.device, precision: torch.dtype, store: Path | None
 ) -> Segmenter:
     card = find_card(model, store)
-    return family(card.network.family).load(weights, card.loader_parameters, device, precision)
+    return load(card, weights, device, precision)
 
 
 forget_models = _loaded.cache_clear

@@ -50,7 +50,7 @@ from GliomaSegLib.study.selection import StudyContents, search_study
 from GliomaSegLib.zoo.brain_mask import brain_extractor
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.card_network import Space
-from GliomaSegLib.zoo.card_weights import weights_sha256
+from GliomaSegLib.zoo.card_weights import accepted_sha256
 from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.places import default_store
 from GliomaSegLib.zoo.purpose import for_purpose, reason
@@ -299,7 +299,7 @@ def _of_card(card: Card) -> dict[str, Any]:
 def _model_used(member: Member, prediction: Prediction, device: torch.device, precision: torch.dtype) -> ModelUsed:
     return ModelUsed(
         **_of_card(member.card),
-        weights_sha256=weights_sha256(member.weights),
+        weights_sha256=accepted_sha256(member.weights),
         device=prediction.device or str(device),
         precision=prediction.precision or str(precision).removeprefix("torch."),
         training_distance=prediction.training_distance,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
 import json
 import platform
@@ -18,6 +17,7 @@ from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.images import pixels_sha256, write_image
 from GliomaSegLib.io.provenance import sha256_of, timestamp
 from GliomaSegLib.io.segnrrd import write_segmentation
+from GliomaSegLib.io.spreadsheet import write_rows
 from GliomaSegLib.io.terminology import segment_styles
 from GliomaSegLib.job import Result
 from GliomaSegLib.label_maps import from_internal, lost_in
@@ -139,9 +139,7 @@ def _write_measures(measures: Measures, manifest: Manifest, folder: Path) -> Non
     (folder / MEASURES_JSON).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     rows = [{"case": case, "model": model} | row for row in measures.to_rows()]
     with (folder / MEASURES_CSV).open("w", newline="", encoding="utf-8") as stream:
-        table = csv.DictWriter(stream, fieldnames=list(rows[0]))
-        table.writeheader()
-        table.writerows(rows)
+        write_rows(stream, list(rows[0]), rows)
 
 
 def _write_probability(stored: sitk.Image, path: Path) -> None:

@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-from GliomaSegLib.errors import Cancelled, GliomaSegError
+from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError, of_the_machine
 from GliomaSegLib.progress import Progress
 
 Request = TypeVar("Request")
@@ -114,6 +114,10 @@ def _succeeds(read: Callable[[], Request], perform: Callable[[Request, Progress]
         lines.emit("error", kind=type(error).__name__, text=str(error))
         if isinstance(error, Cancelled):  # the process is to end: no next request
             raise
+        return False
+    except (OSError, MemoryError) as error:
+        traceback.print_exc()
+        lines.emit("error", kind=InputError.__name__, text=of_the_machine(error))
         return False
     except Exception as error:  # a defect of ours: the details go to the log, and the next request is not lost
         traceback.print_exc()

@@ -1,12 +1,11 @@
 """Safe extraction of untrusted archives: nothing is written outside the folder, no links are made, and nothing is
-unpacked that would fill the disk."""
+unpacked that would fill the disk or the memory."""
 
 from __future__ import annotations
 
 import shutil
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Literal, NamedTuple
@@ -15,90 +14,128 @@ from GliomaSegLib.errors import InputError, WeightsError
 
 # Weights hardly compress; an archive that grows by more than this was made to fill disks.
 _MOST_TIMES_LARGER = 50
-
-_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError)
+_MOST_MEMBERS = 5_000
+_MOST_HEADER_BYTES = 1 << 16  # of one extended header of a tar file, which is read at once
+_LONGEST_NAME, _LONGEST_PATH = 255, 1000  # bytes that file systems take
 
 
 class _Member(NamedTuple):
     name: str
     size: int
-    is_file: bool
-    is_folder: bool
+    kind: Literal["file", "folder", "other"]
     stream: IO[bytes] | None
+
+
+class _TarMember(tarfile.TarInfo):
+    """Refuses the headers that a hostile tar file holds: endless ones, and sizes that lead back in the file."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        extended = self.type not in (*tarfile.REGULAR_TYPES, tarfile.DIRTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE)
+        if self.size < 0 or (extended and self.size > _MOST_HEADER_BYTES):
+            raise tarfile.ReadError(f"a header of {self.size} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc]
 
 
 def is_archive(path: Path, kind: Literal["zip", "tar"]) -> bool:
     """Whether the file is what it should be, by its content."""
-    return zipfile.is_zipfile(path) if kind == "zip" else tarfile.is_tarfile(path)
+    if kind == "zip":
+        return zipfile.is_zipfile(path)
+    try:
+        tarfile.open(path, tarinfo=_TarMember).close()
+    except Exception:  # whatever comes of a malformed one
+        return False
+    return True
 
 
 def unpack(archive: Path, kind: Literal["zip", "tar"], folder: Path) -> None:
     """Unpack ``archive`` into ``folder``, which is made.
 
     Raises:
-        WeightsError: it is damaged, or holds links, special files or names that lead outside the folder.
+        WeightsError: it is damaged, or holds links, special files or names that lead outside the folder; or it would
+            grow to many times its size.
         InputError: the disk has no room for it.
     """
     folder.mkdir(parents=True)
+    size, free = 0, shutil.disk_usage(folder).free
     try:
-        _check_room(archive, kind, folder)
-        for member in _members(archive, kind):
+        for count, member in enumerate(_members(archive, kind, free), start=1):
             target = folder / _inside(member.name, archive)
-            if member.is_folder:
+            size += max(member.size, 0)
+            _check_size(archive, size, count, free)
+            if member.kind == "folder":
                 target.mkdir(parents=True, exist_ok=True)
-            elif member.is_file and member.stream is not None:
+            elif member.stream is not None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with target.open("xb") as stream:
                     shutil.copyfileobj(member.stream, stream, 1 << 20)
             else:
                 raise WeightsError(
-                    f"The archive {archive} holds '{member.name}', which is no plain file; do not use it."
+                    f"The archive {archive} holds '{_shown(member.name)}', which is no plain file; do not use it."
                 )
-    except _DAMAGED as error:
-        raise WeightsError(f"The archive {archive} is damaged ({error}); get it again.") from error
-    except FileExistsError as error:
+    except (WeightsError, InputError):
+        raise
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise WeightsError(f"The archive {archive} holds one name twice; do not use it.") from error
-    except (RuntimeError, NotImplementedError) as error:  # raised by zipfile for encryption and rare compressions
+    except NotImplementedError as error:  # raised by zipfile for rare compressions
         raise WeightsError(f"The archive {archive} cannot be unpacked ({error}); unpack and pack it anew.") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk; the readers' own have no number
+            raise
+        if isinstance(error, RuntimeError) and "encrypted" in str(error):
+            raise WeightsError(f"The archive {archive} is encrypted; unpack and pack it anew.") from error
+        why = str(error).partition("\n")[0].rstrip(":")  # tarfile lists every way in which it could not be read
+        raise WeightsError(f"The archive {archive} is damaged ({why}); get it again.") from error
 
 
-def _members(archive: Path, kind: Literal["zip", "tar"]) -> Iterator[_Member]:
+def _members(archive: Path, kind: Literal["zip", "tar"], free: int) -> Iterator[_Member]:
     if kind == "zip":
         with zipfile.ZipFile(archive) as opened:
+            _check_size(archive, sum(info.file_size for info in opened.infolist()), len(opened.infolist()), free)
             for info in opened.infolist():
                 plain = (info.external_attr >> 16) & 0o170000 in (0, 0o100000, 0o040000)
                 if info.is_dir() or not plain:
-                    yield _Member(info.filename, 0, False, info.is_dir() and plain, None)
+                    yield _Member(info.filename, 0, "folder" if plain else "other", None)
                     continue
                 if info.header_offset < 0:  # which zipfile seeks to
                     raise zipfile.BadZipFile("a member lies before the beginning")
                 with opened.open(info) as stream:
-                    yield _Member(info.filename, info.file_size, True, False, stream)
+                    yield _Member(info.filename, info.file_size, "file", stream)
     else:
-        with tarfile.open(archive) as bundle:
+        with tarfile.open(archive, tarinfo=_TarMember) as bundle:
             for entry in bundle:
                 content = bundle.extractfile(entry) if entry.isreg() else None
-                yield _Member(entry.name, entry.size, entry.isreg(), entry.isdir(), content)
+                yield _Member(entry.name, entry.size, "folder" if entry.isdir() else "other", content)
+                bundle.members = []  # type: ignore[attr-defined]  # or the headers of all of them stay in memory
 
 
 def _inside(name: str, archive: Path) -> PurePosixPath:
     """``name`` as a path below the folder, on every system."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or PureWindowsPath(name).drive or ".." in path.parts or "\0" in name:
-        raise WeightsError(f"The archive {archive} wants to write outside its folder ('{name}'); do not use it.")
+        raise WeightsError(
+            f"The archive {archive} wants to write outside its folder ('{_shown(name)}'); do not use it."
+        )
+    if not name.isprintable() or len(name.encode()) > _LONGEST_PATH or _longest(path) > _LONGEST_NAME:
+        raise WeightsError(
+            f"The archive {archive} holds a name that no file can have ('{_shown(name)}'); do not use it."
+        )
     return path
 
 
-def _check_room(archive: Path, kind: Literal["zip", "tar"], folder: Path) -> None:
-    if kind == "zip":
-        with zipfile.ZipFile(archive) as opened:
-            size = sum(info.file_size for info in opened.infolist())
-    else:
-        with tarfile.open(archive) as opened:
-            size = sum(info.size for info in opened)
-    if size > _MOST_TIMES_LARGER * archive.stat().st_size:
-        raise WeightsError(f"The archive {archive} would grow to {size / 1e9:.1f} GB, as no weights do; do not use it.")
-    if size > (free := shutil.disk_usage(folder).free):
+def _longest(path: PurePosixPath) -> int:
+    return max((len(part.encode()) for part in path.parts), default=0)
+
+
+def _shown(name: str) -> str:
+    """The beginning of a name, as a terminal may show it."""
+    return ascii(name[:80])[1:-1] + ("..." if len(name) > 80 else "")
+
+
+def _check_size(archive: Path, size: int, members: int, free: int) -> None:
+    if size > _MOST_TIMES_LARGER * archive.stat().st_size or members > _MOST_MEMBERS:
+        what = f"{size / 1e9:.1f} GB" if members <= _MOST_MEMBERS else f"more than {_MOST_MEMBERS} files"
+        raise WeightsError(f"The archive {archive} would grow to {what}, as no weights do; do not use it.")
+    if size > free:
         raise InputError(
             f"The archive {archive} needs {size / 1e6:.0f} MB unpacked and the disk has {free / 1e6:.0f} MB free; make "
             "room or use --store."

@@ -5,7 +5,7 @@ In the label map of such a model 1 is the brain; its labels are not those of :mo
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.card_network import Space
 from GliomaSegLib.zoo.catalogue import find_card
-from GliomaSegLib.zoo.loaders import family
+from GliomaSegLib.zoo.loaders import load
 from GliomaSegLib.zoo.places import default_store
 from GliomaSegLib.zoo.store import Store
 
@@ -78,6 +78,5 @@ def zoo_brain(model: str, device: torch.device, root: Path | None = None) -> Zoo
 
     store = Store(root or default_store())
     card: Card = find_card(model, store.root)
-    weights = store.weights(card)
-    load = partial(family(card.network.family).load, weights, card.loader_parameters)
-    return ZooBrain(model, load(device, torch.float32), store.space(card))
+    segmenter = load(card, store.weights(card), device, torch.float32)
+    return ZooBrain(model, segmenter, store.space(card))

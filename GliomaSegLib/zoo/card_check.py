@@ -14,6 +14,7 @@ from GliomaSegLib.record import not_valid, refused
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.card_json import retired_in, without_retired
 
+_MOST_BYTES = 4 << 20
 _CARD: TypeAdapter[Card] = TypeAdapter(Card)
 
 
@@ -27,6 +28,8 @@ def read_card(path: Path, lenient: bool = False) -> Card:
         InputError: the file is not a valid card; the sentence names the first field that is wrong.
     """
     try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise InputError(f"{path} is larger than any model card; give the card's own file.")
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"The model card {path} cannot be read ({error.strerror}).") from error

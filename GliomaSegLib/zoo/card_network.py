@@ -7,11 +7,15 @@ Plain dataclasses. ``metadata`` holds what pydantic checks when a user's card is
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Any, ClassVar, Literal
 
 _AXES = ("[LR]", "[AP]", "[SI]")
+_LEAST_MM, _MOST_MM = 0.1, 20.0
+_MOST_VOXELS = 1024
+_LARGEST_NUMBER = 1_000_000
 _ORIENTATIONS = f"^({'|'.join(map(''.join, permutations(_AXES)))})$"
 
 
@@ -47,6 +51,10 @@ class Space(CardPart):
     )
     brain: Literal["stripped", "head"] = "stripped"
 
+    def __post_init__(self) -> None:
+        if self.spacing_mm is not None and not all(_LEAST_MM <= edge <= _MOST_MM for edge in self.spacing_mm):
+            raise ValueError(f"'spacing_mm' is none of a head's image: each edge is {_LEAST_MM} to {_MOST_MM} mm")
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSpec(CardPart):
@@ -54,6 +62,21 @@ class NetworkSpec(CardPart):
 
     family: str
     parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for number in _numbers_in(self.parameters):
+            if not abs(number) <= _LARGEST_NUMBER:  # nor is NaN
+                raise ValueError(f"'parameters' has the number {number}, which no network needs")
+
+
+def _numbers_in(value: Any) -> Iterator[float]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _numbers_in(one)
+    elif isinstance(value, (int, float)):
+        yield value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,14 +112,14 @@ class Inference(CardPart):
         "The part of the grid that the network is given: all of it, or the box of non-zero voxels. Group and instance "
         "normalisation depend on it.",
     )
-    margin_voxels: int = checked(0, "around that box", ge=0)
-    multiple_of: int = checked(1, "Sides are padded to multiples of this.", gt=0)
+    margin_voxels: int = checked(0, "around that box", ge=0, le=_MOST_VOXELS)
+    multiple_of: int = checked(1, "Sides are padded to multiples of this.", gt=0, le=_MOST_VOXELS)
     mirrors: tuple[Literal["x", "y", "z"], ...] = checked((), "Axes flipped at test time.")
     bfloat16: bool = checked(False, "Whether this precision was checked to give the same labels.")
 
     def __post_init__(self) -> None:
-        if self.patch is not None and min(self.patch) < 1:
-            raise ValueError("a side of 'patch' is less than one voxel")
+        if self.patch is not None and not all(1 <= side <= _MOST_VOXELS for side in self.patch):
+            raise ValueError(f"a side of 'patch' has 1 to {_MOST_VOXELS} voxels")
 
 
 Channel = Literal["background", "NETC", "SNFH", "ET", "RC", "WT", "TC", "brain"]
@@ -116,6 +139,7 @@ class Output(CardPart):
         0.5,
         "Of a probability, which must reach it; of SynthStrip's distance from the brain's surface in mm, which must "
         "lie below. With softmax it counts only where there are two channels.",
+        allow_inf_nan=False,
     )
     largest_component: bool = checked(False, "Of all labels together the largest piece alone is kept.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Literal
 
 from GliomaSegLib.errors import WeightsError
@@ -22,7 +22,7 @@ class WeightFile(CardPart):
     """One published file. Hashes are those that its publisher gives; without any, the SHA-256 of the file that was
     installed is recorded."""
 
-    name: str = checked(pattern=r"^[A-Za-z0-9_][^/\\]*$")
+    name: str = checked(pattern=r"^[A-Za-z0-9_][^/\\:*?\"<>|\x00-\x1f\x7f]{0,199}$")
     url: str | None = checked(
         None, "null: no address is known, the user has the file.", pattern=r"^https?://[^\s/]+(/\S*)?$"
     )
@@ -47,6 +47,11 @@ class ShippedFile(CardPart):
     size_bytes: int
     sha256: str = checked(pattern=_SHA256)
 
+    def __post_init__(self) -> None:
+        path = PurePosixPath(self.path)
+        if path.is_absolute() or PureWindowsPath(self.path).drive or ".." in path.parts or "\\" in self.path:
+            raise ValueError("'path' is below Resources, such as weights/model.safetensors")
+
     def found(self) -> Path:
         """Its path.
 
@@ -65,7 +70,7 @@ class ShippedFile(CardPart):
             WeightsError: it is missing or damaged.
         """
         path = self.found()
-        if weights_sha256(path) != self.sha256:
+        if not _accepts(path, self.sha256):
             raise WeightsError(
                 f"GliomaSeg's own file {path} is damaged (its SHA-256 is not the card's); install GliomaSeg again."
             )
@@ -114,7 +119,7 @@ class Weights(CardPart):
         card names, as far as it gives their hashes."""
         try:
             record = json.loads((folder / INSTALLED_RECORD).read_text(encoding="utf-8"))
-            if weights_sha256(folder / WEIGHTS_FILE) != record["sha256"]:
+            if not _accepts(folder / WEIGHTS_FILE, record["sha256"]):
                 return False, False
             sha256, md5 = record["published"], record.get("md5", {})
             return True, all(
@@ -134,6 +139,26 @@ def weights_sha256(path: Path) -> str:
     """
     state = path.stat()
     return _hashed(path, state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+_ACCEPTED: dict[Path, str] = {}
+
+
+def accepted_sha256(path: Path) -> str:
+    """The SHA-256 with which a weight file was last found to be the right one; its own now, if it never was checked.
+
+    A loader compares what it reads with this, so that a file that is exchanged after the check is not loaded.
+    """
+    return _ACCEPTED.get(path) or weights_sha256(path)
+
+
+def _accepts(path: Path, sha256: str) -> bool:
+    """Whether a file has this hash."""
+    _ACCEPTED.pop(path, None)
+    if weights_sha256(path) != sha256:
+        return False
+    _ACCEPTED[path] = sha256
+    return True
 
 
 @lru_cache(maxsize=64)

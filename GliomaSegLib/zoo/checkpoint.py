@@ -8,6 +8,8 @@ where they point.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import pickle
 import pickletools
 import re
@@ -19,6 +21,7 @@ from typing import IO, Any, TypeVar
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from GliomaSegLib.errors import WeightsError
@@ -204,15 +207,40 @@ def below(stage: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(f"{stage}."): value for name, value in tensors.items() if name.startswith(f"{stage}.")}
 
 
-def read_converted(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_converted(path: Path, parameters: Mapping[str, Any] | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors and the metadata of a safetensors file that a loader's ``convert`` wrote.
+
+    The file is read once, so that what is loaded is what was hashed.
+
+    Args:
+        parameters: of a loader; their ``weights_sha256`` is the hash that was checked, if one was.
+
+    Raises:
+        WeightsError: the file is missing or damaged, or has another hash.
+    """
+    try:
+        content = path.read_bytes()
+        wanted = (parameters or {}).get("weights_sha256")
+        if wanted and hashlib.sha256(content).hexdigest() != wanted:
+            raise WeightsError(f"The weights {path} were exchanged after they had been checked; install them again.")
+        tensors = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        return tensors, header.get("__metadata__") or {}
+    except WeightsError:
+        raise
+    except Exception as error:  # whatever comes of a malformed file
+        raise WeightsError(f"The weights {path} cannot be read ({error}); install the model again.") from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata alone of such a file.
 
     Raises:
         WeightsError: the file is missing or damaged.
     """
     try:
         with safe_open(path, framework="pt") as stored:
-            return {name: stored.get_tensor(name) for name in stored.keys()}, stored.metadata() or {}  # noqa: SIM118
+            return stored.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"The weights {path} cannot be read ({error}); install the model again.") from error
 

@@ -20,6 +20,7 @@ from GliomaSegLib.zoo.card_weights import WeightFile
 _GOOGLE_DRIVE = re.compile(r"https://drive\.google\.com/uc\?id=(?P<id>[\w-]+)")
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT_S = 30
+_MOST_BYTES = 8 << 30  # of a file whose size neither its card nor its server gives
 _TRIES = 4
 
 OnBytes = Callable[[int, int], None]
@@ -73,6 +74,17 @@ def download(file: WeightFile, destination: Path, on_bytes: OnBytes) -> Path:
     return _accepted(part, destination, file)
 
 
+class _TooMuch(WeightsError):
+    """More came than the file has, perhaps without an end."""
+
+    def __init__(self, file: WeightFile, part: Path, most: int) -> None:
+        _discard(part)
+        super().__init__(
+            f"What comes from {file.url} is not the published file: it has more than {most} bytes; a proxy may be "
+            "altering it: fetch the files elsewhere and use '--from PATH'."
+        )
+
+
 def _accepted(part: Path, destination: Path, file: WeightFile) -> Path:
     """Call what has been fetched ``destination`` when it is the published file.
 
@@ -107,12 +119,16 @@ def _fetch(file: WeightFile, part: Path, on_bytes: OnBytes) -> None:
         begin = have if reply.status_code == requests.codes.partial_content else 0
         _tag(part).write_text(_version(reply.headers))
         encoded = reply.headers.get("Content-Encoding", "identity") != "identity"
-        length = 0 if encoded else int(reply.headers.get("Content-Length", 0))
+        named = reply.headers.get("Content-Length", "")
+        length = int(named) if named.isascii() and named.isdigit() and not encoded else 0
+        most = file.size_bytes or begin + length or _MOST_BYTES
         received = begin
         with part.open("ab" if begin else "wb") as stream:
             for chunk in reply.iter_content(_CHUNK_BYTES):
-                stream.write(chunk)
                 received += len(chunk)
+                if received > most:
+                    raise _TooMuch(file, part, most)
+                stream.write(chunk)
                 on_bytes(received, begin + length if length else 0)
     if received - begin < length:
         raise requests.ConnectionError("the connection closed early")

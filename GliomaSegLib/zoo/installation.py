@@ -18,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-from GliomaSegLib.errors import InputError, WeightsError
+from GliomaSegLib.errors import GliomaSegError, InputError, WeightsError
 from GliomaSegLib.io.provenance import sha256_of, timestamp
 from GliomaSegLib.io.renaming import rename
 from GliomaSegLib.progress import Progress
@@ -96,7 +96,7 @@ def _put_in_place(ready: Path, place: Path, aside: Path) -> None:
 
 def _make_root(card: Card, root: Path) -> None:
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o755, parents=True, exist_ok=True)
         free = shutil.disk_usage(root).free
     except OSError as error:
         raise InputError(
@@ -207,6 +207,12 @@ def _convert(card: Card, published: dict[str, Path], source: Path, ready: Path) 
         family(card.network.family).convert(source, ready / WEIGHTS_FILE)
     except SafetensorError as error:  # raised when the disk is full
         raise OSError(str(error)) from error
+    except (GliomaSegError, OSError):
+        raise
+    except Exception as error:  # whatever comes of files that are another network's, or malformed
+        raise WeightsError(
+            f"The published files of '{card.id}' cannot be converted ({type(error).__name__}: {error}); get them again."
+        ) from error
     (ready / WEIGHTS_FILE).chmod(0o644)  # safetensors makes it private; a shared store is read by others
     for file in card.weights.files:
         if "licen" in file.name.lower():

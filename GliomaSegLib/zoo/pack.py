@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.progress import Progress
@@ -47,19 +48,42 @@ def take(origin: Origin, folder: Path) -> None:
     folder.mkdir(mode=0o755)
     try:
         for entry in origin.iterdir():
+            if PureWindowsPath(entry.name).name != entry.name or not entry.name.isprintable():
+                raise WeightsError("The pack holds a name that is no file's; do not use it.")
             if entry.is_file() and (entry.name in (WEIGHTS_FILE, INSTALLED_RECORD) or "licen" in entry.name.lower()):
                 with entry.open("rb") as source, (folder / entry.name).open("wb") as target:
                     shutil.copyfileobj(source, target, 1 << 20)
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise WeightsError(f"The pack is damaged ({error}); pack it anew.") from error
+
+
+def _rename_onto_nothing(source: Path, target: Path) -> None:
+    """As ``mv -n``: a file that has come to be there is not replaced.
+
+    Raises:
+        FileExistsError: there is one.
+    """
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a disk without hard links
+        target.open("xb").close()
+        source.replace(target)
 
 
 def _opened(source: Path) -> Origin | None:
     if source.is_dir():
         return source
-    if source.is_file() and zipfile.is_zipfile(source):
-        return zipfile.Path(source)
-    return None
+    if not (source.is_file() and zipfile.is_zipfile(source)):
+        return None
+    try:
+        opened = zipfile.ZipFile(source)
+    except Exception as error:  # whatever comes of a malformed one
+        raise WeightsError(f"The pack {source} is damaged ({error}); pack it anew.") from error
+    if sum(entry.file_size for entry in opened.infolist()) > source.stat().st_size:  # packs are not compressed
+        raise WeightsError(f"The pack {source} would grow when it is unpacked, as no pack does; do not use it.")
+    return zipfile.Path(opened)
 
 
 def export(models: Sequence[tuple[Card, Path]], destination: Path, progress: Progress) -> None:
@@ -85,7 +109,9 @@ def export(models: Sequence[tuple[Card, Path]], destination: Path, progress: Pro
                 for path in sorted(folder.iterdir()):
                     opened.write(path, f"{card.id}/{path.name}")
                 opened.writestr(f"{card.id}/{CARD_FILE}", card_text(card))
-        temporary.replace(destination)
+        _rename_onto_nothing(temporary, destination)
+    except FileExistsError as error:
+        raise InputError(f"{destination} was made by another program meanwhile; name another file.") from error
     except OSError as error:
         raise InputError(f"{destination} could not be written ({error.strerror or error}); make room.") from error
     finally:

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -42,6 +44,8 @@ from GliomaSegLib.zoo.places import (
     shipped_cards,
     site_stores,
 )
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,10 @@ class Store:
             raise WeightsError(f"The weights in {folder} are damaged (their SHA-256 is not the recorded one); {again}.")
         if not of_card:
             raise WeightsError(f"The weights in {folder} are not those that the card of '{card.id}' names; {again}.")
+        if open_to_all(folder):
+            _LOG.warning(
+                "Every user of this computer can change the weights in %s; run: chmod -R o-w %s", folder, folder
+            )
         return folder / WEIGHTS_FILE
 
     def members(self, card: Card) -> tuple[Card, ...]:
@@ -286,6 +294,15 @@ class Store:
 
     def _added(self, model: str) -> Path:
         return self.root / ADDED_CARDS / f"{model}.json"
+
+
+def open_to_all(folder: Path) -> bool:
+    """Whether every user may write a model's folder, its files or the store; ``False`` where a system has no modes."""
+    if os.name != "posix":
+        return False
+    places = (folder, folder.parent, *folder.iterdir())
+    modes = [place.stat().st_mode for place in places]
+    return any(mode & stat.S_IWOTH and not mode & stat.S_ISVTX for mode in modes)
 
 
 def _package_version(package: PackagedWeights) -> str | None:

@@ -344,3 +344,12 @@ def test_the_growth_plot_has_every_point() -> None:
     )
     assert svg.count("<circle") == 5
     assert "b&lt;" in svg
+
+
+def test_names_with_markup_are_text_on_the_page(exam, tmp_path: Path) -> None:
+    markup = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
+    studies = [replace(exam(LARGE, when=when), name=markup, origin=markup, doubts=(markup,)) for when in (EARLY, LATER)]
+    page = write_comparison(tmp_path / "out", compare(studies, in_place=True)).read_text(encoding="utf-8")
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script>alert" not in page
+    assert "<img src=x" not in page

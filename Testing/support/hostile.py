@@ -17,6 +17,7 @@ import random
 import resource
 import struct
 import sys
+import tarfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -163,8 +164,174 @@ def _read_checkpoint(path: Path) -> None:
         state_dict(read_checkpoint(path), path, "state_dict")
 
 
+# --- archives -----------------------------------------------------------------------------------------------------
+
+
+def _tar(*members: tuple[str, bytes, bytes], compressed: bool = True) -> bytes:
+    """A tar file of members: name, kind, content."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz" if compressed else "w", format=tarfile.GNU_FORMAT) as opened:
+        for name, kind, content in members:
+            member = tarfile.TarInfo(name)
+            member.type, member.size = kind, len(content)
+            opened.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def _zip(files: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", compression) as opened:
+        for name, content in files.items():
+            opened.writestr(name, content)
+    return stream.getvalue()
+
+
+def _record(key: str, value: str) -> bytes:
+    """A record of a PAX header."""
+    rest = len(key) + len(value) + 3
+    length = rest + len(str(rest + len(str(rest))))
+    return f"{length} {key}={value}\n".encode()
+
+
+def _with_size(tar: bytes, field: bytes) -> bytes:
+    """An uncompressed tar whose first member's size is ``field`` (12 bytes), the checksum set right."""
+    head = bytearray(tar[:512])
+    head[124:136] = field
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    return bytes(head) + tar[512:]
+
+
+def _aimed_archives(random_: random.Random) -> Iterator[tuple[str, bytes]]:
+    """Archives that each aim at one weakness, with the kind that a card would call them."""
+    regular, pax, pax_for_all = tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.XGLTYPE
+    many = random_.randrange(5_000, 6_000)
+    small = _tar(("model.bin", regular, b"x" * 600), compressed=False)
+    comment = _record("comment", "x" * (100_000_000 + many))
+    for content in (
+        _tar(("a", pax, comment), ("a", regular, b"")),
+        _tar(*((f"a{n}", pax_for_all, _record(f"k{n}", "x" * 60_000)) for n in range(900)), ("a", regular, b"")),
+        _tar(("././@LongLink", tarfile.GNUTYPE_LONGNAME, b"n" * 60_000_000), ("a", regular, b"")),
+        _tar(("n" * many, regular, b"")),
+        _tar(("/".join(["deep"] * many), regular, b"")),
+        _tar(("a\nb\x1b[2J", regular, b"")),
+        _tar(("a", regular, b""), ("a/b", regular, b"")),
+        _tar(("../evil", regular, b"evil")),
+        _tar(("a", tarfile.SYMTYPE, b""), ("a/evil", regular, b"evil")),
+        _tar(*((f"empty/{n}", regular, b"") for n in range(5_100))),
+        _tar(("zeros", regular, bytes(60_000_000 + many))),
+        _tar(("a", pax, _record("size", str(10**12))), ("a", regular, b"")),
+        _tar(("a", pax, _record("size", "-512")), ("a", regular, b"x" * 512), ("b", regular, b"")),
+        _tar(("a", pax, _record("path", "../evil")), ("a", regular, b"evil")),
+        _tar(("a", pax, b"999999999999 path=a\n"), ("a", regular, b"")),
+        _with_size(small, b"\xff" * 11 + b"\x00"),  # a negative size: the reader would go back for ever
+        _with_size(small, b"\x80" + b"\0" * 4 + b"\xff" * 7),
+        _with_size(small, b"77777777777\0"),
+    ):
+        yield "tar", content
+    for content in (
+        _zip({"zeros": bytes(60_000_000 + many)}),
+        _zip({"n" * many: b""}),
+        _zip({"../evil": b"evil"}),
+        _zip({"a": b"", "a/b": b""}),
+        _zip({f"{n}": b"" for n in range(5_100)}),
+        _zip({"a": b"x" * 100}).replace(b"PK\x01\x02\x14\x03\x14\0\0\0", b"PK\x01\x02\x14\x03\x14\0\x01\0"),
+        _zip({"a": b"x" * 100}, zipfile.ZIP_STORED).replace(
+            b"\x64\0\0\0\x64\0\0\0", b"\xff\xff\xff\x7f\xff\xff\xff\x7f"
+        ),
+    ):
+        yield "zip", content
+
+
+def archives(folder: Path) -> Iterator[Path]:
+    """As :func:`checkpoints`."""
+    random_ = random.Random(20261130)
+    made = 0
+    for round_ in range(2):
+        for kind, content in _aimed_archives(random_):
+            path = folder / f"aimed-{round_}-{made}.{kind}"
+            path.write_bytes(content)
+            yield path
+            made += 1
+    files = {"model/plans.json": b"{}", "model/weights.bin": bytes(range(256)) * 20}
+    sound = {
+        "zip": _zip(files, zipfile.ZIP_STORED),
+        "tar": _tar(*((name, tarfile.REGTYPE, content) for name, content in files.items()), compressed=False),
+    }
+    while made < HOW_MANY:
+        kind = random_.choice(["zip", "tar"])
+        changed = bytearray(sound[kind])
+        for _ in range(random_.randrange(1, 12)):
+            changed[random_.randrange(len(changed))] = random_.randrange(256)
+        path = folder / f"changed-{made}.{kind}"
+        path.write_bytes(changed[: random_.randrange(1, len(changed))] if made % 4 == 0 else changed)
+        yield path
+        made += 1
+
+
+def _read_archive(path: Path) -> None:
+    from GliomaSegLib.errors import WeightsError
+    from GliomaSegLib.zoo.archive import is_archive, unpack
+
+    kind: Any = path.suffix[1:]
+    known = is_archive(path, kind)
+    unpack(path, kind, path.parent / "unpacked" / path.stem)
+    if not known:
+        raise WeightsError("it is no archive")
+
+
+# --- safetensors --------------------------------------------------------------------------------------------------
+
+
+def _safetensors(header: bytes, values: bytes = bytes(64), length: int | None = None) -> bytes:
+    return struct.pack("<Q", len(header) if length is None else length) + header + values
+
+
+def weights(folder: Path) -> Iterator[Path]:
+    """As :func:`checkpoints`, of safetensors files."""
+    random_ = random.Random(20261201)
+    entry = '{"w":{"dtype":"F32","shape":[16],"data_offsets":[0,64]}'
+    headers = [
+        entry.replace("[16]", f"[{2**62}]"),
+        entry.replace("[16]", "[-16]"),
+        entry.replace("[16]", f"[{2**31},{2**33}]"),
+        entry.replace("[0,64]", f"[0,{2**63}]"),
+        entry.replace("[0,64]", "[64,0]"),
+        entry.replace("[0,64]", "[0,32]"),
+        entry.replace("F32", "O"),
+        entry.replace("F32", "F99"),
+        entry + ',"v":{"dtype":"F32","shape":[16],"data_offsets":[0,64]}',
+        entry + ',"__metadata__":{"a":{"b":1}}',
+        entry + ',"__metadata__":["a"]',
+        entry[:-9],
+        '{"w":' + "[" * 100_000,
+    ]
+    contents = [_safetensors((header + "}").encode()) for header in headers]
+    contents += [_safetensors(b"{}", length=length) for length in (2**64 - 1, 2**63, 2**40, 10**8, 0)]
+    contents += [b"", b"\0" * 7, _safetensors(b"\xff\xfe{}"), _safetensors((entry + "}").encode(), bytes(10))]
+    for made, content in enumerate(contents):
+        (folder / f"aimed-{made}.safetensors").write_bytes(content)
+        yield folder / f"aimed-{made}.safetensors"
+    sound = _safetensors((entry + ',"v":{"dtype":"I64","shape":[2,4],"data_offsets":[64,128]}}').encode(), bytes(128))
+    for made in range(len(contents), HOW_MANY):
+        changed = bytearray(sound)
+        for _ in range(random_.randrange(1, 6)):
+            changed[random_.randrange(len(changed) - 120)] = random_.randrange(256)
+        path = folder / f"changed-{made}.safetensors"
+        path.write_bytes(changed)
+        yield path
+
+
+def _read_weights(path: Path) -> None:
+    from GliomaSegLib.zoo.checkpoint import read_converted
+
+    read_converted(path)
+
+
 KINDS: dict[str, tuple[Callable[[Path], Iterator[Path]], Callable[[Path], object]]] = {
     "checkpoints": (checkpoints, _read_checkpoint),
+    "archives": (archives, _read_archive),
+    "weights": (weights, _read_weights),
 }
 
 

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.inference.segmenter import Prediction
 from GliomaSegLib.label_maps import compose
 from GliomaSegLib.labels import Region
 from GliomaSegLib.progress import Progress
+from GliomaSegLib.zoo.checkpoint import read_converted
 
 PUBLISHED_FILE = "thresholds.txt"
 
@@ -28,7 +29,7 @@ def convert(source: Path, destination: Path) -> None:
 
 def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Thresholds:
     """The model, from its converted weights."""
-    return Thresholds(*load_file(weights)["thresholds"].tolist())
+    return Thresholds(*read_converted(weights, parameters)[0]["thresholds"].tolist())
 
 
 class Thresholds:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from Testing.support.hostile import HOW_MANY
+from Testing.support.hostile import HOW_MANY, KINDS
 
 MOST_MB = 500
 """More than this, reading hostile files must not add to the process."""
@@ -24,10 +24,11 @@ def outcomes(kind: str, folder: Path) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("kind", ["checkpoints"])
+@pytest.mark.parametrize("kind", list(KINDS))
 def test_hostile_files_are_refused_and_the_process_lives(kind: str, tmp_path: Path) -> None:
     """A file with a few changed bytes may still be sound; one that aims at a weakness never is."""
     found = outcomes(kind, tmp_path)
     assert found["outcomes"].keys() <= {"refused", "read"}, found
     assert sum(found["outcomes"].values()) == HOW_MANY
     assert found["mb"] < MOST_MB
+    assert list(tmp_path.rglob("*evil*")) == list(tmp_path.parent.glob("*evil*")) == [], "nothing is written outside"

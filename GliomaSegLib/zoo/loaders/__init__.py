@@ -23,11 +23,18 @@ import dataclasses
 import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from GliomaSegLib.zoo.card import ENSEMBLE, Card
 from GliomaSegLib.zoo.card_network import Normalisation
+from GliomaSegLib.zoo.card_weights import accepted_sha256
+
+if TYPE_CHECKING:
+    import torch
+
+    from GliomaSegLib.inference.segmenter import Segmenter
 
 # The blocks of a card that a family may take or not.
 _BLOCKS = ("normalisation", "inference", "output")
@@ -130,6 +137,16 @@ FAMILIES: dict[str, Family] = {
 def family(name: str) -> ModuleType:
     """The module of the family ``name``; imported only now, because it brings torch with it."""
     return importlib.import_module(FAMILIES[name].module or f"{__name__}.{name.replace('-', '_')}")
+
+
+def load(card: Card, weights: Path, device: torch.device, precision: torch.dtype) -> Segmenter:
+    """The model of ``card``, ready to run, from the file ``weights`` that was checked.
+
+    Raises:
+        WeightsError: it was exchanged since, or is damaged.
+    """
+    parameters = card.loader_parameters | {"weights_sha256": accepted_sha256(weights)}
+    return family(card.network.family).load(weights, parameters, device, precision)
 
 
 def fault_of(card: Card) -> str | None:

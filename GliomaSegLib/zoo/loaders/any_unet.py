@@ -40,7 +40,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
             :mod:`GliomaSegLib.networks`), ``spacing_mm``, ``shape`` and ``mirrored``; the further parameters of
             :class:`~GliomaSegLib.inference.coarse_fine.CoarseFine`; and the card's ``training_features``, if any.
     """
-    tensors, _ = read_converted(weights)
+    tensors, _ = read_converted(weights, parameters)
     stages = {name: _stage(name, parameters[name], tensors, weights) for name in _STAGES if name in parameters}
     features: ShippedFile | None = parameters.get("training_features")
     return CoarseFine(

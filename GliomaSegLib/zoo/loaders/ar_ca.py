@@ -44,7 +44,7 @@ def convert(source: Path, destination: Path) -> None:
 
 def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
     """The cascade, ready to run; ``views`` of the card are the planes to fuse. Statistics are always float32."""
-    tensors = {name: value.float() for name, value in read_converted(weights)[0].items()}
+    tensors = {name: value.float() for name, value in read_converted(weights, parameters)[0].items()}
     planes = [Plane(name) for name in parameters["views"]]
     return cascade(
         tensors, weights, parameters["sequences"], planes, device, precision, normalised=scaled_as_in_training

@@ -48,7 +48,7 @@ def convert(source: Path, destination: Path) -> None:
 
 def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
     """The seven networks, ready to run; of the card's parameters ``arguments`` are what they are made with."""
-    tensors, _ = read_converted(weights)
+    tensors, _ = read_converted(weights, parameters)
     precision = precision_of(parameters, precision)
     segmenters = {}
     for name, order in SETS.items():

@@ -28,7 +28,15 @@ from GliomaSegLib.inference.windows import Windows, gaussian
 from GliomaSegLib.labels import Region
 from GliomaSegLib.preprocessing.cropping import Box
 from GliomaSegLib.preprocessing.intensity import z_score
-from GliomaSegLib.zoo.checkpoint import CheckpointArray, fill, read_checkpoint, read_converted, state_dict, the_only
+from GliomaSegLib.zoo.checkpoint import (
+    CheckpointArray,
+    fill,
+    read_checkpoint,
+    read_converted,
+    read_metadata,
+    state_dict,
+    the_only,
+)
 from GliomaSegLib.zoo.inference_spec import precision_of
 
 # Fixed in the published application, and not in the config.
@@ -68,7 +76,7 @@ def convert(source: Path, destination: Path) -> None:
 
 def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
     """The network, ready to run; what its config asks for and is not known here is refused."""
-    tensors, metadata = read_converted(weights)
+    tensors, metadata = read_converted(weights, parameters)
     config = _config(metadata, weights)
     network = fill(_network(config, weights), tensors, weights)
     order: tuple[Modality, ...] = parameters["sequences"]
@@ -90,7 +98,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
 def spacing_mm(weights: Path) -> tuple[float, float, float]:
     """The voxels (x, y, z) that the network was trained on; 1 mm where the config does not say."""
-    x, y, z = _config(read_converted(weights)[1], weights).get("resample_resolution") or (1.0, 1.0, 1.0)
+    x, y, z = _config(read_metadata(weights), weights).get("resample_resolution") or (1.0, 1.0, 1.0)
     return float(x), float(y), float(z)
 
 

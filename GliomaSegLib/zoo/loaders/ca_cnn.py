@@ -78,7 +78,7 @@ def convert(source: Path, destination: Path) -> None:
 def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
     """The cascade, ready to run; of the card's parameters ``views`` are the planes to fuse, by default all three.
     Statistics are always float32."""
-    tensors, _metadata = read_converted(weights)
+    tensors, _metadata = read_converted(weights, parameters)
     planes = [Plane(name) for name in parameters.get("views", list(Plane))]
     return cascade(tensors, weights, CHANNEL_ORDER, planes, device, precision)
 

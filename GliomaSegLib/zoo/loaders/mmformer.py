@@ -69,7 +69,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     """The network, ready to run on any subset of the sequences; of the card's parameters ``arguments`` are those of
     :class:`~GliomaSegLib.networks.mmformer.MmFormer`."""
     network = MmFormer(**parameters.get("arguments", {}))
-    fill(network, read_converted(weights)[0], weights, "mmFormer")
+    fill(network, read_converted(weights, parameters)[0], weights, "mmFormer")
     return SubsetSegmenter(network, parameters, device, precision, one_size=True)
 
 

@@ -29,5 +29,5 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     """The network, ready to run; of the card's parameters ``network`` is a class of :mod:`monai.networks.nets`, and
     ``arguments`` what it is made with."""
     network = getattr(nets, parameters["network"])(**parameters["arguments"])
-    fill(network, read_converted(weights)[0], weights)
+    fill(network, read_converted(weights, parameters)[0], weights)
     return VolumeSegmenter([network], spec_of(parameters), device, precision_of(parameters, precision))

@@ -34,9 +34,9 @@ from GliomaSegLib.inference.windows import Size, Windows, even, mirrors
 from GliomaSegLib.labels import REGION_LABELS, Label, Region
 from GliomaSegLib.preprocessing.cropping import Box, bounding_box
 from GliomaSegLib.zoo.card_network import Inference, Output
-from GliomaSegLib.zoo.checkpoint import below, fill, read_checkpoint, read_converted, state_dict
+from GliomaSegLib.zoo.checkpoint import below, fill, read_checkpoint, read_converted, read_metadata, state_dict
 from GliomaSegLib.zoo.inference_spec import largest_component, precision_of
-from GliomaSegLib.zoo.loaders.nnunet_plans import Trained, network_of, read_published, read_trained, with_aliases
+from GliomaSegLib.zoo.loaders.nnunet_plans import Trained, network_of, read_published, trained_in, with_aliases
 
 _OVERLAP = 0.5
 _NORMALISATIONS = ("ZScoreNormalization", "NoNormalization", "RescaleTo01Normalization")
@@ -78,8 +78,8 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     Raises:
         InputError: the package dynamic-network-architectures is missing.
     """
-    tensors, _ = read_converted(weights)
-    trained = read_trained(weights)
+    tensors, metadata = read_converted(weights, parameters)
+    trained = trained_in(metadata, weights)
     networks = []
     for fold in trained.folds:
         network = network_of(trained, weights)
@@ -110,7 +110,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
 def spacing_mm(weights: Path) -> tuple[float, float, float]:
     """The voxels (x, y, z) that the network was trained on."""
-    trained = read_trained(weights)
+    trained = trained_in(read_metadata(weights), weights)
     z, y, x = (trained.spacing_mm[trained.transpose.index(axis)] for axis in range(3))
     return x, y, z
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.record import Record
-from GliomaSegLib.zoo.checkpoint import read_checkpoint, read_converted
+from GliomaSegLib.zoo.checkpoint import read_checkpoint
 
 CHECKPOINT = "checkpoint_final.pth"
 
@@ -175,14 +175,10 @@ def _channels_of_answer(dataset: Mapping[str, Any]) -> tuple[tuple[tuple[int, ..
     return tuple(one for one in sets if set(one) != {0}), tuple(dataset["regions_class_order"])
 
 
-def read_trained(weights: Path) -> Trained:
-    """The plans of converted ``weights``.
-
-    Raises:
-        WeightsError: the file is missing or damaged.
-    """
+def trained_in(metadata: Mapping[str, str], weights: Path) -> Trained:
+    """The plans in the metadata of converted ``weights``."""
     try:
-        return Trained.model_validate_json(read_converted(weights)[1]["trained"])
+        return Trained.model_validate_json(metadata["trained"])
     except (KeyError, ValidationError) as error:
         raise WeightsError(f"The weights {weights} have lost their plans; install the model again.") from error
 

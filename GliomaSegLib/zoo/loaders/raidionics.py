@@ -27,9 +27,9 @@ from GliomaSegLib.errors import WeightsError
 from GliomaSegLib.inference.modality_sets import ModalitySetSegmenter
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.zoo.card_network import Space
-from GliomaSegLib.zoo.checkpoint import read_converted
+from GliomaSegLib.zoo.checkpoint import read_converted, read_metadata
 from GliomaSegLib.zoo.loaders.raidionics_segmenter import OnnxSegmenter, onnx_session
-from GliomaSegLib.zoo.loaders.raidionics_settings import SETTINGS, read_described, read_settings
+from GliomaSegLib.zoo.loaders.raidionics_settings import SETTINGS, described_in, read_settings
 
 
 def convert(source: Path, destination: Path) -> None:
@@ -71,9 +71,9 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
         (*one, *earlier) for one in parameters.get("sets") or (parameters["sequences"],)
     )
     any_one = all(len(one) == 1 for one in sets) and len(sets) > 1
-    tensors, _ = read_converted(weights)
+    tensors, metadata = read_converted(weights, parameters)
     known: dict[frozenset[Input], Segmenter] = {}
-    for number, described in enumerate(read_described(weights)):
+    for number, described in enumerate(described_in(metadata, weights)):
         if described.preoperative and not earlier:
             continue
         if described.crop and (described.crop == "brain_mask") != (space.brain == "stripped"):
@@ -92,7 +92,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
 def spacing_mm(weights: Path) -> tuple[float, float, float]:
     """The voxels (x, y, z) that the networks were trained on; 1 mm where their files leave it open."""
-    found = {one.spacing_mm or (1.0, 1.0, 1.0) for one in read_described(weights)}
+    found = {one.spacing_mm or (1.0, 1.0, 1.0) for one in described_in(read_metadata(weights), weights)}
     if len(found) > 1:
         raise WeightsError(f"The networks in {weights} want images of different voxels ({found}).")
     return found.pop()

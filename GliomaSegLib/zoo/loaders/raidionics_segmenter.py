@@ -44,9 +44,13 @@ def onnx_session(content: bytes, device: torch.device, source: Path) -> Any:
             "Networks in ONNX format need the package onnxruntime; run 'pip install GliomaSeg[onnx]'."
         ) from error
     on_card = device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what is wrong is in the exception
+    # Tensors in other files, which a hostile network may name anywhere, are looked for where there are none.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(source / "none"))
     try:
         return onnxruntime.InferenceSession(
-            content, providers=["CUDAExecutionProvider"] * on_card + ["CPUExecutionProvider"]
+            content, options, providers=["CUDAExecutionProvider"] * on_card + ["CPUExecutionProvider"]
         )
     except Exception as error:  # onnxruntime's own exceptions share no other base
         raise WeightsError(f"{source} is no network that onnxruntime can read ({error}); get it again.") from error

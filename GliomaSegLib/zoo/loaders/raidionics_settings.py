@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import configparser
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from pydantic import ValidationError
 from GliomaSegLib.case import Input, Modality, Preoperative
 from GliomaSegLib.errors import WeightsError
 from GliomaSegLib.record import Record
-from GliomaSegLib.zoo.checkpoint import read_converted
 
 Triple = tuple[int, int, int]
 
@@ -174,8 +174,9 @@ def _input(given: dict[str, Any], now: int | None) -> Input | None:
     return Preoperative.T1C if sequence is Modality.T1C else None
 
 
-def read_described(weights: Path) -> list[Described]:
+def described_in(metadata: Mapping[str, str], weights: Path) -> list[Described]:
+    """The settings in the metadata of converted ``weights``."""
     try:
-        return [Described.model_validate(one) for one in json.loads(read_converted(weights)[1]["described"])]
+        return [Described.model_validate(one) for one in json.loads(metadata["described"])]
     except (KeyError, ValueError) as error:
         raise WeightsError(f"The weights {weights} have lost their settings; install the model again.") from error

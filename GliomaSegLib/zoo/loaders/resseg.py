@@ -53,7 +53,7 @@ def convert(source: Path, destination: Path) -> None:
 
 def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
     """The network, ready to run on the first sequence of the card's ``sets`` (of one each) that a case has."""
-    network = fill(RessegUNet(), read_converted(weights)[0], weights)
+    network = fill(RessegUNet(), read_converted(weights, parameters)[0], weights)
     segmenters = {}
     for order in parameters["sets"]:
         spec = spec_of({**parameters, "sequences": order})

@@ -56,7 +56,7 @@ def convert(source: Path, destination: Path) -> None:
 def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
     """The network, ready to run on any subset of the sequences; of the card's parameters ``width`` is its own."""
     network = RFNet(parameters.get("width", 16))
-    tensors, _ = read_converted(weights)
+    tensors, _ = read_converted(weights, parameters)
     shapes = {name: value.shape for name, value in network.state_dict().items()}
     # The small networks of the fusions are published as convolutions of one voxel.
     flat = {

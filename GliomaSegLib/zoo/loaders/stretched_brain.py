@@ -39,7 +39,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
         parameters: of the card; ``network`` (name and parameters, see :mod:`GliomaSegLib.networks`),
             ``brain_voxels`` (x, y, z) and ``certainty``: a lesion is struck out whose highest probability is below.
     """
-    tensors, _ = read_converted(weights)
+    tensors, _ = read_converted(weights, parameters)
     own = {name: value.float() for name, value in below(STAGE, tensors).items()}
     network = networks.build(parameters["network"]["name"], parameters["network"]["parameters"])
     fill(network, own, weights)

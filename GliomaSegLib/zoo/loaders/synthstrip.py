@@ -53,7 +53,7 @@ def convert(source: Path, destination: Path) -> None:
 def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
     """The network, ready to run on any one of the card's sequences; ``output.threshold`` of the card is the distance in
     mm below which a voxel is brain."""
-    tensors, _ = read_converted(weights)
+    tensors, _ = read_converted(weights, parameters)
     network = fill(SynthStripUNet(), tensors, weights)
     output: Output = parameters["output"]
     precision = precision_of(parameters, precision)

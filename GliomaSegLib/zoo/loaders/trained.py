@@ -62,7 +62,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     """
     own = {
         name: value.float() if value.is_floating_point() else value
-        for name, value in below(STAGE, read_converted(weights)[0]).items()
+        for name, value in below(STAGE, read_converted(weights, parameters)[0]).items()
     }
     network = networks.build(parameters["network"]["name"], parameters["network"].get("parameters", {}))
     fill(network, own, weights, f"the network '{parameters['network']['name']}' with the card's parameters")
