@@ -6,7 +6,6 @@ line calls it in its own process. So the same request has the same answer everyw
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -16,7 +15,6 @@ from GliomaSegLib.progress import Progress, Silent
 
 if TYPE_CHECKING:  # each request imports what it needs, so that one which is wrong is refused without loading torch
     from GliomaSegLib.followup.comparison import TimePointComparison
-    from GliomaSegLib.zoo.card_weights import WeightFile
 
 
 @dataclass(frozen=True)
@@ -129,21 +127,5 @@ def _install(request: Install, progress: Progress) -> Installed:
 
     store = Store(request.store or default_store())
     card = find_card(request.model, store.root)
-    folder = store.install(card, request.source, InMegabytes(progress, card.weights.files))
+    folder = store.install(card, request.source, progress)
     return Installed(card.id, folder)
-
-
-class InMegabytes:
-    """A progress of a download that shows the megabytes instead of the file's name, where all sizes are known."""
-
-    def __init__(self, listener: Progress, files: Iterable[WeightFile]) -> None:
-        self._listener = listener
-        self._bytes = {file.name: file.size_bytes for file in files}
-        self.stage, self.warn = listener.stage, listener.warn
-
-    def advance(self, fraction: float, detail: str = "") -> None:
-        """See :class:`~GliomaSegLib.progress.Progress`."""
-        if detail in self._bytes and None not in self._bytes.values():
-            size_mb = sum(self._bytes.values()) / 1e6
-            detail = f"{fraction * size_mb:.1f} of {size_mb:.1f} MB"
-        self._listener.advance(fraction, detail)

@@ -80,12 +80,16 @@ def prepared(
         InputError: an image is empty or has no contrast.
     """
     box = measured_box(stack, inference.margin_voxels) if inference.field == "brain" else whole_box(stack)
-    scale = scaling_of(normalisation)
+    return scaled(stack, order, scaling_of(normalisation), box), box
+
+
+def scaled(stack: Array, order: tuple[Modality, ...], scale: Callable[[Array, str], Array], box: Box) -> Array:
+    """The channels, each scaled as a whole and then cropped to ``box``; one that is missing stays 0."""
     channels = [
         scale(image, f"{sequence.title} (--{sequence.value})") if image.any() else image
         for sequence, image in zip(order, stack, strict=True)
     ]
-    return np.stack([channel[box] for channel in channels]), box
+    return np.stack([channel[box] for channel in channels])
 
 
 def scaling_of(normalisation: Normalisation) -> Callable[[Array, str], Array]:

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from GliomaSegLib.progress import Progress
 from GliomaSegLib.zoo import pack
 from GliomaSegLib.zoo.archive import unpack
 from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.card_weights import WeightFile
 from GliomaSegLib.zoo.download import check, download
 from GliomaSegLib.zoo.loaders import family
 from GliomaSegLib.zoo.places import INSTALLED_RECORD, STORE_VARIABLE, WEIGHTS_FILE, installed_in
@@ -157,7 +158,7 @@ def _collect(card: Card, source: Path | None, downloads: Path, progress: Progres
     for index, file in enumerate(card.weights.files):
 
         def on_bytes(received: int, expected: int, index: int = index) -> None:
-            progress.advance(_fraction(card, index, received, expected), card.weights.files[index].name)
+            progress.advance(*share_of_download(card.weights.files, index, received, expected))
 
         if source is None:
             found[file.name] = download(file, downloads / file.name, on_bytes)
@@ -172,13 +173,13 @@ def _collect(card: Card, source: Path | None, downloads: Path, progress: Progres
     return found
 
 
-def _fraction(card: Card, index: int, received: int, expected: int) -> float:
-    """The share that is there, by bytes where all sizes are known, else by files."""
-    sizes = [file.size_bytes for file in card.weights.files if file.size_bytes is not None]
-    files = len(card.weights.files)
-    if len(sizes) == files:
-        return min((sum(sizes[:index]) + received) / sum(sizes), 1.0)
-    return (index + (min(received / expected, 1.0) if expected else 0.0)) / files
+def share_of_download(files: Sequence[WeightFile], index: int, received: int, expected: int) -> tuple[float, str]:
+    """The share that is there and a detail: by bytes in MB where all sizes are known, else by files and their names."""
+    sizes = [file.size_bytes for file in files if file.size_bytes is not None]
+    if len(sizes) < len(files):
+        return (index + (min(received / expected, 1.0) if expected else 0.0)) / len(files), files[index].name
+    done = min(sum(sizes[:index]) + received, sum(sizes))
+    return done / sum(sizes), f"{done / 1e6:.1f} of {sum(sizes) / 1e6:.1f} MB"
 
 
 def _given(source: Path, card: Card, name: str) -> Path:

@@ -301,7 +301,7 @@ def open_to_all(folder: Path) -> bool:
     if os.name != "posix":
         return False
     places = (folder, folder.parent, *folder.iterdir())
-    modes = [place.stat().st_mode for place in places]
+    modes = [place.stat().st_mode for place in places if place.exists() and not place.is_symlink()]
     return any(mode & stat.S_IWOTH and not mode & stat.S_ISVTX for mode in modes)
 
 

@@ -359,7 +359,8 @@ def main(kind: str, folder: Path) -> None:
         except Exception as error:
             outcome = f"{type(error).__name__} of {path.name}: {error}"
         outcomes["aimed and read" if outcome == "read" and path.name.startswith("aimed") else outcome] += 1
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10  # it counts bytes there, else kilobytes
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / unit
     print(json.dumps({"outcomes": outcomes, "mb": round(grown), "seconds": round(time.monotonic() - began, 1)}))
 
 

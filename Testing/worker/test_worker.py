@@ -24,14 +24,14 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import Cancelled
 from GliomaSegLib.followup.comparison import TimePointComparison
 from GliomaSegLib.job import Job, Result
-from GliomaSegLib.perform import InMegabytes
 from GliomaSegLib.worker.client import Event, WorkerProcess
-from GliomaSegLib.worker.server import JsonLines, work
+from GliomaSegLib.worker.server import work
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.card_check import checked_card
 from GliomaSegLib.zoo.card_json import card_text
 from GliomaSegLib.zoo.card_weights import WeightFile
 from GliomaSegLib.zoo.catalogue import find_card
+from GliomaSegLib.zoo.installation import share_of_download
 from GliomaSegLib.zoo.store import Store
 from Testing.support import toy
 from Testing.support.study import toy_job, write_study
@@ -273,16 +273,11 @@ def test_install_without_a_network(
 
 
 @pytest.mark.parametrize(
-    ("second", "told"), [(3_456_789, ["5.9 of 23.5 MB", "busy"]), (None, ["weights.bin", "busy"])], ids=["known", "not"]
+    ("second", "detail"), [(3_456_789, "5.9 of 23.5 MB"), (None, "weights.bin")], ids=["known", "not"]
 )
-def test_download_is_told_in_megabytes_where_the_sizes_are_known(second: int | None, told: list[str]) -> None:
-    output = io.StringIO()
-    sizes = {"weights.bin": 20_000_000, "more.bin": second}
-    files = [WeightFile(name=name, size_bytes=size, sha256="0" * 64) for name, size in sizes.items()]
-    progress = InMegabytes(JsonLines(output), files)
-    progress.advance(0.25, "weights.bin")
-    progress.advance(0, "busy")
-    assert [json.loads(line)["detail"] for line in output.getvalue().splitlines()] == told
+def test_a_download_is_shown_in_megabytes_where_all_sizes_are_known(second: int | None, detail: str) -> None:
+    files = [WeightFile(name="weights.bin", size_bytes=20_000_000), WeightFile(name="more.bin", size_bytes=second)]
+    assert share_of_download(files, 0, 5_900_000, 20_000_000)[1] == detail
 
 
 def test_wrong_job_file_of_another_program(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("resource", reason="POSIX alone measures the memory of a process that has ended")
+
 from Testing.support.hostile import HOW_MANY, KINDS
 
 MOST_MB = 500

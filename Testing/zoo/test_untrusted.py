@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -114,7 +115,7 @@ def endless(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endless]:
         thread.join()
 
 
-@pytest.mark.parametrize("length", [None, "abc", "-5", "１２"])
+@pytest.mark.parametrize("length", [None, "abc", "-5"])
 def test_an_endless_download_ends_at_the_size_of_the_file(
     toy_card: Card, endless: Endless, length: str | None, tmp_path: Path
 ) -> None:
@@ -144,6 +145,7 @@ def test_weights_that_are_exchanged_after_their_check_are_not_loaded(toy_store: 
         toy_store.weights(toy_zoo)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="POSIX alone has such permissions")
 @pytest.mark.parametrize("what", ["", "weights.safetensors", ".."])
 def test_weights_that_every_user_can_change_are_remarked(
     toy_store: Store, toy_zoo: Card, what: str, caplog: pytest.LogCaptureFixture
@@ -162,7 +164,8 @@ def test_a_network_cannot_read_other_files_as_its_weights(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ONNX lets a network name files in which its tensors are."""
-    onnx = pytest.importorskip("onnx", reason="only the tests need the package onnx")
+    import onnx
+
     (tmp_path / "secret.bin").write_bytes(bytes(16))
     monkeypatch.chdir(tmp_path)
     tensor = onnx.TensorProto(name="w", data_type=1, dims=[4], data_location=onnx.TensorProto.EXTERNAL)

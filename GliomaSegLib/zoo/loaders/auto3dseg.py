@@ -37,7 +37,7 @@ from GliomaSegLib.zoo.checkpoint import (
     state_dict,
     the_only,
 )
-from GliomaSegLib.zoo.inference_spec import precision_of
+from GliomaSegLib.zoo.inference_spec import precision_of, scaled
 
 # Fixed in the published application, and not in the config.
 _OVERLAP = 0.625
@@ -164,8 +164,4 @@ def _prepared(
 ) -> tuple[NDArray[np.float32], Box]:
     """Each channel normalised over its non-zero voxels, in the box around them with the application's margin."""
     box = measured_box(stack, _MARGIN_VOXELS) if crops else whole_box(stack)
-    scaled = [
-        scale(image, f"{sequence.title} (--{sequence.value})") if image.any() else image
-        for sequence, image in zip(order, stack, strict=True)
-    ]
-    return np.stack([image[box] for image in scaled]), box
+    return scaled(stack, order, scale, box), box

@@ -26,7 +26,7 @@ from GliomaSegLib.postprocessing import components
 from GliomaSegLib.preprocessing.cropping import Box
 from GliomaSegLib.preprocessing.normalisation import standardise
 from GliomaSegLib.zoo.checkpoint import below, fill, read_converted
-from GliomaSegLib.zoo.inference_spec import answer_of, precision_of, spec_of
+from GliomaSegLib.zoo.inference_spec import answer_of, precision_of, scaled, spec_of
 
 STAGE = "lesions"
 """What the names of the tensors in the weight file begin with."""
@@ -44,7 +44,12 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     network = networks.build(parameters["network"]["name"], parameters["network"]["parameters"])
     fill(network, own, weights)
     order: tuple[Modality, ...] = parameters["sequences"]
-    spec = dataclasses.replace(spec_of(parameters), prepare=lambda stack: _standardised(stack, order))
+
+    def prepare(stack: Array) -> tuple[Array, Box]:
+        box = whole_box(stack)
+        return scaled(stack, order, standardise, box), box
+
+    spec = dataclasses.replace(spec_of(parameters), prepare=prepare)
     inner = VolumeSegmenter([network], spec, device, precision_of(parameters, precision))
     x, y, z = parameters["brain_voxels"]
     answer = certain_lesions(answer_of(parameters["output"]), parameters["certainty"])
@@ -64,12 +69,3 @@ def certain_lesions(answer: Answer, certainty: float) -> Answer:
         return np.where(np.asarray(highest)[numbered] >= certainty, labels, np.uint8(0)), maps
 
     return certain
-
-
-def _standardised(stack: Array, order: tuple[Modality, ...]) -> tuple[Array, Box]:
-    """The channels as the training saw them; one that is missing stays 0."""
-    channels = [
-        standardise(image, f"{sequence.title} (--{sequence.value})") if image.any() else image
-        for sequence, image in zip(order, stack, strict=True)
-    ]
-    return np.stack(channels), whole_box(stack)
