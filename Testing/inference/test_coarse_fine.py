@@ -244,7 +244,7 @@ def test_weights_are_written_and_loaded_again(tmp_path: Path) -> None:
     first = any_unet.load(path, {"coarse": stage, **rest}, _CPU, torch.float32).predict(images, Silent(), 0)
     again = any_unet.load(path, {"coarse": stage, **rest}, _CPU, torch.float32).predict(images, Silent(), 5)
     assert np.array_equal(first.probabilities[Region.WT], again.probabilities[Region.WT])
-    with pytest.raises(WeightsError, match="does not hold the fine network"):
+    with pytest.raises(WeightsError, match="does not hold the weights of the fine network"):
         any_unet.load(path, {"coarse": stage, "fine": stage, **rest}, _CPU, torch.float32)
     path.write_bytes(b"nonsense")
     with pytest.raises(WeightsError, match="cannot be read"):
