@@ -27,6 +27,9 @@ if importlib.util.find_spec("GliomaSegLib") is None:  # a source checkout, where
     sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 
+DOCUMENTATION = "https://github.com/GliomaSeg/GliomaSeg/blob/main/Testing/SLICER.md"
+
+
 class GliomaSeg(ScriptedLoadableModule):
     """The description of the module."""
 
@@ -35,13 +38,25 @@ class GliomaSeg(ScriptedLoadableModule):
         self.parent.title = _("GliomaSeg")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         self.parent.dependencies = ["Segmentations", "SubjectHierarchy"]
-        self.parent.contributors = ["GliomaSeg contributors"]
+        self.parent.contributors = ["the GliomaSeg contributors (github.com/GliomaSeg/GliomaSeg/graphs/contributors)"]
         self.parent.helpText = _(
             "Segments a glioma on T1, T1 with contrast, T2 and FLAIR, or any of them; measures it; and has you "
             "correct, review and export the result. <b>Not a medical device.</b> For research use; every contour must "
             "be reviewed by a clinician."
         )
-        self.parent.acknowledgementText = _("Licence and citation of each model are in its card: Model, About.")
+        self.parent.helpText += f"<p><a href='{DOCUMENTATION}'>{_('Documentation')}</a></p>"
+        self.parent.acknowledgementText = _(
+            "The models that come with GliomaSeg were trained on images of The Cancer Imaging Archive (BraTS 2021, "
+            "TCGA-LGG, BCBM-RadioGenomics) and use PyTorch and MONAI; brains are extracted by deepbet. Whose other "
+            "models are, their licences and what to cite: Model, About."
+        )
+        slicer.app.connect("startupCompleted()", _register_sample_data)
+
+
+def _register_sample_data() -> None:
+    from GliomaSegPanel import sample_data  # here: not before the application has started
+
+    sample_data.register()
 
 
 class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -62,6 +77,7 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from GliomaSegPanel.correct import CorrectSection
         from GliomaSegPanel.export import ExportSection
         from GliomaSegPanel.images import ImagesSection
+        from GliomaSegPanel.keys import Keys
         from GliomaSegPanel.model import ModelSection
         from GliomaSegPanel.options import Options
         from GliomaSegPanel.result import ResultSection
@@ -88,6 +104,19 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.correct = CorrectSection(self)
         self.review = ReviewSection(self)
         self.export = ExportSection(self)
+        self.keys = Keys(
+            {
+                "next": lambda: self.result.step(1),
+                "previous": lambda: self.result.step(-1),
+                "accept": self.ui.acceptLesionButton.click,
+                "delete": self.ui.deleteLesionButton.click,
+                "outlines": self.result.toggle_outlines,
+                "undo": self.ui.undoButton.click,
+                "redo": self.ui.redoButton.click,
+                "add": self.result.clicks.add,
+                "remove": self.result.clicks.remove,
+            }
+        )
         self._configure_logic()
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
@@ -100,6 +129,7 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Called when the application closes or the module is reloaded: what runs is stopped."""
         self.setParameterNode(None)
         self.runner.stop_following()
+        self.keys.remove()
         self.correct.close()
         self.result.forget_scene()
         self.removeObservers()
@@ -112,10 +142,13 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.lacking = lacking()
         self.initializeParameterNode()
         self.correct.resume()
+        self.refresh()
 
     def exit(self) -> None:
         """Called each time the user opens a different module. What runs goes on."""
         self.correct.pause()
+        self.keys.enable(False)
+        self.result.clicks.stop()
 
     def onReload(self) -> None:
         """Called by the developer's button Reload: also read the panel's files again."""
@@ -192,6 +225,7 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.images, self.model, self.run, self.result, self.comparison, self.correct, self.review, self.export
         ):  # fmt: skip
             section.show(situation)
+        self.keys.enable(self.parent.isEntered and not situation.editing)
 
     def set_enabled(self, button: Any, answer: Any) -> None:
         """Enable or disable a button; its tooltip says why."""

@@ -8,13 +8,21 @@ from pathlib import Path
 import slicer
 
 from GliomaSegLib.case import TimePointKind
-from GliomaSegLib.scene.attributes import TIME_POINT
+from GliomaSegLib.scene import hierarchy
+from GliomaSegLib.scene.attributes import OUTPUT, TIME_POINT
+from GliomaSegLib.scene.keeping import has_files
 from GliomaSegLib.scene.review import review_of
-from GliomaSegLib.scene.threshold import probability_file
+from GliomaSegLib.scene.threshold import has_probability
 from GliomaSegLib.zoo.store import Store
 from GliomaSegPanel.decisions.situation import EarlierStudy, ShownResult, Situation
 from GliomaSegPanel.panel import Panel
-from GliomaSegPanel.parameters import GliomaSegParameterNode, ImagesFrom, chosen_volumes
+from GliomaSegPanel.parameters import (
+    GliomaSegParameterNode,
+    ImagesFrom,
+    case_name,
+    chosen_volumes,
+    reference_volume,
+)
 
 
 def collect_situation(panel: Panel) -> Situation:
@@ -29,6 +37,7 @@ def collect_situation(panel: Panel) -> Situation:
         from_folder=parameters.imagesFrom is ImagesFrom.FOLDER,
         study_folder=Path(parameters.studyFolder) if parameters.studyFolder else None,
         study_time=parameters.timePoint.value,
+        case=case_name(parameters) or _case_by_itself(parameters),
         lacking=panel.lacking,
         own_python=panel.options.python is not None,
         work=panel.runner.work,
@@ -39,25 +48,32 @@ def collect_situation(panel: Panel) -> Situation:
         editing=panel.correct.editing,
         reviewer=panel.review.reviewer,
     )
-    card, store = panel.model.card_for(situation), Store(panel.options.store)
+    (card, better), store = panel.model.cards_for(situation), Store(panel.options.store)
     if card is None:
         return situation
     installed, removable = store.is_installed(card), store.is_removable(card)
-    return dataclasses.replace(situation, card=card, installed=installed, removable=removable)
+    return dataclasses.replace(situation, card=card, better=better, installed=installed, removable=removable)
+
+
+def _case_by_itself(parameters: GliomaSegParameterNode) -> str:
+    """As :func:`GliomaSegLib.scene.hierarchy.case_name`, else the name of the volume."""
+    reference = reference_volume(parameters)
+    return "" if reference is None else hierarchy.case_name(reference) or reference.GetName()
 
 
 def _shown_result(panel: Panel) -> ShownResult | None:
     node, logic = panel.result.node, panel.logic
     if node is None:
         return None
-    folder, compared = logic.resultFolder(node), logic.comparisonWith(node)
+    compared = logic.comparisonWith(node)
     return ShownResult(
-        folder=folder,
-        folder_exists=folder is not None and folder.is_dir(),
+        folder=Path(node.GetAttribute(OUTPUT)) if node.GetAttribute(OUTPUT) else None,
+        has_files=has_files(node),
         review=review_of(node).state,
-        thresholdable=probability_file(node) is not None,
+        thresholdable=has_probability(node),
         edited=logic.hasUnmeasuredEdits(node),
         can_undo=panel.result.can_undo,
+        can_redo=panel.result.can_redo,
         lesion_selected=panel.result.lesion is not None,
         time_point=TimePointKind(node.GetAttribute(TIME_POINT) or TimePointKind.UNKNOWN),
         on_dicom=logic.isOnDicom(node),
@@ -87,10 +103,9 @@ def _study(
 ) -> EarlierStudy | None:
     if segmentation is None:
         return None
-    folder = panel.logic.resultFolder(segmentation)
     return EarlierStudy(
         is_preoperative=is_preoperative,
         is_shown=any(segmentation is other for other in others),
-        has_results=folder is not None and folder.is_dir(),
+        has_results=has_files(segmentation),
         has_volume=volume is not None,
     )

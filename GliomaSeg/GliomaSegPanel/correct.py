@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import slicer
 
-from GliomaSegPanel.decisions.result import can_edit, can_measure
+from GliomaSegPanel.decisions.result import can_edit, can_finish, can_measure
 from GliomaSegPanel.decisions.situation import Situation
 from GliomaSegPanel.panel import Panel
 from GliomaSegPanel.views import reference_of
@@ -37,7 +37,7 @@ class CorrectSection:
         self._ui.startEditingButton.visible = not self.editing
         self._editor.visible = self.editing
         self._ui.finishEditingButton.visible = self.editing
-        self._panel.set_enabled(self._ui.finishEditingButton, can_measure(situation))
+        self._panel.set_enabled(self._ui.finishEditingButton, can_finish(situation))
 
     def start(self) -> None:
         """Open the editor on the result, with its reference image as the source."""
@@ -52,9 +52,10 @@ class CorrectSection:
         self._panel.refresh()
 
     def finish(self) -> None:
-        """Close the editor, and update measures, report and files."""
+        """Close the editor, and update measures, report and files, where there are some."""
         self.close()
-        self._panel.result.measure()
+        if can_measure(self._panel.situation()).allowed:
+            self._panel.result.measure()
 
     def pause(self) -> None:
         """Another module is opened: deactivate the editor's tools in the views."""

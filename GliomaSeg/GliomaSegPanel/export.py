@@ -84,7 +84,7 @@ class ExportSection:
         numbers = self._keeps_numbers(situation)
         answer = can_export(situation, self._folder, self._names, self._dicom, named, numbers)
         self._panel.set_enabled(self._ui.exportFilesButton, answer)
-        self._ui.openReportButton.enabled = situation.shown is not None and situation.shown.folder_exists
+        self._ui.openReportButton.enabled = situation.shown is not None and situation.shown.has_files
 
     def _on_export(self) -> None:
         with self._panel.errors_shown():
@@ -102,7 +102,7 @@ class ExportSection:
                 folder, kinds, series = self._folder, self._dicom, self._series
                 marked = {"by": self._by.value}
                 if self._keeps_numbers(self._panel.situation()):
-                    marked["comparison"] = logic.comparisonWith(node)[0]
+                    marked["comparison"] = logic.comparisonFolder(logic.comparisonWith(node)[0])
                 self._panel.begin(
                     Work.DICOM,
                     lambda: logic.exportDicom(node, folder, kinds, series, **marked, wait=False),

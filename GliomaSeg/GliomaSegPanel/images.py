@@ -15,7 +15,7 @@ from GliomaSegLib.scene.volumes import shape_of
 from GliomaSegPanel.decisions.images import FilledIn, fill_in, missing_cost, name_conflicts
 from GliomaSegPanel.decisions.situation import Situation, is_postoperative, shows_earlier
 from GliomaSegPanel.panel import Panel
-from GliomaSegPanel.parameters import StudyTime, chosen_volumes
+from GliomaSegPanel.parameters import StudyTime, case_name, chosen_volumes, reference_volume
 from GliomaSegPanel.translation import _
 
 # Loading a study adds many nodes; their names are evaluated after the last one.
@@ -39,6 +39,7 @@ class ImagesSection:
         for sequence, selector in self._selectors.items():
             selector.connect("nodeActivated(vtkMRMLNode*)", lambda node, s=sequence: self._on_chosen(s, node))
         self._ui.fillInButton.connect("clicked()", self._on_fill_in_again)
+        self._ui.caseEdit.connect("textEdited(QString)", self.name_case)
         self._ui.studyFolderEdit.connect("currentPathChanged(QString)", self._on_folder)
         self._ui.preoperativeSegmentationSelector.connect("nodeActivated(vtkMRMLNode*)", self._on_earlier_chosen)
         self._ui.betweenSegmentationSelector.connect("nodeActivated(vtkMRMLNode*)", self._hide_outlines)
@@ -56,6 +57,10 @@ class ImagesSection:
         self._ui.daysSpinBox.visible = is_postoperative(situation)
         self._ui.preoperativeGroup.visible = shows_earlier(situation)
         self._ui.preoperativeVolumeSelector.enabled = situation.earlier is None or not situation.earlier.has_results
+        named = case_name(self._panel.parameters) if self._panel.parameters is not None else ""
+        if self._ui.caseEdit.text != named:
+            self._ui.caseEdit.text = named
+        self._ui.caseEdit.placeholderText = situation.case
         folder = str(situation.study_folder or "")
         if self._ui.studyFolderEdit.currentPath != folder:
             self._ui.studyFolderEdit.currentPath = folder
@@ -114,6 +119,12 @@ class ImagesSection:
             if segmentation is not None:
                 nodes += volumes_of(segmentation).values()
         return {node.GetID() for node in nodes if node is not None}
+
+    def name_case(self, name: str) -> None:
+        """What the user calls the case."""
+        parameters, reference = self._panel.parameters, reference_volume(self._panel.parameters)
+        parameters.caseOf = reference.GetID() if reference is not None else ""
+        parameters.caseName = name.strip()
 
     def _on_folder(self, path: str) -> None:
         if self._panel.parameters is not None:

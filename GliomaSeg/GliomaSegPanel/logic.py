@@ -38,7 +38,7 @@ class GliomaSegLogic(ScriptedLoadableModuleLogic):
         ScriptedLoadableModuleLogic.__init__(self)
         self._scene_logic = None
         self._run = None
-        self._comparison: tuple[Path, dict[str, Any]] | None = None
+        self._comparison: tuple[str, dict[str, Any] | None] | None = None
         self._wanted = self._used = _Settings()
 
     def getParameterNode(self) -> Any:
@@ -183,43 +183,42 @@ class GliomaSegLogic(ScriptedLoadableModuleLogic):
         """Whether the segmentation was changed since it was measured."""
         return self.scene.has_unmeasured_edits(segmentation)
 
-    def resultFolder(self, segmentation: slicer.vtkMRMLSegmentationNode) -> Path | None:
-        """The folder of results that a segmentation shows; ``None`` when it was not made by GliomaSeg."""
-        from GliomaSegLib.scene.attributes import OUTPUT
-
-        output = segmentation.GetAttribute(OUTPUT)
-        return Path(output) if output else None
+    def resultFolder(self, segmentation: slicer.vtkMRMLSegmentationNode) -> Path:
+        """The folder of results; see :meth:`GliomaSegLib.scene.logic.SceneLogic.folder_of`."""
+        return self.scene.folder_of(segmentation)
 
     def measuresOf(self, segmentation: slicer.vtkMRMLSegmentationNode) -> dict[str, Any] | None:
-        """The last measures, as JSON; ``None`` when the folder of results does not exist."""
-        folder = self.resultFolder(segmentation)
-        if folder is None or not (folder / "measures.json").is_file():
-            return None
-        return json.loads((folder / "measures.json").read_text(encoding="utf-8"))
+        """The last measures, as JSON; ``None`` when they are not known."""
+        from GliomaSegLib.scene.keeping import measures_of
 
-    def comparisonFolder(self, segmentation: slicer.vtkMRMLSegmentationNode) -> Path | None:
-        """The folder of the last comparison of a segmentation; ``None`` when there is none."""
-        from GliomaSegLib.scene.attributes import COMPARISON
+        return measures_of(segmentation)
 
-        folder = segmentation.GetAttribute(COMPARISON)
-        return Path(folder) if folder else None
+    def comparisonFolder(self, segmentation: slicer.vtkMRMLSegmentationNode) -> Path:
+        """The folder of the last comparison, as :meth:`resultFolder`."""
+        from GliomaSegLib.scene.keeping import Files
 
-    def comparisonWith(self, segmentation: slicer.vtkMRMLSegmentationNode) -> tuple[Path, bool] | None:
-        """The folder of a comparison in which a result takes part, its own or that of a later study, and whether that
-        is outdated; ``None`` when there is none on this computer."""
+        return self.scene.folder_of(segmentation, Files.COMPARISON)
+
+    def comparisonWith(self, segmentation: slicer.vtkMRMLSegmentationNode) -> tuple[Any, bool] | None:
+        """The segmentation to whose comparison a result belongs, itself or that of a later study, and whether that
+        comparison is outdated; ``None`` when there is none."""
         from GliomaSegLib.scene.comparison import comparison_with
+        from GliomaSegLib.scene.keeping import Files, has_files
 
         found = comparison_with(segmentation)
-        return found if found is not None and found[0].is_dir() else None
+        return found if found is not None and has_files(found[0], Files.COMPARISON) else None
 
     def comparisonOf(self, segmentation: slicer.vtkMRMLSegmentationNode) -> dict[str, Any] | None:
-        """The last comparison, as JSON; ``None`` when there is none, or its folder does not exist."""
-        folder = self.comparisonFolder(segmentation)
-        if folder is None or not (folder / "comparison.json").is_file():
+        """The last comparison, as JSON; ``None`` when there is none."""
+        from GliomaSegLib.scene.attributes import COMPARISON
+        from GliomaSegLib.scene.keeping import Files, file_of, has_files
+
+        folder = segmentation.GetAttribute(COMPARISON)
+        if not folder or not has_files(segmentation, Files.COMPARISON):
             return None
-        if self._comparison is None or self._comparison[0] != folder:
-            text = (folder / "comparison.json").read_text(encoding="utf-8")
-            self._comparison = folder, json.loads(text)  # every comparison has a folder of its own
+        if self._comparison is None or self._comparison[0] != folder:  # every comparison has a folder of its own
+            content = file_of(segmentation, "comparison.json", Files.COMPARISON)
+            self._comparison = folder, None if content is None else json.loads(content)
         return self._comparison[1]
 
     def exportFolder(self, segmentation: slicer.vtkMRMLSegmentationNode, folder: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import qt
 import slicer
@@ -16,6 +17,7 @@ from GliomaSegPanel.decisions.models import (
     ModelChoice,
     can_download,
     can_remove_model,
+    first_choice,
     model_choices,
     task_titles,
     wrong_time,
@@ -57,13 +59,18 @@ class ModelSection:
             self._ui.taskComboBox.addItem(title, task)
         self._ui.taskFrame.visible = len(named) > 1
 
-    def card_for(self, situation: Situation) -> Card | None:
-        """The model that the user has chosen; until then the first of the list, which is the best for the images."""
+    def cards_for(self, situation: Situation) -> tuple[Card | None, Card | None]:
+        """The model that the user has chosen, until then the best that is installed; and a better one to offer."""
         chosen = self._cards.get(self._panel.parameters.model)
         if chosen is not None:
-            return chosen
-        choices = self._choices_for(situation)
-        return self._cards[choices[0].id] if choices else None
+            return chosen, None
+        first, better = first_choice(self._choices_for(situation))
+        return self._cards.get(first), self._cards.get(better)
+
+    def offer(self, model: str) -> None:
+        """Choose a model that is not installed yet, and install it."""
+        self._panel.parameters.model = model
+        self._on_download()
 
     def show(self, situation: Situation) -> None:
         """Update the section."""
@@ -90,14 +97,15 @@ class ModelSection:
         """Download the chosen model, or install it from ``source``, and call ``then`` when it is installed."""
         card = self._panel.situation().card
 
+        def begun() -> Any:
+            return self._panel.logic.install(card.id, source=source, wait=False)
+
         def installed(_result: object) -> None:
             self._panel.show_message(_("{title} is on this computer now.").format(title=card.title))
             if then is not None:
                 qt.QTimer.singleShot(0, then)
 
-        self._panel.begin(
-            Work.INSTALL, lambda: self._panel.logic.install(card.id, source=source, wait=False), installed
-        )
+        self._panel.begin(Work.INSTALL, begun, installed)
 
     def _choices_for(self, situation: Situation) -> tuple[ModelChoice, ...]:
         task = self._panel.parameters.task

@@ -8,7 +8,7 @@ from typing import Annotated
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
-from GliomaSegLib.case import Modality, TimePointKind
+from GliomaSegLib.case import REFERENCE_ORDER, Modality, TimePointKind
 from GliomaSegLib.options import BrainMethod, ExportBy
 from GliomaSegPanel.decisions.situation import Situation, is_postoperative
 from GliomaSegPanel.decisions.titles import TIMES
@@ -125,6 +125,8 @@ class GliomaSegParameterNode:
     """The choices of a case.
 
     Attributes:
+        caseName, caseOf: what the user calls the case, and the id of the volume for which that was entered: the next
+            patient has another name.
         leftOpen: sequences (their values) that the user has set to none, so that they are not filled in again.
         daysSinceSurgery: -1 when not known.
         preoperativeVolume, preoperativeSegmentation: the earlier study, before surgery or after it.
@@ -139,6 +141,8 @@ class GliomaSegParameterNode:
 
     imagesFrom: ImagesFrom = ImagesFrom.VOLUMES
     studyFolder: str
+    caseName: str
+    caseOf: str
     t1n: vtkMRMLScalarVolumeNode
     t1c: vtkMRMLScalarVolumeNode
     t2w: vtkMRMLScalarVolumeNode
@@ -168,6 +172,18 @@ def chosen_volumes(parameters: GliomaSegParameterNode) -> dict[Modality, vtkMRML
     """The volume node of each sequence that has one."""
     nodes = {sequence: getattr(parameters, sequence.value) for sequence in Modality}
     return {sequence: node for sequence, node in nodes.items() if node is not None}
+
+
+def reference_volume(parameters: GliomaSegParameterNode) -> vtkMRMLScalarVolumeNode | None:
+    """The chosen volume on which the result is drawn."""
+    volumes = chosen_volumes(parameters)
+    return next((volumes[sequence] for sequence in REFERENCE_ORDER if sequence in volumes), None)
+
+
+def case_name(parameters: GliomaSegParameterNode) -> str:
+    """What the user calls the case; empty when that was not entered, or for another volume."""
+    reference = reference_volume(parameters)
+    return parameters.caseName if reference is not None and parameters.caseOf == reference.GetID() else ""
 
 
 def days_since_surgery(situation: Situation, parameters: GliomaSegParameterNode) -> int | None:

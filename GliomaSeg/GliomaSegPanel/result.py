@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import qt
 import slicer
 
@@ -9,10 +11,13 @@ from GliomaSegLib.scene.edit_state import restore_if_unchanged
 from GliomaSegLib.scene.edits import Edits
 from GliomaSegLib.scene.lesions import Lesion, LesionRethreshold, accept_lesion, delete_lesion, lesions_of
 from GliomaSegLib.scene.threshold import MODEL_THRESHOLD, Rethreshold
-from GliomaSegLib.scene.visibility import show_only
+from GliomaSegLib.scene.visibility import colour_of, is_visible, set_visible, show_only
+from GliomaSegPanel.clicks import Clicks
 from GliomaSegPanel.decisions.result import (
+    VolumeRow,
     can_change_lesion,
     can_measure,
+    can_redo,
     can_threshold,
     can_undo,
     lesion_row,
@@ -21,9 +26,9 @@ from GliomaSegPanel.decisions.result import (
 from GliomaSegPanel.decisions.situation import Answer, Situation, Work
 from GliomaSegPanel.overlay import ProbabilityOverlay
 from GliomaSegPanel.panel import Panel
-from GliomaSegPanel.tables import fill_table, fit_columns
+from GliomaSegPanel.tables import fill_table, fit_columns, mark_row
 from GliomaSegPanel.translation import _
-from GliomaSegPanel.views import jump_to
+from GliomaSegPanel.views import SequenceViews, centre_3d, jump_to
 
 # A preview takes about 0.05 s on a whole head: the slider is followed at this pace.
 PREVIEW_MS = 60
@@ -47,13 +52,20 @@ class ResultSection:
         self._preview_later = _single_shot(PREVIEW_MS, self._on_preview)
         self._update_later = _single_shot(QUIET_MS, self._on_quiet)
         self._overlay = ProbabilityOverlay(panel, on_toggled=self._show_fill)
+        self._views = SequenceViews()
+        self.clicks = Clicks(panel, self._change)
+        self._rows: tuple[VolumeRow, ...] = ()
         fit_columns(self._ui.volumesTable, stretched=0)
-        fit_columns(self._ui.lesionsTable, stretched=3)
+        fit_columns(self._ui.lesionsTable, stretched=5)
         self._ui.outlineCheckBox.connect("toggled(bool)", lambda _on: self._show_fill())
+        self._ui.sequenceViewsButton.connect("toggled(bool)", self._on_views)
+        self._ui.show3DButton.connect("toggled(bool)", lambda _on: centre_3d())
+        self._ui.volumesTable.connect("itemChanged(QTableWidgetItem*)", self._on_eye)
         self._ui.lesionsTable.connect("itemSelectionChanged()", self._on_lesion_selected)
         self._ui.acceptLesionButton.connect("clicked()", self._on_accept)
         self._ui.deleteLesionButton.connect("clicked()", self._on_delete)
-        self._ui.undoButton.connect("clicked()", self._on_undo)
+        self._ui.undoButton.connect("clicked()", lambda: self._change(Edits.undo))
+        self._ui.redoButton.connect("clicked()", lambda: self._change(Edits.redo))
         self._ui.measureButton.connect("clicked()", self.measure)
         self._ui.thresholdSlider.connect("valueChanged(double)", lambda _value: self._preview_later.start())
         self._ui.thresholdLesionCheckBox.connect("toggled(bool)", lambda _on: self.commit_threshold())
@@ -68,6 +80,11 @@ class ResultSection:
     def can_undo(self) -> bool:
         """Whether the last change that was made in this section can be undone."""
         return self._slider_is_off or (self._edits is not None and self._edits.can_undo)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether the change that was undone last can be made again."""
+        return self._edits is not None and self._edits.can_redo
 
     @property
     def lesions(self) -> tuple[Lesion, ...]:
@@ -87,9 +104,9 @@ class ResultSection:
         self.commit_threshold()
         self._overlay.remove()
         self._node, self._edits, self._lesions = node, Edits(node) if node else None, []
-        self._ui.segmentsTable.setSegmentationNode(node)
         self._ui.show3DButton.setSegmentationNode(node)
         self._surfaces_wanted = False
+        self._ui.sequenceViewsButton.checked = False
         if node is not None:
             show_only(node)
         self._show_fill()
@@ -105,14 +122,16 @@ class ResultSection:
         self._ui.thresholdGroup.enabled, self._ui.thresholdGroup.toolTip = outline
         self._ui.thresholdLesionCheckBox.enabled = self.lesion is not None
         for button, does in (
-            (self._ui.acceptLesionButton, _("The lesion is right as it is; kept with the scene.")),
-            (self._ui.deleteLesionButton, _("Take the lesion out of the segmentation.")),
+            (self._ui.acceptLesionButton, _("The lesion is right as it is; kept with the scene. Key: A")),
+            (self._ui.deleteLesionButton, _("Take the lesion out of the segmentation. Key: Delete")),
         ):
             answer = can_change_lesion(situation)
             self._panel.set_enabled(button, answer if not answer.allowed else Answer(True, does))
         accepted = self.lesion is not None and self.lesion.accepted
         self._ui.acceptLesionButton.text = _("Not accepted") if accepted else _("Accept")
         self._panel.set_enabled(self._ui.undoButton, can_undo(situation))
+        self._panel.set_enabled(self._ui.redoButton, can_redo(situation))
+        self.clicks.show(situation)
         stale = shown is not None and shown.edited and not situation.editing
         self._ui.staleLabel.visible = self._ui.measureButton.visible = stale
         self._ui.volumesTable.enabled = not (shown and shown.edited)
@@ -121,9 +140,21 @@ class ResultSection:
     def show_measures(self) -> None:
         """Fill the tables from the last measures and the present segmentation."""
         measures = self._panel.logic.measuresOf(self._node) if self._node else None
-        rows = volume_rows(measures) if measures else ()
-        fill_table(self._ui.volumesTable, rows)
+        self._rows = volume_rows(measures) if measures else ()
+        table, node = self._ui.volumesTable, self._node
+        blocked = table.blockSignals(True)
+        fill_table(table, [row[1:] for row in self._rows])
+        if node is not None and node.GetDisplayNode() is not None:
+            with self._panel.errors_shown():
+                for position, row in enumerate(self._rows):
+                    mark_row(table.item(position, 0), is_visible(node, row.name), colour_of(node, row.name))
+        table.blockSignals(blocked)
         self._list_lesions()
+
+    def _on_eye(self, item: object) -> None:
+        row = self._rows[item.row()]
+        set_visible(self._node, row.name, item.checkState() == qt.Qt.Checked)
+        qt.QTimer.singleShot(0, self.show_measures)  # the boxes of regions that share the part follow
 
     def measure(self) -> None:
         """Update measures, report and files from the segmentation as it is now."""
@@ -156,7 +187,8 @@ class ResultSection:
         self._update_later.stop()
         self._rethreshold = self._node = self._edits = None
         self._lesions = []
-        self._ui.segmentsTable.setSegmentationNode(None)
+        self.clicks.stop()
+        self._ui.sequenceViewsButton.checked = False
         self._ui.show3DButton.setSegmentationNode(None)
         self._overlay.forget_scene()
 
@@ -202,17 +234,23 @@ class ResultSection:
 
     def _on_delete(self) -> None:
         with self._panel.errors_shown():
-            self.commit_threshold()
-            self._keep_surfaces()
-            delete_lesion(self._edits, self.lesion)
+            lesion = self.lesion
+            self._change(lambda edits: delete_lesion(edits, lesion))
             self._ui.lesionsTable.clearSelection()
-            self._list_lesions()
 
-    def _on_undo(self) -> None:
+    def step(self, by: int) -> None:
+        """Select the next lesion, or the one before: the views go there."""
+        count = len(self._lesions)
+        if count:
+            row = self.lesion.id - 1 + by if self.lesion else (0 if by > 0 else count - 1)
+            self._ui.lesionsTable.selectRow(row % count)
+
+    def _change(self, change: Callable[[Edits], object]) -> None:
+        """Change the segmentation in one step."""
         with self._panel.errors_shown():
             self.commit_threshold()
             self._keep_surfaces()
-            self._edits.undo()
+            change(self._edits)
             self._list_lesions()
 
     # --- outline -----------------------------------------------------------------------------------------------------
@@ -234,6 +272,21 @@ class ResultSection:
                 self._keep_surfaces()
                 self._rethreshold.preview(self._ui.thresholdSlider.value / 100)
         self._panel.refresh()
+
+    def _on_views(self, on: bool) -> None:
+        """A view for each sequence, with outlines; the panel comes back to the layout before."""
+        if on and self._node is not None:
+            self._ui.outlineCheckBox.checked = True
+            point = self.lesion or next(iter(self._lesions), None)
+            self._views.show(self._node, point and point.centre_ras_mm)
+        else:
+            self._views.leave()
+
+    def toggle_outlines(self) -> None:
+        """Hide the segmentation in the slice views, to see the image alone, or show it again."""
+        display = self._node.GetDisplayNode() if self._node is not None else None
+        if display is not None:
+            display.SetVisibility2D(not display.GetVisibility2D())
 
     def _show_fill(self) -> None:
         """Show outlines alone when the user wants that, and over the probability, whose colours a fill would change."""

@@ -9,15 +9,16 @@ from typing import Any
 import qt
 import slicer
 
-from GliomaSegLib.case import REFERENCE_ORDER, Modality
+from GliomaSegLib.case import REFERENCE_ORDER, Modality, TimePointKind
 from GliomaSegLib.errors import GliomaSegError
 from GliomaSegPanel.decisions.images import missing_cost
 from GliomaSegPanel.decisions.models import ask_before_use
+from GliomaSegPanel.decisions.readiness import CASE, MODEL, TIME, readiness, readiness_html
 from GliomaSegPanel.decisions.run import can_apply, can_cancel
 from GliomaSegPanel.decisions.situation import Situation, Work
 from GliomaSegPanel.decisions.titles import download_size
 from GliomaSegPanel.panel import Panel
-from GliomaSegPanel.parameters import Alignment, chosen_volumes, days_since_surgery
+from GliomaSegPanel.parameters import Alignment, StudyTime, chosen_volumes, days_since_surgery
 from GliomaSegPanel.translation import _
 from GliomaSegPanel.views import jump_to, reference_of
 
@@ -33,12 +34,17 @@ class RunSection:
         self._confirmed: set[str] = set()
         self._ui.messageLabel.visible = False
         self._ui.applyButton.connect("clicked()", self.apply)
+        self._ui.readinessLabel.connect("linkActivated(QString)", self.follow_link)
         self._ui.cancelButton.connect("clicked()", panel.runner.cancel)
 
     def show(self, situation: Situation) -> None:
         """Update the section."""
         runner = self._panel.runner
         self._panel.set_enabled(self._ui.applyButton, can_apply(situation))
+        line = readiness_html(readiness(situation))
+        if self._ui.readinessLabel.text != line:
+            self._ui.readinessLabel.text = line
+        self._ui.readinessLabel.visible = situation.work is None
         self._panel.set_enabled(self._ui.cancelButton, can_cancel(situation))
         self._ui.cancelButton.visible = situation.work is not None
         self._ui.progressFrame.visible = situation.work is not None
@@ -92,6 +98,7 @@ class RunSection:
         logic.configure(brainsfit=parameters.registration is Alignment.AUTOMATIC)
         options = {
             "model": situation.card.id,
+            "case_id": None if situation.from_folder else situation.case or None,
             "brain": parameters.brain.value,
             "time_point": parameters.timePoint.value.value,
             "device": parameters.device.value,
@@ -111,6 +118,18 @@ class RunSection:
         placed = placed_by_hand(volumes) if parameters.registration is not Alignment.OFF else {}
         return logic.segment(**{s.value: node for s, node in volumes.items()}, transforms=placed, **options)
 
+    def follow_link(self, target: str) -> None:
+        """A click in the line above Apply settles something, or opens the section where it is settled."""
+        what, _colon, value = target.partition(":")
+        if what == TIME:
+            self._panel.parameters.timePoint = StudyTime(TimePointKind(value))
+        elif what == MODEL and value:
+            self._panel.model.offer(value)
+        else:
+            (self._ui.modelButton if what == MODEL else self._ui.imagesButton).collapsed = False
+            if what == CASE:
+                self._ui.caseEdit.setFocus()
+
     # --- the result --------------------------------------------------------------------------------------------------
 
     def _on_segmented(self, result: Any) -> None:
@@ -118,7 +137,10 @@ class RunSection:
         if result.segmentation.GetScene() is None:  # deleted, or the scene was closed, in this very moment
             return
         self._panel.parameters.segmentation = result.segmentation
-        for section in (self._ui.resultButton, self._ui.correctButton, self._ui.reviewButton, self._ui.exportButton):
+        ui = self._ui
+        for section in (ui.imagesButton, ui.modelButton):  # the line above Apply says what was chosen
+            section.collapsed = True
+        for section in (ui.resultButton, ui.correctButton, ui.reviewButton, ui.exportButton):
             section.collapsed = False
         self._report(result.result.get("warnings", ()), result.result.get("training"))
         qt.QTimer.singleShot(0, self._show_in_views)  # the panel is drawn first

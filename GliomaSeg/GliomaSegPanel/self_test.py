@@ -18,18 +18,18 @@ from GliomaSegPanel.logic import GliomaSegLogic
 from GliomaSegPanel.self_test_head import (
     TUMOUR_ML,
     TUMOUR_RAS_MM,
-    distance_mm,
     drawn_like,
     load_head,
     node_ids,
     remove_upper_half,
-    shown_point,
+    shown_beside_mm,
     volume_ml,
     write_series,
 )
+from GliomaSegPanel.self_test_review import ReviewTests
 
 
-class GliomaSegTest(ScriptedLoadableModuleTest):
+class GliomaSegTest(ReviewTests, ScriptedLoadableModuleTest):
     """From loading to an edited, reviewed and exported result, on a generated head: no download, nothing installed.
 
     The worker runs when its packages and a model are installed; otherwise its recorded answers to these very requests
@@ -50,7 +50,8 @@ class GliomaSegTest(ScriptedLoadableModuleTest):
         """Run all tests."""
         for test in (
             self.test_panel, self.test_comparison_and_dicom, self.test_three_studies, self.test_what_could_mislead,
-            self.test_logic, self.test_cancel, self.test_scene_closed, self.test_refusals,
+            self.test_review_by_keys, self.test_without_the_folder, self.test_logic, self.test_cancel,
+            self.test_scene_closed, self.test_refusals,
         ):  # fmt: skip
             self.setUp()
             try:
@@ -81,7 +82,7 @@ class GliomaSegTest(ScriptedLoadableModuleTest):
         assert abs(volume / TUMOUR_ML - 1) < 0.25
 
         widget.ui.lesionsTable.selectRow(0)
-        assert distance_mm(shown_point(), TUMOUR_RAS_MM) < 5, shown_point()
+        assert shown_beside_mm(TUMOUR_RAS_MM) < 5
         widget.ui.deleteLesionButton.click()
         assert widget.ui.lesionsTable.rowCount == 0
         widget.ui.undoButton.click()

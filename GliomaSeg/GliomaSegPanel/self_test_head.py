@@ -105,11 +105,8 @@ def remove_upper_half(node: slicer.vtkMRMLSegmentationNode) -> None:
     set_labels(node, labels)
 
 
-def shown_point() -> tuple[float, ...]:
-    """The centre of the axial view, RAS mm."""
+def shown_beside_mm(point: tuple[float, ...]) -> float:
+    """Distance of the slice that the axial view shows from a point (RAS mm)."""
     matrix = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode().GetSliceToRAS()
-    return tuple(matrix.GetElement(row, 3) for row in range(3))
-
-
-def distance_mm(one: tuple[float, ...], other: tuple[float, ...]) -> float:
-    return float(np.linalg.norm(np.subtract(one, other)))
+    normal, place = ([matrix.GetElement(row, column) for row in range(3)] for column in (2, 3))
+    return float(abs(np.dot(normal, np.subtract(point, place))))

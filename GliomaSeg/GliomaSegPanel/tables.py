@@ -18,6 +18,13 @@ def fit_columns(table: qt.QTableWidget, stretched: int) -> None:
     table.setHorizontalScrollBarPolicy(qt.Qt.ScrollBarAlwaysOff)
 
 
+def mark_row(item: qt.QTableWidgetItem, checked: bool, colour: tuple[int, ...] | None) -> None:
+    """Give the first cell of a row a box that can be checked, and a square of a colour (red, green, blue)."""
+    item.setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
+    if colour is not None:
+        item.setData(qt.Qt.DecorationRole, qt.QColor(*colour))
+
+
 def fill_table(table: qt.QTableWidget, rows: Iterable[Sequence[str]]) -> None:
     """Write text into a table and make it just as high as its rows need."""
     rows = list(rows)

@@ -1,8 +1,11 @@
-"""The slice views: the image of a result, and the point that they show."""
+"""The slice and 3D views: the image of a result, the point that they show, and a layout with all of its sequences."""
 
 from __future__ import annotations
 
+import qt
 import slicer
+
+from GliomaSegLib.scene.four_views import is_shown, show_views
 
 
 def reference_of(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
@@ -11,5 +14,40 @@ def reference_of(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVo
 
 
 def jump_to(ras_mm: tuple[float, float, float]) -> None:
-    """Centre all slice views on a point."""
-    slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *ras_mm, slicer.vtkMRMLSliceNode.CenteredJumpSlice)
+    """Show the slices through a point in all slice views; what they show of the head around it stays as it is."""
+    slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *ras_mm, slicer.vtkMRMLSliceNode.OffsetJumpSlice)
+
+
+def cursor_ras_mm() -> tuple[float, float, float] | None:
+    """The point in a slice view under the mouse; ``None`` when it is over none."""
+    crosshair, point = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode"), [0.0, 0.0, 0.0]
+    over_a_view = crosshair is not None and crosshair.GetCursorPositionRAS(point)
+    return tuple(point) if over_a_view else None
+
+
+def centre_3d() -> None:
+    """Turn the 3D view about the middle of what it shows, once that has been drawn."""
+    qt.QTimer.singleShot(0, lambda: slicer.app.layoutManager().threeDWidget(0).threeDView().resetFocalPoint())
+
+
+class SequenceViews:
+    """Switches to a linked view for each sequence of a result, and back to the layout that was there before."""
+
+    def __init__(self) -> None:
+        self._before = 0
+
+    def show(self, node: slicer.vtkMRMLSegmentationNode, ras_mm: tuple[float, float, float] | None) -> None:
+        """Show all sequences, at a point."""
+        self._before = show_views(node, _layout())
+        slicer.util.resetSliceViews()
+        if ras_mm is not None:
+            jump_to(ras_mm)
+
+    def leave(self) -> None:
+        """Back to the layout before, unless the user has chosen another one meanwhile."""
+        if self._before and is_shown(_layout()):
+            _layout().SetViewArrangement(self._before)
+
+
+def _layout() -> slicer.vtkMRMLLayoutNode:
+    return slicer.app.layoutManager().layoutLogic().GetLayoutNode()

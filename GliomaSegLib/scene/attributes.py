@@ -8,6 +8,8 @@ from GliomaSegLib.case import Modality
 
 OUTPUT = "GliomaSeg.Output"
 """The folder of results that the node shows."""
+CREATED = "GliomaSeg.Created"
+"""When the result was made, as its manifest says: it tells the folder from another one of that name."""
 GRID = "GliomaSeg.Grid"
 """The reference geometry of the result, as Slicer serialises it."""
 TIME_POINT = "GliomaSeg.TimePoint"
@@ -35,6 +37,7 @@ yet, or ``1``."""
 
 # --- roles of node references of a segmentation node ---
 
+# ``GliomaSeg.OutputFiles`` and ``GliomaSeg.ComparisonFiles``: see GliomaSegLib.scene.keeping.
 TABLE = "GliomaSeg.table"
 """The table of volumes."""
 COMPARED_WITH = "GliomaSeg.ComparedWith"

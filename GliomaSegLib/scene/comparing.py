@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,10 @@ from GliomaSegLib.scene.comparison import compared_with, link_comparison
 from GliomaSegLib.scene.comparison_nodes import ComparisonNodes, show_comparison
 from GliomaSegLib.scene.earlier_study import export_study
 from GliomaSegLib.scene.hierarchy import place_beside
+from GliomaSegLib.scene.keeping import Files, has_files, keep, packed
 from GliomaSegLib.scene.measuring import up_to_date
-from GliomaSegLib.scene.result import has_output
 from GliomaSegLib.scene.review import EditWatch
-from GliomaSegLib.scene.run import Steps
+from GliomaSegLib.scene.run import Steps, in_thread
 from GliomaSegLib.scene.segmentation import labels_of
 from GliomaSegLib.scene.segmenting import check_earlier
 from GliomaSegLib.scene.session import Session, make_folder
@@ -131,11 +132,13 @@ def compare_steps(
         answer = yield from session.request(request, segmentation)
         yield Event("stage", "scene")
         comparison = answer["comparison"]
+        files = yield from in_thread(partial(packed, case / "results"))
         nodes = show_comparison(session.scene, comparison, name)
         for node in nodes.all:
             undo.callback(session.remove_node, node)
             place_beside(node, segmentation)
         link_comparison(segmentation, compared, nodes, case / "results", outdated=bool(edited))
+        place_beside(keep(segmentation, Files.COMPARISON, files), segmentation)
         for node in compared_with(segmentation):
             session.watch(node)
         undo.pop_all()
@@ -148,7 +151,7 @@ def _study_request(
     session: Session, study: EarlierStudy, folder: Path
 ) -> Generator[Event | None, None, dict[str, Any]]:
     """A :class:`~GliomaSegLib.job.ComparedStudy` as JSON; a drawing and its image are exported to ``folder``."""
-    if has_output(study.segmentation):
+    if has_files(study.segmentation):
         files = {"path": str((yield from up_to_date(session, study.segmentation)))}
     else:
         name = folder_name(study.segmentation.GetName()) or "case"

@@ -70,11 +70,13 @@ def _set_reasons(node: slicer.vtkMRMLSegmentationNode, reasons: set[str]) -> Non
     node.SetAttribute(COMPARISON_OUTDATED, lasting or None)
 
 
-def comparison_with(segmentation: slicer.vtkMRMLSegmentationNode) -> tuple[Path, bool] | None:
-    """The folder of a comparison in which a result takes part, and whether that is outdated: its own, else that of a
-    later study; ``None`` when there is none."""
+def comparison_with(
+    segmentation: slicer.vtkMRMLSegmentationNode,
+) -> tuple[slicer.vtkMRMLSegmentationNode, bool] | None:
+    """The segmentation to whose comparison a result belongs, itself or that of a later study, and whether that is
+    outdated; ``None`` when there is none."""
     node = next(_compared_nodes(segmentation), None)
-    return node and (Path(node.GetAttribute(COMPARISON)), node.GetAttribute(COMPARISON_OUTDATED) is not None)
+    return node and (node, node.GetAttribute(COMPARISON_OUTDATED) is not None)
 
 
 def _compared_nodes(segmentation: slicer.vtkMRMLSegmentationNode) -> Iterator[slicer.vtkMRMLSegmentationNode]:

@@ -29,11 +29,17 @@ class Edits:
     def __init__(self, node: slicer.vtkMRMLSegmentationNode) -> None:
         self.node = node
         self._steps: list[_Step] = []
+        self._undone: list[_Step] = []
 
     @property
     def can_undo(self) -> bool:
         """Whether there is an edit to undo."""
         return bool(self._steps)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is an edit that was undone."""
+        return bool(self._undone)
 
     def apply(self, labels: NDArray[np.uint8]) -> None:
         """Change the node to ``labels`` (see :func:`set_labels`) as one step."""
@@ -46,6 +52,7 @@ class Edits:
         changed = np.flatnonzero(before != after)
         if changed.size:
             self._steps.append(_Step(changed, before.ravel()[changed], after.ravel()[changed]))
+            self._undone.clear()
 
     def undo(self) -> None:
         """Undo the last step.
@@ -53,9 +60,21 @@ class Edits:
         Raises:
             IndexError: there is none.
         """
-        step = self._steps.pop()
+        self._undone.append(step := self._steps.pop())
+        self._change(step.voxels, step.after, step.before)
+
+    def redo(self) -> None:
+        """Make the step again that was undone last.
+
+        Raises:
+            IndexError: there is none.
+        """
+        self._steps.append(step := self._undone.pop())
+        self._change(step.voxels, step.before, step.after)
+
+    def _change(self, voxels: NDArray[np.intp], before: NDArray[np.uint8], after: NDArray[np.uint8]) -> None:
         labels, _ = labels_of(self.node)
         flat = labels.reshape(-1)
-        untouched = flat[step.voxels] == step.after
-        flat[step.voxels[untouched]] = step.before[untouched]
+        untouched = flat[voxels] == before
+        flat[voxels[untouched]] = after[untouched]
         set_labels(self.node, labels)

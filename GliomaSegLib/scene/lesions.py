@@ -40,6 +40,7 @@ class Lesion:
         id: 1 for the largest.
         centre_ras_mm: centre of gravity in the world.
         long_mm, perpendicular_mm, side: from the last measures; ``None`` when the lesion was changed since.
+        certainty: the highest probability in it, 0 to 1, from the last measures.
         accepted: a reader has confirmed it as it is; an edit of it voids that.
     """
 
@@ -50,6 +51,7 @@ class Lesion:
     long_mm: float | None
     perpendicular_mm: float | None
     side: str | None
+    certainty: float | None
     accepted: bool
 
 
@@ -80,6 +82,7 @@ def lesions_of(node: slicer.vtkMRMLSegmentationNode, measures: Mapping[str, Any]
                 long_mm=row.get("long_mm"),
                 perpendicular_mm=row.get("perpendicular_mm"),
                 side=row.get("side"),
+                certainty=row.get("certainty"),
                 accepted=_key(labels, voxels) in accepted,
             )
         )
@@ -171,6 +174,17 @@ def _components(labels: NDArray[np.uint8]) -> list[NDArray[np.intp]]:
     order = np.argsort(numbers, kind="stable")
     occupied += [side.start for side in box]
     return np.split(occupied[order], np.cumsum(np.bincount(numbers)[1:])[:-1])
+
+
+def component_at(mask: NDArray[np.bool_], index: tuple[int, ...]) -> NDArray[np.bool_] | None:
+    """The connected component (26 neighbours) of a mask at a voxel; ``None`` when that is not in the mask."""
+    if not mask[index]:
+        return None
+    box = occupied_box(mask)
+    numbers = _numbered(mask[box].astype(np.uint32))
+    part = np.zeros_like(mask)
+    part[box] = numbers == numbers[tuple(place - side.start for place, side in zip(index, box, strict=True))]
+    return part
 
 
 def _numbered(mask: NDArray[np.uint32]) -> NDArray[np.uint32]:

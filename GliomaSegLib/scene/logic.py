@@ -10,7 +10,6 @@ here. For research use; not a medical device.
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -22,12 +21,11 @@ import slicer
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Region
-from GliomaSegLib.results.layout import MEASURES_JSON
-from GliomaSegLib.scene.attributes import OUTPUT
 from GliomaSegLib.scene.batch import batch_steps
 from GliomaSegLib.scene.comparing import Agreement, EarlierStudy, agreement, check_studies, compare_steps
 from GliomaSegLib.scene.edit_state import has_unmeasured_edits
 from GliomaSegLib.scene.exporting import export_steps
+from GliomaSegLib.scene.keeping import Files, measures_of
 from GliomaSegLib.scene.lesions import Lesion, lesions_of
 from GliomaSegLib.scene.measuring import measure_steps, review_steps
 from GliomaSegLib.scene.registration import Registrar
@@ -325,9 +323,15 @@ class SceneLogic:
 
     def lesions(self, segmentation: slicer.vtkMRMLSegmentationNode) -> list[Lesion]:
         """The lesions as they are now, with the last measures' diameters; see :mod:`GliomaSegLib.scene.lesions`."""
-        path = Path(segmentation.GetAttribute(OUTPUT) or "", MEASURES_JSON)
-        measures = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-        return lesions_of(segmentation, measures)
+        return lesions_of(segmentation, measures_of(segmentation))
+
+    def folder_of(self, segmentation: slicer.vtkMRMLSegmentationNode, files: Files = Files.RESULT) -> Path:
+        """The folder of a result or of its comparison; written anew from the scene when it is not on this computer.
+
+        Raises:
+            InputError: the scene does not hold the files either.
+        """
+        return self._session.results_of(segmentation, files)
 
     def has_unmeasured_edits(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
         """Whether the segmentation was changed since it was measured, so that table and report are out of date."""

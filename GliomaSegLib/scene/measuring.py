@@ -10,7 +10,7 @@ import slicer
 
 from GliomaSegLib.scene.attributes import UNMEASURED
 from GliomaSegLib.scene.edit_state import has_unmeasured_edits, mark_not_measured, restore_if_unchanged, set_measured
-from GliomaSegLib.scene.result import SegmentationResult, output_of, show_measures
+from GliomaSegLib.scene.result import SegmentationResult, shown_measures
 from GliomaSegLib.scene.run import Steps, in_thread
 from GliomaSegLib.scene.segmentation import labels_of
 from GliomaSegLib.scene.segmentation_files import save_labels
@@ -20,7 +20,7 @@ from GliomaSegLib.worker.client import Event
 
 def measure_steps(session: Session, segmentation: slicer.vtkMRMLSegmentationNode) -> Steps:
     """Save an edit and measure again; gives a :class:`~GliomaSegLib.scene.result.SegmentationResult`."""
-    output = output_of(segmentation)
+    output = session.results_of(segmentation)
     yield Event("stage", "measures and report")
     yield None
     return (yield from _updated(session, segmentation, output, always=True))
@@ -28,16 +28,16 @@ def measure_steps(session: Session, segmentation: slicer.vtkMRMLSegmentationNode
 
 def review_steps(session: Session, segmentation: slicer.vtkMRMLSegmentationNode, state: str, by: str) -> Steps:
     """Record a review; gives a :class:`~GliomaSegLib.scene.result.SegmentationResult`."""
-    output = output_of(segmentation)
+    output = session.results_of(segmentation)
     yield from _updated(session, segmentation, output, always=False)
     request = {"do": "review", "output": str(output), "state": state, "by": by}
     result = yield from session.request(request, segmentation)
-    return show_measures(segmentation, result)
+    return (yield from shown_measures(segmentation, result))
 
 
 def up_to_date(session: Session, segmentation: slicer.vtkMRMLSegmentationNode) -> Generator[Event | None, None, Path]:
     """Steps that give the folder of results, measured again if the segmentation was edited since."""
-    output = output_of(segmentation)
+    output = session.results_of(segmentation)
     yield from _updated(session, segmentation, output, always=False)
     return output
 
@@ -56,7 +56,7 @@ def _updated(
         if behind or always:
             result = yield from session.request({"do": "measure", "output": str(output)}, segmentation)
             set_measured(segmentation, labels)
-            return show_measures(segmentation, result)
+            return (yield from shown_measures(segmentation, result))
     except BaseException:
         if behind:
             mark_not_measured(segmentation)

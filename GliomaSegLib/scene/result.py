@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import slicer
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.scene.attributes import DAYS, OUTPUT, SERIES, TABLE, TIME_POINT, volume_role
+from GliomaSegLib.scene.attributes import CREATED, DAYS, SERIES, TABLE, TIME_POINT, volume_role
 from GliomaSegLib.scene.edit_state import set_measured, set_measured_review
 from GliomaSegLib.scene.hierarchy import place_beside
+from GliomaSegLib.scene.keeping import Files, keep, packed
 from GliomaSegLib.scene.placement import GivenTransforms, place_volumes
 from GliomaSegLib.scene.review import DRAFT, Review
+from GliomaSegLib.scene.run import in_thread
 from GliomaSegLib.scene.segmentation import labels_of, volumes_of
 from GliomaSegLib.scene.segmentation_files import read_result, show_result
 from GliomaSegLib.scene.session import Session
@@ -82,6 +85,7 @@ def add_result(
     days = manifest["days_since_surgery"]
     segmentation.SetAttribute(DAYS, None if days is None else f"{days:g}")
     segmentation.SetAttribute(SERIES, record["series_uid"])
+    segmentation.SetAttribute(CREATED, manifest["created"])
     for sequence, node in there.items():
         segmentation.SetNodeReferenceID(volume_role(sequence), node.GetID())
     made = place_volumes(session, Path(result["output"]) / "transforms", there, placed, undo)
@@ -89,13 +93,20 @@ def add_result(
         for node in (segmentation, table, *made.values()):
             place_beside(node, reference)
     set_measured(segmentation, labels_of(segmentation)[0])
-    show_measures(segmentation, result)
+    shown = yield from shown_measures(segmentation, result)
+    undo.callback(session.remove_node, segmentation.GetNodeReference(Files.RESULT.role))
     session.watch(segmentation)
-    return SegmentationResult(segmentation, table, made, there, Path(result["output"]), result)
+    return replace(shown, transforms=made, volumes=there)
 
 
-def show_measures(segmentation: slicer.vtkMRMLSegmentationNode, result: Mapping[str, Any]) -> SegmentationResult:
-    """Show the volumes and the state of review of a result that the node shows."""
+def shown_measures(
+    segmentation: slicer.vtkMRMLSegmentationNode, result: Mapping[str, Any]
+) -> Generator[None, None, SegmentationResult]:
+    """Steps that show the volumes and the state of review of a result, and keep its files in the scene."""
+    files = yield from in_thread(partial(packed, Path(result["output"])))
+    if segmentation.GetScene() is None:
+        raise InputError(f"'{segmentation.GetName()}' was deleted while GliomaSeg was at work, so it stopped.")
+    place_beside(keep(segmentation, Files.RESULT, files), segmentation)
     table = segmentation.GetNodeReference(TABLE)
     if table is None:  # the user has deleted it
         table = segmentation.GetScene().AddNewNodeByClass("vtkMRMLTableNode", f"{result['case_id']} volumes")
@@ -105,24 +116,3 @@ def show_measures(segmentation: slicer.vtkMRMLSegmentationNode, result: Mapping[
     # What was drawn while the worker was busy is not what was measured or approved.
     set_measured_review(segmentation, Review(result.get("review", DRAFT), last.get("by") or "", last.get("when", "")))
     return SegmentationResult(segmentation, table, {}, volumes_of(segmentation), Path(result["output"]), result)
-
-
-def has_output(segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
-    """Whether the segmentation has a folder of results, and it is on this computer."""
-    output = segmentation.GetAttribute(OUTPUT)
-    return bool(output) and Path(output).is_dir()
-
-
-def output_of(segmentation: slicer.vtkMRMLSegmentationNode) -> Path:
-    """The folder of results of a segmentation.
-
-    Raises:
-        InputError: it does not exist.
-    """
-    output = segmentation.GetAttribute(OUTPUT)
-    if not has_output(segmentation):
-        raise InputError(
-            f"The folder of results of '{segmentation.GetName()}' is not there"
-            f"{f' ({output})' if output else ''}; put it back, or segment the case again."
-        )
-    return Path(output)

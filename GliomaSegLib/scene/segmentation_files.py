@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.provenance import sha256_of
 from GliomaSegLib.io.renaming import rename
+from GliomaSegLib.labels import Label
 from GliomaSegLib.results.layout import SLICER_SEGMENTATION
 from GliomaSegLib.scene.attributes import GRID, LABEL_TAG, OUTPUT
 from GliomaSegLib.scene.segmentation import REFERENCE_GEOMETRY, grid_of, layers_of, matrix_of, segments_of
+from GliomaSegLib.scene.visibility import EDEMA_OPACITY_3D, segments_in
 from GliomaSegLib.scene.volumes import ijk_to_world
 
 _SAME_PLACE_MM = 0.01
@@ -64,6 +66,8 @@ def show_result(
             _move_onto(node, reference, Path(result["files"]["slicer_segmentation"]))
         node.SetAttribute(GRID, node.GetSegmentation().GetConversionParameter(REFERENCE_GEOMETRY))
         node.CreateDefaultDisplayNodes()
+        for identifier in segments_in(node, Label.SNFH.name):
+            node.GetDisplayNode().SetSegmentOpacity3D(identifier, EDEMA_OPACITY_3D)
     except BaseException:
         scene.RemoveNode(node)
         raise

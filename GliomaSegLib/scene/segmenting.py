@@ -14,10 +14,12 @@ import slicer
 from GliomaSegLib.case import REFERENCE_ORDER, Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.scene.earlier_study import export_tumour
+from GliomaSegLib.scene.hierarchy import case_name
+from GliomaSegLib.scene.keeping import has_files
 from GliomaSegLib.scene.measuring import up_to_date
 from GliomaSegLib.scene.placement import GivenTransforms, Volumes, given_files, register_volumes
 from GliomaSegLib.scene.registration import Registrar
-from GliomaSegLib.scene.result import add_result, has_output, read_manifest
+from GliomaSegLib.scene.result import add_result, read_manifest
 from GliomaSegLib.scene.run import Steps, in_thread
 from GliomaSegLib.scene.session import Session, make_folder
 from GliomaSegLib.scene.study import read_image, show_image
@@ -69,13 +71,13 @@ def check_earlier(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.v
     """Refuse an earlier study whose image is not known.
 
     Raises:
-        InputError: it has no folder of results, and ``volume`` is missing or no image.
+        InputError: its files are not known, and ``volume`` is missing or no image.
     """
-    if has_output(segmentation):
+    if has_files(segmentation):
         return
     if volume is None:
         raise InputError(
-            f"'{segmentation.GetName()}' has no folder of results; choose also the volume that it was drawn on."
+            f"'{segmentation.GetName()}' is no result with its files; choose also the volume that it was drawn on."
         )
     check_volume(volume)
 
@@ -94,7 +96,7 @@ def segment_steps(
     with ExitStack() as undo:
         used = _used_by(model, options.get("store"), volumes)
         reference = next(volumes[sequence] for sequence in REFERENCE_ORDER if sequence in used)
-        case_id = options.get("case_id") or reference.GetName()
+        case_id = options.get("case_id") or case_name(reference) or reference.GetName()
         case = session.new_case_folder(case_id, undo)
         folder = make_folder(case / "inputs")
         yield Event("stage", "export")
@@ -105,7 +107,7 @@ def segment_steps(
             export_volume(node, paths[sequence])
             yield None
         before = {}
-        if inputs.preoperative is not None and has_output(inputs.preoperative[0]):
+        if inputs.preoperative is not None and has_files(inputs.preoperative[0]):
             before = {"preoperative": str((yield from up_to_date(session, inputs.preoperative[0])))}
         elif inputs.preoperative is not None:
             before = export_tumour(*inputs.preoperative, make_folder(case / "earlier"))

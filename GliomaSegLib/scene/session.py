@@ -17,6 +17,7 @@ from GliomaSegLib.errors import GliomaSegError, InputError
 from GliomaSegLib.scene.attributes import OUTPUT
 from GliomaSegLib.scene.comparison import compared_with
 from GliomaSegLib.scene.edit_state import mark_edited
+from GliomaSegLib.scene.keeping import Files, folder_of
 from GliomaSegLib.scene.review import EditWatch
 from GliomaSegLib.worker.client import Event, Task, WorkerProcess
 
@@ -147,6 +148,13 @@ class Session:
         undo.callback(shutil.rmtree, make_folder(case), ignore_errors=True)
         return case
 
+    def results_of(self, segmentation: slicer.vtkMRMLSegmentationNode, files: Files = Files.RESULT) -> Path:
+        """See :func:`~GliomaSegLib.scene.keeping.folder_of`; a new one is made among the cases."""
+        with ExitStack() as undo:
+            made = folder_of(segmentation, lambda: self.new_case_folder(segmentation.GetName(), undo), files)
+            undo.pop_all()
+        return made
+
     # --- edits ------------------------------------------------------------------------------------------------------
 
     def watch(self, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
@@ -179,6 +187,10 @@ class Session:
         watch = self._watches.pop(node.GetID(), None)
         if watch is not None:
             watch.stop()
+        for files in Files:
+            kept = node.GetNodeReference(files.role)
+            if kept is not None and not self.scene.IsClosing():
+                self.scene.RemoveNode(kept)
 
 
 def make_folder(folder: Path) -> Path:

@@ -13,8 +13,8 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.results.layout import BRAIN, probability_map
-from GliomaSegLib.scene.attributes import OUTPUT
 from GliomaSegLib.scene.edits import Edits
+from GliomaSegLib.scene.keeping import copies_of, has_file
 from GliomaSegLib.scene.segmentation import labels_of, set_labels
 
 MODEL_THRESHOLD = 0.5
@@ -67,10 +67,9 @@ class Rethreshold:
         self._before = self._now
 
 
-def probability_file(node: slicer.vtkMRMLSegmentationNode, region: Region = Region.WT) -> Path | None:
-    """The map that belongs to a segmentation node, if its model gave one that may be thresholded."""
-    path = probability_map(Path(node.GetAttribute(OUTPUT) or ""), region)
-    return path if path.is_file() else None
+def has_probability(node: slicer.vtkMRMLSegmentationNode, region: Region = Region.WT) -> bool:
+    """Whether its model gave a map that may be thresholded."""
+    return has_file(node, probability_map(Path(), region).name)
 
 
 def load_probability(node: slicer.vtkMRMLSegmentationNode, region: Region = Region.WT) -> NDArray[np.uint8]:
@@ -116,13 +115,14 @@ def show_probability(
 
 def _crop(node: slicer.vtkMRMLSegmentationNode, region: Region) -> tuple[NDArray[np.uint8], list[int]]:
     """The cropped map of the file, and the index (i, j, k) of its first voxel on the grid of the results."""
-    path = probability_file(node, region)
-    if path is None:
+    if not has_probability(node, region):
         raise InputError(
             f"There is no probability map of '{node.GetName()}': its model gives none that may be thresholded, or the "
-            "folder of results is gone."
+            "files of the result are gone."
         )
-    crop, grid = _read(path), _read(path.with_name(BRAIN))  # the brain mask is on the whole grid
+    name = probability_map(Path(), region).name
+    with copies_of(node, name, BRAIN) as folder:
+        crop, grid = _read(folder / name), _read(folder / BRAIN)  # the brain mask is on the whole grid
     offset = np.round((np.linalg.inv(_matrix(grid)) @ _matrix(crop))[:3, 3]).astype(int)
     return slicer.util.arrayFromVolume(crop), offset.tolist()
 

@@ -1,10 +1,15 @@
-"""Which result is visible in the views: one at a time."""
+"""Which result, and which parts of it, are visible in the views."""
 
 from __future__ import annotations
 
 import slicer
 
+from GliomaSegLib.labels import REGION_LABELS, Label, Region
 from GliomaSegLib.scene.attributes import OUTPUT
+from GliomaSegLib.scene.segmentation import label_of
+
+EDEMA_OPACITY_3D = 0.25
+"""So that core and enhancement are seen through it."""
 
 
 def show_only(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
@@ -18,3 +23,34 @@ def show_only(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
         display = node.GetDisplayNode()
         if display is not None and (node is segmentation or node.GetAttribute(OUTPUT)):
             display.SetVisibility(node is segmentation)
+
+
+def segments_in(node: slicer.vtkMRMLSegmentationNode, name: str) -> list[str]:
+    """The segments of a region or a label, by the short name that measures give it (``TC``, ``SNFH``).
+
+    Raises:
+        InputError: a segment is none that GliomaSeg knows.
+    """
+    labels = REGION_LABELS[Region(name)] if name in Region.__members__ else (Label[name],)
+    segmentation = node.GetSegmentation()
+    identifiers = [segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())]
+    return [identifier for identifier in identifiers if label_of(node, identifier) in labels]
+
+
+def is_visible(node: slicer.vtkMRMLSegmentationNode, name: str) -> bool:
+    """Whether any part of a region or label is shown."""
+    return any(node.GetDisplayNode().GetSegmentVisibility(one) for one in segments_in(node, name))
+
+
+def set_visible(node: slicer.vtkMRMLSegmentationNode, name: str, visible: bool) -> None:
+    """Show or hide all parts of a region or label."""
+    for one in segments_in(node, name):
+        node.GetDisplayNode().SetSegmentVisibility(one, visible)
+
+
+def colour_of(node: slicer.vtkMRMLSegmentationNode, name: str) -> tuple[int, ...] | None:
+    """Red, green and blue (0 to 255) of a region or label; ``None`` when several segments make it up, or none."""
+    found = segments_in(node, name)
+    if len(found) != 1:
+        return None
+    return tuple(round(255 * part) for part in node.GetSegmentation().GetSegment(found[0]).GetColor())

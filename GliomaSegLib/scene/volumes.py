@@ -14,6 +14,7 @@ from vtk.util.numpy_support import numpy_to_vtk
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.scene.hierarchy import patient_of
 from GliomaSegLib.study.better_volume import VolumeShape, is_slab
 
 # Largest departure of AᵀA from the identity that rounding in a file explains; io.images has the same limit.
@@ -142,7 +143,7 @@ def check_one_patient(volumes: Mapping[Modality, slicer.vtkMRMLScalarVolumeNode]
         names = f"'{one.GetName()}' ({first.title}) and '{other.GetName()}' ({second.title})"
         if one is other:
             raise InputError(f"'{one.GetName()}' was chosen for both {first.title} and {second.title}; choose one.")
-        patient, another = _patient(one), _patient(other)
+        patient, another = patient_of(one), patient_of(other)
         if patient and another and patient != another:
             raise InputError(
                 f"{names} belong to different patients ({patient[1]} and {another[1]}); choose volumes of one."
@@ -181,15 +182,6 @@ def _own_matrix(node: slicer.vtkMRMLVolumeNode) -> NDArray[np.float64]:
 
 def _is_orthonormal(axes: NDArray[np.float64]) -> bool:
     return bool(np.abs(axes.T @ axes - np.eye(3)).max() <= _NOT_ORTHONORMAL)
-
-
-def _patient(node: slicer.vtkMRMLNode) -> tuple[int, str] | None:
-    """Item and name of the patient above a node in the subject hierarchy; ``None`` when it stands below none."""
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
-    level = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMLevelPatient()
-    own = hierarchy.GetItemByDataNode(node)
-    item = hierarchy.GetItemAncestorAtLevel(own, level) if own else 0
-    return (item, hierarchy.GetItemName(item)) if item else None
 
 
 def _gap_mm(one: slicer.vtkMRMLVolumeNode, other: slicer.vtkMRMLVolumeNode) -> float:

@@ -18,7 +18,15 @@ from GliomaSegPanel.decisions.models import (
     task_titles,
 )
 from GliomaSegPanel.decisions.progress import ProgressState
-from GliomaSegPanel.decisions.result import can_change_lesion, can_threshold, can_undo, volume_rows
+from GliomaSegPanel.decisions.result import (
+    can_change_lesion,
+    can_finish,
+    can_measure,
+    can_redo,
+    can_threshold,
+    can_undo,
+    volume_rows,
+)
 from GliomaSegPanel.decisions.review import can_review, review_text
 from GliomaSegPanel.decisions.run import can_apply, can_cancel
 from GliomaSegPanel.decisions.situation import EarlierStudy, ShownResult, Situation, Work, shows_earlier
@@ -67,9 +75,7 @@ def demanding(title: str = "Demanding", size_bytes: int = 2_100_000_000, **chang
 
 
 def shown(**changes: object) -> ShownResult:
-    return dataclasses.replace(
-        ShownResult(Path("out"), folder_exists=True, review="draft", thresholdable=True), **changes
-    )
+    return dataclasses.replace(ShownResult(Path("out"), has_files=True, review="draft", thresholdable=True), **changes)
 
 
 # --- images ----------------------------------------------------------------------------------------------------------
@@ -245,7 +251,7 @@ def test_an_installed_model_offers_no_download(tmp_path: Path) -> None:
 
 def test_a_model_that_comes_with_gliomaseg_is_neither_fetched_nor_removed(tmp_path: Path) -> None:
     shipped = find_card("gliomaseg-any-v1")
-    assert model_choices([shipped], Store(tmp_path), READY)[0].text == shipped.title
+    assert model_choices([shipped], Store(tmp_path), READY)[0].text == "GliomaSeg any-v1"
     situation = dataclasses.replace(READY, card=shipped, installed=Store(tmp_path).is_installed(shipped))
     assert not can_download(situation).allowed
     assert "comes with GliomaSeg" in can_remove_model(situation).reason
@@ -374,8 +380,10 @@ def test_volumes_are_written_for_people() -> None:
         {"name": "RC", "voxels": 0, "volume_ml": 0.0, "brain_ratio": None},
     ]
     assert volume_rows({"volumes": volumes}) == (
-        ("Whole tumour", "41.2", "3.1"), ("Enhancing tumour", "< 0.1", "–"), ("Resection cavity", "0.0", "–")
+        ("WT", "Whole tumour", "41.2", "3.1"), ("ET", "Enhancing tumour", "< 0.1", "–")
     )  # fmt: skip
+    volumes[1]["volume_ml"] = 0.0
+    assert [row.name for row in volume_rows({"volumes": volumes})] == ["WT", "ET"], "no enhancement is a finding"
 
 
 def test_the_outline_moves_only_with_a_map() -> None:
@@ -392,6 +400,16 @@ def test_a_lesion_must_be_selected_to_be_changed() -> None:
 def test_undo_needs_something_to_take_back() -> None:
     assert not can_undo(dataclasses.replace(READY, shown=shown())).allowed
     assert can_undo(dataclasses.replace(READY, shown=shown(can_undo=True))).allowed
+    assert not can_redo(dataclasses.replace(READY, shown=shown(can_undo=True))).allowed
+    assert can_redo(dataclasses.replace(READY, shown=shown(can_redo=True))).allowed
+
+
+def test_the_editor_can_be_closed_where_nothing_can_be_measured() -> None:
+    away = dataclasses.replace(READY, shown=shown(has_files=False), editing=True)
+    assert not can_measure(away).allowed
+    assert can_finish(away).allowed
+    assert "nothing is measured" in can_finish(away).reason
+    assert not can_finish(dataclasses.replace(away, work=Work.MEASURE)).allowed
 
 
 @pytest.mark.parametrize(
@@ -401,7 +419,7 @@ def test_undo_needs_something_to_take_back() -> None:
         ("approved", {}, "Dr. A", True),
         ("approved", {"edited": True}, "Dr. A", False),
         ("approved", {"review": "approved"}, "Dr. A", False),
-        ("approved", {"folder_exists": False}, "Dr. A", False),
+        ("approved", {"has_files": False}, "Dr. A", False),
         ("rejected", {}, "Dr. A", True),
         ("rejected", {"edited": True}, "Dr. A", True),
         ("draft", {"review": "approved"}, "", True),
@@ -428,7 +446,7 @@ def test_what_is_exported_is_what_is_seen(tmp_path: Path) -> None:
     assert not can_export(situation, tmp_path, []).allowed
     assert not can_export(situation, None, ["label_map"]).allowed
     assert not can_export(dataclasses.replace(READY, shown=shown(edited=True)), tmp_path, ["report"]).allowed
-    elsewhere = dataclasses.replace(READY, shown=shown(folder=None, folder_exists=False))
+    elsewhere = dataclasses.replace(READY, shown=shown(folder=None, has_files=False))
     assert "not made by GliomaSeg" in can_export(elsewhere, tmp_path, ["report"]).reason
 
 
@@ -491,8 +509,8 @@ def test_two_studies_can_be_compared() -> None:
     ("changes", "sentence"),
     [
         ({"shown": None}, "no result yet"),
-        ({"shown": shown(folder=None, folder_exists=False)}, "not made by GliomaSeg"),
-        ({"shown": shown(folder_exists=False)}, "is not on this computer"),
+        ({"shown": shown(folder=None, has_files=False)}, "not made by GliomaSeg"),
+        ({"shown": shown(has_files=False)}, "neither in out nor in the scene"),
         ({"shown": shown(time_point=TimePointKind.PREOPERATIVE)}, "before surgery"),
         ({"shown": shown(), "study_time": TimePointKind.UNKNOWN}, "Say first that the study was made after surgery"),
         ({"shown": shown(time_point=TimePointKind.POSTOPERATIVE, edited=True)}, "Update the measures first"),

@@ -98,7 +98,8 @@ def test_measures_are_those_of_the_folder(
     logic = module.GliomaSegLogic()
     assert logic.measuresOf(result)["case_id"] == "A/B"
     foreign = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "foreign")
-    assert logic.resultFolder(foreign) is None
+    with pytest.raises(InputError, match="The folder of results of 'foreign' is not there; put it back"):
+        logic.resultFolder(foreign)
     assert logic.measuresOf(foreign) is None
     result.SetAttribute(OUTPUT, str(tmp_path / "gone"))
     assert logic.measuresOf(result) is None
@@ -127,9 +128,10 @@ def test_comparison_with_a_later_study_counts_while_its_folder_is_there(
     later = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "later")
     nodes = types.SimpleNamespace(all=())
     link_comparison(later, [result], nodes, tmp_path, outdated=False)
-    assert logic.comparisonWith(result) == logic.comparisonWith(later) == (tmp_path, False)
+    assert logic.comparisonWith(result) == logic.comparisonWith(later) == (later, False)
     mark_outdated(result)
-    assert logic.comparisonWith(result) == logic.comparisonWith(later) == (tmp_path, True)
+    assert logic.comparisonWith(result) == logic.comparisonWith(later) == (later, True)
+    assert logic.comparisonFolder(later) == tmp_path
     link_comparison(later, [result], nodes, tmp_path / "gone", outdated=False)
     assert logic.comparisonWith(result) is None
 

@@ -18,7 +18,7 @@ from Testing.support.scene_host import ROOT, SceneHost  # noqa: E402
 
 TESTS = (
     *("test_panel", "test_comparison_and_dicom", "test_three_studies", "test_what_could_mislead", "test_logic"),
-    *("test_cancel", "test_scene_closed", "test_refusals"),
+    *("test_review_by_keys", "test_without_the_folder", "test_cancel", "test_scene_closed", "test_refusals"),
 )
 
 
@@ -65,6 +65,8 @@ def module(host: SceneHost, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         "getModuleWidget": module_widget,
         "saveScene": lambda path: host.scene.WriteToMRB(str(bundle), None),
         "loadScene": lambda path: host.scene.ReadFromMRB(str(bundle), True),
+        "mainWindow": qt_imitation.Widget,
+        "resetSliceViews": lambda: None,
         "setSliceViewerLayers": lambda **layers: None,
         "confirmOkCancelDisplay": application.confirm(True),
         "confirmYesNoDisplay": application.confirm(False),

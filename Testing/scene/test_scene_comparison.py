@@ -183,10 +183,10 @@ def test_comparison_is_behind_when_the_earlier_study_is_edited(
     before = logic.segment(**nodes, **options).result.segmentation
     after = logic.segment(**nodes, **options).result.segmentation
     logic.compareStudies(after, before, in_place=True)
-    assert comparison_with(after) == comparison_with(before) == (Path(after.GetAttribute(COMPARISON)), False)
+    assert comparison_with(after) == comparison_with(before) == (after, False)
     set_labels(before, resected())
     assert after.GetAttribute(COMPARISON_OUTDATED)
-    assert comparison_with(before) == (Path(after.GetAttribute(COMPARISON)), True)
+    assert comparison_with(before) == (after, True)
     assert before.GetAttribute(COMPARISON_OUTDATED) is None, "it was compared with nothing earlier"
     logic.compareStudies(after, before, in_place=True)
     assert after.GetAttribute(COMPARISON_OUTDATED) is None

@@ -18,6 +18,7 @@ from GliomaSegLib.case import Modality  # noqa: E402
 from GliomaSegLib.errors import GliomaSegError  # noqa: E402
 from GliomaSegLib.scene.attributes import SERIES  # noqa: E402
 from GliomaSegLib.scene.comparison import comparison_with  # noqa: E402
+from GliomaSegLib.scene.keeping import Files  # noqa: E402
 from GliomaSegLib.scene.logic import SceneLogic  # noqa: E402
 from Testing.support.study import volume  # noqa: E402
 
@@ -63,8 +64,9 @@ def test_lesions_keep_the_numbers_of_the_comparison_in_every_study(
     logic.compareStudies(after, before, in_place=True)
     uids = []
     for number, node in enumerate((before, after)):
-        folder, outdated = comparison_with(node)
+        compared, outdated = comparison_with(node)
         assert not outdated
+        folder = logic.folder_of(compared, Files.COMPARISON)
         files = logic.exportDicom(node, tmp_path / f"out{number}", ["seg"], by="lesions", comparison=folder).result
         segments = pydicom.dcmread(files["seg"]).SegmentSequence
         uids.append([segment.TrackingUID for segment in segments])

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import slicer
+import vtk
 
 from Testing.support.qt_imitation import NodeSelector, Timer, Widget, process_events
 from Testing.support.scene_host import ROOT, SceneHost
@@ -82,11 +83,15 @@ class Application:
             host.scene.RegisterNodeClass(kind())
         self._tag = host.scene.AddObserver(slicer.vtkMRMLScene.EndCloseEvent, self._on_closed)
         self.questions: list[str] = []
+        self.interactor = vtk.vtkObject()
+        self._layouts = slicer.vtkMRMLLayoutLogic()
+        self._layouts.SetMRMLScene(host.scene)
         self._view("vtkMRMLSliceNode")
 
     def close(self) -> None:
         """End of the application; to be called before the scene goes."""
         Timer.running.clear()
+        self._layouts.SetMRMLScene(None)
         self._host.scene.RemoveObserver(self._tag)
 
     def _on_closed(self, caller: object, event: str) -> None:
@@ -107,8 +112,14 @@ class Application:
 
     def layoutManager(self) -> Any:  # noqa: N802
         plot = types.SimpleNamespace(mrmlPlotViewNode=lambda: self._view("vtkMRMLPlotViewNode"))
-        red = types.SimpleNamespace(mrmlSliceNode=lambda: self._view("vtkMRMLSliceNode"))
-        return types.SimpleNamespace(sliceWidget=lambda name: red, plotWidget=lambda index: plot)
+        red = types.SimpleNamespace(
+            mrmlSliceNode=lambda: self._view("vtkMRMLSliceNode"),
+            sliceView=lambda: types.SimpleNamespace(interactor=lambda: self.interactor),
+        )
+        return types.SimpleNamespace(
+            sliceWidget=lambda name: red, plotWidget=lambda index: plot, sliceViewNames=lambda: ["Red"],
+            threeDWidget=lambda index: types.SimpleNamespace(threeDView=Widget), layoutLogic=lambda: self._layouts,
+        )  # fmt: skip
 
     def _view(self, kind: str) -> Any:
         """The node of a view; it is made again when the scene was closed."""

@@ -118,6 +118,7 @@ class Table(Widget):
 
     def setItem(self, row: int, column: int, item: Any) -> None:  # noqa: N802
         self._cells[row, column] = item
+        item.row, item.changed = lambda: row, lambda: self.emit("itemChanged(QTableWidgetItem*)", item)
 
     def item(self, row: int, column: int) -> Any:
         return self._cells[row, column]
@@ -154,6 +155,16 @@ class TableItem:
 
     def setTextAlignment(self, alignment: int) -> None:  # noqa: N802
         """Not drawn."""
+
+    def setCheckState(self, state: int) -> None:  # noqa: N802
+        self._state = state
+        self.changed()
+
+    def checkState(self) -> int:  # noqa: N802
+        return self._state
+
+    def setData(self, role: int, value: Any) -> None:  # noqa: N802
+        self.data = value
 
 
 class NodeSelector(Widget):
@@ -234,7 +245,12 @@ def qt_module() -> types.ModuleType:
     qt = types.ModuleType("qt")
     qt.QTimer, qt.QTableWidget, qt.QTableWidgetItem = Timer, Table, TableItem
     qt.QMenu = lambda parent: Widget(addAction=lambda title: Widget(text=title))
-    qt.Qt = types.SimpleNamespace(AlignLeft=1, AlignRight=2, AlignVCenter=128, ScrollBarAlwaysOff=1, ToolTipRole=3)
+    qt.Qt = types.SimpleNamespace(
+        AlignLeft=1, AlignRight=2, AlignVCenter=128, ScrollBarAlwaysOff=1, ToolTipRole=3, Checked=2, Unchecked=0,
+        DecorationRole=1,
+    )  # fmt: skip
+    qt.QColor, qt.QKeySequence = (lambda *parts: parts), str
+    qt.QShortcut = lambda key, window: Widget(key=key)
     qt.QHeaderView = types.SimpleNamespace(ResizeToContents=3, Stretch=1)
     qt.QFileDialog = types.SimpleNamespace(getExistingDirectory=None, getOpenFileName=None)
     qt.QStandardPaths = types.SimpleNamespace(DocumentsLocation=1, writableLocation=lambda place: str(Path.home()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from GliomaSegLib.case import TimePointKind
@@ -11,17 +11,25 @@ from GliomaSegLib.zoo.card import Card, Status
 from GliomaSegLib.zoo.recommend import Recommendation, recommend
 from GliomaSegLib.zoo.store import Store
 from GliomaSegPanel.decisions.situation import Answer, Situation, chosen_sequences, lacks_preoperative, packages_first
-from GliomaSegPanel.decisions.titles import TASKS, TIMES, download_size
+from GliomaSegPanel.decisions.titles import TASKS, TIMES, download_size, short_title
 from GliomaSegPanel.translation import _
 
 
 class ModelChoice(NamedTuple):
-    """One line of the list of models; ``fits`` is false when the images or the time of the study do not suit it."""
+    """One line of the list of models.
+
+    Attributes:
+        fits: false when the images or the time of the study do not suit it.
+        ready: it is installed, and enough is known of it to be used without being chosen.
+        trusted: as ``ready``, whether it is installed or not.
+    """
 
     id: str
     text: str
     tooltip: str
     fits: bool
+    ready: bool
+    trusted: bool
 
 
 def model_choices(cards: Iterable[Card], store: Store, situation: Situation, task: str = "") -> tuple[ModelChoice, ...]:
@@ -36,7 +44,7 @@ def model_choices(cards: Iterable[Card], store: Store, situation: Situation, tas
 
 def _model_choice(ranked: Recommendation, situation: Situation) -> ModelChoice:
     card = ranked.card
-    text = card.title
+    text = short_title(card.title)
     if card.status is Status.UNPROVEN:
         text += _(", not tested yet")
     if card.status is Status.DEMONSTRATION:
@@ -48,7 +56,18 @@ def _model_choice(ranked: Recommendation, situation: Situation) -> ModelChoice:
             else _(" (download: {size})").format(size=download_size(card.weights.size_bytes))
         )
     unsuited = _why_unsuited(ranked, situation)
-    return ModelChoice(card.id, text, unsuited or f"{card.summary}\n{ranked.why}", not unsuited)
+    tooltip = unsuited or f"{card.title}\n{card.summary}\n{ranked.why}"
+    return ModelChoice(card.id, text, tooltip, not unsuited, ranked.chosen_by_itself and not unsuited, ranked.trusted)
+
+
+def first_choice(choices: Sequence[ModelChoice]) -> tuple[str, str]:
+    """The id of the model for a user who has not chosen one: the best that is installed, so that the first run
+    downloads nothing; else the best. And that of a better one to offer, which may be empty."""
+    best = next((choice for choice in choices if choice.fits and choice.trusted), None)
+    ready = next((choice for choice in choices if choice.ready), None)
+    if ready is None or best is None:
+        return (choices[0].id if choices else ""), ""
+    return ready.id, best.id if best is not ready else ""
 
 
 def _why_unsuited(ranked: Recommendation, situation: Situation) -> str:

@@ -5,32 +5,38 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from GliomaSegLib.labels import Region
 from GliomaSegPanel.decisions.situation import Answer, Situation, refuse_while_busy, why_no_files
 from GliomaSegPanel.decisions.titles import SIDES, VOLUME_TITLES, millilitres
 from GliomaSegPanel.translation import _
 
+_SHOWN_EMPTY = (Region.WT.value, Region.ET.value)
+
 
 class VolumeRow(NamedTuple):
-    """One line of the volumes table, as text."""
+    """One line of the volumes table, as text, and the short name of its region or label."""
 
+    name: str
     title: str
     volume_ml: str
     brain_percent: str
 
 
 def volume_rows(measures: Mapping[str, Any]) -> tuple[VolumeRow, ...]:
-    """The lines of the volumes table.
+    """The lines of the volumes table: what there is, and that there is no enhancing tumour, which is a finding.
 
     Args:
         measures: :class:`~GliomaSegLib.measures.volumes.Measures` as JSON.
     """
     return tuple(
         VolumeRow(
+            volume["name"],
             VOLUME_TITLES.get(volume["name"], volume["name"]),
             millilitres(volume["volume_ml"]),
             f"{100 * volume['brain_ratio']:.1f}" if volume.get("brain_ratio") is not None else "–",
         )
         for volume in measures["volumes"]
+        if volume["volume_ml"] or volume["name"] in _SHOWN_EMPTY
     )
 
 
@@ -41,6 +47,7 @@ class LesionRow(NamedTuple):
     volume_ml: str
     long_mm: str
     side: str
+    certainty: str
     accepted: str
 
 
@@ -51,6 +58,7 @@ def lesion_row(lesion: Any) -> LesionRow:
         millilitres(lesion.volume_ml),
         "–" if lesion.long_mm is None else f"{lesion.long_mm:.0f} × {lesion.perpendicular_mm:.0f}",
         SIDES.get(lesion.side, "–"),
+        "–" if lesion.certainty is None else f"{100 * lesion.certainty:.0f} %",
         _("accepted") if lesion.accepted else "",
     )
 
@@ -77,8 +85,21 @@ def can_change_lesion(situation: Situation) -> Answer:
 
 def can_undo(situation: Situation) -> Answer:
     """Whether the last change of the outline or of a lesion may be undone."""
-    allowed = situation.shown is not None and situation.shown.can_undo and not situation.work and not situation.editing
+    allowed = refuse_while_busy(situation) is None and situation.shown.can_undo
     return Answer(allowed, _("Take back the last change.") if allowed else _("There is nothing to take back."))
+
+
+def can_redo(situation: Situation) -> Answer:
+    """Whether the change that was undone last may be made again."""
+    allowed = refuse_while_busy(situation) is None and situation.shown.can_redo
+    return Answer(allowed, _("Make the change again.") if allowed else _("Nothing was taken back."))
+
+
+def can_click(situation: Situation) -> Answer:
+    """Whether parts may be added and removed by a click; and how."""
+    if refused := refuse_while_busy(situation):
+        return refused
+    return Answer(True, _("Press Add or Remove, then click in a slice view; or point there and press I or X."))
 
 
 def can_edit(situation: Situation) -> Answer:
@@ -90,12 +111,20 @@ def can_edit(situation: Situation) -> Answer:
     return Answer(True, _("Correct the segmentation by hand with the Segment Editor's tools."))
 
 
+def can_finish(situation: Situation) -> Answer:
+    """Whether the editor may be closed: always when nothing runs, and what the button then does."""
+    answer = can_measure(situation)
+    if answer.allowed or situation.work or situation.shown is None:
+        return answer
+    return Answer(True, _("Close the editor; nothing is measured. {reason}").format(reason=answer.reason))
+
+
 def can_measure(situation: Situation) -> Answer:
     """Whether the measures may be updated."""
     if situation.shown is None:
         return Answer(False, _("There is no result yet."))
     if situation.work:
         return Answer(False, _("Wait until the running work has ended."))
-    if not situation.shown.folder_exists:
+    if not situation.shown.has_files:
         return Answer(False, why_no_files(situation.shown))
     return Answer(True, _("Measure what the segmentation is now, and write table, report and files anew."))

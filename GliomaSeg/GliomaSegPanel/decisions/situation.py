@@ -38,7 +38,7 @@ class ShownResult:
 
     Attributes:
         folder: of its files; ``None`` when the segmentation was not made by GliomaSeg.
-        folder_exists: whether they are on this computer.
+        has_files: whether they are on this computer or in the scene.
         review: draft, edited, approved or rejected.
         thresholdable: whether the whole tumour's probability map is available.
         edited: changed in the scene since it was last measured.
@@ -49,11 +49,12 @@ class ShownResult:
     """
 
     folder: Path | None
-    folder_exists: bool
+    has_files: bool
     review: str
     thresholdable: bool
     edited: bool = False
     can_undo: bool = False
+    can_redo: bool = False
     lesion_selected: bool = False
     time_point: TimePointKind = TimePointKind.UNKNOWN
     on_dicom: bool = False
@@ -86,6 +87,8 @@ class Situation:
         chosen: id of the volume node that is chosen for each sequence.
         names: the names of these volumes.
         study_folder: instead of ``chosen``, when the images are read from a folder.
+        case: what the case is called in the scene, the report and the names of files.
+        better: a model that would do better than ``card`` and is not on this computer.
         removable: the model's weights are in the user's own store; a site's store is read-only.
         own_python: the worker runs in an interpreter of the user's own, whose packages the panel does not check.
         lacking: packages that the worker needs and Slicer's Python lacks.
@@ -98,7 +101,9 @@ class Situation:
     from_folder: bool = False
     study_folder: Path | None = None
     study_time: TimePointKind = TimePointKind.UNKNOWN
+    case: str = ""
     card: Card | None = None
+    better: Card | None = None
     installed: bool = False
     removable: bool = False
     lacking: tuple[str, ...] = ()
@@ -155,7 +160,7 @@ def refuse_without_files(situation: Situation) -> Answer | None:
     """The refusal while there are no files of a result that could be reviewed or exported."""
     if refused := refuse_while_busy(situation):
         return refused
-    if not situation.shown.folder_exists:
+    if not situation.shown.has_files:
         return Answer(False, why_no_files(situation.shown))
     return None
 
@@ -164,7 +169,9 @@ def why_no_files(shown: ShownResult) -> str:
     """The sentence on a result whose folder does not exist."""
     if shown.folder is None:
         return _("This segmentation was not made by GliomaSeg.")
-    return _("The result's folder {folder} is not on this computer; run the case again.").format(folder=shown.folder)
+    return _("The files of this result are neither in {folder} nor in the scene; run the case again.").format(
+        folder=shown.folder
+    )
 
 
 def packages_first(situation: Situation) -> Answer | None:

@@ -48,6 +48,11 @@ def region_title(region: Region) -> str:
     return VOLUME_TITLES[region.value]
 
 
+def short_title(title: str) -> str:
+    """The name of a model without what it is for, which its card says."""
+    return title.partition(":")[0]
+
+
 def millilitres(volume_ml: float) -> str:
     """A volume with one decimal; ``< 0.1`` for what would be rounded to nothing."""
     return f"{volume_ml:.1f}" if volume_ml >= 0.05 or not volume_ml else "< 0.1"

@@ -1,0 +1,85 @@
+"""The line above Apply: what the next run works on, and what is to be settled first, each with a click."""
+
+from __future__ import annotations
+
+import html
+from typing import NamedTuple
+
+from GliomaSegLib.case import TimePointKind
+from GliomaSegPanel.decisions.images import name_conflicts
+from GliomaSegPanel.decisions.models import wrong_time
+from GliomaSegPanel.decisions.run import can_apply
+from GliomaSegPanel.decisions.situation import Situation, chosen_sequences
+from GliomaSegPanel.decisions.titles import TIMES, download_size, short_title
+from GliomaSegPanel.translation import _
+
+IMAGES, CASE, TIME, MODEL = "images", "case", "time", "model"
+"""What a click leads to. After ``time:`` follows the time point that it states, after ``model:`` a model's id."""
+
+
+class Point(NamedTuple):
+    """A part of the line, as HTML; ``is_open`` when it is to be settled by the user."""
+
+    text: str
+    is_open: bool = False
+
+
+def readiness(situation: Situation) -> tuple[Point, ...]:
+    """The parts of the line, in the order of the panel; the last is ``ready`` when nothing has to be settled."""
+    points = [*_images(situation), _time(situation), *_model(situation)]
+    if not any(point.is_open for point in points):
+        answer = can_apply(situation)
+        points.append(
+            Point(f"<b>{_('ready')}</b>") if answer.allowed else Point(html.escape(answer.reason, quote=False), True)
+        )
+    return tuple(points)
+
+
+def readiness_html(points: tuple[Point, ...]) -> str:
+    """The line as Qt's rich text."""
+    return " · ".join(point.text for point in points)
+
+
+def _link(target: str, text: str) -> str:
+    return f"<a href='{target}'>{html.escape(text, quote=False)}</a>"
+
+
+def _images(situation: Situation) -> list[Point]:
+    if situation.from_folder:
+        folder = situation.study_folder
+        if folder is None:
+            return [Point(_link(IMAGES, _("choose the study's folder")), True)]
+        return [Point(_link(IMAGES, folder.name))]
+    sequences = chosen_sequences(situation)
+    if not sequences:
+        return [Point(_link(IMAGES, _("no images yet")), True)]
+    count = _("1 sequence") if len(sequences) == 1 else _("{count} sequences").format(count=len(sequences))
+    doubts = name_conflicts(situation)
+    names = Point(_link(IMAGES, _("check the names")), True) if doubts else Point(_("names agree"))
+    return [Point(_link(CASE, situation.case or _("name the case"))), Point(_link(IMAGES, count)), names]
+
+
+def _time(situation: Situation) -> Point:
+    if situation.study_time is not TimePointKind.UNKNOWN:
+        return Point(_link(IMAGES, TIMES[situation.study_time]))
+    before, after = (
+        _link(f"{TIME}:{kind.value}", TIMES[kind]) for kind in (TimePointKind.PREOPERATIVE, TimePointKind.POSTOPERATIVE)
+    )
+    return Point(_("made {before} or {after}?").format(before=before, after=after), True)
+
+
+def _model(situation: Situation) -> list[Point]:
+    card = situation.card
+    if card is None:
+        return [Point(_link(MODEL, _("choose a model")), True)]
+    title = short_title(card.title)
+    if not situation.installed:
+        title = _("{model} (download: {size})").format(model=title, size=download_size(card.weights.size_bytes))
+    unsuited = bool(wrong_time(card, situation))
+    points = [Point(_link(MODEL, _("{model} is not suited").format(model=title) if unsuited else title), unsuited)]
+    if situation.better is not None:
+        offered = _("{model} would do better (download: {size})").format(
+            model=short_title(situation.better.title), size=download_size(situation.better.weights.size_bytes)
+        )
+        points.append(Point(_link(f"{MODEL}:{situation.better.id}", offered)))
+    return points

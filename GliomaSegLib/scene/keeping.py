@@ -1,0 +1,174 @@
+"""The files of a result, and of its last comparison, inside the scene: it is complete on another computer too.
+
+The folder on disk counts while it is there. Otherwise the files are read from a text node that is saved with the scene,
+and the folder is written anew when something is to be changed in it.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.folder import MANIFEST
+from GliomaSegLib.results.layout import MEASURES_JSON
+from GliomaSegLib.scene.attributes import COMPARISON, CREATED, OUTPUT
+
+
+class Files(Enum):
+    """Which files: the attribute of a segmentation node that names their folder."""
+
+    RESULT = OUTPUT
+    COMPARISON = COMPARISON
+
+    @property
+    def role(self) -> str:
+        """The role of the node reference to the text node."""
+        return f"{self.value}Files"
+
+
+def packed(folder: Path) -> str:
+    """The files of a folder as text. It touches no scene, so that another thread may do it.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    content = io.BytesIO()
+    try:
+        with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+                archive.write(path, path.relative_to(folder).as_posix())
+    except OSError as error:
+        raise InputError(f"{error.filename} cannot be read ({error.strerror}), so the scene cannot keep it.") from error
+    return base64.b64encode(content.getvalue()).decode("ascii")
+
+
+def keep(node: slicer.vtkMRMLSegmentationNode, files: Files, text: str) -> slicer.vtkMRMLTextNode:
+    """Keep what :func:`packed` gave in the scene, instead of what was kept before."""
+    kept = node.GetNodeReference(files.role)
+    if kept is None:
+        kept = node.GetScene().AddNewNodeByClass("vtkMRMLTextNode", f"{node.GetName()} files")
+        kept.SetHideFromEditors(True)
+        kept.SetForceCreateStorageNode(slicer.vtkMRMLTextNode.CreateStorageNodeAlways)  # a file, not in the .mrml
+        node.SetNodeReferenceID(files.role, kept.GetID())
+    kept.SetText(text)
+    return kept
+
+
+def has_folder(node: slicer.vtkMRMLSegmentationNode, files: Files = Files.RESULT) -> bool:
+    """Whether the folder is on this computer, and is that of this result: elsewhere another one may have its path."""
+    folder = node.GetAttribute(files.value)
+    if not folder or not Path(folder).is_dir():
+        return False
+    created = node.GetAttribute(CREATED) if files is Files.RESULT else None
+    return created is None or _created(Path(folder)) == created
+
+
+def has_files(node: slicer.vtkMRMLSegmentationNode, files: Files = Files.RESULT) -> bool:
+    """Whether the files are on this computer or in the scene."""
+    return has_folder(node, files) or _archive(node, files) is not None
+
+
+def file_of(node: slicer.vtkMRMLSegmentationNode, name: str, files: Files = Files.RESULT) -> bytes | None:
+    """The content of a file, by its path in the folder; ``None`` when there is none."""
+    if has_folder(node, files):
+        path = Path(node.GetAttribute(files.value), name)
+        return path.read_bytes() if path.is_file() else None
+    archive = _archive(node, files)
+    return archive.read(name) if archive is not None and name in archive.namelist() else None
+
+
+def has_file(node: slicer.vtkMRMLSegmentationNode, name: str, files: Files = Files.RESULT) -> bool:
+    """Whether there is such a file."""
+    if has_folder(node, files):
+        return Path(node.GetAttribute(files.value), name).is_file()
+    archive = _archive(node, files)
+    return archive is not None and name in archive.namelist()
+
+
+def measures_of(node: slicer.vtkMRMLSegmentationNode) -> dict[str, Any] | None:
+    """The last :class:`~GliomaSegLib.measures.volumes.Measures` as JSON; ``None`` when they are not known."""
+    content = file_of(node, MEASURES_JSON)
+    return None if content is None else json.loads(content)
+
+
+@contextmanager
+def copies_of(node: slicer.vtkMRMLSegmentationNode, *names: str) -> Iterator[Path]:
+    """A folder with these files of a result, for readers that take only files; it may be gone afterwards."""
+    if has_folder(node):
+        yield Path(node.GetAttribute(OUTPUT))
+        return
+    with tempfile.TemporaryDirectory(prefix="GliomaSeg-") as folder:
+        for name in names:
+            content = file_of(node, name)
+            if content is not None:
+                Path(folder, name).write_bytes(content)
+        yield Path(folder)
+
+
+def folder_of(
+    node: slicer.vtkMRMLSegmentationNode,
+    new_folder: Callable[[], Path],
+    files: Files = Files.RESULT,
+    change: bool = True,
+) -> Path:
+    """The folder on disk, written anew from the scene when it is not there, or read-only.
+
+    Args:
+        new_folder: makes the folder in which it is then put.
+
+    Raises:
+        InputError: the scene does not hold the files either, or they cannot be written.
+    """
+    folder = Path(node.GetAttribute(files.value) or "")
+    archive = _archive(node, files)
+    if has_folder(node, files) and (archive is None or os.access(folder.parent, os.W_OK)):
+        return folder
+    if archive is None:
+        raise InputError(
+            f"The folder of results of '{node.GetName()}' is not there"
+            f"{f' ({folder})' if node.GetAttribute(files.value) else ''}; put it back, or segment the case again."
+        )
+    folder = new_folder() / (folder.name or "results")
+    try:
+        archive.extractall(folder)  # its names were checked when it was opened
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror}); choose another folder of results.") from error
+    node.SetAttribute(files.value, str(folder))
+    return folder
+
+
+def _archive(node: slicer.vtkMRMLSegmentationNode, files: Files) -> zipfile.ZipFile | None:
+    kept = node.GetNodeReference(files.role)
+    text = kept.GetText() if kept is not None else ""
+    return _opened(text) if text else None
+
+
+@lru_cache(maxsize=2)
+def _opened(text: str) -> zipfile.ZipFile | None:
+    """``None`` when it was changed outside of GliomaSeg: a scene may come from anywhere."""
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(base64.b64decode(text, validate=True)))
+    except (ValueError, zipfile.BadZipFile):
+        return None
+    names = [Path(name) for name in archive.namelist()]
+    return None if any(name.is_absolute() or ".." in name.parts for name in names) else archive
+
+
+def _created(folder: Path) -> str | None:
+    try:
+        return json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("created")
+    except (OSError, ValueError):
+        return None
