@@ -73,6 +73,7 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setup(self) -> None:
         """Called when the user opens the module for the first time."""
         ScriptedLoadableModuleWidget.setup(self)
+        from GliomaSegPanel.batch import BatchSection
         from GliomaSegPanel.comparison import ComparisonSection
         from GliomaSegPanel.correct import CorrectSection
         from GliomaSegPanel.export import ExportSection
@@ -104,6 +105,7 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.correct = CorrectSection(self)
         self.review = ReviewSection(self)
         self.export = ExportSection(self)
+        self.batch = BatchSection(self)
         self.keys = Keys(
             {
                 "next": lambda: self.result.step(1),
@@ -222,7 +224,8 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Update all sections."""
         situation = self.situation()
         for section in (
-            self.images, self.model, self.run, self.result, self.comparison, self.correct, self.review, self.export
+            self.images, self.model, self.run, self.result, self.comparison, self.correct, self.review, self.export,
+            self.batch,
         ):  # fmt: skip
             section.show(situation)
         self.keys.enable(self.parent.isEntered and not situation.editing)
@@ -264,6 +267,20 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         if self.options.python is None and not self.logic.usesRecording and {"seg", "sr"} & set(kinds):
             dependencies.ensure_dicom()
+
+    def show_result(self, result: Any) -> None:
+        """Show a result that has come into the scene."""
+        self.run.show_result(result)
+
+    def compare_if_chosen(self) -> None:
+        """Compare a new result at once, when an earlier study was chosen for that."""
+        self.comparison.compare_if_chosen()
+
+    def run_options(self, situation: Any) -> dict[str, Any]:
+        """Fields of a job that the panel's choices give, for one study and for a batch."""
+        from GliomaSegPanel.parameters import run_options
+
+        return run_options(situation, self.parameters)
 
     def begin(self, work: Any, start: Callable[[], Any], succeeded: Callable[[Any], None]) -> None:
         """Start a run and follow it; an error is shown."""

@@ -11,6 +11,7 @@ import slicer
 from GliomaSegLib.case import TimePointKind
 from GliomaSegLib.scene.attributes import COMPARISON_OUTDATED, DAYS, TIME_POINT
 from GliomaSegLib.scene.comparison import chart_of
+from GliomaSegLib.scene.keeping import Files
 from GliomaSegPanel.decisions.comparison import answers_html, can_compare, compared_rows
 from GliomaSegPanel.decisions.situation import Situation, Work, shows_earlier
 from GliomaSegPanel.panel import Panel
@@ -63,6 +64,11 @@ class ComparisonSection:
         self._ui.comparisonWarningsLabel.text = warnings
         self._ui.comparisonWarningsLabel.visible = bool(warnings)
 
+    def compare_if_chosen(self) -> None:
+        """After a run: compare at once, when an earlier study was chosen for that."""
+        if can_compare(self._panel.situation()).allowed:
+            self._on_compare()
+
     def _on_compare(self) -> None:
         with self._panel.errors_shown():
             self._panel.ensure_packages()
@@ -90,13 +96,13 @@ class ComparisonSection:
         )
 
     def _on_compared(self, _result: object) -> None:
+        self._show_answers(self._panel.logic.comparisonOf(self._panel.result.node))
         self._ui.comparisonButton.collapsed = False
-        self._panel.show_message(
-            _("Compared in {seconds} s: see Comparison.").format(seconds=self._panel.runner.seconds)
-        )
+        done = _("Compared in {seconds} s: see Comparison.").format(seconds=self._panel.runner.seconds)
+        self._panel.show_message([self._comparison["answers"][0], done])
 
     def _on_open(self) -> None:
-        page = self._panel.logic.comparisonFolder(self._panel.result.node) / "comparison.html"
+        page = self._panel.logic.resultFolder(self._panel.result.node, Files.COMPARISON) / "comparison.html"
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(page)))
 
     def _on_growth(self) -> None:

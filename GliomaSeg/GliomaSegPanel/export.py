@@ -9,8 +9,10 @@ import qt
 import slicer
 
 from GliomaSegLib.options import ExportKind
+from GliomaSegLib.scene.keeping import Files
 from GliomaSegPanel.decisions.export import NO_SERIES, can_export, can_keep_numbers
 from GliomaSegPanel.decisions.situation import Situation, Work
+from GliomaSegPanel.files import path_of
 from GliomaSegPanel.panel import Panel
 from GliomaSegPanel.parameters import Structures
 from GliomaSegPanel.translation import _
@@ -44,12 +46,12 @@ class ExportSection:
 
     @property
     def _folder(self) -> Path | None:
-        return _path(self._ui.exportFolderEdit)
+        return path_of(self._ui.exportFolderEdit)
 
     @property
     def _series(self) -> Path | None:
         """The folder of the DICOM series, where it has to be named."""
-        return None if self._panel.logic.isOnDicom(self._panel.result.node) else _path(self._ui.seriesEdit)
+        return None if self._panel.logic.isOnDicom(self._panel.result.node) else path_of(self._ui.seriesEdit)
 
     @property
     def _names(self) -> list[str]:
@@ -80,7 +82,7 @@ class ExportSection:
         self._ui.seriesFrame.visible = bool(self._dicom) and not on_dicom
         for box, tooltip in self._plain_tooltips.items():
             box.toolTip = tooltip if on_dicom else f"<p>{tooltip}</p><p>{NO_SERIES}</p>"
-        named = _path(self._ui.seriesEdit)
+        named = path_of(self._ui.seriesEdit)
         numbers = self._keeps_numbers(situation)
         answer = can_export(situation, self._folder, self._names, self._dicom, named, numbers)
         self._panel.set_enabled(self._ui.exportFilesButton, answer)
@@ -102,7 +104,7 @@ class ExportSection:
                 folder, kinds, series = self._folder, self._dicom, self._series
                 marked = {"by": self._by.value}
                 if self._keeps_numbers(self._panel.situation()):
-                    marked["comparison"] = logic.comparisonFolder(logic.comparisonWith(node)[0])
+                    marked["comparison"] = logic.resultFolder(logic.comparisonWith(node)[0], Files.COMPARISON)
                 self._panel.begin(
                     Work.DICOM,
                     lambda: logic.exportDicom(node, folder, kinds, series, **marked, wait=False),
@@ -125,8 +127,3 @@ class ExportSection:
     def _on_open_report(self) -> None:
         report = self._panel.logic.resultFolder(self._panel.result.node) / "report.html"
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(report)))
-
-
-def _path(edit: object) -> Path | None:
-    text = edit.currentPath.strip()
-    return Path(text) if text else None

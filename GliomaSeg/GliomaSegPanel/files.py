@@ -6,11 +6,18 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import slicer
 
 from GliomaSegLib.errors import InputError
 from GliomaSegPanel.translation import _
+
+
+def path_of(edit: Any) -> Path | None:
+    """The path in a ctkPathLineEdit; ``None`` when it is empty."""
+    text = edit.currentPath.strip()
+    return Path(text) if text else None
 
 
 def copy_files(source: Path, names: Iterable[str], target: Path) -> list[Path]:

@@ -8,10 +8,11 @@ import qt
 import slicer
 
 KEYS = {
-    "next": "N", "previous": "P", "accept": "A", "delete": "Del", "outlines": "O", "undo": "Ctrl+Z", "redo": "Ctrl+Y",
+    "next": "N", "previous": "P", "accept": "A", "delete": "Del", "outlines": "O", "undo": "Z", "redo": "Y",
     "add": "I", "remove": "X",
 }  # fmt: skip
-"""What a key does, as the tooltips of the buttons name it. Text fields take the letters for themselves."""
+"""What each key does, as tooltips say; Z and Y as in the Segment Editor. Text fields take letters for
+themselves."""
 
 
 class Keys:
@@ -22,9 +23,10 @@ class Keys:
     """
 
     def __init__(self, actions: dict[str, Callable[[], None]]) -> None:
+        window = slicer.util.mainWindow()
         self._shortcuts = []
-        for name, key in KEYS.items():
-            shortcut = qt.QShortcut(qt.QKeySequence(key), slicer.util.mainWindow())
+        for name, key in KEYS.items() if window is not None else ():  # there is none in a test without a window
+            shortcut = qt.QShortcut(qt.QKeySequence(key), window)
             shortcut.connect("activated()", actions[name])
             self._shortcuts.append(shortcut)
         self.enable(False)

@@ -1,7 +1,7 @@
 """``GliomaSegLogic``: what GliomaSeg does in the application's scene, without the panel.
 
-Its methods have Slicer's naming and return runs of :class:`GliomaSegLib.scene.logic.SceneLogic`, which does the work.
-Slicer loads this file when it starts, so that the library is imported inside the methods.
+:class:`GliomaSegLib.scene.logic.SceneLogic` does the work. Slicer loads this file when it starts, so the library is
+imported inside the methods.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class _Settings:
 
 
 class GliomaSegLogic(ScriptedLoadableModuleLogic):
-    """What GliomaSeg does in the scene, without its panel; see :class:`GliomaSegLib.scene.logic.SceneLogic`.
+    """What GliomaSeg does in the scene: all methods of :class:`GliomaSegLib.scene.logic.SceneLogic`, with the settings
+    of the application, and what needs the application besides.
 
     >>> logic = slicer.util.getModuleLogic("GliomaSeg")
     >>> run = logic.segment(t1c=getNode("T1c"), t2f=getNode("FLAIR"), model="ca-cnn-brats17")
@@ -37,9 +38,16 @@ class GliomaSegLogic(ScriptedLoadableModuleLogic):
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
         self._scene_logic = None
-        self._run = None
         self._comparison: tuple[str, dict[str, Any] | None] | None = None
         self._wanted = self._used = _Settings()
+
+    def __getattr__(self, name: str) -> Any:
+        """The methods of the scene's logic: ``segment``, ``segmentStudy``, ``processBatch``, ``openResult``,
+        ``measure``, ``review``, ``install``, ``compareStudies``, ``compare``, ``lesions``, ``hasUnmeasuredEdits``,
+        ``measuresOf`` and ``resultFolder``."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.scene, name)
 
     def getParameterNode(self) -> Any:
         """The choices of the case, typed."""
@@ -69,11 +77,6 @@ class GliomaSegLogic(ScriptedLoadableModuleLogic):
         is not changed."""
         self._wanted = dataclasses.replace(self._wanted, **settings)
 
-    @property
-    def busy(self) -> bool:
-        """Whether something runs."""
-        return self._run is not None and not self._run.done
-
     def close(self) -> None:
         """Stop what runs and end the worker; the next call starts it again."""
         if self._scene_logic is not None:
@@ -88,7 +91,7 @@ class GliomaSegLogic(ScriptedLoadableModuleLogic):
         from GliomaSegLib.worker.client import worker_command
         from GliomaSegPanel.recorded_worker import replay_command
 
-        if self._used != self._wanted and not self.busy:
+        if self._used != self._wanted and not (self._scene_logic is not None and self._scene_logic.busy):
             self.close()
         if self._scene_logic is None:
             self._used = used = self._wanted
@@ -96,6 +99,7 @@ class GliomaSegLogic(ScriptedLoadableModuleLogic):
             self._scene_logic = SceneLogic(
                 slicer.mrmlScene,
                 folder=used.results,
+                store=used.store,
                 registrar=default_registrar() if used.brainsfit else None,
                 worker_command=command(used.python or default_python()),
                 # A Python of the user's own must not load Slicer's libraries.
@@ -103,101 +107,7 @@ class GliomaSegLogic(ScriptedLoadableModuleLogic):
             )
         return self._scene_logic
 
-    def _started(self, run: Any) -> Any:
-        self._run = run
-        return run
-
-    def _with_store(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        store = self._wanted.store
-        return {"store": str(store), **arguments} if store is not None else arguments
-
-    # --- runs --------------------------------------------------------------------------------------------------------
-
-    def segment(self, **arguments: Any) -> Any:
-        """Segment volume nodes; see :meth:`GliomaSegLib.scene.logic.SceneLogic.segment`."""
-        return self._started(self.scene.segment(**self._with_store(arguments)))
-
-    def segmentStudy(self, path: Path | str, **arguments: Any) -> Any:
-        """Segment a study on disk; see :meth:`GliomaSegLib.scene.logic.SceneLogic.segmentStudy`."""
-        return self._started(self.scene.segmentStudy(path, **self._with_store(arguments)))
-
-    def processBatch(self, studies: Iterable[Path | str], output: Path | str, **arguments: Any) -> Any:
-        """Segment studies on disk; see :meth:`GliomaSegLib.scene.logic.SceneLogic.processBatch`."""
-        return self._started(self.scene.processBatch(studies, output, **self._with_store(arguments)))
-
-    def measure(self, segmentation: slicer.vtkMRMLSegmentationNode, **arguments: Any) -> Any:
-        """Measure after an edit; see :meth:`GliomaSegLib.scene.logic.SceneLogic.measure`."""
-        return self._started(self.scene.measure(segmentation, **arguments))
-
-    def review(self, segmentation: slicer.vtkMRMLSegmentationNode, state: str, by: str, **arguments: Any) -> Any:
-        """Record a review; see :meth:`GliomaSegLib.scene.logic.SceneLogic.review`."""
-        return self._started(self.scene.review(segmentation, state, by, **arguments))
-
-    def install(self, model: str, **arguments: Any) -> Any:
-        """Install a model's weights; see :meth:`GliomaSegLib.scene.logic.SceneLogic.install`."""
-        return self._started(self.scene.install(model, self._wanted.store, **arguments))
-
-    def compareStudies(
-        self,
-        segmentation: slicer.vtkMRMLSegmentationNode,
-        earlier: slicer.vtkMRMLSegmentationNode,
-        earlier_volume: slicer.vtkMRMLScalarVolumeNode | None = None,
-        **arguments: Any,
-    ) -> Any:
-        """Residual tumour, extent of resection, lesions and response since an earlier study; see
-        :meth:`GliomaSegLib.scene.logic.SceneLogic.compareStudies`."""
-        return self._started(self.scene.compareStudies(segmentation, earlier, earlier_volume, **arguments))
-
-    def exportDicom(
-        self,
-        segmentation: slicer.vtkMRMLSegmentationNode,
-        folder: Path,
-        kinds: Iterable[str] = ("seg", "rtstruct", "sr"),
-        series: Path | Iterable[Path] | None = None,
-        **arguments: Any,
-    ) -> Any:
-        """Write DICOM objects into a new folder ``DICOM`` beside the files of :meth:`exportFiles`: what was written
-        before may have been sent already. See :meth:`GliomaSegLib.scene.logic.SceneLogic.exportDicom`.
-
-        Args:
-            series: by default the files in Slicer's DICOM database of the volume that the segmentation lies on.
-        """
-        place, number = self.exportFolder(segmentation, folder) / "DICOM", 1
-        while place.exists():
-            number += 1
-            place = place.with_name(f"DICOM-{number}")
-        series = series or self.dicomFiles(segmentation) or None
-        return self._started(self.scene.exportDicom(segmentation, place, kinds, series, **arguments))
-
-    # --- what a segmentation node refers to --------------------------------------------------------------------------
-
-    def compare(self, segmentation: slicer.vtkMRMLSegmentationNode, other: slicer.vtkMRMLSegmentationNode) -> Any:
-        """Agreement of two segmentations; see :meth:`GliomaSegLib.scene.logic.SceneLogic.compare`."""
-        return self.scene.compare(segmentation, other)
-
-    def lesions(self, segmentation: slicer.vtkMRMLSegmentationNode) -> Any:
-        """The lesions as they are now; see :meth:`GliomaSegLib.scene.logic.SceneLogic.lesions`."""
-        return self.scene.lesions(segmentation)
-
-    def hasUnmeasuredEdits(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
-        """Whether the segmentation was changed since it was measured."""
-        return self.scene.has_unmeasured_edits(segmentation)
-
-    def resultFolder(self, segmentation: slicer.vtkMRMLSegmentationNode) -> Path:
-        """The folder of results; see :meth:`GliomaSegLib.scene.logic.SceneLogic.folder_of`."""
-        return self.scene.folder_of(segmentation)
-
-    def measuresOf(self, segmentation: slicer.vtkMRMLSegmentationNode) -> dict[str, Any] | None:
-        """The last measures, as JSON; ``None`` when they are not known."""
-        from GliomaSegLib.scene.keeping import measures_of
-
-        return measures_of(segmentation)
-
-    def comparisonFolder(self, segmentation: slicer.vtkMRMLSegmentationNode) -> Path:
-        """The folder of the last comparison, as :meth:`resultFolder`."""
-        from GliomaSegLib.scene.keeping import Files
-
-        return self.scene.folder_of(segmentation, Files.COMPARISON)
+    # --- comparison and export ---------------------------------------------------------------------------------------
 
     def comparisonWith(self, segmentation: slicer.vtkMRMLSegmentationNode) -> tuple[Any, bool] | None:
         """The segmentation to whose comparison a result belongs, itself or that of a later study, and whether that
@@ -233,6 +143,28 @@ class GliomaSegLogic(ScriptedLoadableModuleLogic):
         from GliomaSegPanel.files import copy_files
 
         return copy_files(self.resultFolder(segmentation), names, self.exportFolder(segmentation, folder))
+
+    def exportDicom(
+        self,
+        segmentation: slicer.vtkMRMLSegmentationNode,
+        folder: Path,
+        kinds: Iterable[str] = ("seg", "rtstruct", "sr"),
+        series: Path | Iterable[Path] | None = None,
+        **arguments: Any,
+    ) -> Any:
+        """Write DICOM objects into a new folder ``DICOM`` beside the files of :meth:`exportFiles`: what was written
+        before may have been sent already. See :meth:`GliomaSegLib.scene.logic.SceneLogic.exportDicom`.
+
+        Args:
+            series: by default the files in Slicer's DICOM database of the volume that the segmentation lies on.
+        """
+        place, number = self.exportFolder(segmentation, folder) / "DICOM", 1
+        while place.exists():
+            number += 1
+            place = place.with_name(f"DICOM-{number}")
+        return self.scene.exportDicom(
+            segmentation, place, kinds, series or self.dicomFiles(segmentation) or None, **arguments
+        )
 
     def dicomFiles(self, segmentation: slicer.vtkMRMLSegmentationNode) -> list[Path]:
         """The files of the DICOM series from which Slicer loaded the volume that a segmentation lies on; none when it

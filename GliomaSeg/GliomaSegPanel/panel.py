@@ -42,5 +42,8 @@ class Panel(Protocol):
     errors_shown: Callable[[], AbstractContextManager[None]]
     ensure_packages: Callable[[], None]
     ensure_dicom_packages: Callable[[Iterable[str]], None]
+    compare_if_chosen: Callable[[], None]
+    show_result: Callable[[Any], None]
+    run_options: Callable[[Situation], dict[str, Any]]
     begin: Callable[[Work, Callable[[], Any], Callable[[Any], None]], None]
     on_options_changed: Callable[[], None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Any
 
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
@@ -184,6 +184,19 @@ def case_name(parameters: GliomaSegParameterNode) -> str:
     """What the user calls the case; empty when that was not entered, or for another volume."""
     reference = reference_volume(parameters)
     return parameters.caseName if reference is not None and parameters.caseOf == reference.GetID() else ""
+
+
+def run_options(situation: Situation, parameters: GliomaSegParameterNode) -> dict[str, Any]:
+    """Fields of a :class:`~GliomaSegLib.job.Job` that the choices give, for one study and for a batch."""
+    return {
+        "model": situation.card.id,
+        "brain": parameters.brain.value,
+        "time_point": parameters.timePoint.value.value,
+        "device": parameters.device.value,
+        "registration": parameters.registration is not Alignment.OFF,
+        "days_since_surgery": days_since_surgery(situation, parameters),
+        "threads": parameters.threads or None,
+    }
 
 
 def days_since_surgery(situation: Situation, parameters: GliomaSegParameterNode) -> int | None:

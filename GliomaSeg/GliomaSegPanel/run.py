@@ -18,7 +18,7 @@ from GliomaSegPanel.decisions.run import can_apply, can_cancel
 from GliomaSegPanel.decisions.situation import Situation, Work
 from GliomaSegPanel.decisions.titles import download_size
 from GliomaSegPanel.panel import Panel
-from GliomaSegPanel.parameters import Alignment, StudyTime, chosen_volumes, days_since_surgery
+from GliomaSegPanel.parameters import Alignment, StudyTime, chosen_volumes
 from GliomaSegPanel.translation import _
 from GliomaSegPanel.views import jump_to, reference_of
 
@@ -96,17 +96,9 @@ class RunSection:
     def _start(self) -> Any:
         parameters, logic, situation = self._panel.parameters, self._panel.logic, self._panel.situation()
         logic.configure(brainsfit=parameters.registration is Alignment.AUTOMATIC)
-        options = {
-            "model": situation.card.id,
-            "case_id": None if situation.from_folder else situation.case or None,
-            "brain": parameters.brain.value,
-            "time_point": parameters.timePoint.value.value,
-            "device": parameters.device.value,
-            "registration": parameters.registration is not Alignment.OFF,
-            "days_since_surgery": days_since_surgery(situation, parameters),
-            "threads": parameters.threads or None,
-            "wait": False,
-        }
+        options = {**self._panel.run_options(situation), "wait": False}
+        if situation.case and not situation.from_folder:
+            options["case_id"] = situation.case
         looks_back = bool(situation.card.inputs.preoperative)
         if situation.from_folder:
             before = logic.resultFolder(parameters.preoperativeSegmentation) if looks_back else None
@@ -133,6 +125,10 @@ class RunSection:
     # --- the result --------------------------------------------------------------------------------------------------
 
     def _on_segmented(self, result: Any) -> None:
+        self.show_result(result)
+        qt.QTimer.singleShot(0, self._panel.compare_if_chosen)
+
+    def show_result(self, result: Any) -> None:
         """Show a new result: its numbers, then its reference image and its largest lesion in the views."""
         if result.segmentation.GetScene() is None:  # deleted, or the scene was closed, in this very moment
             return

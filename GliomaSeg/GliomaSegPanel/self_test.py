@@ -120,6 +120,7 @@ class GliomaSegTest(ReviewTests, ScriptedLoadableModuleTest):
         """After surgery: the result is compared with an earlier segmentation, and exported as DICOM."""
         from GliomaSegLib.scene.attributes import COMPARISON_OUTDATED
         from GliomaSegLib.scene.comparison import chart_of
+        from GliomaSegLib.scene.keeping import Files
         from GliomaSegPanel.parameters import Brain, StudyTime
 
         self.delayDisplay("Two studies are compared, and the result is exported as DICOM.")
@@ -144,7 +145,7 @@ class GliomaSegTest(ReviewTests, ScriptedLoadableModuleTest):
         earlier, now = (float(table.item(0, column).text()) for column in (1, 3))
         assert now < 0.8 * earlier
         assert table.isColumnHidden(2)
-        assert (widget.logic.comparisonFolder(node) / "comparison.html").is_file()
+        assert (widget.logic.resultFolder(node, Files.COMPARISON) / "comparison.html").is_file()
         widget.ui.growthButton.click()
         shown = slicer.app.layoutManager().plotWidget(0).mrmlPlotViewNode().GetPlotChartNode()
         assert shown == chart_of(node)

@@ -28,9 +28,9 @@ from GliomaSegLib.scene.exporting import export_steps
 from GliomaSegLib.scene.keeping import Files, measures_of
 from GliomaSegLib.scene.lesions import Lesion, lesions_of
 from GliomaSegLib.scene.measuring import measure_steps, review_steps
-from GliomaSegLib.scene.registration import Registrar
+from GliomaSegLib.scene.registration import BrainsFit
 from GliomaSegLib.scene.run import Run, Steps
-from GliomaSegLib.scene.segmenting import check_inputs, segment_steps, study_steps
+from GliomaSegLib.scene.segmenting import check_inputs, open_steps, segment_steps, study_steps
 from GliomaSegLib.scene.session import Session
 from GliomaSegLib.worker import client
 from GliomaSegLib.worker.client import Event
@@ -48,6 +48,7 @@ class SceneLogic:
         scene: its nodes are read and made; it may be closed and filled again.
         python: the interpreter of the worker; by default Slicer's own PythonSlicer, or the one that runs this.
         folder: where cases are kept, ``CASE/inputs`` and ``CASE/results``; by default a new temporary folder.
+        store: folder of installed models, where a run names no other.
         registrar: registers in the application; ``None`` leaves it to the worker.
         worker_command: starts the worker, instead of the usual command with ``python``.
         environment: of the worker, instead of this process's own; inside Slicer an interpreter that is not Slicer's
@@ -59,12 +60,14 @@ class SceneLogic:
         scene: slicer.vtkMRMLScene,
         python: Path | None = None,
         folder: Path | None = None,
-        registrar: Registrar | None = None,
+        store: Path | None = None,
+        registrar: BrainsFit | None = None,
         worker_command: Iterable[str] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         command = list(worker_command) if worker_command else client.worker_command(python or default_python())
         self._session = Session(scene, command, folder, environment, self._on_scene_closing)
+        self._store = {"store": str(store)} if store is not None else {}
         self._registrar = registrar
         self._run: Run | None = None
 
@@ -78,12 +81,17 @@ class SceneLogic:
         """The worker's standard error: where to look when something went wrong."""
         return self._session.log
 
+    @property
+    def busy(self) -> bool:
+        """Whether something runs."""
+        return self._run is not None and not self._run.done
+
     def close(self) -> None:
         """Stop what runs, end the worker and remove all observers."""
         if self._run is not None:
             self._run.cancel()
         self._session.end_worker()
-        while self._run is not None and not self._run.done:
+        while self.busy:
             self._run.poll()
         self._session.stop_observing()
 
@@ -92,7 +100,7 @@ class SceneLogic:
             self._run.cancel("The scene was closed, so GliomaSeg stopped; nothing half-made is left.")
 
     def _start(self, steps: Steps, on_event: OnEvent | None, wait: bool) -> Run:
-        if self._run is not None and not self._run.done:
+        if self.busy:
             raise InputError("GliomaSeg is still at work; wait until it has finished, or cancel it.")
         self._run = run = Run(steps, on_event)
         if wait:
@@ -143,6 +151,7 @@ class SceneLogic:
         if preoperative is not None and drawn is None:
             options["preoperative"] = str(Path(preoperative).absolute())
         inputs = check_inputs(volumes, transforms or {}, drawn, preoperative_volume)
+        options = {**self._store, **options}
         steps = segment_steps(self._session, inputs, model, _absolute(output), self._registrar, options)
         return self._start(steps, on_event, wait)
 
@@ -162,6 +171,7 @@ class SceneLogic:
             the run, whose result is a :class:`~GliomaSegLib.scene.result.SegmentationResult`; an image that cannot be
             shown is not among its volumes, and a warning says so.
         """
+        options = {**self._store, **options}
         steps = study_steps(self._session, Path(path).absolute(), model, _absolute(output), options)
         return self._start(steps, on_event, wait)
 
@@ -184,7 +194,22 @@ class SceneLogic:
             the run, whose result is a list of :class:`~GliomaSegLib.scene.batch.BatchItem`.
         """
         paths = [Path(study).absolute() for study in studies]
+        options = {**self._store, **options}
         return self._start(batch_steps(self._session, paths, Path(output).absolute(), model, options), on_event, wait)
+
+    def openResult(  # noqa: N802
+        self, folder: Path | str, *, on_event: OnEvent | None = None, wait: bool = True
+    ) -> Run:
+        """Load a folder of results, as the command line and a batch make them, with the images it was made from.
+
+        Returns:
+            the run, whose result is a :class:`~GliomaSegLib.scene.result.SegmentationResult`; an image that is not
+            there any more is not among its volumes, and a warning says so.
+
+        Raises:
+            InputError: with ``wait``, it is no folder of results, or damaged.
+        """
+        return self._start(open_steps(self._session, Path(folder).absolute()), on_event, wait)
 
     # --- afterwards -------------------------------------------------------------------------------------------------
 
@@ -228,7 +253,7 @@ class SceneLogic:
             the run, whose result has the keys ``model`` (its id) and ``folder`` (of its weights).
         """
         places = {"store": store, "source": source}
-        given = {key: str(place) for key, place in places.items() if place is not None}
+        given = self._store | {key: str(place) for key, place in places.items() if place is not None}
         return self._start(self._session.request({"do": "install", "model": model, **given}), on_event, wait)
 
     def compare(
@@ -325,7 +350,9 @@ class SceneLogic:
         """The lesions as they are now, with the last measures' diameters; see :mod:`GliomaSegLib.scene.lesions`."""
         return lesions_of(segmentation, measures_of(segmentation))
 
-    def folder_of(self, segmentation: slicer.vtkMRMLSegmentationNode, files: Files = Files.RESULT) -> Path:
+    def resultFolder(  # noqa: N802
+        self, segmentation: slicer.vtkMRMLSegmentationNode, files: Files = Files.RESULT
+    ) -> Path:
         """The folder of a result or of its comparison; written anew from the scene when it is not on this computer.
 
         Raises:
@@ -333,9 +360,13 @@ class SceneLogic:
         """
         return self._session.results_of(segmentation, files)
 
-    def has_unmeasured_edits(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
+    def hasUnmeasuredEdits(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:  # noqa: N802
         """Whether the segmentation was changed since it was measured, so that table and report are out of date."""
         return has_unmeasured_edits(segmentation)
+
+    def measuresOf(self, segmentation: slicer.vtkMRMLSegmentationNode) -> dict[str, Any] | None:  # noqa: N802
+        """The last measures, as JSON; ``None`` when they are not known."""
+        return measures_of(segmentation)
 
 
 def default_python() -> Path:

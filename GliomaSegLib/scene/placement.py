@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import GliomaSegError, InputError
-from GliomaSegLib.scene.registration import Registrar
+from GliomaSegLib.scene.registration import BrainsFit
 from GliomaSegLib.scene.session import Session
 from GliomaSegLib.scene.transforms import insert_above, read_transform, write_transform
 from GliomaSegLib.scene.volumes import ijk_to_world
@@ -35,7 +35,7 @@ class GivenTransforms:
 
 def register_volumes(
     session: Session,
-    registrar: Registrar,
+    registrar: BrainsFit,
     moving: Volumes,
     reference: slicer.vtkMRMLScalarVolumeNode,
     folder: Path,

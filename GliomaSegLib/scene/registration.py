@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import slicer
 
@@ -23,55 +23,19 @@ _CANCEL_SECONDS = 0.1  # it takes about half of this; the main thread may not be
 _REASON_CHARACTERS = 300
 
 
-class Registering(Protocol):
-    """A registration that is running.
-
-    Attributes:
-        error: a sentence why there is no result; ``None`` while it runs and when it succeeded.
-    """
-
-    error: str | None
-
-    def poll(self) -> bool:
-        """Whether it has ended; never blocks. To be called from the main thread until it says so."""
-
-    def cancel(self) -> None:
-        """Stop it; :meth:`poll` returns true when it has ended and its temporary nodes are removed."""
-
-
-class Registrar(Protocol):
-    """Registers volumes of the scene to one another."""
-
-    def start(
-        self,
-        fixed_node: slicer.vtkMRMLScalarVolumeNode,
-        moving_node: slicer.vtkMRMLScalarVolumeNode,
-        transform_node: slicer.vtkMRMLLinearTransformNode,
-    ) -> Registering:
-        """Start to register ``moving_node`` to ``fixed_node`` where their parent transforms put them.
-
-        When it ends without an error, ``transform_node`` holds the rigid movement, in the world, of the moving volume
-        onto the fixed one (RAS mm). :mod:`GliomaSegLib.scene.transforms` puts it above the volume and writes the ITK
-        file for the worker (reference to moving, LPS mm). The volumes' own parents are as they were.
-
-        Raises:
-            InputError: a volume is empty or no grey-value volume, or lies under a transform that is not rigid.
-        """
-
-
 def available(application: Any) -> bool:
     """Whether the application (the module ``slicer``) has BRAINSFit: not in slicer-core, nor in every custom build."""
     return hasattr(application, "cli") and hasattr(getattr(application, "modules", None), "brainsfit")
 
 
-def default_registrar(application: Any = slicer) -> Registrar | None:
+def default_registrar(application: Any = slicer) -> BrainsFit | None:
     """BRAINSFit where the application has it; ``None`` leaves the registration to the worker."""
     return BrainsFit(application.cli, application.modules.brainsfit) if available(application) else None
 
 
 @dataclass(frozen=True)
 class BrainsFit:
-    """Rigid registration with BRAINSFit, started from the centres of mass; see :class:`Registrar`.
+    """Rigid registration with BRAINSFit, started from the centres of mass.
 
     The application runs it in a process of its own and needs its event loop to fetch the result: events must be
     processed between two calls of ``poll``. It reports no progress; 5 to 13 s for a clinical pair.
@@ -89,8 +53,16 @@ class BrainsFit:
         fixed_node: slicer.vtkMRMLScalarVolumeNode,
         moving_node: slicer.vtkMRMLScalarVolumeNode,
         transform_node: slicer.vtkMRMLLinearTransformNode,
-    ) -> Registering:
-        """See :class:`Registrar`."""
+    ) -> BrainsFitRun:
+        """Start to register ``moving_node`` to ``fixed_node`` where their parent transforms put them.
+
+        When it ends without an error, ``transform_node`` holds the rigid movement, in the world, of the moving volume
+        onto the fixed one (RAS mm). :mod:`GliomaSegLib.scene.transforms` puts it above the volume and writes the ITK
+        file for the worker (reference to moving, LPS mm). The volumes' own parents are as they were.
+
+        Raises:
+            InputError: a volume is empty or no grey-value volume, or lies under a transform that is not rigid.
+        """
         temporary: list[slicer.vtkMRMLNode] = []
         try:
             parameters = {
@@ -103,7 +75,7 @@ class BrainsFit:
             }
             node = self.cli.createNode(self.module, parameters)
             temporary.append(node)
-            run = _BrainsFitRun(node, fixed_node, moving_node, transform_node, temporary)
+            run = BrainsFitRun(node, fixed_node, moving_node, transform_node, temporary)
             self.cli.run(self.module, node, wait_for_completion=False, update_display=False)
         except BaseException:
             _remove(temporary)
@@ -112,8 +84,12 @@ class BrainsFit:
 
 
 @dataclass
-class _BrainsFitRun:
-    """A :class:`Registering`. It polls the status instead of observing it: nothing happens inside a callback."""
+class BrainsFitRun:
+    """A registration that is running; it polls the status instead of observing it: nothing happens in a callback.
+
+    Attributes:
+        error: a sentence why there is no result; ``None`` while it runs and when it succeeded.
+    """
 
     node: slicer.vtkMRMLCommandLineModuleNode
     fixed_node: slicer.vtkMRMLScalarVolumeNode
@@ -128,6 +104,7 @@ class _BrainsFitRun:
         self._parent_before = self.moving_node.GetTransformNodeID()
 
     def poll(self) -> bool:
+        """Whether it has ended; never blocks. To be called from the main thread until it says so."""
         if self._ended:
             return True
         if self.error is None and self._vanished():
@@ -137,6 +114,7 @@ class _BrainsFitRun:
         return self._ended
 
     def cancel(self) -> None:
+        """Stop it; :meth:`poll` returns true when it has ended and its temporary nodes are removed."""
         if self._ended:
             return
         self._stop(f"The registration of '{self.moving_node.GetName()}' was cancelled.")

@@ -14,6 +14,7 @@ import slicer
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.results.layout import FILES
 from GliomaSegLib.scene.attributes import CREATED, DAYS, SERIES, TABLE, TIME_POINT, volume_role
 from GliomaSegLib.scene.edit_state import set_measured, set_measured_review
 from GliomaSegLib.scene.hierarchy import place_beside
@@ -50,6 +51,28 @@ class SegmentationResult:
 def read_manifest(result: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest in the folder of a :class:`~GliomaSegLib.job.Result` (as JSON)."""
     return json.loads(Path(result["files"]["manifest"]).read_text(encoding="utf-8"))
+
+
+def stored_result(output: Path) -> dict[str, Any]:
+    """A folder of results as a :class:`~GliomaSegLib.job.Result` (as JSON), as far as the scene shows it.
+
+    Raises:
+        InputError: it is none, or damaged.
+    """
+    files = {key: str(output / name) for key, name in FILES.items()}
+    try:
+        manifest, measures = (
+            json.loads(Path(files[key]).read_text(encoding="utf-8")) for key in ("manifest", "measures_json")
+        )
+        return {
+            **{key: manifest.get(key) for key in ("case_id", "review", "reviews", "warnings")},
+            "training": manifest["model"].get("training"),
+            "output": str(output),
+            "files": files,
+            "measures": measures,
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{output} is no folder of results, or damaged; choose one that GliomaSeg made.") from error
 
 
 def add_result(

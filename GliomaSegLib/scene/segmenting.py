@@ -18,8 +18,8 @@ from GliomaSegLib.scene.hierarchy import case_name
 from GliomaSegLib.scene.keeping import has_files
 from GliomaSegLib.scene.measuring import up_to_date
 from GliomaSegLib.scene.placement import GivenTransforms, Volumes, given_files, register_volumes
-from GliomaSegLib.scene.registration import Registrar
-from GliomaSegLib.scene.result import add_result, read_manifest
+from GliomaSegLib.scene.registration import BrainsFit
+from GliomaSegLib.scene.result import add_result, read_manifest, stored_result
 from GliomaSegLib.scene.run import Steps, in_thread
 from GliomaSegLib.scene.session import Session, make_folder
 from GliomaSegLib.scene.study import read_image, show_image
@@ -87,7 +87,7 @@ def segment_steps(
     inputs: Inputs,
     model: str,
     output: Path | None,
-    registrar: Registrar | None,
+    registrar: BrainsFit | None,
     options: Mapping[str, Any],
 ) -> Steps:
     """Export the volumes, have them segmented and show the result, a
@@ -141,22 +141,35 @@ def study_steps(session: Session, study: Path, model: str, output: Path | None, 
             output = session.new_case_folder(options.get("case_id") or study.name, undo) / "results"
         job = {**options, "study": str(study), "model": model, "output": str(output)}
         result = yield from session.request(job)
-        yield Event("stage", "scene")
-        volumes = {}
-        for name, record in read_manifest(result)["sequences"].items():
-            sequence = Modality(name)
-            title = f"{result['case_id']} {sequence.title}"
-            try:
-                image = yield from in_thread(partial(read_image, record, title))
-            except InputError as error:
-                yield Event("warning", str(error))
-                continue
-            volumes[sequence] = show_image(session.scene, image, title)
-            undo.callback(session.remove_node, volumes[sequence])
-            yield None
-        added = yield from add_result(session, result, volumes, GivenTransforms(), undo)
+        added = yield from _loaded(session, result, undo)
         undo.pop_all()
     return added
+
+
+def open_steps(session: Session, output: Path) -> Steps:
+    """Load a folder of results and its images, a :class:`~GliomaSegLib.scene.result.SegmentationResult`."""
+    with ExitStack() as undo:
+        added = yield from _loaded(session, stored_result(output), undo)
+        undo.pop_all()
+    return added
+
+
+def _loaded(session: Session, result: Mapping[str, Any], undo: ExitStack) -> Steps:
+    """Steps that load the images of a result, and then the result."""
+    yield Event("stage", "scene")
+    volumes = {}
+    for name, record in read_manifest(result)["sequences"].items():
+        sequence = Modality(name)
+        title = f"{result['case_id']} {sequence.title}"
+        try:
+            image = yield from in_thread(partial(read_image, record, title))
+        except InputError as error:
+            yield Event("warning", str(error))
+            continue
+        volumes[sequence] = show_image(session.scene, image, title)
+        undo.callback(session.remove_node, volumes[sequence])
+        yield None
+    return (yield from add_result(session, result, volumes, GivenTransforms(), undo))
 
 
 def _used_by(model: str, store: Path | str | None, volumes: Volumes) -> list[Modality]:

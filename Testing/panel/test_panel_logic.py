@@ -17,6 +17,8 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from GliomaSegLib.errors import InputError  # noqa: E402
 from GliomaSegLib.scene.attributes import COMPARISON, OUTPUT  # noqa: E402
 from GliomaSegLib.scene.comparison import link_comparison, mark_outdated  # noqa: E402
+from GliomaSegLib.scene.keeping import Files  # noqa: E402
+from GliomaSegLib.scene.session import Session  # noqa: E402
 from Testing.support.scene_host import SceneHost  # noqa: E402
 
 MODULE = Path(__file__).parents[2] / "GliomaSeg"
@@ -131,7 +133,7 @@ def test_comparison_with_a_later_study_counts_while_its_folder_is_there(
     assert logic.comparisonWith(result) == logic.comparisonWith(later) == (later, False)
     mark_outdated(result)
     assert logic.comparisonWith(result) == logic.comparisonWith(later) == (later, True)
-    assert logic.comparisonFolder(later) == tmp_path
+    assert logic.resultFolder(later, Files.COMPARISON) == tmp_path
     link_comparison(later, [result], nodes, tmp_path / "gone", outdated=False)
     assert logic.comparisonWith(result) is None
 
@@ -160,7 +162,10 @@ def test_dicom_gets_a_new_folder_each_time(
     module: types.ModuleType, result: slicer.vtkMRMLSegmentationNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logic, asked = module.GliomaSegLogic(), []
-    scene = types.SimpleNamespace(exportDicom=lambda *given, **options: asked.append((given, options)))
+    scene = types.SimpleNamespace(
+        exportDicom=lambda *given, **options: asked.append((given, options)),
+        measuresOf=lambda node: {"case_id": "A/B"},
+    )
     monkeypatch.setattr(module.GliomaSegLogic, "scene", scene)
     logic.exportDicom(result, tmp_path, ["seg"])
     (tmp_path / "A_B" / "DICOM").mkdir(parents=True)
@@ -179,9 +184,9 @@ def test_another_setting_is_taken_by_the_next_run(module: types.ModuleType, tmp_
     logic.configure(results=tmp_path)
     assert logic.scene is first
     logic.configure(results=tmp_path / "other")
-    logic._run = types.SimpleNamespace(done=False)
+    first._run = types.SimpleNamespace(done=False)
     assert logic.scene is first  # what runs is not disturbed
-    logic._run = types.SimpleNamespace(done=True)
+    first._run = types.SimpleNamespace(done=True)
     assert logic.scene.folder == tmp_path / "other"
     logic.close()
 
@@ -226,9 +231,15 @@ def test_only_a_test_without_packages_replays_recorded_answers(
     assert not logic.usesRecording
 
 
-def test_the_store_of_the_panel_goes_into_the_job(module: types.ModuleType, tmp_path: Path) -> None:
+def test_the_store_of_the_panel_goes_into_the_requests(
+    module: types.ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(Session, "request", lambda self, request: iter([asked.append(request)]))
     logic = module.GliomaSegLogic()
-    assert logic._with_store({"model": "m"}) == {"model": "m"}
+    logic.install("m")
     logic.configure(store=tmp_path)
-    assert logic._with_store({"model": "m"}) == {"model": "m", "store": str(tmp_path)}
-    assert logic._with_store({"store": "mine"})["store"] == "mine"
+    logic.install("m")
+    logic.install("m", tmp_path / "mine")
+    logic.close()
+    assert [request.get("store") for request in asked] == [None, str(tmp_path), str(tmp_path / "mine")]

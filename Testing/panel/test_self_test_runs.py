@@ -148,3 +148,45 @@ def _recorded(method: Any, calls: list[str]) -> Any:
         method()
 
     return call
+
+
+def test_after_surgery_a_new_result_is_compared_at_once_with_the_study_that_was_chosen(
+    module: types.ModuleType,
+) -> None:
+    from GliomaSegPanel.parameters import Brain, StudyTime
+    from GliomaSegPanel.self_test_head import drawn_like, load_head
+
+    test = module.GliomaSegTest("test_panel")
+    test.setUp()
+    head, widget = load_head(), test._opened_panel()
+    widget.parameters.brain = Brain.STRIPPED
+    widget.parameters.timePoint = StudyTime.POSTOPERATIVE
+    test._press(widget, widget.ui.applyButton)
+    assert widget.ui.answersLabel.text == "", "nothing was chosen to compare with"
+    drawn = drawn_like(widget.parameters.segmentation, head["t1c"])
+    widget.parameters.preoperativeSegmentation, widget.parameters.preoperativeVolume = drawn, head["t1c"]
+    test._press(widget, widget.ui.applyButton)
+    test._until(lambda: bool(widget.ui.answersLabel.text))
+    test._wait(widget)
+    (first, *_others) = widget.logic.comparisonOf(widget.parameters.segmentation)["answers"]
+    assert first in widget.ui.messageLabel.text
+    test.tearDown()
+
+
+def test_a_batch_fills_its_table_and_opens_a_result(module: types.ModuleType, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "studies" / name).mkdir(parents=True)
+    test = module.GliomaSegTest("test_panel")
+    test.setUp()
+    widget = test._opened_panel()
+    assert "a folder for each study" in widget.ui.batchButton.toolTip
+    widget.ui.batchFolderEdit.currentPath = str(tmp_path / "studies")
+    widget.ui.batchOutputEdit.currentPath = str(tmp_path / "out")
+    assert [widget.ui.batchTable.item(row, 1).text() for row in (0, 1)] == ["waiting", "waiting"]
+    test._press(widget, widget.ui.batchButton)
+    assert [widget.ui.batchTable.item(row, 1).text() for row in (0, 1)] == ["done", "done"], widget.ui.messageLabel.text
+    widget.batch.open(1)
+    test._wait(widget)
+    assert widget.parameters.segmentation is not None, widget.ui.messageLabel.text
+    assert widget.ui.volumesTable.rowCount > 0
+    test.tearDown()

@@ -36,6 +36,12 @@ def test_batch(logic: SceneLogic, host: SceneHost, options: dict[str, Any], tmp_
         "other (3 of 3)",
     ]
     assert host.names() == []
+    opened = logic.openResult(items[0].result["output"]).result
+    assert set(opened.volumes) == set(Modality)
+    assert logic.lesions(opened.segmentation)[0].long_mm is not None
+    logic.review(opened.segmentation, "approved", "Dr. Weiß")
+    with pytest.raises(GliomaSegError, match="is no folder of results, or damaged; choose one that GliomaSeg made"):
+        logic.openResult(bad)
 
 
 def test_environment_of_the_worker(host: SceneHost, tmp_path: Path) -> None:

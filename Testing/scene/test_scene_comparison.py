@@ -84,7 +84,7 @@ def test_two_results_are_compared(
     assert (extent["before_ml"], extent["after_ml"]) == (pytest.approx(large), pytest.approx(small))
     assert "residual" in done.answers[0].lower()
     assert any(answer.startswith("Extent of resection: ") for answer in done.answers)
-    assert not logic.has_unmeasured_edits(after)
+    assert not logic.hasUnmeasuredEdits(after)
     assert done.page.is_file()
     assert after.GetAttribute(COMPARISON) == str(done.page.parent)
 
@@ -198,7 +198,7 @@ def test_comparison_is_behind_when_the_earlier_study_is_edited(
     set_labels(drawing, resected())
     assert after.GetAttribute(COMPARISON_OUTDATED)
     assert review_of(drawing).state == "draft", "it is no result"
-    assert not logic.has_unmeasured_edits(drawing)
+    assert not logic.hasUnmeasuredEdits(drawing)
 
 
 def test_what_is_drawn_during_a_comparison_is_not_in_it(

@@ -57,13 +57,13 @@ def test_undo_to_the_same_voxels_keeps_the_approval(logic: SceneLogic, result: A
     (lesion,) = logic.lesions(result)
     delete_lesion(edits, lesion)
     assert review_of(result).state == "edited"
-    assert logic.has_unmeasured_edits(result)
+    assert logic.hasUnmeasuredEdits(result)
     assert not restore_if_unchanged(result)
     edits.undo()
     assert restore_if_unchanged(result)
     assert review_of(result) == approval
     assert approval.by == "Dr. Test"
-    assert not logic.has_unmeasured_edits(result)
+    assert not logic.hasUnmeasuredEdits(result)
 
 
 def test_a_threshold_that_was_moved_there_and_back_keeps_the_approval(logic: SceneLogic, result: Any) -> None:
@@ -83,10 +83,10 @@ def test_after_a_measured_edit_the_old_voxels_are_an_edit(logic: SceneLogic, res
     before, _ = labels_of(result)
     remove_upper_half(result)
     logic.measure(result)
-    assert not logic.has_unmeasured_edits(result)
+    assert not logic.hasUnmeasuredEdits(result)
     set_labels(result, before)
     assert not restore_if_unchanged(result)
-    assert logic.has_unmeasured_edits(result)
+    assert logic.hasUnmeasuredEdits(result)
 
 
 def test_an_undone_edit_does_not_date_a_comparison_and_a_measured_one_does(
@@ -119,7 +119,7 @@ def test_after_a_measurement_that_failed_nothing_is_restored(
             logic.measure(result)
     set_labels(result, before)
     assert not restore_if_unchanged(result), "the files may hold other voxels"
-    assert logic.has_unmeasured_edits(result)
+    assert logic.hasUnmeasuredEdits(result)
 
 
 def _fail(*arguments: object) -> bool:

@@ -66,7 +66,7 @@ def test_lesions_keep_the_numbers_of_the_comparison_in_every_study(
     for number, node in enumerate((before, after)):
         compared, outdated = comparison_with(node)
         assert not outdated
-        folder = logic.folder_of(compared, Files.COMPARISON)
+        folder = logic.resultFolder(compared, Files.COMPARISON)
         files = logic.exportDicom(node, tmp_path / f"out{number}", ["seg"], by="lesions", comparison=folder).result
         segments = pydicom.dcmread(files["seg"]).SegmentSequence
         uids.append([segment.TrackingUID for segment in segments])

@@ -51,7 +51,7 @@ def test_measures_probability_and_comparison_are_read_from_the_scene(elsewhere: 
     assert has_probability(node)
     np.testing.assert_array_equal(load_probability(node), probability)
     assert json.loads(file_of(node, "comparison.json", Files.COMPARISON))["answers"]
-    assert make_logic().folder_of(node, Files.COMPARISON).joinpath("comparison.html").is_file()
+    assert make_logic().resultFolder(node, Files.COMPARISON).joinpath("comparison.html").is_file()
 
 
 def test_measure_review_and_comparison_write_the_folder_anew(elsewhere: Any, make_logic: LogicMaker) -> None:
@@ -94,7 +94,7 @@ def test_kept_files_that_were_tampered_with_are_not_there(elsewhere: Any, make_l
         assert not has_files(node)
         assert measures_of(node) is None
         with pytest.raises(InputError, match="put it back, or segment the case again"):
-            make_logic().folder_of(node)
+            make_logic().resultFolder(node)
 
 
 def test_a_deleted_result_takes_its_files_out_of_the_scene(

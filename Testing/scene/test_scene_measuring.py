@@ -59,9 +59,9 @@ def test_what_is_drawn_while_it_is_approved_is_not_approved(
     set_labels(done.segmentation, edited)
     finish(run)
     assert review_of(done.segmentation).state == "edited"
-    assert logic.has_unmeasured_edits(done.segmentation)
+    assert logic.hasUnmeasuredEdits(done.segmentation)
     logic.measure(done.segmentation)
-    assert not logic.has_unmeasured_edits(done.segmentation)
+    assert not logic.hasUnmeasuredEdits(done.segmentation)
     manifest = json.loads((done.output / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["review"] == "edited", "the approval is void there too"
 

@@ -17,7 +17,7 @@ from GliomaSegLib.errors import InputError  # noqa: E402
 from GliomaSegLib.io.grid import centre  # noqa: E402
 from GliomaSegLib.phantom import Phantom  # noqa: E402
 from GliomaSegLib.preprocessing.rigid import register  # noqa: E402
-from GliomaSegLib.scene.registration import BrainsFit, Registering, available, default_registrar  # noqa: E402
+from GliomaSegLib.scene.registration import BrainsFit, BrainsFitRun, available, default_registrar  # noqa: E402
 from GliomaSegLib.scene.transforms import insert_above, write_transform  # noqa: E402
 from Testing.support.recorded_cli import Finder, RecordedApplication  # noqa: E402
 from Testing.support.scene_host import LPS, SceneHost  # noqa: E402
@@ -62,10 +62,10 @@ class Pair:
     def nodes(self) -> set[str]:
         return {self.scene.GetNthNode(index).GetID() for index in range(self.scene.GetNumberOfNodes())}
 
-    def start(self) -> Registering:
+    def start(self) -> BrainsFitRun:
         return default_registrar(self.application).start(self.fixed, self.moving, self.transform)
 
-    def finish(self, run: Registering) -> None:
+    def finish(self, run: BrainsFitRun) -> None:
         for _ in range(10):
             if run.poll():
                 return

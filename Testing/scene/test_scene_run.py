@@ -144,7 +144,7 @@ def test_edit_that_could_not_be_measured_is_still_to_be_measured(
     for _ in range(2):  # the second time it finds the edit in the file
         with pytest.raises(GliomaSegError, match="division by zero"):
             logic.measure(done.segmentation)
-        assert logic.has_unmeasured_edits(done.segmentation)
+        assert logic.hasUnmeasuredEdits(done.segmentation)
 
 
 def test_what_another_thread_does_is_waited_for() -> None:

@@ -69,7 +69,7 @@ def test_labels_are_those_of_the_command_line(
     assert "segmentation" in stages
     assert stages[-1] == "scene"
     assert review_of(done.segmentation).state == "draft"
-    assert not logic.has_unmeasured_edits(done.segmentation)
+    assert not logic.hasUnmeasuredEdits(done.segmentation)
 
 
 def test_oblique_volumes_under_transforms(
@@ -116,15 +116,15 @@ def test_scene_is_saved_and_reloaded_and_goes_on(
     segmentation = host.scene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
     np.testing.assert_array_equal(labels_of(segmentation)[0], truth())
     assert review_of(segmentation).state == "draft"
-    assert not logic.has_unmeasured_edits(segmentation)
+    assert not logic.hasUnmeasuredEdits(segmentation)
 
     edited = truth()
     edited[edited == Label.ET] = Label.NETC
     set_labels(segmentation, edited)
     assert review_of(segmentation).state == "edited", "it is watched again"
-    assert logic.has_unmeasured_edits(segmentation)
+    assert logic.hasUnmeasuredEdits(segmentation)
     done = logic.measure(segmentation).result
-    assert not logic.has_unmeasured_edits(segmentation)
+    assert not logic.hasUnmeasuredEdits(segmentation)
     assert done.table is host.scene.GetFirstNodeByClass("vtkMRMLTableNode")
     volumes = {row["name"]: row["volume_ml"] for row in done.result["measures"]["volumes"]}
     assert volumes["ET"] == 0

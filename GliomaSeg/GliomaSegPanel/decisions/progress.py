@@ -25,6 +25,8 @@ _OTHER_STAGES = {
     "deformation": _("Finding the deformation"),
     "lesions, resection and response": _("Following the lesions"),
     "dicom": _("Writing DICOM"),
+    "batch": _("Segmenting the studies"),
+    "open": _("Opening the result"),
 }
 
 

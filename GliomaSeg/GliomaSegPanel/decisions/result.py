@@ -86,13 +86,13 @@ def can_change_lesion(situation: Situation) -> Answer:
 def can_undo(situation: Situation) -> Answer:
     """Whether the last change of the outline or of a lesion may be undone."""
     allowed = refuse_while_busy(situation) is None and situation.shown.can_undo
-    return Answer(allowed, _("Take back the last change.") if allowed else _("There is nothing to take back."))
+    return Answer(allowed, _("Take back the last change. Key: Z") if allowed else _("There is nothing to take back."))
 
 
 def can_redo(situation: Situation) -> Answer:
     """Whether the change that was undone last may be made again."""
     allowed = refuse_while_busy(situation) is None and situation.shown.can_redo
-    return Answer(allowed, _("Make the change again.") if allowed else _("Nothing was taken back."))
+    return Answer(allowed, _("Make the change again. Key: Y") if allowed else _("Nothing was taken back."))
 
 
 def can_click(situation: Situation) -> Answer:

@@ -23,6 +23,8 @@ class Work(Enum):
     REVIEW = "review"
     COMPARE = "compare"
     DICOM = "dicom"
+    BATCH = "batch"
+    OPEN = "open"
 
 
 class Answer(NamedTuple):
