@@ -45,7 +45,7 @@ class GliomaSegLogic(ScriptedLoadableModuleLogic):
         """The methods of the scene's logic: ``segment``, ``segmentStudy``, ``processBatch``, ``openResult``,
         ``measure``, ``review``, ``install``, ``compareStudies``, ``compare``, ``lesions``, ``hasUnmeasuredEdits``,
         ``measuresOf`` and ``resultFolder``."""
-        if name.startswith("_"):
+        if name.startswith("_") or name == "scene":  # that asked for here has failed
             raise AttributeError(name)
         return getattr(self.scene, name)
 

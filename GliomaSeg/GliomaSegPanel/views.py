@@ -34,7 +34,7 @@ class SequenceViews:
     """Switches to a linked view for each sequence of a result, and back to the layout that was there before."""
 
     def __init__(self) -> None:
-        self._before = 0
+        self._before: int | None = None
 
     def show(self, node: slicer.vtkMRMLSegmentationNode, ras_mm: tuple[float, float, float] | None) -> None:
         """Show all sequences, at a point."""
@@ -45,7 +45,7 @@ class SequenceViews:
 
     def leave(self) -> None:
         """Back to the layout before, unless the user has chosen another one meanwhile."""
-        if self._before and is_shown(_layout()):
+        if self._before is not None and is_shown(_layout()):
             _layout().SetViewArrangement(self._before)
 
 

@@ -184,9 +184,9 @@ def test_another_setting_is_taken_by_the_next_run(module: types.ModuleType, tmp_
     logic.configure(results=tmp_path)
     assert logic.scene is first
     logic.configure(results=tmp_path / "other")
-    first._run = types.SimpleNamespace(done=False)
+    first._run = types.SimpleNamespace(done=False, cancel=lambda: None)
     assert logic.scene is first  # what runs is not disturbed
-    first._run = types.SimpleNamespace(done=True)
+    first._run = types.SimpleNamespace(done=True, cancel=lambda: None)
     assert logic.scene.folder == tmp_path / "other"
     logic.close()
 

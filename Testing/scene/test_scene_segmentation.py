@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +14,21 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 import vtk  # noqa: E402
 
 from GliomaSegLib.errors import InputError  # noqa: E402
-from GliomaSegLib.io.provenance import sha256_of  # noqa: E402
-from GliomaSegLib.io.segnrrd import read_segmentation, write_segmentation  # noqa: E402
+from GliomaSegLib.io.segnrrd import read_segmentation  # noqa: E402
 from GliomaSegLib.io.terminology import segment_styles  # noqa: E402
 from GliomaSegLib.labels import Label, Region  # noqa: E402
 from GliomaSegLib.scene.edits import Edits  # noqa: E402
-from GliomaSegLib.scene.lesions import accept_lesion, delete_lesion, lesions_of, rethreshold_lesion  # noqa: E402
 from GliomaSegLib.scene.review import APPROVED, EDITED, EditWatch, Review, review_of, set_review  # noqa: E402
 from GliomaSegLib.scene.segmentation import label_of, labels_of, set_labels  # noqa: E402
-from GliomaSegLib.scene.segmentation_files import read_result, save_labels, show_result  # noqa: E402
+from GliomaSegLib.scene.segmentation_files import save_labels  # noqa: E402
 from GliomaSegLib.scene.tables import fill_volumes_table  # noqa: E402
-from GliomaSegLib.scene.threshold import thresholded  # noqa: E402
-from GliomaSegLib.scene.transforms import insert_above, read_transform, write_transform  # noqa: E402
 from GliomaSegLib.scene.volumes import ijk_to_world  # noqa: E402
-from Testing.support.scene_host import LPS, MOVED, SceneHost, grid_of, ijk_to_ras, mask_on, rigid  # noqa: E402
+from Testing.support.scene_host import MOVED, SceneHost, grid_of, ijk_to_ras, mask_on, rigid  # noqa: E402
+from Testing.support.scene_results import load, moved_image, result_of  # noqa: E402
 
 BINARY = "Binary labelmap"
+
+Loaded = tuple[Any, Any, dict[str, Any]]
 
 
 @pytest.fixture
@@ -42,38 +40,6 @@ def labels() -> np.ndarray:
     array[2:4, 4, 3:5] = Label.NETC
     array[5, 8, 7] = Label.RC
     return array
-
-
-def result_of(folder: Path, array: np.ndarray, world: sitk.Image, regions: tuple[Region, ...] = tuple(Region)) -> dict:
-    """A folder of results with a segmentation on the grid of ``world``."""
-    folder.mkdir(exist_ok=True)
-    image = sitk.GetImageFromArray(array)
-    image.CopyInformation(world)
-    path, manifest = folder / "segmentation.seg.nrrd", folder / "manifest.json"
-    write_segmentation(image, path, regions)
-    manifest.write_text(json.dumps({"sha256": {path.name: sha256_of(path)}}))
-    return {
-        "case_id": "P7",
-        "output": str(folder),
-        "files": {"slicer_segmentation": str(path), "manifest": str(manifest)},
-    }
-
-
-def moved_image(image: sitk.Image, matrix: np.ndarray) -> sitk.Image:
-    """The image where a transform node with ``matrix`` (RAS) shows it."""
-    placed = LPS @ matrix @ ijk_to_ras(image)
-    result = sitk.Image(image)
-    result.SetOrigin(placed[:3, 3].tolist())
-    result.SetDirection((placed[:3, :3] / image.GetSpacing()).ravel().tolist())
-    return result
-
-
-def load(host: SceneHost, result: dict[str, Any], reference: Any) -> Any:
-    """A segmentation node of a result, in the scene."""
-    return show_result(host.scene, read_result(result), result, reference)
-
-
-Loaded = tuple[Any, Any, dict]
 
 
 @pytest.fixture
@@ -300,112 +266,6 @@ def test_edits_can_be_undone_and_never_take_what_was_drawn_since(loaded: Loaded,
 # --- lesions --------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def two_lesions(host: SceneHost, random_image: sitk.Image, tmp_path: Path) -> tuple[Any, np.ndarray]:
-    array = np.zeros((6, 9, 8), np.uint8)
-    array[1:4, 1:4, 1:4] = Label.SNFH
-    array[2, 2, 2] = Label.ET
-    array[5, 7:9, 6:8] = Label.NETC
-    array[4, 4, 4] = Label.SNFH  # joined to the first by a corner
-    volume = host.add_volume(random_image, "T1c")
-    host.add_transform(MOVED, volume)
-    result = result_of(tmp_path / "out", array, moved_image(random_image, MOVED))
-    return load(host, result, volume), array
-
-
-def test_lesions_are_those_of_the_measures(two_lesions: tuple[Any, np.ndarray], random_image: sitk.Image) -> None:
-    from GliomaSegLib.measures.volumes import measure
-
-    node, array = two_lesions
-    image = sitk.GetImageFromArray(array)
-    image.CopyInformation(moved_image(random_image, MOVED))
-    measures = measure(image)
-    found = lesions_of(node, measures.model_dump(mode="json"))
-    expected = [lesion for lesion in measures.lesions if lesion.region is Region.WT]
-    assert len(found) == len(expected) == 2
-    for lesion, true in zip(found, expected, strict=True):
-        assert (lesion.id, lesion.voxels, lesion.side) == (true.id, true.voxels, true.side.value)
-        assert lesion.volume_ml == pytest.approx(true.volume_ml)
-        assert lesion.centre_ras_mm == pytest.approx(true.centre_ras_mm, abs=1e-4)
-        assert (lesion.long_mm, lesion.perpendicular_mm) == (true.long_mm, true.perpendicular_mm)
-
-
-def test_lesion_is_deleted_and_comes_back(two_lesions: tuple[Any, np.ndarray]) -> None:
-    node, array = two_lesions
-    edits = Edits(node)
-    lesion = lesions_of(node)[1]
-    delete_lesion(edits, lesion)
-    expected = array.copy()
-    expected[5] = 0
-    np.testing.assert_array_equal(labels_of(node)[0], expected)
-    assert len(lesions_of(node)) == 1
-    with pytest.raises(InputError, match="Lesion 2 is not there any more"):
-        delete_lesion(edits, lesion)
-    edits.undo()
-    np.testing.assert_array_equal(labels_of(node)[0], array)
-
-
-def test_accepted_lesion_stays_accepted_until_it_is_changed(
-    two_lesions: tuple[Any, np.ndarray], host: SceneHost, tmp_path: Path
-) -> None:
-    node, array = two_lesions
-    accept_lesion(node, lesions_of(node)[0])
-    assert [lesion.accepted for lesion in lesions_of(node)] == [True, False]
-    host.saved_and_reloaded(tmp_path / "scene.mrb")
-    node = host.scene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
-    assert [lesion.accepted for lesion in lesions_of(node)] == [True, False]
-    changed = array.copy()
-    changed[2, 2, 2] = Label.NETC  # as large as before, at the same place
-    set_labels(node, changed)
-    assert [lesion.accepted for lesion in lesions_of(node)] == [False, False]
-    set_labels(node, array)
-    accept_lesion(node, lesions_of(node)[0], accepted=False)
-    assert not any(lesion.accepted for lesion in lesions_of(node))
-
-
-def test_one_lesion_is_thresholded_again(two_lesions: tuple[Any, np.ndarray]) -> None:
-    node, array = two_lesions
-    probability = np.where(array > 0, 200, 0).astype(np.uint8)
-    probability[1, 1, 1:7] = 100  # beside the first lesion, and one voxel of it
-    probability[5, 0, 0] = 100  # apart from both
-    probability[5, 7, 5] = 100  # beside the second
-    edits = Edits(node)
-    rethreshold_lesion(edits, lesions_of(node)[0], probability, 0.3)
-    expected = array.copy()
-    expected[1, 1, 1:7] = Label.SNFH
-    np.testing.assert_array_equal(labels_of(node)[0], expected)
-    edits.undo()
-    rethreshold_lesion(edits, lesions_of(node)[0], probability, 0.7)
-    expected = array.copy()
-    expected[1, 1, 1:4] = 0
-    np.testing.assert_array_equal(labels_of(node)[0], expected)
-    rethreshold_lesion(edits, lesions_of(node)[0], probability, 0.9)
-    assert [lesion.voxels for lesion in lesions_of(node)] == [4]
-    edits.undo()
-    edits.undo()
-    np.testing.assert_array_equal(labels_of(node)[0], array)
-
-
-def test_no_tumour_has_no_lesions(two_lesions: tuple[Any, np.ndarray]) -> None:
-    node, array = two_lesions
-    set_labels(node, np.zeros_like(array))
-    assert lesions_of(node) == []
-    set_labels(node, np.full_like(array, Label.RC))
-    assert lesions_of(node) == []
-
-
-def test_threshold_rule() -> None:
-    labels = np.array([0, 0, Label.SNFH, Label.ET, Label.NETC, Label.RC], np.uint8)
-    likely = np.array([0, 100, 130, 140, 250, 0], np.uint8)
-    np.testing.assert_array_equal(thresholded(labels, likely, 0.5), labels)
-    np.testing.assert_array_equal(thresholded(labels, likely, 0.3), [0, 2, 2, 3, 1, 4])
-    np.testing.assert_array_equal(thresholded(labels, likely, 0.53), [0, 0, 0, 3, 1, 4])
-    np.testing.assert_array_equal(thresholded(labels, likely, 1), [0, 0, 0, 0, 0, 4])
-
-
-# --- review, table, transforms --------------------------------------------------------------------------------------
-
-
 def test_every_edit_is_told_so_that_it_voids_an_approval(loaded: Loaded, labels: np.ndarray) -> None:
     _, node, _ = loaded
     assert review_of(node) == Review("draft")
@@ -460,38 +320,3 @@ def test_table(host: SceneHost, tmp_path: Path) -> None:
     assert read[0][3] == "0.12"
     assert read[1][3] == ""
     assert read[1][4] == "400"
-
-
-def test_transform_file_and_node_move_a_landmark_alike(
-    host: SceneHost, random_image: sitk.Image, tmp_path: Path
-) -> None:
-    """ITK takes a point of the reference to the moving image; the node brings the moving image's point back."""
-    transform = sitk.Euler3DTransform()
-    transform.SetCenter((10, 20, 30))
-    transform.SetRotation(0.1, -0.2, 0.3)
-    transform.SetTranslation((5, -7, 9))
-    sitk.WriteTransform(transform, str(tmp_path / "t2w.tfm"))
-    matrix = read_transform(tmp_path / "t2w.tfm")
-    on_reference = np.array([-31.0, 12.0, 44.0])  # LPS
-    on_moving = np.array(transform.TransformPoint(on_reference.tolist()))
-    back = matrix @ LPS @ [*on_moving, 1]
-    np.testing.assert_allclose(back, LPS @ [*on_reference, 1], atol=1e-9)
-    write_transform(matrix, tmp_path / "again.tfm")
-    again = sitk.ReadTransform(str(tmp_path / "again.tfm"))
-    np.testing.assert_allclose(again.TransformPoint(on_reference.tolist()), on_moving, atol=1e-9)
-    with pytest.raises(InputError, match=r"nothing\.tfm is not there or no linear"):
-        read_transform(tmp_path / "nothing.tfm")
-    with pytest.raises(InputError, match="could not be written"):
-        write_transform(matrix, tmp_path / "nowhere" / "t.tfm")
-
-
-def test_transform_goes_between_a_volume_and_its_parents(host: SceneHost, random_image: sitk.Image) -> None:
-    volume = host.add_volume(random_image, "T2")
-    parent = host.add_transform(MOVED, volume, name="parent")
-    before = ijk_to_world(volume)
-    move = rigid((3, 2, 1), (7, 8, 9))
-    node = host.scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "T2 to T1c")
-    insert_above(volume, node, move)
-    np.testing.assert_allclose(ijk_to_world(volume), move @ before, atol=1e-9)
-    assert volume.GetParentTransformNode() is node
-    assert node.GetParentTransformNode() is parent
