@@ -82,6 +82,11 @@ class ResultSection:
         return self._slider_is_off or (self._edits is not None and self._edits.can_undo)
 
     @property
+    def shows_sequences(self) -> bool:
+        """Whether there is a view for each sequence."""
+        return self._ui.sequenceViewsButton.checked
+
+    @property
     def can_redo(self) -> bool:
         """Whether the change that was undone last can be made again."""
         return self._edits is not None and self._edits.can_redo
@@ -106,11 +111,14 @@ class ResultSection:
         self._node, self._edits, self._lesions = node, Edits(node) if node else None, []
         self._ui.show3DButton.setSegmentationNode(node)
         self._surfaces_wanted = False
-        self._ui.sequenceViewsButton.checked = False
         if node is not None:
             show_only(node)
         self._show_fill()
         self.show_measures()
+        if node is None:
+            self._ui.sequenceViewsButton.checked = False
+        elif self.shows_sequences:
+            self._on_views(True)
 
     def show(self, situation: Situation) -> None:
         """Update the section."""

@@ -155,7 +155,7 @@ class RunSection:
     def _show_in_views(self) -> None:
         result = self._panel.result
         reference = reference_of(result.node) if result.node is not None else None
-        if reference is not None:
+        if reference is not None and not result.shows_sequences:
             slicer.util.setSliceViewerLayers(background=reference, fit=True)
         if result.lesions:
             jump_to(result.lesions[0].centre_ras_mm)

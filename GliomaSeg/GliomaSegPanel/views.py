@@ -38,7 +38,9 @@ class SequenceViews:
 
     def show(self, node: slicer.vtkMRMLSegmentationNode, ras_mm: tuple[float, float, float] | None) -> None:
         """Show all sequences, at a point."""
-        self._before = show_views(node, _layout())
+        if not is_shown(_layout()):
+            self._before = _layout().GetViewArrangement()
+        show_views(node, _layout())
         slicer.util.resetSliceViews()
         if ras_mm is not None:
             jump_to(ras_mm)

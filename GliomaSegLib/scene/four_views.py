@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import slicer
 
@@ -21,16 +21,11 @@ def view_name(modality: Modality) -> str:
     return f"GliomaSeg-{modality.value}"
 
 
-def show_views(segmentation: slicer.vtkMRMLSegmentationNode, layout: slicer.vtkMRMLLayoutNode) -> int:
-    """Switch to a view for each image of a result, axial and linked, and a 3D view.
-
-    The application makes the views' nodes while this is called.
-
-    Returns:
-        the layout that was shown before.
-    """
+def show_views(segmentation: slicer.vtkMRMLSegmentationNode, layout: slicer.vtkMRMLLayoutNode) -> None:
+    """Switch to a view for each image of a result, axial and linked, and a 3D view. The application makes the views'
+    nodes while this is called."""
     volumes = volumes_of(segmentation)
-    before, number = layout.GetViewArrangement(), _FIRST_ID + sum(1 << place for place in _places(volumes))
+    number = _FIRST_ID + sum(1 << place for place, modality in enumerate(Modality) if modality in volumes)
     description = _description(volumes)
     if layout.IsLayoutDescription(number):
         layout.SetLayoutDescription(number, description)
@@ -45,7 +40,6 @@ def show_views(segmentation: slicer.vtkMRMLSegmentationNode, layout: slicer.vtkM
             composite.SetForegroundVolumeID(None)
             composite.SetLinkedControl(True)
             composite.SetHotLinkedControl(True)
-    return before if before < _FIRST_ID else slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
 
 
 def is_shown(layout: slicer.vtkMRMLLayoutNode) -> bool:
@@ -53,11 +47,7 @@ def is_shown(layout: slicer.vtkMRMLLayoutNode) -> bool:
     return _FIRST_ID <= layout.GetViewArrangement() < _FIRST_ID + (1 << len(Modality))
 
 
-def _places(volumes: Iterable[Modality]) -> list[int]:
-    return [place for place, modality in enumerate(Modality) if modality in volumes]
-
-
-def _description(volumes: Iterable[Modality]) -> str:
+def _description(volumes: Collection[Modality]) -> str:
     views = [_slice_view(modality) for modality in Modality if modality in volumes]
     views.append('<view class="vtkMRMLViewNode" singletontag="1"/>')
     length = _VIEWS_IN_A_ROW[max(len(views), 2)]

@@ -15,7 +15,6 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -150,15 +149,25 @@ def folder_of(
     return folder
 
 
+# By the address of a text node: when it was changed, and what it holds. To decode some MB at each look would be felt.
+_opened: dict[str, tuple[int, zipfile.ZipFile | None]] = {}
+_MOST_OPENED = 4
+
+
 def _archive(node: slicer.vtkMRMLSegmentationNode, files: Files) -> zipfile.ZipFile | None:
     kept = node.GetNodeReference(files.role)
-    text = kept.GetText() if kept is not None else ""
-    return _opened(text) if text else None
+    if kept is None:
+        return None
+    address, changed = kept.GetAddressAsString(""), kept.GetMTime()
+    if _opened.get(address, (0, None))[0] != changed:
+        if len(_opened) >= _MOST_OPENED:
+            _opened.clear()
+        _opened[address] = changed, _unpacked(kept.GetText() or "")
+    return _opened[address][1]
 
 
-@lru_cache(maxsize=2)
-def _opened(text: str) -> zipfile.ZipFile | None:
-    """``None`` when it was changed outside of GliomaSeg: a scene may come from anywhere."""
+def _unpacked(text: str) -> zipfile.ZipFile | None:
+    """``None`` when there is nothing, or it was changed outside of GliomaSeg: a scene may come from anywhere."""
     try:
         archive = zipfile.ZipFile(io.BytesIO(base64.b64decode(text, validate=True)))
     except (ValueError, zipfile.BadZipFile):
