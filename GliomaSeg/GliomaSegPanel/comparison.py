@@ -12,12 +12,14 @@ from GliomaSegLib.case import TimePointKind
 from GliomaSegLib.scene.attributes import COMPARISON_OUTDATED, DAYS, TIME_POINT
 from GliomaSegLib.scene.comparison import chart_of
 from GliomaSegLib.scene.keeping import Files
+from GliomaSegLib.scene.views import SideBySide
 from GliomaSegPanel.decisions.comparison import answers_html, can_compare, compared_rows
 from GliomaSegPanel.decisions.situation import Situation, Work, shows_earlier
 from GliomaSegPanel.panel import Panel
 from GliomaSegPanel.parameters import Baseline, days_since_surgery
 from GliomaSegPanel.tables import fill_table, fit_columns
 from GliomaSegPanel.translation import _
+from GliomaSegPanel.views import LinkedLayout
 
 _BETWEEN_COLUMN = 2
 
@@ -33,6 +35,8 @@ class ComparisonSection:
         fit_columns(self._ui.comparisonTable, stretched=0)
         self._ui.compareStudiesButton.connect("clicked()", self._on_compare)
         self._ui.openComparisonButton.connect("clicked()", self._on_open)
+        self._layout, self._side_by_side = LinkedLayout(), None
+        self._ui.sideBySideButton.connect("toggled(bool)", self._on_side_by_side)
         self._ui.growthButton.connect("clicked()", self._on_growth)
 
     def show(self, situation: Situation) -> None:
@@ -54,6 +58,7 @@ class ComparisonSection:
     def _show_answers(self, comparison: Mapping[str, Any] | None) -> None:
         if comparison is self._comparison:
             return
+        self._ui.sideBySideButton.checked = False
         self._comparison = comparison
         if comparison is None:
             return
@@ -104,6 +109,17 @@ class ComparisonSection:
     def _on_open(self) -> None:
         page = self._panel.logic.resultFolder(self._panel.result.node, Files.COMPARISON) / "comparison.html"
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(page)))
+
+    def _on_side_by_side(self, on: bool) -> None:
+        if self._side_by_side is not None:
+            self._side_by_side.close()
+            self._side_by_side = None
+            self._layout.leave()
+        if on:
+            with self._panel.errors_shown():
+                self._side_by_side = SideBySide(self._panel.result.node, (_("earlier"), _("now")))
+                lesion = next(iter(self._panel.result.lesions), None)
+                self._layout.show(self._side_by_side.show, lesion and lesion.centre_ras_mm)
 
     def _on_growth(self) -> None:
         slicer.modules.plots.logic().ShowChartInLayout(chart_of(self._panel.result.node))

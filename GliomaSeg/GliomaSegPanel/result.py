@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import qt
 import slicer
@@ -11,6 +12,7 @@ from GliomaSegLib.scene.edit_state import restore_if_unchanged
 from GliomaSegLib.scene.edits import Edits
 from GliomaSegLib.scene.lesions import Lesion, LesionRethreshold, accept_lesion, delete_lesion, lesions_of
 from GliomaSegLib.scene.threshold import MODEL_THRESHOLD, Rethreshold
+from GliomaSegLib.scene.views import show_everywhere, show_sequences
 from GliomaSegLib.scene.visibility import colour_of, is_visible, set_visible, show_only
 from GliomaSegPanel.clicks import Clicks
 from GliomaSegPanel.decisions.result import (
@@ -28,7 +30,7 @@ from GliomaSegPanel.overlay import ProbabilityOverlay
 from GliomaSegPanel.panel import Panel
 from GliomaSegPanel.tables import fill_table, fit_columns, mark_row
 from GliomaSegPanel.translation import _
-from GliomaSegPanel.views import SequenceViews, centre_3d, jump_to
+from GliomaSegPanel.views import LinkedLayout, centre_3d, jump_to
 
 # A preview takes about 0.05 s on a whole head: the slider is followed at this pace.
 PREVIEW_MS = 60
@@ -52,7 +54,7 @@ class ResultSection:
         self._preview_later = _single_shot(PREVIEW_MS, self._on_preview)
         self._update_later = _single_shot(QUIET_MS, self._on_quiet)
         self._overlay = ProbabilityOverlay(panel, on_toggled=self._show_fill)
-        self._views = SequenceViews()
+        self._views = LinkedLayout()
         self.clicks = Clicks(panel, self._change)
         self._rows: tuple[VolumeRow, ...] = ()
         fit_columns(self._ui.volumesTable, stretched=0)
@@ -113,6 +115,7 @@ class ResultSection:
         self._surfaces_wanted = False
         if node is not None:
             show_only(node)
+            show_everywhere(node)
         self._show_fill()
         self.show_measures()
         if node is None:
@@ -286,7 +289,7 @@ class ResultSection:
         if on and self._node is not None:
             self._ui.outlineCheckBox.checked = True
             point = self.lesion or next(iter(self._lesions), None)
-            self._views.show(self._node, point and point.centre_ras_mm)
+            self._views.show(partial(show_sequences, self._node), point and point.centre_ras_mm)
         else:
             self._views.leave()
 

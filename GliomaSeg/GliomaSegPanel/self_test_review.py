@@ -17,7 +17,7 @@ class ReviewTests:
     def test_review_by_keys(self) -> None:
         """The line above Apply, a view for each sequence, boxes of the parts, keys, and a correction by a click."""
         from GliomaSegLib.case import TimePointKind
-        from GliomaSegLib.scene.four_views import is_shown
+        from GliomaSegLib.scene.views import is_shown
         from GliomaSegPanel.parameters import Brain
 
         self.delayDisplay("Review by keys.")

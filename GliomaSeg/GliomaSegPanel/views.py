@@ -1,11 +1,13 @@
-"""The slice and 3D views: the image of a result, the point that they show, and a layout with all of its sequences."""
+"""The slice and 3D views: the image of a result, the point that they show, and layouts of linked views."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import qt
 import slicer
 
-from GliomaSegLib.scene.four_views import is_shown, show_views
+from GliomaSegLib.scene.views import is_shown
 
 
 def reference_of(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
@@ -30,17 +32,19 @@ def centre_3d() -> None:
     qt.QTimer.singleShot(0, lambda: slicer.app.layoutManager().threeDWidget(0).threeDView().resetFocalPoint())
 
 
-class SequenceViews:
-    """Switches to a linked view for each sequence of a result, and back to the layout that was there before."""
+class LinkedLayout:
+    """Switches to a layout of linked views, and back to the one that was there before."""
 
     def __init__(self) -> None:
         self._before: int | None = None
 
-    def show(self, node: slicer.vtkMRMLSegmentationNode, ras_mm: tuple[float, float, float] | None) -> None:
-        """Show all sequences, at a point."""
+    def show(
+        self, switch: Callable[[slicer.vtkMRMLLayoutNode], None], ras_mm: tuple[float, float, float] | None
+    ) -> None:
+        """Let ``switch`` change the layout, and go to a point."""
         if not is_shown(_layout()):
             self._before = _layout().GetViewArrangement()
-        show_views(node, _layout())
+        switch(_layout())
         slicer.util.resetSliceViews()
         if ras_mm is not None:
             jump_to(ras_mm)

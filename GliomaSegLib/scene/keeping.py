@@ -104,14 +104,14 @@ def measures_of(node: slicer.vtkMRMLSegmentationNode) -> dict[str, Any] | None:
 
 
 @contextmanager
-def copies_of(node: slicer.vtkMRMLSegmentationNode, *names: str) -> Iterator[Path]:
-    """A folder with these files of a result, for readers that take only files; it may be gone afterwards."""
-    if has_folder(node):
-        yield Path(node.GetAttribute(OUTPUT))
+def copies_of(node: slicer.vtkMRMLSegmentationNode, *names: str, files: Files = Files.RESULT) -> Iterator[Path]:
+    """A folder with files of these names, for readers that take only files; it may be gone afterwards."""
+    if has_folder(node, files):
+        yield Path(node.GetAttribute(files.value))
         return
     with tempfile.TemporaryDirectory(prefix="GliomaSeg-") as folder:
         for name in names:
-            content = file_of(node, name)
+            content = file_of(node, name, files)
             if content is not None:
                 Path(folder, name).write_bytes(content)
         yield Path(folder)
