@@ -44,7 +44,8 @@ class GliomaSeg(ScriptedLoadableModule):
             "correct, review and export the result. <b>Not a medical device.</b> For research use; every contour must "
             "be reviewed by a clinician."
         )
-        self.parent.helpText += f"<p><a href='{DOCUMENTATION}'>{_('Documentation')}</a></p>"
+        documentation = _("Documentation")
+        self.parent.helpText += f"<p><a href='{DOCUMENTATION}'>{documentation}</a></p>"
         self.parent.acknowledgementText = _(
             "The models that come with GliomaSeg were trained on images of The Cancer Imaging Archive (BraTS 2021, "
             "TCGA-LGG, BCBM-RadioGenomics) and use PyTorch and MONAI; brains are extracted by deepbet. Whose other "

@@ -14,9 +14,10 @@ from GliomaSegPanel.translation import _
 def card_html(card: Card, installed: bool) -> str:
     """The card of a model as a page of Qt's rich text."""
     everything, needed = _titles(card.inputs.sequences), _titles(card.inputs.mandatory)
+    mandatory = _("needed: {names}").format(names=needed)
     rows = [
         (_("For"), TASKS.get(card.task, card.task.value)),
-        (_("Sequences"), f"{everything} ({_('needed: {names}').format(names=needed)})" if needed else everything),
+        (_("Sequences"), f"{everything} ({mandatory})" if needed else everything),
         (_("Gives"), ", ".join(region_title(region) for region in card.regions)),
         (_("Size"), f"{download_size(card.weights.size_bytes)}, {_where(card, installed)}"),
         (_("Licence"), card.licence),
@@ -50,7 +51,7 @@ def _titles(sequences: Collection[Modality], between: str = ", ") -> str:
 
 
 def _accuracy_html(card: Card) -> str:
-    parts = []
+    parts, given = [], _("With")
     published, measured = _("Published accuracy (mean Dice)"), _("Measured accuracy (mean Dice)")
     for title, figures in ((published, card.published), (measured, card.measured)):
         if not figures:
@@ -61,7 +62,7 @@ def _accuracy_html(card: Card) -> str:
         remarks = dict.fromkeys(figure.remark for figure in figures if figure.remark)
         notes = html.escape("; ".join(sets) + ". " + " ".join(remarks))
         parts.append(
-            f"<p><b>{title}</b></p><table cellpadding='2'><tr><th align='left'>{_('With')}</th>{head}</tr>{rows}"
+            f"<p><b>{title}</b></p><table cellpadding='2'><tr><th align='left'>{given}</th>{head}</tr>{rows}"
             f"</table><p><small>{notes}</small></p>"
         )
     return "".join(parts)

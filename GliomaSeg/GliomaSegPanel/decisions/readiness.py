@@ -28,10 +28,9 @@ def readiness(situation: Situation) -> tuple[Point, ...]:
     """The parts of the line, in the order of the panel; the last is ``ready`` when nothing has to be settled."""
     points = [*_images(situation), _time(situation), *_model(situation)]
     if not any(point.is_open for point in points):
-        answer = can_apply(situation)
-        points.append(
-            Point(f"<b>{_('ready')}</b>") if answer.allowed else Point(html.escape(answer.reason, quote=False), True)
-        )
+        answer, ready = can_apply(situation), _("ready")
+        refused = Point(html.escape(answer.reason, quote=False), is_open=True)
+        points.append(Point(f"<b>{ready}</b>") if answer.allowed else refused)
     return tuple(points)
 
 
