@@ -18,6 +18,7 @@ class ReviewTests:
         """The line above Apply, a view for each sequence, boxes of the parts, keys, and a correction by a click."""
         from GliomaSegLib.case import TimePointKind
         from GliomaSegLib.scene.views import is_shown
+        from GliomaSegLib.scene.visibility import is_visible
         from GliomaSegPanel.parameters import Brain
 
         self.delayDisplay("Review by keys.")
@@ -42,9 +43,7 @@ class ReviewTests:
         widget.ui.sequenceViewsButton.checked = False
         assert not is_shown(layout)
         widget.ui.volumesTable.item(0, 0).setCheckState(0)
-        self._until(
-            lambda: not any(map(node.GetDisplayNode().GetSegmentVisibility, node.GetSegmentation().GetSegmentIDs()))
-        )
+        assert not is_visible(node, "WT")
         widget.result.toggle_outlines()
         assert not node.GetDisplayNode().GetVisibility2D()
         widget.result.toggle_outlines()

@@ -91,7 +91,7 @@ class SceneLogic:
         if self._run is not None:
             self._run.cancel()
         self._session.end_worker()
-        while self.busy:
+        while self._run is not None and not self._run.done:
             self._run.poll()
         self._session.stop_observing()
 

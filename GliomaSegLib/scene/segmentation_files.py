@@ -121,11 +121,15 @@ def _check_sound(path: Path, manifest: Path) -> None:
 
 
 def _read(path: Path, node: slicer.vtkMRMLSegmentationNode) -> None:
-    storage = slicer.vtkMRMLSegmentationStorageNode()
-    # Outside of the scene, or saving the scene would write over the results.
+    """In a scene of its own: the reader makes a display node, and saving the user's scene is not to write over the
+    results."""
+    aside, storage = slicer.vtkMRMLScene(), slicer.vtkMRMLSegmentationStorageNode()
+    loaded = aside.AddNode(slicer.vtkMRMLSegmentationNode())
     storage.SetFileName(str(path))
-    if not storage.ReadData(node):
+    if not storage.ReadData(loaded):
         raise InputError(f"The segmentation {path} cannot be read; segment the case again.")
+    node.SetAndObserveSegmentation(loaded.GetSegmentation())
+    aside.RemoveNode(loaded)
 
 
 def _move_onto(node: slicer.vtkMRMLSegmentationNode, reference: slicer.vtkMRMLScalarVolumeNode, path: Path) -> None:

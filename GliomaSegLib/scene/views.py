@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import slicer
@@ -61,12 +62,12 @@ class SideBySide:
 
     def __init__(self, segmentation: slicer.vtkMRMLSegmentationNode, titles: tuple[str, str]) -> None:
         self._now, self._titles = segmentation, titles
-        self._made: list[slicer.vtkMRMLNode] = []
-        earlier = next(iter(compared_with(segmentation)), None)
-        self._volumes = [_image_of(node) for node in (earlier, segmentation) if node is not None]
-        if len(self._volumes) < 2 or None in self._volumes:
+        self._made: list[Any] = []
+        studies = [*compared_with(segmentation)[:1], segmentation]
+        images = [image for image in map(_image_of, studies) if image is not None]
+        if len(images) < 2:
             raise InputError("The image of one of the studies is not in the scene any more; load it again and compare.")
-        self._earlier, self._to_now = earlier, np.eye(4)
+        self._earlier, self._volumes, self._to_now = studies[0], images, np.eye(4)
         if has_file(segmentation, _TO_FIRST, Files.COMPARISON):  # not when they were compared in place
             with copies_of(segmentation, _TO_FIRST, files=Files.COMPARISON) as folder:
                 self._to_now = read_transform(folder / _TO_FIRST)
@@ -103,7 +104,7 @@ class SideBySide:
         self._made = []
         show_everywhere(self._now)
 
-    def _add(self, kind: str, name: str) -> slicer.vtkMRMLNode:
+    def _add(self, kind: str, name: str) -> Any:
         node = self._now.GetScene().AddNewNodeByClass(kind, name)
         node.SetHideFromEditors(True)
         node.SetSaveWithScene(False)
