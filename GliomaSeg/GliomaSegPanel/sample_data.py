@@ -17,7 +17,12 @@ def register() -> None:
     import SampleData
 
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category="GliomaSeg", sampleName="GliomaPhantom", thumbnailFileName=str(_ICON), customDownloader=load_phantom
+        category="GliomaSeg",
+        sampleName="GliomaPhantom",
+        uris=[],
+        fileNames=[],
+        thumbnailFileName=str(_ICON),
+        customDownloader=load_phantom,
     )
 
 

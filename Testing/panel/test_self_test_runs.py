@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 import types
@@ -189,4 +190,25 @@ def test_a_batch_fills_its_table_and_opens_a_result(module: types.ModuleType, tm
     test._wait(widget)
     assert widget.parameters.segmentation is not None, widget.ui.messageLabel.text
     assert widget.ui.volumesTable.rowCount > 0
+    test.tearDown()
+
+
+def test_the_phantom_of_sample_data_fills_in_all_sequences(
+    module: types.ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample_data, registered = importlib.import_module("GliomaSegPanel.sample_data"), {}
+    logic = types.SimpleNamespace(registerCustomSampleDataSource=lambda **source: registered.update(source))
+    monkeypatch.setitem(sys.modules, "SampleData", types.SimpleNamespace(SampleDataLogic=logic))
+    monkeypatch.setattr(slicer.util, "tryWithErrorDisplay", lambda *_, **__: contextlib.nullcontext(), raising=False)
+    sample_data.register()
+    assert registered["uris"] == registered["fileNames"] == [], "nothing is downloaded"
+    assert Path(registered["thumbnailFileName"]).is_file()
+    test = module.GliomaSegTest("test_panel")
+    test.setUp()
+    widget = test._opened_panel()
+    nodes = sample_data.load_phantom(spacing_mm=4.0)
+    widget.images.fill_in()
+    assert [getattr(widget.parameters, name) for name in ("t1n", "t1c", "t2w", "t2f")] == nodes
+    assert "4 sequences" in widget.ui.readinessLabel.text
+    assert "names agree" in widget.ui.readinessLabel.text
     test.tearDown()
