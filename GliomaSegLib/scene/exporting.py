@@ -14,6 +14,7 @@ import slicer
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.scene.measuring import up_to_date
+from GliomaSegLib.scene.result import keep_files
 from GliomaSegLib.scene.run import Steps, in_thread
 from GliomaSegLib.scene.session import Session
 
@@ -38,6 +39,7 @@ def export_steps(
             series = folder
         whole = {**request, "results": str(results), "series": series and str(series)}
         answer = yield from session.request(whole, segmentation)
+        yield from keep_files(segmentation, results)  # with the UIDs that the lesions have got
     return {kind: Path(path) for kind, path in answer["files"].items()}
 
 

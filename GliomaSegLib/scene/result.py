@@ -122,14 +122,19 @@ def add_result(
     return replace(shown, transforms=made, volumes=there)
 
 
+def keep_files(segmentation: slicer.vtkMRMLSegmentationNode, output: Path) -> Generator[None, None, None]:
+    """Steps that keep a folder of results in the scene as it is now."""
+    files = yield from in_thread(partial(packed, output))
+    if segmentation.GetScene() is None:
+        raise InputError(f"'{segmentation.GetName()}' was deleted while GliomaSeg was at work, so it stopped.")
+    place_beside(keep(segmentation, Files.RESULT, files), segmentation)
+
+
 def shown_measures(
     segmentation: slicer.vtkMRMLSegmentationNode, result: Mapping[str, Any]
 ) -> Generator[None, None, SegmentationResult]:
     """Steps that show the volumes and the state of review of a result, and keep its files in the scene."""
-    files = yield from in_thread(partial(packed, Path(result["output"])))
-    if segmentation.GetScene() is None:
-        raise InputError(f"'{segmentation.GetName()}' was deleted while GliomaSeg was at work, so it stopped.")
-    place_beside(keep(segmentation, Files.RESULT, files), segmentation)
+    yield from keep_files(segmentation, Path(result["output"]))
     table = segmentation.GetNodeReference(TABLE)
     if table is None:  # the user has deleted it
         table = segmentation.GetScene().AddNewNodeByClass("vtkMRMLTableNode", f"{result['case_id']} volumes")

@@ -18,7 +18,7 @@ from GliomaSegLib.case import Modality  # noqa: E402
 from GliomaSegLib.errors import GliomaSegError  # noqa: E402
 from GliomaSegLib.scene.attributes import SERIES  # noqa: E402
 from GliomaSegLib.scene.comparison import comparison_with  # noqa: E402
-from GliomaSegLib.scene.keeping import Files  # noqa: E402
+from GliomaSegLib.scene.keeping import Files, packed  # noqa: E402
 from GliomaSegLib.scene.logic import SceneLogic  # noqa: E402
 from Testing.support.study import volume  # noqa: E402
 
@@ -72,7 +72,10 @@ def test_lesions_keep_the_numbers_of_the_comparison_in_every_study(
         uids.append([segment.TrackingUID for segment in segments])
     assert uids[0] == uids[1]
     alone = logic.exportDicom(after, tmp_path / "alone", ["seg"], by="lesions").result
-    assert not {segment.TrackingUID for segment in pydicom.dcmread(alone["seg"]).SegmentSequence} & set(uids[0])
+    again = [segment.TrackingUID for segment in pydicom.dcmread(alone["seg"]).SegmentSequence]
+    assert again == uids[1], "what was exported keeps its UID"
+    kept = packed(logic.resultFolder(after))
+    assert after.GetNodeReference(Files.RESULT.role).GetText() == kept, "in the scene too"
     with pytest.raises(GliomaSegError, match="export with '--by lesions'"):
         logic.exportDicom(after, tmp_path / "again", ["seg"], comparison=folder)
 
