@@ -51,8 +51,8 @@ def oriented_like(image: sitk.Image, other: sitk.Image) -> sitk.Image:
 
 
 def array_on(array: np.ndarray, grid: sitk.Image) -> sitk.Image:
-    """An array ``[z, y, x]`` as an image with the geometry of ``grid``."""
-    image = sitk.GetImageFromArray(array)
+    """An array ``[z, y, x]``, or of vectors ``[z, y, x, 3]``, as an image with the geometry of ``grid``."""
+    image = sitk.GetImageFromArray(array, isVector=array.ndim == 4)
     image.CopyInformation(grid)
     return image
 

@@ -12,7 +12,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from GliomaSegLib.phantom.fields import Box, Field, distance_mm, image_of, mesh_mm, onto_grid, random_field, region_of
+from GliomaSegLib.io.grid import array_on, uncropped
+from GliomaSegLib.phantom.fields import Box, Field, distance_mm, mesh_mm, random_field, region_of
 from GliomaSegLib.phantom.template import read_template
 
 HEAD_BOX = Box((-102, -118, -118), (102, 134, 108))  # the neck is cut where a head coil ends
@@ -65,7 +66,7 @@ def _deformed_templates(grid: sitk.Image, random: np.random.Generator) -> NDArra
     templates = sitk.BinShrink(templates, [int(grid.GetSpacing()[0])] * 3)  # a larger voxel averages over its volume
     coarse = HEAD_BOX.grid(4.0)
     shifts_mm = [_DEFORMATION_MM * random_field(random, coarse, length_mm=32) for _ in range(3)]
-    deformation = sitk.DisplacementFieldTransform(image_of(np.stack(shifts_mm, axis=-1).astype(np.float64), coarse))
+    deformation = sitk.DisplacementFieldTransform(array_on(np.stack(shifts_mm, axis=-1).astype(np.float64), coarse))
     deformed = sitk.GetArrayFromImage(sitk.Resample(templates, grid, deformation, sitk.sitkLinear))
     return np.moveaxis(deformed, -1, 0) / np.float32(255)
 
@@ -134,7 +135,7 @@ EYE = Solid((32, -68, -39), (12, 12, 12), paired=True)
 def make_skull(brain: Brain, random: np.random.Generator) -> Skull:
     grid = HEAD_BOX.grid(brain.grid.GetSpacing()[0])
     coarse = HEAD_BOX.grown(_SULCUS_BRIDGED_MM).grid(max(_COARSE_MM, grid.GetSpacing()[0]))
-    mask = sitk.GetArrayFromImage(onto_grid(image_of(brain.mask, brain.grid), coarse)) > 0
+    mask = sitk.GetArrayFromImage(uncropped(array_on(brain.mask, brain.grid), coarse)) > 0
     inner_mm = _bridged_mm(mask, coarse) - _SUBARACHNOID_MM
     outer_mm = inner_mm - _SKULL_MM - _SKULL_VARIES_MM * random_field(random, coarse, length_mm=30)
     skin_mm = outer_mm - SCALP_MM
@@ -156,4 +157,4 @@ def _blended(one_mm: Field, other_mm: Field, width_mm: float) -> Field:
 
 
 def _finer(field: Field, coarse: sitk.Image, grid: sitk.Image) -> Field:
-    return sitk.GetArrayFromImage(sitk.Resample(image_of(field.astype(np.float32), coarse), grid))
+    return sitk.GetArrayFromImage(sitk.Resample(array_on(field.astype(np.float32), coarse), grid))

@@ -8,6 +8,8 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from GliomaSegLib.io.grid import array_on
+
 Field = NDArray[np.float32]  # a scalar in every voxel of the head's grid, [z, y, x]
 
 
@@ -31,17 +33,6 @@ class Box(NamedTuple):
         grid.SetSpacing((spacing_mm,) * 3)
         grid.SetOrigin((first * spacing_mm).tolist())
         return grid
-
-
-def image_of(array: NDArray, grid: sitk.Image) -> sitk.Image:
-    image = sitk.GetImageFromArray(array, isVector=array.ndim == 4)
-    image.CopyInformation(grid)
-    return image
-
-
-def onto_grid(image: sitk.Image, grid: sitk.Image) -> sitk.Image:
-    """A label map on another grid, 0 where it does not reach."""
-    return sitk.Resample(image, grid, sitk.Transform(), sitk.sitkNearestNeighbor)
 
 
 def region_of(part: sitk.Image, whole: sitk.Image) -> tuple[slice, ...]:
@@ -80,7 +71,7 @@ def random_field(random: np.random.Generator, grid: sitk.Image, length_mm: float
 def distance_mm(mask: NDArray[np.bool_], grid: sitk.Image) -> Field:
     """Signed distance to the mask's surface in mm, negative inside."""
     distance_mm = sitk.SignedMaurerDistanceMap(
-        image_of(mask.astype(np.uint8), grid), insideIsPositive=False, squaredDistance=False, useImageSpacing=True
+        array_on(mask.astype(np.uint8), grid), insideIsPositive=False, squaredDistance=False, useImageSpacing=True
     )
     return sitk.GetArrayFromImage(distance_mm)
 

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from GliomaSegLib.case import Modality
+from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.phantom.anatomy import (
     AIRWAYS,
     EYE,
@@ -21,7 +22,7 @@ from GliomaSegLib.phantom.anatomy import (
     Skull,
     Solid,
 )
-from GliomaSegLib.phantom.fields import Box, Field, fraction_inside, image_of, mesh_mm, random_field, region_of
+from GliomaSegLib.phantom.fields import Box, Field, fraction_inside, mesh_mm, random_field, region_of
 from GliomaSegLib.phantom.tumour import Tumour
 
 
@@ -71,7 +72,7 @@ class Canvas:
 
     def picture(self, sequence: Modality) -> sitk.Image:
         """The noise-free signal of the head at rest, ``float32``."""
-        return image_of(self.signals[list(Modality).index(sequence)], self.grid)
+        return array_on(self.signals[list(Modality).index(sequence)], self.grid)
 
 
 def paint_head(canvas: Canvas, skull: Skull, random: np.random.Generator) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.phantom.fields import Field, image_of, random_field
+from GliomaSegLib.io.grid import array_on
+from GliomaSegLib.phantom.fields import Field, random_field
 
 
 class _Protocol(NamedTuple):
@@ -115,7 +116,7 @@ def scan_head(
     shading = np.exp(_SHADING * random_field(random, image, _SHADING_LENGTH_MM))
     real = sitk.GetArrayFromImage(image) * shading + _receiver_noise(image, random)
     magnitude = np.hypot(real, _receiver_noise(image, random))
-    return image_of(np.rint(magnitude).astype(np.uint16), image)
+    return array_on(np.rint(magnitude).astype(np.uint16), image)
 
 
 def _receiver_noise(image: sitk.Image, random: np.random.Generator) -> Field:

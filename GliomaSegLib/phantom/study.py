@@ -12,9 +12,9 @@ import SimpleITK as sitk
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.grid import array_on, uncropped
 from GliomaSegLib.phantom.anatomy import make_brain, make_skull
 from GliomaSegLib.phantom.dicom import write_series
-from GliomaSegLib.phantom.fields import image_of, onto_grid
 from GliomaSegLib.phantom.painting import Canvas, paint_brain, paint_head, paint_tumour
 from GliomaSegLib.phantom.scan import PROTOCOLS, head_movement, scan_head
 from GliomaSegLib.phantom.tumour import grow_tumour
@@ -100,7 +100,7 @@ def make_phantom(seed: int = 0, spacing_mm: float = 1.0) -> Phantom:
     }
     return Phantom(
         images=images,
-        reference=onto_grid(image_of(tumour.labels, tumour.grid), images[Modality.T1C]),
-        brain=onto_grid(image_of(brain.mask, brain.grid), images[Modality.T1C]),
+        reference=uncropped(array_on(tumour.labels, tumour.grid), images[Modality.T1C]),
+        brain=uncropped(array_on(brain.mask, brain.grid), images[Modality.T1C]),
         transforms=transforms,
     )

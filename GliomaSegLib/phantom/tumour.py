@@ -9,9 +9,10 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.labels import Label
 from GliomaSegLib.phantom.anatomy import Brain, Solid
-from GliomaSegLib.phantom.fields import Box, Field, axes_mm, fraction_inside, image_of, random_field
+from GliomaSegLib.phantom.fields import Box, Field, axes_mm, fraction_inside, random_field
 
 TUMOUR_SIDE = "right"
 """The patient's side on which the tumour lies: negative x in LPS."""
@@ -62,6 +63,6 @@ def _travelled_mm(core: NDArray[np.bool_], brain: Brain) -> Field:
     marching.SetTrialPoints([tuple(int(i) for i in index[::-1]) for index in np.argwhere(surface)])
     marching.SetStoppingValue(3 * _EDEMA_REACH_MM)
     arrival = marching.Execute(
-        image_of(np.maximum(speed, 1e-3, dtype=np.float32), brain.grid)
+        array_on(np.maximum(speed, 1e-3, dtype=np.float32), brain.grid)
     )  # it divides by the speed
     return np.minimum(sitk.GetArrayFromImage(arrival), 1e3, dtype=np.float32)

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.phantom import TUMOUR_SIDE, Phantom, make_phantom
 from GliomaSegLib.phantom.anatomy import HEAD_BOX
-from GliomaSegLib.phantom.fields import image_of
 from GliomaSegLib.phantom.scan import PROTOCOLS, scan_head
 from GliomaSegLib.study.reading import read_case
 
@@ -94,7 +94,7 @@ def test_a_thick_slice_is_the_mean_over_its_thickness() -> None:
     sheet = np.zeros(head.GetSize()[::-1], dtype=np.float32)
     sheet[100] = 5000  # 1 mm thick
     scan = scan_head(
-        image_of(sheet, head),
+        array_on(sheet, head),
         PROTOCOLS[Modality.T2W],
         sitk.Transform(3, sitk.sitkIdentity),
         1.0,
