@@ -154,7 +154,7 @@ _TOLERANCE = np.array([_SAME_COSINE] * 6 + [_SAME_MM] * 2)
 def _kind(header: Dataset) -> _Kind:
     return _Kind(
         (
-            str(header.SOPClassUID),
+            str(header.get("SOPClassUID")),
             (header.get("Rows"), header.get("Columns")),
             tuple(values(header, "EchoNumbers")) or round(_number(header, "EchoTime") or 0),
             _number(header, "DiffusionBValue"),

@@ -256,6 +256,8 @@ def _check_is_scan(header: Dataset) -> None:
     is_mr = sop_class in (_MR_IMAGE, _ENHANCED_MR_IMAGE)
     if (is_mr or not sop_class) and not ({"Rows", "Modality", "SeriesInstanceUID"} <= set(header.dir())):
         raise NoSlice(_CUT, header, lost=True)
+    if not all(isinstance(size, int) and size > 0 for size in (header.get("Rows"), header.get("Columns"))) and is_mr:
+        raise NoSlice(_UNREADABLE, header, lost=True)
     if header.get("Modality") != "MR":
         raise NoSlice(f"of another modality ({header.get('Modality') or 'not named'})", header)
     if not is_mr:

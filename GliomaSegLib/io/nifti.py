@@ -100,7 +100,9 @@ def nifti_doubts(path: Path) -> tuple[str, ...]:
     Raises:
         InputError: as :func:`read_nifti`.
     """
-    return _grid(_header(_first_bytes(path), path), path).doubts
+    header = _header(_first_bytes(path), path)
+    _volume_shape(header, path)
+    return _grid(header, path).doubts
 
 
 # --- the file ------------------------------------------------------------------------------------------------------

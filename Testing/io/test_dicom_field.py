@@ -270,3 +270,14 @@ def test_a_missing_decoder_is_named(write_series) -> None:
     (series,) = find_series(folder)
     with pytest.raises(InputError, match=r"compressed as 'High-Throughput JPEG 2000.*no decoder"):
         read_series(series)
+
+
+def test_a_class_that_the_meta_header_alone_names_is_enough(write_series) -> None:
+    array = scan()
+    folder = write_series(array, SOPClassUID=None)
+    for path in folder.iterdir():
+        dataset = pydicom.dcmread(path)
+        del dataset.SOPClassUID
+        pydicom.dcmwrite(path, dataset)
+    (series,) = find_series(folder)
+    np.testing.assert_array_equal(pixels(read_series(series)), array)

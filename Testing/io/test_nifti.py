@@ -212,3 +212,11 @@ def test_a_data_type_that_is_not_known_is_named(tmp_path: Path, code: int) -> No
 def test_an_impossible_place_of_the_voxels_is_refused(tmp_path: Path, offset: float) -> None:
     with pytest.raises(InputError, match="damaged or cut short"):
         read_image(save(tmp_path / "a.nii", vox_offset=offset))
+
+
+def test_a_header_without_three_axes_is_one_sentence_to_every_reader(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii", dim=[1, 24, 1, 1, 1, 1, 1, 1])
+    assert read_geometry(path) is None
+    for read in (read_image, geometry_doubts):
+        with pytest.raises(InputError, match="is 2-D"):
+            read(path)
