@@ -9,8 +9,8 @@ still be wrong, so two figures go with it:
   clearly worse (below 1), and one of another patient, or in the wrong place, about equally (near 1).
 
 On 51 real pairs (clinical T1c with T1n, T2 or FLAIR, skull-stripped BraTS, two time points after surgery) the mirror
-contrast was 1.09 to 2.09, and with one image mirrored 0.49 to 0.92; ``python -m Testing.bench registration`` takes it on
-all such pairs.
+contrast was 1.09 to 2.09, and with one image mirrored 0.49 to 0.92; ``python -m Testing.bench registration`` takes it
+on all such pairs.
 """
 
 from __future__ import annotations
