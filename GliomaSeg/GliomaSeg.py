@@ -239,6 +239,10 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Show sentences below Apply; ``kind`` is ``done``, ``warning`` or ``error``."""
         self.run.show_message(sentences, kind)
 
+    def show_error(self, error: Any) -> None:
+        """Show why something failed, as :meth:`show_message`."""
+        self.run.show_error(error)
+
     @contextlib.contextmanager
     def errors_shown(self) -> Iterator[None]:
         """A GliomaSegError that is raised inside the block is shown in the panel."""
@@ -283,11 +287,17 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         return run_options(situation, self.parameters)
 
-    def begin(self, work: Any, start: Callable[[], Any], succeeded: Callable[[Any], None]) -> None:
-        """Start a run and follow it; an error is shown."""
+    def begin(
+        self,
+        work: Any,
+        start: Callable[[], Any],
+        succeeded: Callable[[Any], None],
+        failed: Callable[[Any], None] | None = None,
+    ) -> None:
+        """Start a run and follow it; an error is shown, unless ``failed`` does that."""
         with self.errors_shown():
             self.run.show_message("")
-            self.runner.follow(work, start(), succeeded, self.run.show_error)
+            self.runner.follow(work, start(), succeeded, failed or self.run.show_error)
 
     def on_options_changed(self) -> None:
         """Called when a folder or the interpreter changes; the next run uses it."""

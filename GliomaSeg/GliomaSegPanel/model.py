@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import qt
 import slicer
 
+from GliomaSegLib.errors import GliomaSegError
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.catalogue import tumour_models
 from GliomaSegLib.zoo.store import Store
@@ -105,7 +107,19 @@ class ModelSection:
             if then is not None:
                 qt.QTimer.singleShot(0, then)
 
-        self._panel.begin(Work.INSTALL, begun, installed)
+        def failed(error: GliomaSegError) -> None:
+            """A download that failed is said without its address, which is in the log: a clinic is often offline."""
+            if source is not None or type(error).__name__ == "Cancelled":
+                self._panel.show_error(error)
+                return
+            logging.warning("GliomaSeg: %s", error)
+            text = _(
+                "{title} could not be downloaded; this computer may be offline. The arrow beside Download installs it "
+                "from a folder or a file."
+            )
+            self._panel.show_message(text.format(title=card.title), "error")
+
+        self._panel.begin(Work.INSTALL, begun, installed, failed)
 
     def _choices_for(self, situation: Situation) -> tuple[ModelChoice, ...]:
         task = self._panel.parameters.task

@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from GliomaSegPanel.decisions.situation import Answer, Situation, Work
+    from GliomaSegLib.errors import GliomaSegError
+    from GliomaSegPanel.decisions.situation import Answer, Situation
     from GliomaSegPanel.logic import GliomaSegLogic
     from GliomaSegPanel.parameters import GliomaSegParameterNode
     from GliomaSegPanel.runner import Runner
@@ -39,11 +40,12 @@ class Panel(Protocol):
     refresh: Callable[[], None]
     set_enabled: Callable[[Any, Answer], None]
     show_message: Callable[..., None]
+    show_error: Callable[[GliomaSegError], None]
     errors_shown: Callable[[], AbstractContextManager[None]]
     ensure_packages: Callable[[], None]
     ensure_dicom_packages: Callable[[Iterable[str]], None]
     compare_if_chosen: Callable[[], None]
     show_result: Callable[[Any], None]
     run_options: Callable[[Situation], dict[str, Any]]
-    begin: Callable[[Work, Callable[[], Any], Callable[[Any], None]], None]
+    begin: Callable[..., None]
     on_options_changed: Callable[[], None]

@@ -14,6 +14,7 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 
+from GliomaSegLib.errors import WeightsError  # noqa: E402
 from Testing.support import panel_host, qt_imitation  # noqa: E402
 from Testing.support.scene_host import ROOT, SceneHost  # noqa: E402
 
@@ -211,4 +212,24 @@ def test_the_phantom_of_sample_data_fills_in_all_sequences(
     assert [getattr(widget.parameters, name) for name in ("t1n", "t1c", "t2w", "t2f")] == nodes
     assert "4 sequences" in widget.ui.readinessLabel.text
     assert "names agree" in widget.ui.readinessLabel.text
+    test.tearDown()
+
+
+def test_a_download_that_fails_is_said_without_an_address(
+    module: types.ModuleType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise WeightsError("https://example.org/a.pth could not be downloaded; run 'gliomaseg models install a'.")
+
+    test = module.GliomaSegTest("test_panel")
+    test.setUp()
+    widget = test._opened_panel()
+    running = types.SimpleNamespace(done=True, poll=lambda: [], wait=fail, cancel=lambda: None)
+    monkeypatch.setattr(type(widget.logic), "install", lambda self, model, **_: running, raising=False)
+    for source, shown in ((None, "may be offline"), (Path("a.pth"), "https://example.org")):
+        widget.model.install(source=source)
+        test._until(lambda: widget.runner.work is None)
+        assert shown in widget.ui.messageLabel.text
+        assert ("gliomaseg models" in widget.ui.messageLabel.text) is (source is not None)
+    assert "https://example.org" in caplog.text
     test.tearDown()

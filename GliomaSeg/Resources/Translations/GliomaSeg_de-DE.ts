@@ -789,6 +789,10 @@ Sie werden vom Python Package Index in das Python von Slicer geladen{size}. Slic
    <translation>{title} ist jetzt auf diesem Rechner.</translation>
   </message>
   <message>
+   <source>{title} could not be downloaded; this computer may be offline. The arrow beside Download installs it from a folder or a file.</source>
+   <translation>{title} konnte nicht heruntergeladen werden; vielleicht ist dieser Rechner offline. Der Pfeil neben Herunterladen installiert es aus einem Ordner oder einer Datei.</translation>
+  </message>
+  <message>
    <source>Not suited: {model}</source>
    <translation>Nicht geeignet: {model}</translation>
   </message>
