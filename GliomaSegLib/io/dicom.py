@@ -182,11 +182,14 @@ def _volumes(slices: list[Slice], tally: Tally) -> list[list[Slice]]:
 def _each_once(slices: list[Slice], tally: Tally) -> list[Slice]:
     """Without copies: what is at one place, at one time, with the same pixels."""
     places: dict[tuple[object, ...], list[Slice]] = defaultdict(list)
+    digests: dict[Path, str] = {}
     for one in slices:
         described = _slice(one)
         place = tuple(np.round(described.position_mm, 2))
         places[place, described.temporal_position, described.acquisition_number].append(one)
-    return [one for same in places.values() for one in (without_copies(same, tally) if len(same) > 1 else same)]
+    return [
+        one for same in places.values() for one in (without_copies(same, tally, digests) if len(same) > 1 else same)
+    ]
 
 
 def _joined(groups: list[tuple[_Kind, list[Slice]]]) -> list[tuple[_Kind, list[Slice]]]:

@@ -142,24 +142,29 @@ def find_slices(folder: Path, tally: Tally) -> list[Slice]:
     return found
 
 
-def without_copies(slices: Iterable[Slice], tally: Tally) -> list[Slice]:
+def without_copies(slices: Iterable[Slice], tally: Tally, digests: dict[Path, str]) -> list[Slice]:
     """The slices of one series and place, those with the same pixels counted once.
 
     Anonymisers give one SOP Instance UID to many slices, and a series that is copied twice may have two of each.
+
+    Args:
+        digests: of the pixels of the files that were read already; a multi-frame file is read once.
     """
     by_pixels: dict[str, Slice] = {}
     for one in slices:
-        if by_pixels.setdefault(_pixels(one), one) is not one and one.frame in (None, 0):
+        if one.path not in digests:
+            digests[one.path] = _digest(one.path)
+        if by_pixels.setdefault(f"{digests[one.path]} {one.frame}", one) is not one and one.frame in (None, 0):
             tally.add(one.path, NoSlice("copies of slices that are there", one.header))
     return list(by_pixels.values())
 
 
-def _pixels(one: Slice) -> str:
+def _digest(path: Path) -> str:
     try:
-        content = pydicom.dcmread(one.path, specific_tags=["PixelData"], force=True).PixelData
+        content = pydicom.dcmread(path, specific_tags=["PixelData"], force=True).PixelData
     except Exception:  # it is refused when its pixels are read, with a sentence
-        return str(one.path)
-    return f"{hashlib.sha256(content).hexdigest()} {one.frame}"
+        return str(path)
+    return hashlib.sha256(content).hexdigest()
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -16,11 +16,13 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.dicom import find_series, read_folder
 from GliomaSegLib.io.dicom_volume import read_series
+from GliomaSegLib.phantom.dicom import write_series as write_phantom_series
 from GliomaSegLib.study.dicom_studies import studies_of
 from GliomaSegLib.study.reading import read_case
 from GliomaSegLib.study.selection import identify
 from GliomaSegLib.study.study_list import list_studies, to_json, to_text
 from GliomaSegLib.study.volumes import discover
+from Testing.support.enhanced_mr import write_enhanced
 from Testing.support.study import write_noise
 
 T1C, T2F = Modality.T1C, Modality.T2F
@@ -281,3 +283,13 @@ def test_a_class_that_the_meta_header_alone_names_is_enough(write_series) -> Non
         pydicom.dcmwrite(path, dataset)
     (series,) = find_series(folder)
     np.testing.assert_array_equal(pixels(read_series(series)), array)
+
+
+def test_a_copy_of_enhanced_mr_counts_once(write_series, tmp_path: Path) -> None:
+    image = sitk.GetImageFromArray(scan(9).astype(np.uint16))
+    write_phantom_series(image, T1C, tmp_path / "classic", "copied")
+    path = write_enhanced([tmp_path / "classic"], tmp_path / "enhanced" / "one.dcm")
+    shutil.copy(path, path.with_name("two.dcm"))
+    found = read_folder(path.parent)
+    assert [len(one.slices) for one in found.series] == [9]
+    assert [(one.files, one.reason) for one in found.passed_over] == [(1, "copies of slices that are there")]
