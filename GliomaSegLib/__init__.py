@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from GliomaSegLib.job import Job, Result
+    from GliomaSegLib.job import Job
     from GliomaSegLib.pipeline.run import run
+    from GliomaSegLib.results.result import Result
 
 NOTICE = "Not a medical device. For research use; every contour must be reviewed by a clinician."
 
@@ -21,10 +22,14 @@ __all__ = ["NOTICE", "Job", "Result", "run"]
 
 def __getattr__(name: str) -> Any:
     """Import the pipeline only when it is asked for: ``gliomaseg --help`` must not wait for torch."""
-    if name in ("Job", "Result"):
-        from GliomaSegLib import job
+    if name == "Job":
+        from GliomaSegLib.job import Job
 
-        return getattr(job, name)
+        return Job
+    if name == "Result":
+        from GliomaSegLib.results.result import Result
+
+        return Result
     if name == "run":
         from GliomaSegLib.pipeline.run import run
 

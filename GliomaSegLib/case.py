@@ -93,11 +93,26 @@ class Source:
 
 
 @dataclass(frozen=True)
+class StudyIdentity:
+    """Whose study it is and which, as DICOM's headers say; each may be empty, and names may be pseudonyms.
+
+    ``image_numbers`` are the Instance Numbers (in one enhanced image: the frames, from 1) of the reference image's
+    slices, in the order of its third voxel axis.
+    """
+
+    patient_id: str = ""
+    patient_name: str = ""
+    study_date: str = ""
+    accession_number: str = ""
+    image_numbers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class SequenceVolume:
     """One image of the case, with its sequence, the confidence (0 to 1) of that identification and its reason.
 
-    ``name`` is what a person calls it: the file name, or the DICOM description with the series number. ``patient`` is
-    DICOM's Patient ID, empty where it is not known.
+    ``name`` is what a person calls it: the file name, or the DICOM description with the series number. ``identity`` is
+    ``None`` for what is no DICOM series.
     """
 
     sequence: Modality
@@ -106,7 +121,12 @@ class SequenceVolume:
     confidence: float
     reason: str
     name: str = ""
-    patient: str = ""
+    identity: StudyIdentity | None = None
+
+    @property
+    def patient(self) -> str:
+        """DICOM's Patient ID, empty where it is not known."""
+        return self.identity.patient_id if self.identity else ""
 
     def __str__(self) -> str:
         """How a sentence names it: the sequence, and its file or its series and folder."""

@@ -14,7 +14,6 @@ from GliomaSegLib.case import Modality, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.names import image_stem
 from GliomaSegLib.labels import LabelScheme
-from GliomaSegLib.measures.volumes import Measures
 from GliomaSegLib.options import (
     AUTO,
     BrainMethod,
@@ -51,6 +50,8 @@ class Job(Record):
         task: for ``auto``, the task of the model (see the cards); by default glioma, before or after surgery.
         output: folder to make. It appears whole or not at all.
         case_id: how the case is called in the results; by default the name of the study.
+        identity: whether the patient's identity, the date and the numbers of the study are kept with the results and
+            shown in the report; the DICOM objects take them from the source in any case.
         days_since_surgery: implies that the study is post-operative.
         preoperative: the study before surgery, for models that take it too: a folder of results, or its T1 +
             contrast. It implies that the study is post-operative.
@@ -82,6 +83,7 @@ class Job(Record):
     task: Task | None = None
     output: AbsolutePath
     case_id: str | None = None
+    identity: bool = True
     time_point: TimePointKind = TimePointKind.UNKNOWN
     days_since_surgery: float | None = None
     preoperative: AbsolutePath | None = None
@@ -264,36 +266,6 @@ class ReviewEvent(Record):
     state: ReviewState
     when: str
     by: str | None = None
-
-
-class Result(Record):
-    """What a finished job has made.
-
-    Attributes:
-        files: the path inside ``output`` of ``label_map``, ``slicer_segmentation``, ``measures_json``,
-            ``measures_csv``, ``report``, ``brain`` and ``manifest``, and of each map there is, as ``probability_WT``,
-            and of an ensemble ``agreement``.
-        training: on what kind of tumour the model was trained, in a sentence: it is valid for no other.
-        choice: why this model was chosen, where the job names none.
-        missing: sequences that the model takes and the case lacks, and ``cost`` says what that costs.
-        seconds: per stage.
-        review: the state of the segmentation's review.
-        reviews: its history, the latest last.
-    """
-
-    case_id: str
-    model: str
-    output: Path
-    files: dict[str, Path]
-    measures: Measures
-    training: str | None = None
-    choice: str | None = None
-    missing: tuple[Modality, ...] = ()
-    cost: str | None = None
-    warnings: tuple[str, ...] = ()
-    seconds: dict[str, float] = Field(default_factory=dict)
-    review: ReviewState = ReviewState.DRAFT
-    reviews: tuple[ReviewEvent, ...] = ()
 
 
 def new_job(**fields: Any) -> Job:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from GliomaSegLib.job import Compare, Export, Install, Job, Measure, Request, Result, Review
+from GliomaSegLib.job import Compare, Export, Install, Job, Measure, Request, Review
 from GliomaSegLib.progress import Progress, Silent
+from GliomaSegLib.results.result import Result
 
 if TYPE_CHECKING:  # each request imports what it needs, so that one which is wrong is refused without loading torch
     from GliomaSegLib.followup.comparison import TimePointComparison
@@ -91,7 +92,7 @@ def _compare(request: Compare, progress: Progress) -> Compared:
     from GliomaSegLib.followup.conditions import Radiotherapy, Treatment
     from GliomaSegLib.followup.page import write_comparison
     from GliomaSegLib.io.folder import check_output
-    from GliomaSegLib.results.time_point import read_exam
+    from GliomaSegLib.results.time_point import read_time_point
 
     check_output(request.output, request.overwrite)
     treatment = Treatment(
@@ -101,8 +102,8 @@ def _compare(request: Compare, progress: Progress) -> Compared:
         surgery=request.surgery,
     )
     progress.stage("reading")
-    exams = [read_exam(one.path, one.image, one.scheme, one.when, one.date) for one in request.studies]
-    aligned = compare(exams, treatment, request.in_place, request.deformable, progress)
+    studies = [read_time_point(one.path, one.image, one.scheme, one.when, one.date) for one in request.studies]
+    aligned = compare(studies, treatment, request.in_place, request.deformable, progress)
     page = write_comparison(request.output, aligned, request.overwrite)
     return Compared(page, aligned.comparison)
 
@@ -112,7 +113,7 @@ def _export(request: Export, progress: Progress) -> Exported:
 
     progress.stage("dicom")
     made = export(request.results, request.output, request.kinds, request.series, request.by, request.comparison)
-    for sentence in made.failures.values():
+    for sentence in (*made.failures.values(), *made.warnings):
         progress.warn(sentence)
     return Exported(
         {kind.value: path for kind, path in made.files.items()},

@@ -52,6 +52,7 @@ class CaseSummary:
         training_distance: of the images to those that the model was trained on, as a share of the limit above which the
             reader is warned.
         cost: what the sequences that are missing cost, which many cases have in common, so it is no warning here.
+        implausible: what no tumour can explain, a sentence each.
         remarks: a clause for each thing in which it differs from the other cases.
         deviation: the largest modified z-score among them, for the order.
         sentence: why it failed.
@@ -66,6 +67,7 @@ class CaseSummary:
     lesions: int | None = None
     cost: str = ""
     warnings: tuple[str, ...] = ()
+    implausible: tuple[str, ...] = ()
     training_distance: float | None = None
     seconds: float | None = None
     review: str = ""
@@ -82,7 +84,7 @@ class Summary:
         self._read: dict[tuple[Path, int], CaseSummary] = {}
 
     def cases(self, failures: Mapping[str, Failure]) -> list[CaseSummary]:
-        """What needs a look first: failed, then outliers, then with warnings, then the rest, then what waits."""
+        """What needs a look first: implausible, then failed, outliers, with warnings, the rest, what waits."""
         cases = _with_remarks([self._summary_of(case, failures) for case in self._cases])
         return sorted(cases, key=_order)
 
@@ -108,7 +110,8 @@ class Summary:
 
 def _order(case: CaseSummary) -> tuple[object, ...]:
     first = (
-        0 if case.state is CaseState.FAILED
+        -1 if case.implausible
+        else 0 if case.state is CaseState.FAILED
         else 4 if case.state is CaseState.WAITING
         else 1 if case.remarks
         else 2 if case.warnings
@@ -133,6 +136,7 @@ def _summary_of_results(case: BatchCase) -> CaseSummary:
         sum(lesion["region"] == "WT" for lesion in measures["lesions"]),
         manifest.get("cost") or "",
         tuple(warning for warning in manifest["warnings"] if warning != manifest.get("cost")),
+        tuple(manifest.get("implausible", ())),
         share_of_limit(manifest),
         sum(manifest["seconds"].values()),
         manifest["review"],

@@ -75,6 +75,9 @@ def add_processing(parser: argparse.ArgumentParser) -> None:
     steps.add_argument(
         "--brain", choices=BrainMethod.values(), default="deepbet", help="brain extraction (default: %(default)s)"
     )
+    steps.add_argument(
+        "--no-identity", action="store_true", help="keep no patient's name, numbers and dates in results and report"
+    )
     steps.add_argument("--n4", action="store_true", help="correct the bias field")
     steps.add_argument("--seed", type=int, default=1, help="of the random numbers that some networks need")
     steps.add_argument("--label-scheme", choices=WRITTEN_SCHEMES, default="gliomaseg")
@@ -89,6 +92,7 @@ def processing_fields(parsed: argparse.Namespace) -> dict[str, Any]:
     return {
         "allow_incomplete": parsed.allow_incomplete,
         "registration": not parsed.no_registration,
+        "identity": not parsed.no_identity,
         "brain": parsed.brain,
         "bias_correction": parsed.n4,
         "seed": parsed.seed,

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from GliomaSegLib.evaluation.metrics import RegionScore, evaluate
 from GliomaSegLib.io.images import read_labels
-from GliomaSegLib.job import Job, Result
+from GliomaSegLib.job import Job
 from GliomaSegLib.labels import Region
 from GliomaSegLib.perform import perform
 from GliomaSegLib.phantom import make_phantom
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.results.layout import LABEL_MAP
+from GliomaSegLib.results.result import Result
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.store import Store

@@ -11,7 +11,7 @@ from GliomaSegLib.cli.arguments import add_json
 from GliomaSegLib.options import ReviewState
 
 if TYPE_CHECKING:
-    from GliomaSegLib.job import Result
+    from GliomaSegLib.results.result import Result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

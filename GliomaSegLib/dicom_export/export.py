@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.util
 import logging
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import SimpleITK as sitk
 from pydicom import Dataset
@@ -18,17 +19,24 @@ from GliomaSegLib.dicom_export.numbering import Numbering, comparison_numbering,
 from GliomaSegLib.dicom_export.overlay import SERIES_NUMBER, make_overlay
 from GliomaSegLib.dicom_export.provenance import Provenance
 from GliomaSegLib.dicom_export.rtstruct import make_rtstruct
-from GliomaSegLib.dicom_export.source import SourceSeries, read_moved_series, read_source_series
+from GliomaSegLib.dicom_export.source import (
+    OtherGridError,
+    SourceSeries,
+    read_moved_series,
+    read_planning_series,
+    read_source_series,
+)
 from GliomaSegLib.dicom_export.structure import Structure, lesion_region, structures_of
 from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError
 from GliomaSegLib.io.folder import written_whole
 from GliomaSegLib.io.grid import oriented_like
 from GliomaSegLib.labels import Region
+from GliomaSegLib.measures.assessment import assess_case
 from GliomaSegLib.measures.volumes import Measures, measure
 from GliomaSegLib.options import ExportBy, ExportKind, ReviewState
-from GliomaSegLib.results.identity import keep_identities
+from GliomaSegLib.results.identity import keep_exported, keep_identities, read_exported
 from GliomaSegLib.results.manifest import Manifest
-from GliomaSegLib.results.reading import read_result, read_transforms
+from GliomaSegLib.results.reading import StoredResult, read_probabilities, read_result, read_transforms
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,12 +44,17 @@ _LOG = logging.getLogger(__name__)
 _OVERLAID = (Modality.T1C, Modality.T2F)
 
 
+if TYPE_CHECKING:
+    from GliomaSegLib.dicom_export.findings import Findings
+
+
 @dataclass(frozen=True)
 class ExportedObjects:
-    """What an export has written, and per kind that could not be made a sentence that says why."""
+    """What an export has written, per kind that could not be made a sentence that says why, and warnings."""
 
     files: dict[ExportKind, Path]
     failures: dict[ExportKind, str]
+    warnings: tuple[str, ...] = ()
 
 
 def export(
@@ -58,7 +71,9 @@ def export(
     that none ever stands for an earlier one in an archive; what they track (the structures) keeps its Tracking UID.
 
     Args:
-        series: folder of the DICOM series that the segmentation lies on; by default where the study was read from.
+        series: folder of the DICOM series that the segmentation lies on; by default where the study was read from. A
+            series on another grid in the same frame of reference gets the structure set alone; the other objects stay
+            with the series that was segmented.
         comparison: folder that ``compare`` made of this and other studies, whose numbers the lesions then keep.
 
     Raises:
@@ -76,13 +91,15 @@ def export(
         raise InputError(f"{results} was rejected by its reviewer and is not exported; correct it, or review it again.")
     if set(kinds) & {ExportKind.SEG, ExportKind.SR} and importlib.util.find_spec("highdicom") is None:
         raise InputError("DICOM SEG and SR need the package highdicom; install it with: pip install 'GliomaSeg[dicom]'")
-    source = _source(manifest, series, labels, results)
-    about = Provenance.of(manifest)
+    source, planning = _sources(manifest, series, labels, results, ExportKind.RTSTRUCT in kinds)
+    about = Provenance.of(manifest, by)
     regions = frozenset(manifest.regions)
-    measures = measure(source.labels, oriented_like(stored.brain, source.labels), regions)
+    brain = oriented_like(stored.brain, source.labels)
+    measures = measure(source.labels, brain, regions)
     numbering = _numbering(results, source, measures, regions, comparison) if by is ExportBy.LESIONS else None
     structures = structures_of(source.labels, measures, regions, by, source.first.SeriesInstanceUID, numbering)
-    objects, failures = _objects(source, structures, about, kinds)
+    making = _Making(source, structures, about, kinds, planning, read_exported(results))
+    objects, failures = making.objects(_findings(stored, numbering) if ExportKind.SR in kinds else None)
     with written_whole(output) as folder:
         for kind, dataset in objects.items():
             dataset.save_as(folder / f"{kind.value}.dcm", enforce_file_format=True)
@@ -95,10 +112,40 @@ def export(
             if ExportKind.OVERLAY in failures:
                 shutil.rmtree(overlays, ignore_errors=True)
         if not files:
-            raise InputError(" ".join(failures.values()))
+            raise InputError(" ".join(dict.fromkeys(failures.values())))
     if numbering:
         keep_identities(results, source.labels, numbering.region, numbering.identities)
-    return ExportedObjects(files, failures)
+    keep_exported(results, {kind.value: _uids_of(one) for kind, one in objects.items()})
+    return ExportedObjects(files, failures, _warnings(source, planning))
+
+
+def _warnings(*sources: SourceSeries | None) -> tuple[str, ...]:
+    emptied = sorted({keyword for one in sources if one for keyword in one.emptied})
+    if not emptied:
+        return ()
+    what = f"a value of {emptied[0]}" if len(emptied) == 1 else f"values of {', '.join(emptied)}"
+    return (f"The source holds {what} that DICOM does not allow; in the exported objects there is none.",)
+
+
+def _findings(stored: StoredResult, numbering: Numbering | None) -> Findings:
+    """What was judged of the study, with the comparison where the numbers are those of one."""
+    from GliomaSegLib.dicom_export.findings import Findings
+
+    manifest, followed = stored.manifest, numbering.studies if numbering else None
+    if followed and followed.resection:
+        return Findings(followed.resection, followed.responses, followed)
+    edited = manifest.changed is not None
+    assessed = assess_case(
+        stored.labels,
+        stored.brain,
+        manifest.regions,
+        {} if edited else read_probabilities(stored.folder, stored.labels),
+        manifest.when,
+        manifest.sequences,
+        edited,
+        manifest.model.task,
+    )
+    return Findings(assessed.residual, followed.responses if followed else (), followed)
 
 
 def _numbering(
@@ -110,27 +157,73 @@ def _numbering(
     return own_numbering(results, source.labels, measures, lesion_region(regions), source.first.SeriesInstanceUID)
 
 
-def _objects(
-    source: SourceSeries, structures: Sequence[Structure], about: Provenance, kinds: Collection[ExportKind]
-) -> tuple[dict[ExportKind, Dataset], dict[ExportKind, str]]:
-    """The single objects of the kinds that are wanted, and why others of them could not be made."""
-    objects: dict[ExportKind, Dataset] = {}
-    failures: dict[ExportKind, str] = {}
-    if set(kinds) & {ExportKind.SEG, ExportKind.SR}:  # the report refers to the segments
-        from GliomaSegLib.dicom_export.report import make_report
-        from GliomaSegLib.dicom_export.seg import make_seg
+@dataclass(frozen=True)
+class _Making:
+    """The objects of one export.
 
-        with _failing(ExportKind.SEG, failures):
-            objects[ExportKind.SEG] = make_seg(source, structures, about)
-        if ExportKind.SR in kinds and ExportKind.SEG in failures:
-            failures[ExportKind.SR] = "The report was not made, as it refers to the segmentation."
-        elif ExportKind.SR in kinds:
-            with _failing(ExportKind.SR, failures):
-                objects[ExportKind.SR] = make_report(source, objects[ExportKind.SEG], structures, about)
-    if ExportKind.RTSTRUCT in kinds:
-        with _failing(ExportKind.RTSTRUCT, failures):
-            objects[ExportKind.RTSTRUCT] = make_rtstruct(source, structures, about)
-    return objects, failures
+    Attributes:
+        planning: a series on another grid that the structure set is for.
+        before: per kind the UIDs of the object that was exported before.
+    """
+
+    source: SourceSeries
+    structures: Sequence[Structure]
+    about: Provenance
+    kinds: Collection[ExportKind]
+    planning: SourceSeries | None
+    before: Mapping[str, Mapping[str, str]]
+
+    def objects(self, findings: Findings | None) -> tuple[dict[ExportKind, Dataset], dict[ExportKind, str]]:
+        """The single objects of the kinds that are wanted, and why others of them could not be made."""
+        objects: dict[ExportKind, Dataset] = {}
+        failures: dict[ExportKind, str] = {}
+        if set(self.kinds) & {ExportKind.SEG, ExportKind.SR}:  # the report refers to the segments
+            from GliomaSegLib.dicom_export.report import make_report
+            from GliomaSegLib.dicom_export.seg import make_seg
+
+            with _failing(ExportKind.SEG, failures):
+                objects[ExportKind.SEG] = self.source.stamp(make_seg(self.source, self.structures, self.about))
+            if ExportKind.SR in self.kinds and ExportKind.SEG in failures:
+                failures[ExportKind.SR] = "The report was not made, as it refers to the segmentation."
+            elif ExportKind.SR in self.kinds:
+                with _failing(ExportKind.SR, failures):
+                    made = make_report(self.source, objects[ExportKind.SEG], self.structures, self.about, findings)
+                    objects[ExportKind.SR] = self._after(ExportKind.SR, self.source.stamp(made))
+        if ExportKind.RTSTRUCT in self.kinds:
+            with _failing(ExportKind.RTSTRUCT, failures):
+                objects[ExportKind.RTSTRUCT] = self._after(ExportKind.RTSTRUCT, self._rtstruct())
+        return objects, failures
+
+    def _rtstruct(self) -> Dataset:
+        onto, structures = self.planning or self.source, self.structures
+        if self.planning:
+            structures = [one.on(self.source.labels, onto.labels) for one in structures]
+        return onto.stamp(make_rtstruct(onto, structures, self.about))
+
+    def _after(self, kind: ExportKind, made: Dataset) -> Dataset:
+        """The object with a reference to the one of its kind that was exported before."""
+        before = self.before.get(kind.value, {})
+        if not before.keys() >= {"study", "series", "sop_class", "instance"}:
+            return made
+        earlier = Dataset()
+        earlier.ReferencedSOPClassUID, earlier.ReferencedSOPInstanceUID = before["sop_class"], before["instance"]
+        if kind is ExportKind.RTSTRUCT:
+            made.PredecessorStructureSetSequence = [earlier]
+            return made
+        series, study = Dataset(), Dataset()
+        series.SeriesInstanceUID, series.ReferencedSOPSequence = before["series"], [earlier]
+        study.StudyInstanceUID, study.ReferencedSeriesSequence = before["study"], [series]
+        made.PredecessorDocumentsSequence = [study]
+        return made
+
+
+def _uids_of(made: Dataset) -> dict[str, str]:
+    return {
+        "study": str(made.StudyInstanceUID),
+        "series": str(made.SeriesInstanceUID),
+        "sop_class": str(made.SOPClassUID),
+        "instance": str(made.SOPInstanceUID),
+    }
 
 
 @contextmanager
@@ -171,11 +264,22 @@ def _write_overlays(
             capture.save_as(into / f"IM{index:04d}.dcm", enforce_file_format=True)
 
 
-def _source(manifest: Manifest, series: Path | None, labels: sitk.Image, results: Path) -> SourceSeries:
+def _sources(
+    manifest: Manifest, series: Path | None, labels: sitk.Image, results: Path, may_be_other: bool
+) -> tuple[SourceSeries, SourceSeries | None]:
+    """The series that was segmented, and where another one was given that one for the structure set."""
     record = manifest.sequences[manifest.reference]
     if series is None and record.series_uid is None:
         raise InputError(
             f"{results} was made from {record.path}, which is no DICOM series; give the folder of the series with "
             "--series."
         )
-    return read_source_series(series or record.path, labels, None if series else record.series_uid)
+    if series is None:
+        return read_source_series(record.path, labels, record.series_uid), None
+    try:
+        return read_source_series(series, labels), None
+    except OtherGridError:
+        if not may_be_other or record.series_uid is None:
+            raise
+    source = read_source_series(record.path, labels, record.series_uid)
+    return source, read_planning_series(series, source)

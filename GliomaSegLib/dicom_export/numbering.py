@@ -11,11 +11,14 @@ import SimpleITK as sitk
 from pydantic import ConfigDict
 from pydicom.uid import generate_uid
 
+from GliomaSegLib.case import TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.folder import is_result_folder
 from GliomaSegLib.io.terminology import region_styles
 from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.lesion_tracking import LesionHistory
+from GliomaSegLib.measures.rano import Assessment
+from GliomaSegLib.measures.resection import Resection
 from GliomaSegLib.measures.volumes import Lesion, Measures, measure
 from GliomaSegLib.record import Record, read_record
 from GliomaSegLib.results.identity import Identity, last_number, read_identities
@@ -35,6 +38,8 @@ class _Study(Record):
     name: str
     path: Path
     date: str | None
+    kind: TimePointKind = TimePointKind.UNKNOWN
+    days_since_surgery: float | None = None
 
 
 class _Comparison(Record):
@@ -44,6 +49,31 @@ class _Comparison(Record):
     studies: tuple[_Study, ...]
     region: Region
     course: LesionHistory
+    resection: Resection | None = None
+    operated: int | None = None
+    responses: tuple[Assessment, ...] = ()
+
+
+@dataclass(frozen=True)
+class FollowedStudies:
+    """The studies of a comparison, in their order.
+
+    Attributes:
+        place: position of the study that is exported.
+        names, when: of each.
+        lesions: of each by their numbers, named, with their sizes.
+        uids: the Tracking UIDs of all lesions.
+        resection: of this study, where it is the one after the operation.
+        responses: of this study, where it is the last one.
+    """
+
+    place: int
+    names: tuple[str, ...]
+    when: tuple[TimePoint, ...]
+    lesions: tuple[Mapping[int, tuple[str, Lesion]], ...]
+    uids: Mapping[int, str]
+    resection: Resection | None
+    responses: tuple[Assessment, ...]
 
 
 @dataclass(frozen=True)
@@ -53,10 +83,12 @@ class Numbering:
     Attributes:
         region: whose lesions they are.
         identities: by :attr:`Lesion.id` of this study; lesions too small to be followed in a comparison have none.
+        studies: of the comparison that the numbers are of.
     """
 
     region: Region
     identities: Mapping[int, Identity]
+    studies: FollowedStudies | None = None
 
 
 def own_numbering(results: Path, labels: sitk.Image, measures: Measures, region: Region, series_uid: str) -> Numbering:
@@ -123,12 +155,28 @@ def comparison_numbering(
     first = record.studies[0]
     beginning = patient, first.name, str(first.date), record.region.value  # later studies change no number
     known = _known_uids(record, place, labels)
-    return Numbering(
-        record.region,
-        {
-            lesion: Identity(number, known.get(number) or _uid(*beginning, f"lesion {number}"))
-            for lesion, number in numbers.items()
-        },
+    uids = {one.id: known.get(one.id) or _uid(*beginning, f"lesion {one.id}") for one in record.course.tracks}
+    identities = {lesion: Identity(number, uids[number]) for lesion, number in numbers.items()}
+    return Numbering(record.region, identities, _followed(record, place, uids))
+
+
+def _followed(record: _Comparison, place: int, uids: Mapping[int, str]) -> FollowedStudies:
+    name = region_styles()[record.region].name
+    return FollowedStudies(
+        place,
+        tuple(f"study {number}{f', {one.date}' if one.date else ''}" for number, one in enumerate(record.studies, 1)),
+        tuple(TimePoint(one.kind, one.days_since_surgery) for one in record.studies),
+        tuple(
+            {
+                track.id: (f"{name} {track.id}", lesion)
+                for track in record.course.tracks
+                if (lesion := track.lesions[other])
+            }
+            for other in range(len(record.studies))
+        ),
+        uids,
+        record.resection if place == record.operated else None,
+        record.responses if place == len(record.studies) - 1 else (),
     )
 
 

@@ -123,11 +123,11 @@ def make_overlay(
         capture = _capture(header, painter.paint(pixels[index], labels[index]), painter.zoom)
         capture.SeriesInstanceUID = series_uid
         capture.SeriesNumber = number
-        capture.SeriesDescription = f"{title} with contours; not for diagnosis"
+        capture.SeriesDescription = about.series(f"overlay on {title}")
         capture.InstanceNumber = index + 1
         capture.DerivationDescription = f"Contours of {about.algorithm} {about.version} by {MANUFACTURER} burnt in"
         capture.ImageComments = NOTICE
-        yield capture
+        yield source.stamp(capture)
 
 
 def _window(image: sitk.Image) -> tuple[float, float]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from GliomaSegLib.case import TimePoint
-from GliomaSegLib.options import ReviewState
+from GliomaSegLib.options import ExportBy, ReviewState
 from GliomaSegLib.results.manifest import Manifest
 
 MANUFACTURER = "GliomaSeg"
@@ -23,6 +23,7 @@ class Provenance:
         edited: whether a person has changed the contours.
         reviewer: of an approval, as DICOM writes a name; empty otherwise.
         reviewed: when.
+        content: what the structures are: regions, parts or lesions.
     """
 
     algorithm: str
@@ -33,9 +34,10 @@ class Provenance:
     reviewer: str
     reviewed: datetime | None
     time_point: TimePoint
+    content: ExportBy = ExportBy.REGIONS
 
     @classmethod
-    def of(cls, manifest: Manifest) -> Provenance:
+    def of(cls, manifest: Manifest, content: ExportBy = ExportBy.REGIONS) -> Provenance:
         """What the manifest of a folder of results says."""
         last = manifest.reviews[-1] if manifest.reviews else None
         approved = manifest.review is ReviewState.APPROVED and last is not None
@@ -48,7 +50,13 @@ class Provenance:
             reviewer=_person_name(last.by or "") if approved else "",
             reviewed=datetime.fromisoformat(last.when) if approved else None,
             time_point=manifest.when,
+            content=content,
         )
+
+    def series(self, what: str) -> str:
+        """The description of a series with ``what`` in it, so that no two kinds of object are called alike."""
+        state = {ReviewState.DRAFT: "not reviewed"}.get(self.state, self.state.value)
+        return f"{MANUFACTURER} {what}; {state}; research only"[:_LONG_STRING]
 
     @property
     def description(self) -> str:

@@ -3,47 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import highdicom as hd
+import numpy as np
 from highdicom import sr
+from pydicom import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.sr.coding import Code as DicomCode
 from pydicom.uid import generate_uid
 
-from GliomaSegLib.case import TimePointKind
+from GliomaSegLib.dicom_export.findings import PRIVATE_SCHEME, Findings, sizes, time_point, volume
 from GliomaSegLib.dicom_export.provenance import MANUFACTURER, Provenance
 from GliomaSegLib.dicom_export.seg import dicom_code
 from GliomaSegLib.dicom_export.source import SourceSeries
 from GliomaSegLib.dicom_export.structure import Structure
+from GliomaSegLib.io.terminology import segment_styles
+from GliomaSegLib.labels import Label
 from GliomaSegLib.measures.midline import Side
 from GliomaSegLib.measures.volumes import Lesion
 from GliomaSegLib.options import ReviewState
 
 SERIES_NUMBER = 903
 
-_MILLILITRE = DicomCode("mL", "UCUM", "milliliter")
-_PREOPERATIVE = DicomCode("262068006", "SCT", "Preoperative")
-_POSTOPERATIVE = DicomCode("262061000", "SCT", "Postoperative")
-
 
 def make_report(
-    source: SourceSeries, segmentation: hd.seg.Segmentation, structures: Sequence[Structure], about: Provenance
+    source: SourceSeries,
+    segmentation: hd.seg.Segmentation,
+    structures: Sequence[Structure],
+    about: Provenance,
+    findings: Findings | None = None,
 ) -> sr.Comprehensive3DSR:
     """One measurement group per structure: volume, and for a lesion its two diameters and its side.
 
-    A structure that was looked for and has no voxels is a group with the finding absent.
+    A structure that was looked for and has no voxels is a group with the finding absent. Then follow what was judged
+    and, of a comparison, the lesions of the other studies.
     """
     found = [one for one in structures if one.mask.any()]
-    groups = [_group(number, one, source, segmentation, about) for number, one in enumerate(found, start=1)]
-    groups += [_absent(one, about) for one in structures if not one.mask.any()]
+    findings = findings or Findings()
+    when = time_point(about.time_point)
+    if findings.studies:
+        place = findings.studies.place
+        when = time_point(about.time_point, place + 1, findings.studies.names[place])
+    groups: list[Any] = [  # of both kinds of group
+        *(_group(number, one, source, segmentation, about, when) for number, one in enumerate(found, start=1)),
+        *(_absent(one, about, when) for one in structures if not one.mask.any()),
+        *findings.groups(
+            source.first.SeriesInstanceUID,
+            dicom_code(segment_styles()[Label.ET].type),
+            dicom_code(structures[0].type),
+        ),
+    ]
     report = sr.MeasurementReport(
         observation_context=_context(about),
         procedure_reported=codes.LN.BrainMRI,
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
     )
-    return sr.Comprehensive3DSR(
-        evidence=[*source.headers, segmentation],
+    made = sr.Comprehensive3DSR(
+        evidence=[*source.files, segmentation],
         content=report[0],
         series_instance_uid=generate_uid(),
         series_number=SERIES_NUMBER,
@@ -54,8 +71,12 @@ def make_report(
         is_final=about.state is ReviewState.APPROVED,
         manufacturer_model_name=f"{about.algorithm} {about.version}",
         software_versions=about.software,
-        series_description=about.description,
+        series_description=about.series(f"SR of {about.content}"),
     )
+    scheme = Dataset()
+    scheme.CodingSchemeDesignator, scheme.CodingSchemeName = PRIVATE_SCHEME, MANUFACTURER
+    made.CodingSchemeIdentificationSequence = [scheme]
+    return made
 
 
 def _context(about: Provenance) -> sr.ObservationContext:
@@ -79,20 +100,22 @@ def _context(about: Provenance) -> sr.ObservationContext:
 
 
 def _group(
-    number: int, one: Structure, source: SourceSeries, segmentation: hd.seg.Segmentation, about: Provenance
+    number: int,
+    one: Structure,
+    source: SourceSeries,
+    segmentation: hd.seg.Segmentation,
+    about: Provenance,
+    when: sr.TimePointContext | None,
 ) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=one.tracking_uid, identifier=one.name),
         referenced_segment=_segment(number, one, source, segmentation),
-        time_point_context=_time_point(about),
+        time_point_context=when,
         finding_type=dicom_code(one.type),
         finding_category=dicom_code(one.category),
         algorithm_id=sr.AlgorithmIdentification(name=about.algorithm, version=about.version),
         finding_sites=[_site(one.lesion)],
-        measurements=[
-            sr.Measurement(name=codes.SCT.Volume, value=one.volume_ml, unit=_MILLILITRE),
-            *_diameters(one.lesion),
-        ],
+        measurements=sizes(one.lesion) if one.lesion else [volume(one.volume_ml)],
     )
 
 
@@ -104,20 +127,19 @@ def _segment(
     highdicom's own ``from_segmentation`` looks for the segment's number in the frames, where it does not stand when
     there is a single segment.
     """
-    slices = [header for header, mask in zip(source.headers, one.mask, strict=True) if mask.any()]
+    places = np.flatnonzero(one.mask.any(axis=(1, 2)))
+    images: list[tuple[Dataset, list[int] | None]] = [(source.headers[place], None) for place in places]
+    if source.enhanced is not None:
+        images = [(source.enhanced, sorted(source.frames[place] for place in places))]
     return sr.ReferencedSegment(
         sop_class_uid=segmentation.SOPClassUID,
         sop_instance_uid=segmentation.SOPInstanceUID,
         segment_number=number,
-        source_images=[sr.SourceImageForSegmentation(one.SOPClassUID, one.SOPInstanceUID) for one in slices],
+        source_images=[
+            sr.SourceImageForSegmentation(header.SOPClassUID, header.SOPInstanceUID, frames)
+            for header, frames in images
+        ],
     )
-
-
-def _diameters(lesion: Lesion | None) -> list[sr.Measurement]:
-    if lesion is None:
-        return []
-    sizes = ((codes.SCT.LongAxis, lesion.long_mm), (codes.SCT.ShortAxis, lesion.perpendicular_mm))
-    return [sr.Measurement(name=name, value=mm, unit=codes.UCUM.Millimeter) for name, mm in sizes]
 
 
 def _site(lesion: Lesion | None) -> sr.FindingSite:
@@ -125,23 +147,14 @@ def _site(lesion: Lesion | None) -> sr.FindingSite:
     return sr.FindingSite(codes.SCT.Brain, laterality=sides.get(lesion.side) if lesion else None)
 
 
-def _absent(one: Structure, about: Provenance) -> sr.MeasurementsAndQualitativeEvaluations:
+def _absent(
+    one: Structure, about: Provenance, when: sr.TimePointContext | None
+) -> sr.MeasurementsAndQualitativeEvaluations:
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=one.tracking_uid, identifier=one.name),
-        time_point_context=_time_point(about),
+        time_point_context=when,
         finding_type=dicom_code(one.type),
         algorithm_id=sr.AlgorithmIdentification(name=about.algorithm, version=about.version),
         finding_sites=[_site(None)],
         qualitative_evaluations=[sr.QualitativeEvaluation(name=codes.DCM.PresenceOfProperty, value=codes.DCM.Absent)],
-    )
-
-
-def _time_point(about: Provenance) -> sr.TimePointContext | None:
-    kinds = {TimePointKind.PREOPERATIVE: _PREOPERATIVE, TimePointKind.POSTOPERATIVE: _POSTOPERATIVE}
-    kind = kinds.get(about.time_point.kind)
-    if kind is None:
-        return None
-    days = about.time_point.days_since_surgery
-    return sr.TimePointContext(
-        time_point=kind.meaning if days is None else f"{days:g} days after surgery", time_point_type=kind
     )

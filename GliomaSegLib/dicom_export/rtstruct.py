@@ -1,4 +1,4 @@
-"""RT Structure Set: closed contours in the patient's millimetres, for a planning system.
+"""RT Structure Set: closed axial contours in the patient's millimetres, for a planning system.
 
 No library that is kept up writes one (rt-utils rests since 2023, highdicom has none), so this writes the modules that
 PS3.3 A.19 asks for, with pydicom.
@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence as Items
-from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
+from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 from pydicom.valuerep import DSfloat
 
 from GliomaSegLib import NOTICE
 from GliomaSegLib.dicom_export.contours import polygons, without_straight_corners
+from GliomaSegLib.dicom_export.headers import UTF_8
 from GliomaSegLib.dicom_export.provenance import MANUFACTURER, Provenance
-from GliomaSegLib.dicom_export.source import SourceSeries, voxel_to_patient
+from GliomaSegLib.dicom_export.source import SourceSeries
 from GliomaSegLib.dicom_export.structure import Structure, drawn
-from GliomaSegLib.dicom_export.utf8 import UTF_8
+from GliomaSegLib.measures.diameters import axial_axis
 from GliomaSegLib.options import ReviewState
 
 SERIES_NUMBER = 902
@@ -31,32 +32,31 @@ SERIES_NUMBER = 902
 _FROM_SOURCE = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "PatientWeight"),
     *("StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber"),
-    "ReferringPhysicianName",
+    *("ReferringPhysicianName", "PositionReferenceIndicator"),
 )
 
 
 def make_rtstruct(source: SourceSeries, structures: Sequence[Structure], about: Provenance) -> Dataset:
-    """The structure set. When nothing has voxels, the first structure is a region of interest without contours."""
-    structures = drawn(structures)
-    now = datetime.now()
-    dataset = _general(source, about, now)
+    """The structure set. When nothing has voxels, the first structure is a region of interest without contours.
+
+    Contours lie in the planes across the voxel axis nearest to superior, as planning systems take no others; of a
+    sagittal or coronal series these are no images, so that the contours refer to none.
+    """
+    numbered = list(enumerate(drawn(structures), start=1))
+    dataset = _general(source, about)
     dataset.ReferencedFrameOfReferenceSequence = Items([_frame_of_reference(source)])
-    dataset.StructureSetROISequence = Items(
-        [_roi(number, one, source, about) for number, one in enumerate(structures, start=1)]
-    )
-    dataset.ROIContourSequence = Items(
-        [_roi_contour(number, one, source) for number, one in enumerate(structures, start=1)]
-    )
-    dataset.RTROIObservationsSequence = Items(
-        [_observation(number, one) for number, one in enumerate(structures, start=1)]
-    )
+    dataset.StructureSetROISequence = Items([_roi(number, one, source, about) for number, one in numbered])
+    dataset.ROIContourSequence = Items([_roi_contour(number, one, source) for number, one in numbered])
+    dataset.RTROIObservationsSequence = Items([_observation(number, one) for number, one in numbered])
     return dataset
 
 
-def _general(source: SourceSeries, about: Provenance, now: datetime) -> Dataset:
+def _general(source: SourceSeries, about: Provenance) -> Dataset:
+    now = datetime.now()
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    # With explicit representations a contour of more than 64 kB is no decimal string any more, and is not loaded.
+    dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     dataset.SpecificCharacterSet = UTF_8
     for keyword in _FROM_SOURCE:
         if keyword in source.first:
@@ -67,13 +67,14 @@ def _general(source: SourceSeries, about: Provenance, now: datetime) -> Dataset:
     dataset.Modality = "RTSTRUCT"
     dataset.SeriesInstanceUID = generate_uid()
     dataset.SeriesNumber = SERIES_NUMBER
-    dataset.SeriesDescription = about.description
+    dataset.SeriesDescription = about.series(f"RTSTRUCT of {about.content}")
     dataset.OperatorsName = ""
     dataset.Manufacturer = MANUFACTURER
     dataset.ManufacturerModelName = f"{about.algorithm} {about.version}"
     dataset.SoftwareVersions = about.software
-    dataset.FrameOfReferenceUID = source.first.FrameOfReferenceUID
-    dataset.PositionReferenceIndicator = source.first.get("PositionReferenceIndicator", "")
+    dataset.FrameOfReferenceUID = source.frame_of_reference
+    if "PositionReferenceIndicator" not in dataset:
+        dataset.PositionReferenceIndicator = ""
     dataset.InstanceNumber = 1
     dataset.StructureSetLabel = MANUFACTURER
     dataset.StructureSetDescription = NOTICE
@@ -81,28 +82,22 @@ def _general(source: SourceSeries, about: Provenance, now: datetime) -> Dataset:
     states = {ReviewState.APPROVED: "APPROVED", ReviewState.REJECTED: "REJECTED"}
     dataset.ApprovalStatus = states.get(about.state, "UNAPPROVED")
     if about.reviewed:
-        dataset.ReviewDate, dataset.ReviewTime = f"{about.reviewed:%Y%m%d}", f"{about.reviewed:%H%M%S}"
+        reviewed = source.in_zone(about.reviewed)
+        dataset.ReviewDate, dataset.ReviewTime = f"{reviewed:%Y%m%d}", f"{reviewed:%H%M%S}"
         dataset.ReviewerName = about.reviewer
     return dataset
-
-
-def _reference(header: Dataset) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = header.SOPClassUID
-    item.ReferencedSOPInstanceUID = header.SOPInstanceUID
-    return item
 
 
 def _frame_of_reference(source: SourceSeries) -> Dataset:
     series = Dataset()
     series.SeriesInstanceUID = source.first.SeriesInstanceUID
-    series.ContourImageSequence = Items([_reference(header) for header in source.headers])
+    series.ContourImageSequence = Items([source.reference(place) for place in range(len(source.headers))])
     study = Dataset()
     study.ReferencedSOPClassUID = "1.2.840.10008.3.1.2.3.1"  # Detached Study Management, as the standard has it here
     study.ReferencedSOPInstanceUID = source.first.StudyInstanceUID
     study.RTReferencedSeriesSequence = Items([series])
     frame = Dataset()
-    frame.FrameOfReferenceUID = source.first.FrameOfReferenceUID
+    frame.FrameOfReferenceUID = source.frame_of_reference
     frame.RTReferencedStudySequence = Items([study])
     return frame
 
@@ -110,8 +105,9 @@ def _frame_of_reference(source: SourceSeries) -> Dataset:
 def _roi(number: int, one: Structure, source: SourceSeries, about: Provenance) -> Dataset:
     roi = Dataset()
     roi.ROINumber = number
-    roi.ReferencedFrameOfReferenceUID = source.first.FrameOfReferenceUID
-    roi.ROIName = one.name
+    roi.ReferencedFrameOfReferenceUID = source.frame_of_reference
+    roi.ROIName = one.short_name
+    roi.ROIDescription = one.name
     roi.ROIVolume = DSfloat(one.volume_ml, auto_format=True)
     roi.ROIGenerationAlgorithm = "SEMIAUTOMATIC" if about.edited else "AUTOMATIC"
     return roi
@@ -121,10 +117,10 @@ def _roi_contour(number: int, one: Structure, source: SourceSeries) -> Dataset:
     roi = Dataset()
     roi.ROIDisplayColor = list(one.colour)
     roi.ReferencedROINumber = number
-    to_patient = voxel_to_patient(source.labels)
+    across = 2 - axial_axis(source.labels)
     contours = [
-        _contour(polygon, index, to_patient, source)
-        for index, mask in enumerate(one.mask)
+        _contour(polygon, index, across, source)
+        for index, mask in enumerate(np.moveaxis(one.mask, across, 0))
         if mask.any()
         for polygon in polygons(mask)
     ]
@@ -133,16 +129,17 @@ def _roi_contour(number: int, one: Structure, source: SourceSeries) -> Dataset:
     return roi
 
 
-def _contour(
-    polygon: NDArray[np.float64], index: int, to_patient: NDArray[np.float64], source: SourceSeries
-) -> Dataset:
-    corners = without_straight_corners(polygon)
-    points = np.column_stack([corners[:, 1], corners[:, 0], np.full(len(corners), index), np.ones(len(corners))])
+def _contour(polygon: NDArray[np.float64], place: int, across: int, source: SourceSeries) -> Dataset:
+    """A polygon ``[n, (row, column)]`` of slice ``place`` across an axis of ``[z, y, x]``."""
+    index = np.insert(without_straight_corners(polygon), across, place, axis=1)
+    to_mm = np.reshape(source.labels.GetDirection(), (3, 3)) * source.labels.GetSpacing()
+    points = index[:, ::-1] @ to_mm.T + source.labels.GetOrigin()
     contour = Dataset()
-    contour.ContourImageSequence = Items([_reference(source.headers[index])])
+    if across == 0:
+        contour.ContourImageSequence = Items([source.reference(place)])
     contour.ContourGeometricType = "CLOSED_PLANAR"
-    contour.NumberOfContourPoints = len(corners)
-    contour.ContourData = [f"{value:.4f}" for value in (points @ to_patient.T)[:, :3].ravel()]
+    contour.NumberOfContourPoints = len(points)
+    contour.ContourData = [f"{value:.4f}" for value in points.ravel()]
     return contour
 
 
@@ -154,6 +151,6 @@ def _observation(number: int, one: Structure) -> Dataset:
     observation.ObservationNumber = number
     observation.ReferencedROINumber = number
     observation.RTROIIdentificationCodeSequence = Items([code])
-    observation.RTROIInterpretedType = ""
+    observation.RTROIInterpretedType = one.interpreted_type
     observation.ROIInterpreter = ""
     return observation

@@ -21,13 +21,15 @@ SERIES_NUMBER = 901
 def make_seg(source: SourceSeries, structures: Sequence[Structure], about: Provenance) -> hd.seg.Segmentation:
     """The segmentation. When nothing has voxels, the first structure is there with all frames empty."""
     structures = drawn(structures)
+    source.frame_of_reference  # noqa: B018 - refuses a series without one
     algorithm = hd.AlgorithmIdentificationSequence(
         name=about.algorithm, version=about.version, family=codes.DCM.ArtificialIntelligence
     )
     kind = hd.seg.SegmentAlgorithmTypeValues
+    masks = np.stack([one.mask for one in structures], axis=-1).astype(np.uint8)
     return hd.seg.Segmentation(
-        source_images=list(source.headers),
-        pixel_array=np.stack([one.mask for one in structures], axis=-1).astype(np.uint8),
+        source_images=source.files,
+        pixel_array=masks[np.argsort(source.frames)] if source.frames else masks,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[
             hd.seg.SegmentDescription(
@@ -55,7 +57,7 @@ def make_seg(source: SourceSeries, structures: Sequence[Structure], about: Prove
         content_description=about.description,
         content_creator_name=about.reviewer or None,
         omit_empty_frames=any(one.mask.any() for one in structures),
-        series_description=about.description,
+        series_description=about.series(f"SEG of {about.content}"),
     )
 
 

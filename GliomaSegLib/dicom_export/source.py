@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 
-from GliomaSegLib.dicom_export.utf8 import in_utf8
+from GliomaSegLib.dicom_export.headers import time_zone, usable
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.dicom import DicomSeries, find_series
+from GliomaSegLib.io.dicom_frames import frame_headers
 from GliomaSegLib.io.dicom_volume import read_series
 from GliomaSegLib.io.grid import oriented_like, same_grid
+from GliomaSegLib.measures.diameters import axial_axis
 from GliomaSegLib.preprocessing.resampling import resample_labels
 
 # What every object needs of patient and study, if only empty; anonymised series may lack it altogether.
@@ -24,24 +27,82 @@ _TYPE_2 = (
 )
 
 
+class OtherGridError(InputError):
+    """The series that was given is not the one that was segmented."""
+
+
 @dataclass(frozen=True)
 class SourceSeries:
-    """A series of classic MR images.
+    """A series of MR images.
 
     Attributes:
         headers: of the slices, without pixels, in UTF-8, along the normal of their plane.
         labels: the segmentation with the series' own axes: ``[z, y, x]`` is slice (as ``headers``), row, column.
         image: the pixels on the same grid, ``float32``.
+        emptied: keywords of values in the series' files that DICOM forbids, and that are empty in ``headers``.
+        enhanced: header of the one file of enhanced (multi-frame) MR whose frames the slices are; ``headers`` are then
+            what a classic header would say of each.
+        frames: of ``enhanced``, from 1, in the order of ``headers``.
     """
 
     headers: tuple[Dataset, ...]
     labels: sitk.Image
     image: sitk.Image
+    emptied: tuple[str, ...] = ()
+    enhanced: Dataset | None = None
+    frames: tuple[int, ...] = ()
 
     @property
     def first(self) -> Dataset:
         """The first slice's header: patient, study and series are the same in all."""
         return self.headers[0]
+
+    @property
+    def files(self) -> list[Dataset]:
+        """Headers of the files."""
+        return [self.enhanced] if self.enhanced is not None else list(self.headers)
+
+    def reference(self, place: int) -> Dataset:
+        """An item that refers to a slice: to its file, or to its frame."""
+        item = Dataset()
+        item.ReferencedSOPClassUID = self.headers[place].SOPClassUID
+        item.ReferencedSOPInstanceUID = self.headers[place].SOPInstanceUID
+        if self.frames:
+            item.ReferencedFrameNumber = self.frames[place]
+        return item
+
+    @property
+    def frame_of_reference(self) -> str:
+        """Its UID.
+
+        Raises:
+            InputError: the series states none, so that an object could not say where it lies.
+        """
+        uid = str(self.first.get("FrameOfReferenceUID") or "")
+        if not uid:
+            raise InputError(
+                f"The series {self.first.SeriesInstanceUID} has no Frame of Reference UID, without which no object can "
+                "say where its contours lie; send the series from the scanner or the archive again, or give another "
+                "copy of it with --series."
+            )
+        return uid
+
+    def in_zone(self, when: datetime) -> datetime:
+        """A time as the source's clocks show it."""
+        zone = time_zone(self.first)
+        return when.astimezone(datetime.strptime(zone, "%z").tzinfo) if zone else when
+
+    def stamp(self, dataset: Dataset) -> Dataset:
+        """The object with the source's time zone, and its own dates and times in that zone."""
+        zone, now = time_zone(self.first), self.in_zone(datetime.now().astimezone())
+        if not zone:
+            return dataset
+        dataset.TimezoneOffsetFromUTC = zone
+        for what in ("InstanceCreation", "Content", "StructureSet"):
+            if f"{what}Date" in dataset:
+                setattr(dataset, f"{what}Date", f"{now:%Y%m%d}")
+                setattr(dataset, f"{what}Time", f"{now:%H%M%S}")
+        return dataset
 
 
 def read_source_series(folder: Path, labels: sitk.Image, uid: str | None = None) -> SourceSeries:
@@ -52,19 +113,14 @@ def read_source_series(folder: Path, labels: sitk.Image, uid: str | None = None)
         uid: Series Instance UID, when it is known.
 
     Raises:
-        InputError: there is no such series or, without ``uid``, more than one; it is enhanced multi-frame, a slice is
-            missing or unevenly spaced, or its grid is another one.
+        OtherGridError: the series there have other grids.
+        InputError: there is no series, or without ``uid`` more than one fits; a slice is missing or unevenly spaced; or
+            it is a part of an enhanced multi-frame image.
     """
-    there = [one for one in find_series(folder) if uid in (None, one.uid)]
-    found = [one for one in there if not one.multi_frame]
-    if there and not found:
-        raise InputError(
-            f"{there[0]} is enhanced multi-frame MR, to which exported objects cannot refer yet; give the folder of "
-            "the same series as classic slices with --series."
-        )
+    found = [one for one in find_series(folder) if uid in (None, one.uid)]
     likely = [one for one in found if sorted((*one.size, len(one.slices))) == sorted(labels.GetSize())]
     if not found or (uid is None and not likely):
-        raise InputError(
+        raise OtherGridError(
             f"{folder} holds no MR series {f'{uid} ' if uid else ''}of the segmentation's size "
             f"({' x '.join(map(str, labels.GetSize()))} voxels); give the folder of the series that was segmented."
         )
@@ -78,12 +134,35 @@ def read_source_series(folder: Path, labels: sitk.Image, uid: str | None = None)
     for one, image in fitting:
         turned = oriented_like(labels, image)
         turned.CopyInformation(image)
-        return SourceSeries(_headers(one, image), turned, image)
+        return _source(one, turned, image)
     names = ", ".join(f"'{one.name}'" for one in likely or found)
-    raise InputError(
+    raise OtherGridError(
         f"The segmentation lies on another grid than the series {names} in {folder}; give the series that was "
         "segmented."
     )
+
+
+def read_planning_series(folder: Path, source: SourceSeries) -> SourceSeries:
+    """A series on another grid on which contours are planned, with the labels of ``source`` carried onto it.
+
+    Raises:
+        InputError: not exactly one classic MR series with axial slices in the frame of reference of ``source``.
+    """
+    found = [one for one in find_series(folder) if not one.multi_frame]
+    inside = []
+    for one in found:
+        image = read_series(one)
+        if axial_axis(image) == 2:
+            there = _source(one, resample_labels(source.labels, image), image)
+            if there.frame_of_reference == source.frame_of_reference:
+                inside.append(there)
+    if len(inside) != 1:
+        raise InputError(
+            f"{folder} holds {len(inside) or 'no'} axial MR series in the frame of reference of the segmentation "
+            f"(of {len(found)}); give the folder of the one planning series that was acquired with the segmented "
+            "one or is registered to it."
+        )
+    return inside[0]
 
 
 def _is_on_grid_of(image: sitk.Image, labels: sitk.Image) -> bool:
@@ -111,30 +190,47 @@ def read_moved_series(
         return None
     image = read_series(found[0])
     carried = resample_labels(labels, image, to_series and to_series.GetInverse())
-    return SourceSeries(_headers(found[0], image), carried, image)
+    return _source(found[0], carried, image)
 
 
-def _headers(series: DicomSeries, image: sitk.Image) -> tuple[Dataset, ...]:
+def _source(series: DicomSeries, labels: sitk.Image, image: sitk.Image) -> SourceSeries:
     normal = np.reshape(image.GetDirection(), (3, 3))[:, 2]
     slices = sorted(series.slices, key=lambda one: float(np.dot(normal, one.position_mm)))
-    headers = tuple(in_utf8(dcmread(one.path, stop_before_pixels=True)) for one in slices)
-    if len({header.SOPInstanceUID for header in headers}) < len(headers):
+    files: dict[Path, Dataset] = {}
+    emptied: set[str] = set()
+    for path in dict.fromkeys(one.path for one in slices):
+        header = files[path] = dcmread(path, stop_before_pixels=True, force=True)
+        emptied.update(usable(header))
+        if not header.get("StudyInstanceUID"):
+            raise InputError(f"{path} has no Study Instance UID, so that nothing can be filed with its study.")
+        for keyword in _TYPE_2:
+            if keyword not in header:
+                setattr(header, keyword, "")
+    if len({header.SOPInstanceUID for header in files.values()}) < len(files):
         raise InputError(
             f"{series} has several slices with one SOP Instance UID, so that no object can refer to one of them; give "
             "the series with its own UIDs, from before it was anonymised."
         )
-    for header in headers:
-        if not header.get("SliceThickness"):  # a series need not state it, what is made from it must
-            header.SliceThickness = f"{image.GetSpacing()[2]:.6g}"
-        for keyword in _TYPE_2:
-            if keyword not in header:
-                setattr(header, keyword, "")
-    return headers
+    headers: list[Dataset] = [files[one.path] for one in slices]
+    enhanced: Dataset | None = None
+    frames: tuple[int, ...] = ()
+    if series.multi_frame:
+        enhanced = _only_file(series, files)
+        of_frames = frame_headers(enhanced)
+        headers = [of_frames[one.frame or 0] for one in slices]
+        frames = tuple((one.frame or 0) + 1 for one in slices)
+    for one_slice in headers:
+        if not one_slice.get("SliceThickness"):  # a series need not state it, what is made from it must
+            one_slice.SliceThickness = f"{image.GetSpacing()[2]:.6g}"
+    return SourceSeries(tuple(headers), labels, image, tuple(sorted(emptied)), enhanced, frames)
 
 
-def voxel_to_patient(labels: sitk.Image) -> NDArray[np.float64]:
-    """``[4, 4]``: from (column, row, slice) to LPS mm, DICOM's patient coordinates."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.reshape(labels.GetDirection(), (3, 3)) * labels.GetSpacing()
-    matrix[:3, 3] = labels.GetOrigin()
-    return matrix
+def _only_file(series: DicomSeries, files: Mapping[Path, Dataset]) -> Dataset:
+    """The file whose frames, all of them, a series of enhanced MR is: highdicom refers to whole files alone."""
+    only = next(iter(files.values()))
+    if len(files) > 1 or int(only.get("NumberOfFrames", 0)) != len(series.slices):
+        raise InputError(
+            f"{series} is a part of an enhanced multi-frame image, to which exported objects cannot refer; give the "
+            "folder of the same images as classic slices with --series."
+        )
+    return only

@@ -6,8 +6,10 @@ apart is no structure at all.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -15,11 +17,13 @@ from numpy.typing import NDArray
 from pydicom.uid import generate_uid
 
 from GliomaSegLib.dicom_export.numbering import Numbering, by_size
-from GliomaSegLib.io.terminology import Code, region_styles, segment_styles, undivided_style
+from GliomaSegLib.io.grid import array_on
+from GliomaSegLib.io.terminology import Code, SegmentStyle, region_styles, segment_styles, undivided_style
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Label, Region, distinguishes_parts
 from GliomaSegLib.measures.volumes import Lesion, Measures, lesion_numbers
 from GliomaSegLib.options import ExportBy
+from GliomaSegLib.preprocessing.resampling import resample_labels
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Structure:
         tracking_uid: the same whenever this structure of this series is exported, for a lesion also after an edit, and
             with a comparison in all of the patient's studies.
         mask: ``[z, y, x]`` on the axes of the source series.
+        short_name: of at most 16 characters, as planning systems take them.
+        interpreted_type: DICOM's RT ROI Interpreted Type: gross tumour volume, cavity, or nothing for edema.
         colour: RGB, 0 to 255.
         volume_ml: as measured.
         lesion: its measures, for a lesion.
@@ -43,8 +49,18 @@ class Structure:
     mask: NDArray[np.bool_]
     colour: tuple[int, int, int]
     volume_ml: float
+    short_name: str
+    interpreted_type: str = "GTV"
     lesion: Lesion | None = None
 
+    def on(self, labels: sitk.Image, grid: sitk.Image) -> Structure:
+        """The structure of ``labels`` on another grid in the same space; its volume stays as measured."""
+        carried = resample_labels(array_on(self.mask.astype(np.uint8), labels), grid)
+        return dataclasses.replace(self, mask=sitk.GetArrayFromImage(carried) != 0)
+
+
+_PART_TYPES = {Label.SNFH: "", Label.RC: "CAVITY"}
+"""Edema belongs to the gross tumour volume by some guidelines and not by others: the planner says."""
 
 # A region that is no single label is coded as what it consists of: neoplasm, which its name makes precise.
 _REGION_LABEL = {Region.ET: Label.ET, Region.RC: Label.RC}
@@ -89,7 +105,16 @@ def _region(labels: sitk.Image, region: Region, series_uid: str) -> Structure:
     style = region_styles()[region]
     coded = segment_styles()[_REGION_LABEL[region]] if region in _REGION_LABEL else undivided_style()
     mask = region_mask(sitk.GetArrayViewFromImage(labels), region)
-    return _structure(style.name, coded.category, coded.type, mask, style.colour, labels, series_uid)
+    return _structure(
+        style.name,
+        coded,
+        mask,
+        style.colour,
+        labels,
+        series_uid,
+        short_name=style.name,
+        interpreted_type="CAVITY" if region is Region.RC else "GTV",
+    )
 
 
 def _parts(labels: sitk.Image, regions: Collection[Region], series_uid: str) -> list[Structure]:
@@ -99,7 +124,16 @@ def _parts(labels: sitk.Image, regions: Collection[Region], series_uid: str) -> 
     if not distinguishes_parts(regions):
         styles = [undivided_style() if style.label is Label.SNFH else style for style in styles]
     return [
-        _structure(one.name, one.category, one.type, array == one.label, one.colour, labels, series_uid)
+        _structure(
+            one.name,
+            one,
+            array == one.label,
+            one.colour,
+            labels,
+            series_uid,
+            short_name=one.identifier,
+            interpreted_type=_PART_TYPES.get(one.label, "GTV"),
+        )
         for one in styles
     ]
 
@@ -119,14 +153,15 @@ def _lesions(labels: sitk.Image, measures: Measures, series_uid: str, numbering:
         structures.append(
             _structure(
                 f"{name} {identity.number}" if identity else f"{name}, too small to be followed ({lesion.id})",
-                coded.category,
-                coded.type,
+                coded,
                 components == lesion.id,
                 region_styles()[region].colour,
                 labels,
                 series_uid,
-                lesion,
-                identity and identity.uid,
+                identity.uid if identity else None,
+                lesion=lesion,
+                short_name=f"{region.value} {identity.number}" if identity else f"{region.value} speck {lesion.id}",
+                interpreted_type="CAVITY" if region is Region.RC else "GTV",
             )
         )
     return structures
@@ -134,22 +169,21 @@ def _lesions(labels: sitk.Image, measures: Measures, series_uid: str, numbering:
 
 def _structure(
     name: str,
-    category: Code,
-    kind: Code,
+    coded: SegmentStyle,
     mask: NDArray[np.bool_],
     colour: tuple[int, int, int],
     labels: sitk.Image,
     series_uid: str,
-    lesion: Lesion | None = None,
     tracking_uid: str | None = None,
+    **more: Any,
 ) -> Structure:
     return Structure(
         name=name,
-        category=category,
-        type=kind,
+        category=coded.category,
+        type=coded.type,
         tracking_uid=tracking_uid or str(generate_uid(entropy_srcs=[series_uid, name])),
         mask=mask,
         colour=colour,
         volume_ml=float(np.count_nonzero(mask) * np.prod(labels.GetSpacing()) / 1000),
-        lesion=lesion,
+        **more,
     )

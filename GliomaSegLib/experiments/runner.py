@@ -29,7 +29,7 @@ from GliomaSegLib.experiments.definition import DataSet, Experiment, Run, Subset
 from GliomaSegLib.experiments.run_log import append_run, read_runs
 from GliomaSegLib.inference.device import choose_device
 from GliomaSegLib.io.images import read_labels
-from GliomaSegLib.job import Job, Result
+from GliomaSegLib.job import Job
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Region
 from GliomaSegLib.options import BrainMethod
@@ -37,6 +37,7 @@ from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
 from GliomaSegLib.progress import Progress, Silent
 from GliomaSegLib.results.reading import read_transforms
+from GliomaSegLib.results.result import Result
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.places import default_store

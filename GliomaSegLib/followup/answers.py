@@ -13,14 +13,14 @@ from GliomaSegLib.measures.rano import NOT_IN_IMAGES, Assessment, Category
 from GliomaSegLib.measures.rano_text import percent_text
 from GliomaSegLib.measures.resection import Finding, Resection
 from GliomaSegLib.measures.volumes import volume_text
-from GliomaSegLib.results.time_point import Exam
+from GliomaSegLib.results.time_point import SegmentedTimePoint
 
 _TOLD_ONE_BY_ONE = 4
 _WITHOUT_ANSWER = (Category.NOT_MEASURABLE, Category.NOT_COMPARABLE)
 
 
 def answers(
-    exams: Sequence[Exam],
+    studies: Sequence[SegmentedTimePoint],
     found: Conditions,
     resection: Resection | None,
     history: LesionHistory,
@@ -30,15 +30,15 @@ def answers(
 
     Why nothing is judged stands before any number. An operation before the last study comes first, an earlier one last.
     """
-    operation = _resection_sentences(resection, exams, found.operated)
-    headline, *details = _response_sentences(exams, found, responses) or [""]
-    now = [headline, _lesion_sentence(history), _flair_sentence(exams), *details]
-    together = [*operation, *now] if found.operated == len(exams) - 1 else [*now, *operation]
+    operation = _resection_sentences(resection, studies, found.operated)
+    headline, *details = _response_sentences(studies, found, responses) or [""]
+    now = [headline, _lesion_sentence(history), _flair_sentence(studies), *details]
+    together = [*operation, *now] if found.operated == len(studies) - 1 else [*now, *operation]
     return tuple(filter(None, together))
 
 
 def notes(
-    exams: Sequence[Exam], least_mm3: float, specks: Sequence[int], conditions: Conditions, judged: bool
+    studies: Sequence[SegmentedTimePoint], least_mm3: float, specks: Sequence[int], conditions: Conditions, judged: bool
 ) -> tuple[str, ...]:
     """What must be known about the numbers, a sentence each."""
     counted = [f"{count} in study {place}" for place, count in enumerate(specks, start=1) if count]
@@ -50,7 +50,9 @@ def notes(
     return (*sentences, *conditions.cautions, *([NOT_IN_IMAGES] if judged else []))
 
 
-def _response_sentences(exams: Sequence[Exam], found: Conditions, responses: Sequence[Assessment]) -> list[str]:
+def _response_sentences(
+    studies: Sequence[SegmentedTimePoint], found: Conditions, responses: Sequence[Assessment]
+) -> list[str]:
     if found.withheld:
         return [f"Response to treatment is not judged, because {'; and '.join(found.withheld)}."]
     if found.questions:
@@ -58,7 +60,7 @@ def _response_sentences(exams: Sequence[Exam], found: Conditions, responses: Seq
         return [f"Response to treatment is not judged before it is known: {asked}"]
     if not responses or found.baseline is None:
         return []
-    against = f"by imaging alone, against {name_of(exams, found.baseline)}, {found.reason}"
+    against = f"by imaging alone, against {name_of(studies, found.baseline)}, {found.reason}"
     names: dict[str, list[str]] = {}
     for one in sorted(responses, key=lambda one: one.category in _WITHOUT_ANSWER):
         names.setdefault(one.category.value, []).append(one.criteria.name)
@@ -70,10 +72,12 @@ def _response_sentences(exams: Sequence[Exam], found: Conditions, responses: Seq
     return [headline, *(f"{one.brief}." for one in responses)]
 
 
-def _resection_sentences(resection: Resection | None, exams: Sequence[Exam], operated: int | None) -> list[str]:
+def _resection_sentences(
+    resection: Resection | None, studies: Sequence[SegmentedTimePoint], operated: int | None
+) -> list[str]:
     if resection is None or operated is None:
         return []
-    of_study = "" if operated == len(exams) - 1 else f"{_capital(name_of(exams, operated))}: "
+    of_study = "" if operated == len(studies) - 1 else f"{_capital(name_of(studies, operated))}: "
     judged = resection.finding in (Finding.RESIDUAL, Finding.GROSS_TOTAL)
     extents = []
     for one in resection.extents:
@@ -82,7 +86,12 @@ def _resection_sentences(resection: Resection | None, exams: Sequence[Exam], ope
         volumes = f"{volume_text(one.before_ml)} before, {volume_text(one.after_ml)} after"
         extents.append(f"{change} {'of' if judged else 'for'} the {what} ({volumes})")
     what = "Extent of resection" if judged else "Change of volume since before surgery"
-    return [f"{of_study}{resection.answer}", *([f"{what}: {', '.join(extents)}."] if extents else [])]
+    sentences = [f"{of_study}{resection.answer}"]
+    if extents:
+        sentences.append(f"{what}: {', '.join(extents)}.")
+    if resection.rano:
+        sentences.append(f"RANO resect class {resection.rano.number}: {resection.rano.name}.")
+    return sentences
 
 
 def _lesion_sentence(history: LesionHistory) -> str:
@@ -104,15 +113,15 @@ def _lesion_sentence(history: LesionHistory) -> str:
     return f"{now} now, {before} in study {last}{f': {changes}' if changes else ''}."
 
 
-def _flair_sentence(exams: Sequence[Exam]) -> str:
+def _flair_sentence(studies: Sequence[SegmentedTimePoint]) -> str:
     """The T2/FLAIR abnormality, where it is known in the last two studies."""
-    before, now = (flair_ml(exam) for exam in exams[-2:])
+    before, now = (flair_ml(study) for study in studies[-2:])
     if before is None or now is None:
         return ""
     change = f" ({percent_text((now - before) / before)})" if before else ""
     return (
         f"T2/FLAIR abnormality outside the enhancing tumour: {volume_text(now)} now, {volume_text(before)} in study "
-        f"{len(exams) - 1}{change}."
+        f"{len(studies) - 1}{change}."
     )
 
 

@@ -36,7 +36,7 @@ from GliomaSegLib.measures.resection import Resection, assess_resection
 from GliomaSegLib.preprocessing.registration import register_checked
 from GliomaSegLib.preprocessing.rigid import Registration
 from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
-from GliomaSegLib.results.time_point import Exam, check_order
+from GliomaSegLib.results.time_point import SegmentedTimePoint, check_order
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ class Aligned:
     """
 
     comparison: TimePointComparison
-    exams: tuple[Exam, ...]
+    studies: tuple[SegmentedTimePoint, ...]
     transforms: tuple[sitk.Transform | None, ...]
     deformations: tuple[Deformation | None, ...]
 
 
 def compare(
-    exams: Sequence[Exam],
+    studies: Sequence[SegmentedTimePoint],
     treatment: Treatment | None = None,
     in_place: bool = False,
     deformable: bool = False,
@@ -74,44 +74,48 @@ def compare(
             at hand or does not fit; nothing before surgery; or as
             :func:`~GliomaSegLib.followup.conditions.conditions_of`.
     """
-    if len(exams) < 2:
+    if len(studies) < 2:
         raise InputError("A comparison needs at least two studies; give the earlier one first.")
-    check_order(exams)
+    check_order(studies)
     treatment = treatment or Treatment()
-    region = _common_region(exams)
-    conditions = conditions_of(exams, region, treatment)
+    region = _common_region(studies)
+    conditions = conditions_of(studies, region, treatment)
     recorder = ProgressRecorder(progress or Silent())
     recorder.stage("registration")
-    registrations = [*(_registered(exam, exams[-1], in_place, recorder) for exam in exams[:-1]), None]
+    registrations = [*(_registered(study, studies[-1], in_place, recorder) for study in studies[:-1]), None]
     transforms = tuple(one and one.transform for one in registrations)
-    deformations: tuple[Deformation | None, ...] = (None,) * len(exams)
+    deformations: tuple[Deformation | None, ...] = (None,) * len(studies)
     if deformable:
         recorder.stage("deformation")
-        found = (_deformed(exam, exams[-1], one) for exam, one in zip(exams[:-1], registrations[:-1], strict=True))
+        found = (
+            _deformed(study, studies[-1], one) for study, one in zip(studies[:-1], registrations[:-1], strict=True)
+        )
         deformations = (*found, None)
 
     recorder.stage("lesions, resection and response")
-    least_mm3 = least_counted_mm3([exam.labels.GetSpacing() for exam in exams], exams[-1].task)
+    least_mm3 = least_counted_mm3([study.labels.GetSpacing() for study in studies], studies[-1].task)
     lesions = [
-        followed_lesions(exam.labels, region, counted(exam.measures.lesions_of(region), least_mm3)) for exam in exams
+        followed_lesions(study.labels, region, counted(study.measures.lesions_of(region), least_mm3))
+        for study in studies
     ]
-    history = _history(exams, region, lesions, transforms, deformations)
-    resection = None if conditions.operated is None else _resection(exams, conditions.operated, treatment)
-    responses = _responses(exams, region, history, transforms, conditions, lesions)
-    for exam in exams:
-        _warn_of(exam, region, recorder)
+    history = _history(studies, region, lesions, transforms, deformations)
+    resection = None if conditions.operated is None else _resection(studies, conditions.operated, treatment)
+    responses = _responses(studies, region, history, transforms, conditions, lesions)
+    for study in studies:
+        _warn_of(study, region, recorder)
     rows = [
-        _row(exam, day, registration, deformation, region, here)
-        for exam, day, registration, deformation, here in zip(
-            exams, _days(exams), registrations, deformations, lesions, strict=True
+        _row(study, day, registration, deformation, region, here)
+        for study, day, registration, deformation, here in zip(
+            studies, _days(studies), registrations, deformations, lesions, strict=True
         )
     ]
     comparison = TimePointComparison(
         studies=tuple(rows),
         region=region,
         least_mm3=least_mm3,
-        answers=answers(exams, conditions, resection, history, responses),
+        answers=answers(studies, conditions, resection, history, responses),
         resection=resection,
+        operated=conditions.operated,
         course=history,
         responses=responses,
         baseline=conditions.baseline,
@@ -119,15 +123,15 @@ def compare(
         withheld=conditions.withheld,
         questions=conditions.questions,
         deformation=DEFORMATION if deformable else None,
-        notes=notes(exams, least_mm3, [row.specks for row in rows], conditions, bool(responses)),
+        notes=notes(studies, least_mm3, [row.specks for row in rows], conditions, bool(responses)),
         warnings=tuple(dict.fromkeys(recorder.warnings)),
     )
-    return Aligned(comparison, tuple(exams), transforms, deformations)
+    return Aligned(comparison, tuple(studies), transforms, deformations)
 
 
-def _common_region(exams: Sequence[Exam]) -> Region:
+def _common_region(studies: Sequence[SegmentedTimePoint]) -> Region:
     for region in (Region.ET, Region.WT):
-        if all(region in exam.regions for exam in exams):
+        if all(region in study.regions for study in studies):
             return region
     raise InputError(
         "The studies have no region in common: each must tell the enhancing tumour apart, or each the whole tumour; "
@@ -138,34 +142,36 @@ def _common_region(exams: Sequence[Exam]) -> Region:
 # --- registration -----------------------------------------------------------------------------------------------------
 
 
-def _registered(exam: Exam, last: Exam, in_place: bool, progress: Progress) -> Registration | None:
+def _registered(
+    study: SegmentedTimePoint, last: SegmentedTimePoint, in_place: bool, progress: Progress
+) -> Registration | None:
     if in_place:
         return None
-    for one in (exam, last):
+    for one in (study, last):
         if one.image is None:
             why = f" ({one.doubts[0].rstrip('.')})" if one.doubts and one.path.is_dir() else ""
             raise InputError(
                 f"The scan of {one.path} is not at hand{why}, so that it cannot be registered; give it with --image, "
                 "or say --no-registration when all studies are co-registered."
             )
-    return register_checked(last.image, exam.image, str(last.path), str(exam.path), progress)
+    return register_checked(last.image, study.image, str(last.path), str(study.path), progress)
 
 
-def _deformed(exam: Exam, last: Exam, registration: Registration | None) -> Deformation:
+def _deformed(study: SegmentedTimePoint, last: SegmentedTimePoint, registration: Registration | None) -> Deformation:
     """Beyond the rigid registration; for the matching of lesions alone."""
-    if exam.image is None or last.image is None:
+    if study.image is None or last.image is None:
         raise InputError(
-            f"The scans of {exam.path} and {last.path} are not both at hand, so that no deformation between them can "
+            f"The scans of {study.path} and {last.path} are not both at hand, so that no deformation between them can "
             "be found; give them with --image, or leave --deformable out."
         )
-    return deform(last.image, exam.image, registration and registration.transform, last.labels, exam.labels)
+    return deform(last.image, study.image, registration and registration.transform, last.labels, study.labels)
 
 
 # --- measures ---------------------------------------------------------------------------------------------------------
 
 
 def _history(
-    exams: Sequence[Exam],
+    studies: Sequence[SegmentedTimePoint],
     region: Region,
     lesions: Sequence[Sequence[FollowedLesion]],
     transforms: Sequence[sitk.Transform | None],
@@ -173,15 +179,15 @@ def _history(
 ) -> LesionHistory:
     sets = [
         LesionSet(
-            exam.labels, region, here, deformation.there if deformation else rigid, deformation and deformation.back
+            study.labels, region, here, deformation.there if deformation else rigid, deformation and deformation.back
         )
-        for exam, here, rigid, deformation in zip(exams, lesions, transforms, deformations, strict=True)
+        for study, here, rigid, deformation in zip(studies, lesions, transforms, deformations, strict=True)
     ]
     return follow(sets, region)
 
 
-def _resection(exams: Sequence[Exam], operated: int, treatment: Treatment) -> Resection:
-    before, after = exams[operated - 1], exams[operated]
+def _resection(studies: Sequence[SegmentedTimePoint], operated: int, treatment: Treatment) -> Resection:
+    before, after = studies[operated - 1], studies[operated]
     return assess_resection(
         {Region(one.name): one.volume_ml for one in before.measures.volumes if one.name in Region.__members__},
         after.labels,
@@ -190,12 +196,12 @@ def _resection(exams: Sequence[Exam], operated: int, treatment: Treatment) -> Re
         after.has_native_t1,
         after.probabilities.get(Region.ET),
         treatment.surgery,
-        unfit_for_residual(exams, operated) or unfit_for_residual(exams, operated - 1),
+        unfit_for_residual(studies, operated) or unfit_for_residual(studies, operated - 1),
     )
 
 
 def _responses(
-    exams: Sequence[Exam],
+    studies: Sequence[SegmentedTimePoint],
     region: Region,
     history: LesionHistory,
     transforms: Sequence[sitk.Transform | None],
@@ -206,43 +212,43 @@ def _responses(
     if conditions.baseline is None or not conditions.allow_response:
         return ()
     time = TimePoints(
-        slice_mm=[exam.labels.GetSpacing()[axial_axis(exam.labels)] for exam in exams],
+        slice_mm=[study.labels.GetSpacing()[axial_axis(study.labels)] for study in studies],
         baseline=conditions.baseline,
-        baseline_name=name_of(exams, conditions.baseline),
-        flair_ml=[flair_ml(exam) for exam in exams],
-        obstacle=obstacle_to_diameters(exams, transforms, conditions.baseline),
-        specks=len(exams[-1].measures.lesions_of(region)) - len(lesions[-1]),
+        baseline_name=name_of(studies, conditions.baseline),
+        flair_ml=[flair_ml(study) for study in studies],
+        obstacle=obstacle_to_diameters(studies, transforms, conditions.baseline),
+        specks=len(studies[-1].measures.lesions_of(region)) - len(lesions[-1]),
     )
     return tuple(assess_response(history, time, criteria) for criteria in CRITERIA[conditions.tumour])
 
 
-def _days(exams: Sequence[Exam]) -> list[float | None]:
-    first = exams[0].date
-    dates = [exam.date for exam in exams if exam.date]
-    if first and len(dates) == len(exams):
+def _days(studies: Sequence[SegmentedTimePoint]) -> list[float | None]:
+    first = studies[0].date
+    dates = [study.date for study in studies if study.date]
+    if first and len(dates) == len(studies):
         return [float((day - first).days) for day in dates]
-    known = [exam.time_point.days_since_surgery for exam in exams]
-    return known if None not in known else [None] * len(exams)
+    known = [study.time_point.days_since_surgery for study in studies]
+    return known if None not in known else [None] * len(studies)
 
 
 def _row(
-    exam: Exam,
+    study: SegmentedTimePoint,
     day: float | None,
     registration: Registration | None,
     deformation: Deformation | None,
     region: Region,
     lesions: Sequence[FollowedLesion],
 ) -> TimePointRow:
-    specks = exam.measures.lesions_of(region)[len(lesions) :]
+    specks = study.measures.lesions_of(region)[len(lesions) :]
     return TimePointRow(
-        name=exam.name,
-        path=exam.path,
-        origin=exam.origin,
-        kind=exam.time_point.kind,
-        days_since_surgery=exam.time_point.days_since_surgery,
-        date=exam.date,
+        name=study.name,
+        path=study.path,
+        origin=study.origin,
+        kind=study.time_point.kind,
+        days_since_surgery=study.time_point.days_since_surgery,
+        date=study.date,
         day=day,
-        volumes=exam.measures.volumes,
+        volumes=study.measures.volumes,
         foci=len(lesions),
         specks=len(specks),
         specks_ml=sum(one.volume_ml for one in specks),
@@ -252,14 +258,14 @@ def _row(
     )
 
 
-def _warn_of(exam: Exam, region: Region, progress: Progress) -> None:
-    for doubt in exam.doubts:
-        progress.warn(f"{exam.name}: {doubt}")
-    if exam.time_point.kind is TimePointKind.UNKNOWN:
-        progress.warn(f"{exam.name}: it is not stated whether the study was made before or after surgery.")
-    cut = sum(bool(lesion.at_border) for lesion in exam.measures.lesions_of(region))
+def _warn_of(study: SegmentedTimePoint, region: Region, progress: Progress) -> None:
+    for doubt in study.doubts:
+        progress.warn(f"{study.name}: {doubt}")
+    if study.time_point.kind is TimePointKind.UNKNOWN:
+        progress.warn(f"{study.name}: it is not stated whether the study was made before or after surgery.")
+    cut = sum(bool(lesion.at_border) for lesion in study.measures.lesions_of(region))
     if cut:
         progress.warn(
-            f"{exam.name}: {cut} {'lesion touches' if cut == 1 else 'lesions touch'} the border of the image, so that "
+            f"{study.name}: {cut} {'lesion touches' if cut == 1 else 'lesions touch'} the border of the image, so that "
             "a part may lie outside."
         )

@@ -66,7 +66,7 @@ class TimePointComparison(Record):
         answers: the answer in plain words, a sentence each, the most important first.
         region: whose lesions are followed.
         least_mm3: from this volume on a component counts as a lesion.
-        resection: of the first study after the last operation, with the one before it.
+        resection: of the first study after the last operation, with the one before it; its position is ``operated``.
         responses: of the last study, by each set of criteria; empty with fewer than two studies after surgery, when the
             enhancing tumour is not told apart, and when response is not judged.
         baseline: position of the study with which response is compared, also when it is not judged, and
@@ -82,6 +82,7 @@ class TimePointComparison(Record):
     least_mm3: float = 0.0
     answers: tuple[str, ...]
     resection: Resection | None
+    operated: int | None = None
     course: LesionHistory
     responses: tuple[Assessment, ...]
     baseline: int | None

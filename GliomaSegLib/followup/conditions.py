@@ -17,7 +17,7 @@ from GliomaSegLib.followup.comparison import Question
 from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.resection import EARLY_DAYS
 from GliomaSegLib.options import ReviewState, Surgery, Tumour
-from GliomaSegLib.results.time_point import Exam
+from GliomaSegLib.results.time_point import SegmentedTimePoint
 
 # After this time growth is no longer expected to be an effect of radiotherapy (RANO 2010; RANO 2.0).
 PSEUDOPROGRESSION_DAYS = 84
@@ -54,11 +54,11 @@ class Radiotherapy:
         """Whether there was any."""
         return self.ended is not None or self.ended_days is not None
 
-    def days_before(self, exam: Exam) -> float | None:
+    def days_before(self, study: SegmentedTimePoint) -> float | None:
         """Days from its end to a study, negative before it; ``None`` when the study's day is not known."""
         if self.ended is not None:
-            return None if exam.date is None else float((exam.date - self.ended).days)
-        days = exam.time_point.days_since_surgery
+            return None if study.date is None else float((study.date - self.ended).days)
+        days = study.time_point.days_since_surgery
         return None if days is None or self.ended_days is None else days - self.ended_days
 
 
@@ -106,7 +106,7 @@ class Conditions:
         return self.baseline is not None and not self.withheld and not self.questions
 
 
-def conditions_of(exams: Sequence[Exam], region: Region, treatment: Treatment) -> Conditions:
+def conditions_of(studies: Sequence[SegmentedTimePoint], region: Region, treatment: Treatment) -> Conditions:
     """Find the operation, the baseline and all that speaks against judging response.
 
     Args:
@@ -119,17 +119,17 @@ def conditions_of(exams: Sequence[Exam], region: Region, treatment: Treatment) -
         raise InputError(
             "A baseline and the end of radiotherapy are both given, which names two baselines; give one of them."
         )
-    tumour = treatment.tumour or _tumour(exams)
-    operations = _operations(exams)
+    tumour = treatment.tumour or _tumour(studies)
+    operations = _operations(studies)
     operated = operations[-1] if operations else None
-    found = _baseline(exams, treatment, operated or 0)
+    found = _baseline(studies, treatment, operated or 0)
     withheld, start = [found.withheld] if found.withheld else [], found.place
     if found.question:
         start = operated or 0
     if start is not None:
         if region is not Region.ET:
             withheld.append("the enhancing tumour is not determined in all studies")
-        withheld += filter(None, (_unfit_for_response(exams, place) for place in range(start, len(exams))))
+        withheld += filter(None, (_unfit_for_response(studies, place) for place in range(start, len(studies))))
         if tumour is Tumour.OTHER:
             withheld.append("this program knows no criteria of response for this tumour")
     return Conditions(
@@ -139,59 +139,61 @@ def conditions_of(exams: Sequence[Exam], region: Region, treatment: Treatment) -
         reason=found.reason,
         withheld=tuple(withheld),
         questions=(found.question,) if found.question else (),
-        cautions=_cautions(exams, treatment, operations),
+        cautions=_cautions(studies, treatment, operations),
     )
 
 
-def name_of(exams: Sequence[Exam], place: int) -> str:
+def name_of(studies: Sequence[SegmentedTimePoint], place: int) -> str:
     """How a sentence calls a study: its number and when it was made."""
-    exam = exams[place]
-    when = [exam.date.isoformat()] if exam.date else []
-    if exam.time_point.days_since_surgery is not None:
-        days = exam.time_point.days_since_surgery
+    study = studies[place]
+    when = [study.date.isoformat()] if study.date else []
+    if study.time_point.days_since_surgery is not None:
+        days = study.time_point.days_since_surgery
         when.append(f"{days:g} {'day' if days == 1 else 'days'} after surgery")
-    elif exam.time_point.kind is not TimePointKind.UNKNOWN:
-        when.append("before surgery" if exam.time_point.kind is TimePointKind.PREOPERATIVE else "after surgery")
+    elif study.time_point.kind is not TimePointKind.UNKNOWN:
+        when.append("before surgery" if study.time_point.kind is TimePointKind.PREOPERATIVE else "after surgery")
     return f"study {place + 1} ({', '.join(when)})" if when else f"study {place + 1}"
 
 
-def unfit_for_residual(exams: Sequence[Exam], place: int) -> str:
+def unfit_for_residual(studies: Sequence[SegmentedTimePoint], place: int) -> str:
     """Why residual tumour may not be judged on a study's segmentation, a clause; empty when it may.
 
     Contours that a reviewer has approved, or that were drawn by a person, are taken as they are.
     """
-    exam = exams[place]
-    kind = exam.time_point.kind
-    if exam.review is ReviewState.APPROVED or not exam.made_for or kind in (TimePointKind.UNKNOWN, *exam.made_for):
+    study = studies[place]
+    kind = study.time_point.kind
+    if study.review is ReviewState.APPROVED or not study.made_for or kind in (TimePointKind.UNKNOWN, *study.made_for):
         return ""
     when = "after" if kind is TimePointKind.POSTOPERATIVE else "before"
     return (
-        f"the model of {name_of(exams, place)} was not made for studies {when} surgery, and no reviewer has approved "
+        f"the model of {name_of(studies, place)} was not made for studies {when} surgery, and no reviewer has approved "
         "its contours"
     )
 
 
-def _unfit_for_response(exams: Sequence[Exam], place: int) -> str:
+def _unfit_for_response(studies: Sequence[SegmentedTimePoint], place: int) -> str:
     """As :func:`unfit_for_residual`; response also needs T2 or FLAIR."""
-    exam = exams[place]
-    blind = exam.sequences is not None and not exam.sequences & {Modality.T2W, Modality.T2F}
-    if blind and exam.review is not ReviewState.APPROVED:
-        return f"{name_of(exams, place)} was segmented without T2 and FLAIR, and no reviewer has approved its contours"
-    return unfit_for_residual(exams, place)
+    study = studies[place]
+    blind = study.sequences is not None and not study.sequences & {Modality.T2W, Modality.T2F}
+    if blind and study.review is not ReviewState.APPROVED:
+        return (
+            f"{name_of(studies, place)} was segmented without T2 and FLAIR, and no reviewer has approved its contours"
+        )
+    return unfit_for_residual(studies, place)
 
 
-def flair_ml(exam: Exam) -> float | None:
+def flair_ml(study: SegmentedTimePoint) -> float | None:
     """The T2/FLAIR abnormality outside the enhancing tumour; ``None`` when it is not known."""
-    known = {Region.WT, Region.ET} <= exam.regions
-    if not known or (exam.sequences is not None and not exam.sequences & {Modality.T2W, Modality.T2F}):
+    known = {Region.WT, Region.ET} <= study.regions
+    if not known or (study.sequences is not None and not study.sequences & {Modality.T2W, Modality.T2F}):
         return None
-    whole, enhancing = (exam.measures.volume(region.value) for region in (Region.WT, Region.ET))
+    whole, enhancing = (study.measures.volume(region.value) for region in (Region.WT, Region.ET))
     return None if whole is None or enhancing is None else whole.volume_ml - enhancing.volume_ml
 
 
-def _tumour(exams: Sequence[Exam]) -> Tumour:
-    tasks = {exam.task: exam for exam in exams if Tumour.of_task(exam.task) is not None}
-    families = {("glioma" if "glioma" in task else task): exam for task, exam in tasks.items()}
+def _tumour(studies: Sequence[SegmentedTimePoint]) -> Tumour:
+    tasks = {study.task: study for study in studies if Tumour.of_task(study.task) is not None}
+    families = {("glioma" if "glioma" in task else task): study for task, study in tasks.items()}
     if len(families) > 1:
         (one, first), (other, second) = list(families.items())[:2]
         raise InputError(
@@ -202,7 +204,7 @@ def _tumour(exams: Sequence[Exam]) -> Tumour:
     return Tumour.GLIOMA if not kinds else kinds.pop() if len(kinds) == 1 else Tumour.OTHER
 
 
-def _operations(exams: Sequence[Exam]) -> list[int]:
+def _operations(studies: Sequence[SegmentedTimePoint]) -> list[int]:
     """Positions of the studies before which there was an operation: after a pre-operative one, or by dates and days.
 
     Raises:
@@ -210,18 +212,18 @@ def _operations(exams: Sequence[Exam]) -> list[int]:
             the one that an earlier study names.
     """
     found, last = [], None
-    for place, exam in enumerate(exams):
-        days = exam.time_point.days_since_surgery
-        surgery = exam.date - timedelta(days=days) if exam.date and days is not None else None
+    for place, study in enumerate(studies):
+        days = study.time_point.days_since_surgery
+        surgery = study.date - timedelta(days=days) if study.date and days is not None else None
         after_preoperative = place > 0 and (
-            exams[place - 1].time_point.kind is TimePointKind.PREOPERATIVE
-            and exam.time_point.kind is not TimePointKind.PREOPERATIVE
+            studies[place - 1].time_point.kind is TimePointKind.PREOPERATIVE
+            and study.time_point.kind is not TimePointKind.PREOPERATIVE
         )
         again = surgery is not None and last is not None and surgery - last > _SAME_OPERATION
         if surgery is not None and last is not None and last - surgery > _SAME_OPERATION:
             raise InputError(
-                f"By its date and its days after surgery {exam.path} follows an operation of {surgery}, but an earlier "
-                f"study follows one of {last}; mend '--date' or '--when'."
+                f"By its date and its days after surgery {study.path} follows an operation of {surgery}, but an "
+                f"earlier study follows one of {last}; mend '--date' or '--when'."
             )
         if after_preoperative or again:
             found.append(place)
@@ -239,51 +241,53 @@ class _Baseline:
     question: Question | None = None
 
 
-def _baseline(exams: Sequence[Exam], treatment: Treatment, operated: int) -> _Baseline:
-    last = len(exams) - 1
+def _baseline(studies: Sequence[SegmentedTimePoint], treatment: Treatment, operated: int) -> _Baseline:
+    last = len(studies) - 1
     if treatment.baseline is not None:
-        kind = exams[treatment.baseline].time_point.kind if 0 <= treatment.baseline < last else None
+        kind = studies[treatment.baseline].time_point.kind if 0 <= treatment.baseline < last else None
         if kind in (None, TimePointKind.PREOPERATIVE) or treatment.baseline < operated:
             raise InputError(
                 f"Study {treatment.baseline + 1} cannot be the baseline of response: it must not be made before an "
                 "operation or be the last one."
             )
         return _Baseline(treatment.baseline, "the baseline that was given")
-    unknown = [str(place + 1) for place, exam in enumerate(exams) if exam.time_point.kind is TimePointKind.UNKNOWN]
+    unknown = [str(place + 1) for place, study in enumerate(studies) if study.time_point.kind is TimePointKind.UNKNOWN]
     if unknown:
         which = f"Was study {unknown[0]}" if len(unknown) == 1 else f"Were studies {', '.join(unknown)}"
         text = f"{which} made before or after surgery? Surgery must not be taken for a response."
         return _Baseline(question=Question(text=text, option="--when, once per study, or --baseline N"))
     after = [
         place
-        for place, exam in enumerate(exams)
-        if exam.time_point.kind is TimePointKind.POSTOPERATIVE and place >= operated
+        for place, study in enumerate(studies)
+        if study.time_point.kind is TimePointKind.POSTOPERATIVE and place >= operated
     ]
     if len(after) < 2 or after[-1] != last:
         return _Baseline()
     if treatment.radiotherapy is None:
-        return _baseline_of_unstated(exams, after)
+        return _baseline_of_unstated(studies, after)
     if not treatment.radiotherapy.was_given:
         return _Baseline(after[0], "the first after surgery, as there was no radiotherapy")
-    return _baseline_after(treatment.radiotherapy, exams, after)
+    return _baseline_after(treatment.radiotherapy, studies, after)
 
 
-def _baseline_after(radiotherapy: Radiotherapy, exams: Sequence[Exam], after: Sequence[int]) -> _Baseline:
-    days = {place: radiotherapy.days_before(exams[place]) for place in after}
+def _baseline_after(
+    radiotherapy: Radiotherapy, studies: Sequence[SegmentedTimePoint], after: Sequence[int]
+) -> _Baseline:
+    days = {place: radiotherapy.days_before(studies[place]) for place in after}
     if None in days.values():
         option = "--date, once per study" if radiotherapy.ended else "--when postoperative:DAYS, once per study"
         text = "How long after radiotherapy was each study made?"
         return _Baseline(question=Question(text=text, option=option))
     later = [place for place, since in days.items() if since is not None and since >= 0]
     if not later or later[0] == after[-1]:
-        which = "only the last study" if later else "no study"
-        return _Baseline(withheld=f"{which} was made after radiotherapy, and response is judged from there on")
+        why = "only the last study was made after radiotherapy: it is the baseline of later ones"
+        return _Baseline(withheld=why if later else "no study was made after radiotherapy, which the baseline must be")
     return _Baseline(later[0], "the first after radiotherapy")
 
 
-def _baseline_of_unstated(exams: Sequence[Exam], after: Sequence[int]) -> _Baseline:
+def _baseline_of_unstated(studies: Sequence[SegmentedTimePoint], after: Sequence[int]) -> _Baseline:
     """When nothing is known of radiotherapy: no study within 72 hours of surgery, as it may have followed that one."""
-    candidates = [place for place in after[:-1] if not _is_early(exams[place])]
+    candidates = [place for place in after[:-1] if not _is_early(studies[place])]
     if candidates:
         first = "" if candidates[0] == after[0] else " that was not made within 72 hours of it"
         unstated = "when radiotherapy ended is not stated, --radiotherapy-end"
@@ -294,14 +298,16 @@ def _baseline_of_unstated(exams: Sequence[Exam], after: Sequence[int]) -> _Basel
     return _Baseline(question=Question(text=text, option="--radiotherapy-end DATE (or none), or --baseline N"))
 
 
-def _is_early(exam: Exam) -> bool:
-    days = exam.time_point.days_since_surgery
+def _is_early(study: SegmentedTimePoint) -> bool:
+    days = study.time_point.days_since_surgery
     return days is not None and days <= EARLY_DAYS
 
 
-def _cautions(exams: Sequence[Exam], treatment: Treatment, operations: Sequence[int]) -> tuple[str, ...]:
+def _cautions(
+    studies: Sequence[SegmentedTimePoint], treatment: Treatment, operations: Sequence[int]
+) -> tuple[str, ...]:
     cautions = []
-    since = treatment.radiotherapy.days_before(exams[-1]) if treatment.radiotherapy else None
+    since = treatment.radiotherapy.days_before(studies[-1]) if treatment.radiotherapy else None
     if since is not None and 0 <= since < PSEUDOPROGRESSION_DAYS:
         cautions.append(
             f"The last study was made {since:g} days after radiotherapy: in the first twelve weeks growth may be an "

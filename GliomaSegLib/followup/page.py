@@ -28,7 +28,7 @@ from GliomaSegLib.measures.volumes import volume_text
 from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
 from GliomaSegLib.resources import resource
 from GliomaSegLib.results.slice_pictures import Slice, Viewer, hex_colour
-from GliomaSegLib.results.time_point import Exam
+from GliomaSegLib.results.time_point import SegmentedTimePoint
 
 PAGE = "comparison.html"
 NUMBERS = "comparison.json"
@@ -84,7 +84,7 @@ def render_comparison(aligned: Aligned) -> str:
         colours={
             style.name: hex_colour(region) for region, style in region_styles().items() if _is_drawn(region, aligned)
         },
-        patient=next((exam.patient for exam in aligned.exams if exam.patient), ""),
+        patient=next((study.patient for study in aligned.studies if study.patient and study.named), ""),
         region=region_styles()[comparison.region].name,
         became=_became(comparison),
         responses=[_response_row(one) for one in comparison.responses],
@@ -133,7 +133,7 @@ def _volume_cell(volume_ml: float | None) -> str:
 
 
 def _is_drawn(region: Region, aligned: Aligned) -> bool:
-    return any(volume.voxels for exam in aligned.exams if (volume := exam.measures.volume(region.value)))
+    return any(volume.voxels for study in aligned.studies if (volume := study.measures.volume(region.value)))
 
 
 def _response_row(found: Assessment) -> dict[str, str]:
@@ -200,11 +200,11 @@ def _volumes(track: Track, course: LesionHistory) -> list[float | None]:
 
 def _pictures(aligned: Aligned) -> list[dict[str, object]]:
     """Slices of the last study's grid with every study on it; none when a scan is not at hand."""
-    if any(exam.image is None for exam in aligned.exams):
+    if any(study.image is None for study in aligned.studies):
         return []
-    last = aligned.exams[-1]
+    last = aligned.studies[-1]
     viewers = [
-        _on_grid(exam, last, transform) for exam, transform in zip(aligned.exams, aligned.transforms, strict=True)
+        _on_grid(study, last, transform) for study, transform in zip(aligned.studies, aligned.transforms, strict=True)
     ]
     on_last = viewers[-1][0]
     return [
@@ -233,11 +233,13 @@ def _slices(viewers: Sequence[Viewer], course: LesionHistory) -> list[Slice]:
     return chosen[:_PICTURES] or [last.largest("axial")]
 
 
-def _on_grid(exam: Exam, last: Exam, transform: sitk.Transform | None) -> tuple[Viewer, object]:
+def _on_grid(
+    study: SegmentedTimePoint, last: SegmentedTimePoint, transform: sitk.Transform | None
+) -> tuple[Viewer, object]:
     """The study drawn on the grid of the last one. Only pictures are made from what is resampled here."""
-    image = resample_image(exam.image, last.labels, transform)
-    labels = resample_labels(exam.labels, last.labels, transform)
-    viewer = Viewer(labels, last.image, last.brain, exam.regions)
+    image = resample_image(study.image, last.labels, transform)
+    labels = resample_labels(study.labels, last.labels, transform)
+    viewer = Viewer(labels, last.image, last.brain, study.regions)
     return viewer, viewer.grey(image if last.brain else _without_bright_fat(image), by_tumour=False)
 
 

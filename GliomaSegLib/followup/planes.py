@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from GliomaSegLib.followup.conditions import name_of
 from GliomaSegLib.measures.diameters import axial_axis
-from GliomaSegLib.results.time_point import Exam
+from GliomaSegLib.results.time_point import SegmentedTimePoint
 
 # Diameters of two studies are compared in one plane: the axial one, pixels of which are no larger than this, so that
 # they change the product of a lesion of 20 mm by half of the limit of progression at most; and which differ by no more
@@ -18,20 +18,22 @@ from GliomaSegLib.results.time_point import Exam
 LARGEST_PIXEL_MM, SAME_PLANE_DEGREES = 2.5, 20.0
 
 
-def obstacle_to_diameters(exams: Sequence[Exam], transforms: Sequence[sitk.Transform | None], baseline: int) -> str:
+def obstacle_to_diameters(
+    studies: Sequence[SegmentedTimePoint], transforms: Sequence[sitk.Transform | None], baseline: int
+) -> str:
     """Why axial diameters of the studies from the baseline on cannot be compared, a clause; empty when they can.
 
     Args:
         transforms: rigid, take points of the last study to each (LPS mm).
     """
     normals = []
-    for place in range(baseline, len(exams)):
-        labels, transform = exams[place].labels, transforms[place]
+    for place in range(baseline, len(studies)):
+        labels, transform = studies[place].labels, transforms[place]
         axis = axial_axis(labels)
         pixel = max(mm for other, mm in enumerate(labels.GetSpacing()) if other != axis)
         if pixel > LARGEST_PIXEL_MM:
             return (
-                f"the slices of {name_of(exams, place)} are not axial and {pixel:.2g} mm apart, which is too coarse "
+                f"the slices of {name_of(studies, place)} are not axial and {pixel:.2g} mm apart, which is too coarse "
                 "for diameters in the axial plane; compare the volume"
             )
         normal = np.reshape(labels.GetDirection(), (3, 3))[:, axis]
@@ -40,7 +42,7 @@ def obstacle_to_diameters(exams: Sequence[Exam], transforms: Sequence[sitk.Trans
         tilt = np.degrees(np.arccos(min(1.0, abs(float(normal @ normals[-1])))))
         if tilt > SAME_PLANE_DEGREES:
             return (
-                f"the slices of {name_of(exams, place)} are tilted by {tilt:.0f} degrees to those of the last study, "
+                f"the slices of {name_of(studies, place)} are tilted by {tilt:.0f} degrees to those of the last study, "
                 "so that diameters lie in different planes; compare the volume"
             )
     return ""

@@ -9,6 +9,7 @@ rescaling.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,7 +19,9 @@ from typing import NamedTuple
 import numpy as np
 import pydicom
 import SimpleITK as sitk
+from pydicom import dcmread
 
+from GliomaSegLib.case import StudyIdentity
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.dicom import DicomSeries, DicomSlice
 from GliomaSegLib.io.dicom_frames import single_frame_files
@@ -41,6 +44,40 @@ def read_series(series: DicomSeries) -> sitk.Image:
     image.SetSpacing((*series.pixel_spacing_mm, stack.step_mm))
     image.SetDirection(stack.direction.ravel().tolist())
     return image
+
+
+def identity_of(series: DicomSeries) -> StudyIdentity:
+    """Whose study a series is of, and the numbers of its images in the order in which :func:`read_series` stacks them.
+
+    Raises:
+        InputError: as :func:`read_series`, of its geometry.
+    """
+    slices = _stacked(series).slices
+    texts = _texts(slices[0].path, "PatientName", "AccessionNumber")
+    return StudyIdentity(
+        series.patient_id,
+        texts["PatientName"].replace("^", " ").strip(),
+        series.study_date,
+        texts["AccessionNumber"],
+        tuple(_image_number(one) for one in slices),
+    )
+
+
+def _image_number(one: DicomSlice) -> int:
+    if one.frame is not None:
+        return one.frame + 1
+    number = _texts(one.path, "InstanceNumber")["InstanceNumber"]
+    return int(number) if number.isdigit() else 0
+
+
+def _texts(path: Path, *keywords: str) -> dict[str, str]:
+    """Values of a header as text; empty where they are absent or malformed."""
+    header = dcmread(path, stop_before_pixels=True, specific_tags=[*keywords, "SpecificCharacterSet"], force=True)
+    texts = dict.fromkeys(keywords, "")
+    for keyword in keywords:
+        with contextlib.suppress(ValueError, TypeError, OverflowError):
+            texts[keyword] = str(header.get(keyword) or "").strip()
+    return texts
 
 
 def series_problem(series: DicomSeries) -> str | None:

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.renaming import rename
@@ -58,10 +58,11 @@ def check_output(output: Path, overwrite: bool) -> None:
 def written_whole(output: Path, overwrite: bool = False) -> Iterator[Path]:
     """A temporary folder beside ``output`` that becomes ``output`` when the block ends well, and vanishes if not.
 
-    Earlier results are replaced only at the end, in one step, when ``overwrite`` is set.
+    Earlier results are replaced only at the end, in one step, when ``overwrite`` is set. What another program has put
+    there in the meantime is never replaced: then the finished folder stays beside it, under a name that is told.
 
     Raises:
-        InputError: see :func:`check_output`, or the disk ran full while writing.
+        InputError: see :func:`check_output`, which holds at the end too; or the disk ran full while writing.
     """
     check_output(output, overwrite)
     output = output.absolute()
@@ -69,7 +70,7 @@ def written_whole(output: Path, overwrite: bool = False) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o777 & ~_umask())  # mkdtemp makes it private; results are shared as the user's other files
-        _replace(temporary, output)
+        _put(temporary, output, overwrite)
     except OSError as error:
         raise InputError(f"The output {output} could not be written ({error.strerror or error}).") from error
     finally:
@@ -105,21 +106,51 @@ def _made_beside(output: Path, ending: str) -> Path:
     return Path(tempfile.mkdtemp(prefix=_beginning(output), suffix=ending, dir=output.parent))
 
 
-def _replace(temporary: Path, output: Path) -> None:
-    if not output.exists():
-        rename(temporary, output)
+def _put(temporary: Path, output: Path, overwrite: bool) -> None:
+    if not overwrite or not os.path.lexists(output):
+        _rename_onto_nothing(temporary, output)
         return
     old = _made_beside(output, _REPLACED)
+    moved = old / output.name
     try:
-        rename(output, old / output.name)
-        rename(temporary, output)
+        rename(output, moved)  # from here on nobody writes into it by its name
+        if not _may_be_replaced(moved):
+            rename(moved, output)
+            _keep_beside(temporary, output)
+        _rename_onto_nothing(temporary, output)
     except BaseException:  # also a signal between the two
-        if not output.exists():
-            rename(old / output.name, output)
+        if moved.exists() and not os.path.lexists(output):
+            rename(moved, output)
         raise
     finally:
-        if output.exists():
+        if os.path.lexists(output):
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _rename_onto_nothing(temporary: Path, output: Path) -> None:
+    """Rename a folder; where something has its name by now it gets another one, and that is an error.
+
+    No operating system renames a folder onto one that holds something or onto a file, should one appear in between.
+    """
+    if os.path.lexists(output):
+        _keep_beside(temporary, output)
+    try:
+        rename(temporary, output)
+    except OSError:
+        if not os.path.lexists(output):
+            raise
+        _keep_beside(temporary, output)
+
+
+def _keep_beside(temporary: Path, output: Path) -> NoReturn:
+    number = 2
+    while os.path.lexists(beside := output.with_name(f"{output.name}_{number}")):
+        number += 1
+    rename(temporary, beside)
+    raise InputError(
+        f"The output {output} was made by another program in the meantime and is left as it is; what was to be written "
+        f"there lies in {beside}."
+    )
 
 
 def _may_be_replaced(output: Path) -> bool:

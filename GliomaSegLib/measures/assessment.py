@@ -1,4 +1,4 @@
-"""All that is measured of one segmented case: volumes and lesions, and after surgery the residual tumour."""
+"""All that is measured of one segmented case: volumes and lesions, residual tumour after surgery, nonsense."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ import SimpleITK as sitk
 
 from GliomaSegLib.case import Modality, TimePoint, TimePointKind
 from GliomaSegLib.labels import Region
+from GliomaSegLib.measures.plausibility import implausible
 from GliomaSegLib.measures.resection import ResidualAnswer, assess_residual
 from GliomaSegLib.measures.volumes import Measures, measure
+from GliomaSegLib.options import Task
 
 
 @dataclass(frozen=True)
 class CaseAssessment:
-    """The measures of a case; ``residual`` is ``None`` unless the study was made after surgery and ET determined."""
+    """The measures of a case, and what of it is implausible, a sentence each.
+
+    ``residual`` is ``None`` unless the study was made after surgery and ET determined.
+    """
 
     measures: Measures
     residual: ResidualAnswer | None = None
+    implausible: tuple[str, ...] = ()
 
 
 def assess_case(
@@ -29,6 +35,7 @@ def assess_case(
     time_point: TimePoint,
     present: Collection[Modality],
     edited: bool = False,
+    task: Task | str | None = None,
 ) -> CaseAssessment:
     """Measure an internal label map; the images are those of :func:`~GliomaSegLib.measures.volumes.measure`.
 
@@ -36,11 +43,15 @@ def assess_case(
         present: the sequences that the case has.
         edited: whether a person changed the labels, so that the probability maps no longer belong to them.
 
+        task: of the model.
+
     Raises:
         InputError: the grids differ, or the brain mask is empty.
     """
     measures = measure(labels, brain, regions, probabilities)
+    doubts = implausible(labels, brain, measures, task)
     if time_point.kind is not TimePointKind.POSTOPERATIVE or Region.ET not in regions:
-        return CaseAssessment(measures)
+        return CaseAssessment(measures, None, doubts)
     enhancing = None if edited else probabilities.get(Region.ET)
-    return CaseAssessment(measures, assess_residual(labels, time_point, Modality.T1N in present, enhancing))
+    left = assess_residual(labels, time_point, Modality.T1N in present, enhancing)
+    return CaseAssessment(measures, left, doubts)

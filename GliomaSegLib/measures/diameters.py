@@ -92,18 +92,6 @@ def solid_size(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float], 
     return SolidSize(largest, *_sorted(chords), is_solid=False)
 
 
-def chords_mm(mask: NDArray[np.bool_], spacing_mm: tuple[float, float]) -> tuple[float, float]:
-    """The longest chord that lies wholly inside a 2-D shape, and the longest one that crosses it at right angles.
-
-    For a convex shape these are its diameters, within a pixel.
-
-    Args:
-        mask: non-empty, ``[row, column]``; a cavity is a hole or a bay in it.
-        spacing_mm: distance between rows and between columns, mm.
-    """
-    return _sorted(_longest_chords(_Chords(mask, spacing_mm)))
-
-
 class _Chords:
     """The chords of a 2-D shape in all directions, by looking along the rows and columns of turned samples of it."""
 

@@ -44,6 +44,8 @@ class Lesion(Record):
         slice: index of that slice along the voxel axis ``slice_axis`` of the measures.
         slice_ras_mm: where that slice lies along R, A or S (see :func:`slice_position_mm`).
         centre_ras_mm: centre of gravity.
+        midline_mm: from its nearest voxel to the mid-sagittal plane, 0 when it crosses it; ``None`` where no plane was
+            found.
         slices: on so many slices it is seen; ``None``, as the next two, is not known.
         at_border: whether it touches the border of the image, so that a part of it may lie outside.
         certainty: the highest probability in it, 0 to 1 (Shirokikh 2019).
@@ -62,6 +64,7 @@ class Lesion(Record):
     slices: int | None = None
     at_border: bool | None = None
     certainty: float | None = None
+    midline_mm: float | None = None
 
 
 class Measures(Record):
@@ -111,6 +114,7 @@ class Measures(Record):
                 "side": lesion.side.value,
                 "at_border": lesion.at_border,
                 "certainty": lesion.certainty,
+                "midline_mm": lesion.midline_mm,
             }
             for lesion in self.lesions
         ]
@@ -120,6 +124,7 @@ class Measures(Record):
 _COLUMNS = (
     *("kind", "region", "id", "volume_ml", "voxels", "brain_ratio", "long_mm", "perpendicular_mm"),
     *("plane", "slices", "slice", "slice_ras_mm", "r_mm", "a_mm", "s_mm", "side", "at_border", "certainty"),
+    "midline_mm",
 )
 
 
@@ -132,6 +137,7 @@ def measure(
     brain: sitk.Image | None = None,
     regions: Collection[Region] = tuple(Region),
     probabilities: Mapping[Region, sitk.Image] | None = None,
+    scan: sitk.Image | None = None,
 ) -> Measures:
     """Measure an internal label map.
 
@@ -140,6 +146,7 @@ def measure(
         brain: mask (non-zero inside) on the same grid; gives the brain ratios and the midline.
         regions: those that were segmented; a model without T1c gives WT alone.
         probabilities: of regions, 0 to 1, on the same grid; give the lesions' certainty.
+        scan: of the head, gives the midline when there is no brain mask.
 
     Raises:
         InputError: the brain mask or a map has another grid, or the mask is empty.
@@ -155,7 +162,7 @@ def measure(
     brain_voxels = None if brain is None else np.count_nonzero(sitk.GetArrayViewFromImage(brain))
     if brain_voxels == 0:
         raise InputError("The brain mask is empty; repeat the brain extraction or measure without a mask.")
-    midline = midline_of(labels, brain)
+    midline = midline_of(labels, brain, scan)
     volumes = [
         Volume(
             name=name,
@@ -264,6 +271,7 @@ def _lesions(
                     part.start == 0 or part.stop == size for part, size in zip(box, numbers.shape, strict=True)
                 ),
                 certainty=_highest(probability, box, mask),
+                midline_mm=_from_midline(labels, midline, box, mask),
             )
         )
     return lesions
@@ -271,6 +279,16 @@ def _lesions(
 
 def _highest(probability: sitk.Image | None, box: tuple[slice, ...], mask: NDArray[np.bool_]) -> float | None:
     return None if probability is None else float(sitk.GetArrayViewFromImage(probability)[box][mask].max())
+
+
+def _from_midline(
+    labels: sitk.Image, midline: Midline, box: tuple[slice, ...], mask: NDArray[np.bool_]
+) -> float | None:
+    if midline.source not in (MidlineFrom.PLANE, MidlineFrom.HEAD):
+        return None
+    index = np.argwhere(mask) + [part.start for part in box]
+    to_mm = np.reshape(labels.GetDirection(), (3, 3)) * labels.GetSpacing()
+    return midline.distance_mm(index[:, ::-1] @ to_mm.T + labels.GetOrigin())
 
 
 def _bidimensional(

@@ -20,7 +20,7 @@ from GliomaSegLib.preprocessing.prepare import Prepared
 from GliomaSegLib.preprocessing.registration import register_checked
 from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
 from GliomaSegLib.progress import Progress
-from GliomaSegLib.results.time_point import on_labels_grid, read_exam
+from GliomaSegLib.results.time_point import on_labels_grid, read_time_point
 from GliomaSegLib.study.reading import read_case
 
 
@@ -107,7 +107,7 @@ def read_earlier(study: Path, mask: Path | None = None) -> EarlierStudy:
 
 
 def _of_results(folder: Path) -> EarlierStudy:
-    before = read_exam(folder)
+    before = read_time_point(folder)
     if before.time_point.kind is TimePointKind.POSTOPERATIVE:
         raise InputError(f"{folder} is of a study after surgery; give the one before it.")
     if before.image is None:

@@ -5,6 +5,7 @@ All entry points (command line, worker, batch, panel) call :func:`run`.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,13 +24,16 @@ from GliomaSegLib.inference.device import choose_device, choose_precision
 from GliomaSegLib.inference.segmenter import Prediction
 from GliomaSegLib.io.folder import check_output, written_whole
 from GliomaSegLib.io.images import pixels_sha256
-from GliomaSegLib.job import Job, Result
+from GliomaSegLib.job import Job
 from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.assessment import assess_case
-from GliomaSegLib.options import AUTO
+from GliomaSegLib.measures.plausibility import outside_brain, without_outside
+from GliomaSegLib.measures.volumes import volume_text
+from GliomaSegLib.options import AUTO, Task
 from GliomaSegLib.pipeline.prediction import (
     Member,
     MemberProgress,
+    Segmented,
     arrays_for,
     fused,
     load_model,
@@ -43,7 +47,9 @@ from GliomaSegLib.preprocessing.resampling import resample_image, resample_label
 from GliomaSegLib.preprocessing.rigid import Registration
 from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
 from GliomaSegLib.results.images import ResultImages, as_stored, from_stored
+from GliomaSegLib.results.layout import BRAIN
 from GliomaSegLib.results.manifest import Manifest, ModelUsed, SequenceRecord
+from GliomaSegLib.results.result import Result
 from GliomaSegLib.results.writing import result_of, write_results
 from GliomaSegLib.study.reading import oriented_case, read_case
 from GliomaSegLib.study.selection import StudyContents, search_study
@@ -59,6 +65,9 @@ from GliomaSegLib.zoo.store import Store
 
 # Below this the reader is warned that the identification of a sequence is doubtful.
 DOUBTFUL_CONFIDENCE = 0.7
+
+# From this volume on the reader is told that labels outside the brain were cut.
+_TOLD_ML = 1.0
 
 
 def run(job: Job, progress: Progress | None = None) -> Result:
@@ -133,9 +142,11 @@ def _run(job: Job, recorder: ProgressRecorder) -> Result:
     recorder.stage("measures and report")
     transforms = {modality: found.transform for modality, found in registrations.items() if found.transform}
     reference = case.reference.image
+    brain = resample_labels(prepared[members[0].space].brain, reference)
+    segmented = _inside_the_brain(segmented, brain, card.task, recorder)
     images = ResultImages(
         labels=segmented.labels,
-        brain=resample_labels(prepared[members[0].space].brain, reference),
+        brain=brain,
         originals={
             modality: resample_image(volume.image, reference, transforms.get(modality))
             for modality, volume in case.volumes.items()
@@ -146,10 +157,17 @@ def _run(job: Job, recorder: ProgressRecorder) -> Result:
         agreement=segmented.agreement,
     ).with_axes_of(as_read)
     assessed = assess_case(
-        images.labels, images.brain, regions, images.probabilities, case.time_point, tuple(case.volumes)
+        images.labels,
+        images.brain,
+        regions,
+        images.probabilities,
+        case.time_point,
+        tuple(case.volumes),
+        task=card.task,
     )
     manifest = Manifest(
         case_id=case.identifier,
+        identity=case.reference.identity if job.identity else None,
         time_point=case.time_point.kind,
         days_since_surgery=case.time_point.days_since_surgery,
         job=job,
@@ -285,6 +303,21 @@ def _channels(member: Member, prepared: Prepared, earlier: RegisteredStudy | Non
     if earlier and member.takes_preoperative:
         channels.update(earlier.channels(prepared, member.space.brain == "stripped").items())
     return channels
+
+
+def _inside_the_brain(segmented: Segmented, brain: sitk.Image, task: Task, progress: Progress) -> Segmented:
+    """Without labels where no tumour of this task can be; much of it is told."""
+    outside = outside_brain(brain, task)
+    labels = without_outside(segmented.labels, outside)
+    cut = np.count_nonzero(sitk.GetArrayViewFromImage(labels) != sitk.GetArrayViewFromImage(segmented.labels))
+    cut_ml = cut * float(np.prod(labels.GetSpacing())) / 1000
+    if cut_ml >= _TOLD_ML:
+        progress.warn(
+            f"{volume_text(cut_ml)} of the tumour lay outside the brain mask and were cut; check {BRAIN} if tumour is "
+            "missing."
+        )
+    maps = {region: without_outside(one, outside) for region, one in segmented.maps.items()}
+    return dataclasses.replace(segmented, labels=labels, maps=maps)
 
 
 # --- the manifest --------------------------------------------------------------------------------------------------

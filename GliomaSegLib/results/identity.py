@@ -1,8 +1,9 @@
-"""The identities under which the lesions of a result were exported, kept with the result.
+"""The identities under which a result and its lesions were exported, kept with the result.
 
 A lesion that was exported has a number and a Tracking UID by which an archive knows it. After an edit the components
 are numbered anew by their sizes, so that the identities are found by where the lesions lie: ``tracked_ET.nii.gz`` holds
-the lesions as they were exported last, each with its number, and ``tracking.json`` their UIDs.
+the lesions as they were exported last, each with its number, and ``tracking.json`` their UIDs. ``exported.json`` names
+the objects that were made last, to which those made after an edit or a review refer as their predecessors.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from GliomaSegLib.measures.volumes import lesion_numbers
 _LOG = logging.getLogger(__name__)
 
 TRACKING = "tracking.json"
+EXPORTED = "exported.json"
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,24 @@ def keep_identities(folder: Path, labels: sitk.Image, region: Region, identities
         (folder / TRACKING).write_text(json.dumps(uids, indent=2) + "\n", encoding="utf-8")
     except (InputError, OSError) as error:
         _LOG.warning("The identities of the lesions cannot be kept in %s: %s", folder, error)
+
+
+def read_exported(folder: Path) -> dict[str, dict[str, str]]:
+    """Per kind of object the UIDs of the one that was exported last; empty before the first and when it is damaged."""
+    try:
+        kept = json.loads((folder / EXPORTED).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return {kind: one for kind, one in kept.items() if isinstance(one, dict)} if isinstance(kept, dict) else {}
+
+
+def keep_exported(folder: Path, objects: Mapping[str, Mapping[str, str]]) -> None:
+    """Keep the UIDs of exported objects; a result that cannot be written to is left as it is."""
+    try:
+        text = json.dumps(read_exported(folder) | {kind: dict(one) for kind, one in objects.items()}, indent=2)
+        (folder / EXPORTED).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        _LOG.warning("The UIDs of the exported objects cannot be kept in %s: %s", folder, error)
 
 
 def _by_overlap(before: NDArray[np.integer], now: NDArray[np.integer]) -> list[tuple[int, int]]:

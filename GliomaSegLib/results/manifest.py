@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from GliomaSegLib.case import Modality, TimePoint, TimePointKind
+from GliomaSegLib.case import Modality, StudyIdentity, TimePoint, TimePointKind
 from GliomaSegLib.inference.training_distance import TrainingDistance
 from GliomaSegLib.io.folder import PROGRAM
 from GliomaSegLib.io.provenance import timestamp
@@ -59,6 +59,7 @@ class Manifest(Record):
 
     program: Literal["GliomaSeg"] = PROGRAM
     case_id: str
+    identity: StudyIdentity | None = Field(default=None, description="null: not from DICOM, or not to be kept")
     time_point: TimePointKind
     days_since_surgery: float | None
     job: Job
@@ -76,6 +77,7 @@ class Manifest(Record):
     created: str = ""
     changed: str | None = None
     warnings: tuple[str, ...] = ()
+    implausible: tuple[str, ...] = Field(default=(), description="those of the warnings that no tumour can explain")
     seconds: dict[str, float] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
     sha256: dict[str, str] = Field(default_factory=dict, description="of the files that a reader may edit")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from GliomaSegLib import NOTICE
-from GliomaSegLib.case import Modality, TimePoint, TimePointKind
+from GliomaSegLib.case import Modality, StudyIdentity, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.grid import same_grid
 from GliomaSegLib.io.terminology import region_styles, segment_styles
@@ -63,11 +63,14 @@ def render_report(manifest: Manifest, assessed: CaseAssessment, images: ResultIm
         measures=measures,
         notice=NOTICE,
         time_point=_time_point(manifest.when),
+        identity=_identity(manifest.identity),
+        image_number=_image_number(manifest.identity, measures),
         created=_minute(manifest.changed or manifest.created),
         review_state=_review_state(manifest),
         approved=manifest.review is ReviewState.APPROVED,
         answer=_answer(manifest, assessed, least_mm3),
-        warnings=[warning for warning in manifest.warnings if warning != manifest.cost],
+        implausible=assessed.implausible,
+        warnings=[one for one in manifest.warnings if one != manifest.cost and one not in assessed.implausible],
         regions=_regions(measures),
         parts=_parts(measures),
         lesions=_lesion_tables(measures, least_mm3),
@@ -169,12 +172,12 @@ def _specks_text(specks: Sequence[Lesion]) -> str:
 
 
 def _regions(measures: Measures) -> list[_RegionRow]:
-    """WT, TC, ET, and the cavity where there is one."""
+    """WT, TC, ET, and the cavity where it was looked for."""
     rows = [
         _RegionRow(style.name, hex_colour(region), measures.volume(region.value))
         for region, style in region_styles().items()
     ]
-    return rows if rows[-1].volume and rows[-1].volume.voxels else rows[:-1]
+    return rows if rows[-1].volume else rows[:-1]
 
 
 def _parts(measures: Measures) -> list[_RegionRow]:
@@ -224,6 +227,25 @@ def _pictures(manifest: Manifest, measures: Measures, images: ResultImages) -> d
             (where.plane, viewer.position(where), viewer.draw(grey[manifest.reference], where)) for where in others
         ],
     }
+
+
+def _identity(identity: StudyIdentity | None) -> str:
+    if identity is None:
+        return ""
+    day = identity.study_date
+    texts = {
+        "": identity.patient_name,
+        "patient ": identity.patient_id,
+        "study of ": f"{day[:4]}-{day[4:6]}-{day[6:]}" if len(day) == 8 and day.isdigit() else day,
+        "accession ": identity.accession_number,
+    }
+    return " · ".join(f"{name}{text}" for name, text in texts.items() if text)
+
+
+def _image_number(identity: StudyIdentity | None, measures: Measures) -> Callable[[Lesion], str]:
+    """The number of the source's image on which a lesion is measured; empty where its slices are no images."""
+    numbers = identity.image_numbers if identity and measures.slice_axis == 2 else ()
+    return lambda lesion: str(numbers[lesion.slice] or "") if lesion.slice < len(numbers) else ""
 
 
 def _time_point(time_point: TimePoint) -> str:

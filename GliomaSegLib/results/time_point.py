@@ -26,7 +26,7 @@ from GliomaSegLib.zoo.catalogue import find_card
 
 
 @dataclass(frozen=True)
-class Exam:
+class SegmentedTimePoint:
     """One study of the patient with its segmentation; all images are on the grid of ``labels``.
 
     Attributes:
@@ -37,7 +37,7 @@ class Exam:
         sequence: which sequence that is, where it is known.
         probabilities: 0 to 1, of the regions that have a map; none after an edit, of which the maps know nothing.
         date: of the study.
-        patient: DICOM's Patient ID.
+        patient: DICOM's Patient ID, for the check that all studies are of one; ``named`` is whether it may be shown.
         has_native_t1: whether T1 without contrast was used; ``None`` when not known.
         origin: what made the segmentation, and the state of its review.
         review: the state of the review; ``None`` for a label file.
@@ -59,6 +59,7 @@ class Exam:
     probabilities: Mapping[Region, sitk.Image] = field(default_factory=dict)
     date: date | None = None
     patient: str | None = None
+    named: bool = True
     has_native_t1: bool | None = None
     origin: str = ""
     review: ReviewState | None = None
@@ -68,13 +69,13 @@ class Exam:
     doubts: tuple[str, ...] = ()
 
 
-def read_exam(
+def read_time_point(
     path: Path,
     image: Path | None = None,
     scheme: LabelScheme = LabelScheme.GLIOMASEG,
     when: TimePoint | None = None,
     day: date | None = None,
-) -> Exam:
+) -> SegmentedTimePoint:
     """Read a time point.
 
     Args:
@@ -93,7 +94,7 @@ def read_exam(
     return _from_file(path, image, scheme, when or TimePoint(), day)
 
 
-def _from_results(folder: Path, when: TimePoint | None, day: date | None) -> Exam:
+def _from_results(folder: Path, when: TimePoint | None, day: date | None) -> SegmentedTimePoint:
     result = read_result(folder)
     manifest, labels = result.manifest, result.labels
     # After an edit the maps are not those of the contours.
@@ -104,7 +105,7 @@ def _from_results(folder: Path, when: TimePoint | None, day: date | None) -> Exa
     except InputError as error:
         doubts = (str(error), *doubts)
     task, made_for = _made_for(manifest)
-    return Exam(
+    return SegmentedTimePoint(
         name=manifest.case_id,
         path=folder,
         labels=labels,
@@ -117,6 +118,7 @@ def _from_results(folder: Path, when: TimePoint | None, day: date | None) -> Exa
         probabilities=probabilities,
         date=day or (_study_date(series) if series else None),
         patient=series.patient_id or None if series else None,
+        named=manifest.job.identity,
         has_native_t1=Modality.T1N in manifest.sequences,
         origin=_origin(manifest),
         review=manifest.review,
@@ -151,17 +153,19 @@ def _origin(manifest: Manifest) -> str:
     return f"{model}, {review}"
 
 
-def _from_file(path: Path, image: Path | None, scheme: LabelScheme, when: TimePoint, day: date | None) -> Exam:
+def _from_file(
+    path: Path, image: Path | None, scheme: LabelScheme, when: TimePoint, day: date | None
+) -> SegmentedTimePoint:
     scan = None if image is None else read_image(image)
     segmented = read_any_segmentation(path, scheme, scan)
     if scan is not None and image is not None:
         scan = on_labels_grid(scan, image, segmented.labels, path)
-    return Exam(
+    return SegmentedTimePoint(
         name=image_stem(path),
         path=path,
         labels=segmented.labels,
         regions=segmented.regions,
-        measures=measure(segmented.labels, None, segmented.regions),
+        measures=measure(segmented.labels, None, segmented.regions, scan=scan),
         time_point=when,
         image=scan,
         date=day,
@@ -183,20 +187,20 @@ def on_labels_grid(scan: sitk.Image, scan_path: Path, labels: sitk.Image, labels
     return turned
 
 
-def check_order(exams: Sequence[Exam]) -> None:
+def check_order(studies: Sequence[SegmentedTimePoint]) -> None:
     """Refuse studies that cannot be of one patient in this order.
 
     Raises:
         InputError: they have different patients, or one is earlier than the one before it.
     """
-    patients = {exam.patient: exam for exam in exams if exam.patient}
+    patients = {study.patient: study for study in studies if study.patient}
     if len(patients) > 1:
         (one, first), (other, second) = list(patients.items())[:2]
         raise InputError(
             f"{first.path} and {second.path} are of different patients ({one} and {other}); give studies of one "
             "patient."
         )
-    for earlier, later in itertools.pairwise(exams):
+    for earlier, later in itertools.pairwise(studies):
         if _is_before(later, earlier):
             raise InputError(
                 f"{later.path} was made before {earlier.path}, which is given first; give the studies in the order in "
@@ -204,7 +208,7 @@ def check_order(exams: Sequence[Exam]) -> None:
             )
 
 
-def _is_before(later: Exam, earlier: Exam) -> bool:
+def _is_before(later: SegmentedTimePoint, earlier: SegmentedTimePoint) -> bool:
     """By their dates where both are known: after a second operation the days since surgery begin anew."""
     if later.date and earlier.date:
         return later.date < earlier.date

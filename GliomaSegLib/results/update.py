@@ -9,16 +9,15 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.io.folder import written_whole
+from GliomaSegLib.io.folder import MANIFEST, written_whole
 from GliomaSegLib.io.images import read_labels
-from GliomaSegLib.io.provenance import timestamp
-from GliomaSegLib.job import Result
+from GliomaSegLib.io.provenance import sha256_of, timestamp
 from GliomaSegLib.label_maps import regions_held
 from GliomaSegLib.measures.assessment import assess_case
 from GliomaSegLib.options import ReviewState
 from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
 from GliomaSegLib.results.images import ResultImages
-from GliomaSegLib.results.layout import BRAIN, FILES
+from GliomaSegLib.results.layout import BRAIN, FILES, LABEL_MAP, SLICER_SEGMENTATION
 from GliomaSegLib.results.manifest import Manifest
 from GliomaSegLib.results.reading import (
     current_labels,
@@ -27,6 +26,7 @@ from GliomaSegLib.results.reading import (
     read_probabilities,
     read_transforms,
 )
+from GliomaSegLib.results.result import Result
 from GliomaSegLib.results.writing import LOST_LABELS, result_of, write_results
 
 _NO_PICTURES = "The report has no pictures"
@@ -63,6 +63,7 @@ def review(output: Path, state: ReviewState, by: str, progress: Progress | None 
 
 
 def _updated(output: Path, change: Callable[[Manifest], Manifest], progress: Progress | None) -> Result:
+    read = _state(output)
     manifest = read_manifest(output)
     recorder = ProgressRecorder(progress or Silent())
     recorder.stage("measures and report")
@@ -74,7 +75,8 @@ def _updated(output: Path, change: Callable[[Manifest], Manifest], progress: Pro
     except InputError as error:
         recorder.warn(f"{_NO_PICTURES}: {error}")
         originals = {}
-    recorder.warnings[:0] = [warning for warning in manifest.warnings if not warning.startswith(_GIVEN_ANEW)]
+    kept = [one for one in manifest.warnings if not one.startswith(_GIVEN_ANEW) and one not in manifest.implausible]
+    recorder.warnings[:0] = kept
     manifest = change(_edited(manifest, labels) if edited else manifest)
     images = ResultImages(labels, brain, originals, read_probabilities(output, brain), transforms)
     assessed = assess_case(
@@ -85,11 +87,21 @@ def _updated(output: Path, change: Callable[[Manifest], Manifest], progress: Pro
         manifest.when,
         manifest.sequences,
         edited=manifest.changed is not None,
+        task=manifest.model.task,
     )
     with written_whole(output, overwrite=True) as folder:
         _keep_the_rest(output, folder)
         manifest = write_results(folder, images, manifest, assessed, recorder)
+        if _state(output) != read:
+            raise InputError(f"{output} was changed again while it was measured; run 'gliomaseg measure' once more.")
     return result_of(output, manifest, assessed.measures)
+
+
+def _state(output: Path) -> list[str]:
+    """Hashes of what an edit or another review changes."""
+    return [
+        sha256_of(output / name) for name in (LABEL_MAP, SLICER_SEGMENTATION, MANIFEST) if (output / name).is_file()
+    ]
 
 
 def _edited(manifest: Manifest, labels: sitk.Image) -> Manifest:

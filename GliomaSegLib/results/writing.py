@@ -19,7 +19,6 @@ from GliomaSegLib.io.provenance import sha256_of, timestamp
 from GliomaSegLib.io.segnrrd import write_segmentation
 from GliomaSegLib.io.spreadsheet import write_rows
 from GliomaSegLib.io.terminology import segment_styles
-from GliomaSegLib.job import Result
 from GliomaSegLib.label_maps import from_internal, lost_in
 from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.measures.assessment import CaseAssessment
@@ -41,6 +40,7 @@ from GliomaSegLib.results.layout import (
 )
 from GliomaSegLib.results.manifest import Manifest
 from GliomaSegLib.results.report import write_report
+from GliomaSegLib.results.result import Result
 
 # The warning that an edit may cause or settle, so that it is not kept from one update to the next.
 LOST_LABELS = f"{LABEL_MAP} lacks the "
@@ -75,8 +75,11 @@ def write_results(
     for modality, transform in images.transforms.items():
         _write_transform(transform, transform_file(folder, modality))
     _write_measures(assessed.measures, manifest, folder)
+    for doubt in assessed.implausible:
+        recorder.warn(doubt)
     manifest = manifest.model_copy(
         update={
+            "implausible": assessed.implausible,
             "created": manifest.created or timestamp(),
             "warnings": tuple(recorder.warnings),
             "seconds": manifest.seconds or recorder.seconds,

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from GliomaSegLib.case import REFERENCE_ORDER, Case, Modality, SequenceVolume, Source, TimePoint
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.dicom import DicomSeries, find_series
-from GliomaSegLib.io.dicom_volume import incomplete, read_series
+from GliomaSegLib.io.dicom_volume import identity_of, incomplete, read_series
 from GliomaSegLib.io.grid import oriented
 from GliomaSegLib.io.images import geometry_doubts, read_image
 from GliomaSegLib.io.names import image_stem
@@ -61,7 +61,7 @@ def read_case(
             one.confidence,
             one.reason,
             one.candidate.name,
-            one.candidate.series.patient_id if one.candidate.series else "",
+            identity_of(one.candidate.series) if one.candidate.series else None,
         )
         for sequence, one in assigned.items()
     }

@@ -6,8 +6,9 @@ import os
 import tempfile
 from pathlib import Path
 
-from GliomaSegLib.job import Job, Result
+from GliomaSegLib.job import Job
 from GliomaSegLib.pipeline.run import run
+from GliomaSegLib.results.result import Result
 from GliomaSegLib.study.selection import identify
 from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.store import Store

@@ -31,7 +31,7 @@ from GliomaSegLib.measures.resection import GROSS_TOTAL_BELOW_ML
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.resources import resource
 from GliomaSegLib.results.layout import LABEL_MAP
-from GliomaSegLib.results.time_point import read_exam
+from GliomaSegLib.results.time_point import read_time_point
 from Testing.bench.cases import OWN_MODEL, SHARED, brats2021
 from Testing.support.simulated_surgery import Operated, operate
 
@@ -124,15 +124,15 @@ def _operated(before: _Before, number: int) -> Operated:
 
 
 def _compared(before: _Before, after: Operated, folder: Path) -> Aligned:
-    exams = []
+    points = []
     for name, images, labels, when in (
         ("pre", before.images, before.labels, PRE), ("post", after.images, after.labels, POST)
     ):  # fmt: skip
         _written({"t1c": images[case.Modality.T1C], "labels": labels}, folder / name)
-        exams.append(
-            read_exam(folder / name / "labels.nii.gz", folder / name / "t1c.nii.gz", LabelScheme.BRATS2024, when)
+        points.append(
+            read_time_point(folder / name / "labels.nii.gz", folder / name / "t1c.nii.gz", LabelScheme.BRATS2024, when)
         )
-    return compare(exams)
+    return compare(points)
 
 
 def _written(images: dict, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,8 @@ from GliomaSegLib.phantom.dicom import write_series
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.results.identity import TRACKING
 from GliomaSegLib.results.layout import LABEL_MAP
-from GliomaSegLib.results.time_point import read_exam
-from GliomaSegLib.results.update import refresh
+from GliomaSegLib.results.time_point import read_time_point
+from GliomaSegLib.results.update import refresh, review
 from GliomaSegLib.zoo.store import Store
 from Testing.support.enhanced_mr import write_enhanced
 from Testing.support.study import SPACING_MM, toy_job, volume
@@ -102,7 +103,7 @@ def test_overlays_show_the_tumour_in_place_on_both_sequences(results: Callable[.
     assert highest[1] == pytest.approx(-60 + (19.5 * SPACING_MM), abs=SPACING_MM / 2)
     series = {name: pydicom.dcmread(written[ExportKind.OVERLAY] / name / "IM0001.dcm") for name in ("t1c", "t2f")}
     assert series["t1c"].SeriesInstanceUID != series["t2f"].SeriesInstanceUID
-    assert series["t2f"].SeriesDescription == "FLAIR with contours; not for diagnosis"
+    assert series["t2f"].SeriesDescription == "GliomaSeg overlay on FLAIR; not reviewed; research only"
     assert "Not a medical device" in series["t1c"].ImageComments
 
 
@@ -152,8 +153,8 @@ def two_studies(results: Callable[..., Path], tmp_path: Path) -> tuple[Path, Pat
     before = with_labels(results("before"), (LARGE, Label.ET), (SMALL, Label.ET))
     marks = ((LARGE, Label.ET), (SMALL, Label.ET), (NEW, Label.ET), (SPECK, Label.ET))
     after = with_labels(results("after"), *marks)
-    exams = [read_exam(before), read_exam(after)]
-    write_comparison(tmp_path / "compared", compare(exams, in_place=True))
+    points = [read_time_point(before), read_time_point(after)]
+    write_comparison(tmp_path / "compared", compare(points, in_place=True))
     return before, after, tmp_path / "compared"
 
 
@@ -253,7 +254,7 @@ def test_an_identity_outlives_an_edit_of_the_study_from_which_a_comparison_count
     exported_lesions(after, tmp_path / "two", comparison=compared)
     with_labels(before, (np.s_[6:8, 20:22, 18:20], Label.ET), (SMALL, Label.ET))  # now the other one is the largest
     again = tmp_path / "again"
-    write_comparison(again, compare([read_exam(before), read_exam(after)], in_place=True))
+    write_comparison(again, compare([read_time_point(before), read_time_point(after)], in_place=True))
     by_place = {voxels: uid for uid, voxels in exported_lesions(before, tmp_path / "three", comparison=again).values()}
     assert by_place == {8: first["Enhancing tumour 1"][0], 64: first["Enhancing tumour 2"][0]}
     uids = {uid for uid, _ in exported_lesions(after, tmp_path / "four", comparison=again).values()}
@@ -289,3 +290,114 @@ def test_a_kind_that_fails_does_not_take_the_others_with_it(
     with pytest.raises(InputError, match="rtstruct could not be made"):
         export(tmp_path / "out", tmp_path / "nothing", [ExportKind.RTSTRUCT])
     assert not (tmp_path / "nothing").exists()
+
+
+# --- later versions, planning series, what was judged ----------------------------------------------------------------
+
+
+def test_objects_after_an_edit_name_their_predecessors(results: Callable[..., Path], tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    folder, kinds = results(), [ExportKind.SEG, ExportKind.SR, ExportKind.RTSTRUCT]
+    first = {kind: pydicom.dcmread(path) for kind, path in export(folder, tmp_path / "one", kinds).files.items()}
+    assert "PredecessorDocumentsSequence" not in first[ExportKind.SR]
+    with_labels(folder, (LARGE, Label.ET))
+    second = {kind: pydicom.dcmread(path) for kind, path in export(folder, tmp_path / "two", kinds).files.items()}
+    before = second[ExportKind.SR].PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0]
+    assert before.SeriesInstanceUID == first[ExportKind.SR].SeriesInstanceUID
+    assert before.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == first[ExportKind.SR].SOPInstanceUID
+    (before,) = second[ExportKind.RTSTRUCT].PredecessorStructureSetSequence
+    assert before.ReferencedSOPInstanceUID == first[ExportKind.RTSTRUCT].SOPInstanceUID
+
+
+def test_a_structure_set_on_a_planning_series_of_another_grid(results: Callable[..., Path], tmp_path: Path) -> None:
+    study = dicom_study(tmp_path / "study")
+    folder = results(study=study)
+    frame = pydicom.dcmread(next((study / "t1c").iterdir())).FrameOfReferenceUID
+    planning = sitk.Resample(
+        volume(Modality.T1C), [60, 50, 40], sitk.Transform(), sitk.sitkLinear, (-30, -58, 16), [1.5, 2, 1.5]
+    )
+    image = sitk.Cast(sitk.Clamp(planning, lowerBound=0), sitk.sitkUInt16)
+    write_series(image, Modality.T1C, tmp_path / "planning", "out")
+    with pytest.raises(InputError, match="no axial MR series in the frame of reference"):
+        export(folder, tmp_path / "other", [ExportKind.RTSTRUCT], series=tmp_path / "planning")
+    for path in (tmp_path / "planning").iterdir():
+        read = pydicom.dcmread(path)
+        read.FrameOfReferenceUID = frame
+        read.save_as(path)
+    made = export(folder, tmp_path / "dicom", [ExportKind.RTSTRUCT], series=tmp_path / "planning")
+    rt = pydicom.dcmread(made.files[ExportKind.RTSTRUCT])
+    uids = {pydicom.dcmread(path).SOPInstanceUID for path in (tmp_path / "planning").iterdir()}
+    whole = rt.ROIContourSequence[0].ContourSequence
+    assert {one.ContourImageSequence[0].ReferencedSOPInstanceUID for one in whole} <= uids
+    points = np.concatenate([np.reshape(np.array(one.ContourData, float), (-1, 3)) for one in whole])
+    # The whole tumour of the study is a box: voxels 18 to 27, 10 to 19 and 6 to 13 (Testing.support).
+    corner = np.array([-36.0, -60.0, 15.0]) + SPACING_MM * (np.array([18, 10, 6]) - 0.5)
+    np.testing.assert_allclose(points.min(axis=0), corner, atol=1.6)
+    np.testing.assert_allclose(points.max(axis=0), corner + SPACING_MM * np.array([10, 10, 8]), atol=1.6)
+    with pytest.raises(InputError, match="no MR series"):
+        export(folder, tmp_path / "seg", [ExportKind.SEG], series=tmp_path / "planning")
+
+
+def said_in(report: Path) -> dict[str, dict[str, object]]:
+    """By Tracking Identifier and time point what the measurement groups of a report say."""
+    found: dict[str, dict[str, object]] = {}
+    groups = next(
+        one for one in pydicom.dcmread(report).ContentSequence if one.ConceptNameCodeSequence[0].CodeValue == "126010"
+    )
+    for group in groups.ContentSequence:
+        said: dict[str, object] = {}
+        for item in group.ContentSequence:
+            name = item.ConceptNameCodeSequence[0].CodeMeaning
+            if item.ValueType == "NUM":
+                said[name] = float(item.MeasuredValueSequence[0].NumericValue)
+            elif item.ValueType == "CODE":
+                said[name] = item.ConceptCodeSequence[0].CodeMeaning
+            elif item.ValueType in ("TEXT", "UIDREF"):
+                said[name] = item.get("TextValue") or item.get("UID")
+        found[", ".join(filter(None, (said["Tracking Identifier"], said.get("Time Point", ""))))] = said
+    return found
+
+
+def test_a_report_after_surgery_says_what_is_left_and_what_was_removed(
+    results: Callable[..., Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("highdicom")
+    before = with_labels(results("before", time_point="preoperative"), (LARGE, Label.ET), (SMALL, Label.ET))
+    after = with_labels(results("after", days_since_surgery=2), (SMALL, Label.ET))
+    review(after, "approved", "Dr A")
+    alone = said_in(export(after, tmp_path / "alone", [ExportKind.SEG, ExportKind.SR]).files[ExportKind.SR])
+    assert alone["Enhancing tumour after surgery"]["Enhancement after surgery"] == "residual tumour"
+    assert alone["Enhancing tumour after surgery"]["Volume"] == pytest.approx(64 * 0.027, abs=0.001)
+    write_comparison(tmp_path / "compared", compare([read_time_point(before), read_time_point(after)], in_place=True))
+    given = {"by": ExportBy.LESIONS, "comparison": tmp_path / "compared"}
+    made = export(after, tmp_path / "dicom", [ExportKind.SEG, ExportKind.SR], **given)
+    said = said_in(made.files[ExportKind.SR])
+    left = said["Enhancing tumour after surgery"]
+    assert left["Extent of resection, ET"] == pytest.approx(100 * 384 / 448, abs=0.1)
+    assert left["RANO resect class"] == "3A: subtotal resection of enhancing tumour"
+    earlier = {name: one for name, one in said.items() if "study 1" in name}
+    assert len(earlier) == 2
+    volumes = sorted(one["Volume"] for one in earlier.values())
+    assert volumes == pytest.approx([64 * 0.027, 384 * 0.027], abs=0.001)
+    now = next(one for name, one in said.items() if "study 2" in name)
+    then = next(one for one in earlier.values() if one["Tracking Identifier"] == now["Tracking Identifier"])
+    assert then["Tracking Unique Identifier"] == now["Tracking Unique Identifier"]
+
+
+def test_a_report_of_the_last_study_says_the_response(results: Callable[..., Path], tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    folders = []
+    for name, days, lesion in (("one", 90, SMALL), ("two", 180, LARGE)):
+        folders.append(with_labels(results(name, days_since_surgery=days), (lesion, Label.ET), (NEW, Label.ET)))
+        review(folders[-1], "approved", "Dr A")
+    points = [read_time_point(folder, day=date(2024, month, 1)) for folder, month in zip(folders, (1, 4), strict=True)]
+    write_comparison(tmp_path / "compared", compare(points, in_place=True))
+    given = {"by": ExportBy.LESIONS, "comparison": tmp_path / "compared"}
+    said = said_in(export(folders[1], tmp_path / "last", [ExportKind.SEG, ExportKind.SR], **given).files[ExportKind.SR])
+    by_volume = said["Response by RANO 2.0, volumetric"]
+    assert by_volume["Current Response"] == "Progressive Disease"
+    assert by_volume["Response Evaluation Method"] == "RANO 2.0, volumetric"
+    first = said_in(
+        export(folders[0], tmp_path / "first", [ExportKind.SEG, ExportKind.SR], **given).files[ExportKind.SR]
+    )
+    assert not any(name.startswith("Response") for name in first)

@@ -261,7 +261,7 @@ def check_overlays(captures: dict[str, list[pydicom.Dataset]], first: list[pydic
     of_image = {one.SourceImageSequence[0].ReferencedSOPInstanceUID: one for one in of_first}
     for image in first:
         assert of_image[image.SOPInstanceUID].ImageOrientationPatient == image.ImageOrientationPatient
-    assert all("not for diagnosis" in one.SeriesDescription for one in of_first)
+    assert all("research only" in one.SeriesDescription for one in of_first)
 
 
 # --- the whole --------------------------------------------------------------------------------------------------------

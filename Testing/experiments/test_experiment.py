@@ -40,13 +40,14 @@ from GliomaSegLib.experiments.gallery import extremes
 from GliomaSegLib.experiments.run_log import read_runs
 from GliomaSegLib.experiments.runner import SegmentedCase, _labels_to_image, run_experiment
 from GliomaSegLib.io.images import read_labels
-from GliomaSegLib.job import Job, Result
+from GliomaSegLib.job import Job
 from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.volumes import measure
 from GliomaSegLib.options import BrainMethod
 from GliomaSegLib.phantom import Phantom, make_phantom
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
+from GliomaSegLib.results.result import Result
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.store import Store
 

@@ -32,7 +32,7 @@ from GliomaSegLib.phantom import Phantom
 from GliomaSegLib.phantom.dicom import write_series
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.results.layout import LABEL_MAP
-from GliomaSegLib.results.time_point import Exam, read_exam
+from GliomaSegLib.results.time_point import SegmentedTimePoint, read_time_point
 from GliomaSegLib.results.update import refresh, review
 from GliomaSegLib.zoo.store import Store
 from Testing.support.study import toy_job, volume, write_study
@@ -52,23 +52,23 @@ LARGE, SMALL = np.s_[5:25, 5:25, 5:25], np.s_[5:13, 10:18, 30:38]
 
 
 @pytest.fixture
-def exam(tmp_path: Path):
-    """Makes an exam from boxes of enhancing tumour; without an image."""
+def segmented(tmp_path: Path):
+    """Makes an segmented from boxes of enhancing tumour; without an image."""
 
-    def made(*boxes: tuple[slice, slice, slice], when: TimePoint = LATER, **fields: object) -> Exam:
+    def made(*boxes: tuple[slice, slice, slice], when: TimePoint = LATER, **fields: object) -> SegmentedTimePoint:
         path = tmp_path / f"study{len(list(tmp_path.iterdir()))}.nii.gz"
         sitk.WriteImage(sitk.Cast(labels_of(*boxes) > 0, sitk.sitkUInt8), path)
-        return read_exam(path, scheme=LabelScheme.ENHANCING, when=when, **fields)
+        return read_time_point(path, scheme=LabelScheme.ENHANCING, when=when, **fields)
 
     return made
 
 
-def test_surgery_then_two_follow_ups(exam, tmp_path: Path) -> None:
+def test_surgery_then_two_follow_ups(segmented, tmp_path: Path) -> None:
     rest, grown = np.s_[5:8, 5:15, 5:15], np.s_[5:17, 5:17, 5:17]
     studies = [
-        exam(LARGE, SMALL, when=PRE),
-        exam(rest, SMALL, when=EARLY),
-        exam(grown, SMALL, np.s_[27:29, 30:38, 5:20], when=LATER),
+        segmented(LARGE, SMALL, when=PRE),
+        segmented(rest, SMALL, when=EARLY),
+        segmented(grown, SMALL, np.s_[27:29, 30:38, 5:20], when=LATER),
     ]
     aligned = compare(studies, treatment=Treatment(baseline=1), in_place=True)
     found = aligned.comparison
@@ -103,8 +103,8 @@ def test_surgery_then_two_follow_ups(exam, tmp_path: Path) -> None:
     write_comparison(tmp_path / "out", aligned, overwrite=True)
 
 
-def test_later_studies_are_not_called_residual(exam) -> None:
-    found = compare([exam(LARGE, when=PRE), exam(SMALL, when=LATER)], in_place=True).comparison
+def test_later_studies_are_not_called_residual(segmented) -> None:
+    found = compare([segmented(LARGE, when=PRE), segmented(SMALL, when=LATER)], in_place=True).comparison
     assert found.resection.finding is Finding.LATE
     text = " ".join(found.answers)
     assert "may be treatment effect" in text
@@ -112,9 +112,9 @@ def test_later_studies_are_not_called_residual(exam) -> None:
     assert "gross total" not in text
 
 
-def test_dates_give_days(exam) -> None:
+def test_dates_give_days(segmented) -> None:
     days = [date(2024, 1, 1), date(2024, 3, 1)]
-    studies = [exam(LARGE, day=one) for one in days]
+    studies = [segmented(LARGE, day=one) for one in days]
     assert [one.day for one in compare(studies, in_place=True).comparison.studies] == [0, 60]
 
 
@@ -126,39 +126,43 @@ def test_dates_give_days(exam) -> None:
         ({"when": LATER}, {"when": EARLY}, "made before"),
     ],
 )
-def test_studies_in_the_wrong_order_are_refused(exam, first: dict, second: dict, sentence: str) -> None:
+def test_studies_in_the_wrong_order_are_refused(segmented, first: dict, second: dict, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
-        compare([exam(LARGE, **first), exam(SMALL, **second)], in_place=True)
+        compare([segmented(LARGE, **first), segmented(SMALL, **second)], in_place=True)
 
 
-def test_studies_of_two_patients_are_refused(exam) -> None:
-    studies = [replace(exam(LARGE), patient=name) for name in ("P1", "P2")]
+def test_studies_of_two_patients_are_refused(segmented) -> None:
+    studies = [replace(segmented(LARGE), patient=name) for name in ("P1", "P2")]
     with pytest.raises(InputError, match=r"different patients \(P1 and P2\)"):
         compare(studies, in_place=True)
-    compare([studies[0], exam(SMALL)], in_place=True)  # not known of one of them
+    compare([studies[0], segmented(SMALL)], in_place=True)  # not known of one of them
 
 
-def test_what_cannot_be_compared_is_refused(exam, tmp_path: Path) -> None:
+def test_what_cannot_be_compared_is_refused(segmented, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="at least two"):
-        compare([exam(LARGE)])
+        compare([segmented(LARGE)])
     with pytest.raises(InputError, match="cannot be registered; give it with --image"):
-        compare([exam(LARGE), exam(SMALL)])
+        compare([segmented(LARGE), segmented(SMALL)])
     with pytest.raises(InputError, match="no enhancing tumour before surgery"):
-        compare([exam(when=PRE), exam(SMALL, when=EARLY)], in_place=True)
+        compare([segmented(when=PRE), segmented(SMALL, when=EARLY)], in_place=True)
     with pytest.raises(InputError, match="cannot be the baseline"):
-        compare([exam(LARGE, when=PRE), exam(SMALL), exam(SMALL)], treatment=Treatment(baseline=0), in_place=True)
+        compare(
+            [segmented(LARGE, when=PRE), segmented(SMALL), segmented(SMALL)],
+            treatment=Treatment(baseline=0),
+            in_place=True,
+        )
     path = tmp_path / "whole.nii.gz"
     sitk.WriteImage(labels_of(LARGE) // 3, path)
     with pytest.raises(InputError, match="no region in common"):
-        compare([exam(LARGE), read_exam(path, scheme=LabelScheme.WHOLE_TUMOUR)], in_place=True)
+        compare([segmented(LARGE), read_time_point(path, scheme=LabelScheme.WHOLE_TUMOUR)], in_place=True)
     scan = tmp_path / "scan.nii.gz"
     sitk.WriteImage(sitk.Cast(labels_of(LARGE, SMALL)[1:, 1:], sitk.sitkFloat32), scan)
     with pytest.raises(InputError, match="different grids"):
-        read_exam(path, scan, LabelScheme.WHOLE_TUMOUR)
+        read_time_point(path, scan, LabelScheme.WHOLE_TUMOUR)
 
 
-def test_an_empty_study_and_a_lesion_at_the_border(exam) -> None:
-    found = compare([exam(LARGE), exam()], in_place=True).comparison
+def test_an_empty_study_and_a_lesion_at_the_border(segmented) -> None:
+    found = compare([segmented(LARGE), segmented()], in_place=True).comparison
     assert found.studies[1].foci == 0
     assert [step.change for step in found.course.steps[0]] == [Change.GONE]
     assert {one.criteria.name: one.category for one in found.responses} == {
@@ -166,14 +170,14 @@ def test_an_empty_study_and_a_lesion_at_the_border(exam) -> None:
         "RANO 2.0": Category.COMPLETE,
         "RANO 2.0, volumetric": Category.COMPLETE,
     }
-    cut = compare([exam(np.s_[0:10, 0:10, 0:10]), exam(np.s_[0:10, 0:10, 0:10])], in_place=True).comparison
+    cut = compare([segmented(np.s_[0:10, 0:10, 0:10]), segmented(np.s_[0:10, 0:10, 0:10])], in_place=True).comparison
     assert any("touches the border" in warning for warning in cut.warnings)
 
 
 def test_a_moved_head_is_registered_and_measured_where_it_was(small_phantom: Phantom, tmp_path: Path) -> None:
     """The same head and tumour, scanned again with the head turned, on another grid."""
     turn = sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.12, -0.05, 0.1, (6.0, -4.0, 5.0))
-    exams = []
+    points = []
     for number in range(2):
         # Not resampled: a head that was turned in the scanner is the same voxels in another place.
         t1c, truth = (sitk.Image(one) for one in (small_phantom.images[Modality.T1C], small_phantom.reference))
@@ -185,8 +189,8 @@ def test_a_moved_head_is_registered_and_measured_where_it_was(small_phantom: Pha
         paths = tmp_path / f"t1c{number}.nii.gz", tmp_path / f"labels{number}.nii.gz"
         sitk.WriteImage(sitk.Cast(t1c, sitk.sitkFloat32), paths[0])
         sitk.WriteImage(truth, paths[1])
-        exams.append(read_exam(paths[1], paths[0], when=LATER))
-    aligned = compare(exams)
+        points.append(read_time_point(paths[1], paths[0], when=LATER))
+    aligned = compare(points)
     found = aligned.comparison
     assert found.studies[0].moved_mm > 4
     assert {step.change for step in found.course.steps[0]} == {Change.UNCHANGED}
@@ -221,7 +225,7 @@ def edit(folder: Path, place: tuple[slice, slice, slice], label: int) -> None:
 
 
 def test_results_bring_their_time_point_images_and_doubts(results) -> None:
-    before = read_exam(results("pre", time_point="preoperative"))
+    before = read_time_point(results("pre", time_point="preoperative"))
     assert before.time_point.kind is TimePointKind.PREOPERATIVE
     assert before.has_native_t1 is False
     assert before.image is not None
@@ -234,9 +238,9 @@ def test_from_two_results_to_the_answer(results, tmp_path: Path) -> None:
     folders = results("pre", time_point="preoperative"), results("post", days_since_surgery=2)
     edit(folders[1], np.s_[8:11], 0)
     with pytest.raises(InputError, match="run 'gliomaseg measure"):
-        read_exam(folders[1])
+        read_time_point(folders[1])
     refresh(folders[1])
-    assert read_exam(folders[1]).probabilities == {}  # they are not those of the edited contours
+    assert read_time_point(folders[1]).probabilities == {}  # they are not those of the edited contours
     said = commanded("compare", *folders, "-o", tmp_path / "unreviewed")
     assert said.startswith("Residual tumour is not judged, because the model of study 2 (2 days after surgery) was not")
     assert "Extent of resection" not in said
@@ -277,14 +281,14 @@ def commanded(*arguments: object) -> str:
         (("--radiotherapy-end", "soon"), "'--radiotherapy-end soon' is not a date"),
     ],
 )
-def test_options_that_cannot_be_are_refused(exam, tmp_path: Path, options: tuple[str, ...], sentence: str) -> None:
-    files = exam(LARGE).path, exam(SMALL).path
+def test_options_that_cannot_be_are_refused(segmented, tmp_path: Path, options: tuple[str, ...], sentence: str) -> None:
+    files = segmented(LARGE).path, segmented(SMALL).path
     with pytest.raises(GliomaSegError, match=sentence):
         commanded("compare", *files, "-o", tmp_path / "out", "--no-registration", "--scheme", "enhancing", *options)
 
 
-def test_what_is_not_known_is_asked_and_the_command_succeeds(exam, tmp_path: Path) -> None:
-    files, options = (exam(LARGE).path, exam(SMALL).path), ("--no-registration", "--scheme", "enhancing")
+def test_what_is_not_known_is_asked_and_the_command_succeeds(segmented, tmp_path: Path) -> None:
+    files, options = (segmented(LARGE).path, segmented(SMALL).path), ("--no-registration", "--scheme", "enhancing")
     said = commanded("compare", *files, "-o", tmp_path / "out", *options)
     assert said.startswith(
         "Response to treatment is not judged before it is known: Were studies 1, 2 made before or after surgery?"
@@ -297,8 +301,8 @@ def test_what_is_not_known_is_asked_and_the_command_succeeds(exam, tmp_path: Pat
     assert with_answer["baseline_reason"] == "the first after surgery, as there was no radiotherapy"
 
 
-def test_agree_prints_and_writes_the_consensus(exam, tmp_path: Path) -> None:
-    files = [exam(LARGE).path, exam(LARGE, SMALL).path, exam(LARGE).path]
+def test_agree_prints_and_writes_the_consensus(segmented, tmp_path: Path) -> None:
+    files = [segmented(LARGE).path, segmented(LARGE, SMALL).path, segmented(LARGE).path]
     consensus = tmp_path / "consensus.nii.gz"
     said = commanded("agree", *files, "--scheme", "enhancing", "--region", "ET", "--write-consensus", consensus)
     assert "majority" in said

@@ -15,15 +15,15 @@ from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.measures.lesion_tracking import Change
 from GliomaSegLib.measures.rano import Category
 from GliomaSegLib.options import ReviewState, Surgery, Tumour
-from GliomaSegLib.results.time_point import Exam
-from Testing.support.time_points import PRE, after, ball, ellipsoid, exam, labels_of, rim
+from GliomaSegLib.results.time_point import SegmentedTimePoint
+from Testing.support.time_points import PRE, after, ball, ellipsoid, labels_of, rim, segmented
 
 ET, SNFH, RC, NETC = Label.ET, Label.SNFH, Label.RC, Label.NETC
 HERE, THERE = (-15.0, 0.0, 0.0), (25.0, 5.0, 0.0)
 
 
-def compared(*exams: Exam, **said: object) -> TimePointComparison:
-    return compare(list(exams), in_place=True, treatment=Treatment(**said)).comparison
+def compared(*points: SegmentedTimePoint, **said: object) -> TimePointComparison:
+    return compare(list(points), in_place=True, treatment=Treatment(**said)).comparison
 
 
 def categories(found: TimePointComparison) -> dict[str, Category]:
@@ -42,10 +42,10 @@ def nodule(radius: float, edema: float = 25.0, **grid: object):
 def test_a_rim_that_shrinks_around_its_cavity_is_no_progression(cavity: Label | None) -> None:
     """9.07 mL of rim become 3.64 mL without one voxel in common."""
 
-    def study(radius: float, days: float) -> Exam:
+    def study(radius: float, days: float) -> SegmentedTimePoint:
         inside = Label.BACKGROUND if cavity is None else cavity
         edema, enhancing = (ball(HERE, radius + 2), SNFH), (ball(HERE, radius), ET)
-        return exam(labels_of(edema, enhancing, (ball(HERE, radius - 2), inside)), after(days))
+        return segmented(labels_of(edema, enhancing, (ball(HERE, radius - 2), inside)), after(days))
 
     found = compared(study(20, 90), study(13, 180))
     (step,) = found.course.steps[0]
@@ -59,7 +59,7 @@ def test_a_rim_that_shrinks_around_its_cavity_is_no_progression(cavity: Label | 
 
 def test_a_rim_whose_wall_thickens_progresses_by_volume_and_has_no_diameters() -> None:
     thin, thick = (labels_of((rim(HERE, 20, wall), ET), (ball(HERE, 20 - wall), RC)) for wall in (2, 6))
-    found = compared(exam(thin, after(90)), exam(thick, after(180)))
+    found = compared(segmented(thin, after(90)), segmented(thick, after(180)))
     volumetric = found.responses[-1]
     assert volumetric.from_baseline == pytest.approx(1.42, abs=0.05)
     assert volumetric.category is Category.PROGRESSION
@@ -84,7 +84,7 @@ def ellipsoid_on(**grid: object):
     ],
 )
 def test_the_same_body_on_another_grid_is_stable(grid: dict) -> None:
-    found = compared(exam(ellipsoid_on(), after(90)), exam(ellipsoid_on(**grid), after(180)))
+    found = compared(segmented(ellipsoid_on(), after(90)), segmented(ellipsoid_on(**grid), after(180)))
     assert categories(found)["RANO 2.0"] is Category.STABLE
     assert abs(found.responses[1].from_baseline) < 0.12
     first, second = found.course.tracks[0].lesions
@@ -94,7 +94,7 @@ def test_the_same_body_on_another_grid_is_stable(grid: dict) -> None:
 
 def test_diameters_on_thick_sagittal_slices_are_not_compared() -> None:
     thick = ellipsoid_on(spacing=(1.0, 1.0, 6.0), orientation="PIR", size_mm=(90, 60, 90))
-    found = compared(exam(ellipsoid_on(), after(90)), exam(thick, after(180)))
+    found = compared(segmented(ellipsoid_on(), after(90)), segmented(thick, after(180)))
     assert categories(found)["RANO 2.0"] is Category.NOT_COMPARABLE
     assert "study 2 (180 days after surgery) are not axial and 6 mm apart" in found.responses[1].brief
     assert categories(found)["RANO 2.0, volumetric"] is Category.STABLE
@@ -105,19 +105,19 @@ def test_a_satellite_that_thick_slices_could_not_show_is_not_new() -> None:
     satellite = ellipsoid(THERE, (2.2, 2.2, 2.2))
     coarse = labels_of((ball(HERE, 12), ET), spacing=(0.9, 0.9, 5.0))
     fine = labels_of((ball(HERE, 12), ET), (satellite, ET))
-    found = compared(exam(coarse, after(90)), exam(fine, after(180)))
+    found = compared(segmented(coarse, after(90)), segmented(fine, after(180)))
     assert not any(one.new for one in found.responses)
     assert (found.studies[1].foci, found.studies[1].specks) == (1, 1)
     assert found.studies[1].specks_ml == pytest.approx(0.05, abs=0.01)
     assert "1 in study 2" in found.notes[0]
-    same_grid = compared(exam(labels_of((ball(HERE, 12), ET)), after(90)), exam(fine, after(180)))
+    same_grid = compared(segmented(labels_of((ball(HERE, 12), ET)), after(90)), segmented(fine, after(180)))
     assert same_grid.responses[0].new == (2,)  # 1 mm shows it
 
 
 def test_a_lesion_outside_the_first_image_is_not_new() -> None:
     slab = labels_of((ball(HERE, 12), ET), size_mm=(90, 90, 30), centre=(0, 0, -10))
     whole = labels_of((ball(HERE, 12), ET), (ball((20, 0, 20), 6), ET))
-    found = compared(exam(slab, after(90)), exam(whole, after(180)))
+    found = compared(segmented(slab, after(90)), segmented(whole, after(180)))
     assert Change.NOT_COVERED in {step.change for step in found.course.steps[0]}
     assert Category.PROGRESSION not in categories(found).values()
 
@@ -130,7 +130,7 @@ def test_what_merges_is_counted_on_both_sides() -> None:
     middles = [(-20.0, 0.0, 0.0), (0.0, 0.0, 0.0), (18.0, 0.0, 0.0)]
     apart = labels_of(*((ball(middle, radius), ET) for middle, radius in zip(middles, (9.5, 9, 7.5), strict=True)))
     together = labels_of(*((ball(middle, radius), ET) for middle, radius in zip(middles, (10.5, 10, 8.4), strict=True)))
-    found = compared(exam(apart, after(90)), exam(together, after(180)))
+    found = compared(segmented(apart, after(90)), segmented(together, after(180)))
     assert [step.change for step in found.course.steps[0]] == [Change.MERGED]
     volumetric = found.responses[-1]
     volumes = [next(one.volume_ml for one in row.volumes if one.name == "ET") for row in found.studies]
@@ -143,7 +143,7 @@ def test_what_merges_is_counted_on_both_sides() -> None:
 
 
 def test_a_flair_only_progression_is_said() -> None:
-    found = compared(exam(nodule(10, edema=16), after(90)), exam(nodule(10, edema=24), after(180)))
+    found = compared(segmented(nodule(10, edema=16), after(90)), segmented(nodule(10, edema=24), after(180)))
     assert categories(found) == {
         "RANO 2010": Category.PROGRESSION,
         "RANO 2.0": Category.STABLE,
@@ -156,16 +156,16 @@ def test_a_flair_only_progression_is_said() -> None:
 
 
 def test_without_a_drawn_flair_abnormality_2010_gives_no_verdict() -> None:
-    exams = [exam(nodule(10), after(days), regions=(Region.ET,)) for days in (90, 180)]
-    assert categories(compared(*exams))["RANO 2010"] is Category.NOT_COMPARABLE
+    points = [segmented(nodule(10), after(days), regions=(Region.ET,)) for days in (90, 180)]
+    assert categories(compared(*points))["RANO 2010"] is Category.NOT_COMPARABLE
 
 
 # --- the baseline ----------------------------------------------------------------------------------------------------
 
 
-def studies(*days: float | None, radii: tuple[float, ...]) -> list[Exam]:
+def studies(*days: float | None, radii: tuple[float, ...]) -> list[SegmentedTimePoint]:
     whens = [PRE if one is None else after(one) for one in days]
-    return [exam(nodule(radius), when) for when, radius in zip(whens, radii, strict=True)]
+    return [segmented(nodule(radius), when) for when, radius in zip(whens, radii, strict=True)]
 
 
 def test_the_scan_of_the_second_day_is_no_baseline() -> None:
@@ -177,31 +177,33 @@ def test_the_scan_of_the_second_day_is_no_baseline() -> None:
 
 
 def test_the_first_after_radiotherapy_is_the_baseline() -> None:
-    exams = studies(None, 2, 60, 110, 200, radii=(15, 7, 8, 12, 12.2))
-    found = compared(*exams, radiotherapy=Radiotherapy(ended_days=80))
+    points = studies(None, 2, 60, 110, 200, radii=(15, 7, 8, 12, 12.2))
+    found = compared(*points, radiotherapy=Radiotherapy(ended_days=80))
     assert (found.baseline, found.baseline_reason) == (3, "the first after radiotherapy")
     assert set(categories(found).values()) == {Category.STABLE}
-    none = compared(*exams, radiotherapy=Radiotherapy.parse("none"))
+    none = compared(*points, radiotherapy=Radiotherapy.parse("none"))
     assert none.baseline == 1
     assert "no radiotherapy" in none.baseline_reason
 
 
 def test_dates_serve_as_well_as_days() -> None:
     days = [date(2024, 1, 5), date(2024, 5, 1), date(2024, 8, 1)]
-    exams = [exam(nodule(12), after(), day) for day in days]
-    found = compared(*exams, radiotherapy=Radiotherapy.parse("2024-04-01"))
+    points = [segmented(nodule(12), after(), day) for day in days]
+    found = compared(*points, radiotherapy=Radiotherapy.parse("2024-04-01"))
     assert found.baseline == 1
     assert "study 2 (2024-05-01, after surgery)" in found.answers[0]
-    undated = compared(*(exam(nodule(12), after()) for _ in range(3)), radiotherapy=Radiotherapy.parse("2024-04-01"))
+    undated = compared(
+        *(segmented(nodule(12), after()) for _ in range(3)), radiotherapy=Radiotherapy.parse("2024-04-01")
+    )
     assert (undated.responses, undated.baseline) == ((), None)
     assert undated.questions[0].option.startswith("--date")
 
 
 def test_within_twelve_weeks_of_radiotherapy_growth_may_be_the_treatment() -> None:
-    exams = studies(90, 130, radii=(10, 14))
-    near = compared(*exams, radiotherapy=Radiotherapy(ended_days=80))
+    points = studies(90, 130, radii=(10, 14))
+    near = compared(*points, radiotherapy=Radiotherapy(ended_days=80))
     assert any("50 days after radiotherapy" in note and "pseudoprogression" in note for note in near.notes)
-    far = compared(*exams, radiotherapy=Radiotherapy(ended_days=20))
+    far = compared(*points, radiotherapy=Radiotherapy(ended_days=20))
     assert not any("pseudoprogression" in note for note in far.notes)
 
 
@@ -220,24 +222,24 @@ def test_with_nothing_but_an_early_scan_to_compare_with_it_is_asked(days: tuple,
 
 
 def test_without_time_points_surgery_is_not_called_a_response() -> None:
-    found = compared(exam(nodule(15)), exam(nodule(11)))
+    found = compared(segmented(nodule(15)), segmented(nodule(11)))
     assert (found.responses, found.resection) == ((), None)
     assert "before or after surgery" in found.questions[0].text
     assert "--when" in found.questions[0].option
     assert found.answers[0].startswith("Response to treatment is not judged before it is known: ")
     assert "response (" not in " ".join(found.answers)
-    assert compared(exam(nodule(15)), exam(nodule(11)), baseline=0).responses  # the user has said so
+    assert compared(segmented(nodule(15)), segmented(nodule(11)), baseline=0).responses  # the user has said so
 
 
 # --- other tumours, and models that were not made for it -------------------------------------------------------------
 
 
-def by_model(labels, when, task: str = "postoperative-glioma", **more: object) -> Exam:
+def by_model(labels, when, task: str = "postoperative-glioma", **more: object) -> SegmentedTimePoint:
     given = {
         "sequences": frozenset(Modality), "task": task, "made_for": frozenset({TimePointKind.POSTOPERATIVE}),
         "review": ReviewState.DRAFT,
     }  # fmt: skip
-    return exam(labels, when, **(given | more))
+    return segmented(labels, when, **(given | more))
 
 
 def test_metastases_are_judged_by_rano_bm_and_meningiomas_by_nothing() -> None:
@@ -249,7 +251,7 @@ def test_metastases_are_judged_by_rano_bm_and_meningiomas_by_nothing() -> None:
     other = compared(*(by_model(one, after(90 + n), "meningioma") for n, one in enumerate(maps)))
     assert other.responses == ()
     assert "no criteria of response" in other.answers[0]
-    asked = compared(*(exam(one, after(90 + n)) for n, one in enumerate(maps)), tumour=Tumour.METASTASIS)
+    asked = compared(*(segmented(one, after(90 + n)) for n, one in enumerate(maps)), tumour=Tumour.METASTASIS)
     assert list(categories(asked)) == ["RANO-BM"]
 
 
@@ -290,7 +292,7 @@ def test_residual_tumour_is_not_judged_on_a_result_of_a_model_for_before_surgery
 
 
 def test_a_biopsy_is_no_resection() -> None:
-    pre, post = exam(nodule(12), PRE), exam(nodule(12), after(1))
+    pre, post = segmented(nodule(12), PRE), segmented(nodule(12), after(1))
     assert compared(pre, post).resection.rano is None
     assert compared(pre, post, surgery=Surgery.BIOPSY).resection.rano.number == "4"
 
@@ -299,7 +301,7 @@ def test_a_second_operation_begins_anew() -> None:
     """By dates and days: operated on 1 January and on 1 July."""
     made = [(PRE, date(2023, 12, 20), 15), (after(2), date(2024, 1, 3), 6), (after(152), date(2024, 6, 1), 12)]
     made += [(after(1), date(2024, 7, 2), 6), (after(92), date(2024, 10, 1), 6), (after(184), date(2025, 1, 1), 6)]
-    found = compared(*(exam(nodule(radius), when, day) for when, day, radius in made))
+    found = compared(*(segmented(nodule(radius), when, day) for when, day, radius in made))
     assert found.resection.extents[0].before_ml == pytest.approx(4 / 3 * 3.1416 * 1.728, rel=0.02)  # of June
     assert found.baseline == 4
     assert set(categories(found).values()) == {Category.STABLE}
@@ -307,9 +309,9 @@ def test_a_second_operation_begins_anew() -> None:
 
 
 def test_dates_and_days_that_contradict_one_another_are_refused() -> None:
-    exams = [exam(nodule(9), after(2), date(2024, 1, 3)), exam(nodule(9), after(200), date(2024, 3, 1))]
+    points = [segmented(nodule(9), after(2), date(2024, 1, 3)), segmented(nodule(9), after(200), date(2024, 3, 1))]
     with pytest.raises(InputError, match="follows an operation of 2023-08-14, but an earlier study follows one of"):
-        compared(*exams)
+        compared(*points)
 
 
 # --- two baselines ---------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from GliomaSegLib.measures.resection import Finding
 from GliomaSegLib.measures.volumes import measure
 from GliomaSegLib.phantom import Phantom
 from GliomaSegLib.preprocessing.resampling import resample_image
-from GliomaSegLib.results.time_point import Exam, read_exam
+from GliomaSegLib.results.time_point import SegmentedTimePoint, read_time_point
 from Testing.support.simulated_surgery import Operated, operate
 
 T1C, T1N = Modality.T1C, Modality.T1N
@@ -51,11 +51,13 @@ def operated(small_phantom: Phantom, before: dict[Modality, sitk.Image]) -> Oper
     return operate(before, small_phantom.reference, small_phantom.brain, left_ml=1.5, planted_radius_mm=8.0, seed=3)
 
 
-def exam_of(folder: Path, name: str, image: sitk.Image, labels: sitk.Image, when: TimePoint) -> Exam:
+def time_point_of(
+    folder: Path, name: str, image: sitk.Image, labels: sitk.Image, when: TimePoint
+) -> SegmentedTimePoint:
     paths = folder / f"{name}_t1c.nii.gz", folder / f"{name}_labels.nii.gz"
     sitk.WriteImage(image, paths[0])
     sitk.WriteImage(labels, paths[1])
-    return read_exam(paths[1], paths[0], LabelScheme.BRATS2024, when)
+    return read_time_point(paths[1], paths[0], LabelScheme.BRATS2024, when)
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +68,8 @@ def aligned(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Aligned:
     folder = tmp_path_factory.mktemp("operated")
-    pre = exam_of(folder, "pre", before[T1C], small_phantom.reference, PRE)
-    post = exam_of(folder, "post", operated.images[T1C], operated.labels, EARLY)
+    pre = time_point_of(folder, "pre", before[T1C], small_phantom.reference, PRE)
+    post = time_point_of(folder, "post", operated.images[T1C], operated.labels, EARLY)
     return compare([pre, post], deformable=True)
 
 
@@ -135,7 +137,7 @@ def test_the_deformation_changes_no_number(aligned: Aligned) -> None:
     there, back = aligned.deformations[0].there, aligned.deformations[0].back
     for point in ((30.0, 0.0, 20.0), (-25.0, -15.0, 30.0)):
         assert back.TransformPoint(there.TransformPoint(point)) == pytest.approx(point, abs=0.5)
-    plain = compare(aligned.exams).comparison
+    plain = compare(aligned.studies).comparison
     assert plain.deformation is None
     assert plain.resection == comparison.resection
     assert [one.volumes for one in plain.studies] == [one.volumes for one in comparison.studies]
@@ -186,12 +188,12 @@ def test_a_gross_total_resection_and_later_growth(
     nothing = sitk.GetImageFromArray(gone)
     nothing.CopyInformation(clean.labels)
     grown = operate(before, small_phantom.reference, small_phantom.brain, left_ml=0, planted_radius_mm=9.0, seed=2)
-    exams = [
-        exam_of(tmp_path, "pre", before[T1C], small_phantom.reference, PRE),
-        exam_of(tmp_path, "early", clean.images[T1C], nothing, EARLY),
-        exam_of(tmp_path, "later", grown.images[T1C], grown.labels, LATER),
+    points = [
+        time_point_of(tmp_path, "pre", before[T1C], small_phantom.reference, PRE),
+        time_point_of(tmp_path, "early", clean.images[T1C], nothing, EARLY),
+        time_point_of(tmp_path, "later", grown.images[T1C], grown.labels, LATER),
     ]
-    found = compare(exams, Treatment(baseline=1)).comparison
+    found = compare(points, Treatment(baseline=1)).comparison
     assert found.resection.finding is Finding.GROSS_TOTAL
     assert found.resection.extents[0].fraction == 1
     assert found.resection.rano.number in ("1", "2A")

@@ -14,12 +14,13 @@ import SimpleITK as sitk
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.inference.consensus import MemberPrediction, agreement, fuse, mean_dice
-from GliomaSegLib.job import Job, Result
+from GliomaSegLib.job import Job
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.pipeline.prediction import forget_models
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.results.layout import AGREEMENT
 from GliomaSegLib.results.reading import read_manifest
+from GliomaSegLib.results.result import Result
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.card_check import checked_card
 from GliomaSegLib.zoo.card_json import card_text

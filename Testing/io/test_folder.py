@@ -151,3 +151,52 @@ def test_killed_writer_is_cleared_up_after(tmp_path: Path) -> None:
     clear_up(output, unfinished(output))
     assert sorted(path.name for path in tmp_path.iterdir()) == [".other.x.partial", ".out.txt", "out"]
     assert unfinished(tmp_path / "nowhere" / "out") == set()
+
+
+# --- others that write to the same place ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("theirs", ["a folder", "an empty folder", "a file", "a link that leads nowhere"])
+def test_what_another_program_has_made_meanwhile_is_left_and_the_result_kept_beside(
+    tmp_path: Path, overwrite: bool, theirs: str
+) -> None:
+    output = tmp_path / "out"
+    (tmp_path / "out_2").touch()
+    with pytest.raises(InputError, match=r"was made by another program .* lies in .*out_3\."):  # noqa: SIM117, PT012
+        with written_whole(output, overwrite) as folder:
+            (folder / MANIFEST).write_text("mine")
+            if theirs == "a file":
+                output.write_text("theirs")
+            elif theirs == "a link that leads nowhere":
+                output.symlink_to(tmp_path / "nowhere")
+            else:
+                output.mkdir()
+                if theirs == "a folder":
+                    (output / "file").write_text("theirs")
+                elif overwrite:
+                    (output / "file").touch()  # an empty one may be replaced
+    assert contents(tmp_path / "out_3") == {MANIFEST: "mine"}
+    assert output.is_symlink() or output.exists()
+    if theirs == "a folder":
+        assert contents(output) == {"file": "theirs"}
+    assert {one.name for one in tmp_path.iterdir()} == {"out", "out_2", "out_3"}
+
+
+def test_of_two_writers_with_one_output_neither_result_is_lost(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    with pytest.raises(InputError, match="lies in"), written_whole(output) as mine:  # noqa: PT012 - it raises at the end
+        (mine / MANIFEST).write_text("mine")
+        with written_whole(output) as theirs:
+            (theirs / MANIFEST).write_text("theirs")
+    assert contents(output) == {MANIFEST: "theirs"}
+    assert contents(tmp_path / "out_2") == {MANIFEST: "mine"}
+
+
+def test_results_that_became_a_foreign_folder_are_not_overwritten(tmp_path: Path) -> None:
+    output = earlier_results(tmp_path / "out")
+    with pytest.raises(InputError, match="lies in"), written_whole(output, overwrite=True) as folder:  # noqa: PT012
+        (folder / MANIFEST).write_text("mine")
+        (output / MANIFEST).write_text("{}")  # another program's
+    assert contents(output) == {MANIFEST: "{}", "old": ""}
+    assert contents(tmp_path / "out_2") == {MANIFEST: "mine"}

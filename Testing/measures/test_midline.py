@@ -69,3 +69,23 @@ def test_a_small_mask_has_no_plane() -> None:
     found = midline_of(small, small)
     assert found.source is MidlineFrom.BRAIN
     assert found.left_mm((10.0, 5.0, 5.0)) == pytest.approx(0, abs=0.5)
+
+
+@pytest.mark.parametrize("yaw", [0, 12])
+def test_the_distance_to_the_midline_is_that_of_the_nearest_edge(yaw: float) -> None:
+    matrix, grid = turned(yaw), {"size_mm": (200.0, 200.0, 150.0), "spacing": (1.5, 1.5, 1.5)}
+    brain = labels_of((head(matrix), Label.ET), **grid)
+    shapes = [(ball(matrix @ np.array([left, -30.0, 5.0]), 8), Label.ET) for left in (28, -20)]
+    crossing = (ball(matrix @ np.array([4.0, 40.0, 0.0]), 9), Label.ET)
+    lesions = measure(labels_of(*shapes, crossing, **grid), brain, (Region.ET,)).lesions
+    assert sorted(one.midline_mm for one in lesions) == pytest.approx([0, 12, 20], abs=1.6)
+    assert measure(labels_of(*shapes, **grid), None, (Region.ET,)).lesions[0].midline_mm is None
+
+
+@pytest.mark.parametrize("yaw", [-12, 12])
+def test_without_a_brain_mask_the_head_tells_the_side(yaw: float) -> None:
+    matrix, grid = turned(yaw), {"size_mm": (200.0, 200.0, 150.0), "spacing": (1.5, 1.5, 1.5)}
+    scan = sitk.Cast(labels_of((head(matrix), Label.ET), **grid), sitk.sitkFloat32)
+    labels = labels_of((ball(matrix @ np.array([-12.0, -65.0, 5.0]), 6), Label.ET), **grid)
+    told = measure(labels, None, (Region.ET,), scan=scan)
+    assert (told.midline_from, told.lesions[0].side) == (MidlineFrom.HEAD, Side.RIGHT)

@@ -27,7 +27,7 @@ from GliomaSegPanel.self_test_head import (  # noqa: E402
 from GliomaSegLib.case import TimePointKind  # noqa: E402
 from GliomaSegLib.errors import Cancelled, GliomaSegError  # noqa: E402
 from GliomaSegLib.followup.comparison import TimePointComparison  # noqa: E402
-from GliomaSegLib.job import Result  # noqa: E402
+from GliomaSegLib.results.result import Result  # noqa: E402
 from GliomaSegLib.scene.attributes import TIME_POINT  # noqa: E402
 from GliomaSegLib.scene.logic import SceneLogic  # noqa: E402
 from GliomaSegLib.scene.review import review_of  # noqa: E402

@@ -14,12 +14,13 @@ from GliomaSegLib.cli.demonstration import SHARED_VARIABLE, SHIPPED, demonstrate
 from GliomaSegLib.evaluation.metrics import evaluate
 from GliomaSegLib.io.folder import MANIFEST
 from GliomaSegLib.io.images import read_labels
-from GliomaSegLib.job import Job, Result
+from GliomaSegLib.job import Job
 from GliomaSegLib.labels import Region
 from GliomaSegLib.phantom import Phantom
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.results.layout import LABEL_MAP
+from GliomaSegLib.results.result import Result
 from GliomaSegLib.zoo.store import Store
 
 

@@ -14,12 +14,15 @@ import SimpleITK as sitk
 
 from GliomaSegLib.case import Case, Modality
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.job import Job
-from GliomaSegLib.options import AUTO, Precision, Purpose
+from GliomaSegLib.labels import Region
+from GliomaSegLib.options import AUTO, BrainMethod, Precision, Purpose, Task
 from GliomaSegLib.pipeline import run as pipeline
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.results.manifest import Manifest
-from GliomaSegLib.results.reading import read_manifest
+from GliomaSegLib.results.reading import read_manifest, read_probabilities
+from GliomaSegLib.results.update import refresh
 from GliomaSegLib.study import selection
 from GliomaSegLib.zoo import recommend
 from GliomaSegLib.zoo.card import Card
@@ -260,3 +263,57 @@ def test_transform_for_the_reference_or_for_nothing_is_refused_before_any_work(d
     with pytest.raises(InputError, match="given to move FLAIR, which the case does not have"):
         run(displaced.model_copy(update={"output": displaced.output.with_name("other")}))
     assert not displaced.output.with_name("other").exists()
+
+
+# --- nonsense ------------------------------------------------------------------------------------------------------
+
+
+class _WithoutTheLeft:
+    """A brain extractor that does not find what lies furthest to the patient's left."""
+
+    name = "most"
+
+    def extract(self, image: sitk.Image) -> sitk.Image:
+        mask = np.zeros(image.GetSize()[::-1], np.uint8)
+        mask[2:-2, 2:-2, 2:24] = 1
+        return array_on(mask, image)
+
+
+@pytest.mark.parametrize("task", ["preoperative-glioma", "meningioma"])
+def test_labels_outside_the_brain_are_cut_where_no_tumour_can_be(
+    job: Job, toy_zoo: Card, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    whole_heads = replace(toy_zoo, task=Task(task), space=replace(toy_zoo.space, brain="head"))
+    monkeypatch.setattr("GliomaSegLib.zoo.catalogue.all_cards", lambda: {"toy": whole_heads})
+    monkeypatch.setattr("GliomaSegLib.pipeline.run.brain_extractor", lambda *_: _WithoutTheLeft())
+    result = run(job.model_copy(update={"brain": BrainMethod.DEEPBET}))
+    labels, brain = (sitk.GetArrayFromImage(sitk.ReadImage(str(result.files[key]))) for key in ("label_map", "brain"))
+    outside = np.count_nonzero(labels[brain == 0])
+    if task == "meningioma":
+        assert outside == 8 * 10 * 4
+    else:
+        assert outside == 0
+        assert result.measures.volume("WT").voxels == 8 * 10 * 6
+        assert "8.64 mL of the tumour lay outside the brain mask and were cut" in result.warnings[0]
+        likely = read_probabilities(result.output, sitk.ReadImage(str(result.files["brain"])))[Region.WT]
+        assert sitk.GetArrayViewFromImage(likely)[brain == 0].max() == 0
+
+
+def test_volumes_that_no_tumour_has_stand_above_the_answer(job: Job) -> None:
+    result = run(job)
+    assert not manifest_of(job).implausible
+    path = result.files["label_map"]
+    labels = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    labels[2:-2, 2:-2, 2:-2] = 2
+    sitk.WriteImage(array_on(labels, sitk.ReadImage(str(path))), str(path))
+    told = refresh(job.output)
+    (sentence,) = manifest_of(job).implausible
+    assert sentence.startswith("Implausible: WT 387 mL, 100 % of the brain")
+    assert sentence in told.warnings
+    report = result.files["report"].read_text()
+    assert report.index(sentence) < report.index('<section class="answer">')
+    assert report.count(sentence) == 1
+    labels[:] = truth()
+    sitk.WriteImage(array_on(labels, sitk.ReadImage(str(path))), str(path))
+    assert refresh(job.output).warnings == ()  # mended by the reviewer
+    assert manifest_of(job).implausible == ()

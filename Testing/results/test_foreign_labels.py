@@ -21,7 +21,7 @@ from GliomaSegLib.label_maps import from_internal
 from GliomaSegLib.labels import Label, LabelScheme, Region
 from GliomaSegLib.options import Consensus
 from GliomaSegLib.results.reading import read_any_segmentation
-from GliomaSegLib.results.time_point import read_exam
+from GliomaSegLib.results.time_point import read_time_point
 from Testing.support.study import truth, volume
 
 GLIOMASEG, BRATS2017, BRATS2024 = LabelScheme.GLIOMASEG, LabelScheme.BRATS2017, LabelScheme.BRATS2024
@@ -52,7 +52,7 @@ def agreed(path: Path, scheme: LabelScheme) -> object:
 @pytest.mark.parametrize(
     "use",
     [
-        lambda path, scheme: read_exam(path, scheme=scheme),
+        lambda path, scheme: read_time_point(path, scheme=scheme),
         evaluated,
         agreed,
         read_any_segmentation,
@@ -103,5 +103,5 @@ def test_a_cropped_segmentation_of_slicer_is_read_onto_the_other_file(tmp_path: 
         assert evaluated(path, GLIOMASEG) == 1
         scan = tmp_path / "t1c.nii.gz"
         write_image(volume(Modality.T1C), scan)
-        exam = read_exam(path, scan)
-        np.testing.assert_array_equal(sitk.GetArrayFromImage(exam.labels), truth())
+        point = read_time_point(path, scan)
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(point.labels), truth())

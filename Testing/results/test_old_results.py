@@ -21,7 +21,7 @@ from GliomaSegLib.labels import Label, LabelScheme, Region
 from GliomaSegLib.measures.midline import MidlineFrom
 from GliomaSegLib.options import ReviewState
 from GliomaSegLib.results.reading import read_manifest
-from GliomaSegLib.results.time_point import read_exam
+from GliomaSegLib.results.time_point import read_time_point
 from GliomaSegLib.results.update import refresh, review
 from Testing.support.study import VOXEL_ML, truth, volume, write_study
 
@@ -74,6 +74,8 @@ def test_measuring_again_changes_no_number(old: Path) -> None:
     now = json.loads((old / "measures.json").read_bytes())
     assert before.pop("midline_from") == "brain mask"  # told since then by the plane that halves it
     assert now.pop("midline_from") == MidlineFrom.PLANE.value
+    for lesion in now["lesions"]:
+        assert lesion.pop("midline_mm") >= 0  # as well
     assert now == before
     assert (result.review, [event.by for event in result.reviews]) == (ReviewState.APPROVED, [None, "Dr No"])
     assert result.warnings == read_manifest(STORED).warnings
@@ -96,7 +98,7 @@ def test_an_edit_of_it_is_measured_and_reviewed(old: Path) -> None:
 
 
 def test_it_is_a_time_point_of_a_comparison(old: Path) -> None:
-    one = read_exam(old, day=date(2024, 1, 31))
+    one = read_time_point(old, day=date(2024, 1, 31))
     np.testing.assert_array_equal(sitk.GetArrayViewFromImage(one.labels), expected())
     assert (one.time_point.kind, one.time_point.days_since_surgery) == (TimePointKind.POSTOPERATIVE, 2)
     assert one.sequence is Modality.T1C

@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from PIL import Image
@@ -20,10 +21,15 @@ from GliomaSegLib.job import Job, ReviewEvent
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.measures.assessment import CaseAssessment, assess_case
 from GliomaSegLib.measures.volumes import measure
+from GliomaSegLib.phantom.dicom import write_series
+from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.results.images import ResultImages
 from GliomaSegLib.results.manifest import Manifest, ModelUsed, SequenceRecord
+from GliomaSegLib.results.reading import read_manifest
 from GliomaSegLib.results.report import NOTICE, render_report, write_report
 from GliomaSegLib.results.slice_pictures import Slice, Viewer
+from GliomaSegLib.zoo.store import Store
+from Testing.support.study import toy_job, volume
 
 SPACING = (1.0, 1.2, 5.0)
 SIZE = (60, 50, 16)
@@ -293,8 +299,11 @@ def test_what_was_not_segmented_is_not_called_zero() -> None:
     assert 'class="ET"' not in html
 
 
-def test_the_cavity_is_shown_when_there_is_one() -> None:
-    assert "Resection cavity 0.00" not in text_of(render_report(*content()))
+def test_the_cavity_is_shown_where_it_was_looked_for() -> None:
+    assert "Resection cavity 0.00" in text_of(render_report(*content()))
+    without = text_of(render_report(*content(regions=(Region.WT, Region.TC, Region.ET))))
+    assert "Resection cavity 0" not in without
+    assert "Resection cavity not determined" not in without
     array = sitk.GetArrayFromImage(labels())
     array[6:9, 20:30, 10:20] = Label.RC
     html = render_report(*content(image_of(array)))
@@ -395,3 +404,37 @@ def test_it_is_written_as_one_file(tmp_path: Path) -> None:
     assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     with pytest.raises(InputError, match="cannot be written"):
         write_report(*content(), tmp_path / "no such folder" / "report.html")
+
+
+# --- identity --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_report_names_patient_study_and_images_unless_that_is_switched_off(
+    toy_store: Store, tmp_path: Path, kept: bool
+) -> None:
+    for sequence in (Modality.T1C, Modality.T2F):
+        image = sitk.Cast(sitk.Clamp(volume(sequence), lowerBound=0), sitk.sitkUInt16)
+        write_series(image, sequence, tmp_path / "study" / sequence.value, "P-77")
+        for path in (tmp_path / "study" / sequence.value).iterdir():
+            header = pydicom.dcmread(path)
+            header.PatientID, header.PatientName, header.AccessionNumber = "ID-4711", "Doe^Jane", "ACC-9"
+            header.StudyDate, header.InstanceNumber = "20240131", 100 + header.InstanceNumber
+            header.save_as(path)
+    result = run(toy_job(toy_store, tmp_path / "out", study=tmp_path / "study", case_id="case", identity=kept))
+    html = result.files["report"].read_text()
+    texts = ("Doe Jane", "ID-4711", "2024-01-31", "ACC-9")
+    assert [text in html for text in texts] == [kept] * 4
+    identity = read_manifest(result.output).identity
+    assert (identity is not None) is kept
+    if identity:
+        lesion = result.measures.lesions_of(Region.ET)[0]
+        headers = [pydicom.dcmread(path) for path in (tmp_path / "study" / "t1c").iterdir()]
+        shown = min(headers, key=lambda one: abs(float(one.ImagePositionPatient[2]) - lesion.slice_ras_mm))
+        assert identity.image_numbers[lesion.slice] == shown.InstanceNumber
+        assert f"(image {shown.InstanceNumber})" in html
+    else:
+        everything = [
+            path.read_bytes() for path in result.output.rglob("*") if path.suffix in (".json", ".html", ".csv")
+        ]
+        assert not any(text.encode() in one for text in ("Jane", "ID-4711", "ACC-9") for one in everything)

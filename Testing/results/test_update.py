@@ -19,14 +19,15 @@ from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.io.provenance import sha256_of
 from GliomaSegLib.io.segnrrd import read_segmentation, write_segmentation
-from GliomaSegLib.job import Result
 from GliomaSegLib.label_maps import to_internal
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.options import ReviewState
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.results.layout import LABEL_MAP, SLICER_SEGMENTATION
 from GliomaSegLib.results.reading import read_manifest
+from GliomaSegLib.results.result import Result
 from GliomaSegLib.results.update import refresh, review
+from GliomaSegLib.results.writing import write_results
 from GliomaSegLib.zoo.store import Store
 from Testing.support.study import NECROSIS, VOXEL_ML, on_grid, toy_job, truth, volume, write_study
 
@@ -460,3 +461,21 @@ def test_review_that_cannot_be(segment: Segment, state: str, by: str, sentence: 
     with pytest.raises(InputError, match=sentence):
         review(output, ReviewState(state), by)
     assert (output / "manifest.json").read_bytes() == before
+
+
+def test_an_edit_that_is_saved_while_another_is_measured_is_not_lost(
+    segment: Segment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = segment()
+    path = result.files["label_map"]
+
+    def saved_meanwhile(*given: object, **more: object) -> object:
+        path.write_bytes(path.read_bytes() + b"\0")
+        return write_results(*given, **more)
+
+    monkeypatch.setattr("GliomaSegLib.results.update.write_results", saved_meanwhile)
+    before = result.files["report"].read_bytes()
+    with pytest.raises(InputError, match="was changed again while it was measured"):
+        refresh(result.output)
+    assert path.read_bytes().endswith(b"\0")
+    assert result.files["report"].read_bytes() == before

@@ -42,6 +42,7 @@ ALLOWED = (
     ),
     AllowedSkip(r"the optional extra 'hdbet'", "its package is 300 MB"),
     AllowedSkip(r"dciodvfy is not installed", "a Debian package", _NOT_DEBIAN),
+    AllowedSkip(r"plastimatch is not installed", "a Debian package that brings 200 MB with it"),
     AllowedSkip(r"Orthanc is not installed", "a Debian package", _NOT_DEBIAN),
     AllowedSkip(r"Chromium is not installed", "one picture of the status page; the page itself is tested without"),
     AllowedSkip(r"the command openssl is not installed", "not part of Windows", ("win32",)),

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from GliomaSegLib.case import TimePoint, TimePointKind
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.measures.volumes import measure
-from GliomaSegLib.results.time_point import Exam
+from GliomaSegLib.results.time_point import SegmentedTimePoint
 
 Shape = Callable[[np.ndarray], np.ndarray]
 """Of points ``[n, 3]`` (LPS mm) which lie inside."""
@@ -71,11 +71,11 @@ def labels_of(
     return image
 
 
-def exam(
+def segmented(
     labels: sitk.Image, when: TimePoint | None = None, day: date | None = None, name: str = "study", **more: object
-) -> Exam:
+) -> SegmentedTimePoint:
     """A time point with these labels, drawn by a person, without an image."""
-    made = Exam(
+    made = SegmentedTimePoint(
         name=name,
         path=Path(name),
         labels=labels,

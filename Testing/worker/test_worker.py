@@ -23,7 +23,8 @@ import torch
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import Cancelled
 from GliomaSegLib.followup.comparison import TimePointComparison
-from GliomaSegLib.job import Job, Result
+from GliomaSegLib.job import Job
+from GliomaSegLib.results.result import Result
 from GliomaSegLib.worker.client import Event, WorkerProcess
 from GliomaSegLib.worker.server import work
 from GliomaSegLib.zoo.card import Card

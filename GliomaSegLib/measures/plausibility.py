@@ -1,0 +1,100 @@
+"""Nonsense is recognised: labels outside the brain are cut, and volumes that no tumour has are said to be implausible.
+
+A network that is given other images than those it was trained on may mark half of the head. The limits are this
+program's own, well above what experts drew: of 72 gliomas (BraTS 2021, TCGA-LGG) the largest whole tumour measured
+252 mL, 14 % of a brain; at most 15 % of one lay within 3 mm of the brain's surface, and 6 % on the image's border.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from GliomaSegLib.io.grid import array_on
+from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.measures.volumes import Measures
+from GliomaSegLib.options import Task
+
+LARGEST_ML: Mapping[Region, float] = {Region.WT: 500.0, Region.TC: 350.0, Region.ET: 250.0, Region.RC: 400.0}
+LARGEST_SHARE_OF_BRAIN = 0.4
+
+# Of the whole tumour at most so much lies on the border of the image, and near the brain's surface: a rim around the
+# brain is what a failed brain extraction leaves. It is not looked for in tumours that may be all surface.
+LARGEST_SHARE_AT_BORDER, LARGEST_SHARE_AT_SURFACE = 0.25, 0.5
+SURFACE_MM, LEAST_RIM_ML = 3.0, 20.0
+
+_INSIDE_THE_BRAIN = {
+    *(Task.PREOPERATIVE_GLIOMA, Task.POSTOPERATIVE_GLIOMA, Task.PEDIATRIC_GLIOMA, Task.METASTASIS),
+}
+"""Tasks whose tumours grow inside the brain, so that what lies outside is none; a meningioma lies outside."""
+
+
+def outside_brain(brain: sitk.Image, task: Task | str | None) -> NDArray[np.bool_] | None:
+    """Where no tumour of a task can be, ``[z, y, x]``: outside the brain mask and its holes; ``None``: it may be there.
+
+    Args:
+        brain: mask; an empty one says nothing.
+    """
+    mask = sitk.GetArrayViewFromImage(brain) != 0
+    return ~ndimage.binary_fill_holes(mask) if task in _INSIDE_THE_BRAIN and mask.any() else None
+
+
+def without_outside(image: sitk.Image, outside: NDArray[np.bool_] | None) -> sitk.Image:
+    """A label map or probability map that is 0 there. A resection cavity stays: it may be open to the outside."""
+    array = sitk.GetArrayViewFromImage(image)
+    if outside is None or not array[outside].any():
+        return image
+    is_map = np.issubdtype(array.dtype, np.floating)
+    return array_on(np.where(outside & (is_map | (array != Label.RC)), 0, array).astype(array.dtype), image)
+
+
+def implausible(
+    labels: sitk.Image, brain: sitk.Image | None, measures: Measures, task: Task | str | None = None
+) -> tuple[str, ...]:
+    """What cannot be, a sentence each; empty for what a tumour may look like.
+
+    Args:
+        labels: internal label map, and ``measures`` of it.
+        brain: mask on the same grid.
+    """
+    sentences = []
+    for region, most_ml in LARGEST_ML.items():
+        volume = measures.volume(region.value)
+        if volume and (volume.volume_ml > most_ml or (volume.brain_ratio or 0) > LARGEST_SHARE_OF_BRAIN):
+            share = "" if volume.brain_ratio is None else f", {100 * volume.brain_ratio:.0f} % of the brain"
+            sentences.append(
+                f"Implausible: {region.value} {volume.volume_ml:.0f} mL{share}; above {most_ml:.0f} mL or "
+                f"{100 * LARGEST_SHARE_OF_BRAIN:.0f} % of the brain it is taken for an error."
+            )
+    whole = region_mask(sitk.GetArrayViewFromImage(labels), Region.WT)
+    sentences += _at_border(whole)
+    if brain is not None and task in _INSIDE_THE_BRAIN:
+        sentences += _at_surface(whole, brain)
+    return tuple(sentences)
+
+
+def _at_border(whole: NDArray[np.bool_]) -> list[str]:
+    inner = whole[tuple(slice(1, -1) if size > 2 else slice(None) for size in whole.shape)]
+    share = 1 - inner.sum() / max(1, whole.sum()) if whole.any() else 0.0
+    if share <= LARGEST_SHARE_AT_BORDER:
+        return []
+    return [f"Implausible: {100 * share:.0f} % of the whole tumour lie on the border of the image."]
+
+
+def _at_surface(whole: NDArray[np.bool_], brain: sitk.Image) -> list[str]:
+    if np.count_nonzero(whole) * np.prod(brain.GetSpacing()) / 1000 < LEAST_RIM_ML:
+        return []
+    inside = np.pad(sitk.GetArrayViewFromImage(brain) != 0, 1)  # beyond the image there is no brain
+    depth_mm = ndimage.distance_transform_edt(inside, brain.GetSpacing()[::-1])[1:-1, 1:-1, 1:-1]
+    share = (depth_mm[whole] <= SURFACE_MM).mean()
+    if share <= LARGEST_SHARE_AT_SURFACE:
+        return []
+    return [
+        f"Implausible: {100 * share:.0f} % of the whole tumour lie within {SURFACE_MM:g} mm of the brain's surface, as "
+        "a failed brain extraction leaves them."
+    ]
