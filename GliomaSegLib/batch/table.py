@@ -23,7 +23,7 @@ from GliomaSegLib.batch.cases import PAGE, PRIVATE, SUMMARY, BatchCase, folder_n
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.folder import is_result_folder
-from GliomaSegLib.io.names import is_image_name
+from GliomaSegLib.io.names import folder_and_part, is_image_name
 from GliomaSegLib.io.spreadsheet import read_csv
 from GliomaSegLib.job import new_job
 
@@ -146,7 +146,7 @@ def _row(columns: list[str], cells: list[str], root: Path, where: str) -> Row:
         return Row(name, where, patient=patient, refused=sentence)
     earlier = {column: root / row[column] for column in _EARLIER if column in row}
     for path in (*paths.values(), *earlier.values()):
-        if not path.exists():
+        if not folder_and_part(path)[0].exists():
             sentence = f"{where}: {path} does not exist; check the path and the folder that it is relative to."
             return Row(name, where, patient=patient, refused=sentence)
     given: dict[str, Any] = earlier | {column: row[column] for column in _PLAIN if column in row}

@@ -23,6 +23,12 @@ def folders_below(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
         yield Path(parent), folders, sorted(name for name in names if not name.startswith("."))
 
 
+def folder_and_part(path: Path) -> tuple[Path, str]:
+    """``FOLDER#2``, which names one of several volumes in a folder, apart; a path that exists has no part."""
+    name, _, part = path.name.rpartition("#")
+    return (path.with_name(name), part) if name and not path.exists() else (path, "")
+
+
 def is_image_name(path: Path) -> bool:
     """Whether the name has the suffix of an image file that GliomaSeg reads."""
     return path.name.lower().endswith(IMAGE_SUFFIXES)

@@ -16,6 +16,7 @@ from GliomaSegLib.case import Modality, Source
 from GliomaSegLib.errors import InputError, listed
 from GliomaSegLib.io.dicom import DicomSeries
 from GliomaSegLib.io.dicom_files import PassedOver
+from GliomaSegLib.io.names import folder_and_part
 from GliomaSegLib.study.better_volume import VolumeShape, why_better
 from GliomaSegLib.study.identification import Guess, contrast_given, guess_together, may_be_told_by_voxels, rivals_for
 from GliomaSegLib.study.volumes import ADVICE, Candidate, Volumes, nothing_found, search
@@ -184,14 +185,12 @@ def _given(overrides: Mapping[Modality, Path]) -> tuple[dict[Modality, Assignmen
 
 
 def _only_candidate(path: Path, sequence: Modality) -> tuple[Candidate, list[PassedOver]]:
-    """The volume of a file or folder; of a folder with several, ``FOLDER#2`` is the second.
+    """The volume of a file or folder; of a folder with several, ``FOLDER#2`` is the second, and ``FOLDER#M`` the one
+    that alone has this Image Type, or Series Number.
 
     Parts of one series that are no scans (its phase, real and imaginary images) need not be named.
     """
-    folder, part = path, ""
-    if not path.exists() and "#" in path.name:
-        name, _, part = path.name.rpartition("#")
-        folder = path.with_name(name) if name else path.parent
+    folder, part = folder_and_part(path)
     if not folder.exists():
         raise InputError(f"{path}, given as {sequence.title}, does not exist; check the path.")
     found = search(folder, None)
@@ -200,9 +199,10 @@ def _only_candidate(path: Path, sequence: Modality) -> tuple[Candidate, list[Pas
     numbered = {str(number): one for number, one in enumerate(found.candidates, start=1)}
     listing = listed([f"#{number} {_described(one)}" for number, one in numbered.items()])
     if part:
-        if part not in numbered:
+        meant = [numbered[part]] if part in numbered else [one for one in found.candidates if _is_called(one, part)]
+        if len(meant) != 1:
             raise InputError(f"{folder} has no volume #{part}, given as {sequence.title}; it has {listing}.")
-        return numbered[part], found.passed_over
+        return meant[0], found.passed_over
     scans = [one for one in found.candidates if not _is_component(one)] or found.candidates
     one_series = len({one.source.series_uid for one in found.candidates}) == 1
     likely = scans if one_series else found.candidates
@@ -219,6 +219,11 @@ _COMPONENTS = {"P", "R", "I", "PHASE", "REAL", "IMAGINARY", "PHASE MAP"}
 
 def _is_component(candidate: Candidate) -> bool:
     return bool(candidate.tags and _COMPONENTS & {value.upper() for value in candidate.tags.image_type[2:]})
+
+
+def _is_called(candidate: Candidate, part: str) -> bool:
+    kinds = candidate.tags.image_type[2:] if candidate.tags else ()
+    return part in (*kinds, *([candidate.series.number] if candidate.series else []))
 
 
 def _described(candidate: Candidate) -> str:

@@ -202,6 +202,8 @@ def test_one_of_several_volumes_of_a_folder_is_named_by_its_number(write_series)
     for number, kind in enumerate(order, start=1):
         case = read_case(None, {T1C: folder.with_name(f"{folder.name}#{number}")})
         np.testing.assert_array_equal(pixels(case.reference.image), arrays[kind])
+        named = read_case(None, {T1C: folder.with_name(f"{folder.name}#{kind}")})
+        np.testing.assert_array_equal(pixels(named.reference.image), arrays[kind])
     with pytest.raises(InputError, match=r"has no volume #3, given as T1 \+ contrast; it has #1 t1"):
         identify(None, {T1C: folder.with_name(f"{folder.name}#3")})
 
