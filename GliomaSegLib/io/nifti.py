@@ -173,13 +173,14 @@ def _is_pair(header: Header) -> bool:
 def _volume_shape(header: Header, path: Path) -> tuple[int, int, int]:
     shape = header.get_data_shape()
     code = int(header["datatype"])
-    if code not in _NUMBERS | _NO_NUMBERS:
-        raise InputError(
-            f"{path} holds voxels of no known data type (code {code}); export it again as 16-bit integers."
-        )
+    try:
+        dtype = header.get_data_dtype() if code in _NUMBERS | _NO_NUMBERS else None
+    except (KeyError, nib.spatialimages.HeaderDataError):  # a code of NIfTI in an Analyze file
+        dtype = None
+    if dtype is None:
+        raise InputError(f"{path} holds voxels of no known data type (code {code}); export it as 16-bit integers.")
     if 0 in shape or any(size < 0 for size in shape):
         raise InputError(f"{path} is empty: its size is {shape}; give a volume that holds a scan.")
-    dtype = header.get_data_dtype()
     if dtype.fields is not None:
         raise InputError(
             f"{path} has {len(dtype.fields)} values per voxel (colour or vectors); give a volume of single intensities."

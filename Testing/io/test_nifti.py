@@ -220,3 +220,12 @@ def test_a_header_without_three_axes_is_one_sentence_to_every_reader(tmp_path: P
     for read in (read_image, geometry_doubts):
         with pytest.raises(InputError, match="is 2-D"):
             read(path)
+
+
+def test_a_data_type_that_analyze_does_not_have_is_named(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii", datatype=256)
+    content = path.read_bytes()
+    (tmp_path / "a.hdr").write_bytes(content[:344] + bytes(4))
+    (tmp_path / "a.img").write_bytes(content[352:])
+    with pytest.raises(InputError, match="no known data type \\(code 256\\)"):
+        read_image(tmp_path / "a.img")
