@@ -10,14 +10,15 @@ from statistics import median
 from urllib.parse import quote
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 from GliomaSegLib import NOTICE
 from GliomaSegLib.batch.cases import PAGE, PRIVATE, SUMMARY, manifest_of
 from GliomaSegLib.batch.summary import VOLUMES, CaseState, CaseSummary, replace_file
-from GliomaSegLib.batch.thumbnail import OUTLINED, thumbnail
 from GliomaSegLib.case import Modality
 from GliomaSegLib.resources import resource
 from GliomaSegLib.results.slice_pictures import hex_colour
+from GliomaSegLib.results.thumbnail import OUTLINED, thumbnail
 
 REPORT = "report.html"
 
@@ -37,7 +38,7 @@ def write_page(output: Path, cases: Sequence[CaseSummary], source: Path) -> Path
 
 
 def render_page(output: Path, cases: Sequence[CaseSummary], source: Path) -> str:
-    """The page as HTML, in which only the links to the cases' reports lead outside; every text is escaped."""
+    """The page as HTML, every text escaped; pictures and reports are files in ``output``, nothing lies further away."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(ml=_ml, titles=_titles)
     template = environment.from_string(resource("batch.html.j2").read_text(encoding="utf-8"))
@@ -55,13 +56,16 @@ def render_page(output: Path, cases: Sequence[CaseSummary], source: Path) -> str
         models=sorted({case.model for case in cases if case.model}),
         costs=Counter(case.cost for case in done if case.cost).most_common(),
         colours={region.value: hex_colour(region) for region in OUTLINED},
+        reviews=sorted({case.review for case in done if case.review}),
+        output=output,
+        script=Markup(resource("list.js").read_text(encoding="utf-8")),
         seconds=median([case.seconds for case in done if case.seconds] or [0]),
         rows=[(case, *_picture_and_report(output, case)) for case in cases],
     )
 
 
 def _picture_and_report(output: Path, summary: CaseSummary) -> tuple[str, str]:
-    """The picture as a data URI and the relative address of the report; empty where there is none."""
+    """The relative addresses of the picture and of the report; empty where there is none."""
     if summary.state is not CaseState.DONE:
         return "", ""
     folder = summary.case.output
@@ -69,8 +73,10 @@ def _picture_and_report(output: Path, summary: CaseSummary) -> tuple[str, str]:
         manifest = manifest_of(folder)
     except (OSError, ValueError):  # it was changed since it was summed up
         manifest = None
-    kept = output / PRIVATE / "thumbnails" / f"{folder.name}.jpg"
-    return thumbnail(folder, manifest, kept) if manifest else "", quote(f"{folder.name}/{REPORT}")
+    # A file of its own: the browser reads it when its row is scrolled to, so that a thousand cases open at once.
+    picture = f"{PRIVATE}/thumbnails/{folder.name}.jpg"
+    drawn = manifest and thumbnail(folder, manifest, output / picture)
+    return quote(picture) if drawn else "", quote(f"{folder.name}/{REPORT}")
 
 
 def _ml(value: float | None) -> str:

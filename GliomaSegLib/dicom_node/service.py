@@ -16,6 +16,7 @@ from GliomaSegLib.dicom_node.clock import Clock, SystemClock
 from GliomaSegLib.dicom_node.completeness import Completeness
 from GliomaSegLib.dicom_node.config import Config, Orthanc
 from GliomaSegLib.dicom_node.engine import Engine, Worker
+from GliomaSegLib.dicom_node.findings import Findings
 from GliomaSegLib.dicom_node.orthanc import OrthancError, OrthancServer, OrthancWatcher, receipt_for
 from GliomaSegLib.dicom_node.queue import Queue, Study, is_sound, move_aside
 from GliomaSegLib.dicom_node.receiver import Receiver, StoreCounts
@@ -185,7 +186,10 @@ class Node:
             OrthancServer(self._config.orthanc).write_receipt(study.uid, receipt_for(self.storage, study))
 
     def _status(self) -> Status:
-        return Status(self.storage, self.queue, self.receiver, self.engine, self.alarms, self._clock, self._stores)
+        findings = Findings(self.storage, self.queue)
+        return Status(
+            self.storage, self.queue, self.receiver, self.engine, self.alarms, self._clock, self._stores, findings
+        )
 
 
 def repair_queue(config: Config) -> str:

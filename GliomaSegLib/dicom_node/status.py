@@ -1,4 +1,4 @@
-"""The status of a node: a page, its health and its metrics. No patient is in any of them."""
+"""The status of a node: a page, its health and its metrics. No patient's name is in any of them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 from GliomaSegLib import NOTICE
 from GliomaSegLib.dicom_node.alarms import Alarms
 from GliomaSegLib.dicom_node.clock import Clock
 from GliomaSegLib.dicom_node.drift import to_csv, weeks_of
 from GliomaSegLib.dicom_node.engine import Engine
+from GliomaSegLib.dicom_node.findings import SHOWN, Findings
 from GliomaSegLib.dicom_node.queue import Queue, State
 from GliomaSegLib.dicom_node.receiver import Receiver, StoreCounts
 from GliomaSegLib.dicom_node.storage import Storage, StorageError
 from GliomaSegLib.resources import resource
 
+LIST_SCRIPT = resource("list.js").read_text(encoding="utf-8")
 _SHOWN = 200  # studies on the page, the latest
 _WEEKS = 12
 
@@ -34,6 +37,7 @@ class Status:
     alarms: Alarms
     clock: Clock
     stores: StoreCounts
+    findings: Findings
 
     def health(self) -> tuple[bool, str]:
         """Whether all is well, and JSON that says what is not."""
@@ -41,8 +45,12 @@ class Status:
         listed = [{"what": one.name, "sentence": one.sentence, "since": _time(one.since)} for one in alarms]
         return not alarms, json.dumps({"ok": not alarms, "alarms": listed}, indent=2) + "\n"
 
-    def page(self) -> str:
-        """The page as HTML without outside parts; every text is escaped."""
+    def page(self, with_images: bool) -> str:
+        """The page as HTML without outside parts; every text is escaped.
+
+        Args:
+            with_images: also pictures of the studies and links to their reports.
+        """
         environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         environment.filters.update(time=_time)
         template = environment.from_string(resource("node.html.j2").read_text(encoding="utf-8"))
@@ -57,7 +65,10 @@ class Status:
             made=self.clock.wall(),
             alarms=self.alarms.all(),
             counts={state.value: counts[state] for state in counts},
-            studies=studies,
+            studies=[(study, self.findings.of(study)) for study in studies],
+            regions=SHOWN,
+            with_images=with_images,
+            script=Markup(LIST_SCRIPT),
             weeks=weeks,
             free_gb=self.storage.free_bytes / 1e9,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import hmac
 import json
 import socket
@@ -17,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from GliomaSegLib.dicom_node.config import Web
-from GliomaSegLib.dicom_node.status import Status
+from GliomaSegLib.dicom_node.status import LIST_SCRIPT, Status
 from GliomaSegLib.dicom_node.storage import StorageError
 from GliomaSegLib.dicom_node.transitions import log_place
 from GliomaSegLib.errors import InputError
@@ -25,12 +26,30 @@ from GliomaSegLib.errors import InputError
 _REQUEST_S = 10.0  # after so long a connection is closed, however slowly it sends or reads
 _MOST_CONNECTIONS, _MOST_PER_ADDRESS = 32, 8
 
-Answer = tuple[HTTPStatus, str, str]
-"""Status, content type and text."""
+# What a page may load: nothing from elsewhere, and of scripts the one that we know. Reports carry their own.
+_LIST_HASH = base64.b64encode(hashlib.sha256(f"\n{LIST_SCRIPT}\n".encode()).digest()).decode("ascii")
+_PAGE_POLICY = f"default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; script-src 'sha256-{_LIST_HASH}'"
+_REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; script-src 'unsafe-inline' blob:"
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+Answer = tuple[HTTPStatus, str, str | bytes]
+"""Status, content type and content."""
+
+
+_STUDY = "/study/"
+_NO_PAGE: Answer = (HTTPStatus.NOT_FOUND, "text/plain", "There is no such page.\n")
 
 
 class WebServer:
     """Shows a :class:`~GliomaSegLib.dicom_node.status.Status` at ``/``, ``/health``, ``/metrics`` and ``/drift.csv``.
+
+    Pictures and reports of studies, below ``/study/``, are there only where a login is configured.
 
     ``/health`` alone needs no login, and without one says no more than whether all is well.
     """
@@ -104,7 +123,7 @@ class _LimitedServer(ThreadingHTTPServer):
 
 def _handler(status: Status, expected: bytes | None) -> type[BaseHTTPRequestHandler]:
     pages: dict[str, Callable[[], Answer]] = {
-        "/": lambda: (HTTPStatus.OK, "text/html; charset=utf-8", status.page()),
+        "/": lambda: (HTTPStatus.OK, "text/html; charset=utf-8", status.page(expected is not None)),
         "/metrics": lambda: (HTTPStatus.OK, "text/plain; version=0.0.4; charset=utf-8", status.metrics()),
         "/drift.csv": lambda: (HTTPStatus.OK, "text/csv; charset=utf-8", status.drift()),
     }
@@ -128,16 +147,20 @@ def _handler(status: Status, expected: bytes | None) -> type[BaseHTTPRequestHand
                 return health(allowed)
             if not allowed:
                 return HTTPStatus.UNAUTHORIZED, "text/plain", "This page needs a login.\n"
-            if path not in pages:
-                return HTTPStatus.NOT_FOUND, "text/plain", "There is no such page.\n"
             try:
-                return pages[path]()
+                if path in pages:
+                    return pages[path]()
+                found = status.findings.file(path.removeprefix(_STUDY)) if self._may_have_images(path) else None
+                return (HTTPStatus.OK, *found) if found else _NO_PAGE
             except StorageError as error:
                 return HTTPStatus.SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", f"{error}\n"
             except Exception as error:  # a defect of ours: it is in the log
                 log_place("the status page", error)
                 text = f"The page cannot be shown ({type(error).__name__}); see the node's log.\n"
                 return HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", text
+
+        def _may_have_images(self, path: str) -> bool:
+            return expected is not None and path.startswith(_STUDY)
 
         def _is_allowed(self) -> bool:
             if expected is None:
@@ -148,13 +171,15 @@ def _handler(status: Status, expected: bytes | None) -> type[BaseHTTPRequestHand
             except ValueError:
                 return False
 
-        def _send(self, code: HTTPStatus, kind: str, text: str) -> None:
-            content = text.encode()
+        def _send(self, code: HTTPStatus, kind: str, answer: str | bytes) -> None:
+            content = answer.encode() if isinstance(answer, str) else answer
             self.send_response(code)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(content)))
-            self.send_header("Cache-Control", "no-store")
-            self.send_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+            for name, value in _HEADERS.items():
+                self.send_header(name, value)
+            policy = _REPORT_POLICY if isinstance(answer, bytes) else _PAGE_POLICY
+            self.send_header("Content-Security-Policy", f"{policy}; frame-ancestors 'none'; form-action 'none'")
             if code is HTTPStatus.UNAUTHORIZED:
                 self.send_header("WWW-Authenticate", 'Basic realm="GliomaSeg", charset="UTF-8"')
             self.end_headers()

@@ -30,13 +30,13 @@ from GliomaSegLib.batch.run import Outcome, run_batch
 from GliomaSegLib.batch.shard import Shard, locked
 from GliomaSegLib.batch.summary import CaseState, CaseSummary, Summary, deviation, write_summary
 from GliomaSegLib.batch.table import CaseList, read_case_list
-from GliomaSegLib.batch.thumbnail import draw
 from GliomaSegLib.case import Modality
 from GliomaSegLib.cli.batch_display import BarDisplay, LineDisplay
 from GliomaSegLib.cli.main import main
 from GliomaSegLib.errors import Cancelled, InputError
 from GliomaSegLib.io.folder import MANIFEST
 from GliomaSegLib.progress import Silent
+from GliomaSegLib.results.thumbnail import draw
 from GliomaSegLib.worker.client import Event
 from Testing.bench.cohort import MODEL, good_row, made_at, run_and_kill, write_cohort, write_table
 from Testing.support import known_labels_worker
@@ -103,7 +103,9 @@ def test_broken_cases_cost_nobody_else(workers: LocalWorkers, tmp_path: Path) ->
     assert sum(row["state"] == "done" and float(row["WT_ml"]) > 0 for row in rows) == 20
     page = outcome.page.read_text(encoding="utf-8")
     assert "Not a medical device" in page
-    assert page.count("data:image/jpeg") == 20
+    pictures = re.findall(r'<img src="([^"]+)"', page)
+    assert len(pictures) == 20
+    assert all((output / picture).is_file() for picture in pictures)
     assert all(f'href="{name}/report.html"' in page for name in manifests(output))
     assert "has no image" in page
 

@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pydicom
@@ -42,6 +43,7 @@ from Testing.support.live_node import (
 )
 from Testing.support.node_site import NAME, NUMBER, ROOT, Archive, FakeWorker, write_images, write_secret
 
+NO_PAGE = "There is no such page.\n"
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 OPENSSL = shutil.which("openssl")
 
@@ -287,15 +289,23 @@ def test_a_wrong_certificate_is_refused_before_anything_starts(
 
 
 def test_the_page_asks_for_its_login(config: Path, tmp_path: Path) -> None:
-    write_secret(tmp_path / "password", "open: sesame\n")
-    fields = json.loads(config.read_text())
-    web = {"port": 0, "login": {"user": "staff", "password_file": "password"}}
-    config.write_text(json.dumps(fields | {"web": web}))
+    with_login(config, tmp_path)
     with at_work(config) as node:
         assert [get(node, path)[0] for path in ("/", "/metrics", "/drift.csv", "/nothing")] == [401] * 4
         assert get(node, "/", "staff:wrong")[0] == 401
         assert get(node, "/", "staff:open: sesame")[0] == 200
         assert get(node, "/health") == (200, '{"ok": true}\n')
+
+
+def test_pages_are_neither_kept_nor_framed(node: Node) -> None:
+    with urllib.request.urlopen(f"http://127.0.0.1:{node.web.port}/") as answer:
+        headers = answer.headers
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert "unsafe-inline" not in headers["Content-Security-Policy"].partition("script-src")[2]
 
 
 @pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed")
@@ -306,7 +316,37 @@ def test_a_browser_shows_the_page(config: Path, archive: Archive, node: Node, tm
     shown = subprocess.run([*command, f"http://127.0.0.1:{node.web.port}/"], capture_output=True, check=True).stdout
     assert "All is well." in shown.decode()
     assert 'class="answered"' in shown.decode()
-    assert "<script" not in shown.decode(), "what a header says is text"
+    assert shown.decode().count("<script") == 1, "what a header says is text"
+    assert 'data-list="ready"' in shown.decode(), "our own script runs, by its hash"
+
+
+def with_login(config: Path, folder: Path) -> None:
+    write_secret(folder / "password", "open: sesame\n")
+    web = {"port": 0, "login": {"user": "staff", "password_file": "password"}}
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"web": web}))
+
+
+@pytest.mark.parametrize("login", ["staff:open: sesame", ""])
+def test_reports_are_shown_behind_a_login_alone(config: Path, archive: Archive, tmp_path: Path, login: str) -> None:
+    if login:
+        with_login(config, tmp_path)
+    with at_work(config) as node:
+        send(config, write_images(tmp_path / "images", slices=3))
+        until(lambda: states(node) == [State.ANSWERED])
+        key = node.queue.studies()[0].key
+        folder = node.storage.results(key, 1)
+        (folder / "report.html").write_text("<p>The report.")
+        (folder / "manifest.json").write_text(json.dumps({"warnings": ["One."], "review": "draft"}))
+        (folder / "measures.json").write_text(json.dumps({"volumes": [{"name": "WT", "volume_ml": 12.345}]}))
+        status, page = get(node, "/", login)
+        assert status == 200
+        assert "12.35" in page
+        assert "not reviewed" in page
+        assert (f"study/{key}.jpg" in page) == bool(login)
+        assert get(node, f"/study/{key}.html", login) == ((200, "<p>The report.") if login else (404, NO_PAGE))
+        assert get(node, f"/study/{key}.html")[0] == (401 if login else 404)
+        for name in (f"{key}.nii.gz", f"{key}.jpg", "../node.json", f"{key}.html/..", "other.html", ""):
+            assert get(node, f"/study/{name}", login) == (404, NO_PAGE), name
 
 
 def test_the_command_serves_until_it_is_stopped(config: Path) -> None:

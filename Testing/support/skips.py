@@ -44,7 +44,7 @@ ALLOWED = (
     AllowedSkip(r"dciodvfy is not installed", "a Debian package", _NOT_DEBIAN),
     AllowedSkip(r"plastimatch is not installed", "a Debian package that brings 200 MB with it"),
     AllowedSkip(r"Orthanc is not installed", "a Debian package", _NOT_DEBIAN),
-    AllowedSkip(r"Chromium is not installed", "one picture of the status page; the page itself is tested without"),
+    AllowedSkip(r"Chromium is not installed", "a Debian package", _NOT_DEBIAN),
     AllowedSkip(r"the command openssl is not installed", "not part of Windows", ("win32",)),
     AllowedSkip(r"no OpenGL without a screen", "Mesa's software rendering is a Debian package", _NOT_DEBIAN),
     AllowedSkip(r"POSIX|Windows |a script as interpreter|kills a process that was forked", "POSIX alone", ("win32",)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,19 +30,19 @@ OUTLINED = (Region.WT, Region.RC, Region.TC, Region.ET)
 """The regions whose outlines are drawn, smaller ones over larger ones."""
 
 
-def thumbnail(folder: Path, manifest: Mapping[str, Any], kept: Path) -> str:
-    """The picture of a folder of results as a data URI; empty if it cannot be drawn.
+def thumbnail(folder: Path, manifest: Mapping[str, Any], kept: Path) -> bool:
+    """Draw the picture of a folder of results; whether that could be done.
 
     Args:
-        kept: JPEG file where the picture is kept, and drawn again when the labels are newer.
+        kept: the JPEG file of the picture, which is drawn again when the labels are newer.
     """
     try:
         if not kept.is_file() or kept.stat().st_mtime < (folder / LABEL_MAP).stat().st_mtime:
             kept.parent.mkdir(parents=True, exist_ok=True)
             draw(folder, manifest).save(kept, "JPEG", quality=80)
-        return "data:image/jpeg;base64," + base64.b64encode(kept.read_bytes()).decode("ascii")
+        return True
     except Exception:  # whatever is wrong with a result: a picture is not worth a batch
-        return ""
+        return False
 
 
 def draw(folder: Path, manifest: Mapping[str, Any]) -> Image.Image:
