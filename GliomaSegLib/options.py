@@ -170,3 +170,11 @@ class Postprocessing:
         default=0.0, metadata={"ge": 0, "lt": 1, "description": "of the largest component"}
     )
     remove_objects_below_mm3: float = field(default=0.0, metadata={"ge": 0})
+
+
+class FigureLayout(Option):
+    """What a figure shows: the largest axial slice of every sequence, twelve slices or the three planes of one."""
+
+    AXIAL = "axial"
+    LIGHTBOX = "lightbox"
+    TRIPLANAR = "triplanar"

@@ -18,6 +18,7 @@ from GliomaSegLib.case import TimePointKind
 from GliomaSegLib.followup.compare import Aligned
 from GliomaSegLib.followup.comparison import TimePointComparison, TimePointRow
 from GliomaSegLib.followup.growth import Curve, growth_plot
+from GliomaSegLib.followup.scrolled import comparison_viewer
 from GliomaSegLib.io.folder import MANIFEST, PROGRAM, written_whole
 from GliomaSegLib.io.terminology import region_styles
 from GliomaSegLib.labels import Region
@@ -71,6 +72,7 @@ def write_comparison(output: Path, aligned: Aligned, overwrite: bool = False) ->
 def render_comparison(aligned: Aligned) -> str:
     """The page as HTML without outside parts; every text is escaped."""
     comparison = aligned.comparison
+    headings, became = [_heading(one) for one in comparison.studies], _became(comparison)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(volume=volume_text)
     template = environment.from_string(resource("comparison.html.j2").read_text(encoding="utf-8"))
@@ -79,17 +81,18 @@ def render_comparison(aligned: Aligned) -> str:
         made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         comparison=comparison,
         name=comparison.studies[-1].name,
-        headings=[_heading(one) for one in comparison.studies],
+        headings=headings,
         regions=_region_rows(comparison),
         colours={
             style.name: hex_colour(region) for region, style in region_styles().items() if _is_drawn(region, aligned)
         },
         patient=next((study.patient for study in aligned.studies if study.patient and study.named), ""),
         region=region_styles()[comparison.region].name,
-        became=_became(comparison),
+        became=became,
         responses=[_response_row(one) for one in comparison.responses],
         plot=_plot(comparison),
         pictures=_pictures(aligned),
+        viewer=comparison_viewer(aligned, headings, became),
     )
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 from GliomaSegLib import NOTICE
 from GliomaSegLib.case import Modality, StudyIdentity, TimePoint, TimePointKind
@@ -23,6 +24,7 @@ from GliomaSegLib.resources import resource
 from GliomaSegLib.results.images import ResultImages
 from GliomaSegLib.results.manifest import Manifest, ModelUsed, SequenceRecord
 from GliomaSegLib.results.slice_pictures import Viewer, hex_colour
+from GliomaSegLib.results.viewer import Panel, Place, region_layers, viewer_html
 
 # Slices shown of each sequence besides the one with the largest area, and lesions listed of each region.
 _SPREAD_SLICES = 4
@@ -65,7 +67,7 @@ def render_report(manifest: Manifest, assessed: CaseAssessment, images: ResultIm
         time_point=_time_point(manifest.when),
         identity=_identity(manifest.identity),
         image_number=_image_number(manifest.identity, measures),
-        created=_minute(manifest.changed or manifest.created),
+        created=_minute(manifest.changed or manifest.created) if manifest.created else "",
         review_state=_review_state(manifest),
         approved=manifest.review is ReviewState.APPROVED,
         answer=_answer(manifest, assessed, least_mm3),
@@ -77,6 +79,7 @@ def render_report(manifest: Manifest, assessed: CaseAssessment, images: ResultIm
         missing=[modality for modality in Modality if modality not in manifest.sequences],
         nothing_found=not any(volume.voxels for volume in measures.volumes),
         pictures=_pictures(manifest, measures, images) if images.originals else None,
+        viewer=_viewer(measures, images, least_mm3),
         method=_method(manifest),
     )
 
@@ -246,6 +249,23 @@ def _image_number(identity: StudyIdentity | None, measures: Measures) -> Callabl
     """The number of the source's image on which a lesion is measured; empty where its slices are no images."""
     numbers = identity.image_numbers if identity and measures.slice_axis == 2 else ()
     return lambda lesion: str(numbers[lesion.slice] or "") if lesion.slice < len(numbers) else ""
+
+
+def _viewer(measures: Measures, images: ResultImages, least_mm3: float) -> Markup:
+    """The images to scroll, with a list of the lesions; empty without originals or without NiiVue."""
+    panels = [Panel(one.title, images.originals[one], images.labels) for one in Modality if one in images.originals]
+    regions = [region for region in Region if measures.volume(region.value)]
+    places = [
+        Place(region_styles()[region].name, _place_text(lesion), lesion.centre_ras_mm)
+        for region in reversed(regions)
+        for lesion in _counted(measures, region, least_mm3)[0]
+    ]
+    return viewer_html(panels, images.brain, region_layers(regions), places, measures.plane)
+
+
+def _place_text(lesion: Lesion) -> str:
+    size = f"{lesion.long_mm:.0f} × {lesion.perpendicular_mm:.0f} mm"
+    return f"{lesion.id}: {_millilitres(lesion.volume_ml)} mL, {size}, {lesion.side.value}"
 
 
 def _time_point(time_point: TimePoint) -> str:

@@ -131,15 +131,37 @@ class Viewer:
 
     def draw(self, grey: NDArray[np.uint8], where: Slice, contours: bool = True) -> Markup:
         """One slice of the grey levels as an ``<svg>`` element; the contours form a group of class ``contours``."""
+        pixels, width, height = self.cut(grey, where)
+        return Markup(
+            f'<svg viewBox="0 0 {width:.2f} {height:.2f}" role="img" aria-label="{where.plane} slice">'
+            f'<image width="{width:.2f}" height="{height:.2f}" preserveAspectRatio="none" href="{png(pixels)}"/>'
+            f"{self._contours(where) if contours else ''}{_marks(self.marks(where), width, height)}</svg>"
+        )
+
+    def cut(self, grey: NDArray[np.uint8], where: Slice) -> tuple[NDArray[np.uint8], float, float]:
+        """A slice of the grey levels in square pixels, ``[row, column]``, with its width and height in mm."""
         row_mm, column_mm = self._pixel_mm(where.plane)
         pixels = self._cut(grey, where)
         height, width = pixels.shape[0] * row_mm, pixels.shape[1] * column_mm
-        outlines = self._outlines(where) if contours else ""
-        return Markup(
-            f'<svg viewBox="0 0 {width:.2f} {height:.2f}" role="img" aria-label="{where.plane} slice">'
-            f'<image width="{width:.2f}" height="{height:.2f}" preserveAspectRatio="none" '
-            f'href="{_png(pixels, width, height)}"/>{outlines}{_marks(_PLANES[where.plane].marks, width, height)}</svg>'
-        )
+        size = (round(width / _PIXEL_MM), round(height / _PIXEL_MM))
+        resized = Image.fromarray(np.ascontiguousarray(pixels)).resize(size, Image.Resampling.BICUBIC)
+        return np.asarray(resized), width, height
+
+    def outlines(self, where: Slice) -> list[tuple[Region, list[NDArray[np.float64]]]]:
+        """Of each region its closed outlines on a slice: points (x, y) in mm from the picture's top left corner."""
+        labels, (row_mm, column_mm) = self._cut(self._labels, where), self._pixel_mm(where.plane)
+        found = []
+        for region in self._regions:
+            # One empty pixel around the mask closes the outlines at the border; half of one leads from centre to edge.
+            mask = np.pad(np.isin(labels, REGION_LABELS[region]), 1).astype(np.uint8)
+            lines = [(one[:-1, ::-1] - 0.5) * (column_mm, row_mm) for one in find_contours(mask, 0.5)]
+            if lines:
+                found.append((region, lines))
+        return found
+
+    def marks(self, where: Slice) -> str:
+        """The patient's directions at the left, right, top and bottom of the picture."""
+        return _PLANES[where.plane].marks
 
     def _areas(self, plane: str, region: Region | None = None) -> NDArray[np.int64]:
         """Voxels on each slice of the region, else of all labels, else of the head."""
@@ -160,13 +182,11 @@ class Viewer:
         row_mm, column_mm = (spacing[axis] for axis in (2, 1, 0) if axis != _PLANES[plane].voxel_axis)
         return row_mm, column_mm
 
-    def _outlines(self, where: Slice) -> str:
-        labels = self._cut(self._labels, where)
-        paths = []
-        for region in self._regions:
-            path = _path(np.isin(labels, REGION_LABELS[region]), self._pixel_mm(where.plane))
-            if path:
-                paths.append(f'<path class="{region.value}" stroke="{hex_colour(region)}" d="{path}"/>')
+    def _contours(self, where: Slice) -> str:
+        paths = (
+            f'<path class="{region.value}" stroke="{hex_colour(region)}" d="{"".join(map(path_data, lines))}"/>'
+            for region, lines in self.outlines(where)
+        )
         return f'<g class="contours">{"".join(paths)}</g>'
 
 
@@ -183,20 +203,15 @@ def _bounds(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
     return ndimage.find_objects(mask.astype(np.uint8))[0]
 
 
-def _path(mask: NDArray[np.bool_], pixel_mm: tuple[float, float]) -> str:
-    """The mask's outline as SVG path data in mm from the picture's top left corner."""
-    # One empty pixel around the mask closes the outlines at the border; half of one leads from centre to edge.
-    outlines = [(points - 0.5) * pixel_mm for points in find_contours(np.pad(mask, 1).astype(np.uint8), 0.5)]
-    return "".join(
-        "M" + "L".join(f"{column:.2f} {row:.2f}" for row, column in points[:-1]) + "Z" for points in outlines
-    )
+def path_data(line: NDArray[np.float64]) -> str:
+    """A closed line, points (x, y), as SVG path data."""
+    return "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in line) + "Z"
 
 
-def _png(pixels: NDArray[np.uint8], width_mm: float, height_mm: float) -> str:
-    """A grey picture, resampled to square pixels, as a data URI."""
-    size = (round(width_mm / _PIXEL_MM), round(height_mm / _PIXEL_MM))
+def png(pixels: NDArray[np.uint8]) -> str:
+    """A grey picture as a data URI."""
     buffer = BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).resize(size, Image.Resampling.BICUBIC).save(buffer, "PNG")
+    Image.fromarray(pixels).save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

@@ -6,6 +6,7 @@ import csv
 import ctypes
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,14 +17,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from PIL import Image
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.cli.main import NOTICE, main
 from GliomaSegLib.errors import Cancelled
 from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.images import read_labels
+from GliomaSegLib.io.terminology import region_styles
 from GliomaSegLib.label_maps import from_internal
-from GliomaSegLib.labels import Label, LabelScheme
+from GliomaSegLib.labels import Label, LabelScheme, Region
 from GliomaSegLib.results.reading import read_manifest
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.card_json import card_from, card_text
@@ -93,6 +96,7 @@ def test_help_imports_nothing_heavy() -> None:
         "evaluate",
         "measure",
         "report",
+        "figure",
         "review",
         "worker",
         "demo",
@@ -280,6 +284,49 @@ def test_review(segment: Command, command: Command, tmp_path: Path) -> None:
     assert [event["state"] for event in json.loads(out)["reviews"]] == ["approved", "draft"]
     status, _, err = command("review", tmp_path / "out", "--state", "approved", "--by", "")
     assert (status, err.splitlines()[-1]) == (1, "gliomaseg: A review needs the name of the reviewer; give it.")
+
+
+# --- what is given away ----------------------------------------------------------------------------------------------
+
+
+def test_a_report_to_give_away_names_nobody(segment: Command, command: Command, tmp_path: Path) -> None:
+    segment("--case-id", "Doe-7")
+    before = (tmp_path / "out" / "report.html").read_bytes()
+    page = tmp_path / "shared.html"
+    assert command("report", tmp_path / "out", "--share", page)[0] == 0
+    assert "Anonymous" in page.read_text(encoding="utf-8")
+    assert "Doe-7" not in page.read_text(encoding="utf-8")
+    assert command("report", tmp_path / "out", "--share", page, "--no-anonymous")[0] == 0
+    assert "Doe-7" in page.read_text(encoding="utf-8")
+    assert (tmp_path / "out" / "report.html").read_bytes() == before
+    status, _, err = command("report", tmp_path / "out", "--share", tmp_path / "of-doe-7.html")
+    assert (status, "give an anonymous page another name" in err) == (1, True)
+    status, _, err = command("report", tmp_path / "out", "--no-anonymous")
+    assert (status, "name its file with --share" in err) == (1, True)
+
+
+def test_of_images_that_are_gone_nothing_can_be_given_away(segment: Command, command: Command, tmp_path: Path) -> None:
+    segment()
+    shutil.rmtree(tmp_path / "study")
+    for arguments in (("report", "--share", tmp_path / "page.html"), ("figure", "--png", tmp_path / "figure.png")):
+        status, _, err = command(arguments[0], tmp_path / "out", *arguments[1:])
+        assert (status, "The original image cannot be read again" in err) == (1, True)
+        assert not arguments[-1].exists()
+
+
+@pytest.mark.parametrize("layout", ["axial", "lightbox", "triplanar"])
+def test_figures_have_contours_a_legend_and_a_scale_bar(
+    segment: Command, command: Command, tmp_path: Path, layout: str
+) -> None:
+    segment("--case-id", "Doe-7")
+    assert command("figure", tmp_path / "out", "--layout", layout, "--svg")[0] == 0
+    drawn = (tmp_path / "out" / f"figure-{layout}.svg").read_text(encoding="utf-8")
+    assert all(word in drawn for word in ("50 mm", "Whole tumour", "<path", ">R<", "data:image/png"))
+    assert "Doe" not in drawn
+    assert command("figure", tmp_path / "out", "--layout", layout, "--png", tmp_path / "figure.png")[0] == 0
+    with Image.open(tmp_path / "figure.png") as picture:
+        colours = {colour for _, colour in picture.getcolors(1 << 24)}
+    assert region_styles()[Region.WT].colour in colours
 
 
 # --- evaluate ------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from GliomaSegLib.measures.assessment import CaseAssessment, assess_case
 from GliomaSegLib.measures.volumes import measure
 from GliomaSegLib.phantom.dicom import write_series
 from GliomaSegLib.pipeline.run import run
+from GliomaSegLib.results import viewer
 from GliomaSegLib.results.images import ResultImages
 from GliomaSegLib.results.manifest import Manifest, ModelUsed, SequenceRecord
 from GliomaSegLib.results.reading import read_manifest
@@ -34,6 +35,12 @@ from Testing.support.study import toy_job, volume
 SPACING = (1.0, 1.2, 5.0)
 SIZE = (60, 50, 16)
 AFTER_SURGERY = TimePoint(TimePointKind.POSTOPERATIVE, 2)
+
+
+@pytest.fixture(autouse=True)
+def without_niivue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page as it is printed; with images to scroll it is tested in Testing/page."""
+    monkeypatch.setattr(viewer, "niivue", lambda: None)
 
 
 def image_of(array: np.ndarray) -> sitk.Image:

@@ -1,0 +1,99 @@
+"""The studies of a comparison to scroll side by side, on the grid of the last one, with what became of each lesion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import SimpleITK as sitk
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from GliomaSegLib.followup.compare import Aligned
+from GliomaSegLib.io.grid import array_on
+from GliomaSegLib.io.terminology import region_styles
+from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.measures.lesion_tracking import Change, LesionHistory
+from GliomaSegLib.measures.volumes import lesion_numbers, volume_text
+from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
+from GliomaSegLib.results.viewer import Layer, Panel, Place, region_layers, viewer_html
+
+# What a voxel shows: its label, and so many times more for what became of its lesion since the study before.
+_CHANGE = int(max(Label)) + 1
+_NUMBER_OF = {Change.NEW: 1, Change.GROWN: 2, Change.SHRUNK: 3, Change.GONE: 4}
+_OTHER = 5
+_CHANGES = {
+    1: ("new", "#ff1744"), 2: ("grown", "#ff6d00"), 3: ("shrunk", "#00e676"), 4: ("gone", "#a7ffeb"),
+    _OTHER: ("other", "#ffee58"),
+}  # fmt: skip
+
+
+def comparison_viewer(aligned: Aligned, headings: Sequence[str], became: Mapping[int, str]) -> Markup:
+    """The HTML of the viewer; empty where a scan is not at hand, or without NiiVue.
+
+    Args:
+        headings: of the studies.
+        became: what happened last to a lesion, by the identity of its track.
+    """
+    if any(exam.image is None for exam in aligned.exams):
+        return Markup()
+    last, course = aligned.exams[-1], aligned.comparison.course
+    panels, lesions_before = [], None
+    for place, (exam, transform) in enumerate(zip(aligned.exams, aligned.transforms, strict=True)):
+        numbers = lesion_numbers(exam.labels, course.region).astype(np.uint16)
+        lesions = sitk.GetArrayFromImage(_nearest(array_on(numbers, exam.labels), last.labels, transform))
+        marked = sitk.GetArrayFromImage(resample_labels(exam.labels, last.labels, transform))
+        marked += _CHANGE * _changes(course, place, lesions, lesions_before)
+        image = resample_image(exam.image, last.labels, transform)
+        panels.append(Panel(f"{place + 1}: {headings[place]}", image, array_on(marked, last.labels)))
+        lesions_before = lesions
+    regions = set().union(*(exam.regions for exam in aligned.exams))
+    return viewer_html(panels, last.brain, _layers(regions), _places(aligned, became))
+
+
+def _nearest(image: sitk.Image, grid: sitk.Image, transform: sitk.Transform | None) -> sitk.Image:
+    return sitk.Resample(image, grid, transform or sitk.Transform(), sitk.sitkNearestNeighbor)
+
+
+def _changes(
+    course: LesionHistory, place: int, lesions: NDArray[np.uint16], before: NDArray[np.uint16] | None
+) -> NDArray[np.uint8]:
+    """Per voxel what became of its lesion since the study before; where one has gone, at its former place."""
+    changes = np.zeros(lesions.shape, np.uint8)
+    if before is None:
+        return changes
+    component = {track.id: [lesion and lesion.id for lesion in track.lesions] for track in course.tracks}
+    for step in course.steps[place - 1]:
+        number = _NUMBER_OF.get(step.change, _OTHER)
+        for name in step.after:
+            changes[lesions == component[name][place]] = number
+        if step.change is Change.GONE:
+            gone = np.isin(before, [component[name][place - 1] for name in step.before])
+            changes[gone & (lesions == 0)] = number
+    return changes
+
+
+def _layers(regions: set[Region]) -> list[Layer]:
+    shown = [
+        Layer(one.name, tuple(v + _CHANGE * k for v in one.values for k in range(_OTHER + 1)), one.colour)
+        for one in region_layers(regions)
+    ]
+    changed = [
+        Layer(name, tuple(_CHANGE * number + value for value in range(_CHANGE)), colour)
+        for number, (name, colour) in _CHANGES.items()
+    ]
+    return [*shown, *changed]
+
+
+def _places(aligned: Aligned, became: Mapping[int, str]) -> list[Place]:
+    """Every lesion where it was seen last, in the coordinates of the last study."""
+    course, places = aligned.comparison.course, []
+    for track in course.tracks:
+        when, lesion = [(when, one) for when, one in enumerate(track.lesions) if one][-1]
+        right, anterior, superior = lesion.centre_ras_mm
+        transform = aligned.transforms[when]
+        point = (-right, -anterior, superior)
+        x, y, z = transform.GetInverse().TransformPoint(point) if transform else point
+        text = f"{track.id}: {volume_text(lesion.volume_ml)}, {became.get(track.id, 'unchanged')}"
+        places.append(Place(region_styles()[course.region].name, text, (-x, -y, z)))
+    return places

@@ -1,0 +1,97 @@
+"""A report to give away: anonymous unless asked otherwise, the images cut to the brain."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.measures.assessment import assess_case
+from GliomaSegLib.results.images import ResultImages
+from GliomaSegLib.results.manifest import Manifest
+from GliomaSegLib.results.reading import read_originals, read_probabilities, read_result, read_transforms
+from GliomaSegLib.results.report import write_report
+
+_DATE = r"\b(?:19|20)\d\d[-./]?[01]\d[-./]?[0-3]\d\b"
+# Fields of a manifest that name nobody. The job is not shown.
+_KEPT = {
+    "program", "time_point", "days_since_surgery", "job", "model", "regions", "missing", "review", "changed", "seconds",
+    "versions",
+}  # fmt: skip
+# Parts of a path that name nobody and occur in sentences too.
+_HARMLESS = {"study", "studies", "data", "images", "image", "dicom", "home", "users", "results", "output", "tmp", "mnt"}
+
+
+def share_report(folder: Path, page: Path, anonymous: bool = True) -> None:
+    """Write the report of a result folder to the file ``page``.
+
+    Args:
+        anonymous: without names, paths, dates and reviewers, and with the brain alone in every picture.
+
+    Raises:
+        InputError: the results cannot be read, were edited and not measured since, or lack their images; or the name of
+            an anonymous page names the case.
+    """
+    stored = read_result(folder)
+    manifest = stored.manifest
+    if anonymous and manifest.case_id.lower() in page.name.lower():
+        raise InputError(f"The name of '{page}' says whose page it is; give an anonymous page another name.")
+    transforms = read_transforms(folder)
+    originals = read_originals(manifest, stored.brain, transforms)
+    images = ResultImages(stored.labels, stored.brain, originals, read_probabilities(folder, stored.brain), transforms)
+    assessed = assess_case(
+        images.labels,
+        images.brain,
+        manifest.regions,
+        images.probabilities,
+        manifest.when,
+        manifest.sequences,
+        edited=manifest.changed is not None,
+    )
+    if anonymous:
+        manifest, images = without_identity(manifest), brain_alone(images)
+    write_report(manifest, assessed, images, page)
+
+
+def without_identity(manifest: Manifest) -> Manifest:
+    """The manifest without what tells whose images these are; in sentences that is replaced by ``…``."""
+    names = sorted(_names(manifest), key=len, reverse=True)
+    hidden = re.compile("|".join([*map(re.escape, names), _DATE]), re.IGNORECASE)
+    sequences = {
+        modality: record.model_copy(
+            update={"path": Path("-"), "name": "", "reason": "", "series_uid": None, "transform_given": None}
+        )
+        for modality, record in manifest.sequences.items()
+    }
+    told = {
+        "case_id": "Anonymous",
+        "sequences": sequences,
+        "warnings": tuple(hidden.sub("…", text) for text in manifest.warnings),
+        "cost": manifest.cost and hidden.sub("…", manifest.cost),
+        "choice": manifest.choice and hidden.sub("…", manifest.choice),
+    }
+    # What is not known to be harmless, now or in a later version, gets its default, which says nothing.
+    defaults = {name: field.get_default(call_default_factory=True) for name, field in Manifest.model_fields.items()}
+    left_out = {name: default for name, default in defaults.items() if name not in _KEPT | set(told)}
+    return manifest.model_copy(update=left_out | told)
+
+
+def brain_alone(images: ResultImages) -> ResultImages:
+    """The same with 0 outside the brain and what is marked."""
+    kept = sitk.Or(images.brain != 0, images.labels != 0)
+    originals = {modality: sitk.Mask(image, kept) for modality, image in images.originals.items()}
+    return dataclasses.replace(images, originals=originals)
+
+
+def _names(manifest: Manifest) -> set[str]:
+    """What may tell whose images these are: the case, its files and their folders, and who reviewed."""
+    job = manifest.job
+    paths = [job.study, job.output, *(record.path for record in manifest.sequences.values())]
+    found = {part for path in paths if path for part in (path.name.split(".")[0], *path.parts)}
+    found |= {record.name for record in manifest.sequences.values()} | {event.by or "" for event in manifest.reviews}
+    if manifest.identity:
+        found |= {manifest.identity.patient_name, manifest.identity.patient_id, manifest.identity.accession_number}
+    return {name for name in found if len(name) > 2 and name.lower() not in _HARMLESS} | {manifest.case_id}
