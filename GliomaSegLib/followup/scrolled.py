@@ -35,19 +35,19 @@ def comparison_viewer(aligned: Aligned, headings: Sequence[str], became: Mapping
         headings: of the studies.
         became: what happened last to a lesion, by the identity of its track.
     """
-    if any(exam.image is None for exam in aligned.exams):
+    if any(study.image is None for study in aligned.studies):
         return Markup()
-    last, course = aligned.exams[-1], aligned.comparison.course
+    last, course = aligned.studies[-1], aligned.comparison.course
     panels, lesions_before = [], None
-    for place, (exam, transform) in enumerate(zip(aligned.exams, aligned.transforms, strict=True)):
-        numbers = lesion_numbers(exam.labels, course.region).astype(np.uint16)
-        lesions = sitk.GetArrayFromImage(_nearest(array_on(numbers, exam.labels), last.labels, transform))
-        marked = sitk.GetArrayFromImage(resample_labels(exam.labels, last.labels, transform))
+    for place, (study, transform) in enumerate(zip(aligned.studies, aligned.transforms, strict=True)):
+        numbers = lesion_numbers(study.labels, course.region).astype(np.uint16)
+        lesions = sitk.GetArrayFromImage(_nearest(array_on(numbers, study.labels), last.labels, transform))
+        marked = sitk.GetArrayFromImage(resample_labels(study.labels, last.labels, transform))
         marked += _CHANGE * _changes(course, place, lesions, lesions_before)
-        image = resample_image(exam.image, last.labels, transform)
+        image = resample_image(study.image, last.labels, transform)
         panels.append(Panel(f"{place + 1}: {headings[place]}", image, array_on(marked, last.labels)))
         lesions_before = lesions
-    regions = set().union(*(exam.regions for exam in aligned.exams))
+    regions = set().union(*(study.regions for study in aligned.studies))
     return viewer_html(panels, last.brain, _layers(regions), _places(aligned, became))
 
 

@@ -15,7 +15,7 @@ from GliomaSegLib.followup.page import render_comparison
 from GliomaSegLib.followup.scrolled import _CHANGES
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.measures.volumes import measure
-from GliomaSegLib.results.time_point import Exam
+from GliomaSegLib.results.time_point import SegmentedTimePoint
 from Testing.page.conftest import Open, serious
 from Testing.page.test_report_page import figure, head, pixels, point, ready
 
@@ -29,7 +29,7 @@ BEFORE = [(30, 30, 40, 4), (60, 30, 40, 4), (30, 65, 40, 4), (60, 65, 40, 4)]
 AFTER = [(30, 30, 40, 7), (60, 30, 40, 2), (60, 65, 40, 4), (45, 48, 60, 4)]  # grown, shrunk, as before, new
 
 
-def exam(boxes: list[tuple[int, int, int, int]], day: float) -> Exam:
+def time_point(boxes: list[tuple[int, int, int, int]], day: float) -> SegmentedTimePoint:
     """A study with these lesions in the head of the report's tests."""
     _, _, images = head()
     array = np.zeros(images.labels.GetSize()[::-1], np.uint8)
@@ -38,7 +38,7 @@ def exam(boxes: list[tuple[int, int, int, int]], day: float) -> Exam:
     labels = sitk.GetImageFromArray(array)
     labels.CopyInformation(images.labels)
     regions = frozenset({Region.WT, Region.TC, Region.ET})
-    return Exam(
+    return SegmentedTimePoint(
         name=f"day {day:g} <b>",
         path=Path("study"),
         labels=labels,
@@ -54,7 +54,7 @@ def exam(boxes: list[tuple[int, int, int, int]], day: float) -> Exam:
 def page(tmp_path_factory: pytest.TempPathFactory, open_page: Open) -> Page:
     """The comparison of two studies in the browser."""
     path = tmp_path_factory.mktemp("comparison") / "comparison.html"
-    aligned = compare([exam(BEFORE, 30), exam(AFTER, 90)], in_place=True)
+    aligned = compare([time_point(BEFORE, 30), time_point(AFTER, 90)], in_place=True)
     path.write_text(render_comparison(aligned), encoding="utf-8")
     return ready(open_page(path))
 
