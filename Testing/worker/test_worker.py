@@ -211,7 +211,7 @@ def test_studies_are_compared_and_exported(toy_store: Store, tmp_path: Path, mon
         *jobs,
         compare,
         compare,
-        compare | {"studies": compare["studies"][:1]},
+        compare | {"studies": compare["studies"][:1], "output": str(tmp_path / "other")},
         export,
         export | {"kinds": ["pdf"]},
     ]
@@ -223,7 +223,7 @@ def test_studies_are_compared_and_exported(toy_store: Store, tmp_path: Path, mon
     assert comparison.resection.extents[0].fraction == 0
     assert Path(compared["result"]["page"]).is_file()
     assert "exists already" in again["text"]
-    assert "studies" in alone["text"]
+    assert "needs at least two studies" in alone["text"]
     assert "is no DICOM series" in exported["text"]
     assert "kinds.0" in unknown["text"]
     assert failed == 4
