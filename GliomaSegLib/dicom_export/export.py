@@ -31,12 +31,11 @@ from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError
 from GliomaSegLib.io.folder import written_whole
 from GliomaSegLib.io.grid import oriented_like
 from GliomaSegLib.labels import Region
-from GliomaSegLib.measures.assessment import assess_case
 from GliomaSegLib.measures.volumes import Measures, measure
 from GliomaSegLib.options import ExportBy, ExportKind, ReviewState
 from GliomaSegLib.results.identity import keep_exported, keep_identities, read_exported
 from GliomaSegLib.results.manifest import Manifest
-from GliomaSegLib.results.reading import StoredResult, read_probabilities, read_result, read_transforms
+from GliomaSegLib.results.reading import StoredResult, assess_stored, read_probabilities, read_result, read_transforms
 
 _LOG = logging.getLogger(__name__)
 
@@ -134,17 +133,7 @@ def _findings(stored: StoredResult, numbering: Numbering | None) -> Findings:
     manifest, followed = stored.manifest, numbering.studies if numbering else None
     if followed and followed.resection:
         return Findings(followed.resection, followed.responses, followed)
-    edited = manifest.changed is not None
-    assessed = assess_case(
-        stored.labels,
-        stored.brain,
-        manifest.regions,
-        {} if edited else read_probabilities(stored.folder, stored.labels),
-        manifest.when,
-        manifest.sequences,
-        edited,
-        manifest.model.task,
-    )
+    assessed = assess_stored(manifest, stored.labels, stored.brain, read_probabilities(stored.folder, stored.labels))
     return Findings(assessed.residual, followed.responses if followed else (), followed)
 
 

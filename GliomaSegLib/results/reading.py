@@ -19,6 +19,7 @@ from GliomaSegLib.io.provenance import sha256_of
 from GliomaSegLib.io.segnrrd import read_segmentation
 from GliomaSegLib.label_maps import from_internal, regions_held, to_internal
 from GliomaSegLib.labels import Label, LabelScheme, Region
+from GliomaSegLib.measures.assessment import CaseAssessment, assess_case
 from GliomaSegLib.preprocessing.resampling import resample_image
 from GliomaSegLib.results.images import from_stored
 from GliomaSegLib.results.layout import BRAIN, LABEL_MAP, SLICER_SEGMENTATION, probability_map, transform_file
@@ -75,6 +76,22 @@ def read_result(folder: Path) -> StoredResult:
         raise InputError(f"{folder / name} was edited since it was measured; run 'gliomaseg measure {folder}' first.")
     brain = read_labels(folder / BRAIN)
     return StoredResult(folder, manifest, read_segmentation(folder / SLICER_SEGMENTATION, brain), brain)
+
+
+def assess_stored(
+    manifest: Manifest, labels: sitk.Image, brain: sitk.Image, probabilities: Mapping[Region, sitk.Image]
+) -> CaseAssessment:
+    """Measure a result's labels again, as they are now; the images are those of :func:`assess_case`."""
+    return assess_case(
+        labels,
+        brain,
+        manifest.regions,
+        probabilities,
+        manifest.when,
+        manifest.sequences,
+        edited=manifest.changed is not None,
+        task=manifest.model.task,
+    )
 
 
 def edited_files(folder: Path, manifest: Manifest) -> list[str]:

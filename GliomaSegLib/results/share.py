@@ -9,10 +9,9 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.measures.assessment import assess_case
 from GliomaSegLib.results.images import ResultImages
 from GliomaSegLib.results.manifest import Manifest
-from GliomaSegLib.results.reading import read_originals, read_probabilities, read_result, read_transforms
+from GliomaSegLib.results.reading import assess_stored, read_originals, read_probabilities, read_result, read_transforms
 from GliomaSegLib.results.report import write_report
 
 _DATE = r"\b(?:19|20)\d\d[-./]?[01]\d[-./]?[0-3]\d\b"
@@ -42,15 +41,7 @@ def share_report(folder: Path, page: Path, anonymous: bool = True) -> None:
     transforms = read_transforms(folder)
     originals = read_originals(manifest, stored.brain, transforms)
     images = ResultImages(stored.labels, stored.brain, originals, read_probabilities(folder, stored.brain), transforms)
-    assessed = assess_case(
-        images.labels,
-        images.brain,
-        manifest.regions,
-        images.probabilities,
-        manifest.when,
-        manifest.sequences,
-        edited=manifest.changed is not None,
-    )
+    assessed = assess_stored(manifest, images.labels, images.brain, images.probabilities)
     if anonymous:
         manifest, images = without_identity(manifest), brain_alone(images)
     write_report(manifest, assessed, images, page)

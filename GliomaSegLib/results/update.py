@@ -13,13 +13,13 @@ from GliomaSegLib.io.folder import MANIFEST, written_whole
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.io.provenance import sha256_of, timestamp
 from GliomaSegLib.label_maps import regions_held
-from GliomaSegLib.measures.assessment import assess_case
 from GliomaSegLib.options import ReviewState
 from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
 from GliomaSegLib.results.images import ResultImages
 from GliomaSegLib.results.layout import BRAIN, FILES, LABEL_MAP, SLICER_SEGMENTATION
 from GliomaSegLib.results.manifest import Manifest
 from GliomaSegLib.results.reading import (
+    assess_stored,
     current_labels,
     read_manifest,
     read_originals,
@@ -79,16 +79,7 @@ def _updated(output: Path, change: Callable[[Manifest], Manifest], progress: Pro
     recorder.warnings[:0] = kept
     manifest = change(_edited(manifest, labels) if edited else manifest)
     images = ResultImages(labels, brain, originals, read_probabilities(output, brain), transforms)
-    assessed = assess_case(
-        labels,
-        brain,
-        manifest.regions,
-        images.probabilities,
-        manifest.when,
-        manifest.sequences,
-        edited=manifest.changed is not None,
-        task=manifest.model.task,
-    )
+    assessed = assess_stored(manifest, images.labels, images.brain, images.probabilities)
     with written_whole(output, overwrite=True) as folder:
         _keep_the_rest(output, folder)
         manifest = write_results(folder, images, manifest, assessed, recorder)
