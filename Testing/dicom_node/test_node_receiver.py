@@ -333,8 +333,8 @@ def test_reports_are_shown_behind_a_login_alone(config: Path, archive: Archive, 
     with at_work(config) as node:
         send(config, write_images(tmp_path / "images", slices=3))
         until(lambda: states(node) == [State.ANSWERED])
-        key = node.queue.studies()[0].key
-        folder = node.storage.results(key, 1)
+        study = node.queue.studies()[0]
+        key, folder = study.key, node.storage.results(study.key, study.revision)
         (folder / "report.html").write_text("<p>The report.")
         (folder / "manifest.json").write_text(json.dumps({"warnings": ["One."], "review": "draft"}))
         (folder / "measures.json").write_text(json.dumps({"volumes": [{"name": "WT", "volume_ml": 12.345}]}))
@@ -345,7 +345,7 @@ def test_reports_are_shown_behind_a_login_alone(config: Path, archive: Archive, 
         assert (f"study/{key}.jpg" in page) == bool(login)
         assert get(node, f"/study/{key}.html", login) == ((200, "<p>The report.") if login else (404, NO_PAGE))
         assert get(node, f"/study/{key}.html")[0] == (401 if login else 404)
-        for name in (f"{key}.nii.gz", f"{key}.jpg", "../node.json", f"{key}.html/..", "other.html", ""):
+        for name in (f"{key}.nii.gz", "../node.json", f"{key}.html/..", "other.html", "other.jpg", ""):
             assert get(node, f"/study/{name}", login) == (404, NO_PAGE), name
 
 
