@@ -10,7 +10,7 @@
 ``agreement.nii.gz``      of an ensemble: how far its members agree, 0 to 100 per cent, on the same grid
 ``transforms/*.tfm``      from the reference image to each sequence that had to be moved (ITK, LPS mm)
 ``manifest.json``         images, model, options, times, hashes and reviews
-``tracked_*, *.json``     after an export: the lesions' identities (``tracking.json``) and the objects (``exported.json``)
+``tracked_*, *.json``     after an export: identities of lesions (``tracking.json``), objects (``exported.json``)
 ========================= =====================================================================================
 """
 
