@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from GliomaSegLib.case import Modality, TimePointKind
 from GliomaSegLib.labels import LabelScheme
 from GliomaSegLib.options import AUTO, BrainMethod, Precision, Purpose, Task
+
+if TYPE_CHECKING:
+    from GliomaSegLib.zoo.store import Store
 
 SEQUENCES = {sequence.value: sequence.title for sequence in Modality}
 SCHEMES = [scheme.value for scheme in LabelScheme]
@@ -43,6 +46,14 @@ def add_machine(parser: argparse._ActionsContainer) -> None:
 def add_store(parser: argparse.ArgumentParser) -> None:
     """The option ``--store``, for every command that reads or installs weights."""
     parser.add_argument("--store", type=Path, metavar="DIR", help="folder of installed models, if not the user's own")
+
+
+def chosen_store(parsed: argparse.Namespace) -> Store:
+    """The store that a command line names, or the user's."""
+    from GliomaSegLib.zoo.places import default_store
+    from GliomaSegLib.zoo.store import Store
+
+    return Store(parsed.store or default_store())
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:

@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace, output: TextIO) -> int:
     """Run the demonstration; the exit status, which is 1 when a region was segmented worse than it should be."""
+    from GliomaSegLib.cli.arguments import chosen_store
     from GliomaSegLib.cli.demonstration import demonstrate
-    from GliomaSegLib.cli.models import chosen_store
     from GliomaSegLib.cli.terminal import progress_for_stderr
 
     with progress_for_stderr() as progress:

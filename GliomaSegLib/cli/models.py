@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from GliomaSegLib.case import Modality, TimePointKind
-from GliomaSegLib.cli.arguments import SEQUENCES, TIME_POINTS, add_json, add_purpose, add_store
+from GliomaSegLib.cli import models_add
+from GliomaSegLib.cli.arguments import SEQUENCES, TIME_POINTS, add_json, add_purpose, add_store, chosen_store
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.options import Purpose, Task
 
@@ -54,23 +55,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     remove = actions.add_parser("remove", help="delete the installed weights, and the card if it was added")
     remove.add_argument("model", metavar="ID")
     remove.set_defaults(command=_remove)
-    add = actions.add_parser("add", help="add the card of a model of your own")
-    add.add_argument("card", type=Path, metavar="CARD", help="JSON file; see docs/models.md")
-    add.set_defaults(command=_add)
+    add = actions.add_parser("add", help="add a model of your own: its card, or the run that trained it")
+    models_add.add_arguments(add)
     export = actions.add_parser("export", help="pack installed models into one file, for places without a network")
     export.add_argument("pack", type=Path, metavar="FILE", help="zip file to make")
     export.add_argument("models", metavar="ID", nargs="*", help="by default all that are installed")
     export.set_defaults(command=_export)
     for action in (lists, show, advise, install, verify, remove, add, export):
         add_store(action)
-
-
-def chosen_store(parsed: argparse.Namespace) -> Store:
-    """The store that a command line names, or the user's."""
-    from GliomaSegLib.zoo.places import default_store
-    from GliomaSegLib.zoo.store import Store
-
-    return Store(parsed.store or default_store())
 
 
 def _list(parsed: argparse.Namespace, output: TextIO) -> int:
@@ -190,13 +182,6 @@ def _verify(parsed: argparse.Namespace, output: TextIO) -> int:
 def _remove(parsed: argparse.Namespace, output: TextIO) -> int:
     chosen_store(parsed).remove(_card(parsed, parsed.model))
     print(f"{parsed.model} is removed.", file=output)
-    return 0
-
-
-def _add(parsed: argparse.Namespace, output: TextIO) -> int:
-    card = chosen_store(parsed).add(parsed.card)
-    whose = "its members' weights" if card.weights.members else "its weights"
-    print(f"{card.id} is added; 'gliomaseg models install {card.id}' installs {whose}.", file=output)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from typing import Any
@@ -54,10 +55,15 @@ class TerminalProgress:
 
 
 class LineProgress:
-    """A progress for a log file: one line when a stage begins, one per warning."""
+    """A progress for a log file: one line when a stage begins, one per warning.
 
-    def __init__(self) -> None:
+    Args:
+        details_every_s: how often what a stage is doing makes a line of its own; never by default.
+    """
+
+    def __init__(self, details_every_s: float = math.inf) -> None:
         self._began = time.perf_counter()
+        self._every, self._shown = details_every_s, -math.inf
 
     def __enter__(self) -> LineProgress:
         return self
@@ -66,9 +72,15 @@ class LineProgress:
 
     def stage(self, name: str) -> None:
         """See :class:`~GliomaSegLib.progress.Progress`."""
+        self._shown = -math.inf
         self._say(name)
 
-    def advance(self, fraction: float, detail: str = "") -> None: ...
+    def advance(self, fraction: float, detail: str = "") -> None:
+        """See :class:`~GliomaSegLib.progress.Progress`."""
+        now = time.perf_counter()
+        if detail and math.isfinite(self._every) and now - self._shown >= self._every:
+            self._shown = now
+            self._say(f"{100 * fraction:3.0f} %  {detail}")
 
     def warn(self, sentence: str) -> None:
         """See :class:`~GliomaSegLib.progress.Progress`."""
@@ -86,6 +98,6 @@ def perform_with_progress(request: Any) -> Any:
         return perform(request, progress)
 
 
-def progress_for_stderr() -> TerminalProgress | LineProgress:
-    """A bar when somebody looks at standard error, else plain lines."""
-    return TerminalProgress() if sys.stderr.isatty() else LineProgress()
+def progress_for_stderr(details_every_s: float = math.inf) -> TerminalProgress | LineProgress:
+    """A bar on a terminal, else plain lines; see :class:`LineProgress`."""
+    return TerminalProgress() if sys.stderr.isatty() else LineProgress(details_every_s)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from GliomaSegLib.training.recipe import Recipe
 
 
+_SHOWN_EVERY_S = 10.0  # step, loss and time left, in a log file
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``gliomaseg train``."""
     parser.description = (
@@ -37,6 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--label-maps", type=Path, metavar="NPZ", help="tumour label maps of further patients, for synthetic cases"
     )
+    parser.add_argument(
+        "--iterations", type=int, metavar="N",
+        help="steps of the optimiser, instead of the recipe's number; a run that is finished goes on when N is larger",
+    )  # fmt: skip
     parser.add_argument("--prepare-only", action="store_true", help="prepare the cases and stop")
     apart = parser.add_mutually_exclusive_group()
     apart.add_argument("--hold-out", metavar="HOSPITAL", help="validate on this hospital and train on the others")
@@ -55,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--test-hospital", action="append", default=[], metavar="HOSPITAL",
         help="with --folds: kept for the test, in no fold; may be given again",
     )  # fmt: skip
-    parser.add_argument("--store", type=Path, metavar="DIR", help="folder of installed models, for a recipe's teacher")
+    parser.add_argument("--store", type=Path, metavar="DIR", help="folder of installed models, for pseudo-labels")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1 (and so on)")
     parser.add_argument("--threads", type=int, metavar="N")
     parser.set_defaults(command=run)
@@ -69,22 +76,32 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
     from GliomaSegLib.datasets.case_table import read_table
     from GliomaSegLib.inference.device import choose_device
     from GliomaSegLib.training.recipe import find_recipe, read_recipe
+    from GliomaSegLib.training.view_check import check_view
 
     if parsed.threads:
         torch.set_num_threads(parsed.threads)
     recipe = read_recipe(find_recipe(parsed.recipe))
+    if parsed.iterations is not None:
+        if parsed.iterations < 1:
+            raise InputError(f"--iterations is {parsed.iterations}; give at least 1.")
+        recipe = recipe.model_copy(update={"iterations": parsed.iterations})
+    check_view(recipe)
     rows = read_table(parsed.cases, parsed.root)
     device = choose_device(parsed.device)
     parsed.cache = recipe.preparation.folder(parsed.cache)
-    with progress_for_stderr() as progress:
+    with progress_for_stderr(_SHOWN_EVERY_S) as progress:
         for part in _parts(parsed, recipe, rows):
             _prepare(parsed, recipe, [*part.train, *part.watched], device, progress)
-            taught = _taught(parsed, recipe, part.train, device, progress)
-            paths = [*taught, *_synthetic(parsed, recipe, part.train, part.held_out, progress)]
+            labelled = _labelled(parsed, recipe, part.train, device, progress)
+            paths = [*labelled, *_synthetic(parsed, recipe, part.train, part.held_out, progress)]
             if parsed.prepare_only:
                 continue
             _train(parsed, recipe, paths, part.watched, part.folder, device, progress)
-            print(f"{recipe.name} is trained; see {part.folder}.", file=output)
+            print(
+                f"{recipe.name} is trained; see {part.folder}. 'gliomaseg models add {part.folder} --id NAME' makes a "
+                "model of it; the same command with a larger --iterations trains on.",
+                file=output,
+            )
     return 0
 
 
@@ -141,27 +158,27 @@ def _prepare(
     prepare_all(rows, parsed.cache, device, progress, wish.bias_correction, **further)
 
 
-def _taught(
+def _labelled(
     parsed: argparse.Namespace, recipe: Recipe, rows: list[CaseRow], device: torch.device, progress: Progress
 ) -> list[Path]:
-    """The prepared training cases, with pseudo-labels of the recipe's teacher where their reference needs them."""
+    """The prepared training cases, with the pseudo-labels of the recipe's model where it asks for them."""
     from GliomaSegLib.inference.device import choose_precision
     from GliomaSegLib.pipeline.prediction import load_model
     from GliomaSegLib.training.dataset import prepared_path
-    from GliomaSegLib.training.pseudo_labels import taught_path, teach_all
+    from GliomaSegLib.training.pseudo_labels import add_pseudo_labels, pseudo_labelled_path
     from GliomaSegLib.zoo.catalogue import find_card
     from GliomaSegLib.zoo.places import default_store
     from GliomaSegLib.zoo.store import Store
 
     plain = [prepared_path(row, parsed.cache) for row in rows]
-    if recipe.teacher is None:
+    if recipe.pseudo_labels is None:
         return plain
-    card = find_card(recipe.teacher)
+    card = find_card(recipe.pseudo_labels)
     weights = Store(parsed.store or default_store()).weights(card)
-    teacher = load_model(card.id, weights, device, choose_precision(device))
-    teach_all(rows, parsed.cache, card.id, teacher, progress)
-    taught = [taught_path(row, parsed.cache, card.id) for row in rows]
-    return [there if there.is_file() else path for there, path in zip(taught, plain, strict=True)]
+    segmenter = load_model(card.id, weights, device, choose_precision(device))
+    add_pseudo_labels(rows, parsed.cache, card.id, segmenter, progress)
+    labelled = [pseudo_labelled_path(row, parsed.cache, card.id) for row in rows]
+    return [there if there.is_file() else path for there, path in zip(labelled, plain, strict=True)]
 
 
 def _synthetic(
@@ -196,8 +213,9 @@ def _train(
     progress: Progress,
 ) -> None:
     from GliomaSegLib.training.dataset import prepared_path
-    from GliomaSegLib.training.loop import Processes, Training
+    from GliomaSegLib.training.loop import Training
     from GliomaSegLib.training.pool import read_pool
+    from GliomaSegLib.training.processes import Processes
 
     recipe = recipe.model_copy(update={"preparation": recipe.preparation.learnt(train)})
     view, changed = recipe.view.view, recipe.preparation.changed
@@ -210,6 +228,7 @@ def _train(
             device,
             initial=initial_weights(parsed.initial, parsed.store) if parsed.initial else None,
             processes=processes,
+            initial_from=parsed.initial,
         )
         training.run(folder, progress)
 

@@ -117,16 +117,18 @@ def _row(cells: Mapping[str, str], root: Path, where: str) -> CaseRow:
 
 
 def read_splits(path: Path) -> dict[str, list[str]]:
-    """Patients of each split.
+    """Patients of each split; one that the file does not name is empty.
 
     Raises:
         InputError: the file is not such a table, or a patient is in two splits.
     """
     try:
         splits = json.loads(path.read_bytes())
-        patients = {name: list(map(str, splits[name])) for name in _SPLITS}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} does not hold the lists {', '.join(_SPLITS)} of patients ({error}).") from error
+        patients = {name: list(map(str, splits.get(name, ()))) for name in _SPLITS}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise InputError(f"{path} does not hold lists of patients ({error}); name {', '.join(_SPLITS)}.") from error
+    if not any(patients.values()):
+        raise InputError(f"{path} names no patient; give at least one of the lists {', '.join(_SPLITS)}.")
     everyone = [patient for split in patients.values() for patient in split]
     repeated = {patient for patient in everyone if everyone.count(patient) > 1}
     seen: dict[str, str] = {}

@@ -1,7 +1,7 @@
-"""Cases brought in place: registered to their reference, 1 mm, stripped, the truth with them.
+"""Co-registered, 1 mm, skull-stripped cases with reference labels.
 
-That is what networks are trained on, and what missing sequences are best studied on: with the same registration and the
-same brain for every subset, only what the network is given differs (Eijgelaar 2020).
+Networks are trained on them, and missing sequences are best studied on them: with the same registration and the same
+brain for every subset, only what the network is given differs (Eijgelaar 2020).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from GliomaSegLib.zoo.brain_mask import brain_extractor
 
 SPACING_MM = (1.0, 1.0, 1.0)
 
-_TRUTH = "truth"
+_REFERENCE = "truth.nii.gz"
 
 
 @dataclass(frozen=True)
@@ -43,19 +43,19 @@ class PreparedCase:
     Attributes:
         images: ``float32``, exactly 0 outside the brain.
         brain: ``uint8`` mask.
-        truth: ``uint8``, internal scheme.
+        reference: ``uint8`` labels, internal scheme.
     """
 
     images: Mapping[Modality, sitk.Image]
     brain: sitk.Image
-    truth: sitk.Image
+    reference: sitk.Image
 
 
 def prepare_case(row: CaseRow, device: torch.device, bias_correction: bool = False) -> PreparedCase:
-    """Bring one case in place by the road of :mod:`GliomaSegLib.pipeline.run`.
+    """Prepare one case as :mod:`GliomaSegLib.pipeline.run` does.
 
-    A case whose geometry is a placeholder cannot walk that road. Its images must be stripped and of one grid; they are
-    taken voxel by voxel, their axes for LPS and a voxel for 1 mm, which then is only another word for a voxel.
+    A case whose geometry is a placeholder cannot be registered. Its images must be stripped and on one grid; their axes
+    are taken for LPS and a voxel for 1 mm.
 
     Args:
         bias_correction: whether N4 corrects each image.
@@ -66,7 +66,7 @@ def prepare_case(row: CaseRow, device: torch.device, bias_correction: bool = Fal
     if row.placeholder and bias_correction:
         raise InputError("its geometry is a placeholder, so that no bias field can be estimated; do without N4.")
     if row.placeholder:
-        return _as_it_lies(row)
+        return _without_geometry(row)
     case = oriented_case(read_case(None, dict(row.images), identifier=row.case, wanted=tuple(row.images)))
     registrations = register_case(case, Silent())
     prepared = prepare(
@@ -89,36 +89,35 @@ def prepare_case(row: CaseRow, device: torch.device, bias_correction: bool = Fal
     return PreparedCase(prepared.images, prepared.brain, moved)
 
 
-def _as_it_lies(row: CaseRow) -> PreparedCase:
+def _without_geometry(row: CaseRow) -> PreparedCase:
     images = {sequence: sitk.GetArrayFromImage(read_image(path)) for sequence, path in row.images.items()}
-    truth = sitk.GetArrayFromImage(read_labels(row.reference, row.scheme))
-    if len({array.shape for array in (*images.values(), truth)}) > 1:
+    reference = sitk.GetArrayFromImage(read_labels(row.reference, row.scheme))
+    if len({array.shape for array in (*images.values(), reference)}) > 1:
         raise InputError("its files have different shapes; without a geometry they must be of one grid.")
     brain = np.any([array != 0 for array in images.values()], axis=0).astype(np.uint8)
     return PreparedCase(
         {sequence: sitk.GetImageFromArray(array) for sequence, array in images.items()},
         sitk.GetImageFromArray(brain),
-        sitk.GetImageFromArray(truth),
+        sitk.GetImageFromArray(reference),
     )
 
 
-def kept_in_place(row: CaseRow, cache: Path, device: torch.device) -> CaseRow:
-    """The row of the case in place, its files kept in the folder ``cache``, where they are made if they are not there.
+def kept_prepared(row: CaseRow, cache: Path, device: torch.device) -> CaseRow:
+    """The row of the prepared case, its files kept in the folder ``cache``, where they are made if they are not there.
 
     Raises:
         InputError: see :func:`prepare_case`, or the files cannot be written.
     """
     folder = cache / f"{row.case}-{row.key[:12]}"
     names = {sequence: f"{sequence.value}.nii.gz" for sequence in row.images}
-    truth = f"{_TRUTH}.nii.gz"
     if not is_result_folder(folder):
         there = prepare_case(row, device)
         with written_whole(folder) as partial:
             for sequence, name in names.items():
                 sitk.WriteImage(there.images[sequence], partial / name, useCompression=True)
-            numbered = from_internal(sitk.GetArrayFromImage(there.truth), row.scheme)
-            sitk.WriteImage(array_on(numbered, there.truth), partial / truth, useCompression=True)
+            numbered = from_internal(sitk.GetArrayFromImage(there.reference), row.scheme)
+            sitk.WriteImage(array_on(numbered, there.reference), partial / _REFERENCE, useCompression=True)
             about = {"program": PROGRAM, "kind": "case in place", "case": row.case}
             (partial / MANIFEST).write_text(json.dumps(about), encoding="utf-8")
     images = {sequence: folder / name for sequence, name in names.items()}
-    return dataclasses.replace(row, images=images, reference=folder / truth, drawn_on=None, placeholder=False)
+    return dataclasses.replace(row, images=images, reference=folder / _REFERENCE, drawn_on=None, placeholder=False)

@@ -21,7 +21,7 @@ import SimpleITK as sitk
 
 from GliomaSegLib.case import REFERENCE_ORDER, Modality
 from GliomaSegLib.datasets.case_table import REGIONS, CaseRow
-from GliomaSegLib.datasets.prepared_case import kept_in_place
+from GliomaSegLib.datasets.prepared_case import kept_prepared
 from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError
 from GliomaSegLib.evaluation.froc import CaseLesions, match_lesions
 from GliomaSegLib.evaluation.metrics import evaluate
@@ -129,7 +129,7 @@ def _prepared(experiment: Experiment, row: CaseRow) -> CaseRow:
     """The row of the case's prepared files where the experiment keeps such, else the row itself."""
     if experiment.prepared_cases is None:
         return row
-    return kept_in_place(row, experiment.prepared_cases, choose_device(experiment.device))
+    return kept_prepared(row, experiment.prepared_cases, choose_device(experiment.device))
 
 
 def _regions_given(card: Card, present: Subset) -> tuple[Region, ...]:

@@ -14,15 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from GliomaSegLib.case import Input, Modality
-from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.segmenter import Prediction
 from GliomaSegLib.inference.slices import Plane, SliceWindows, StackModel, predict_stacks
+from GliomaSegLib.inference.volume import stacked
 from GliomaSegLib.label_maps import compose
 from GliomaSegLib.labels import Region
 from GliomaSegLib.postprocessing import close_gaps, keep_components_above, keep_components_inside, keep_largest_two
 from GliomaSegLib.preprocessing.cropping import Box, bounding_box, uncropped
 from GliomaSegLib.preprocessing.intensity import fill_with_noise, z_score
-from GliomaSegLib.preprocessing.normalisation import standardise
 from GliomaSegLib.progress import Progress
 
 # The sequence whose non-zero voxels are the brain: FLAIR shows the whole tumour, then as good as can be had.
@@ -52,7 +51,7 @@ class NormalisedCase:
     """The network's input.
 
     Attributes:
-        channels: ``float32 [channel, z, y, x]``: z-scores with noise as background; a missing sequence is 0 throughout.
+        channels: ``float32 [channel, z, y, x]``, scaled; a missing sequence is 0 throughout.
         noisy: per channel whether what is added around it is noise, as its background is; else 0.
         brain: ``bool [z, y, x]``.
     """
@@ -66,60 +65,12 @@ class NormalisedCase:
         return NormalisedCase(self.channels[(slice(None), *box)], self.noisy, self.brain[box])
 
 
-def check_images(images: Mapping[Modality, NDArray[np.float32]]) -> None:
-    """Refuse an empty case and images of different shapes (``InputError``)."""
-    if not images:
-        raise InputError("The case has no sequence; give at least one of T1, T1c, T2 or FLAIR.")
-    shapes = {sequence.title: image.shape for sequence, image in images.items()}
-    if len(set(shapes.values())) > 1:
-        raise InputError(f"The sequences are not on one grid ({shapes}); resample them to the same voxels first.")
+Scale = Callable[[NDArray[np.float32], str, np.random.Generator], NDArray[np.float32]]
 
 
-def brain_mask(images: Mapping[Modality, NDArray[np.float32]]) -> NDArray[np.bool_]:
-    """Non-zero voxels of the best present sequence, ``bool [z, y, x]``.
-
-    Raises:
-        InputError: there are none.
-    """
-    sequence = next(sequence for sequence in BRAIN_ORDER if sequence in images)
-    brain = images[sequence] != 0
-    if not brain.any():
-        raise InputError(
-            f"The {sequence.title} image is empty (all zero); check the file, or leave it out with "
-            f"--without {sequence.value}."
-        )
-    return brain
-
-
-def normalise(
-    images: Mapping[Modality, NDArray[np.float32]],
-    order: tuple[Modality, ...],
-    box: Box,
-    generator: np.random.Generator,
-) -> NormalisedCase:
-    """Stack the sequences in channel ``order`` inside ``box``: z-score per sequence, noise where it is 0."""
-    brain = brain_mask(images)[box]
-    channels = np.zeros((len(order), *brain.shape), dtype=np.float32)
-    for channel, sequence in enumerate(order):
-        if sequence in images:
-            cropped = images[sequence][box]
-            channels[channel] = fill_with_noise(z_score(cropped, sequence.title), cropped == 0, generator)
-    return NormalisedCase(channels, tuple(sequence in images for sequence in order), brain)
-
-
-def scaled_as_in_training(
-    images: Mapping[Modality, NDArray[np.float32]],
-    order: tuple[Modality, ...],
-    box: Box,
-    generator: np.random.Generator,
-) -> NormalisedCase:
-    """As :func:`normalise`, for networks that this program trained: scaled as their training cases, 0 outside."""
-    brain = brain_mask(images)[box]
-    channels = np.zeros((len(order), *brain.shape), dtype=np.float32)
-    for channel, sequence in enumerate(order):
-        if sequence in images:
-            channels[channel] = standardise(images[sequence], sequence.title)[box]
-    return NormalisedCase(channels, (False,) * len(order), brain)
+def with_noise(image: NDArray[np.float32], name: str, generator: np.random.Generator) -> NDArray[np.float32]:
+    """CA-CNN's own scaling of an image ``[z, y, x]``: z-scores where it is not 0, standard normal noise where it is."""
+    return fill_with_noise(z_score(image, name), image == 0, generator)
 
 
 class SliceCascade:
@@ -131,7 +82,8 @@ class SliceCascade:
         session: entered around the networks' work on a case with the WT stage, which needs most memory, the shape
             (z, y, x) of its volume and the progress; makes room and frees it, and gives the device and the precision
             that it found room for.
-        normalised: images to the networks' input.
+        scale: an image inside the brain's box, its name and a generator to the networks' input.
+        noisy: whether that has noise as background, so that what is added around it is noise too.
     """
 
     def __init__(
@@ -139,32 +91,22 @@ class SliceCascade:
         order: tuple[Modality, ...],
         stages: Mapping[Region, Stage],
         session: Callable[[Stage, tuple[int, int, int], Progress], AbstractContextManager[tuple[str, str]]],
-        normalised: Callable[..., NormalisedCase] = normalise,
+        scale: Scale = with_noise,
+        noisy: bool = True,
     ) -> None:
-        self._order, self._normalised = order, normalised
+        self._order, self._scale, self._noisy = order, scale, noisy
         self._stages = stages
         self._session = session
 
     def predict(self, images: Mapping[Input, NDArray[np.float32]], progress: Progress, seed: int) -> Prediction:
-        """Segment one case; without T1c only the whole tumour is given, all labelled SNFH.
-
-        Raises:
-            InputError: no image, images of different shapes, an empty or constant one, or too little memory.
-        """
-        check_images(images)
-        box = bounding_box(brain_mask(images), BOX_MARGIN_VOXELS)
-        case = self._normalised(images, self._order, box, np.random.default_rng(seed))
+        """Segment one case; without T1c only the whole tumour is given, all labelled SNFH."""
+        box, case = self._case(images, seed)
         with self._session(self._stages[Region.WT], case.brain.shape, progress) as (device, precision):
             probabilities = self._probabilities(case, Modality.T1C in images, progress, seed)
         labels = assemble(probabilities, case.brain)
         progress.advance(1.0)
         shape = next(iter(images.values())).shape
-        return Prediction(
-            uncropped(labels, box, shape),
-            {region: uncropped(probability, box, shape) for region, probability in probabilities.items()},
-            device,
-            precision,
-        )
+        return Prediction(labels, probabilities, device, precision).in_volume(box, shape)
 
     def parts(
         self,
@@ -177,12 +119,23 @@ class SliceCascade:
 
         Arguments and errors as for :meth:`predict`; T1c must be there.
         """
-        check_images(images)
-        box = bounding_box(brain_mask(images), BOX_MARGIN_VOXELS)
-        case = self._normalised(images, self._order, box, np.random.default_rng(seed))
+        box, case = self._case(images, seed)
         with self._session(self._stages[Region.WT], case.brain.shape, progress):
             parts = self._parts(tumour[box], case, progress, seed)
         return {region: uncropped(probability, box, tumour.shape) for region, probability in parts.items()}
+
+    def _case(self, images: Mapping[Input, NDArray[np.float32]], seed: int) -> tuple[Box, NormalisedCase]:
+        """The box of the brain, which the best present sequence shows, and the scaled images inside it."""
+        stack = stacked(images, self._order)
+        shows_brain = next(sequence for sequence in BRAIN_ORDER if sequence in images)
+        whole = stack[self._order.index(shows_brain)] != 0
+        box, generator = bounding_box(whole, BOX_MARGIN_VOXELS), np.random.default_rng(seed)
+        channels = stack[(slice(None), *box)]
+        for channel, sequence in zip(channels, self._order, strict=True):
+            if sequence in images:
+                channel[:] = self._scale(channel, sequence.title, generator)
+        noisy = tuple(self._noisy and sequence in images for sequence in self._order)
+        return box, NormalisedCase(channels, noisy, whole[box])
 
     def _probabilities(
         self, case: NormalisedCase, with_core: bool, progress: Progress, seed: int

@@ -20,15 +20,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from GliomaSegLib.case import Input, Modality
-from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.device import choose_precision, place
 from GliomaSegLib.inference.segmenter import Prediction
-from GliomaSegLib.inference.training_features import TrainingFeatures
+from GliomaSegLib.inference.training_distance import TrainingFeatures
+from GliomaSegLib.inference.volume import stacked
 from GliomaSegLib.inference.windows import Size, Windows, even, slide, tent
 from GliomaSegLib.label_maps import compose
 from GliomaSegLib.labels import Region
 from GliomaSegLib.postprocessing import keep_components_above
-from GliomaSegLib.preprocessing.cropping import Box, bounding_box, uncropped
+from GliomaSegLib.preprocessing.cropping import Box, bounding_box
 from GliomaSegLib.preprocessing.midsagittal import Pose, find_midsagittal
 from GliomaSegLib.preprocessing.normalisation import standardise
 from GliomaSegLib.preprocessing.torch_resampling import averaged, first_centre_mm, resample
@@ -115,11 +115,7 @@ class CoarseFine:
         self._training_features = training_features
 
     def predict(self, images: Mapping[Input, NDArray[np.float32]], progress: Progress, seed: int) -> Prediction:
-        """Segment one case; without T1c only the whole tumour is given, all labelled SNFH. Nothing here is random.
-
-        Raises:
-            InputError: no image, images of different shapes, an empty or constant one, or too little memory.
-        """
+        """Segment one case; without T1c only the whole tumour is given, all labelled SNFH. Nothing here is random."""
         channels, brain, box = self._channels(images)
         device = place(self._device, self._needed_bytes(brain.shape), progress)
         precision = self._precision if device == self._device else choose_precision(device)
@@ -140,13 +136,9 @@ class CoarseFine:
         regions = REGIONS if Modality.T1C in images else REGIONS[:1]
         found = dict(zip(regions, probability.numpy() * brain, strict=False))
         shape = next(iter(images.values())).shape
-        return Prediction(
-            uncropped(self._labels(found), box, shape),
-            {region: uncropped(one, box, shape) for region, one in found.items()},
-            str(device),
-            str(precision).removeprefix("torch."),
-            None if known is None else known.distance(features, tuple(images)),
-        )
+        far = None if known is None else known.distance(features, tuple(images))
+        kind = str(precision).removeprefix("torch.")
+        return Prediction(self._labels(found), found, str(device), kind, far).in_volume(box, shape)
 
     def features(self, images: Mapping[Modality, NDArray[np.float32]], layer: str) -> NDArray[np.float64]:
         """The means ``[maps]`` over the brain of the coarse network's ``layer``, for a case as in :meth:`predict`.
@@ -165,18 +157,13 @@ class CoarseFine:
 
     def _channels(self, images: Mapping[Modality, NDArray[np.float32]]) -> tuple[Tensor, NDArray[np.bool_], Box]:
         """Standardised channels and brain mask, cropped to the brain, and where they were cropped."""
-        given = {sequence: images[sequence] for sequence in self._order if sequence in images}
-        if not given:
-            raise InputError("The case has no sequence; give at least one of T1, T1c, T2 or FLAIR.")
-        if len({image.shape for image in given.values()}) > 1:
-            raise InputError("The sequences are not on one grid; resample them to the same voxels first.")
-        brain = np.any([image != 0 for image in given.values()], axis=0)
-        if not brain.any():
-            raise InputError("The images are empty (all zero); check the files.")
+        stack = stacked(images, self._order)
+        brain = (stack != 0).any(axis=0)
         box = bounding_box(brain, 2)
         channels = np.zeros((len(self._order), *brain[box].shape), np.float32)
-        for sequence, image in given.items():
-            channels[self._order.index(sequence)] = standardise(image, f"{sequence.title} (--{sequence.value})")[box]
+        for channel, image, sequence in zip(channels, stack, self._order, strict=True):
+            if sequence in images:
+                channel[:] = standardise(image, f"{sequence.title} (--{sequence.value})")[box]
         return torch.from_numpy(channels), brain[box], box
 
     def _coarse_prediction(

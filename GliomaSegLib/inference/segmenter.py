@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from GliomaSegLib.case import Input
 from GliomaSegLib.inference.training_distance import TrainingDistance
 from GliomaSegLib.labels import Region
+from GliomaSegLib.preprocessing.cropping import Box, uncropped
 from GliomaSegLib.progress import Progress
 
 
@@ -33,6 +34,11 @@ class Prediction:
     precision: str = ""
     training_distance: TrainingDistance | None = None
 
+    def in_volume(self, box: Box, shape: tuple[int, ...]) -> Prediction:
+        """What was predicted inside ``box`` of a volume of ``shape`` (z, y, x), on all of it: background outside."""
+        maps = {region: uncropped(values, box, shape) for region, values in self.probabilities.items()}
+        return replace(self, labels=uncropped(self.labels, box, shape), probabilities=maps)
+
 
 class Segmenter(Protocol):
     """A loaded model, ready to be used for case after case."""
@@ -45,7 +51,10 @@ class Segmenter(Protocol):
                 orientation), all of one shape, skull-stripped (exactly 0 outside the brain) when the card asks for
                 it, otherwise not normalised. Missing sequences are simply not there. A model that takes the study
                 before surgery finds it under :class:`~GliomaSegLib.case.Preoperative`, the tumour as 0 and 1.
-            progress: told the fraction done; may raise ``Cancelled``.
+            progress: given the fraction done; may raise ``Cancelled``.
             seed: of any random numbers that the model's contract needs, drawn on the CPU.
+
+        Raises:
+            InputError: no image, images of different shapes, an empty or constant one, or too little memory.
         """
         ...

@@ -8,7 +8,7 @@ all.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -23,7 +23,7 @@ from GliomaSegLib.inference.memory import peak_bytes
 from GliomaSegLib.inference.outputs import Answer, Array
 from GliomaSegLib.inference.segmenter import Prediction
 from GliomaSegLib.inference.windows import Size, Windows, mirrored, slide
-from GliomaSegLib.preprocessing.cropping import Box, bounding_box, uncropped
+from GliomaSegLib.preprocessing.cropping import Box, bounding_box
 from GliomaSegLib.progress import Progress
 
 # A window on a processor is cut so that it takes no more than this, whatever is free: others use the computer too.
@@ -87,24 +87,16 @@ class VolumeSegmenter:
         self._needed_bytes = needed_bytes or self._traced_bytes
 
     def predict(self, images: Mapping[Input, Array], progress: Progress, seed: int) -> Prediction:
-        """Segment one case. Nothing here is random.
-
-        Raises:
-            InputError: no image, images of different shapes, an empty or constant one, or too little memory.
-        """
+        """Segment one case. Nothing here is random."""
         stack = stacked(images, self._spec.order)
         channels, box = self._spec.prepare(stack)
         logits, device, precision = self._logits(self._turned(channels), progress)
         with torch.inference_mode():
-            found = self._turned_back(self._spec.activate(logits))
-        labels, maps = self._spec.answer(found)
-        shape = stack.shape[1:]
-        return Prediction(
-            self._spec.finish(uncropped(labels, box, shape)),
-            {region: uncropped(values, box, shape) for region, values in maps.items()},
-            str(device),
-            str(precision).removeprefix("torch."),
-        )
+            probabilities = self._turned_back(self._spec.activate(logits))
+        labels, maps = self._spec.answer(probabilities)
+        found = Prediction(labels, maps, str(device), str(precision).removeprefix("torch."))
+        found = found.in_volume(box, stack.shape[1:])
+        return replace(found, labels=self._spec.finish(found.labels))
 
     def _turned(self, channels: Array) -> Tensor:
         """``[channel, z, y, x]`` along the network's axes."""

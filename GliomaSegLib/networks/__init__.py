@@ -2,6 +2,9 @@
 
 Images ``[batch, sequence, z, y, x]`` in; logits ``[batch, region, z, y, x]`` out, of the whole patch or its central
 part; while training also several, finest first, or :class:`~GliomaSegLib.networks.ar_ca.Regularised`.
+
+A network may have ``margin``, voxels (z, y, x) by which its answer is smaller than the patch on either side, and
+``multiple``: the edges (z, y, x) of a patch are multiples of these.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ def build(name: str, parameters: Mapping[str, Any]) -> nn.Module:
     module, _, kind = _WHERE[name].partition(":")
     try:
         return getattr(importlib.import_module(module), kind)(**parameters)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise InputError(f"The network '{name}' does not take these parameters: {error}.") from error
 
 

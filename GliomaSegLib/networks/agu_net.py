@@ -58,12 +58,7 @@ class AttentionGate(nn.Module):
 
 
 class AguNet(nn.Module):
-    """Region logits; while training, those of the levels 1 to 4.
-
-    Attributes:
-        margin: voxels (z, y, x) by which the answer is smaller than the patch on either side.
-        multiple: an edge of the patch (z, y, x) is a multiple of this.
-    """
+    """Region logits; while training, those of the levels 1 to 4."""
 
     margin = (0, 0, 0)
     multiple = (16, 16, 16)

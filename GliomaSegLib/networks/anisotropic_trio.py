@@ -25,9 +25,6 @@ class AnisotropicTrio(nn.Module):
     """Images ``[batch, 4, z, y, x]`` (T1, T1c, T2, FLAIR) to logits of WT, TC and ET, ``[batch, 3, z, y, x]``.
 
     A missing sequence is 0 throughout.
-
-    Attributes:
-        multiple: an edge of the patch (z, y, x) is a multiple of this.
     """
 
     multiple = (1, 4, 4)

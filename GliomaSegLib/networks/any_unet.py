@@ -26,9 +26,6 @@ _SLOPE = 0.01  # of the leaky ReLU
 class AnyUNet(nn.Module):
     """Images ``[batch, channel, z, y, x]`` to logits ``[batch, region, z, y, x]``.
 
-    Attributes:
-        multiple: an edge of the patch (z, y, x) is a multiple of this, ``2 ** (levels - 1)``.
-
     Args:
         channels: of the images; a missing sequence is 0 throughout.
         regions: one sigmoid channel each.

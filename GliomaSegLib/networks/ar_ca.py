@@ -75,7 +75,6 @@ class AutoencoderRegularised(nn.Module):
 
     Attributes:
         segmentation: the CA-CNN network, all that is kept after training.
-        margin: voxels (slice, row, column) by which the answer is smaller than the windows on either side.
 
     Args:
         channels: sequences.

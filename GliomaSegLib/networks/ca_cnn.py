@@ -116,18 +116,15 @@ def _hands(threads: int) -> ThreadPoolExecutor:
 
 
 def _in_pieces(values: Tensor, work: Callable[[int, int], None]) -> None:
-    """Call ``work(first, last)`` for pieces of a stack: on a processor small ones, on a graphics card the whole.
-
-    A piece belongs to one thread. So threads meet once per layer, not in every operation (where a busy computer would
-    keep them waiting for each other), and their number cannot change the order in which anything is summed.
-    """
+    """Call ``work(first, last)`` for pieces of a stack: on a processor small ones, on a graphics card the whole."""
     slices, threads = len(values), torch.get_num_threads()
     if values.device.type != "cpu":
         work(0, slices)
         return
-    step = min(_CHUNK_VALUES // (CHANNELS * values.shape[-2] * values.shape[-1]), -(-slices // _LEAST_PIECES))
-    step = max(1, step)
+    cached = _CHUNK_VALUES // (CHANNELS * values.shape[-2] * values.shape[-1])
+    step = max(1, min(cached, -(-slices // _LEAST_PIECES)))
     starts = range(0, slices, step)
+    # A piece belongs to one thread: they meet once per layer, and their number cannot change the order of a sum.
     in_inference = torch.inference_mode()(work)  # the mode is each thread's own
     torch.set_num_threads(1)
     try:
@@ -197,10 +194,7 @@ class Activated:
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions in the slice, each after normalisation and PReLU, around a shortcut.
-
-    A shortcut with fewer channels is padded with zero channels on both sides.
-    """
+    """Two 3 x 3 convolutions in the slice, each after normalisation and PReLU, around a zero-padded shortcut."""
 
     def __init__(self, in_channels: int, dilation: int = 1) -> None:
         super().__init__()

@@ -34,11 +34,7 @@ _COMMON_CHANNELS = (150, 150)
 
 
 class DeepMedic(nn.Module):
-    """Region logits for the central part of a patch.
-
-    Attributes:
-        margin: voxels (z, y, x) by which the answer is smaller than the patch on either side.
-    """
+    """Region logits for the central part of a patch."""
 
     margin = (8 * FACTOR,) * 3
 

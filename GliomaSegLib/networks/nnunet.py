@@ -38,12 +38,7 @@ _SUPERVISED_BELOW_FULL = 2
 
 
 class NnUNet(DynUNet):
-    """Region logits; while training, those of the first three levels, finest first.
-
-    Attributes:
-        margin: voxels (z, y, x) by which the answer is smaller than the patch on either side.
-        multiple: an edge of the patch (z, y, x) is a multiple of this.
-    """
+    """Region logits; while training, those of the first three levels, finest first."""
 
     margin = (0, 0, 0)
     multiple = (8, 16, 16)

@@ -39,9 +39,6 @@ _LEAST_SHARE = 1e-7  # of the volume, so that no class is divided by 0
 class RFNet(nn.Module):
     """Class logits of a patch, for any subset of the sequences.
 
-    Attributes:
-        multiple: an edge of the patch (z, y, x) is a multiple of this.
-
     Args:
         width: channels of the first level.
     """

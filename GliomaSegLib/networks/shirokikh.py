@@ -51,12 +51,7 @@ _VNET_UP = ((256, 256, 3), (256, 128, 3), (128, 64, 2), (64, 32, 1))  # channels
 
 
 class UNet3D(nn.Module):
-    """3D U-Net of Çiçek 2016 with 'same' padding.
-
-    Attributes:
-        margin: voxels (z, y, x) by which the answer is smaller than the patch on either side.
-        multiple: an edge of the patch (z, y, x) is a multiple of this.
-    """
+    """3D U-Net of Çiçek 2016 with 'same' padding."""
 
     margin = (0, 0, 0)
     multiple = (8, 8, 8)
@@ -82,12 +77,7 @@ class UNet3D(nn.Module):
 
 
 class VNet(nn.Module):
-    """V-Net of Milletari 2016; the number of sequences divides 16, because the input is repeated onto 16 channels.
-
-    Attributes:
-        margin: voxels (z, y, x) by which the answer is smaller than the patch on either side.
-        multiple: an edge of the patch (z, y, x) is a multiple of this.
-    """
+    """V-Net of Milletari 2016; the number of sequences divides 16, because the input is repeated onto 16 channels."""
 
     margin = (0, 0, 0)
     multiple = (16, 16, 16)

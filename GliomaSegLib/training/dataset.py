@@ -1,4 +1,4 @@
-"""Cases for training: brought through the same road as a patient's study and kept prepared on disk."""
+"""Cases for training: prepared as the pipeline prepares a study, and kept on disk."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class TrainingCase:
             it and in the channels of sequences that the case does not have.
         brain: ``bool [z, y, x]``.
         labels: ``uint8 [z, y, x]``, internal scheme.
-        known: the regions that the labels tell; losses leave the others out.
+        known: the regions that the labels have; losses leave the others out.
         spacing_mm: voxel edges in the order z, y, x.
-        soft: teacher's probabilities of WT, TC and ET, ``float16 [3, z, y, x]``, or ``None``.
+        soft: pseudo-labels, probabilities of WT, TC and ET, ``float16 [3, z, y, x]``, or ``None``.
     """
 
     name: str
@@ -95,13 +95,13 @@ def prepare_all(
 
 
 def prepare_training_case(row: CaseRow, device: torch.device, bias_correction: bool = False) -> TrainingCase:
-    """One case in place, standardised and cropped to the brain.
+    """One prepared case, standardised and cropped to the brain.
 
     Raises:
         InputError: see :func:`GliomaSegLib.datasets.prepared_case.prepare_case`.
     """
     there = prepare_case(row, device, bias_correction)
-    brain, labels = (sitk.GetArrayFromImage(image) for image in (there.brain, there.truth))
+    brain, labels = (sitk.GetArrayFromImage(image) for image in (there.brain, there.reference))
     return _cropped(row, there.images, brain > 0, labels)
 
 

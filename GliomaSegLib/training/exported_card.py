@@ -47,14 +47,14 @@ def card_fields(recipes: Mapping[str, Recipe]) -> dict[str, Any]:
 def _of_one(recipe: Recipe) -> dict[str, Any]:
     if recipe.network.name == "ar-ca":
         raise InputError(
-            f"'{recipe.name}' trains one network of AR-CA's cascade; name its stage by region and view, such as "
-            f"{recipe.regions[0].value.lower()}.{recipe.view.plane.value}=RUN/last.pt."
+            f"'{recipe.name}' trains one network of AR-CA's cascade; add the runs of the whole tumour, the core and "
+            "the enhancing tumour together."
         )
     network = recipe.network.build()
     multiple = max(getattr(network, "multiple", (1, 1, 1)))
     z, y, x = (max(edge, _SHOWN_AT_LEAST.get(recipe.network.name, 0)) for edge in recipe.view.shape)
     spacing = recipe.view.spacing_mm
-    lattice = [spacing] * 3 if isinstance(spacing, float) else list(reversed(spacing))
+    grid_mm = [spacing] * 3 if isinstance(spacing, float) else list(reversed(spacing))
     whole = recipe.view.midsagittal
     answers_for_middle = any(getattr(network, "margin", (0, 0, 0)))
     return {
@@ -62,7 +62,7 @@ def _of_one(recipe: Recipe) -> dict[str, Any]:
         "space": {"spacing_mm": _PREPARED_MM, "orientation": "LPS", "brain": "stripped"},
         "network": {
             "family": "trained",
-            "parameters": {"network": recipe.network.model_dump(), "lattice_mm": lattice}
+            "parameters": {"network": recipe.network.model_dump(), "lattice_mm": grid_mm}
             | ({"frame": [x, y, z]} if whole else {})
             | _preparation(recipe),
         },

@@ -27,7 +27,7 @@ from GliomaSegLib.datasets.case_table import CaseRow
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.coarse_fine import CoarseFine
 from GliomaSegLib.inference.device import choose_precision
-from GliomaSegLib.inference.training_features import Group, TrainingFeatures
+from GliomaSegLib.inference.training_distance import Group, TrainingFeatures
 from GliomaSegLib.progress import Progress, Silent
 from GliomaSegLib.training.dataset import CHANNELS, TrainingCase, prepare_all, prepared_path, read_prepared
 from GliomaSegLib.zoo.catalogue import find_card

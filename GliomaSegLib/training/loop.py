@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +25,8 @@ from GliomaSegLib.labels import Region
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.training.augment import change_images, random_axes
 from GliomaSegLib.training.checkpoint import read_checkpoint, write_checkpoint
-from GliomaSegLib.training.criterion import central, chosen_loss
+from GliomaSegLib.training.losses import central, chosen_loss
+from GliomaSegLib.training.processes import Processes
 from GliomaSegLib.training.sampling import (
     CHANNELS,
     CaseSampler,
@@ -42,49 +41,13 @@ if TYPE_CHECKING:
     from GliomaSegLib.training.recipe import Optimiser, Recipe
 
 LAST, BEST = "last.pt", "best.pt"
-_RECIPE, _STEPS, _VALIDATION = "recipe.json", "steps.csv", "validation.csv"
-_TOLD_EVERY = 10  # steps
+RECIPE, STEPS, VALIDATION = "recipe.json", "steps.csv", "validation.csv"
+_SHOWN_EVERY = 10  # steps
+_SLOW_S = 5.0  # a step that took longer is shown at once
 
 
 class TrainingError(GliomaSegError):
     """The training cannot go on; the last good checkpoint is kept."""
-
-
-@dataclass(frozen=True)
-class Processes:
-    """The processes that train together, started by torch's own launcher (``torchrun``)."""
-
-    rank: int = 0
-    world: int = 1
-
-    @staticmethod
-    def of_environment() -> Processes:
-        """What torchrun set, or one process alone."""
-        return Processes(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
-
-    @contextmanager
-    def joined(self, device: torch.device) -> Iterator[None]:
-        """The processes can speak to one another inside the block."""
-        if self.world == 1:
-            yield
-            return
-        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        try:
-            yield
-        finally:
-            torch.distributed.destroy_process_group()
-
-    def mean(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each tensor by its mean over the processes."""
-        if self.world == 1:
-            return
-        flat = torch.cat([tensor.flatten() for tensor in tensors])
-        torch.distributed.all_reduce(flat)
-        flat /= self.world
-        start = 0
-        for tensor in tensors:
-            tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor))
-            start += tensor.numel()
 
 
 class Training:
@@ -95,7 +58,8 @@ class Training:
         cases: to train on.
         watched: to validate on; none switches validation off.
         device: where to train.
-        initial: weights to start from, a state dict of the network.
+        initial: weights to start from, a state dict of the network, and
+        initial_from: what they are called; it stays in the checkpoints.
     """
 
     def __init__(
@@ -106,6 +70,7 @@ class Training:
         device: torch.device,
         initial: dict[str, Tensor] | None = None,
         processes: Processes | None = None,
+        initial_from: str | None = None,
     ) -> None:
         if not cases:
             raise InputError("There is no case to train on; check the case table, the split and the hospital left out.")
@@ -125,7 +90,7 @@ class Training:
             _load(self.network, initial, "the weights to start from")
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.optimiser = make_optimiser(recipe.optimiser, self.network)
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self.initial_from = 0, 0.0, initial_from
         self._sampler, self._sparsify = CaseSampler(cases, recipe.shares), recipe.sparsification.build()
         self._watched = _spread(watched, recipe.validation.cases)
         self._best, self._since_best = -math.inf, 0
@@ -141,10 +106,11 @@ class Training:
             "optimiser": self.optimiser.state_dict(),
             "best": self._best,
             "since_best": self._since_best,
+            "initial": self.initial_from,
         }
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint of this very recipe.
+        """Go on from a checkpoint of this very recipe, which may have more iterations now.
 
         Raises:
             InputError: it cannot be read, or is of another recipe.
@@ -159,6 +125,7 @@ class Training:
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds = state["step"], state["seconds"]
         self._best, self._since_best = state["best"], state["since_best"]
+        self.initial_from = state.get("initial")
 
     def run(self, folder: Path, progress: Progress) -> None:
         """Train to the end of the recipe (or its early stop), into ``folder``; goes on from ``last.pt`` if it is there.
@@ -171,8 +138,8 @@ class Training:
             self.resume(folder / LAST)
         leads = self.processes.rank == 0
         if leads:
-            (folder / _RECIPE).write_text(self.recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        steps, validations = (Curve(folder / name, self.step, leads) for name in (_STEPS, _VALIDATION))
+            (folder / RECIPE).write_text(self.recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        steps, validations = (Curve(folder / name, self.step, leads) for name in (STEPS, VALIDATION))
         progress.stage("training")
         saved = time.monotonic()
         while self.step < self.recipe.iterations and not self._stops_early():
@@ -180,8 +147,8 @@ class Training:
             loss, names = self._advance(folder)
             self.seconds += time.monotonic() - began
             steps.add({"step": self.step, "seconds": round(self.seconds, 1), "loss": loss, "samples": names})
-            if self.step % _TOLD_EVERY == 0:
-                progress.advance(self.step / self.recipe.iterations, self._told(loss))
+            if self.step % _SHOWN_EVERY == 0 or self.step == 1 or time.monotonic() - began > _SLOW_S:
+                progress.advance(self.step / self.recipe.iterations, self._described(loss))
             if self.step % self.recipe.validation.every == 0 and self._watched:
                 self._validate(folder, validations, progress)
             if leads and time.monotonic() - saved > 60 * self.recipe.checkpoint_minutes:
@@ -190,7 +157,7 @@ class Training:
         if leads:
             write_checkpoint(self.state(), folder / LAST)
 
-    def _told(self, loss: float) -> str:
+    def _described(self, loss: float) -> str:
         left = self.seconds / max(self.step, 1) * (self.recipe.iterations - self.step)
         return f"step {self.step} of {self.recipe.iterations}, loss {loss:.3f}, {left / 60:.0f} min left"
 
@@ -305,8 +272,8 @@ class Training:
         for watched in cases:
             centre, axes = choose_centre(watched, view, 1.0, (0.0, 0.0, 0.0), np.random.default_rng(0))
             images, brain, targets, _ = take(watched, view, centre, axes)
-            told = torch.from_numpy(watched.known)[:, None, None, None]
-            truth, inside = (self.task.asked(each[None]) for each in (targets * told, brain.expand_as(targets)))
+            known = torch.from_numpy(watched.known)[:, None, None, None]
+            reference, inside = (self.task.asked(each[None]) for each in (targets * known, brain.expand_as(targets)))
             for subset in self.recipe.validation.subsets:
                 here = torch.tensor([channel in subset for channel in CHANNELS]) & torch.from_numpy(self.task.own)
                 kept = here & torch.from_numpy(watched.present)
@@ -317,7 +284,7 @@ class Training:
                     given = self.task.seen(seen[None]).to(self.device)
                     answer = network(given.contiguous(memory_format=torch.channels_last_3d)).float().cpu()
                 found = (answer[0] > 0) & (central(inside, answer)[0] > 0)
-                dice = _dice(found, central(truth, answer)[0] > 0.5, self.task.regions)
+                dice = _dice(found, central(reference, answer)[0] > 0.5, self.task.regions)
                 rows.append({"case": watched.name, "subset": _names(subset), **dice})
         return rows
 
@@ -390,8 +357,8 @@ def _names(subset: Sequence[case.Modality]) -> str:
     return "+".join(sequence.value for sequence in subset)
 
 
-def _dice(found: Tensor, truth: Tensor, regions: Sequence[Region]) -> dict[str, object]:
+def _dice(found: Tensor, reference: Tensor, regions: Sequence[Region]) -> dict[str, object]:
     scores: dict[str, object] = {}
-    for region, seen, true in zip(regions, found, truth, strict=True):
+    for region, seen, true in zip(regions, found, reference, strict=True):
         scores[region.value] = float(2 * (seen & true).sum() / (seen.sum() + true.sum())) if true.any() else ""
     return scores

@@ -1,29 +1,73 @@
-"""Losses on region channels. Every one of them leaves out what a case's truth does not know.
+"""Losses on region channels. Every one of them leaves out what a case has no reference labels of.
 
 ``logits`` and ``targets`` are ``[batch, region, z, y, x]``: one sigmoid channel per region (WT, TC, ET), targets 0 to
-1, soft ones included. ``known`` says where the targets may be believed: ``[batch, region]`` (a case whose truth lacks a
-region), ``[batch, region or 1, z, y, x]`` (voxels too), or ``None`` for everywhere. What is not known adds nothing to
+1, soft ones included. ``known`` says where the targets may be believed: ``[batch, region]`` (a case without labels of
+a region), ``[batch, region or 1, z, y, x]`` (voxels too), or ``None`` for everywhere. What is not known adds nothing to
 a loss, to its gradient or to what it is divided by; when nothing is known the loss is 0 and its gradient too. All is
 computed in float32, whatever the network ran in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from GliomaSegLib.networks.ar_ca import Regularised
+
+if TYPE_CHECKING:
+    from GliomaSegLib.training.recipe import LossChoice
+
+Answer = Tensor | Sequence[Tensor] | Regularised
+
 _SMOOTH = 1e-5
 
 
-class Loss(Protocol):
-    """A function of this module that a network's training minimises."""
+def chosen_loss(
+    choice: LossChoice, answer: Answer, targets: Tensor, known: Tensor, weights: Tensor | None = None
+) -> Tensor:
+    """The recipe's loss of what a network answered for a batch.
 
-    def __call__(self, logits: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
-        """The loss, a scalar."""
+    Args:
+        answer: logits of the whole patch or its central part, several of them finest first, or AR-CA's.
+        targets, known: ``[batch, region, z, y, x]``.
+        weights: the same shape, for ``iw-bce``.
+    """
+    if isinstance(answer, Regularised):
+        regularisation = autoencoder(answer.reconstruction, answer.original, answer.mean, answer.log_variance)
+        return chosen_loss(choice, answer.logits, targets, known, weights) + choice.autoencoder_weight * regularisation
+    targets, known = (central(volume, finest(answer)) for volume in (targets, known))
+    if choice.name == "iw-bce":
+        return weighted_bce(finest(answer), targets, central(weights, finest(answer)), known)
+    there = (targets * known).amax(dim=(0, 2, 3, 4), keepdim=True) > 0.5
+
+    def one(output: Tensor, wanted: Tensor, believed: Tensor) -> Tensor:
+        loss = torch.zeros((), device=output.device)
+        if choice.name != "bce":
+            judged = believed if choice.dice_of_absent_regions else believed * there
+            loss = loss + dice(output, wanted, judged, choice.dice_over_batch)
+        if choice.name != "dice":
+            loss = loss + bce(output, wanted, believed)
+        return loss
+
+    return one(answer, targets, known) if isinstance(answer, Tensor) else deep_supervision(one, answer, targets, known)
+
+
+def finest(answer: Answer) -> Tensor:
+    """The logits of full resolution."""
+    if isinstance(answer, Regularised):
+        return answer.logits
+    return answer if isinstance(answer, Tensor) else answer[0]
+
+
+def central(volume: Tensor, like: Tensor) -> Tensor:
+    """The middle of ``volume`` of the size of ``like``, both ``[batch, …, z, y, x]``."""
+    margins = [(a - b) // 2 for a, b in zip(volume.shape[-3:], like.shape[-3:], strict=True)]
+    box = tuple(slice(margin, margin + edge) for margin, edge in zip(margins, like.shape[-3:], strict=True))
+    return volume[(..., *box)]
 
 
 def dice(logits: Tensor, targets: Tensor, known: Tensor | None = None, over_batch: bool = True) -> Tensor:
@@ -49,11 +93,6 @@ def dice(logits: Tensor, targets: Tensor, known: Tensor | None = None, over_batc
 def bce(logits: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
     """Binary cross-entropy, averaged over the known voxels of all cases and regions."""
     return weighted_bce(logits, targets, torch.ones((), device=logits.device), known)
-
-
-def dice_bce(logits: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
-    """The sum of batch Dice and binary cross-entropy, as in nnU-Net (Isensee F et al., Nat Methods 2021)."""
-    return dice(logits, targets, known) + bce(logits, targets, known)
 
 
 def weighted_bce(logits: Tensor, targets: Tensor, weights: Tensor, known: Tensor | None = None) -> Tensor:
@@ -87,28 +126,17 @@ def autoencoder(reconstruction: Tensor, images: Tensor, mean: Tensor, log_varian
 
 
 def deep_supervision(
-    loss: Loss,
-    logits: Sequence[Tensor],
-    targets: Tensor,
-    known: Tensor | None = None,
-    weights: Sequence[float] | None = None,
+    loss: Callable[..., Tensor], logits: Sequence[Tensor], targets: Tensor, known: Tensor | None = None
 ) -> Tensor:
-    """The weighted mean of ``loss`` over a network's outputs, each against the truth at its own resolution.
+    """The mean of ``loss`` over a network's outputs, weights halving from one to the next, at each one's resolution.
 
     Args:
         logits: finest first, the first as large as ``targets``; the others smaller, by the nearest voxel.
-        weights: one per output; halved from output to output by default.
-
-    Raises:
-        ValueError: the weights are not as many as the outputs.
     """
-    weights = [0.5**level for level in range(len(logits))] if weights is None else weights
-    if len(weights) != len(logits):
-        raise ValueError(f"{len(weights)} weights for {len(logits)} outputs")
+    weights = [0.5**level for level in range(len(logits))]
     total = sum(
         weight * loss(output, _resized(targets, output), known if known is None else _resized(known, output))
         for weight, output in zip(weights, logits, strict=True)
-        if weight > 0
     )
     return total / sum(weights)
 

@@ -21,7 +21,7 @@ from GliomaSegLib.training.dataset import TrainingCase, read_prepared
 from GliomaSegLib.training.sampling import QUANTA, PooledCase, View
 
 _SEEDS_PER_REGION = 4000  # places of a region that are kept to centre patches on
-_SURELY_NOT, _SURELY = 0.1, 0.9  # a teacher's probabilities that are believed
+_SURELY_NOT, _SURELY = 0.1, 0.9  # pseudo-labels that are believed
 
 
 def pool_case(case: TrainingCase, view: View, regions: Sequence[Region] = REGIONS) -> PooledCase:
@@ -29,13 +29,13 @@ def pool_case(case: TrainingCase, view: View, regions: Sequence[Region] = REGION
     wanted = np.broadcast_to(view.spacing_mm, 3)
     factors = [max(1, round(mm / spacing)) for mm, spacing in zip(wanted, case.spacing_mm, strict=True)]
     images = averaged(torch.from_numpy(case.images.astype(np.float32)), factors).half()
-    truth, sure, known = believed(case)
+    reference, sure, known = believed(case)
     masks = torch.from_numpy(
-        np.stack([case.brain, *truth, *(sure if case.soft is not None else ())]).astype(np.float32)
+        np.stack([case.brain, *reference, *(sure if case.soft is not None else ())]).astype(np.float32)
     )
     spacing = np.array(case.spacing_mm)
     rng = np.random.default_rng(0)
-    own = [mask for mask, told, region in zip(truth, known, REGIONS, strict=True) if told and region in regions]
+    own = [mask for mask, there, region in zip(reference, known, REGIONS, strict=True) if there and region in regions]
     if view.on_lesions:
         numbered = [components(mask)[0] for mask in own]
         own = [lesions == number for lesions in numbered for number in range(1, lesions.max() + 1)]
@@ -56,12 +56,12 @@ def pool_case(case: TrainingCase, view: View, regions: Sequence[Region] = REGION
 
 
 def believed(case: TrainingCase) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
-    """What may be learnt from a case: the truth, and inside its whole tumour the teacher where that is sure.
+    """What a case's targets are: the reference, and inside its whole tumour pseudo-labels where these are certain.
 
-    Outside the true tumour there is no part of it, whatever the teacher says.
+    Outside the reference's tumour the targets are 0.
 
     Returns:
-        targets ``[3, z, y, x]``; where they may be believed, the same shape; and the regions that are told at all.
+        targets ``[3, z, y, x]``; where they may be believed, the same shape; and the regions that there are targets of.
     """
     targets = np.stack([region_mask(case.labels, region) for region in REGIONS])
     known = np.array([region in case.known for region in REGIONS])
@@ -88,23 +88,23 @@ def read_pool(
 
 def weigh_lesions(cases: Sequence[PooledCase]) -> list[PooledCase]:
     """The cases with the voxel weights of the inversely weighted cross-entropy; beta is theirs together, per region."""
-    truths = [(case.masks[1:4] > QUANTA // 2).numpy() for case in cases]
-    positive = np.array([[mask.sum() for mask in truth] for truth in truths], float)
+    references = [(case.masks[1:4] > QUANTA // 2).numpy() for case in cases]
+    positive = np.array([[mask.sum() for mask in reference] for reference in references], float)
     known = np.stack([case.known for case in cases])
-    voxels = np.array([[truth[0].size] for truth in truths])
+    voxels = np.array([[reference[0].size] for reference in references])
     fractions = (positive * known).sum(0) / np.maximum((voxels * known).sum(0), 1)
 
-    def weights(truth: NDArray[np.bool_]) -> Tensor:
+    def weights(reference: NDArray[np.bool_]) -> Tensor:
         each = [
             lesion_weights(mask, beta) if beta > 0 else np.ones(mask.shape, np.float32)
-            for mask, beta in zip(truth, fractions, strict=True)
+            for mask, beta in zip(reference, fractions, strict=True)
         ]
         return torch.from_numpy(np.stack(each)).half()
 
-    return [replace(case, weights=weights(truth)) for case, truth in zip(cases, truths, strict=True)]
+    return [replace(case, weights=weights(reference)) for case, reference in zip(cases, references, strict=True)]
 
 
-def lesion_weights(truth: NDArray[np.bool_], positive_fraction: float) -> NDArray[np.float32]:
+def lesion_weights(reference: NDArray[np.bool_], positive_fraction: float) -> NDArray[np.float32]:
     """The voxel weights of the inversely weighted cross-entropy: every lesion weighs the same, however small.
 
     Shirokikh B et al., Deep learning for brain tumor segmentation in radiosurgery, arXiv:1909.02799. A voxel of lesion
@@ -113,7 +113,7 @@ def lesion_weights(truth: NDArray[np.bool_], positive_fraction: float) -> NDArra
     voxels of one lesion share a face or an edge.
 
     Args:
-        truth: ``[z, y, x]``, the **whole** image: in a crop a lesion cut by its border would look small.
+        reference: ``[z, y, x]``, the **whole** image: in a crop a lesion cut by its border would look small.
         positive_fraction: beta, above 0 and below 1.
 
     Returns:
@@ -124,7 +124,7 @@ def lesion_weights(truth: NDArray[np.bool_], positive_fraction: float) -> NDArra
     """
     if not 0 < positive_fraction < 1:
         raise ValueError(f"the fraction of positive voxels is {positive_fraction}, not between 0 and 1")
-    numbered, sizes = components(truth)
+    numbered, sizes = components(reference)
     weights = np.ones(len(sizes), np.float32)
-    weights[1:] = positive_fraction * truth.size / sizes[1:]
+    weights[1:] = positive_fraction * reference.size / sizes[1:]
     return weights[numbered]

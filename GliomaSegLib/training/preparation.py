@@ -16,13 +16,13 @@ from pydantic import Field
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.inference.lattice import LatticeSpec, Placement
+from GliomaSegLib.inference.training_grid import GridSpec, Placement
 from GliomaSegLib.preprocessing.cropping import bounding_box
 from GliomaSegLib.preprocessing.histogram import Landmarks, learn_landmarks, standardised_inside
 from GliomaSegLib.record import Record
 from GliomaSegLib.training.dataset import CHANNELS, TrainingCase, read_prepared
 
-_COMMON = LatticeSpec((1.0, 1.0, 1.0), common_space=True)
+_COMMON = GridSpec((1.0, 1.0, 1.0), common_space=True)
 _MARGIN_VOXELS = 2
 
 
@@ -66,7 +66,7 @@ class Preparation(Record):
 
 
 def in_common_space(case: TrainingCase) -> TrainingCase:
-    """The case on the lattice of the template, cropped to the brain again; labels from the nearest voxel.
+    """The case on the grid of the template, cropped to the brain again; labels from the nearest voxel.
 
     Raises:
         InputError: it cannot be registered to the template.

@@ -1,8 +1,7 @@
-"""A teacher: another model's answer where the truth is silent.
+"""Pseudo-labels: another model's probabilities of core and enhancing tumour where the reference is the whole alone.
 
-A case whose truth is the whole tumour alone teaches nothing about its core and enhancing part. A model that knows them
-well looks for them inside that tumour, with all sequences of the case, and its probabilities are kept beside the truth;
-what of them is believed is decided in :func:`GliomaSegLib.training.sampling.believed`.
+The model looks inside the reference's whole tumour, with all sequences of the case; which of its voxels count is
+decided in :func:`GliomaSegLib.training.pool.believed`.
 """
 
 from __future__ import annotations
@@ -37,28 +36,28 @@ class KnowsParts(Protocol):
         ...
 
 
-def taught_path(row: CaseRow, cache: Path, teacher: str) -> Path:
-    """Where a case is kept with its teacher's answer."""
-    return cache / f"{row.case}.{teacher}.npz"
+def pseudo_labelled_path(row: CaseRow, cache: Path, model: str) -> Path:
+    """Where a case is kept with the model's pseudo-labels."""
+    return cache / f"{row.case}.{model}.npz"
 
 
-def teach_all(
-    rows: Sequence[CaseRow], cache: Path, teacher: str, segmenter: KnowsParts, progress: Progress | None = None
+def add_pseudo_labels(
+    rows: Sequence[CaseRow], cache: Path, model: str, segmenter: KnowsParts, progress: Progress | None = None
 ) -> None:
-    """Ask the teacher about every prepared case that knows the whole tumour and not its parts; each written whole."""
+    """Label every prepared case whose reference is the whole tumour alone; each is written whole."""
     progress = progress or Silent()
-    progress.stage(f"asking {teacher}")
+    progress.stage(f"pseudo-labels of {model}")
     for done, row in enumerate(rows):
         progress.advance(done / len(rows), row.case)
-        path = taught_path(row, cache, teacher)
+        path = pseudo_labelled_path(row, cache, model)
         if row.regions != (Region.WT,) or stored_key(path) == row.key:
             continue
         case = read_prepared(cache / f"{row.case}.npz")
-        write_case(taught(case, segmenter), row.key, path)
+        write_case(with_pseudo_labels(case, segmenter), row.key, path)
 
 
-def taught(case: TrainingCase, teacher: KnowsParts) -> TrainingCase:
-    """The case with the teacher's probabilities of TC and ET in the true tumour; 0.5 where it can say nothing."""
+def with_pseudo_labels(case: TrainingCase, segmenter: KnowsParts) -> TrainingCase:
+    """The case with probabilities of TC and ET inside the reference's whole tumour; 0.5 without T1c."""
     soft = np.full((len(REGIONS), *case.brain.shape), 0.5, np.float16)
     whole = region_mask(case.labels, Region.WT)
     soft[REGIONS.index(Region.WT)] = whole
@@ -68,6 +67,6 @@ def taught(case: TrainingCase, teacher: KnowsParts) -> TrainingCase:
             for place, sequence in enumerate(CHANNELS)
             if case.present[place]
         }
-        for region, probability in teacher.parts(images, whole, Silent(), seed=1).items():
+        for region, probability in segmenter.parts(images, whole, Silent(), seed=1).items():
             soft[REGIONS.index(region)] = probability
     return dataclasses.replace(case, soft=soft)

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 from torch import nn
 
 from GliomaSegLib import networks
@@ -28,6 +28,7 @@ from GliomaSegLib.training.schedule import Constant, Schedule
 from GliomaSegLib.training.task import Task
 
 Length = Annotated[float, Field(gt=0)]
+Voxels = Annotated[int, Field(gt=0)]
 
 # Files in the recipes' folder that are none.
 _NO_RECIPES = ("recipe.schema.json", "splits.json", "mets-splits.json", "any-splits.json")
@@ -51,9 +52,9 @@ class NetworkChoice(Record):
 class ViewChoice(Record):
     """What the network sees of a case."""
 
-    shape: tuple[int, int, int] = Field(description="voxels, z, y, x")
+    shape: tuple[Voxels, Voxels, Voxels] = Field(description="voxels, z, y, x")
     spacing_mm: Length | tuple[Length, Length, Length] = Field(description="of cubic voxels, or along z, y and x")
-    midsagittal: bool = Field(default=False, description="the whole brain, halved by the lattice's middle plane")
+    midsagittal: bool = Field(default=False, description="the whole brain, halved by the grid's middle plane")
     tumour_fraction: float = Field(default=0.8, ge=0, le=1, description="of the patches, centred on a tumour voxel")
     jitter_mm: tuple[float, float, float] = Field(
         default=(8.0, 8.0, 8.0), description="largest displacement along z, y and x"
@@ -66,7 +67,7 @@ class ViewChoice(Record):
 
     @property
     def view(self) -> View:
-        """The lattice."""
+        """The grid."""
         return View(self.shape, self.spacing_mm, self.midsagittal, self.centred_on == "lesions")
 
 
@@ -134,7 +135,7 @@ class Augmentation(Record):
 
 
 class LossChoice(Record):
-    """What is minimised, for the regions that a case's truth knows."""
+    """What is minimised, for the regions that a case's reference labels have."""
 
     name: Literal["dice", "bce", "dice-bce", "iw-bce"] = "dice-bce"
     dice_over_batch: bool = Field(default=True, description="one Dice per batch and region, or one per case")
@@ -187,8 +188,10 @@ class Recipe(Record):
     shares: dict[str, float] = Field(
         default_factory=dict, description="Per hospital its share of the samples; the others' cases share the rest."
     )
-    teacher: str | None = Field(
-        default=None, description="A model of the zoo that tells the parts of tumours whose truth is the whole alone."
+    pseudo_labels: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("pseudo_labels", "teacher"),  # the second in recipes and checkpoints before
+        description="A model of the zoo that labels core and enhancing tumour where the reference is the whole alone.",
     )
     synthetic: Synthetic | None = None
     sparsification: Sparsification = KeepAll()
@@ -210,8 +213,10 @@ class Recipe(Record):
         return Task(self.sequences, self.regions, self.view.plane)
 
     def is_that_of(self, checkpoint: str) -> bool:
-        """Whether it is the recipe (JSON) that a checkpoint was made by, what that does not say being the default."""
-        return Recipe.model_validate_json(checkpoint) == self
+        """Whether it is the recipe (JSON) that a checkpoint was made by, what that does not say being the default. The
+        number of iterations may be another: a training can be lengthened."""
+        theirs = Recipe.model_validate_json(checkpoint)
+        return theirs.model_copy(update={"iterations": self.iterations}) == self
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -30,7 +30,7 @@ _WHOLLY = 0.99  # a voxel is known when all that it was averaged from is
 
 @dataclass(frozen=True)
 class View:
-    """The lattice that a network sees.
+    """The grid that a network sees.
 
     Attributes:
         shape: voxels, z, y, x.
@@ -53,9 +53,9 @@ class PooledCase:
 
     Attributes:
         images: ``float16 [4, z, y, x]``.
-        masks: ``uint8 [4, z, y, x]``: brain, WT, TC, ET in steps of 1 / 255; with a teacher ``[7, …]``: and where the
-            truth of WT, TC and ET may be believed.
-        known: ``bool [3]``: the regions that the truth or a teacher tells.
+        masks: ``uint8 [4, z, y, x]``: brain, WT, TC, ET in steps of 1 / 255; with pseudo-labels ``[7, …]``: and where
+            the targets of WT, TC and ET may be believed.
+        known: ``bool [3]``: the regions that reference or pseudo-labels have.
         present: ``bool [4]``.
         first_mm: where the first voxel's centre lies in the prepared case; places and poses are in its coordinates.
         seeds: per region ``[n, 3]`` places inside it, mm; none for one that is unknown or absent. Or per lesion.
@@ -155,7 +155,7 @@ def choose_centre(
 def take(
     case: PooledCase, view: View, centre: NDArray[np.float64], axes: NDArray[np.float64]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Images ``[4, z, y, x]``, brain ``[1, …]``, targets and where they are known ``[3, …]`` on the view's lattice.
+    """Images ``[4, z, y, x]``, brain ``[1, …]``, targets and where they are known ``[3, …]`` on the view's grid.
 
     Args:
         axes: ``[3, 3]``, takes mm of the view to mm of the array; scaling and shearing included.
@@ -164,8 +164,8 @@ def take(
     volume = torch.cat([case.images[box].float(), case.masks[box].float() / QUANTA])
     seen = resample(volume, case.spacing_mm, view.shape, np.array(view.spacing_mm), centre_in_box, axes)
     brain = (seen[4:5] > 0.5).float()
-    told = torch.from_numpy(case.known.astype(np.float32)).to(seen)[:, None, None, None]
-    known = (seen[8:] > _WHOLLY).float() if len(seen) > 8 else told.expand(3, *view.shape)
+    known = torch.from_numpy(case.known.astype(np.float32)).to(seen)[:, None, None, None]
+    known = (seen[8:] > _WHOLLY).float() if len(seen) > 8 else known.expand(3, *view.shape)
     return seen[:4] * brain, brain, seen[5:8], known
 
 
@@ -174,8 +174,8 @@ def take_weights(case: PooledCase, view: View, centre: NDArray[np.float64], axes
     if case.weights is None:
         return None
     box, centre_in_box = _reached(case, view, centre, axes)
-    weights, lattice_mm = case.weights[box].float(), np.array(view.spacing_mm)
-    seen = resample(weights, case.spacing_mm, view.shape, lattice_mm, centre_in_box, axes, "nearest")
+    weights, grid_mm = case.weights[box].float(), np.array(view.spacing_mm)
+    seen = resample(weights, case.spacing_mm, view.shape, grid_mm, centre_in_box, axes, "nearest")
     return torch.where(seen > 0, seen, torch.ones_like(seen))
 
 

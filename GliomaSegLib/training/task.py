@@ -40,8 +40,9 @@ class Task:
         usable = [case for case in cases if (case.present & self.own).any() and case.known[places].any()]
         if cases and not usable:
             raise InputError(
-                f"None of the {len(cases)} cases has {' or '.join(one.title for one in self.sequences)} and a truth of "
-                f"{' or '.join(one.value for one in self.regions)}, which the recipe needs; give it other cases."
+                f"None of the {len(cases)} cases has {' or '.join(one.title for one in self.sequences)} and reference "
+                f"labels of {' or '.join(one.value for one in self.regions)}, which the recipe "
+                "needs; give it other cases."
             )
         return usable
 
@@ -50,7 +51,7 @@ class Task:
         return self._turned(images[:, [CHANNELS.index(sequence) for sequence in self.sequences]])
 
     def asked(self, regions: Tensor) -> Tensor:
-        """``[batch, 3, z, y, x]``, whatever is told per region, as the network answers it."""
+        """``[batch, 3, z, y, x]``, any values per region, as the network answers it."""
         return self._turned(regions[:, [REGIONS.index(region) for region in self.regions]])
 
     def _turned(self, volumes: Tensor) -> Tensor:

@@ -14,14 +14,14 @@ import pickle
 import pickletools
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load
+from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
 from GliomaSegLib.errors import WeightsError
@@ -243,6 +243,34 @@ def read_metadata(path: Path) -> dict[str, str]:
             return stored.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"The weights {path} cannot be read ({error}); install the model again.") from error
+
+
+def read_stages(
+    path: Path, stages: Collection[str], parameters: Mapping[str, Any] | None = None
+) -> dict[str, dict[str, Tensor]]:
+    """The tensors of a file that :mod:`GliomaSegLib.training.export` wrote, by stage, as float32.
+
+    Arguments and errors as for :func:`read_converted`.
+    """
+    tensors, _ = read_converted(path, parameters)
+    tensors = {name: one.float() if one.is_floating_point() else one for name, one in tensors.items()}
+    return {stage: below(stage, tensors) for stage in stages}
+
+
+def copy_exported(source: Path, destination: Path, stages: Collection[str]) -> None:
+    """Copy the one safetensors file that ``gliomaseg models add RUN`` wrote into the folder ``source``.
+
+    Raises:
+        WeightsError: there is no such file, it is damaged, or holds another model's tensors.
+    """
+    exported = the_only(source, "*.safetensors")
+    tensors, _ = read_converted(exported)
+    if foreign := next((name for name in tensors if name.partition(".")[0] not in stages), None):
+        raise WeightsError(
+            f"{exported} holds '{foreign}' and not the networks of this card ({', '.join(stages)}); add the run itself "
+            "with 'gliomaseg models add RUN --id NAME'."
+        )
+    save_file(tensors, destination)
 
 
 def fill(

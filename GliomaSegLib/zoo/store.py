@@ -221,11 +221,15 @@ class Store:
                 f"The model '{card.id}' could not be removed from {self.root} ({error.strerror})."
             ) from error
 
-    def add(self, path: Path, carried: bool = False) -> Card:
-        """Make the card in ``path`` part of the zoo of this store's users. Its weights are installed apart.
+    def add(
+        self, path: Path, carried: bool = False, weights: Path | None = None, progress: Progress | None = None
+    ) -> Card:
+        """Make the card in ``path`` part of the zoo of this store's users.
 
         Args:
             carried: it comes from another store, which accepted it: fields without an effect are left out or ignored.
+            weights: what :meth:`install` takes as ``source``; with it the model is added and installed, or neither.
+                Without it its weights are installed apart.
 
         Raises:
             InputError: it is no valid card, its id or family cannot be used, or its family needs more or does not use
@@ -247,6 +251,7 @@ class Store:
         if card.weights.shipped:
             raise InputError(f"{path} says that its weights come with GliomaSeg; name them under 'weights.files'.")
         target = self._added(card.id)
+        before = target.read_bytes() if target.is_file() else None
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary = target.with_suffix(f".{os.getpid()}.partial")
@@ -257,6 +262,12 @@ class Store:
                 f"The card could not be added to the store {self.root} ({error.strerror}); name another one with "
                 f"--store or {STORE_VARIABLE}."
             ) from error
+        if weights is not None:
+            try:
+                self.install(card, weights, progress)
+            except BaseException:
+                target.unlink() if before is None else target.write_bytes(before)
+                raise
         return card
 
     def add_carried(self, source: Path, model: str) -> Card:

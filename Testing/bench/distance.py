@@ -14,13 +14,12 @@ from scipy.stats import spearmanr
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.datasets.case_table import CaseRow, read_table
-from GliomaSegLib.datasets.prepared_case import SPACING_MM, kept_in_place
+from GliomaSegLib.datasets.prepared_case import SPACING_MM, kept_prepared
 from GliomaSegLib.evaluation.metrics import evaluate
 from GliomaSegLib.experiments.definition import short_name
 from GliomaSegLib.inference.coarse_fine import CoarseFine
 from GliomaSegLib.inference.device import choose_precision
-from GliomaSegLib.inference.training_distance import TrainingDistance
-from GliomaSegLib.inference.training_features import TrainingFeatures, read_training_features
+from GliomaSegLib.inference.training_distance import TrainingDistance, TrainingFeatures, read_training_features
 from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.images import read_image, read_labels
 from GliomaSegLib.labels import Region
@@ -101,7 +100,7 @@ def _as_usual(model: _Model, rows: list[CaseRow]) -> None:
 
 
 def _in_place(row: CaseRow) -> tuple[Images, sitk.Image]:
-    there = kept_in_place(row, cache(), _CPU)
+    there = kept_prepared(row, cache(), _CPU)
     images = {sequence: sitk.GetArrayFromImage(read_image(path)) for sequence, path in there.images.items()}
     return images, read_labels(there.reference, row.scheme)
 
@@ -171,7 +170,7 @@ def _judged(model: _Model, row: CaseRow) -> Images:
 
 def _with_head(model: _Model, row: CaseRow) -> Images:
     """The same as it was scanned, on the same grid; a session's sequences lie nearly in place."""
-    grid = read_image(next(iter(kept_in_place(row, cache(), _CPU).images.values())))
+    grid = read_image(next(iter(kept_prepared(row, cache(), _CPU).images.values())))
     wanted = _judged(model, row)
     return {
         sequence: sitk.GetArrayFromImage(resample_image(read_image(path), grid))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.datasets.case_table import CaseRow
-from GliomaSegLib.datasets.prepared_case import kept_in_place
+from GliomaSegLib.datasets.prepared_case import kept_prepared
 from GliomaSegLib.inference.consensus import MemberPrediction, fuse, mean_dice
 from GliomaSegLib.inference.device import choose_precision
 from GliomaSegLib.io.images import read_labels
@@ -53,7 +53,7 @@ def _answers(
     card: Card, members: tuple[Card, ...], row: CaseRow, subset: tuple[Modality, ...]
 ) -> Mapping[str, NDArray[np.uint8]]:
     """The labels of each member, cleaned as its card says, and of the votes, cleaned as the ensemble's says."""
-    placed = kept_in_place(row, cache(), CPU)
+    placed = kept_prepared(row, cache(), CPU)
     files = {sequence: sitk.ReadImage(str(placed.images[sequence]), sitk.sitkFloat32) for sequence in subset}
     images = {sequence: sitk.GetArrayFromImage(image) for sequence, image in files.items()}
     opinions = {}
@@ -73,7 +73,7 @@ def _answers(
 
 def _dice(labels: NDArray[np.uint8], row: CaseRow) -> dict[Region, float]:
     """Of the regions that the truth knows and has."""
-    path = kept_in_place(row, cache(), CPU).reference
+    path = kept_prepared(row, cache(), CPU).reference
     truth = sitk.GetArrayFromImage(read_labels(path, row.scheme))
     scores = {}
     for region in row.regions:

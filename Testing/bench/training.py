@@ -46,7 +46,7 @@ def throughput() -> None:
 
 def _alone(recipe: Recipe) -> Recipe:
     """The recipe without what needs other cases than the made one."""
-    return recipe.model_copy(update={"shares": {}, "teacher": None, "synthetic": None})
+    return recipe.model_copy(update={"shares": {}, "pseudo_labels": None, "synthetic": None})
 
 
 def _rate(recipe: Recipe, device: torch.device) -> float:

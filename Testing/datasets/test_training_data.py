@@ -23,7 +23,7 @@ from GliomaSegLib.training import dataset
 from GliomaSegLib.training.augment import change_images, random_axes
 from GliomaSegLib.training.dataset import CHANNELS, TrainingCase
 from GliomaSegLib.training.pool import believed, pool_case
-from GliomaSegLib.training.pseudo_labels import taught
+from GliomaSegLib.training.pseudo_labels import with_pseudo_labels
 from GliomaSegLib.training.recipe import Augmentation
 from GliomaSegLib.training.sampling import CaseSampler, View, choose_centre, take
 from Testing.support.training_case import make_case
@@ -169,7 +169,7 @@ def test_the_midsagittal_plane_of_a_turned_head_is_found(yaw: float, roll: float
     assert abs((pose.centre - middle) @ normal) < 1.5
 
 
-def test_a_teacher_is_believed_inside_the_true_tumour_and_where_it_is_sure() -> None:
+def test_pseudo_labels_count_inside_the_reference_tumour_and_where_they_are_certain() -> None:
     case = make_case(known=(Region.WT,))
     whole = case.labels > 0
     inside = tuple(np.argwhere(whole)[:3].T)
@@ -181,7 +181,7 @@ def test_a_teacher_is_believed_inside_the_true_tumour_and_where_it_is_sure() -> 
             core[inside] = 0.05, 0.5, 0.97
             return {Region.TC: core, Region.ET: np.zeros_like(core)}
 
-    targets, sure, known = believed(taught(case, Teacher()))
+    targets, sure, known = believed(with_pseudo_labels(case, Teacher()))
     assert known.all()
     core = REGIONS.index(Region.TC)
     assert targets[core][inside].tolist() == [False, False, True]
@@ -191,7 +191,7 @@ def test_a_teacher_is_believed_inside_the_true_tumour_and_where_it_is_sure() -> 
     assert sure[0].all()
 
 
-def test_without_a_teacher_the_parts_of_such_a_tumour_are_unknown() -> None:
+def test_without_pseudo_labels_the_parts_of_such_a_tumour_are_unknown() -> None:
     case = make_case(known=(Region.WT,))
     view = View((16, 16, 16), 1.0, False)
     pooled = pool_case(case, view)
@@ -264,3 +264,17 @@ def test_random_axes_scale_turn_and_flip_within_bounds() -> None:
         assert 1 / 1.1 - 1e-9 <= size <= 1 / 0.9 + 1e-9
         assert np.linalg.det(axes) < 0
         assert np.allclose(axes[:, 2] / size, [0, 0, -1])  # about x alone
+
+
+def test_a_split_that_the_file_does_not_name_is_empty_and_none_is_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "splits.json"
+    path.write_text(json.dumps({"train": ["A"]}), encoding="utf-8")
+    assert read_splits(path) == {"train": ["A"], "test": [], "validation": []}
+    for content in ({}, {"training": ["A"]}, {"train": []}):
+        path.write_text(json.dumps(content), encoding="utf-8")
+        with pytest.raises(InputError, match="names no patient"):
+            read_splits(path)
+    for text in ("[]", '{"train": 5}', "nonsense"):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(InputError, match="does not hold lists of patients"):
+            read_splits(path)

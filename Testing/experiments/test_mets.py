@@ -20,7 +20,6 @@ from GliomaSegLib.datasets.case_table import CaseRow, read_splits, read_table
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.inference.outputs import regions_per_channel
 from GliomaSegLib.inference.segmenter import Prediction
-from GliomaSegLib.inference.stretched import Stretched, stretched_image
 from GliomaSegLib.labels import Label, LabelScheme, Region
 from GliomaSegLib.networks.any_unet import AnyUNet
 from GliomaSegLib.progress import Progress, Silent
@@ -30,6 +29,7 @@ from GliomaSegLib.training.recipe import find_recipe, read_recipe
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.loaders import any_unet, stretched_brain
+from GliomaSegLib.zoo.loaders.stretched_brain import Stretched, stretched_image
 
 MODEL = "gliomaseg-mets-v1"
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ from GliomaSegLib.datasets.prepared_case import prepare_case
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.training.dataset import prepare_all, prepared_path, read_prepared
 from GliomaSegLib.training.pool import pool_case
-from GliomaSegLib.training.pseudo_labels import taught_path
+from GliomaSegLib.training.pseudo_labels import pseudo_labelled_path
 from GliomaSegLib.training.recipe import Recipe, find_recipe, read_recipe
 from GliomaSegLib.training.sampling import PooledCase
 from GliomaSegLib.training.synthesis.pool import HOSPITAL as SYNTHETIC
@@ -69,7 +69,7 @@ def _pooled(
     for role, rows in ((TRAIN, train), (WATCHED, watched)):
         for row in rows:
             path = prepared_path(row, cache)
-            if recipe.teacher and (taught := taught_path(row, cache, recipe.teacher)).is_file():
-                path = taught
+            if recipe.pseudo_labels and (own := pseudo_labelled_path(row, cache, recipe.pseudo_labels)).is_file():
+                path = own
             case = recipe.preparation.changed(read_prepared(path))
             yield role, pool_case(case, recipe.view.view, recipe.regions)

@@ -58,9 +58,11 @@ class PlainRecipe(SimpleNamespace):
         return json.dumps(json.loads(self._text), indent=indent)
 
     def is_that_of(self, checkpoint: str) -> bool:
-        """Whether it is the recipe (JSON) of a checkpoint, which may lack fields that came later."""
-        mine = json.loads(self._text)
-        return all(mine.get(name) == value for name, value in json.loads(checkpoint).items())
+        """Whether it is the recipe (JSON) of a checkpoint, which may lack later fields or have other iterations."""
+        mine, theirs = json.loads(self._text), json.loads(checkpoint)
+        if "teacher" in theirs:  # its name before
+            theirs["pseudo_labels"] = theirs.pop("teacher")
+        return all(mine.get(name) == value for name, value in theirs.items() if name != "iterations")
 
 
 def _built(network: Mapping[str, Any]) -> nn.Module:

@@ -46,7 +46,7 @@ def tiny(midsagittal: bool) -> Recipe:
             "view": recipe.view.model_copy(update=view),
             "shares": {},
             "synthetic": None,
-            "teacher": None,
+            "pseudo_labels": None,
             "iterations": 6,
             "batch": 2,
             "precision": "float32",

@@ -290,7 +290,7 @@ def test_no_tumour_gives_empty_labels(images: dict[Modality, np.ndarray]) -> Non
 
 def test_bad_images_are_refused(images: dict[Modality, np.ndarray]) -> None:
     cascade = _cascade(_models())
-    with pytest.raises(InputError, match="has no sequence"):
+    with pytest.raises(InputError, match="has none of FLAIR, T1"):
         cascade.predict({}, Silent(), 0)
     with pytest.raises(InputError, match="not on one grid"):
         cascade.predict({**images, Modality.T1N: np.ones((3, 3, 3), np.float32)}, Silent(), 0)

@@ -178,7 +178,7 @@ def test_nothing_found_is_an_empty_map() -> None:
 
 def test_bad_images_are_refused() -> None:
     engine = _engine(Bright(), None)
-    with pytest.raises(InputError, match="no sequence"):
+    with pytest.raises(InputError, match="has none of"):
         engine.predict({}, Silent(), 0)
     ones = np.ones((8, 8, 8), np.float32)
     with pytest.raises(InputError, match="not on one grid"):

@@ -20,8 +20,13 @@ from GliomaSegLib.batch.summary import _summary_of_results, write_summary
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.inference.coarse_fine import CoarseFine, Stage
-from GliomaSegLib.inference.training_distance import TrainingDistance, share_of_limit
-from GliomaSegLib.inference.training_features import Group, TrainingFeatures, read_training_features
+from GliomaSegLib.inference.training_distance import (
+    Group,
+    TrainingDistance,
+    TrainingFeatures,
+    read_training_features,
+    share_of_limit,
+)
 from GliomaSegLib.networks.any_unet import AnyUNet
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.progress import Silent

@@ -16,7 +16,7 @@ from GliomaSegLib.networks.ca_cnn import AnisotropicNet
 from GliomaSegLib.networks.deepmedic import DeepMedic
 from GliomaSegLib.networks.nnunet import NnUNet
 from GliomaSegLib.networks.shirokikh import UNet3D, VNet
-from GliomaSegLib.training.losses import autoencoder, deep_supervision, dice_bce
+from GliomaSegLib.training.losses import autoencoder, bce, deep_supervision
 
 Shape = tuple[int, int, int]
 
@@ -116,7 +116,7 @@ def test_a_step_of_training_reaches_every_parameter(name: str) -> None:
     output = network(torch.randn(2, paper.channels, *paper.small))
     answers = _answers(output)
     targets = (torch.rand_like(answers[0]) < 0.3).float()
-    loss = deep_supervision(dice_bce, answers, targets)
+    loss = deep_supervision(bce, answers, targets)
     if isinstance(output, Regularised):
         loss = loss + 0.1 * autoencoder(output.reconstruction, output.original, output.mean, output.log_variance)
     loss.backward()

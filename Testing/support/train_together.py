@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 
 from GliomaSegLib.progress import Silent
-from GliomaSegLib.training.loop import Processes, Training
+from GliomaSegLib.training.loop import Training
 from GliomaSegLib.training.pool import pool_case
+from GliomaSegLib.training.processes import Processes
 from Testing.support.training_case import make_case
 from Testing.training.test_training_loop import small_recipe
 

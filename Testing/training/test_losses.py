@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -11,10 +12,11 @@ from monai.losses import DiceLoss
 from torch import Tensor
 from torch.nn import functional
 
-from GliomaSegLib.training.losses import Loss, autoencoder, bce, deep_supervision, dice, dice_bce, weighted_bce
+from GliomaSegLib.training.losses import autoencoder, bce, deep_supervision, dice, weighted_bce
 from GliomaSegLib.training.pool import lesion_weights
 
-LOSSES = [dice, partial(dice, over_batch=False), bce, dice_bce]
+Loss = Callable[..., Tensor]
+LOSSES = [dice, partial(dice, over_batch=False), bce]
 
 
 def _batch(seed: int = 0, cases: int = 3) -> tuple[Tensor, Tensor]:
@@ -71,7 +73,6 @@ def test_a_case_without_the_region_is_judged_beside_the_others() -> None:
 def test_bce_is_torchs() -> None:
     logits, targets = _batch()
     torch.testing.assert_close(bce(logits, targets), functional.binary_cross_entropy_with_logits(logits, targets))
-    torch.testing.assert_close(dice_bce(logits, targets), dice(logits, targets) + bce(logits, targets))
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -196,13 +197,8 @@ def test_deep_supervision_is_the_weighted_mean_over_resolutions() -> None:
     coarse = torch.randn(2, 3, 4, 4, 4)
     coarse_targets = torch.zeros(2, 3, 4, 4, 4)
     coarse_targets[:, :, 1:3, 1:3, 1:3] = 1
-    fine_loss, coarse_loss = dice_bce(logits, targets), dice_bce(coarse, coarse_targets)
-    torch.testing.assert_close(
-        deep_supervision(dice_bce, [logits, coarse], targets), (fine_loss + 0.5 * coarse_loss) / 1.5
-    )
-    torch.testing.assert_close(deep_supervision(dice_bce, [logits, coarse], targets, weights=(1, 0)), fine_loss)
+    fine_loss, coarse_loss = bce(logits, targets), bce(coarse, coarse_targets)
+    torch.testing.assert_close(deep_supervision(bce, [logits, coarse], targets), (fine_loss + 0.5 * coarse_loss) / 1.5)
     known = torch.tensor([[1, 0, 0], [1, 1, 0]])
-    expected = (dice(logits, targets, known) + dice(coarse, coarse_targets, known)) / 2
-    torch.testing.assert_close(deep_supervision(dice, [logits, coarse], targets, known, (1, 1)), expected)
-    with pytest.raises(ValueError, match="3 weights for 2 outputs"):
-        deep_supervision(dice, [logits, coarse], targets, weights=(1, 1, 1))
+    expected = (dice(logits, targets, known) + dice(coarse, coarse_targets, known) / 2) / 1.5
+    torch.testing.assert_close(deep_supervision(dice, [logits, coarse], targets, known), expected)

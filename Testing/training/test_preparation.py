@@ -12,7 +12,7 @@ import torch
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.inference.lattice import LatticeSpec, Placement
+from GliomaSegLib.inference.training_grid import GridSpec, Placement
 from GliomaSegLib.labels import Label
 from GliomaSegLib.phantom.template import read_template
 from GliomaSegLib.preprocessing.histogram import learn_landmarks, standardised_inside
@@ -110,7 +110,7 @@ def test_in_the_common_space_a_tilted_head_lies_as_the_template() -> None:
 
 def test_a_model_finds_its_way_to_the_common_space_and_back() -> None:
     case, _ = tilted_head()
-    spec = LatticeSpec((1.0, 1.0, 1.0), common_space=True)
+    spec = GridSpec((1.0, 1.0, 1.0), common_space=True)
     place = Placement.of(spec, case.images.astype(np.float32), case.brain, case.spacing_mm)
     tumour = (case.labels > 0).astype(np.float32)
     back = place.back(place.seen(torch.from_numpy(tumour[None])))[0].numpy() > 0.5

@@ -14,10 +14,9 @@ from GliomaSegLib.inference.slices import Plane
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.networks.ar_ca import Regularised
 from GliomaSegLib.progress import Silent
-from GliomaSegLib.training.criterion import central, chosen_loss
 from GliomaSegLib.training.dataset import CHANNELS, TrainingCase
 from GliomaSegLib.training.loop import Training
-from GliomaSegLib.training.losses import autoencoder, bce, deep_supervision, dice, weighted_bce
+from GliomaSegLib.training.losses import autoencoder, bce, central, chosen_loss, deep_supervision, dice, weighted_bce
 from GliomaSegLib.training.pool import lesion_weights, pool_case, weigh_lesions
 from GliomaSegLib.training.recipe import LossChoice, Recipe, find_recipe, read_recipe
 from GliomaSegLib.training.sampling import PooledCase, View, choose_centre, take, take_weights
@@ -183,7 +182,7 @@ def test_cases_that_cannot_serve_are_left_out_and_none_is_an_error() -> None:
     whole_tumour, without = _case("whole tumour only", (Region.WT,)), _case("no T1c", without="t1c")
     good, *bad = _pool(recipe, _case("complete"), whole_tumour, without)
     assert [case.name for case in recipe.task.usable([good, *bad])] == ["complete"]
-    with pytest.raises(InputError, match=r"None of the 2 cases has T1 \+ contrast and a truth of ET"):
+    with pytest.raises(InputError, match=r"None of the 2 cases has T1 \+ contrast and reference labels of ET"):
         Training(recipe, bad, [], CPU)
 
 

@@ -11,21 +11,9 @@ from GliomaSegLib.errors import Cancelled, InputError
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.training.dataset import TrainingCase, read_prepared
-from GliomaSegLib.training.synthesis import (
-    ALL_REGIONS,
-    Anatomy,
-    Sample,
-    Synthesiser,
-    anatomy_of,
-    generator,
-    grow,
-    healthy,
-    move,
-    paint,
-    painting,
-    phantom_anatomy,
-    transplant,
-)
+from GliomaSegLib.training.synthesis import generator, painting
+from GliomaSegLib.training.synthesis.anatomy import Anatomy, anatomy_of, healthy, phantom_anatomy
+from GliomaSegLib.training.synthesis.generator import Synthesiser
 from GliomaSegLib.training.synthesis.geometry import (
     centroid,
     elastic,
@@ -36,9 +24,11 @@ from GliomaSegLib.training.synthesis.geometry import (
     smooth_field,
 )
 from GliomaSegLib.training.synthesis.label_maps import read_label_maps
-from GliomaSegLib.training.synthesis.painting import push
+from GliomaSegLib.training.synthesis.painting import paint, push
 from GliomaSegLib.training.synthesis.pool import coarsened, write_pool
-from GliomaSegLib.training.synthesis.sample import whitened
+from GliomaSegLib.training.synthesis.sample import ALL_REGIONS, Sample, whitened
+from GliomaSegLib.training.synthesis.transplant import transplant
+from GliomaSegLib.training.synthesis.tumour import grow, move
 
 SPACING_MM = 4.0
 T1N, T1C, T2W, T2F = range(4)
@@ -341,7 +331,7 @@ def test_pool_is_the_same_after_a_stop(plain: Sample, tmp_path: Path, one_templa
 
 
 def test_pool_needs_a_whole_tumour(plain: Sample, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="truth for the whole tumour"):
+    with pytest.raises(InputError, match="labels of the whole tumour"):
         write_pool([training_case(with_tumour(plain, known=(Region.ET,)))], tmp_path / "pool", SPACING_MM, 1)
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,21 +15,25 @@ import torch
 from GliomaSegLib.case import Modality
 from GliomaSegLib.cli.main import main
 from GliomaSegLib.errors import InputError, WeightsError
-from GliomaSegLib.inference.lattice import INSIDE, LatticeSpec, Placement
 from GliomaSegLib.inference.slices import Plane
+from GliomaSegLib.inference.training_grid import INSIDE, GridSpec, Placement
 from GliomaSegLib.labels import Region
 from GliomaSegLib.preprocessing.scaling import LANDMARK_PERCENTILES
 from GliomaSegLib.progress import Silent
+from GliomaSegLib.training.checkpoint import write_checkpoint
 from GliomaSegLib.training.dataset import CHANNELS, TrainingCase, write_case
-from GliomaSegLib.training.export import export
 from GliomaSegLib.training.exported_card import card_fields
-from GliomaSegLib.training.loop import LAST, Training
+from GliomaSegLib.training.loop import BEST, LAST, Training
+from GliomaSegLib.training.own_model import write_model
 from GliomaSegLib.training.pool import pool_case
 from GliomaSegLib.training.preparation import Preparation
 from GliomaSegLib.training.recipe import Recipe, find_recipe, read_recipe
 from GliomaSegLib.training.sampling import View, take
-from GliomaSegLib.zoo.card import Card
-from GliomaSegLib.zoo.card_check import read_card
+from GliomaSegLib.zoo.card import Card, Status
+from GliomaSegLib.zoo.card_network import NetworkSpec
+from GliomaSegLib.zoo.catalogue import find_card
+from GliomaSegLib.zoo.checkpoint import read_converted
+from GliomaSegLib.zoo.own import About
 from GliomaSegLib.zoo.store import Store
 from Testing.support.published import predicted
 from Testing.support.training_case import make_case
@@ -77,23 +80,11 @@ def trained(recipe: Recipe, folder: Path) -> Path:
     return folder / LAST
 
 
-def written_card(fields: Mapping[str, Any], path: Path, file: Path) -> Card:
-    """A card of the exported fields and what a recipe does not know."""
-    rest = {
-        "id": "our-model",
-        "title": "Ours",
-        "version": "1",
-        "summary": "A test.",
-        "task": "preoperative-glioma",
-        "time_points": ["preoperative"],
-        "training": "Trained on two made brains.",
-        "weights": {"files": [{"name": file.name}], "licence": "CC0-1.0", "attribution": "us"},
-        "licence": "CC0-1.0",
-        "citation": "none",
-        "status": "demonstration",
-    }
-    path.write_text(json.dumps(rest | dict(fields)), encoding="utf-8")
-    return read_card(path)
+def model_of(*runs: Path, store: Store, like: str | None = None) -> Card:
+    """The model of the zoo that the runs become."""
+    with TemporaryDirectory() as folder:
+        written = write_model(runs, About("our-model", "CC0-1.0"), Path(folder), store, like)
+        return store.add(written[0], weights=written[1])
 
 
 def images_of(case: TrainingCase) -> dict[Modality, np.ndarray]:
@@ -106,14 +97,11 @@ def images_of(case: TrainingCase) -> dict[Modality, np.ndarray]:
 
 @pytest.mark.parametrize("name", TINY)
 def test_a_run_by_a_papers_recipe_becomes_a_model(name: str, tmp_path: Path) -> None:
-    recipe = tiny(name, **TINY[name])
-    checkpoint = trained(recipe, tmp_path / "run")
-    file = tmp_path / "ours.safetensors"
-    fields = export({"network": checkpoint}, file)
-    store = Store(tmp_path / "models")
-    written_card(fields, tmp_path / "card.json", file)
-    card = store.add(tmp_path / "card.json")
-    store.install(card, file)
+    recipe, store = tiny(name, **TINY[name]), Store(tmp_path / "models")
+    card = model_of(trained(recipe, tmp_path / "run").parent, store=store)
+    assert card.weights.licence == "CC0-1.0"
+    assert card.status is Status.UNPROVEN
+    assert card.citation == recipe.citation
     case = make_case(seed=5)
     shown = {one: image for one, image in images_of(case).items() if one in recipe.sequences}
     found = predicted(card, store, shown)
@@ -127,18 +115,17 @@ def test_a_run_by_a_papers_recipe_becomes_a_model(name: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("views", [("axial",), ("axial", "sagittal")])
 def test_the_networks_of_ar_ca_become_a_cascade(views: tuple[str, ...], tmp_path: Path) -> None:
-    stages = {}
-    for region, network in (("wt", "wnet"), ("tc", "tnet"), ("et", "enet")):
+    runs = []
+    for network in ("wnet", "tnet", "enet"):
         for view in views:
             shape = (19, 16, 16) if view == "axial" else (16, 16, 19)
             recipe = tiny(f"lotan2021-ar-ca-{network}", plane_voxels=(16, 16), shape=shape, plane=Plane(view))
-            stages[f"{region}.{view}"] = trained(recipe, tmp_path / f"{network}-{view}")
-    file = tmp_path / "ours.safetensors"
-    fields = export(stages, file)
-    assert fields["network"] == {"family": "ar-ca", "parameters": {"views": list(views)}}
-    store, card = Store(tmp_path / "models"), written_card(fields, tmp_path / "card.json", file)
-    store.install(card, file)
-    assert store.weights(card).stat().st_size < file.stat().st_size * 2, "the branch of the autoencoder is left out"
+            runs.append(trained(recipe, tmp_path / f"{network}-{view}"))
+    store = Store(tmp_path / "models")
+    card = model_of(*runs, store=store)
+    assert card.network == NetworkSpec(family="ar-ca", parameters={"views": list(views)})
+    branch = "the branch of the autoencoder is left out"
+    assert not any("branch" in name for name in read_converted(store.weights(card))[0]), branch
     found = predicted(card, store, images_of(make_case(seed=5)))
     assert found.labels.shape == (52, 60, 52)
     assert set(found.probabilities) == {Region.WT, Region.TC, Region.ET}
@@ -164,7 +151,7 @@ def test_a_model_is_shown_what_its_training_saw(
     view = View(frame or (1, 1, 1), spacing, midsagittal=frame is not None)
     pooled = pool_case(case, view)
     channels, brain = case.images.astype(np.float32), case.brain
-    place = Placement.of(LatticeSpec(spacing, frame, (8, 8, 8)), channels, brain, (1.0, 1.0, 1.0))
+    place = Placement.of(GridSpec(spacing, frame, (8, 8, 8)), channels, brain, (1.0, 1.0, 1.0))
     seen = place.seen(torch.from_numpy(np.concatenate([channels, brain[None]])))
     view = dataclasses.replace(view, shape=place.shape)
     images, inside, _, _ = take(pooled, view, place.centre, place.rotation)
@@ -179,13 +166,13 @@ def test_a_model_is_shown_what_its_training_saw(
 @pytest.mark.parametrize(
     ("spec", "least"),
     [
-        (LatticeSpec((1.0, 1.0, 1.0)), 1.0),
-        (LatticeSpec((1.0, 0.5, 0.5)), 0.99),
-        (LatticeSpec((2.0, 2.0, 2.0)), 0.93),
-        (LatticeSpec((1.1, 1.5, 1.2), (16, 16, 16), (16, 16, 16)), 0.95),
+        (GridSpec((1.0, 1.0, 1.0)), 1.0),
+        (GridSpec((1.0, 0.5, 0.5)), 0.99),
+        (GridSpec((2.0, 2.0, 2.0)), 0.93),
+        (GridSpec((1.1, 1.5, 1.2), (16, 16, 16), (16, 16, 16)), 0.95),
     ],
 )
-def test_what_is_found_on_the_lattice_comes_back_to_its_place(spec: LatticeSpec, least: float) -> None:
+def test_what_is_found_on_the_training_grid_comes_back_to_its_place(spec: GridSpec, least: float) -> None:
     case = make_case(seed=3)
     tumour = case.labels > 0
     place = Placement.of(spec, case.images.astype(np.float32), case.brain, (1.0, 1.0, 1.0))
@@ -204,10 +191,10 @@ def test_a_run_is_segmented_with_from_the_command_line(tmp_path: Path, capfd: py
     recipe = recipe.model_copy(update={"sequences": (Modality.T1C,)})
     network = recipe.network.model_copy(update={"parameters": {"channels": 1, "regions": 3}})
     recipe = recipe.model_copy(update={"network": network})
-    file, store = tmp_path / "ours.safetensors", tmp_path / "models"
-    written_card(export({"network": trained(recipe, tmp_path / "run")}, file), tmp_path / "card.json", file)
-    assert main(["models", "add", str(tmp_path / "card.json"), "--store", str(store)]) == 0
-    assert main(["models", "install", "our-model", "--from", str(file), "--store", str(store)]) == 0
+    run, store = trained(recipe, tmp_path / "run").parent, tmp_path / "models"
+    named = ["--id", "our-model", "--licence", "ours", "--store", str(store)]
+    assert main(["models", "add", str(run), *named]) == 0
+    assert "our-model is added and installed" in capfd.readouterr().out
     image = sitk.GetImageFromArray(images_of(make_case(seed=5))[Modality.T1C])
     image.SetSpacing((2.6, 2.6, 2.6))  # a brain's volume
     sitk.WriteImage(image, tmp_path / "t1c.nii.gz")
@@ -228,7 +215,7 @@ def test_a_run_is_segmented_with_from_the_command_line(tmp_path: Path, capfd: py
 
 def test_stages_that_are_no_model_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     deepmedic, wnet = (read_recipe(find_recipe(name)) for name in ("eijgelaar2020-deepmedic", "lotan2021-ar-ca-wnet"))
-    with pytest.raises(InputError, match=r"such as wt\.axial=RUN"):
+    with pytest.raises(InputError, match="add the runs of the whole tumour, the core and the enhancing"):
         card_fields({"network": wnet})
     with pytest.raises(InputError, match="no model that a card can be written for"):
         card_fields({"wt.axial": deepmedic})
@@ -241,22 +228,106 @@ def test_stages_that_are_no_model_are_refused_before_anything_is_written(tmp_pat
         card_fields({"wt.axial": wnet, "et.axial": enet})
 
 
-def test_weights_of_another_network_or_without_its_parameters_are_refused(tmp_path: Path) -> None:
-    recipe = tiny("shirokikh2019-unet", **TINY["shirokikh2019-unet"])
-    file = tmp_path / "ours.safetensors"
-    fields = export({"network": trained(recipe, tmp_path / "run")}, file)
-    other = dict(
-        fields,
-        network={
-            "family": "trained",
-            "parameters": fields["network"]["parameters"]
-            | {"network": {"name": "deepmedic", "parameters": {"channels": 1, "regions": 1}}},
-        },
-    )
-    store, card = Store(tmp_path / "models"), written_card(other, tmp_path / "card.json", file)
-    store.install(card, file)
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    recipe, store = tiny("shirokikh2019-unet", **TINY["shirokikh2019-unet"]), Store(tmp_path / "models")
+    card = model_of(trained(recipe, tmp_path / "run"), store=store)
+    other = {"network": {"name": "deepmedic", "parameters": {"channels": 1, "regions": 1}}}
+    spec = dataclasses.replace(card.network, parameters=card.network.parameters | other)
     with pytest.raises(WeightsError, match="does not hold the weights of the network 'deepmedic'"):
-        predicted(card, store, {Modality.T1C: np.ones((60, 60, 60), np.float32)})
+        predicted(dataclasses.replace(card, network=spec), store, {Modality.T1C: np.ones((60, 60, 60), np.float32)})
+
+
+# --- stages of a model that ships, and what a run is not ----------------------------------------------------------
+
+
+def stage_run(folder: Path, initial: str | None, recipe: str = "gliomaseg-any-site", best: bool = False) -> Path:
+    """A run that trained a stage, as it leaves its folder, with a validation at step 50."""
+    chosen = read_recipe(find_recipe(recipe))
+    torch.manual_seed(3)
+    average = chosen.network.build().state_dict()
+    folder.mkdir()
+    (folder / "recipe.json").write_text(chosen.model_dump_json())
+    state = {"step": 50, "recipe": chosen.model_dump_json(), "average": average, "initial": initial}
+    write_checkpoint(state, folder / (BEST if best else LAST))
+    (folder / "validation.csv").write_text(
+        "step,seconds,case,subset,WT,TC,ET\n25,1,a,t1c,0.1,0.1,0.1\n50,2,a,t1c,0.8,0.6,\n50,2,b,t1c,0.6,0.7,\n"
+        "50,2,a,t1c+t2f,0.9,0.7,0.5\n"
+    )
+    return folder
+
+
+def test_a_stage_that_was_trained_on_takes_its_place_in_the_model_and_the_others_stay(tmp_path: Path) -> None:
+    store = Store(tmp_path / "models")
+    card = model_of(stage_run(tmp_path / "run", "gliomaseg-any-v1:coarse", best=True), store=store)
+    base = find_card("gliomaseg-any-v1")
+    assert card.network == base.network
+    assert card.inputs == base.inputs
+    assert card.training_features is None, "they were those of other weights"
+    assert base.weights.attribution in card.weights.attribution
+    assert base.weights.licence in card.weights.attribution
+    assert [(one.sequences, dict(one.dice), one.cases) for one in card.measured] == [
+        ((Modality.T1C,), {Region.WT: 0.7, Region.TC: 0.65}, 2),
+        ((Modality.T1C, Modality.T2F), {Region.WT: 0.9, Region.TC: 0.7, Region.ET: 0.5}, 1),
+    ]
+    own, before = (read_converted(store.weights(one))[0] for one in (card, base))
+    assert own.keys() == before.keys()
+    assert all(torch.equal(own[name], before[name]) for name in own if name.startswith("fine."))
+    assert not torch.equal(own["coarse.stem.conv.weight"], before["coarse.stem.conv.weight"])
+    found = predicted(card, store, images_of(make_case(seed=5)))
+    assert found.labels.shape == (52, 60, 52)
+
+
+def test_runs_from_fresh_weights_become_a_model_like_one_that_ships(tmp_path: Path) -> None:
+    store = Store(tmp_path / "models")
+    runs = [stage_run(tmp_path / name, None, f"gliomaseg-any-v1-{name}") for name in ("fine", "coarse")]
+    card = model_of(*runs, store=store, like="gliomaseg-any-v1")
+    assert "gliomaseg-any-v1 (" not in card.weights.attribution, "nothing of its weights is left"
+    assert {name.partition(".")[0] for name in read_converted(store.weights(card))[0]} == {"coarse", "fine"}
+    mets = model_of(stage_run(tmp_path / "mets", None, "gliomaseg-mets-v1"), store=store, like="gliomaseg-mets-v1")
+    assert mets.network.family == "stretched-brain"
+    assert predicted(mets, store, images_of(make_case(seed=5))).labels.shape == (52, 60, 52)
+    alone = model_of(runs[1], store=store)
+    assert alone.network.family == "trained", "a stage alone is a model too"
+    with pytest.raises(InputError, match="that of no stage of 'gliomaseg-mets-v1'"):
+        model_of(runs[1], store=store, like="gliomaseg-mets-v1")
+    with pytest.raises(InputError, match="whose stages no recipe trains"):
+        model_of(runs[1], store=store, like="ca-cnn-brats17")
+    with pytest.raises(InputError, match="Several runs are one model where"):
+        model_of(*runs, store=store)
+    with pytest.raises(InputError, match="Two of the runs trained the stage 'coarse'"):
+        model_of(runs[1], runs[1], store=store, like="gliomaseg-any-v1")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["RUN"], "was stopped before its first checkpoint; repeat its 'gliomaseg train' command"),
+        (["nothing"], "nothing does not exist"),
+        (["empty"], "neither a card (JSON), nor the run of a training"),
+        (["RUN", "--id", ""], "Say the licence of the weights with --licence"),
+    ],
+)
+def test_what_is_no_run_with_a_checkpoint_is_one_sentence(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "RUN").mkdir()
+    (tmp_path / "RUN" / "recipe.json").write_text("{}")
+    (tmp_path / "empty").mkdir()
+    licence = [] if "--id" in words else ["--licence", "ours", "--id", "ours"]
+    assert main(["models", "add", *words, *licence, "--store", str(tmp_path / "models")]) == 1
+    err = capsys.readouterr().err
+    assert said in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "models" / ".cards").exists()
+
+
+def test_an_id_that_cannot_be_used_leaves_nothing_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, store = stage_run(tmp_path / "run", "gliomaseg-any-v1:coarse"), tmp_path / "models"
+    for name, said in (("Our Model", "id: String should match"), ("gliomaseg-any-v1", "give it another id")):
+        assert main(["models", "add", str(run), "--id", name, "--licence", "ours", "--store", str(store)]) == 1
+        assert said in capsys.readouterr().err
+    assert not store.exists() or not any(store.glob("**/*.safetensors"))
 
 
 def test_channels_of_one_region_become_its_labels() -> None:

@@ -300,3 +300,24 @@ def test_two_processes_are_one_training(tmp_path: Path) -> None:
     alone.run(tmp_path / "alone", Silent())
     network = alone.network.state_dict()
     assert not all(torch.equal(value, network[name]) for name, value in first.items())
+
+
+def test_a_recipe_and_a_checkpoint_that_call_pseudo_labels_a_teacher_are_still_read(tmp_path: Path) -> None:
+    new = read_recipe(find_recipe("gliomaseg-any-v1-fine"))
+    before = new.model_dump_json().replace('"pseudo_labels"', '"teacher"')
+    assert '"teacher":"ca-cnn-brats17"' in before
+    (tmp_path / "old.json").write_text(before)
+    assert read_recipe(tmp_path / "old.json") == new
+    assert new.is_that_of(before)
+
+
+def test_a_finished_training_is_lengthened_and_says_what_it_started_from(tmp_path: Path) -> None:
+    _training(small_recipe(iterations=2)).run(tmp_path, Silent())
+    longer = small_recipe(iterations=4)
+    _training(longer).run(tmp_path, Silent())
+    assert [row["step"] for row in _rows(tmp_path / "steps.csv")] == ["1", "2", "3", "4"]
+    state = read_checkpoint(tmp_path / LAST)
+    assert state["step"] == 4
+    assert state["initial"] is None
+    _training(small_recipe(iterations=2)).run(tmp_path, Silent())
+    assert read_checkpoint(tmp_path / LAST)["step"] == 4, "a shorter one has nothing to do"

@@ -23,7 +23,7 @@ from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.card_check import checked_card, read_card
 from GliomaSegLib.zoo.download import download
 from GliomaSegLib.zoo.loaders import load
-from GliomaSegLib.zoo.loaders.raidionics_segmenter import onnx_session
+from GliomaSegLib.zoo.loaders.onnx_session import onnx_session
 from GliomaSegLib.zoo.store import Store
 
 CPU = torch.device("cpu")
@@ -175,7 +175,7 @@ def test_a_network_cannot_read_other_files_as_its_weights(
     inputs, outputs = ([onnx.helper.make_tensor_value_info(name, 1, [4])] for name in "xy")
     graph = onnx.helper.make_graph([node], "g", inputs, outputs, [tensor])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
-    with pytest.raises(WeightsError, match="is no network that onnxruntime can read"):
+    with pytest.raises(WeightsError, match="and a network must be one file"):
         onnx_session(model.SerializeToString(), CPU, tmp_path / "weights.safetensors")
 
 

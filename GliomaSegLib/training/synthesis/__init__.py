@@ -12,26 +12,3 @@ Everything is drawn from the generator that is handed in: the same seed gives th
 
 The modules follow that order: geometry, anatomy, tumour, painting, transplant; generator draws from all of them.
 """
-
-from __future__ import annotations
-
-from GliomaSegLib.training.synthesis.anatomy import Anatomy, anatomy_of, healthy, phantom_anatomy
-from GliomaSegLib.training.synthesis.generator import Synthesiser
-from GliomaSegLib.training.synthesis.painting import paint
-from GliomaSegLib.training.synthesis.sample import ALL_REGIONS, Sample
-from GliomaSegLib.training.synthesis.transplant import transplant
-from GliomaSegLib.training.synthesis.tumour import grow, move
-
-__all__ = [
-    "ALL_REGIONS",
-    "Anatomy",
-    "Sample",
-    "Synthesiser",
-    "anatomy_of",
-    "grow",
-    "healthy",
-    "move",
-    "paint",
-    "phantom_anatomy",
-    "transplant",
-]

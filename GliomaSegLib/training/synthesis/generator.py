@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.training.synthesis.anatomy import Anatomy, anatomy_of, healthy, phantom_anatomy
@@ -24,21 +23,12 @@ _GROWN_BESIDE_MAPS = 0.2  # the same where label maps of many other patients are
 _ENHANCING = 0.5  # of the transplants, the donors' share that has enhancing tumour, when there is one
 
 
-class Case(Protocol):
-    """What is needed of a training case; see :class:`Sample` for the fields, whose images may be ``float16``."""
-
-    images: NDArray[np.floating]
-    brain: NDArray[np.bool_]
-    labels: NDArray[np.uint8]
-    known: tuple[Region, ...]
-
-
 class Synthesiser:
     """Draws synthetic cases from training cases; none of them may belong to a validation or test set.
 
     Args:
-        cases: on grids of cubic voxels of ``spacing_mm``, cropped to about the brain; those whose whole tumour is
-            not known are left out. Finding the midline of each takes a part of a second.
+        cases: on grids of cubic voxels of ``spacing_mm``, cropped to about the brain; images may be ``float16``. Those
+            whose whole tumour is not known are left out. Finding the midline of each takes a part of a second.
         templates: so many deformed phantom brains are kept.
         random: for those.
         label_maps: tumours of further patients, for painted cases; they then take the place of the cases' own.
@@ -46,7 +36,7 @@ class Synthesiser:
 
     def __init__(
         self,
-        cases: Iterable[Case],
+        cases: Iterable[Sample],
         spacing_mm: float,
         random: np.random.Generator,
         templates: int = 4,

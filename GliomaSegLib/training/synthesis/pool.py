@@ -47,7 +47,9 @@ def write_pool(
         return paths
     samples = [coarsened(case, spacing_mm) for case in cases if Region.WT in case.known]
     if not samples:
-        raise InputError("None of the training cases has a truth for the whole tumour, so none can be synthesised.")
+        raise InputError(
+            "None of the training cases has reference labels of the whole tumour, so none can be synthesised."
+        )
     synthesiser = Synthesiser(samples, spacing_mm, np.random.default_rng(seed), label_maps=label_maps)
     for number, path in enumerate(paths):
         progress.advance(number / count, path.stem)

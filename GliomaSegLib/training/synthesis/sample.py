@@ -21,7 +21,7 @@ class Sample(NamedTuple):
             exactly 0 outside it, and everywhere where the sequence is missing.
         brain: ``bool``.
         labels: ``uint8``, the internal scheme; where only WT is known, all of it is SNFH.
-        known: the regions whose truth ``labels`` tells.
+        known: the regions that ``labels`` has.
     """
 
     images: NDArray[np.float32]

@@ -104,6 +104,16 @@ FAMILIES: dict[str, Family] = {
         honours=_BLOCKS,
         requires=("normalisation", "inference", *_CHANNELS),
     ),
+    "torchscript": Family(
+        may_have=("probabilities",),
+        honours=_BLOCKS,
+        requires=("normalisation", "inference", *_CHANNELS),
+    ),
+    "onnx": Family(
+        may_have=("probabilities",),
+        honours=_BLOCKS,
+        requires=("normalisation", "inference", *_CHANNELS),
+    ),
     "auto3dseg": Family(honours=("inference.bfloat16",)),
     "aurora": Family(
         needs=("arguments",),

@@ -120,11 +120,7 @@ class SubsetSegmenter:
         self._segmenters: dict[tuple[bool, ...], VolumeSegmenter] = {}
 
     def predict(self, images: Mapping[Input, Array], progress: Progress, seed: int) -> Prediction:
-        """Segment one case. Nothing here is random.
-
-        Raises:
-            InputError: no image, images of different shapes, an empty or constant one, or too little memory.
-        """
+        """Segment one case. Nothing here is random."""
         shape = stacked(images, SEQUENCES).shape[1:]
         added = [max(_LEAST_GRID - own, 0) for own in shape]
         inside = tuple(slice(more // 2, more // 2 + own) for more, own in zip(added, shape, strict=True))

@@ -1,4 +1,5 @@
-"""The coarse and the fine network of ``gliomaseg-any``, whose weights come with GliomaSeg."""
+"""The coarse and the fine network of ``gliomaseg-any``, whose weights come with GliomaSeg or from a run that trained
+them on."""
 
 from __future__ import annotations
 
@@ -14,12 +15,12 @@ from GliomaSegLib import networks
 from GliomaSegLib.case import Modality
 from GliomaSegLib.inference.coarse_fine import CoarseFine, Stage
 from GliomaSegLib.inference.segmenter import Segmenter
-from GliomaSegLib.inference.training_features import read_training_features
+from GliomaSegLib.inference.training_distance import read_training_features
 from GliomaSegLib.zoo.card_weights import ShippedFile
-from GliomaSegLib.zoo.checkpoint import below, fill, read_converted
+from GliomaSegLib.zoo.checkpoint import copy_exported, fill, read_stages
 
 CHANNEL_ORDER = tuple(Modality)
-_STAGES = ("coarse", "fine")
+STAGES = ("coarse", "fine")
 
 
 def write_weights(stages: Mapping[str, Mapping[str, Tensor]], destination: Path) -> None:
@@ -32,6 +33,11 @@ def write_weights(stages: Mapping[str, Mapping[str, Tensor]], destination: Path)
     save_file(tensors, destination)
 
 
+def convert(source: Path, destination: Path) -> None:
+    """Copy the one safetensors file in the folder ``source``; see :func:`GliomaSegLib.zoo.checkpoint.copy_exported`."""
+    copy_exported(source, destination, STAGES)
+
+
 def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
     """The stages, ready to run.
 
@@ -40,9 +46,9 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
             :mod:`GliomaSegLib.networks`), ``spacing_mm``, ``shape`` and ``mirrored``; the further parameters of
             :class:`~GliomaSegLib.inference.coarse_fine.CoarseFine`; and the card's ``training_features``, if any.
     """
-    tensors, _ = read_converted(weights, parameters)
-    stages = {name: _stage(name, parameters[name], tensors, weights) for name in _STAGES if name in parameters}
     features: ShippedFile | None = parameters.get("training_features")
+    states = read_stages(weights, [name for name in STAGES if name in parameters], parameters)
+    stages = {name: _stage(name, parameters[name], state, weights) for name, state in states.items()}
     return CoarseFine(
         CHANNEL_ORDER,
         stages["coarse"],
@@ -60,9 +66,8 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     )
 
 
-def _stage(name: str, parameters: Mapping[str, Any], tensors: Mapping[str, Tensor], weights: Path) -> Stage:
+def _stage(name: str, parameters: Mapping[str, Any], state: Mapping[str, Tensor], weights: Path) -> Stage:
     network = networks.build(parameters["network"]["name"], parameters["network"].get("parameters", {}))
-    own = {key: value.float() for key, value in below(name, tensors).items()}
-    fill(network, own, weights, f"the {name} network of this model", "install the model again")
+    fill(network, state, weights, f"the {name} network of this model", "install the model again")
     network = networks.channels_last(network.eval().requires_grad_(False))
     return Stage(network, parameters["spacing_mm"], tuple(parameters["shape"]), parameters["mirrored"])

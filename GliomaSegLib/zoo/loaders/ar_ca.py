@@ -10,14 +10,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from GliomaSegLib.errors import InputError, WeightsError
-from GliomaSegLib.inference.cascade import scaled_as_in_training
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.inference.slices import Plane
 from GliomaSegLib.labels import Region
+from GliomaSegLib.preprocessing.normalisation import standardise
 from GliomaSegLib.zoo.checkpoint import read_converted, the_only
 from GliomaSegLib.zoo.loaders.ca_cnn import cascade
 
@@ -46,9 +48,11 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     """The cascade, ready to run; ``views`` of the card are the planes to fuse. Statistics are always float32."""
     tensors = {name: value.float() for name, value in read_converted(weights, parameters)[0].items()}
     planes = [Plane(name) for name in parameters["views"]]
-    return cascade(
-        tensors, weights, parameters["sequences"], planes, device, precision, normalised=scaled_as_in_training
-    )
+
+    def scale(image: NDArray[np.float32], name: str, _: np.random.Generator) -> NDArray[np.float32]:
+        return standardise(image, name)
+
+    return cascade(tensors, weights, parameters["sequences"], planes, device, precision, scale=scale, noisy=False)
 
 
 def region_and_view(stage: str) -> tuple[Region, Plane]:

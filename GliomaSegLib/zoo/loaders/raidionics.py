@@ -28,7 +28,8 @@ from GliomaSegLib.inference.modality_sets import ModalitySetSegmenter
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.zoo.card_network import Space
 from GliomaSegLib.zoo.checkpoint import read_converted, read_metadata
-from GliomaSegLib.zoo.loaders.raidionics_segmenter import OnnxSegmenter, onnx_session
+from GliomaSegLib.zoo.loaders.onnx_session import onnx_session
+from GliomaSegLib.zoo.loaders.raidionics_segmenter import OnnxSegmenter
 from GliomaSegLib.zoo.loaders.raidionics_settings import SETTINGS, described_in, read_settings
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from scipy import ndimage
 from skimage.transform import resize
 
 from GliomaSegLib.case import Input
-from GliomaSegLib.errors import InputError, WeightsError
+from GliomaSegLib.errors import WeightsError
 from GliomaSegLib.inference.segmenter import Prediction
 from GliomaSegLib.inference.volume import stacked
 from GliomaSegLib.label_maps import compose
@@ -33,27 +32,6 @@ Array = NDArray[np.float32]
 _HEAD = 0.2  # of the range of grey values: what is brighter is head (background_cropping = minimum)
 _NO_ANSWER = -100.0  # where no window has been yet
 _NORMALISATIONS = (None, "default", "zeromean", "zeromean_nonzero")
-
-
-def onnx_session(content: bytes, device: torch.device, source: Path) -> Any:
-    """onnxruntime's session of a network."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise InputError(
-            "Networks in ONNX format need the package onnxruntime; run 'pip install GliomaSeg[onnx]'."
-        ) from error
-    on_card = device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what is wrong is in the exception
-    # Tensors in other files, which a hostile network may name anywhere, are looked for where there are none.
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(source / "none"))
-    try:
-        return onnxruntime.InferenceSession(
-            content, options, providers=["CUDAExecutionProvider"] * on_card + ["CPUExecutionProvider"]
-        )
-    except Exception as error:  # onnxruntime's own exceptions share no other base
-        raise WeightsError(f"{source} is no network that onnxruntime can read ({error}); get it again.") from error
 
 
 class OnnxSegmenter:

@@ -1,6 +1,6 @@
 """GliomaSeg's networks on the brain's box resampled to fixed dimensions: ``gliomaseg-mets``.
 
-The training scans had lost their geometry and had these dimensions; see :mod:`GliomaSegLib.inference.stretched`.
+The training scans had lost their geometry and had these dimensions, whatever the brain's size in millimetres.
 """
 
 from __future__ import annotations
@@ -14,22 +14,29 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.transform import resize
 
 from GliomaSegLib import networks
-from GliomaSegLib.case import Modality
+from GliomaSegLib.case import Input, Modality
 from GliomaSegLib.inference.outputs import Answer, Array
-from GliomaSegLib.inference.segmenter import Segmenter
-from GliomaSegLib.inference.stretched import Stretched
-from GliomaSegLib.inference.volume import VolumeSegmenter, whole_box
+from GliomaSegLib.inference.segmenter import Prediction, Segmenter
+from GliomaSegLib.inference.volume import VolumeSegmenter, measured_box, stacked, whole_box
+from GliomaSegLib.inference.windows import Size
 from GliomaSegLib.labels import Region
 from GliomaSegLib.postprocessing import components
 from GliomaSegLib.preprocessing.cropping import Box
 from GliomaSegLib.preprocessing.normalisation import standardise
-from GliomaSegLib.zoo.checkpoint import below, fill, read_converted
+from GliomaSegLib.progress import Progress
+from GliomaSegLib.zoo.checkpoint import copy_exported, fill, read_stages
 from GliomaSegLib.zoo.inference_spec import answer_of, precision_of, scaled, spec_of
 
 STAGE = "lesions"
 """What the names of the tensors in the weight file begin with."""
+
+
+def convert(source: Path, destination: Path) -> None:
+    """Copy the one safetensors file in the folder ``source``; see :func:`GliomaSegLib.zoo.checkpoint.copy_exported`."""
+    copy_exported(source, destination, (STAGE,))
 
 
 def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
@@ -39,8 +46,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
         parameters: of the card; ``network`` (name and parameters, see :mod:`GliomaSegLib.networks`),
             ``brain_voxels`` (x, y, z) and ``certainty``: a lesion is struck out whose highest probability is below.
     """
-    tensors, _ = read_converted(weights, parameters)
-    own = {name: value.float() for name, value in below(STAGE, tensors).items()}
+    own = read_stages(weights, (STAGE,), parameters)[STAGE]
     network = networks.build(parameters["network"]["name"], parameters["network"]["parameters"])
     fill(network, own, weights)
     order: tuple[Modality, ...] = parameters["sequences"]
@@ -54,6 +60,46 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     x, y, z = parameters["brain_voxels"]
     answer = certain_lesions(answer_of(parameters["output"]), parameters["certainty"])
     return Stretched(inner, order, (z, y, x), answer)
+
+
+class Stretched:
+    """A segmenter that shows another one the brain alone, stretched along each axis to a fixed number of voxels.
+
+    What it finds there is stretched back before it becomes labels. See
+    :class:`GliomaSegLib.inference.segmenter.Segmenter`.
+
+    Args:
+        inner: sees the stretched brain and gives probabilities of regions.
+        order: the sequences that it is shown.
+        brain_voxels: z, y, x: to which the box of the voxels that are not 0 is stretched.
+        answer: probabilities of the regions to labels, on the grid of the images.
+    """
+
+    def __init__(self, inner: Segmenter, order: tuple[Modality, ...], brain_voxels: Size, answer: Answer) -> None:
+        self._inner, self._order, self._brain_voxels, self._answer = inner, order, brain_voxels, answer
+
+    def predict(self, images: Mapping[Input, Array], progress: Progress, seed: int) -> Prediction:
+        """Segment one case of stripped images."""
+        stack = stacked(images, self._order)
+        box = measured_box(stack)
+        shown: dict[Input, Array] = {
+            sequence: stretched_image(image[box], self._brain_voxels)
+            for sequence, image in zip(self._order, stack, strict=True)
+            if sequence in images
+        }
+        found = self._inner.predict(shown, progress, seed)
+        extent = stack[0][box].shape
+        back = np.stack([resize(one, extent, order=1, anti_aliasing=False) for one in found.probabilities.values()])
+        labels, maps = self._answer(back.astype(np.float32))
+        return Prediction(labels, maps, found.device, found.precision).in_volume(box, stack.shape[1:])
+
+
+def stretched_image(image: Array, voxels: Size) -> Array:
+    """``image [z, y, x]`` with so many voxels over the same extent, linearly interpolated, smoothed before voxels are
+    lost. Where less than half of a voxel was measured, it is exactly 0.
+    """
+    measured = resize((image != 0).astype(np.float32), voxels, order=1, anti_aliasing=True) > 0.5
+    return np.where(measured, resize(image, voxels, order=1, anti_aliasing=True), 0).astype(np.float32)
 
 
 def certain_lesions(answer: Answer, certainty: float) -> Answer:

@@ -1,6 +1,6 @@
 """One network as ``gliomaseg train`` trains it by a recipe: DeepMedic, AGU-Net, nnU-Net's, 3D U-Net, V-Net, any-unet.
 
-What a training sees is shown: images of 1 mm scaled as prepared cases are, on the recipe's lattice, in windows of its
+What a training sees is shown: images of 1 mm scaled as prepared cases are, on the recipe's grid, in windows of its
 patch; or, where the recipe's view is mid-sagittal, the whole brain at once.
 :func:`GliomaSegLib.training.exported_card.card_fields` says what a card has of a recipe.
 """
@@ -15,21 +15,19 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 import torch
-from safetensors.torch import save_file
 
 from GliomaSegLib import networks
 from GliomaSegLib.case import Modality
-from GliomaSegLib.errors import WeightsError
-from GliomaSegLib.inference.lattice import LatticeSpec, OnLattice
 from GliomaSegLib.inference.outputs import Array
 from GliomaSegLib.inference.segmenter import Segmenter
+from GliomaSegLib.inference.training_grid import GridSpec, OnTrainingGrid
 from GliomaSegLib.inference.volume import VolumeSegmenter, whole_box
 from GliomaSegLib.inference.windows import Windows
 from GliomaSegLib.preprocessing.bias import correct_bias
 from GliomaSegLib.preprocessing.histogram import standardised_inside
 from GliomaSegLib.preprocessing.normalisation import standardise
 from GliomaSegLib.zoo.card_network import Space
-from GliomaSegLib.zoo.checkpoint import below, fill, read_converted, the_only
+from GliomaSegLib.zoo.checkpoint import copy_exported, fill, read_stages
 from GliomaSegLib.zoo.inference_spec import answer_of, precision_of, spec_of
 
 STAGE = "network"
@@ -37,15 +35,8 @@ STAGE = "network"
 
 
 def convert(source: Path, destination: Path) -> None:
-    """The one safetensors file that an export wrote into the folder ``source``."""
-    exported = the_only(source, "*.safetensors")
-    tensors, _ = read_converted(exported)
-    if foreign := next((name for name in tensors if not name.startswith(f"{STAGE}.")), None):
-        raise WeightsError(
-            f"{exported} holds '{foreign}' and not one network alone; export it with 'python -m "
-            f"GliomaSegLib.training.export {STAGE}=RUN/last.pt -o FILE'."
-        )
-    save_file(tensors, destination)
+    """Copy the one safetensors file in the folder ``source``; see :func:`GliomaSegLib.zoo.checkpoint.copy_exported`."""
+    copy_exported(source, destination, (STAGE,))
 
 
 def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
@@ -60,10 +51,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     Raises:
         InputError: the card names a network or parameters that do not exist.
     """
-    own = {
-        name: value.float() if value.is_floating_point() else value
-        for name, value in below(STAGE, read_converted(weights, parameters)[0]).items()
-    }
+    own = read_stages(weights, (STAGE,), parameters)[STAGE]
     network = networks.build(parameters["network"]["name"], parameters["network"].get("parameters", {}))
     fill(network, own, weights, f"the network '{parameters['network']['name']}' with the card's parameters")
     order: tuple[Modality, ...] = parameters["sequences"]
@@ -73,14 +61,14 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
         spec, prepare=lambda stack: (stack, whole_box(stack)), windows=_windows(spec.windows, network)
     )
     frame, common = parameters.get("frame"), parameters.get("common_space", False)
-    lattice = LatticeSpec(
+    seen = GridSpec(
         _zyx(parameters["lattice_mm"]), frame and _zyx(frame), (parameters["inference"].multiple_of,) * 3, common
     )
     image_mm = _zyx(space.spacing_mm)
-    return OnLattice(
+    return OnTrainingGrid(
         VolumeSegmenter([networks.channels_last(network)], inner, device, precision_of(parameters, precision)),
         order,
-        lattice,
+        seen,
         image_mm,
         _scaling(parameters, image_mm),
         answer_of(parameters["output"]),

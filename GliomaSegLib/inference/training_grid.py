@@ -1,4 +1,4 @@
-"""For networks that learnt on another lattice than the images': other voxels, or a frame around the brain's middle.
+"""For networks trained on another grid than the images': other voxels, or a frame centred on the mid-sagittal plane.
 
 What a training samples from its cases (:mod:`GliomaSegLib.training.sampling`) is what is shown here: grey values
 scaled, averaged and interpolated in the same way, exactly 0 outside the brain.
@@ -20,7 +20,7 @@ from GliomaSegLib.inference.segmenter import Prediction, Segmenter
 from GliomaSegLib.inference.volume import stacked
 from GliomaSegLib.inference.windows import Size
 from GliomaSegLib.preprocessing.common_space import common_space
-from GliomaSegLib.preprocessing.cropping import bounding_box, uncropped
+from GliomaSegLib.preprocessing.cropping import bounding_box
 from GliomaSegLib.preprocessing.midsagittal import find_midsagittal
 from GliomaSegLib.preprocessing.torch_resampling import averaged, first_centre_mm, resample
 from GliomaSegLib.progress import Progress
@@ -35,7 +35,7 @@ _FRAME_MARGIN_MM = 4.0  # around the brain in a frame of its own
 
 
 @dataclass(frozen=True)
-class LatticeSpec:
+class GridSpec:
     """What a network sees of a case.
 
     Attributes:
@@ -43,7 +43,7 @@ class LatticeSpec:
         frame: where it is a frame around the brain whose middle plane is the mid-sagittal one: its least voxels z, y,
             x; ``None`` for the images' own axes.
         multiple: voxels of the frame are multiples of these.
-        common_space: whether the lattice is that of the MNI152 template, to which the case is registered rigidly.
+        common_space: whether the grid is that of the MNI152 template, to which the case is registered rigidly.
     """
 
     spacing_mm: tuple[float, float, float]
@@ -52,12 +52,12 @@ class LatticeSpec:
     common_space: bool = False
 
 
-class OnLattice:
-    """A segmenter that shows another one the brain on the lattice of its training, and brings its answer back. See
+class OnTrainingGrid:
+    """A segmenter that shows another one the brain on the grid of its training, and brings its answer back. See
     :class:`GliomaSegLib.inference.segmenter.Segmenter`.
 
     Args:
-        inner: sees scaled images on the lattice and gives probabilities of regions.
+        inner: sees scaled images on the grid and gives probabilities of regions.
         order: the sequences that it is shown.
         image_mm: voxel edges of the images, z, y, x.
         scale: a sequence and its image to scaled grey values, 0 where the image is 0.
@@ -68,20 +68,16 @@ class OnLattice:
         self,
         inner: Segmenter,
         order: tuple[Modality, ...],
-        lattice: LatticeSpec,
+        grid: GridSpec,
         image_mm: tuple[float, float, float],
         scale: Callable[[Modality, Array], Array],
         answer: Answer,
     ) -> None:
-        self._inner, self._order, self._lattice = inner, order, lattice
+        self._inner, self._order, self._grid = inner, order, grid
         self._image_mm, self._scale, self._answer = image_mm, scale, answer
 
     def predict(self, images: Mapping[Input, Array], progress: Progress, seed: int) -> Prediction:
-        """Segment one case of stripped images.
-
-        Raises:
-            InputError: no image, images of different shapes, an empty or constant one; and as the inner segmenter.
-        """
+        """Segment one case of stripped images."""
         stack = stacked(images, self._order)
         measured = (stack != 0).any(axis=0)
         box = bounding_box(measured, _MARGIN_VOXELS)
@@ -90,37 +86,31 @@ class OnLattice:
         for number, sequence in enumerate(self._order):
             if sequence in images:
                 channels[number] = self._scale(sequence, stack[number])[box]
-        place = Placement.of(self._lattice, channels, brain, self._image_mm, self._order)
+        place = Placement.of(self._grid, channels, brain, self._image_mm, self._order)
         seen = place.seen(torch.from_numpy(np.concatenate([channels, brain[None]])))
         shown = (seen[:-1] * (seen[-1:] > INSIDE)).numpy()
         given: dict[Input, Array] = {one: shown[number] for number, one in enumerate(self._order) if one in images}
         found = self._inner.predict(given, progress, seed)
         answered = torch.from_numpy(np.stack(list(found.probabilities.values())))
         labels, maps = self._answer(place.back(answered).numpy() * brain)
-        shape = stack.shape[1:]
-        return Prediction(
-            uncropped(labels, box, shape),
-            {region: uncropped(values, box, shape) for region, values in maps.items()},
-            found.device,
-            found.precision,
-        )
+        return Prediction(labels, maps, found.device, found.precision).in_volume(box, stack.shape[1:])
 
 
 @dataclass(frozen=True)
 class Placement:
-    """A lattice in a volume.
+    """A grid in a volume.
 
     Attributes:
         extent: voxels of the volume, z, y, x.
-        image_mm, lattice_mm: voxel edges of the two.
-        shape: voxels of the lattice.
-        centre: the lattice's middle in the volume, mm along its axes from the centre of its first voxel.
-        rotation: ``[3, 3]``, directions of the lattice to directions of the volume.
+        image_mm, grid_mm: voxel edges of the two.
+        shape: voxels of the grid.
+        centre: the grid's middle in the volume, mm along its axes from the centre of its first voxel.
+        rotation: ``[3, 3]``, directions of the grid to directions of the volume.
     """
 
     extent: tuple[int, ...]
     image_mm: NDArray[np.float64]
-    lattice_mm: NDArray[np.float64]
+    grid_mm: NDArray[np.float64]
     shape: tuple[int, ...]
     centre: NDArray[np.float64]
     rotation: NDArray[np.float64]
@@ -128,45 +118,45 @@ class Placement:
     @classmethod
     def of(
         cls,
-        spec: LatticeSpec,
+        spec: GridSpec,
         channels: Array,
         brain: NDArray[np.bool_],
         image_mm: tuple[float, float, float],
         order: tuple[Modality, ...] = tuple(Modality),
     ) -> Placement:
-        """The lattice for a case; ``channels [c, z, y, x]`` are scaled images in this order, 0 where one is missing.
+        """The grid for a case; ``channels [c, z, y, x]`` are scaled images in this order, 0 where one is missing.
 
         Raises:
             InputError: it cannot be registered to the template.
         """
-        edges, lattice_mm = np.array(image_mm, float), np.array(spec.spacing_mm, float)
+        edges, grid_mm = np.array(image_mm, float), np.array(spec.spacing_mm, float)
         middle = (np.array(brain.shape) - 1) / 2 * edges
         if spec.common_space:
             there = dict(zip(order, channels, strict=True))
             best = next(there[one] for one in _REGISTERED_BY if one in there and there[one].any())
             pose, extent_mm = common_space(best, image_mm)
-            shape = np.ceil(np.array(extent_mm) / lattice_mm - 1e-6).astype(int)
-            return cls(brain.shape, edges, lattice_mm, tuple(map(int, shape)), pose.centre, pose.rotation)
+            shape = np.ceil(np.array(extent_mm) / grid_mm - 1e-6).astype(int)
+            return cls(brain.shape, edges, grid_mm, tuple(map(int, shape)), pose.centre, pose.rotation)
         if spec.frame is None:
-            shape = np.ceil(brain.shape * edges / lattice_mm - 1e-6).astype(int)
-            return cls(brain.shape, edges, lattice_mm, tuple(map(int, shape)), middle, np.eye(3))
+            shape = np.ceil(brain.shape * edges / grid_mm - 1e-6).astype(int)
+            return cls(brain.shape, edges, grid_mm, tuple(map(int, shape)), middle, np.eye(3))
         pose = find_midsagittal(channels, brain, image_mm)
         places = np.argwhere(brain) * edges
         reach = np.abs((places - pose.centre) @ pose.rotation).max(axis=0) + _FRAME_MARGIN_MM
-        needed = np.ceil(2 * reach / lattice_mm / spec.multiple).astype(int) * spec.multiple
+        needed = np.ceil(2 * reach / grid_mm / spec.multiple).astype(int) * spec.multiple
         shape = np.maximum(needed, spec.frame)
-        return cls(brain.shape, edges, lattice_mm, tuple(map(int, shape)), pose.centre, pose.rotation)
+        return cls(brain.shape, edges, grid_mm, tuple(map(int, shape)), pose.centre, pose.rotation)
 
     @property
     def is_the_volumes_own(self) -> bool:
-        """Whether the lattice's voxels are the volume's."""
+        """Whether the grid's voxels are the volume's."""
         return self.shape == tuple(self.extent) and np.array_equal(self.rotation, np.eye(3))
 
     def seen(self, volume: Tensor, nearest: bool = False) -> Tensor:
-        """``volume [c, *extent]`` on the lattice, 0 outside; averaged and interpolated, or the ``nearest`` voxels."""
+        """``volume [c, *extent]`` on the grid, 0 outside; averaged and interpolated, or the ``nearest`` voxels."""
         if self.is_the_volumes_own:
             return volume
-        factors = [max(1, round(wanted / own)) for wanted, own in zip(self.lattice_mm, self.image_mm, strict=True)]
+        factors = [max(1, round(wanted / own)) for wanted, own in zip(self.grid_mm, self.image_mm, strict=True)]
         if nearest:
             factors = [1, 1, 1]
         first = first_centre_mm(list(self.image_mm), factors)
@@ -174,16 +164,16 @@ class Placement:
             averaged(volume, factors),
             self.image_mm * factors,
             self.shape,
-            self.lattice_mm,
+            self.grid_mm,
             self.centre - first,
             self.rotation,
             "nearest" if nearest else "bilinear",
         )
 
     def back(self, values: Tensor) -> Tensor:
-        """``values [c, *shape]`` on the volume's voxels, 0 outside the lattice."""
+        """``values [c, *shape]`` on the volume's voxels, 0 outside the grid."""
         if self.is_the_volumes_own:
             return values
         middle = (np.array(self.extent) - 1) / 2 * self.image_mm
-        there = self.rotation.T @ (middle - self.centre) + (np.array(self.shape) - 1) / 2 * self.lattice_mm
-        return resample(values, self.lattice_mm, self.extent, self.image_mm, there, self.rotation.T)
+        there = self.rotation.T @ (middle - self.centre) + (np.array(self.shape) - 1) / 2 * self.grid_mm
+        return resample(values, self.grid_mm, self.extent, self.image_mm, there, self.rotation.T)

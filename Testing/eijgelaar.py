@@ -1,0 +1,108 @@
+"""Eijgelaar's experiment on public data: ``python -m Testing.eijgelaar --data DIR --cache DIR -o OUT``.
+
+DeepMedic by the recipe of the paper (Radiol Artif Intell 2020;2(5):e190103) for the whole tumour, which is all that the
+public clinical cases have labels of, trained three times on the cases of ``Resources/recipes/any-cases.csv``:
+
+* ``challenge``: BraTS's cases alone, every sequence shown;
+* ``sparsified``: the same cases, each sequence but T1 + contrast dropped with p = 0.2;
+* ``clinical``: sparsified too, with the clinical cases of the training patients.
+
+All three are then run on the test patients with every subset of their sequences that has T1 + contrast. OUT holds the
+runs, the models (OUT/models) and the page of ``gliomaseg experiment``: medians, quartiles, Wilcoxon's tests with
+Bonferroni's correction, box plots. The paper's medians are .49, .67 and more than .80. A stopped run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from GliomaSegLib.case import Modality
+from GliomaSegLib.cli.main import main as gliomaseg
+from GliomaSegLib.resources import resource
+from GliomaSegLib.training.own_model import write_model
+from GliomaSegLib.training.recipe import find_recipe
+from GliomaSegLib.zoo.own import About
+from GliomaSegLib.zoo.store import Store
+
+_PAPERS = "eijgelaar2020-deepmedic"
+_SPARSIFIED = {"sampler": "eijgelaar2020", "probability": 0.2}
+ARMS: dict[str, tuple[bool, dict[str, Any]]] = {  # whether on BraTS's cases alone, and what is dropped
+    "challenge": (True, {"sampler": "none"}),
+    "sparsified": (True, _SPARSIFIED),
+    "clinical": (False, _SPARSIFIED),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m Testing.eijgelaar", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the case table's paths")
+    parser.add_argument("--cache", type=Path, required=True, metavar="DIR", help="folder for the prepared cases")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT")
+    parser.add_argument("--cases", type=Path, default=resource("recipes") / "any-cases.csv", metavar="CSV")
+    parser.add_argument("--splits", type=Path, default=resource("recipes") / "any-splits.json", metavar="JSON")
+    parser.add_argument("--recipe", default=_PAPERS, help="instead of the paper's, e.g. with a smaller batch")
+    parser.add_argument("--iterations", type=int, help="instead of the recipe's")
+    parser.add_argument("--device", default="auto")
+    parsed = parser.parse_args(arguments)
+    parsed.output.mkdir(parents=True, exist_ok=True)
+    for arm in ARMS:
+        if status := _train(arm, parsed):
+            return status
+        _add(arm, parsed.output)
+    models = [word for arm in ARMS for word in ("--model", f"deepmedic-{arm}")]
+    where = ["--root", parsed.data, "--splits", parsed.splits, "--device", parsed.device]
+    kept = ["--nullify", parsed.cache / "experiment", "--keep", parsed.output / "runs.jsonl"]
+    written = ["--store", parsed.output / "models", "-o", parsed.output / "experiment", "--overwrite"]
+    words = ["experiment", parsed.cases, *where, *models, "--subsets", _subsets(), *kept, *written]
+    return gliomaseg(list(map(str, words)))
+
+
+def _train(arm: str, parsed: argparse.Namespace) -> int:
+    challenge, dropped = ARMS[arm]
+    recipe = json.loads(find_recipe(parsed.recipe).read_bytes())
+    recipe |= {"name": f"deepmedic-{arm}", "regions": ["WT"], "sparsification": dropped}
+    (parsed.output / f"{arm}.json").write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
+    table = parsed.output / f"{arm}.csv"
+    with parsed.cases.open(newline="", encoding="utf-8") as stream:
+        rows = [row for row in csv.DictReader(stream) if not challenge or row["hospital"].startswith("brats")]
+    with table.open("w", newline="", encoding="utf-8") as stream:
+        written = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        written.writeheader()
+        written.writerows(rows)
+    where = ["--root", parsed.data, "--splits", parsed.splits, "--cache", parsed.cache, "--device", parsed.device]
+    longer = [] if parsed.iterations is None else ["--iterations", parsed.iterations]
+    words = ["train", parsed.output / f"{arm}.json", "--cases", table, *where, "-o", parsed.output / arm, *longer]
+    return gliomaseg(list(map(str, words)))
+
+
+def _add(arm: str, output: Path) -> None:
+    """The run as a model that needs T1 + contrast alone, whether it was trained for that or not: so is it compared."""
+    store = Store(output / "models")
+    about = About(f"deepmedic-{arm}", "research: of the data that it was trained on")
+    with TemporaryDirectory() as folder:
+        card, weights = write_model([output / arm / "last.pt"], about, Path(folder), store)
+        content = json.loads(card.read_bytes())
+        content["inputs"]["mandatory"] = [Modality.T1C.value]
+        card.write_text(json.dumps(content), encoding="utf-8")
+        store.add(card, weights=weights)
+
+
+def _subsets() -> str:
+    """Every subset with T1 + contrast, all four first."""
+    others = [one for one in Modality if one is not Modality.T1C]
+    kept = [
+        [one for place, one in enumerate(others) if code >> place & 1] for code in reversed(range(1 << len(others)))
+    ]
+    return ",".join("+".join(one.value for one in Modality if one is Modality.T1C or one in own) for own in kept)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
