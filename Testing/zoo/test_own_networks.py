@@ -357,7 +357,7 @@ def test_an_onnx_with_weights_in_other_files_is_refused(workplace: Path, capsys:
         assert "has the tensor 'weight' in '/etc/passwd', and a network must be one file" in capsys.readouterr().err
     Path("network.onnx").write_bytes(b"nonsense")
     assert main(["models", "add", "our-onnx.json", "--from", "network.onnx"]) == 1
-    assert "is no ONNX file" in capsys.readouterr().err
+    assert "is no network that onnxruntime can read" in capsys.readouterr().err
     assert not Path("models/.cards/our-onnx.json").exists()
 
 

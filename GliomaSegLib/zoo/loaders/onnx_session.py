@@ -29,7 +29,7 @@ def onnx_session(content: bytes, device: torch.device, source: Path) -> Any:
     try:
         model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's own exceptions share no other base
-        raise WeightsError(f"{source} is no ONNX file ({error}); get it again.") from error
+        raise WeightsError(f"{source} is no network that onnxruntime can read ({error}); get it again.") from error
     outside = next((one for one in _tensors(model) if one.external_data or one.data_location == one.EXTERNAL), None)
     if outside is not None:
         named = {entry.key: entry.value for entry in outside.external_data}.get("location", "another file")
