@@ -35,23 +35,16 @@ AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().abs
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 
 
-class Job(Record):
-    """One case to segment.
+class Settings(Record):
+    """How a case is segmented, whether its images come from files or from memory.
 
     Attributes:
-        study: folder with image files or DICOM series (or one file) in which the sequences are identified.
-        exam: of several DICOM exams in ``study`` the one that is meant, by its date or Study Instance UID.
-        volumes: a file (or a DICOM folder with one series) per sequence, instead of or over what ``study`` holds.
-        leave_out: sequences to do without, though the study may hold them.
-        transforms: for a sequence that is not to be registered, the file of a rigid ITK transform that takes points of
-            the reference to points of that sequence (LPS mm). It is checked as a registration is.
         model: id of a card of the zoo, or ``auto``: the best installed one that suits the case (see
             :mod:`GliomaSegLib.zoo.recommend`).
         task: for ``auto``, the task of the model (see the cards); by default glioma, before or after surgery.
-        output: folder to make. It appears whole or not at all.
-        case_id: how the case is called in the results; by default the name of the study.
-        identity: whether the patient's identity, the date and the numbers of the study are kept with the results and
-            shown in the report; the DICOM objects take them from the source in any case.
+        leave_out: sequences to do without, though the case may have them.
+        transforms: for a sequence that is not to be registered, the file of a rigid ITK transform that takes points of
+            the reference to points of that sequence (LPS mm). It is checked as a registration is.
         days_since_surgery: implies that the study is post-operative.
         preoperative: the study before surgery, for models that take it too: a folder of results, or its T1 +
             contrast. It implies that the study is post-operative.
@@ -59,80 +52,46 @@ class Job(Record):
             but 0 counts.
         purpose: after surgery, what the result is for: it decides which model ``auto`` takes, and which network where
             a card has several for several sets of inputs (see :mod:`GliomaSegLib.zoo.purpose`).
-        allow_incomplete: use a DICOM series too of which slices seem to be lost; the report says so in its first line.
         registration: ``False`` when all sequences without a transform are known to be co-registered.
         bias_correction: N4 before normalisation.
         seed: of the random numbers that some networks need.
         postprocessing: instead of the card's own.
-        probabilities: also write the probability maps that a reader may threshold again.
-        label_scheme: numbering of ``segmentation.nii.gz`` (the ``.seg.nrrd`` names its segments anyway).
-        overwrite: replace ``output`` if it is there and holds earlier results.
         device: ``auto``, ``cpu``, ``cuda`` (or ``cuda:1``) or ``mps``.
         precision: number format of the network; ``auto`` takes the fastest that the device has.
         threads: processor threads; by default all cores.
         store: folder of installed models; by default the user's.
     """
 
-    do: Literal["segment"] = Field(default="segment", exclude=True, repr=False)
-    study: AbsolutePath | None = None
-    exam: str | None = None
-    volumes: dict[Modality, AbsolutePath] = Field(default_factory=dict)
-    leave_out: tuple[Modality, ...] = ()
-    transforms: dict[Modality, AbsolutePath] = Field(default_factory=dict)
     model: str = AUTO
     task: Task | None = None
-    output: AbsolutePath
-    case_id: str | None = None
-    identity: bool = True
+    leave_out: tuple[Modality, ...] = ()
+    transforms: dict[Modality, AbsolutePath] = Field(default_factory=dict)
     time_point: TimePointKind = TimePointKind.UNKNOWN
     days_since_surgery: float | None = None
     preoperative: AbsolutePath | None = None
     preoperative_mask: AbsolutePath | None = None
     purpose: Purpose = Purpose.VOLUME
-    allow_incomplete: bool = False
     registration: bool = True
     brain: BrainMethod = BrainMethod.DEEPBET
     bias_correction: bool = False
     seed: int = 1
     postprocessing: Postprocessing | None = None
-    probabilities: bool = True
-    label_scheme: LabelScheme = LabelScheme.GLIOMASEG
-    overwrite: bool = False
     device: Device = "auto"
     precision: Precision = Precision.AUTO
     threads: int | None = Field(default=None, ge=1)
     store: AbsolutePath | None = None
 
     @model_validator(mode="after")
-    def _has_images(self) -> Job:
-        if self.study is None and not self.volumes:
-            raise ValueError("no study was given; give its folder, or a file per sequence")
-        for sequence in self.leave_out:
-            if sequence in self.volumes:
-                raise ValueError(f"{sequence.title} is given and to be left out; say one of them")
-            if sequence in self.transforms:
-                raise ValueError(f"{sequence.title} is to be left out and has a transform; say one of them")
-        return self
-
-    @model_validator(mode="after")
-    def _has_a_task_or_a_model(self) -> Job:
+    def _has_a_task_or_a_model(self) -> Settings:
         if self.task and self.model != AUTO:
             raise ValueError("a model and a task are given; the task is for choosing a model, so say one of them")
         return self
 
     @model_validator(mode="after")
-    def _has_the_image_of_a_mask(self) -> Job:
+    def _has_the_image_of_a_mask(self) -> Settings:
         if self.preoperative_mask and not self.preoperative:
             raise ValueError("the tumour before surgery is given without its image; give 'preoperative' as well")
         return self
-
-    @property
-    def name(self) -> str:
-        """How the case is called."""
-        if self.case_id:
-            return self.case_id
-        named = self.study or next(iter(self.volumes.values()))
-        return image_stem(named.resolve())
 
     @property
     def when(self) -> TimePoint:
@@ -145,6 +104,57 @@ class Job(Record):
         if kind is TimePointKind.UNKNOWN and (self.days_since_surgery is not None or self.preoperative):
             kind = TimePointKind.POSTOPERATIVE
         return TimePoint(kind, self.days_since_surgery)
+
+
+class Job(Settings):
+    """One case to segment from files, and the folder to make of it.
+
+    Attributes:
+        study: folder with image files or DICOM series (or one file) in which the sequences are identified.
+        exam: of several DICOM exams in ``study`` the one that is meant, by its date or Study Instance UID.
+        volumes: a file (or a DICOM folder with one series) per sequence, instead of or over what ``study`` holds.
+        allow_incomplete: use a DICOM series too of which slices seem to be lost; the report says so in its first line.
+        output: folder to make. It appears whole or not at all.
+        case_id: how the case is called in the results; by default the name of the study.
+        identity: whether the patient's identity, the date and the numbers of the study are kept with the results and
+            shown in the report; the DICOM objects take them from the source in any case.
+        probabilities: also write the probability maps that a reader may threshold again.
+        all_probabilities: write those of every region that the model gives, each on the whole grid, for research.
+        label_scheme: numbering of ``segmentation.nii.gz`` (the ``.seg.nrrd`` names its segments anyway).
+        overwrite: replace ``output`` if it is there and holds earlier results.
+    """
+
+    do: Literal["segment"] = Field(default="segment", exclude=True, repr=False)
+    study: AbsolutePath | None = None
+    exam: str | None = None
+    volumes: dict[Modality, AbsolutePath] = Field(default_factory=dict)
+    allow_incomplete: bool = False
+    output: AbsolutePath
+    case_id: str | None = None
+    identity: bool = True
+    probabilities: bool = True
+    all_probabilities: bool = False
+    label_scheme: LabelScheme = LabelScheme.GLIOMASEG
+    overwrite: bool = False
+
+    @model_validator(mode="after")
+    def _has_images(self) -> Job:
+        if self.study is None and not self.volumes:
+            raise ValueError("no study was given; give its folder, or a file per sequence")
+        for sequence in self.leave_out:
+            if sequence in self.volumes:
+                raise ValueError(f"{sequence.title} is given and to be left out; say one of them")
+            if sequence in self.transforms:
+                raise ValueError(f"{sequence.title} is to be left out and has a transform; say one of them")
+        return self
+
+    @property
+    def name(self) -> str:
+        """How the case is called."""
+        if self.case_id:
+            return self.case_id
+        named = self.study or next(iter(self.volumes.values()))
+        return image_stem(named.resolve())
 
 
 class Measure(Record):
@@ -278,6 +288,12 @@ def new_job(**fields: Any) -> Job:
         return Job(**fields)
 
 
+def new_settings(**fields: Any) -> Settings:
+    """As :func:`new_job`, of a case whose images are in memory."""
+    with _one_sentence("The settings"):
+        return Settings(**fields)
+
+
 def read_request(path: Path) -> Request:
     """Read a file (JSON) with a job or another request.
 
@@ -306,5 +322,5 @@ def _one_sentence(source: str) -> Iterator[None]:
         yield
     except ValidationError as error:
         first = error.errors()[0]
-        place = first["loc"][1:] if error.title != Job.__name__ else first["loc"]  # without the kind of request
+        place = first["loc"] if error.title in (Job.__name__, Settings.__name__) else first["loc"][1:]  # the kind
         raise not_valid(source, place, first["msg"]) from error

@@ -110,6 +110,17 @@ class Vote(Option):
     STAPLE = "staple"
 
 
+class Challenge(Option):
+    """The BraTS 2023 challenge by whose rules lesions are counted: glioma, Sub-Saharan Africa, paediatric, meningioma,
+    metastases."""
+
+    GLI = "gli"
+    SSA = "ssa"
+    PED = "ped"
+    MEN = "men"
+    MET = "met"
+
+
 class Consensus(Option):
     """How several readers' segmentations become one.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, overload
 
 from GliomaSegLib.job import Compare, Export, Install, Job, Measure, Request, Review
 from GliomaSegLib.progress import Progress, Silent
-from GliomaSegLib.results.result import Result
+from GliomaSegLib.results.job_result import JobResult
 
 if TYPE_CHECKING:  # each request imports what it needs, so that one which is wrong is refused without loading torch
     from GliomaSegLib.followup.comparison import TimePointComparison
@@ -43,11 +43,11 @@ class Installed:
     folder: Path
 
 
-Answer = Result | Compared | Exported | Installed
+Answer = JobResult | Compared | Exported | Installed
 
 
 @overload
-def perform(request: Job | Measure | Review, progress: Progress | None = None) -> Result: ...
+def perform(request: Job | Measure | Review, progress: Progress | None = None) -> JobResult: ...
 @overload
 def perform(request: Compare, progress: Progress | None = None) -> Compared: ...
 @overload

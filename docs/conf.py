@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from field_tables import write_pages
 
 project = "GliomaSeg"
 author = "GliomaSeg contributors"
@@ -35,3 +40,5 @@ html_title = "GliomaSeg"
 html_theme_options = {
     "announcement": "Not a medical device. For research use; every contour must be reviewed by a clinician.",
 }
+
+write_pages(Path(__file__).parent)

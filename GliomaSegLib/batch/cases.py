@@ -196,7 +196,7 @@ def damaged(case: BatchCase, error: Exception) -> str:
 
 
 def stored_result(folder: Path) -> dict[str, Any]:
-    """A :class:`~GliomaSegLib.job.Result` as JSON, read back from a folder of results, without its ``files``.
+    """A :class:`~GliomaSegLib.results.job_result.JobResult` as JSON, read back from its folder, without its ``files``.
 
     Raises:
         OSError, ValueError: it is no folder of results, or damaged.

@@ -27,8 +27,8 @@ class CaseEvent:
     """An event of a case; a ``result`` or an ``error`` is its last.
 
     Attributes:
-        result: of a ``result``, :class:`~GliomaSegLib.job.Result` as JSON; without ``files`` when another process made
-            it (:func:`~GliomaSegLib.batch.cases.stored_result`).
+        result: of a ``result``, :class:`~GliomaSegLib.results.job_result.JobResult` as JSON; without ``files`` when
+            another process made it (:func:`~GliomaSegLib.batch.cases.stored_result`).
         error: of an ``error``, its name, as of :attr:`~GliomaSegLib.worker.client.WorkerError.kind`.
         worker: the worker that has the case; may be empty.
     """

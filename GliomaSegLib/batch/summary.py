@@ -204,9 +204,48 @@ def write_summary(cases: Sequence[CaseSummary], path: Path) -> None:
     """
 
     def write(stream: Any) -> None:
-        write_rows(stream, list(_cells(cases[0])), map(_cells, cases))
+        write_rows(stream, list(COLUMNS), map(_cells, cases))
 
     replace_file(path, write)
+    replace_file(path.with_name(f"{path.stem}-columns.json"), lambda stream: json.dump(COLUMNS, stream, indent=1))
+
+
+def write_parquet(cases: Sequence[CaseSummary], path: Path) -> None:
+    """The same table as Parquet, with numbers as numbers; it is replaced in one step.
+
+    Raises:
+        InputError: the package for it is not installed, or the file cannot be written.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise InputError(
+            "Parquet needs the package pyarrow; install it with: pip install 'GliomaSeg[parquet]'."
+        ) from error
+    numbers = {name for name in COLUMNS if name.endswith("_ml")} | {
+        "days_since_surgery",
+        "training_distance",
+        "seconds",
+    }
+    fields = [
+        (
+            name,
+            pyarrow.float64() if name in numbers else pyarrow.int64() if name == "WT_foci" else pyarrow.string(),
+            {"description": about},
+        )
+        for name, about in COLUMNS.items()
+    ]
+    schema = pyarrow.schema([pyarrow.field(name, kind, metadata=about) for name, kind, about in fields])
+    rows = [{name: cell if cell != "" else None for name, cell in _cells(case).items()} for case in cases]
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        parquet.write_table(pyarrow.Table.from_pylist(rows, schema), partial)
+        rename(partial, path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}); check the disk and your rights.") from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _cells(summary: CaseSummary) -> dict[str, object]:
@@ -217,12 +256,26 @@ def _cells(summary: CaseSummary) -> dict[str, object]:
         "time_point": job.get("time_point"), "days_since_surgery": job.get("days_since_surgery"),
         "sequences": " ".join(summary.present), "missing": " ".join(summary.missing),
         **{f"{name}_ml": summary.volumes.get(name) for name in VOLUMES}, "brain_ml": summary.volumes.get(BRAIN),
-        "lesions": summary.lesions,
+        "WT_foci": summary.lesions,
         "training_distance": summary.training_distance and round(summary.training_distance, 3),
         "review": summary.review, "seconds": summary.seconds and round(summary.seconds, 1),
-        "remarks": "; ".join(summary.remarks), "warnings": " ".join(summary.warnings), "error": summary.sentence,
-        "asked_in": summary.case.where, "output": str(summary.case.output) if summary.state is CaseState.DONE else "",
+        "notes": "; ".join(summary.remarks), "warnings": " ".join(summary.warnings), "error": summary.sentence,
+        "source": summary.case.where, "output": str(summary.case.output) if summary.state is CaseState.DONE else "",
     }  # fmt: skip
+
+
+COLUMNS = {
+    "case": "name of the case", "patient": "of the table or the BIDS subject", "state": "done, failed or waiting",
+    "model": "id of the model", "time_point": "preoperative, postoperative or unknown",
+    "days_since_surgery": "days, where given", "sequences": "that were used", "missing": "that the model takes too",
+    **{f"{name}_ml": f"volume of {name}, mL; empty: the model does not give it" for name in VOLUMES},
+    "brain_ml": "volume of the brain, mL", "WT_foci": "connected pieces of the whole tumour",
+    "training_distance": "out-of-distribution score (not accuracy): distance to the training data, 1 is the limit",
+    "review": "draft, edited, approved or rejected", "seconds": "of the run",
+    "notes": "in what the case differs from the others", "warnings": "of the run", "error": "why it failed",
+    "source": "table and line, or folder, that named the case", "output": "folder of its results",
+}  # fmt: skip
+"""The columns of the table and what they mean; ``summary-columns.json`` beside it says so."""
 
 
 def replace_file(path: Path, write: Any) -> None:

@@ -7,14 +7,17 @@ A table has the column ``case`` and either ``study`` (a folder of images or DICO
 are left alone, so that the tables of :mod:`GliomaSegLib.datasets.case_table` serve as well. Paths are relative to the
 folder of the table.
 
-A folder is either one of BIDS (``sub-*/[ses-*/]anat``, Gorgolewski 2016, doi:10.1038/sdata.2016.44) or one of study
-folders, each a case. What is wrong with one row is that row's alone: it is refused with a sentence.
+A folder is one of BIDS (``sub-*/[ses-*/]anat``, Gorgolewski 2016, doi:10.1038/sdata.2016.44), one of study folders,
+each a case, or nnU-Net's ``imagesTs`` (``CASE_0000.nii.gz``, a file per channel), whose channels are asked for. What is
+wrong with one row is that row's alone: it is refused with a sentence.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ from GliomaSegLib.batch.cases import PAGE, PRIVATE, SUMMARY, BatchCase, folder_n
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.folder import is_result_folder
-from GliomaSegLib.io.names import folder_and_part, is_image_name
+from GliomaSegLib.io.names import folder_and_part, image_stem, is_image_name
 from GliomaSegLib.io.spreadsheet import read_csv
 from GliomaSegLib.job import new_job
 
@@ -31,6 +34,7 @@ _IMAGES = ("study", *(sequence.value for sequence in Modality))
 _EARLIER = ("preoperative", "preoperative_mask")
 _PLAIN = ("model", "task", "time_point", "days_since_surgery", "purpose")
 _COLUMNS = ("case", "patient", *_IMAGES, "without", *_EARLIER, *_PLAIN)
+_CHANNEL = re.compile(r"(.+)_(\d{4})")
 _RESERVED = frozenset({SUMMARY, PAGE, PRIVATE})
 
 
@@ -60,12 +64,15 @@ class CaseList:
     unused: tuple[str, ...] = ()
 
 
-def read_case_list(source: Path, output: Path, root: Path | None = None, **options: Any) -> CaseList:
+def read_case_list(
+    source: Path, output: Path, root: Path | None = None, channels: Sequence[Modality] = (), **options: Any
+) -> CaseList:
     """Read a table or a folder.
 
     Args:
         output: folder in which each case gets a folder of its own.
         root: folder to which the paths of a table are relative, instead of the table's own.
+        channels: the sequences of the channels of an nnU-Net folder, in order.
         options: fields of every :class:`~GliomaSegLib.job.Job`, over which those of a row go.
 
     Raises:
@@ -73,7 +80,9 @@ def read_case_list(source: Path, output: Path, root: Path | None = None, **optio
     """
     if not source.exists():
         raise InputError(f"{source} does not exist; give a table (CSV) of cases or a folder of studies.")
-    rows, unused = (_rows_of_folder(source, output), ()) if source.is_dir() else _rows_of_table(source, root)
+    if channels and not (source.is_dir() and _channel_files(source)):
+        raise InputError(f"{source} is no nnU-Net folder (CASE_0000.nii.gz and so on), so it has no channels to name.")
+    rows, unused = (_rows_of_folder(source, output, channels), ()) if source.is_dir() else _rows_of_table(source, root)
     cases = one_of_each([_case(row, output.absolute(), options) for row in rows])
     return CaseList(source, tuple(cases), unused)
 
@@ -159,13 +168,15 @@ def _row(columns: list[str], cells: list[str], root: Path, where: str) -> Row:
 # --- folders -------------------------------------------------------------------------------------------------------
 
 
-def _rows_of_folder(folder: Path, output: Path) -> list[Row]:
+def _rows_of_folder(folder: Path, output: Path, channels: Sequence[Modality]) -> list[Row]:
     if is_result_folder(folder):
         raise InputError(f"{folder} is a folder of GliomaSeg results; give the folder that holds the studies.")
     subjects = [one for one in _folders(folder) if one.name.startswith("sub-")]
     if subjects:
         return [row for subject in subjects for row in _rows_of_subject(subject, folder)]
     studies = [one for one in _folders(folder) if one.absolute() != output.absolute() and not is_result_folder(one)]
+    if of_cases := _channel_files(folder):
+        return _rows_of_channels(folder, of_cases, channels)
     loose = [one.name for one in sorted(folder.iterdir()) if one.is_file() and is_image_name(one)]
     if loose:
         raise InputError(
@@ -175,6 +186,31 @@ def _rows_of_folder(folder: Path, output: Path) -> list[Row]:
     if not studies:
         raise InputError(f"{folder} holds no folders; give a folder with one folder per study, or a table.")
     return [Row(one.name, str(one), {"study": one}) for one in studies]
+
+
+def _channel_files(folder: Path) -> dict[str, dict[int, Path]]:
+    """The files of nnU-Net's layout by case and channel; none where a file has another name."""
+    cases: dict[str, dict[int, Path]] = defaultdict(dict)
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and is_image_name(path):
+            if not (found := _CHANNEL.fullmatch(image_stem(path))):
+                return {}
+            cases[found[1]][int(found[2])] = path
+    return cases
+
+
+def _rows_of_channels(folder: Path, cases: Mapping[str, Mapping[int, Path]], channels: Sequence[Modality]) -> list[Row]:
+    """One row per case of nnU-Net's layout; a case without a channel is one without that sequence."""
+    last = max(number for files in cases.values() for number in files)
+    if last >= len(channels):
+        raise InputError(
+            f"{folder} is laid out as nnU-Net's images with channels 0000 to {last:04d}; say which these are, "
+            "in order, such as --channels t1n,t1c,t2w,t2f."
+        )
+    return [
+        Row(name, str(folder), {"volumes": {channels[number]: path for number, path in files.items()}})
+        for name, files in cases.items()
+    ]
 
 
 def _rows_of_subject(subject: Path, root: Path) -> list[Row]:

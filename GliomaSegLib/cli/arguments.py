@@ -93,6 +93,9 @@ def add_processing(parser: argparse.ArgumentParser) -> None:
     steps.add_argument("--seed", type=int, default=1, help="of the random numbers that some networks need")
     steps.add_argument("--label-scheme", choices=WRITTEN_SCHEMES, default="gliomaseg")
     steps.add_argument("--no-probabilities", action="store_true", help="do not write probability maps")
+    steps.add_argument(
+        "--all-probabilities", action="store_true", help="write those of every region, each on the whole grid"
+    )
     machine = parser.add_argument_group("the machine")
     machine.add_argument("--precision", choices=Precision.values(), default="auto", help="of the network")
     add_machine(machine)
@@ -108,6 +111,7 @@ def processing_fields(parsed: argparse.Namespace) -> dict[str, Any]:
         "bias_correction": parsed.n4,
         "seed": parsed.seed,
         "probabilities": not parsed.no_probabilities,
+        "all_probabilities": parsed.all_probabilities,
         "label_scheme": parsed.label_scheme,
         "device": parsed.device,
         "precision": parsed.precision,

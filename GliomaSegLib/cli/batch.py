@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from GliomaSegLib import NOTICE
+from GliomaSegLib.case import Modality
 from GliomaSegLib.cli.arguments import add_processing, add_root, add_store, processing_fields
 
 if TYPE_CHECKING:  # heavy imports happen inside the command
@@ -37,6 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--plan", action="store_true", help="say what there is to do, and do nothing")
     add_root(parser)
+    parser.add_argument(
+        "--channels", type=_channels, default=(), metavar="S,S,…",
+        help="of an nnU-Net folder (CASE_0000.nii.gz): the sequences of its channels in order, such as t1n,t1c,t2w,t2f",
+    )  # fmt: skip
+    parser.add_argument("--parquet", action="store_true", help="write OUT/summary.parquet as well (needs pyarrow)")
+    parser.add_argument("--bids", type=Path, metavar="DIR", help="write all results as BIDS derivatives as well")
     parser.add_argument("--overwrite", action="store_true", help="replace results of other jobs, unless reviewed")
     parser.add_argument(
         "--shard", type=_shard, metavar="I/N", help="only the I-th of N parts, for array jobs (I from 1)"
@@ -59,6 +66,13 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _channels(text: str) -> tuple[Modality, ...]:
+    names = text.split(",")
+    if len(set(names)) < len(names) or not set(names) <= {modality.value for modality in Modality}:
+        raise argparse.ArgumentTypeError(f"'{text}' is no list of different sequences, such as t1n,t1c,t2w,t2f")
+    return tuple(map(Modality, names))
+
+
 def _shard(text: str) -> Shard:
     from GliomaSegLib.batch.shard import Shard
 
@@ -73,13 +87,16 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
     from GliomaSegLib.batch.plan import CaseStatus, make_plan
     from GliomaSegLib.batch.run import run_batch
     from GliomaSegLib.batch.shard import WHOLE
+    from GliomaSegLib.batch.summary import CaseState, write_parquet
     from GliomaSegLib.batch.table import CaseList, read_case_list
     from GliomaSegLib.cli.batch_display import display_for_stderr
-    from GliomaSegLib.cli.terminal import progress_for_stderr
+    from GliomaSegLib.terminal import progress_for_stderr
 
     devices = parsed.device.split(",")  # of several the workers take one each
     shard = parsed.shard or WHOLE
-    everything = read_case_list(parsed.cases, parsed.output, parsed.root, **_options(parsed, devices[0]))
+    everything = read_case_list(
+        parsed.cases, parsed.output, parsed.root, parsed.channels, **_options(parsed, devices[0])
+    )
     mine = CaseList(everything.source, shard.of(everything.cases), everything.unused)
     if parsed.plan:
         with progress_for_stderr() as progress:
@@ -95,6 +112,13 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
         outcome = run_batch(plan, everything.cases, parsed.output.absolute(), workers, display, shard, parsed.overwrite)
     finally:
         workers.close()
+    if parsed.parquet:
+        write_parquet(outcome.cases, outcome.table.with_suffix(".parquet"))
+    if parsed.bids:
+        from GliomaSegLib.batch.bids import write_derivatives  # imports torch
+
+        done = {one.case.name: one.case.output for one in outcome.cases if one.state is CaseState.DONE}
+        write_derivatives(done, parsed.bids, parsed.overwrite)
     return _report(outcome, mine, parsed.json, output)
 
 

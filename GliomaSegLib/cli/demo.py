@@ -21,7 +21,7 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
     """Run the demonstration; the exit status, which is 1 when a region was segmented worse than it should be."""
     from GliomaSegLib.cli.arguments import chosen_store
     from GliomaSegLib.cli.demonstration import demonstrate
-    from GliomaSegLib.cli.terminal import progress_for_stderr
+    from GliomaSegLib.terminal import progress_for_stderr
 
     with progress_for_stderr() as progress:
         demonstration = demonstrate(parsed.output, chosen_store(parsed), progress)

@@ -14,8 +14,8 @@ from GliomaSegLib.labels import Region
 from GliomaSegLib.perform import perform
 from GliomaSegLib.phantom import make_phantom
 from GliomaSegLib.progress import Progress
+from GliomaSegLib.results.job_result import JobResult
 from GliomaSegLib.results.layout import LABEL_MAP
-from GliomaSegLib.results.result import Result
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.store import Store
@@ -36,7 +36,7 @@ LEAST_DICE: Mapping[str, Mapping[Region, float]] = {
 class Demonstration:
     """What came out of the phantom, and how it compares with the reference."""
 
-    result: Result
+    result: JobResult
     scores: Mapping[Region, RegionScore]
 
     @property

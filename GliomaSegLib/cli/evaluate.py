@@ -1,35 +1,117 @@
-"""``gliomaseg evaluate``, ``evaluate-residual`` and ``agree``: against references or one another."""
+"""``gliomaseg evaluate``, ``compare-models``, ``evaluate-residual``, ``agree``: against references or one another."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from GliomaSegLib.cli.arguments import SCHEMES, add_json
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import LabelScheme, Region
-from GliomaSegLib.options import Consensus
+from GliomaSegLib.options import Challenge, Consensus
+
+if TYPE_CHECKING:
+    from GliomaSegLib.evaluation.metrics import How
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``gliomaseg evaluate``."""
-    parser.description = "Dice, HD95 and sensitivity per region, one pair of files after the other."
-    parser.add_argument("files", type=Path, nargs="+", metavar="PRED REF", help="files, or for PRED a result folder")
-    parser.add_argument("--scheme", required=True, choices=SCHEMES, help="numbering of REF")
-    parser.add_argument("--prediction-scheme", choices=SCHEMES, default="gliomaseg", help="numbering of PRED")
+    parser.description = (
+        "Per region Dice, HD95, NSD, sensitivity, precision and volume error, and the lesion-wise Dice and HD95 of "
+        "BraTS 2023: of pairs of files, of a table (CSV: case, prediction, reference), or of two folders whose cases "
+        "are matched by name (label maps as nnU-Net lays them out, or result folders)."
+    )
+    parser.add_argument(
+        "files", type=Path, nargs="*", metavar="PRED REF", help="files, or for PRED a result folder; or one table"
+    )
+    parser.add_argument("--predictions", type=Path, metavar="DIR", help="a label map or a result folder per case")
+    parser.add_argument("--references", type=Path, metavar="DIR", help="a label map per case, by the same names")
+    _add_scoring(parser)
     add_json(parser)
     parser.add_argument("--csv", type=Path, metavar="F", help="also write a row per case and region")
     parser.set_defaults(command=_evaluate)
 
 
+def _add_scoring(parser: argparse.ArgumentParser) -> None:
+    """How predictions are scored: numberings, lesions, penalty."""
+    parser.add_argument("--scheme", required=True, choices=SCHEMES, help="numbering of the references")
+    parser.add_argument(
+        "--prediction-scheme", choices=SCHEMES, default="gliomaseg", help="numbering of predictions that are no results"
+    )
+    parser.add_argument(
+        "--challenge", choices=Challenge.values(), default="gli",
+        help="of BraTS 2023, by whose rules lesions are counted (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--tolerance", type=float, default=1.0, metavar="MM", help="of NSD (default 1)")
+    parser.add_argument(
+        "--missed-hd95", type=float, metavar="MM",
+        help="HD95 of a region that only one of both has, 374 in BraTS; by default it is not defined and left out",
+    )  # fmt: skip
+
+
+def _how(parsed: argparse.Namespace) -> How:
+    from GliomaSegLib.evaluation.metrics import How
+
+    for name in ("tolerance", "missed_hd95"):
+        if (given := getattr(parsed, name)) is not None and not given > 0:
+            raise InputError(f"--{name.replace('_', '-')} is {given:g}; give a number of mm above 0.")
+    return How(challenge=parsed.challenge, tolerance_mm=parsed.tolerance, missed_hd95_mm=parsed.missed_hd95)
+
+
 def _evaluate(parsed: argparse.Namespace, output: TextIO) -> int:
     from GliomaSegLib.evaluation.files import compare_files
+    from GliomaSegLib.evaluation.pairing import Pairing, pairs_by_name, pairs_in_order, pairs_of_table
+    from GliomaSegLib.terminal import progress_for_stderr
 
-    comparison = compare_files(parsed.files, parsed.prediction_scheme, parsed.scheme)
+    def pairing() -> Pairing:
+        if bool(parsed.predictions) is not bool(parsed.references) or bool(parsed.predictions) is bool(parsed.files):
+            raise InputError("Give pairs of files, one table, or both --predictions DIR and --references DIR.")
+        if parsed.predictions:
+            return pairs_by_name(parsed.predictions, parsed.references)
+        if len(parsed.files) == 1 and parsed.files[0].suffix.lower() == ".csv":
+            return pairs_of_table(parsed.files[0])
+        return pairs_in_order(parsed.files)
+
+    how, pairs = _how(parsed), pairing()
+    schemes = LabelScheme(parsed.prediction_scheme), LabelScheme(parsed.scheme)
+    with progress_for_stderr() as progress:
+        comparison = compare_files(pairs, *schemes, how, progress)
     if parsed.csv:
         comparison.write_csv(parsed.csv)
     print(comparison.to_json() if parsed.json else comparison.to_text(), file=output)
+    return 0
+
+
+def add_models_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``gliomaseg compare-models``."""
+    parser.description = (
+        "Predictions that exist already, a folder per model, against references of the same names: Wilcoxon's "
+        "signed-rank tests with effect sizes and intervals, box plots, and what so many cases can show at all."
+    )
+    parser.add_argument(
+        "folders", type=Path, nargs="+", metavar="DIR", help="predictions of a model; the first is compared with"
+    )
+    parser.add_argument("--references", type=Path, required=True, metavar="DIR", help="a label map per case")
+    _add_scoring(parser)
+    parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="folder to make, with a page and tables")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it holds an earlier comparison")
+    parser.set_defaults(command=_compare_models)
+
+
+def _compare_models(parsed: argparse.Namespace, output: TextIO) -> int:
+    from GliomaSegLib.evaluation.model_comparison import compare_models, write_comparison
+    from GliomaSegLib.io.folder import check_output
+    from GliomaSegLib.terminal import progress_for_stderr
+
+    if parsed.output:
+        check_output(parsed.output, parsed.overwrite)
+    schemes, how = (LabelScheme(parsed.prediction_scheme), LabelScheme(parsed.scheme)), _how(parsed)
+    with progress_for_stderr() as progress:
+        compared = compare_models(parsed.folders, parsed.references, *schemes, how, progress)
+    print(compared.to_text(), file=output)
+    if parsed.output:
+        print(write_comparison(parsed.output, compared, parsed.overwrite), file=output)
     return 0
 
 

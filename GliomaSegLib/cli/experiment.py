@@ -85,13 +85,13 @@ def _subsets(text: str) -> str | tuple[tuple[Modality, ...], ...]:
 
 def run(parsed: argparse.Namespace, output: TextIO) -> int:
     """Perform the experiment and write the page; the exit status."""
-    from GliomaSegLib.cli.terminal import progress_for_stderr
     from GliomaSegLib.experiments.analysis import analyse
     from GliomaSegLib.experiments.definition import Experiment, read_data_sets
     from GliomaSegLib.experiments.experiment_page import write_experiment
     from GliomaSegLib.experiments.gallery import draw_gallery
     from GliomaSegLib.experiments.runner import run_experiment
     from GliomaSegLib.io.folder import check_output
+    from GliomaSegLib.terminal import progress_for_stderr
 
     check_output(parsed.output, parsed.overwrite)
     data = read_data_sets(parsed.tables, parsed.root, _patients(parsed))

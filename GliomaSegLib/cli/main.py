@@ -44,6 +44,7 @@ _COMMANDS = (
     ("batch", batch.add_arguments, "segment many cases, on one machine or many"),
     ("models", models.add_arguments, "list, show, install, verify, remove, add and pack models"),
     ("evaluate", evaluate.add_arguments, "compare segmentations with references"),
+    ("compare-models", evaluate.add_models_arguments, "compare models on predictions that exist already"),
     (
         "evaluate-residual",
         evaluate.add_residual_arguments,

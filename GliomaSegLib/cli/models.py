@@ -140,9 +140,9 @@ def _recommend(parsed: argparse.Namespace, output: TextIO) -> int:
 
 
 def _install(parsed: argparse.Namespace, output: TextIO) -> int:
-    from GliomaSegLib.cli.terminal import progress_for_stderr
     from GliomaSegLib.job import Install
     from GliomaSegLib.perform import perform
+    from GliomaSegLib.terminal import progress_for_stderr
 
     models = parsed.models or [card.id for card in _carried(parsed, chosen_store(parsed))]
     with progress_for_stderr() as progress:
@@ -186,7 +186,7 @@ def _remove(parsed: argparse.Namespace, output: TextIO) -> int:
 
 
 def _export(parsed: argparse.Namespace, output: TextIO) -> int:
-    from GliomaSegLib.cli.terminal import progress_for_stderr
+    from GliomaSegLib.terminal import progress_for_stderr
 
     store = chosen_store(parsed)
     members = {one.id: one for card in _named_or_installed(parsed, store) for one in store.members(card)}

@@ -11,7 +11,7 @@ from GliomaSegLib.cli.arguments import add_json
 from GliomaSegLib.options import ReviewState
 
 if TYPE_CHECKING:
-    from GliomaSegLib.results.result import Result
+    from GliomaSegLib.results.job_result import JobResult
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +53,7 @@ def _review(parsed: argparse.Namespace, output: TextIO) -> int:
     return 0
 
 
-def print_result(result: Result, as_json: bool, output: TextIO) -> None:
+def print_result(result: JobResult, as_json: bool, output: TextIO) -> None:
     """Print what a run has made: volumes in mL and where the report is, or all of it as JSON."""
     if as_json:
         print(result.model_dump_json(indent=2), file=output)

@@ -72,9 +72,9 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
     """Prepare and train; the exit status."""
     import torch
 
-    from GliomaSegLib.cli.terminal import progress_for_stderr
     from GliomaSegLib.datasets.case_table import read_table
     from GliomaSegLib.inference.device import choose_device
+    from GliomaSegLib.terminal import progress_for_stderr
     from GliomaSegLib.training.recipe import find_recipe, read_recipe
     from GliomaSegLib.training.view_check import check_view
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.cli.arguments import add_root
-from GliomaSegLib.cli.terminal import progress_for_stderr
 from GliomaSegLib.datasets.case_table import read_splits, read_table, training_and_validation
 from GliomaSegLib.io.provenance import sha256_of
+from GliomaSegLib.terminal import progress_for_stderr
 from GliomaSegLib.training.features import features_of
 
 

@@ -8,29 +8,19 @@ of figures per reader and case: by hand, assisted against the others by hand, an
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Mapping, Sequence
 from enum import Enum
 
 import numpy as np
-import torch
-from monai.metrics import compute_surface_dice
-from numpy.typing import NDArray
 from scipy import stats
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.evaluation.metrics import score
+from GliomaSegLib.evaluation.metrics import TOLERANCE_MM, score
 from GliomaSegLib.evaluation.statistics import Difference, Spread, paired, spread
+from GliomaSegLib.evaluation.surface import Mask, Spacing, surface_distances
 from GliomaSegLib.inference.consensus import consensus, staple
 from GliomaSegLib.options import Consensus
 from GliomaSegLib.record import Record
-
-Mask = NDArray[np.bool_]
-Spacing = tuple[float, float, float]
-
-# Surfaces this near count as one (surface Dice, Nikolov 2021, J Med Internet Res 23:e26151). It is the caller's to
-# choose; about a voxel is what readers cannot do better than.
-TOLERANCE_MM = 1.0
 
 
 class Agreement(Record):
@@ -106,7 +96,7 @@ def agree(
     """
     if first.shape != second.shape:
         raise InputError(f"{names[0]} and {names[1]} have different sizes; resample one to the other first.")
-    scores = score(second, first, spacing_mm)
+    scores, surfaces = score(second, first, spacing_mm), surface_distances(first, second, spacing_mm)
     mean_ml = (scores.reference_ml + scores.prediction_ml) / 2
     difference = scores.prediction_ml - scores.reference_ml
     return Agreement(
@@ -114,28 +104,13 @@ def agree(
         second=names[1],
         dice=scores.dice,
         jaccard=scores.dice / (2 - scores.dice),
-        surface_dice=surface_dice(first, second, spacing_mm, tolerance_mm),
+        surface_dice=surfaces.nsd(tolerance_mm) if surfaces else None,
         hd95_mm=scores.hd95_mm,
         first_ml=scores.reference_ml,
         second_ml=scores.prediction_ml,
         difference_ml=difference,
         relative_difference=difference / mean_ml if mean_ml else None,
     )
-
-
-def surface_dice(first: Mask, second: Mask, spacing_mm: Spacing, tolerance_mm: float = TOLERANCE_MM) -> float | None:
-    """Surface Dice of two masks ``[z, y, x]``, areas weighed as in the paper; ``None`` when one is empty."""
-    if not first.any() or not second.any():
-        return None
-    occupied = np.nonzero(first | second)
-    box = tuple(slice(int(one.min()), int(one.max()) + 1) for one in occupied)
-    one, other = (torch.from_numpy(np.pad(mask[box], 2))[None, None] for mask in (first, second))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of MONAI's own calls
-        value = compute_surface_dice(
-            one, other, [tolerance_mm], include_background=True, spacing=list(spacing_mm), use_subvoxels=True
-        )
-    return float(value)
 
 
 def every_pair(masks: Mapping[str, Mask], spacing_mm: Spacing, tolerance_mm: float = TOLERANCE_MM) -> list[Agreement]:

@@ -3,43 +3,60 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.evaluation.metrics import RegionScore, Summary, evaluate, summarise
+from GliomaSegLib.evaluation.metrics import FullScore, How, Summary, check_one_grid, evaluate_fully, summarise
+from GliomaSegLib.evaluation.pairing import Pair, Pairing
 from GliomaSegLib.io.grid import oriented_like
-from GliomaSegLib.io.spreadsheet import write_rows
+from GliomaSegLib.io.spreadsheet import write_csv
 from GliomaSegLib.label_maps import region_mask
-from GliomaSegLib.labels import LabelScheme, Region
+from GliomaSegLib.labels import Label, LabelScheme, Region
+from GliomaSegLib.progress import Progress, Silent
 from GliomaSegLib.results.reading import read_any_segmentation
 
-_COLUMNS = ("case", "truth", "region", *RegionScore.columns())
+COLUMNS = ("case", "truth", "region", *FullScore.columns())
+_TITLES = {
+    "dice": "Dice", "hd95_mm": "HD95 mm", "nsd": "NSD", "sensitivity": "sens.", "precision": "prec.",
+    "volume_error_ml": "vol. err. mL", "lesion_dice": "lesion Dice", "lesion_hd95_mm": "lesion HD95 mm",
+}  # fmt: skip
+_FEW = 4  # pairs for which further processes do not pay
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A prediction and its reference labels, and the scores of the regions that both of them distinguish."""
+class ScoredPair:
+    """A prediction and its reference labels, and the scores of the regions that both of them distinguish.
 
+    ``labels`` are those that occur in the reference.
+    """
+
+    case: str
     prediction: Path
     reference: Path
-    scores: Mapping[Region, RegionScore]
+    scores: Mapping[Region, FullScore]
+    labels: frozenset[Label]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Every pair in the order given, and the summary over them."""
+    """Every pair in the order given, the summary over them, and sentences on what was left out or is doubtful."""
 
-    pairs: Sequence[Pair]
+    pairs: Sequence[ScoredPair]
     summary: Sequence[Summary]
+    how: How
+    doubts: Sequence[str] = ()
 
     def to_rows(self) -> list[dict[str, object]]:
         """One flat row per pair and region."""
         return [
-            {"case": str(pair.prediction), "truth": str(pair.reference), "region": region.value, **score.to_row()}
+            {"case": pair.case, "truth": str(pair.reference), "region": region.value, **score.to_row()}
             for pair in self.pairs
             for region, score in pair.scores.items()
         ]
@@ -47,77 +64,129 @@ class Comparison:
     def to_json(self) -> str:
         """Rows and summary as JSON; undefined values are null."""
         summary = [row.model_dump(mode="json") for row in self.summary]
-        return json.dumps({"cases": self.to_rows(), "summary": summary}, indent=2)
+        how = self.how.model_dump(mode="json")
+        return json.dumps({"cases": self.to_rows(), "summary": summary, "how": how, "doubts": self.doubts}, indent=2)
 
     def write_csv(self, path: Path) -> None:
-        """One line per pair and region.
-
-        Raises:
-            InputError: the file cannot be written.
-        """
-        try:
-            with path.open("w", newline="", encoding="utf-8") as stream:
-                write_rows(stream, _COLUMNS, self.to_rows())
-        except OSError as error:
-            raise InputError(f"The table {path} cannot be written ({error.strerror}); name another file.") from error
+        """One line per pair and region; as :func:`GliomaSegLib.io.spreadsheet.write_csv`."""
+        write_csv(path, self.to_rows(), COLUMNS)
 
     def to_text(self) -> str:
         """A table for a terminal."""
-        lines = [f"{'region':<8} {'Dice':>6} {'HD95 mm':>8} {'sens.':>6}"]
+        lines = [f"{'region':<8}" + "".join(f"{title:>15}" for title in _TITLES.values())]
         for pair in self.pairs:
-            lines.append(f"{pair.prediction} against {pair.reference}")
+            lines.append(f"{pair.case} against {pair.reference}")
             for region, score in pair.scores.items():
-                values = (_number(score.dice, 3), _number(score.hd95_mm, 1), _number(score.sensitivity, 3))
-                lines.append(f"  {region.value:<6} {values[0]:>6} {values[1]:>8} {values[2]:>6}")
-        for row in self.summary:
-            figures = [_number(value, 3) for value in (row.mean, row.median, row.lower_quartile, row.upper_quartile)]
-            undefined = f", {row.undefined} undefined" if row.undefined else ""
-            lines.append(
-                f"{row.region.value} {row.metric}: mean {figures[0]}, median {figures[1]}, quartiles {figures[2]} to "
-                f"{figures[3]} ({row.cases} cases{undefined})"
-            )
-        return "\n".join(lines)
+                values = (number_text(getattr(score, name), 1 if name.endswith("mm") else 3) for name in _TITLES)
+                lines.append(f"  {region.value:<6}" + "".join(f"{value:>15}" for value in values))
+        lines += [_summary_line(row) for row in self.summary]
+        return "\n".join([*lines, self.how_text(), *self.doubts])
+
+    def how_text(self) -> str:
+        """What the figures mean."""
+        missed = "not defined and left out"
+        if self.how.missed_hd95_mm is not None:
+            missed = f"counted as {self.how.missed_hd95_mm:g} mm"
+        return (
+            f"HD95 of a region that only one of both has is {missed}; NSD within {self.how.tolerance_mm:g} mm; volume "
+            f"error is prediction minus reference; lesions by the rules of BraTS 2023 {self.how.challenge.name}, a "
+            "missed or false one has Dice 0 and HD95 374 mm."
+        )
 
 
-def compare_files(files: Sequence[Path], prediction_scheme: str, reference_scheme: str) -> Comparison:
-    """Compare pairs of files.
+def _summary_line(row: Summary) -> str:
+    name = f"{row.region.value} {row.metric}"
+    undefined = f", {row.undefined} undefined" if row.undefined else ""
+    if row.cases - row.undefined < 2:  # quartiles of one case say nothing
+        return f"{name}: {number_text(row.mean, 3)} ({row.cases} case{'s' * (row.cases != 1)}{undefined})"
+    return (
+        f"{name}: mean {number_text(row.mean, 3)}, median {number_text(row.median, 3)}, quartiles "
+        f"{number_text(row.lower_quartile, 3)} to {number_text(row.upper_quartile, 3)} ({row.cases} cases{undefined})"
+    )
+
+
+def number_text(value: float | None, digits: int) -> str:
+    """A figure for a table; ``-`` where it is not defined."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def compare_files(
+    pairing: Pairing,
+    prediction_scheme: LabelScheme,
+    reference_scheme: LabelScheme,
+    how: How | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Compare pairs of files, several at once where there are many.
 
     A region is compared where both files distinguish it: not ET where a numbering has none, or where the model of a
     result was not given the sequences that it needs for ET. The cavity (RC) counts only where one of them has one.
 
     Args:
-        files: prediction, reference, prediction, reference, … Each may be a label map, a ``.seg.nrrd`` or a result
-            folder.
         prediction_scheme: numbering of the predictions that are plain label maps.
         reference_scheme: numbering of the references that are; ``whole-tumour`` compares WT alone.
 
     Raises:
-        InputError: an odd number of files, one that cannot be read, or two that lie on different grids.
+        InputError: a file cannot be read, or a pair lies on different grids.
     """
-    if len(files) % 2:
-        raise InputError(f"{len(files)} files were given; give pairs: a prediction, its reference, and so on.")
-    schemes = LabelScheme(prediction_scheme), LabelScheme(reference_scheme)
-    pairs = [_compare(*pair, *schemes) for pair in zip(files[::2], files[1::2], strict=True)]
-    return Comparison(pairs, summarise(pair.scores for pair in pairs))
+    how, progress = how or How(), progress or Silent()
+    score = partial(_scored, prediction_scheme=prediction_scheme, reference_scheme=reference_scheme, how=how)
+    progress.stage("evaluation")
+    pairs = []
+    for done, pair in enumerate(_each(score, pairing.pairs), 1):
+        progress.advance(done / len(pairing.pairs), pair.case)
+        pairs.append(pair)
+    doubts = [*pairing.unmatched, *_scheme_doubts(pairs, reference_scheme)]
+    return Comparison(pairs, summarise(pair.scores for pair in pairs), how, doubts)
 
 
-def _compare(prediction: Path, reference: Path, prediction_scheme: LabelScheme, reference_scheme: LabelScheme) -> Pair:
-    true = read_any_segmentation(reference, reference_scheme)
-    predicted = read_any_segmentation(prediction, prediction_scheme, true.labels)
-    labels = oriented_like(predicted.labels, true.labels)
-    shared = predicted.regions & true.regions
-    if not _has_cavity(labels) and not _has_cavity(true.labels):
-        shared -= {Region.RC}
+def _each(score: partial[ScoredPair], pairs: Sequence[Pair]) -> Iterable[ScoredPair]:
+    processes = min(os.cpu_count() or 1, len(pairs) // _FEW)
+    if processes < 2:
+        yield from map(score, pairs)
+        return
+    with ProcessPoolExecutor(processes) as pool:
+        yield from pool.map(score, pairs)
+
+
+def _scored(pair: Pair, prediction_scheme: LabelScheme, reference_scheme: LabelScheme, how: How) -> ScoredPair:
+    labels, reference, regions = read_pair(pair, prediction_scheme, reference_scheme)
+    if not _has_cavity(labels) and not _has_cavity(reference):
+        regions -= {Region.RC}
+    scores = evaluate_fully(labels, reference, [region for region in Region if region in regions], how)
+    drawn = sitk.GetArrayViewFromImage(reference)
+    held = frozenset(label for label in Label if label and (drawn == label).any())
+    return ScoredPair(pair.case, pair.prediction, pair.reference, scores, held)
+
+
+def read_pair(
+    pair: Pair, prediction_scheme: LabelScheme, reference_scheme: LabelScheme
+) -> tuple[sitk.Image, sitk.Image, frozenset[Region]]:
+    """The internal label maps of prediction and reference on one grid, and the regions that both distinguish.
+
+    Raises:
+        InputError: one cannot be read, or their grids differ.
+    """
+    reference = read_any_segmentation(pair.reference, reference_scheme)
+    prediction = read_any_segmentation(pair.prediction, prediction_scheme, reference.labels)
+    labels = oriented_like(prediction.labels, reference.labels)
     try:
-        scores = evaluate(labels, true.labels, [region for region in Region if region in shared])
+        check_one_grid(labels, reference.labels)
     except InputError as error:
-        raise InputError(f"{prediction} cannot be compared with {reference}: {error}") from error
-    return Pair(prediction, reference, scores)
+        raise InputError(f"{pair.prediction} cannot be compared with {pair.reference}: {error}") from error
+    return labels, reference.labels, prediction.regions & reference.regions
 
 
 def _has_cavity(labels: sitk.Image) -> bool:
     return bool(region_mask(sitk.GetArrayViewFromImage(labels), Region.RC).any())
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+def _scheme_doubts(pairs: Sequence[ScoredPair], scheme: LabelScheme) -> list[str]:
+    """A sentence when the labels of all references together speak for another numbering than was said."""
+    held = frozenset[Label]().union(*(pair.labels for pair in pairs))
+    if len(scheme.regions) > 1 and held == {Label.NETC}:
+        return [
+            f"The references are read as '{scheme.value}', but they hold 1 alone: check whether they are "
+            "'whole-tumour' or 'enhancing'."
+        ]
+    return []

@@ -158,12 +158,15 @@ def with_intervals(
     smaller_than_voxels: int | None = None,
 ) -> LesionCurve:
     """The curve of ``cases`` with 95 % limits at each of its points: those of the curves of 80 % of the cases, drawn
-    100 times, at the same certainty. Without limits for fewer than five cases.
+    100 times without replacement as in the paper (narrower than a full bootstrap), at the same certainty. Without
+    limits for fewer than five cases.
     """
     if len(cases) < _LEAST_CASES:
         return curve
     found: dict[float, list[CurvePoint]] = {point.certainty: [] for point in curve.points}
-    for one in _drawn(cases, random, smaller_than_voxels):
+    for _ in range(BOOTSTRAPS):
+        drawn = random.choice(len(cases), round(BOOTSTRAP_SHARE * len(cases)), replace=False)
+        one = lesion_curve([cases[i] for i in drawn], smaller_than_voxels)
         for point in curve.points:
             # A drawn curve has no point at a certainty that none of its lesions has; the next higher one is the same.
             at = next((own for own in reversed(one.points) if own.certainty >= point.certainty), None)
@@ -181,15 +184,6 @@ def _limited(point: CurvePoint, drawn: Sequence[CurvePoint]) -> CurvePoint:
         "precision_interval": _middle_95(precisions) if precisions else None,
     }
     return point.model_copy(update=limits)
-
-
-def _drawn(
-    cases: Sequence[CaseLesions], random: np.random.Generator, smaller_than_voxels: int | None
-) -> list[LesionCurve]:
-    """Curves of 80 % of the cases, drawn without replacement as in the paper, 100 times."""
-    size = round(BOOTSTRAP_SHARE * len(cases))
-    draws = [random.choice(len(cases), size, replace=False) for _ in range(BOOTSTRAPS)]
-    return [lesion_curve([cases[i] for i in draw], smaller_than_voxels) for draw in draws]
 
 
 def _counted(case: CaseLesions, limit: float) -> list[tuple[PredictedLesion, list[int]]]:
@@ -221,31 +215,6 @@ def _points(
             )
         )
     return tuple(points) or (_NOTHING,)
-
-
-class ConfidenceInterval(Record):
-    """95 % limits of the final point of a curve, all predicted lesions counted."""
-
-    recall: tuple[float, float]
-    precision: tuple[float, float] | None
-
-
-def bootstrap_interval(
-    cases: Sequence[CaseLesions], random: np.random.Generator, smaller_than_voxels: int | None = None
-) -> ConfidenceInterval | None:
-    """Limits from curves of 80 % of the cases, drawn 100 times; ``None`` for fewer than five cases or no lesion.
-
-    As in the paper, draws are without replacement, which gives narrower limits than a full bootstrap.
-    """
-    if len(cases) < _LEAST_CASES:
-        return None
-    last = [one.points[-1] for one in _drawn(cases, random, smaller_than_voxels) if one.points]
-    if not last:
-        return None
-    precisions = [point.precision for point in last if point.precision is not None]
-    return ConfidenceInterval(
-        recall=_middle_95(point.recall for point in last), precision=_middle_95(precisions) if precisions else None
-    )
 
 
 def _middle_95(values: Iterable[float]) -> tuple[float, float]:

@@ -1,21 +1,36 @@
-"""Agreement of a segmentation with reference labels: Dice, HD95, sensitivity and precision per region, as in BraTS."""
+"""Agreement of a segmentation with reference labels per region: Dice, HD95, NSD, sensitivity, precision, volumes."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import numpy as np
 import SimpleITK as sitk
-from numpy.typing import NDArray
 from pydantic import AliasChoices, Field
-from scipy import ndimage
 
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.evaluation.lesionwise import lesion_wise
 from GliomaSegLib.evaluation.statistics import spread
+from GliomaSegLib.evaluation.surface import Mask, Spacing, hd95_mm, surface_distances
 from GliomaSegLib.io.grid import same_grid
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Region
+from GliomaSegLib.options import Challenge
+from GliomaSegLib.preprocessing.cropping import bounding_box
 from GliomaSegLib.record import Record
+
+TOLERANCE_MM = 1.0
+"""Of NSD: surfaces this near count as one. About a voxel is what readers cannot do better than."""
+
+
+METRICS = (
+    *("dice", "hd95_mm", "nsd", "sensitivity", "precision", "volume_error_ml"),
+    *("lesion_dice", "lesion_hd95_mm"),
+)
+"""What is summarised over cases, as far as it was taken."""
+
+
+_MARGIN = 4  # voxels around all labels: more than any dilation of lesions reaches
 
 
 class RegionScore(Record):
@@ -46,6 +61,38 @@ class RegionScore(Record):
         return dict(zip(self.columns(), self.model_dump().values(), strict=True))
 
 
+class FullScore(RegionScore):
+    """As :class:`RegionScore`, with what takes longer.
+
+    Attributes:
+        volume_error_ml: prediction minus reference.
+        nsd: normalised surface Dice within a tolerance; 1 when absent from both, 0 when absent from one.
+        lesion_dice, lesion_hd95_mm, lesions_found, lesions_missed, lesions_false: see :mod:`.lesionwise`.
+    """
+
+    volume_error_ml: float
+    nsd: float
+    lesion_dice: float
+    lesion_hd95_mm: float
+    lesions_found: int
+    lesions_missed: int
+    lesions_false: int
+
+
+class How(Record):
+    """How predictions are scored.
+
+    Attributes:
+        challenge: by whose rules lesions are counted.
+        tolerance_mm: of NSD.
+        missed_hd95_mm: HD95 of a region that is absent from one of both; ``None``: it is not defined and left out.
+    """
+
+    challenge: Challenge = Challenge.GLI
+    tolerance_mm: float = Field(default=TOLERANCE_MM, gt=0)
+    missed_hd95_mm: float | None = Field(default=None, gt=0)
+
+
 class Summary(Record):
     """One metric of one region over several cases; ``undefined`` of the ``cases`` do not have it."""
 
@@ -67,19 +114,32 @@ def evaluate(
     Raises:
         InputError: the grids differ.
     """
-    if not same_grid(prediction, reference):
-        raise InputError(
-            f"The prediction ({_grid(prediction)}) and the reference ({_grid(reference)}) have different grids; "
-            "resample one to the other first."
-        )
-    predicted, drawn = sitk.GetArrayViewFromImage(prediction), sitk.GetArrayViewFromImage(reference)
-    spacing = reference.GetSpacing()[::-1]
-    return {region: score(region_mask(predicted, region), region_mask(drawn, region), spacing) for region in regions}
+    return {region: score(*masks) for region, masks in _masks(prediction, reference, regions)}
 
 
-def score(
-    prediction: NDArray[np.bool_], reference: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
-) -> RegionScore:
+def evaluate_fully(
+    prediction: sitk.Image, reference: sitk.Image, regions: Collection[Region], how: How
+) -> dict[Region, FullScore]:
+    """As :func:`evaluate`."""
+    return {region: full_score(*masks, how) for region, masks in _masks(prediction, reference, regions)}
+
+
+def _masks(
+    prediction: sitk.Image, reference: sitk.Image, regions: Collection[Region]
+) -> Iterator[tuple[Region, tuple[Mask, Mask, Spacing]]]:
+    check_one_grid(prediction, reference)
+    arrays = [sitk.GetArrayViewFromImage(image) for image in (prediction, reference)]
+    x, y, z = reference.GetSpacing()
+    occupied = (arrays[0] > 0) | (arrays[1] > 0)
+    if occupied.any():
+        box = bounding_box(occupied, margin=_MARGIN)
+        arrays = [array[box] for array in arrays]
+    for region in regions:
+        predicted, drawn = (region_mask(array, region) for array in arrays)
+        yield region, (predicted, drawn, (z, y, x))
+
+
+def score(prediction: Mask, reference: Mask, spacing_mm: Spacing) -> RegionScore:
     """Compare two masks ``[z, y, x]``; ``spacing_mm`` in the same order."""
     predicted, drawn = int(prediction.sum()), int(reference.sum())
     common = int((prediction & reference).sum())
@@ -94,22 +154,21 @@ def score(
     )
 
 
-def hd95_mm(
-    first: NDArray[np.bool_], second: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
-) -> float | None:
-    """The 95 % Hausdorff distance of two masks ``[z, y, x]``, mm: 0 if both are empty, ``None`` if one is.
-
-    As in BraTS the greater of the two directed ones, each the 95th percentile of the distances from the surface
-    voxels (those with a face neighbour outside) of one mask to the nearest surface voxel of the other.
-    """
-    if not first.any() or not second.any():
-        return None if first.any() or second.any() else 0.0
-    box = ndimage.find_objects((first | second).astype(np.uint8))[0]
-    surfaces = [mask & ~ndimage.binary_erosion(mask) for mask in (first[box], second[box])]
-    distances = [ndimage.distance_transform_edt(~surface, sampling=spacing_mm) for surface in surfaces]
-    return max(
-        float(np.percentile(distances[1][surfaces[0]], 95)),
-        float(np.percentile(distances[0][surfaces[1]], 95)),
+def full_score(prediction: Mask, reference: Mask, spacing_mm: Spacing, how: How) -> FullScore:
+    """As :func:`score`."""
+    basic = score(prediction, reference, spacing_mm)
+    surfaces = surface_distances(prediction, reference, spacing_mm)
+    lesions = lesion_wise(prediction, reference, spacing_mm, how.challenge, surfaces)
+    hd95 = how.missed_hd95_mm if basic.hd95_mm is None else basic.hd95_mm
+    return FullScore(
+        **(basic.model_dump() | {"hd95_mm": hd95}),
+        volume_error_ml=basic.prediction_ml - basic.reference_ml,
+        nsd=surfaces.nsd(how.tolerance_mm) if surfaces else basic.dice,
+        lesion_dice=lesions.dice,
+        lesion_hd95_mm=lesions.hd95_mm,
+        lesions_found=lesions.found,
+        lesions_missed=lesions.missed,
+        lesions_false=lesions.false,
     )
 
 
@@ -120,7 +179,8 @@ def summarise(cases: Iterable[Mapping[Region, RegionScore]]) -> list[Summary]:
     return [
         _summary(region, metric, [getattr(case[region], metric) for case in cases if region in case])
         for region in regions
-        for metric in ("dice", "hd95_mm", "sensitivity", "precision")
+        for metric in METRICS
+        if all(hasattr(case[region], metric) for case in cases if region in case)
     ]
 
 
@@ -130,6 +190,19 @@ def _summary(region: Region, metric: str, values: list[float | None]) -> Summary
     return Summary(
         region=region, metric=metric, cases=len(values), undefined=len(values) - len(defined), **over_defined
     )
+
+
+def check_one_grid(prediction: sitk.Image, reference: sitk.Image) -> None:
+    """Refuse a pair on different grids.
+
+    Raises:
+        InputError: they are on such.
+    """
+    if not same_grid(prediction, reference):
+        raise InputError(
+            f"The prediction ({_grid(prediction)}) and the reference ({_grid(reference)}) have different grids; "
+            "resample one to the other first."
+        )
 
 
 def _grid(image: sitk.Image) -> str:

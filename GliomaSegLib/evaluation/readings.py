@@ -11,17 +11,18 @@ import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.evaluation.agreement import (
-    TOLERANCE_MM,
     Agreement,
     DesignResult,
-    Mask,
     Reader,
     against_consensus,
     assistance,
     every_pair,
     staple_readers,
 )
+from GliomaSegLib.evaluation.files import number_text
+from GliomaSegLib.evaluation.metrics import TOLERANCE_MM
 from GliomaSegLib.evaluation.statistics import Difference, Spread, paired, spread
+from GliomaSegLib.evaluation.surface import Mask
 from GliomaSegLib.inference.consensus import consensus
 from GliomaSegLib.io.grid import array_on, oriented_like, same_grid
 from GliomaSegLib.io.spreadsheet import read_records
@@ -232,7 +233,7 @@ def to_text(result: ReadingsResult) -> str:
         for one in (*case.pairs, *case.with_consensus):
             lines.append(
                 f"  {f'{one.first} / {one.second}':<34} {one.dice:>6.3f} {one.jaccard:>8.3f} "
-                f"{_number(one.surface_dice, 3):>8} {_number(one.hd95_mm, 1):>8} {one.difference_ml:>+9.3f}"
+                f"{number_text(one.surface_dice, 3):>8} {number_text(one.hd95_mm, 1):>8} {one.difference_ml:>+9.3f}"
             )
         rated = ", ".join(f"{one.name} {one.sensitivity:.3f} / {one.specificity:.3f}" for one in case.staple)
         lines.append(f"  STAPLE sensitivity / specificity: {rated}")
@@ -257,7 +258,3 @@ def to_text(result: ReadingsResult) -> str:
         f"{result.consensus.value}."
     )
     return "\n".join(lines)
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"

@@ -17,15 +17,14 @@ import numpy as np
 import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.io.grid import oriented_like, same_grid
-from GliomaSegLib.io.spreadsheet import read_records
+from GliomaSegLib.evaluation.files import number_text, read_pair
+from GliomaSegLib.evaluation.pairing import Pair, pairs_of_table
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.measures.resection import GROSS_TOTAL_BELOW_ML, without_specks
 from GliomaSegLib.record import Record
 from GliomaSegLib.results.reading import read_any_segmentation
 
-_COLUMNS = ("case", "prediction", "reference")
 _ALL = "all"
 METRICS = (
     "dice_positive",
@@ -112,14 +111,14 @@ class ResidualEvaluation(Record):
         ]
         for one in (*self.folds, self.together) if len(self.folds) > 1 else (self.together,):
             counts = (one.true_positives, one.false_positives, one.true_negatives, one.false_negatives)
-            values = [_number(getattr(one, metric)) for metric in METRICS]
+            values = [number_text(getattr(one, metric), 3) for metric in METRICS]
             for place in (0, 1):
                 values[place] += _plus_minus(getattr(one, f"{METRICS[place]}_sd"))
             lines.append(
                 f"{one.fold:<10}" + "".join(f"{n:>5}" for n in counts) + "".join(f"{text:>14}" for text in values)
             )
         if len(self.folds) > 1:
-            spread = "".join(f"{_number(one.mean) + _plus_minus(one.sd):>14}" for one in self.over_folds)
+            spread = "".join(f"{number_text(one.mean, 3) + _plus_minus(one.sd):>14}" for one in self.over_folds)
             lines.append(f"{'mean ± SD':<10}{'':>20}{spread}")
         lines.append("Beside Dice of a fold its SD over the patients, in the last line over the folds.")
         return "\n".join(lines)
@@ -146,16 +145,16 @@ def evaluate_table(table: Path, prediction_scheme: LabelScheme, reference_scheme
         InputError: the table or one of its files cannot be read, two do not lie on one grid, or the numbering of the
             references is doubtful.
     """
-    rows = _read(table)
+    pairs = pairs_of_table(table).pairs
     # A cavity without enhancing tumour is what is looked for here; a table without any label 3 is doubtful, though.
     given, drawn = (
         LabelScheme.BRATS2024 if scheme is LabelScheme.GLIOMASEG else scheme
         for scheme in (prediction_scheme, reference_scheme)
     )
-    patients = [_compared(row, table.parent, given, drawn, f"{table}, line {line}") for line, row in rows]
+    patients = [_compared(pair, given, drawn) for pair in pairs]
     if not any(one.reference_ml for one in patients):
-        for _, row in rows:
-            read_any_segmentation(table.parent / row["reference"], reference_scheme)
+        for pair in pairs:
+            read_any_segmentation(pair.reference, reference_scheme)
     return summarised(patients)
 
 
@@ -211,45 +210,24 @@ def _over_folds(metric: str, folds: Iterable[FoldResult]) -> OverFolds:
     return OverFolds(metric=metric, folds=len(values), mean=_defined(fmean, values, 1), sd=_defined(stdev, values, 2))
 
 
-def _compared(
-    row: dict[str, str], root: Path, prediction_scheme: LabelScheme, reference_scheme: LabelScheme, where: str
-) -> PatientResult:
-    paths = [root / row[name] for name in _COLUMNS[1:]]
-    if absent := next((path for path in paths if not path.exists()), None):
-        raise InputError(f"{where}: {absent} does not exist; check the path and the folder of the table.")
-    found, drawn = (
-        read_any_segmentation(path, scheme)
-        for path, scheme in zip(paths, (prediction_scheme, reference_scheme), strict=True)
-    )
-    for path, one in zip(paths, (found, drawn), strict=True):
-        if Region.ET not in one.regions:
-            raise InputError(
-                f"{where}: {path} does not delineate enhancing tumour, which residual tumour is judged by."
-            )
-    labels = oriented_like(found.labels, drawn.labels)
-    if not same_grid(labels, drawn.labels):
-        raise InputError(f"{where}: prediction and reference have different grids; resample one to the other first.")
-    predicted, reference = (
-        region_mask(sitk.GetArrayViewFromImage(image), Region.ET) for image in (labels, drawn.labels)
-    )
-    predicted = without_specks(predicted, drawn.labels.GetSpacing())
-    voxel_ml = float(np.prod(drawn.labels.GetSpacing())) / 1000
-    total = int(predicted.sum() + reference.sum())
+def _compared(pair: Pair, prediction_scheme: LabelScheme, reference_scheme: LabelScheme) -> PatientResult:
+    labels, reference, regions = read_pair(pair, prediction_scheme, reference_scheme)
+    if Region.ET not in regions:
+        raise InputError(
+            f"{pair.where}: {pair.prediction} or {pair.reference} does not delineate enhancing tumour, which residual "
+            "tumour is judged by."
+        )
+    predicted, drawn = (region_mask(sitk.GetArrayViewFromImage(image), Region.ET) for image in (labels, reference))
+    predicted = without_specks(predicted, reference.GetSpacing())
+    voxel_ml = float(np.prod(reference.GetSpacing())) / 1000
+    total = int(predicted.sum() + drawn.sum())
     return PatientResult(
-        case=row["case"],
-        fold=row.get("fold") or _ALL,
-        reference_ml=float(reference.sum()) * voxel_ml,
+        case=pair.case,
+        fold=pair.fold or _ALL,
+        reference_ml=float(drawn.sum()) * voxel_ml,
         predicted_ml=float(predicted.sum()) * voxel_ml,
-        dice=2 * int((predicted & reference).sum()) / total if total else 1.0,
+        dice=2 * int((predicted & drawn).sum()) / total if total else 1.0,
     )
-
-
-def _read(table: Path) -> list[tuple[int, dict[str, str]]]:
-    rows = read_records(table, _COLUMNS)
-    for line, row in rows:
-        if any(not row[name] for name in _COLUMNS):
-            raise InputError(f"{table}, line {line}: {', '.join(_COLUMNS)} must be there; one of them is empty.")
-    return rows
 
 
 def _share(part: int, whole: int) -> float | None:
@@ -258,10 +236,6 @@ def _share(part: int, whole: int) -> float | None:
 
 def _defined(function: Callable[[Sequence[float]], float], values: Sequence[float], least: int) -> float | None:
     return function(values) if len(values) >= least else None
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def _plus_minus(value: float | None) -> str:

@@ -10,13 +10,7 @@ import numpy as np
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.datasets.case_table import REGIONS
-from GliomaSegLib.evaluation.froc import (
-    ConfidenceInterval,
-    LesionCurve,
-    bootstrap_interval,
-    lesion_curve,
-    with_intervals,
-)
+from GliomaSegLib.evaluation.froc import LesionCurve, lesion_curve, with_intervals
 from GliomaSegLib.evaluation.statistics import Difference, Spread, bonferroni, paired, spread, unpaired
 from GliomaSegLib.experiments.definition import Run, Subset
 from GliomaSegLib.labels import Region
@@ -88,7 +82,6 @@ class LesionRow(Record):
     smaller_than_voxels: int | None
     dice: Spread
     curve: LesionCurve
-    interval: ConfidenceInterval | None
 
 
 class Failure(Record):
@@ -321,5 +314,4 @@ def _lesion_rows(arms: Mapping[tuple[str, str], Arm]) -> Iterable[LesionRow]:
                         curve=with_intervals(
                             lesion_curve(cases, limit), cases, np.random.default_rng(_BOOTSTRAP_SEED), limit
                         ),
-                        interval=bootstrap_interval(cases, np.random.default_rng(_BOOTSTRAP_SEED), limit),
                     )

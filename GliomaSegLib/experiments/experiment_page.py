@@ -5,28 +5,24 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from GliomaSegLib import NOTICE
 from GliomaSegLib.case import Modality
 from GliomaSegLib.datasets.case_table import REGIONS
+from GliomaSegLib.evaluation.charts import Box, Line, box_plot, line_plot
+from GliomaSegLib.evaluation.page import render
 from GliomaSegLib.experiments.analysis import Analysis, LesionRow
-from GliomaSegLib.experiments.charts import Box, Line, box_plot, line_plot
 from GliomaSegLib.experiments.definition import DataSet, Experiment, Run, Subset, short_name
 from GliomaSegLib.experiments.gallery import Sheet
 from GliomaSegLib.experiments.tables import write_tables
 from GliomaSegLib.io.folder import MANIFEST, PROGRAM, written_whole
 from GliomaSegLib.labels import Region
-from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo.catalogue import find_card
 
 PAGE = "experiment.html"
 GALLERY = "gallery"
-SIGNIFICANT = 0.05
 
 
 def write_experiment(
@@ -69,18 +65,14 @@ def _render(
     analysis: Analysis,
     gallery: Sequence[Sheet],
 ) -> str:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(short=short_name, number=_number, signed=_signed, p=_p)
-    template = environment.from_string(resource("experiment.html.j2").read_text(encoding="utf-8"))
-    return template.render(
-        notice=NOTICE,
-        made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+    return render(
+        "experiment.html.j2",
+        short=short_name,
         cards=[find_card(model, experiment.store) for model in experiment.models],
         experiment=experiment,
         data=data,
         runs=len(runs),
         tests=len(analysis.comparisons),
-        significant=SIGNIFICANT,
         sections=[
             _section(one.name, region, analysis, runs)
             for one in data
@@ -199,15 +191,3 @@ def _round_up(value: float) -> float:
     while largest < value:
         largest *= 2
     return largest
-
-
-def _number(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _signed(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.2f}".replace("-", "\u2212")
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -22,7 +22,6 @@ from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.images import read_image
 from GliomaSegLib.labels import Region
 from GliomaSegLib.progress import Progress, Silent
-from GliomaSegLib.results.layout import BRAIN
 from GliomaSegLib.results.slice_pictures import Viewer, hex_colour
 
 # The sequences that show a whole tumour best first.
@@ -97,8 +96,8 @@ def draw_gallery(
     sheets = []
     for done, example in enumerate(examples):
         progress.advance(done / len(examples), example.run.case)
-        with repeated(experiment, example.run, rows[example.run.data, example.run.case]) as case:
-            sheets.append(Sheet(example, _sheet(example, case)))
+        case = repeated(experiment, example.run, rows[example.run.data, example.run.case])
+        sheets.append(Sheet(example, _sheet(example, case)))
     return sheets
 
 
@@ -128,7 +127,7 @@ def _sheet(example: Example, case: SegmentedCase) -> Markup:
 
 
 def _rows(case: SegmentedCase, regions: tuple[Region, ...]) -> Iterator[tuple[str, list[Markup]]]:
-    brain = case.on_reference_grid(sitk.ReadImage(str(case.result.output / BRAIN))) > 0.5
+    brain = case.on_reference_grid(case.result.brain) > 0.5
     images = {
         sequence: _stripped(case.on_reference_grid(read_image(case.row.images[sequence]), sequence), brain)
         for sequence in _shown(case.present, regions)

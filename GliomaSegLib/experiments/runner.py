@@ -1,7 +1,7 @@
 """Runs the experiments of Eijgelaar 2020 and Kurmukov 2021 for any model: each case with each subset of its sequences.
 
-Every run is :func:`GliomaSegLib.pipeline.run.run` with the sequences of the subset and no others, from the files on:
-with T1c left out, another image is the reference image and the brain is extracted from that. ``network_only`` is for
+Every run is the segmentation pipeline in memory with the sequences of the subset and no others, from the files on: with
+T1c left out, another image is the reference image and the brain is extracted from that. ``network_only`` is for
 data that are co-registered and skull-stripped: registration and brain extraction are switched off, so that the subsets
 differ in what the network is given and in nothing else; for a model that sets missing channels to zero this is
 Eijgelaar's nullified sequence. ``prepared_cases`` does the same for any data: each case is first registered and
@@ -11,9 +11,7 @@ skull-stripped, once, with all of its sequences.
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,15 +27,16 @@ from GliomaSegLib.experiments.definition import DataSet, Experiment, Run, Subset
 from GliomaSegLib.experiments.run_log import append_run, read_runs
 from GliomaSegLib.inference.device import choose_device
 from GliomaSegLib.io.images import read_labels
-from GliomaSegLib.job import Job
+from GliomaSegLib.job import Settings
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Region
+from GliomaSegLib.measures.lesion_size import least_counted_mm3, least_shown_mm3, without_specks
 from GliomaSegLib.options import BrainMethod
-from GliomaSegLib.pipeline.run import run
+from GliomaSegLib.pipeline.segment import limited_to, segment_case, set_up
 from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
-from GliomaSegLib.progress import Progress, Silent
-from GliomaSegLib.results.reading import read_transforms
+from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
 from GliomaSegLib.results.result import Result
+from GliomaSegLib.study.reading import read_case
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.places import default_store
@@ -145,10 +144,10 @@ def _one_run(
 ) -> tuple[Run, Transforms]:
     """The finished run and the case's transforms; with ``None`` for them this is the full set, which finds them."""
     try:
-        with _segmented(experiment, card, row, blank.present, transforms) as case:
-            regions = [region for region in _regions_given(card, blank.present) if region in row.regions]
-            lesions = {region: _lesions(region, case) for region in regions}
-            scores = evaluate(case.labels, case.reference, regions)
+        case = _segmented(experiment, card, row, blank.present, transforms)
+        regions = [region for region in _regions_given(card, blank.present) if region in row.regions]
+        lesions = {region: _lesions(region, case) for region in regions}
+        scores = evaluate(case.labels, case.reference, regions)
     except Cancelled:
         raise
     except GliomaSegError as error:
@@ -163,10 +162,11 @@ class SegmentedCase:
 
     Attributes:
         labels, reference: internal label maps on the grid of the reference labels.
-        result: of the run; its files exist as long as the context manager that gave it is open.
+        result: of the run, on the grid of its reference image.
     """
 
     row: CaseRow
+    card: Card
     present: Subset
     labels: sitk.Image
     reference: sitk.Image
@@ -183,22 +183,33 @@ class SegmentedCase:
         return resample_image(image, self.reference, transform)
 
 
-@contextmanager
 def _segmented(
     experiment: Experiment, card: Card, row: CaseRow, present: Subset, transforms: Transforms | None
-) -> Iterator[SegmentedCase]:
+) -> SegmentedCase:
     reference = read_labels(row.reference, row.scheme)
-    with tempfile.TemporaryDirectory() as folder:
-        result = run(_job(experiment, card, row, present, Path(folder) / "out"))
-        transforms = read_transforms(result.output) if transforms is None else transforms
-        transform = _labels_to_image(row, present, transforms)
-        labels = resample_labels(read_labels(result.files["label_map"]), reference, transform)
-        yield SegmentedCase(row, present, labels, reference, result, transforms)
+    settings = Settings(
+        model=card.id,
+        registration=not experiment.skips_preprocessing,
+        brain=BrainMethod.STRIPPED if experiment.skips_preprocessing else experiment.brain,
+        seed=experiment.seed,
+        device=experiment.device,
+        threads=experiment.threads,
+        store=experiment.store,
+    )
+    recorder = ProgressRecorder(Silent())
+    with limited_to(settings.threads):
+        recorder.stage("reading")
+        setup = set_up(settings, lambda: present, recorder)
+        images = {sequence: row.images[sequence] for sequence in present}
+        case = read_case(None, images, row.case, wanted=card.inputs.sequences)
+        result, _ = segment_case(case, setup, settings, card.thresholdable, recorder)
+    transforms = result.transforms if transforms is None else transforms
+    labels = resample_labels(result.labels, reference, _labels_to_image(row, present, transforms))
+    return SegmentedCase(row, card, present, labels, reference, result, transforms)
 
 
-@contextmanager
-def repeated(experiment: Experiment, done: Run, row: CaseRow) -> Iterator[SegmentedCase]:
-    """Repeat a run of an experiment, so that its files can be read; ``row`` is its case's in the table.
+def repeated(experiment: Experiment, done: Run, row: CaseRow) -> SegmentedCase:
+    """Repeat a run of an experiment, to look at it; ``row`` is its case's in the table.
 
     Raises:
         GliomaSegError: it cannot be segmented any more.
@@ -208,34 +219,20 @@ def repeated(experiment: Experiment, done: Run, row: CaseRow) -> Iterator[Segmen
     transforms: Transforms | None = {} if experiment.skips_preprocessing else None
     full = full_subset(row, card)
     if transforms is None and done.present != full:
-        with _segmented(experiment, card, row, full, None) as whole:
-            transforms = whole.transforms
-    with _segmented(experiment, card, row, done.present, transforms) as case:
-        yield case
-
-
-def _job(experiment: Experiment, card: Card, row: CaseRow, present: Subset, output: Path) -> Job:
-    return Job(
-        volumes={sequence: row.images[sequence] for sequence in present},
-        model=card.id,
-        output=output,
-        case_id=row.case,
-        registration=not experiment.skips_preprocessing,
-        brain=BrainMethod.STRIPPED if experiment.skips_preprocessing else experiment.brain,
-        seed=experiment.seed,
-        device=experiment.device,
-        threads=experiment.threads,
-        store=experiment.store,
-    )
+        transforms = _segmented(experiment, card, row, full, None).transforms
+    return _segmented(experiment, card, row, done.present, transforms)
 
 
 def _lesions(region: Region, case: SegmentedCase) -> CaseLesions:
-    probability = case.result.files.get(f"probability_{region.value}")
+    """Of at least the volume from which a lesion counts; where the geometry means nothing, by voxels."""
     certainty = None
-    if probability is not None:
-        certainty = sitk.GetArrayFromImage(case.on_reference_grid(sitk.ReadImage(str(probability)))) / 255
+    if region in case.card.thresholdable and region in case.result.probabilities:
+        certainty = sitk.GetArrayFromImage(case.on_reference_grid(case.result.probabilities[region]))
     predicted, drawn = (sitk.GetArrayViewFromImage(image) for image in (case.labels, case.reference))
-    return match_lesions(region_mask(predicted, region), region_mask(drawn, region), certainty)
+    spacing = case.reference.GetSpacing()
+    least_mm3 = least_shown_mm3(spacing) if case.row.placeholder else least_counted_mm3([spacing], case.card.task)
+    found, sought = (without_specks(region_mask(labels, region), spacing, least_mm3) for labels in (predicted, drawn))
+    return match_lesions(found, sought, certainty)
 
 
 # --- where the reference labels lie --------------------------------------------------------------------------------

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from GliomaSegLib.experiments.analysis import Analysis, LesionRow
 from GliomaSegLib.experiments.definition import Run, short_name
-from GliomaSegLib.io.spreadsheet import write_rows
+from GliomaSegLib.io.spreadsheet import write_csv
 from GliomaSegLib.labels import Region
 from GliomaSegLib.record import Record
 
 
 def write_tables(folder: Path, runs: Sequence[Run], analysis: Analysis) -> None:
     """Write the CSV files into ``folder``; a table without rows is not written."""
-    _write_csv(folder / "cases.csv", (_case_cells(run, region) for run in runs for region in run.scores))
-    _write_csv(folder / "subsets.csv", (_flat(row) for row in analysis.rows))
-    _write_csv(folder / "hospitals.csv", (_flat(row) for row in analysis.hospitals))
-    _write_csv(folder / "comparisons.csv", (_flat(row) for row in analysis.comparisons))
-    _write_csv(folder / "lesion-curves.csv", (cells for row in analysis.lesions for cells in _curve_cells(row)))
-    _write_csv(folder / "failures.csv", (_flat(row) for row in analysis.failures))
-
-
-def _write_csv(path: Path, lines: Iterable[Mapping[str, object]]) -> None:
-    rows = list(lines)
-    if not rows:
-        return
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        write_rows(stream, list(rows[0]), rows)
+    write_csv(folder / "cases.csv", (_case_cells(run, region) for run in runs for region in run.scores))
+    write_csv(folder / "subsets.csv", (_flat(row) for row in analysis.rows))
+    write_csv(folder / "hospitals.csv", (_flat(row) for row in analysis.hospitals))
+    write_csv(folder / "comparisons.csv", (_flat(row) for row in analysis.comparisons))
+    write_csv(folder / "lesion-curves.csv", (cells for row in analysis.lesions for cells in _curve_cells(row)))
+    write_csv(folder / "failures.csv", (_flat(row) for row in analysis.failures))
 
 
 def _case_cells(run: Run, region: Region) -> dict[str, object]:

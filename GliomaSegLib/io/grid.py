@@ -6,6 +6,11 @@ import math
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from GliomaSegLib.io.geometry import orthonormal_direction
+
+RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 # Two grids are one when no corner lies further apart than this share of a voxel: headers carry rounding noise.
 GRID_TOLERANCE_VOXELS = 1e-2
@@ -55,6 +60,28 @@ def array_on(array: np.ndarray, grid: sitk.Image) -> sitk.Image:
     image = sitk.GetImageFromArray(array, isVector=array.ndim == 4)
     image.CopyInformation(grid)
     return image
+
+
+def image_from_affine(array: np.ndarray, affine: NDArray[np.float64], source: str) -> sitk.Image:
+    """An array ``[x, y, z]`` as an image with the geometry of ``affine`` (4 x 4, voxel indices to LPS mm).
+
+    Raises:
+        InputError: the axes are sheared; ``source`` names the image in the sentence.
+    """
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetOrigin(affine[:3, 3].tolist())
+    image.SetDirection(orthonormal_direction(affine[:3, :3] / spacing, source).ravel().tolist())
+    return image
+
+
+def affine_of(image: sitk.Image) -> NDArray[np.float64]:
+    """The 4 x 4 matrix from voxel indices (x, y, z) to RAS mm, as nibabel has it."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    return RAS_TO_LPS @ affine
 
 
 def uncropped(image: sitk.Image, grid: sitk.Image) -> sitk.Image:

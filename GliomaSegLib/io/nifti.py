@@ -29,14 +29,13 @@ from GliomaSegLib.io.geometry import (
     Geometry,
     check_field_of_view,
     is_orthonormal,
-    orthonormal_direction,
     sheared,
 )
+from GliomaSegLib.io.grid import RAS_TO_LPS, image_from_affine
 
 _SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
 _HEADER_BYTES = 544  # of the longest header and the four bytes behind it
 _GZIP = b"\x1f\x8b"
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _MM_OF_UNIT = {1: ("metre", 1000.0), 2: ("mm", 1.0), 3: ("micron", 0.001)}  # code of xyzt_units
 # Codes of NIfTI data types: whole and real numbers, and the complex ones and colours that are refused by name.
 _NUMBERS = {2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280}
@@ -74,12 +73,7 @@ def read_nifti(path: Path) -> sitk.Image:
     shape = _volume_shape(header, path)
     grid = _grid(header, path)
     array = _scaled(_stored(header, pixels, path), header)
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array.reshape(shape, order="F").transpose(2, 1, 0)))
-    spacing = np.linalg.norm(grid.affine[:3, :3], axis=0)
-    image.SetSpacing(spacing.tolist())
-    image.SetOrigin(grid.affine[:3, 3].tolist())
-    image.SetDirection(orthonormal_direction(grid.affine[:3, :3] / spacing, str(path)).ravel().tolist())
-    return image
+    return image_from_affine(array.reshape(shape, order="F"), grid.affine, str(path))
 
 
 def nifti_geometry(path: Path) -> Geometry | None:
@@ -244,7 +238,7 @@ def _grid(header: Header, path: Path) -> _Grid:
     affine[:3] *= mm
     extent = np.linalg.norm(affine[:3, :3], axis=0) * header.get_data_shape()[:3]
     check_field_of_view(tuple(extent.tolist()), str(path), unit)
-    return _Grid(_RAS_TO_LPS @ affine, doubts)
+    return _Grid(RAS_TO_LPS @ affine, doubts)
 
 
 def _unit(header: Header) -> tuple[str, float]:
@@ -280,7 +274,7 @@ def _by_edges(header: Header, edges: NDArray[np.float64], path: Path) -> tuple[N
         f"{path} does not say how it lies in the patient ({why}), so its orientation is a guess; check left and right "
         "against the scanner's own images."
     )
-    return _RAS_TO_LPS @ np.diag([*np.abs(edges), 1.0]), (doubt,)
+    return RAS_TO_LPS @ np.diag([*np.abs(edges), 1.0]), (doubt,)
 
 
 def _by_transforms(

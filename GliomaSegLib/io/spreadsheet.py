@@ -83,3 +83,19 @@ def read_records(table: Path, needed: Sequence[str], called: str = "table") -> l
     if short := next((line for line, cells in rows if len(cells) < least), None):
         raise InputError(f"{table}, line {short}: the row is shorter than the heading; write an empty field as ',,'.")
     return [(line, dict(itertools.zip_longest(columns, cells[: len(columns)], fillvalue=""))) for line, cells in rows]
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequence[str] = ()) -> None:
+    """Write a table with these columns, or those of the first row; without either nothing is written.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    rows = list(rows)
+    if not rows and not columns:
+        return
+    try:
+        with path.open("w", newline="", encoding="utf-8") as stream:
+            write_rows(stream, list(columns or rows[0]), rows)
+    except OSError as error:
+        raise InputError(f"The table {path} cannot be written ({error.strerror}); name another file.") from error

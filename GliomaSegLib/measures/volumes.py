@@ -33,6 +33,11 @@ class Volume(Record):
     volume_ml: float
     brain_ratio: float | None = None
 
+    @property
+    def ml(self) -> float:
+        """The volume in mL."""
+        return self.volume_ml
+
 
 class Lesion(Record):
     """One connected component of a region.

@@ -17,7 +17,7 @@ from GliomaSegLib.case import Case, Modality
 from GliomaSegLib.inference.consensus import MemberPrediction, agreement, fuse, mean_dice
 from GliomaSegLib.inference.segmenter import Prediction, Segmenter
 from GliomaSegLib.io.grid import array_on
-from GliomaSegLib.job import Job
+from GliomaSegLib.job import Settings
 from GliomaSegLib.labels import Region
 from GliomaSegLib.postprocessing import clean_labels
 from GliomaSegLib.preprocessing.prepare import Prepared
@@ -42,14 +42,12 @@ class Member:
     """A network that is run for a case: the model's own, or that of one of an ensemble's members.
 
     Attributes:
-        maps: the regions whose probabilities are needed on the grid of the reference image.
         takes_preoperative: whether it is given the study before surgery.
     """
 
     card: Card
     weights: Path
     space: Space
-    maps: tuple[Region, ...]
     takes_preoperative: bool
 
     def regions_given(self, case: Case) -> tuple[Region, ...]:
@@ -57,19 +55,21 @@ class Member:
         return self.card.regions_given(case.present, self.takes_preoperative)
 
 
-def members_of(card: Card, store: Store, job: Job) -> list[Member]:
+def members_of(card: Card, store: Store, settings: Settings) -> list[Member]:
     """The networks that are run for a model.
 
     Raises:
         WeightsError: one is not installed, or damaged.
     """
-    maps = tuple(Region) if card.weights.members else card.thresholdable if job.probabilities else ()
-    return [_member(one, store, job, maps) for one in store.members(card)]
-
-
-def _member(card: Card, store: Store, job: Job, maps: tuple[Region, ...]) -> Member:
-    earlier = bool(job.preoperative and card.inputs.preoperative)
-    return Member(for_purpose(card, job.purpose), store.weights(card), store.space(card), maps, earlier)
+    return [
+        Member(
+            for_purpose(one, settings.purpose),
+            store.weights(one),
+            store.space(one),
+            bool(settings.preoperative and one.inputs.preoperative),
+        )
+        for one in store.members(card)
+    ]
 
 
 def load_model(
@@ -104,43 +104,49 @@ class Segmented:
 
     Attributes:
         labels: internal label map, ``uint8``.
-        maps: probabilities, ``float32`` in 0..1.
+        network_maps: probabilities, ``float32``, on the grid on which they were predicted; see :meth:`probability`.
         regions: those that the network gives for the case.
         agreement: of an ensemble's members, in per cent.
     """
 
     labels: sitk.Image
-    maps: Mapping[Region, sitk.Image]
+    network_maps: Mapping[Region, sitk.Image]
     regions: tuple[Region, ...] = ()
     agreement: sitk.Image | None = None
 
+    def probability(self, region: Region) -> sitk.Image:
+        """Of a region that has a map: ``float32`` in 0..1 on the grid of the labels."""
+        return sitk.Clamp(resample_image(self.network_maps[region], self.labels), sitk.sitkFloat32, 0.0, 1.0)
 
-def on_reference(prediction: Prediction, job: Job, member: Member, case: Case, prepared: Prepared) -> Segmented:
-    """A network's prediction, cleaned as the job or else its card defines, and resampled."""
-    cleaning = job.postprocessing or member.card.postprocessing
+
+def on_reference(
+    prediction: Prediction, settings: Settings, member: Member, case: Case, prepared: Prepared
+) -> Segmented:
+    """A network's prediction, cleaned as the settings or else its card define, and resampled."""
+    cleaning = settings.postprocessing or member.card.postprocessing
     labels = clean_labels(prediction.labels, prepared.brain.GetSpacing(), **dataclasses.asdict(cleaning))
-    reference, regions = case.reference.image, member.regions_given(case)
+    regions = member.regions_given(case)
     maps = {
-        region: resample_image(array_on(probability, prepared.brain), reference)
+        region: array_on(probability, prepared.brain)
         for region, probability in prediction.probabilities.items()
-        if region in regions and region in member.maps
+        if region in regions
     }
-    return Segmented(resample_labels(array_on(labels, prepared.brain), reference), maps, regions)
+    return Segmented(resample_labels(array_on(labels, prepared.brain), case.reference.image), maps, regions)
 
 
-def fused(segmented: Sequence[Segmented], job: Job, card: Card, case: Case, progress: Progress) -> Segmented:
+def fused(segmented: Sequence[Segmented], settings: Settings, card: Card, case: Case, progress: Progress) -> Segmented:
     """The segmentations of an ensemble's members as one, by the vote that its card names, cleaned."""
     reference = case.reference.image
     predictions = [
         MemberPrediction(
             sitk.GetArrayFromImage(one.labels),
             one.regions,
-            {region: sitk.GetArrayFromImage(image) for region, image in one.maps.items()},
+            {region: sitk.GetArrayFromImage(one.probability(region)) for region in one.network_maps},
         )
         for one in segmented
     ]
     found, maps = fuse(predictions, card.network.parameters["vote"])
-    cleaning = job.postprocessing or card.postprocessing
+    cleaning = settings.postprocessing or card.postprocessing
     labels = clean_labels(found, reference.GetSpacing(), **dataclasses.asdict(cleaning))
     for region, dice in mean_dice(predictions).items():
         if dice < LEAST_AGREEMENT:
@@ -148,10 +154,9 @@ def fused(segmented: Sequence[Segmented], job: Job, card: Card, case: Case, prog
                 f"The models of the ensemble disagree on {region.value} (Dice of one against the other {dice:.2f}); "
                 f"look closely where {AGREEMENT} is low."
             )
-    kept = [region for region in card.thresholdable if job.probabilities and region in maps]
     return Segmented(
         array_on(labels, reference),
-        {region: array_on(maps[region], reference) for region in kept},
+        {region: array_on(one, reference) for region, one in maps.items()},
         agreement=array_on(agreement(labels, predictions), reference),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -10,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.io.grid import array_on, oriented_like
+from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.labels import Region
 
 
@@ -33,23 +32,6 @@ class ResultImages:
     probabilities: Mapping[Region, sitk.Image] = field(default_factory=dict)
     transforms: Mapping[Modality, sitk.Transform] = field(default_factory=dict)
     agreement: sitk.Image | None = None
-
-    def with_axes_of(self, image: sitk.Image) -> ResultImages:
-        """The same with the voxel axes of ``image``, and exactly its geometry."""
-
-        def turned(other: sitk.Image) -> sitk.Image:
-            result = oriented_like(other, image)
-            result.CopyInformation(image)
-            return result
-
-        return dataclasses.replace(
-            self,
-            labels=turned(self.labels),
-            brain=turned(self.brain),
-            originals={modality: turned(other) for modality, other in self.originals.items()},
-            probabilities={region: turned(other) for region, other in self.probabilities.items()},
-            agreement=self.agreement and turned(self.agreement),
-        )
 
 
 def as_stored(probability: sitk.Image) -> sitk.Image:

@@ -6,7 +6,8 @@
 ``measures.json, .csv``   volumes, components, diameters
 ``report.html``           the page for the reader, without external parts
 ``brain.nii.gz``          brain mask on the same grid
-``probability_*.nii.gz``  0..255, cropped to where the region may be; only for maps that may be thresholded again
+``probability_*.nii.gz``  0..255, cropped to where the region may be; only for maps that may be thresholded again,
+                          unless all were asked for, each on the whole grid (:func:`.reading.read_probabilities`)
 ``agreement.nii.gz``      of an ensemble: how far its members agree, 0 to 100 per cent, on the same grid
 ``transforms/*.tfm``      from the reference image to each sequence that had to be moved (ITK, LPS mm)
 ``manifest.json``         images, model, options, times, hashes and reviews

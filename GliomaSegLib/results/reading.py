@@ -181,12 +181,19 @@ def _check_numbering(labels: np.ndarray, path: Path) -> None:
         )
 
 
-def read_probabilities(folder: Path, grid: sitk.Image) -> dict[Region, sitk.Image]:
-    """The probability maps of a result folder: ``float32``, 0 to 1, on the ``grid`` of its labels.
+def read_probabilities(folder: Path, grid: sitk.Image | None = None) -> dict[Region, sitk.Image]:
+    """The probability maps that a result folder has: ``float32``, 0 to 1, on the grid of its labels.
+
+    The files hold 0 to 255 and only the box where a region may be, one per region that a reader may threshold again;
+    with ``all_probabilities`` (``segment --all-probabilities``) the whole grid of every region that the model gives.
+
+    Args:
+        grid: an image on that grid, where it was read already.
 
     Raises:
         InputError: one of them cannot be read.
     """
+    grid = grid or read_labels(folder / BRAIN)
     paths = {region: probability_map(folder, region) for region in Region}
     return {region: from_stored(uncropped(read_labels(path), grid)) for region, path in paths.items() if path.is_file()}
 

@@ -1,43 +1,157 @@
-"""What a finished job answers with."""
+"""A segmentation in memory: labels, probabilities, transforms, co-registered images, measures and warnings."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import Field
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.job import ReviewEvent
-from GliomaSegLib.measures.volumes import Measures
-from GliomaSegLib.options import ReviewState
-from GliomaSegLib.record import Record
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.grid import affine_of
+from GliomaSegLib.io.images import read_labels
+from GliomaSegLib.labels import Region
+from GliomaSegLib.measures.assessment import CaseAssessment, assess_case
+from GliomaSegLib.measures.volumes import Measures, Volume
+from GliomaSegLib.results.layout import AGREEMENT
+from GliomaSegLib.results.manifest import ModelUsed
+from GliomaSegLib.results.reading import read_original, read_probabilities, read_result, read_transforms
+
+Key = TypeVar("Key", Region, Modality)
 
 
-class Result(Record):
-    """What a finished job has made.
+class OnDemand(Mapping[Key, sitk.Image]):
+    """Images of ``keys``, each made when it is first asked for and then kept."""
+
+    def __init__(self, keys: Collection[Key], make: Callable[[Key], sitk.Image]) -> None:
+        self._made: dict[Key, sitk.Image | None] = dict.fromkeys(keys)
+        self._make: Callable[[Key], sitk.Image] = make
+
+    def __getitem__(self, key: Key) -> sitk.Image:
+        image = self._made[key]
+        if image is None:
+            image = self._made[key] = self._make(key)
+        return image
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A segmented case. All images are on the voxel grid of the reference image, as that was given.
+
+    Images are :class:`SimpleITK.Image` (LPS, mm); :func:`to_array` gives any of them as an array ``[x, y, z]``, which
+    :attr:`affine` places in the patient.
 
     Attributes:
-        files: the path inside ``output`` of ``label_map``, ``slicer_segmentation``, ``measures_json``,
-            ``measures_csv``, ``report``, ``brain`` and ``manifest``, and of each map there is, as ``probability_WT``,
-            and of an ensemble ``agreement``.
-        training: on what kind of tumour the model was trained, in a sentence: it is valid for no other.
-        choice: why this model was chosen, where the job names none.
-        missing: sequences that the model takes and the case lacks, and ``cost`` says what that costs.
+        case_id: how the case is called.
+        model: id, version, licence, weights and device of the model.
+        regions: those that the model gives for the case's sequences; others are neither there nor absent.
+        reference: the sequence on whose grid the result is: T1c, else the best present.
+        labels: ``uint8``, 1 NETC, 2 SNFH, 3 ET, 4 RC.
+        brain: mask, ``uint8``.
+        transforms: from the reference image to each sequence that had to be moved (LPS mm).
+        assessed: the measures, and after surgery the residual tumour.
+        probabilities: per region (``result.probabilities["WT"]``) ``float32`` in 0..1, resampled from the network's
+            grid when asked for; of a loaded result those that were written.
+        images: per sequence (``result.images["t1c"]``) ``float32``, registered and resampled to the reference image
+            when asked for; of a loaded result the files are read again.
+        agreement: of an ensemble, how far its members agree, ``uint8`` per cent.
+        choice: why this model was chosen, where none was named.
+        missing: sequences that the model takes and the case lacks; ``cost`` says what that costs.
+        warnings: what the reader must know, a sentence each.
         seconds: per stage.
-        review: the state of the segmentation's review.
-        reviews: its history, the latest last.
     """
 
     case_id: str
-    model: str
-    output: Path
-    files: dict[str, Path]
-    measures: Measures
-    training: str | None = None
+    model: ModelUsed
+    regions: tuple[Region, ...]
+    reference: Modality
+    labels: sitk.Image = field(repr=False)
+    brain: sitk.Image = field(repr=False)
+    transforms: Mapping[Modality, sitk.Transform] = field(repr=False)
+    assessed: CaseAssessment = field(repr=False)
+    probabilities: Mapping[Region, sitk.Image] = field(repr=False)
+    images: Mapping[Modality, sitk.Image] = field(repr=False)
+    agreement: sitk.Image | None = field(default=None, repr=False)
     choice: str | None = None
     missing: tuple[Modality, ...] = ()
     cost: str | None = None
     warnings: tuple[str, ...] = ()
-    seconds: dict[str, float] = Field(default_factory=dict)
-    review: ReviewState = ReviewState.DRAFT
-    reviews: tuple[ReviewEvent, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Result:
+        """Read a result folder, whoever made it: command line, batch, panel or :func:`GliomaSegLib.run`.
+
+        Raises:
+            InputError: it is no result folder, is damaged, or was edited and not measured since.
+        """
+        stored = read_result(Path(folder))
+        manifest, transforms = stored.manifest, read_transforms(stored.folder)
+        maps = read_probabilities(stored.folder, stored.labels)
+        return cls(
+            case_id=manifest.case_id,
+            model=manifest.model,
+            regions=manifest.regions,
+            reference=manifest.reference,
+            labels=stored.labels,
+            brain=stored.brain,
+            transforms=transforms,
+            assessed=assess_case(
+                stored.labels,
+                stored.brain,
+                manifest.regions,
+                maps,
+                manifest.when,
+                manifest.sequences,
+                edited=manifest.changed is not None,
+                task=manifest.model.task,
+            ),
+            probabilities=maps,
+            images=OnDemand(
+                manifest.sequences,
+                lambda one: read_original(manifest.sequences[one], stored.labels, transforms.get(one)).image,
+            ),
+            agreement=read_labels(agreement) if (agreement := stored.folder / AGREEMENT).is_file() else None,
+            choice=manifest.choice,
+            missing=manifest.missing,
+            cost=manifest.cost,
+            warnings=manifest.warnings,
+            seconds=manifest.seconds,
+        )
+
+    @property
+    def measures(self) -> Measures:
+        """Volumes in mL, and of every lesion its volume, diameters (mm) and place."""
+        return self.assessed.measures
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """4 x 4, from voxel indices (x, y, z) to RAS mm, as nibabel has it."""
+        return affine_of(self.labels)
+
+    def volume(self, name: str) -> Volume:
+        """The volume of a region or label (WT, TC, ET, RC, NETC, SNFH): ``result.volume("WT").ml``.
+
+        Raises:
+            InputError: the model does not give it.
+        """
+        if found := self.measures.volume(name):
+            return found
+        given = ", ".join(volume.name for volume in self.measures.volumes)
+        raise InputError(f"There is no volume called '{name}' in the result of '{self.model.id}'; it has {given}.")
+
+
+def to_array(image: sitk.Image) -> NDArray:
+    """The voxels of an image as an array ``[x, y, z]``, as nibabel has them."""
+    return sitk.GetArrayFromImage(image).transpose(2, 1, 0)

@@ -16,6 +16,7 @@ from GliomaSegLib.label_maps import regions_held
 from GliomaSegLib.options import ReviewState
 from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
 from GliomaSegLib.results.images import ResultImages
+from GliomaSegLib.results.job_result import JobResult
 from GliomaSegLib.results.layout import BRAIN, FILES, LABEL_MAP, SLICER_SEGMENTATION
 from GliomaSegLib.results.manifest import Manifest
 from GliomaSegLib.results.reading import (
@@ -26,14 +27,13 @@ from GliomaSegLib.results.reading import (
     read_probabilities,
     read_transforms,
 )
-from GliomaSegLib.results.result import Result
 from GliomaSegLib.results.writing import LOST_LABELS, result_of, write_results
 
 _NO_PICTURES = "The report has no pictures"
 _GIVEN_ANEW = (_NO_PICTURES, LOST_LABELS)  # how the warnings begin that each update gives anew
 
 
-def refresh(output: Path, progress: Progress | None = None) -> Result:
+def refresh(output: Path, progress: Progress | None = None) -> JobResult:
     """Update a result folder after ``segmentation.nii.gz`` or ``segmentation.seg.nrrd`` was edited.
 
     The file that changed counts and the other one is made from it; the review state becomes ``edited``, which voids an
@@ -46,7 +46,7 @@ def refresh(output: Path, progress: Progress | None = None) -> Result:
     return _updated(output, lambda manifest: manifest, progress)
 
 
-def review(output: Path, state: ReviewState, by: str, progress: Progress | None = None) -> Result:
+def review(output: Path, state: ReviewState, by: str, progress: Progress | None = None) -> JobResult:
     """Record that ``by`` approves or rejects the results in ``output``, or withdraws that (``draft``).
 
     The review is of the present files: an edit is first measured, as in :func:`refresh`.
@@ -62,7 +62,7 @@ def review(output: Path, state: ReviewState, by: str, progress: Progress | None 
     return _updated(output, lambda manifest: manifest.reviewed(state, by.strip()), progress)
 
 
-def _updated(output: Path, change: Callable[[Manifest], Manifest], progress: Progress | None) -> Result:
+def _updated(output: Path, change: Callable[[Manifest], Manifest], progress: Progress | None) -> JobResult:
     read = _state(output)
     manifest = read_manifest(output)
     recorder = ProgressRecorder(progress or Silent())

@@ -17,7 +17,7 @@ from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.images import pixels_sha256, write_image
 from GliomaSegLib.io.provenance import sha256_of, timestamp
 from GliomaSegLib.io.segnrrd import write_segmentation
-from GliomaSegLib.io.spreadsheet import write_rows
+from GliomaSegLib.io.spreadsheet import write_csv
 from GliomaSegLib.io.terminology import segment_styles
 from GliomaSegLib.label_maps import from_internal, lost_in
 from GliomaSegLib.labels import LabelScheme, Region
@@ -26,6 +26,7 @@ from GliomaSegLib.measures.volumes import Measures
 from GliomaSegLib.preprocessing.cropping import bounding_box
 from GliomaSegLib.progress import ProgressRecorder
 from GliomaSegLib.results.images import ResultImages, as_stored
+from GliomaSegLib.results.job_result import JobResult
 from GliomaSegLib.results.layout import (
     AGREEMENT,
     BRAIN,
@@ -40,7 +41,6 @@ from GliomaSegLib.results.layout import (
 )
 from GliomaSegLib.results.manifest import Manifest
 from GliomaSegLib.results.report import write_report
-from GliomaSegLib.results.result import Result
 
 # The warning that an edit may cause or settle, so that it is not kept from one update to the next.
 LOST_LABELS = f"{LABEL_MAP} lacks the "
@@ -69,7 +69,7 @@ def write_results(
     write_segmentation(images.labels, folder / SLICER_SEGMENTATION, manifest.regions)
     write_image(images.brain, folder / BRAIN)
     for region, probability in images.probabilities.items():
-        _write_probability(as_stored(probability), probability_map(folder, region))
+        _write_probability(as_stored(probability), probability_map(folder, region), manifest.job.all_probabilities)
     if images.agreement is not None:
         write_image(images.agreement, folder / AGREEMENT)
     for modality, transform in images.transforms.items():
@@ -93,11 +93,11 @@ def write_results(
     return manifest
 
 
-def result_of(folder: Path, manifest: Manifest, measures: Measures) -> Result:
+def result_of(folder: Path, manifest: Manifest, measures: Measures) -> JobResult:
     """The result of a job whose files are in ``folder``."""
     optional = {f"probability_{region.value}": probability_map(folder, region) for region in Region}
     optional["agreement"] = folder / AGREEMENT
-    return Result(
+    return JobResult(
         case_id=manifest.case_id,
         model=manifest.model.id,
         output=folder,
@@ -141,17 +141,17 @@ def _write_measures(measures: Measures, manifest: Manifest, folder: Path) -> Non
     content = about | measures.model_dump(mode="json")
     (folder / MEASURES_JSON).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     rows = [{"case": case, "model": model} | row for row in measures.to_rows()]
-    with (folder / MEASURES_CSV).open("w", newline="", encoding="utf-8") as stream:
-        write_rows(stream, list(rows[0]), rows)
+    write_csv(folder / MEASURES_CSV, rows)
 
 
-def _write_probability(stored: sitk.Image, path: Path) -> None:
-    """Write a map cropped to the voxels of at least ``LEAST_PROBABILITY``; nothing where there are none."""
+def _write_probability(stored: sitk.Image, path: Path, whole_grid: bool) -> None:
+    """Write a map, unless on the whole grid cropped to the voxels of at least ``LEAST_PROBABILITY``, nothing where
+    there are none."""
     likely = sitk.GetArrayViewFromImage(stored) >= LEAST_PROBABILITY * 255
-    if not likely.any():
-        return
-    box = bounding_box(likely, margin=1)
-    write_image(stored[tuple(reversed(box))], path)
+    if whole_grid:
+        write_image(stored, path)
+    elif likely.any():
+        write_image(stored[tuple(reversed(bounding_box(likely, margin=1)))], path)
 
 
 def _versions() -> dict[str, str]:

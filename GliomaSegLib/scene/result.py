@@ -37,7 +37,7 @@ class SegmentationResult:
         transforms: new nodes above the sequences that had to be moved; the user may correct them.
         volumes: the images, by sequence.
         output: the folder of results.
-        result: :class:`~GliomaSegLib.job.Result` as JSON.
+        result: :class:`~GliomaSegLib.results.job_result.JobResult` as JSON.
     """
 
     segmentation: slicer.vtkMRMLSegmentationNode
@@ -49,7 +49,7 @@ class SegmentationResult:
 
 
 def read_manifest(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest in the folder of a :class:`~GliomaSegLib.job.Result` (as JSON)."""
+    """The manifest in the folder of a :class:`~GliomaSegLib.results.job_result.JobResult` (as JSON)."""
     return json.loads(Path(result["files"]["manifest"]).read_text(encoding="utf-8"))
 
 
@@ -85,7 +85,7 @@ def add_result(
     """Steps that put a result into the scene; ``undo`` removes it again.
 
     Args:
-        result: :class:`~GliomaSegLib.job.Result` as JSON.
+        result: :class:`~GliomaSegLib.results.job_result.JobResult` as JSON.
         volumes: the images; those that were deleted meanwhile are passed over with a warning.
 
     Raises:

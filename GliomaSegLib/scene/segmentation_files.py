@@ -29,7 +29,7 @@ def read_result(result: Mapping[str, Any]) -> slicer.vtkMRMLSegmentationNode:
     """The segmentation of a result with names, colours and terminology, as a node that is in no scene yet.
 
     Args:
-        result: :class:`~GliomaSegLib.job.Result` as JSON.
+        result: :class:`~GliomaSegLib.results.job_result.JobResult` as JSON.
 
     Raises:
         InputError: the file is damaged.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import SimpleITK as sitk
 
-from GliomaSegLib.case import REFERENCE_ORDER, Case, Modality, SequenceVolume, Source, TimePoint
+from GliomaSegLib.case import Case, Modality, SequenceVolume, Source, TimePoint
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.dicom import DicomSeries, find_series
 from GliomaSegLib.io.dicom_volume import identity_of, incomplete, read_series
@@ -65,27 +65,36 @@ def read_case(
         )
         for sequence, one in assigned.items()
     }
+    files = [one.source.path for one in volumes.values() if one.source.series_uid is None]
+    doubts = [f"{sentence}; what is missing is neither shown nor measured." for sentence in lacking]
+    doubts += [f"{one}." for one in contents.passed_over if one.lost]
+    doubts += [doubt for path in files for doubt in geometry_doubts(path)]
+    named = Path(study) if study is not None else next(iter(assigned.values())).source.path
+    case = checked_case(identifier or image_stem(named.resolve()), volumes, time_point, ignored, doubts)
+    return dataclasses.replace(case, passed_over=tuple(map(str, contents.passed_over)), incomplete=lacking)
+
+
+def checked_case(
+    identifier: str,
+    volumes: Mapping[Modality, SequenceVolume],
+    time_point: TimePoint | None = None,
+    ignored: Sequence[str] = (),
+    doubts: Sequence[str] = (),
+) -> Case:
+    """The case of these volumes, with what its images leave in doubt.
+
+    Raises:
+        InputError: there is no volume, or two sequences have the same pixels.
+    """
     for first, second in combinations(volumes.values(), 2):
         if _same_pixels(first.image, second.image):
             raise InputError(
                 f"'{first.name}' ({first.sequence.title}) and '{second.name}' ({second.sequence.title}) hold the same "
                 "image; give each sequence its own."
             )
-    files = [one.source.path for one in volumes.values() if one.source.series_uid is None]
-    doubts = [f"{sentence}; what is missing is neither shown nor measured." for sentence in lacking]
-    doubts += [f"{one}." for one in contents.passed_over if one.lost]
-    doubts += [doubt for path in files for doubt in geometry_doubts(path)]
-    doubts += [doubt for doubt in (_coverage_doubt(volumes), *map(_mask_doubt, volumes.values())) if doubt]
-    named = Path(study) if study is not None else next(iter(assigned.values())).source.path
-    return Case(
-        identifier or image_stem(named.resolve()),
-        volumes,
-        time_point or TimePoint(),
-        ignored,
-        tuple(doubts),
-        tuple(map(str, contents.passed_over)),
-        lacking,
-    )
+    case = Case(identifier, volumes, time_point or TimePoint(), tuple(ignored), tuple(doubts))
+    of_images = (_coverage_doubt(case.reference), *map(_mask_doubt, volumes.values()))
+    return dataclasses.replace(case, doubts=(*doubts, *(doubt for doubt in of_images if doubt)))
 
 
 def oriented_case(case: Case) -> Case:
@@ -120,9 +129,8 @@ def read_source(source: Source) -> SourceImage:
     return SourceImage(read_series(found[0]), found[0])
 
 
-def _coverage_doubt(volumes: Mapping[Modality, SequenceVolume]) -> str | None:
+def _coverage_doubt(reference: SequenceVolume) -> str | None:
     """A sentence when the image on whose grid results are drawn shows a part of the head only."""
-    reference = next(volumes[modality] for modality in REFERENCE_ORDER if modality in volumes)
     sizes, spacing = reference.image.GetSize(), reference.image.GetSpacing()
     extent_mm = tuple(size * mm for size, mm in zip(sizes, spacing, strict=True))
     if not is_slab(extent_mm):

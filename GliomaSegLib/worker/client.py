@@ -92,7 +92,7 @@ class Task:
 
     @property
     def result(self) -> dict[str, Any]:
-        """The answer, as :class:`~GliomaSegLib.job.Result` in JSON.
+        """The answer, as :class:`~GliomaSegLib.results.job_result.JobResult` in JSON.
 
         Raises:
             RuntimeError: it is not done.

@@ -15,7 +15,8 @@ of standard input until it ends, and keeps its network loaded from case to case.
 Events are written to standard output, one JSON object per line, each with the key ``event``:
 
 * ``stage`` (``name``), ``progress`` (``fraction``, ``detail``) and ``warning`` (``text``) while the request runs;
-* at its end ``result`` or ``error`` (``kind``, ``text``). The ``result`` is a :class:`~GliomaSegLib.job.Result`;
+* at its end ``result`` or ``error`` (``kind``, ``text``). The ``result`` is a
+  :class:`~GliomaSegLib.results.job_result.JobResult`;
   ``{"model": ID}`` of what was installed; ``{"page": FILE, "comparison": ...}`` of a comparison, see
   :class:`~GliomaSegLib.followup.comparison.TimePointComparison`; ``{"files": {KIND: PATH}}`` of an export.
 

@@ -386,7 +386,7 @@ def test_no_cell_of_the_table_is_a_formula(tmp_path: Path, name: str) -> None:
     row = CaseSummary(case, CaseState.FAILED, name, volumes={"WT": -1.5}, sentence=name)
     write_summary([row], tmp_path / "t.csv")
     (cells,) = csv.DictReader((tmp_path / "t.csv").open(newline="", encoding="utf-8"))
-    assert {cells[column] for column in ("case", "patient", "model", "error", "asked_in")} == {f"'{name}"}
+    assert {cells[column] for column in ("case", "patient", "model", "error", "source")} == {f"'{name}"}
     assert cells["WT_ml"] == "-1.5", "a number stays one"
 
 
@@ -529,3 +529,16 @@ def test_the_command_runs_the_road(
     states = {one["case"]: one["state"] for one in json.loads(capfd.readouterr().out)["cases"]}
     assert states == {"good0000": "done", "good0001": "done", "good0002": "failed"}
     assert manifest_of(tmp_path / "out" / "good0000")["sequences"][Modality.T1C.value]["is_reference"]
+
+
+def test_the_table_is_described_and_parquet_says_what_it_needs(
+    workers: LocalWorkers, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = run_on(table, tmp_path / "out", workers)
+    with (tmp_path / "out" / "summary.csv").open(newline="", encoding="utf-8") as stream:
+        columns = next(csv.reader(stream))
+    assert columns == list(json.loads((tmp_path / "out" / "summary-columns.json").read_text()))
+    assert {"source", "notes", "WT_foci"} <= set(columns)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(InputError, match=r"pip install 'GliomaSeg\[parquet\]'"):
+        summary_module.write_parquet(outcome.cases, tmp_path / "summary.parquet")

@@ -250,3 +250,35 @@ def test_how_long(studies: Path) -> None:
     left = [PlannedCase(case, CaseStatus.TO_DO, (Modality.T1C,))] * 5
     assert "about 3 min (60 s a case" in Plan(studies, (*done, *left), (), 2).to_text(), "three rounds of two at once"
     assert [duration(seconds) for seconds in (40, 720, 12600)] == ["40 s", "12 min", "3.5 h"]
+
+
+# --- nnU-Net's layout ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def images_ts(tmp_path: Path) -> Path:
+    """Two cases with two channels, the second without its second."""
+    folder = tmp_path / "imagesTs"
+    folder.mkdir()
+    for name, sequence in (("P1_0000", Modality.T1C), ("P1_0001", Modality.T2F), ("P_2_0000", Modality.T1C)):
+        sitk.WriteImage(volume(sequence), str(folder / f"{name}.nii.gz"))
+    return folder
+
+
+def test_channels_of_an_nnunet_folder_are_the_sequences_that_were_said(images_ts: Path, tmp_path: Path) -> None:
+    cohort = read_case_list(images_ts, tmp_path / "out", channels=(Modality.T1C, Modality.T2F), model=MODEL)
+    first, second = (Job(**case.job) for case in cohort.cases)
+    assert (first.case_id, second.case_id) == ("P1", "P_2")
+    assert first.volumes == {
+        Modality.T1C: images_ts / "P1_0000.nii.gz",
+        Modality.T2F: images_ts / "P1_0001.nii.gz",
+    }
+    assert set(second.volumes) == {Modality.T1C}
+
+
+def test_the_order_of_channels_is_asked_for(images_ts: Path, studies: Path) -> None:
+    for channels in ((), (Modality.T1C,)):
+        with pytest.raises(InputError, match="channels 0000 to 0001; say which these are"):
+            read_case_list(images_ts, images_ts / "out", channels=channels)
+    with pytest.raises(InputError, match="is no nnU-Net folder"):
+        read_case_list(studies, studies / "out", channels=(Modality.T1C,))

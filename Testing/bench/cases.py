@@ -8,7 +8,7 @@ from pathlib import Path
 
 from GliomaSegLib.job import Job
 from GliomaSegLib.pipeline.run import run
-from GliomaSegLib.results.result import Result
+from GliomaSegLib.results.job_result import JobResult
 from GliomaSegLib.study.selection import identify
 from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.store import Store
@@ -35,7 +35,7 @@ def store() -> Store:
     return installed
 
 
-def segment(study: Path, model: str = MODEL) -> Result:
+def segment(study: Path, model: str = MODEL) -> JobResult:
     """Run the whole road on a study; the folder of the result is gone afterwards."""
     volumes = {sequence: found.source.path for sequence, found in identify(study).items()}
     with tempfile.TemporaryDirectory() as folder:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from GliomaSegLib import case
 from GliomaSegLib.datasets.case_table import CaseRow, read_splits, read_table
-from GliomaSegLib.evaluation.froc import CaseLesions, LesionCurve, bootstrap_interval, lesion_curve, match_lesions
+from GliomaSegLib.evaluation.froc import CaseLesions, LesionCurve, lesion_curve, match_lesions, with_intervals
 from GliomaSegLib.inference.device import choose_precision
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.io.images import read_image, read_labels
@@ -116,18 +116,22 @@ def described(name: str, lesions: Sequence[CaseLesions], dice: Sequence[float]) 
         f"{np.median(each):.3f} of all {len(each)}, {np.median(hit) if hit else 0:.3f} of the {len(hit)} that were hit"
     ]
     for title, limit in (("all lesions", None), (f"below {SMALL_VOXELS} voxels", SMALL_VOXELS)):
-        whole, interval = lesion_curve(lesions, limit), bootstrap_interval(lesions, np.random.default_rng(0), limit)
+        whole = with_intervals(lesion_curve(lesions, limit), lesions, np.random.default_rng(0), limit)
         last = whole.points[-1]
         froc = ", ".join(f"{recall_at(whole, most):.2f} at {most:g}" for most in FALSE_POSITIVES)
-        limits = f" (95 % {interval.recall[0]:.2f} to {interval.recall[1]:.2f})" if interval else ""
-        precise = "" if last.precision is None else f", precision {last.precision:.2f}"
-        if interval and interval.precision:
-            precise += f" ({interval.precision[0]:.2f} to {interval.precision[1]:.2f})"
+        limits = _limits(last.recall_interval, "95 % ")
+        precise = (
+            "" if last.precision is None else f", precision {last.precision:.2f}{_limits(last.precision_interval)}"
+        )
         lines.append(
             f"  {title}, n {whole.lesions}: recall {last.recall:.2f}{limits}{precise}, {last.false_positives:.2f} "
             f"false positives per scan; recall {froc} false positives per scan"
         )
     return "\n".join(lines)
+
+
+def _limits(interval: tuple[float, float] | None, kind: str = "") -> str:
+    return f" ({kind}{interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
 
 
 def recall_at(whole: LesionCurve, false_positives: float) -> float:

@@ -18,9 +18,9 @@ from GliomaSegLib.evaluation.agreement import (
     one_against_others,
     sign_test,
     staple_readers,
-    surface_dice,
 )
 from GliomaSegLib.evaluation.readings import Reading, compare_readings, read_consensus, read_readings, to_text
+from GliomaSegLib.evaluation.surface import surface_distances
 from GliomaSegLib.inference.consensus import consensus
 from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.options import Consensus
@@ -59,14 +59,14 @@ def test_empty_segmentations() -> None:
 @pytest.mark.parametrize(("shift", "least", "most"), [(0, 1, 1), (1, 1, 1), (3, 0.4, 0.9), (15, 0, 0.1)])
 def test_surface_dice_counts_what_is_within_the_tolerance(shift: int, least: float, most: float) -> None:
     first, second = block(5, 15), block(5 + shift, 15 + shift)
-    assert least <= surface_dice(first, second, (1.0, 1.0, 1.0), 1.01) <= most
+    assert least <= surface_distances(first, second, (1.0, 1.0, 1.0)).nsd(1.01) <= most
 
 
 def test_the_tolerance_is_in_millimetres_along_each_axis() -> None:
     first = block(5, 15)
     second = np.roll(first, 1, axis=0)  # one slice up
-    assert surface_dice(first, second, (1.0, 1.0, 1.0), 1.01) == pytest.approx(1)
-    assert surface_dice(first, second, (5.0, 1.0, 1.0), 1.01) < 0.95
+    assert surface_distances(first, second, (1.0, 1.0, 1.0)).nsd(1.01) == pytest.approx(1)
+    assert surface_distances(first, second, (5.0, 1.0, 1.0)).nsd(1.01) < 0.95
 
 
 def test_majority_is_more_than_half() -> None:

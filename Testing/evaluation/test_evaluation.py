@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,11 @@ import pytest
 import SimpleITK as sitk
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.evaluation.files import Comparison, compare_files
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.evaluation import files as evaluation
+from GliomaSegLib.evaluation.files import Comparison
+from GliomaSegLib.evaluation.metrics import How
+from GliomaSegLib.evaluation.pairing import pairs_by_name, pairs_in_order, pairs_of_table
 from GliomaSegLib.io.segnrrd import write_segmentation
 from GliomaSegLib.label_maps import from_internal
 from GliomaSegLib.labels import Label, LabelScheme, Region
@@ -33,6 +38,11 @@ def write(tmp_path: Path):
         return path
 
     return written
+
+
+def compare_files(files: list[Path], prediction_scheme: str, reference_scheme: str) -> Comparison:
+    schemes = LabelScheme(prediction_scheme), LabelScheme(reference_scheme)
+    return evaluation.compare_files(pairs_in_order(files), *schemes)
 
 
 def with_cavity() -> np.ndarray:
@@ -66,7 +76,7 @@ def test_one_prediction_against_two_raters_is_two_pairs(write, tmp_path: Path) -
     assert [rows[0]["dice"], rows[3]["dice"]] == pytest.approx([1, 2 / 3])
     assert {row.cases for row in comparison.summary} == {2}
     assert json.loads(comparison.to_json())["cases"] == rows
-    assert f"{prediction} against {other}\n  WT      0.667" in comparison.to_text()
+    assert re.search(rf"{prediction} against {other}\n  WT +0.667", comparison.to_text())
     comparison.write_csv(tmp_path / "scores.csv")
     with (tmp_path / "scores.csv").open(newline="") as stream:
         assert [row["truth"] for row in csv.DictReader(stream)] == [row["truth"] for row in rows]
@@ -123,3 +133,107 @@ def test_the_cavity_counts_where_one_of_both_has_one(write) -> None:
     assert [Region.RC in regions(comparison, pair) for pair in range(3)] == [True, True, False]
     assert comparison.pairs[1].scores[Region.RC].dice == 0
     assert {row.region: row.cases for row in comparison.summary} == dict.fromkeys(THREE, 3) | {Region.RC: 2}
+
+
+# --- a cohort ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cohort(tmp_path: Path):
+    """Writes label maps into a folder under the names given."""
+
+    def written(folder: str, *names: str, labels: np.ndarray | None = None) -> Path:
+        for name in names:
+            path = tmp_path / folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image = on_grid(truth() if labels is None else labels)
+            write_segmentation(image, path) if name.endswith(".seg.nrrd") else sitk.WriteImage(image, str(path))
+        return tmp_path / folder
+
+    return written
+
+
+def compared(predictions: Path, references: Path, scheme: str = "gliomaseg", how: How | None = None) -> Comparison:
+    return evaluation.compare_files(
+        pairs_by_name(predictions, references), LabelScheme.GLIOMASEG, LabelScheme(scheme), how
+    )
+
+
+def test_cases_are_matched_by_name_whatever_the_layout(cohort, toy_store: Store, tmp_path: Path) -> None:
+    predictions = cohort("predictions", "P1.nii.gz", "P2.seg.nrrd", "extra.nii.gz")
+    run(toy_job(toy_store, predictions / "P3", study=write_study(tmp_path / "study")))
+    references = cohort(
+        "references",
+        *("P1-seg.nii.gz", "P2_dseg.nii.gz", "P3/P3-seg.nii.gz", "P3/P3-t1c.nii.gz", "P4.nii.gz", "P5.nii.gz"),
+    )
+    comparison = compared(predictions, references)
+    assert [pair.case for pair in comparison.pairs] == ["P1", "P2", "P3"]
+    assert all(pair.scores[Region.WT].dice == 1 for pair in comparison.pairs)
+    missing, extra = comparison.doubts
+    assert missing == "2 of 5 references have no prediction and are left out: P4, P5."
+    assert extra == "1 predictions have no reference and are left out: extra."
+    assert missing in comparison.to_text()
+    assert json.loads(comparison.to_json())["doubts"] == [missing, extra]
+
+
+def test_many_cases_are_scored_by_several_processes_with_the_same_figures(
+    cohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"P{number}.nii.gz" for number in range(9)]
+    predictions, references = cohort("predictions", *names), cohort("references", *names)
+    monkeypatch.setattr(evaluation.os, "cpu_count", lambda: 2)
+    together = compared(predictions, references)
+    monkeypatch.setattr(evaluation.os, "cpu_count", lambda: 1)
+    assert together.to_rows() == compared(predictions, references).to_rows()
+
+
+def test_what_cannot_be_matched_is_refused(cohort, tmp_path: Path) -> None:
+    predictions = cohort("predictions", "A.nii.gz")
+    with pytest.raises(InputError, match=r"No case of .*predictions \(A\) is one of .*references \(B\)"):
+        pairs_by_name(predictions, cohort("references", "B.nii.gz"))
+    with pytest.raises(InputError, match="are both of the case 'A'"):
+        pairs_by_name(cohort("predictions", "A_seg.nii.gz"), predictions)
+    with pytest.raises(InputError, match="is no folder"):
+        pairs_by_name(tmp_path / "nowhere", predictions)
+    with pytest.raises(InputError, match="3 files were given"):
+        pairs_in_order([tmp_path] * 3)
+
+
+def test_a_table_names_the_pairs(cohort, tmp_path: Path) -> None:
+    cohort("x", "a.nii.gz", "b.nii.gz")
+    table = tmp_path / "pairs.csv"
+    table.write_text("case,prediction,reference\nP1,x/a.nii.gz,x/b.nii.gz\n")
+    (pair,) = pairs_of_table(table).pairs
+    assert (pair.case, pair.prediction, pair.reference) == ("P1", tmp_path / "x/a.nii.gz", tmp_path / "x/b.nii.gz")
+    table.write_text("case,prediction,reference\n")
+    with pytest.raises(InputError, match="has no rows"):
+        pairs_of_table(table)
+
+
+@pytest.mark.parametrize(
+    ("values", "doubt"),
+    [
+        ({Label.SNFH: 1, Label.NETC: 1, Label.ET: 1}, "check whether they are 'whole-tumour' or 'enhancing'"),
+        ({Label.SNFH: 2, Label.NETC: 1, Label.ET: 3}, ""),
+    ],
+)
+def test_a_numbering_is_doubted_when_the_labels_speak_against_it(cohort, values: dict[int, int], doubt: str) -> None:
+    labels = truth()
+    for label, value in values.items():
+        labels[truth() == label] = value
+    doubts = compared(cohort("predictions", "P1.nii.gz"), cohort("references", "P1.nii.gz", labels=labels)).doubts
+    assert [doubt in one for one in doubts] == [True] * bool(doubt)
+
+
+def test_a_missed_region_has_no_hd95_unless_a_penalty_is_asked_for_which_is_named(cohort) -> None:
+    predictions = cohort("predictions", "P1.nii.gz", labels=np.zeros_like(truth()))
+    references = cohort("references", "P1.nii.gz")
+    without = compared(predictions, references)
+    assert without.pairs[0].scores[Region.WT].hd95_mm is None
+    assert "HD95 of a region that only one of both has is not defined and left out" in without.to_text()
+    penalised = compared(predictions, references, how=How(missed_hd95_mm=374))
+    score = penalised.pairs[0].scores[Region.WT]
+    assert (score.hd95_mm, score.dice, score.nsd, score.lesion_dice, score.lesions_missed) == (374, 0, 0, 0, 1)
+    assert score.volume_error_ml == -score.reference_ml
+    assert "is counted as 374 mm" in penalised.to_text()
+    assert "quartiles" not in penalised.to_text(), "of one case"

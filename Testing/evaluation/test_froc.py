@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.evaluation.froc import (
     CaseLesions,
-    bootstrap_interval,
     lesion_curve,
     match_lesions,
     with_intervals,
@@ -122,15 +121,6 @@ def test_froc_agrees_with_monai() -> None:
     assert len(points) > 30
 
 
-def test_bootstrap_surrounds_the_curve(case: CaseLesions) -> None:
-    missed = match_lesions(boxes(), boxes(cube(0, 2)))
-    cases = [case] * 6 + [missed] * 4
-    interval = bootstrap_interval(cases, np.random.default_rng(0))
-    assert interval.recall[0] <= lesion_curve(cases).points[-1].recall <= interval.recall[1]
-    assert interval == bootstrap_interval(cases, np.random.default_rng(0))
-    assert bootstrap_interval(cases[:4], np.random.default_rng(0)) is None
-
-
 def test_limits_run_along_the_curve_and_end_with_those_of_its_end() -> None:
     random = np.random.default_rng(3)
     cases = []
@@ -149,6 +139,5 @@ def test_limits_run_along_the_curve_and_end_with_those_of_its_end() -> None:
         assert point.precision_interval[0] <= point.precision <= point.precision_interval[1]
     lows = [point.recall_interval[0] for point in curve.points]
     assert lows == sorted(lows), "as recall, its limits rise along the curve"
-    end = bootstrap_interval(cases, np.random.default_rng(0))
-    assert (curve.points[-1].recall_interval, curve.points[-1].precision_interval) == (end.recall, end.precision)
+    assert curve == with_intervals(plain, cases, np.random.default_rng(0))
     assert with_intervals(plain, cases[:4], np.random.default_rng(0)) == plain, "too few cases for limits"

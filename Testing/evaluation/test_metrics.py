@@ -7,7 +7,8 @@ import pytest
 import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.evaluation.metrics import RegionScore, evaluate, hd95_mm, summarise
+from GliomaSegLib.evaluation.metrics import RegionScore, evaluate, summarise
+from GliomaSegLib.evaluation.surface import hd95_mm
 from GliomaSegLib.labels import Label, Region
 
 SPACING = (1.0, 1.5, 4.0)

@@ -82,11 +82,23 @@ def test_pairs_that_do_not_differ() -> None:
     assert (found.p, found.median) == (1.0, 0.0)
 
 
-def test_ties_and_zeros_by_hand() -> None:
-    """Without the zero: ranks 2, 2, 2, 4.5, 4.5, 6, of which -1 takes one 2, so V = 19; mean 10.5, variance
-    6 * 7 * 13 / 24 - (24 + 6) / 48 = 22.125; z = (8.5 - 0.5) / 4.7037 = 1.7008.
-    """
-    assert paired(np.zeros(7), [0, 1, 1, 2, -1, 3, 2]).p == pytest.approx(2 * stats.norm.sf(1.70079), abs=1e-5)
+def test_ties_and_zeros_by_enumeration() -> None:
+    """Without the zero: ranks 2, 2, 2, 4.5, 4.5, 6, of which -1 takes one 2, so V = 19 of 21."""
+    ranks = np.array([2, 2, 2, 4.5, 4.5, 6])
+    sums = np.array([np.dot(ranks, signs) for signs in itertools.product((0, 1), repeat=6)])
+    assert paired(np.zeros(7), [0, 1, 1, 2, -1, 3, 2]).p == pytest.approx(2 * np.mean(sums >= 19))
+
+
+def test_no_p_of_few_tied_pairs_is_below_the_smallest_possible() -> None:
+    assert paired(np.zeros(3), [1, 1, 1]).p == 2 / 8
+    assert paired(np.zeros(6), np.ones(6)).p == 2 / 64
+
+
+def test_the_exact_test_agrees_with_the_approximation_where_both_are_good() -> None:
+    differences = np.random.default_rng(1).normal(0.2, 1, 50).round(1)
+    rest = differences[differences != 0]
+    exact, approximate = paired(np.zeros(50), differences).p, stats.wilcoxon(rest, method="asymptotic").pvalue
+    assert exact == pytest.approx(approximate, abs=0.01)
 
 
 def test_paired_refuses_what_is_no_pair() -> None:

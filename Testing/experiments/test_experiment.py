@@ -19,9 +19,10 @@ import SimpleITK as sitk
 from PIL import Image
 from scipy import stats
 
-from GliomaSegLib.case import Modality
+from GliomaSegLib.case import Modality, TimePoint
 from GliomaSegLib.cli import experiment as command
 from GliomaSegLib.datasets import prepared_case as in_place
+from GliomaSegLib.datasets.case_table import REGIONS
 from GliomaSegLib.errors import Cancelled, InputError, WeightsError
 from GliomaSegLib.evaluation.froc import match_lesions
 from GliomaSegLib.evaluation.metrics import RegionScore, evaluate
@@ -42,11 +43,13 @@ from GliomaSegLib.experiments.runner import SegmentedCase, _labels_to_image, run
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.job import Job
 from GliomaSegLib.labels import Region
-from GliomaSegLib.measures.volumes import measure
+from GliomaSegLib.measures.assessment import assess_case
 from GliomaSegLib.options import BrainMethod
 from GliomaSegLib.phantom import Phantom, make_phantom
 from GliomaSegLib.pipeline.run import run
+from GliomaSegLib.pipeline.segment import segment_case
 from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
+from GliomaSegLib.results.manifest import ModelUsed
 from GliomaSegLib.results.result import Result
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.store import Store
@@ -90,6 +93,15 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def plan(toy_store: Store) -> Experiment:
     return Experiment(models=("toy",), network_only=True, store=toy_store.root)
+
+
+def made(labels: sitk.Image, brain: sitk.Image, transforms: Mapping[Modality, sitk.Transform]) -> Result:
+    """A result with these labels."""
+    used = ModelUsed(
+        id="toy", title="", version="1", licence="", citation="", weights_sha256="", device="cpu", precision=""
+    )
+    assessed = assess_case(labels, brain, REGIONS, {}, TimePoint(), ())
+    return Result("case", used, REGIONS, T1C, labels, brain, transforms, assessed, {}, {})
 
 
 # --- running -------------------------------------------------------------------------------------------------------
@@ -153,7 +165,7 @@ def test_cases_are_brought_in_place_once(
     assert runs[2].scores[Region.WT].dice > 0.7  # the truth went with FLAIR to T1c
     assert len({one.scores[Region.WT].reference_ml for one in runs}) == 1
     assert runs[0].scores[Region.WT].reference_ml == pytest.approx(
-        measure(small_phantom.reference).volume("WT").volume_ml, rel=0.05
+        made(small_phantom.reference, small_phantom.brain, {}).volume("WT").ml, rel=0.05
     )
 
     def never(*_: object) -> None:
@@ -193,13 +205,13 @@ def test_goes_on_after_a_stop(
     kept, data = tmp_path / "runs.jsonl", read_data_sets([phantoms])
     calls = []
 
-    def stopping(job: Job) -> object:
-        calls.append(job)
+    def stopping(*given: object) -> object:
+        calls.append(given)
         if len(calls) == 3:
             raise Cancelled("stopped")
-        return run(job)
+        return segment_case(*given)
 
-    monkeypatch.setattr(runner, "run", stopping)
+    monkeypatch.setattr(runner, "segment_case", stopping)
     with pytest.raises(Cancelled):
         run_experiment(plan, data, kept)
     assert len(kept.read_text().splitlines()) == 2
@@ -296,16 +308,8 @@ def test_truth_drawn_on_a_moved_sequence(
         resample_labels(small_phantom.reference, small_phantom.images[T2F], back), folder / "truth_t2f.nii.gz"
     )
 
-    def perfect(job: Job) -> Result:
-        (job.output / "transforms").mkdir(parents=True)
-        sitk.WriteTransform(small_phantom.transforms[T2F], job.output / "transforms" / "t2f.tfm")
-        sitk.WriteImage(small_phantom.reference, job.output / "segmentation.nii.gz")
-        files = {"label_map": job.output / "segmentation.nii.gz"}
-        return Result(
-            case_id="head", model="toy", output=job.output, files=files, measures=measure(small_phantom.reference)
-        )
-
-    monkeypatch.setattr(runner, "run", perfect)
+    perfect = made(small_phantom.reference, small_phantom.brain, {T2F: small_phantom.transforms[T2F]})
+    monkeypatch.setattr(runner, "segment_case", lambda *_: (perfect, {}))
     row = {"case": "head", "patient": "p", "hospital": "h", "t1n": "", "t2w": "", "scheme": "gliomaseg"} | {
         "t1c": "study/head_t1c.nii.gz", "t2f": "study/head_t2f.nii.gz", "truth": "truth_t2f.nii.gz",
     }  # fmt: skip
@@ -547,19 +551,18 @@ def test_the_gallery_shows_segmentation_and_truth(phantoms: Path, plan: Experime
     assert sheet in (output / "experiment.html").read_text(encoding="utf-8")
 
 
-def test_the_gallery_shows_no_skull(phantoms: Path, tmp_path: Path) -> None:
+def test_the_gallery_shows_no_skull(phantoms: Path, toy_card: Card, tmp_path: Path) -> None:
     """A brain of grey noise in a head that is brighter; the model has marked something in the skin."""
     row = read_data_sets([phantoms])[0].rows[0]
     brain, labels = np.zeros((30, 40, 36), np.uint8), np.zeros((30, 40, 36), np.uint8)
     brain[8:22, 10:30, 10:26] = 1
     labels[14, 2:5, 2:5] = 2
     grey = np.where(brain > 0, np.random.default_rng(0).uniform(50, 60, brain.shape), 1000).astype(np.float32)
-    for array, name in ((grey, "t2f"), (brain, "brain")):
-        sitk.WriteImage(sitk.GetImageFromArray(array), tmp_path / f"{name}.nii.gz")
+    sitk.WriteImage(sitk.GetImageFromArray(grey), tmp_path / "t2f.nii.gz")
     map_of = sitk.GetImageFromArray(labels)
-    result = Result(case_id="c", model="toy", output=tmp_path, files={}, measures=measure(map_of))
+    result = made(map_of, sitk.GetImageFromArray(brain), {})
     row = dataclasses.replace(row, images={T2F: tmp_path / "t2f.nii.gz"}, drawn_on=None)
-    found = SegmentedCase(row, (T2F,), map_of, map_of * 0 + 0, result, {})
+    found = SegmentedCase(row, toy_card, (T2F,), map_of, map_of * 0 + 0, result, {})
     (title, pictures), *_ = gallery._rows(found, (Region.WT,))
     assert title.startswith("FLAIR")
     encoded = str(pictures[0]).partition("base64,")[2].partition('"')[0]

@@ -18,9 +18,9 @@ from GliomaSegLib.job import Job
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.pipeline.prediction import forget_models
 from GliomaSegLib.pipeline.run import run
+from GliomaSegLib.results.job_result import JobResult
 from GliomaSegLib.results.layout import AGREEMENT
 from GliomaSegLib.results.reading import read_manifest
-from GliomaSegLib.results.result import Result
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.card_check import checked_card
 from GliomaSegLib.zoo.card_json import card_text
@@ -160,7 +160,7 @@ def job(store: Store, folder: Path, **fields: object) -> Job:
     return toy_job(store, folder / "out", **({"study": write_study(folder / "study"), "model": "together"} | fields))
 
 
-def array(result: Result, key: str) -> np.ndarray:
+def array(result: JobResult, key: str) -> np.ndarray:
     return sitk.GetArrayFromImage(sitk.ReadImage(str(result.files[key])))
 
 

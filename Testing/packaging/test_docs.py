@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -19,9 +21,11 @@ from GliomaSegLib.zoo.catalogue import all_cards
 from Testing.bench.__main__ import PARTS
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "docs"))
+field_tables = importlib.import_module("field_tables")
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Testing/SLICER.md")),
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted(page for page in (ROOT / "docs").glob("*.md") if page.name not in field_tables.PAGES),
 ]
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 
@@ -45,7 +49,7 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text(encoding="utf-8")):
         name, _, anchor = target.partition("#")
         linked = page.parent / name if name else page
-        if name.startswith("api/"):  # made when the documentation is built
+        if name.startswith("api/") or name in field_tables.PAGES:  # made when the documentation is built
             continue
         assert linked.exists(), target
         if anchor:
@@ -133,3 +137,17 @@ def test_a_measured_card_knows_what_every_subset_of_its_sequences_costs(card: Ca
                 assert "bench" in figure.source
     assert card.cost_of_missing(card.inputs.sequences) is None
     assert "Mean Dice" in card.cost_of_missing([Modality.T2F])
+
+
+@pytest.mark.parametrize("name", field_tables.PAGES)
+def test_tables_of_fields_hold_every_field_of_the_schema(name: str) -> None:
+    title, path = field_tables.PAGES[name]
+    schema = json.loads(path.read_text(encoding="utf-8"))
+    text = field_tables.page(title, schema)
+    fields = list(schema["properties"]) + [
+        field for part in schema["$defs"].values() for field in part.get("properties", ())
+    ]
+    assert text.count("\n| `") == len(fields) > 60
+    for field in fields:
+        assert f"| `{field}` | " in text, field
+    assert "| any |" not in text

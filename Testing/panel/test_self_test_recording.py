@@ -27,7 +27,7 @@ from GliomaSegPanel.self_test_head import (  # noqa: E402
 from GliomaSegLib.case import TimePointKind  # noqa: E402
 from GliomaSegLib.errors import Cancelled, GliomaSegError  # noqa: E402
 from GliomaSegLib.followup.comparison import TimePointComparison  # noqa: E402
-from GliomaSegLib.results.result import Result  # noqa: E402
+from GliomaSegLib.results.job_result import JobResult  # noqa: E402
 from GliomaSegLib.scene.attributes import TIME_POINT  # noqa: E402
 from GliomaSegLib.scene.logic import SceneLogic  # noqa: E402
 from GliomaSegLib.scene.review import review_of  # noqa: E402
@@ -70,7 +70,7 @@ def test_the_recorded_answers_are_what_the_worker_answers_today() -> None:
         schema, recorded = (
             (TimePointComparison, answer["result"]["comparison"])
             if key.startswith("compare")
-            else (Result, answer["result"])
+            else (JobResult, answer["result"])
         )
         assert recorded.keys() == schema.model_validate(recorded).model_dump().keys(), key
 

@@ -282,7 +282,7 @@ def test_reference_without_a_brain(
         def extract(self, image: sitk.Image) -> sitk.Image:
             return sitk.Image(image.GetSize(), sitk.sitkUInt8)
 
-    monkeypatch.setattr("GliomaSegLib.pipeline.run.brain_extractor", lambda *_: FindsNothing())
+    monkeypatch.setattr("GliomaSegLib.pipeline.segment.brain_extractor", lambda *_: FindsNothing())
     sentence = refusal(aligned({T1C: small_phantom.images[T1C]}, brain="deepbet"))
     assert "No brain was found" in sentence
 

@@ -19,12 +19,12 @@ from GliomaSegLib.labels import Region
 from GliomaSegLib.phantom import Phantom
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.progress import Silent
+from GliomaSegLib.results.job_result import JobResult
 from GliomaSegLib.results.layout import LABEL_MAP
-from GliomaSegLib.results.result import Result
 from GliomaSegLib.zoo.store import Store
 
 
-def segmented(study: Path, output: Path, store: Store, **options: object) -> Result:
+def segmented(study: Path, output: Path, store: Store, **options: object) -> JobResult:
     """Run the toy model on a study."""
     return run(Job(study=study, model="toy", output=output, store=store.root, **options))
 

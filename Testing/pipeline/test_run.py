@@ -19,6 +19,7 @@ from GliomaSegLib.job import Job
 from GliomaSegLib.labels import Region
 from GliomaSegLib.options import AUTO, BrainMethod, Precision, Purpose, Task
 from GliomaSegLib.pipeline import run as pipeline
+from GliomaSegLib.pipeline import segment
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.results.manifest import Manifest
 from GliomaSegLib.results.reading import read_manifest, read_probabilities
@@ -64,7 +65,7 @@ def test_study_is_looked_through_once_where_the_model_is_chosen(job: Job, monkey
     named = run(job)
     ignored, search, searched = manifest_of(job).ignored, selection.search, []
     monkeypatch.setattr(selection, "search", lambda *given: searched.append(given) or search(*given))
-    monkeypatch.setattr(pipeline, "choose_model", lambda *_: Choice(find_card(job.model), "it is the only one"))
+    monkeypatch.setattr(segment, "choose_model", lambda *_: Choice(find_card(job.model), "it is the only one"))
     result = run(job.model_copy(update={"model": AUTO, "overwrite": True}))
     assert len(searched) == 1
     assert result.choice == "it is the only one"
@@ -211,7 +212,7 @@ def test_transform_that_cannot_be_written_is_named(job: Job, monkeypatch: pytest
     monkeypatch.setattr("GliomaSegLib.results.writing.sitk.WriteTransform", full)
     fields = {field.name: None for field in dataclasses.fields(Registration)}
     moved = Registration(**fields | {"transform": sitk.TranslationTransform(3, (0.0, 0.0, 0.0))})
-    monkeypatch.setattr(pipeline, "register_case", lambda *_: {T2F: moved})
+    monkeypatch.setattr(segment, "register_case", lambda *_: {T2F: moved})
     with pytest.raises(InputError, match=r"t2f\.tfm cannot be written; check that the disk has space\."):
         run(job.model_copy(update={"registration": True}))
     assert not job.output.exists()

@@ -23,9 +23,9 @@ from GliomaSegLib.label_maps import to_internal
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.options import ReviewState
 from GliomaSegLib.pipeline.run import run
+from GliomaSegLib.results.job_result import JobResult
 from GliomaSegLib.results.layout import LABEL_MAP, SLICER_SEGMENTATION
 from GliomaSegLib.results.reading import read_manifest
-from GliomaSegLib.results.result import Result
 from GliomaSegLib.results.update import refresh, review
 from GliomaSegLib.results.writing import write_results
 from GliomaSegLib.zoo.store import Store
@@ -33,14 +33,14 @@ from Testing.support.study import NECROSIS, VOXEL_ML, on_grid, toy_job, truth, v
 
 MORE = (slice(15, 17), slice(4, 8), slice(4, 8))  # a second focus of 32 voxels, away from the first
 
-Segment = Callable[..., Result]
+Segment = Callable[..., JobResult]
 
 
 @pytest.fixture
 def segment(toy_store: Store, tmp_path: Path) -> Segment:
     """Makes a result in ``tmp_path / "out"``."""
 
-    def made(**fields: object) -> Result:
+    def made(**fields: object) -> JobResult:
         study = write_study(tmp_path / "study")
         return run(toy_job(toy_store, tmp_path / "out", study=study, case_id="P7", **fields))
 
@@ -63,7 +63,7 @@ def edit_label_map(output: Path, place: tuple[slice, ...], value: int) -> None:
     sitk.WriteImage(array_on(array, labels), str(path))
 
 
-def volume_ml(result: Result, name: str) -> float:
+def volume_ml(result: JobResult, name: str) -> float:
     return result.measures.volume(name).volume_ml
 
 
@@ -150,14 +150,14 @@ def test_no_edit_changes_nothing(segment: Segment) -> None:
 
 
 @pytest.fixture
-def undivided(toy_store: Store, tmp_path: Path) -> Result:
+def undivided(toy_store: Store, tmp_path: Path) -> JobResult:
     """A result without T1c: the whole tumour alone."""
     study = write_study(tmp_path / "study", [Modality.T2F])
     return run(toy_job(toy_store, tmp_path / "out", study=study))
 
 
 @pytest.mark.parametrize("in_slicer", [True, False])
-def test_parts_drawn_into_an_undivided_tumour_are_kept_and_measured(undivided: Result, in_slicer: bool) -> None:
+def test_parts_drawn_into_an_undivided_tumour_are_kept_and_measured(undivided: JobResult, in_slicer: bool) -> None:
     output = undivided.output
     expected = (truth() > 0).astype(np.uint8) * np.uint8(Label.SNFH)
     expected[NECROSIS] = Label.ET
@@ -187,7 +187,7 @@ def test_cavity_that_was_drawn_is_measured_and_shown(segment: Segment) -> None:
     assert "Resection cavity" in report
 
 
-def test_cavity_beside_an_undivided_tumour(undivided: Result) -> None:
+def test_cavity_beside_an_undivided_tumour(undivided: JobResult) -> None:
     edit_label_map(undivided.output, MORE, Label.RC)
     after = refresh(undivided.output)
     assert read_manifest(undivided.output).regions == (Region.WT, Region.RC)

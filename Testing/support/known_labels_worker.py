@@ -28,7 +28,7 @@ def command(seconds: float = 0.0) -> list[str]:
 
 
 def answer(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Do a job; a :class:`~GliomaSegLib.job.Result` as JSON, as far as a batch reads it."""
+    """Do a job; a :class:`~GliomaSegLib.results.job_result.JobResult` as JSON, as far as a batch reads it."""
     from GliomaSegLib.io.folder import check_output, written_whole
     from Testing.support.study import on_grid, truth
 

@@ -24,7 +24,7 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import Cancelled
 from GliomaSegLib.followup.comparison import TimePointComparison
 from GliomaSegLib.job import Job
-from GliomaSegLib.results.result import Result
+from GliomaSegLib.results.job_result import JobResult
 from GliomaSegLib.worker.client import Event, WorkerProcess
 from GliomaSegLib.worker.server import work
 from GliomaSegLib.zoo.card import Card
@@ -67,7 +67,7 @@ def test_protocol(toy_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert warnings[0].startswith("Missing: T1 + contrast. Without it TC and ET cannot be given.")
     assert "is made for preoperative studies" in warnings[1]
     assert [line["event"] for line in said].index("result") == len(said) - 1
-    result = Result.model_validate(said[-1]["result"])
+    result = JobResult.model_validate(said[-1]["result"])
     assert result.output == tmp_path / "out"
     assert all(path.is_file() for path in result.files.values())
     assert result.missing == (Modality.T1C,)

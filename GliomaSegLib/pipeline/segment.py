@@ -1,0 +1,326 @@
+"""The segmentation pipeline on images in memory: registration, brain extraction, networks, measures.
+
+Both :func:`.run.run`, which reads and writes files, and :func:`.arrays.segment_arrays` call :func:`segment_case`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from numpy.typing import NDArray
+
+from GliomaSegLib.case import Case, Input, Modality
+from GliomaSegLib.errors import InputError, listed
+from GliomaSegLib.inference.device import choose_device, choose_precision
+from GliomaSegLib.inference.segmenter import Prediction
+from GliomaSegLib.io.grid import oriented_like
+from GliomaSegLib.job import Settings
+from GliomaSegLib.labels import Region
+from GliomaSegLib.measures.assessment import assess_case
+from GliomaSegLib.measures.plausibility import outside_brain, without_outside
+from GliomaSegLib.measures.volumes import volume_text
+from GliomaSegLib.options import AUTO
+from GliomaSegLib.pipeline.prediction import (
+    Member,
+    MemberProgress,
+    arrays_for,
+    fused,
+    load_model,
+    members_of,
+    on_reference,
+)
+from GliomaSegLib.pipeline.preoperative import RegisteredStudy, read_earlier
+from GliomaSegLib.preprocessing.prepare import Prepared, prepare
+from GliomaSegLib.preprocessing.registration import given_transforms, register_case
+from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
+from GliomaSegLib.preprocessing.rigid import Registration
+from GliomaSegLib.progress import Progress, ProgressRecorder
+from GliomaSegLib.results.images import as_stored, from_stored
+from GliomaSegLib.results.layout import BRAIN
+from GliomaSegLib.results.manifest import ModelUsed
+from GliomaSegLib.results.result import OnDemand, Result
+from GliomaSegLib.study.reading import oriented_case
+from GliomaSegLib.zoo.brain_mask import brain_extractor
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.card_network import Space
+from GliomaSegLib.zoo.card_weights import accepted_sha256
+from GliomaSegLib.zoo.catalogue import find_card
+from GliomaSegLib.zoo.places import default_store
+from GliomaSegLib.zoo.purpose import for_purpose, reason
+from GliomaSegLib.zoo.recommend import choose_model
+from GliomaSegLib.zoo.store import Store
+
+# Below this the reader is warned that the identification of a sequence is doubtful.
+DOUBTFUL_CONFIDENCE = 0.7
+
+# From this volume on the reader is told that labels outside the brain were cut.
+_TOLD_ML = 1.0
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The model of a case with its networks, installed, and where they run.
+
+    Attributes:
+        why: it was chosen; ``None`` where the settings name it.
+    """
+
+    card: Card
+    members: Sequence[Member]
+    device: torch.device
+    precision: torch.dtype
+    why: str | None = None
+
+
+def set_up(settings: Settings, present: Callable[[], Collection[Modality]], progress: Progress) -> Setup:
+    """The model that the settings name, or the best installed one for the sequences that are ``present``.
+
+    Raises:
+        InputError: there is no such model or device, or none suits.
+        WeightsError: it is not installed, or damaged.
+    """
+    store = Store(settings.store or default_store())
+    device = choose_device(settings.device)
+    precision = choose_precision(device) if settings.precision == "auto" else getattr(torch, settings.precision)
+    model, why = settings.model, None
+    if model == AUTO:
+        earlier = bool(settings.preoperative)
+        best = choose_model(store, tuple(present()), settings.task, settings.when.kind, earlier, settings.purpose)
+        model, why = best.card.id, best.why
+        progress.advance(1.0, model)
+    card = for_purpose(find_card(model, settings.store), settings.purpose)
+    return Setup(card, members_of(card, store, settings), device, precision, why)
+
+
+def segment_case(
+    case: Case, setup: Setup, settings: Settings, measured: Collection[Region], recorder: ProgressRecorder
+) -> tuple[Result, dict[Modality, Registration]]:
+    """Segment and measure a case.
+
+    Args:
+        case: its images as they were read, with the sequences that the model takes and no others.
+        measured: regions whose probability maps, where there are such, give the lesions' certainty.
+
+    Returns:
+        the result, on the voxel grid of the reference image, and how each sequence was registered to it.
+
+    Raises:
+        InputError: the model cannot take the case, or an image does not fit the others.
+    """
+    card, members, as_read = setup.card, setup.members, case.reference.image
+    case = oriented_case(case)
+    regions = _regions_given(settings, card, members, case)
+    # Transforms of images that the model does not take are not read.
+    wanted = {modality: path for modality, path in settings.transforms.items() if modality in card.inputs.sequences}
+    given = given_transforms(wanted, case)
+    earlier = None
+    if settings.preoperative and any(member.takes_preoperative for member in members):
+        earlier = read_earlier(settings.preoperative, settings.preoperative_mask)
+    _warn_about_use(settings, card, case, recorder)
+
+    recorder.stage("registration")
+    registrations = register_case(case, recorder, given, settings.registration)
+    registered = earlier.registered_to(case.reference, recorder) if earlier else None
+
+    recorder.stage("brain extraction")
+    spaces = dict.fromkeys(member.space for member in members)
+    prepared = {space: _prepared(settings, case, registrations, space, setup.device, recorder) for space in spaces}
+
+    recorder.stage("segmentation")
+    answers, used = [], []
+    for number, member in enumerate(members):
+        channels = _channels(member, prepared[member.space], registered)
+        segmenter = load_model(member.card.id, member.weights, setup.device, setup.precision, settings.store)
+        prediction = segmenter.predict(channels, MemberProgress(recorder, number, len(members)), settings.seed)
+        answers.append(on_reference(prediction, settings, member, case, prepared[member.space]))
+        used.append(_model_used(member, prediction, setup))
+    segmented = fused(answers, settings, card, case, recorder) if card.weights.members else answers[0]
+
+    recorder.stage("measures and report")
+    transforms = {modality: found.transform for modality, found in registrations.items() if found.transform}
+    reference = case.reference.image
+
+    def as_given(image: sitk.Image) -> sitk.Image:
+        """With the voxel axes of the reference image as it was read, and exactly its geometry."""
+        turned = oriented_like(image, as_read)
+        turned.CopyInformation(as_read)
+        return turned
+
+    found_brain = resample_labels(prepared[members[0].space].brain, reference)
+    outside = outside_brain(found_brain, card.task)
+    labels, brain = as_given(_inside_the_brain(segmented.labels, outside, recorder)), as_given(found_brain)
+    given_maps = [region for region in segmented.network_maps if region in regions]
+    maps = OnDemand(given_maps, lambda region: as_given(without_outside(segmented.probability(region), outside)))
+    # What is measured is what is stored, so that measuring it again gives the same.
+    stored = {region: from_stored(as_stored(maps[region])) for region in maps if region in measured}
+    assessed = assess_case(labels, brain, regions, stored, case.time_point, tuple(case.volumes), task=card.task)
+    result = Result(
+        case_id=case.identifier,
+        model=_ensemble_used(card, used) if card.weights.members else used[0],
+        regions=regions,
+        reference=case.reference.sequence,
+        labels=labels,
+        brain=brain,
+        transforms=transforms,
+        assessed=assessed,
+        probabilities=maps,
+        images=OnDemand(
+            case.present,
+            lambda one: as_given(resample_image(case.volumes[one].image, reference, transforms.get(one))),
+        ),
+        agreement=segmented.agreement and as_given(segmented.agreement),
+        choice=setup.why,
+        missing=tuple(modality for modality in card.inputs.sequences if modality not in case.present),
+        cost=_cost(settings, card, case),
+        warnings=(*recorder.warnings, *assessed.implausible),
+        seconds=recorder.seconds,
+    )
+    return result, registrations
+
+
+def _inside_the_brain(labels: sitk.Image, outside: NDArray[np.bool_] | None, progress: Progress) -> sitk.Image:
+    """Without labels where no tumour of the model's task can be; much of it is told."""
+    inside = without_outside(labels, outside)
+    cut = np.count_nonzero(sitk.GetArrayViewFromImage(inside) != sitk.GetArrayViewFromImage(labels))
+    cut_ml = cut * float(np.prod(labels.GetSpacing())) / 1000
+    if cut_ml >= _TOLD_ML:
+        progress.warn(
+            f"{volume_text(cut_ml)} of the tumour lay outside the brain mask and were cut; check {BRAIN} if tumour is "
+            "missing."
+        )
+    return inside
+
+
+@contextmanager
+def limited_to(threads: int | None) -> Iterator[None]:
+    """At most so many processor threads inside the block: a worker's next job may ask for another number."""
+    if threads is None:
+        yield
+        return
+    before = torch.get_num_threads(), sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    torch.set_num_threads(threads)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before[1])
+
+
+# --- the model and the case ----------------------------------------------------------------------------------------
+
+
+def _takes_earlier(settings: Settings, card: Card) -> bool:
+    return bool(settings.preoperative and card.inputs.preoperative)
+
+
+def _regions_given(settings: Settings, card: Card, members: Sequence[Member], case: Case) -> tuple[Region, ...]:
+    """What the model gives for the case; if it cannot, the refusal also names the volumes that were not used.
+
+    An ensemble gives what any of its members gives, and each of these must be able to take the case.
+    """
+    try:
+        own = card.regions_given(case.present, _takes_earlier(settings, card))
+        given = {region for member in members for region in member.regions_given(case)}
+        return tuple(region for region in own if region in given)
+    except InputError as error:
+        if not case.ignored:
+            raise
+        raise InputError(f"{str(error).removesuffix('.')}; not used were {listed(case.ignored)}.") from error
+
+
+def _cost(settings: Settings, card: Card, case: Case) -> str | None:
+    return card.cost_of_missing(case.present, _takes_earlier(settings, card))
+
+
+def _warn_about_use(settings: Settings, card: Card, case: Case, progress: Progress) -> None:
+    for sentence in (_cost(settings, card, case), reason(card, case.present, settings.purpose)):
+        if sentence:
+            progress.warn(sentence)
+    if settings.preoperative and not card.inputs.preoperative:
+        progress.warn(
+            f"The model '{card.id}' does not look at the study before surgery; 'gliomaseg compare' sets its result "
+            "beside this one."
+        )
+    if case.ignored and set(card.inputs.sequences) - {*case.present, *settings.leave_out}:
+        progress.warn(
+            f"Of the study were not used: {listed(case.ignored)}; if one of them is what is missing, give it with "
+            "--t1n, --t1c, --t2w or --t2f."
+        )
+    for doubt in case.doubts:
+        progress.warn(doubt)
+    if late := card.wrong_time(case.time_point.kind):
+        progress.warn(late)
+    for volume in case.volumes.values():
+        if volume.confidence < DOUBTFUL_CONFIDENCE:
+            progress.warn(
+                f"{volume.name or volume.source} was taken for {volume.sequence.title} with some doubt "
+                f"({volume.reason}); check it."
+            )
+
+
+# --- what the networks are given -----------------------------------------------------------------------------------
+
+
+def _prepared(
+    settings: Settings,
+    case: Case,
+    registrations: Mapping[Modality, Registration],
+    space: Space,
+    device: torch.device,
+    progress: Progress,
+) -> Prepared:
+    return prepare(
+        case,
+        registrations,
+        brain_extractor(settings.brain, device, settings.store),
+        progress,
+        spacing_mm=space.spacing_mm or case.reference.image.GetSpacing(),
+        orientation=space.orientation,
+        stripped=space.brain == "stripped",
+        bias_correction=settings.bias_correction,
+    )
+
+
+def _channels(member: Member, prepared: Prepared, earlier: RegisteredStudy | None) -> dict[Input, NDArray[np.float32]]:
+    channels: dict[Input, NDArray[np.float32]] = dict(arrays_for(member.card, prepared).items())
+    if earlier and member.takes_preoperative:
+        channels.update(earlier.channels(prepared, member.space.brain == "stripped").items())
+    return channels
+
+
+# --- the model that was used ---------------------------------------------------------------------------------------
+
+
+def _of_card(card: Card) -> dict[str, Any]:
+    """The fields of a card that the manifest keeps."""
+    kept = ("id", "title", "version", "licence", "citation", "training", "task", "time_points")
+    return {name: getattr(card, name) for name in kept}
+
+
+def _model_used(member: Member, prediction: Prediction, setup: Setup) -> ModelUsed:
+    return ModelUsed(
+        **_of_card(member.card),
+        weights_sha256=accepted_sha256(member.weights),
+        device=prediction.device or str(setup.device),
+        precision=prediction.precision or str(setup.precision).removeprefix("torch."),
+        training_distance=prediction.training_distance,
+    )
+
+
+def _ensemble_used(card: Card, members: Sequence[ModelUsed]) -> ModelUsed:
+    hashes = "".join(member.weights_sha256 for member in members)
+    return ModelUsed(
+        **_of_card(card),
+        weights_sha256=hashlib.sha256(hashes.encode()).hexdigest(),
+        device=", ".join(dict.fromkeys(member.device for member in members)),
+        precision=", ".join(dict.fromkeys(member.precision for member in members)),
+        members=tuple(members),
+    )
