@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.evaluation.files import compare_files
+from GliomaSegLib.evaluation.pairing import pairs_in_order
 from GliomaSegLib.evaluation.readings import Reading, compare_readings
 from GliomaSegLib.evaluation.residual import evaluate_table
 from GliomaSegLib.io.grid import array_on
@@ -40,7 +41,7 @@ def brats(tmp_path: Path) -> Path:
 
 def evaluated(path: Path, scheme: LabelScheme) -> float:
     reference = written(path.with_name("reference.nii.gz"), truth())
-    (pair,) = compare_files([path, reference], scheme.value, "gliomaseg").pairs
+    (pair,) = compare_files(pairs_in_order([path, reference]), scheme, LabelScheme.GLIOMASEG).pairs
     return pair.scores[Region.WT].dice
 
 
