@@ -54,6 +54,7 @@ def test_the_blocks_of_the_page_on_python_run_one_after_the_other(capsys: pytest
 @pytest.mark.usefixtures("in_place")
 def test_the_commands_of_the_page_on_evaluation_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     files = {"P1.nii.gz": 0, "R1.nii.gz": 0, "PREDICTIONS/P1.nii.gz": 4, "REFERENCES/P1-seg.nii.gz": 0}
+    files |= {"READER_A.nii.gz": 0, "READER_B.nii.gz": 1}
     files |= {f"{folder}/P1.nii.gz": cut for folder, cut in (("MODEL_A", 2), ("MODEL_B", 4))}
     for name, cut in files.items():
         labels = truth()
