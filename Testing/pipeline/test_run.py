@@ -286,7 +286,7 @@ def test_labels_outside_the_brain_are_cut_where_no_tumour_can_be(
 ) -> None:
     whole_heads = replace(toy_zoo, task=Task(task), space=replace(toy_zoo.space, brain="head"))
     monkeypatch.setattr("GliomaSegLib.zoo.catalogue.all_cards", lambda: {"toy": whole_heads})
-    monkeypatch.setattr("GliomaSegLib.pipeline.run.brain_extractor", lambda *_: _WithoutTheLeft())
+    monkeypatch.setattr("GliomaSegLib.pipeline.segment.brain_extractor", lambda *_: _WithoutTheLeft())
     result = run(job.model_copy(update={"brain": BrainMethod.DEEPBET}))
     labels, brain = (sitk.GetArrayFromImage(sitk.ReadImage(str(result.files[key]))) for key in ("label_map", "brain"))
     outside = np.count_nonzero(labels[brain == 0])
