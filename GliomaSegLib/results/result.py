@@ -16,11 +16,11 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.grid import affine_of
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.labels import Region
-from GliomaSegLib.measures.assessment import CaseAssessment, assess_case
+from GliomaSegLib.measures.assessment import CaseAssessment
 from GliomaSegLib.measures.volumes import Measures, Volume
 from GliomaSegLib.results.layout import AGREEMENT
 from GliomaSegLib.results.manifest import ModelUsed
-from GliomaSegLib.results.reading import read_original, read_probabilities, read_result, read_transforms
+from GliomaSegLib.results.reading import assess_stored, read_original, read_probabilities, read_result, read_transforms
 
 Key = TypeVar("Key", Region, Modality)
 
@@ -107,16 +107,7 @@ class Result:
             labels=stored.labels,
             brain=stored.brain,
             transforms=transforms,
-            assessed=assess_case(
-                stored.labels,
-                stored.brain,
-                manifest.regions,
-                maps,
-                manifest.when,
-                manifest.sequences,
-                edited=manifest.changed is not None,
-                task=manifest.model.task,
-            ),
+            assessed=assess_stored(manifest, stored.labels, stored.brain, maps),
             probabilities=maps,
             images=OnDemand(
                 manifest.sequences,
