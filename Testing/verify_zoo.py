@@ -22,7 +22,6 @@ import SimpleITK as sitk
 import torch
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.cli.terminal import progress_for_stderr
 from GliomaSegLib.datasets.case_table import CaseRow, read_table
 from GliomaSegLib.errors import GliomaSegError, InputError
 from GliomaSegLib.evaluation.metrics import evaluate
@@ -36,6 +35,7 @@ from GliomaSegLib.preprocessing.resampling import resample_labels
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.resources import resource
 from GliomaSegLib.results.layout import LABEL_MAP
+from GliomaSegLib.terminal import progress_for_stderr
 from GliomaSegLib.zoo.brain_mask import zoo_brain
 from GliomaSegLib.zoo.card import Accuracy, Card, Status
 from GliomaSegLib.zoo.card_json import card_from
