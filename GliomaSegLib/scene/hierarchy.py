@@ -26,8 +26,9 @@ def patient_of(node: slicer.vtkMRMLNode) -> tuple[int, str] | None:
 
 
 def case_name(volume: slicer.vtkMRMLNode) -> str:
-    """What a case is called after the image that it is drawn on: patient and date of the study, such as ``4711
-    2024-05-31``, where they are known from DICOM; empty otherwise.
+    """The name of a case, after the image that it is drawn on: patient and date of the study (``4711 2024-05-31``).
+
+    It is empty where they are not known from DICOM.
 
     The patient's ID stands before the name, which then comes into no name of a file.
     """
