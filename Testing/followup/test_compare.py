@@ -53,7 +53,7 @@ LARGE, SMALL = np.s_[5:25, 5:25, 5:25], np.s_[5:13, 10:18, 30:38]
 
 @pytest.fixture
 def segmented(tmp_path: Path):
-    """Makes an segmented from boxes of enhancing tumour; without an image."""
+    """Makes a segmented time point from boxes of enhancing tumour; without an image."""
 
     def made(*boxes: tuple[slice, slice, slice], when: TimePoint = LATER, **fields: object) -> SegmentedTimePoint:
         path = tmp_path / f"study{len(list(tmp_path.iterdir()))}.nii.gz"
@@ -350,9 +350,11 @@ def test_the_growth_plot_has_every_point() -> None:
     assert "b&lt;" in svg
 
 
-def test_names_with_markup_are_text_on_the_page(exam, tmp_path: Path) -> None:
+def test_names_with_markup_are_text_on_the_page(segmented, tmp_path: Path) -> None:
     markup = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
-    studies = [replace(exam(LARGE, when=when), name=markup, origin=markup, doubts=(markup,)) for when in (EARLY, LATER)]
+    studies = [
+        replace(segmented(LARGE, when=when), name=markup, origin=markup, doubts=(markup,)) for when in (EARLY, LATER)
+    ]
     page = write_comparison(tmp_path / "out", compare(studies, in_place=True)).read_text(encoding="utf-8")
     assert "&lt;script&gt;alert(1)" in page
     assert "<script>alert" not in page

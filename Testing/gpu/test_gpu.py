@@ -120,7 +120,7 @@ def test_one_command_trains_stops_in_time_and_goes_on(
     whole = read_checkpoint(parts.joined(first, tmp_path / "joined"))
     assert whole["step"] == 6
 
-    monkeypatch.setattr("GliomaSegLib.training.loop._TOLD_EVERY", 1)
+    monkeypatch.setattr("GliomaSegLib.training.loop._SHOWN_EVERY", 1)
     monkeypatch.setattr("Testing.gpu.__main__._FINISHING_S", 0.0)
     monkeypatch.setattr("Testing.gpu.train.Deadline.advance", _cancelling_after(2))
     main([*common, str(tmp_path / "work2"), "--minutes", "5", "-o", str(second)])
