@@ -43,6 +43,18 @@ ENCODERS = {"flair": 0, "t1ce": 1, "t1": 2, "t2": 3}
 Rules = Sequence[tuple[str, Callable[..., str | None]]]
 """A pattern of published names, and the name here from its groups; levels are published from 1, and here from 0."""
 
+_JOINS = {"c2": 0, "out": 1}
+DECODER: Rules = (
+    (r"decoder_sep\..+", lambda: None),
+    (r"decoder_fuse\.d(\d)_c1\.(conv\..+)", lambda level, rest: f"lifts.{int(level) - 1}.{rest}"),
+    (
+        r"decoder_fuse\.d(\d)_(c2|out)\.(conv\..+)",
+        lambda level, join, rest: f"joins.{int(level) - 1}.{_JOINS[join]}.{rest}",
+    ),
+    (r"decoder_fuse\.seg_layer\.(.+)", "answer.{}".format),
+)
+"""Of the decoder, which mmFormer has from RFNet; a second one serves training alone."""
+
 _LEAST_SIDE = 128  # voxels of the cropped field
 _LEAST_GRID = _LEAST_SIDE + 1
 

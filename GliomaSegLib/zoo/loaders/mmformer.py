@@ -17,10 +17,9 @@ import torch
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.networks.mmformer import MmFormer
 from GliomaSegLib.zoo.checkpoint import fill, read_converted
-from GliomaSegLib.zoo.loaders.any_subset import ENCODERS, Rules, SubsetSegmenter, convert_published, renamed
+from GliomaSegLib.zoo.loaders.any_subset import DECODER, ENCODERS, Rules, SubsetSegmenter, convert_published, renamed
 
 _LAYERS = {"2": "second", "3": "third"}
-_JOINS = {"c2": 0, "out": 1}
 _IN_TRANSFORMER: Rules = (
     (r"cross_attention_list\.0\.fn\.norm\.(.+)", "norm_attention.{}".format),
     (r"cross_attention_list\.0\.fn\.fn\.qkv\.(.+)", "queries_keys_values.{}".format),
@@ -31,7 +30,8 @@ _IN_TRANSFORMER: Rules = (
 )
 _OF = "(flair|t1ce|t1|t2)"
 _NAMES: Rules = (
-    (r"(?:decoder_sep\.|decoder_fuse\.seg_d\d\.|(?:flair|t1ce|t1|t2)_decode_conv\.).+", lambda: None),
+    *DECODER,
+    (r"(?:decoder_fuse\.seg_d\d\.|(?:flair|t1ce|t1|t2)_decode_conv\.).+", lambda: None),
     (rf"{_OF}_encoder\.e1_c1\.(.+)", lambda of, rest: f"encoders.{ENCODERS[of]}.stem.{rest}"),
     (
         rf"{_OF}_encoder\.e(\d)_c1\.(conv\..+)",
@@ -48,13 +48,7 @@ _NAMES: Rules = (
         lambda of, rest: f"encoders.{ENCODERS[of]}.transformer.{renamed(rest, _IN_TRANSFORMER)}",
     ),
     (r"multimodal_transformer\.(.+)", lambda rest: f"together.{renamed(rest, _IN_TRANSFORMER)}"),
-    (r"decoder_fuse\.d(\d)_c1\.(conv\..+)", lambda level, rest: f"lifts.{int(level) - 1}.{rest}"),
-    (
-        r"decoder_fuse\.d(\d)_(c2|out)\.(conv\..+)",
-        lambda level, join, rest: f"joins.{int(level) - 1}.{_JOINS[join]}.{rest}",
-    ),
     (r"decoder_fuse\.RFM(\d)\.fusion_layer\.(.+)", lambda level, rest: f"fusions.{int(level) - 1}.{rest}"),
-    (r"decoder_fuse\.seg_layer\.(.+)", "answer.{}".format),
     (r"multimodal_decode_conv\.(.+)", "from_tokens.{}".format),
 )
 

@@ -15,10 +15,9 @@ import torch
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.networks.rfnet import RFNet
 from GliomaSegLib.zoo.checkpoint import fill, read_converted
-from GliomaSegLib.zoo.loaders.any_subset import ENCODERS, Rules, SubsetSegmenter, convert_published, renamed
+from GliomaSegLib.zoo.loaders.any_subset import DECODER, ENCODERS, Rules, SubsetSegmenter, convert_published, renamed
 
 _LAYERS = {"1": "first", "2": "second", "3": "third"}
-_JOINS = {"c2": 0, "out": 1}
 
 _OF_FUSIONS: Rules = (
     (r"embedding_layer\.(.+)", "embedding.{}".format),
@@ -29,17 +28,11 @@ _OF_FUSIONS: Rules = (
     (r"short_cut\.(.+)", "shortcut.{}".format),
 )
 _NAMES: Rules = (
-    (r"decoder_sep\..+", lambda: None),
+    *DECODER,
     (
         r"(flair|t1ce|t1|t2)_encoder\.e(\d)_c(\d)\.(conv\..+)",
         lambda encoder, level, layer, rest: f"encoders.{ENCODERS[encoder]}.{_LAYERS[layer]}.{int(level) - 1}.{rest}",
     ),
-    (r"decoder_fuse\.d(\d)_c1\.(conv\..+)", lambda level, rest: f"lifts.{int(level) - 1}.{rest}"),
-    (
-        r"decoder_fuse\.d(\d)_(c2|out)\.(conv\..+)",
-        lambda level, join, rest: f"joins.{int(level) - 1}.{_JOINS[join]}.{rest}",
-    ),
-    (r"decoder_fuse\.seg_layer\.(.+)", "answer.{}".format),
     (
         r"decoder_fuse\.prm_generator(\d)\.(.+)",
         lambda level, rest: f"maps.{int(level) - 1}.{renamed(rest, _OF_FUSIONS)}",
