@@ -120,9 +120,11 @@ _PHYSICS: tuple[PhysicsRule, ...] = (
 
 
 _CLEAR_PHYSICS = 5  # weight of timing that only one weighting has
+_CLEAR_WORD = 4  # weight of a word that alone decides about contrast medium
 _SURELY_EXCLUDED = 0.99  # confidence that an image is none of the four
 _ASKED = 0.5  # confidence of a guess that is put to the user
 _NO_EVIDENCE = "nothing speaks of contrast medium"
+_BOTH = "called both with and without contrast medium"
 _NAMES_IT = 3  # weight of a word that is the name of a weighting, rather than of a pulse sequence used for it
 
 
@@ -139,12 +141,13 @@ def guess(words: str, tags: DicomTags | None = None, beside_t1c: bool = False) -
     """Say which sequence a volume seems to be; pixels are not looked at.
 
     Args:
-        words: all text that may say what it is: name of the file, description of the series.
+        words: all text that people wrote about it: name of the file, description of the series.
         tags: what its header says, where it has one.
         beside_t1c: another volume of the study is known to be T1 with contrast.
     """
-    words = normalised(words)
-    named, physics = word_clues(words), _tag_clues(tags)
+    pulse = normalised(tags.sequence_name.lstrip("*")) if tags else ""  # '*tse2d1' behind 'T2' is no T2*
+    words = normalised(words.removesuffix(tags.sequence_name) if tags else words)
+    named, physics = word_clues(f"{words} {pulse}"), _tag_clues(tags)
     excluding = [clue for clue in (*named, *physics) if clue.excludes]
     part = OTHER_BODY_PARTS.search(f"{words} {normalised(tags.body_part) if tags else ''}")
     if part is not None and not BRAIN_WORDS.search(words):
@@ -191,7 +194,8 @@ def _words_not_understood(
     if not strange and not beside_t1c and all(text == _NO_EVIDENCE for _, text in clues):
         # Names of files are full of names of people and places; a scanner's description is not.
         strange = [word for word in unfamiliar(words) if tags is not None or is_foreign(word) or word == UNREADABLE]
-    return [f"'{word}' is not understood" for word in strange]
+    both = {weight > 0 for weight, _ in _contrast_words(words) if abs(weight) >= _CLEAR_WORD}
+    return [f"'{word}' is not understood" for word in strange] + [_BOTH] * (len(both) > 1)
 
 
 def _reason(supporting: list[str], against: list[str]) -> str:
@@ -266,17 +270,22 @@ def _most_likely(clues: Iterable[Clue]) -> tuple[Weighting | None, float]:
 
 def _contrast(words: str, tags: DicomTags | None, beside_t1c: bool) -> tuple[float, list[tuple[float, str]]]:
     """Probability of contrast medium, and what was found for it (positive) and against it."""
-    clues: list[tuple[float, str]] = []
-    for pattern, weight in CONTRAST_WORDS:
-        if match := re.search(pattern, words):
-            clues.append((weight, _said(match)))
-            words = re.sub(pattern, " ", words)
+    clues = _contrast_words(words)
     if tags is not None and tags.contrast_agent is not None:
         none_given = _NO_AGENT.match(tags.contrast_agent) is not None
         clues.append((-3 if none_given else _AGENT_GIVEN, f"contrast agent '{tags.contrast_agent}'"))
     prior = _CONTRAST_PRIOR_BESIDE_T1C if beside_t1c else _CONTRAST_PRIOR
     log_odds = prior + sum(weight for weight, _ in clues)
     return 1 / (1 + math.exp(-log_odds)), clues or [(prior, _NO_EVIDENCE)]
+
+
+def _contrast_words(words: str) -> list[tuple[float, str]]:
+    clues = []
+    for pattern, weight in CONTRAST_WORDS:
+        if match := re.search(pattern, words):
+            clues.append((weight, _said(match)))
+            words = re.sub(pattern, " ", words)
+    return clues
 
 
 def contrast_given(words: str, tags: DicomTags | None = None) -> bool:

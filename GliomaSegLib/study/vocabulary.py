@@ -50,37 +50,42 @@ WEIGHTING_WORDS: tuple[WordRule, ...] = (
         8,
     ),
     WordRule(
-        r"\b(perf\w*|pwi|dsc|dce|p?c?asl|r?cb[fv]|mtt|ttp|tmax|ktrans|bold|f ?mri|twist|dyn\w*)\b",
+        r"\b(perf\w*|pwi|dsc|dce|p?c?asl|r?cb[fv]|mtt|ttp|tmax|ktrans|bold|f ?mri|twist|d[yi]n[ae]m\w*|dyn)\b"
+        r"|динамик|динамическ|ダイナミック|动态|動態|역동",
         Weighting.OTHER,
         8,
     ),
     WordRule(r"\b(tof\w*|mra|mrv|\w*angio\w*|veno\w*|phase contrast|phase|pha|pca|pc3d|inhance)\b", Weighting.OTHER, 8),
     WordRule(
-        rf"\b(mip|minip|sub(?! ?{_NUMBERED}\b)|subtr\w*|projection|screen\w*|fusion|fused|collage)\b",
+        rf"\b(mip|minip|sub(?! ?{_NUMBERED}\b)|s(ub|u|ou|ot)s?tra[ckz]\w*|subtr|odejm\w*|differen[cz]\w*"
+        r"|projection|screen\w*|fusion|fused|collage)\b|суб?тракц\w*|вычит\w*|差分|サブトラ|減算|减影|減影|감산",
         Weighting.OTHER,
         8,
     ),
     WordRule(
-        r"\b(loc|locali[sz]er\w*|scout\w*|aa\w*scout|survey|scano\w*|(3|three) ?(plane|pl))\b", Weighting.OTHER, 8
+        r"\b(loc|lo[ck]ali[sz]+(er|ador|ateur|ator)\w*|scout\w*|aa\w*scout|survey|scano\w*|uebersicht|ubersicht|reperage|centratura"
+        r"|(3|three) ?(plane|pl))\b|локализатор|定位|位置決",
+        Weighting.OTHER,
+        8,
     ),
     WordRule(r"\b(calibration|asset|prescan|shim\w*|field ?map\w*|b1 ?map)\b", Weighting.OTHER, 8),
     WordRule(r"\b(cal|coil|phantom|test|report|rest)\b", Weighting.OTHER, 8, 1.5),
     WordRule(
-        r"\b([tr][12]\w* ?map\w*|mapit|relaxo\w*|inv ?[12]|mtr|mrs|spectro\w*|svs|csi|qalas)\b"
+        r"\b([tr][12]\w* ?map\w*|t1 ?rho|mrf|mapit|relaxo\w*|inv ?[12]|mtr|mrs|spectro\w*|svs|csi|qalas)\b"
         r"|\bmp ?2 ?rage\b.*\bt1 ?images?\b",
         Weighting.OTHER,
         8,
     ),
     WordRule(  # the fat and the phase images of a Dixon series; those of water are T1
-        r"\b(dixon|flex|ideal|mdixon)\b.*\b(f|fat|in|out|opp\w*)\b"
+        r"\b(dixon|flex|ideal|mdixon)\b.*\b(f|fat|in|ip|out|op|opp\w*)\b"
         r"|^(\d+ )?(fat|in ?phase|out ?phase|opposed)\b(?! ?(sat|sup|nav))"
-        r"|\b(opp\w*|in|out of) phase\b|\bfat (only|images?|fraction)\b",
+        r"|\b(opp\w*|in|out( of)?) ?phase\b|\bopp(osed)?\b|\bfat (only|images?|fraction)\b",
         Weighting.OTHER,
         8,
     ),
     WordRule(r"\bdir\b", Weighting.OTHER, 6, 3),
     WordRule(
-        r"\b(stir|double inversion|ciss|fiesta|cistern\w*|pd(w|wi|fs|t2)?(?!\w* ?\+? ?t2)|proton\w*|dp)\b",
+        r"\b(stir|double inversion|ciss|ci3d\w*|fiesta|cistern\w*|pd(w|wi|fs|t2)?(?!\w* ?\+? ?t2)|proton\w*|dp)\b",
         Weighting.OTHER,
         6,
     ),
@@ -96,101 +101,136 @@ WEIGHTING_WORDS: tuple[WordRule, ...] = (
     WordRule(r"\bs?t2[a-z]*\b", Weighting.T2, 4),
 )
 
-# Parts of the body whose series are no head studies; beside a word for the brain the user is asked.
+# Parts of the body, and of the head, whose series do not show the whole brain; beside a word for the brain or the skull
+# the user is asked.
 OTHER_BODY_PARTS = re.compile(
-    r"\b(\w*spine|spinal|hws|bws|lws|\w*wirbel\w*|cervical|thoracic|lumbar|columna|rachis|\w*orbit\w*|neck|hals"
-    r"|sella\w*|selar|pituit\w*|hypophy\w*|hipofi\w*|ipofisi|iacs?|iams?|internal auditory|auditory|cai|kha"
-    r"|felsenbein|petrous"
-    r"|mastoid\w*|temporal bones?|ears?|inner ear|tmj|sinus(es)?|nnh|face|facial|maxillofacial|parotid|larynx"
+    r"\b(\w*spine|spinal|hws|bws|lws|\w*wirbel\w*|cervical\w*|thoracic|lumbar|columna|colonna|coluna|rachis"
+    r"|kregoslup\w*|szyjn\w*|pater\w*|krcni|gerinc\w*|\w*orbit\w*|oczodol\w*|ocnic\w*|augenhohle\w*|neck|hals"
+    r"|sella\w*|selar|silla turca|pituit\w*|h[yi]po(ph|f)[iyh]\w*|ipofis\w*|przysadk\w*|aivolisak\w*|iacs?|iams?"
+    r"|internal auditory|auditory|cai|kha|cpa|felsenbein\w*|petro(us|sen?|sa)"
+    r"|rocch\w*|rochers?|\w*innenohr|khbw|(angol\w* )?ponto ?cerebell\w*"
+    r"|oidos?|oreilles?|selle|turci\w*|cpo|nasennebenhohle\w*|zatok\w*|kiefergelenk\w*"
+    r"|gesicht\w*|ansikt\w*|tinning\w*|brughoek\w*"
+    r"|kleinhirnbruckenwinkel|hno|orl|skull base|base of (the )?skull|schadelbasis|schaedelbasis|base du crane"
+    r"|trigemin\w*|cranial nerves?|cavernous|tongue"
+    r"|mastoid\w*|temporal bones?|ears?|inner ear|tmj|atm|sinus(es)?|nnh|face|facial|maxillofacial|parotid\w*|larynx"
     r"|nasopharynx"
     r"|thyroid|brachial|plexus|knee|hip|shoulder|elbow|wrist|ankle|abdomen|abdominal|pelvis|liver|breast|prostate"
     r"|heart|cardiac|chest)\b"
-    r"|позвоноч|орбит|гипофиз|шейн|脊|颈椎|腰椎|垂体|眼眶|下垂体|脊椎|척추"
+    r"|позвоноч|орбит|гипофиз|шейн|турецк|脊|颈椎|腰椎|垂体|眼眶|鞍区|内听道|下垂体|眼窩|内耳|頸椎|脊椎|척추|하수체|안와"
 )
-BRAIN_WORDS = re.compile(
-    r"\b(brain|hirn|schaedel|schadel|cerebr\w*|cranio?\w*|neuro\w*|encef\w*|enceph\w*|crane|tete)\b"
+_BRAIN = (
+    r"brain|head|hirn|kopf|scha?edel|schadel|skull|cere\w*|crani\w*|crane\w*|neuro\w*|encef\w*|enceph\w*|ence|tete|testa"
+    r"|cabe\w*|hersen\w*|hoofd|hjern\w*|hjarn\w*|hode|hoved|huvud|glow\w*|mozg\w*|moz[eo]k\w*|hlav\w*|agy\w*|koponya"
+    r"|aivo\w*|beyin|creier|мозг\w*|голов\w*"
 )
+BRAIN_WORDS = re.compile(rf"\b({_BRAIN})\b|脑|头|颅|腦|頭|脳|뇌(?!하수체)|두부")
 
 # --- contrast medium -----------------------------------------------------------------------------------------------
 
-_AGENT = (
-    r"(?:\w*kontra(?:s|z|sz)t\w*|\w*contrast\w*|km|gad\w*|gd\w*|dtpa|inj\w*|mdc|cm|civ|enh\w*|tehost\w*|dotarem"
-    r"|magnevist|prohance|"
-    r"omniscan|multihance|clariscan|primovist|контраст\w*|ку|кв|усилен\w*|kl|gabe|造影剂?|增强|增強|조영\w*|σκιαγραφ\w*|c)"
+_CONTRAST = r"[kc]ontr(?:\b|a(?:s|z|sz)[tc]\w*)|контраст\w*|σκιαγραφ\w*"
+_BRANDS = r"dtpa|dotarem|magnevist|prohance|omniscan|multihance|clariscan|primovist|gadavist|gadovist|elucirem"
+_AGENT_BUT_C = (
+    rf"(?:{_CONTRAST}|{_BRANDS}|i?v?km|gad\w*|gd\w*|inj\w*|mdc|cm|civ|enh\w*|tehost\w*|varjoai\w*|усилен\w*|введени\w*|ку|кв|kl"
+    r"|gabe|造影剂?|增强|增強|조영\w*)"
 )
+_AGENT = rf"(?:{_AGENT_BUT_C}|c)"
 
+_AFTER = (
+    r"(?:after|post|pos|nach|n|apres|dopo|apos|ap|depois( de)?|despues( de)?|tras|po|efter|etter|nakon|dupa"
+    r"|posle|poslije|sonrasi|jalkeen|после|пост|після|μετα|na)"
+)
 _WITHOUT = (
-    r"(?:without|wo|w o|no|non?|ohne|sans|sin|sem|senza|zonder|bez|utan|uden|uten|fara|ilman|before|avant|voor|vor"
-    r"|prima|prior( to)?|pre|prae"
-    r"|przed|pred|prije|antes( de)?( del?)?|fore|for|ennen|без|до|перед|преди|无|無|χωρις|πριν)"
+    r"(?:without|wo|w o|no|non?|un|ohne|sans|sin|sem|senza|zonder|bez|utan|uden|uten|fara|ilman|before|avant|voor|vor"
+    r"|prima( di| del?)?|prior( to)?|previ[ao]|pra|prae|pre|пре|ne|nie|av|ss|brez|inainte|innan|pirms|pries|ilma"
+    r"|przed|pred|prije|antes( de)?( del?)?|fore|for|ennen|без|до|перед|преди|не|無|无|χωρις|πριν)"
 )
 
-WITH_WORDS = (
-    r"(?:with|w|mit|con|com|avec|met|med|cu|z|s|se|so|after|post|pos|nach|apres|dopo|depois( de)?|despues( de)?|po"
-    r"|efter|etter|nakon|dupa"
-    r"|posle|poslije|plus|si|sonrasi|jalkeen|iv|i v|ml|с|со|после|введения|з|після|μετα|με)"
-)
+_WITHOUT_BEHIND = r"(?:free|frei|fri|los|minus|no|non|neg\w*|nelkul|oncesi|elott|ilman|degil|refused)"
+
+WITH_WORDS = rf"(?:{_AFTER}|with|w|mit|con|com|avec|met|med|m|cu|z|s|so|amb|su|ar|plus|si|iv|i v|ml|с|со|з|в|με)"
 
 # Positive: with contrast medium. In this order, each match taken out, so that 'non contrast' is not also 'contrast'.
 CONTRAST_WORDS: tuple[tuple[str, float], ...] = (
-    (rf"\b{_WITHOUT} ((?!post\b){WITH_WORDS}? ?)?((?!post)\w+ )??{_AGENT}(?!\w)", -6),
+    (rf"\b{_WITHOUT} ((?!post\b){WITH_WORDS}? ?)?((?!post)\w+ ){{0,2}}?{_AGENT}(?!\w)", -6),
+    (rf"\b[uv] (iv )?{_AGENT_BUT_C}", -6),
     (r"\b(non|pre|un|no) ?(contrast\w*|kontrast\w*|enhanced|gad\w*|gd|inj\w*|con|c)\b", -6),
     (
         rf"\b[kc]ontra(?:s|z|sz)t\w*[sz][iu]z\b|\b[kc]ontra(?:s|z|sz)t\w*(fri|los|free)\b"
-        rf"|\b{_AGENT} ?(free|frei|fri|los|minus|no|non|neg\w*|nelkul|oncesi|elott|ilman|degil)\b",
+        rf"|\b({_AGENT}|iv) ?{_WITHOUT_BEHIND}\b",
         -6,
     ),
-    (r"(增强|增強|造影)(前)|平扫|平掃|単純|비조영\w*|조영 ?전", -6),
-    (r"\bs?t1w?i?(n|nat\w*|pre)\b", -6),
-    (r"\b(pre|nati+[vf]\w*|nat|plain|basale?|once|without|wo|ohne|sans|натив\w*)\b", -5),
-    (r"\b(c|ce)t1w?\b|\bs?t1w?i? ?(c|ce|gd|gad\w*|km|post|pc|cm)\b|\bs?t1w?i?post\w*", 6),
-    (rf"\+ ?{_AGENT}\b|\b(c|iv) ?\+|\bt1w? ?\+", 6),
     (
-        r"\b(ce|i?v?km|kl|gd\w*|gad\w*|\w*contrast\w*|\w*kontra(?:s|z|sz)t\w*|mdc|civ|inj\w*|enh\w*|postcon\w*"
-        r"|postg\w*|tehost\w*|wzmocn\w*"
-        r"|контраст\w*|ку|кв|усилен\w*|σκιαγραφ\w*)\b|增强|增強|造影|조영",
+        r"(增强|增強|造影)(前)|(未|非|不|无|無|没有?)(增强|增強|造影)|造影剤?(なし|無)"
+        r"|조영[제증강]*( 주입)? ?전|平扫|平掃|単純|비조영\w*",
+        -6,
+    ),
+    (r"\bs?t1w?i?(n|nat\w*|pre)\b", -6),
+    (
+        r"\b(pre|nati+[vf]\w*|nat|plain|basale?|dirett\w*|blanco|simple|spontan\w*|once|without|wo|ohne|sans|avant|voor|vor|antes|przed|prije|bez|uden|uten|senza|sin|sem"
+        r"|zonder|ennen|innan|до|без|натив\w*)\b",
+        -5,
+    ),
+    (r"\b(c|ce)t1w?\b|\bs?t1w?i? ?(c|ce|gd|gad\w*|km|post|pc|cm)\b|\bs?t1w?i?post\w*", 6),
+    (rf"\b{_AFTER} (\w+ )??{_AGENT_BUT_C}|\b{WITH_WORDS} {_AGENT_BUT_C}", 6),
+    (rf"\+ ?({_AGENT}|k)\b|\b(c|iv) ?\+|\bt1w? ?\+", 6),
+    (
+        rf"\b(ce|i?v?km|kl|gd\w*|gad\w*|{_CONTRAST}|mdc|civ|inj\w*|enh\w*|varjoai\w*|postcon\w*"
+        r"|postg\w*|tehost\w*|wzmocn\w*|ку|кв|усилен\w*)\b|增强|增強|造影|조영",
         5,
     ),
-    (r"\b(dotarem|magnevist|prohance|omniscan|multihance|clariscan|primovist|dtpa)\b", 5),
+    (rf"\b({_BRANDS})\b", 5),
     (r"\b(post|pos|nach|apres|dopo|after|delayed|efter|etter|despues|depois|nakon|после|після)\b", 4),
+    (r"\b(w|with|post) con\b", 5),
+    (r"\bmk\b", 3),  # Norwegian and Danish: med, uden kontrast
+    (r"\buk\b", -3),
 )
 
-# A whole word for contrast medium, whose neighbours must be understood before it is believed.
-WHOLE_AGENT = re.compile(r"\w*[kc]ontra(?:s|z|sz)t\w*|inj\w*|enh\w*|tehost\w*|контраст\w*|усилен\w*|σκιαγραφ\w*")
+# A word for contrast medium, whose neighbours must be understood before it is believed.
+_AGENT_WORD = re.compile(rf"\b{_AGENT_BUT_C}\b|增强|增強|造影|조영")
+
+# Its endings that are known: others may mean 'without', as in Estonian and Turkish.
+_INFLECTED = re.compile(
+    r"[kc]ontra(?:s|z|sz)[tc](?:[aeiou]|em|en|om|es?|ie|ad[ao]|at[ao]?|ed|nej|om|os|li|iga|s|(ow|n[iy]|mitt|med|middel|mid"
+    r"|stof|vloeistof|anyag|forst|verst|optag|enh|los|fri|free|frei)\w*|[sz][iu]z)?"
+)
+_PREPOSITIONS = frozenset("a de di del da do du des of the la le il el den i iv".split())  # noqa: SIM905
+_AMBIGUOUS = re.compile(r"z (?!k)\w+|sense contrast\w*")  # Polish 'with' and Dutch 'without'; Philips and Catalan
 
 # --- what is no evidence ---------------------------------------------------------------------------------------------
 
 # Words about treatment or the whole examination, not the image; and names of what an image was registered to.
 _MISLEADING = re.compile(
-    r"\b(post|pre|after|before|nach|vor) ?(op\w*|surg\w*|rt|radi\w*|chemo\w*|treat\w*|therap\w*|resec\w*|rx|biops\w*"
-    r"|crani\w*|fossa)\b"
+    r"\b(post|pre|after|before|nach|vor) ?(op\w*|surg\w*|rt|radi\w*|chemo\w*|treat\w*|therap\w*|resec\w*|rx|tx|sat\w*"
+    r"|biops\w*|crani\w*|fossa)\b"
     r"|\b(head|brain|kopf) (and |und )?(neck|hals)\b"
     r"|\b(w|with) ?(and|or|\+)? ?(without|wo|w o)\b( contrast\w*| gad\w*)?"
-    r"|\b(to|reg|registered( to)?|coreg|in|onto) ?s?t[12]\w*( space)?\b|2t[12]\w*"
+    r"|\b(to|reg|registered( to)?|coreg|in|onto) ?s?t[12]\w*( space)?\b|2t[12]\w*|강조 ?영상|强调|強調\w*|加[权權]\w*"
 )
 
 # Words of scanners and technicians that say nothing of contrast medium: with any other word nobody knows.
 FAMILIAR = re.compile(
-    r"\d\w*|[a-z]?\d+|[a-z]|ax\w*|tra\w*|cor\w*|kor\w*|sag\w*|obl\w*|quer|par|plane|horizontal|"
+    rf"{_BRAIN}|\d\w*|[a-z]?\d+|[abd-jl-z]|ax\w*|tra\w*|cor\w*|kor\w*|sag\w*|obl\w*|quer|par|plane|horizontal|"
     r"[f2t3]?d?(tse|fse|se|gre|spin|echo|gradient|turbo|fast|tgse|haste|grase)|ir|mpr\w*|mprg|tfe|ffe|space|spc\w*"
     r"|cube|vista|brainview|"
     r"vibe|lava|flex|thrive|flash|tfl\w*|fl\w*|se2d\w*|tse2d\w*|tir\w*|propeller|blade|multivane|drive|frfse|fase"
     r"|xl|mtc?|mtx|vfa|"
-    r"t[eir]|short|long|hi?res\w*|high|res|resolution|iso\w*|acc|c?sense|cs|grappa|caipi\w*|arc|nex|nsa|thin|thick"
+    r"t[eir]|short|long|hi?res\w*|high|res|resolution|iso\w*|acc|c?sense|cs|grappa\d*|caipi\w*|arc|nex|nsa|thin|thick"
     r"|slab|slices?|mm|"
     r"cm|ms|ml|wip|fat\w*|nav\w*|stealth|brainlab|neuron\w*|fs|sat\w*|supp\w*|spair|spir|water|dixon|mdixon|wfs"
     r"|moco\w*|nd|norm|"
     r"dis\w*|filt\w*|dl|air|recon\w*|deep|ai|sharp|denois\w*|symri|synth?\w*|magic|mag\w*|im|ima?ges?|img|series?"
     r"|ser|scan\w*|"
-    r"seq\w*|study|exam\w*|mr[it]?|irm|rmn?|head|brain|kopf|hirn|scha?edel|neuro\w*|cran\w*|cere\w*|ence\w*"
-    r"|cabe\w*|tete|testa|"
-    r"tumou?rs?|glioma|gbm|prot\w*|std|standard|routine|ref\w*|rep\w*|rpt|new|neu|opt\w*|left|right|vol\w*|whole"
+    r"seq\w*|study|exam\w*|mr[it]?|irm|rmn?|"
+    r"tumou?rs?|glioma|gbm|prot\w*|std|standard|routine|ref|reference|reform\w*|refoc\w*|rep\w*|rpt|new|neu|opt\w*|left|right|vol\w*|whole"
     r"|all|base\w*|"
-    r"follow\w*|fu|week|day|month|time\w*|visit|session|ses|sub\w*|pat\w*|pt|case|id|copy|weight\w*|gewicht\w*"
+    r"follow\w*|fu|week|day|month|time\w*|visit|session|ses|sub(j\w*)?\d*|range|pat\w*|pt|case|id|copy|weight\w*|gewicht\w*"
     r"|pond\w*|peso|wi|"
     r"dark|black|blood|quiet|silent|petra|zte|ute|coil|ch|and|und|et|with|the|of|for|de|la|le|il|di|da|do|in|on"
     r"|isot\w*|cad|uni\w*|den\w*|"
-    r"late|early|delayed|radio\w*|surg\w*|planning|plan|gamma\w*|gk|srs|rt|post\w*|pre\w*|op"
+    r"[轴軸横矢冠]\w{,3}|[后後전후제]|주입|あり|剤|剂|aksi\w*|verst\w*|forst\w*|vessel|wall|ap|gabe|введени\w*|延迟|延遲|遅延|扫描|掃描|증강|축상|시상|관상|spat\w*|tardi\w*|ass\w*|ge|аксиальн\w*|сагиттальн\w*|корональн\w*|ви|в|мрт|ги|"
+    r"late|early|delayed|radio\w*|surg\w*|planning|plan|gamma\w*|gk|srs|rt|post(op\w*)?|pre(op\w*)?|op"
+    r"|bet|n4|(un)?strip\w*|bias\w*|resampled|reg\w*|coreg\w*|orig\w*|raw|final"
 )
 
 _LETTERS = str.maketrans({"ı": "i", "ł": "l", "ø": "o", "đ": "d", "ß": "ss", "æ": "ae", "œ": "oe", "þ": "th", "ð": "d"})
@@ -206,8 +246,9 @@ def normalised(words: str) -> str:
     """
     text = re.sub(r"\w*(?:\ufffd|(?<=\w)\?(?=\w)|(?<=[^\W\d_]{2})\?)\w*", f" {UNREADABLE} ", words)
     text = unicodedata.normalize("NFKD", text.translate(_LETTERS))
-    text = "".join(letter for letter in text if not unicodedata.combining(letter))
-    text = unicodedata.normalize("NFC", text)  # Hangul is put together again
+    text = re.sub(r"(?<=[a-zA-Z\u0370-\u03ff])[\u0300-\u036f]+", "", text)
+    text = unicodedata.normalize("NFC", text)  # letters of other scripts are put together again
+    text = re.sub(r"[тТ](?=[12])", "T", text)  # Cyrillic, which looks alike
     text = re.sub(r"(?<=[a-z])(?=T[12]|FLAIR|ADC|CB[FV])", " ", text).lower().translate(_LETTERS)  # as in 'AxT1'
     text = re.sub(r"(?<![a-z0-9])acq-(?=(ce)?(gd|gad\w*|km|[ck]ontrast\w*|post|pre)(?![a-z0-9]))", " ", text)
     text = re.sub(r"(?<![a-z0-9])(sub|ses|run|acq|dir|rec|task)-[a-z0-9]+", " ", text)  # BIDS entities
@@ -216,8 +257,14 @@ def normalised(words: str) -> str:
     text = re.sub(r"\bc/ ?(?=[a-z])|\bw/ ?(?=[a-z])", " with ", text)
     text = re.sub(r"\bk\.m\.?|\bc\.m\.?|\bk\.l\.?", "km", text)
     text = re.sub(r"\bm\.d\.c\.?", "mdc", text)
+    text = re.sub(r"\+ ?/ ?-|±|前[后後]", " plusminus ", text)
+    text = re.sub(r"\bi\.? ?v\.?(?=\W)", "iv ", text)
+    text = re.sub(rf"\b({_AGENT_BUT_C}|iv) ?(\(-\)|-(?=\s|$|\)))", r" \1 minus ", text)
+    text = re.sub(rf"(?<=\s)-(?={_AGENT_BUT_C}\b)", " minus ", text)
+    text = re.sub(r"(?<=[^\W_])(?=[kc]ontra[sz]|контраст)", " ", text)  # 'postcontrast', in any language
     text = re.sub(r"(?<=[a-z0-9])(?=[^\W\d_a-z])|(?<=[^\W\d_a-z])(?=[a-z0-9])", " ", text)  # 'T1增强'
     text = re.sub(r"(?:[^\w+*]|_)+", " ", text)
+    text = re.sub(rf"\b(?:{_AFTER}|{_WITHOUT}|mit|avec)(?={_AGENT_BUT_C}\b)", r"\g<0> ", text)
     return " ".join(_MISLEADING.sub(" ", text).split())
 
 
@@ -237,23 +284,30 @@ def unfamiliar(words: str, least_letters: int = 3) -> list[str]:
     return [
         word
         for word in words.split()
-        if (len(word) >= least_letters or is_foreign(word))
+        if (len(word) >= least_letters or is_foreign(word) or word in "ck" or re.fullmatch(WITH_WORDS, word))
         and not FAMILIAR.fullmatch(word)
-        and not re.fullmatch(WITH_WORDS, word)
     ]
 
 
 def neighbours_not_understood(words: str) -> list[str]:
-    """The words beside one for contrast medium that may turn its meaning round and are in no table.
+    """The words beside one for contrast medium, or glued to it, that may turn its meaning round and are in no table.
 
     What stands before is read first: behind 'post' or 'without' nothing turns the meaning round any more.
     """
-    tokens, found = words.split(), []
+    tokens, found = [word for word in words.split() if word not in _PREPOSITIONS], []
     for place, token in enumerate(tokens):
-        if not WHOLE_AGENT.fullmatch(token):
+        if not _AGENT_WORD.search(token):
             continue
-        before, after = tokens[place - 1] if place else "", tokens[place + 1] if place + 1 < len(tokens) else ""
-        if re.fullmatch(rf"{WITH_WORDS}|{_WITHOUT}", before):
+        if re.match("[kc]ontra", token):
+            found += [] if _INFLECTED.fullmatch(token) else [token]
+        else:
+            found += unfamiliar(token)
+        earlier, before, _, after = ["", "", *tokens, ""][place : place + 4]
+        if _AMBIGUOUS.fullmatch(f"{before} {token}"):
+            found.append(before)
+        if re.fullmatch(rf"{WITH_WORDS}|{_WITHOUT}|[uv]", before) or re.fullmatch(rf"{_AFTER}|{_WITHOUT}", earlier):
             continue
-        found += [word for word in (before, after) if word and unfamiliar(word, least_letters=2)]
+        found += [before] if re.fullmatch("[a-z]", before) else unfamiliar(before, least_letters=2)
+        if not re.fullmatch(rf"{_AFTER}|{_WITHOUT_BEHIND}", after):
+            found += unfamiliar(after, least_letters=2)
     return found

@@ -158,6 +158,5 @@ def _series_candidate(series: DicomSeries) -> Candidate:
     words = tags.description
     if not word_clues(normalised(words)):
         words = f"{words} {tags.protocol}"  # not always: on some scanners it names the whole examination
-    words = f"{words} {tags.sequence_name}"
     source = Source(series.folder, series.uid, series.part)
     return Candidate(source, series.name, words, tags, series_geometry(series), series)

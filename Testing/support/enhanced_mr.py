@@ -37,7 +37,7 @@ _OF_ALL_FRAMES = {
     "ResonantNucleus": "1H",
     "KSpaceFiltering": "NONE",
     "ApplicableSafetyStandardAgency": "IEC",
-    "PulseSequenceName": "PHANTOM",
+    "PulseSequenceName": "fl3d1",
     "MultiPlanarExcitation": "NO",
     "PhaseContrast": "NO",
     "TimeOfFlightContrast": "NO",
