@@ -6,6 +6,7 @@ Label maps are integer arrays of any shape, in the internal scheme of :mod:`Glio
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,11 @@ def region_mask(labels: NDArray[np.integer], region: Region) -> NDArray[np.bool_
     return np.isin(labels, REGION_LABELS[region])
 
 
+def values_held(labels: NDArray[Any]) -> NDArray[Any]:
+    """The values other than 0 that occur, ascending; background, most of a map, is not sorted."""
+    return np.unique(labels[labels != 0])
+
+
 def to_internal(labels: NDArray[np.integer], scheme: LabelScheme, source: str = "the label map") -> NDArray[np.uint8]:
     """Translate a label map from ``scheme`` to the internal numbering (``uint8``, same shape).
 
@@ -26,7 +32,7 @@ def to_internal(labels: NDArray[np.integer], scheme: LabelScheme, source: str = 
         InputError: a value occurs that ``scheme`` does not have.
     """
     mapping = scheme.internal_labels
-    unknown = sorted({int(value) for value in np.unique(labels)} - mapping.keys() - {0})
+    unknown = sorted(set(values_held(labels).tolist()) - mapping.keys())
     if unknown:
         raise InputError(
             f"{source} holds the label {unknown[0]}, which the scheme '{scheme.value}' does not have "
@@ -52,13 +58,12 @@ def from_internal(labels: NDArray[np.uint8], scheme: LabelScheme) -> NDArray[np.
 
 def lost_in(labels: NDArray[np.uint8], scheme: LabelScheme) -> tuple[Label, ...]:
     """The labels of an internal label map that become background in ``scheme``."""
-    lost = np.unique(labels[from_internal(labels, scheme) == 0])
-    return tuple(Label(value) for value in lost if value != Label.BACKGROUND)
+    return tuple(Label(value) for value in values_held(labels[from_internal(labels, scheme) == 0]))
 
 
 def regions_held(labels: NDArray[np.uint8], regions: Collection[Region]) -> tuple[Region, ...]:
     """``regions``, and those that an internal label map distinguishes because a person has drawn them."""
-    drawn = {Label(value) for value in np.unique(labels)}
+    drawn = {Label(value) for value in values_held(labels)}
     held = set(regions)
     if drawn & {Label.NETC, Label.ET}:
         held |= {Region.WT, Region.TC, Region.ET}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from GliomaSegLib.evaluation.metrics import FullScore, How, Summary, check_one_g
 from GliomaSegLib.evaluation.pairing import Pair, Pairing
 from GliomaSegLib.io.grid import oriented_like
 from GliomaSegLib.io.spreadsheet import write_csv
-from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.label_maps import region_mask, values_held
 from GliomaSegLib.labels import Label, LabelScheme, Region
 from GliomaSegLib.progress import Progress, Silent
 from GliomaSegLib.results.reading import read_any_segmentation
@@ -27,7 +26,6 @@ _TITLES = {
     "dice": "Dice", "hd95_mm": "HD95 mm", "nsd": "NSD", "sensitivity": "sens.", "precision": "prec.",
     "volume_error_ml": "vol. err. mL", "lesion_dice": "lesion Dice", "lesion_hd95_mm": "lesion HD95 mm",
 }  # fmt: skip
-_FEW = 4  # pairs for which further processes do not pay
 
 
 @dataclass(frozen=True)
@@ -133,20 +131,12 @@ def compare_files(
     score = partial(_scored, prediction_scheme=prediction_scheme, reference_scheme=reference_scheme, how=how)
     progress.stage("evaluation")
     pairs = []
-    for done, pair in enumerate(_each(score, pairing.pairs), 1):
-        progress.advance(done / len(pairing.pairs), pair.case)
-        pairs.append(pair)
+    with ThreadPoolExecutor() as pool:  # the searches for near points, and most of NumPy and SciPy, run side by side
+        for done, pair in enumerate(pool.map(score, pairing.pairs), 1):
+            progress.advance(done / len(pairing.pairs), pair.case)
+            pairs.append(pair)
     doubts = [*pairing.unmatched, *_scheme_doubts(pairs, reference_scheme)]
     return Comparison(pairs, summarise(pair.scores for pair in pairs), how, doubts)
-
-
-def _each(score: partial[ScoredPair], pairs: Sequence[Pair]) -> Iterable[ScoredPair]:
-    processes = min(os.cpu_count() or 1, len(pairs) // _FEW)
-    if processes < 2:
-        yield from map(score, pairs)
-        return
-    with ProcessPoolExecutor(processes) as pool:
-        yield from pool.map(score, pairs)
 
 
 def _scored(pair: Pair, prediction_scheme: LabelScheme, reference_scheme: LabelScheme, how: How) -> ScoredPair:
@@ -154,8 +144,7 @@ def _scored(pair: Pair, prediction_scheme: LabelScheme, reference_scheme: LabelS
     if not _has_cavity(labels) and not _has_cavity(reference):
         regions -= {Region.RC}
     scores = evaluate_fully(labels, reference, [region for region in Region if region in regions], how)
-    drawn = sitk.GetArrayViewFromImage(reference)
-    held = frozenset(label for label in Label if label and (drawn == label).any())
+    held = frozenset(map(Label, values_held(sitk.GetArrayViewFromImage(reference))))
     return ScoredPair(pair.case, pair.prediction, pair.reference, scores, held)
 
 

@@ -43,10 +43,15 @@ class Pairing:
     @property
     def unmatched(self) -> list[str]:
         """A sentence on each kind of case that is left out."""
-        total = len(self.pairs) + len(self.without_prediction)
-        sides = ((self.without_prediction, f"of {total} references have no prediction"),
-                 (self.without_reference, "predictions have no reference"))  # fmt: skip
-        return [f"{len(names)} {what} and are left out: {listed(names)}." for names, what in sides if names]
+        sides = (
+            (self.without_prediction, "reference", "prediction"),
+            (self.without_reference, "prediction", "reference"),
+        )
+        return [
+            f"{len(names)} of {len(self.pairs) + len(names)} {one}s have no {other} and are left out: {listed(names)}."
+            for names, one, other in sides
+            if names
+        ]
 
 
 def pairs_in_order(files: Sequence[Path]) -> Pairing:

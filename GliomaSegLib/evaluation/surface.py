@@ -78,7 +78,9 @@ def hd95_mm(first: Mask, second: Mask, spacing_mm: Spacing) -> float | None:
 
 def _nearest(first: NDArray, second: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """From every point of each set the distance to the other set."""
-    return KDTree(second).query(first)[0], KDTree(first).query(second)[0]
+    # Trees over a lattice of points are quicker to build and to ask without the usual balance.
+    trees = [KDTree(points, leafsize=32, compact_nodes=False, balanced_tree=False) for points in (first, second)]
+    return trees[1].query(first)[0], trees[0].query(second)[0]
 
 
 def _elements(mask: Mask, spacing_mm: Spacing) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -22,7 +22,7 @@ from GliomaSegLib.io.geometry import Geometry, check_field_of_view, orthonormal_
 from GliomaSegLib.io.grid import array_on, oriented
 from GliomaSegLib.io.nifti import is_nifti_name, nifti_doubts, nifti_geometry, read_nifti
 from GliomaSegLib.io.renaming import rename
-from GliomaSegLib.label_maps import to_internal
+from GliomaSegLib.label_maps import to_internal, values_held
 from GliomaSegLib.labels import LabelScheme
 
 # What is written: formats that are one file, so that it can be put in its place in one move.
@@ -117,7 +117,7 @@ def read_labels(path: Path, scheme: LabelScheme | None = None) -> sitk.Image:
     """
     path = Path(path)
     image = _read_volume(path)
-    values = np.unique(sitk.GetArrayViewFromImage(image))
+    values = values_held(sitk.GetArrayViewFromImage(image))
     wrong = values[~((values > -_ROUNDED) & (values < 255 + _ROUNDED) & (np.abs(values - np.round(values)) < _ROUNDED))]
     if wrong.size:
         raise InputError(

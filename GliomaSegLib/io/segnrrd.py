@@ -27,6 +27,7 @@ from GliomaSegLib.io.terminology import (
     segment_styles,
     undivided_style,
 )
+from GliomaSegLib.label_maps import values_held
 from GliomaSegLib.labels import Label, Region, distinguishes_parts
 
 _REPRESENTATION = "Binary labelmap"
@@ -49,7 +50,7 @@ def write_segmentation(labels: sitk.Image, path: Path, regions: Collection[Regio
     """
     array = sitk.GetArrayFromImage(labels).astype(np.uint8)
     styles = _styles_for(regions)
-    nameless = set(np.unique(array)) - {0} - {style.label for style in styles}
+    nameless = set(values_held(array)) - {style.label for style in styles}
     if nameless:
         raise ValueError(f"the labels {sorted(map(int, nameless))} have no segment when the regions are {regions}")
     image = array_on(array, labels)

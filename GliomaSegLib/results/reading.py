@@ -17,7 +17,7 @@ from GliomaSegLib.io.grid import array_on, oriented_like, same_grid, uncropped
 from GliomaSegLib.io.images import pixels_sha256, read_labels
 from GliomaSegLib.io.provenance import sha256_of
 from GliomaSegLib.io.segnrrd import read_segmentation
-from GliomaSegLib.label_maps import from_internal, regions_held, to_internal
+from GliomaSegLib.label_maps import from_internal, regions_held, to_internal, values_held
 from GliomaSegLib.labels import Label, LabelScheme, Region
 from GliomaSegLib.measures.assessment import CaseAssessment, assess_case
 from GliomaSegLib.preprocessing.resampling import resample_image
@@ -172,7 +172,7 @@ def read_any_segmentation(
 
 
 def _check_numbering(labels: np.ndarray, path: Path) -> None:
-    values = set(np.unique(labels).tolist())
+    values = values_held(labels)
     if Label.RC in values and Label.ET not in values:
         raise InputError(
             f"{path} holds the label 4 and no 3: up to BraTS 2021 that is enhancing tumour, since BraTS 2024 the "

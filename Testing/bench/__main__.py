@@ -16,6 +16,7 @@ from Testing.bench import (
     distance,
     engine,
     ensemble,
+    evaluation,
     node,
     registration,
     resection,
@@ -54,6 +55,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "node": node.node,
     "attack": attack.reception,
     "malformed": attack.malformed,
+    "evaluate": evaluation.evaluate,
 }
 QUOTED = ("peak", "network", "stages", "brats", "clinic")
 

@@ -171,20 +171,25 @@ def test_cases_are_matched_by_name_whatever_the_layout(cohort, toy_store: Store,
     assert all(pair.scores[Region.WT].dice == 1 for pair in comparison.pairs)
     missing, extra = comparison.doubts
     assert missing == "2 of 5 references have no prediction and are left out: P4, P5."
-    assert extra == "1 predictions have no reference and are left out: extra."
+    assert extra == "1 of 4 predictions have no reference and are left out: extra."
     assert missing in comparison.to_text()
     assert json.loads(comparison.to_json())["doubts"] == [missing, extra]
 
 
-def test_many_cases_are_scored_by_several_processes_with_the_same_figures(
-    cohort, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_cases_scored_at_once_have_the_figures_that_each_has_alone(cohort) -> None:
     names = [f"P{number}.nii.gz" for number in range(9)]
     predictions, references = cohort("predictions", *names), cohort("references", *names)
-    monkeypatch.setattr(evaluation.os, "cpu_count", lambda: 2)
+    labels = truth()
+    for number, name in enumerate(names):
+        labels[: TUMOUR[0].start + number] = 0
+        sitk.WriteImage(on_grid(labels), str(predictions / name))
     together = compared(predictions, references)
-    monkeypatch.setattr(evaluation.os, "cpu_count", lambda: 1)
-    assert together.to_rows() == compared(predictions, references).to_rows()
+    alone = [
+        compare_files([predictions / name, references / name], "gliomaseg", "gliomaseg").pairs[0].scores
+        for name in names
+    ]
+    assert [pair.scores for pair in together.pairs] == alone
+    assert len({pair.scores[Region.WT].dice for pair in together.pairs}) == len(names)
 
 
 def test_what_cannot_be_matched_is_refused(cohort, tmp_path: Path) -> None:
