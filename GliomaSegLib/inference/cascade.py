@@ -21,7 +21,7 @@ from GliomaSegLib.label_maps import compose
 from GliomaSegLib.labels import Region
 from GliomaSegLib.postprocessing import close_gaps, keep_components_above, keep_components_inside, keep_largest_two
 from GliomaSegLib.preprocessing.cropping import Box, bounding_box, uncropped
-from GliomaSegLib.preprocessing.intensity import fill_with_noise, z_score
+from GliomaSegLib.preprocessing.normalisation import fill_with_noise, z_score
 from GliomaSegLib.progress import Progress
 
 # The sequence whose non-zero voxels are the brain: FLAIR shows the whole tumour, then as good as can be had.

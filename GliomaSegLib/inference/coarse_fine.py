@@ -30,7 +30,7 @@ from GliomaSegLib.labels import Region
 from GliomaSegLib.postprocessing import keep_components_above
 from GliomaSegLib.preprocessing.cropping import Box, bounding_box
 from GliomaSegLib.preprocessing.midsagittal import Pose, find_midsagittal
-from GliomaSegLib.preprocessing.normalisation import standardise
+from GliomaSegLib.preprocessing.normalisation import clipped_z_score
 from GliomaSegLib.preprocessing.torch_resampling import averaged, first_centre_mm, resample
 from GliomaSegLib.progress import Progress
 
@@ -163,7 +163,7 @@ class CoarseFine:
         channels = np.zeros((len(self._order), *brain[box].shape), np.float32)
         for channel, image, sequence in zip(channels, stack, self._order, strict=True):
             if sequence in images:
-                channel[:] = standardise(image, f"{sequence.title} (--{sequence.value})")[box]
+                channel[:] = clipped_z_score(image, f"{sequence.title} (--{sequence.value})")[box]
         return torch.from_numpy(channels), brain[box], box
 
     def _coarse_prediction(

@@ -1,36 +1,174 @@
-"""The network's view of an image: robust z-scores inside the brain, exactly 0 where nothing was measured."""
+"""Intensity normalisation: inside the brain (0 means 'nothing was measured here'), and of whole images.
+
+Each function takes an image of any shape in arbitrary units and gives ``float32`` of the same shape; ``name`` is how an
+error message calls the image.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from GliomaSegLib.preprocessing.intensity import z_score
+from GliomaSegLib.errors import InputError
 
 # Quantiles to which the measured voxels are clipped first: a few saturated voxels or a vessel must not set the scale.
 CLIP = (0.001, 0.999)
-
-# Every value is measured on so many voxels at most: quantiles of millions of voxels take longer than they are worth.
+# Quantiles are taken of so many voxels at most: those of millions of voxels take longer than they are worth.
 _SAMPLE = 200_000
 
+# The quantiles, in percent, to which histogram standardisation's landmarks belong; the quartiles are listed with the
+# landmarks and not used (as in torchio before version 2, with which such networks were trained).
+LANDMARK_PERCENTILES = (1, 10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90, 99)
+_UNUSED = (3, 9)
+_LEAST_STEP = 1e-5
 
-def standardise(image: NDArray[np.floating], name: str = "the image") -> NDArray[np.float32]:
+Landmarks = tuple[float, ...]
+"""One for each of :data:`LANDMARK_PERCENTILES`, on a scale of 0 to 100."""
+
+
+# Inside the brain: the voxels that are not 0; zeros stay exactly zero.
+
+
+def z_score(image: NDArray[np.floating], name: str = "the image") -> NDArray[np.float32]:
+    """Scale the non-zero voxels to mean 0 and standard deviation 1.
+
+    Raises:
+        InputError: fewer than two different non-zero values, so that there is nothing to scale.
+    """
+    measured = image != 0
+    scaled = np.zeros(image.shape, dtype=np.float32)
+    scaled[measured] = _z_scored(image[measured], name)
+    return scaled
+
+
+def clipped_z_score(image: NDArray[np.floating], name: str = "the image") -> NDArray[np.float32]:
     """Clip the non-zero voxels to the quantiles ``CLIP`` and scale them to mean 0 and standard deviation 1.
-
-    Zeros stay exactly zero, and no other voxel becomes zero by accident of more than rounding.
-
-    Args:
-        image: array of any shape, arbitrary units.
-        name: how an error message calls the image.
 
     Raises:
         InputError: there is no contrast to scale by.
     """
     measured = image[image != 0]
     if measured.size == 0:
-        return z_score(image, name)  # which says what is wrong
-    step = max(1, measured.size // _SAMPLE)
-    low, high = np.quantile(measured[::step], CLIP)
+        raise _constant(name)
+    low, high = np.quantile(measured[:: max(1, measured.size // _SAMPLE)], CLIP)
     clipped = np.clip(image, low, high)
     clipped[image == 0] = 0
     return z_score(clipped, name)
+
+
+def fill_with_noise(
+    image: NDArray[np.float32], where: NDArray[np.bool_], generator: np.random.Generator
+) -> NDArray[np.float32]:
+    """A copy of ``image`` with standard normal noise in the voxels ``where`` (same shape) is true.
+
+    Networks trained with noise as background (CA-CNN) take flat regions for something else.
+    """
+    filled = image.copy()
+    filled[where] = generator.standard_normal(int(np.count_nonzero(where)), dtype=np.float32)
+    return filled
+
+
+def learn_landmarks(images: Iterable[NDArray[np.floating]]) -> Landmarks:
+    """The mean landmarks of images of one sequence, each scaled so that its outermost ones are 0 and 100.
+
+    Raises:
+        InputError: none of them has contrast.
+    """
+    found = []
+    for image in images:
+        measured = image[image != 0]
+        if measured.size == 0:
+            continue
+        own = np.percentile(measured.astype(np.float64), LANDMARK_PERCENTILES)
+        if own[-1] > own[0]:
+            found.append((own - own[0]) / (own[-1] - own[0]) * 100)
+    if not found:
+        raise InputError("No landmarks can be learnt: none of the training images of a sequence has contrast.")
+    return tuple(np.mean(found, axis=0).round(4).tolist())
+
+
+def standardise_histogram_inside(
+    image: NDArray[np.floating], landmarks: Landmarks, name: str = "the image"
+) -> NDArray[np.float32]:
+    """Move the histogram of the non-zero voxels to ``landmarks`` and whiten them.
+
+    As Eijgelaar 2020, who keeps what is 0 out of both, so that a missing sequence stays 0 throughout, which after
+    whitening is the mean of the brain.
+
+    Raises:
+        InputError: the image is empty or has no contrast.
+    """
+    measured = image != 0
+    if not measured.any():
+        raise _constant(name)
+    scaled = np.zeros(image.shape, np.float32)
+    scaled[measured] = _z_scored(standardise_histogram(image[measured], landmarks), name)
+    return scaled
+
+
+# Of whole images, as published networks were trained with them.
+
+
+def between_percentiles(
+    image: NDArray[np.floating], percentiles: tuple[float, float], clip: bool, name: str = "the image"
+) -> NDArray[np.float32]:
+    """The two percentiles of all voxels become 0 and 1; with ``clip`` nothing lies beyond.
+
+    Raises:
+        InputError: they are equal, so that there is nothing to scale by.
+    """
+    low, high = np.percentile(image, percentiles)
+    if high <= low:
+        raise _no_contrast(name)
+    scaled = ((image - low) / (high - low)).astype(np.float32)
+    return np.clip(scaled, 0, 1) if clip else scaled
+
+
+def z_score_above_mean(image: NDArray[np.floating], name: str = "the image") -> NDArray[np.float32]:
+    """Mean 0 and (sample) standard deviation 1 of the voxels above the mean of all, which are those of the head.
+
+    Raises:
+        InputError: all voxels are equal.
+    """
+    values = image.astype(np.float64)
+    head = values[values > values.mean()]
+    if head.size < 2 or (deviation := head.std(ddof=1)) == 0:
+        raise _no_contrast(name)
+    return ((values - head.mean()) / deviation).astype(np.float32)
+
+
+def standardise_histogram(image: NDArray[np.floating], landmarks: Sequence[float]) -> NDArray[np.float32]:
+    """Move the image's quantiles to ``landmarks`` (one for each of ``LANDMARK_PERCENTILES``), linearly in between.
+
+    What lies beyond the outermost quantiles continues the outermost lines. Nyul and Udupa, Magn Reson Med
+    42:1072-1081, 1999.
+    """
+    used = [index for index in range(len(LANDMARK_PERCENTILES)) if index not in _UNUSED]
+    own = np.percentile(image, LANDMARK_PERCENTILES)[used]
+    wanted = np.asarray(landmarks, np.float64)[used]
+    steps = np.diff(own)
+    slopes = np.diff(wanted) / np.where(steps < _LEAST_STEP, np.inf, steps)  # a plateau maps to its lower landmark
+    piece = np.digitize(image, own[1:-1])
+    return (wanted[:-1][piece] + slopes[piece] * (image - own[:-1][piece])).astype(np.float32)
+
+
+def _z_scored(values: NDArray[np.floating], name: str) -> NDArray[np.float64]:
+    wide = values.astype(np.float64)
+    if wide.size == 0 or (deviation := wide.std()) == 0:
+        raise _constant(name)
+    return (wide - wide.mean()) / deviation
+
+
+def _constant(name: str) -> InputError:
+    return InputError(
+        f"{name} is constant inside the brain and cannot be normalised; check the file, or leave the "
+        "sequence out with --without."
+    )
+
+
+def _no_contrast(name: str) -> InputError:
+    return InputError(
+        f"{name} has no contrast and cannot be normalised; check the file, or leave the sequence out with --without."
+    )

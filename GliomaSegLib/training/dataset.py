@@ -21,7 +21,7 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.renaming import rename
 from GliomaSegLib.labels import Region
 from GliomaSegLib.preprocessing.cropping import bounding_box
-from GliomaSegLib.preprocessing.normalisation import standardise
+from GliomaSegLib.preprocessing.normalisation import clipped_z_score
 from GliomaSegLib.progress import Progress, Silent
 from GliomaSegLib.training.sampling import CHANNELS
 
@@ -111,7 +111,7 @@ def _cropped(
     box = bounding_box(brain, _MARGIN_VOXELS)
     channels = np.zeros((len(CHANNELS), *brain[box].shape), np.float16)
     for sequence, image in images.items():
-        array = standardise(sitk.GetArrayViewFromImage(image), f"{row.case} {sequence.title}")[box]
+        array = clipped_z_score(sitk.GetArrayViewFromImage(image), f"{row.case} {sequence.title}")[box]
         channels[CHANNELS.index(sequence)] = np.where(brain[box], array, 0)
     spacing = next(iter(images.values())).GetSpacing()[::-1]
     return TrainingCase(row.case, row.patient, row.hospital, channels, brain[box], labels[box], row.regions, spacing)

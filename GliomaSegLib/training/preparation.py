@@ -18,7 +18,7 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.training_grid import GridSpec, Placement
 from GliomaSegLib.preprocessing.cropping import bounding_box
-from GliomaSegLib.preprocessing.histogram import Landmarks, learn_landmarks, standardised_inside
+from GliomaSegLib.preprocessing.normalisation import Landmarks, learn_landmarks, standardise_histogram_inside
 from GliomaSegLib.record import Record
 from GliomaSegLib.training.dataset import CHANNELS, TrainingCase, read_prepared
 
@@ -121,5 +121,5 @@ def with_landmarks(case: TrainingCase, landmarks: Mapping[Modality, Landmarks]) 
                 "table empty."
             )
         image = case.images[place].astype(np.float32)
-        images[place] = standardised_inside(image, landmarks[sequence], f"{case.name} {sequence.title}")
+        images[place] = standardise_histogram_inside(image, landmarks[sequence], f"{case.name} {sequence.title}")
     return dataclasses.replace(case, images=images)

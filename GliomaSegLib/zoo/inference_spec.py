@@ -17,8 +17,12 @@ from GliomaSegLib.inference.windows import WHOLE_FIELD, Windows, constant, gauss
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.postprocessing import components
 from GliomaSegLib.preprocessing.cropping import Box
-from GliomaSegLib.preprocessing.intensity import z_score
-from GliomaSegLib.preprocessing.scaling import between_percentiles, standardise_histogram, z_score_above_mean
+from GliomaSegLib.preprocessing.normalisation import (
+    between_percentiles,
+    standardise_histogram,
+    z_score,
+    z_score_above_mean,
+)
 from GliomaSegLib.zoo.card_network import Inference, Normalisation, Output
 
 Array = NDArray[np.float32]

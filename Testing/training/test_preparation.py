@@ -15,7 +15,7 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.training_grid import GridSpec, Placement
 from GliomaSegLib.labels import Label
 from GliomaSegLib.phantom.template import read_template
-from GliomaSegLib.preprocessing.histogram import learn_landmarks, standardised_inside
+from GliomaSegLib.preprocessing.normalisation import learn_landmarks, standardise_histogram_inside
 from GliomaSegLib.training.dataset import CHANNELS, TrainingCase, write_case
 from GliomaSegLib.training.preparation import Preparation, in_common_space, learnt_landmarks, with_landmarks
 from Testing.support.training_case import make_case
@@ -30,7 +30,7 @@ def test_two_scanners_become_alike_and_zeros_stay() -> None:
     landmarks = learn_landmarks([first, second])
     assert landmarks[0] == 0
     assert landmarks[-1] == 100
-    one, other = (standardised_inside(image, landmarks) for image in (first, second))
+    one, other = (standardise_histogram_inside(image, landmarks) for image in (first, second))
     assert not one[first == 0].any()
     inside = first > 0
     assert abs(one[inside].mean()) < 1e-3

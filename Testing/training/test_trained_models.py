@@ -18,7 +18,7 @@ from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.inference.slices import Plane
 from GliomaSegLib.inference.training_grid import INSIDE, GridSpec, Placement
 from GliomaSegLib.labels import Region
-from GliomaSegLib.preprocessing.scaling import LANDMARK_PERCENTILES
+from GliomaSegLib.preprocessing.normalisation import LANDMARK_PERCENTILES
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.training.checkpoint import write_checkpoint
 from GliomaSegLib.training.dataset import CHANNELS, TrainingCase, write_case

@@ -13,7 +13,7 @@ from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.io.provenance import sha256_of
 from GliomaSegLib.labels import Label
 from GliomaSegLib.networks.resseg_unet import RessegUNet
-from GliomaSegLib.preprocessing.scaling import standardise_histogram, z_score_above_mean
+from GliomaSegLib.preprocessing.normalisation import standardise_histogram, z_score_above_mean
 from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.card_check import read_card

@@ -19,7 +19,7 @@ from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.inference.slices import Plane
 from GliomaSegLib.labels import Region
-from GliomaSegLib.preprocessing.normalisation import standardise
+from GliomaSegLib.preprocessing.normalisation import clipped_z_score
 from GliomaSegLib.zoo.checkpoint import read_converted, the_only
 from GliomaSegLib.zoo.loaders.ca_cnn import cascade
 
@@ -50,7 +50,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     planes = [Plane(name) for name in parameters["views"]]
 
     def scale(image: NDArray[np.float32], name: str, _: np.random.Generator) -> NDArray[np.float32]:
-        return standardise(image, name)
+        return clipped_z_score(image, name)
 
     return cascade(tensors, weights, parameters["sequences"], planes, device, precision, scale=scale, noisy=False)
 

@@ -27,7 +27,7 @@ from GliomaSegLib.inference.volume import InferenceSpec, VolumeSegmenter, measur
 from GliomaSegLib.inference.windows import Windows, gaussian
 from GliomaSegLib.labels import Region
 from GliomaSegLib.preprocessing.cropping import Box
-from GliomaSegLib.preprocessing.intensity import z_score
+from GliomaSegLib.preprocessing.normalisation import z_score
 from GliomaSegLib.zoo.checkpoint import (
     CheckpointArray,
     fill,

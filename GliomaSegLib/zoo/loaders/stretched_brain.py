@@ -25,7 +25,7 @@ from GliomaSegLib.inference.windows import Size
 from GliomaSegLib.labels import Region
 from GliomaSegLib.postprocessing import components
 from GliomaSegLib.preprocessing.cropping import Box
-from GliomaSegLib.preprocessing.normalisation import standardise
+from GliomaSegLib.preprocessing.normalisation import clipped_z_score
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.zoo.checkpoint import copy_exported, fill, read_stages
 from GliomaSegLib.zoo.inference_spec import answer_of, precision_of, scaled, spec_of
@@ -53,7 +53,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
     def prepare(stack: Array) -> tuple[Array, Box]:
         box = whole_box(stack)
-        return scaled(stack, order, standardise, box), box
+        return scaled(stack, order, clipped_z_score, box), box
 
     spec = dataclasses.replace(spec_of(parameters), prepare=prepare)
     inner = VolumeSegmenter([network], spec, device, precision_of(parameters, precision))

@@ -24,8 +24,7 @@ from GliomaSegLib.inference.training_grid import GridSpec, OnTrainingGrid
 from GliomaSegLib.inference.volume import VolumeSegmenter, whole_box
 from GliomaSegLib.inference.windows import Windows
 from GliomaSegLib.preprocessing.bias import correct_bias
-from GliomaSegLib.preprocessing.histogram import standardised_inside
-from GliomaSegLib.preprocessing.normalisation import standardise
+from GliomaSegLib.preprocessing.normalisation import clipped_z_score, standardise_histogram_inside
 from GliomaSegLib.zoo.card_network import Space
 from GliomaSegLib.zoo.checkpoint import copy_exported, fill, read_stages
 from GliomaSegLib.zoo.inference_spec import answer_of, precision_of, spec_of
@@ -83,8 +82,8 @@ def _scaling(parameters: Mapping[str, Any], image_mm: tuple[float, float, float]
         name = f"{sequence.title} (--{sequence.value})"
         if parameters.get("bias_correction", False):
             image = _without_bias(image, image_mm, name)
-        found = standardise(image, name)
-        return standardised_inside(found, landmarks[sequence], name) if landmarks else found
+        found = clipped_z_score(image, name)
+        return standardise_histogram_inside(found, landmarks[sequence], name) if landmarks else found
 
     return scaled
 

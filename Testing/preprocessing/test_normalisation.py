@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.preprocessing.intensity import fill_with_noise, z_score
+from GliomaSegLib.preprocessing.normalisation import fill_with_noise, z_score
 
 
 def test_z_score_looks_at_non_zero_voxels_only() -> None:
