@@ -72,7 +72,7 @@ def prepare_case(row: CaseRow, device: torch.device, bias_correction: bool = Fal
     prepared = prepare(
         case,
         registrations,
-        brain_extractor(BrainMethod.DEEPBET, device),
+        brain_extractor(BrainMethod.DEEPBET, device, torch.float32),
         Silent(),
         spacing_mm=SPACING_MM,
         orientation="LPS",

@@ -131,7 +131,7 @@ def segment_case(
 
     recorder.stage("brain extraction")
     spaces = dict.fromkeys(member.space for member in members)
-    prepared = {space: _prepared(settings, case, registrations, space, setup.device, recorder) for space in spaces}
+    prepared = {space: _prepared(settings, case, registrations, space, setup, recorder) for space in spaces}
 
     recorder.stage("segmentation")
     answers, used = [], []
@@ -274,13 +274,13 @@ def _prepared(
     case: Case,
     registrations: Mapping[Modality, Registration],
     space: Space,
-    device: torch.device,
+    setup: Setup,
     progress: Progress,
 ) -> Prepared:
     return prepare(
         case,
         registrations,
-        brain_extractor(settings.brain, device, settings.store),
+        brain_extractor(settings.brain, setup.device, setup.precision, settings.store),
         progress,
         spacing_mm=space.spacing_mm or case.reference.image.GetSpacing(),
         orientation=space.orientation,

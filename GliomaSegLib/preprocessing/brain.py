@@ -7,17 +7,21 @@ an image is stripped already is decided by comparing its non-zero voxels with th
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
-import math
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
+import cc3d
+import fill_voids
 import numpy as np
+import scipy.ndimage
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.grid import array_on, oriented, oriented_like
 from GliomaSegLib.options import BrainMethod
-from GliomaSegLib.preprocessing.cropping import bounding_box
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +30,12 @@ if TYPE_CHECKING:
 # on 3 stripped images: up to 0.0025; on 4 with skull: 0.53 to 0.71.
 STRIPPED_MARGIN_MM = 5.0
 STRIPPED_SHARE = 0.05
+
+# What deepbet's networks were trained with: the shapes of their images, the quantiles that are scaled to 0 and 1, and
+# the share of a slice from which on it counts as brain.
+_DEEPBET_FINDER_SHAPE, _DEEPBET_SHAPE = (128,) * 3, (256,) * 3
+_DEEPBET_QUANTILES = (0.005, 0.995)
+_DEEPBET_LEAST_SHARE = 0.02
 
 SMALLEST_BRAIN_ML = 300.0
 LARGEST_BRAIN_ML = 2500.0
@@ -46,27 +56,89 @@ class BrainExtractor(Protocol):
 
 
 class DeepBet:
-    """deepbet (Fisch et al., Human Brain Mapping 2024; MIT): two small networks whose weights come with the package."""
+    """deepbet (Fisch et al., Human Brain Mapping 2024; MIT): two small networks whose weights come with the package.
+
+    The first finds the brain in the whole image, the second outlines it in the box around that. What the package does
+    around them is done here, with the same mask: the package itself imports pandas and a window toolkit, and half of
+    its time went into quantiles and copies.
+    """
 
     name = BrainMethod.DEEPBET.value
 
-    def __init__(self, device: torch.device) -> None:
-        from deepbet.bet import BrainExtraction
-
-        self._network = BrainExtraction(no_gpu=True)  # otherwise it takes the first graphics card that there is
-        place = device if device.type == "cuda" else "cpu"
-        for network in (self._network.model, self._network.bbox_model):
-            network.to(place)
-
-    def extract(self, image: sitk.Image) -> sitk.Image:
-        """See :class:`BrainExtractor`. The package wants RAS arrays ``[x, y, z]``."""
+    def __init__(self, device: torch.device, precision: torch.dtype) -> None:
         import torch
 
+        found = importlib.util.find_spec("deepbet")  # which does not import it
+        if found is None or found.origin is None:
+            raise InputError("deepbet is not installed; run 'pip install deepbet', or choose another --brain.")
+        self._device = device if device.type == "cuda" else torch.device("cpu")
+        on_processor = self._device.type == "cpu"  # where alone its masks in bfloat16 were compared (Dice .9996)
+        self._precision = torch.bfloat16 if precision is torch.bfloat16 and on_processor else torch.float32
+        models = Path(found.origin).parents[1] / "data" / "models"
+        self._finder, self._network = (
+            torch.jit.load(models / name, map_location=self._device).eval().to(self._precision)
+            for name in ("bbox_model.pt", "model.pt")
+        )
+
+    def extract(self, image: sitk.Image) -> sitk.Image:
+        """See :class:`BrainExtractor`."""
         canonical = oriented(image, "RAS")
-        array = np.ascontiguousarray(sitk.GetArrayFromImage(canonical).transpose(2, 1, 0), dtype=np.float32)
+        # The networks take [x, y, z].
+        array = np.ascontiguousarray(sitk.GetArrayViewFromImage(canonical).transpose(2, 1, 0), dtype=np.float32)
+        return oriented_like(array_on(self._mask(array).transpose(2, 1, 0), canonical), image)
+
+    def _mask(self, array: NDArray[np.float32]) -> NDArray[np.uint8]:
+        small = _interpolated(array, _DEEPBET_FINDER_SHAPE)
+        limits = np.quantile(small, _DEEPBET_QUANTILES)
+        box = _box_around(largest_piece(self._brain(self._finder, small, limits)), array.shape)
+        outlined = self._brain(self._network, _interpolated(array[box], _DEEPBET_SHAPE), limits)
+        mask = np.zeros(array.shape, np.uint8)
+        mask[box] = fill_voids.fill(largest_piece(_interpolated(outlined, mask[box].shape)))
+        return mask
+
+    def _brain(self, network: Any, image: NDArray[np.float32], limits: NDArray[np.float64]) -> NDArray[np.uint8]:
+        """Where the network sees brain in an image of the shape that it takes."""
+        import torch
+
+        low, high = limits
         with torch.inference_mode():
-            mask = self._network.postprocess(self._network.run_model(array) > 0.5)
-        return oriented_like(array_on(mask.transpose(2, 1, 0).astype(np.uint8), canonical), image)
+            scaled = torch.from_numpy(image).to(self._device).sub_(low).div_(high - low).clamp_(0, 1)
+            scaled = scaled.sub_(scaled.mean()).mul_(0.226 / scaled.std()).add_(0.449).to(self._precision)
+            return (network(scaled[None, None])[0, 1] > 0.5).to(torch.uint8).cpu().numpy()
+
+
+def largest_piece(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Its largest connected component.
+
+    Raises:
+        ValueError: it is empty.
+    """
+    pieces = cc3d.connected_components(mask)
+    sizes = np.bincount(pieces.ravel())
+    if len(sizes) < 2:
+        raise ValueError("nothing was found")
+    return (pieces == 1 + sizes[1:].argmax()).astype(np.uint8)
+
+
+def _interpolated(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """The nearest voxels, on a grid of ``shape`` that covers the same box."""
+    indices = [((np.arange(new) + 0.5) * (old / new)).astype(int) for new, old in zip(shape, array.shape, strict=True)]
+    return array[np.ix_(*indices)]
+
+
+def _box_around(mask: NDArray[np.uint8], shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """The box of a mask and a tenth of its size around it, in voxels of an image of ``shape`` that it covers."""
+    box = []
+    for axis, edge in enumerate(shape):
+        others = tuple(other for other in range(3) if other != axis)
+        used = np.flatnonzero(mask.mean(others) > _DEEPBET_LEAST_SHARE)
+        if used.size == 0:
+            raise ValueError("nothing was found")
+        scale = edge / mask.shape[axis]
+        centre = np.round((used[-1] + 1 + used[0]) / 2 * scale)
+        half = np.round((used[-1] + 1 - used[0]) * scale * 1.2) / 2
+        box.append(slice(max(0, int(centre - half)), min(edge, int(centre + half))))
+    return tuple(box)
 
 
 class HdBet:
@@ -108,7 +180,7 @@ def find_brain(image: sitk.Image, extractor: BrainExtractor | None) -> sitk.Imag
         return _stripped_brain(image)
     try:
         mask = extractor.extract(image)
-    except (AssertionError, ValueError) as error:  # the extractors' own way of finding nothing
+    except (AssertionError, ValueError) as error:  # the extractors' way of finding nothing
         raise _no_brain(extractor.name) from error
     if not _is_brain_sized(mask):
         raise _no_brain(extractor.name, _volume_ml(mask))
@@ -118,18 +190,16 @@ def find_brain(image: sitk.Image, extractor: BrainExtractor | None) -> sitk.Imag
 def near_brain(brain: sitk.Image) -> sitk.Image:
     """Where a stripped image may show something: ``brain`` and ``STRIPPED_MARGIN_MM`` around it, ``uint8``.
 
-    The slow part of :func:`strip`; made once, it serves all the images on the brain's grid.
+    To 2 mm, which is enough for :func:`is_stripped`; made once, it serves all the images on the brain's grid.
     """
     mask = sitk.GetArrayViewFromImage(brain) != 0
-    near = np.zeros(mask.shape, np.uint8)
-    if mask.any():
-        box = bounding_box(mask, math.ceil(STRIPPED_MARGIN_MM / min(brain.GetSpacing())))
-        z, y, x = box
-        distance_mm = sitk.SignedMaurerDistanceMap(
-            brain[x, y, z], insideIsPositive=False, squaredDistance=False, useImageSpacing=True
-        )
-        near[box] = sitk.GetArrayViewFromImage(distance_mm) <= STRIPPED_MARGIN_MM
-    return array_on(near, brain)
+    spacing = np.array(brain.GetSpacing()[::-1])
+    steps = np.maximum(1, (2.0 / spacing).astype(int))
+    coarse = mask[tuple(slice(None, None, step) for step in steps)]
+    near = scipy.ndimage.distance_transform_edt(~coarse, spacing * steps) <= STRIPPED_MARGIN_MM
+    for axis, step in enumerate(steps):
+        near = near.repeat(step, axis)
+    return array_on(near[tuple(map(slice, mask.shape))].astype(np.uint8), brain)
 
 
 def is_stripped(image: sitk.Image, brain: sitk.Image, near: sitk.Image | None = None) -> bool:

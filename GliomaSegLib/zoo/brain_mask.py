@@ -50,10 +50,13 @@ class ZooBrain:
 
 
 @cache
-def brain_extractor(method: BrainMethod, device: torch.device, store: Path | None = None) -> BrainExtractor | None:
+def brain_extractor(
+    method: BrainMethod, device: torch.device, precision: torch.dtype, store: Path | None = None
+) -> BrainExtractor | None:
     """The loaded extractor, kept for the next case; ``None`` for images that are stripped.
 
     Args:
+        precision: in which deepbet may run; the others run in float32.
         store: folder of installed models, by default the user's.
 
     Raises:
@@ -63,7 +66,7 @@ def brain_extractor(method: BrainMethod, device: torch.device, store: Path | Non
     if method is BrainMethod.STRIPPED:
         return None
     if method is BrainMethod.DEEPBET:
-        return DeepBet(device)
+        return DeepBet(device, precision)
     return HdBet(device) if method is BrainMethod.HDBET else zoo_brain(method.value, device, store)
 
 

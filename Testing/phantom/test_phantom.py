@@ -172,7 +172,7 @@ def test_a_brain_extractor_finds_the_brain(small_phantom: Phantom) -> None:
     torch = pytest.importorskip("torch")
     from GliomaSegLib.preprocessing.brain import DeepBet
 
-    found = DeepBet(torch.device("cpu")).extract(small_phantom.images[Modality.T1C])
+    found = DeepBet(torch.device("cpu"), torch.float32).extract(small_phantom.images[Modality.T1C])
     masks = [sitk.GetArrayFromImage(mask) > 0 for mask in (found, small_phantom.brain)]
     assert 2 * np.logical_and(*masks).sum() / sum(mask.sum() for mask in masks) > 0.95
 

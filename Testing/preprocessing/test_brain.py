@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.grid import oriented
 from GliomaSegLib.phantom import Phantom
 from GliomaSegLib.preprocessing.brain import DeepBet, HdBet, find_brain, is_stripped, near_brain, strip
 
@@ -85,25 +87,28 @@ def test_stripping_with_the_surroundings_at_hand_is_the_same() -> None:
         assert (results[0] != 0).sum() == (sitk.GetArrayFromImage(image if stripped else brain) != 0).sum()
 
 
-class Network:
-    """Remembers where it was sent."""
+@pytest.mark.parametrize(("device", "place"), [("cpu", "cpu"), ("mps", "cpu"), ("cuda:1", "cuda:1")])
+def test_deepbet_runs_where_it_is_told(monkeypatch: pytest.MonkeyPatch, device: str, place: str) -> None:
+    places = []
 
-    def to(self, place: object) -> None:
-        self.place = place
+    def load(path: Path, map_location: torch.device) -> torch.nn.Module:
+        places.append(map_location)
+        return torch.nn.Identity()
+
+    monkeypatch.setattr(torch.jit, "load", load)
+    DeepBet(torch.device(device), torch.float32)
+    assert places == [torch.device(place)] * 2
 
 
-@pytest.mark.parametrize(
-    ("device", "place"), [("cpu", "cpu"), ("mps", "cpu"), ("cuda:1", torch.device("cuda:1")), ("cuda", "cuda")]
-)
-def test_deepbet_runs_where_it_is_told(monkeypatch: pytest.MonkeyPatch, device: str, place: object) -> None:
-    class BrainExtraction:
-        def __init__(self, no_gpu: bool) -> None:
-            assert no_gpu
-            self.model, self.bbox_model = Network(), Network()
-
-    monkeypatch.setattr("deepbet.bet.BrainExtraction", BrainExtraction)
-    loaded = DeepBet(torch.device(device))._network
-    assert torch.device(loaded.model.place) == torch.device(loaded.bbox_model.place) == torch.device(place)
+def test_deepbets_mask_is_its_own_packages(small_phantom: Phantom) -> None:
+    bet = pytest.importorskip("deepbet.bet")
+    head = oriented(small_phantom.images[Modality.T1C], "RAS")
+    package = bet.BrainExtraction(no_gpu=True)
+    array = sitk.GetArrayFromImage(head).transpose(2, 1, 0).astype(np.float32)
+    expected = package.postprocess(package.run_model(array) > 0.5).transpose(2, 1, 0) != 0
+    for precision, voxels in ((torch.float32, 50), (torch.bfloat16, 500)):
+        mask = sitk.GetArrayFromImage(DeepBet(CPU, precision).extract(head)) != 0
+        assert np.count_nonzero(mask != expected) <= voxels
 
 
 @pytest.mark.parametrize(("device", "place"), [("cpu", "cpu"), ("mps", "cpu"), ("cuda:1", 1), ("cuda", 0)])

@@ -31,7 +31,7 @@ def head(small_phantom: Phantom) -> sitk.Image:
 
 
 def test_finds_the_phantoms_brain(head: sitk.Image, small_phantom: Phantom) -> None:
-    brain = find_brain(head, DeepBet(CPU))
+    brain = find_brain(head, DeepBet(CPU, torch.float32))
     assert dice(brain, small_phantom.brain) > 0.9
 
 
@@ -44,7 +44,7 @@ def test_a_zero_background_does_not_make_a_head_stripped(head: sitk.Image, small
 
 def test_a_stripped_image_is_recognised_and_keeps_its_own_edge(head: sitk.Image, small_phantom: Phantom) -> None:
     stripped = sitk.Mask(head, small_phantom.brain)
-    brain = find_brain(stripped, DeepBet(CPU))
+    brain = find_brain(stripped, DeepBet(CPU, torch.float32))
     assert dice(brain, small_phantom.brain) > 0.99
     assert np.array_equal(sitk.GetArrayFromImage(strip(stripped, brain)), sitk.GetArrayFromImage(stripped))
 
@@ -52,7 +52,7 @@ def test_a_stripped_image_is_recognised_and_keeps_its_own_edge(head: sitk.Image,
 def test_refuses_what_has_no_brain() -> None:
     ball = sitk.GaussianSource(sitk.sitkFloat32, [60] * 3, [4.0] * 3, [30.0] * 3, 100.0)
     with pytest.raises(InputError, match="No brain was found"):
-        find_brain(ball, DeepBet(CPU))
+        find_brain(ball, DeepBet(CPU, torch.float32))
 
 
 def test_hdbet_finds_the_same_brain(head: sitk.Image, small_phantom: Phantom) -> None:

@@ -61,4 +61,4 @@ def test_a_model_is_looked_for_in_the_store_that_the_job_names(tmp_path: Path, m
     (tmp_path / "named" / "synthstrip").mkdir(parents=True)
     (tmp_path / "named" / "synthstrip" / "installed.json").write_text("{}")
     with pytest.raises(WeightsError, match=r"weights in .*named.synthstrip are damaged"):
-        brain_extractor(BrainMethod.SYNTHSTRIP, torch.device("cpu"), tmp_path / "named")
+        brain_extractor(BrainMethod.SYNTHSTRIP, torch.device("cpu"), torch.float32, tmp_path / "named")
