@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_choice(parser)
     add_output(parser)
     add_json(parser, "print the result as JSON")
+    parser.add_argument("--profile", action="store_true", help="show the seconds and memory of each stage at the end")
     add_store(parser)
     case = parser.add_argument_group("the case")
     case.add_argument("--case-id", metavar="NAME", help="how the case is called in the results")
@@ -63,7 +64,7 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
     """Segment the study; the exit status."""
     from GliomaSegLib.cli.terminal import perform_with_progress
 
-    print_result(perform_with_progress(_job(parsed)), parsed.json, output)
+    print_result(perform_with_progress(_job(parsed), parsed.profile), parsed.json, output)
     return 0
 
 

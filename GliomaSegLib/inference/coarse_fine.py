@@ -158,12 +158,12 @@ class CoarseFine:
     def _channels(self, images: Mapping[Modality, NDArray[np.float32]]) -> tuple[Tensor, NDArray[np.bool_], Box]:
         """Standardised channels and brain mask, cropped to the brain, and where they were cropped."""
         stack = stacked(images, self._order)
-        brain = (stack != 0).any(axis=0)
+        brain = stack.any(axis=0)
         box = bounding_box(brain, 2)
         channels = np.zeros((len(self._order), *brain[box].shape), np.float32)
         for channel, image, sequence in zip(channels, stack, self._order, strict=True):
             if sequence in images:
-                channel[:] = clipped_z_score(image, f"{sequence.title} (--{sequence.value})")[box]
+                channel[:] = clipped_z_score(image[box], f"{sequence.title} (--{sequence.value})")
         return torch.from_numpy(channels), brain[box], box
 
     def _coarse_prediction(

@@ -154,6 +154,17 @@ def test_segment_prints_the_volumes(segment: Command, tmp_path: Path) -> None:
     np.testing.assert_array_equal(labels, truth())
 
 
+def test_profile_shows_what_each_stage_cost(segment: Command) -> None:
+    status, _, err = segment("--profile")
+    head, *rows = [line.split() for line in err[err.index("stage  ") :].splitlines()]
+    assert status == 0
+    assert head[0] == "stage"
+    assert [row[0] for row in rows] == ["start", "reading", "registration", "brain", "segmentation", "measures", "all"]
+    seconds = [float(row[-3]) for row in rows]
+    assert sum(seconds[:-1]) == pytest.approx(seconds[-1], abs=0.5)
+    assert all(float(row[-1]) > 10 for row in rows)
+
+
 def test_json_is_all_there_is_on_stdout(segment: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     predict = toy.Thresholds.predict
 
