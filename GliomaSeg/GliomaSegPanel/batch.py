@@ -22,6 +22,7 @@ class BatchSection:
         self._studies: list[Path] = []
         self._results: list[Path | None] = []
         fit_columns(self._ui.batchTable, stretched=1)
+        self._fill(())
         for edit in (self._ui.batchFolderEdit, self._ui.batchOutputEdit):
             edit.connect("currentPathChanged(QString)", lambda _path: self._on_folders())
         self._ui.batchButton.connect("clicked()", self._on_start)

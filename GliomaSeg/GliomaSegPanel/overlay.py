@@ -33,9 +33,8 @@ class ProbabilityOverlay:
         """Whether it is in the views."""
         return self._volume is not None
 
-    def show(self, available: bool) -> None:
-        """Update the controls; ``available``: the result has a probability map."""
-        self._ui.overlayCheckBox.visible = self._ui.overlaySlider.visible = available
+    def show(self) -> None:
+        """Update the controls."""
         self._ui.overlaySlider.enabled = self._ui.overlayCheckBox.checked
 
     def remove(self) -> None:

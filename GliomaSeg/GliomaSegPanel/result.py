@@ -8,6 +8,7 @@ from functools import partial
 import qt
 import slicer
 
+from GliomaSegLib.scene.brain_surface import has_brain, show_brain
 from GliomaSegLib.scene.edit_state import restore_if_unchanged
 from GliomaSegLib.scene.edits import Edits
 from GliomaSegLib.scene.lesions import Lesion, LesionRethreshold, accept_lesion, delete_lesion, lesions_of
@@ -51,6 +52,7 @@ class ResultSection:
         self._rethreshold: Rethreshold | LesionRethreshold | None = None
         self._lesions: list[Lesion] = []
         self._surfaces_wanted = False
+        self._brain: slicer.vtkMRMLModelNode | None = None
         self._preview_later = _single_shot(PREVIEW_MS, self._on_preview)
         self._update_later = _single_shot(QUIET_MS, self._on_quiet)
         self._overlay = ProbabilityOverlay(panel, on_toggled=self._show_fill)
@@ -62,6 +64,7 @@ class ResultSection:
         self._ui.outlineCheckBox.connect("toggled(bool)", lambda _on: self._show_fill())
         self._ui.sequenceViewsButton.connect("toggled(bool)", self._on_views)
         self._ui.show3DButton.connect("toggled(bool)", lambda _on: centre_3d())
+        self._ui.brainCheckBox.connect("toggled(bool)", self._on_brain)
         self._ui.volumesTable.connect("itemChanged(QTableWidgetItem*)", self._on_eye)
         self._ui.lesionsTable.connect("itemSelectionChanged()", self._on_lesion_selected)
         self._ui.acceptLesionButton.connect("clicked()", self._on_accept)
@@ -110,6 +113,7 @@ class ResultSection:
             return
         self.commit_threshold()
         self._overlay.remove()
+        self._ui.brainCheckBox.checked = False
         self._node, self._edits, self._lesions = node, Edits(node) if node else None, []
         self._ui.show3DButton.setSegmentationNode(node)
         self._surfaces_wanted = False
@@ -127,11 +131,13 @@ class ResultSection:
         """Update the section."""
         shown = situation.shown
         self._ui.resultFrame.visible = shown is not None
-        self._overlay.show(bool(shown and shown.thresholdable))
+        self._overlay.show()
+        self._ui.brainCheckBox.visible = self._node is not None and has_brain(self._node)
         self._ui.thresholdGroup.visible = bool(shown and shown.thresholdable)
         outline = can_threshold(situation)
-        self._ui.thresholdGroup.enabled, self._ui.thresholdGroup.toolTip = outline
-        self._ui.thresholdLesionCheckBox.enabled = self.lesion is not None
+        self._ui.thresholdGroup.toolTip = outline.reason
+        self._ui.thresholdSlider.enabled = self._ui.thresholdResetButton.enabled = outline.allowed
+        self._ui.thresholdLesionCheckBox.enabled = outline.allowed and self.lesion is not None
         for button, does in (
             (self._ui.acceptLesionButton, _("The lesion is right as it is; kept with the scene. Key: A")),
             (self._ui.deleteLesionButton, _("Take the lesion out of the segmentation. Key: Delete")),
@@ -196,8 +202,9 @@ class ResultSection:
         """Called when the scene is closed with all its nodes."""
         self._preview_later.stop()
         self._update_later.stop()
-        self._rethreshold = self._node = self._edits = None
+        self._rethreshold = self._node = self._edits = self._brain = None
         self._lesions = []
+        self._ui.brainCheckBox.checked = False
         self.clicks.stop()
         self._ui.sequenceViewsButton.checked = False
         self._ui.show3DButton.setSegmentationNode(None)
@@ -292,6 +299,14 @@ class ResultSection:
             self._views.show(partial(show_sequences, self._node), point and point.centre_ras_mm)
         else:
             self._views.leave()
+
+    def _on_brain(self, on: bool) -> None:
+        """The brain around the tumour in the 3D view, on demand."""
+        if self._brain is not None and slicer.mrmlScene.IsNodePresent(self._brain):
+            slicer.mrmlScene.RemoveNode(self._brain)
+        with self._panel.errors_shown():
+            self._brain = show_brain(self._node) if on and self._node is not None else None
+        centre_3d()
 
     def toggle_outlines(self) -> None:
         """Hide the segmentation in the slice views, to see the image alone, or show it again."""

@@ -42,6 +42,10 @@ class ReviewTests:
         assert is_shown(layout)
         widget.ui.sequenceViewsButton.checked = False
         assert not is_shown(layout)
+        models = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLModelNode")
+        for shown in (1, 0):
+            widget.ui.brainCheckBox.checked = bool(shown)
+            assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLModelNode") == models + shown
         widget.ui.volumesTable.item(0, 0).setCheckState(0)
         assert not is_visible(node, "WT")
         widget.result.toggle_outlines()

@@ -122,12 +122,17 @@ def _crop(node: slicer.vtkMRMLSegmentationNode, region: Region) -> tuple[NDArray
         )
     name = probability_map(Path(), region).name
     with copies_of(node, name, BRAIN) as folder:
-        crop, grid = _read(folder / name), _read(folder / BRAIN)  # the brain mask is on the whole grid
+        crop, grid = read_volume(folder / name), read_volume(folder / BRAIN)  # the brain mask is on the whole grid
     offset = np.round((np.linalg.inv(_matrix(grid)) @ _matrix(crop))[:3, 3]).astype(int)
     return slicer.util.arrayFromVolume(crop), offset.tolist()
 
 
-def _read(path: Path) -> slicer.vtkMRMLScalarVolumeNode:
+def read_volume(path: Path) -> slicer.vtkMRMLScalarVolumeNode:
+    """A file of a result as a node that is in no scene.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
     volume, storage = slicer.vtkMRMLScalarVolumeNode(), slicer.vtkMRMLVolumeArchetypeStorageNode()
     storage.SetFileName(str(path))
     if not path.is_file() or not storage.ReadData(volume):

@@ -220,10 +220,10 @@ def test_after_surgery_models_of_residual_tumour_come_before_those_of_the_cavity
     after = dataclasses.replace(READY, study_time=TimePointKind.POSTOPERATIVE, card=None)
     known = {card.id: card for card in tumour_models()}
     choices = model_choices(known.values(), Store(tmp_path), after)
-    of_tumour = [Region.WT in known[choice.id].regions for choice in choices if choice.fits]
-    assert of_tumour[0]
-    assert False in of_tumour
-    assert of_tumour == sorted(of_tumour, reverse=True)
+    fitting = [choice.id for choice in choices if choice.fits]
+    assert fitting[0] == "raidionics-postop", "residual enhancing tumour is the question"
+    assert [known[model].regions for model in fitting if "cavity" in model] == [(Region.RC,)]
+    assert fitting[-1] == "resseg-cavity"
 
 
 def test_models_are_filtered_by_task(tmp_path: Path) -> None:

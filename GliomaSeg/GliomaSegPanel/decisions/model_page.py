@@ -24,6 +24,7 @@ def card_html(card: Card, installed: bool) -> str:
         (_("Weights"), f"{card.weights.licence}. {card.weights.attribution}"),
         (_("Please cite"), card.citation),
         (_("Tested"), STATUSES[card.status]),
+        (_("Version"), card.version),
     ]
     if card.training:
         rows.insert(1, (_("Trained"), card.training))
@@ -35,7 +36,7 @@ def card_html(card: Card, installed: bool) -> str:
         for title, text in rows
     )
     return (
-        f"<h4>{html.escape(card.title)} {html.escape(card.version)}</h4><p>{html.escape(card.summary)}</p>"
+        f"<h4>{html.escape(card.title)}</h4><p>{html.escape(card.summary)}</p>"
         f"<table cellpadding='2'>{table}</table>{_accuracy_html(card)}"
     )
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from GliomaSegLib.case import TimePointKind
 from GliomaSegLib.labels import Region
 from GliomaSegLib.zoo.card import Card, Status
-from GliomaSegLib.zoo.recommend import Recommendation, recommend
+from GliomaSegLib.zoo.recommend import Recommendation, recommend, task_at
 from GliomaSegLib.zoo.store import Store
 from GliomaSegPanel.decisions.situation import Answer, Situation, chosen_sequences, lacks_preoperative, packages_first
 from GliomaSegPanel.decisions.titles import TASKS, TIMES, download_size, short_title
@@ -33,13 +33,19 @@ class ModelChoice(NamedTuple):
 
 
 def model_choices(cards: Iterable[Card], store: Store, situation: Situation, task: str = "") -> tuple[ModelChoice, ...]:
-    """The models for ``task`` (all when empty), ranked as :func:`GliomaSegLib.zoo.recommend.recommend` does it; those
-    that outline no tumour, but the cavity alone, after those that do."""
+    """The models for ``task`` (all when empty), ranked as :func:`GliomaSegLib.zoo.recommend.recommend` does it: those
+    for gliomas at the time of the study first (after surgery, of residual tumour), those of the cavity alone last."""
     known = () if situation.from_folder else chosen_sequences(situation)
     ranking = recommend(cards, store, known, task, situation.study_time, earlier=True)
     # Again by what fits: a model may lack the study before surgery, of which the ranking does not know.
-    choices = [(_model_choice(one, situation), Region.WT in one.card.regions) for one in ranking]
-    return tuple(choice for choice, _tumour in sorted(choices, key=lambda pair: (not pair[0].fits, not pair[1])))
+    choices = [(_model_choice(one, situation), _serves(one.card, situation)) for one in ranking]
+    return tuple(choice for choice, serves in sorted(choices, key=lambda pair: (not pair[0].fits, -pair[1])))
+
+
+def _serves(card: Card, situation: Situation) -> int:
+    if card.regions == (Region.RC,):
+        return 0
+    return 2 if card.task is task_at(situation.study_time) else 1
 
 
 def _model_choice(ranked: Recommendation, situation: Situation) -> ModelChoice:

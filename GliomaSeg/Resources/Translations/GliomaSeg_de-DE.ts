@@ -272,6 +272,14 @@
    <translation>Nur Umrisse</translation>
   </message>
   <message>
+   <source>Brain</source>
+   <translation>Gehirn</translation>
+  </message>
+  <message>
+   <source>Show the surface of the brain around the tumour in the 3D view.</source>
+   <translation>Die Oberfläche des Gehirns um den Tumor in der 3D-Ansicht zeigen.</translation>
+  </message>
+  <message>
    <source>Show the parts as outlines, so that the image below stays visible. Key O: hide them altogether, and show them again.</source>
    <translation>Die Teile als Umrisse zeigen, damit das Bild darunter sichtbar bleibt. Taste O: ganz ausblenden und wieder zeigen.</translation>
   </message>
@@ -476,10 +484,6 @@
    <translation>Korrigieren</translation>
   </message>
   <message>
-   <source>When you press Done, the measures, the files and the report follow.</source>
-   <translation>Wenn Sie Fertig drücken, folgen Messwerte, Dateien und Bericht.</translation>
-  </message>
-  <message>
    <source>Add</source>
    <translation>Hinzufügen</translation>
   </message>
@@ -496,8 +500,8 @@
    <translation>Auf einen Teil klicken, der kein Tumor ist: er wird mit allem entfernt, was mit ihm verbunden ist. Taste, mit der Maus darüber: X</translation>
   </message>
   <message>
-   <source>Start correcting</source>
-   <translation>Korrektur beginnen</translation>
+   <source>Open the Segment Editor</source>
+   <translation>Segment Editor öffnen</translation>
   </message>
   <message>
    <source>Done: update the measures</source>
@@ -1148,6 +1152,10 @@ Sie werden vom Python Package Index in das Python von Slicer geladen{size}. Slic
   <message>
    <source>Tested</source>
    <translation>Geprüft</translation>
+  </message>
+  <message>
+   <source>Version</source>
+   <translation>Version</translation>
   </message>
   <message>
    <source>Trained</source>
