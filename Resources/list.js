@@ -2,6 +2,7 @@
 const table = document.querySelector("table[data-list]"), body = table.tBodies[0], rows = [...body.rows];
 const texts = new Map(rows.map(row => [row, row.textContent.toLowerCase()]));
 const controls = [...document.querySelectorAll("[data-filter]")], shown = document.getElementById("shown");
+const renew = document.getElementById("renew");  // of a page that shows what changes meanwhile
 const name = `list ${location.pathname}`;
 let sorted = { column: -1, down: false };
 
@@ -36,13 +37,14 @@ function sort(column, down) {
 }
 
 function keep() {
-  try { sessionStorage.setItem(name, JSON.stringify({ ...sorted, values: controls.map(one => one.type === "checkbox" ? one.checked : one.value) })); } catch { /* a page from disk may have no storage */ }
+  try { sessionStorage.setItem(name, JSON.stringify({ ...sorted, renew: renew?.checked, values: controls.map(one => one.type === "checkbox" ? one.checked : one.value) })); } catch { /* a page from disk may have no storage */ }
 }
 
 function again() {
   let kept = null;
   try { kept = JSON.parse(sessionStorage.getItem(name)); } catch { /* as above */ }
   if (!kept) return;
+  if (renew) renew.checked = kept.renew ?? true;
   controls.forEach((one, at) => { if (one.type === "checkbox") one.checked = kept.values[at]; else one.value = kept.values[at] ?? ""; });
   show();
   if (kept.column >= 0) sort(kept.column, kept.down);
@@ -55,5 +57,7 @@ table.tHead.addEventListener("click", event => {
   if (sorted.column === column && sorted.down) sort(-1, false);  // the third click: as it was made
   else sort(column, sorted.column === column);
 });
+renew?.addEventListener("input", keep);
+setInterval(() => renew?.checked && location.reload(), 15_000);
 again();
 table.dataset.list = "ready";

@@ -18,6 +18,14 @@ async function unpacked(name) {
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 }
 
+// A NIfTI file of 8 bit. Each slice is stored as its difference from the one before, which takes a third less room.
+const files = {};
+const file = name => files[name] ??= unpacked(name).then(content => {
+  const [columns, rows] = new Int16Array(content, 42, 2), voxels = new Uint8Array(content, 352);
+  for (let at = columns * rows; at < voxels.length; at++) voxels[at] += voxels[at - columns * rows];
+  return content;
+});
+
 // A slice: the grey levels between black and white, and per layer a line along the pixels of the screen whose neighbours
 // lie outside it, so that a contour is that of this plane, one pixel wide at every zoom.
 function shader() {
@@ -61,29 +69,36 @@ function draw(view) {
   gl.uniform1i(at("shown"), state.layers);
   view.niivue.drawScene();
 }
-const drawAll = () => views.filter(view => view.niivue.canvas.offsetParent).forEach(draw);
+let due = 0;  // once per picture of the screen, however much changes
+const drawAll = () => due ||= requestAnimationFrame(() => {
+  due = 0;
+  views.filter(view => view.niivue.canvas.offsetParent).forEach(draw);
+});
 
 function place(name) {
-  const figure = document.createElement("figure"), caption = document.createElement("figcaption"), canvas = document.createElement("canvas");
+  const figure = document.createElement("figure"), caption = document.createElement("figcaption");
   caption.textContent = name;
-  canvas.setAttribute("aria-label", name);
-  canvas.setAttribute("role", "img");
-  figure.append(caption, canvas);
+  figure.append(caption);
   box.append(figure);
-  return [figure, canvas];
+  return figure;
 }
 
-async function open(canvas, options) {
+async function open(figure, options) {
+  const canvas = document.createElement("canvas");
+  canvas.setAttribute("aria-label", figure.textContent);
+  canvas.setAttribute("role", "img");
+  figure.append(canvas);
   const niivue = new library.Niivue({ isRadiologicalConvention: true, sagittalNoseLeft: true, isSliceMM: true, dragAndDropEnabled: false, logLevel: "error",
     multiplanarShowRender: library.SHOW_RENDER.NEVER, backColor: [0, 0, 0, 1], crosshairColor: [0.6, 0.9, 0.6, 0.6], crosshairWidth: 0.7, crosshairWidthUnit: "mm", crosshairGap: 12, showAllOrientationMarkers: true, fontColor: [1, 1, 1, 1],
-    fontMinPx: 12, loadingText: "", isResizeCanvas: true, rulerColor: [1, 0.9, 0.2, 1], rulerWidth: 2, measureTextColor: [1, 0.9, 0.2, 1], viewModeHotKey: "", clipPlaneHotKey: "", cycleClipPlaneHotKey: "", ...options });
+    fontMinPx: 12, loadingText: "", isResizeCanvas: true, multiplanarPadPixels: 24, rulerColor: [1, 0.9, 0.2, 1], rulerWidth: 2, measureTextColor: [1, 0.9, 0.2, 1], viewModeHotKey: "", clipPlaneHotKey: "", cycleClipPlaneHotKey: "", ...options });
+  niivue.meshShaders = [];  // there are no meshes, and each of these takes time to compile
   await niivue.attachToCanvas(canvas, false);
   return niivue;
 }
 
-async function volume(name, white = 255) {
-  const image = await library.NVImage.new(await unpacked(name), `${name}.nii`, "gray", 1);
-  [image.cal_min, image.cal_max] = [0, white];
+async function volume(name, colours = "gray") {
+  const image = await library.NVImage.new(await file(name), `${name}.nii`, colours, 1);
+  [image.cal_min, image.cal_max] = [0, 255];
   return image;
 }
 
@@ -136,10 +151,13 @@ function arrange() {
   for (const view of views) {
     view.niivue.opts.mouseEventConfig = { leftButton: { primary: left, withShift: mode.pan, withCtrl: mode.pan }, rightButton: mode.none, centerButton: mode.pan };
     view.niivue.opts.dragMode = left;
-    view.niivue.setSliceType({ axial: AXIAL, coronal: CORONAL, sagittal: SAGITTAL, planes: MULTIPLANAR }[state.plane]);
-    view.figure.hidden = state.large >= 0 && views[state.large] !== view;
+    view.niivue.opts.sliceType = { axial: AXIAL, coronal: CORONAL, sagittal: SAGITTAL, planes: MULTIPLANAR }[state.plane];
+    const away = state.large >= 0 && views[state.large] !== view;
+    view.figure.hidden = away && !flickering;
+    view.figure.style.visibility = away && flickering ? "hidden" : "";  // it keeps its size, so it is there at once
   }
-  section.style.setProperty("--columns", box.querySelectorAll("figure:not([hidden])").length);
+  box.classList.toggle("stacked", flickering > 0);
+  section.style.setProperty("--columns", flickering ? 1 : box.querySelectorAll("figure:not([hidden])").length);
   section.querySelector(`[name=plane][value=${state.plane}]`).checked = true;
   drawAll();
 }
@@ -152,22 +170,27 @@ async function showSolid(wanted) {
   arrange();
 }
 
-// Tumour in a translucent brain. Outside the brain mask there is nothing, so that no face is ever shown.
+// Tumour in a translucent brain: what most layers hold is opaque, so that a core is seen through the rest of its tumour.
+// Outside the brain mask there is nothing, so that no face is ever shown.
 async function openSolid() {
-  const [figure, canvas] = place("3D");
-  const niivue = await open(canvas, { sliceType: library.SLICE_TYPE.RENDER, show3Dcrosshair: false, isOrientCube: true });
-  const brain = await volume("brain", 1), marked = await volume(`marked${settings.panels.at(-1).marked}`);
-  const colours = { R: [0], G: [0], B: [0], A: [0], I: [0] };
-  for (let value = 1; value < 32; value++) {
-    const layer = settings.layers.findLast(one => one.shown && one.values.includes(value));
-    const rgb = layer ? [1, 3, 5].map(at => parseInt(layer.colour.slice(at, at + 2), 16)) : [0, 0, 0];
-    [colours.R, colours.G, colours.B].forEach((list, at) => list.push(rgb[at]));
-    colours.A.push(layer ? 255 : 0);
+  const figure = place("3D");
+  const niivue = await open(figure, { sliceType: library.SLICE_TYPE.RENDER, show3Dcrosshair: false, isOrientCube: true });
+  const brain = new Uint8Array(await file("brain"), 352), marked = await volume(`marked${settings.panels.at(-1).marked}`, "marked");
+  marked.img = marked.img.map((value, at) => value || 4 * brain[at]);
+  const present = new Set(marked.img), values = Array.from({ length: 31 }, (_, at) => at + 1).filter(value => present.has(8 * value));
+  const holding = value => settings.layers.filter(one => one.shown && one.values.includes(value));
+  const most = Math.max(...values.map(value => holding(value).length));
+  const colours = { R: [128, 128], G: [128, 128], B: [128, 128], A: [0, 3], I: [0, 4] };
+  for (const value of values) {
+    const layers = holding(value), colour = layers.at(-1)?.colour ?? "#808080";
+    [colours.R, colours.G, colours.B].forEach((list, at) => list.push(parseInt(colour.slice(2 * at + 1, 2 * at + 3), 16)));
+    colours.A.push([255, 24, 8][most - layers.length] ?? 8);
     colours.I.push(8 * value);
   }
-  marked.setColormapLabel(colours);
-  load(niivue, brain, marked);
-  niivue.setOpacity(0, 0.3);
+  [colours.R, colours.G, colours.B, colours.A].forEach(list => list.push(0));
+  colours.I.push(255);
+  niivue.addColormap("marked", colours);
+  niivue.addVolume(marked);
   return { figure, niivue };
 }
 
@@ -176,6 +199,7 @@ function flicker(on) {
   if ($("flicker")) $("flicker").checked = on;
   const next = () => { state.large = (state.large + 1) % views.length; arrange(); };
   flickering = on ? setInterval(next, 700) : 0;
+  if (on && solid) showSolid(false);
   if (on) next(); else { state.large = -1; arrange(); }
 }
 
@@ -272,25 +296,41 @@ function restart() {
   if (places.length) goTo(0);
 }
 
+// What is seen at once: the page's own picture of each image, until it can be scrolled.
+async function showPictures() {
+  const pictures = document.querySelectorAll(".first svg");
+  const figures = settings.panels.map((panel, number) => {
+    const figure = place(panel.title);
+    if (pictures[number]) figure.append(pictures[number].cloneNode(true));
+    return figure;
+  });
+  $("where").textContent = "loading …";
+  await new Promise(shown => requestAnimationFrame(() => setTimeout(shown)));
+  section.dataset.pictures = performance.now().toFixed(0);
+  return figures;
+}
+
 async function start() {
   if (!document.createElement("canvas").getContext("webgl2")) return;
   section.hidden = false;
   section.style.setProperty("--columns", settings.panels.length);
   document.body.classList.add("live");
+  const figures = await showPictures();
   library = await import(URL.createObjectURL(new Blob([await unpacked("niivue")], { type: "text/javascript" })));
   for (const [number, panel] of settings.panels.entries()) {
-    const [figure, canvas] = place(panel.title);
-    const niivue = await open(canvas, {});
+    const niivue = await open(figures[number], {});
     niivue.setCustomSliceShader(shader());
     load(niivue, await volume(`image${number}`), await volume(`marked${panel.marked}`));
-    const view = { figure, niivue, levels: [...panel.window] };
+    const view = { figure: figures[number], niivue, levels: [...panel.window] };
     views.push(view);
     steer(view);
-    if (!number) restart();  // the first picture
   }
   listen();
   restart();
-  section.dataset.ready = performance.now().toFixed(0);
+  requestAnimationFrame(() => {
+    box.querySelectorAll("svg").forEach(picture => picture.remove());
+    section.dataset.ready = performance.now().toFixed(0);
+  });
   window.gliomaseg = { views, restart };
 }
 start().catch(error => {  // the pictures are there instead

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import tempfile
 from collections import defaultdict
@@ -11,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from GliomaSegLib.batch.cases import BatchCase, damaged, is_done, manifest_of
@@ -21,17 +19,11 @@ from GliomaSegLib.inference.training_distance import share_of_limit
 from GliomaSegLib.io.folder import MANIFEST
 from GliomaSegLib.io.renaming import rename
 from GliomaSegLib.io.spreadsheet import write_rows
+from GliomaSegLib.measures.unusual_volumes import BRAIN, unusual
 from GliomaSegLib.results.layout import MEASURES_JSON
 
 VOLUMES = ("WT", "TC", "ET", "NETC", "SNFH", "RC")
 """What a table shows of the volumes, in mL."""
-
-BRAIN = "brain"
-
-# Iglewicz and Hoaglin 1993: a modified z-score above this is an outlier. Fewer cases than this have no usual value.
-_OUTLIER = 3.5
-_LEAST_CASES = 10
-_NORMAL_QUARTILE = 0.6745  # the median absolute deviation of the standard normal distribution
 
 
 class CaseState(str, Enum):
@@ -149,48 +141,14 @@ def _summary_of_results(case: BatchCase) -> CaseSummary:
 def _with_remarks(cases: Iterable[CaseSummary]) -> list[CaseSummary]:
     """Every case with what sets it apart from those of the same model; an empty finding is always remarked."""
     cases = list(cases)
-    values: dict[tuple[str, str], list[float]] = defaultdict(list)
+    values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for case in cases:
         for name, ml in case.volumes.items():
-            values[case.model, name].append(ml)
-    return [_remarked(case, values) for case in cases]
-
-
-def _remarked(case: CaseSummary, values: Mapping[tuple[str, str], Sequence[float]]) -> CaseSummary:
-    remarks, scores = [], [0.0]
-    if case.state is CaseState.DONE and not case.volumes.get("WT"):
-        remarks.append("no tumour was marked")
-    for name in ("WT", "TC", "ET", "RC", BRAIN):
-        score = deviation(case.volumes.get(name), values.get((case.model, name), ()))
-        if abs(score) > _OUTLIER:
-            usual = values[case.model, name]
-            remarks.append(
-                f"{name} {_ml(case.volumes[name])}, where the median of {len(usual)} cases is {_ml(median(usual))}"
-            )
-            scores.append(abs(score))
-    return replace(case, remarks=tuple(remarks), deviation=max(scores))
-
-
-def deviation(volume_ml: float | None, usual_ml: Sequence[float]) -> float:
-    """The modified z-score (Iglewicz and Hoaglin 1993) of the diameter of a ball of this volume among those of other
-    cases; 0 without a volume, or where too few cases tell what is usual.
-
-    Diameters, since volumes are so skewed that every large tumour would be an outlier.
-    """
-    if volume_ml is None or len(usual_ml) < _LEAST_CASES:
-        return 0.0
-    diameters = [_cube_root(ml) for ml in usual_ml]
-    middle = median(diameters)
-    spread = median([abs(diameter - middle) for diameter in diameters])
-    return _NORMAL_QUARTILE * (_cube_root(volume_ml) - middle) / spread if spread else 0.0
-
-
-def _cube_root(value: float) -> float:
-    return math.pow(value, 1 / 3)
-
-
-def _ml(volume_ml: float) -> str:
-    return f"{volume_ml:.0f} mL" if volume_ml >= 10 else f"{volume_ml:.2f} mL"
+            values[case.model][name].append(ml)
+    found = [unusual(one.volumes, values[one.model]) if one.state is CaseState.DONE else ((), 0.0) for one in cases]
+    return [
+        replace(case, remarks=remarks, deviation=score) for case, (remarks, score) in zip(cases, found, strict=True)
+    ]
 
 
 # --- the table -----------------------------------------------------------------------------------------------------

@@ -1,15 +1,18 @@
-"""What the status page shows of finished studies: volumes, the number of warnings, review, a picture and the report."""
+"""What the status page shows of studies: volumes, what is unusual, warnings, review, a picture and the report."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from GliomaSegLib.dicom_node.queue import Queue, Study
+from GliomaSegLib.dicom_node.queue import FinishedCase, Queue, State, Study
 from GliomaSegLib.dicom_node.storage import Storage
 from GliomaSegLib.io.folder import MANIFEST
+from GliomaSegLib.measures.unusual_volumes import unusual
+from GliomaSegLib.options import ReviewState
 from GliomaSegLib.results.layout import MEASURES_JSON, REPORT
 
 SHOWN = ("WT", "TC", "ET", "RC")
@@ -17,11 +20,28 @@ SHOWN = ("WT", "TC", "ET", "RC")
 
 @dataclass(frozen=True)
 class Finding:
-    """Of one study: mL by region, warnings, and the state of the review."""
+    """Of one study: the model, mL by region, what no tumour can explain, warnings, and the state of the review."""
 
+    model: str
     volumes: Mapping[str, float]
+    implausible: tuple[str, ...]
     warnings: int
     review: str
+
+    @property
+    def reviewed(self) -> bool:
+        """Whether somebody has decided on it."""
+        return self.review in (ReviewState.APPROVED.value, ReviewState.REJECTED.value)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A study of the list; ``remarks``: a sentence or clause for each reason to look at it."""
+
+    study: Study
+    finding: Finding | None
+    remarks: tuple[str, ...]
+    look: bool
 
 
 class Findings:
@@ -42,6 +62,29 @@ class Findings:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
+    def listed(self, studies: Iterable[Study], finished: Iterable[FinishedCase]) -> list[Row]:
+        """The studies, what needs a look first: implausible, then failed, then unusual among the ``finished`` cases of
+        its model, then with warnings; what was approved or rejected needs none. Else in the order given."""
+        usual: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for case in finished:
+            for name, ml in case.record["volumes_ml"].items():
+                usual[case.record["model"]][name].append(ml)
+        ranked = []
+        for study in studies:
+            found = self.of(study)
+            remarks, score = unusual(found.volumes, usual[found.model]) if found else ((), 0.0)
+            rank = (
+                4 if found and found.reviewed
+                else 0 if found and found.implausible
+                else 1 if study.state in (State.FAILED, State.UNMATCHED)
+                else 2 if remarks
+                else 3 if found and found.warnings
+                else 4
+            )  # fmt: skip
+            remarks = (*found.implausible, *remarks) if found else ()
+            ranked.append((rank, -score if rank < 4 else 0, Row(study, found, remarks, rank < 4)))
+        return [row for *_, row in sorted(ranked, key=lambda one: one[:2])]
+
     def file(self, name: str) -> tuple[str, bytes] | None:
         """``KEY.html``, the report of a study, or ``KEY.jpg``, its picture: content type and content."""
         key, _, kind = name.partition(".")
@@ -61,7 +104,8 @@ class Findings:
 def _finding(folder: Path) -> Finding:
     manifest, measures = (json.loads((folder / name).read_bytes()) for name in (MANIFEST, MEASURES_JSON))
     volumes = {one["name"]: float(one["volume_ml"]) for one in measures["volumes"] if one["name"] in SHOWN}
-    return Finding(volumes, len(manifest["warnings"]), manifest["review"])
+    implausible = tuple(manifest.get("implausible", ()))
+    return Finding(manifest["model"]["id"], volumes, implausible, len(manifest["warnings"]), manifest["review"])
 
 
 def _drawn(folder: Path, kept: Path) -> bool:

@@ -57,19 +57,19 @@ class Status:
         try:
             self.storage.check()
             studies, counts = self.queue.studies(most=_SHOWN, latest=True), self.queue.counts()
-            weeks = weeks_of(self.queue.cases(), _WEEKS)
+            finished = self.queue.cases()
         except StorageError:
-            studies, counts, weeks = [], {}, []  # the alarm says why
+            studies, counts, finished = [], {}, []  # the alarm says why
         return template.render(
             notice=NOTICE,
             made=self.clock.wall(),
             alarms=self.alarms.all(),
             counts={state.value: counts[state] for state in counts},
-            studies=[(study, self.findings.of(study)) for study in studies],
+            rows=self.findings.listed(studies, finished),
             regions=SHOWN,
             with_images=with_images,
             script=Markup(LIST_SCRIPT),
-            weeks=weeks,
+            weeks=weeks_of(finished, _WEEKS),
             free_gb=self.storage.free_bytes / 1e9,
         )
 

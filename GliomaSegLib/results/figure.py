@@ -67,13 +67,14 @@ def _composed(images: ResultImages, reference: Modality, regions: tuple[Region, 
         FigureLayout.TRIPLANAR: [(reference, viewer.largest(plane)) for plane in ("axial", "coronal", "sagittal")],
     }[layout]
     grey = {modality: viewer.grey(images.originals[modality]) for modality in {one for one, _ in shown}}
-    figure, top = _Figure(), _GAP_MM
+    figure, top, drawn = _Figure(), _GAP_MM, set()
     for start in range(0, len(shown), _COLUMNS):
         left, row = _GAP_MM, [(*one, *viewer.cut(grey[one[0]], one[1])) for one in shown[start : start + _COLUMNS]]
         for modality, where, pixels, width, height in row:
             figure.pictures.append((left, top, width, height, pixels))
             for region, lines in viewer.outlines(where):
                 figure.lines += [(np.add(line, (left, top)), hex_colour(region), _LINE_MM) for line in lines]
+                drawn.add(region)
             title = modality.title if layout is FigureLayout.AXIAL else f"{modality.title}, {viewer.position(where)}"
             figure.texts.append((left + 1, top + _TEXT_MM / 2, title))
             figure.texts.append((left + 1, top + height / 2, viewer.marks(where)[0]))
@@ -81,7 +82,7 @@ def _composed(images: ResultImages, reference: Modality, regions: tuple[Region, 
             left += width + _GAP_MM
         figure.width = max(figure.width, left)
         top += max(one[4] for one in row) + _GAP_MM
-    _add_legend(figure, [region for region in Region if region in regions], top + _TEXT_MM / 2)
+    _add_legend(figure, [region for region in Region if region in drawn], top + _TEXT_MM / 2)
     return figure
 
 

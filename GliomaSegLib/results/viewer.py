@@ -115,6 +115,7 @@ def viewer_html(
 
     Args:
         panels: on one grid.
+        layers: those that hold no voxel are left out.
         brain: mask on the same grid; the view in three dimensions shows nothing outside it, and there is none without.
         plane: in which the reader begins.
     """
@@ -132,6 +133,8 @@ def viewer_html(
         overlays = dict(
             zip(marked, pool.map(lambda one: _nifti(resample_labels(one, box) * _STEP), marked.values()), strict=True)
         )
+    present = {int(value) for one in marked.values() for value in np.unique(sitk.GetArrayViewFromImage(one))}
+    layers = [layer for layer in layers if present.intersection(layer.values)] or layers
     parts = {f"image{number}": image for number, (image, _) in enumerate(images)}
     parts |= {f"marked{number}": overlay for number, overlay in enumerate(overlays.values())}
     parts |= {"niivue": script} | ({} if brain is None else {"brain": _nifti(mask)})
@@ -192,12 +195,14 @@ def _grey(image: sitk.Image, inside: NDArray[np.bool_]) -> tuple[str, list[float
 
 
 def _nifti(image: sitk.Image) -> str:
-    """A ``uint8`` image as a packed NIfTI file."""
+    """A ``uint8`` image as a packed NIfTI file, each slice as its difference (modulo 256) from the one before."""
+    array = sitk.GetArrayFromImage(image)
+    array[1:] -= array[:-1].copy()
     affine = np.eye(4)
     affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     affine[:3, 3] = image.GetOrigin()
     affine[:2] *= -1  # LPS to RAS
-    return _packed(nib.Nifti1Image(sitk.GetArrayFromImage(image).T, affine).to_bytes())
+    return _packed(nib.Nifti1Image(array.T, affine).to_bytes())
 
 
 def _packed(content: bytes) -> str:

@@ -28,13 +28,14 @@ from GliomaSegLib.batch.overview_page import render_page
 from GliomaSegLib.batch.plan import make_plan
 from GliomaSegLib.batch.run import Outcome, run_batch
 from GliomaSegLib.batch.shard import Shard, locked
-from GliomaSegLib.batch.summary import CaseState, CaseSummary, Summary, deviation, write_summary
+from GliomaSegLib.batch.summary import CaseState, CaseSummary, Summary, write_summary
 from GliomaSegLib.batch.table import CaseList, read_case_list
 from GliomaSegLib.case import Modality
 from GliomaSegLib.cli.batch_display import BarDisplay, LineDisplay
 from GliomaSegLib.cli.main import main
 from GliomaSegLib.errors import Cancelled, InputError
 from GliomaSegLib.io.folder import MANIFEST
+from GliomaSegLib.measures.unusual_volumes import deviation
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.results.thumbnail import draw
 from GliomaSegLib.worker.client import Event

@@ -336,7 +336,9 @@ def test_reports_are_shown_behind_a_login_alone(config: Path, archive: Archive, 
         study = node.queue.studies()[0]
         key, folder = study.key, node.storage.results(study.key, study.revision)
         (folder / "report.html").write_text("<p>The report.")
-        (folder / "manifest.json").write_text(json.dumps({"warnings": ["One."], "review": "draft"}))
+        (folder / "manifest.json").write_text(
+            json.dumps({"model": {"id": "any"}, "warnings": ["One."], "review": "draft"})
+        )
         (folder / "measures.json").write_text(json.dumps({"volumes": [{"name": "WT", "volume_ml": 12.345}]}))
         status, page = get(node, "/", login)
         assert status == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 
 import pydicom
@@ -10,7 +11,7 @@ import pytest
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.dicom_node.findings import Findings
-from GliomaSegLib.dicom_node.queue import State
+from GliomaSegLib.dicom_node.queue import FinishedCase, State, Study
 from GliomaSegLib.dicom_node.receiver import Outcome, StoreCounts
 from GliomaSegLib.dicom_node.status import Status
 from GliomaSegLib.errors import InputError
@@ -88,3 +89,40 @@ def test_a_clock_that_jumps_loses_and_deletes_nothing(site: Site, tmp_path: Path
     again.wait(300)
     assert again.states() == [State.ANSWERED] * 2
     assert not again.worker.requests, "and nothing is done again"
+
+
+def test_what_needs_a_look_comes_first(site: Site) -> None:
+    def study(key: str, state: State = State.ANSWERED) -> Study:
+        return Study(key, "1", "dicom", state, 1, 9, {}, "", "", "", (), False, False, 1, 0, 0.0, 0.0, 1)
+
+    def listed(key: str, volume_ml: float, **manifest: object) -> Study:
+        folder = site.storage.results(key, 1)
+        folder.mkdir(parents=True)
+        given = {"model": {"id": "any"}, "warnings": [], "review": "draft"} | manifest
+        (folder / "manifest.json").write_text(json.dumps(given))
+        (folder / "measures.json").write_text(json.dumps({"volumes": [{"name": "WT", "volume_ml": volume_ml}]}))
+        return study(key)
+
+    studies = [
+        listed("usual", 31.0),
+        listed("warned", 31.0, warnings=["The T2 was mirrored."]),
+        listed("huge", 900.0),
+        study("waits", State.WAITING),
+        listed("approved", 900.0, review="approved"),
+        listed("empty", 0.0),
+        listed("impossible", 40.0, implausible=["Half of the brain is tumour."]),
+        study("failed", State.FAILED),
+    ]
+    finished = [
+        FinishedCase(str(ml), 1, 0.0, {"model": model, "volumes_ml": {"WT": float(ml)}})
+        for model, first in (("any", 20), ("other", 880))
+        for ml in range(first, first + 20)
+    ]
+    rows = Findings(site.storage, site.queue).listed(studies, finished)
+    assert [row.study.key for row in rows] == [
+        "impossible", "failed", "huge", "empty", "warned", "usual", "waits", "approved",
+    ]  # fmt: skip
+    assert [row.look for row in rows] == [True] * 5 + [False] * 3
+    assert rows[0].remarks == ("Half of the brain is tumour.",)
+    assert rows[2].remarks == ("WT 900 mL, where the median of 20 cases is 30 mL",)
+    assert rows[3].remarks[0] == "no tumour was marked"

@@ -36,22 +36,25 @@ def open_page(chromium: Browser) -> Iterator[Open]:
     """Opens a file, or an address, offline; a request that leads further than the folder and an error fail the test."""
     pages: list[tuple[Any, list[str]]] = []
 
-    def opened(page: Path | str, offline: bool = True, **context: Any) -> Page:
+    def opened(page: Path | str, offline: bool = True, wait_until: Any = "load", **context: Any) -> Page:
         given = {"viewport": {"width": 1400, "height": 900}} | context
         tab = chromium.new_context(offline=offline, **given).new_page()
         address = page.as_uri() if isinstance(page, Path) else page
         wrong: list[str] = []
         tab.on("pageerror", lambda error: wrong.append(str(error)))
-        tab.on("console", lambda message: message.type == "error" and wrong.append(message.text))
+        tab.on("console", lambda message: message.type == "error" and is_ours(message) and wrong.append(message.text))
         tab.on(
             "request",
             lambda request: (
                 request.url.startswith(("data:", "blob:", address.rpartition("/")[0])) or wrong.append(request.url)
             ),
         )
-        tab.goto(address)
+        tab.goto(address, wait_until=wait_until)
         pages.append((tab, wrong))
         return tab
+
+    def is_ours(message: Any) -> bool:
+        return not message.location["url"].endswith("/favicon.ico")  # which browsers ask every server for
 
     yield opened
     for tab, wrong in pages:

@@ -1,7 +1,9 @@
-"""The list of a batch in a real browser: a thousand cases, sorted and filtered."""
+"""The lists of a batch of a thousand cases and of a node in a real browser: sorted, filtered, by the keyboard alone."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from PIL import Image
 from GliomaSegLib.batch import overview_page
 from GliomaSegLib.batch.cases import BatchCase
 from GliomaSegLib.batch.summary import CaseState, CaseSummary
+from GliomaSegLib.dicom_node.queue import State
 from Testing.page.conftest import Open, serious
 
 if TYPE_CHECKING:
@@ -96,3 +99,60 @@ def test_no_serious_finding_of_axe_in_the_list(file: Path, open_page: Open) -> N
     page = open_page(file)
     page.get_by_label("Show only cases with this text").fill("case000")
     assert serious(page) == []
+
+
+def test_the_list_is_used_by_the_keyboard_alone(file: Path, open_page: Open) -> None:
+    page = open_page(file)
+    reached = []
+    for _ in range(16):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.dataset.filter ?? document.activeElement.textContent"))
+    assert reached[:2] == ["summary.csv", ""], "the table, then the text to look for"
+    assert [one for one in reached if one in ("look", "review", "Case", "WT, mL", "Foci", "Review")] == [
+        "look", "review", "Case", "WT, mL", "Foci", "Review",
+    ]  # fmt: skip
+    assert "case0000" in reached, "a case is opened by the keyboard too"
+
+
+# --- the status page of a node ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def node_page(tmp_path: Path, open_page: Open) -> Iterator[Page]:
+    """The page of a node with two studies, behind its login; the second has no tumour."""
+    pytest.importorskip("pynetdicom", reason="pynetdicom (the extra 'node') is not installed")
+    from Testing.support.live_node import at_work, send, until, write_live_config
+    from Testing.support.node_site import write_images, write_secret
+
+    write_secret(tmp_path / "password", "open sesame\n")
+    config = write_live_config(tmp_path, web={"port": 0, "login": {"user": "staff", "password_file": "password"}})
+    with at_work(config) as node:
+        for count, volume_ml in enumerate((31.0, 0.0), start=1):
+            send(config, write_images(tmp_path / str(volume_ml), study=str(volume_ml), slices=1))
+            until(lambda count=count: node.queue.counts()[State.SENDING] == count)
+            study = node.queue.studies(latest=True)[0]
+            folder = node.storage.results(study.key, study.revision)
+            (folder / "segmentation.nii.gz").write_bytes(b"")
+            Image.new("RGB", (160, 160), "teal").save(folder.with_name(f"picture-{study.revision}.jpg"))
+            (folder / "report.html").write_text("<!DOCTYPE html><title>Report</title><p>The report.")
+            (folder / "measures.json").write_text(json.dumps({"volumes": [{"name": "WT", "volume_ml": volume_ml}]}))
+            manifest = json.loads((folder / "manifest.json").read_text())
+            (folder / "manifest.json").write_text(json.dumps(manifest | {"review": "draft"}))
+        credentials = {"username": "staff", "password": "open sesame"}
+        yield open_page(f"http://127.0.0.1:{node.web.port}/", offline=False, http_credentials=credentials)
+
+
+def test_the_list_of_a_node_has_outliers_first_and_leads_to_reports(node_page: Page) -> None:
+    rows = node_page.locator("table[data-list] tbody tr")
+    assert rows.count() == 2
+    assert "no tumour was marked" in rows.first.inner_text()
+    assert node_page.locator("img").evaluate_all("all => all.every(one => one.complete && one.naturalWidth === 160)")
+    node_page.get_by_label("only what needs a look").check()
+    assert rows.locator("visible=true").count() == 1
+    assert serious(node_page) == []
+    node_page.get_by_label("renewed every 15 s").uncheck()
+    node_page.reload()
+    assert not node_page.get_by_label("renewed every 15 s").is_checked()
+    assert node_page.get_by_label("only what needs a look").is_checked()
+    rows.first.get_by_role("link").click()
+    assert node_page.locator("p").inner_text() == "The report."
