@@ -59,7 +59,7 @@ class Findings:
             if version not in self._read:
                 self._read[version] = _finding(folder)
             return self._read[version]
-        except (OSError, ValueError, KeyError, TypeError):
+        except Exception:  # whatever comes of a damaged result: it costs its own row alone
             return None
 
     def listed(self, studies: Iterable[Study], finished: Iterable[FinishedCase]) -> list[Row]:

@@ -99,24 +99,22 @@ def _first(folder: Path) -> tuple[Dataset | None, int]:
     return None, unreadable
 
 
-def _texts(header: Dataset, keyword: str) -> Iterable[str]:
+def _texts(header: Dataset, keyword: str) -> list[str]:
     try:
         value = header.get(keyword)
-    except Exception:  # its bytes are not what its VR says; they may still be a name
-        value = _undecoded(header, keyword)
-    values = value if isinstance(value, (MultiValue, list)) else [value]
-    return (" ".join(str(one).split()) for one in values if one is not None)
+        values = value if isinstance(value, (MultiValue, list)) else [value]
+        return [" ".join(str(one).split()) for one in values if one is not None]
+    except Exception:  # its bytes are not what its VR says
+        return _undecoded(header, keyword)
 
 
 def _undecoded(header: Dataset, keyword: str) -> list[str]:
-    """The values of an element that pydicom cannot decode."""
-    tag = tag_for_keyword(keyword)
-    element = None if tag is None else header.get_item(tag)
-    raw = None if element is None else element.value
+    """The values as bytes in Latin-1, of an element that has not been decoded yet or cannot be."""
+    raw = getattr(dict(header.items()).get(tag_for_keyword(keyword)), "value", None)
     return raw.decode("latin-1").strip("\0 ").split("\\") if isinstance(raw, bytes) else []
 
 
 def _secrets(header: Dataset) -> Iterable[str]:
     for keyword in _ABOUT_THE_PATIENT:
-        for text in _texts(header, keyword):
+        for text in (*_undecoded(header, keyword), *_texts(header, keyword)):  # a name whose VR is of numbers is one
             yield from (part for part in {text, *re.split(r"[\^=,\s]+", text)} if len(part) >= _SHORTEST)

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pydicom
 import pytest
+from pydicom.datadict import tag_for_keyword
+from pydicom.valuerep import VR
 
 from GliomaSegLib.dicom_node import engine as engine_module
 from GliomaSegLib.dicom_node import triage as triage_module
-from GliomaSegLib.dicom_node.header import StudyHeader, read_header
+from GliomaSegLib.dicom_node.header import _ABOUT_THE_PATIENT, ROUTED_BY, StudyHeader, read_header
 from GliomaSegLib.dicom_node.queue import State, Study
 from GliomaSegLib.errors import GliomaSegError
-from Testing.support.malformed import HEADERS, mutations
+from Testing.support.malformed import HEADERS, PATIENT_NAME, mutations, with_vr
 from Testing.support.node_site import NAME, Site, write_config, write_images
 
 pytest.importorskip("pynetdicom", reason="pynetdicom (the extra 'node') is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+
+
+WRITTEN = ("StationName", "ReferringPhysicianName", "OperatorsName", "BodyPartExamined", "StudyID", "PatientAddress")
+"""Elements that the phantom's images lack."""
 
 
 @pytest.fixture
@@ -71,6 +78,30 @@ def test_a_study_of_which_nothing_can_be_read_fails(site: Site, tmp_path: Path) 
     site.wait(300)
     assert site.only().state is State.FAILED
     assert site.only().sentence.startswith("Its headers cannot be read, and it was not segmented")
+
+
+def test_a_value_that_cannot_be_decoded_costs_nothing_but_itself(tmp_path: Path) -> None:
+    """Every element that the node reads, in one of two series, with every VR there is and one that there is not."""
+    damaged, _ = write_images(tmp_path, slices=1, **dict.fromkeys(WRITTEN, "words"))
+    content = damaged.read_bytes()
+    described = read_header(tmp_path).values["SeriesDescription"]
+    for keyword in (*ROUTED_BY, *_ABOUT_THE_PATIENT):
+        tag = pydicom.tag.Tag(tag_for_keyword(keyword))
+        if struct.pack("<HH", tag.group, tag.element) not in content:
+            continue
+        for vr in ("ZZ", *(one.value for one in VR if len(one.value) == 2)):
+            damaged.write_bytes(with_vr(content, (tag.group, tag.element), vr.encode()))
+            header = read_header(tmp_path)  # no exception
+            assert described[1] in header.values["SeriesDescription"]
+
+
+@pytest.mark.parametrize("vr", [b"US", b"FL", b"UL", b"AT", b"ZZ"])
+def test_a_name_that_is_written_as_numbers_is_withheld(tmp_path: Path, vr: bytes) -> None:
+    name = "Ottilie^Secreta."  # of 16 letters: as numbers they are read without an error
+    paths = write_images(tmp_path, slices=1, PatientName=name, StudyDescription="glioma of Ottilie")
+    damage(paths, lambda content: with_vr(content, PATIENT_NAME, vr))
+    header = read_header(tmp_path)
+    assert header.shown(*header.values["StudyDescription"]) == "glioma of (withheld)"
 
 
 @pytest.mark.parametrize("error", [NotImplementedError, MemoryError, RecursionError, AttributeError, OSError])
