@@ -24,7 +24,7 @@ pytest.importorskip("pynetdicom", reason="pynetdicom (the extra 'node') is not i
 from pynetdicom import AE
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.dicom_node import connections, receiver, storage_scp, triage, web
+from GliomaSegLib.dicom_node import connections, receiver, service, storage_scp, triage, web
 from GliomaSegLib.dicom_node.config import read_config
 from GliomaSegLib.dicom_node.header import read_header
 from GliomaSegLib.dicom_node.queue import State
@@ -298,3 +298,40 @@ def test_a_page_that_fails_says_so_and_names_nobody(
     code, text = get(node, "/metrics")
     assert (code, text) == (500, "The page cannot be shown (ZeroDivisionError); see the node's log.\n")
     assert get(node, "/health")[0] == 200
+
+
+# --- defects of ours -------------------------------------------------------------------------------------------------
+
+
+def test_an_image_over_which_the_receiver_fails_does_not_keep_the_next_one_out(
+    config: Path, node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    receive, seen = node.receiver.receive, []
+
+    def fails(content: bytes, origin: Any) -> Any:
+        seen.append(content)
+        if len(seen) == 2:
+            raise NotImplementedError("of SECRETARIUS")
+        return receive(content, origin)
+
+    monkeypatch.setattr(node.receiver, "receive", fails)
+    assert send(config, write_images(tmp_path / "images", slices=2)) == [0, 0xC000, 0, 0]
+    assert "an image could not be received (NotImplementedError)" in caplog.text
+    assert "SECRETARIUS" not in caplog.text
+
+
+def test_a_step_that_fails_is_an_alarm_and_the_next_one_is_done(
+    config: Path, node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_DEFECT_S", 0.1)
+    tick, failures = node.engine.tick, iter([ZeroDivisionError("of SECRETARIUS")] * 2)
+
+    def fails() -> bool:
+        for error in failures:
+            raise error
+        return tick()
+
+    monkeypatch.setattr(node.engine, "tick", fails)
+    send(config, write_images(tmp_path / "images", slices=1))
+    until(lambda: "GliomaSeg failed unexpectedly (ZeroDivisionError); see its log." in get(node, "/health")[1])
+    until(lambda: node.queue.studies()[0].state is State.SENDING)

@@ -212,6 +212,15 @@ def test_a_physician_called_surgery_does_not_make_a_study_preoperative(tmp_path:
     assert "Sam" not in reason
 
 
+def test_a_rule_that_does_not_fit_by_its_unless_names_nobody(tmp_path: Path) -> None:
+    rule = {"name": "glioma", "when": {}, "unless": {"StudyDescription": "meningioma"}, "job": {}}
+    tags = {"PatientName": "Nobody^Anna", "StudyDescription": "meningioma of Anna"}
+    assert decided(tmp_path, rule, **tags) == (
+        None,
+        "no rule fits: not 'glioma': StudyDescription 'meningioma of (withheld)' has 'meningioma'",
+    )
+
+
 def test_a_patient_called_brain_is_matched(tmp_path: Path) -> None:
     brain = {"name": "brain", "when": {"StudyDescription": "^MR brain"}, "job": {}}
     name, reason = decided(tmp_path, brain, PatientName="Brain^Russell", StudyDescription="MR brain")

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from GliomaSegLib.dicom_node.config import read_config
-from GliomaSegLib.dicom_node.queue import State
+from GliomaSegLib.dicom_node.queue import State, Study
 from GliomaSegLib.dicom_node.service import repair_queue
 from GliomaSegLib.dicom_node.storage import StorageError, prepare
+from GliomaSegLib.dicom_node.tls import Tls
 from GliomaSegLib.errors import InputError
+from Testing.support.malformed import with_vr
 from Testing.support.node_site import ROOT, Site, write_config, write_images, write_secret
 
 pytest.importorskip("pynetdicom", reason="pynetdicom (the extra 'node') is not installed")
@@ -63,6 +65,19 @@ def test_a_password_that_all_can_read_is_refused(tmp_path: Path, mode: int, refu
     config = write_config(tmp_path, web={"login": {"user": "u", "password_file": "password"}})
     with pytest.raises(InputError, match="is open to other users") if refused else contextlib.nullcontext():
         read_config(config)
+
+
+@needs_modes
+@pytest.mark.parametrize(
+    ("mode", "says"), [(0o644, "private key .* is open to other users"), (0o600, "are not a cert")]
+)
+def test_a_tls_key_that_all_can_read_is_refused(tmp_path: Path, mode: int, says: str) -> None:
+    for name in ("certificate", "key", "authority"):
+        write_secret(tmp_path / name, "no PEM").chmod(mode if name == "key" else 0o644)
+    tls = Tls(**{name: tmp_path / name for name in ("certificate", "key", "authority")})
+    for side in (tls.server, tls.client):
+        with pytest.raises(InputError, match=says):
+            side()
 
 
 @needs_modes
@@ -116,6 +131,33 @@ def test_an_image_that_came_after_the_answers_is_not_lost_with_the_queue(tmp_pat
     again.wait(300)
     assert [request["do"] for request in again.worker.requests] == ["segment", "export"]
     assert again.only().revision == 2
+
+
+def test_an_image_that_cannot_be_read_does_not_keep_its_study_from_being_adopted(tmp_path: Path) -> None:
+    site = Site(write_config(tmp_path))
+    site.send(write_images(tmp_path / "images", slices=2))
+    first, *_ = site.storage.image_files(site.only().key)
+    first.write_bytes(with_vr(first.read_bytes(), (0x0020, 0x000D), b"ZZ"))
+    site.queue.close()
+    site.storage.database.unlink()
+    again = Site(tmp_path / "node.json", site.peer)
+    assert again.only().state is State.ARRIVING
+
+
+def test_a_study_that_cannot_be_deleted_does_not_keep_the_others(tmp_path: Path) -> None:
+    site = Site(write_config(tmp_path, keep=0))
+    for name in ("a", "b"):
+        site.send(write_images(tmp_path / name, study=name, slices=1))
+    kept = site.queue.studies()[0].key
+
+    def fails(study: Study) -> None:
+        if study.key == kept:
+            raise TypeError("no such thing")
+
+    site.engine._retention._before_clearing = fails
+    site.wait(300)
+    site.wait(300)
+    assert [study.key for study in site.queue.studies() if not study.cleared] == [kept]
 
 
 def test_a_row_that_cannot_be_understood_does_not_stop_the_start(tmp_path: Path) -> None:

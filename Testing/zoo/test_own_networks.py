@@ -308,7 +308,7 @@ def _garbage() -> None:
     [
         (_garbage, "is no TorchScript file"),
         (_state_dict, "holds tensors and no TorchScript"),
-        (lambda: scripted(_ReadsAFile()), "has 'torch.from_file'"),
+        (lambda: scripted(_ReadsAFile()), "has 'from_file'"),
     ],
     ids=["garbage", "state dict", "reads a file"],
 )

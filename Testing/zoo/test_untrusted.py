@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import logging
 import os
+import re
 import threading
+import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.card_check import checked_card, read_card
 from GliomaSegLib.zoo.download import download
 from GliomaSegLib.zoo.loaders import load
+from GliomaSegLib.zoo.loaders import torchscript as torchscript_loader
 from GliomaSegLib.zoo.loaders.onnx_session import onnx_session
 from GliomaSegLib.zoo.store import Store
 
@@ -177,6 +181,100 @@ def test_a_network_cannot_read_other_files_as_its_weights(
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
     with pytest.raises(WeightsError, match="and a network must be one file"):
         onnx_session(model.SerializeToString(), CPU, tmp_path / "weights.safetensors")
+
+
+# --- TorchScript ---------------------------------------------------------------------------------------------------
+
+
+class Plain(torch.nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images + 1
+
+
+def torchscript(line: str = "", rename: Callable[[str], str] = str, **parts: bytes) -> bytes:
+    """A network in TorchScript with one more line of code, other names of its records, or other records."""
+    buffer, out = io.BytesIO(), io.BytesIO()
+    torch.jit.save(torch.jit.script(Plain()), buffer)
+    with zipfile.ZipFile(buffer) as archive, zipfile.ZipFile(out, "w") as changed:
+        for name in archive.namelist():
+            content = archive.read(name)
+            if name.endswith(".py"):
+                content = content.replace(b"    return", f"    {line}\n    return".encode()) if line else content
+            changed.writestr(rename(name), parts.get(Path(name).stem, content) if name.endswith(".pkl") else content)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ('k = torch.from_file("{file}", True, 4)', "from_file"),
+        ('k = torch . from_file("{file}", True, 4)', "from_file"),
+        ('k = ops.aten.from_file("{file}", True, 4)', "from_file"),
+        ('k = images.from_file("{file}", True, 4)', "from_file"),
+        ('k = getattr(torch, "from_file")("{file}", True, 4)', "from_file"),
+        ('k = getattr(torch, "from" "_file")("{file}", True, 4)', "from_file"),
+        ('ops.aten.save(images, "{file}")', "save"),
+        ('images.save("{file}")', "save"),
+        ("print('{{}}')", "print"),
+        ("k = ops.c10d.barrier", "ops.c10d"),
+        ("k = ops", "ops."),
+        ("k = torch.classes.c10d.Store", "torch.classes"),
+        ("k = __torch__.torch.classes.c10d.Store", "torch.classes"),
+        ("k = torch", "torch."),
+        ("k = " + "(" * 50_000 + "1" + ")" * 50_000, "what cannot be read"),
+        ('k = "\u00e9"', "what cannot be read"),
+    ],
+)
+def test_a_torchscript_that_does_more_than_a_network_is_not_loaded(line: str, names: str, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    with pytest.raises(WeightsError, match=rf"was not loaded: its code .* has '{re.escape(names)}"):
+        torchscript_loader._loaded(torchscript(line.format(file=file)), tmp_path / "network.ts")
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("rename", [lambda name: name.replace(".py", ".PY"), lambda name: name.replace(".py", ".py/")])
+def test_code_that_is_hidden_from_python_is_hidden_from_torch(rename: Callable[[str], str], tmp_path: Path) -> None:
+    """torch does not mind upper case in the names of an archive."""
+    content = torchscript(f'ops.aten.save(images, "{tmp_path / "file"}")', rename)
+    with pytest.raises(WeightsError):
+        torchscript_loader._loaded(content, tmp_path / "network.ts")(torch.zeros(1))
+    assert not (tmp_path / "file").exists()
+
+
+def test_what_python_reads_twice_torch_reads_once(tmp_path: Path) -> None:
+    evil, good = (torchscript(line) for line in (f'ops.aten.save(images, "{tmp_path / "file"}")', ""))
+    both = io.BytesIO()
+    with zipfile.ZipFile(both, "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for content in (evil, good):
+            with zipfile.ZipFile(io.BytesIO(content)) as opened:
+                for name in opened.namelist():
+                    archive.writestr(name, opened.read(name))
+    assert torchscript_loader._loaded(both.getvalue(), tmp_path / "network.ts")(torch.zeros(1)).item() == 1
+    assert not (tmp_path / "file").exists()
+
+
+@pytest.mark.parametrize(
+    ("parts", "says"),
+    [
+        ({"data": b"\x80\x02K\x01" + b"\x85" * 200_000 + b"."}, "torch crashes over it"),
+        ({"constants": b"\x80\x02" + b"]" * 200_000 + b"a" * 199_999 + b"."}, "torch crashes over it"),
+        ({"data": b"\x80\x02X\xff\xff\xff\x7fshort"}, "what cannot be read"),
+        ({"data": b"\x80\x02c__torch__.torch.classes.c10d\nStore\n)\x81."}, "torch.classes"),
+        ({"data": b"\x80\x02h\x55."}, "cannot be loaded as TorchScript"),
+    ],
+)
+def test_a_torchscript_that_would_crash_torch_is_refused(parts: dict[str, bytes], says: str, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=says):
+        torchscript_loader._loaded(torchscript(**parts), tmp_path / "network.ts")
+
+
+def test_a_torchscript_that_would_grow_is_refused(tmp_path: Path) -> None:
+    bomb = io.BytesIO(torchscript())
+    with zipfile.ZipFile(bomb, "a", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr("archive/code/large.py", bytes(200 << 20))
+    with pytest.raises(WeightsError, match="is no TorchScript file"):
+        torchscript_loader._loaded(bomb.getvalue(), tmp_path / "network.ts")
 
 
 # --- packs ---------------------------------------------------------------------------------------------------------

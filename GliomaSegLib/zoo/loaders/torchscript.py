@@ -1,15 +1,21 @@
 """Any network as a TorchScript file (``torch.jit.save``).
 
 TorchScript is a program, if one of torch's operations alone. Before it is loaded its code is read, and refused where it
-does what a network has no need of: files, operations from elsewhere than torch, methods that run while it is loaded.
+does what a network has no need of: files, output, operations from elsewhere than torch, methods that run while it is
+loaded. The parts that were read are packed anew for torch, which reads a zip file in another way than Python does, and
+loaded in another process first: torch crashes over values and expressions that are nested without end.
 """
 
 from __future__ import annotations
 
+import ast
 import io
+import pickletools
 import re
+import subprocess
+import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +26,12 @@ from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.zoo.loaders.whole_network import only_file, read_bytes, segmenter, write_bytes
 
 _SUFFIXES = {".ts", ".pt", ".pth"}
-_UNWANTED = re.compile(r"\bops\.(?!prim\b|aten\b)\w+|\btorch\.(?:from_file|save|load|_save\w*)\b|def __setstate__")
+_PARTS = re.compile(r"[^/]+/((data|constants)\.pkl|(data|constants)/\d+|version|byteorder|code/[\w/]+\.py)")
+_UNWANTED = re.compile(r"from_file\w*|save|load|_?print|rpc_\w+|\w*PythonOp|__[gs]etstate__")
+_SPACES = {"ops": re.compile("prim|aten"), "torch": re.compile(r"(?!classes$|ops$)\w+")}  # and what is used of them
+_MOST_TIMES_LARGER, _SMALL_BYTES = 4, 64 << 20  # the code alone is compressed
+_TRIAL = "import io, sys, torch; torch.jit.load(io.BytesIO(sys.stdin.buffer.read()), map_location='cpu')"
+_TRIAL_S = 300
 
 
 def convert(source: Path, destination: Path) -> None:
@@ -43,22 +54,88 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
 def _loaded(content: bytes, source: Path) -> torch.jit.ScriptModule:
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            parts = {name: archive.read(name) for name in archive.namelist() if name.endswith(".py")}
-    except (zipfile.BadZipFile, OSError, RuntimeError) as error:
+        parts = _parts(content)
+    except (zipfile.BadZipFile, ValueError, OSError, RuntimeError, NotImplementedError) as error:
         raise WeightsError(f"{source} is no TorchScript file; write it with 'torch.jit.save'.") from error
-    if not parts:
+    if not any(name.endswith(".py") for name in parts):
         raise WeightsError(
             f"{source} holds tensors and no TorchScript; write the network itself with 'torch.jit.save'."
         )
-    for name, code in parts.items():
-        if found := _UNWANTED.search(code.decode("utf-8", "replace")):
+    for name, part in parts.items():
+        if name.endswith((".py", ".pkl")) and (found := next(_unwanted(name, part), None)):
             raise WeightsError(
-                f"{source} was not loaded: its code ({name}) has '{found[0]}', which a network has no need of; get it "
+                f"{source} was not loaded: its code ({name}) has '{found}', which a network has no need of; get it "
                 "from its author without."
             )
+    packed = _packed(parts)
     try:
-        return torch.jit.load(io.BytesIO(content), map_location="cpu").eval()
-    except (RuntimeError, ValueError) as error:
+        _try_apart(packed)
+        return torch.jit.load(io.BytesIO(packed), map_location="cpu").eval()
+    except Exception as error:  # whatever torch raises over a malformed one
         reason = str(error).strip().partition("\n")[0]
         raise WeightsError(f"{source} cannot be loaded as TorchScript ({reason}); write it anew.") from error
+
+
+def _parts(content: bytes) -> dict[str, bytes]:
+    """What torch needs of the archive, by name; other records are left out.
+
+    Raises:
+        ValueError: it would grow when it is unpacked.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if sum(one.file_size for one in archive.infolist()) > _MOST_TIMES_LARGER * len(content) + _SMALL_BYTES:
+            raise ValueError("it would grow to many times its size")
+        return {name: archive.read(name) for name in archive.namelist() if _PARTS.fullmatch(name)}
+
+
+def _packed(parts: Mapping[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for name, part in parts.items():
+            archive.writestr(name, part)
+    return stream.getvalue()
+
+
+def _unwanted(name: str, part: bytes) -> Iterator[str]:
+    """What a network has no need of, in a part of its code or of its values."""
+    try:
+        if name.endswith(".pkl"):
+            classes = (
+                str(argument) for operation, argument, _ in pickletools.genops(part) if operation.name == "GLOBAL"
+            )
+            yield from (one for one in classes if ".classes." in one)
+        else:
+            yield from _unwanted_in_code(ast.parse(part.decode("ascii")))
+    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        yield f"what cannot be read ({type(error).__name__})"
+
+
+def _unwanted_in_code(code: ast.Module) -> Iterator[str]:
+    """By name, whatever it is a name of: an operation may be ``torch.save(x)``, as ``x.save()`` or an alias."""
+    after: dict[ast.AST, str] = {}  # what is looked up in a node
+    for node in ast.walk(code):  # from the outside inwards
+        if isinstance(node, ast.Attribute):
+            after[node.value] = node.attr
+        name = next((getattr(node, field) for field in ("attr", "id", "name") if hasattr(node, field)), None)
+        if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "getattr":
+            name = getattr(node.args[-1], "value", None) if node.args else None
+            if not isinstance(name, str):
+                yield "getattr without a name"
+        if name in _SPACES and not _SPACES[name].fullmatch(after.get(node, "")):
+            yield f"{name}.{after.get(node, '')}"
+        elif isinstance(name, str) and _UNWANTED.fullmatch(name):
+            yield name
+
+
+def _try_apart(packed: bytes) -> None:
+    """Load it in another process.
+
+    Raises:
+        RuntimeError: that process has crashed, or has not ended.
+    """
+    try:
+        done = subprocess.run([sys.executable, "-c", _TRIAL], input=packed, capture_output=True, timeout=_TRIAL_S)
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError("torch does not come to an end with it") from error
+    if done.returncode not in (0, 1):  # 1: an exception, which will be raised here as well
+        raise RuntimeError("torch crashes over it")
