@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -113,8 +115,9 @@ def _put(temporary: Path, output: Path, overwrite: bool) -> None:
     old = _made_beside(output, _REPLACED)
     moved = old / output.name
     try:
-        rename(output, moved)  # from here on nobody writes into it by its name
-        if not _may_be_replaced(moved):
+        with contextlib.suppress(FileNotFoundError):  # another writer has moved it
+            rename(output, moved)  # from here on nobody writes into it by its name
+        if os.path.lexists(moved) and not _may_be_replaced(moved):
             rename(moved, output)
             _keep_beside(temporary, output)
         _rename_onto_nothing(temporary, output)
@@ -143,10 +146,15 @@ def _rename_onto_nothing(temporary: Path, output: Path) -> None:
 
 
 def _keep_beside(temporary: Path, output: Path) -> NoReturn:
-    number = 2
-    while os.path.lexists(beside := output.with_name(f"{output.name}_{number}")):
-        number += 1
-    rename(temporary, beside)
+    for number in itertools.count(2):
+        beside = output.with_name(f"{output.name}_{number}")
+        try:
+            if not os.path.lexists(beside):
+                rename(temporary, beside)
+                break
+        except OSError:
+            if not os.path.lexists(beside):  # else another writer was first
+                raise
     raise InputError(
         f"The output {output} was made by another program in the meantime and is left as it is; what was to be written "
         f"there lies in {beside}."

@@ -7,6 +7,7 @@ others by ITK. What a file does not say about its geometry, or says in two ways,
 from __future__ import annotations
 
 import hashlib
+import locale
 import math
 import os
 import re
@@ -274,10 +275,16 @@ def _is_dicom(path: Path) -> bool:
 
 @contextmanager
 def quiet_itk() -> Iterator[None]:
-    """Keep ITK's warnings off stderr; errors still come as exceptions."""
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    """For ITK's readers and writers: warnings stay off stderr (errors still come as exceptions), and numbers have a
+    decimal point where the process's locale has a comma, which NRRD's reader and writer would use."""
+    shown, numbers = sitk.ProcessObject.GetGlobalWarningDisplay(), locale.setlocale(locale.LC_NUMERIC)
+    has_point = locale.localeconv()["decimal_point"] == "."
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
+        if not has_point:
+            locale.setlocale(locale.LC_NUMERIC, "C")
         yield
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+        if not has_point:
+            locale.setlocale(locale.LC_NUMERIC, numbers)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.grid import array_on, uncropped
+from GliomaSegLib.io.images import quiet_itk
 from GliomaSegLib.io.terminology import (
     PAINT_ORDER,
     SegmentStyle,
@@ -60,7 +61,8 @@ def write_segmentation(labels: sitk.Image, path: Path, regions: Collection[Regio
         for key, value in _segment_fields(style, array == style.label).items():
             image.SetMetaData(f"Segment{index}_{key}", value)
     try:
-        sitk.WriteImage(image, str(path), useCompression=True)
+        with quiet_itk():
+            sitk.WriteImage(image, str(path), useCompression=True)
     except RuntimeError as error:
         raise InputError(
             f"The segmentation '{path}' cannot be written; check that the folder exists, is writable and has space."
@@ -191,7 +193,8 @@ def _read_image(path: Path) -> sitk.Image:
     if not Path(path).is_file():
         raise InputError(f"The segmentation '{path}' does not exist; check the path.")
     try:
-        image = sitk.ReadImage(str(path))
+        with quiet_itk():
+            image = sitk.ReadImage(str(path))
     except (RuntimeError, ValueError, MemoryError) as error:
         raise InputError(f"The segmentation '{path}' cannot be read as an NRRD image; save it again.") from error
     if image.GetDimension() != 3:

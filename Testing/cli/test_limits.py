@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.card_json import card_text
 from GliomaSegLib.zoo.store import Store
+from Testing.support.study import write_study
 
 resource = pytest.importorskip("resource", reason="POSIX alone has such limits")
 
@@ -75,6 +79,102 @@ def test_a_home_that_cannot_be_written_is_needed_for_installing_alone(tmp_path: 
     assert done.returncode == 1
     assert "cannot be made" in done.stderr
     assert "--store" in done.stderr
+
+
+# The command line with the toy model of the tests in its zoo.
+_TOY = """
+import json, sys
+from GliomaSegLib.zoo import catalogue
+from GliomaSegLib.zoo.card_json import card_from
+from GliomaSegLib.zoo.loaders import FAMILIES, Family
+card = card_from(json.loads(sys.argv[1]))
+catalogue.all_cards = lambda: {card.id: card}
+FAMILIES[card.network.family] = Family("Testing.support.toy")
+from GliomaSegLib.cli.main import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+# Runs a command with a small disk mounted in a folder, says what is left on the disk, and ends as the command did.
+_ON_SMALL_DISK = (
+    'mount -t tmpfs -o size="$1" none "$2" || exit 77; disk=$2; shift 2; "$@"; was=$?; ls -A "$disk"; exit $was'
+)
+
+
+def on_small_disk(size: str, disk: Path, *command: object, **changed: str) -> subprocess.CompletedProcess[str]:
+    words = ["unshare", "--map-root-user", "--mount", "sh", "-c", _ON_SMALL_DISK, "sh", size, str(disk)]
+    try:
+        done = subprocess.run(
+            [*words, *map(str, command)], capture_output=True, text=True, check=False, env=os.environ | changed
+        )
+    except FileNotFoundError:
+        pytest.skip("Linux alone mounts a small disk without being asked for a password")
+    if done.returncode in (1, 77) and ("mount:" in done.stderr or "unshare:" in done.stderr):
+        pytest.skip("no small disk can be mounted here: " + done.stderr)
+    return done
+
+
+@pytest.fixture
+def toy_segment(toy_card: Card, toy_store: Store, tmp_path: Path) -> tuple[object, ...]:
+    """The command that segments the tiny study, without its output."""
+    study = write_study(tmp_path / "study")
+    return (
+        sys.executable, "-c", _TOY, card_text(toy_card), "segment", study, "--model", "toy", "--store", toy_store.root,
+        "--brain", "stripped", "--no-registration",
+    )  # fmt: skip
+
+
+def test_a_disk_that_fills_at_any_stage_of_a_run_is_one_sentence_and_leaves_nothing(
+    toy_segment: tuple[object, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "disk").mkdir()
+    outcomes = []
+    for size in ("4k", "40k", "120k", "400k", "20m"):
+        done = on_small_disk(size, tmp_path / "disk", *toy_segment, "-o", tmp_path / "disk" / "out")
+        outcomes.append(done.returncode)
+        if done.returncode:
+            *_, sentence = done.stderr.splitlines()
+            assert sentence.startswith("gliomaseg: "), done.stderr
+            assert "Traceback" not in done.stderr
+            assert done.stdout == "", "nothing is left on the disk"
+        else:
+            assert done.stdout.splitlines()[-1] == "out"
+    assert outcomes[:2] == [1, 1]
+    assert outcomes[-1] == 0
+
+
+def test_a_full_disk_for_temporary_files_is_no_obstacle(toy_segment: tuple[object, ...], tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (fill := tmp_path / "fill.sh").write_text(
+        f'head -c 1M /dev/zero > {tmp_path / "disk"}/full 2> /dev/null\nexec "$@"'
+    )
+    done = on_small_disk(
+        "4k", tmp_path / "disk", "sh", fill, *toy_segment, "-o", tmp_path / "out", TMPDIR=str(tmp_path / "disk")
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "manifest.json").is_file()
+
+
+def test_a_decimal_comma_changes_no_file(toy_segment: tuple[object, ...], tmp_path: Path) -> None:
+    """As an application around GliomaSeg may set it; the command itself does not."""
+    localedef = shutil.which("localedef")
+    made = localedef and subprocess.run(
+        [localedef, "-i", "de_DE", "-f", "UTF-8", str(tmp_path / "de_DE.UTF-8")], capture_output=True, check=False
+    )
+    if not made or made.returncode:
+        pytest.skip("Linux alone makes a locale with a decimal comma, where its sources are installed")
+    python, option, script, *words = toy_segment
+    comma = "import locale\nlocale.setlocale(locale.LC_ALL, 'de_DE.UTF-8')\nassert locale.str(0.5) == '0,5'\n"
+    for name, before in (("point", ""), ("comma", comma)):
+        subprocess.run(
+            [python, option, before + str(script), *map(str, words), "-o", str(tmp_path / name)],
+            env=os.environ | {"LOCPATH": str(tmp_path)}, check=True, capture_output=True,
+        )  # fmt: skip
+    for name in ("segmentation.seg.nrrd", "segmentation.nii.gz"):
+        first, second = (sitk.ReadImage(str(tmp_path / folder / name)) for folder in ("point", "comma"))
+        assert sitk.Hash(first) == sitk.Hash(second)
+        assert first.GetDirection() == second.GetDirection()
+        assert first.GetSpacing() == second.GetSpacing()
+        assert first.GetOrigin() == second.GetOrigin()
 
 
 def test_a_disk_that_fills_while_a_model_is_installed_leaves_nothing(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import socket
 import ssl
@@ -351,13 +352,15 @@ def test_reports_are_shown_behind_a_login_alone(config: Path, archive: Archive, 
             assert get(node, f"/study/{name}", login) == (404, NO_PAGE), name
 
 
-def test_the_command_serves_until_it_is_stopped(config: Path) -> None:
+def test_the_command_serves_until_it_is_stopped_and_what_it_makes_is_private(config: Path, tmp_path: Path) -> None:
     port = free_port()
     config.write_text(json.dumps(json.loads(config.read_text()) | {"web": {"port": port}}))
     command = [sys.executable, "-m", "GliomaSegLib", "serve", str(config)]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    open_to_all = 0 if os.name == "posix" else -1
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, umask=open_to_all)
     try:
         until(lambda: health(port) == 200)
+        assert send(config, write_images(tmp_path / "images", slices=1)) == [0, 0]
         assert associated(config).is_established  # and left open: that must not hold up the end
     finally:
         process.terminate()
@@ -365,6 +368,10 @@ def test_the_command_serves_until_it_is_stopped(config: Path) -> None:
     assert process.returncode == 130
     assert f"http://127.0.0.1:{port}/" in told
     assert "Not a medical device" in told
+    made = list(read_config(config).folder.rglob("*"))
+    assert {path.suffix for path in made} >= {".sqlite", ".dcm"}
+    if os.name == "posix":
+        assert {path.stat().st_mode & 0o077 for path in made} == {0}
 
 
 def test_two_nodes_do_not_share_a_folder(config: Path, node: Node) -> None:

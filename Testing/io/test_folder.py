@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from GliomaSegLib.errors import Cancelled, InputError
 from GliomaSegLib.io.folder import MANIFEST, check_output, clear_up, is_result_folder, unfinished, written_whole
 
+ROOT = Path(__file__).parents[2]
 EARLIER = json.dumps({"program": "GliomaSeg", "case_id": "earlier"})
 
 
@@ -191,6 +194,52 @@ def test_of_two_writers_with_one_output_neither_result_is_lost(tmp_path: Path) -
             (theirs / MANIFEST).write_text("theirs")
     assert contents(output) == {MANIFEST: "theirs"}
     assert contents(tmp_path / "out_2") == {MANIFEST: "mine"}
+
+
+_WRITER = """
+import json, sys, time
+from pathlib import Path
+from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.folder import MANIFEST, written_whole
+output, number, overwrite = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "True"
+try:
+    with written_whole(output, overwrite) as folder:
+        (folder / MANIFEST).write_text(json.dumps({"program": "GliomaSeg", "number": number}))
+        print("ready", flush=True)
+        sys.stdin.readline()
+except InputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_of_many_processes_with_one_output_no_result_is_lost(tmp_path: Path, overwrite: bool) -> None:
+    """What one of them was told that it may replace is earlier results; each is there, or was replaced by another."""
+    output, count = tmp_path / "out", 8
+    if overwrite:
+        earlier_results(output)
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _WRITER, str(output), str(number), str(overwrite)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        )
+        for number in range(count)
+    ]  # fmt: skip
+    for one in writers:
+        assert one.stdout is not None
+        assert one.stdout.readline() == "ready\n"
+    for one in writers:
+        assert one.stdin is not None
+        one.stdin.close()  # all at once
+    said = [one.communicate()[0] for one in writers]
+    kept = {path.name: json.loads((path / MANIFEST).read_text()).get("number") for path in tmp_path.iterdir()}
+    assert kept.pop("out") is not None, "the earlier results are replaced"
+    for number, sentence in enumerate(said):
+        if sentence:
+            assert "lies in" in sentence
+            assert kept.pop(Path(sentence.rstrip(".\n").rpartition(" ")[2]).name) == str(number)
+    assert kept == {}
+    assert overwrite or sum(map(bool, said)) == count - 1
 
 
 def test_results_that_became_a_foreign_folder_are_not_overwritten(tmp_path: Path) -> None:
