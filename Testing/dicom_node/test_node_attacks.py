@@ -156,7 +156,12 @@ def test_a_pdu_that_does_not_end_aborts(hurried: None, config: Path, node: Node,
 
 
 def test_an_endless_image_aborts_and_the_next_sender_is_served(
-    config: Path, node: Node, tmp_path: Path, sockets: list[socket.socket], monkeypatch: pytest.MonkeyPatch
+    config: Path,
+    node: Node,
+    tmp_path: Path,
+    sockets: list[socket.socket],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     limits = connections.Limits(10, 8, 2 << 20)
     monkeypatch.setattr(node.scp.server, "limits", limits)
@@ -172,6 +177,7 @@ def test_an_endless_image_aborts_and_the_next_sender_is_served(
         sent += len(data)
         time.sleep(0.01)
     assert sent < 20 << 20, "it is closed a little after the limit of 2 MB"
+    assert "an image of more than 2 MB" in caplog.text
     assert send(config, write_images(tmp_path / "images", slices=1)) == [0] * 2
 
 
@@ -288,6 +294,13 @@ def test_slow_web_clients_take_neither_threads_nor_the_page(
                 one.settimeout(5)
                 one.sendall(b"a" if content else b"")
         time.sleep(0.3)
+
+
+def test_a_web_client_has_so_many_connections_and_no_more(node: Node, sockets: list[socket.socket]) -> None:
+    for _ in range(web._MOST_PER_ADDRESS + 4):
+        sockets.append(attack(node.web.port))
+    until(lambda: sum(map(is_closed, sockets)) >= 4)
+    assert not any(map(is_closed, sockets[: web._MOST_PER_ADDRESS]))
 
 
 def test_a_page_that_fails_says_so_and_names_nobody(

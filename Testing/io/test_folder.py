@@ -226,12 +226,11 @@ def test_of_many_processes_with_one_output_no_result_is_lost(tmp_path: Path, ove
         for number in range(count)
     ]  # fmt: skip
     for one in writers:
-        assert one.stdout is not None
         assert one.stdout.readline() == "ready\n"
     for one in writers:
-        assert one.stdin is not None
         one.stdin.close()  # all at once
-    said = [one.communicate()[0] for one in writers]
+    said = [one.stdout.read() for one in writers]
+    assert [one.wait() for one in writers] == [0] * count
     kept = {path.name: json.loads((path / MANIFEST).read_text()).get("number") for path in tmp_path.iterdir()}
     assert kept.pop("out") is not None, "the earlier results are replaced"
     for number, sentence in enumerate(said):
