@@ -80,6 +80,8 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
         return 0
     for sentence in compared.comparison.answers:
         print(sentence, file=output)
+    for question in compared.comparison.questions:
+        print(f"Open question: {question.text} Answer with {question.option}.", file=output)
     print(f"Page: {compared.page}", file=output)
     print(NOTICE, file=output)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from GliomaSegLib.followup.conditions import Conditions, flair_ml, name_of
+from GliomaSegLib.followup.conditions import UNSTATED, Conditions, flair_ml, name_of
 from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.lesion_tracking import Change, LesionChange, LesionHistory
 from GliomaSegLib.measures.midline import Side
@@ -16,7 +16,11 @@ from GliomaSegLib.measures.volumes import volume_text
 from GliomaSegLib.results.time_point import SegmentedTimePoint
 
 _TOLD_ONE_BY_ONE = 4
-_WITHOUT_ANSWER = (Category.NOT_MEASURABLE, Category.NOT_COMPARABLE)
+# What a headline names first where criteria differ.
+_ORDER = (
+    *(Category.PROGRESSION, Category.STABLE, Category.PARTIAL, Category.COMPLETE),
+    *(Category.NOT_COMPARABLE, Category.NOT_MEASURABLE),
+)
 
 
 def answers(
@@ -47,6 +51,8 @@ def notes(
         f"Components of less than {least_mm3:.0f} mm³, which not all of the studies could show or which are noise, are "
         f"not counted as lesions{left_out}. The volumes contain them."
     ]
+    if judged and conditions.reason.endswith(UNSTATED):
+        sentences.append("After radiotherapy the baseline is the first study after its end (--radiotherapy-end).")
     return (*sentences, *conditions.cautions, *([NOT_IN_IMAGES] if judged else []))
 
 
@@ -56,20 +62,21 @@ def _response_sentences(
     if found.withheld:
         return [f"Response to treatment is not judged, because {'; and '.join(found.withheld)}."]
     if found.questions:
-        asked = " ".join(f"{one.text} ({one.option})" for one in found.questions)
+        asked = " ".join(one.text for one in found.questions)
         return [f"Response to treatment is not judged before it is known: {asked}"]
     if not responses or found.baseline is None:
         return []
     against = f"by imaging alone, against {name_of(studies, found.baseline)}, {found.reason}"
     names: dict[str, list[str]] = {}
-    for one in sorted(responses, key=lambda one: one.category in _WITHOUT_ANSWER):
-        names.setdefault(one.category.value, []).append(one.criteria.name)
-    if len(names) == 1:
-        headline = f"{_capital(next(iter(names)))} {against}."
-    else:
-        by = (f"{category} by {' and '.join(criteria)}" for category, criteria in names.items())
-        headline = f"{_capital(against)}: {'; '.join(by)}."
-    return [headline, *(f"{one.brief}." for one in responses)]
+    for one in sorted(responses, key=lambda one: _ORDER.index(one.category)):
+        flair_alone = bool(one.because) and all(why.startswith("T2/FLAIR") for why in one.because)
+        of_what = " of the T2/FLAIR abnormality alone" if one.category is Category.PROGRESSION and flair_alone else ""
+        names.setdefault(f"{one.category.value}{of_what}", []).append(
+            one.criteria.name.replace(", volumetric", " by volume")
+        )
+    *others, last = (f"{category} ({' and '.join(criteria)})" for category, criteria in names.items())
+    told = f"{', '.join(others)} and {last}," if others else next(iter(names))
+    return [f"{_capital(told)} {against}.", *(f"{one.brief}." for one in responses)]
 
 
 def _resection_sentences(
@@ -98,12 +105,17 @@ def _resection_sentences(
 def _lesion_sentence(history: LesionHistory) -> str:
     """How many lesions there are, how much of them, and what became of those of the study before."""
     last = len(history.steps)
+    what = "enhancing " if history.region is Region.ET else "tumour "
+    if len(history.steps[-1]) == 1 and len((step := history.steps[-1][0]).before) == len(step.after) == 1:
+        return (
+            f"{_capital(what)}lesion {step.after[0]} {step.change.value}: {volume_text(step.after_ml)} now, "
+            f"{volume_text(step.before_ml)} in study {last} ({percent_text(step.fraction)})."
+        )
     counts, volumes = [], []
     for place in (last - 1, last):
         lesions = [track.lesions[place] for track in history.tracks if track.lesions[place]]
         counts.append(len(lesions))
         volumes.append(volume_text(sum(lesion.volume_ml for lesion in lesions if lesion)))
-    what = "enhancing " if history.region is Region.ET else "tumour "
     now = (
         f"{counts[1]} {what}{'lesion' if counts[1] == 1 else 'lesions'} of {volumes[1]}"
         if counts[1]

@@ -22,6 +22,8 @@ from GliomaSegLib.results.time_point import SegmentedTimePoint
 # After this time growth is no longer expected to be an effect of radiotherapy (RANO 2010; RANO 2.0).
 PSEUDOPROGRESSION_DAYS = 84
 
+UNSTATED = "when radiotherapy ended is not stated"
+
 # Dates and days since surgery that imply days of surgery as near as this imply one operation.
 _SAME_OPERATION = timedelta(days=3)
 
@@ -290,8 +292,7 @@ def _baseline_of_unstated(studies: Sequence[SegmentedTimePoint], after: Sequence
     candidates = [place for place in after[:-1] if not _is_early(studies[place])]
     if candidates:
         first = "" if candidates[0] == after[0] else " that was not made within 72 hours of it"
-        unstated = "when radiotherapy ended is not stated, --radiotherapy-end"
-        return _Baseline(candidates[0], f"the first after surgery{first} ({unstated})")
+        return _Baseline(candidates[0], f"the first after surgery{first}; {UNSTATED}")
     text = (
         "When did radiotherapy end? The baseline is the first study after it, and none made within 72 hours of surgery."
     )

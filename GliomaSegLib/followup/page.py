@@ -80,6 +80,7 @@ def render_comparison(aligned: Aligned) -> str:
         notice=NOTICE,
         made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         comparison=comparison,
+        answers=[one for one in comparison.answers if one not in {f"{found.brief}." for found in comparison.responses}],
         name=comparison.studies[-1].name,
         headings=headings,
         regions=_region_rows(comparison),
@@ -160,7 +161,7 @@ def _response_row(found: Assessment) -> dict[str, str]:
         "from_low": from_low,
         "new": str(len(found.new)),
         "category": found.category.value,
-        "why": "; ".join(found.because),
+        "why": found.brief.partition(" (")[2].removesuffix(")"),
     }
 
 

@@ -339,8 +339,8 @@ def _answer(finding: Finding, left: Residual, time_point: TimePoint, obstacle: s
     side = "above" if left.above_limit_ml >= 0 else "below"
     coarse = "" if left.digitisation is None else f" (counting voxels, ±{100 * left.digitisation:.0f} % on average)"
     return (
-        f"Residual enhancing tumour {volume}{coarse}, {volume_text(abs(left.above_limit_ml))} {side} the limit of "
-        f"{left.limit_ml:g} mL: {finding.value}."
+        f"{finding.value.capitalize()}: {volume} of enhancing tumour{coarse}, {volume_text(abs(left.above_limit_ml))} "
+        f"{side} the limit of {left.limit_ml:g} mL for gross total resection."
     )
 
 

@@ -93,7 +93,13 @@ def test_surgery_then_two_follow_ups(segmented, tmp_path: Path) -> None:
 
     page = write_comparison(tmp_path / "out", aligned)
     text = unescape(re.sub(r"<[^>]+>", " ", page.read_text(encoding="utf-8")))
-    for sentence in (*found.answers, "Not a medical device", "RANO resect group", "Components of less than 20 mm³"):
+    in_table = {f"{one.brief}.": one.brief.partition(" (")[2].removesuffix(")") for one in found.responses}
+    for sentence in (
+        *(in_table.get(one, one) for one in found.answers),
+        "Not a medical device",
+        "RANO resect group",
+        "Components of less than 20 mm³",
+    ):
         assert sentence in text
     assert "://" not in page.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
     assert json.loads((tmp_path / "out" / NUMBERS).read_text())["resection"]["finding"] == "residual tumour"
@@ -247,7 +253,7 @@ def test_from_two_results_to_the_answer(results, tmp_path: Path) -> None:
     review(folders[1], "approved", "Dr A")
     said = commanded("compare", *folders, "-o", tmp_path / "out")
     assert "Extent of resection: " in said
-    assert "residual tumour" in said
+    assert "Residual tumour: " in said
     assert (tmp_path / "out" / PAGE).is_file()
     numbers = json.loads(commanded("compare", *folders, "-o", tmp_path / "out", "--overwrite", "--json"))
     assert numbers["studies"][1]["days_since_surgery"] == 2
@@ -293,7 +299,7 @@ def test_what_is_not_known_is_asked_and_the_command_succeeds(segmented, tmp_path
     assert said.startswith(
         "Response to treatment is not judged before it is known: Were studies 1, 2 made before or after surgery?"
     )
-    assert "--when" in said
+    assert "Answer with --when, once per study, or --baseline N." in said
     numbers = json.loads((tmp_path / "out" / NUMBERS).read_text())
     assert (numbers["responses"], len(numbers["questions"])) == ([], 1)
     answered = ("--when", "postoperative", "--when", "postoperative", "--radiotherapy-end", "none")

@@ -150,8 +150,10 @@ def test_a_flair_only_progression_is_said() -> None:
         "RANO 2.0, volumetric": Category.STABLE,
     }
     headline = found.answers[0]
-    assert headline.startswith("By imaging alone, against study 1 (90 days after surgery)")
-    assert "progression by RANO 2010; stable disease by RANO 2.0 and RANO 2.0, volumetric" in headline
+    assert headline.startswith(
+        "Progression of the T2/FLAIR abnormality alone (RANO 2010) and stable disease (RANO 2.0 and RANO 2.0 by volume)"
+    )
+    assert "by imaging alone, against study 1 (90 days after surgery)" in headline
     assert any("T2/FLAIR abnormality is not judged by these criteria" in sentence for sentence in found.answers)
 
 
@@ -173,7 +175,8 @@ def test_the_scan_of_the_second_day_is_no_baseline() -> None:
     assert found.baseline == 2
     assert set(categories(found).values()) == {Category.STABLE}
     assert "against study 3 (90 days after surgery)" in found.answers[0]
-    assert "--radiotherapy-end" in found.answers[0]
+    assert "when radiotherapy ended is not stated" in found.answers[0]
+    assert any("--radiotherapy-end" in note for note in found.notes)
 
 
 def test_the_first_after_radiotherapy_is_the_baseline() -> None:

@@ -14,7 +14,8 @@ from Testing.support.time_points import Shape, ball, labels_of, rim
 
 GRID = {"size_mm": (200.0, 200.0, 150.0), "spacing": (2.0, 2.0, 2.0)}
 BRAIN = labels_of((ball((0, 0, 0), 68), Label.ET), **GRID)
-HEAD = labels_of((ball((0, 0, 0), 74), Label.SNFH), **GRID)
+NEAR = labels_of((ball((0, 0, 0), 75), Label.ET), **GRID)  # 5 mm, and what the voxels add
+HEAD = labels_of((ball((0, 0, 0), 82), Label.SNFH), **GRID)
 GLIOMA = Task.PREOPERATIVE_GLIOMA
 
 
@@ -60,11 +61,10 @@ def test_what_lies_on_the_border_of_the_image_is_no_tumour() -> None:
 def test_labels_outside_the_brain_are_cut_where_no_tumour_can_be(task: Task) -> None:
     extra_axial = (Task.MENINGIOMA, Task.SCHWANNOMA, Task.RESECTION_CAVITY, Task.BRAIN_EXTRACTION)
     kept = without_outside(HEAD, outside_brain(BRAIN, task))
-    outside = sitk.GetArrayViewFromImage(BRAIN) == 0
+    outside = sitk.GetArrayViewFromImage(NEAR) == 0
     assert bool(sitk.GetArrayViewFromImage(kept)[outside].any()) is (task in extra_axial)
-    np.testing.assert_array_equal(
-        sitk.GetArrayViewFromImage(kept)[~outside], sitk.GetArrayViewFromImage(HEAD)[~outside]
-    )
+    inside = sitk.GetArrayViewFromImage(BRAIN) != 0
+    np.testing.assert_array_equal(sitk.GetArrayViewFromImage(kept)[inside], Label.SNFH)
 
 
 def test_a_hole_in_the_brain_mask_and_a_cavity_that_is_open_to_the_outside_stay() -> None:
@@ -74,10 +74,21 @@ def test_a_hole_in_the_brain_mask_and_a_cavity_that_is_open_to_the_outside_stay(
     np.testing.assert_array_equal(sitk.GetArrayViewFromImage(kept), sitk.GetArrayViewFromImage(tumour))
 
 
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.0, 1.0, 6.0)])
+def test_the_cut_keeps_a_margin_of_5_mm_and_a_slice(spacing: tuple[float, float, float]) -> None:
+    grid = {"size_mm": (100.0, 100.0, 108.0), "spacing": spacing}
+    brain = labels_of((ball((0, 0, 0), 30), Label.ET), **grid)
+    beside = labels_of((ball((32, 0, 0), 2.4), Label.ET), (ball((0, 0, 32), 2.4), Label.ET), **grid)
+    kept = without_outside(beside, outside_brain(brain, GLIOMA))
+    np.testing.assert_array_equal(sitk.GetArrayViewFromImage(kept), sitk.GetArrayViewFromImage(beside))
+    scalp = labels_of((ball((44, 0, 0), 3), Label.ET), (ball((0, 0, 46), 3.5), Label.ET), **grid)
+    assert not sitk.GetArrayViewFromImage(without_outside(scalp, outside_brain(brain, GLIOMA))).any()
+
+
 def test_probabilities_outside_the_brain_are_nothing() -> None:
     likely = sitk.Cast(HEAD, sitk.sitkFloat32) / 4
     kept = without_outside(likely, outside_brain(BRAIN, GLIOMA))
-    assert sitk.GetArrayViewFromImage(kept)[sitk.GetArrayViewFromImage(BRAIN) == 0].max() == 0
+    assert sitk.GetArrayViewFromImage(kept)[sitk.GetArrayViewFromImage(NEAR) == 0].max() == 0
     assert measure(HEAD, BRAIN, probabilities={Region.WT: kept}).lesions[0].certainty == 0.5
 
 
