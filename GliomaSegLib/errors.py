@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 
 
@@ -27,6 +29,14 @@ def of_the_machine(error: OSError | MemoryError) -> str:
         return "The memory that this process may take is not enough; close other programs, or raise the limit (ulimit)."
     where = error.filename or "A file or folder"
     return f"{where} cannot be used ({error.strerror or error}); check the path, the room on the disk and your rights."
+
+
+def as_typed(path: object) -> str:
+    """A path as one word of a command that a sentence suggests, in double quotes where the shell needs them."""
+    text, windows = str(path), os.name == "nt"
+    if not re.search(r"[^\w:./~\\-]" if windows else r"[^\w@%+=:,./-]", text):
+        return text
+    return f'"{text}"' if windows else '"' + re.sub(r'([$`"\\])', r"\\\1", text) + '"'
 
 
 def listed(names: Sequence[str], most: int = 6) -> str:

@@ -63,7 +63,7 @@ def read_failures(output: Path) -> dict[str, Failure]:
     last: dict[str, Failure] = {}
     for path in sorted((output / PRIVATE).glob("failures-*.jsonl")):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            with contextlib.suppress(ValueError, TypeError):
+            with contextlib.suppress(ValueError, TypeError, RecursionError):
                 failure = Failure(**json.loads(line))
                 if failure.key not in last or last[failure.key].when <= failure.when:
                     last[failure.key] = failure

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from GliomaSegLib.cli.arguments import add_root
-from GliomaSegLib.errors import InputError
+from GliomaSegLib.errors import InputError, as_typed
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +98,7 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
                 continue
             _train(parsed, recipe, paths, part.watched, part.folder, device, progress)
             print(
-                f"{recipe.name} is trained; see {part.folder}. 'gliomaseg models add {part.folder} --id NAME' makes a "
+                f"{recipe.name} is trained; see {part.folder}. 'gliomaseg models add {as_typed(part.folder)} --id NAME' makes a "
                 "model of it; the same command with a larger --iterations trains on.",
                 file=output,
             )

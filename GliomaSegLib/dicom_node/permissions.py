@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from GliomaSegLib.errors import InputError
+from GliomaSegLib.errors import InputError, as_typed
 
 _OTHERS = 0o077
 _ALL_USERS = 0o027  # a group may read a secret, as that of root:ssl-cert
@@ -42,7 +42,8 @@ def check_secret(path: Path, what: str) -> None:
     """
     if _HAS_MODES and path.exists() and path.stat().st_mode & _ALL_USERS:
         raise InputError(
-            f"The {what} {path} is open to other users (mode {path.stat().st_mode & 0o777:04o}); run: chmod 600 {path}"
+            f"The {what} {path} is open to other users (mode {path.stat().st_mode & 0o777:04o}); run: chmod 600 "
+            f"{as_typed(path)}"
         )
 
 

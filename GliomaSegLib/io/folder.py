@@ -27,7 +27,7 @@ def is_result_folder(folder: Path) -> bool:
     """Whether GliomaSeg wrote this folder, by the program that its manifest names; the file's name alone is common."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(manifest, dict) and manifest.get("program") == PROGRAM
 

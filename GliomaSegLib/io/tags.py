@@ -12,6 +12,8 @@ from pathlib import Path
 
 from GliomaSegLib.io.names import image_stem
 
+_LONGEST_S = 1e6  # what says to have taken longer is no time
+
 
 @dataclass(frozen=True)
 class DicomTags:
@@ -36,14 +38,14 @@ def sidecar_tags(path: Path) -> DicomTags | None:
     sidecar = path.with_name(f"{image_stem(path)}.json")
     try:
         content = json.loads(sidecar.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(content, dict) or "EchoTime" not in content:
         return None
 
     def milliseconds(key: str) -> float | None:
         value = content.get(key)
-        return 1000.0 * value if isinstance(value, (int, float)) and value else None
+        return 1000.0 * value if isinstance(value, (int, float)) and 0 < abs(value) < _LONGEST_S else None
 
     return DicomTags(
         description=str(content.get("SeriesDescription", "")),

@@ -93,7 +93,7 @@ def read_exported(folder: Path) -> dict[str, dict[str, str]]:
     """Per kind of object the UIDs of the one that was exported last; empty before the first and when it is damaged."""
     try:
         kept = json.loads((folder / EXPORTED).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return {kind: one for kind, one in kept.items() if isinstance(one, dict)} if isinstance(kept, dict) else {}
 
@@ -119,7 +119,7 @@ def _uids(folder: Path) -> dict[str, dict[str, str]]:
     path = folder / TRACKING
     try:
         return json.loads(path.read_bytes()) if path.is_file() else {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged; delete it to give the lesions new identities.") from error
 
 

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from pydantic import ValidationError
 
 from GliomaSegLib.case import Modality, Source
-from GliomaSegLib.errors import GliomaSegError, InputError
+from GliomaSegLib.errors import GliomaSegError, InputError, as_typed
 from GliomaSegLib.io.folder import MANIFEST, is_result_folder
 from GliomaSegLib.io.grid import array_on, oriented_like, same_grid, uncropped
 from GliomaSegLib.io.images import pixels_sha256, read_labels
@@ -73,7 +73,9 @@ def read_result(folder: Path) -> StoredResult:
     """
     manifest = read_manifest(folder)
     for name in edited_files(folder, manifest):
-        raise InputError(f"{folder / name} was edited since it was measured; run 'gliomaseg measure {folder}' first.")
+        raise InputError(
+            f"{folder / name} was edited since it was measured; run 'gliomaseg measure {as_typed(folder)}' first."
+        )
     brain = read_labels(folder / BRAIN)
     return StoredResult(folder, manifest, read_segmentation(folder / SLICER_SEGMENTATION, brain), brain)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from GliomaSegLib.errors import InputError, listed
+from GliomaSegLib.errors import InputError, as_typed, listed
 from GliomaSegLib.io.dicom import DicomSeries
 
 
@@ -76,7 +76,7 @@ def series_of_study(series: Sequence[DicomSeries], chosen: str | None, folder: P
         if len(studies) > 1:
             raise InputError(
                 f"{folder} holds {len(studies)} studies: {_listed(studies)}; say which with --exam and its date or "
-                f"Study Instance UID ('gliomaseg exams {folder}' lists them), and with --time-point when it was made."
+                f"Study Instance UID ('gliomaseg exams {as_typed(folder)}' lists them), and with --time-point when it was made."
             )
         return list(series)
     wanted = [one for one in studies if chosen in (one.uid, one.date, one.day)]

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.errors import InputError, listed
+from GliomaSegLib.errors import InputError, as_typed, listed
 from GliomaSegLib.io.dicom import DicomSeries, read_folder
 from GliomaSegLib.io.dicom_volume import series_geometry, series_problem
 from GliomaSegLib.record import Record
@@ -122,7 +122,7 @@ def to_text(rows: list[StudyRow], folder: Path) -> str:
             lines.append(f"   {row.refusal}")
     lines += dict.fromkeys(sentence for row in rows for sentence in row.passed_over)
     lines.append(
-        f"Say which is meant and when it was made: gliomaseg segment {folder} --exam {rows[0].uid} --time-point "
+        f"Say which is meant and when it was made: gliomaseg segment {as_typed(folder)} --exam {rows[0].uid} --time-point "
         "preoperative (or postoperative --days-since-surgery DAYS)"
     )
     return "\n".join(lines)

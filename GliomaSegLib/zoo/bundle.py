@@ -106,13 +106,16 @@ def _read(path: Path) -> dict[str, Any]:
         if path.suffix == ".yaml":
             import yaml
 
+            if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+                raise ValueError("aliases, which can grow without end")
             content = yaml.safe_load(text)
         else:
             content = json.loads(text)
     except ImportError as error:
         raise InputError(f"{path} is YAML, which needs the package pyyaml; run 'pip install pyyaml'.") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}); get the bundle again.") from error
+    except Exception as error:  # yaml's and json's exceptions share no other base
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{path} cannot be read ({reason}); get the bundle again.") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} is no bundle's configuration; get the bundle again.")
     return content

@@ -66,6 +66,6 @@ def _added(store: Path) -> dict[str, Card]:
             continue
         try:
             cards[path.stem] = card_from(json.loads(path.read_bytes()))
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             _LOG.warning("The model card %s is not valid (%s); it is left out.", path, error)
     return cards

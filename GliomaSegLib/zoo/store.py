@@ -25,7 +25,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
-from GliomaSegLib.errors import InputError, WeightsError
+from GliomaSegLib.errors import InputError, WeightsError, as_typed
 from GliomaSegLib.io.renaming import rename
 from GliomaSegLib.options import AUTO
 from GliomaSegLib.progress import Progress, Silent
@@ -108,7 +108,9 @@ class Store:
             raise WeightsError(f"The weights in {folder} are not those that the card of '{card.id}' names; {again}.")
         if open_to_all(folder):
             _LOG.warning(
-                "Every user of this computer can change the weights in %s; run: chmod -R o-w %s", folder, folder
+                "Every user of this computer can change the weights in %s; run: chmod -R o-w %s",
+                folder,
+                as_typed(folder),
             )
         return folder / WEIGHTS_FILE
 

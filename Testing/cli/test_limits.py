@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import SimpleITK as sitk
 
-from GliomaSegLib.errors import InputError
+from GliomaSegLib.dicom_node.permissions import check_secret
+from GliomaSegLib.errors import InputError, as_typed
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.card_json import card_text
@@ -70,6 +71,41 @@ def test_a_name_that_no_disk_takes_is_one_sentence(tmp_path: Path) -> None:
     assert is_one_sentence(done.stderr), done.stderr
     assert "File name too long" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+NAMES = [
+    "plain",
+    "with a space",
+    "it's",
+    'say "no"',
+    "$HOME",
+    "`id`",
+    "a;b&c|d",
+    "(1)",
+    "back\\slash",
+    "ä ö",
+    "*",
+    "#1",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_path_in_a_suggested_command_is_one_word(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    done = subprocess.run(f"printf %s {as_typed(path)}", shell=True, capture_output=True, text=True, check=True)
+    assert done.stdout == str(path)
+    assert as_typed("/plain/path-1.nii.gz") == "/plain/path-1.nii.gz"
+
+
+def test_a_suggested_command_works_as_it_stands(tmp_path: Path) -> None:
+    folder = tmp_path / "my results"
+    folder.mkdir()
+    (folder / "password").write_text("x")
+    (folder / "password").chmod(0o644)
+    with pytest.raises(InputError, match="run: chmod 600") as raised:
+        check_secret(folder / "password", "password file")
+    subprocess.run(str(raised.value).partition("run: ")[2], shell=True, check=True)
+    check_secret(folder / "password", "password file")
 
 
 def test_a_home_that_cannot_be_written_is_needed_for_installing_alone(tmp_path: Path) -> None:

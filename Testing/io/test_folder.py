@@ -102,7 +102,9 @@ def test_foreign_folder_is_never_replaced(tmp_path: Path) -> None:
         check_output(output, overwrite=True)
 
 
-@pytest.mark.parametrize("manifest", ["", "{", "[]", '"GliomaSeg"', '{"name": "a web page"}', '{"program": "other"}'])
+@pytest.mark.parametrize(
+    "manifest", ["", "{", "[]", '"GliomaSeg"', '{"name": "a web page"}', '{"program": "other"}', '{"a":' * 100_000]
+)
 def test_manifest_of_another_program_is_foreign(tmp_path: Path, manifest: str) -> None:
     output = tmp_path / "page"
     output.mkdir()

@@ -75,6 +75,15 @@ def test_sidecar_of_dcm2niix_speaks(tmp_path: Path) -> None:
     assert set(identify(tmp_path)) == {T2F}
 
 
+@pytest.mark.parametrize(
+    "text", ['{"EchoTime":' * 100_000, '{"EchoTime": 1' + "0" * 400 + "}", '{"EchoTime": NaN}', "[]"]
+)
+def test_a_sidecar_that_is_none_is_passed_over(tmp_path: Path, text: str) -> None:
+    write_noise(tmp_path / "head_t2f.nii.gz")
+    (tmp_path / "head_t2f.json").write_text(text)
+    assert set(identify(tmp_path)) == {T2F}
+
+
 def test_thinner_slices_win_and_the_reason_says_so(tmp_path: Path) -> None:
     write_noise(tmp_path / "AX T1 POST.nii.gz", 0, (1, 1, 5))
     write_noise(tmp_path / "MPRAGE POST.nii.gz", 1, (1, 1, 1), "sagittal")

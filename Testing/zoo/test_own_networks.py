@@ -290,6 +290,20 @@ def test_a_bundle_that_lacks_something_is_one_sentence(workplace: Path, capsys: 
     assert not Path("models/.cards/ours.json").exists()
 
 
+@pytest.mark.parametrize(
+    "text", ["a: &a [x]\nb: [*a, *a]", "a: [", "[" * 50_000, "a: !!python/object/apply:os.getpid []"]
+)
+def test_a_bundle_whose_yaml_is_hostile_is_one_sentence(
+    text: str, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Aliases of aliases would grow without end."""
+    (write_bundle(workplace / "a") / "configs" / "inference.json").rename(workplace / "kept.json")
+    (workplace / "a" / "configs" / "inference.yaml").write_text(text)
+    assert main(["models", "add", "a", "--id", "ours", "--licence", "ours"]) == 1
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert "inference.yaml cannot be read (" in sentence
+
+
 class _ReadsAFile(torch.nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return images + torch.from_file("secret", False, 1)
