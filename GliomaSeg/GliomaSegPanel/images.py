@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Iterable
 
 import qt
 import slicer
@@ -36,6 +37,7 @@ class ImagesSection:
         self._reasons: dict[Modality, FilledIn] = {}
         self._selectors = {sequence: getattr(panel.ui, f"{sequence.value}Selector") for sequence in Modality}
         self._plain_tooltips = {sequence: selector.toolTip for sequence, selector in self._selectors.items()}
+        self._plain_folder_tooltip = self._ui.studyFolderEdit.toolTip
         for sequence, selector in self._selectors.items():
             selector.connect("nodeActivated(vtkMRMLNode*)", lambda node, s=sequence: self._on_chosen(s, node))
         self._ui.fillInButton.connect("clicked()", self._on_fill_in_again)
@@ -76,6 +78,11 @@ class ImagesSection:
             reason = f"<p>{html.escape(filled.tooltip)}</p>" if filled and filled.node_id == current else ""
             selector.toolTip = self._plain_tooltips[sequence] + reason
             selector.enabled = situation.work is None
+
+    def show_passed_over(self, sentences: Iterable[str]) -> None:
+        """The tooltip of the study's folder also says which of its files were not used in the run."""
+        passed_over = "".join(f"<p>{html.escape(one)}</p>" for one in sentences)
+        self._ui.studyFolderEdit.toolTip = self._plain_folder_tooltip + passed_over
 
     def _questions(self, situation: Situation) -> list[str]:
         """Which sequences may be another volume than the one that was filled in, or need a choice."""
@@ -129,6 +136,7 @@ class ImagesSection:
     def _on_folder(self, path: str) -> None:
         if self._panel.parameters is not None:
             self._panel.parameters.studyFolder = path.strip()
+            self.show_passed_over(())
 
     def _on_fill_in_again(self) -> None:
         parameters = self._panel.parameters

@@ -21,7 +21,7 @@ class Panel(Protocol):
         ui: the widgets of ``Resources/UI/GliomaSeg.ui`` by their names.
         parameters: the choices of the case; ``None`` while there is no scene.
         lacking: packages that the worker needs and Slicer's Python lacks.
-        options, model, result, correct, review: the sections of these names.
+        options, images, model, result, correct, review: the sections of these names.
     """
 
     ui: Any
@@ -30,6 +30,7 @@ class Panel(Protocol):
     runner: Runner
     lacking: tuple[str, ...]
     options: Any
+    images: Any
     model: Any
     result: Any
     correct: Any

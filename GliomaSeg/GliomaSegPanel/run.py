@@ -11,6 +11,7 @@ import slicer
 
 from GliomaSegLib.case import REFERENCE_ORDER, Modality, TimePointKind
 from GliomaSegLib.errors import GliomaSegError
+from GliomaSegLib.scene.result import read_manifest
 from GliomaSegPanel.decisions.images import missing_cost
 from GliomaSegPanel.decisions.models import ask_before_use
 from GliomaSegPanel.decisions.readiness import CASE, MODEL, TIME, readiness, readiness_html
@@ -138,6 +139,7 @@ class RunSection:
             section.collapsed = True
         for section in (ui.resultButton, ui.correctButton, ui.reviewButton, ui.exportButton):
             section.collapsed = False
+        self._panel.images.show_passed_over(read_manifest(result.result).get("passed_over", ()))
         self._report(result.result.get("warnings", ()), result.result.get("training"))
         qt.QTimer.singleShot(0, self._show_in_views)  # the panel is drawn first
 

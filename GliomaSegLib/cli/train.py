@@ -98,8 +98,8 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
                 continue
             _train(parsed, recipe, paths, part.watched, part.folder, device, progress)
             print(
-                f"{recipe.name} is trained; see {part.folder}. 'gliomaseg models add {as_typed(part.folder)} --id NAME' makes a "
-                "model of it; the same command with a larger --iterations trains on.",
+                f"{recipe.name} is trained; see {part.folder}. 'gliomaseg models add {as_typed(part.folder)} --id NAME'"
+                " makes a model of it; the same command with a larger --iterations trains on.",
                 file=output,
             )
     return 0

@@ -76,7 +76,8 @@ def series_of_study(series: Sequence[DicomSeries], chosen: str | None, folder: P
         if len(studies) > 1:
             raise InputError(
                 f"{folder} holds {len(studies)} studies: {_listed(studies)}; say which with --exam and its date or "
-                f"Study Instance UID ('gliomaseg exams {as_typed(folder)}' lists them), and with --time-point when it was made."
+                f"Study Instance UID ('gliomaseg exams {as_typed(folder)}' lists them), and with "
+                "--time-point when it was made."
             )
         return list(series)
     wanted = [one for one in studies if chosen in (one.uid, one.date, one.day)]

@@ -122,8 +122,8 @@ def to_text(rows: list[StudyRow], folder: Path) -> str:
             lines.append(f"   {row.refusal}")
     lines += dict.fromkeys(sentence for row in rows for sentence in row.passed_over)
     lines.append(
-        f"Say which is meant and when it was made: gliomaseg segment {as_typed(folder)} --exam {rows[0].uid} --time-point "
-        "preoperative (or postoperative --days-since-surgery DAYS)"
+        f"Say which is meant and when it was made: gliomaseg segment {as_typed(folder)} --exam {rows[0].uid} "
+        "--time-point preoperative (or postoperative --days-since-surgery DAYS)"
     )
     return "\n".join(lines)
 

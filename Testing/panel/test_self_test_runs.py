@@ -101,6 +101,15 @@ def test_self_test(module: types.ModuleType, name: str, capfd: pytest.CaptureFix
     assert "Traceback" not in captured.err, captured.err
 
 
+def test_the_tooltip_of_the_folder_says_which_files_of_it_were_not_used(module: types.ModuleType) -> None:
+    widget = slicer.util.getModuleWidget("GliomaSeg")
+    folder, plain = widget.ui.studyFolderEdit, widget.ui.studyFolderEdit.toolTip
+    widget.images.show_passed_over(["2 files of 'T1 <post>' do not count: they are empty."])
+    assert folder.toolTip == f"{plain}<p>2 files of &#x27;T1 &lt;post&gt;&#x27; do not count: they are empty.</p>"
+    folder.emit("currentPathChanged(QString)", "/another/study")
+    assert folder.toolTip == plain
+
+
 def test_a_model_for_another_time_is_asked_about_once(
     module: types.ModuleType, capfd: pytest.CaptureFixture[str]
 ) -> None:
