@@ -28,7 +28,7 @@ class Modality(str, Enum):
     T2F = "t2f"
 
     @property
-    def title(self) -> str:
+    def title(self) -> str:  # type: ignore[override] # a name, not the string's method
         """The name that a radiologist would read, e.g. ``T1 + contrast``."""
         return {"t1n": "T1", "t1c": "T1 + contrast", "t2w": "T2", "t2f": "FLAIR"}[self.value]
 
@@ -40,7 +40,7 @@ class Preoperative(str, Enum):
     TUMOUR = "preoperative-tumour"  # enhancing tumour with what it encloses
 
     @property
-    def title(self) -> str:
+    def title(self) -> str:  # type: ignore[override]
         """How a sentence names it."""
         return "T1 + contrast before surgery" if self is Preoperative.T1C else "the tumour before surgery"
 

@@ -7,6 +7,7 @@ Unless said otherwise, two voxels belong to one component when they share a face
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import cc3d
 import numpy as np
@@ -23,7 +24,7 @@ Spacing = tuple[float, float, float]
 _FACES_AND_EDGES = ndimage.generate_binary_structure(3, 2)
 
 
-def components(mask: Mask, connectivity: int = 18) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
+def components(mask: Mask, connectivity: Literal[6, 18, 26] = 18) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
     """Number the connected components from 1, and their sizes in voxels; index 0, the background, has size 0."""
     numbered = cc3d.connected_components(mask, connectivity=connectivity)
     sizes = np.bincount(numbered.ravel())

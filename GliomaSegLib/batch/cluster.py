@@ -14,7 +14,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from GliomaSegLib.batch.cases import BatchCase, request_of
 from GliomaSegLib.batch.dispatch import CRASH, STARTED, CaseEvent, CaseEvents, failed, settled
@@ -28,6 +28,9 @@ except ImportError as error:
     raise InputError(
         "Dask is not installed; run \"pip install 'GliomaSeg[cluster]'\" here and on the cluster."
     ) from error
+
+if TYPE_CHECKING:
+    from dask.typing import Key
 
 GPU = "GPU"
 """The resource that a Dask worker with a graphics card announces: ``dask worker --resources GPU=1``."""
@@ -136,14 +139,14 @@ class KeptProcess(WorkerPlugin):
             self._ended = True
             self._process.close()
 
-    def transition(self, key: str, start: str, finish: str, **more: Any) -> None:
+    def transition(self, key: Key, start: str, finish: str, **more: Any) -> None:
         """A case that runs is released, as the batch was stopped or has died: end it."""
         if finish == "executing":
-            self._unwanted.discard(key)
+            self._unwanted.discard(str(key))
         elif (start, finish) == ("executing", "released") and str(key).startswith(_PREFIX):
-            self._unwanted.add(key)
-            if key in self._running:
-                self._running[key].cancel()
+            self._unwanted.add(str(key))
+            if running := self._running.get(str(key)):
+                running.cancel()
 
     def segment(self, key: str, case: BatchCase, overwrite: bool, on_stage: Callable[[str], None]) -> CaseEvent:
         """Segment a case; its last event.
@@ -181,7 +184,7 @@ def _segment(case: BatchCase, overwrite: bool, plugin: str, topic: str, number: 
     def on_stage(stage: str) -> None:
         worker.log_event(topic, {"number": number, "stage": stage, "by": str(worker.name)})
 
-    return worker.plugins[plugin].segment(worker.get_current_task(), case, overwrite, on_stage)
+    return cast(KeptProcess, worker.plugins[plugin]).segment(str(worker.get_current_task()), case, overwrite, on_stage)
 
 
 def _last_event(future: Future, case: BatchCase) -> CaseEvent:

@@ -64,7 +64,7 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
     from GliomaSegLib.job import Compare
 
     request = Compare(
-        studies=_studies(parsed),
+        studies=tuple(_studies(parsed)),
         output=parsed.output,
         overwrite=parsed.overwrite,
         in_place=parsed.no_registration,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from GliomaSegLib.case import TimePointKind
 from GliomaSegLib.evaluation.metrics import RegionScore, evaluate
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.job import Job
@@ -75,7 +76,7 @@ def demonstrate(output: Path, store: Store, progress: Progress) -> Demonstration
         model=PUBLISHED if store.is_installed(card) else SHIPPED,
         output=output / "results",
         case_id="Phantom",
-        time_point="preoperative",
+        time_point=TimePointKind.PREOPERATIVE,
         overwrite=True,
         store=store.root,
     )

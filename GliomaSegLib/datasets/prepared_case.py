@@ -81,7 +81,7 @@ def prepare_case(row: CaseRow, device: torch.device, bias_correction: bool = Fal
     )
     internal = read_labels(row.reference, row.scheme)
     drawn_on = registrations.get(row.drawn_on) if row.drawn_on else None
-    moved = resample_labels(internal, prepared.brain, drawn_on and drawn_on.transform)
+    moved = resample_labels(internal, prepared.brain, drawn_on.transform if drawn_on else None)
     if sitk.GetArrayViewFromImage(internal).any() and not sitk.GetArrayViewFromImage(moved).any():
         raise InputError(
             f"none of the labels of {row.reference} lie on the images; check that they are of the same study."

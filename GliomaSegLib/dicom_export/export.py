@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import SimpleITK as sitk
 from pydicom import Dataset
@@ -44,6 +44,8 @@ _OVERLAID = (Modality.T1C, Modality.T2F)
 
 
 if TYPE_CHECKING:
+    from highdicom.seg import Segmentation
+
     from GliomaSegLib.dicom_export.findings import Findings
 
 
@@ -176,7 +178,8 @@ class _Making:
                 failures[ExportKind.SR] = "The report was not made, as it refers to the segmentation."
             elif ExportKind.SR in self.kinds:
                 with _failing(ExportKind.SR, failures):
-                    made = make_report(self.source, objects[ExportKind.SEG], self.structures, self.about, findings)
+                    segmentation = cast("Segmentation", objects[ExportKind.SEG])
+                    made = make_report(self.source, segmentation, self.structures, self.about, findings)
                     objects[ExportKind.SR] = self._after(ExportKind.SR, self.source.stamp(made))
         if ExportKind.RTSTRUCT in self.kinds:
             with _failing(ExportKind.RTSTRUCT, failures):
@@ -235,6 +238,7 @@ def _write_overlays(
     """A folder per sequence: the reference, and unless another series was given, T1c and FLAIR in classic DICOM."""
     transforms = read_transforms(results)
     for sequence, record in manifest.sequences.items():
+        of_sequence: SourceSeries | None
         if record.is_reference:
             of_sequence = source
         elif moved_too and sequence in _OVERLAID and record.series_uid is not None:

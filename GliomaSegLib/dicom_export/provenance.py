@@ -40,15 +40,15 @@ class Provenance:
     def of(cls, manifest: Manifest, content: ExportBy = ExportBy.REGIONS) -> Provenance:
         """What the manifest of a folder of results says."""
         last = manifest.reviews[-1] if manifest.reviews else None
-        approved = manifest.review is ReviewState.APPROVED and last is not None
+        approval = last if manifest.review is ReviewState.APPROVED else None
         return cls(
             algorithm=manifest.model.id,
             version=manifest.model.version,
             software=manifest.versions.get("GliomaSeg", "from source"),
             edited=manifest.changed is not None,
             state=manifest.review,
-            reviewer=_person_name(last.by or "") if approved else "",
-            reviewed=datetime.fromisoformat(last.when) if approved else None,
+            reviewer=_person_name(approval.by or "") if approval else "",
+            reviewed=datetime.fromisoformat(approval.when) if approval else None,
             time_point=manifest.when,
             content=content,
         )

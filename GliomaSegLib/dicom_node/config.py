@@ -195,7 +195,7 @@ def read_config(path: Path) -> Config:
 
 def _seen_from(base: Path, record: _Record) -> _Record:
     """``record``, and every one in it, with paths that begin in the folder ``base``."""
-    changed = {}
+    changed: dict[str, Path | Record] = {}
     for name, value in record:
         if isinstance(value, Path):
             changed[name] = base / value.expanduser()

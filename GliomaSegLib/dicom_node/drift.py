@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -152,21 +153,33 @@ Record = Mapping[str, Any]
 
 def _figures(now: Sequence[Record], before: Sequence[Record]) -> tuple[WeeklyFigure, ...]:
     shares = [
-        _share(f"model {model}", now, before, lambda one, model=model: one["model"] == model)
+        _share(f"model {model}", now, before, _of_model(model))
         for model in sorted({one["model"] for one in (*now, *before)})
     ]
     for sequence in Modality:
         name = sequence.value
-        shares.append(_share(f"{sequence.title} missing", now, before, lambda one, n=name: n not in one["sequences"]))
-        shares.append(_share(f"{sequence.title} guessed", now, before, lambda one, n=name: _guessed(one, n)))
+        shares.append(_share(f"{sequence.title} missing", now, before, _misses(name)))
+        shares.append(_share(f"{sequence.title} guessed", now, before, partial(_guessed, sequence=name)))
     shares.append(_share("with warnings", now, before, lambda one: one["warnings"] > 0))
     figures = [one for one in shares if one is not None]
     figures += _numbers("largest shift, mm", now, before, lambda one: _extreme(one, "moved_mm", max))
     figures += _numbers("distance to training data", now, before, lambda one: one.get("training_distance"))
     figures += _numbers("least mutual information", now, before, lambda one: _extreme(one, "mutual_information", min))
     for region in sorted({region for one in now for region in one["volumes_ml"]}):
-        figures += _numbers(f"{region}, mL", now, before, lambda one, r=region: one["volumes_ml"].get(r))
+        figures += _numbers(f"{region}, mL", now, before, partial(_volume_ml, region=region))
     return tuple(figures)
+
+
+def _of_model(model: str) -> Callable[[Record], bool]:
+    return lambda record: record["model"] == model
+
+
+def _misses(sequence: str) -> Callable[[Record], bool]:
+    return lambda record: sequence not in record["sequences"]
+
+
+def _volume_ml(record: Record, region: str) -> float | None:
+    return record["volumes_ml"].get(region)
 
 
 def _guessed(record: Record, sequence: str) -> bool:

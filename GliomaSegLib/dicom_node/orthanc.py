@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import requests
+from requests.auth import HTTPBasicAuth
 
 from GliomaSegLib.dicom_node.config import Orthanc
 from GliomaSegLib.dicom_node.queue import Queue, Study
@@ -50,7 +51,7 @@ class OrthancServer:
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy of the environment's, no .netrc
         if config.login:
-            self._session.auth = (config.login.user, config.login.password().encode())
+            self._session.auth = HTTPBasicAuth(config.login.user.encode(), config.login.password().encode())
 
     def changes(self, since: int) -> tuple[list[dict[str, Any]], int, bool]:
         """What happened after the change ``since``: a page of changes, the last one's number, and whether it is all."""

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from GliomaSegLib.dicom_node.storage import StorageError
 
@@ -164,7 +164,7 @@ class Queue:
                 )
             else:
                 return study
-            return self._of(database, key)
+            return cast(Study, self._of(database, key))
 
     def move(self, study: Study, state: State, now: float, **fields: Any) -> Study | None:
         """Bring a study into ``state`` and set other columns with it.

@@ -97,7 +97,7 @@ class Decision:
 
 def decide(header: StudyHeader, rules: Sequence[Rule]) -> Decision:
     """The first of ``rules`` that fits."""
-    passed = []
+    passed: list[str] = []
     for rule in rules:
         against = _against(rule, header)
         if against is None:

@@ -10,7 +10,7 @@ import socket
 import ssl
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID
@@ -25,7 +25,9 @@ from GliomaSegLib.dicom_node.transitions import Transitions, log_place
 from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError
 
 if TYPE_CHECKING:  # an extra that only sending by C-STORE needs
+    from pynetdicom.association import Association
     from pynetdicom.events import Event
+    from pynetdicom.transport import AssociationSocket
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 600.0
 _CONNECT_S, _ANSWER_S = 10, 60
@@ -95,7 +97,7 @@ class DicomArchive:
             raise Unreachable(str(error)) from error
 
     @staticmethod
-    def _store(association: object, path: Path, where: str) -> None:
+    def _store(association: Association, path: Path, where: str) -> None:
         try:
             status = association.send_c_store(path)
         except ValueError as error:  # no presentation context was accepted for it
@@ -114,7 +116,7 @@ def _acknowledge_at_once(event: Event) -> None:
 
     An archive that writes its answer in two pieces, as those on DCMTK do (Orthanc too), else waits 40 ms in between.
     """
-    connection = event.assoc.dul.socket.socket
+    connection = cast("socket.socket", cast("AssociationSocket", event.assoc.dul.socket).socket)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if hasattr(socket, "TCP_QUICKACK"):  # Linux, which forgets it soon
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)

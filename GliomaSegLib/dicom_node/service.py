@@ -10,11 +10,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 from GliomaSegLib.dicom_node.alarms import Alarms
 from GliomaSegLib.dicom_node.clock import Clock, SystemClock
 from GliomaSegLib.dicom_node.completeness import Completeness
-from GliomaSegLib.dicom_node.config import Config, Orthanc
+from GliomaSegLib.dicom_node.config import Config, DicomPeer, Orthanc
 from GliomaSegLib.dicom_node.engine import Engine, Worker
 from GliomaSegLib.dicom_node.findings import Findings
 from GliomaSegLib.dicom_node.orthanc import OrthancError, OrthancServer, OrthancWatcher, receipt_for
@@ -178,7 +179,7 @@ class Node:
     def _archive(self) -> Archive:
         if isinstance(self._config.orthanc, Orthanc) and self._config.send == "orthanc":
             return OrthancArchive(OrthancServer(self._config.orthanc))
-        return DicomArchive(self._config.send)
+        return DicomArchive(cast(DicomPeer, self._config.send))
 
     def _leave_receipt(self, study: Study) -> None:
         """Before a study's images are deleted, so that they are not fetched again."""

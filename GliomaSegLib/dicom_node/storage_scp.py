@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter
+from typing import cast
 
 from pydicom.uid import (
     JPEG2000,
@@ -23,7 +24,8 @@ from pydicom.uid import (
 )
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
-from pynetdicom.sop_class import Verification
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined] # it is made when asked for
 
 from GliomaSegLib.dicom_node.alarms import Alarms
 from GliomaSegLib.dicom_node.config import Receive
@@ -111,9 +113,9 @@ class StorageScp:
         for image_class in IMAGE_CLASSES:
             entity.add_supported_context(image_class, _SYNTAXES)
         where = (self._config.host, self._config.port)
-        tls = self._config.tls and self._config.tls.server()
+        tls = self._config.tls.server() if self._config.tls else None
         try:
-            server = entity.make_server(
+            made = entity.make_server(
                 where, ssl_context=tls, evt_handlers=self._handlers(), server_class=_Server, limits=self._limits,
                 refusals=self._refusals,
             )  # fmt: skip
@@ -121,6 +123,7 @@ class StorageScp:
             raise InputError(
                 f"Nothing can be received at {where[0]}:{where[1]} ({error.strerror}); name another port."
             ) from error
+        server = cast(_Server, made)
         server.scp = self
         entity._servers.append(server)  # as start_server() does, for shutdown()
         threading.Thread(target=server.serve_forever, name="Storage SCP", daemon=True).start()
@@ -161,7 +164,7 @@ class StorageScp:
 
     def _requested(self, event: evt.Event) -> None:
         """Reject the association if there are too many; its AE titles are checked after this."""
-        if self.server is None or event.assoc.requestor.primitive.calling_ae_title not in self._config.callers:
+        if self.server is None or _asked(event).calling_ae_title not in self._config.callers:
             return
         established, address = self.server.established(), event.assoc.requestor.address
         limit, most = self._limits.associations, self._limits.associations_per_address
@@ -178,13 +181,12 @@ class StorageScp:
         reject_for_now(event.assoc)
 
     def _rejected(self, event: evt.Event) -> None:
-        requestor = event.assoc.requestor
-        asked = requestor.primitive
+        asked = _asked(event)
         if asked.calling_ae_title not in self._config.callers:
             reason = f"the caller '{asked.calling_ae_title}' is not on the list"
         else:
             reason = f"it called '{asked.called_ae_title}', and this is '{self._config.ae_title}'"
-        self._refusals.add("an association", reason, requestor.address)
+        self._refusals.add("an association", reason, event.assoc.requestor.address)
 
     def _count_refusal(self) -> None:
         with self._lock:
@@ -234,3 +236,8 @@ class StorageScp:
             with self._lock:
                 self._open.setdefault(association, set()).add(key)
         return {Outcome.CONFLICT: _DUPLICATE, Outcome.NO_IMAGE: _CANNOT_UNDERSTAND}.get(outcome, _SUCCESS)
+
+
+def _asked(event: evt.Event) -> A_ASSOCIATE:
+    """What the caller asked for."""
+    return cast(A_ASSOCIATE, event.assoc.requestor.primitive)

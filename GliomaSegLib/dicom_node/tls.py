@@ -68,7 +68,7 @@ class _Server(ssl.SSLContext):
     def wrap_socket(self, sock: socket.socket, *arguments: Any, **named: Any) -> ssl.SSLSocket:
         """See :meth:`ssl.SSLContext.wrap_socket`."""
         sock.settimeout(_SILENCE_S)
-        return super().wrap_socket(sock, *arguments, **named, do_handshake_on_connect=False)
+        return super().wrap_socket(sock, *arguments, **named | {"do_handshake_on_connect": False})
 
 
 def _check_readable(path: Path) -> None:

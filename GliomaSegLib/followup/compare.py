@@ -83,7 +83,7 @@ def compare(
     recorder = ProgressRecorder(progress or Silent())
     recorder.stage("registration")
     registrations = [*(_registered(study, studies[-1], in_place, recorder) for study in studies[:-1]), None]
-    transforms = tuple(one and one.transform for one in registrations)
+    transforms = tuple(one.transform if one else None for one in registrations)
     deformations: tuple[Deformation | None, ...] = (None,) * len(studies)
     if deformable:
         recorder.stage("deformation")
@@ -147,6 +147,7 @@ def _registered(
 ) -> Registration | None:
     if in_place:
         return None
+    scans = []
     for one in (study, last):
         if one.image is None:
             why = f" ({one.doubts[0].rstrip('.')})" if one.doubts and one.path.is_dir() else ""
@@ -154,7 +155,8 @@ def _registered(
                 f"The scan of {one.path} is not at hand{why}, so that it cannot be registered; give it with --image, "
                 "or say --no-registration when all studies are co-registered."
             )
-    return register_checked(last.image, study.image, str(last.path), str(study.path), progress)
+        scans.append(one.image)
+    return register_checked(scans[1], scans[0], str(last.path), str(study.path), progress)
 
 
 def _deformed(study: SegmentedTimePoint, last: SegmentedTimePoint, registration: Registration | None) -> Deformation:
@@ -164,7 +166,7 @@ def _deformed(study: SegmentedTimePoint, last: SegmentedTimePoint, registration:
             f"The scans of {study.path} and {last.path} are not both at hand, so that no deformation between them can "
             "be found; give them with --image, or leave --deformable out."
         )
-    return deform(last.image, study.image, registration and registration.transform, last.labels, study.labels)
+    return deform(last.image, study.image, registration.transform if registration else None, last.labels, study.labels)
 
 
 # --- measures ---------------------------------------------------------------------------------------------------------
@@ -179,7 +181,11 @@ def _history(
 ) -> LesionHistory:
     sets = [
         LesionSet(
-            study.labels, region, here, deformation.there if deformation else rigid, deformation and deformation.back
+            study.labels,
+            region,
+            here,
+            deformation.there if deformation else rigid,
+            deformation.back if deformation else None,
         )
         for study, here, rigid, deformation in zip(studies, lesions, transforms, deformations, strict=True)
     ]
@@ -252,9 +258,9 @@ def _row(
         foci=len(lesions),
         specks=len(specks),
         specks_ml=sum(one.volume_ml for one in specks),
-        moved_mm=registration and registration.shift_mm,
-        mirror_contrast=registration and registration.mirror_contrast,
-        bent_mm=deformation and deformation.within_mm,
+        moved_mm=registration.shift_mm if registration else None,
+        mirror_contrast=registration.mirror_contrast if registration else None,
+        bent_mm=deformation.within_mm if deformation else None,
     )
 
 

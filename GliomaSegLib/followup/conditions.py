@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import cast
 
 from GliomaSegLib.case import Modality, TimePointKind
 from GliomaSegLib.errors import InputError
@@ -195,7 +196,7 @@ def flair_ml(study: SegmentedTimePoint) -> float | None:
 
 def _tumour(studies: Sequence[SegmentedTimePoint]) -> Tumour:
     tasks = {study.task: study for study in studies if Tumour.of_task(study.task) is not None}
-    families = {("glioma" if "glioma" in task else task): study for task, study in tasks.items()}
+    families = {("glioma" if task and "glioma" in task else task): study for task, study in tasks.items()}
     if len(families) > 1:
         (one, first), (other, second) = list(families.items())[:2]
         raise InputError(
@@ -203,7 +204,8 @@ def _tumour(studies: Sequence[SegmentedTimePoint]) -> Tumour:
             "studies with models for one tumour."
         )
     kinds = {Tumour.of_task(task) for task in tasks}
-    return Tumour.GLIOMA if not kinds else kinds.pop() if len(kinds) == 1 else Tumour.OTHER
+    kinds.discard(None)
+    return Tumour.GLIOMA if not kinds else cast(Tumour, kinds.pop()) if len(kinds) == 1 else Tumour.OTHER
 
 
 def _operations(studies: Sequence[SegmentedTimePoint]) -> list[int]:

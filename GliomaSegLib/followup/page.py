@@ -7,11 +7,13 @@ import json
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import SimpleITK as sitk
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from GliomaSegLib import NOTICE
 from GliomaSegLib.case import TimePointKind
@@ -179,14 +181,15 @@ def _became(comparison: TimePointComparison) -> dict[int, str]:
 
 def _plot(comparison: TimePointComparison) -> Markup:
     days = [one.day for one in comparison.studies]
-    dated = None not in days and len(set(days)) == len(days)
-    places = days if dated else list(range(len(days)))
-    labels = [f"{day:g}" for day in days] if dated else [str(number) for number in range(1, len(days) + 1)]
+    known = [day for day in days if day is not None]
+    dated = len(set(known)) == len(days)
+    places: Sequence[float] = known if dated else range(len(days))
+    labels = [f"{day:g}" for day in known] if dated else [str(number) for number in range(1, len(days) + 1)]
     tracks = sorted(
         comparison.course.tracks, key=lambda track: -max(lesion.volume_ml for lesion in track.lesions if lesion)
     )
     total = [
-        sum(track.lesions[place].volume_ml for track in tracks if track.lesions[place]) for place in range(len(days))
+        sum(lesion.volume_ml for track in tracks if (lesion := track.lesions[place])) for place in range(len(days))
     ]
     curves = [Curve(f"lesion {track.id}", _volumes(track, comparison.course)) for track in tracks[:_CURVES]]
     together = [Curve("all together", total, strong=True)] if len(tracks) != 1 else []
@@ -239,11 +242,11 @@ def _slices(viewers: Sequence[Viewer], course: LesionHistory) -> list[Slice]:
 
 def _on_grid(
     study: SegmentedTimePoint, last: SegmentedTimePoint, transform: sitk.Transform | None
-) -> tuple[Viewer, object]:
+) -> tuple[Viewer, NDArray[np.uint8]]:
     """The study drawn on the grid of the last one. Only pictures are made from what is resampled here."""
-    image = resample_image(study.image, last.labels, transform)
+    image = resample_image(cast(sitk.Image, study.image), last.labels, transform)
     labels = resample_labels(study.labels, last.labels, transform)
-    viewer = Viewer(labels, last.image, last.brain, study.regions)
+    viewer = Viewer(labels, cast(sitk.Image, last.image), last.brain, study.regions)
     return viewer, viewer.grey(image if last.brain else _without_bright_fat(image), by_tumour=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import SimpleITK as sitk
@@ -44,7 +45,7 @@ def comparison_viewer(aligned: Aligned, headings: Sequence[str], became: Mapping
         lesions = sitk.GetArrayFromImage(_nearest(array_on(numbers, study.labels), last.labels, transform))
         marked = sitk.GetArrayFromImage(resample_labels(study.labels, last.labels, transform))
         marked += _CHANGE * _changes(course, place, lesions, lesions_before)
-        image = resample_image(study.image, last.labels, transform)
+        image = resample_image(cast(sitk.Image, study.image), last.labels, transform)
         panels.append(Panel(f"{place + 1}: {headings[place]}", image, array_on(marked, last.labels)))
         lesions_before = lesions
     regions = set().union(*(study.regions for study in aligned.studies))
@@ -62,7 +63,7 @@ def _changes(
     changes = np.zeros(lesions.shape, np.uint8)
     if before is None:
         return changes
-    component = {track.id: [lesion and lesion.id for lesion in track.lesions] for track in course.tracks}
+    component = {track.id: [lesion.id if lesion else 0 for lesion in track.lesions] for track in course.tracks}
     for step in course.steps[place - 1]:
         number = _NUMBER_OF.get(step.change, _OTHER)
         for name in step.after:

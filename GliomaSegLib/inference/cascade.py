@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,7 +125,7 @@ class SliceCascade:
             parts = self._parts(tumour[box], case, progress, seed)
         return {region: uncropped(probability, box, tumour.shape) for region, probability in parts.items()}
 
-    def _case(self, images: Mapping[Input, NDArray[np.float32]], seed: int) -> tuple[Box, NormalisedCase]:
+    def _case(self, images: Mapping[Any, NDArray[np.float32]], seed: int) -> tuple[Box, NormalisedCase]:
         """The box of the brain, which the best present sequence shows, and the scaled images inside it."""
         stack = stacked(images, self._order)
         shows_brain = next(sequence for sequence in BRAIN_ORDER if sequence in images)

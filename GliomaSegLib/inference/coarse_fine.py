@@ -8,10 +8,11 @@ belongs to, and in log-odds the more certain answer counts for more.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -136,7 +137,8 @@ class CoarseFine:
         regions = REGIONS if Modality.T1C in images else REGIONS[:1]
         found = dict(zip(regions, probability.numpy() * brain, strict=False))
         shape = next(iter(images.values())).shape
-        far = None if known is None else known.distance(features, tuple(images))
+        present = [modality for modality in self._order if modality in images]
+        far = None if known is None or features is None else known.distance(features, present)
         kind = str(precision).removeprefix("torch.")
         return Prediction(self._labels(found), found, str(device), kind, far).in_volume(box, shape)
 
@@ -148,17 +150,18 @@ class CoarseFine:
         """
         channels, brain, _ = self._channels(images)
         with torch.inference_mode():
-            return self._coarse_prediction(channels, brain, _Runner(self._device, self._precision), layer)[1]
+            found = self._coarse_prediction(channels, brain, _Runner(self._device, self._precision), layer)[1]
+        return cast(NDArray[np.float64], found)  # a layer is named
 
-    def _weights_for(self, images: Mapping[Modality, NDArray[np.float32]]) -> tuple[float, float, float]:
+    def _weights_for(self, images: Container[Input]) -> tuple[float, float, float]:
         """Of the fine stage, by the first of FLAIR and T2 that is there."""
         there = (weights for sequence, weights in self._fine_weights if sequence in images)
         return next(there, self._fine_weights_without_both)
 
-    def _channels(self, images: Mapping[Modality, NDArray[np.float32]]) -> tuple[Tensor, NDArray[np.bool_], Box]:
+    def _channels(self, images: Mapping[Any, NDArray[np.float32]]) -> tuple[Tensor, NDArray[np.bool_], Box]:
         """Standardised channels and brain mask, cropped to the brain, and where they were cropped."""
         stack = stacked(images, self._order)
-        brain = stack.any(axis=0)
+        brain = np.any(stack, axis=0)
         box = bounding_box(brain, 2)
         channels = np.zeros((len(self._order), *brain[box].shape), np.float32)
         for channel, image, sequence in zip(channels, stack, self._order, strict=True):
@@ -238,7 +241,7 @@ def _means_over(brain: Tensor, stage: Stage, layer: str | None) -> Iterator[list
     weight = (brain + brain.flip(-1)) / 2 if stage.mirrored else brain
 
     def collect(_: torch.nn.Module, __: tuple[Tensor, ...], maps: Tensor) -> None:
-        own = functional.adaptive_avg_pool3d(weight[None], maps.shape[2:]).to(maps.device)
+        own = functional.adaptive_avg_pool3d(weight[None], cast(Any, maps.shape[2:])).to(maps.device)
         mean = (maps.float() * own).sum((2, 3, 4)) / own.sum()
         means.append(mean[0].cpu().double().numpy())
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import psutil
 import torch
@@ -49,8 +50,8 @@ def choose_device(wish: str = "auto") -> torch.device:
 
 
 def _is_there(kind: str) -> bool:
-    available = {"cpu": lambda: True, "cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    return available[kind]()
+    available: dict[str, Callable[[], bool]] = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    return kind == "cpu" or available[kind]()
 
 
 def choose_precision(device: torch.device) -> torch.dtype:
@@ -66,7 +67,7 @@ def choose_precision(device: torch.device) -> torch.dtype:
 
 def _has_bfloat16_arithmetic() -> bool:
     """Whether the processor has AMX tiles or AVX-512 BF16. Older versions of torch cannot tell: then no."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 

@@ -86,7 +86,7 @@ class SliceWindows:
 
     def pad(
         self, volume: NDArray[np.float32], noisy: Sequence[bool], generator: np.random.Generator
-    ) -> tuple[NDArray[np.float32], tuple[slice, slice, slice]]:
+    ) -> tuple[NDArray[np.float32], tuple[slice, ...]]:
         """Pad ``[channels, slices, height, width]``: in-plane on both sides, ``margin`` slices at either end.
 
         The padding is standard normal noise in the channels marked ``noisy`` and 0 in the others.

@@ -74,8 +74,8 @@ class Group:
         distances: of the cases, each with its patient left out, ascending.
     """
 
-    mean: NDArray[np.float32]
-    distances: NDArray[np.float32]
+    mean: NDArray[np.floating]
+    distances: NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class TrainingFeatures:
     """
 
     layer: str
-    whitening: NDArray[np.float32]
+    whitening: NDArray[np.floating]
     groups: Mapping[frozenset[Modality], Group]
 
     def distance(self, features: NDArray[np.floating], present: Collection[Modality]) -> TrainingDistance | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -101,11 +102,11 @@ class VolumeSegmenter:
     def _turned(self, channels: Array) -> Tensor:
         """``[channel, z, y, x]`` along the network's axes."""
         turned = channels.transpose(0, *(axis + 1 for axis in self._spec.axes))
-        return torch.from_numpy(np.ascontiguousarray(np.flip(turned, [axis + 1 for axis in self._spec.flipped])))
+        return torch.from_numpy(np.ascontiguousarray(np.flip(turned, tuple(axis + 1 for axis in self._spec.flipped))))
 
     def _turned_back(self, probabilities: Tensor) -> Array:
         """``[class, z, y, x]`` again."""
-        found = np.flip(probabilities.numpy(), [axis + 1 for axis in self._spec.flipped])
+        found = np.flip(probabilities.numpy(), tuple(axis + 1 for axis in self._spec.flipped))
         return found.transpose(0, *(np.argsort(self._spec.axes) + 1))
 
     def _logits(self, volume: Tensor, progress: Progress) -> tuple[Tensor, torch.device, torch.dtype]:
@@ -221,7 +222,7 @@ def mean_logits(
 def _placed(network: nn.Module, device: torch.device) -> nn.Module:
     if device.type == "mps":
         return network.to(device)
-    return network.to(device, memory_format=torch.channels_last_3d)
+    return cast(Any, network).to(device, memory_format=torch.channels_last_3d)  # torch's types leave it out
 
 
 def stacked(images: Mapping[Input, Array], order: Sequence[Input]) -> Array:
@@ -254,7 +255,7 @@ def measured_box(stack: Array, margin: int = 0) -> Box:
     Raises:
         InputError: there are none.
     """
-    measured = stack.any(axis=0)
+    measured = np.any(stack, axis=0)
     if not measured.any():
         raise InputError("The images are empty (all zero); check the files.")
     return bounding_box(measured, margin)

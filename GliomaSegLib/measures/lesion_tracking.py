@@ -104,7 +104,9 @@ class LesionHistory(Record):
 def follow(time_points: Sequence[LesionSet], region: Region) -> LesionHistory:
     """Follow all lesions from the first time point to the last."""
     names = [list(range(1, len(time_points[0].lesions) + 1))]
-    tracks = {name: [lesion] for name, lesion in zip(names[0], time_points[0].lesions, strict=True)}
+    tracks: dict[int, list[FollowedLesion | None]] = {
+        name: [lesion] for name, lesion in zip(names[0], time_points[0].lesions, strict=True)
+    }
     steps = []
     for number, (earlier, later) in enumerate(itertools.pairwise(time_points), start=1):
         for lesions in tracks.values():
@@ -131,12 +133,12 @@ def linked(earlier: LesionSet, later: LesionSet) -> NDArray[np.bool_]:
     """
     links = earlier.overlap(later)
     for rule in (encloses, line_one_cavity):
-        unlinked = ~links.any(axis=1)[:, None] | ~links.any(axis=0)[None, :]
+        unlinked = ~np.any(links, axis=1)[:, None] | ~np.any(links, axis=0)[None, :]
         for i, j in np.argwhere(unlinked):
             links[i, j] |= rule(earlier, i + 1, later, j + 1)
-    alone, newcomers = np.flatnonzero(~links.any(axis=1)), np.flatnonzero(~links.any(axis=0))
-    for i in alone:
-        for j in belong_alone(earlier, i + 1, later, [j + 1 for j in newcomers]):
+    alone, newcomers = np.flatnonzero(~np.any(links, axis=1)), np.flatnonzero(~np.any(links, axis=0))
+    for i in map(int, alone):
+        for j in belong_alone(earlier, i + 1, later, [int(j) + 1 for j in newcomers]):
             links[i, j - 1] = True
     return links
 

@@ -334,9 +334,10 @@ class _Judged:
 
     def _flair(self) -> tuple[float, float, float] | None:
         volumes = list(self.time.flair_ml)[self.time.baseline :]
-        if not volumes or None in volumes:
+        known = [volume for volume in volumes if volume is not None]
+        if not known or len(known) < len(volumes):
             return None
-        return volumes[0], min(volumes[:-1]), volumes[-1]
+        return known[0], min(known[:-1]), known[-1]
 
     def _flair_has_grown(self) -> bool:
         _, low, now = self._flair() or (0.0, 0.0, 0.0)

@@ -355,7 +355,7 @@ def _notes(
     judged = finding in (Finding.RESIDUAL, Finding.GROSS_TOTAL)
     if judged and left.depends_on_threshold is None:
         notes.append("How sure the volume is, is not available: there is no probability map of the enhancing tumour.")
-    elif judged:
+    elif judged and left.sure_ml is not None and left.possible_ml is not None:
         notes.append(
             f"Between {volume_text(left.sure_ml)} (probability {SURE:g} and more) and {volume_text(left.possible_ml)} "
             f"({POSSIBLE:g} and more): the answer {'depends' if left.depends_on_threshold else 'does not depend'} on "

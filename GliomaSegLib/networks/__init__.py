@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -49,5 +49,5 @@ def channels_last(network: nn.Module) -> nn.Module:
     """``network`` itself, the weights of its 3-D convolutions laid out as processors and graphics cards like them."""
     for module in network.modules():
         if isinstance(module, (nn.Conv3d, nn.ConvTranspose3d)):
-            module.to(memory_format=torch.channels_last_3d)
+            cast(Any, module).to(memory_format=torch.channels_last_3d)  # torch's own types leave this argument out
     return network

@@ -91,7 +91,8 @@ class AguNet(nn.Module):
                 image = self.scaled[level](functional.avg_pool3d(volume, 2 ** (level + 1)))
                 pooled = torch.cat((pooled, image), dim=1)
             features.append(block(pooled))
-        coarse, answers = features.pop(), []
+        coarse = features.pop()
+        answers: list[Tensor] = []
         for level in reversed(range(len(features))):
             gated = self.gates[level](features[level], coarse)
             coarse = self.joined[level](torch.cat((gated, self.up[level](coarse)), dim=1))

@@ -23,6 +23,7 @@ import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -225,7 +226,7 @@ class ResidualBlock(nn.Module):
 class ConvNormPReLU(nn.Module):
     """A convolution, then normalisation and activation."""
 
-    def __init__(self, convolution: nn.Module, channels: int = CHANNELS) -> None:
+    def __init__(self, convolution: nn.Conv2d | nn.ConvTranspose2d, channels: int = CHANNELS) -> None:
         super().__init__()
         self.conv = convolution
         self.norm = NormPReLU(channels)
@@ -265,12 +266,19 @@ class UpSample(nn.ConvTranspose2d):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3, stride=2, bias=False)
 
-    def forward(self, values: Tensor) -> Tensor:
-        return super().forward(values)[:, :, :-1, :-1]
+    def forward(self, values: Tensor, output_size: list[int] | None = None) -> Tensor:
+        return super().forward(values, output_size)[:, :, :-1, :-1]
 
 
 class AnisotropicNet(nn.Module):
     """WNet and TNet (``downsample_twice=True``) or ENet (``False``) for two classes: outside and inside a region."""
+
+    block3_1: ResidualBlock
+    block3_2: ResidualBlock
+    block3_3: ResidualBlock
+    block4_1: ResidualBlock
+    block4_2: ResidualBlock
+    block4_3: ResidualBlock
 
     def __init__(self, in_channels: int = 4, downsample_twice: bool = True) -> None:
         super().__init__()
@@ -395,5 +403,5 @@ def placed(network: AnisotropicNet, device: torch.device, precision: torch.dtype
     network = copy.deepcopy(network).to(device)
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-            module.to(dtype=precision, memory_format=torch.channels_last)
+            cast(Any, module).to(dtype=precision, memory_format=torch.channels_last)  # torch's types leave it out
     return network

@@ -20,11 +20,14 @@ are maximum pooling and trilinear interpolation; a 1x1x1 convolution gives two c
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-_REPLICATED, _ZERO = "replicate", "zeros"
+_Edges = Literal["replicate", "zeros"]
+_REPLICATED: _Edges = "replicate"
+_ZERO: _Edges = "zeros"
 
 
 class RessegUNet(nn.Module):
@@ -51,7 +54,7 @@ class RessegUNet(nn.Module):
 
 
 def _block(
-    channels: int, between: int, out: int, dilation: int, second_edges: str, first_is_normalised: bool = True
+    channels: int, between: int, out: int, dilation: int, second_edges: _Edges, first_is_normalised: bool = True
 ) -> nn.Sequential:
     return nn.Sequential(
         OrderedDict(
@@ -61,7 +64,7 @@ def _block(
     )
 
 
-def _layer(channels: int, out: int, dilation: int, edges: str, is_normalised: bool) -> nn.Sequential:
+def _layer(channels: int, out: int, dilation: int, edges: _Edges, is_normalised: bool) -> nn.Sequential:
     convolution = nn.Conv3d(
         channels, out, 3, padding=dilation, dilation=dilation, padding_mode=edges, bias=not is_normalised
     )

@@ -7,7 +7,8 @@ pooling, up again by nearest neighbours; no normalisation. The names of its para
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -46,11 +47,11 @@ class SynthStripUNet(nn.Module):
         """See the class."""
         now, skipped = image, []
         for pair in self.encoder:
-            now = _through(pair, now)
+            now = _through(_layers(pair), now)
             skipped.append(now)
             now = functional.max_pool3d(now, 2)
         for pair in self.decoder:
-            now = functional.interpolate(_through(pair, now), scale_factor=2.0, mode="nearest")
+            now = functional.interpolate(_through(_layers(pair), now), scale_factor=2.0, mode="nearest")
             now = torch.cat([now, skipped.pop()], dim=1)
         *activated, last = self.remaining
         return last(_through(activated, now))
@@ -69,7 +70,11 @@ def _pair(channels: int, width: int) -> nn.ModuleList:
     return nn.ModuleList([_Convolution(channels, width), _Convolution(width, width)])
 
 
-def _through(convolutions: Sequence[nn.Module] | nn.ModuleList, now: Tensor) -> Tensor:
+def _layers(pair: nn.Module) -> nn.ModuleList:
+    return cast(nn.ModuleList, pair)
+
+
+def _through(convolutions: Iterable[nn.Module], now: Tensor) -> Tensor:
     for convolution in convolutions:
         now = functional.leaky_relu(convolution(now), _SLOPE)
     return now

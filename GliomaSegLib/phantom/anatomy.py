@@ -42,7 +42,7 @@ class Brain(NamedTuple):
         """The part in ``box``."""
         part = box.grid(self.grid.GetSpacing()[0])
         region = region_of(part, self.grid)
-        return Brain(part, *(field[region] for field in self[1:]))
+        return Brain(part, self.mask[region], self.grey[region], self.white[region], self.texture[region])
 
 
 _DEFORMATION_MM = 2.5
@@ -60,7 +60,7 @@ def make_brain(spacing_mm: float, random: np.random.Generator) -> Brain:
     return Brain(grid, mask.astype(np.uint8), grey, white, texture)
 
 
-def _deformed_templates(grid: sitk.Image, random: np.random.Generator) -> NDArray[np.float32]:
+def _deformed_templates(grid: sitk.Image, random: np.random.Generator) -> NDArray[np.floating]:
     """The T1 template and the maps of grey and white matter, 0 to 1, with the sequence as first axis."""
     templates = sitk.Compose([read_template(name) for name in ("t1", "gm", "wm")])
     templates = sitk.BinShrink(templates, [int(grid.GetSpacing()[0])] * 3)  # a larger voxel averages over its volume
@@ -138,7 +138,7 @@ def make_skull(brain: Brain, random: np.random.Generator) -> Skull:
     mask = sitk.GetArrayFromImage(uncropped(array_on(brain.mask, brain.grid), coarse)) > 0
     inner_mm = _bridged_mm(mask, coarse) - _SUBARACHNOID_MM
     outer_mm = inner_mm - _SKULL_MM - _SKULL_VARIES_MM * random_field(random, coarse, length_mm=30)
-    skin_mm = outer_mm - SCALP_MM
+    skin_mm: Field = outer_mm - SCALP_MM
     for solid in _FACE:
         skin_mm = _blended(skin_mm, solid.distance_mm(coarse), width_mm=12)
     return Skull(grid, *(_finer(distance_mm, coarse, grid) for distance_mm in (inner_mm, outer_mm, skin_mm)))

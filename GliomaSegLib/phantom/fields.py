@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from GliomaSegLib.io.grid import array_on
 
-Field = NDArray[np.float32]  # a scalar in every voxel of the head's grid, [z, y, x]
+Field = NDArray[np.floating]  # a scalar in every voxel of the head's grid, [z, y, x]
 
 
 class Box(NamedTuple):

@@ -53,7 +53,7 @@ class Phantom:
         try:
             study.mkdir(parents=True, exist_ok=True)
             sitk.WriteImage(self.reference, folder / "truth.nii.gz")
-            identity = hashlib.sha256(sitk.GetArrayViewFromImage(self.reference)).hexdigest()
+            identity = hashlib.sha256(sitk.GetArrayViewFromImage(self.reference).tobytes()).hexdigest()
             for sequence, image in self.images.items():
                 if dicom:
                     write_series(image, sequence, study / sequence.value, identity)

@@ -68,5 +68,5 @@ def resample(
     shift = (centre - (extent - 1) / 2 * spacing_mm) / half_volume
     theta = np.concatenate([matrix[::-1, ::-1], shift[::-1, None]], axis=1)  # torch wants x, y, z
     where = torch.from_numpy(theta.copy()).to(volume)[None]
-    lattice = functional.affine_grid(where, (1, len(volume), *shape), align_corners=True)
+    lattice = functional.affine_grid(where, [1, len(volume), *shape], align_corners=True)
     return functional.grid_sample(volume[None], lattice, mode=mode, padding_mode="zeros", align_corners=True)[0]

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -55,7 +56,7 @@ class TrainingCase:
     @property
     def present(self) -> NDArray[np.bool_]:
         """Which of the four channels the case has."""
-        return self.images.any(axis=(1, 2, 3))
+        return np.any(self.images, axis=(1, 2, 3))
 
 
 def prepared_path(row: CaseRow, cache: Path) -> Path:
@@ -119,7 +120,7 @@ def _cropped(
 
 def write_case(case: TrainingCase, key: str, path: Path) -> None:
     """Write a prepared case whole."""
-    arrays = {"images": case.images, "brain": case.brain, "labels": case.labels}
+    arrays: dict[str, Any] = {"images": case.images, "brain": case.brain, "labels": case.labels}
     if case.soft is not None:
         arrays["soft"] = case.soft
     text = {

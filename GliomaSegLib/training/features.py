@@ -152,7 +152,7 @@ def features_of(
         raise InputError(f"The model '{model}' has no coarse network; name one of the family 'any-unet'.")
     prepare_all(rows, cache, device, progress)
     progress.stage("looking at the cases")
-    samples = []
+    samples: list[Sample] = []
     for done, row in enumerate(rows):
         progress.advance(done / len(rows), row.case)
         samples += samples_of(read_prepared(prepared_path(row, cache)), network, layer)

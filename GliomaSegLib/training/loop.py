@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -181,7 +181,7 @@ class Training:
             total += float(loss.detach()) / self.recipe.accumulate
             names.append(described)
         parameters = [one for one in self.network.parameters() if one.grad is not None]
-        self.processes.mean([one.grad for one in parameters])
+        self.processes.mean([one.grad for one in parameters if one.grad is not None])
         norm = nn.utils.clip_grad_norm_(parameters, self.recipe.optimiser.clip_gradient)
         if not math.isfinite(total) or not torch.isfinite(norm):
             raise TrainingError(
@@ -220,9 +220,8 @@ class Training:
         images = self.task.seen(torch.stack([sample.images for sample in samples])).to(self.device)
         targets = self.task.asked(torch.stack([sample.targets for sample in samples])).to(self.device)
         known = self.task.asked(torch.stack([sample.known for sample in samples])).to(self.device)
-        weights = None
-        if samples[0].weights is not None:
-            weights = self.task.asked(torch.stack([sample.weights for sample in samples])).to(self.device)
+        given = [sample.weights for sample in samples if sample.weights is not None]
+        weights = self.task.asked(torch.stack(given)).to(self.device) if given else None
         with _precision(self.recipe, self.device):
             answer = self.network(images.contiguous(memory_format=torch.channels_last_3d))
         return chosen_loss(self.recipe.loss, answer, targets, known, weights)
@@ -252,7 +251,10 @@ class Training:
         """Dice of the averaged weights on the watched cases, in the view."""
         rows = self.scores(self._watched)
         defined = [
-            value for row in rows for region, value in row.items() if region in self.task.regions and value != ""
+            cast(float, value)
+            for row in rows
+            for region, value in row.items()
+            if region in self.task.regions and value != ""
         ]
         mean = float(np.mean(defined)) if defined else 0.0
         better = mean > self._best

@@ -10,7 +10,7 @@ computed in float32, whatever the network ran in.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -41,7 +41,7 @@ def chosen_loss(
         return chosen_loss(choice, answer.logits, targets, known, weights) + choice.autoencoder_weight * regularisation
     targets, known = (central(volume, finest(answer)) for volume in (targets, known))
     if choice.name == "iw-bce":
-        return weighted_bce(finest(answer), targets, central(weights, finest(answer)), known)
+        return weighted_bce(finest(answer), targets, central(cast(Tensor, weights), finest(answer)), known)
     there = (targets * known).amax(dim=(0, 2, 3, 4), keepdim=True) > 0.5
 
     def one(output: Tensor, wanted: Tensor, believed: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ def central(volume: Tensor, like: Tensor) -> Tensor:
     """The middle of ``volume`` of the size of ``like``, both ``[batch, …, z, y, x]``."""
     margins = [(a - b) // 2 for a, b in zip(volume.shape[-3:], like.shape[-3:], strict=True)]
     box = tuple(slice(margin, margin + edge) for margin, edge in zip(margins, like.shape[-3:], strict=True))
-    return volume[(..., *box)]
+    return volume[cast(Any, (..., *box))]
 
 
 def dice(logits: Tensor, targets: Tensor, known: Tensor | None = None, over_batch: bool = True) -> Tensor:
@@ -134,11 +134,11 @@ def deep_supervision(
         logits: finest first, the first as large as ``targets``; the others smaller, by the nearest voxel.
     """
     weights = [0.5**level for level in range(len(logits))]
-    total = sum(
+    losses = [
         weight * loss(output, _resized(targets, output), known if known is None else _resized(known, output))
         for weight, output in zip(weights, logits, strict=True)
-    )
-    return total / sum(weights)
+    ]
+    return torch.stack(losses).sum() / sum(weights)
 
 
 def _everywhere(known: Tensor | None, logits: Tensor) -> Tensor:

@@ -137,7 +137,7 @@ def choose_centre(
         jitter_mm: largest displacement along z, y and x of the view.
     """
     jitter = rng.uniform(-1, 1, 3) * jitter_mm
-    if view.midsagittal:
+    if view.midsagittal and case.pose is not None:
         return case.pose.centre + case.pose.rotation @ jitter, case.pose.rotation
     own = [places for places in case.seeds if len(places)]
     if own and rng.random() < tumour_fraction:
@@ -145,10 +145,11 @@ def choose_centre(
         return places[rng.integers(len(places))] + jitter, np.eye(3)
     brain = case.masks[0] > QUANTA // 2
     shape = np.array(brain.shape)
+    voxel = rng.integers(shape)
     for _ in range(100):
-        voxel = rng.integers(shape)
         if brain[tuple(voxel)]:
             break
+        voxel = rng.integers(shape)
     return voxel * case.spacing_mm + case.first_mm + jitter, np.eye(3)
 
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal, cast
 
 from GliomaSegLib.errors import Cancelled, GliomaSegError
 from GliomaSegLib.io.folder import clear_up, unfinished
@@ -35,6 +35,7 @@ _LONGEST_LINE = 64 << 20  # characters; the answer to a comparison of many lesio
 _LONGEST_NOTE = 2000
 _ANSWERS = ('{"event": "result"', '{"event": "error"')
 _WINDOWS = sys.platform == "win32"
+_NO_WINDOW: int = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # Windows alone has it
 _STOPPED = "Stopped; nothing half-written is left."
 
 # Runs a module of the package that this file belongs to, whatever the interpreter has installed; the package's folder
@@ -244,8 +245,9 @@ class _Process:
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=environment,
                 encoding="utf-8", errors="replace", bufsize=1,
                 # A group of its own, so that it can be ended with all its children.
-                start_new_session=not _WINDOWS, creationflags=subprocess.CREATE_NO_WINDOW if _WINDOWS else 0,
+                start_new_session=not _WINDOWS, creationflags=_NO_WINDOW,
             )  # fmt: skip
+        self._stdin, self._stdout = cast(IO[str], self._popen.stdin), cast(IO[str], self._popen.stdout)  # both piped
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._reader.start()
@@ -263,8 +265,8 @@ class _Process:
             self._task = task
             task._begin(self.stop)
         try:
-            self._popen.stdin.write(line + "\n")
-            self._popen.stdin.flush()
+            self._stdin.write(line + "\n")
+            self._stdin.flush()
         except OSError:  # it has just ended: this process is not to answer for the task
             with self._lock:
                 if task.done:
@@ -293,21 +295,22 @@ class _Process:
             _kill_tree(self._popen)
 
     def _read(self) -> None:
-        while line := self._popen.stdout.readline(_LONGEST_LINE):
+        while line := self._stdout.readline(_LONGEST_LINE):
+            task = self._task
             try:
-                self._task._on_message(json.loads(line))
+                cast(Task, task)._on_message(json.loads(line))
             except Exception:  # a library that prints past the worker, or a line that is nested without end
                 self._note(line[:_LONGEST_NOTE])
-                if line.startswith(_ANSWERS):
-                    self._task._on_unreadable_answer()
+                if task is not None and line.startswith(_ANSWERS):
+                    task._on_unreadable_answer()
 
     def _watch(self) -> None:
         status = self._popen.wait()
         _kill_tree(self._popen)  # children outlive a crash, and hold the pipe that is read here
         self._reader.join()
         with contextlib.suppress(OSError):
-            self._popen.stdin.close()
-        self._popen.stdout.close()
+            self._stdin.close()
+        self._stdout.close()
         with self._lock:
             self._gone = True
             if self._task is not None:
@@ -370,7 +373,7 @@ def _kill_tree(process: subprocess.Popen) -> None:
     if _WINDOWS:
         subprocess.run(
             ["taskkill", "/F", "/T", "/PID", str(process.pid)],
-            capture_output=True, check=False, creationflags=subprocess.CREATE_NO_WINDOW,
+            capture_output=True, check=False, creationflags=_NO_WINDOW,
         )  # fmt: skip
     else:
         _signal_group(process, signal.SIGKILL)

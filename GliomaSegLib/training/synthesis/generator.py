@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -103,7 +103,7 @@ _Kept = TypeVar("_Kept", Sample, Anatomy)
 
 def _compact(kept: _Kept) -> _Kept:
     """With half the memory."""
-    return kept._replace(**{kept._fields[0]: kept[0].astype(np.float16)})
+    return kept._replace(**cast(Any, {kept._fields[0]: kept[0].astype(np.float16)}))
 
 
 def _one(choices: Sequence[_Kept], random: np.random.Generator) -> _Kept:

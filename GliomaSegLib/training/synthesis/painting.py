@@ -155,7 +155,7 @@ def _drawn_scan(random: np.random.Generator) -> _Scan:
     )
 
 
-def _scanned(image: NDArray[np.float32], spacing_mm: float, random: np.random.Generator) -> NDArray[np.float32]:
+def _scanned(image: NDArray[np.float32], spacing_mm: float, random: np.random.Generator) -> NDArray[np.floating]:
     scan = _drawn_scan(random)
     image = ndimage.gaussian_filter(image, scan.blur_mm / spacing_mm, truncate=3)
     if scan.slice_mm > spacing_mm:

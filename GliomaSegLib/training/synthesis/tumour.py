@@ -57,7 +57,8 @@ def move(
     """
     centre = centroid(labels > 0)
     bent = identity(host.shape) + elastic(random, host.shape, spacing_mm, _ELASTIC_MM, _ELASTIC_LENGTH_MM)
-    best, most = None, -1.0
+    best: tuple[NDArray[np.float64], ...] = ()
+    most = -1.0
     for _ in range(_TRIES):
         matrix = rotation(random, _TURN_DEG) * np.exp(random.uniform(*np.log(_SCALE)))
         mirrored = bool(random.integers(2))
