@@ -94,6 +94,9 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(widget)
         widget.setMRMLScene(slicer.mrmlScene)
         self.ui.noticeLabel.text = _(NOTICE)
+        for label in vars(self.ui).values():
+            if getattr(label, "wordWrap", False):
+                label.minimumWidth = 1  # a long name in a sentence does not widen the panel
 
         self.logic = GliomaSegLogic()
         self.runner = Runner(self.refresh, lambda: self.run.show_progress())

@@ -137,7 +137,7 @@ class RunSection:
         ui = self._ui
         for section in (ui.imagesButton, ui.modelButton):  # the line above Apply says what was chosen
             section.collapsed = True
-        for section in (ui.resultButton, ui.correctButton, ui.reviewButton, ui.exportButton):
+        for section in (ui.resultButton, ui.correctButton, ui.reviewButton):
             section.collapsed = False
         self._panel.images.show_passed_over(read_manifest(result.result).get("passed_over", ()))
         self._report(result.result.get("warnings", ()), result.result.get("training"))

@@ -15,6 +15,7 @@ def fit_columns(table: qt.QTableWidget, stretched: int) -> None:
     table.verticalHeader().setDefaultSectionSize(ROW_PIXELS)
     table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
     table.horizontalHeader().setSectionResizeMode(stretched, qt.QHeaderView.Stretch)
+    table.horizontalHeader().setHighlightSections(False)  # a bold title is cut off
     table.setHorizontalScrollBarPolicy(qt.Qt.ScrollBarAlwaysOff)
 
 

@@ -18,6 +18,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.terminology import PAINT_ORDER, known_names, recognise, segment_styles
+from GliomaSegLib.label_maps import values_held
 from GliomaSegLib.labels import Label
 from GliomaSegLib.scene.attributes import GRID, LABEL_TAG, volume_role
 from GliomaSegLib.scene.volumes import parent_to_world
@@ -62,8 +63,8 @@ def set_labels(node: slicer.vtkMRMLSegmentationNode, labels: NDArray[np.uint8]) 
     owners: dict[Label, list[str]] = {}
     for identifier in masks:
         owners.setdefault(label_of(node, identifier), []).append(identifier)
-    for value in map(int, np.unique(labels)):
-        if value and Label(value) not in owners:
+    for value in map(int, values_held(labels)):
+        if Label(value) not in owners:
             owners[Label(value)] = [_add_segment(node, Label(value))]
     values, layer = {}, labels.copy()
     for label, (first, *others) in owners.items():

@@ -63,6 +63,8 @@ def test_names_that_contradict_the_choice_a_model_for_another_time_and_no_images
 
 def test_a_name_cannot_bring_markup_into_the_line() -> None:
     assert "&lt;b&gt;" in readiness_html(readiness(with_(case="<b>")))
+    long = with_(case="MRHR_T1_AX_POST_GAD_OtherEXampleTCIA_TCGA-FG-6692_SE_13_se2d1r_t1c")
+    assert ">MRHR_T1_AX_POST_GA…_SE_13_se2d1r_t1c</a>" in readiness_html(readiness(long)), "the panel stays narrow"
 
 
 def test_the_first_run_takes_what_is_installed_and_offers_what_is_better(tmp_path: Path) -> None:

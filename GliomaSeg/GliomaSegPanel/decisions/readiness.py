@@ -10,7 +10,7 @@ from GliomaSegPanel.decisions.images import name_conflicts
 from GliomaSegPanel.decisions.models import wrong_time
 from GliomaSegPanel.decisions.run import can_apply
 from GliomaSegPanel.decisions.situation import Situation, chosen_sequences
-from GliomaSegPanel.decisions.titles import TIMES, download_size, short_title
+from GliomaSegPanel.decisions.titles import TIMES, download_size, elided, short_title
 from GliomaSegPanel.translation import _
 
 IMAGES, CASE, TIME, MODEL = "images", "case", "time", "model"
@@ -48,14 +48,14 @@ def _images(situation: Situation) -> list[Point]:
         folder = situation.study_folder
         if folder is None:
             return [Point(_link(IMAGES, _("choose the study's folder")), True)]
-        return [Point(_link(IMAGES, folder.name))]
+        return [Point(_link(IMAGES, elided(folder.name)))]
     sequences = chosen_sequences(situation)
     if not sequences:
         return [Point(_link(IMAGES, _("no images yet")), True)]
     count = _("1 sequence") if len(sequences) == 1 else _("{count} sequences").format(count=len(sequences))
     doubts = name_conflicts(situation)
     names = Point(_link(IMAGES, _("check the names")), True) if doubts else Point(_("names agree"))
-    return [Point(_link(CASE, situation.case or _("name the case"))), Point(_link(IMAGES, count)), names]
+    return [Point(_link(CASE, elided(situation.case) or _("name the case"))), Point(_link(IMAGES, count)), names]
 
 
 def _time(situation: Situation) -> Point:

@@ -53,6 +53,11 @@ def short_title(title: str) -> str:
     return title.partition(":")[0]
 
 
+def elided(name: str, length: int = 36) -> str:
+    """A name that may be long without its middle: a line cannot be broken inside a name, and would widen the panel."""
+    return name if len(name) <= length else f"{name[: length // 2]}…{name[-(length // 2 - 1) :]}"
+
+
 def millilitres(volume_ml: float) -> str:
     """A volume with one decimal; ``< 0.1`` for what would be rounded to nothing."""
     return f"{volume_ml:.1f}" if volume_ml >= 0.05 or not volume_ml else "< 0.1"

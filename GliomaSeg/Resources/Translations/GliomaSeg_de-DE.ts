@@ -380,7 +380,7 @@
    <translation>Zurück zum Umriss des Modells.</translation>
   </message>
   <message>
-   <source>only the selected lesion</source>
+   <source>this lesion alone</source>
    <translation>nur die gewählte Läsion</translation>
   </message>
   <message>
