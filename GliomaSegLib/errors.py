@@ -31,6 +31,11 @@ def of_the_machine(error: OSError | MemoryError) -> str:
     return f"{where} cannot be used ({error.strerror or error}); check the path, the room on the disk and your rights."
 
 
+def printable(text: object) -> str:
+    """``text`` with a space for every character, other than the end of a line, that a terminal would obey."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in str(text))
+
+
 def as_typed(path: object) -> str:
     """A path as one word of a command that a sentence suggests, in double quotes where the shell needs them."""
     text, windows = str(path), os.name == "nt"

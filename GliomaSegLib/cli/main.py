@@ -34,7 +34,7 @@ from GliomaSegLib.cli import (
     train,
     worker,
 )
-from GliomaSegLib.errors import Cancelled, GliomaSegError, of_the_machine
+from GliomaSegLib.errors import Cancelled, GliomaSegError, of_the_machine, printable
 
 FAILED = 1
 INTERRUPTED = 130
@@ -83,12 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("gliomaseg: stopped; nothing half-written is left.", file=sys.stderr)
         return INTERRUPTED
     except GliomaSegError as error:
-        print(f"gliomaseg: {error}", file=sys.stderr)
+        print(f"gliomaseg: {printable(error)}", file=sys.stderr)
         return FAILED
     except BrokenPipeError:  # who read the results has seen enough, as 'head' has
         return FAILED
     except (OSError, MemoryError) as error:
-        print(f"gliomaseg: {of_the_machine(error)}", file=sys.stderr)
+        print(f"gliomaseg: {printable(of_the_machine(error))}", file=sys.stderr)
         return FAILED
 
 

@@ -25,7 +25,7 @@ from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
-from GliomaSegLib.dicom_node.header import printable
+from GliomaSegLib.dicom_node.header import one_line
 
 PDU_BYTES = 1 << 18
 """The longest PDU that is received; the usual 16 KiB cut an image into dozens of pieces."""
@@ -88,7 +88,7 @@ class Refusals:
             more = self._silent.pop(key, 0)
             self._silent = Counter({one: count for one, count in self._silent.items() if one in self._logged})
         again = f"; {more} more in the minute before" if more else ""
-        _LOG.warning("%s from %s was refused: %s%s", what, address, printable(reason), again)
+        _LOG.warning("%s from %s was refused: %s%s", what, address, one_line(reason), again)
 
 
 class LimitedServer(ThreadedAssociationServer):

@@ -16,6 +16,8 @@ from pydicom import Dataset, dcmread
 from pydicom.datadict import tag_for_keyword
 from pydicom.multival import MultiValue
 
+from GliomaSegLib.errors import printable
+
 ROUTED_BY = (
     *("StudyDescription", "SeriesDescription", "ProtocolName", "Modality", "BodyPartExamined", "SequenceName"),
     *("RequestedProcedureDescription", "PerformedProcedureStepDescription", "InstitutionName", "StationName"),
@@ -52,7 +54,7 @@ class StudyHeader:
         """``text`` without the patient's name, numbers and UIDs, and without control characters."""
         if len(self.secrets) > _MOST_SECRETS:
             return _WITHHELD
-        return printable(self._pattern.sub(_WITHHELD, text) if self.secrets else text)
+        return one_line(self._pattern.sub(_WITHHELD, text) if self.secrets else text)
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
@@ -61,9 +63,9 @@ class StudyHeader:
         return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, secrets))})(?!\w)", re.IGNORECASE)
 
 
-def printable(text: str) -> str:
+def one_line(text: str) -> str:
     """``text`` with a space for every run of white space and of characters that a terminal would obey."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return " ".join(printable(text).split())
 
 
 def read_header(images: Path) -> StudyHeader:

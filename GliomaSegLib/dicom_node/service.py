@@ -26,7 +26,7 @@ from GliomaSegLib.dicom_node.status import Status
 from GliomaSegLib.dicom_node.storage import LOGS, Storage, StorageError
 from GliomaSegLib.dicom_node.transitions import log_place
 from GliomaSegLib.dicom_node.web import WebServer
-from GliomaSegLib.errors import Cancelled
+from GliomaSegLib.errors import Cancelled, printable
 from GliomaSegLib.worker.client import WorkerProcess
 
 _TICK_S, _LOST_S, _DEFECT_S = 0.2, 2.0, 10.0
@@ -226,11 +226,7 @@ class _PrintableFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """See :meth:`logging.Formatter.format`."""
-        return "\n".join(map(_without_controls, super().format(record).split("\n")))
-
-
-def _without_controls(line: str) -> str:
-    return "".join(letter if letter.isprintable() else " " for letter in line)
+        return printable(super().format(record))
 
 
 def set_up_logging() -> None:

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from pydicom.dataset import Dataset
 
+from GliomaSegLib.errors import printable
 from GliomaSegLib.io.dicom_files import NoSlice, PassedOver, Slice, Tally, find_slices, values, without_copies
 from GliomaSegLib.io.geometry import is_even_stack
 from GliomaSegLib.io.tags import DicomTags
@@ -225,13 +226,13 @@ def _series_of(uid: str, parts: list[list[Slice]], tally: Tally) -> Iterator[Dic
         rows_mm, columns_mm = (float(value) for value in values(header, "PixelSpacing"))
         yield DicomSeries(
             uid=uid,
-            number=str(header.get("SeriesNumber") or ""),
+            number=printable(header.get("SeriesNumber") or ""),
             part=_part(number, len(volumes), header, apart),
             folder=Path(os.path.commonpath([one.path.parent for one, _ in slices])),
-            patient_id=str(header.get("PatientID", "")),
-            study_uid=str(header.get("StudyInstanceUID") or ""),
-            study_date=str(header.get("StudyDate") or ""),
-            study_time=str(header.get("StudyTime") or ""),
+            patient_id=printable(header.get("PatientID", "")),
+            study_uid=printable(header.get("StudyInstanceUID") or ""),
+            study_date=printable(header.get("StudyDate") or ""),
+            study_time=printable(header.get("StudyTime") or ""),
             tags=_tags(header),
             size=(int(header.get("Columns", 0)), int(header.get("Rows", 0))),
             pixel_spacing_mm=(columns_mm, rows_mm),
@@ -293,7 +294,7 @@ def _slice(found: Slice) -> DicomSlice:
 
 def _tags(header: Dataset) -> DicomTags:
     text: dict[str, str] = {
-        keyword: str(header.get(keyword) or "").strip()
+        keyword: printable(header.get(keyword) or "").strip()
         for keyword in ("SeriesDescription", "ProtocolName", "SequenceName", "BodyPartExamined")
     }
     agent = " ".join(values(header, "ContrastBolusAgent") + values(header, "ContrastBolusIngredient")).strip()

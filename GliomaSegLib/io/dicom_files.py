@@ -20,6 +20,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
+from GliomaSegLib.errors import printable
 from GliomaSegLib.io.dicom_frames import FRAME_KEYWORDS, frame_headers
 from GliomaSegLib.io.names import folders_below, is_image_name
 
@@ -288,6 +289,6 @@ def values(header: Dataset, keyword: str) -> list[str]:
     try:
         value = header.get(keyword)
         several: Iterable[object] = [value] if isinstance(value, (str, int, float)) else value or []
-        return [text for one in several if (text := str(one).strip())]
+        return [text for one in several if (text := printable(one).strip())]
     except Exception:  # pydicom raises whatever comes of a malformed value
         return []

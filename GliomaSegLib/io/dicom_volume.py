@@ -22,7 +22,7 @@ import SimpleITK as sitk
 from pydicom import dcmread
 
 from GliomaSegLib.case import StudyIdentity
-from GliomaSegLib.errors import InputError
+from GliomaSegLib.errors import InputError, printable
 from GliomaSegLib.io.dicom import DicomSeries, DicomSlice
 from GliomaSegLib.io.dicom_frames import single_frame_files
 from GliomaSegLib.io.geometry import Geometry, even_step, orthonormal_direction
@@ -76,7 +76,7 @@ def _texts(path: Path, *keywords: str) -> dict[str, str]:
     texts = dict.fromkeys(keywords, "")
     for keyword in keywords:
         with contextlib.suppress(ValueError, TypeError, OverflowError):
-            texts[keyword] = str(header.get(keyword) or "").strip()
+            texts[keyword] = printable(header.get(keyword) or "").strip()
     return texts
 
 

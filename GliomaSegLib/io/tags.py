@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from GliomaSegLib.errors import printable
 from GliomaSegLib.io.names import image_stem
 
 _LONGEST_S = 1e6  # what says to have taken longer is no time
@@ -48,10 +49,10 @@ def sidecar_tags(path: Path) -> DicomTags | None:
         return 1000.0 * value if isinstance(value, (int, float)) and 0 < abs(value) < _LONGEST_S else None
 
     return DicomTags(
-        description=str(content.get("SeriesDescription", "")),
-        protocol=str(content.get("ProtocolName", "")),
+        description=printable(content.get("SeriesDescription", "")),
+        protocol=printable(content.get("ProtocolName", "")),
         scanning_sequence=tuple(re.split(r"[_\\]", str(content.get("ScanningSequence", "")))),
-        image_type=tuple(map(str, content.get("ImageType", ()))),
+        image_type=tuple(map(str, types)) if isinstance(types := content.get("ImageType"), list) else (),
         repetition_time_ms=milliseconds("RepetitionTime"),
         echo_time_ms=milliseconds("EchoTime"),
         inversion_time_ms=milliseconds("InversionTime"),

@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 import SimpleITK as sitk
 
+from GliomaSegLib.case import Modality
 from GliomaSegLib.dicom_node.permissions import check_secret
 from GliomaSegLib.errors import InputError, as_typed
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.card_json import card_text
 from GliomaSegLib.zoo.store import Store
+from Testing.support.node_site import write_images
 from Testing.support.study import write_study
 
 resource = pytest.importorskip("resource", reason="POSIX alone has such limits")
@@ -108,6 +110,16 @@ def test_a_suggested_command_works_as_it_stands(tmp_path: Path) -> None:
     check_secret(folder / "password", "password file")
 
 
+def test_control_characters_of_a_header_reach_no_terminal(tmp_path: Path) -> None:
+    escape = {"PatientID": "A\x1b[31mB", "SeriesDescription": "scan \x1b]0;owned\x07", "StudyDate": "2020\x1b[2J"}
+    write_images(tmp_path / "study", sequences=[Modality.T1C], **escape)
+    for words in (("exams", tmp_path / "study"), ("segment", tmp_path / "study", "-o", tmp_path / "out")):
+        done = ran(*words)
+        said = done.stdout + done.stderr
+        assert "scan  ]0;owned" in said
+        assert "\x1b" not in said
+
+
 def test_a_home_that_cannot_be_written_is_needed_for_installing_alone(tmp_path: Path) -> None:
     nowhere = {"HOME": "/dev/null", "XDG_DATA_HOME": "", "GLIOMASEG_MODELS": ""}
     assert ran("models", "list", **nowhere).returncode == 0
@@ -126,7 +138,6 @@ from GliomaSegLib.zoo.loaders import FAMILIES, Family
 card = card_from(json.loads(sys.argv[1]))
 catalogue.all_cards = lambda: {card.id: card}
 FAMILIES[card.network.family] = Family("Testing.support.toy")
-from GliomaSegLib.cli.main import main
 sys.exit(main(sys.argv[2:]))
 """
 

@@ -76,7 +76,7 @@ def test_sidecar_of_dcm2niix_speaks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ['{"EchoTime":' * 100_000, '{"EchoTime": 1' + "0" * 400 + "}", '{"EchoTime": NaN}', "[]"]
+    "text", ['{"EchoTime":' * 100_000, '{"EchoTime": 1' + "0" * 400 + "}", '{"EchoTime": NaN, "ImageType": 5}', "[]"]
 )
 def test_a_sidecar_that_is_none_is_passed_over(tmp_path: Path, text: str) -> None:
     write_noise(tmp_path / "head_t2f.nii.gz")
