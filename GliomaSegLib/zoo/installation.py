@@ -62,6 +62,7 @@ def install(card: Card, root: Path, source: Path | None, progress: Progress) -> 
 
 
 def _replace(card: Card, root: Path, source: Path | None, progress: Progress) -> None:
+    _check_place(root / card.id)
     with _work(card, root) as work:
         ready = work / card.id
         if source and (carried := pack.find(source, card.id)):
@@ -84,6 +85,7 @@ def _replace(card: Card, root: Path, source: Path | None, progress: Progress) ->
 
 def _put_in_place(ready: Path, place: Path, aside: Path) -> None:
     """Rename ``ready`` to ``place``; an earlier installation is moved ``aside``, and back if that fails."""
+    _check_place(place)
     if not place.exists():
         rename(ready, place)
         return
@@ -93,6 +95,22 @@ def _put_in_place(ready: Path, place: Path, aside: Path) -> None:
     except OSError:
         rename(aside, place)
         raise
+
+
+def _check_place(place: Path) -> None:
+    """Refuse to replace what no installation has made.
+
+    Raises:
+        InputError: there is a file, or a folder that holds something else.
+    """
+    found = [path.name for path in place.iterdir()] if place.is_dir() else [place.name] * os.path.lexists(place)
+    known = (WEIGHTS_FILE, INSTALLED_RECORD)
+    for name in found:
+        if name not in known and "licen" not in name.lower() and not name.startswith("."):
+            raise InputError(
+                f"{place} holds '{name}', which no installation has made, and was left as it is; move it away, or name "
+                f"another folder with --store or {STORE_VARIABLE}."
+            )
 
 
 def _make_root(card: Card, root: Path) -> None:

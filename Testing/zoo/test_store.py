@@ -222,6 +222,33 @@ def test_remains_of_an_installation_do_not_stand_in_the_way(toy_store: Store, to
     assert toy_store.weights(toy_zoo).is_file()
 
 
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+@pytest.mark.parametrize("what", ["a folder", "a file"])
+def test_what_another_program_has_in_the_place_of_a_model_stays(
+    toy_zoo: Card, toy_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str, what: str
+) -> None:
+    place = tmp_path / "models" / "toy"
+
+    def make() -> None:
+        place.parent.mkdir(exist_ok=True)
+        if what == "a file":
+            place.write_text("theirs")
+        else:
+            place.mkdir()
+            (place / "thesis.txt").write_text("theirs")
+
+    plain = toy.convert
+
+    def convert(source: Path, destination: Path) -> None:
+        plain(source, destination)
+        make()
+
+    make() if when == "before" else monkeypatch.setattr(toy, "convert", convert)
+    with pytest.raises(InputError, match="which no installation has made, and was left as it is"):
+        Store(tmp_path / "models").install(toy_zoo, toy_files)
+    assert (place if what == "a file" else place / "thesis.txt").read_text() == "theirs"
+
+
 OTHER = b"600 700 1000\n"
 
 

@@ -216,9 +216,9 @@ def torchscript(line: str = "", rename: Callable[[str], str] = str, **parts: byt
         ('ops.aten.save(images, "{file}")', "save"),
         ('images.save("{file}")', "save"),
         ("print('{{}}')", "print"),
-        ("k = ops.c10d.barrier", "ops.c10d"),
-        ("k = ops", "ops."),
-        ("k = torch.classes.c10d.Store", "torch.classes"),
+        ("k = ops.c10d.barrier", "c10d"),
+        ("k = ops\n    j = k.c10d.barrier", "c10d"),
+        ("k = torch.classes.ours.Store", "torch.classes"),
         ("k = __torch__.torch.classes.c10d.Store", "torch.classes"),
         ("k = torch", "torch."),
         ("k = " + "(" * 50_000 + "1" + ")" * 50_000, "what cannot be read"),
@@ -230,6 +230,32 @@ def test_a_torchscript_that_does_more_than_a_network_is_not_loaded(line: str, na
     with pytest.raises(WeightsError, match=rf"was not loaded: its code .* has '{re.escape(names)}"):
         torchscript_loader._loaded(torchscript(line.format(file=file)), tmp_path / "network.ts")
     assert not file.exists()
+
+
+class Named(torch.nn.Module):
+    """Has parts whose names are those of torch's own things."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ops = torch.nn.Sequential(torch.nn.Conv3d(1, 1, 1), torch.nn.ReLU())
+        self.table = torch.nn.Embedding(2, 1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.ops(images) + self.table(torch.zeros(1, dtype=torch.long)).sum()
+
+
+@pytest.mark.parametrize("version", ["archive/version", "archive/.data/version"])
+def test_names_that_only_look_like_those_of_operations_are_no_obstacle(version: str, tmp_path: Path) -> None:
+    """torch writes its version in either place."""
+    network = torch.jit.script(Named())
+    buffer, out = io.BytesIO(), io.BytesIO()
+    torch.jit.save(network, buffer)
+    with zipfile.ZipFile(buffer) as archive, zipfile.ZipFile(out, "w") as moved:
+        for name in archive.namelist():
+            moved.writestr(version if name.endswith("version") else name, archive.read(name))
+    images = torch.ones(1, 1, 2, 2, 2)
+    loaded = torchscript_loader._loaded(out.getvalue(), tmp_path / "network.ts")
+    assert torch.equal(loaded(images), network(images))
 
 
 @pytest.mark.parametrize("rename", [lambda name: name.replace(".py", ".PY"), lambda name: name.replace(".py", ".py/")])

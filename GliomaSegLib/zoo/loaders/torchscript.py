@@ -26,9 +26,8 @@ from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.zoo.loaders.whole_network import only_file, read_bytes, segmenter, write_bytes
 
 _SUFFIXES = {".ts", ".pt", ".pth"}
-_PARTS = re.compile(r"[^/]+/((data|constants)\.pkl|(data|constants)/\d+|version|byteorder|code/[\w/]+\.py)")
+_PARTS = re.compile(r"[^/]+/((data|constants)\.pkl|(data|constants)/\d+|(\.data/)?version|byteorder|code/[\w/]+\.py)")
 _UNWANTED = re.compile(r"from_file\w*|save|load|_?print|rpc_\w+|\w*PythonOp|__[gs]etstate__")
-_SPACES = {"ops": re.compile("prim|aten"), "torch": re.compile(r"(?!classes$|ops$)\w+")}  # and what is used of them
 _MOST_TIMES_LARGER, _SMALL_BYTES = 4, 64 << 20  # the code alone is compressed
 _TRIAL = "import io, sys, torch; torch.jit.load(io.BytesIO(sys.stdin.buffer.read()), map_location='cpu')"
 _TRIAL_S = 300
@@ -111,20 +110,31 @@ def _unwanted(name: str, part: bytes) -> Iterator[str]:
 
 
 def _unwanted_in_code(code: ast.Module) -> Iterator[str]:
-    """By name, whatever it is a name of: an operation may be ``torch.save(x)``, as ``x.save()`` or an alias."""
+    """By name, whatever it is a name of: an operation may be ``torch.save(x)``, ``x.save()`` or an alias."""
+    foreign = {one.name.partition("::")[0] for one in torch._C._jit_get_all_schemas()} - {"aten", "prim"}
     after: dict[ast.AST, str] = {}  # what is looked up in a node
     for node in ast.walk(code):  # from the outside inwards
+        name = next((getattr(node, field) for field in ("attr", "id", "name") if hasattr(node, field)), None)
+        looked_up = isinstance(node, ast.Attribute)
         if isinstance(node, ast.Attribute):
             after[node.value] = node.attr
-        name = next((getattr(node, field) for field in ("attr", "id", "name") if hasattr(node, field)), None)
         if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "getattr":
-            name = getattr(node.args[-1], "value", None) if node.args else None
+            name, looked_up = getattr(node.args[-1], "value", None) if node.args else None, True
             if not isinstance(name, str):
                 yield "getattr without a name"
-        if name in _SPACES and not _SPACES[name].fullmatch(after.get(node, "")):
-            yield f"{name}.{after.get(node, '')}"
-        elif isinstance(name, str) and _UNWANTED.fullmatch(name):
+        if name == "torch" and after.get(node, "classes") in ("classes", "ops"):
+            yield f"torch.{after.get(node, '')}"
+        elif isinstance(name, str) and (
+            _UNWANTED.fullmatch(name) or (looked_up and name in foreign and _root(node) != "__torch__")
+        ):
             yield name
+
+
+def _root(node: ast.AST) -> str:
+    """The first name of ``a.b.c``."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return getattr(node, "id", "")
 
 
 def _try_apart(packed: bytes) -> None:
