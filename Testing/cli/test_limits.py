@@ -113,11 +113,11 @@ def test_a_suggested_command_works_as_it_stands(tmp_path: Path) -> None:
 def test_control_characters_of_a_header_reach_no_terminal(tmp_path: Path) -> None:
     escape = {"PatientID": "A\x1b[31mB", "SeriesDescription": "scan \x1b]0;owned\x07", "StudyDate": "2020\x1b[2J"}
     write_images(tmp_path / "study", sequences=[Modality.T1C], **escape)
-    for words in (("exams", tmp_path / "study"), ("segment", tmp_path / "study", "-o", tmp_path / "out")):
-        done = ran(*words)
-        said = done.stdout + done.stderr
-        assert "scan  ]0;owned" in said
-        assert "\x1b" not in said
+    exams = ran("exams", tmp_path / "study")
+    assert "scan  ]0;owned" in exams.stdout
+    refused = ran("segment", tmp_path / "study", "-o", tmp_path / "out", "--exam", "of nobody")
+    assert "A [31mB" in refused.stderr
+    assert "\x1b" not in exams.stdout + exams.stderr + refused.stderr
 
 
 def test_a_home_that_cannot_be_written_is_needed_for_installing_alone(tmp_path: Path) -> None:
