@@ -38,7 +38,7 @@ from GliomaSegLib.results.slice_pictures import DRAWING_ORDER, WINDOW_PERCENT, h
 # Around the brain, so that the scalp is seen but neither face nor neck.
 _MARGIN_MM = 15.0
 # The voxels of all images of a page together: about 0.5 byte each after compression, and a third more as text.
-_MOST_VOXELS = 16e6
+_MOST_VOXELS = 14e6
 _BRIGHTEST_PERCENT = 99.97  # becomes the brightest of 256 grey levels
 _STEP = 8  # between the values of what is marked, so that they survive being drawn as grey levels
 _LARGE = 100_000  # characters; the script is the only text of this length in the package's file

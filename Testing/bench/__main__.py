@@ -18,6 +18,7 @@ from Testing.bench import (
     ensemble,
     evaluation,
     node,
+    page,
     registration,
     resection,
     scene,
@@ -55,6 +56,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "node": node.node,
     "attack": attack.reception,
     "malformed": attack.malformed,
+    "page": page.page,
     "evaluate": evaluation.evaluate,
 }
 QUOTED = ("peak", "network", "stages", "brats", "clinic")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Playwright
 
 SOFTWARE_WEBGL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
 
@@ -18,14 +18,23 @@ SOFTWARE_WEBGL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--i
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """The browser, with WebGL drawn by the processor."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
     playwright = pytest.importorskip("playwright.sync_api", reason="Chromium is not installed, or not Playwright")
-    if program is None:
+    if program() is None:
         pytest.skip("Chromium is not installed")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=list(SOFTWARE_WEBGL))
+        browser = launch(driver)
         yield browser
         browser.close()
+
+
+def program() -> str | None:
+    """The path of Chromium; ``None`` where it is not installed."""
+    return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def launch(driver: Playwright) -> Browser:
+    """A browser that draws WebGL by the processor."""
+    return driver.chromium.launch(executable_path=program(), args=list(SOFTWARE_WEBGL))
 
 
 Open = Callable[..., "Page"]
@@ -36,9 +45,12 @@ def open_page(chromium: Browser) -> Iterator[Open]:
     """Opens a file, or an address, offline; a request that leads further than the folder and an error fail the test."""
     pages: list[tuple[Any, list[str]]] = []
 
-    def opened(page: Path | str, offline: bool = True, wait_until: Any = "load", **context: Any) -> Page:
+    def opened(
+        page: Path | str, offline: bool = True, wait_until: Any = "load", script: str = "", **context: Any
+    ) -> Page:
         given = {"viewport": {"width": 1400, "height": 900}} | context
         tab = chromium.new_context(offline=offline, **given).new_page()
+        tab.add_init_script(script)
         address = page.as_uri() if isinstance(page, Path) else page
         wrong: list[str] = []
         tab.on("pageerror", lambda error: wrong.append(str(error)))

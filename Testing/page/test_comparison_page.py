@@ -17,7 +17,7 @@ from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.measures.volumes import measure
 from GliomaSegLib.results.time_point import SegmentedTimePoint
 from Testing.page.conftest import Open, serious
-from Testing.page.test_report_page import figure, head, pixels, point, ready
+from Testing.page.test_report_page import figure, head, pixels, point, reached_by_tab, ready
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -96,3 +96,15 @@ def test_studies_flicker_at_the_same_place(page: Page) -> None:
 
 def test_no_serious_finding_of_axe_in_a_comparison(page: Page) -> None:
     assert serious(page) == []
+
+
+def test_a_comparison_is_used_by_the_keyboard_alone(page: Page) -> None:
+    page.evaluate("document.activeElement.blur(); gliomaseg.restart()")
+    assert {"plane", "tool", "outlined", "fill", "flicker", "reset", "BUTTON"} <= reached_by_tab(page)
+    page.evaluate("document.activeElement.blur()")
+    before = point(page)
+    page.keyboard.press("ArrowRight")
+    assert point(page) != before
+    page.keyboard.press("2")
+    assert [figure(page, number).is_visible() for number in range(2)] == [False, True]
+    page.keyboard.press("2")

@@ -36,8 +36,12 @@ def case(number: int) -> CaseSummary:
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of a thousand cases, with a picture of 160 by 160 pixels of each."""
-    folder = tmp_path_factory.mktemp("list")
+    """The page of a thousand cases."""
+    return write_list(tmp_path_factory.mktemp("list"))
+
+
+def write_list(folder: Path) -> Path:
+    """Write the page of a thousand cases, with a picture of 160 by 160 pixels of each."""
     picture = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8).repeat(4, 0).repeat(4, 1)
     for number in range(CASES):
         Image.fromarray(np.roll(picture, number, axis=1)).save(folder / f"case{number:04}.jpg", quality=80)

@@ -9,7 +9,7 @@ import re
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
@@ -26,8 +26,10 @@ from GliomaSegLib.results import viewer
 from GliomaSegLib.results.images import ResultImages
 from GliomaSegLib.results.report import render_report
 from GliomaSegLib.results.share import brain_alone, without_identity
+from GliomaSegLib.results.update import refresh
 from GliomaSegLib.results.viewer import Panel, viewer_html
 from Testing.page.conftest import Open, serious
+from Testing.results import test_old_results
 from Testing.results.test_report import Given, manifest
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ pytest.importorskip("ipyniivue", reason="NiiVue is not installed")
 SIZE, CENTRE = (90, 100, 80), (10.0, -5.0, 20.0)  # voxels of 2 mm; LPS mm of the middle
 BEFORE = TimePoint(TimePointKind.PREOPERATIVE)
 HOSTILE = "<img src=x onerror=alert(1)>"
+earlier = test_old_results.old  # a fixture
 COLOURS = {"whole": (41, 182, 246), "enhancing": (255, 51, 120)}
 
 
@@ -182,7 +185,7 @@ def test_many_fine_voxels_are_shown_coarser_and_that_is_said() -> None:
     html = viewer_html(panels, brain, [], [])
     assert "the images have voxels of 0.5 × 0.5 × 0.5 mm" in html
     shown = volume(html, "image0")
-    assert np.prod(shown.shape) * 4 <= 16e6
+    assert np.prod(shown.shape) * 4 <= 14e6
     assert np.allclose(np.array(shown.shape) * shown.header.get_zooms(), (100, 100, 80), atol=1)
 
 
@@ -209,9 +212,42 @@ def test_an_anonymous_page_has_the_brain_alone_and_no_name() -> None:
     for name in ("Doe", "PID-77", "ACC-5", "post.nii.gz", "2024-01-31", "2021-03-04", "flair"):
         assert (name in said, name in hidden_said) == (True, False)
     assert "The T2 of …, …, was mirrored." in hidden
-    outside = volume(hidden, "brain").get_fdata() == 0
-    assert volume(open_text, "image0").get_fdata()[volume(open_text, "brain").get_fdata() == 0].max() > 40
-    assert volume(hidden, "image0").get_fdata()[outside].max() == 0
+    packed = re.findall(r'id="part-(?:image|marked|brain)\w*">([^<]+)<', hidden)
+    pictures = [base64.b64decode(one) for one in re.findall(r"data:image/png;base64,([^\"]+)", hidden)]
+    text = re.sub(r"[\w+/=]{200,}", "", hidden)  # without what is packed
+    everything = [text.encode(), *pictures, *(gzip.decompress(base64.b64decode(one)) for one in packed)]
+    assert len(everything) > 10
+    for name in (b"Doe-John", b"Doe^Jane", b"PID-77", b"ACC-5", b"2021-03-04", b"20210304"):
+        assert not any(name.lower() in one.lower() for one in everything), "also in headers of images"
+    for picture in pictures:
+        assert re.findall(rb"IHDR|tEXt|zTXt|iTXt|eXIf|tIME", picture) == [b"IHDR"], "no text in a picture's file"
+
+
+def test_an_anonymous_page_has_no_skin_in_any_pixel() -> None:
+    manifest, assessed, images = head()
+    bright = {one: sitk.Mask(image, images.brain, 300.0) for one, image in images.originals.items()}
+    images = dataclasses.replace(images, originals=bright)
+    hidden, open_text = (render_report(manifest, assessed, one) for one in (brain_alone(images), images))
+    brightest = [
+        max(
+            volume(html, name).get_fdata()[volume(html, "brain").get_fdata() == 0].max()
+            for name in ("image0", "image1")
+        )
+        for html in (hidden, open_text)
+    ]
+    assert brightest[0] == 0 < 40 < brightest[1]
+    assert max(border(open_text)) > 40, "scalp, where nothing was hidden"
+    assert max(border(hidden)) == 0
+
+
+def border(html: str) -> list[int]:
+    """The brightest pixel of the outer 4 mm of each picture; the brain is 6 mm away from their edges."""
+    found = []
+    for one in re.findall(r"data:image/png;base64,([^\"]+)", html):
+        picture = np.asarray(Image.open(BytesIO(base64.b64decode(one)))).copy()
+        picture[8:-8, 8:-8] = 0
+        found.append(int(picture.max()))
+    return found
 
 
 # --- what a reader does ---------------------------------------------------------------------------------------------
@@ -249,6 +285,32 @@ def test_left_is_on_the_right_and_anterior_of_a_sagittal_slice_on_the_left(
     x, y = centre(drawn(picture, "whole"))
     assert (x - 0.5) * side[0] > 0.03
     assert y < 0.47, "anterior of an axial slice and superior of the others are at the top"
+
+
+@pytest.mark.parametrize(("key", "letters"), [("a", "RLAP"), ("c", "RLSI"), ("s", "APSI")])
+def test_letters_name_the_sides_of_the_patient(page: Page, key: str, letters: str) -> None:
+    assert shown_letters(page, key) == letters
+
+
+def shown_letters(page: Page, key: str) -> str:
+    """The letters at the left, right, top and bottom of the first image."""
+    page.evaluate(
+        """() => {
+          const view = gliomaseg.views[0].niivue, draw = view.drawText;
+          window.drawn = [];
+          view.drawText = function (at, text, ...more) {
+            window.drawn.push([text, ...at]);
+            return draw.call(this, at, text, ...more);
+          };
+        }"""
+    )
+    page.keyboard.press(key)
+    page.wait_for_timeout(300)
+    drawn = page.evaluate("window.drawn.filter(([text]) => 'RLAPSI'.includes(text)).slice(-4)")
+    page.evaluate("delete gliomaseg.views[0].niivue.drawText")
+    assert len(drawn) == 4
+    across, along = (sorted(drawn, key=lambda one: one[axis]) for axis in (1, 2))
+    return across[0][0] + across[-1][0] + along[0][0] + along[-1][0]
 
 
 def test_arrows_and_the_wheel_scroll_all_images(page: Page) -> None:
@@ -353,20 +415,34 @@ def test_no_serious_finding_of_axe(page: Page) -> None:
 
 def test_all_controls_are_reached_by_the_keyboard(page: Page) -> None:
     page.evaluate("document.activeElement.blur()")
+    reached = reached_by_tab(page)
+    assert {"plane", "tool", "solid", "outlined", "fill", "flicker", "reset", "BUTTON"} <= reached
+
+
+def reached_by_tab(page: Page) -> set[str]:
+    """What the Tab key reaches: its id, else its name, else the tag."""
     reached = set()
     for _ in range(30):
         page.keyboard.press("Tab")
         reached.add(
             page.evaluate("document.activeElement.id || document.activeElement.name || document.activeElement.tagName")
         )
-    assert {"plane", "tool", "solid", "outlined", "fill", "flicker", "reset", "BUTTON"} <= reached
+    return reached
 
 
 # --- other browsers and other images --------------------------------------------------------------------------------
 
 
-def test_without_webgl_the_pictures_are_there(file: Path, open_page: Open) -> None:
-    page = open_page(file, java_script_enabled=False)
+@pytest.mark.parametrize(
+    "without",
+    [
+        {"java_script_enabled": False},
+        {"script": "HTMLCanvasElement.prototype.getContext = () => null;"},
+    ],
+    ids=["scripts", "WebGL 2"],
+)
+def test_without_scripts_or_webgl_the_pictures_are_there(file: Path, open_page: Open, without: dict[str, Any]) -> None:
+    page = open_page(file, **without)
     assert page.locator(".still svg").first.is_visible()
     assert not page.locator("#viewer").is_visible()
 
@@ -383,7 +459,14 @@ def test_sagittal_and_oblique_images_have_left_on_the_right(
     orientation: str, turn: float, tmp_path: Path, open_page: Open
 ) -> None:
     page = ready(open_page(written(tmp_path, head(3.0, orientation, turn))))
-    page.keyboard.press("a")
+    assert [shown_letters(page, key) for key in "csa"] == ["RLSI", "APSI", "RLAP"]
     x, y = centre(drawn(pixels(figure(page)), "whole"))
     assert x > 0.53
     assert y < 0.5
+
+
+def test_the_page_of_a_result_of_an_earlier_version_can_be_scrolled(earlier: Path, open_page: Open) -> None:
+    refresh(earlier)
+    page = ready(open_page(earlier / "report.html"))
+    assert page.locator("#viewer nav button").count() > 0
+    assert drawn(pixels(figure(page)), "whole").any()
