@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 _PACKAGE = Path(__file__).resolve().parent
 # Installed (wheel, Slicer) they are inside the package; in a source checkout beside it.
@@ -19,3 +21,15 @@ def resource(name: str) -> Path:
         if (place / name).exists():
             return place / name
     raise FileNotFoundError(f"GliomaSeg's own file 'Resources/{name}' is missing; install GliomaSeg again.")
+
+
+def rendered(template: str, filters: Mapping[str, Callable[..., object]] | None = None, **values: Any) -> str:
+    """HTML from the template of this name (Jinja); every text is escaped, and a name without a value is an error."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # here: the panel and --help do without it
+
+    environment = Environment(
+        loader=FileSystemLoader(resource(template).parent), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters.update(filters or {})
+    return environment.get_template(template).render(**values)

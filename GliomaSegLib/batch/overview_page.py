@@ -9,14 +9,13 @@ from pathlib import Path
 from statistics import median
 from urllib.parse import quote
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from GliomaSegLib import NOTICE
 from GliomaSegLib.batch.cases import PAGE, PRIVATE, SUMMARY, manifest_of
 from GliomaSegLib.batch.summary import VOLUMES, CaseState, CaseSummary, replace_file
 from GliomaSegLib.case import Modality
-from GliomaSegLib.resources import resource
+from GliomaSegLib.resources import rendered, resource
 from GliomaSegLib.results.slice_pictures import hex_colour
 from GliomaSegLib.results.thumbnail import OUTLINED, thumbnail
 
@@ -39,11 +38,10 @@ def write_page(output: Path, cases: Sequence[CaseSummary], source: Path) -> Path
 
 def render_page(output: Path, cases: Sequence[CaseSummary], source: Path) -> str:
     """The page as HTML, every text escaped; pictures and reports are files in ``output``, nothing lies further away."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(ml=_ml, titles=_titles)
-    template = environment.from_string(resource("batch.html.j2").read_text(encoding="utf-8"))
     done = [case for case in cases if case.state is CaseState.DONE]
-    return template.render(
+    return rendered(
+        "batch.html.j2",
+        {"ml": _ml, "titles": _titles},
         notice=NOTICE,
         made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         source=source.name,

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from GliomaSegLib import NOTICE
@@ -19,7 +18,7 @@ from GliomaSegLib.dicom_node.findings import SHOWN, Findings
 from GliomaSegLib.dicom_node.queue import Queue, State
 from GliomaSegLib.dicom_node.receiver import Receiver, StoreCounts
 from GliomaSegLib.dicom_node.storage import Storage, StorageError
-from GliomaSegLib.resources import resource
+from GliomaSegLib.resources import rendered, resource
 
 LIST_SCRIPT = resource("list.js").read_text(encoding="utf-8")
 _SHOWN = 200  # studies on the page, the latest
@@ -51,16 +50,15 @@ class Status:
         Args:
             with_images: also pictures of the studies and links to their reports.
         """
-        environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-        environment.filters.update(time=_time)
-        template = environment.from_string(resource("node.html.j2").read_text(encoding="utf-8"))
         try:
             self.storage.check()
             studies, counts = self.queue.studies(most=_SHOWN, latest=True), self.queue.counts()
             finished = self.queue.cases()
         except StorageError:
             studies, counts, finished = [], {}, []  # the alarm says why
-        return template.render(
+        return rendered(
+            "node.html.j2",
+            {"time": _time},
             notice=NOTICE,
             made=self.clock.wall(),
             alarms=self.alarms.all(),

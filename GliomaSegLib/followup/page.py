@@ -11,7 +11,6 @@ from typing import cast
 
 import numpy as np
 import SimpleITK as sitk
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
@@ -29,7 +28,7 @@ from GliomaSegLib.measures.rano import Assessment, Category
 from GliomaSegLib.measures.rano_text import amount_text, percent_text
 from GliomaSegLib.measures.volumes import volume_text
 from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
-from GliomaSegLib.resources import resource
+from GliomaSegLib.resources import rendered
 from GliomaSegLib.results.slice_pictures import Slice, Viewer, hex_colour
 from GliomaSegLib.results.time_point import SegmentedTimePoint
 
@@ -75,10 +74,9 @@ def render_comparison(aligned: Aligned) -> str:
     """The page as HTML without outside parts; every text is escaped."""
     comparison = aligned.comparison
     headings, became = [_heading(one) for one in comparison.studies], _became(comparison)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(volume=volume_text)
-    template = environment.from_string(resource("comparison.html.j2").read_text(encoding="utf-8"))
-    return template.render(
+    return rendered(
+        "comparison.html.j2",
+        {"volume": volume_text},
         notice=NOTICE,
         made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         comparison=comparison,

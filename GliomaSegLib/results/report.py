@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from GliomaSegLib import NOTICE
@@ -20,7 +19,7 @@ from GliomaSegLib.measures.assessment import CaseAssessment
 from GliomaSegLib.measures.lesion_size import counted, least_counted_mm3
 from GliomaSegLib.measures.volumes import Lesion, Measures, Volume
 from GliomaSegLib.options import ReviewState
-from GliomaSegLib.resources import resource
+from GliomaSegLib.resources import rendered
 from GliomaSegLib.results.images import ResultImages
 from GliomaSegLib.results.manifest import Manifest, ModelUsed, SequenceRecord
 from GliomaSegLib.results.slice_pictures import Viewer, hex_colour
@@ -55,12 +54,11 @@ def render_report(manifest: Manifest, assessed: CaseAssessment, images: ResultIm
         InputError: an original has another grid than the labels, or that of the reference image is missing.
     """
     _check(manifest, images)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(millilitres=_millilitres, percent=_percent, whole=_whole)
-    template = environment.from_string(resource("report.html.j2").read_text(encoding="utf-8"))
     measures = assessed.measures
     least_mm3 = least_counted_mm3([images.labels.GetSpacing()], manifest.model.task)
-    return template.render(
+    return rendered(
+        "report.html.j2",
+        {"millilitres": _millilitres, "percent": _percent, "whole": _whole},
         manifest=manifest,
         measures=measures,
         notice=NOTICE,

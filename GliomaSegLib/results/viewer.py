@@ -22,7 +22,6 @@ from urllib.parse import unquote
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
@@ -32,7 +31,7 @@ from GliomaSegLib.io.terminology import region_styles
 from GliomaSegLib.labels import REGION_LABELS, Region
 from GliomaSegLib.preprocessing.cropping import bounding_box
 from GliomaSegLib.preprocessing.resampling import model_grid, resample_image, resample_labels
-from GliomaSegLib.resources import resource
+from GliomaSegLib.resources import rendered, resource
 from GliomaSegLib.results.slice_pictures import DRAWING_ORDER, WINDOW_PERCENT, hex_colour
 
 # Around the brain, so that the scalp is seen but neither face nor neck.
@@ -147,10 +146,9 @@ def viewer_html(
         "places": [asdict(place) for place in places],
         "plane": plane,
     }
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(resource("viewer.html.j2").read_text(encoding="utf-8"))
     return Markup(
-        template.render(
+        rendered(
+            "viewer.html.j2",
             settings=settings,
             parts=parts,
             script=Markup(resource("viewer.js").read_text(encoding="utf-8")),

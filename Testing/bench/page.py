@@ -107,7 +107,7 @@ def _opened(path: Path) -> None:
         tab.wait_for_selector("#viewer[data-pictures]")
         _print("opened until the first picture", spent(), float(tab.get_attribute("#viewer", "data-pictures")) / 1000)
     with _browser(path) as (tab, spent, began):
-        tab.wait_for_selector("#viewer[data-ready]", timeout=300_000)
+        tab.wait_for_selector("#viewer[data-ready]")
         _print("opened until all images can be scrolled", spent(), time.perf_counter() - began)
         before = spent()
         passed = tab.evaluate(_SCROLL, _SLICES)
@@ -135,6 +135,7 @@ def _browser(path: Path, script: str = "") -> Iterator[tuple[Page, Callable[[], 
     with sync_playwright() as driver:
         browser = launch(driver)
         tab = browser.new_context(offline=True, viewport={"width": 1400, "height": 900}).new_page()
+        tab.set_default_timeout(300_000)
         tab.add_init_script(script)
         tab.goto("about:blank")
         time.sleep(1)

@@ -50,6 +50,7 @@ def open_page(chromium: Browser) -> Iterator[Open]:
     ) -> Page:
         given = {"viewport": {"width": 1400, "height": 900}} | context
         tab = chromium.new_context(offline=offline, **given).new_page()
+        tab.set_default_timeout(120_000)  # a computer that has much other work to do
         tab.add_init_script(script)
         address = page.as_uri() if isinstance(page, Path) else page
         wrong: list[str] = []
