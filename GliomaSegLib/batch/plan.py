@@ -162,7 +162,7 @@ def make_plan(cases: CaseList, workers: int, overwrite: bool, progress: Progress
         for number, one in enumerate(looked, start=1):
             planned.append(one)
             progress.advance(number / len(cases.cases), f"{number} of {len(cases.cases)}")
-    if all(one.status is CaseStatus.REFUSED for one in planned):
+    if planned and all(one.status is CaseStatus.REFUSED for one in planned):  # a part of a small cohort may be empty
         others = f" (so or alike for all {len(planned)} cases)" if len(planned) > 1 else ""
         raise InputError(f"{planned[0].case.refused}{others}")
     return Plan(cases.source, tuple(planned), cases.unused, workers)

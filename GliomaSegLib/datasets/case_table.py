@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ REGIONS = (Region.WT, Region.TC, Region.ET)
 
 _COLUMNS = ("case", "patient", "hospital", "t1n", "t1c", "t2w", "t2f", "truth", "truth_of", "scheme")
 _GEOMETRY, _PLACEHOLDER = "geometry", "placeholder"  # a column that a table may have, and what it may say
+_LEFT_OUT = "label_maps_left_out"
 _SPLITS = ("train", "test", "validation")
 _TCGA_PATIENT = re.compile(r"TCGA[-_. ]?([A-Z0-9]{2})[-_. ]?([A-Z0-9]{4})", re.IGNORECASE)
 
@@ -122,11 +123,7 @@ def read_splits(path: Path) -> dict[str, list[str]]:
     Raises:
         InputError: the file is not such a table, or a patient is in two splits.
     """
-    try:
-        splits = json.loads(path.read_bytes())
-        patients = {name: list(map(str, splits.get(name, ()))) for name in _SPLITS}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise InputError(f"{path} does not hold lists of patients ({error}); name {', '.join(_SPLITS)}.") from error
+    patients = _lists(path, _SPLITS)
     if not any(patients.values()):
         raise InputError(f"{path} names no patient; give at least one of the lists {', '.join(_SPLITS)}.")
     everyone = [patient for split in patients.values() for patient in split]
@@ -148,10 +145,23 @@ def same_patient(name: str) -> str:
 
 def read_left_out(path: Path) -> list[str]:
     """The label maps that a file of splits keeps from training, because their patients test or validate."""
+    return _lists(path, (_LEFT_OUT,))[_LEFT_OUT]
+
+
+def _lists(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
+    """The lists that a file of splits has by these names; one that it does not have is empty."""
     try:
-        return list(map(str, json.loads(path.read_bytes()).get("label_maps_left_out", [])))
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise InputError(f"{path} cannot be read as splits ({error}).") from error
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"The splits {path} cannot be read ({error}); give a JSON file.") from error
+    lists = {name: content.get(name, []) for name in names} if isinstance(content, dict) else {"": content}
+    if not all(name and isinstance(one, list) for name, one in lists.items()):
+        raise InputError(
+            f"{path} does not hold lists of patients; write it as "
+            '{"train": ["p01", "p02"], "validation": ["p03"]}, with the splits '
+            f"{', '.join(_SPLITS)}."
+        )
+    return {name: list(map(str, one)) for name, one in lists.items()}
 
 
 def training_and_validation(

@@ -220,7 +220,7 @@ def mean_logits(
 
 
 def _placed(network: nn.Module, device: torch.device) -> nn.Module:
-    if device.type == "mps":
+    if device.type == "mps" or any(one.dim() == 4 for one in network.parameters()):  # which the layout is not for
         return network.to(device)
     return cast(Any, network).to(device, memory_format=torch.channels_last_3d)  # torch's types leave it out
 

@@ -38,7 +38,8 @@ class AnisotropicTrio(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
         stacks = functional.pad(images[:, _PUBLISHED_ORDER], (0, 0, 0, 0, MARGIN_SLICES, MARGIN_SLICES), "replicate")
-        answer = _differentiable if torch.is_grad_enabled() else _inferred
+        # On the meta device, where the memory of a run is estimated, nothing can be placed.
+        answer = _differentiable if torch.is_grad_enabled() or images.is_meta else _inferred
         return torch.cat([answer(network, stacks) for network in (self.wt, self.tc, self.et)], dim=1)
 
 

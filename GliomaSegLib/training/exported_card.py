@@ -20,9 +20,6 @@ from GliomaSegLib.zoo.loaders.ca_cnn import CASCADE
 _PREPARED_MM = [1.0, 1.0, 1.0]  # as training cases are, see GliomaSegLib.datasets.prepared_case
 _OVERLAP = 0.5
 
-# DeepMedic answers for the middle of what it is shown; more at once than in training gives the same answer sooner.
-_SHOWN_AT_LEAST = {"deepmedic": 105}
-
 
 def card_fields(recipes: Mapping[str, Recipe]) -> dict[str, Any]:
     """The fields ``inputs``, ``space``, ``network``, ``inference``, ``output`` and ``regions``, as a card's JSON.
@@ -52,7 +49,7 @@ def _of_one(recipe: Recipe) -> dict[str, Any]:
         )
     network = recipe.network.build()
     multiple = max(getattr(network, "multiple", (1, 1, 1)))
-    z, y, x = (max(edge, _SHOWN_AT_LEAST.get(recipe.network.name, 0)) for edge in recipe.view.shape)
+    z, y, x = recipe.shown
     spacing = recipe.view.spacing_mm
     grid_mm = [spacing] * 3 if isinstance(spacing, float) else list(reversed(spacing))
     whole = recipe.view.midsagittal

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -270,7 +271,7 @@ class Training:
         network = networks.channels_last(self.recipe.network.build().to(self.device))
         network.load_state_dict(self.average)
         network.eval()
-        view, rows = self.recipe.view.view, []
+        view, rows = replace(self.recipe.view.view, shape=self.recipe.shown), []
         for watched in cases:
             centre, axes = choose_centre(watched, view, 1.0, (0.0, 0.0, 0.0), np.random.default_rng(0))
             images, brain, targets, _ = take(watched, view, centre, axes)

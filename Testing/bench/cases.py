@@ -36,7 +36,7 @@ def store() -> Store:
 
 
 def segment(study: Path, model: str = MODEL) -> JobResult:
-    """Run the whole road on a study; the folder of the result is gone afterwards."""
+    """Run the whole pipeline on a study; the folder of the result is gone afterwards."""
     volumes = {sequence: found.source.path for sequence, found in identify(study).items()}
     with tempfile.TemporaryDirectory() as folder:
         job = Job(

@@ -1,7 +1,7 @@
 """Lesions found and missed by trainings that differ in their loss (Shirokikh 2019).
 
 ``python -m Testing.bench.lesions [RUN…]``: the metastases of the case table ``mets-cases.csv``, of patients whom no
-training saw. Each run's averaged weights walk the shipped model's own road
+training saw. Each run's averaged weights go through the shipped model's own pipeline
 (:mod:`GliomaSegLib.zoo.loaders.stretched_brain`); lesions are matched by :mod:`GliomaSegLib.evaluation.froc`.
 Sizes are in voxels of the scans as they are, brains stretched to 108 x 108 x 54 voxels: no mm, no mL.
 """

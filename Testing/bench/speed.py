@@ -84,7 +84,7 @@ def _network_once(study: Path, precision: str) -> tuple[float, float, float]:
 
 
 def stages() -> None:
-    """Seconds per stage of the whole road, median of three runs after a first one that loads the networks."""
+    """Seconds per stage of the whole pipeline, median of three runs after a first one that loads the networks."""
     studies = {"raw exam": SHARED / "data" / "tcga-fg-6692-raw", brats2021()[0].name: brats2021()[0]}
     for model, (name, study) in itertools.product((OWN_MODEL, MODEL), studies.items()):
         with multiprocessing.get_context("spawn").Pool(1) as pool:  # whose memory is that of these runs alone

@@ -274,7 +274,12 @@ def test_a_split_that_the_file_does_not_name_is_empty_and_none_is_a_sentence(tmp
         path.write_text(json.dumps(content), encoding="utf-8")
         with pytest.raises(InputError, match="names no patient"):
             read_splits(path)
-    for text in ("[]", '{"train": 5}', "nonsense"):
+    for text, said in (
+        ("[]", "does not hold lists of patients; write it as"),
+        ('{"train": 5}', "does not hold lists of patients"),
+        ('{"train": "A1"}', "does not hold lists of patients"),
+        ("nonsense", "cannot be read"),
+    ):
         path.write_text(text, encoding="utf-8")
-        with pytest.raises(InputError, match="does not hold lists of patients"):
+        with pytest.raises(InputError, match=said):
             read_splits(path)
