@@ -16,6 +16,7 @@ from GliomaSegLib.case import Modality, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.followup.comparison import Question
 from GliomaSegLib.labels import Region
+from GliomaSegLib.measures.assessment import unfit_model
 from GliomaSegLib.measures.resection import EARLY_DAYS
 from GliomaSegLib.options import ReviewState, Surgery, Tumour
 from GliomaSegLib.results.time_point import SegmentedTimePoint
@@ -164,14 +165,9 @@ def unfit_for_residual(studies: Sequence[SegmentedTimePoint], place: int) -> str
     Contours that a reviewer has approved, or that were drawn by a person, are taken as they are.
     """
     study = studies[place]
-    kind = study.time_point.kind
-    if study.review is ReviewState.APPROVED or not study.made_for or kind in (TimePointKind.UNKNOWN, *study.made_for):
+    if study.review is ReviewState.APPROVED:
         return ""
-    when = "after" if kind is TimePointKind.POSTOPERATIVE else "before"
-    return (
-        f"the model of {name_of(studies, place)} was not made for studies {when} surgery, and no reviewer has approved "
-        "its contours"
-    )
+    return unfit_model(study.made_for, study.time_point.kind, f"the model of {name_of(studies, place)}")
 
 
 def _unfit_for_response(studies: Sequence[SegmentedTimePoint], place: int) -> str:

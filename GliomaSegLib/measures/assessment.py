@@ -27,6 +27,18 @@ class CaseAssessment:
     implausible: tuple[str, ...] = ()
 
 
+def unfit_model(made_for: Collection[TimePointKind], kind: TimePointKind, which: str = "the model") -> str:
+    """Why residual tumour is not judged on what a model has drawn that no reviewer has approved; empty when it is.
+
+    Args:
+        which: how the clause calls the model.
+    """
+    if not made_for or kind in (TimePointKind.UNKNOWN, *made_for):
+        return ""
+    when = "after" if kind is TimePointKind.POSTOPERATIVE else "before"
+    return f"{which} was not made for studies {when} surgery, and no reviewer has approved its contours"
+
+
 def assess_case(
     labels: sitk.Image,
     brain: sitk.Image,
@@ -36,14 +48,17 @@ def assess_case(
     present: Collection[Modality],
     edited: bool = False,
     task: Task | str | None = None,
+    made_for: Collection[TimePointKind] = (),
+    approved: bool = False,
 ) -> CaseAssessment:
     """Measure an internal label map; the images are those of :func:`~GliomaSegLib.measures.volumes.measure`.
 
     Args:
         present: the sequences that the case has.
         edited: whether a person changed the labels, so that the probability maps no longer belong to them.
-
         task: of the model.
+        made_for: the time points that the model was made for; empty when not known.
+        approved: whether a reviewer has approved the contours, which then are judged whatever the model was made for.
 
     Raises:
         InputError: the grids differ, or the brain mask is empty.
@@ -53,5 +68,6 @@ def assess_case(
     if time_point.kind is not TimePointKind.POSTOPERATIVE or Region.ET not in regions:
         return CaseAssessment(measures, None, doubts)
     enhancing = None if edited else probabilities.get(Region.ET)
-    left = assess_residual(labels, time_point, Modality.T1N in present, enhancing)
+    obstacle = "" if approved else unfit_model(made_for, time_point.kind)
+    left = assess_residual(labels, time_point, Modality.T1N in present, enhancing, obstacle)
     return CaseAssessment(measures, left, doubts)

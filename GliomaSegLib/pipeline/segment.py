@@ -160,7 +160,8 @@ def segment_case(
     maps = OnDemand(given_maps, lambda region: as_given(without_outside(segmented.probability(region), outside)))
     # What is measured is what is stored, so that measuring it again gives the same.
     stored = {region: from_stored(as_stored(maps[region])) for region in maps if region in measured}
-    assessed = assess_case(labels, brain, regions, stored, case.time_point, tuple(case.volumes), task=card.task)
+    present, meant = tuple(case.volumes), card.time_points
+    assessed = assess_case(labels, brain, regions, stored, case.time_point, present, task=card.task, made_for=meant)
     result = Result(
         case_id=case.identifier,
         model=_ensemble_used(card, used) if card.weights.members else used[0],

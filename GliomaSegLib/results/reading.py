@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 from pydantic import ValidationError
 
-from GliomaSegLib.case import Modality, Source
+from GliomaSegLib.case import Modality, Source, TimePointKind
 from GliomaSegLib.errors import GliomaSegError, InputError, as_typed
 from GliomaSegLib.io.folder import MANIFEST, is_result_folder
 from GliomaSegLib.io.grid import array_on, oriented_like, same_grid, uncropped
@@ -20,11 +21,13 @@ from GliomaSegLib.io.segnrrd import read_segmentation
 from GliomaSegLib.label_maps import from_internal, regions_held, to_internal, values_held
 from GliomaSegLib.labels import Label, LabelScheme, Region
 from GliomaSegLib.measures.assessment import CaseAssessment, assess_case
+from GliomaSegLib.options import ReviewState
 from GliomaSegLib.preprocessing.resampling import resample_image
 from GliomaSegLib.results.images import from_stored
 from GliomaSegLib.results.layout import BRAIN, LABEL_MAP, SLICER_SEGMENTATION, probability_map, transform_file
 from GliomaSegLib.results.manifest import Manifest, SequenceRecord
 from GliomaSegLib.study.reading import SourceImage, read_source
+from GliomaSegLib.zoo.catalogue import find_card
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,20 @@ def assess_stored(
         manifest.sequences,
         edited=manifest.changed is not None,
         task=manifest.model.task,
+        made_for=made_for(manifest)[1],
+        approved=manifest.review is ReviewState.APPROVED,
     )
+
+
+def made_for(manifest: Manifest) -> tuple[str | None, frozenset[TimePointKind]]:
+    """Task and time points of the model; of a result that does not keep them, those of the card that now has its id."""
+    model = manifest.model
+    if model.task is not None:
+        return model.task, frozenset(model.time_points)
+    with contextlib.suppress(InputError):  # the model may be gone
+        card = find_card(model.id, manifest.job.store)
+        return card.task, frozenset(card.time_points)
+    return None, frozenset()
 
 
 def edited_files(folder: Path, manifest: Manifest) -> list[str]:

@@ -21,8 +21,7 @@ from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.measures.volumes import Measures, measure
 from GliomaSegLib.options import ReviewState
 from GliomaSegLib.results.manifest import Manifest
-from GliomaSegLib.results.reading import read_any_segmentation, read_original, read_probabilities, read_result
-from GliomaSegLib.zoo.catalogue import find_card
+from GliomaSegLib.results.reading import made_for, read_any_segmentation, read_original, read_probabilities, read_result
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def _from_results(folder: Path, when: TimePoint | None, day: date | None) -> Seg
         image, series = read_original(manifest.sequences[manifest.reference], labels)
     except InputError as error:
         doubts = (str(error), *doubts)
-    task, made_for = _made_for(manifest)
+    task, time_points = made_for(manifest)
     return SegmentedTimePoint(
         name=manifest.case_id,
         path=folder,
@@ -124,7 +123,7 @@ def _from_results(folder: Path, when: TimePoint | None, day: date | None) -> Seg
         review=manifest.review,
         sequences=frozenset(manifest.sequences),
         task=task,
-        made_for=made_for,
+        made_for=time_points,
         doubts=doubts,
     )
 
@@ -134,17 +133,6 @@ def _study_date(series: DicomSeries) -> date | None:
     with contextlib.suppress(ValueError):  # absent, or no date
         return date.fromisoformat(f"{text[:4]}-{text[4:6]}-{text[6:8]}")
     return None
-
-
-def _made_for(manifest: Manifest) -> tuple[str | None, frozenset[TimePointKind]]:
-    """Task and time points of the model; of a result that does not keep them, those of the card that now has its id."""
-    model = manifest.model
-    if model.task is not None:
-        return model.task, frozenset(model.time_points)
-    with contextlib.suppress(InputError):  # the model may be gone
-        card = find_card(model.id, manifest.job.store)
-        return card.task, frozenset(card.time_points)
-    return None, frozenset()
 
 
 def _origin(manifest: Manifest) -> str:

@@ -31,7 +31,7 @@ from GliomaSegLib.measures.resection import Finding
 from GliomaSegLib.phantom import Phantom
 from GliomaSegLib.phantom.dicom import write_series
 from GliomaSegLib.pipeline.run import run
-from GliomaSegLib.results.layout import LABEL_MAP
+from GliomaSegLib.results.layout import LABEL_MAP, REPORT
 from GliomaSegLib.results.time_point import SegmentedTimePoint, read_time_point
 from GliomaSegLib.results.update import refresh, review
 from GliomaSegLib.zoo.store import Store
@@ -238,6 +238,16 @@ def test_results_bring_their_time_point_images_and_doubts(results) -> None:
     assert before.probabilities.keys() == {Region.WT}
     assert before.measures.lesions_of(Region.WT)[0].certainty == pytest.approx(1000 / (2 * 545), abs=0.02)
     assert "toy" in before.origin
+
+
+def test_a_model_for_before_surgery_judges_no_residual_tumour_until_it_is_approved(results) -> None:
+    folder = results("post", days_since_surgery=2)
+    unjudged = "Residual tumour is not judged, because the model was not made for studies after surgery"
+    assert unjudged in (folder / REPORT).read_text(encoding="utf-8")
+    review(folder, "approved", "Dr A")
+    approved = (folder / REPORT).read_text(encoding="utf-8")
+    assert unjudged not in approved
+    assert "of enhancing tumour" in approved
 
 
 def test_from_two_results_to_the_answer(results, tmp_path: Path) -> None:
