@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy import ndimage
 
 from GliomaSegLib.case import Case, Modality
 from GliomaSegLib.errors import InputError
@@ -276,7 +277,7 @@ class _WithoutTheLeft:
 
     def extract(self, image: sitk.Image) -> sitk.Image:
         mask = np.zeros(image.GetSize()[::-1], np.uint8)
-        mask[2:-2, 2:-2, 2:24] = 1
+        mask[2:-2, 2:-2, 2:23] = 1
         return array_on(mask, image)
 
 
@@ -291,13 +292,13 @@ def test_labels_outside_the_brain_are_cut_where_no_tumour_can_be(
     labels, brain = (sitk.GetArrayFromImage(sitk.ReadImage(str(result.files[key]))) for key in ("label_map", "brain"))
     outside = np.count_nonzero(labels[brain == 0])
     if task == "meningioma":
-        assert outside == 8 * 10 * 4
+        assert outside == 8 * 10 * 5
     else:
-        assert outside == 0
+        assert outside == 8 * 10, "one voxel of 3 mm lies within the margin"
         assert result.measures.volume("WT").voxels == 8 * 10 * 6
         assert "8.64 mL of the tumour lay outside the brain mask and were cut" in result.warnings[0]
         likely = read_probabilities(result.output, sitk.ReadImage(str(result.files["brain"])))[Region.WT]
-        assert sitk.GetArrayViewFromImage(likely)[brain == 0].max() == 0
+        assert sitk.GetArrayViewFromImage(likely)[~ndimage.binary_dilation(brain != 0)].max() == 0
 
 
 def test_volumes_that_no_tumour_has_stand_above_the_answer(job: Job) -> None:
