@@ -277,7 +277,7 @@ class _WithoutTheLeft:
 
     def extract(self, image: sitk.Image) -> sitk.Image:
         mask = np.zeros(image.GetSize()[::-1], np.uint8)
-        mask[2:-2, 2:-2, 2:23] = 1
+        mask[1:-1, 1:-1, 1:23] = 1
         return array_on(mask, image)
 
 
