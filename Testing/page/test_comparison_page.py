@@ -85,7 +85,8 @@ def test_studies_flicker_at_the_same_place(page: Page) -> None:
     page.keyboard.press("f")
     seen = set()
     for _ in range(30):
-        seen.add(tuple(figure(page, number).is_visible() for number in range(2)))
+        visible = "all => all.map(one => getComputedStyle(one).visibility === 'visible' && !one.hidden)"
+        seen.add(tuple(page.locator("#viewer figure").evaluate_all(visible)))
         assert pixels(page.locator("#viewer .panels")).max() > 200, "neither is black for a moment"
         page.wait_for_timeout(150)
     assert seen == {(True, False), (False, True)}
