@@ -22,7 +22,7 @@ from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.store import Store
 
 PUBLISHED = "ca-cnn-brats17"
-SHIPPED = "gliomaseg-any-v1"  # comes with GliomaSeg: neither a network nor other files are needed
+SHIPPED = "gliomaseg-any-v2"  # comes with GliomaSeg: neither a network nor other files are needed
 SHARED_VARIABLE = "GLIOMASEG_SHARED"  # a folder with weights/<model>, for machines without a network
 
 # Something is broken when a region comes out below this Dice; a sound pipeline is well above (README). The shipped

@@ -21,6 +21,8 @@ _LOG = logging.getLogger(__name__)
 _WITHDRAWN = {
     "ams-meningioma": "it was never run with its weights, which are published nowhere; 'raidionics-meningioma' and "
     "'auto3dseg-brats-men' find meningioma",
+    "gliomaseg-any-v1": "'gliomaseg-any-v2', trained on six times as many cases, takes its place",
+    "gliomaseg-duo-v1": "'gliomaseg-duo-v2' takes its place",
 }
 
 

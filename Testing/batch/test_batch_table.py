@@ -20,7 +20,7 @@ from GliomaSegLib.progress import Silent
 from Testing.conftest import DicomWriter
 from Testing.support.study import volume, write_study
 
-MODEL = "gliomaseg-any-v1"
+MODEL = "gliomaseg-any-v2"
 
 
 def cohort_of(text: str, tmp_path: Path, **options: object) -> CaseList:

@@ -31,7 +31,7 @@ ALL_SUBSETS = tuple(subset for size in range(4, 0, -1) for subset in itertools.c
 T1N, T1C, T2W, T2F = Modality
 BRATS_SUBSETS = ((T1N, T1C, T2W, T2F), (T1N, T1C, T2W), (T1C,), (T2F,))
 SUBSETS_TO_CHOOSE_BY = (*BRATS_SUBSETS, (T1N, T1C, T2F), (T1C, T2F), (T2W,))
-CLINICAL_SUBSETS = ((T1N, T1C, T2F), (T1N, T1C), (T2F,))
+CLINICAL_SUBSETS = ((T1N, T1C, T2F), (T1N, T1C), (T1C,), (T2F,))
 
 
 def brats() -> None:
@@ -71,7 +71,7 @@ def clinic_without_flair() -> None:
 
 
 def own() -> None:
-    """gliomaseg-any-v1: all fifteen subsets on BraTS-style cases, three on clinical ones, none of them trained on."""
+    """gliomaseg-any-v2: all fifteen subsets on BraTS-style cases, four on clinical ones, none of them trained on."""
     _unseen(OWN_MODEL, ALL_SUBSETS)
 
 
@@ -88,7 +88,7 @@ def _unseen(model: str, brats_subsets: tuple[Subset, ...]) -> None:
 
 
 def skull() -> None:
-    """WT on the clinical patients that gliomaseg-any-v1 was not trained on, without their skulls and with them."""
+    """WT on the clinical patients that gliomaseg-any-v2 was not trained on, without their skulls and with them."""
     rows = unseen(development_cases("tcga-"))
     print("skull off:")
     _each(_runs(OWN_MODEL, rows, subsets="full"))

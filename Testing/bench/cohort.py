@@ -32,7 +32,7 @@ from Testing.support import known_labels_worker
 from Testing.support.study import volume
 
 ROOT = Path(__file__).parents[2]
-MODEL = "gliomaseg-any-v1"
+MODEL = "gliomaseg-any-v2"
 COLUMNS = ("case", "t1c", "t2f", "model", "time_point")
 KILLS = 10
 

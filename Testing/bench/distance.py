@@ -52,7 +52,7 @@ class _Model:
 
 
 def distance() -> None:
-    """gliomaseg-any-v1: distance to the training data of unseen, of spoilt and of other images."""
+    """gliomaseg-any-v2: distance to the training data of unseen, of spoilt and of other images."""
     card = find_card(OWN_MODEL)
     network = load_model(card.id, store().weights(card), _CPU, choose_precision(_CPU))
     model = _Model(network, read_training_features(card.training_features.sound()))

@@ -27,14 +27,14 @@ from GliomaSegLib.zoo.catalogue import find_card
 from Testing.bench.accuracy import T1C, T1N, T2F, T2W, cache, development_cases, unseen
 from Testing.bench.cases import store
 
-ENSEMBLE = "gliomaseg-duo-v1"
+ENSEMBLE = "gliomaseg-duo-v2"
 SEED = 1
 FULL, WITHOUT_T2 = (T1N, T1C, T2W, T2F), (T1N, T1C, T2F)
 CPU = torch.device("cpu")
 
 
 def members_and_votes() -> None:
-    """gliomaseg-duo-v1, its members and other votes on two BraTS 2021 test cases and four clinical patients."""
+    """gliomaseg-duo-v2, its members and other votes on two BraTS 2021 test cases and four clinical patients."""
     card, installed = find_card(ENSEMBLE), store()
     members = installed.members(card)
     for hospital, subset, most in (("brats2021", FULL, 2), ("tcga-", WITHOUT_T2, 4)):

@@ -28,7 +28,7 @@ from Testing.support.node_site import write_config
 
 IMAGES = 700
 QUIET_S = 2.0
-MODEL = "gliomaseg-any-v1"
+MODEL = "gliomaseg-any-v2"
 _POLL_S = 0.02
 
 

@@ -61,7 +61,7 @@ def simulated() -> None:
 
 
 def simulated_residual() -> None:
-    """What gliomaseg-any-v1 finds of the rest on the simulated studies; it was trained on studies before surgery."""
+    """What gliomaseg-any-v2 finds of the rest on the simulated studies; it was trained on studies before surgery."""
     splits = _split_of()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -81,7 +81,7 @@ def simulated_residual() -> None:
 
 
 def treated() -> None:
-    """Six treated glioblastomas (Brain-Tumor-Progression), twelve scans: gliomaseg-any-v1 on T1 + contrast alone."""
+    """Six treated glioblastomas (Brain-Tumor-Progression), twelve scans: gliomaseg-any-v2 on T1 + contrast alone."""
     splits = _split_of()
     rows = []
     with tempfile.TemporaryDirectory() as folder:

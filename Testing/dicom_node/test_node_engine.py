@@ -68,7 +68,7 @@ def test_a_study_is_answered(site: Site, images: list[Path]) -> None:
     assert (study.state, study.rule, study.images, study.starts) == (State.ANSWERED, "glioma", 6, 1)
     assert site.peer.studies == [uid(images)]
     segment, export = site.worker.requests
-    assert (segment["do"], segment["model"], segment["case_id"]) == ("segment", "gliomaseg-any-v1", study.key)
+    assert (segment["do"], segment["model"], segment["case_id"]) == ("segment", "gliomaseg-any-v2", study.key)
     assert (export["do"], export["kinds"]) == ("export", ["rtstruct"])
     assert study.key not in uid(images)
 

@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[2]
 
 def tiny(midsagittal: bool) -> Recipe:
     """A recipe of gliomaseg-any's with a small network and few steps."""
-    recipe = read_recipe(find_recipe(f"gliomaseg-any-v1-{'coarse' if midsagittal else 'fine'}"))
+    recipe = read_recipe(find_recipe(f"gliomaseg-any-v2-{'coarse' if midsagittal else 'fine'}"))
     network = recipe.network.model_copy(
         update={"name": "any-unet", "parameters": {"widths": (4, 8, 8), "mirrored": midsagittal}}
     )

@@ -258,7 +258,7 @@ def test_installing_an_ensemble_installs_its_members(
     [
         (("first", "nobody"), "There is no model 'nobody'"),
         (("first", "deepbet"), "'deepbet' cannot be a member of 'together'"),
-        (("first", "gliomaseg-duo-v1"), "'gliomaseg-duo-v1' cannot be a member of 'together'"),
+        (("first", "gliomaseg-duo-v2"), "'gliomaseg-duo-v2' cannot be a member of 'together'"),
     ],
 )
 def test_members_that_cannot_be(
@@ -270,11 +270,11 @@ def test_members_that_cannot_be(
 
 
 def test_the_shipped_ensemble_has_no_weights_to_remove(tmp_path: Path) -> None:
-    card = find_card("gliomaseg-duo-v1")
-    with pytest.raises(InputError, match="has no weights of its own; remove 'ca-cnn-brats17' and 'gliomaseg-any-v1'"):
+    card = find_card("gliomaseg-duo-v2")
+    with pytest.raises(InputError, match="has no weights of its own; remove 'ca-cnn-brats17' and 'gliomaseg-any-v2'"):
         Store(tmp_path).remove(card)
-    assert "Members     ca-cnn-brats17, gliomaseg-any-v1; vote: mean" in describe(card)
-    assert "fuses ca-cnn-brats17 and gliomaseg-any-v1, those of its members" in table([card])
+    assert "Members     ca-cnn-brats17, gliomaseg-any-v2; vote: mean" in describe(card)
+    assert "fuses ca-cnn-brats17 and gliomaseg-any-v2, those of its members" in table([card])
 
 
 # --- the model that a run takes by itself ----------------------------------------------------------------------------

@@ -180,8 +180,8 @@ def test_a_spoilt_file_is_told_in_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_the_cards_is_refused() -> None:
-    file = find_card("gliomaseg-any-v1").weights.shipped
-    assert file.sound().name == "gliomaseg-any-v1.safetensors"
+    file = find_card("gliomaseg-any-v2").weights.shipped
+    assert file.sound().name == "gliomaseg-any-v2.safetensors"
     with pytest.raises(WeightsError, match=r"is damaged .*; install GliomaSeg again.$"):
         replace(file, sha256="0" * 64).sound()
     with pytest.raises(WeightsError, match=r"is missing; install GliomaSeg again.$"):
@@ -305,7 +305,7 @@ def test_a_model_that_cannot_tell_says_nothing(toy_store: Store, tmp_path: Path)
 
 
 def test_the_shipped_file_is_of_the_shipped_network() -> None:
-    card = find_card("gliomaseg-any-v1")
+    card = find_card("gliomaseg-any-v2")
     path = card.training_features.sound()
     assert path.stat().st_size == card.training_features.size_bytes < 100_000
     known = read_training_features(path)

@@ -13,7 +13,7 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.networks.anisotropic_trio import AnisotropicTrio
 from GliomaSegLib.resources import resource
 
-_SHIPPED = "gliomaseg-any-v1"
+_SHIPPED = "gliomaseg-any-v2"
 
 
 def _trio() -> AnisotropicTrio:

@@ -32,7 +32,7 @@ from GliomaSegLib.zoo.store import Store
 from Testing.support.study import TUMOUR, on_grid, truth, volume, write_study
 
 DOCS = Path(__file__).parents[2] / "docs"
-MODEL = "gliomaseg-any-v1"
+MODEL = "gliomaseg-any-v2"
 OPTIONS = {
     "batch": ["--model", MODEL, "--brain", "stripped", "--no-registration"],
     "experiment": ["--brain", "stripped"],

@@ -28,7 +28,7 @@ sys.path.append(str(ROOT / "GliomaSeg"))
 from GliomaSegPanel.recorded_worker import CONVERSATION, OUTPUT, RECORDING, key_of
 from GliomaSegPanel.self_test_head import drawn_like, load_head, remove_upper_half
 
-MODEL = "gliomaseg-any-v1"
+MODEL = "gliomaseg-any-v2"
 REVIEWER = "Dr. Test"
 TEXT = (".json", ".html", ".csv")
 PICTURE = re.compile(rb"data:image/[^\"')]+")  # most of a report's bytes; the self-test does not look at it

@@ -10,7 +10,7 @@ from GliomaSegPanel.decisions.situation import Situation, Work
 
 from GliomaSegLib.zoo.catalogue import find_card
 
-READY = Situation(card=find_card("gliomaseg-any-v1"), installed=True)
+READY = Situation(card=find_card("gliomaseg-any-v2"), installed=True)
 
 
 def test_every_folder_in_the_folder_is_a_study(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_a_batch_needs_studies_a_place_and_an_installed_model(tmp_path: Path) ->
     studies = [tmp_path / "a", tmp_path / "b"]
     answer = can_batch(READY, studies, tmp_path)
     assert answer.allowed
-    assert answer.reason.startswith("Segment 2 studies with GliomaSeg any-v1, one after the other.")
+    assert answer.reason.startswith("Segment 2 studies with GliomaSeg any-v2, one after the other.")
     assert "a folder for each study" in can_batch(READY, [], tmp_path).reason
     assert "folder for the results" in can_batch(READY, studies, None).reason
     for changes in ({"installed": False}, {"card": None}, {"work": Work.SEGMENT}, {"editing": True}):

@@ -250,8 +250,8 @@ def test_an_installed_model_offers_no_download(tmp_path: Path) -> None:
 
 
 def test_a_model_that_comes_with_gliomaseg_is_neither_fetched_nor_removed(tmp_path: Path) -> None:
-    shipped = find_card("gliomaseg-any-v1")
-    assert model_choices([shipped], Store(tmp_path), READY)[0].text == "GliomaSeg any-v1"
+    shipped = find_card("gliomaseg-any-v2")
+    assert model_choices([shipped], Store(tmp_path), READY)[0].text == "GliomaSeg any-v2"
     situation = dataclasses.replace(READY, card=shipped, installed=Store(tmp_path).is_installed(shipped))
     assert not can_download(situation).allowed
     assert "comes with GliomaSeg" in can_remove_model(situation).reason

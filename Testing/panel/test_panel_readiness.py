@@ -15,7 +15,7 @@ from GliomaSegLib.zoo.catalogue import find_card, tumour_models
 from GliomaSegLib.zoo.store import Store
 
 T1N, T1C, T2W, T2F = Modality
-CARD = find_card("gliomaseg-any-v1")
+CARD = find_card("gliomaseg-any-v2")
 READY = Situation(
     chosen={T1C: "2", T2F: "4"},
     names={T1C: "T1 post gad", T2F: "FLAIR"},
@@ -39,7 +39,7 @@ def with_(**changes: object) -> Situation:
 
 
 def test_the_line_says_what_the_run_works_on_and_that_it_is_ready() -> None:
-    assert line(READY) == "4711 2024-05-31 · 2 sequences · names agree · before surgery · GliomaSeg any-v1 · ready"
+    assert line(READY) == "4711 2024-05-31 · 2 sequences · names agree · before surgery · GliomaSeg any-v2 · ready"
     assert not any(point.is_open for point in readiness(READY))
 
 
@@ -52,7 +52,7 @@ def test_before_or_after_surgery_is_asked_and_settled_by_a_click() -> None:
 
 def test_names_that_contradict_the_choice_a_model_for_another_time_and_no_images_are_to_be_settled() -> None:
     assert "check the names" in line(with_(names={T1C: "FLAIR", T2F: "T1 post gad"}))
-    assert "GliomaSeg any-v1 is not suited" in line(with_(study_time=TimePointKind.POSTOPERATIVE))
+    assert "GliomaSeg any-v2 is not suited" in line(with_(study_time=TimePointKind.POSTOPERATIVE))
     assert line(with_(chosen={}, names={})).startswith("no images yet")
     assert "choose the study's folder" in line(with_(from_folder=True))
     assert line(with_(from_folder=True, study_folder=Path("/data/4711"))).startswith("4711 ·")

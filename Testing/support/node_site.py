@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 NAME, NUMBER = "SECRETARIUS^OTTILIE", "MRN-4711"
 RULES: list[dict[str, Any]] = [
     {"name": "not of interest", "when": {"StudyDescription": "meningioma"}, "ignore": "No glioma is expected."},
-    {"name": "glioma", "when": {"StudyDescription": "glioma"}, "job": {"model": "gliomaseg-any-v1"}},
+    {"name": "glioma", "when": {"StudyDescription": "glioma"}, "job": {"model": "gliomaseg-any-v2"}},
 ]
 
 

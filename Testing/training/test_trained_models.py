@@ -268,8 +268,8 @@ def stage_run(folder: Path, initial: str | None, recipe: str = "gliomaseg-any-si
 
 def test_a_stage_that_was_trained_on_takes_its_place_in_the_model_and_the_others_stay(tmp_path: Path) -> None:
     store = Store(tmp_path / "models")
-    card = model_of(stage_run(tmp_path / "run", "gliomaseg-any-v1:coarse", best=True), store=store)
-    base = find_card("gliomaseg-any-v1")
+    card = model_of(stage_run(tmp_path / "run", "gliomaseg-any-v2:coarse", best=True), store=store)
+    base = find_card("gliomaseg-any-v2")
     assert card.network == base.network
     assert card.inputs == base.inputs
     assert card.training_features is None, "they were those of other weights"
@@ -289,9 +289,9 @@ def test_a_stage_that_was_trained_on_takes_its_place_in_the_model_and_the_others
 
 def test_runs_from_fresh_weights_become_a_model_like_one_that_ships(tmp_path: Path) -> None:
     store = Store(tmp_path / "models")
-    runs = [stage_run(tmp_path / name, None, f"gliomaseg-any-v1-{name}") for name in ("fine", "coarse")]
-    card = model_of(*runs, store=store, like="gliomaseg-any-v1")
-    assert "gliomaseg-any-v1 (" not in card.weights.attribution, "nothing of its weights is left"
+    runs = [stage_run(tmp_path / name, None, f"gliomaseg-any-v2-{name}") for name in ("fine", "coarse")]
+    card = model_of(*runs, store=store, like="gliomaseg-any-v2")
+    assert "gliomaseg-any-v2 (" not in card.weights.attribution, "nothing of its weights is left"
     assert {name.partition(".")[0] for name in read_converted(store.weights(card))[0]} == {"coarse", "fine"}
     mets = model_of(stage_run(tmp_path / "mets", None, "gliomaseg-mets-v1"), store=store, like="gliomaseg-mets-v1")
     assert mets.network.family == "stretched-brain"
@@ -305,7 +305,7 @@ def test_runs_from_fresh_weights_become_a_model_like_one_that_ships(tmp_path: Pa
     with pytest.raises(InputError, match="Several runs are one model where"):
         model_of(*runs, store=store)
     with pytest.raises(InputError, match="Two of the runs trained the stage 'coarse'"):
-        model_of(runs[1], runs[1], store=store, like="gliomaseg-any-v1")
+        model_of(runs[1], runs[1], store=store, like="gliomaseg-any-v2")
 
 
 @pytest.mark.parametrize(
@@ -333,8 +333,8 @@ def test_what_is_no_run_with_a_checkpoint_is_one_sentence(
 
 
 def test_an_id_that_cannot_be_used_leaves_nothing_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run, store = stage_run(tmp_path / "run", "gliomaseg-any-v1:coarse"), tmp_path / "models"
-    for name, said in (("Our Model", "id: String should match"), ("gliomaseg-any-v1", "give it another id")):
+    run, store = stage_run(tmp_path / "run", "gliomaseg-any-v2:coarse"), tmp_path / "models"
+    for name, said in (("Our Model", "id: String should match"), ("gliomaseg-any-v2", "give it another id")):
         assert main(["models", "add", str(run), "--id", name, "--licence", "ours", "--store", str(store)]) == 1
         assert said in capsys.readouterr().err
     assert not store.exists() or not any(store.glob("**/*.safetensors"))

@@ -62,7 +62,7 @@ def model(
         regions=regions or like.regions,
         inputs=dataclasses.replace(like.inputs, mandatory=mandatory),
         published=(),
-        weights=SHIPPED["gliomaseg-any-v1"].weights,
+        weights=SHIPPED["gliomaseg-any-v2"].weights,
     )
 
 
@@ -85,18 +85,18 @@ def chosen(store: Store, *present: Modality) -> str:
 def test_without_flair_or_with_t1c_and_flair_alone_the_model_that_ships(
     store: Store, present: tuple[Modality, ...]
 ) -> None:
-    assert chosen(installed_in(store, "ca-cnn-brats17"), *present) == "gliomaseg-any-v1"
+    assert chosen(installed_in(store, "ca-cnn-brats17"), *present) == "gliomaseg-any-v2"
 
 
 def test_without_any_installation_there_is_the_model_that_ships_and_the_better_one_is_named(store: Store) -> None:
     present = tuple(Modality)
     ranking = recommend(tumour_models(), store, present, TASK)
     best = best_installed(ranking, present, TASK)
-    assert best.card.id == "gliomaseg-any-v1"
+    assert best.card.id == "gliomaseg-any-v2"
     sentence = why_chosen(best, ranking)
-    assert sentence.startswith("gliomaseg-any-v1 was chosen: mean Dice WT 0.")
+    assert sentence.startswith("gliomaseg-any-v2 was chosen: mean Dice WT 0.")
     assert f" Not installed is {ranking[0].card.id}: " in sentence
-    assert ranking[0].card.id != "gliomaseg-any-v1"
+    assert ranking[0].card.id != "gliomaseg-any-v2"
 
 
 def test_a_study_after_surgery_is_not_given_to_models_of_before(store: Store) -> None:
@@ -109,8 +109,8 @@ def test_a_study_after_surgery_is_not_given_to_models_of_before(store: Store) ->
     ):
         best_installed(ranking, (T1C,), task_at(after))
     everything = recommend(tumour_models(), store, (T1C,), time_point=after)
-    late = next(one for one in everything if one.card.id == "gliomaseg-any-v1")
-    assert late.why == "The model 'gliomaseg-any-v1' is made for preoperative studies; this one is postoperative."
+    late = next(one for one in everything if one.card.id == "gliomaseg-any-v2")
+    assert late.why == "The model 'gliomaseg-any-v2' is made for preoperative studies; this one is postoperative."
 
 
 def test_a_demonstration_is_never_taken_by_itself(store: Store) -> None:
@@ -260,9 +260,9 @@ def test_the_ranking_is_printed_with_what_segment_takes(command: Callable[..., t
     lines = out.splitlines()
     assert status == 0
     assert lines[0] == "T1, T1 + contrast, T2; preoperative-glioma"
-    assert lines[1].startswith("  1  gliomaseg-any-v1: Mean Dice WT 0.")
+    assert lines[1].startswith("  1  gliomaseg-any-v2: Mean Dice WT 0.")
     assert any(line.startswith("  –  auto3dseg-brats-gli: The model") for line in lines)
-    assert lines[-1] == "'gliomaseg segment' takes gliomaseg-any-v1."
+    assert lines[-1] == "'gliomaseg segment' takes gliomaseg-any-v2."
 
 
 def test_the_sequences_of_a_study_are_looked_for(command: Callable[..., tuple], tmp_path: Path) -> None:
