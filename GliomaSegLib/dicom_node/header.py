@@ -15,6 +15,7 @@ from pathlib import Path
 from pydicom import Dataset, dcmread
 from pydicom.datadict import tag_for_keyword
 from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag
 
 from GliomaSegLib.errors import printable
 
@@ -112,7 +113,8 @@ def _texts(header: Dataset, keyword: str) -> list[str]:
 
 def _undecoded(header: Dataset, keyword: str) -> list[str]:
     """The values as bytes in Latin-1, of an element that has not been decoded yet or cannot be."""
-    raw = getattr(dict(header.items()).get(tag_for_keyword(keyword)), "value", None)
+    tag = tag_for_keyword(keyword)
+    raw = None if tag is None else getattr(dict(header.items()).get(BaseTag(tag)), "value", None)
     return raw.decode("latin-1").strip("\0 ").split("\\") if isinstance(raw, bytes) else []
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import shutil
@@ -146,19 +145,25 @@ def _rename_onto_nothing(temporary: Path, output: Path) -> None:
 
 
 def _keep_beside(temporary: Path, output: Path) -> NoReturn:
-    for number in itertools.count(2):
-        beside = output.with_name(f"{output.name}_{number}")
-        try:
-            if not os.path.lexists(beside):
-                rename(temporary, beside)
-                break
-        except OSError:
-            if not os.path.lexists(beside):  # else another writer was first
-                raise
+    number = 2
+    while not _moved(temporary, beside := output.with_name(f"{output.name}_{number}")):
+        number += 1
     raise InputError(
         f"The output {output} was made by another program in the meantime and is left as it is; what was to be written "
         f"there lies in {beside}."
     )
+
+
+def _moved(temporary: Path, beside: Path) -> bool:
+    """Rename it, unless another writer has taken the name."""
+    try:
+        if not os.path.lexists(beside):
+            rename(temporary, beside)
+            return True
+    except OSError:
+        if not os.path.lexists(beside):
+            raise
+    return False
 
 
 def _may_be_replaced(output: Path) -> bool:

@@ -15,7 +15,7 @@ from vtk.util.numpy_support import numpy_to_vtk
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.scene.hierarchy import patient_of
-from GliomaSegLib.study.better_volume import VolumeShape, is_slab
+from GliomaSegLib.study.better_volume import VolumeShape
 
 # Largest departure of AᵀA from the identity that rounding in a file explains; io.images has the same limit.
 _NOT_ORTHONORMAL = 2e-3
@@ -166,7 +166,7 @@ def shape_of(node: slicer.vtkMRMLVolumeNode) -> VolumeShape:
     size = image.GetDimensions() if image is not None else (0, 0, 0)
     across = int(np.abs(axes[:, 2]).argmax())  # the world axis closest to the direction across slices
     return VolumeShape(
-        partial=is_slab(tuple(count * mm for count, mm in zip(size, spacing_mm, strict=True))),
+        extent_mm=tuple(count * mm for count, mm in zip(size, spacing_mm, strict=True)),
         reformatted=is_reformat(node.GetName()),
         spacing_mm=spacing_mm,
         plane=("sagittal", "coronal", "axial")[across],

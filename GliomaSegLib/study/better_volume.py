@@ -11,6 +11,7 @@ BRAIN_MM, HEAD_MM = 100.0, 120.0
 """Less than any adult brain measures along any axis, and about what a head measures at least."""
 
 _FINER = 1.5  # ratio of voxel lengths that counts as clearly finer
+_TALL_MM, _TALLER = 130.0, 1.2  # what may cut a brain off is worse than what shows clearly more of the head
 
 
 @dataclass(frozen=True)
@@ -18,14 +19,14 @@ class VolumeShape:
     """What volumes are compared by.
 
     Attributes:
-        partial: shows a part of the head only, see :func:`is_slab`.
+        extent_mm: edges of the volume; ``None`` when not known.
         reformatted: was computed from another series of the study.
         spacing_mm: voxel lengths; ``None`` when not known.
         plane: ``axial``, ``coronal`` or ``sagittal``; ``None`` when not known.
         after_contrast: was made after contrast medium, as name or header say.
     """
 
-    partial: bool = False
+    extent_mm: tuple[float, ...] | None = None
     reformatted: bool = False
     spacing_mm: tuple[float, ...] | None = None
     plane: str | None = None
@@ -40,8 +41,10 @@ def is_slab(extent_mm: tuple[float, ...]) -> bool:
 
 def why_better(sequence: Modality, one: VolumeShape, other: VolumeShape) -> str | None:
     """Why ``one`` is clearly the better volume of the same contrast, or ``None``."""
-    if one.partial != other.partial:
-        return None if one.partial else "it covers the whole head"
+    if _shows_more(one, other):
+        return "it covers more of the head"
+    if _shows_more(other, one):
+        return None
     if one.reformatted != other.reformatted:
         return None if one.reformatted else "the original, no reformat"
     if one.spacing_mm is None or other.spacing_mm is None:
@@ -57,3 +60,12 @@ def why_better(sequence: Modality, one: VolumeShape, other: VolumeShape) -> str 
     if sequence in (Modality.T2F, Modality.T2W):
         return "it was made before contrast medium" if other.after_contrast and not one.after_contrast else None
     return None
+
+
+def _shows_more(one: VolumeShape, other: VolumeShape) -> bool:
+    """Whether ``one`` shows clearly more of the head, where ``other`` may cut the brain."""
+    if one.extent_mm is None or other.extent_mm is None:
+        return False
+    if is_slab(one.extent_mm) != is_slab(other.extent_mm):
+        return is_slab(other.extent_mm)
+    return min(other.extent_mm) < _TALL_MM and min(one.extent_mm) >= _TALLER * min(other.extent_mm)

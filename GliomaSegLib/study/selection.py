@@ -257,7 +257,7 @@ def _advice(sequence: Modality) -> str:
 
 def _shape(candidate: Candidate) -> VolumeShape:
     return VolumeShape(
-        candidate.partial,
+        None if candidate.geometry is None else candidate.geometry.extent_mm,
         candidate.reformatted,
         None if candidate.geometry is None else candidate.geometry.spacing_mm,
         candidate.plane,

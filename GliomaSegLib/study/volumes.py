@@ -19,7 +19,6 @@ from GliomaSegLib.io.geometry import Geometry
 from GliomaSegLib.io.images import read_geometry, read_image
 from GliomaSegLib.io.names import folders_below, image_stem, is_image_name
 from GliomaSegLib.io.tags import DicomTags, sidecar_tags
-from GliomaSegLib.study.better_volume import is_slab
 from GliomaSegLib.study.dicom_studies import series_of_study
 from GliomaSegLib.study.identification import is_label_name, is_reformat, word_clues
 from GliomaSegLib.study.vocabulary import normalised
@@ -48,11 +47,6 @@ class Candidate:
     def plane(self) -> str | None:
         """The anatomical plane nearest to the slices: ``sagittal``, ``coronal`` or ``axial``."""
         return None if self.geometry is None else plane_nearest(self.geometry.normal)
-
-    @property
-    def partial(self) -> bool:
-        """Whether it shows a part of the head only."""
-        return self.geometry is not None and is_slab(self.geometry.extent_mm)
 
     @property
     def reformatted(self) -> bool:

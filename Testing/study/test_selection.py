@@ -340,12 +340,13 @@ def save_sized(path: Path, size: tuple[int, int, int], spacing_mm: tuple[float, 
     sitk.WriteImage(image, str(path))
 
 
-def test_the_whole_head_wins_over_a_slab_with_thinner_slices(tmp_path: Path) -> None:
-    save_sized(tmp_path / "T1 GD COR.nii.gz", (24, 24, 35), (10, 10, 2))
-    save_sized(tmp_path / "T1 GD AX.nii.gz", (24, 24, 26), (10, 10, 5.5))
+@pytest.mark.parametrize("slices", [35, 52, 59])  # 70, 104 and 118 mm
+def test_the_whole_head_wins_over_a_slab_with_thinner_slices(tmp_path: Path, slices: int) -> None:
+    save_sized(tmp_path / "T1 GD COR.nii.gz", (24, 24, slices), (10, 10, 2))
+    save_sized(tmp_path / "T1 GD AX.nii.gz", (24, 24, 27), (10, 10, 5.5))
     chosen = identify(tmp_path)[T1C]
     assert chosen.candidate.name == "T1 GD AX.nii.gz"
-    assert "chosen over T1 GD COR.nii.gz as it covers the whole head" in chosen.reason
+    assert "chosen over T1 GD COR.nii.gz as it covers more of the head" in chosen.reason
     assert read_case(tmp_path).doubts == ()
 
 
