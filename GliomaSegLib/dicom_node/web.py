@@ -24,7 +24,8 @@ from GliomaSegLib.dicom_node.transitions import log_place
 from GliomaSegLib.errors import InputError
 
 _REQUEST_S = 10.0  # after so long a connection is closed, however slowly it sends or reads
-_MOST_CONNECTIONS, _MOST_PER_ADDRESS = 32, 8
+# A browser opens six and more at once, and a department may share one address.
+_MOST_CONNECTIONS, _MOST_PER_ADDRESS = 64, 24
 
 # What a page may load: nothing from elsewhere, and of scripts the one that we know. Reports carry their own.
 _LIST_HASH = base64.b64encode(hashlib.sha256(f"\n{LIST_SCRIPT}\n".encode()).digest()).decode("ascii")

@@ -33,10 +33,10 @@ class VolumeShape:
     after_contrast: bool = False
 
 
-def is_slab(extent_mm: tuple[float, ...]) -> bool:
+def is_slab(extent_mm: tuple[float, ...], whole_mm: float = BRAIN_MM) -> bool:
     """Whether a volume of these edges shows a part of the head only: wide enough for a head, too thin for a brain."""
     thin, *others = sorted(extent_mm)
-    return thin < BRAIN_MM and others[0] > HEAD_MM
+    return thin < whole_mm and others[0] > HEAD_MM
 
 
 def why_better(sequence: Modality, one: VolumeShape, other: VolumeShape) -> str | None:
@@ -68,4 +68,4 @@ def _shows_more(one: VolumeShape, other: VolumeShape) -> bool:
         return False
     if is_slab(one.extent_mm) != is_slab(other.extent_mm):
         return is_slab(other.extent_mm)
-    return min(other.extent_mm) < _TALL_MM and min(one.extent_mm) >= _TALLER * min(other.extent_mm)
+    return is_slab(other.extent_mm, _TALL_MM) and min(one.extent_mm) >= _TALLER * min(other.extent_mm)

@@ -132,6 +132,7 @@ def test_a_home_that_cannot_be_written_is_needed_for_installing_alone(tmp_path: 
 # The command line with the toy model of the tests in its zoo.
 _TOY = """
 import json, sys
+from GliomaSegLib.cli.main import main
 from GliomaSegLib.zoo import catalogue
 from GliomaSegLib.zoo.card_json import card_from
 from GliomaSegLib.zoo.loaders import FAMILIES, Family

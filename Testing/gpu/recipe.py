@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 def plain(recipe: Recipe) -> dict[str, object]:
-    """The recipe's values with every default, and the factor of the learning rate at every step."""
+    """The recipe with every default, the factor of the learning rate at every step, and what is shown at once."""
     steps = range(recipe.iterations)
     factors = [round(recipe.optimiser.schedule.factor(step, recipe.iterations), 9) for step in steps]
-    return {"recipe": recipe.model_dump_json(), "factors": factors}
+    return {"recipe": recipe.model_dump_json(), "factors": factors, "shown": recipe.shown}
 
 
 class PlainRecipe(SimpleNamespace):
@@ -46,6 +46,7 @@ class PlainRecipe(SimpleNamespace):
         spacing = seen["spacing_mm"] if isinstance(seen["spacing_mm"], float) else tuple(seen["spacing_mm"])
         view = View(tuple(seen["shape"]), spacing, seen["midsagittal"], seen["centred_on"] == "lesions")
         self.view.view, self.view.spacing_mm = view, spacing
+        self.shown = tuple(packed["shown"])
         self.task = Task(
             tuple(map(Modality, said["sequences"])), tuple(map(Region, said["regions"])), Plane(seen["plane"])
         )

@@ -143,14 +143,17 @@ def node_page(tmp_path: Path, open_page: Open) -> Iterator[Page]:
             manifest = json.loads((folder / "manifest.json").read_text())
             (folder / "manifest.json").write_text(json.dumps(manifest | {"review": "draft"}))
         credentials = {"username": "staff", "password": "open sesame"}
-        yield open_page(f"http://127.0.0.1:{node.web.port}/", offline=False, http_credentials=credentials)
+        page = open_page(f"http://127.0.0.1:{node.web.port}/", offline=False, http_credentials=credentials)
+        yield page
+        page.context.close()  # before the node, so that it is not asked any more
 
 
 def test_the_list_of_a_node_has_outliers_first_and_leads_to_reports(node_page: Page) -> None:
     rows = node_page.locator("table[data-list] tbody tr")
     assert rows.count() == 2
     assert "no tumour was marked" in rows.first.inner_text()
-    assert node_page.locator("img").evaluate_all("all => all.every(one => one.complete && one.naturalWidth === 160)")
+    pictures = "[...document.querySelectorAll('img')].every(one => one.complete && one.naturalWidth === 160)"
+    node_page.wait_for_function(pictures)  # they load when they are scrolled to
     node_page.get_by_label("only what needs a look").check()
     assert rows.locator("visible=true").count() == 1
     assert serious(node_page) == []

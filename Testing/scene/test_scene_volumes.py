@@ -15,6 +15,7 @@ from GliomaSegLib.errors import InputError  # noqa: E402
 from GliomaSegLib.io.images import read_image  # noqa: E402
 from GliomaSegLib.scene.hierarchy import place_beside  # noqa: E402
 from GliomaSegLib.scene.volumes import check_one_patient, check_volume, export_volume, ijk_to_world, shape_of  # noqa: E402
+from GliomaSegLib.study.better_volume import why_better  # noqa: E402
 from Testing.support.scene_host import MOVED, SceneHost, ijk_to_ras, rigid  # noqa: E402
 
 
@@ -200,6 +201,7 @@ def test_shape_by_which_the_better_of_two_volumes_is_found(
     shape = shape_of(host.add_volume(image, "T1 post gad cor MPR"))
     assert shape.plane == plane
     assert shape.spacing_mm == pytest.approx((1.0, 1.1, 4.0))
-    assert shape.partial, "80 mm of a head"
+    assert shape.extent_mm == pytest.approx((200.0, 242.0, 80.0))
     assert shape.after_contrast
-    assert not shape_of(host.add_volume(sitk.Image(200, 220, 160, sitk.sitkInt16), "T1")).partial
+    whole = shape_of(host.add_volume(sitk.Image(200, 220, 160, sitk.sitkInt16), "T1 post gad"))
+    assert why_better(Modality.T1C, whole, shape) == "it covers more of the head"
