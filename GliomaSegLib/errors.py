@@ -33,7 +33,10 @@ def of_the_machine(error: OSError | MemoryError) -> str:
 
 def printable(text: object) -> str:
     """``text`` with a space for every character, other than the end of a line, that a terminal would obey."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in str(text))
+    text = str(text)
+    if text.isprintable():  # as nearly every value of the many thousands of a study's headers
+        return text
+    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
 
 
 def as_typed(path: object) -> str:

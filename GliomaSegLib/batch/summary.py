@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -19,7 +18,7 @@ from GliomaSegLib.inference.training_distance import share_of_limit
 from GliomaSegLib.io.folder import MANIFEST
 from GliomaSegLib.io.renaming import rename
 from GliomaSegLib.io.spreadsheet import write_rows
-from GliomaSegLib.measures.unusual_volumes import BRAIN, unusual
+from GliomaSegLib.measures.unusual_volumes import BRAIN, unusual, volumes_by_model
 from GliomaSegLib.results.layout import MEASURES_JSON
 
 VOLUMES = ("WT", "TC", "ET", "NETC", "SNFH", "RC")
@@ -141,10 +140,7 @@ def _summary_of_results(case: BatchCase) -> CaseSummary:
 def _with_remarks(cases: Iterable[CaseSummary]) -> list[CaseSummary]:
     """Every case with what sets it apart from those of the same model; an empty finding is always remarked."""
     cases = list(cases)
-    values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for case in cases:
-        for name, ml in case.volumes.items():
-            values[case.model][name].append(ml)
+    values = volumes_by_model((case.model, case.volumes) for case in cases)
     found = [unusual(one.volumes, values[one.model]) if one.state is CaseState.DONE else ((), 0.0) for one in cases]
     return [
         replace(case, remarks=remarks, deviation=score) for case, (remarks, score) in zip(cases, found, strict=True)

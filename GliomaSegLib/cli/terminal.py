@@ -21,10 +21,11 @@ def perform_with_progress(request: Any, profile: bool = False) -> Any:
     from GliomaSegLib.terminal import progress_for_stderr
 
     with progress_for_stderr() as progress:
+        if not profile:
+            return perform(request, progress)
         costs = StageCosts(progress)
         performed = perform(request, costs)
-    if profile:
-        print(costs.table(), file=sys.stderr)
+    print(costs.table(), file=sys.stderr)
     return performed
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from GliomaSegLib.dicom_node.queue import FinishedCase, Queue, State, Study
 from GliomaSegLib.dicom_node.storage import Storage
 from GliomaSegLib.io.folder import MANIFEST
-from GliomaSegLib.measures.unusual_volumes import unusual
+from GliomaSegLib.measures.unusual_volumes import unusual, volumes_by_model
 from GliomaSegLib.options import ReviewState
 from GliomaSegLib.results.layout import MEASURES_JSON, REPORT
 
@@ -65,10 +64,7 @@ class Findings:
     def listed(self, studies: Iterable[Study], finished: Iterable[FinishedCase]) -> list[Row]:
         """The studies, what needs a look first: implausible, then failed, then unusual among the ``finished`` cases of
         its model, then with warnings; what was approved or rejected needs none. Else in the order given."""
-        usual: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-        for case in finished:
-            for name, ml in case.record["volumes_ml"].items():
-                usual[case.record["model"]][name].append(ml)
+        usual = volumes_by_model((case.record["model"], case.record["volumes_ml"]) for case in finished)
         ranked = []
         for study in studies:
             found = self.of(study)

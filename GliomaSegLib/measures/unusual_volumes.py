@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
 BRAIN = "brain"
@@ -33,6 +34,15 @@ def unusual(volumes_ml: Mapping[str, float], usual_ml: Mapping[str, Sequence[flo
             )
             scores.append(score)
     return tuple(remarks), max(scores)
+
+
+def volumes_by_model(cases: Iterable[tuple[str, Mapping[str, float]]]) -> Mapping[str, Mapping[str, Sequence[float]]]:
+    """What is usual: all volumes by model and name, of cases that are each a model and its volumes in mL."""
+    usual: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for model, volumes in cases:
+        for name, ml in volumes.items():
+            usual[model][name].append(ml)
+    return usual
 
 
 def deviation(volume_ml: float | None, usual_ml: Sequence[float]) -> float:

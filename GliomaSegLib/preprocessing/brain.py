@@ -90,10 +90,10 @@ class DeepBet:
     def _mask(self, array: NDArray[np.float32]) -> NDArray[np.uint8]:
         small = _interpolated(array, _DEEPBET_FINDER_SHAPE)
         limits = np.quantile(small, _DEEPBET_QUANTILES)
-        box = _box_around(largest_piece(self._brain(self._finder, small, limits)), array.shape)
+        box = _box_around(_largest_piece(self._brain(self._finder, small, limits)), array.shape)
         outlined = self._brain(self._network, _interpolated(array[box], _DEEPBET_SHAPE), limits)
         mask = np.zeros(array.shape, np.uint8)
-        mask[box] = fill_voids.fill(largest_piece(_interpolated(outlined, mask[box].shape)))
+        mask[box] = fill_voids.fill(_largest_piece(_interpolated(outlined, mask[box].shape)))
         return mask
 
     def _brain(self, network: Any, image: NDArray[np.float32], limits: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -107,17 +107,8 @@ class DeepBet:
             return (network(scaled[None, None])[0, 1] > 0.5).to(torch.uint8).cpu().numpy()
 
 
-def largest_piece(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Its largest connected component.
-
-    Raises:
-        ValueError: it is empty.
-    """
-    pieces = cc3d.connected_components(mask)
-    sizes = np.bincount(pieces.ravel())
-    if len(sizes) < 2:
-        raise ValueError("nothing was found")
-    return (pieces == 1 + sizes[1:].argmax()).astype(np.uint8)
+def _largest_piece(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return cc3d.largest_k(mask, k=1, connectivity=26) != 0
 
 
 def _interpolated(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
@@ -126,7 +117,7 @@ def _interpolated(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     return array[np.ix_(*indices)]
 
 
-def _box_around(mask: NDArray[np.uint8], shape: tuple[int, ...]) -> tuple[slice, ...]:
+def _box_around(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> tuple[slice, ...]:
     """The box of a mask and a tenth of its size around it, in voxels of an image of ``shape`` that it covers."""
     box = []
     for axis, edge in enumerate(shape):
@@ -196,7 +187,9 @@ def near_brain(brain: sitk.Image) -> sitk.Image:
     spacing = np.array(brain.GetSpacing()[::-1])
     steps = np.maximum(1, (2.0 / spacing).astype(int))
     coarse = mask[tuple(slice(None, None, step) for step in steps)]
-    near = scipy.ndimage.distance_transform_edt(~coarse, spacing * steps) <= STRIPPED_MARGIN_MM
+    near = coarse  # of no brain there is no distance
+    if coarse.any():
+        near = scipy.ndimage.distance_transform_edt(~coarse, spacing * steps) <= STRIPPED_MARGIN_MM
     for axis, step in enumerate(steps):
         near = near.repeat(step, axis)
     return array_on(near[tuple(map(slice, mask.shape))].astype(np.uint8), brain)

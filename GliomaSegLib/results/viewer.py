@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from GliomaSegLib import NOTICE
 from GliomaSegLib.io.grid import array_on, orientation_of
 from GliomaSegLib.io.terminology import region_styles
+from GliomaSegLib.label_maps import values_held
 from GliomaSegLib.labels import REGION_LABELS, Region
 from GliomaSegLib.preprocessing.cropping import bounding_box
 from GliomaSegLib.preprocessing.resampling import model_grid, resample_image, resample_labels
@@ -132,7 +133,7 @@ def viewer_html(
         overlays = dict(
             zip(marked, pool.map(lambda one: _nifti(resample_labels(one, box) * _STEP), marked.values()), strict=True)
         )
-    present = {int(value) for one in marked.values() for value in np.unique(sitk.GetArrayViewFromImage(one))}
+    present = {value for one in marked.values() for value in values_held(sitk.GetArrayViewFromImage(one)).tolist()}
     layers = [layer for layer in layers if present.intersection(layer.values)] or layers
     parts = {f"image{number}": image for number, (image, _) in enumerate(images)}
     parts |= {f"marked{number}": overlay for number, overlay in enumerate(overlays.values())}

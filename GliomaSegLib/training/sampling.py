@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -137,8 +138,9 @@ def choose_centre(
         jitter_mm: largest displacement along z, y and x of the view.
     """
     jitter = rng.uniform(-1, 1, 3) * jitter_mm
-    if view.midsagittal and case.pose is not None:
-        return case.pose.centre + case.pose.rotation @ jitter, case.pose.rotation
+    if view.midsagittal:
+        pose = cast(Pose, case.pose)
+        return pose.centre + pose.rotation @ jitter, pose.rotation
     own = [places for places in case.seeds if len(places)]
     if own and rng.random() < tumour_fraction:
         places = own[rng.integers(len(own))]

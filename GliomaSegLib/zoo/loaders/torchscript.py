@@ -16,6 +16,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def _unwanted(name: str, part: bytes) -> Iterator[str]:
 
 def _unwanted_in_code(code: ast.Module) -> Iterator[str]:
     """By name, whatever it is a name of: an operation may be ``torch.save(x)``, ``x.save()`` or an alias."""
-    foreign = {one.name.partition("::")[0] for one in torch._C._jit_get_all_schemas()} - {"aten", "prim"}
+    foreign = _foreign()
     after: dict[ast.AST, str] = {}  # what is looked up in a node
     for node in ast.walk(code):  # from the outside inwards
         name = next((getattr(node, field) for field in ("attr", "id", "name") if hasattr(node, field)), None)
@@ -128,6 +129,12 @@ def _unwanted_in_code(code: ast.Module) -> Iterator[str]:
             _UNWANTED.fullmatch(name) or (looked_up and name in foreign and _root(node) != "__torch__")
         ):
             yield name
+
+
+@cache
+def _foreign() -> frozenset[str]:
+    """The names of the collections of operations that are not torch's own."""
+    return frozenset(one.name.partition("::")[0] for one in torch._C._jit_get_all_schemas()) - {"aten", "prim"}
 
 
 def _root(node: ast.AST) -> str:
