@@ -56,7 +56,7 @@ class ResultSection:
         self._preview_later = _single_shot(PREVIEW_MS, self._on_preview)
         self._update_later = _single_shot(QUIET_MS, self._on_quiet)
         self._overlay = ProbabilityOverlay(panel, on_toggled=self._show_fill)
-        self._views = LinkedLayout()
+        self._views, self._outlines_before = LinkedLayout(), None
         self.clicks = Clicks(panel, self._change)
         self._rows: tuple[VolumeRow, ...] = ()
         fit_columns(self._ui.volumesTable, stretched=0)
@@ -292,13 +292,17 @@ class ResultSection:
         self._panel.refresh()
 
     def _on_views(self, on: bool) -> None:
-        """A view for each sequence, with outlines; the panel comes back to the layout before."""
+        """A view for each sequence, with outlines; the panel comes back to the layout and the filling before."""
+        box = self._ui.outlineCheckBox
         if on and self._node is not None:
-            self._ui.outlineCheckBox.checked = True
+            if self._outlines_before is None:
+                self._outlines_before = box.checked
+            box.checked = True
             point = self.lesion or next(iter(self._lesions), None)
             self._views.show(partial(show_sequences, self._node), point and point.centre_ras_mm)
-        else:
+        elif self._outlines_before is not None:
             self._views.leave()
+            box.checked, self._outlines_before = self._outlines_before, None
 
     def _on_brain(self, on: bool) -> None:
         """The brain around the tumour in the 3D view, on demand."""

@@ -38,10 +38,10 @@ class ReviewTests:
         volume = volume_ml(node)
 
         layout = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
-        widget.ui.sequenceViewsButton.checked = True
-        assert is_shown(layout)
-        widget.ui.sequenceViewsButton.checked = False
-        assert not is_shown(layout)
+        for on in (True, False):
+            widget.ui.sequenceViewsButton.checked = on
+            assert is_shown(layout) is on
+            assert widget.ui.outlineCheckBox.checked is on
         models = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLModelNode")
         for shown in (1, 0):
             widget.ui.brainCheckBox.checked = bool(shown)

@@ -58,7 +58,7 @@ class Assessment(Record):
             not known.
         because: what makes it progression, or why it cannot be said, a clause each.
         sentence: the category with its numbers.
-        brief: the same, only with the numbers that decide.
+        brief: only the numbers that decide, without the category.
     """
 
     criteria: Criteria
@@ -220,7 +220,7 @@ class _Judged:
             flair_ml=self._flair(),
             because=tuple(because),
             sentence=numbers.sentence(category.value),
-            brief=numbers.brief(category.value),
+            brief=numbers.brief(),
         )
 
     def _category(self) -> tuple[Category, list[str], bool]:

@@ -29,10 +29,10 @@ class Numbers:
     specks: int
     unjudged_flair: bool
 
-    def brief(self, category: str) -> str:
-        """Name, category and the numbers that decide."""
+    def brief(self) -> str:
+        """Name and the numbers that decide; the category is said beside it."""
         clauses = [*([self._changes()] if self.values else []), *self._others()]
-        return f"{self.criteria.name}: {category} ({'; '.join(clauses)})"
+        return f"{self.criteria.name}: {'; '.join(clauses)}"
 
     def sentence(self, category: str) -> str:
         """All numbers with the limits and the publication, then the category."""

@@ -39,7 +39,7 @@ class Lesion:
     Attributes:
         id: 1 for the largest.
         centre_ras_mm: centre of gravity in the world.
-        long_mm, perpendicular_mm, side: from the last measures; ``None`` when the lesion was changed since.
+        long_mm, perpendicular_mm, side, midline_mm: from the last measures; ``None`` when the lesion was changed since.
         certainty: the highest probability in it, 0 to 1, from the last measures.
         accepted: a reader has confirmed it as it is; an edit of it voids that.
     """
@@ -51,6 +51,7 @@ class Lesion:
     long_mm: float | None
     perpendicular_mm: float | None
     side: str | None
+    midline_mm: float | None
     certainty: float | None
     accepted: bool
 
@@ -82,6 +83,7 @@ def lesions_of(node: slicer.vtkMRMLSegmentationNode, measures: Mapping[str, Any]
                 long_mm=row.get("long_mm"),
                 perpendicular_mm=row.get("perpendicular_mm"),
                 side=row.get("side"),
+                midline_mm=row.get("midline_mm"),
                 certainty=row.get("certainty"),
                 accepted=_key(labels, voxels) in accepted,
             )

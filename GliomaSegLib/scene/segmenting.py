@@ -21,9 +21,9 @@ from GliomaSegLib.scene.placement import GivenTransforms, Volumes, given_files, 
 from GliomaSegLib.scene.registration import BrainsFit
 from GliomaSegLib.scene.result import add_result, read_manifest, stored_result
 from GliomaSegLib.scene.run import Steps, in_thread
-from GliomaSegLib.scene.session import Session, make_folder
+from GliomaSegLib.scene.session import INPUTS, Session, make_folder
 from GliomaSegLib.scene.study import read_image, show_image
-from GliomaSegLib.scene.volumes import check_one_patient, check_volume, export_volume
+from GliomaSegLib.scene.volumes import check_one_patient, check_volume, exporting
 from GliomaSegLib.worker.client import Event
 from GliomaSegLib.zoo.catalogue import cards_of
 
@@ -98,14 +98,13 @@ def segment_steps(
         reference = next(volumes[sequence] for sequence in REFERENCE_ORDER if sequence in used)
         case_id = options.get("case_id") or case_name(reference) or reference.GetName()
         case = session.new_case_folder(case_id, undo)
-        folder = make_folder(case / "inputs")
+        folder = make_folder(case / INPUTS)
         yield Event("stage", "export")
         yield None  # so that the panel is drawn before the first piece of work
         paths = {}
         for sequence, node in volumes.items():
             paths[sequence] = folder / f"{sequence.value}.nrrd"
-            export_volume(node, paths[sequence])
-            yield None
+            yield from in_thread(exporting(node, paths[sequence]))
         before = {}
         if inputs.preoperative is not None and has_files(inputs.preoperative[0]):
             before = {"preoperative": str((yield from up_to_date(session, inputs.preoperative[0])))}

@@ -21,6 +21,9 @@ from GliomaSegLib.scene.keeping import Files, folder_of
 from GliomaSegLib.scene.review import EditWatch
 from GliomaSegLib.worker.client import Event, Task, WorkerProcess
 
+INPUTS = "inputs"
+"""In the folder of a case: copies of its images, for the worker; they are deleted with its segmentation."""
+
 
 class Session:
     """One scene and one worker process, which is started by the first request.
@@ -164,11 +167,13 @@ class Session:
 
     def _watch_all(self) -> None:
         """Watch the results in the scene, and the drawings that they were compared with."""
-        kind = "vtkMRMLSegmentationNode"
-        for index in range(self.scene.GetNumberOfNodesByClass(kind)):
-            node = self.scene.GetNthNodeByClass(index, kind)
+        for node in self._segmentations():
             for one in ([node] if node.GetAttribute(OUTPUT) else []) + compared_with(node):
                 self.watch(one)
+
+    def _segmentations(self) -> list[slicer.vtkMRMLSegmentationNode]:
+        kind = "vtkMRMLSegmentationNode"
+        return [self.scene.GetNthNodeByClass(n, kind) for n in range(self.scene.GetNumberOfNodesByClass(kind))]
 
     def _stop_watching(self) -> None:
         for watch in self._watches.values():
@@ -191,6 +196,10 @@ class Session:
             kept = node.GetNodeReference(files.role)
             if kept is not None and not self.scene.IsClosing():
                 self.scene.RemoveNode(kept)
+        output = node.GetAttribute(OUTPUT)
+        in_use = any(one is not node and one.GetAttribute(OUTPUT) == output for one in self._segmentations())
+        if output and not in_use and not self.scene.IsClosing() and Path(output).parent.parent == self.folder:
+            shutil.rmtree(Path(output).parent / INPUTS, ignore_errors=True)  # the results stay
 
 
 def make_folder(folder: Path) -> Path:

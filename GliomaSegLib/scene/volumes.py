@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import gzip
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import slicer
-import vtk
 from numpy.typing import NDArray
-from vtk.util.numpy_support import numpy_to_vtk
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
@@ -20,25 +21,29 @@ from GliomaSegLib.study.better_volume import VolumeShape
 # Largest departure of AᵀA from the identity that rounding in a file explains; io.images has the same limit.
 _NOT_ORTHONORMAL = 2e-3
 
+_NRRD_TYPES = {"float32": "float", "float64": "double"}
+
 
 def export_volume(node: slicer.vtkMRMLScalarVolumeNode, path: Path) -> None:
-    """Write a volume to ``path`` (``.nrrd``, uncompressed) where the scene shows it.
+    """Write a volume to ``path``, see :func:`exporting`."""
+    exporting(node, path)()
+
+
+def exporting(node: slicer.vtkMRMLScalarVolumeNode, path: Path) -> Callable[[], None]:
+    """What writes a volume to ``path`` (``.nrrd``, compressed) where the scene shows it now. It touches no scene, so
+    that another thread may call it.
 
     The voxels and their type stay as they are; rigid parent transforms go into the geometry, nothing is resampled.
 
     Raises:
-        InputError: see :func:`check_volume` and :func:`ijk_to_world`, or the file cannot be written.
+        InputError: see :func:`check_volume` and :func:`ijk_to_world`; when called, see :func:`write_voxels`.
     """
     check_volume(node)
-    if not _written(node.GetImageData(), ijk_to_world(node), path):
-        raise InputError(
-            f"The volume '{node.GetName()}' could not be written to {path}; check that the folder is writable and the "
-            "disk has space."
-        )
+    return partial(write_voxels, slicer.util.arrayFromVolume(node).copy(), ijk_to_world(node), path)
 
 
 def write_voxels(voxels: NDArray[np.generic], matrix: NDArray[np.float64], path: Path) -> None:
-    """Write an array ``[k, j, i]`` to ``path`` (``.nrrd``, uncompressed).
+    """Write an array ``[k, j, i]`` to ``path`` (``.nrrd``, compressed).
 
     Args:
         matrix: 4 x 4, from (i, j, k) to RAS mm.
@@ -46,26 +51,23 @@ def write_voxels(voxels: NDArray[np.generic], matrix: NDArray[np.float64], path:
     Raises:
         InputError: the file cannot be written.
     """
-    image = vtk.vtkImageData()
-    image.SetDimensions(*reversed(voxels.shape))
-    image.GetPointData().SetScalars(numpy_to_vtk(voxels.ravel(), deep=True))
-    if not _written(image, matrix, path):
-        raise InputError(f"{path} could not be written; check that the folder is writable and the disk has space.")
-
-
-def _written(image: vtk.vtkImageData, matrix: NDArray[np.float64], path: Path) -> bool:
-    outside_scene = slicer.vtkMRMLScalarVolumeNode()  # so that no observer is called and no node can be left behind
-    outside_scene.SetAndObserveImageData(image)
-    outside_scene.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
-    storage = slicer.vtkMRMLNRRDStorageNode()
-    storage.SetFileName(str(path))
-    storage.SetUseCompression(False)
-    # The writer does not notice when the disk runs full.
-    return bool(storage.WriteData(outside_scene)) and path.stat().st_size >= _bytes_of(image)
-
-
-def _bytes_of(image: vtk.vtkImageData) -> int:
-    return image.GetScalarSize() * image.GetNumberOfScalarComponents() * image.GetNumberOfPoints()
+    lps = np.diag([-1, -1, 1]) @ matrix[:3]
+    origin, *directions = (f"({','.join(map(repr, map(float, lps[:, place])))})" for place in (3, 0, 1, 2))
+    header = (
+        f"NRRD0004\ntype: {_NRRD_TYPES.get(voxels.dtype.name, voxels.dtype.name)}\ndimension: 3\n"
+        f"space: left-posterior-superior\nsizes: {' '.join(map(str, reversed(voxels.shape)))}\n"
+        f"space directions: {' '.join(directions)}\nspace origin: {origin}\n"
+        f"endian: {sys.byteorder}\nencoding: gzip\n\n"
+    )
+    try:
+        with path.open("wb") as file:
+            file.write(header.encode("ascii"))
+            with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1) as compressed:
+                compressed.write(np.ascontiguousarray(voxels))
+    except OSError as error:
+        raise InputError(
+            f"{path} could not be written ({error.strerror}); check that the folder is writable and the disk has space."
+        ) from error
 
 
 def check_volume(node: slicer.vtkMRMLVolumeNode) -> None:

@@ -155,6 +155,8 @@ def test_a_flair_only_progression_is_said() -> None:
     )
     assert "by imaging alone, against study 1 (90 days after surgery)" in headline
     assert any("T2/FLAIR abnormality is not judged by these criteria" in sentence for sentence in found.answers)
+    said = [one for one in found.answers if "rogression" in one.partition(", limit of")[0]]
+    assert said == [headline], "the verdict stands once; the other lines are its numbers, one for each criterion"
 
 
 def test_without_a_drawn_flair_abnormality_2010_gives_no_verdict() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from GliomaSegPanel.decisions.comparison import answers_html, can_compare, compared_rows
@@ -25,6 +26,7 @@ from GliomaSegPanel.decisions.result import (
     can_redo,
     can_threshold,
     can_undo,
+    lesion_row,
     volume_rows,
 )
 from GliomaSegPanel.decisions.review import can_review, review_text
@@ -384,6 +386,13 @@ def test_volumes_are_written_for_people() -> None:
     )  # fmt: skip
     volumes[1]["volume_ml"] = 0.0
     assert [row.name for row in volume_rows({"volumes": volumes})] == ["WT", "ET"], "no enhancement is a finding"
+
+
+@pytest.mark.parametrize(("midline_mm", "place"), [(None, "left"), (0.0, "left, 0 mm"), (23.4, "left, 23 mm")])
+def test_a_lesion_is_listed_with_its_side_and_distance_from_the_midline(midline_mm: float | None, place: str) -> None:
+    size = {"volume_ml": 4.2, "long_mm": 30.2, "perpendicular_mm": 19.6}
+    lesion = SimpleNamespace(id=1, side="left", midline_mm=midline_mm, certainty=0.981, accepted=True, **size)
+    assert lesion_row(lesion) == ("1", "4.2", "30 × 20", place, "98 %", "accepted")
 
 
 def test_the_outline_moves_only_with_a_map() -> None:

@@ -62,7 +62,9 @@ def test_labels_are_those_of_the_command_line(
     assert done.table.GetCellText(0, 0) == "WT"
     assert float(done.table.GetCellText(0, 2)) == pytest.approx(alone.measures.volume("WT").volume_ml)
     assert done.output == tmp_path / "cases" / "head_t1c" / "results"
-    assert sorted(path.name for path in (done.output.parent / "inputs").iterdir()) == ["t1c.nrrd", "t2f.nrrd"]
+    copies = sorted((done.output.parent / "inputs").iterdir())
+    assert [path.name for path in copies] == ["t1c.nrrd", "t2f.nrrd"]
+    assert all(b"encoding: gzip" in path.read_bytes() for path in copies)
     assert events[-1].kind == "result"
     stages = [event.text for event in events if event.kind == "stage"]
     assert stages[0] == "export"
@@ -70,6 +72,8 @@ def test_labels_are_those_of_the_command_line(
     assert stages[-1] == "scene"
     assert review_of(done.segmentation).state == "draft"
     assert not logic.hasUnmeasuredEdits(done.segmentation)
+    host.scene.RemoveNode(done.segmentation)
+    assert [path.name for path in done.output.parent.iterdir()] == ["results"], "the copies go with the case"
 
 
 def test_oblique_volumes_under_transforms(
@@ -91,6 +95,7 @@ def test_side_of_the_tumour(logic: SceneLogic, host: SceneHost, nodes: dict[str,
     (lesion,) = logic.lesions(done.segmentation)
     assert lesion.centre_ras_mm[0] < -5
     assert lesion.side == "left"
+    assert lesion.midline_mm is None or lesion.midline_mm > 0
     assert lesion.long_mm > 0
 
 

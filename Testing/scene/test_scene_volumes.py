@@ -138,7 +138,7 @@ def test_node_of_another_kind_is_refused(host: SceneHost) -> None:
 
 def test_full_disk_and_missing_folder(host: SceneHost, random_image: sitk.Image, tmp_path: Path) -> None:
     node = host.add_volume(random_image, "T1")
-    with pytest.raises(InputError, match=r"'T1' could not be written to .*nowhere"):
+    with pytest.raises(InputError, match=r"nowhere.*t1.nrrd could not be written \(No such"):
         export_volume(node, tmp_path / "nowhere" / "t1.nrrd")
     full = Path("/dev/full")
     if full.exists():

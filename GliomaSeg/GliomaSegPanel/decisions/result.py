@@ -57,7 +57,7 @@ def lesion_row(lesion: Any) -> LesionRow:
         str(lesion.id),
         millilitres(lesion.volume_ml),
         "–" if lesion.long_mm is None else f"{lesion.long_mm:.0f} × {lesion.perpendicular_mm:.0f}",
-        SIDES.get(lesion.side, "–"),
+        SIDES.get(lesion.side, "–") + ("" if lesion.midline_mm is None else f", {lesion.midline_mm:.0f} mm"),
         "–" if lesion.certainty is None else f"{100 * lesion.certainty:.0f} %",
         _("accepted") if lesion.accepted else "",
     )

@@ -324,8 +324,8 @@
    <translation>&lt;b&gt;Läsionen&lt;/b&gt;</translation>
   </message>
   <message>
-   <source>Select a row: the views go to the lesion. Keys: N next, P previous. Certainty is the highest probability of tumour in it.</source>
-   <translation>Eine Zeile wählen: die Ansichten springen zur Läsion. Tasten: N nächste, P vorige. Sicherheit ist die höchste Tumorwahrscheinlichkeit darin.</translation>
+   <source>Select a row: the views go to the lesion. Keys: N next, P previous. Side: and how far it lies from the midline of the brain. Certainty: the highest probability of tumour in it.</source>
+   <translation>Eine Zeile wählen: die Ansichten springen zur Läsion. Tasten: N nächste, P vorige. Seite: mit dem Abstand zur Mittellinie des Gehirns. Sicherheit: die höchste Tumorwahrscheinlichkeit darin.</translation>
   </message>
   <message>
    <source>Lesion</source>
