@@ -106,6 +106,12 @@ class StudyIdentity:
     accession_number: str = ""
     image_numbers: tuple[int, ...] = ()
 
+    @property
+    def day(self) -> str:
+        """The study's date as ``2024-05-31``; as it stands in the header where that is no date of DICOM."""
+        day = self.study_date
+        return f"{day[:4]}-{day[4:6]}-{day[6:]}" if len(day) == 8 and day.isdigit() else day
+
 
 @dataclass(frozen=True)
 class SequenceVolume:

@@ -116,6 +116,8 @@ class Job(Settings):
         allow_incomplete: use a DICOM series too of which slices seem to be lost; the report says so in its first line.
         output: folder to make. It appears whole or not at all.
         case_id: how the case is called in the results; by default the name of the study.
+        dicom: of ``volumes`` that another program made of a DICOM series the files of that series, from which the
+            volume's name and the patient's identity are taken; they are not kept with the results.
         identity: whether the patient's identity, the date and the numbers of the study are kept with the results and
             shown in the report; the DICOM objects take them from the source in any case.
         probabilities: also write the probability maps that a reader may threshold again.
@@ -131,6 +133,7 @@ class Job(Settings):
     allow_incomplete: bool = False
     output: AbsolutePath
     case_id: str | None = None
+    dicom: dict[Modality, tuple[AbsolutePath, ...]] = Field(default_factory=dict, exclude=True, repr=False)
     identity: bool = True
     probabilities: bool = True
     all_probabilities: bool = False

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import slicer
 
-from GliomaSegLib.case import TimePointKind
-from GliomaSegLib.scene import hierarchy
+from GliomaSegLib.case import StudyIdentity, TimePointKind
+from GliomaSegLib.scene import dicom
 from GliomaSegLib.scene.attributes import OUTPUT, TIME_POINT
 from GliomaSegLib.scene.keeping import has_files
 from GliomaSegLib.scene.review import review_of
@@ -30,14 +30,20 @@ def collect_situation(panel: Panel) -> Situation:
     parameters = panel.parameters
     if parameters is None:
         return Situation(work=panel.runner.work)
-    volumes = chosen_volumes(parameters)
+    volumes, keeps_identity = chosen_volumes(parameters), panel.options.keeps_identity
+    reference = reference_volume(parameters)
+    known = reference is not None and keeps_identity
+    named = case_name(parameters) or (dicom.case_name(reference) if known else "")
     situation = Situation(
         chosen={sequence: volume.GetID() for sequence, volume in volumes.items()},
         names={sequence: volume.GetName() for sequence, volume in volumes.items()},
         from_folder=parameters.imagesFrom is ImagesFrom.FOLDER,
         study_folder=Path(parameters.studyFolder) if parameters.studyFolder else None,
         study_time=parameters.timePoint.value,
-        case=case_name(parameters) or _case_by_itself(parameters),
+        case=named or (reference.GetName() if reference is not None else ""),
+        case_is_known=bool(named),
+        identity=dicom.identity_of(reference) if known else StudyIdentity(),
+        keeps_identity=keeps_identity,
         lacking=panel.lacking,
         own_python=panel.options.python is not None,
         work=panel.runner.work,
@@ -53,12 +59,6 @@ def collect_situation(panel: Panel) -> Situation:
         return situation
     installed, removable = store.is_installed(card), store.is_removable(card)
     return dataclasses.replace(situation, card=card, better=better, installed=installed, removable=removable)
-
-
-def _case_by_itself(parameters: GliomaSegParameterNode) -> str:
-    """As :func:`GliomaSegLib.scene.hierarchy.case_name`, else the name of the volume."""
-    reference = reference_volume(parameters)
-    return "" if reference is None else hierarchy.case_name(reference) or reference.GetName()
 
 
 def _shown_result(panel: Panel) -> ShownResult | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import slicer
 
+from GliomaSegLib.scene.segmentation import reference_of
 from GliomaSegPanel.decisions.result import can_edit, can_finish, can_measure
 from GliomaSegPanel.decisions.situation import Situation
 from GliomaSegPanel.panel import Panel
-from GliomaSegPanel.views import reference_of
 
 # The tools that matter for tumours, in the order of use.
 EFFECTS = (

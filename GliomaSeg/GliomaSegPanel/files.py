@@ -1,4 +1,4 @@
-"""Copies the files of a result, and finds the DICOM files of a volume in Slicer's database."""
+"""Copies the files of a result."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-
-import slicer
 
 from GliomaSegLib.errors import InputError
 from GliomaSegPanel.translation import _
@@ -37,16 +35,3 @@ def copy_files(source: Path, names: Iterable[str], target: Path) -> list[Path]:
                 name=Path(error.filename or "").name or _("The result"), folder=target, why=error.strerror
             )
         ) from error
-
-
-def instances_of(segmentation: slicer.vtkMRMLSegmentationNode) -> list[str]:
-    """SOP Instance UIDs of the slices of the volume that a segmentation lies on, as Slicer notes them at loading."""
-    volume = segmentation.GetNodeReference(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
-    return (volume.GetAttribute("DICOM.instanceUIDs") or "").split() if volume is not None else []
-
-
-def file_of_instance(instance: str) -> Path | None:
-    """The file of a DICOM instance, if Slicer's database has it and it still exists."""
-    database = getattr(slicer, "dicomDatabase", None)
-    name = database.fileForInstance(instance) if database is not None and database.isOpen else ""
-    return Path(name) if name and Path(name).is_file() else None

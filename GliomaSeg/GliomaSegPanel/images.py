@@ -11,10 +11,12 @@ import vtk
 
 from GliomaSegLib.case import Modality, TimePointKind
 from GliomaSegLib.scene.attributes import OVERLAY_OF, TIME_POINT
+from GliomaSegLib.scene.dicom import series_of
 from GliomaSegLib.scene.segmentation import volumes_of
 from GliomaSegLib.scene.volumes import shape_of
-from GliomaSegPanel.decisions.images import FilledIn, fill_in, missing_cost, name_conflicts
+from GliomaSegPanel.decisions.images import FilledIn, fill_in, missing_cost, name_conflicts, series_title
 from GliomaSegPanel.decisions.situation import Situation, is_postoperative, shows_earlier
+from GliomaSegPanel.decisions.titles import identity_line
 from GliomaSegPanel.panel import Panel
 from GliomaSegPanel.parameters import StudyTime, case_name, chosen_volumes, reference_volume
 from GliomaSegPanel.translation import _
@@ -63,6 +65,8 @@ class ImagesSection:
         if self._ui.caseEdit.text != named:
             self._ui.caseEdit.text = named
         self._ui.caseEdit.placeholderText = situation.case
+        self._ui.identityLabel.text = identity_line(situation.identity)
+        self._ui.identityLabel.visible = bool(self._ui.identityLabel.text)
         folder = str(situation.study_folder or "")
         if self._ui.studyFolderEdit.currentPath != folder:
             self._ui.studyFolderEdit.currentPath = folder
@@ -76,7 +80,10 @@ class ImagesSection:
             filled = self._reasons.get(sequence)
             current = situation.chosen.get(sequence)
             reason = f"<p>{html.escape(filled.tooltip)}</p>" if filled and filled.node_id == current else ""
-            selector.toolTip = self._plain_tooltips[sequence] + reason
+            node = getattr(self._panel.parameters, sequence.value, None)
+            series = series_of(node) if node is not None and situation.keeps_identity else None
+            of_dicom = f"<p>{html.escape(series_title(series))}</p>" if series else ""
+            selector.toolTip = self._plain_tooltips[sequence] + of_dicom + reason
             selector.enabled = situation.work is None
 
     def show_passed_over(self, sentences: Iterable[str]) -> None:

@@ -169,15 +169,16 @@ class GliomaSegLogic(ScriptedLoadableModuleLogic):
     def dicomFiles(self, segmentation: slicer.vtkMRMLSegmentationNode) -> list[Path]:
         """The files of the DICOM series from which Slicer loaded the volume that a segmentation lies on; none when it
         was not loaded from Slicer's DICOM database."""
-        from GliomaSegPanel.files import file_of_instance, instances_of
+        from GliomaSegLib.scene.dicom import files_of
+        from GliomaSegLib.scene.segmentation import reference_of
 
-        files = [file_of_instance(instance) for instance in instances_of(segmentation)]
-        return files if None not in files else []
+        return files_of(reference_of(segmentation))
 
     def isOnDicom(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
         """Whether the DICOM series on which a segmentation lies is known."""
         from GliomaSegLib.scene.attributes import SERIES
-        from GliomaSegPanel.files import file_of_instance, instances_of
+        from GliomaSegLib.scene.dicom import file_of_instance, instances_of
+        from GliomaSegLib.scene.segmentation import reference_of
 
-        instances = instances_of(segmentation)
+        instances = instances_of(reference_of(segmentation))
         return bool(segmentation.GetAttribute(SERIES) or (instances and file_of_instance(instances[0])))

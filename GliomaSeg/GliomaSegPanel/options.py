@@ -1,4 +1,4 @@
-"""Settings of the computer rather than of the case: folders, and the Python interpreter of the worker."""
+"""Settings of the computer rather than of the case: folders, the worker's Python, whether patients are named."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ PYTHON_VARIABLE = "GLIOMASEG_PYTHON"
 
 
 class Options:
-    """The folders of models and results and the worker's Python, kept in the application's settings."""
+    """The folders of models and results, the worker's Python, and whether patients are named in panel and results; kept
+    in the application's settings."""
 
     def __init__(self, panel: Panel) -> None:
         self._panel = panel
@@ -28,6 +29,14 @@ class Options:
         for key, (edit, default) in self._edits.items():
             edit.currentPath = slicer.app.settings().value(f"GliomaSeg/{key}") or default
             edit.connect("currentPathChanged(QString)", lambda path, k=key: self._on_changed(k, path))
+        self._identity = panel.ui.identityCheckBox
+        self._identity.checked = str(slicer.app.settings().value("GliomaSeg/Identity")).lower() != "false"
+        self._identity.connect("toggled(bool)", lambda on: self._on_changed("Identity", on))
+
+    @property
+    def keeps_identity(self) -> bool:
+        """Whether patients are named in the panel, in results and in reports; not so for research."""
+        return self._identity.checked
 
     @property
     def store(self) -> Path:
@@ -49,8 +58,8 @@ class Options:
         edit, default = self._edits[key]
         return Path(edit.currentPath.strip() or default)
 
-    def _on_changed(self, key: str, path: str) -> None:
-        slicer.app.settings().setValue(f"GliomaSeg/{key}", path)
+    def _on_changed(self, key: str, value: str | bool) -> None:
+        slicer.app.settings().setValue(f"GliomaSeg/{key}", value)
         self._panel.on_options_changed()
 
 

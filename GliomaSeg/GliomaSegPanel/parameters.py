@@ -196,6 +196,7 @@ def run_options(situation: Situation, parameters: GliomaSegParameterNode) -> dic
         "registration": parameters.registration is not Alignment.OFF,
         "days_since_surgery": days_since_surgery(situation, parameters),
         "threads": parameters.threads or None,
+        "identity": situation.keeps_identity,
     }
 
 

@@ -8,9 +8,11 @@ from functools import partial
 import qt
 import slicer
 
+from GliomaSegLib.case import StudyIdentity
 from GliomaSegLib.scene.brain_surface import has_brain, show_brain
 from GliomaSegLib.scene.edit_state import restore_if_unchanged
 from GliomaSegLib.scene.edits import Edits
+from GliomaSegLib.scene.keeping import manifest_of
 from GliomaSegLib.scene.lesions import Lesion, LesionRethreshold, accept_lesion, delete_lesion, lesions_of
 from GliomaSegLib.scene.threshold import MODEL_THRESHOLD, Rethreshold
 from GliomaSegLib.scene.views import show_everywhere, show_sequences
@@ -23,10 +25,14 @@ from GliomaSegPanel.decisions.result import (
     can_redo,
     can_threshold,
     can_undo,
+    identity_of,
+    image_text,
     lesion_row,
+    sequence_titles,
     volume_rows,
 )
 from GliomaSegPanel.decisions.situation import Answer, Situation, Work
+from GliomaSegPanel.decisions.titles import identity_line
 from GliomaSegPanel.overlay import ProbabilityOverlay
 from GliomaSegPanel.panel import Panel
 from GliomaSegPanel.tables import fill_table, fit_columns, mark_row
@@ -51,6 +57,7 @@ class ResultSection:
         self._edits: Edits | None = None
         self._rethreshold: Rethreshold | LesionRethreshold | None = None
         self._lesions: list[Lesion] = []
+        self._identity = StudyIdentity()
         self._surfaces_wanted = False
         self._brain: slicer.vtkMRMLModelNode | None = None
         self._preview_later = _single_shot(PREVIEW_MS, self._on_preview)
@@ -131,6 +138,7 @@ class ResultSection:
         """Update the section."""
         shown = situation.shown
         self._ui.resultFrame.visible = shown is not None
+        self._ui.resultIdentityLabel.visible = bool(self._ui.resultIdentityLabel.text) and situation.keeps_identity
         self._overlay.show()
         self._ui.brainCheckBox.visible = self._node is not None and has_brain(self._node)
         self._ui.thresholdGroup.visible = bool(shown and shown.thresholdable)
@@ -158,6 +166,10 @@ class ResultSection:
         """Fill the tables from the last measures and the present segmentation."""
         measures = self._panel.logic.measuresOf(self._node) if self._node else None
         self._rows = volume_rows(measures) if measures else ()
+        manifest = (manifest_of(self._node) or {}) if self._node else {}
+        self._identity = identity_of(manifest)
+        self._ui.resultIdentityLabel.text = identity_line(self._identity)
+        self._ui.resultIdentityLabel.toolTip = "\n".join(sequence_titles(manifest))
         table, node = self._ui.volumesTable, self._node
         blocked = table.blockSignals(True)
         fill_table(table, [row[1:] for row in self._rows])
@@ -233,6 +245,10 @@ class ResultSection:
             self._lesions = lesions_of(self._node, measures) if self._node else []
         blocked = self._ui.lesionsTable.blockSignals(True)
         fill_table(self._ui.lesionsTable, [lesion_row(lesion) for lesion in self._lesions])
+        axial = bool(measures) and measures["slice_axis"] == 2  # only then are slices the images of the series
+        numbers = self._identity.image_numbers if axial else ()
+        for row, lesion in enumerate(self._lesions):
+            self._ui.lesionsTable.item(row, 0).setToolTip(image_text(lesion.slice, numbers))
         if selected is not None and selected <= len(self._lesions):
             self._ui.lesionsTable.selectRow(selected - 1)
         self._ui.lesionsTable.blockSignals(blocked)

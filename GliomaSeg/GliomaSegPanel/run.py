@@ -12,6 +12,7 @@ import slicer
 from GliomaSegLib.case import REFERENCE_ORDER, Modality, TimePointKind
 from GliomaSegLib.errors import GliomaSegError
 from GliomaSegLib.scene.result import read_manifest
+from GliomaSegLib.scene.segmentation import reference_of
 from GliomaSegPanel.decisions.images import missing_cost
 from GliomaSegPanel.decisions.models import ask_before_use
 from GliomaSegPanel.decisions.readiness import CASE, MODEL, TIME, readiness, readiness_html
@@ -21,7 +22,7 @@ from GliomaSegPanel.decisions.titles import download_size
 from GliomaSegPanel.panel import Panel
 from GliomaSegPanel.parameters import Alignment, StudyTime, chosen_volumes
 from GliomaSegPanel.translation import _
-from GliomaSegPanel.views import jump_to, reference_of
+from GliomaSegPanel.views import jump_to
 
 _COLOURS = {"error": "#c0392b", "warning": "#b9770e", "done": "#2e7d32"}
 
@@ -121,7 +122,9 @@ class RunSection:
         else:
             (self._ui.modelButton if what == MODEL else self._ui.imagesButton).collapsed = False
             if what == CASE:
+                self._panel.images.name_case(self._panel.situation().case)  # a click agrees to the name
                 self._ui.caseEdit.setFocus()
+                self._ui.caseEdit.selectAll()
 
     # --- the result --------------------------------------------------------------------------------------------------
 

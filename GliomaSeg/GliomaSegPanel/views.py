@@ -10,11 +10,6 @@ import slicer
 from GliomaSegLib.scene.views import is_shown
 
 
-def reference_of(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
-    """The volume that a segmentation was made on."""
-    return node.GetNodeReference(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
-
-
 def jump_to(ras_mm: tuple[float, float, float]) -> None:
     """Show the slices through a point in all slice views; what they show of the head around it stays as it is."""
     slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *ras_mm, slicer.vtkMRMLSliceNode.OffsetJumpSlice)

@@ -14,7 +14,7 @@ import logging
 import math
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +23,16 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from GliomaSegLib.errors import printable
-from GliomaSegLib.io.dicom_files import NoSlice, PassedOver, Slice, Tally, find_slices, values, without_copies
+from GliomaSegLib.io.dicom_files import (
+    NoSlice,
+    PassedOver,
+    Slice,
+    Tally,
+    files_below,
+    find_slices,
+    values,
+    without_copies,
+)
 from GliomaSegLib.io.geometry import is_even_stack
 from GliomaSegLib.io.tags import DicomTags
 
@@ -93,7 +102,7 @@ class DicomSeries:
 
 
 class DicomFolder(NamedTuple):
-    """The MR volumes below a folder, by name, and the files that are there and do not count."""
+    """The MR volumes of some files, by name, and the files that are there and do not count."""
 
     series: list[DicomSeries]
     passed_over: list[PassedOver]
@@ -105,7 +114,12 @@ def find_series(folder: Path) -> list[DicomSeries]:
 
 
 def read_folder(folder: Path) -> DicomFolder:
-    """The MR volumes among the DICOM files anywhere below ``folder``. No pixels are read, but of slices that are there
+    """The volumes of :func:`read_files`, of the files anywhere below ``folder``."""
+    return read_files(files_below(folder))
+
+
+def read_files(files: Iterable[Path]) -> DicomFolder:
+    """The MR volumes among DICOM files. No pixels are read, but of slices that are there
     twice: those with the same pixels count once.
 
     Left out and counted are what :func:`find_slices` names, and groups of fewer than three slices. Files that a copy
@@ -113,7 +127,7 @@ def read_folder(folder: Path) -> DicomFolder:
     """
     tally = Tally()
     by_uid: dict[str, list[Slice]] = defaultdict(list)
-    for one in find_slices(folder, tally):
+    for one in find_slices(files, tally):
         by_uid[str(one.header.SeriesInstanceUID)].append(one)
     found = [one for uid, slices in by_uid.items() for one in _series_of(uid, _volumes(slices, tally), tally)]
     passed_over = tally.entries()

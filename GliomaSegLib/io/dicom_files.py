@@ -125,17 +125,17 @@ class Tally:
         return sorted(entries, key=lambda one: (not one.lost, str(one.folder), one.series, one.reason))
 
 
-def find_slices(folder: Path, tally: Tally) -> list[Slice]:
-    """The MR slices in the DICOM files anywhere below ``folder``, through links too. No pixels are read.
+def find_slices(files: Iterable[Path], tally: Tally) -> list[Slice]:
+    """The MR slices in DICOM files. No pixels are read.
 
     Left out and counted in ``tally``: what is empty, cut short or unreadable, links that lead nowhere, files that are
     no DICOM, other modalities, secondary captures, localizers, derived maps, phase images, mosaics and projections, and
-    images that do not say where they are in the patient. Hidden files, DICOMDIR and image files are not looked at.
+    images that do not say where they are in the patient.
     """
     found: list[Slice] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks about odd values in the files
-        for path in _files(folder):
+        for path in files:
             try:
                 found += _slices_in(path, tally)
             except NoSlice as why:
@@ -168,7 +168,8 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
+    """The files anywhere below ``folder``, through links too, but for hidden ones, DICOMDIR and image files."""
     for parent, _, names in folders_below(folder):
         yield from (parent / name for name in names if name.upper() != "DICOMDIR" and not is_image_name(Path(name)))
 

@@ -63,6 +63,17 @@ def identity_of(series: DicomSeries) -> StudyIdentity:
     )
 
 
+def lies_on(series: DicomSeries, image: sitk.Image) -> bool:
+    """Whether the slices of ``image``, read by another program, are those of :func:`read_series` in their order.
+
+    Raises:
+        InputError: as :func:`read_series`, of its geometry.
+    """
+    ours = [one.position_mm for one in _stacked(series).slices]
+    theirs = [image.TransformIndexToPhysicalPoint((0, 0, number)) for number in range(image.GetDepth())]
+    return len(ours) == len(theirs) and np.allclose(ours, theirs, rtol=0, atol=_SAME_PLACE_MM)
+
+
 def _image_number(one: DicomSlice) -> int:
     if one.frame is not None:
         return one.frame + 1
@@ -166,6 +177,8 @@ def _read_file(path: Path, size: tuple[int, int], source: Path) -> np.ndarray:
         raise InputError(f"{source} has another size than the rest of its series; copy the series again.")
     return sitk.GetArrayFromImage(image).reshape(size[1], size[0])
 
+
+_SAME_PLACE_MM = 0.05
 
 # A file holds at most about this many pixels per byte, whatever size its header states.
 _MOST_COMPRESSED = 1100

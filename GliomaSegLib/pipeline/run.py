@@ -22,7 +22,7 @@ from GliomaSegLib.results.images import ResultImages
 from GliomaSegLib.results.job_result import JobResult
 from GliomaSegLib.results.manifest import Manifest, SequenceRecord
 from GliomaSegLib.results.writing import result_of, write_results
-from GliomaSegLib.study.reading import read_case
+from GliomaSegLib.study.reading import described_by_dicom, read_case
 from GliomaSegLib.study.selection import search_study
 
 # From this volume on the reader is told that labels outside the brain were cut.
@@ -57,6 +57,7 @@ def _run(job: Job, recorder: ProgressRecorder) -> JobResult:
     if not wanted:
         raise InputError(f"Every sequence that the model '{card.id}' takes is left out; leave it at least one.")
     case = read_case(job.study, job.volumes, job.name, job.when, wanted, job.exam, contents, job.allow_incomplete)
+    case = described_by_dicom(case, job.dicom)
     kept = tuple(Region) if job.all_probabilities else card.thresholdable if job.probabilities else ()
     result, registrations = segment_case(case, setup, job, kept, recorder)
     images = ResultImages(

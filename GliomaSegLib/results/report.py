@@ -233,11 +233,10 @@ def _pictures(manifest: Manifest, measures: Measures, images: ResultImages) -> d
 def _identity(identity: StudyIdentity | None) -> str:
     if identity is None:
         return ""
-    day = identity.study_date
     texts = {
         "": identity.patient_name,
         "patient ": identity.patient_id,
-        "study of ": f"{day[:4]}-{day[4:6]}-{day[6:]}" if len(day) == 8 and day.isdigit() else day,
+        "study of ": identity.day,
         "accession ": identity.accession_number,
     }
     return " · ".join(f"{name}{text}" for name, text in texts.items() if text)

@@ -15,7 +15,7 @@ from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.scene.edits import Edits
 from GliomaSegLib.scene.lesions import component_at
-from GliomaSegLib.scene.segmentation import labels_of
+from GliomaSegLib.scene.segmentation import labels_of, reference_of
 from GliomaSegLib.scene.threshold import has_probability, load_probability
 
 # Thresholds as shares of the probability at the click, and below which probability a map says nothing.
@@ -112,7 +112,7 @@ def _in_image(
     most: float,
 ) -> NDArray[np.bool_]:
     nothing = InputError("No part can be told from its surroundings at this point; draw it in the editor.")
-    image = node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
+    image = reference_of(node)
     voxels = slicer.util.arrayFromVolume(image) if image is not None and image.GetImageData() is not None else None
     if voxels is None or voxels.shape != free.shape:
         raise nothing

@@ -103,6 +103,12 @@ def measures_of(node: slicer.vtkMRMLSegmentationNode) -> dict[str, Any] | None:
     return None if content is None else json.loads(content)
 
 
+def manifest_of(node: slicer.vtkMRMLSegmentationNode) -> dict[str, Any] | None:
+    """The :class:`~GliomaSegLib.results.manifest.Manifest` as JSON; ``None`` when it is not known."""
+    content = file_of(node, MANIFEST)
+    return None if content is None else json.loads(content)
+
+
 @contextmanager
 def copies_of(node: slicer.vtkMRMLSegmentationNode, *names: str, files: Files = Files.RESULT) -> Iterator[Path]:
     """A folder with files of these names, for readers that take only files; it may be gone afterwards."""

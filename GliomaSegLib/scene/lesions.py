@@ -41,6 +41,7 @@ class Lesion:
         centre_ras_mm: centre of gravity in the world.
         long_mm, perpendicular_mm, side, midline_mm: from the last measures; ``None`` when the lesion was changed since.
         certainty: the highest probability in it, 0 to 1, from the last measures.
+        slice: index of the slice on which it was measured, along the measures' ``slice_axis``.
         accepted: a reader has confirmed it as it is; an edit of it voids that.
     """
 
@@ -54,6 +55,7 @@ class Lesion:
     midline_mm: float | None
     certainty: float | None
     accepted: bool
+    slice: int | None = None
 
 
 def lesions_of(node: slicer.vtkMRMLSegmentationNode, measures: Mapping[str, Any] | None = None) -> list[Lesion]:
@@ -86,6 +88,7 @@ def lesions_of(node: slicer.vtkMRMLSegmentationNode, measures: Mapping[str, Any]
                 midline_mm=row.get("midline_mm"),
                 certainty=row.get("certainty"),
                 accepted=_key(labels, voxels) in accepted,
+                slice=row.get("slice"),
             )
         )
     return lesions

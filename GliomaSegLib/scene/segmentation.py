@@ -94,6 +94,11 @@ def label_of(node: slicer.vtkMRMLSegmentationNode, identifier: str) -> Label:
     return label
 
 
+def reference_of(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
+    """The volume that a segmentation was made on."""
+    return node.GetNodeReference(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
+
+
 def volumes_of(segmentation: slicer.vtkMRMLSegmentationNode) -> dict[Modality, slicer.vtkMRMLScalarVolumeNode]:
     """The images from which a result was made, those that are still in the scene."""
     nodes = {modality: segmentation.GetNodeReference(volume_role(modality)) for modality in Modality}

@@ -13,8 +13,8 @@ import slicer
 
 from GliomaSegLib.case import REFERENCE_ORDER, Modality
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.scene.dicom import case_name, files_of
 from GliomaSegLib.scene.earlier_study import export_tumour
-from GliomaSegLib.scene.hierarchy import case_name
 from GliomaSegLib.scene.keeping import has_files
 from GliomaSegLib.scene.measuring import up_to_date
 from GliomaSegLib.scene.placement import GivenTransforms, Volumes, given_files, register_volumes
@@ -96,7 +96,8 @@ def segment_steps(
     with ExitStack() as undo:
         used = _used_by(model, options.get("store"), volumes)
         reference = next(volumes[sequence] for sequence in REFERENCE_ORDER if sequence in used)
-        case_id = options.get("case_id") or case_name(reference) or reference.GetName()
+        identified = options.get("identity", True)
+        case_id = options.get("case_id") or (identified and case_name(reference)) or reference.GetName()
         case = session.new_case_folder(case_id, undo)
         folder = make_folder(case / INPUTS)
         yield Event("stage", "export")
@@ -105,6 +106,7 @@ def segment_steps(
         for sequence, node in volumes.items():
             paths[sequence] = folder / f"{sequence.value}.nrrd"
             yield from in_thread(exporting(node, paths[sequence]))
+        dicom = {sequence.value: list(map(str, files_of(volumes[sequence]))) for sequence in used if identified}
         before = {}
         if inputs.preoperative is not None and has_files(inputs.preoperative[0]):
             before = {"preoperative": str((yield from up_to_date(session, inputs.preoperative[0])))}
@@ -122,6 +124,7 @@ def segment_steps(
             **before,
             "volumes": {sequence.value: str(path) for sequence, path in paths.items()},
             "transforms": {sequence.value: str(path) for sequence, path in files.items()},
+            "dicom": {sequence: paths for sequence, paths in dicom.items() if paths},
             "model": model,
             "output": str(output or case / "results"),
             "case_id": case_id,

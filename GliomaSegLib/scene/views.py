@@ -12,7 +12,7 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.scene.comparison import compared_with
 from GliomaSegLib.scene.keeping import Files, copies_of, has_file
-from GliomaSegLib.scene.segmentation import volumes_of
+from GliomaSegLib.scene.segmentation import reference_of, volumes_of
 from GliomaSegLib.scene.transforms import read_transform
 from GliomaSegLib.scene.volumes import ijk_to_world, parent_to_world
 
@@ -64,7 +64,7 @@ class SideBySide:
         self._now, self._titles = segmentation, titles
         self._made: list[Any] = []
         studies = [*compared_with(segmentation)[:1], segmentation]
-        images = [image for image in map(_image_of, studies) if image is not None]
+        images = [image for image in map(reference_of, studies) if image is not None]
         if len(images) < 2:
             raise InputError("The image of one of the studies is not in the scene any more; load it again and compare.")
         self._earlier, self._volumes, self._to_now = studies[0], images, np.eye(4)
@@ -118,10 +118,6 @@ def show_everywhere(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
     view = scene.GetSingletonNode(NOW, "vtkMRMLSliceNode") if scene is not None else None
     if view is not None and display is not None and display.IsViewNodeIDPresent(view.GetID()):
         display.RemoveAllViewNodeIDs()
-
-
-def _image_of(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
-    return node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
 
 
 def _switch(layout: slicer.vtkMRMLLayoutNode, number: int, views: list[str]) -> None:

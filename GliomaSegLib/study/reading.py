@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
@@ -13,8 +14,8 @@ import SimpleITK as sitk
 
 from GliomaSegLib.case import Case, Modality, SequenceVolume, Source, TimePoint
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.io.dicom import DicomSeries, find_series
-from GliomaSegLib.io.dicom_volume import identity_of, incomplete, read_series
+from GliomaSegLib.io.dicom import DicomSeries, find_series, read_files
+from GliomaSegLib.io.dicom_volume import identity_of, incomplete, lies_on, read_series
 from GliomaSegLib.io.grid import oriented
 from GliomaSegLib.io.images import geometry_doubts, read_image
 from GliomaSegLib.io.names import image_stem
@@ -72,6 +73,22 @@ def read_case(
     named = Path(study) if study is not None else next(iter(assigned.values())).source.path
     case = checked_case(identifier or image_stem(named.resolve()), volumes, time_point, ignored, doubts)
     return dataclasses.replace(case, passed_over=tuple(map(str, contents.passed_over)), incomplete=lacking)
+
+
+def described_by_dicom(case: Case, files: Mapping[Modality, Sequence[Path]]) -> Case:
+    """The case with the names and the identity that its images have in the DICOM files that another program, such as
+    3D Slicer, made them of. Files that are no single volume say nothing."""
+    volumes = dict(case.volumes)
+    for modality in case.volumes.keys() & files.keys():
+        series, volume = read_files(files[modality]).series, case.volumes[modality]
+        if len(series) != 1:
+            continue
+        with contextlib.suppress(InputError):
+            identity = identity_of(series[0])
+            if not lies_on(series[0], volume.image):  # moved, or resampled since
+                identity = dataclasses.replace(identity, image_numbers=())
+            volumes[modality] = dataclasses.replace(volume, name=series[0].name, identity=identity)
+    return dataclasses.replace(case, volumes=volumes)
 
 
 def checked_case(

@@ -50,6 +50,13 @@ def test_before_or_after_surgery_is_asked_and_settled_by_a_click() -> None:
     assert {"time:preoperative", "time:postoperative"} <= set(links(unknown))
 
 
+def test_a_case_that_has_only_the_name_of_a_volume_is_to_be_named() -> None:
+    unnamed = with_(case="T1 post gad", case_is_known=False)
+    assert line(unnamed).startswith("call the case T1 post gad?")
+    assert "ready" not in line(unnamed)
+    assert "case" in links(unnamed)
+
+
 def test_names_that_contradict_the_choice_a_model_for_another_time_and_no_images_are_to_be_settled() -> None:
     assert "check the names" in line(with_(names={T1C: "FLAIR", T2F: "T1 post gad"}))
     assert "GliomaSeg any-v2 is not suited" in line(with_(study_time=TimePointKind.POSTOPERATIVE))

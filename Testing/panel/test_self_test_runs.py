@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import sys
 import types
 from collections.abc import Iterator
@@ -241,4 +242,59 @@ def test_a_download_that_fails_is_said_without_an_address(
         assert shown in widget.ui.messageLabel.text
         assert ("gliomaseg models" in widget.ui.messageLabel.text) is (source is not None)
     assert "https://example.org" in caplog.text
+    test.tearDown()
+
+
+def test_whose_study_it_is_stands_in_the_panel_until_it_is_switched_off(
+    module: types.ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from GliomaSegPanel.parameters import Brain
+    from GliomaSegPanel.self_test_head import load_head
+
+    test = module.GliomaSegTest("test_panel")
+    test.setUp()
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "Eva")
+    study = hierarchy.CreateStudyItem(patient, "brain")
+    hierarchy.SetItemAttribute(patient, "DICOM.PatientID", "4711")
+    hierarchy.SetItemAttribute(study, "DICOM.StudyDate", "20240531")
+    for number, node in enumerate(load_head().values(), start=6):
+        item = hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(study, node)
+        hierarchy.SetItemParent(item, study)
+        hierarchy.SetItemAttribute(item, "DICOM.SeriesNumber", str(number))
+        node.SetAttribute("DICOM.instanceUIDs", f"2.{number}.1 2.{number}.2")
+    database = types.SimpleNamespace(
+        isOpen=True, fileForInstance=lambda uid: "", instanceValue=lambda uid, tag: {"0008,0050": "A-9"}.get(tag, "")
+    )
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+    widget = test._opened_panel()
+    ui = widget.ui
+    assert (ui.identityLabel.visible, ui.identityLabel.text) == (
+        True, "Eva · patient 4711 · study of 2024-05-31 · accession A-9"
+    )  # fmt: skip
+    assert "<p>Series 6: T1 post gad, 2 images</p>" in ui.t1cSelector.toolTip
+    assert "4711 2024-05-31" in ui.readinessLabel.text
+
+    widget.parameters.brain = Brain.STRIPPED
+    test._press(widget, ui.applyButton)
+    manifest = Path(widget.logic.resultFolder(widget.parameters.segmentation), "manifest.json")
+    content = json.loads(manifest.read_text(encoding="utf-8"))
+    lesion = widget.result.lesions[0]
+    numbers = [0] * lesion.slice + [57]
+    content["identity"] = {"patient_id": "4711", "study_date": "20240531", "image_numbers": numbers, "later": 1}
+    content["sequences"]["t1c"]["name"] = "AX T1 POST (series 6)"
+    manifest.write_text(json.dumps(content), encoding="utf-8")
+    widget.result.show_measures()
+    assert (ui.resultIdentityLabel.visible, ui.resultIdentityLabel.text) == (
+        True, "patient 4711 · study of 2024-05-31"
+    )  # fmt: skip
+    assert "T1 + contrast: AX T1 POST (series 6)" in ui.resultIdentityLabel.toolTip
+    assert ui.lesionsTable.item(0, 0).toolTip == "measured on image 57"
+
+    ui.identityCheckBox.checked = False
+    assert not ui.identityLabel.visible
+    assert not ui.resultIdentityLabel.visible
+    assert "call the case T1 post gad?" in ui.readinessLabel.text
+    assert "Series 6" not in ui.t1cSelector.toolTip
+    assert widget.run_options(widget.situation())["identity"] is False
     test.tearDown()

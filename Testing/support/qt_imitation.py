@@ -153,6 +153,9 @@ class TableItem:
     def text(self) -> str:
         return self._text
 
+    def setToolTip(self, text: str) -> None:  # noqa: N802
+        self.toolTip = text
+
     def setTextAlignment(self, alignment: int) -> None:  # noqa: N802
         """Not drawn."""
 

@@ -12,6 +12,7 @@ from GliomaSegPanel.decisions.situation import Situation, chosen_sequences, lack
 from GliomaSegPanel.translation import _
 
 if TYPE_CHECKING:
+    from GliomaSegLib.scene.dicom import SeriesNote
     from GliomaSegLib.study.better_volume import VolumeShape
     from GliomaSegLib.study.identification import Guess
 
@@ -104,6 +105,12 @@ def why_filled_in(confidence: float, reason: str) -> str:
     return _("Filled in: {reason} ({percent} % sure). Choose another volume if this is wrong.").format(
         reason=reason, percent=round(100 * confidence)
     )
+
+
+def series_title(series: SeriesNote) -> str:
+    """A series as scanner and archive show it."""
+    text = _("Series {number}: {description}, {count} images") if series.number else _("{description}, {count} images")
+    return text.format(number=series.number, description=series.description, count=series.images)
 
 
 def missing_cost(situation: Situation) -> str:

@@ -55,7 +55,10 @@ def _images(situation: Situation) -> list[Point]:
     count = _("1 sequence") if len(sequences) == 1 else _("{count} sequences").format(count=len(sequences))
     doubts = name_conflicts(situation)
     names = Point(_link(IMAGES, _("check the names")), True) if doubts else Point(_("names agree"))
-    return [Point(_link(CASE, elided(situation.case) or _("name the case"))), Point(_link(IMAGES, count)), names]
+    case = Point(_link(CASE, elided(situation.case)))
+    if not situation.case_is_known:
+        case = Point(_link(CASE, _("call the case {name}?").format(name=elided(situation.case))), True)
+    return [case, Point(_link(IMAGES, count)), names]
 
 
 def _time(situation: Situation) -> Point:

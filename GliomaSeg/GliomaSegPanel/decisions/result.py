@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any, NamedTuple
 
+from GliomaSegLib.case import Modality, StudyIdentity
 from GliomaSegLib.labels import Region
 from GliomaSegPanel.decisions.situation import Answer, Situation, refuse_while_busy, why_no_files
 from GliomaSegPanel.decisions.titles import SIDES, VOLUME_TITLES, millilitres
@@ -61,6 +63,27 @@ def lesion_row(lesion: Any) -> LesionRow:
         "–" if lesion.certainty is None else f"{100 * lesion.certainty:.0f} %",
         _("accepted") if lesion.accepted else "",
     )
+
+
+def image_text(position: int | None, image_numbers: Sequence[int]) -> str:
+    """On which image of its series a lesion is measured; empty where its slices are no images."""
+    number = image_numbers[position] if position is not None and position < len(image_numbers) else 0
+    return _("measured on image {number}").format(number=number) if number else ""
+
+
+def identity_of(manifest: Mapping[str, Any]) -> StudyIdentity:
+    """Whose study a result is of, as its manifest keeps it."""
+    kept = manifest.get("identity") or {}
+    return StudyIdentity(**{one.name: kept[one.name] for one in fields(StudyIdentity) if one.name in kept})
+
+
+def sequence_titles(manifest: Mapping[str, Any]) -> list[str]:
+    """The images that a result was made of, as its manifest names them."""
+    return [
+        f"{Modality(sequence).title}: {record['name']}"
+        for sequence, record in manifest.get("sequences", {}).items()
+        if record.get("name")
+    ]
 
 
 def can_threshold(situation: Situation) -> Answer:

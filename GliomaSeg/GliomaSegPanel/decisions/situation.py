@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from GliomaSegLib.case import Modality, TimePointKind
+from GliomaSegLib.case import Modality, StudyIdentity, TimePointKind
 from GliomaSegLib.options import Task
 from GliomaSegLib.zoo.card import Card
 from GliomaSegPanel.translation import _
@@ -90,6 +90,9 @@ class Situation:
         names: the names of these volumes.
         study_folder: instead of ``chosen``, when the images are read from a folder.
         case: what the case is called in the scene, the report and the names of files.
+        case_is_known: it was entered, or comes from DICOM; otherwise it is the name of a volume.
+        identity: whose study it is, of images from DICOM.
+        keeps_identity: whether that is shown and kept with the results.
         better: a model that would do better than ``card`` and is not on this computer.
         removable: the model's weights are in the user's own store; a site's store is read-only.
         own_python: the worker runs in an interpreter of the user's own, whose packages the panel does not check.
@@ -104,6 +107,9 @@ class Situation:
     study_folder: Path | None = None
     study_time: TimePointKind = TimePointKind.UNKNOWN
     case: str = ""
+    case_is_known: bool = True
+    identity: StudyIdentity = field(default_factory=StudyIdentity)
+    keeps_identity: bool = True
     card: Card | None = None
     better: Card | None = None
     installed: bool = False

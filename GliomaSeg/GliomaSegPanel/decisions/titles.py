@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from GliomaSegLib.case import TimePointKind
+from GliomaSegLib.case import StudyIdentity, TimePointKind
 from GliomaSegLib.labels import Region
 from GliomaSegLib.options import Task
 from GliomaSegLib.zoo.card import Status
@@ -51,6 +51,17 @@ def region_title(region: Region) -> str:
 def short_title(title: str) -> str:
     """The name of a model without what it is for, which its card says."""
     return title.partition(":")[0]
+
+
+def identity_line(identity: StudyIdentity) -> str:
+    """Whose study it is and which, as far as DICOM says it."""
+    parts = {
+        "{value}": identity.patient_name,
+        _("patient {value}"): identity.patient_id,
+        _("study of {value}"): identity.day,
+        _("accession {value}"): identity.accession_number,
+    }
+    return " · ".join(text.format(value=value) for text, value in parts.items() if value)
 
 
 def elided(name: str, length: int = 36) -> str:

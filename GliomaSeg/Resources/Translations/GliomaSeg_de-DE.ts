@@ -675,6 +675,18 @@
    <source>Tumour, mL</source>
    <translation>Tumor, mL</translation>
   </message>
+  <message>
+   <source>Whose study it is, as DICOM says; kept with the results and shown in the report, unless that is switched off under Options.</source>
+   <translation>Wessen Untersuchung es ist, wie DICOM sagt; steht bei den Ergebnissen und im Bericht, wenn das unter Optionen nicht abgeschaltet ist.</translation>
+  </message>
+  <message>
+   <source>Show whose study it is</source>
+   <translation>Zeigen, wessen Untersuchung es ist</translation>
+  </message>
+  <message>
+   <source>Show the patient's name and ID, the study's date and accession number and the numbers of series and images here and in the report, and keep them with the results. Off for research: then the case is called as you name it. DICOM objects always carry the identity of their source.</source>
+   <translation>Name und ID des Patienten, Datum und Auftragsnummer der Untersuchung und die Nummern von Serien und Bildern hier und im Bericht zeigen und bei den Ergebnissen behalten. Für die Forschung aus: dann heißt der Fall, wie Sie ihn nennen. DICOM-Objekte tragen immer die Identität ihrer Quelle.</translation>
+  </message>
  </context>
  <context>
   <name>GliomaSegPanel.batch</name>
@@ -1114,6 +1126,14 @@ Sie werden vom Python Package Index in das Python von Slicer geladen{size}. Slic
    <source>{one} and {other} are the same volume; set one of them to another volume or to none.</source>
    <translation>{one} und {other} sind dasselbe Volumen; setzen Sie eines auf ein anderes oder auf keines.</translation>
   </message>
+  <message>
+   <source>Series {number}: {description}, {count} images</source>
+   <translation>Serie {number}: {description}, {count} Bilder</translation>
+  </message>
+  <message>
+   <source>{description}, {count} images</source>
+   <translation>{description}, {count} Bilder</translation>
+  </message>
  </context>
  <context>
   <name>decisions.model_page</name>
@@ -1363,8 +1383,8 @@ Sie werden vom Python Package Index in das Python von Slicer geladen{size}. Slic
    <translation>Namen stimmen</translation>
   </message>
   <message>
-   <source>name the case</source>
-   <translation>Fall benennen</translation>
+   <source>call the case {name}?</source>
+   <translation>Fall {name} nennen?</translation>
   </message>
   <message>
    <source>made {before} or {after}?</source>
@@ -1448,6 +1468,10 @@ Sie werden vom Python Package Index in das Python von Slicer geladen{size}. Slic
   <message>
    <source>Measure what the segmentation is now, and write table, report and files anew.</source>
    <translation>Messen, was die Segmentierung jetzt ist, und Tabelle, Bericht und Dateien neu schreiben.</translation>
+  </message>
+  <message>
+   <source>measured on image {number}</source>
+   <translation>gemessen auf Bild {number}</translation>
   </message>
  </context>
  <context>
@@ -1664,6 +1688,18 @@ Sie werden vom Python Package Index in das Python von Slicer geladen{size}. Slic
   <message>
    <source>unknown size</source>
    <translation>unbekannte Größe</translation>
+  </message>
+  <message>
+   <source>patient {value}</source>
+   <translation>Patient {value}</translation>
+  </message>
+  <message>
+   <source>study of {value}</source>
+   <translation>Untersuchung vom {value}</translation>
+  </message>
+  <message>
+   <source>accession {value}</source>
+   <translation>Auftrag {value}</translation>
   </message>
  </context>
  <context>
