@@ -37,10 +37,12 @@ class Exported:
 
 @dataclass(frozen=True)
 class Installed:
-    """The answer to :class:`~GliomaSegLib.job.Install`: the model, and the folder of its weights."""
+    """The answer to :class:`~GliomaSegLib.job.Install`: the model, and the folder of its weights; of an ensemble the
+    store, and a sentence on each member: where it was installed, or why it stays as it is."""
 
     model: str
     folder: Path
+    members: tuple[str, ...] = ()
 
 
 Answer = JobResult | Compared | Exported | Installed
@@ -128,5 +130,7 @@ def _install(request: Install, progress: Progress) -> Installed:
 
     store = Store(request.store or default_store())
     card = find_card(request.model, store.root)
+    stay = store.members_that_stay(card, request.source)
     folder = store.install(card, request.source, progress)
-    return Installed(card.id, folder)
+    members = {one: stay.get(one, f"is installed in {store.root / one}") for one in card.weights.members}
+    return Installed(card.id, folder, tuple(f"{member} {what}." for member, what in members.items()))

@@ -148,7 +148,7 @@ def _install(parsed: argparse.Namespace, output: TextIO) -> int:
     with progress_for_stderr() as progress:
         for model in models:
             installed = perform(Install(model=model, store=parsed.store, source=parsed.source), progress)
-            print(f"{installed.model} is installed in {installed.folder}.", file=output)
+            print(*installed.members, f"{model} is installed in {installed.folder}.", sep="\n", file=output)
     return 0
 
 

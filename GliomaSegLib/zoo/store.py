@@ -160,8 +160,8 @@ class Store:
         another store, or a pack (see :mod:`GliomaSegLib.zoo.pack`).
 
         Without ``source`` nothing is done when the model is already installed and sound. What is given with ``source``
-        takes the place of what is installed in this store; if it is refused, that stays. Of an ensemble, members that
-        are installed and that ``source`` does not hold stay. Safe when two processes install at once.
+        takes the place of what is installed in this store; if it is refused, that stays. Of an ensemble the members of
+        :meth:`members_that_stay` stay. Safe when two processes install at once.
 
         Returns:
             the folder of the weights, or of an ensemble the store.
@@ -169,15 +169,18 @@ class Store:
         Raises:
             WeightsError: a file is missing, has another hash, or could not be fetched; or pip has to install it.
             InputError: the store cannot be written, or its disk is full; or ``source`` was given for weights that are
-                not in a store.
+                not in a store, or holds nothing of an ensemble.
         """
-        from GliomaSegLib.zoo import pack
         from GliomaSegLib.zoo.installation import install
 
         if card.weights.members:
+            stay = self.members_that_stay(card, source)
+            if source and len(stay) == len(card.weights.members):
+                why = "; ".join(f"'{member}' {reason}" for member, reason in stay.items())
+                raise InputError(f"Nothing of '{card.id}' was installed: {why}.")
             for member in self.members(card):
-                given = source if source and (not self.is_installed(member) or pack.find(source, member.id)) else None
-                self.install(member, given, progress)
+                if member.id not in stay:
+                    self.install(member, source, progress)
             return self.root
         if source and (card.weights.shipped or card.weights.package):
             where = "come with GliomaSeg" if card.weights.shipped else "are inside a Python package"
@@ -185,6 +188,19 @@ class Store:
         if card.weights.files and (source or not self.is_installed(card)):
             return install(card, self.root, source, progress or Silent())
         return self.weights(card).parent
+
+    def members_that_stay(self, card: Card, source: Path | None) -> dict[str, str]:
+        """The members of an ensemble that :meth:`install` leaves as they are, each with the reason as a clause."""
+        reasons = {}
+        for member in self.members(card) if card.weights.members else ():
+            if member.weights.shipped:
+                reasons[member.id] = "comes with GliomaSeg and stays as it is"
+            elif member.weights.package:
+                reasons[member.id] = "is inside a Python package and stays as it is"
+            elif self.is_installed(member) and not (source and _holds(source, member)):
+                lacks = f", because {source} does not hold it" if source else ""
+                reasons[member.id] = f"is installed in {self.folder(member)} and stays as it is{lacks}"
+        return reasons
 
     def remove(self, card: Card, weights_only: bool = False) -> None:
         """Delete an installed model, also a damaged one, and its card where a user added it.
@@ -316,6 +332,13 @@ def open_to_all(folder: Path) -> bool:
     places = (folder, folder.parent, *folder.iterdir())
     modes = [place.stat().st_mode for place in places if place.exists() and not place.is_symlink()]
     return any(mode & stat.S_IWOTH and not mode & stat.S_ISVTX for mode in modes)
+
+
+def _holds(source: Path, card: Card) -> bool:
+    """Whether a pack or a store holds a model, or a folder its published files."""
+    from GliomaSegLib.zoo import pack
+
+    return pack.find(source, card.id) is not None or any((source / file.name).is_file() for file in card.weights.files)
 
 
 def _package_version(package: PackagedWeights) -> str | None:

@@ -14,10 +14,12 @@ import SimpleITK as sitk
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.inference.consensus import MemberPrediction, agreement, fuse, mean_dice
-from GliomaSegLib.job import Job
+from GliomaSegLib.job import Install, Job
 from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.perform import perform
 from GliomaSegLib.pipeline.prediction import forget_models
 from GliomaSegLib.pipeline.run import run
+from GliomaSegLib.progress import Silent
 from GliomaSegLib.results.job_result import JobResult
 from GliomaSegLib.results.layout import AGREEMENT
 from GliomaSegLib.results.reading import read_manifest
@@ -162,6 +164,33 @@ def job(store: Store, folder: Path, **fields: object) -> Job:
 
 def array(result: JobResult, key: str) -> np.ndarray:
     return sitk.GetArrayFromImage(sitk.ReadImage(str(result.files[key])))
+
+
+def test_of_each_member_it_is_said_whether_what_was_given_was_installed(
+    store: Store, toy_card: Card, tmp_path: Path
+) -> None:
+    """From a pack that holds one of two members; from one that holds none nothing is installed."""
+    store.add(write(tmp_path, ensemble(toy_card, "first", "second")))
+    packed = tmp_path / "stick.zip"
+    store.export([find_card("second", store.root)], packed, Silent())
+    before = {one: store.record(find_card(one, store.root))["installed"] for one in ("first", "second")}
+    (store.root / "second" / "weights.safetensors").write_bytes(b"damaged")
+    installed = perform(Install(model="together", store=store.root, source=packed))
+    assert installed.members == (
+        f"first is installed in {store.root / 'first'} and stays as it is, because {packed} does not hold it.",
+        f"second is installed in {store.root / 'second'}.",
+    )
+    assert store.weights(find_card("second", store.root)).is_file(), "sound again"
+    assert store.record(find_card("first", store.root))["installed"] == before["first"]
+    with pytest.raises(InputError, match=r"Nothing of 'together' was installed: 'first' is installed in .* does not"):
+        perform(Install(model="together", store=store.root, source=tmp_path / "out"))
+    assert "second is installed" in perform(Install(model="together", store=store.root)).members[1]
+
+
+def test_a_member_that_comes_with_gliomaseg_stays(store: Store, toy_card: Card, tmp_path: Path) -> None:
+    store.add(write(tmp_path, ensemble(toy_card, "gliomaseg-any-v2", "first")))
+    stay = store.members_that_stay(find_card("together", store.root), tmp_path / "first")
+    assert stay == {"gliomaseg-any-v2": "comes with GliomaSeg and stays as it is"}, "the other one is there to install"
 
 
 @pytest.mark.parametrize(("vote", "core"), [("mean", Label.ET), ("majority", Label.SNFH)])
