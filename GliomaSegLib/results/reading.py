@@ -74,13 +74,13 @@ def read_result(folder: Path) -> StoredResult:
     Raises:
         InputError: a file cannot be read, or the labels were edited and not measured since.
     """
-    manifest = read_manifest(folder)
-    for name in edited_files(folder, manifest):
+    manifest, brain = read_manifest(folder), read_labels(folder / BRAIN)
+    labels, edited = current_labels(folder, manifest, brain)
+    if edited:
         raise InputError(
-            f"{folder / name} was edited since it was measured; run 'gliomaseg measure {as_typed(folder)}' first."
+            f"{folder / edited} was edited since it was measured; run 'gliomaseg measure {as_typed(folder)}' first."
         )
-    brain = read_labels(folder / BRAIN)
-    return StoredResult(folder, manifest, read_segmentation(folder / SLICER_SEGMENTATION, brain), brain)
+    return StoredResult(folder, manifest, labels, brain)
 
 
 def assess_stored(
@@ -112,8 +112,8 @@ def made_for(manifest: Manifest) -> tuple[str | None, frozenset[TimePointKind]]:
     return None, frozenset()
 
 
-def edited_files(folder: Path, manifest: Manifest) -> list[str]:
-    """Names of the files with labels that differ from what was written.
+def _saved_again(folder: Path, manifest: Manifest) -> list[str]:
+    """Names of the files with labels that are not those that were written; their voxels may be the same.
 
     Raises:
         InputError: one of them is missing.
@@ -124,22 +124,27 @@ def edited_files(folder: Path, manifest: Manifest) -> list[str]:
     return [name for name, digest in manifest.sha256.items() if sha256_of(folder / name) != digest]
 
 
-def current_labels(folder: Path, manifest: Manifest, grid: sitk.Image) -> tuple[sitk.Image, bool]:
-    """The internal label map on ``grid`` with the edit of a reader, if there is one, and whether it was edited.
+def current_labels(folder: Path, manifest: Manifest, grid: sitk.Image) -> tuple[sitk.Image, str | None]:
+    """The internal label map on ``grid`` with the edit of a reader, and the name of the file that was edited.
+
+    A file that another program saved again with the same voxels was not edited: then the name is ``None``.
 
     Raises:
         InputError: a file is missing, both were edited, or the edited one does not fit the case.
     """
-    edited = edited_files(folder, manifest)
-    if len(edited) > 1:
+    saved = _saved_again(folder, manifest)
+    drawn = read_segmentation(folder / SLICER_SEGMENTATION, grid)
+    found = {SLICER_SEGMENTATION: drawn} if SLICER_SEGMENTATION in saved else {}
+    if LABEL_MAP in saved:
+        found[LABEL_MAP] = _edited_label_map(folder / LABEL_MAP, manifest.job.label_scheme, drawn)
+    digests = {name: pixels_sha256(labels) for name, labels in found.items()}
+    edited = [name for name, digest in digests.items() if digest != manifest.labels_sha256]
+    if len({digests[name] for name in edited}) > 1:
         raise InputError(
             f"Both {LABEL_MAP} and {SLICER_SEGMENTATION} in {folder} were edited and only one can count; restore one "
             "of them, or run the case again."
         )
-    labels = read_segmentation(folder / SLICER_SEGMENTATION, grid)
-    if edited == [LABEL_MAP]:
-        labels = _edited_label_map(folder / LABEL_MAP, manifest.job.label_scheme, labels)
-    return labels, bool(edited) and pixels_sha256(labels) != manifest.labels_sha256
+    return (found[edited[0]], edited[0]) if edited else (drawn, None)
 
 
 def _edited_label_map(path: Path, scheme: LabelScheme, before: sitk.Image) -> sitk.Image:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from html import unescape
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -20,12 +21,12 @@ from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.io.provenance import sha256_of
 from GliomaSegLib.io.segnrrd import read_segmentation, write_segmentation
 from GliomaSegLib.label_maps import to_internal
-from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.labels import Label, LabelScheme, Region
 from GliomaSegLib.options import ReviewState
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.results.job_result import JobResult
 from GliomaSegLib.results.layout import LABEL_MAP, SLICER_SEGMENTATION
-from GliomaSegLib.results.reading import read_manifest
+from GliomaSegLib.results.reading import read_manifest, read_result
 from GliomaSegLib.results.update import refresh, review
 from GliomaSegLib.results.writing import write_results
 from GliomaSegLib.zoo.store import Store
@@ -438,6 +439,67 @@ def test_file_that_is_merely_saved_again_is_no_edit(segment: Segment) -> None:
     after = refresh(output)
     assert (after.review, len(after.reviews)) == (ReviewState.APPROVED, 1)
     assert_sound(output, truth())
+
+
+@pytest.mark.parametrize("scheme", [LabelScheme.GLIOMASEG, LabelScheme.BRATS2017])
+def test_identical_voxels_that_another_program_saved_keep_the_approval_everywhere(
+    segment: Segment, scheme: LabelScheme
+) -> None:
+    """As floating point numbers, in another orientation, with the header of nibabel, or both files again: nobody drew
+    anything, so measure, export and comparison take the result as it is."""
+    output = segment(label_scheme=scheme).output
+    review(output, ReviewState.APPROVED, "Dr No")
+    measured = read_manifest(output)
+    label_map, segmentation = output / LABEL_MAP, output / SLICER_SEGMENTATION
+
+    def as_float() -> None:
+        sitk.WriteImage(sitk.Cast(sitk.ReadImage(str(label_map)), sitk.sitkFloat64), str(label_map))
+
+    def turned() -> None:
+        sitk.WriteImage(sitk.DICOMOrient(sitk.ReadImage(str(label_map)), "RAS"), str(label_map))
+
+    def by_nibabel() -> None:
+        image = nib.load(label_map)
+        array = np.asarray(image.dataobj)[::-1].astype(np.int16)
+        flipped = image.affine @ np.array([[-1, 0, 0, len(array) - 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+        nib.save(nib.Nifti1Image(array, flipped), label_map)
+
+    def both() -> None:
+        as_float()
+        sitk.WriteImage(sitk.ReadImage(str(segmentation)), str(segmentation), useCompression=False)
+
+    for saved in (as_float, turned, by_nibabel, both):
+        digests = {path: sha256_of(path) for path in (label_map, segmentation)}
+        saved()
+        assert {path: sha256_of(path) for path in digests} != digests
+        assert read_result(output).manifest.review is ReviewState.APPROVED, "without measuring it again"
+        after = refresh(output)
+        assert (after.review, len(after.reviews)) == (ReviewState.APPROVED, 1), saved.__name__
+        assert read_manifest(output).changed == measured.changed is None
+        assert_sound(output, truth())
+
+
+def test_one_edit_in_both_files_is_one_edit(segment: Segment) -> None:
+    output = segment().output
+    edit_segmentation(output, MORE, Label.ET)
+    edit_label_map(output, MORE, Label.ET)
+    with pytest.raises(InputError, match="was edited since it was measured"):
+        read_result(output)
+    assert refresh(output).review is ReviewState.EDITED
+    expected = truth()
+    expected[MORE] = Label.ET
+    assert_sound(output, expected)
+
+
+def test_an_edit_counts_although_the_other_file_was_saved_again(segment: Segment) -> None:
+    output = segment().output
+    edit_segmentation(output, MORE, Label.ET)
+    path = output / LABEL_MAP
+    sitk.WriteImage(sitk.Cast(sitk.ReadImage(str(path)), sitk.sitkFloat32), str(path))
+    refresh(output)
+    expected = truth()
+    expected[MORE] = Label.ET
+    assert_sound(output, expected)
 
 
 def test_review_can_be_taken_back(segment: Segment) -> None:
