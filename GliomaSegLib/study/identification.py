@@ -26,6 +26,7 @@ from GliomaSegLib.study.vocabulary import (
     BRAIN_WORDS,
     CONTRAST_WORDS,
     OTHER_BODY_PARTS,
+    PLANNING,
     UNREADABLE,
     WEIGHTING_WORDS,
     Weighting,
@@ -89,6 +90,7 @@ class PhysicsRule(NamedTuple):
     excludes: frozenset[str] = frozenset()
 
 
+_CLEAR_PHYSICS = 5  # weight of timing that only one weighting has
 _GR, _EP, _IR = frozenset({"GR"}), frozenset({"EP"}), frozenset({"IR"})
 _ANY = (0.0, math.inf)
 
@@ -99,8 +101,9 @@ _PHYSICS: tuple[PhysicsRule, ...] = (
     ),
     PhysicsRule("an inversion that nulls fat", Weighting.OTHER, 5, (1500, 20000), (8, 200), (60, 320)),
     PhysicsRule("a T1 inversion with a short TE", Weighting.T1, 5, (0, 9000), (0, 45), (320, 1400)),
-    PhysicsRule("echo-planar", Weighting.OTHER, 4, _ANY, _ANY, None, _EP),
+    PhysicsRule("echo-planar", Weighting.OTHER, _CLEAR_PHYSICS, _ANY, _ANY, None, _EP),
     PhysicsRule("a gradient echo with a long TE (T2*)", Weighting.OTHER, 4, _ANY, (12, 100), None, _GR),
+    PhysicsRule("an ultra-short echo, as for bone", Weighting.OTHER, 4, _ANY, (0, 0.5), None, _GR),
     PhysicsRule("a spoiled gradient echo", Weighting.T1, 3, (2, 60), (0, 12), None, _GR),
     PhysicsRule("a gradient echo with short TR and TE", Weighting.T1, 4, (60, 800), (0, 12), None, _GR),
     PhysicsRule("an inversion of unknown time with a long TE", Weighting.FLAIR, 3, (3500, 20000), (60, 700), None, _IR),
@@ -119,7 +122,6 @@ _PHYSICS: tuple[PhysicsRule, ...] = (
 )
 
 
-_CLEAR_PHYSICS = 5  # weight of timing that only one weighting has
 _CLEAR_WORD = 4  # weight of a word that alone decides about contrast medium
 _SURELY_EXCLUDED = 0.99  # confidence that an image is none of the four
 _ASKED = 0.5  # confidence of a guess that is put to the user
@@ -189,13 +191,17 @@ def _doubts(named: list[Clue], physics: list[Clue], part: re.Match[str] | None) 
 def _words_not_understood(
     words: str, tags: DicomTags | None, clues: list[tuple[float, str]], beside_t1c: bool
 ) -> list[str]:
-    """Words of a T1 that may mean contrast medium, or its absence, in a language that the tables do not have."""
-    strange = neighbours_not_understood(words)
+    """What leaves it open whether a T1 has contrast medium: words of languages that the tables do not have, both said,
+    or a use for which it is mostly given."""
+    strange, doubts = neighbours_not_understood(words), []
     if not strange and not beside_t1c and all(text == _NO_EVIDENCE for _, text in clues):
         # Names of files are full of names of people and places; a scanner's description is not.
         strange = [word for word in unfamiliar(words) if tags is not None or is_foreign(word) or word == UNREADABLE]
+        if planning := PLANNING.search(words):
+            doubts.append(f"{_said(planning)}, for which contrast medium is mostly given")
     both = {weight > 0 for weight, _ in _contrast_words(words) if abs(weight) >= _CLEAR_WORD}
-    return [f"'{word}' is not understood" for word in strange] + [_BOTH] * (len(both) > 1)
+    doubts += [_BOTH] * (len(both) > 1)
+    return [f"'{word}' is not understood" for word in strange] + doubts
 
 
 def _reason(supporting: list[str], against: list[str]) -> str:

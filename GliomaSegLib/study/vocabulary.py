@@ -39,13 +39,18 @@ _DARK_FLUID = r"(?:\w*flair\w*|dark ?fluid|da ?fl|tirm|tir(?:2d\w*)?|fluid att\w
 # 'sub 01' and 'sub p01' are subjects, 'sub' alone and 'sub t1' subtractions.
 _NUMBERED = r"(?!t[12])[a-z]*\d+"
 
+# With a T2: T2*.
+_GRADIENT_ECHO = r"(?:gre|eg|ffe|gr[ae]d[ij]ente?( ?e[ck]h?o)?|e[ck]h?o (de )?gr[ae]d[ij]ente?)"
+
 # In this order; a match is taken out of the text, so that 'T2*' is no T2 and 'T2 FLAIR' says FLAIR alone.
 WEIGHTING_WORDS: tuple[WordRule, ...] = (
     WordRule(
         r"\b(dwi|dti|diff\w*|adc|eadc|trace\w*|tensor|b0|b ?[5-9]00|b ?[1-3][05]00|resolve)\b", Weighting.OTHER, 8
     ),
     WordRule(
-        r"\b(swi|swan|swip|venobold|ha?emo\w*|t2 ?\*\w*|t2 ?star\w*|t2s|t2\w* ffe|medic|qsm)(\b|\s|$)",
+        rf"\b(swi|swan|swip|venobold|ha?emo\w*|t2 ?\*\w*|t2 ?star\w*|t2s|medic|qsm"
+        rf"|s?t2w?i? (?!s?t1)(\w+ )?{_GRADIENT_ECHO}|{_GRADIENT_ECHO} s?t2w?i?)"
+        r"(\b|\s|$)",
         Weighting.OTHER,
         8,
     ),
@@ -55,7 +60,11 @@ WEIGHTING_WORDS: tuple[WordRule, ...] = (
         Weighting.OTHER,
         8,
     ),
-    WordRule(r"\b(tof\w*|mra|mrv|\w*angio\w*|veno\w*|phase contrast|phase|pha|pca|pc3d|inhance)\b", Weighting.OTHER, 8),
+    WordRule(
+        r"\b(tof\w*|s3di\w*|mra|mrv|\w*angio\w*|veno\w*|phase contrast|phase|pha|pca|pc3d|inhance)\b",
+        Weighting.OTHER,
+        8,
+    ),
     WordRule(
         rf"\b(mip|minip|sub(?! ?{_NUMBERED}\b)|s(ub|u|ou|ot)s?tra[ckz]\w*|subtr|odejm\w*|differen[cz]\w*"
         r"|projection|screen\w*|fusion|fused|collage)\b|суб?тракц\w*|вычит\w*|差分|サブトラ|減算|减影|減影|감산",
@@ -85,7 +94,8 @@ WEIGHTING_WORDS: tuple[WordRule, ...] = (
     ),
     WordRule(r"\bdir\b", Weighting.OTHER, 6, 3),
     WordRule(
-        r"\b(stir|double inversion|ciss|ci3d\w*|fiesta|cistern\w*|pd(w|wi|fs|t2)?(?!\w* ?\+? ?t2)|proton\w*|dp)\b",
+        r"\b(stir|psir|double inversion|ciss\w*|ci3d\w*|fiesta|trufi\w*|true ?fisp|b?ssfp|b ?ffe|balanced"
+        r"|cistern\w*|pd(w|wi|fs|t2)?(?!\w* ?\+? ?t2)|proton\w*|dp)\b",
         Weighting.OTHER,
         6,
     ),
@@ -95,7 +105,7 @@ WEIGHTING_WORDS: tuple[WordRule, ...] = (
     WordRule(rf"\b{_DARK_FLUID}\b.*\bs?t2[a-z]*\b", Weighting.FLAIR, 6),
     WordRule(r"\b(\w*flair\w*|dark ?fluid|fluid att\w*|t2f|fla|flr)\b", Weighting.FLAIR, 6),
     WordRule(r"\b(tirm|tir(2d\w*)?)\b", Weighting.FLAIR, 3),
-    WordRule(r"\b(c|ce)?s?t1[a-z]*\b", Weighting.T1, 4),
+    WordRule(r"\b(c|ce|uni)?s?t1[a-z]*\b", Weighting.T1, 4),
     WordRule(r"\b(mp ?2?rage\w*|mprage|\w*spgr\w*|bravo|tfl3d\w*|3d ?tfe)\b", Weighting.T1, 4),
     WordRule(r"\b(vibe|tfe|flash|spgr|efgre3d|se2d\w*)\b", Weighting.T1, 1.5),
     WordRule(r"\bs?t2[a-z]*\b", Weighting.T2, 4),
@@ -142,13 +152,16 @@ _AFTER = (
 )
 _WITHOUT = (
     r"(?:without|wo|w o|no|non?|un|ohne|sans|sin|sem|senza|zonder|bez|utan|uden|uten|fara|ilman|before|avant|voor|vor"
+    r"|refused|declined"
     r"|prima( di| del?)?|prior( to)?|previ[ao]|pra|prae|pre|пре|ne|nie|av|ss|brez|inainte|innan|pirms|pries|ilma"
     r"|przed|pred|prije|antes( de)?( del?)?|fore|for|ennen|без|до|перед|преди|не|無|无|χωρις|πριν)"
 )
 
-_WITHOUT_BEHIND = r"(?:free|frei|fri|los|minus|no|non|neg\w*|nelkul|oncesi|elott|ilman|degil|refused)"
+_WITHOUT_BEHIND = (
+    r"(?:free|frei|fri|los|minus|no|non|neg\w*|nelkul|oncesi|elott|ilman|degil|refused|declined|not( given)?)"
+)
 
-WITH_WORDS = rf"(?:{_AFTER}|with|w|mit|con|com|avec|met|med|m|cu|z|s|so|amb|su|ar|plus|si|iv|i v|ml|с|со|з|в|με)"
+WITH_WORDS = rf"(?:{_AFTER}|with|w|mit|con|com|avec|met|med|m|cu|z|s|so|sa|amb|su|ar|plus|si|iv|i v|ml|с|со|з|в|με)"
 
 # Positive: with contrast medium. In this order, each match taken out, so that 'non contrast' is not also 'contrast'.
 CONTRAST_WORDS: tuple[tuple[str, float], ...] = (
@@ -173,7 +186,7 @@ CONTRAST_WORDS: tuple[tuple[str, float], ...] = (
     ),
     (r"\b(c|ce)t1w?\b|\bs?t1w?i? ?(c|ce|gd|gad\w*|km|post|pc|cm)\b|\bs?t1w?i?post\w*", 6),
     (rf"\b{_AFTER} (\w+ )??{_AGENT_BUT_C}|\b{WITH_WORDS} {_AGENT_BUT_C}", 6),
-    (rf"\+ ?({_AGENT}|k)\b|\b(c|iv) ?\+|\bt1w? ?\+", 6),
+    (rf"\+ ?({_AGENT}|k)\b|\b([ck]|iv) ?\+|\bt1w? ?\+", 6),
     (
         rf"\b(ce|i?v?km|kl|gd\w*|gad\w*|{_CONTRAST}|mdc|civ|inj\w*|enh\w*|varjoai\w*|postcon\w*"
         r"|postg\w*|tehost\w*|wzmocn\w*|ку|кв|усилен\w*)\b|增强|增強|造影|조영",
@@ -191,9 +204,10 @@ _AGENT_WORD = re.compile(rf"\b{_AGENT_BUT_C}\b|增强|增強|造影|조영")
 
 # Its endings that are known: others may mean 'without', as in Estonian and Turkish.
 _INFLECTED = re.compile(
-    r"[kc]ontra(?:s|z|sz)[tc](?:[aeiou]|em|en|om|es?|ie|ad[ao]|at[ao]?|ed|nej|om|os|li|iga|s|(ow|n[iy]|mitt|med|middel|mid"
+    r"[kc]ontra(?:s|z|sz)[tc](?:[aeiou]|em|en|om|es?|ie|ad[ao]|at[ao]?|ed|nej|om|os|li|iga|s|(ow|n[iy]|nou|mitt|med|middel|mid"
     r"|stof|vloeistof|anyag|forst|verst|optag|enh|los|fri|free|frei)\w*|[sz][iu]z)?"
 )
+_INITIALS = frozenset("c k cc ck cg sc sg".split())  # noqa: SIM905 - of 'contrast', 'con contraste', 'sin gadolinio'
 _PREPOSITIONS = frozenset("a de di del da do du des of the la le il el den i iv".split())  # noqa: SIM905
 _AMBIGUOUS = re.compile(r"z (?!k)\w+|sense contrast\w*")  # Polish 'with' and Dutch 'without'; Philips and Catalan
 
@@ -204,14 +218,22 @@ _MISLEADING = re.compile(
     r"\b(post|pre|after|before|nach|vor) ?(op\w*|surg\w*|rt|radi\w*|chemo\w*|treat\w*|therap\w*|resec\w*|rx|tx|sat\w*"
     r"|biops\w*|crani\w*|fossa)\b"
     r"|\b(head|brain|kopf) (and |und )?(neck|hals)\b"
-    r"|\b(w|with) ?(and|or|\+)? ?(without|wo|w o)\b( contrast\w*| gad\w*)?"
     r"|\b(to|reg|registered( to)?|coreg|in|onto) ?s?t[12]\w*( space)?\b|2t[12]\w*|강조 ?영상|强调|強調\w*|加[权權]\w*"
 )
 
+# Of a whole examination, which has images of both kinds; who reads it of one image does not know which.
+_WITH_AND_WITHOUT = re.compile(
+    r"\b((w|with|mit|avec|con) ?(and|or|und|et|y|\+)? ?(without|wo|w o|ohne|sans|sin)"
+    r"|(without|wo|ohne|sans|sin|pre) (and|or|und|et|y|\+) ?(with|w|mit|avec|con|post))\b( contrast\w*| gad\w*)?"
+)
+
+# Images that operations and irradiations are planned on, for which contrast medium is mostly given.
+PLANNING = re.compile(r"\b(stealth|brainlab|neuro ?nav\w*|navigat\w*|stereota\w*|gamma ?knife|gk|planning)\b")
+
 # Words of scanners and technicians that say nothing of contrast medium: with any other word nobody knows.
 FAMILIAR = re.compile(
-    rf"{_BRAIN}|\d\w*|[a-z]?\d+|[abd-jl-z]|ax\w*|tra\w*|cor\w*|kor\w*|sag\w*|obl\w*|quer|par|plane|horizontal|"
-    r"[f2t3]?d?(tse|fse|se|gre|spin|echo|gradient|turbo|fast|tgse|haste|grase)|ir|mpr\w*|mprg|tfe|ffe|space|spc\w*"
+    rf"{_BRAIN}|\d\w*|[a-z]?\d+|[abd-jl-z]|ax\w*|aks\w*|fse[23]d|(single|half|double|triple|dose)|tra\w*|cor\w*|kor\w*|sag\w*|obl\w*|quer|par|plane|horizontal|"
+    r"[f2t3]?d?(tse|fse|se|gre|ffe|eg|es|memp|fsp|spin|echo|gradient|turbo|fast|tgse|haste|grase)|ir|mpr\w*|mprg|tfe|ffe|space|spc\w*"
     r"|cube|vista|brainview|"
     r"vibe|lava|flex|thrive|flash|tfl\w*|fl\w*|se2d\w*|tse2d\w*|tir\w*|propeller|blade|multivane|drive|frfse|fase"
     r"|xl|mtc?|mtx|vfa|"
@@ -221,7 +243,7 @@ FAMILIAR = re.compile(
     r"|moco\w*|nd|norm|"
     r"dis\w*|filt\w*|dl|air|recon\w*|deep|ai|sharp|denois\w*|symri|synth?\w*|magic|mag\w*|im|ima?ges?|img|series?"
     r"|ser|scan\w*|"
-    r"seq\w*|study|exam\w*|mr[it]?|irm|rmn?|"
+    r"seq\w*|sek(v|w|ans)\w*|study|exam\w*|mr[it]?|irm|rmn?|"
     r"tumou?rs?|glioma|gbm|prot\w*|std|standard|routine|ref|reference|reform\w*|refoc\w*|rep\w*|rpt|new|neu|opt\w*|left|right|vol\w*|whole"
     r"|all|base\w*|"
     r"follow\w*|fu|week|day|month|time\w*|visit|session|ses|sub(j\w*)?\d*|range|pat\w*|pt|case|id|copy|weight\w*|gewicht\w*"
@@ -230,7 +252,7 @@ FAMILIAR = re.compile(
     r"|isot\w*|cad|uni\w*|den\w*|"
     r"[轴軸横矢冠]\w{,3}|[后後전후제]|주입|あり|剤|剂|aksi\w*|verst\w*|forst\w*|vessel|wall|ap|gabe|введени\w*|延迟|延遲|遅延|扫描|掃描|증강|축상|시상|관상|spat\w*|tardi\w*|ass\w*|ge|аксиальн\w*|сагиттальн\w*|корональн\w*|ви|в|мрт|ги|"
     r"late|early|delayed|radio\w*|surg\w*|planning|plan|gamma\w*|gk|srs|rt|post(op\w*)?|pre(op\w*)?|op"
-    r"|bet|n4|(un)?strip\w*|bias\w*|resampled|reg\w*|coreg\w*|orig\w*|raw|final"
+    r"|intra(op\w*)?|bet|n4|(un)?strip\w*|deface\w*|bias\w*|resampled|reg\w*|coreg\w*|orig\w*|raw|final"
 )
 
 _LETTERS = str.maketrans({"ı": "i", "ł": "l", "ø": "o", "đ": "d", "ß": "ss", "æ": "ae", "œ": "oe", "þ": "th", "ð": "d"})
@@ -244,6 +266,7 @@ def normalised(words: str) -> str:
 
     Letters of other scripts, ``+`` and ``*`` carry meaning and stay.
     """
+    words = words.replace("_", " ")
     text = re.sub(r"\w*(?:\ufffd|(?<=\w)\?(?=\w)|(?<=[^\W\d_]{2})\?)\w*", f" {UNREADABLE} ", words)
     text = unicodedata.normalize("NFKD", text.translate(_LETTERS))
     text = re.sub(r"(?<=[a-zA-Z\u0370-\u03ff])[\u0300-\u036f]+", "", text)
@@ -253,9 +276,12 @@ def normalised(words: str) -> str:
     text = re.sub(r"(?<![a-z0-9])acq-(?=(ce)?(gd|gad\w*|km|[ck]ontrast\w*|post|pre)(?![a-z0-9]))", " ", text)
     text = re.sub(r"(?<![a-z0-9])(sub|ses|run|acq|dir|rec|task)-[a-z0-9]+", " ", text)  # BIDS entities
     text = re.sub(r"\b(post|nach|gd|km|c\+) ?(-|minus) ?(pre|nativ\w*|vor|c-)(?![a-z])", " subtraction ", text)
-    text = re.sub(r"\bw/o\b|\bc-(?=\s|$|_|\))|\bs/ ?(?=[a-z])", " without ", text)
+    text = re.sub(r"\bw/o\b|\b[ck]-(?=\s|$|\))|\bs/ ?(?=[a-z])", " without ", text)
+    text = re.sub(r"\b(with|c/) ?[cgk](?![a-z])", " with contrast ", text)  # Spanish: C/G, S/G
+    text = re.sub(r"\bwithout [cgk](?![a-z])", "without contrast ", text)
     text = re.sub(r"\bc/ ?(?=[a-z])|\bw/ ?(?=[a-z])", " with ", text)
     text = re.sub(r"\bk\.m\.?|\bc\.m\.?|\bk\.l\.?", "km", text)
+    text = re.sub(r"\bк[/.]у\b", "ку", text)
     text = re.sub(r"\bm\.d\.c\.?", "mdc", text)
     text = re.sub(r"\+ ?/ ?-|±|前[后後]", " plusminus ", text)
     text = re.sub(r"\bi\.? ?v\.?(?=\W)", "iv ", text)
@@ -265,7 +291,7 @@ def normalised(words: str) -> str:
     text = re.sub(r"(?<=[a-z0-9])(?=[^\W\d_a-z])|(?<=[^\W\d_a-z])(?=[a-z0-9])", " ", text)  # 'T1增强'
     text = re.sub(r"(?:[^\w+*]|_)+", " ", text)
     text = re.sub(rf"\b(?:{_AFTER}|{_WITHOUT}|mit|avec)(?={_AGENT_BUT_C}\b)", r"\g<0> ", text)
-    return " ".join(_MISLEADING.sub(" ", text).split())
+    return " ".join(_MISLEADING.sub(" ", _WITH_AND_WITHOUT.sub(" plusminus ", text)).split())
 
 
 def is_foreign(word: str) -> bool:
@@ -284,7 +310,7 @@ def unfamiliar(words: str, least_letters: int = 3) -> list[str]:
     return [
         word
         for word in words.split()
-        if (len(word) >= least_letters or is_foreign(word) or word in "ck" or re.fullmatch(WITH_WORDS, word))
+        if (len(word) >= least_letters or is_foreign(word) or word in _INITIALS or re.fullmatch(WITH_WORDS, word))
         and not FAMILIAR.fullmatch(word)
     ]
 

@@ -50,6 +50,50 @@ def test_words_of_many_languages() -> None:
     check((words, expected, answer(words, spin_echo())) for words, expected in (line.split("\t") for line in lines))
 
 
+# TR, TE and TI in ms, and the scanning sequence, of a protocol at 1.5 or 3 T.
+TIMINGS: dict[str, tuple[float, float, float | None, str]] = {
+    "mprage": (2300, 2.98, 900, "GR IR"),
+    "spgr": (8, 3.2, None, "GR"),
+    "gret1": (250, 2.5, None, "GR"),
+    "petra": (3.3, 0.07, None, "GR"),
+    "tof": (22, 3.8, None, "GR"),
+    "gre": (650, 20, None, "GR"),
+    "se": (500, 12, None, "SE"),
+    "pd": (3000, 15, None, "SE"),
+    "t2": (5000, 100, None, "SE"),
+    "t1flair": (2200, 24, 860, "SE IR"),
+    "flair": (9000, 120, 2500, "SE IR"),
+    "stir": (4500, 60, 160, "SE IR"),
+    "psir": (4500, 12, 400, "SE IR"),
+    "dir": (7500, 320, 3000, "SE IR"),
+    "epi": (5000, 90, None, "EP"),
+}
+
+
+def test_descriptions_of_whole_examinations_of_many_vendors() -> None:
+    """Descriptions, how they were timed (``none``: a name without a header), the contrast agent of the header, and the
+    right answer, which was decided first. Where it is ``ask`` nothing may be acted upon."""
+    answers = []
+    for line in (DATA / "series_descriptions.tsv").read_text(encoding="utf-8").splitlines():
+        words, timing, agent, expected = line.split("\t")
+        tags = None
+        if timing != "none":
+            tr, te, ti, kinds = TIMINGS[timing]
+            tags = DicomTags(
+                description=words,
+                repetition_time_ms=tr,
+                echo_time_ms=te,
+                inversion_time_ms=ti,
+                scanning_sequence=tuple(kinds.split()),
+                contrast_agent=agent or None,
+                image_type=("ORIGINAL", "PRIMARY", "M", "ND"),
+                body_part="HEAD",
+            )
+        found = answer(words, tags)
+        answers.append((words, expected, "ask" if (expected, found) == ("ask", "none") else found))
+    check(answers)
+
+
 def test_headers_of_many_scanners(shared: Path) -> None:
     """Sets of header values with the right answer."""
     rows = json.loads((shared / "facts" / "series-headers.json").read_text(encoding="utf-8"))
