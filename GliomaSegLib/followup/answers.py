@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from GliomaSegLib.followup.conditions import UNSTATED, Conditions, flair_ml, name_of
+from GliomaSegLib.followup.conditions import Conditions, flair_ml, name_of
 from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.lesion_tracking import Change, LesionChange, LesionHistory
 from GliomaSegLib.measures.midline import Side
@@ -16,6 +16,7 @@ from GliomaSegLib.measures.volumes import volume_text
 from GliomaSegLib.results.time_point import SegmentedTimePoint
 
 _TOLD_ONE_BY_ONE = 4
+_BECAME = {Change.GROWN: "has grown", Change.SHRUNK: "has shrunk", Change.UNCHANGED: "is unchanged"}
 # What a headline names first where criteria differ.
 _ORDER = (
     *(Category.PROGRESSION, Category.STABLE, Category.PARTIAL, Category.COMPLETE),
@@ -51,7 +52,7 @@ def notes(
         f"Components of less than {least_mm3:.0f} mm³, which not all of the studies could show or which are noise, are "
         f"not counted as lesions{left_out}. The volumes contain them."
     ]
-    if judged and conditions.reason.endswith(UNSTATED):
+    if judged and conditions.radiotherapy_unstated:
         sentences.append("After radiotherapy the baseline is the first study after its end (--radiotherapy-end).")
     return (*sentences, *conditions.cautions, *([NOT_IN_IMAGES] if judged else []))
 
@@ -69,8 +70,7 @@ def _response_sentences(
     against = f"by imaging alone, against {name_of(studies, found.baseline)}, {found.reason}"
     names: dict[str, list[str]] = {}
     for one in sorted(responses, key=lambda one: _ORDER.index(one.category)):
-        flair_alone = bool(one.because) and all(why.startswith("T2/FLAIR") for why in one.because)
-        of_what = " of the T2/FLAIR abnormality alone" if one.category is Category.PROGRESSION and flair_alone else ""
+        of_what = " of the T2/FLAIR abnormality alone" if one.of_flair_alone else ""
         names.setdefault(f"{one.category.value}{of_what}", []).append(
             one.criteria.name.replace(", volumetric", " by volume")
         )
@@ -106,10 +106,10 @@ def _lesion_sentence(history: LesionHistory) -> str:
     """How many lesions there are, how much of them, and what became of those of the study before."""
     last = len(history.steps)
     what = "enhancing " if history.region is Region.ET else "tumour "
-    if len(history.steps[-1]) == 1 and len((step := history.steps[-1][0]).before) == len(step.after) == 1:
+    if len(history.steps[-1]) == 1 and (verb := _BECAME.get((step := history.steps[-1][0]).change)):
         return (
-            f"{_capital(what)}lesion {step.after[0]} {step.change.value}: {volume_text(step.after_ml)} now, "
-            f"{volume_text(step.before_ml)} in study {last} ({percent_text(step.fraction)})."
+            f"{_capital(what)}lesion {step.after[0]} {verb}: from {volume_text(step.before_ml)} in study {last} to "
+            f"{volume_text(step.after_ml)} now ({percent_text(step.fraction)})."
         )
     counts, volumes = [], []
     for place in (last - 1, last):

@@ -24,8 +24,6 @@ from GliomaSegLib.results.time_point import SegmentedTimePoint
 # After this time growth is no longer expected to be an effect of radiotherapy (RANO 2010; RANO 2.0).
 PSEUDOPROGRESSION_DAYS = 84
 
-UNSTATED = "when radiotherapy ended is not stated"
-
 # Dates and days since surgery that imply days of surgery as near as this imply one operation.
 _SAME_OPERATION = timedelta(days=3)
 
@@ -91,6 +89,7 @@ class Conditions:
         operated: position of the first study after the last operation; ``None`` when none is known of.
         baseline: position of the study with which response is compared; ``None`` when there is none.
         reason: why that one, a clause.
+        radiotherapy_unstated: it was chosen without knowing when radiotherapy ended.
         withheld: why response is not judged, although there is one, a clause each.
         questions: what must be answered first.
         cautions: what must be known about the answer, a sentence each.
@@ -100,6 +99,7 @@ class Conditions:
     operated: int | None
     baseline: int | None = None
     reason: str = ""
+    radiotherapy_unstated: bool = False
     withheld: tuple[str, ...] = ()
     questions: tuple[Question, ...] = ()
     cautions: tuple[str, ...] = ()
@@ -141,6 +141,7 @@ def conditions_of(studies: Sequence[SegmentedTimePoint], region: Region, treatme
         operated=operated,
         baseline=found.place,
         reason=found.reason,
+        radiotherapy_unstated=found.radiotherapy_unstated,
         withheld=tuple(withheld),
         questions=(found.question,) if found.question else (),
         cautions=_cautions(studies, treatment, operations),
@@ -237,6 +238,7 @@ class _Baseline:
 
     place: int | None = None
     reason: str = ""
+    radiotherapy_unstated: bool = False
     withheld: str = ""
     question: Question | None = None
 
@@ -290,7 +292,7 @@ def _baseline_of_unstated(studies: Sequence[SegmentedTimePoint], after: Sequence
     candidates = [place for place in after[:-1] if not _is_early(studies[place])]
     if candidates:
         first = "" if candidates[0] == after[0] else " that was not made within 72 hours of it"
-        return _Baseline(candidates[0], f"the first after surgery{first}; {UNSTATED}")
+        return _Baseline(candidates[0], f"the first after surgery{first}; when radiotherapy ended is not stated", True)
     text = (
         "When did radiotherapy end? The baseline is the first study after it, and none made within 72 hours of surgery."
     )

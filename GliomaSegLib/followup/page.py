@@ -161,7 +161,7 @@ def _response_row(found: Assessment) -> dict[str, str]:
         "from_low": from_low,
         "new": str(len(found.new)),
         "category": found.category.value,
-        "why": found.brief.partition(": ")[2],
+        "why": found.reason,
     }
 
 

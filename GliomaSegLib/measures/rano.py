@@ -57,8 +57,10 @@ class Assessment(Record):
         flair_ml: T2/FLAIR abnormality outside the enhancing tumour at baseline, at its smallest and now; ``None`` when
             not known.
         because: what makes it progression, or why it cannot be said, a clause each.
+        of_flair_alone: it is progression for the T2/FLAIR abnormality and nothing else.
+        reason: the numbers that decide, or why nothing can be said; empty in comparisons of earlier versions.
         sentence: the category with its numbers.
-        brief: only the numbers that decide, without the category.
+        brief: the name of the criteria and the reason, without the category.
     """
 
     criteria: Criteria
@@ -71,6 +73,8 @@ class Assessment(Record):
     grown: tuple[int, ...] = ()
     flair_ml: tuple[float, float, float] | None = None
     because: tuple[str, ...] = ()
+    of_flair_alone: bool = False
+    reason: str = ""
     sentence: str
     brief: str
 
@@ -199,11 +203,12 @@ class _Judged:
 
     def assessment(self) -> Assessment:
         category, because, comparable = self._category()
+        growth, flair = self._target_growth(), self._flair_growth()
         numbers = Numbers(
             criteria=self.criteria,
             baseline_name=self.time.baseline_name,
             values=self.values if self.targets and comparable else (),
-            clauses=tuple(because),
+            clauses=tuple(one for one in because if one not in growth),
             new=len(self.new),
             specks=self.time.specks if category is Category.COMPLETE else 0,
             unjudged_flair=not self.criteria.asks_for_flair and self._flair_has_grown(),
@@ -219,8 +224,10 @@ class _Judged:
             grown=self.grown,
             flair_ml=self._flair(),
             because=tuple(because),
+            of_flair_alone=category is Category.PROGRESSION and because == flair,
+            reason=numbers.reason(),
             sentence=numbers.sentence(category.value),
-            brief=numbers.brief(),
+            brief=f"{self.criteria.name}: {numbers.reason()}",
         )
 
     def _category(self) -> tuple[Category, list[str], bool]:
@@ -322,15 +329,18 @@ class _Judged:
             )
         if self.grown:
             causes.append(f"{lesions_text(self.grown)}, not among the targets: clear growth")
-        if self.criteria.asks_for_flair and self._flair_has_grown():
-            _, low, now = self._flair() or (0.0, 0.0, 0.0)
-            change = relative(low, now)
-            rise = "" if change is None else f" {percent_text(change, FLAIR_RISE)}"
-            causes.append(
-                f"T2/FLAIR abnormality{rise} ({volume_text(low)} to {volume_text(now)}), if steroids were not reduced "
-                "and nothing else explains it"
-            )
-        return causes
+        return [*causes, *self._flair_growth()]
+
+    def _flair_growth(self) -> list[str]:
+        if not (self.criteria.asks_for_flair and self._flair_has_grown()):
+            return []
+        _, low, now = self._flair() or (0.0, 0.0, 0.0)
+        change = relative(low, now)
+        rise = "" if change is None else f" {percent_text(change, FLAIR_RISE)}"
+        return [
+            f"T2/FLAIR abnormality{rise} ({volume_text(low)} to {volume_text(now)}), if steroids were not reduced and "
+            "nothing else explains it"
+        ]
 
     def _flair(self) -> tuple[float, float, float] | None:
         volumes = list(self.time.flair_ml)[self.time.baseline :]

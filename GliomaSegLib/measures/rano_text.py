@@ -15,7 +15,7 @@ class Numbers:
 
     Attributes:
         values: sums over the targets from baseline on; none when they cannot be compared.
-        clauses: what makes it progression, or why it cannot be said.
+        clauses: what makes it progression beside the sum over the targets, or why it cannot be said.
         new: lesions that are new.
         specks: what is left besides, too small to count.
         unjudged_flair: whether the T2/FLAIR abnormality has grown, which the criteria do not judge.
@@ -29,21 +29,18 @@ class Numbers:
     specks: int
     unjudged_flair: bool
 
-    def brief(self) -> str:
-        """Name and the numbers that decide; the category is said beside it."""
-        clauses = [*([self._changes()] if self.values else []), *self._others()]
-        return f"{self.criteria.name}: {'; '.join(clauses)}"
+    def reason(self) -> str:
+        """The numbers that decide, what decides beside the sum first; criteria and category are said beside it."""
+        return "; ".join([*self.clauses, *([self._changes()] if self.values else []), *self._others()])
 
     def sentence(self, category: str) -> str:
         """All numbers with the limits and the publication, then the category."""
-        clauses = [*([self._all_changes()] if self.values else []), *self._others()]
+        clauses = [*([self._all_changes()] if self.values else []), *self.clauses, *self._others()]
         source = f"{self.criteria.name} ({self.criteria.citation}), against {self.baseline_name}"
         return f"{source}: {'; '.join(clauses)}: {category}."
 
     def _others(self) -> list[str]:
-        clauses = [clause for clause in self.clauses if not clause.startswith(self.criteria.quantity.value)]
-        if not self.new:
-            clauses.append("no new lesion")
+        clauses = [] if self.new else ["no new lesion"]
         if self.specks:
             clauses.append(f"{self.specks} {'speck' if self.specks == 1 else 'specks'} too small to count")
         if self.unjudged_flair:

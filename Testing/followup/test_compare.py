@@ -93,7 +93,7 @@ def test_surgery_then_two_follow_ups(segmented, tmp_path: Path) -> None:
 
     page = write_comparison(tmp_path / "out", aligned)
     text = unescape(re.sub(r"<[^>]+>", " ", page.read_text(encoding="utf-8")))
-    in_table = {f"{one.brief}.": one.brief.partition(": ")[2] for one in found.responses}
+    in_table = {f"{one.brief}.": one.reason for one in found.responses}
     for sentence in (
         *(in_table.get(one, one) for one in found.answers),
         "Not a medical device",

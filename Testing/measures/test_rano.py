@@ -216,10 +216,23 @@ def test_a_large_flair_increase_is_progression_in_2010_and_only_told_in_2_0() ->
     found = judged(given, RANO_2010, flair_ml=[20.0, 55.0])
     assert found.category is Category.PROGRESSION
     assert found.flair_ml == (20.0, 20.0, 55.0)
-    assert "T2/FLAIR abnormality +175 %" in found.brief
+    assert found.reason.startswith("T2/FLAIR abnormality +175 %"), "what decides is said first"
+    assert "product of perpendicular diameters 0 % from baseline" in found.reason
+    assert found.brief == f"RANO 2010: {found.reason}"
+    assert found.of_flair_alone
+    larger = judged(course((lesion(1, 20, 20), lesion(1, 30, 30, 14.1))), RANO_2010, flair_ml=[20.0, 55.0])
+    assert larger.category is Category.PROGRESSION
+    assert not larger.of_flair_alone
     later = judged(given, RANO_2_0, flair_ml=[20.0, 55.0])
     assert later.category is Category.STABLE
+    assert not later.of_flair_alone
     assert "the growth of the T2/FLAIR abnormality is not judged by these criteria" in later.brief
+
+
+def test_an_assessment_of_an_earlier_version_is_still_read() -> None:
+    found = judged(course((lesion(1, 20, 20), lesion(1, 20, 20))), RANO_2_0)
+    stored = {key: value for key, value in found.model_dump().items() if key not in ("reason", "of_flair_alone")}
+    assert Assessment.model_validate(stored).brief == found.brief
 
 
 @pytest.mark.parametrize(
