@@ -16,7 +16,7 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.dicom import DicomSeries, find_series
 from GliomaSegLib.io.dicom_frames import frame_headers
 from GliomaSegLib.io.dicom_volume import read_series
-from GliomaSegLib.io.grid import oriented_like, same_grid
+from GliomaSegLib.io.grid import oriented_like, placed_as, same_grid
 from GliomaSegLib.measures.diameters import axial_axis
 from GliomaSegLib.preprocessing.resampling import resample_labels
 
@@ -132,9 +132,7 @@ def read_source_series(folder: Path, labels: sitk.Image, uid: str | None = None)
             "with only the one that was segmented."
         )
     for one, image in fitting:
-        turned = oriented_like(labels, image)
-        turned.CopyInformation(image)
-        return _source(one, turned, image)
+        return _source(one, placed_as(oriented_like(labels, image), image), image)
     names = ", ".join(f"'{one.name}'" for one in likely or found)
     raise OtherGridError(
         f"The segmentation lies on another grid than the series {names} in {folder}; give the series that was "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -43,16 +44,42 @@ def orientation_of(image: sitk.Image) -> str:
 def oriented(image: sitk.Image, orientation: str = "LPS") -> sitk.Image:
     """The same voxels at the same places, their axes re-ordered and flipped to run to ``orientation``.
 
-    An image that is oriented so already shares its voxels with the result until one of them is changed.
+    An image that is oriented so already is the result itself: SimpleITK would copy what two images share as soon as an
+    array of one is looked at.
     """
     if orientation_of(image) == orientation and not image.GetMetaDataKeys():  # which DICOMOrient drops
-        return sitk.Image(image)
+        return image
     return sitk.DICOMOrient(image, orientation)
+
+
+def upright_view(image: sitk.Image) -> NDArray[Any]:
+    """The voxels ``[z, y, x]`` with their axes running LPS, not copied: ``image`` must be kept as long as they are."""
+    code = orientation_of(image)
+    array = sitk.GetArrayViewFromImage(image)
+    axes = [next(axis for axis, way in enumerate(code) if way in ways) for ways in ("SI", "PA", "LR")]  # z, y, x
+    flips = tuple(slice(None, None, 1 if code[axis] in "LPS" else -1) for axis in axes)
+    return array.transpose([2 - axis for axis in axes])[flips]
 
 
 def oriented_like(image: sitk.Image, other: sitk.Image) -> sitk.Image:
     """The same voxels at the same places, their axes re-ordered and flipped to run as those of ``other`` do."""
     return oriented(image, orientation_of(other))
+
+
+def placed_as(image: sitk.Image, grid: sitk.Image) -> sitk.Image:
+    """The image with exactly the geometry of ``grid``, whose voxels it has: rounding noise must not travel on."""
+    if all(getattr(image, get)() == getattr(grid, get)() for get in ("GetOrigin", "GetSpacing", "GetDirection")):
+        return image
+    placed = sitk.Image(image)
+    placed.CopyInformation(grid)
+    return placed
+
+
+def empty_like(image: sitk.Image) -> sitk.Image:
+    """An empty ``uint8`` image on the grid of another."""
+    empty = sitk.Image(image.GetSize(), sitk.sitkUInt8)
+    empty.CopyInformation(image)
+    return empty
 
 
 def array_on(array: np.ndarray, grid: sitk.Image) -> sitk.Image:

@@ -20,7 +20,7 @@ import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.geometry import Geometry, check_field_of_view, orthonormal_direction, sheared
-from GliomaSegLib.io.grid import array_on, oriented
+from GliomaSegLib.io.grid import array_on, upright_view
 from GliomaSegLib.io.nifti import is_nifti_name, nifti_doubts, nifti_geometry, read_nifti
 from GliomaSegLib.io.renaming import rename
 from GliomaSegLib.label_maps import to_internal, values_held
@@ -153,8 +153,7 @@ def write_image(image: sitk.Image, path: Path) -> None:
 
 def pixels_sha256(image: sitk.Image) -> str:
     """SHA-256 of the voxels as ``float32`` (little-endian), their axes turned to run LPS."""
-    array = sitk.GetArrayFromImage(oriented(image))
-    return hashlib.sha256(np.ascontiguousarray(array, dtype="<f4").data).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(upright_view(image), dtype="<f4").data).hexdigest()
 
 
 def check_intensities(array: np.ndarray, source: str) -> None:
@@ -164,17 +163,17 @@ def check_intensities(array: np.ndarray, source: str) -> None:
         InputError: a voxel is NaN or infinite, or all voxels have one value.
     """
     _check_finite(array, source)
-    if not array.any():
+    low, high = array.min(), array.max()
+    if low == high == 0:
         raise InputError(f"{source} is empty: every voxel is zero; give a volume that holds a scan.")
-    if array.min() == array.max():
+    if low == high:
         raise InputError(f"{source} is constant: every voxel is {array.flat[0]:g}; give a volume that holds a scan.")
 
 
 def _check_finite(array: np.ndarray, source: str) -> None:
-    finite = np.isfinite(array)
-    if not finite.all():
+    if array.dtype.kind == "f" and not np.isfinite([array.min(), array.max()]).all():
         raise InputError(
-            f"{source} holds {array.size - np.count_nonzero(finite)} voxels that are NaN or infinite; "
+            f"{source} holds {array.size - np.count_nonzero(np.isfinite(array))} voxels that are NaN or infinite; "
             "export it again, or replace them by the background value."
         )
 

@@ -11,6 +11,7 @@ Brain-Tumor-Progression); with the margin at most 0.2 %. Its mask of FLAIR (25) 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -23,7 +24,9 @@ from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.measures.volumes import Measures
 from GliomaSegLib.options import Task
+from GliomaSegLib.postprocessing import fill_small_holes
 from GliomaSegLib.preprocessing.brain import near_brain
+from GliomaSegLib.preprocessing.cropping import bounding_box
 
 LARGEST_ML: Mapping[Region, float] = {Region.WT: 500.0, Region.TC: 350.0, Region.ET: 250.0, Region.RC: 400.0}
 LARGEST_SHARE_OF_BRAIN = 0.4
@@ -49,18 +52,26 @@ def outside_brain(brain: sitk.Image, task: Task | str | None) -> NDArray[np.bool
     mask = sitk.GetArrayViewFromImage(brain) != 0
     if task not in _INSIDE_THE_BRAIN or not mask.any():
         return None
-    filled = ndimage.binary_fill_holes(mask)
-    near = sitk.GetArrayFromImage(near_brain(array_on(filled.astype(np.uint8), brain))) != 0
-    return ~(near | ndimage.binary_dilation(filled))
+    filled = fill_small_holes(mask, brain.GetSpacing(), math.inf)
+    inside = sitk.GetArrayFromImage(near_brain(array_on(filled.view(np.uint8), brain))).view(bool)
+    inside |= filled
+    for axis in range(3):  # a voxel to either side
+        grown, own = np.moveaxis(inside, axis, 0), np.moveaxis(filled, axis, 0)
+        grown[1:] |= own[:-1]
+        grown[:-1] |= own[1:]
+    return ~inside
 
 
 def without_outside(image: sitk.Image, outside: NDArray[np.bool_] | None) -> sitk.Image:
     """A label map or probability map that is 0 there. A resection cavity stays: it may be open to the outside."""
     array = sitk.GetArrayViewFromImage(image)
-    if outside is None or not array[outside].any():
+    if outside is None or not (cut := outside & (array != 0)).any():
         return image
-    is_map = np.issubdtype(array.dtype, np.floating)
-    return array_on(np.where(outside & (is_map | (array != Label.RC)), 0, array).astype(array.dtype), image)
+    if not np.issubdtype(array.dtype, np.floating):
+        cut &= array != Label.RC
+    kept = array.copy()
+    kept[cut] = 0
+    return array_on(kept, image)
 
 
 def implausible(
@@ -82,6 +93,8 @@ def implausible(
                 f"{100 * LARGEST_SHARE_OF_BRAIN:.0f} % of the brain it is taken for an error."
             )
     whole = region_mask(sitk.GetArrayViewFromImage(labels), Region.WT)
+    if not whole.any():
+        return tuple(sentences)
     sentences += _at_border(whole)
     if brain is not None and task in _INSIDE_THE_BRAIN:
         sentences += _at_surface(whole, brain)
@@ -90,7 +103,7 @@ def implausible(
 
 def _at_border(whole: NDArray[np.bool_]) -> list[str]:
     inner = whole[tuple(slice(1, -1) if size > 2 else slice(None) for size in whole.shape)]
-    share = 1 - inner.sum() / max(1, whole.sum()) if whole.any() else 0.0
+    share = 1 - np.count_nonzero(inner) / np.count_nonzero(whole)
     if share <= LARGEST_SHARE_AT_BORDER:
         return []
     return [f"Implausible: {100 * share:.0f} % of the whole tumour lie on the border of the image."]
@@ -99,9 +112,17 @@ def _at_border(whole: NDArray[np.bool_]) -> list[str]:
 def _at_surface(whole: NDArray[np.bool_], brain: sitk.Image) -> list[str]:
     if np.count_nonzero(whole) * np.prod(brain.GetSpacing()) / 1000 < LEAST_RIM_ML:
         return []
-    inside = np.pad(sitk.GetArrayViewFromImage(brain) != 0, 1)  # beyond the image there is no brain
-    depth_mm = ndimage.distance_transform_edt(inside, brain.GetSpacing()[::-1])[1:-1, 1:-1, 1:-1]
-    share = (depth_mm[whole] <= SURFACE_MM).mean()
+    spacing = brain.GetSpacing()[::-1]
+    reach = [int(SURFACE_MM / mm) + 1 for mm in spacing]  # what lies deeper need not be seen
+    whole, inside = (
+        np.pad(mask, [(more, more) for more in reach])  # beyond the image there is no brain
+        for mask in (whole, sitk.GetArrayViewFromImage(brain) != 0)
+    )
+    box = tuple(
+        slice(side.start - more, side.stop + more) for side, more in zip(bounding_box(whole), reach, strict=True)
+    )
+    surface_near = ndimage.distance_transform_edt(inside[box], spacing) <= SURFACE_MM
+    share = surface_near[whole[box]].mean() if not inside[box].all() else 0.0
     if share <= LARGEST_SHARE_AT_SURFACE:
         return []
     return [

@@ -19,6 +19,7 @@ from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.measures.diameters import diameters_mm
 from GliomaSegLib.measures.midline import Midline, MidlineFrom, Side, midline_of
+from GliomaSegLib.preprocessing.cropping import Box, bounding_box, uncropped
 from GliomaSegLib.record import Record
 
 # Slices are thick, and their plane is the one of acquisition, when one spacing exceeds the others by this factor.
@@ -234,29 +235,41 @@ def _parts(array: NDArray[np.integer], regions: Collection[Region]) -> list[tupl
 
 def lesion_numbers(labels: sitk.Image, region: Region) -> NDArray[np.uint32]:
     """The connected components (26 neighbours) of a region, ``[z, y, x]``: each has its :attr:`Lesion.id`."""
-    mask = region_mask(sitk.GetArrayViewFromImage(labels), region)
-    components = cc3d.connected_components(mask, connectivity=26)
+    array = sitk.GetArrayViewFromImage(labels)
+    return uncropped(*_numbered(region_mask(array, region)), array.shape)
+
+
+def _numbered(mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint32], Box]:
+    """The components of a mask, numbered by size, in the box that holds them."""
+    if not mask.any():
+        return np.zeros((0, 0, 0), np.uint32), (slice(0, 0),) * 3
+    box = bounding_box(mask)
+    components = cc3d.connected_components(mask[box], connectivity=26)
     voxels = np.bincount(components.ravel())[1:]
     number = np.zeros(len(voxels) + 1, np.uint32)
     number[1 + np.argsort(-voxels, kind="stable")] = np.arange(1, len(voxels) + 1)
-    return number[components]
+    return number[components], box
 
 
 def _lesions(
     labels: sitk.Image, region: Region, midline: Midline, probability: sitk.Image | None = None
 ) -> list[Lesion]:
     """The lesions of a region, largest first."""
-    numbers = lesion_numbers(labels, region)
+    numbers, whole = _numbered(region_mask(sitk.GetArrayViewFromImage(labels), region))
+    if not numbers.size:
+        return []
     statistics = cc3d.statistics(numbers)
+    corner = [side.start for side in whole]
     voxel_ml = float(np.prod(labels.GetSpacing())) / 1000
     axis = slice_axis(labels)
     lesions = []
     for number in range(1, len(statistics["voxel_counts"])):
-        box = statistics["bounding_boxes"][number]
-        mask = numbers[box] == number
+        inner = statistics["bounding_boxes"][number]
+        mask = numbers[inner] == number
+        box = tuple(slice(side.start + first, side.stop + first) for side, first in zip(inner, corner, strict=True))
         position, long, perpendicular = _bidimensional(mask, labels.GetSpacing(), axis)
         left, posterior, superior = labels.TransformContinuousIndexToPhysicalPoint(
-            [float(c) for c in reversed(statistics["centroids"][number])]
+            (statistics["centroids"][number] + corner)[::-1].tolist()
         )
         voxels = int(statistics["voxel_counts"][number])
         lesions.append(
@@ -273,7 +286,8 @@ def _lesions(
                 centre_ras_mm=(-left, -posterior, superior),
                 side=midline.side_of((left, posterior, superior)),
                 at_border=any(
-                    part.start == 0 or part.stop == size for part, size in zip(box, numbers.shape, strict=True)
+                    part.start == 0 or part.stop == size
+                    for part, size in zip(box, reversed(labels.GetSize()), strict=True)
                 ),
                 certainty=_highest(probability, box, mask),
                 midline_mm=_from_midline(labels, midline, box, mask),

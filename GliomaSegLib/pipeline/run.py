@@ -11,6 +11,7 @@ from pathlib import Path
 from GliomaSegLib.case import Case, Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.folder import check_output, written_whole
+from GliomaSegLib.io.grid import empty_like
 from GliomaSegLib.io.images import pixels_sha256
 from GliomaSegLib.job import Job
 from GliomaSegLib.labels import Region
@@ -22,11 +23,8 @@ from GliomaSegLib.results.images import ResultImages
 from GliomaSegLib.results.job_result import JobResult
 from GliomaSegLib.results.manifest import Manifest, SequenceRecord
 from GliomaSegLib.results.writing import result_of, write_results
-from GliomaSegLib.study.reading import described_by_dicom, read_case
+from GliomaSegLib.study.reading import described_by_dicom, oriented_case, read_case
 from GliomaSegLib.study.selection import search_study
-
-# From this volume on the reader is told that labels outside the brain were cut.
-_TOLD_ML = 1.0
 
 
 def run(job: Job, progress: Progress | None = None) -> JobResult:
@@ -59,12 +57,14 @@ def _run(job: Job, recorder: ProgressRecorder) -> JobResult:
     case = read_case(job.study, job.volumes, job.name, job.when, wanted, job.exam, contents, job.allow_incomplete)
     case = described_by_dicom(case, job.dicom)
     kept = tuple(Region) if job.all_probabilities else card.thresholdable if job.probabilities else ()
-    result, registrations = segment_case(case, setup, job, kept, recorder)
+    as_read = empty_like(case.reference.image)
+    case = oriented_case(case)  # of which the images as they were read are not kept
+    result, registrations = segment_case(case, setup, job, kept, recorder, as_read)
     images = ResultImages(
         labels=result.labels,
         brain=result.brain,
         originals=result.images,
-        probabilities={region: result.probabilities[region] for region in result.probabilities if region in kept},
+        probabilities=result.stored_probabilities,
         transforms=result.transforms,
         agreement=result.agreement,
     )

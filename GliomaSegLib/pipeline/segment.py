@@ -20,7 +20,7 @@ from GliomaSegLib.case import Case, Input, Modality
 from GliomaSegLib.errors import InputError, listed
 from GliomaSegLib.inference.device import choose_device, choose_precision
 from GliomaSegLib.inference.segmenter import Prediction
-from GliomaSegLib.io.grid import oriented_like
+from GliomaSegLib.io.grid import oriented_like, placed_as
 from GliomaSegLib.job import Settings
 from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.assessment import assess_case
@@ -30,6 +30,7 @@ from GliomaSegLib.options import AUTO
 from GliomaSegLib.pipeline.prediction import (
     Member,
     MemberProgress,
+    Segmented,
     arrays_for,
     fused,
     load_model,
@@ -100,13 +101,19 @@ def set_up(settings: Settings, present: Callable[[], Collection[Modality]], prog
 
 
 def segment_case(
-    case: Case, setup: Setup, settings: Settings, measured: Collection[Region], recorder: ProgressRecorder
+    case: Case,
+    setup: Setup,
+    settings: Settings,
+    measured: Collection[Region],
+    recorder: ProgressRecorder,
+    as_read: sitk.Image | None = None,
 ) -> tuple[Result, dict[Modality, Registration]]:
     """Segment and measure a case.
 
     Args:
-        case: its images as they were read, with the sequences that the model takes and no others.
-        measured: regions whose probability maps, where there are such, give the lesions' certainty.
+        case: with the sequences that the model takes and no others.
+        measured: regions whose probability maps, where there are such, give the lesions' certainty and are stored.
+        as_read: the grid of the reference image as it was read, where the case's images were turned since.
 
     Returns:
         the result, on the voxel grid of the reference image, and how each sequence was registered to it.
@@ -114,7 +121,8 @@ def segment_case(
     Raises:
         InputError: the model cannot take the case, or an image does not fit the others.
     """
-    card, members, as_read = setup.card, setup.members, case.reference.image
+    card, members = setup.card, setup.members
+    as_read = case.reference.image if as_read is None else as_read
     case = oriented_case(case)
     regions = _regions_given(settings, card, members, case)
     # Transforms of images that the model does not take are not read.
@@ -128,40 +136,27 @@ def segment_case(
     recorder.stage("registration")
     registrations = register_case(case, recorder, given, settings.registration)
     registered = earlier.registered_to(case.reference, recorder) if earlier else None
-
-    recorder.stage("brain extraction")
-    spaces = dict.fromkeys(member.space for member in members)
-    prepared = {space: _prepared(settings, case, registrations, space, setup, recorder) for space in spaces}
-
-    recorder.stage("segmentation")
-    answers, used = [], []
-    for number, member in enumerate(members):
-        channels = _channels(member, prepared[member.space], registered)
-        segmenter = load_model(member.card.id, member.weights, setup.device, setup.precision, settings.store)
-        prediction = segmenter.predict(channels, MemberProgress(recorder, number, len(members)), settings.seed)
-        answers.append(on_reference(prediction, settings, member, case, prepared[member.space]))
-        used.append(_model_used(member, prediction, setup))
-    segmented = fused(answers, settings, card, case, recorder) if card.weights.members else answers[0]
+    segmented, found_brain, used = _segmented(case, setup, settings, registrations, registered, recorder)
 
     recorder.stage("measures and report")
     transforms = {modality: found.transform for modality, found in registrations.items() if found.transform}
-    reference = case.reference.image
 
     def as_given(image: sitk.Image) -> sitk.Image:
         """With the voxel axes of the reference image as it was read, and exactly its geometry."""
-        turned = oriented_like(image, as_read)
-        turned.CopyInformation(as_read)
-        return turned
+        return placed_as(oriented_like(image, as_read), as_read)
 
-    found_brain = resample_labels(prepared[members[0].space].brain, reference)
     outside = outside_brain(found_brain, card.task)
     labels, brain = as_given(_inside_the_brain(segmented.labels, outside, recorder)), as_given(found_brain)
     given_maps = [region for region in segmented.network_maps if region in regions]
-    maps = OnDemand(given_maps, lambda region: as_given(without_outside(segmented.probability(region), outside)))
+
+    def probability(region: Region) -> sitk.Image:
+        return without_outside(segmented.probability(region), outside)
+
     # What is measured is what is stored, so that measuring it again gives the same.
-    stored = {region: from_stored(as_stored(maps[region])) for region in maps if region in measured}
+    stored = {region: as_given(as_stored(probability(region))) for region in given_maps if region in measured}
+    maps = {region: from_stored(one) for region, one in stored.items()}
     present, meant = tuple(case.volumes), card.time_points
-    assessed = assess_case(labels, brain, regions, stored, case.time_point, present, task=card.task, made_for=meant)
+    assessed = assess_case(labels, brain, regions, maps, case.time_point, present, task=card.task, made_for=meant)
     result = Result(
         case_id=case.identifier,
         model=_ensemble_used(card, used) if card.weights.members else used[0],
@@ -171,10 +166,11 @@ def segment_case(
         brain=brain,
         transforms=transforms,
         assessed=assessed,
-        probabilities=maps,
+        probabilities=OnDemand(given_maps, lambda region: as_given(probability(region))),
+        stored_probabilities=stored,
         images=OnDemand(
             case.present,
-            lambda one: as_given(resample_image(case.volumes[one].image, reference, transforms.get(one))),
+            lambda one: resample_image(case.volumes[one].image, as_read, transforms.get(one)),
         ),
         agreement=segmented.agreement and as_given(segmented.agreement),
         choice=setup.why,
@@ -184,6 +180,31 @@ def segment_case(
         seconds=recorder.seconds,
     )
     return result, registrations
+
+
+def _segmented(
+    case: Case,
+    setup: Setup,
+    settings: Settings,
+    registrations: Mapping[Modality, Registration],
+    earlier: RegisteredStudy | None,
+    recorder: ProgressRecorder,
+) -> tuple[Segmented, sitk.Image, list[ModelUsed]]:
+    """What the networks find, and the brain mask, on the grid of the reference image; and the models that ran."""
+    members = setup.members
+    recorder.stage("brain extraction")
+    spaces = dict.fromkeys(member.space for member in members)
+    prepared = {space: _prepared(settings, case, registrations, space, setup, recorder) for space in spaces}
+    recorder.stage("segmentation")
+    answers, used = [], []
+    for number, member in enumerate(members):
+        channels = _channels(member, prepared[member.space], earlier)
+        segmenter = load_model(member.card.id, member.weights, setup.device, setup.precision, settings.store)
+        prediction = segmenter.predict(channels, MemberProgress(recorder, number, len(members)), settings.seed)
+        answers.append(on_reference(prediction, settings, member, case, prepared[member.space]))
+        used.append(_model_used(member, prediction, setup))
+    segmented = fused(answers, settings, setup.card, case, recorder) if setup.card.weights.members else answers[0]
+    return segmented, resample_labels(prepared[members[0].space].brain, case.reference.image), used
 
 
 def _inside_the_brain(labels: sitk.Image, outside: NDArray[np.bool_] | None, progress: Progress) -> sitk.Image:

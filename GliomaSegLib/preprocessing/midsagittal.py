@@ -34,9 +34,10 @@ def find_midsagittal(
     step = np.array(spacing_mm) * factors
     present = [channel for channel in channels if channel.any()]
     mean = sum(np.clip(_binned(channel, factors), -2, 2) for channel in present) / max(len(present), 1)
-    volume = _binned(brain, factors) + _CONTRAST * mean
+    outline = _binned(brain, factors)
+    volume = outline + _CONTRAST * mean
     offset = (np.array(factors) - 1) / 2 * spacing_mm  # of the first binned voxel's centre
-    points = np.argwhere(_binned(brain, factors) > 0.5) * step + offset
+    points = np.argwhere(outline > 0.5) * step + offset
     middle = points.mean(axis=0)
 
     half = np.ceil((np.ptp(points, axis=0) / 2 + 8) / step).astype(int)
@@ -73,6 +74,7 @@ def _rotation(yaw: float, roll: float) -> NDArray[np.float64]:
 def _binned(volume: NDArray, factors: list[int]) -> NDArray[np.float32]:
     """Means over blocks of ``factors`` voxels; what is left over at the far ends is dropped."""
     shape = [size // factor for size, factor in zip(volume.shape, factors, strict=True)]
-    kept = volume[tuple(slice(size * factor) for size, factor in zip(shape, factors, strict=True))].astype(np.float32)
+    kept = volume[tuple(slice(size * factor) for size, factor in zip(shape, factors, strict=True))]
+    kept = kept if volume.dtype == bool else kept.astype(np.float32)
     split = [part for size, factor in zip(shape, factors, strict=True) for part in (size, factor)]
-    return kept.reshape(split).mean(axis=(1, 3, 5))
+    return kept.reshape(split).mean(axis=(1, 3, 5), dtype=np.float32)

@@ -57,13 +57,16 @@ def prepare(
     """
     reference = case.reference.image
     grid = model_grid(reference, spacing_mm, orientation)
-    brain = find_brain(resample_image(reference, grid), extractor)
+    on_grid = resample_image(reference, grid)
+    brain = find_brain(on_grid, extractor)
     near = near_brain(brain)
     images = {}
     for done, modality in enumerate(case.present):
         progress.advance(done / len(case.present), modality.title)
         registration = registrations.get(modality)
-        image = resample_image(case.volumes[modality].image, grid, registration.transform if registration else None)
+        transform = registration.transform if registration else None
+        volume = case.volumes[modality]
+        image = on_grid if volume is case.reference else resample_image(volume.image, grid, transform)
         if not sitk.GetArrayViewFromImage(image).any():
             raise InputError(
                 f"{case.volumes[modality]} lies wholly outside {case.reference}; let it be registered, or leave it out "

@@ -12,7 +12,7 @@ import itertools
 import numpy as np
 import SimpleITK as sitk
 
-from GliomaSegLib.io.grid import GRID_TOLERANCE_VOXELS, oriented, oriented_like, same_grid
+from GliomaSegLib.io.grid import GRID_TOLERANCE_VOXELS, oriented, oriented_like, placed_as, same_grid
 from GliomaSegLib.preprocessing.cropping import bounding_box
 
 # Above this share of a grid there is little to gain from leaving the rest out.
@@ -65,10 +65,10 @@ def resample_labels(labels: sitk.Image, grid: sitk.Image, transform: sitk.Transf
 
 def _resample(image: sitk.Image, grid: sitk.Image, transform: sitk.Transform | None, interpolator: int) -> sitk.Image:
     if transform is None:
-        turned = oriented_like(image, grid)
-        if same_grid(turned, grid):
-            turned.CopyInformation(grid)  # rounding noise in a header must not travel on
-            return turned
+        if sorted(image.GetSize()) == sorted(grid.GetSize()):
+            turned = oriented_like(image, grid)
+            if same_grid(turned, grid):
+                return placed_as(turned, grid)
         transform = sitk.Transform(3, sitk.sitkIdentity)
     low, size = _reached(image, grid, transform)
     if np.prod(size) > _MOST_OF_IT * grid.GetNumberOfPixels():

@@ -21,7 +21,7 @@ class ResultImages:
         labels: internal label map, ``uint8``.
         brain: mask, ``uint8``.
         originals: the sequences, ``float32``, for the report; may be empty when the files are gone.
-        probabilities: ``float32`` in 0..1 per region, as :func:`from_stored` gives them.
+        probabilities: per region, ``float32`` in 0..1, or as they are stored.
         transforms: reference image -> sequence (LPS mm) for those that had to be moved.
         agreement: of an ensemble's members, ``uint8`` per cent.
     """
@@ -35,9 +35,13 @@ class ResultImages:
 
 
 def as_stored(probability: sitk.Image) -> sitk.Image:
-    """A probability map in the steps in which it is stored: 0..1 as 0..255, ``uint8``."""
-    scaled = np.round(np.clip(sitk.GetArrayViewFromImage(probability), 0, 1) * 255)
-    return array_on(scaled.astype(np.uint8), probability)
+    """A probability map in the steps in which it is stored: 0..1 as 0..255, ``uint8``; one that is so already stays."""
+    if probability.GetPixelID() == sitk.sitkUInt8:
+        return probability
+    scaled = sitk.GetArrayFromImage(probability)
+    np.clip(scaled, 0, 1, out=scaled)
+    scaled *= 255
+    return array_on(np.round(scaled, out=scaled).astype(np.uint8), probability)
 
 
 def from_stored(stored: sitk.Image) -> sitk.Image:

@@ -63,6 +63,7 @@ class Result:
         assessed: the measures, and after surgery the residual tumour.
         probabilities: per region (``result.probabilities["WT"]``) ``float32`` in 0..1, resampled from the network's
             grid when asked for; of a loaded result those that were written.
+        stored_probabilities: those that are written with it, 0..1 as 0..255 (``uint8``).
         images: per sequence (``result.images["t1c"]``) ``float32``, registered and resampled to the reference image
             when asked for; of a loaded result the files are read again.
         agreement: of an ensemble, how far its members agree, ``uint8`` per cent.
@@ -82,6 +83,7 @@ class Result:
     assessed: CaseAssessment = field(repr=False)
     probabilities: Mapping[Region, sitk.Image] = field(repr=False)
     images: Mapping[Modality, sitk.Image] = field(repr=False)
+    stored_probabilities: Mapping[Region, sitk.Image] = field(default_factory=dict, repr=False)
     agreement: sitk.Image | None = field(default=None, repr=False)
     choice: str | None = None
     missing: tuple[Modality, ...] = ()

@@ -16,14 +16,14 @@ import SimpleITK as sitk
 from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 from skimage.measure import find_contours
 
-from GliomaSegLib.io.grid import oriented
+from GliomaSegLib.io.grid import oriented, upright_view
 from GliomaSegLib.io.terminology import region_styles
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import REGION_LABELS, Region
 from GliomaSegLib.measures.volumes import slice_position_mm
+from GliomaSegLib.preprocessing.cropping import bounding_box
 
 # Pictures are resampled to square pixels of this size: fine enough for print, however thick the slices are.
 _PIXEL_MM = 0.5
@@ -31,6 +31,7 @@ _PIXEL_MM = 0.5
 # The margin around the head, and the grey levels that become black and white, as percentiles inside it.
 _MARGIN_MM = 6.0
 WINDOW_PERCENT = (1.0, 99.7)
+_WINDOW_MM = 1.0  # of finer voxels a sample tells as much
 
 # Smaller regions are drawn over larger ones.
 DRAWING_ORDER = (Region.WT, Region.RC, Region.TC, Region.ET)
@@ -60,6 +61,17 @@ class Slice:
     index: int
 
 
+class Grey:
+    """An image as grey levels, ``uint8 [z, y, x]``, oriented to LPS. They are made of the part that is asked for."""
+
+    def __init__(self, image: sitk.Image, black: float, white: float) -> None:
+        self._image, self._black, self._range = image, black, max(white - black, 1e-6)
+
+    def __getitem__(self, part: int | tuple[int | slice, ...]) -> NDArray[np.uint8]:
+        array = upright_view(self._image)[part].astype(np.float32)
+        return (np.clip((array - self._black) / self._range, 0, 1) * 255).astype(np.uint8)
+
+
 class Viewer:
     """Draws slices of images that share the label map's grid, all with the same field of view.
 
@@ -74,15 +86,16 @@ class Viewer:
         self, labels: sitk.Image, reference: sitk.Image, brain: sitk.Image | None, regions: Collection[Region]
     ) -> None:
         self._grid = oriented(labels)
-        self._labels = sitk.GetArrayFromImage(self._grid)
+        self._labels = sitk.GetArrayViewFromImage(self._grid)
         self._regions = [region for region in DRAWING_ORDER if region in regions]
-        self._head = _oriented(sitk.OtsuThreshold(reference, 0, 1) if brain is None else brain) != 0
+        head = sitk.OtsuThreshold(reference, 0, 1) if brain is None else brain
+        self._head = upright_view(head) != 0
         if not self._head.any():
             self._head[:] = True
         margin = [int(np.ceil(_MARGIN_MM / mm)) for mm in reversed(self._grid.GetSpacing())]
         self._box = tuple(
             slice(max(0, part.start - more), min(size, part.stop + more))
-            for part, more, size in zip(_bounds(self._head | self.tumour), margin, self._labels.shape, strict=True)
+            for part, more, size in zip(bounding_box(self._head | self.tumour), margin, self._labels.shape, strict=True)
         )
 
     @property
@@ -118,18 +131,20 @@ class Viewer:
         mm = round(slice_position_mm(self._grid, plane.voxel_axis, where.index))
         return f"{plane.letters[mm < 0]} {abs(mm)} mm"
 
-    def grey(self, image: sitk.Image, by_tumour: bool = True) -> NDArray[np.uint8]:
-        """An image as grey levels, windowed by what is inside the head: ``[z, y, x]``, oriented to LPS.
+    def grey(self, image: sitk.Image, by_tumour: bool = True) -> Grey:
+        """An image as grey levels, windowed by what is inside the head.
 
         Args:
             by_tumour: also by the tumour; without it the brain is as bright in studies with a large and a small one.
         """
-        array = _oriented(image).astype(np.float32)
-        inside = self._head if by_tumour else self._head & ~self.tumour
-        low, high = np.percentile(array[inside if inside.any() else self._head], WINDOW_PERCENT)
-        return (np.clip((array - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)
+        steps = tuple(slice(None, None, max(1, int(_WINDOW_MM / mm))) for mm in reversed(self._grid.GetSpacing()))
+        inside = self._head[steps]
+        if not by_tumour and (inside & ~self.tumour[steps]).any():
+            inside = inside & ~self.tumour[steps]
+        seen = upright_view(image)[steps][inside if inside.any() else slice(None)]
+        return Grey(image, *np.percentile(seen.astype(np.float32, copy=False), WINDOW_PERCENT))
 
-    def draw(self, grey: NDArray[np.uint8], where: Slice, contours: bool = True) -> Markup:
+    def draw(self, grey: Grey, where: Slice, contours: bool = True) -> Markup:
         """One slice of the grey levels as an ``<svg>`` element; the contours form a group of class ``contours``."""
         pixels, width, height = self.cut(grey, where)
         return Markup(
@@ -138,7 +153,7 @@ class Viewer:
             f"{self._contours(where) if contours else ''}{_marks(self.marks(where), width, height)}</svg>"
         )
 
-    def cut(self, grey: NDArray[np.uint8], where: Slice) -> tuple[NDArray[np.uint8], float, float]:
+    def cut(self, grey: Grey, where: Slice) -> tuple[NDArray[np.uint8], float, float]:
         """A slice of the grey levels in square pixels, ``[row, column]``, with its width and height in mm."""
         row_mm, column_mm = self._pixel_mm(where.plane)
         pixels = self._cut(grey, where)
@@ -170,7 +185,7 @@ class Viewer:
         across = 2 - _PLANES[plane].voxel_axis
         return mask.sum(axis=tuple({0, 1, 2} - {across}))
 
-    def _cut(self, array: NDArray, where: Slice) -> NDArray:
+    def _cut(self, array: NDArray | Grey, where: Slice) -> NDArray:
         """A slice ``[row, column]``, cropped, its first row at the top of the picture."""
         across = 2 - _PLANES[where.plane].voxel_axis
         cut = array[tuple(where.index if axis == across else part for axis, part in enumerate(self._box))]
@@ -193,14 +208,6 @@ class Viewer:
 def hex_colour(region: Region) -> str:
     """The colour of a region's contour, e.g. ``#ff4058``."""
     return "#{:02x}{:02x}{:02x}".format(*region_styles()[region].colour)
-
-
-def _oriented(image: sitk.Image) -> NDArray:
-    return sitk.GetArrayFromImage(oriented(image))
-
-
-def _bounds(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
-    return ndimage.find_objects(mask.astype(np.uint8))[0]
 
 
 def path_data(line: NDArray[np.float64]) -> str:

@@ -169,6 +169,6 @@ def _mask_doubt(volume: SequenceVolume) -> str | None:
 
 
 def _same_pixels(first: sitk.Image, second: sitk.Image) -> bool:
-    return first.GetSize() == second.GetSize() and np.array_equal(
-        sitk.GetArrayViewFromImage(first), sitk.GetArrayViewFromImage(second)
-    )
+    one, other = sitk.GetArrayViewFromImage(first), sitk.GetArrayViewFromImage(second)
+    middle = len(one) // 2  # which tells nearly all images apart
+    return one.shape == other.shape and np.array_equal(one[middle], other[middle]) and np.array_equal(one, other)
