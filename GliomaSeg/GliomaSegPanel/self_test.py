@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
@@ -37,13 +38,17 @@ class GliomaSegTest(ReviewTests, ScriptedLoadableModuleTest):
     """
 
     def setUp(self) -> None:
-        """An empty scene, and results that go away with the test."""
+        """An empty scene, results that go away with the test, and OK to each question: Slicer in testing mode
+        skips the message box, but what it then returns counts as Cancel."""
         slicer.mrmlScene.Clear(0)
+        self._agreeing = patch.object(slicer.util, "confirmOkCancelDisplay", return_value=True)
+        self._agreeing.start()
         self._results = tempfile.TemporaryDirectory(prefix="GliomaSegTest-")
 
     def tearDown(self) -> None:
         """Leave nothing behind."""
         slicer.mrmlScene.Clear(0)
+        self._agreeing.stop()
         self._results.cleanup()
 
     def runTest(self) -> None:

@@ -26,7 +26,8 @@ from GliomaSegLib.errors import InputError, printable
 from GliomaSegLib.io.dicom import DicomSeries, DicomSlice
 from GliomaSegLib.io.dicom_frames import single_frame_files
 from GliomaSegLib.io.geometry import Geometry, even_step, orthonormal_direction
-from GliomaSegLib.io.images import check_intensities, quiet_itk
+from GliomaSegLib.io.grid import quiet_itk
+from GliomaSegLib.io.images import check_intensities
 
 
 def read_series(series: DicomSeries) -> sitk.Image:

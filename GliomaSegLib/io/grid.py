@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import locale
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -117,3 +120,20 @@ def uncropped(image: sitk.Image, grid: sitk.Image) -> sitk.Image:
     The voxels of both coincide, so that nearest neighbours are copies.
     """
     return sitk.Resample(image, grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0.0, image.GetPixelID())
+
+
+@contextmanager
+def quiet_itk() -> Iterator[None]:
+    """For ITK's readers and writers: warnings stay off stderr (errors still come as exceptions), and numbers have a
+    decimal point where the process's locale has a comma, which NRRD's reader and writer would use."""
+    shown, numbers = sitk.ProcessObject.GetGlobalWarningDisplay(), locale.setlocale(locale.LC_NUMERIC)
+    has_point = locale.localeconv()["decimal_point"] == "."
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        if not has_point:
+            locale.setlocale(locale.LC_NUMERIC, "C")
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+        if not has_point:
+            locale.setlocale(locale.LC_NUMERIC, numbers)

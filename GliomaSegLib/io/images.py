@@ -7,12 +7,9 @@ others by ITK. What a file does not say about its geometry, or says in two ways,
 from __future__ import annotations
 
 import hashlib
-import locale
 import math
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +17,7 @@ import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.geometry import Geometry, check_field_of_view, orthonormal_direction, sheared
-from GliomaSegLib.io.grid import array_on, upright_view
+from GliomaSegLib.io.grid import array_on, quiet_itk, upright_view
 from GliomaSegLib.io.nifti import is_nifti_name, nifti_doubts, nifti_geometry, read_nifti
 from GliomaSegLib.io.renaming import rename
 from GliomaSegLib.label_maps import to_internal, values_held
@@ -270,20 +267,3 @@ def _one_volume(image: sitk.Image, path: Path) -> sitk.Image:
 def _is_dicom(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
-
-
-@contextmanager
-def quiet_itk() -> Iterator[None]:
-    """For ITK's readers and writers: warnings stay off stderr (errors still come as exceptions), and numbers have a
-    decimal point where the process's locale has a comma, which NRRD's reader and writer would use."""
-    shown, numbers = sitk.ProcessObject.GetGlobalWarningDisplay(), locale.setlocale(locale.LC_NUMERIC)
-    has_point = locale.localeconv()["decimal_point"] == "."
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        if not has_point:
-            locale.setlocale(locale.LC_NUMERIC, "C")
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
-        if not has_point:
-            locale.setlocale(locale.LC_NUMERIC, numbers)

@@ -18,8 +18,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.io.grid import array_on, uncropped
-from GliomaSegLib.io.images import quiet_itk
+from GliomaSegLib.io.grid import array_on, quiet_itk, uncropped
 from GliomaSegLib.io.terminology import (
     PAINT_ORDER,
     SegmentStyle,
