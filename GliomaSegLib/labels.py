@@ -32,6 +32,19 @@ class Region(str, Enum):
     ET = "ET"
     RC = "RC"
 
+    @property
+    def words(self) -> str:
+        """As it stands inside a sentence."""
+        return _REGION_WORDS[self]
+
+
+_REGION_WORDS = {
+    Region.WT: "whole tumour",
+    Region.TC: "tumour core",
+    Region.ET: "enhancing tumour",
+    Region.RC: "resection cavity",
+}
+
 
 REGION_LABELS: dict[Region, tuple[Label, ...]] = {
     Region.WT: (Label.NETC, Label.SNFH, Label.ET),

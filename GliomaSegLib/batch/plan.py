@@ -23,6 +23,7 @@ from GliomaSegLib.progress import Progress
 from GliomaSegLib.study.selection import Assignment, identify
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.catalogue import find_card
+from GliomaSegLib.zoo.expectation import cost_of_missing
 from GliomaSegLib.zoo.places import default_store
 from GliomaSegLib.zoo.recommend import choose_model
 from GliomaSegLib.zoo.store import Store
@@ -237,7 +238,7 @@ def _planned(case: BatchCase, job: Job, zoo: _Zoo) -> PlannedCase:
     card = zoo.card(model, store)
     present = _present(job, card.inputs.sequences)
     card.regions_given(present, bool(job.preoperative))
-    cost = card.cost_of_missing(present, bool(job.preoperative))
+    cost = cost_of_missing(card, present, bool(job.preoperative))
     return PlannedCase(case, CaseStatus.TO_DO, card.id, present, cost)
 
 

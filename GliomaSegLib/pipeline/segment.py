@@ -53,6 +53,7 @@ from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.card_network import Space
 from GliomaSegLib.zoo.card_weights import accepted_sha256
 from GliomaSegLib.zoo.catalogue import find_card
+from GliomaSegLib.zoo.expectation import accuracy_in_words, cost_of_missing, unreliable_regions
 from GliomaSegLib.zoo.places import default_store
 from GliomaSegLib.zoo.purpose import for_purpose, reason
 from GliomaSegLib.zoo.recommend import choose_model
@@ -159,7 +160,9 @@ def segment_case(
     assessed = assess_case(labels, brain, regions, maps, case.time_point, present, task=card.task, made_for=meant)
     result = Result(
         case_id=case.identifier,
-        model=_ensemble_used(card, used) if card.weights.members else used[0],
+        model=(_ensemble_used(card, used) if card.weights.members else used[0]).model_copy(
+            update={"accuracy": accuracy_in_words(card, case.present, _takes_earlier(settings, card))}
+        ),
         regions=regions,
         reference=case.reference.sequence,
         labels=labels,
@@ -175,7 +178,7 @@ def segment_case(
         agreement=segmented.agreement and as_given(segmented.agreement),
         choice=setup.why,
         missing=tuple(modality for modality in card.inputs.sequences if modality not in case.present),
-        cost=_cost(settings, card, case),
+        cost=cost_of_missing(card, case.present, _takes_earlier(settings, card)),
         warnings=(*recorder.warnings, *assessed.implausible),
         seconds=recorder.seconds,
     )
@@ -258,14 +261,13 @@ def _regions_given(settings: Settings, card: Card, members: Sequence[Member], ca
         raise InputError(f"{str(error).removesuffix('.')}; not used were {listed(case.ignored)}.") from error
 
 
-def _cost(settings: Settings, card: Card, case: Case) -> str | None:
-    return card.cost_of_missing(case.present, _takes_earlier(settings, card))
-
-
 def _warn_about_use(settings: Settings, card: Card, case: Case, progress: Progress) -> None:
-    for sentence in (_cost(settings, card, case), reason(card, case.present, settings.purpose)):
+    cost = cost_of_missing(card, case.present, _takes_earlier(settings, card))
+    for sentence in (cost, reason(card, case.present, settings.purpose)):
         if sentence:
             progress.warn(sentence)
+    if not cost and (doubtful := unreliable_regions(card, case.present, _takes_earlier(settings, card))):
+        progress.warn(f"The model '{card.id}' is unreliable for {' and '.join(region.words for region in doubtful)}.")
     if settings.preoperative and not card.inputs.preoperative:
         progress.warn(
             f"The model '{card.id}' does not look at the study before surgery; 'gliomaseg compare' sets its result "

@@ -26,6 +26,7 @@ class ModelUsed(Record):
     licence: str
     citation: str
     training: str | None = Field(default=None, description="what it was trained on, in a sentence")
+    accuracy: str | None = Field(default=None, description="what was measured of it with these sequences, in words")
     task: Task | None = Field(default=None, description="of its card; null: made by a version that did not keep it")
     time_points: tuple[TimePointKind, ...] = Field(default=(), description="of its card; empty: as for the task")
     weights_sha256: str

@@ -299,6 +299,7 @@ def _method(manifest: Manifest) -> dict[str, str]:
     given = {
         "Model": _model_text(model),
         "Chosen because": manifest.choice,
+        "Accuracy": model.accuracy,
         "Members": "; ".join(_member_text(member) for member in model.members),
         "Licence": model.licence,
         "Training": model.training,

@@ -57,6 +57,17 @@ class Inputs(CardPart):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RegionAccuracy(CardPart):
+    """More on one region than its mean Dice, over the cases whose reference has it."""
+
+    cases: int = checked(gt=0)
+    missed: int = checked(about="Cases in which less than a tenth of the reference was found.", ge=0)
+    volume_error: tuple[float, float] = checked(
+        about="5th and 95th percentile of (volume - reference) / reference; -0.5: half of it is lacking."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Accuracy(CardPart):
     """Mean Dice per region on a named set of cases with the named sequences present."""
 
@@ -65,6 +76,7 @@ class Accuracy(CardPart):
     sequences: tuple[Modality, ...]
     preoperative: tuple[Preoperative, ...] = ()
     dice: dict[Region, float]
+    regions: dict[Region, RegionAccuracy] = dataclasses.field(default_factory=dict)
     balanced_accuracy: float | None = checked(None, "Of residual tumour against gross total resection, per patient.")
     source: str = checked(about="A publication, or the command that makes the figure.")
     date: str | None = None
@@ -209,11 +221,11 @@ class Card(CardPart):
                 f"The model '{self.id}' also takes {wanted}; give the study before surgery (--preoperative), or choose "
                 "another model (gliomaseg models list)."
             )
-        missing = self._missing(present)
+        missing = self.missing(present)
         if len(missing) == len(inputs.sequences):
             raise InputError(
-                f"The model '{self.id}' needs at least one of {_titles(inputs.sequences)}, and the case has none of "
-                "them."
+                f"The model '{self.id}' needs at least one of {listed_titles(inputs.sequences)}, and the case has "
+                "none of them."
             )
         if refused := [sequence for sequence in missing if sequence in inputs.mandatory]:
             raise InputError(
@@ -221,10 +233,10 @@ class Card(CardPart):
                 "does not have; choose another model (gliomaseg models list) or give the sequence."
             )
         if not self.sequences_used(present):
-            known = "; or ".join(_titles(combination) for combination in inputs.sets)
+            known = "; or ".join(listed_titles(combination) for combination in inputs.sets)
             raise InputError(
-                f"The model '{self.id}' cannot work with {_titles(present)} alone; it needs {known} (gliomaseg models "
-                "list shows others)."
+                f"The model '{self.id}' cannot work with {listed_titles(present)} alone; it needs {known} (gliomaseg "
+                "models list shows others)."
             )
         allowed = [inputs.regions_without.get(sequence, self.regions) for sequence in missing]
         return tuple(region for region in self.regions if all(region in one for one in allowed))
@@ -238,33 +250,6 @@ class Card(CardPart):
         """The first of :meth:`figures_with`, if there is one."""
         return next(iter(self.figures_with(present)), None)
 
-    def cost_of_missing(self, present: Collection[Modality], earlier: bool = False) -> str | None:
-        """One paragraph on what is missing and what that costs in accuracy; ``None`` when nothing is missing.
-
-        Raises:
-            InputError: as :meth:`regions_given`.
-        """
-        missing = self._missing(present)
-        if not missing:
-            return None
-        given, sequences = self.regions_given(present, earlier), self.inputs.sequences
-        them = "it" if len(missing) == 1 else "them"
-        text = f"Missing: {_titles(missing)}."
-        used = self.sequences_used(present)
-        if unused := [one.title for one in sequences if one in present and one not in used]:
-            text += f" {' and '.join(unused)} cannot be used without {them}."
-        if withheld := [region.value for region in self.regions if region not in given]:
-            text += f" Without {them} {' and '.join(withheld)} cannot be given."
-        full, now = self.measured_with(sequences), self.measured_with(present)
-        if full is None or now is None:
-            return text + " What that costs in accuracy has not been measured for this model."
-        changes = ", ".join(
-            f"{region.value} {full.dice[region]:.2f} → {now.dice[region]:.2f}"
-            for region in given
-            if region in full.dice and region in now.dice
-        )
-        return text + f" Mean Dice, all sequences → these alone, on {now.cases} cases of {now.data}: {changes}."
-
     def wrong_time(self, kind: TimePointKind) -> str | None:
         """A sentence when the model is not made for studies of this time point; ``None`` when it is, or when the time
         point is not known."""
@@ -273,9 +258,11 @@ class Card(CardPart):
         meant = " or ".join(one.value for one in self.time_points)
         return f"The model '{self.id}' is made for {meant} studies; this one is {kind.value}."
 
-    def _missing(self, present: Collection[Modality]) -> list[Modality]:
+    def missing(self, present: Collection[Modality]) -> list[Modality]:
+        """The sequences that it takes and that are not ``present``."""
         return [sequence for sequence in self.inputs.sequences if sequence not in present]
 
 
-def _titles(sequences: Collection[Modality]) -> str:
+def listed_titles(sequences: Collection[Modality]) -> str:
+    """As in "T1, FLAIR"."""
     return ", ".join(sequence.title for sequence in sequences)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from GliomaSegLib.case import Input
+from GliomaSegLib.labels import Region
 from GliomaSegLib.zoo.card import Accuracy, Card
 from GliomaSegLib.zoo.card_network import Inference, Normalisation, Output, Space
 
@@ -172,13 +173,20 @@ def _proof(card: Card) -> list[str]:
 
 
 def _figure(figure: Accuracy) -> str:
-    dice = "  ".join(f"{region.value} {value:.3f}" for region, value in figure.dice.items())
+    dice = "  ".join(f"{region.value} {value:.3f}{_detail(figure, region)}" for region, value in figure.dice.items())
     if figure.balanced_accuracy is not None:
         dice += f"  balanced accuracy {figure.balanced_accuracy:.3f}"
     cases = f", {figure.cases} cases" if figure.cases else ""
     channels: tuple[Input, ...] = (*figure.sequences, *figure.preoperative)
     sequences = " + ".join(channel.title for channel in channels)
     return f"  {sequences:<32} {dice:<32} {figure.data}{cases} ({figure.source}){_remark(figure.remark)}"
+
+
+def _detail(figure: Accuracy, region: Region) -> str:
+    if (one := figure.regions.get(region)) is None:
+        return ""
+    lower, upper = (f"{100 * limit:+.0f}" for limit in one.volume_error)
+    return f" (missed in {one.missed} of {one.cases}; volume {lower} to {upper} %)"
 
 
 def _remark(remark: str | None) -> str:

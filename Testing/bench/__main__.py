@@ -41,6 +41,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "scene": scene.around,
     "dicom": dicom.objects,
     "any-subset": accuracy.own,
+    "any-subset-card": accuracy.own_card,
     "any-subset-published": accuracy.published,
     "distance": distance.distance,
     "ensemble": ensemble.members_and_votes,

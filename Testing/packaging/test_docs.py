@@ -18,6 +18,7 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.cli.main import _parser
 from GliomaSegLib.zoo.card import Card, Status
 from GliomaSegLib.zoo.catalogue import all_cards
+from GliomaSegLib.zoo.expectation import cost_of_missing
 from Testing.bench.__main__ import PARTS
 
 ROOT = Path(__file__).parents[2]
@@ -135,8 +136,8 @@ def test_a_measured_card_knows_what_every_subset_of_its_sequences_costs(card: Ca
                 assert set(figure.dice) == set(card.regions_given(present))
                 assert figure.cases
                 assert "bench" in figure.source
-    assert card.cost_of_missing(card.inputs.sequences) is None
-    assert "Mean Dice" in card.cost_of_missing([Modality.T2F])
+    assert cost_of_missing(card, card.inputs.sequences) is None
+    assert "Mean Dice" in cost_of_missing(card, [Modality.T2F])
 
 
 @pytest.mark.parametrize("name", field_tables.PAGES)

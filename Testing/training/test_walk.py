@@ -132,9 +132,10 @@ def test_a_shape_that_the_network_cannot_take_is_one_sentence_before_anything_is
 def test_eijgelaars_experiment_runs_from_the_table_to_the_page(workplace: Path) -> None:
     recipe = json.loads(Path("ours.json").read_bytes()) | {"preparation": {}}
     Path("ours.json").write_text(json.dumps(recipe))
-    rows = Path("cases.csv").read_text().replace("p01,p01,ours", "p01,p01,brats2021")
-    Path("cases.csv").write_text(rows)
-    Path("splits.json").write_text(json.dumps({"train": ["p01", "p02"], "test": ["p03"]}))
+    rows = Path("cases.csv").read_text().replace("p01,p01,ours", "p01,p01,brats2021").replace(",ours", ",tcga-du")
+    third = rows.splitlines()[-1]
+    Path("cases.csv").write_text(f"{rows}{third.replace('p03,p03,tcga-du', 'p04,p04,brats2021')}\n")
+    Path("splits.json").write_text(json.dumps({"train": ["p01", "p02"], "test": ["p03", "p04"]}))
     given = ["--data", ".", "--cache", "prepared", "-o", "out", "--cases", "cases.csv", "--splits", "splits.json"]
     assert eijgelaar.main([*given, "--recipe", "ours.json", "--device", "cpu"]) == 0
     assert [line.partition(",")[0] for line in Path("out/challenge.csv").read_text().splitlines()] == ["case", "p01"]

@@ -18,6 +18,7 @@ from GliomaSegLib.zoo.card_check import checked_card, read_card, schema_json
 from GliomaSegLib.zoo.card_json import card_text
 from GliomaSegLib.zoo.card_network import Output
 from GliomaSegLib.zoo.catalogue import all_cards, find_card
+from GliomaSegLib.zoo.expectation import cost_of_missing
 from GliomaSegLib.zoo.loaders import FAMILIES, family
 from GliomaSegLib.zoo.page import describe, table
 from Testing.support.zoo_table import PAGE, renewed
@@ -172,11 +173,11 @@ def test_mandatory_sequence_is_demanded(toy_card: Card) -> None:
 
 
 def test_nothing_missing_costs_nothing(toy_card: Card) -> None:
-    assert toy_card.cost_of_missing({T1N, T1C, T2W, T2F}) is None
+    assert cost_of_missing(toy_card, {T1N, T1C, T2W, T2F}) is None
 
 
 def test_cost_says_when_it_was_not_measured(toy_card: Card) -> None:
-    cost = toy_card.cost_of_missing({T2F})
+    cost = cost_of_missing(toy_card, {T2F})
     assert cost == (
         "Missing: T1 + contrast. Without it TC and ET cannot be given. "
         "What that costs in accuracy has not been measured for this model."
@@ -189,11 +190,11 @@ def test_cost_gives_the_figures_that_were_measured(toy_card: Card) -> None:
 
     measured = (figure({"WT": 0.9, "TC": 0.8, "ET": 0.7}, T1C, T2F), figure({"WT": 0.85}, T2F))
     card = replace(toy_card, measured=measured)
-    assert card.cost_of_missing({T2F, T2W}).endswith(
-        "Mean Dice, all sequences → these alone, on 7 cases of SET: WT 0.90 → 0.85."
+    assert cost_of_missing(card, {T2F, T2W}).endswith(
+        "Mean Dice, all sequences → these alone, on 7 cases (SET): WT 0.90 → 0.85."
     )
     assert card.measured_with({T1C, T2F, T1N}) is measured[0]
-    assert "not been measured" in card.cost_of_missing({T1C})
+    assert "not been measured" in cost_of_missing(card, {T1C})
 
 
 # --- networks for several combinations of sequences ---------------------------------------------------------------
@@ -219,7 +220,7 @@ def test_a_case_that_suffices_for_no_network_is_refused(sets_card: Card) -> None
 
 
 def test_what_cannot_be_used_without_the_missing_one_is_said(sets_card: Card) -> None:
-    cost = sets_card.cost_of_missing({T1C, T2F})
+    cost = cost_of_missing(sets_card, {T1C, T2F})
     assert cost.startswith("Missing: T1. FLAIR cannot be used without it.")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError, listed
+from GliomaSegLib.zoo.expectation import cost_of_missing
 from GliomaSegPanel.decisions.situation import Situation, chosen_sequences, lacks_preoperative
 from GliomaSegPanel.translation import _
 
@@ -120,7 +121,7 @@ def missing_cost(situation: Situation) -> str:
     if lacking := lacks_preoperative(situation.card, situation):
         return lacking
     try:
-        return situation.card.cost_of_missing(chosen_sequences(situation), earlier=True) or ""
+        return cost_of_missing(situation.card, chosen_sequences(situation), earlier=True) or ""
     except InputError as error:
         return str(error)
 
