@@ -42,6 +42,8 @@ PARTS: dict[str, Callable[[], None]] = {
     "dicom": dicom.objects,
     "any-subset": accuracy.own,
     "any-subset-card": accuracy.own_card,
+    "any-subset-duo": accuracy.duo,
+    "any-subset-duo-card": accuracy.duo_card,
     "any-subset-published": accuracy.published,
     "distance": distance.distance,
     "ensemble": ensemble.members_and_votes,

@@ -42,6 +42,7 @@ _CARD_DATA = {
     ),
     _CLINICAL: ("TCGA-LGG as clinics scan, not trained on", ""),
 }
+_COMMAND, DUO = "python -m Testing.bench ", "gliomaseg-duo-v2"
 _LEAST_FOUND = 0.1  # a region of whose reference less was found is missed
 CLINICAL_SUBSETS = ((T1N, T1C, T2F), (T1N, T1C), (T1C,), (T2F,))
 
@@ -92,23 +93,42 @@ def published() -> None:
     _unseen(MODEL, SUBSETS_TO_CHOOSE_BY)
 
 
+def duo() -> None:
+    """gliomaseg-duo-v2 on the same cases, for the subsets that it is made for."""
+    _unseen(DUO, (ALL_SUBSETS[0], (T1N, T1C, T2F)), ((T1N, T1C, T2F),))
+
+
 def own_card() -> None:
     """What stands in the card of gliomaseg-any-v2 as ``measured``: the figures of ``any-subset``, as JSON."""
-    figures = []
-    for hospitals, runs in _unseen_runs(OWN_MODEL, ALL_SUBSETS):
-        for present in dict.fromkeys(run.present for run in runs):
-            figures.append(_figure(*_CARD_DATA[hospitals], [run for run in runs if run.present == present]))
+    _print_figures(_unseen_runs(OWN_MODEL, ALL_SUBSETS, CLINICAL_SUBSETS), "any-subset")
+
+
+def duo_card() -> None:
+    """What stands in the card of gliomaseg-duo-v2."""
+    _print_figures(_unseen_runs(DUO, (ALL_SUBSETS[0], (T1N, T1C, T2F)), ((T1N, T1C, T2F),)), "any-subset-duo")
+
+
+def _print_figures(found: Iterable[tuple[tuple[str, ...], list[Run]]], part: str) -> None:
+    figures = [
+        _figure(*_CARD_DATA[hospitals], [run for run in runs if run.present == present]) | {"source": _COMMAND + part}
+        for hospitals, runs in found
+        for present in dict.fromkeys(run.present for run in runs)
+    ]
     print(json.dumps(figures, indent=2, ensure_ascii=False))
 
 
-def _unseen(model: str, brats_subsets: tuple[Subset, ...]) -> None:
-    for hospitals, runs in _unseen_runs(model, brats_subsets):
+def _unseen(
+    model: str, brats_subsets: tuple[Subset, ...], clinical_subsets: tuple[Subset, ...] = CLINICAL_SUBSETS
+) -> None:
+    for hospitals, runs in _unseen_runs(model, brats_subsets, clinical_subsets):
         print(f"{model}, {' and '.join(hospitals)}, {len({run.case for run in runs})} cases")
         _by_subset(runs)
 
 
-def _unseen_runs(model: str, brats_subsets: tuple[Subset, ...]) -> Iterator[tuple[tuple[str, ...], list[Run]]]:
-    for hospitals, chosen in ((_BRATS_STYLE, brats_subsets), (_CLINICAL, CLINICAL_SUBSETS)):
+def _unseen_runs(
+    model: str, brats_subsets: tuple[Subset, ...], clinical_subsets: tuple[Subset, ...]
+) -> Iterator[tuple[tuple[str, ...], list[Run]]]:
+    for hospitals, chosen in ((_BRATS_STYLE, brats_subsets), (_CLINICAL, clinical_subsets)):
         yield hospitals, _runs(model, unseen(development_cases(*hospitals)), subsets=chosen, prepared_cases=cache())
 
 
@@ -134,7 +154,6 @@ def _figure(data: str, remark: str, runs: list[Run]) -> dict[str, Any]:
         "sequences": [one.value for one in runs[0].present],
         "dice": dice,
         "regions": regions,
-        "source": "python -m Testing.bench any-subset",
         "date": date.today().isoformat(),
         **({"remark": "; ".join(remarks)} if remarks else {}),
     }
