@@ -43,7 +43,7 @@ def test_the_word_follows_mean_dice_and_what_was_missed(dice: float, missed: int
 
 def test_sets_of_cases_are_pooled_by_their_number_and_the_widest_limits_count() -> None:
     small = figure(
-        {Region.WT: 0.9}, 2, regions={Region.WT: RegionAccuracy(cases=2, missed=0, volume_error=(-0.5, 0.1))}
+        {Region.WT: 0.8}, 2, regions={Region.WT: RegionAccuracy(cases=2, missed=0, volume_error=(-0.5, 0.1))}
     )
     large = figure(
         {Region.WT: 0.6}, 6, regions={Region.WT: RegionAccuracy(cases=6, missed=1, volume_error=(-0.2, 0.8))}
