@@ -44,7 +44,7 @@ ARMS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {  # how its hospitals
     "hospital": (_CLINICAL, _SPARSIFIED),
 }
 TESTS = {"challenge-test": _CHALLENGE, "clinical-test": _CLINICAL}
-SUBSETS = ("t1n+t1c+t2w+t2f", "t1n+t1c+t2f", "t1c+t2f", "t1n+t1c", "t1c")
+SUBSETS = ("t1n+t1c+t2w+t2f", "t1n+t1c+t2f", "t1n+t1c", "t1c")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
