@@ -12,6 +12,7 @@ from GliomaSegLib.case import TimePointKind
 from GliomaSegLib.scene.attributes import COMPARISON_OUTDATED, DAYS, TIME_POINT
 from GliomaSegLib.scene.comparison import chart_of
 from GliomaSegLib.scene.keeping import Files
+from GliomaSegLib.scene.segmentation import reference_of
 from GliomaSegLib.scene.views import SideBySide
 from GliomaSegPanel.decisions.comparison import answers_html, can_compare, compared_rows
 from GliomaSegPanel.decisions.situation import Situation, Work, shows_earlier
@@ -118,8 +119,9 @@ class ComparisonSection:
         if on:
             with self._panel.errors_shown():
                 self._side_by_side = SideBySide(self._panel.result.node, (_("earlier"), _("now")))
-                lesion = next(iter(self._panel.result.lesions), None)
-                self._layout.show(self._side_by_side.show, lesion and lesion.centre_ras_mm)
+                result = self._panel.result
+                centre = result.lesions[0].centre_ras_mm if result.lesions else None
+                self._layout.show(self._side_by_side.show, reference_of(result.node), centre)
 
     def _on_growth(self) -> None:
         slicer.modules.plots.logic().ShowChartInLayout(chart_of(self._panel.result.node))

@@ -14,6 +14,7 @@ from GliomaSegLib.scene.edit_state import restore_if_unchanged
 from GliomaSegLib.scene.edits import Edits
 from GliomaSegLib.scene.keeping import manifest_of
 from GliomaSegLib.scene.lesions import Lesion, LesionRethreshold, accept_lesion, delete_lesion, lesions_of
+from GliomaSegLib.scene.segmentation import reference_of
 from GliomaSegLib.scene.threshold import MODEL_THRESHOLD, Rethreshold
 from GliomaSegLib.scene.views import show_everywhere, show_sequences
 from GliomaSegLib.scene.visibility import colour_of, is_visible, set_visible, show_only
@@ -315,7 +316,8 @@ class ResultSection:
                 self._outlines_before = box.checked
             box.checked = True
             point = self.lesion or next(iter(self._lesions), None)
-            self._views.show(partial(show_sequences, self._node), point and point.centre_ras_mm)
+            centre = point and point.centre_ras_mm
+            self._views.show(partial(show_sequences, self._node), reference_of(self._node), centre)
         elif self._outlines_before is not None:
             self._views.leave()
             box.checked, self._outlines_before = self._outlines_before, None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import qt
 import slicer
 
-from GliomaSegLib.scene.views import is_shown
+from GliomaSegLib.scene.views import VIEW_PREFIX, is_shown
 
 
 def jump_to(ras_mm: tuple[float, float, float]) -> None:
@@ -34,20 +34,31 @@ class LinkedLayout:
         self._before: int | None = None
 
     def show(
-        self, switch: Callable[[slicer.vtkMRMLLayoutNode], None], ras_mm: tuple[float, float, float] | None
+        self,
+        switch: Callable[[slicer.vtkMRMLLayoutNode], None],
+        volume: slicer.vtkMRMLScalarVolumeNode | None,
+        ras_mm: tuple[float, float, float] | None,
     ) -> None:
-        """Let ``switch`` change the layout, and go to a point."""
+        """Let ``switch`` change the layout; all of its views then show what ``volume`` covers, and a point."""
         if not is_shown(_layout()):
             self._before = _layout().GetViewArrangement()
         switch(_layout())
-        slicer.util.resetSliceViews()
-        if ras_mm is not None:
-            jump_to(ras_mm)
+        qt.QTimer.singleShot(0, lambda: _centre(volume, ras_mm))  # the views have got their sizes then
 
     def leave(self) -> None:
         """Back to the layout before, unless the user has chosen another one meanwhile."""
         if self._before is not None and is_shown(_layout()):
             _layout().SetViewArrangement(self._before)
+
+
+def _centre(volume: slicer.vtkMRMLScalarVolumeNode | None, ras_mm: tuple[float, float, float] | None) -> None:
+    manager = slicer.app.layoutManager()
+    for name in manager.sliceViewNames() if volume is not None else ():
+        if name.startswith(VIEW_PREFIX):
+            logic = manager.sliceWidget(name).sliceLogic()
+            logic.FitSliceToVolume(volume, *logic.GetSliceNode().GetDimensions()[:2])
+    if ras_mm is not None:
+        jump_to(ras_mm)
 
 
 def _layout() -> slicer.vtkMRMLLayoutNode:

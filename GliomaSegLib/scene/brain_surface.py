@@ -62,6 +62,7 @@ def _surface(mask: NDArray[np.bool_], ijk_to_world: NDArray[np.float64]) -> vtk.
     contour, smooth = vtk.vtkFlyingEdges3D(), vtk.vtkWindowedSincPolyDataFilter()
     contour.SetInputData(image)
     contour.SetValue(0, 0.5)
+    contour.ComputeScalarsOff()  # Slicer looks for colours of them, and says in red that it has none
     smooth.SetInputConnection(contour.GetOutputPort())
     smooth.SetNumberOfIterations(15)
     smooth.SetPassBand(0.1)

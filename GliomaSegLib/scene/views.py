@@ -26,13 +26,14 @@ _VIEWS_IN_A_ROW = {2: 2, 3: 3, 4: 2, 5: 3}
 _TO_FIRST = "last_to_1.tfm"
 """In the folder of a comparison: from the last study to the first."""
 
-EARLIER, NOW = "GliomaSeg-earlier", "GliomaSeg-now"
+VIEW_PREFIX = "GliomaSeg-"
+EARLIER, NOW = f"{VIEW_PREFIX}earlier", f"{VIEW_PREFIX}now"
 """The singleton tags of the views of two studies."""
 
 
 def view_name(modality: Modality) -> str:
     """The singleton tag of the slice view of a sequence."""
-    return f"GliomaSeg-{modality.value}"
+    return f"{VIEW_PREFIX}{modality.value}"
 
 
 def show_sequences(segmentation: slicer.vtkMRMLSegmentationNode, layout: slicer.vtkMRMLLayoutNode) -> None:

@@ -126,7 +126,8 @@ def test_a_model_for_another_time_is_asked_about_once(
     widget.parameters.brain, widget.parameters.timePoint = Brain.STRIPPED, other
     for _ in range(2):
         test._press(widget, widget.ui.applyButton)
-    asked = [question for question in module.application.questions if "Use it all the same?" in question]
+    calls = slicer.util.confirmOkCancelDisplay.call_args_list
+    asked = [call for call in calls if "Use it all the same?" in call.args[0]]
     assert len(asked) == 1
     assert widget.parameters.segmentation is not None
     test.tearDown()
