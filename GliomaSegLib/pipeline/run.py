@@ -16,7 +16,6 @@ from GliomaSegLib.io.images import pixels_sha256
 from GliomaSegLib.job import Job
 from GliomaSegLib.labels import Region
 from GliomaSegLib.options import AUTO
-from GliomaSegLib.pipeline.segment import limited_to, segment_case, set_up
 from GliomaSegLib.preprocessing.rigid import Registration
 from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
 from GliomaSegLib.results.images import ResultImages
@@ -40,13 +39,18 @@ def run(job: Job, progress: Progress | None = None) -> JobResult:
     Raises:
         GliomaSegError: something that was given cannot be used; ``job.output`` is as it was before.
     """
+    check_output(job.output, job.overwrite)
+    recorder = ProgressRecorder(progress or Silent())
+    recorder.stage("reading")
+    from GliomaSegLib.pipeline.segment import limited_to  # and with it torch, before which the user sees a sign of life
+
     with limited_to(job.threads):
-        return _run(job, ProgressRecorder(progress or Silent()))
+        return _run(job, recorder)
 
 
 def _run(job: Job, recorder: ProgressRecorder) -> JobResult:
-    check_output(job.output, job.overwrite)
-    recorder.stage("reading")
+    from GliomaSegLib.pipeline.segment import segment_case, set_up
+
     asked = [modality for modality in Modality if modality not in job.leave_out]
     contents = search_study(job.study, job.volumes, job.exam) if job.model == AUTO else None
     setup = set_up(job, lambda: contents.select(asked).assigned if contents and asked else (), recorder)
@@ -84,9 +88,11 @@ def _run(job: Job, recorder: ProgressRecorder) -> JobResult:
         passed_over=case.passed_over,
         incomplete=case.incomplete,
     )
+    assessed = result.assessed
+    del result  # and with it what the networks answered, so that images of 0.5 mm need less than 4 GB
     with written_whole(job.output, job.overwrite) as folder:
-        manifest = write_results(folder, images, manifest, result.assessed, recorder)
-    return result_of(job.output, manifest, result.measures)
+        manifest = write_results(folder, images, manifest, assessed, recorder)
+    return result_of(job.output, manifest, assessed.measures)
 
 
 def _records(

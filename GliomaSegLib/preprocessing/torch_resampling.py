@@ -7,26 +7,12 @@ voxel. Patient coordinates live in :mod:`GliomaSegLib.preprocessing.resampling`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-
-
-@dataclass(frozen=True)
-class Pose:
-    """A frame in an array, such as one whose plane x = 0 halves a brain, its origin in the middle of that.
-
-    Attributes:
-        rotation: ``[3, 3]``, order z, y, x: takes directions of the frame to directions of the array.
-        centre: the frame's origin in the array, mm, z, y, x.
-    """
-
-    rotation: NDArray[np.float64]
-    centre: NDArray[np.float64]
 
 
 def averaged(volume: Tensor, factors: Sequence[int]) -> Tensor:

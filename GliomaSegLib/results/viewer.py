@@ -128,7 +128,7 @@ def viewer_html(
     mask = resample_labels(inner, box)
     inside = sitk.GetArrayViewFromImage(mask) > 0
     marked: dict[int, sitk.Image] = {id(panel.marked): panel.marked for panel in panels}
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(2) as pool:  # each holds an image more
         images = list(pool.map(lambda panel: _grey(resample_image(panel.image, box), inside), panels))
         overlays = dict(
             zip(marked, pool.map(lambda one: _nifti(resample_labels(one, box) * _STEP), marked.values()), strict=True)

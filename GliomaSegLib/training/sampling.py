@@ -18,7 +18,8 @@ from torch import Tensor
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.preprocessing.torch_resampling import Pose, resample
+from GliomaSegLib.preprocessing.midsagittal import Pose
+from GliomaSegLib.preprocessing.torch_resampling import resample
 
 CHANNELS = tuple(Modality)
 """The sequences in the order in which cases have them."""

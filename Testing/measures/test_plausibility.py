@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy import ndimage
 
+from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.measures.plausibility import implausible, outside_brain, without_outside
 from GliomaSegLib.measures.volumes import measure
@@ -94,3 +96,25 @@ def test_probabilities_outside_the_brain_are_nothing() -> None:
 
 def test_an_empty_mask_cuts_nothing() -> None:
     assert outside_brain(BRAIN * 0, GLIOMA) is None
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.5, 0.5, 0.5), (0.9, 0.9, 5.5)])
+def test_the_surface_is_measured_in_the_tumours_box_as_in_the_whole_image(spacing: tuple[float, ...]) -> None:
+    drawn = {"size_mm": (80.0, 80.0, 88.0), "spacing": spacing}
+    whole = labels_of((ball((28, 0, 0), 18), Label.SNFH), **drawn)
+    for radius in range(20, 39):
+        brain = labels_of((ball((0, 0, 0), radius), Label.ET), **drawn)
+        inside = np.pad(sitk.GetArrayFromImage(brain) != 0, 1)
+        depth_mm = ndimage.distance_transform_edt(inside, spacing[::-1])[1:-1, 1:-1, 1:-1]
+        expected = (depth_mm[sitk.GetArrayFromImage(whole) != 0] <= 3).mean()
+        found = [one for one in implausible(whole, brain, measure(whole, brain), GLIOMA) if "brain's surface" in one]
+        assert bool(found) == (expected > 0.5)
+        assert all(f" {100 * expected:.0f} % " in one for one in found)
+
+
+def test_holes_of_the_brain_mask_are_inside_it_and_bays_are_not() -> None:
+    mask = np.random.default_rng(0).random((30, 40, 50)) < 0.7
+    brain = array_on(mask.astype(np.uint8), sitk.Image(50, 40, 30, sitk.sitkUInt8))
+    brain.SetSpacing((9.0, 9.0, 9.0))  # so that the margin is less than a voxel
+    outside = outside_brain(brain, GLIOMA)
+    assert np.array_equal(outside, ~ndimage.binary_dilation(ndimage.binary_fill_holes(mask)))

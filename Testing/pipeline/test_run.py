@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import subprocess
+import sys
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -319,3 +321,18 @@ def test_volumes_that_no_tumour_has_stand_above_the_answer(job: Job) -> None:
     sitk.WriteImage(array_on(labels, sitk.ReadImage(str(path))), str(path))
     assert refresh(job.output).warnings == ()  # mended by the reviewer
     assert manifest_of(job).implausible == ()
+
+
+def test_the_first_stage_is_told_before_torch_is_imported(tmp_path: Path) -> None:
+    script = (
+        "import sys\nfrom pathlib import Path\n"
+        "from GliomaSegLib.job import Job\nfrom GliomaSegLib.pipeline.run import run\n"
+        "from GliomaSegLib.progress import Silent\n"
+        "class Seen(Silent):\n"
+        "    def stage(self, name):\n"
+        "        print(name, 'torch' in sys.modules)\n"
+        "        raise SystemExit\n"
+        f"run(Job(study=Path({str(tmp_path)!r}), model='auto', output=Path({str(tmp_path / 'out')!r})), Seen())\n"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert found.stdout.strip() == "reading False", found.stderr

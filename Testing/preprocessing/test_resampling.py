@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from GliomaSegLib.io.grid import array_on, corners, oriented_like, same_grid
+from GliomaSegLib.io.grid import array_on, corners, oriented, oriented_like, placed_as, same_grid, upright_view
 from GliomaSegLib.preprocessing.resampling import model_grid, resample_image, resample_labels
 
 spacings = st.tuples(*[st.floats(0.4, 6.0)] * 3)
@@ -121,3 +121,19 @@ def test_what_is_left_out_around_the_content_is_zero_anyway(
     np.testing.assert_allclose(
         sitk.GetArrayFromImage(resample_image(labels, grid, transform)), sitk.GetArrayFromImage(smooth), atol=1e-4
     )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_a_view_of_an_image_is_upright_as_the_turned_image_is(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    image = sitk.GetImageFromArray(random.random((4, 5, 6), np.float32))
+    image.SetDirection(np.linalg.qr(random.normal(size=(3, 3)))[0].ravel().tolist())
+    assert np.array_equal(upright_view(image), sitk.GetArrayFromImage(oriented(image)))
+
+
+def test_an_image_is_placed_as_another_without_being_changed_itself() -> None:
+    image, grid = (image_with((6, 6, 6), (1.0, 1.0, 1.0), (0.0, 0.0, 0.1)) for _ in range(2))
+    assert placed_as(image, grid) is image
+    grid.SetOrigin((-20.0, 35.0, 11.0 + 1e-9))
+    assert placed_as(image, grid).GetOrigin() == grid.GetOrigin() != image.GetOrigin()
