@@ -37,13 +37,18 @@ def answers(
     """
     operation = _resection_sentences(resection, studies, found.operated)
     headline, *details = _response_sentences(studies, found, responses) or [""]
-    now = [headline, _lesion_sentence(history), _flair_sentence(studies), *details]
+    caution = found.soon_after_radiotherapy if _progressed(responses) else ""
+    now = [headline, caution, _lesion_sentence(history), _flair_sentence(studies), *details]
     together = [*operation, *now] if found.operated == len(studies) - 1 else [*now, *operation]
     return tuple(filter(None, together))
 
 
 def notes(
-    studies: Sequence[SegmentedTimePoint], least_mm3: float, specks: Sequence[int], conditions: Conditions, judged: bool
+    studies: Sequence[SegmentedTimePoint],
+    least_mm3: float,
+    specks: Sequence[int],
+    conditions: Conditions,
+    responses: Sequence[Assessment],
 ) -> tuple[str, ...]:
     """What must be known about the numbers, a sentence each."""
     counted = [f"{count} in study {place}" for place, count in enumerate(specks, start=1) if count]
@@ -52,9 +57,15 @@ def notes(
         f"Components of less than {least_mm3:.0f} mm³, which not all of the studies could show or which are noise, are "
         f"not counted as lesions{left_out}. The volumes contain them."
     ]
-    if judged and conditions.radiotherapy_unstated:
+    if responses and conditions.radiotherapy_unstated:
         sentences.append("After radiotherapy the baseline is the first study after its end (--radiotherapy-end).")
-    return (*sentences, *conditions.cautions, *([NOT_IN_IMAGES] if judged else []))
+    if conditions.soon_after_radiotherapy and not _progressed(responses):  # else it stands behind the headline
+        sentences.append(conditions.soon_after_radiotherapy)
+    return (*sentences, *conditions.cautions, *([NOT_IN_IMAGES] if responses else []))
+
+
+def _progressed(responses: Sequence[Assessment]) -> bool:
+    return any(one.category is Category.PROGRESSION for one in responses)
 
 
 def _response_sentences(

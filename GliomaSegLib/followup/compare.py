@@ -123,7 +123,7 @@ def compare(
         withheld=conditions.withheld,
         questions=conditions.questions,
         deformation=DEFORMATION if deformable else None,
-        notes=notes(studies, least_mm3, [row.specks for row in rows], conditions, bool(responses)),
+        notes=notes(studies, least_mm3, [row.specks for row in rows], conditions, responses),
         warnings=tuple(dict.fromkeys(recorder.warnings)),
     )
     return Aligned(comparison, tuple(studies), transforms, deformations)

@@ -92,7 +92,8 @@ class Conditions:
         radiotherapy_unstated: it was chosen without knowing when radiotherapy ended.
         withheld: why response is not judged, although there is one, a clause each.
         questions: what must be answered first.
-        cautions: what must be known about the answer, a sentence each.
+        soon_after_radiotherapy: a sentence when the last study was made so soon after it that growth may be its effect.
+        cautions: what else must be known about the answer, a sentence each.
     """
 
     tumour: Tumour
@@ -102,6 +103,7 @@ class Conditions:
     radiotherapy_unstated: bool = False
     withheld: tuple[str, ...] = ()
     questions: tuple[Question, ...] = ()
+    soon_after_radiotherapy: str = ""
     cautions: tuple[str, ...] = ()
 
     @property
@@ -144,7 +146,8 @@ def conditions_of(studies: Sequence[SegmentedTimePoint], region: Region, treatme
         radiotherapy_unstated=found.radiotherapy_unstated,
         withheld=tuple(withheld),
         questions=(found.question,) if found.question else (),
-        cautions=_cautions(studies, treatment, operations),
+        soon_after_radiotherapy=_soon_after_radiotherapy(studies[-1], treatment),
+        cautions=_cautions(operations),
     )
 
 
@@ -304,17 +307,18 @@ def _is_early(study: SegmentedTimePoint) -> bool:
     return days is not None and days <= EARLY_DAYS
 
 
-def _cautions(
-    studies: Sequence[SegmentedTimePoint], treatment: Treatment, operations: Sequence[int]
-) -> tuple[str, ...]:
-    cautions = []
-    since = treatment.radiotherapy.days_before(studies[-1]) if treatment.radiotherapy else None
-    if since is not None and 0 <= since < PSEUDOPROGRESSION_DAYS:
-        cautions.append(
-            f"The last study was made {since:g} days after radiotherapy: in the first twelve weeks growth may be an "
-            "effect of the treatment (pseudoprogression) and needs confirmation."
-        )
-    if len(operations) > 1:
-        places = ", ".join(str(place + 1) for place in operations)
-        cautions.append(f"There was more than one operation: before each of the studies {places}.")
-    return tuple(cautions)
+def _soon_after_radiotherapy(last: SegmentedTimePoint, treatment: Treatment) -> str:
+    since = treatment.radiotherapy.days_before(last) if treatment.radiotherapy else None
+    if since is None or not 0 <= since < PSEUDOPROGRESSION_DAYS:
+        return ""
+    return (
+        f"The last study was made {since:g} days after radiotherapy: in the first twelve weeks growth may be an effect "
+        "of the treatment (pseudoprogression) and needs confirmation."
+    )
+
+
+def _cautions(operations: Sequence[int]) -> tuple[str, ...]:
+    if len(operations) < 2:
+        return ()
+    places = ", ".join(str(place + 1) for place in operations)
+    return (f"There was more than one operation: before each of the studies {places}.",)

@@ -40,7 +40,8 @@ class Numbers:
         return f"{source}: {'; '.join(clauses)}: {category}."
 
     def _others(self) -> list[str]:
-        clauses = [] if self.new else ["no new lesion"]
+        what = "no new measurable lesion" if self.criteria.new_measurable else "no new lesion"
+        clauses = [] if self.new else [what]
         if self.specks:
             clauses.append(f"{self.specks} {'speck' if self.specks == 1 else 'specks'} too small to count")
         if self.unjudged_flair:
@@ -55,7 +56,8 @@ class Numbers:
         falls = last < smallest or (last == smallest < first)
         limit = f"limit of {'partial response' if falls else 'progression'} {percent_text(limits[not falls])}"
         more = "" if smallest == first else f" and {from_smallest} from the smallest"
-        return f"{criteria.quantity.value} {from_first} from baseline{more}, {limit}"
+        what = "none of the targets is left" if last == 0 else limit
+        return f"{criteria.quantity.value} {from_first} from baseline{more}, {what}"
 
     def _all_changes(self) -> str:
         criteria, first, smallest, last = self.criteria, self.values[0], min(self.values[:-1]), self.values[-1]

@@ -207,9 +207,14 @@ def test_dates_serve_as_well_as_days() -> None:
 def test_within_twelve_weeks_of_radiotherapy_growth_may_be_the_treatment() -> None:
     points = studies(90, 130, radii=(10, 14))
     near = compared(*points, radiotherapy=Radiotherapy(ended_days=80))
-    assert any("50 days after radiotherapy" in note and "pseudoprogression" in note for note in near.notes)
+    assert near.answers[0].startswith("Progression")
+    assert "50 days after radiotherapy" in near.answers[1]
+    assert "pseudoprogression" in near.answers[1], "right behind the headline"
+    stable = compared(*studies(90, 130, radii=(10, 10)), radiotherapy=Radiotherapy(ended_days=80))
+    assert not any("pseudoprogression" in one for one in stable.answers)
+    assert any("pseudoprogression" in note for note in stable.notes)
     far = compared(*points, radiotherapy=Radiotherapy(ended_days=20))
-    assert not any("pseudoprogression" in note for note in far.notes)
+    assert not any("pseudoprogression" in one for one in (*far.notes, *far.answers))
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,9 @@ def test_a_new_lesion_counts_in_2010_and_when_it_is_measurable_in_2_0(
     given = course((lesion(1, 20, 20), lesion(1, 20, 20)), (None, lesion(2, *size)))
     assert judged(given, RANO_2010).category is Category.PROGRESSION
     assert f"1 new lesion of {volume_text(given.tracks[1].lesions[1].volume_ml)}" in judged(given, RANO_2010).sentence
-    assert judged(given, RANO_2_0).category is rano_2_0
+    later = judged(given, RANO_2_0)
+    assert later.category is rano_2_0
+    assert ("no new measurable lesion" in later.reason) is (later.category is Category.STABLE)
 
 
 @pytest.mark.parametrize(
