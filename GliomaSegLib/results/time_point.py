@@ -81,7 +81,7 @@ def read_time_point(
         path: a result folder, a label map or a ``.seg.nrrd``.
         image: the scan that a label file was drawn on.
         scheme: numbering of a label map.
-        when: the time point, instead of what the folder says.
+        when: the time point, instead of what the folder says, whose days since surgery count unless others are given.
         day: the date of the study, instead of what its DICOM files say.
 
     Raises:
@@ -104,13 +104,15 @@ def _from_results(folder: Path, when: TimePoint | None, day: date | None) -> Seg
     except InputError as error:
         doubts = (str(error), *doubts)
     task, time_points = made_for(manifest)
+    if when is None or (when.days_since_surgery is None and when.kind is manifest.time_point):
+        when = manifest.when
     return SegmentedTimePoint(
         name=manifest.case_id,
         path=folder,
         labels=labels,
         regions=frozenset(manifest.regions),
         measures=measure(labels, result.brain, manifest.regions, probabilities),
-        time_point=when or manifest.when,
+        time_point=when,
         image=image,
         sequence=manifest.reference,
         brain=result.brain,

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from GliomaSegLib.case import Modality, TimePointKind
+from GliomaSegLib.case import Modality, TimePoint, TimePointKind
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.labels import Label, LabelScheme, Region
 from GliomaSegLib.measures.midline import MidlineFrom
@@ -101,6 +101,9 @@ def test_it_is_a_time_point_of_a_comparison(old: Path) -> None:
     one = read_time_point(old, day=date(2024, 1, 31))
     np.testing.assert_array_equal(sitk.GetArrayViewFromImage(one.labels), expected())
     assert (one.time_point.kind, one.time_point.days_since_surgery) == (TimePointKind.POSTOPERATIVE, 2)
+    assert read_time_point(old, when=TimePoint(TimePointKind.POSTOPERATIVE)).time_point == one.time_point, "days count"
+    assert read_time_point(old, when=TimePoint(TimePointKind.PREOPERATIVE)).time_point.days_since_surgery is None
+    assert read_time_point(old, when=TimePoint(TimePointKind.POSTOPERATIVE, 9)).time_point.days_since_surgery == 9
     assert one.sequence is Modality.T1C
     assert one.has_native_t1 is False
     np.testing.assert_array_equal(sitk.GetArrayFromImage(one.image), sitk.GetArrayFromImage(volume(Modality.T1C)))
