@@ -29,7 +29,7 @@ class ReviewTests:
         assert "after surgery</a>?" in widget.ui.readinessLabel.text
         widget.run.follow_link("time:preoperative")
         assert widget.parameters.timePoint.value is TimePointKind.PREOPERATIVE
-        assert "call the case T1 post gad?" in widget.ui.readinessLabel.text
+        assert "call the case 'T1 post gad'?" in widget.ui.readinessLabel.text
         widget.run.follow_link("case")
         assert widget.situation().case_is_known
         assert widget.situation().case == "T1 post gad"

@@ -52,7 +52,7 @@ def test_before_or_after_surgery_is_asked_and_settled_by_a_click() -> None:
 
 def test_a_case_that_has_only_the_name_of_a_volume_is_to_be_named() -> None:
     unnamed = with_(case="T1 post gad", case_is_known=False)
-    assert line(unnamed).startswith("call the case T1 post gad?")
+    assert line(unnamed).startswith("call the case 'T1 post gad'?")
     assert "ready" not in line(unnamed)
     assert "case" in links(unnamed)
 

@@ -295,7 +295,7 @@ def test_whose_study_it_is_stands_in_the_panel_until_it_is_switched_off(
     ui.identityCheckBox.checked = False
     assert not ui.identityLabel.visible
     assert not ui.resultIdentityLabel.visible
-    assert "call the case T1 post gad?" in ui.readinessLabel.text
+    assert "call the case 'T1 post gad'?" in ui.readinessLabel.text
     assert "Series 6" not in ui.t1cSelector.toolTip
     assert widget.run_options(widget.situation())["identity"] is False
     test.tearDown()

@@ -57,7 +57,7 @@ def _images(situation: Situation) -> list[Point]:
     names = Point(_link(IMAGES, _("check the names")), True) if doubts else Point(_("names agree"))
     case = Point(_link(CASE, elided(situation.case)))
     if not situation.case_is_known:
-        case = Point(_link(CASE, _("call the case {name}?").format(name=elided(situation.case))), True)
+        case = Point(_link(CASE, _("call the case '{name}'?").format(name=elided(situation.case))), True)
     return [case, Point(_link(IMAGES, count)), names]
 
 

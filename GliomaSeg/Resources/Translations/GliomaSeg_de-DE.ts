@@ -1383,8 +1383,8 @@ Sie werden vom Python Package Index in das Python von Slicer geladen{size}. Slic
    <translation>Namen stimmen</translation>
   </message>
   <message>
-   <source>call the case {name}?</source>
-   <translation>Fall {name} nennen?</translation>
+   <source>call the case '{name}'?</source>
+   <translation>Fall „{name}“ nennen?</translation>
   </message>
   <message>
    <source>made {before} or {after}?</source>
