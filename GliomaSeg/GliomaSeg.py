@@ -167,6 +167,7 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneStartClose(self, caller: object, event: str) -> None:
         """Called just before the scene is closed; the logic stops what runs."""
         self.run.show_message("")  # it is about the case that is closed
+        self.run.fold(has_result=False)
         self.setParameterNode(None)
         self.correct.close()
         self.result.forget_scene()

@@ -137,14 +137,19 @@ class RunSection:
         if result.segmentation.GetScene() is None:  # deleted, or the scene was closed, in this very moment
             return
         self._panel.parameters.segmentation = result.segmentation
-        ui = self._ui
-        for section in (ui.imagesButton, ui.modelButton):  # the line above Apply says what was chosen
-            section.collapsed = True
-        for section in (ui.resultButton, ui.correctButton, ui.reviewButton):
-            section.collapsed = False
+        self.fold(has_result=True)
         self._panel.images.show_passed_over(read_manifest(result.result).get("passed_over", ()))
         self._report(result.result.get("warnings", ()), result.result.get("training"))
         qt.QTimer.singleShot(0, self._show_in_views)  # the panel is drawn first
+
+    def fold(self, has_result: bool) -> None:
+        """Fold what was chosen, which the line above Apply says, when there is a result; else what is done with one."""
+        ui = self._ui
+        for section in (ui.imagesButton, ui.modelButton):
+            section.collapsed = has_result
+        for section in (ui.correctButton, ui.reviewButton):
+            section.collapsed = not has_result
+        ui.resultButton.collapsed = False
 
     def _report(self, warnings: Iterable[str], training: str | None) -> None:
         """A line that it is done, the warnings that the panel does not show already, and what the model was trained

@@ -291,8 +291,10 @@ class GliomaSegTest(ReviewTests, ScriptedLoadableModuleTest):
         load_head()
         widget = self._opened_panel()
         widget.ui.applyButton.click()
+        widget.run.fold(has_result=True)
         slicer.mrmlScene.Clear(0)
         self._wait(widget)
+        assert not widget.ui.imagesButton.collapsed
         assert widget.parameters.segmentation is None
         assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
         assert not widget.ui.applyButton.enabled
