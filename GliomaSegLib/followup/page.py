@@ -12,7 +12,6 @@ from typing import cast
 import numpy as np
 import SimpleITK as sitk
 from markupsafe import Markup
-from numpy.typing import NDArray
 
 from GliomaSegLib import NOTICE
 from GliomaSegLib.case import TimePointKind
@@ -29,7 +28,7 @@ from GliomaSegLib.measures.rano_text import amount_text, percent_text
 from GliomaSegLib.measures.volumes import volume_text
 from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
 from GliomaSegLib.resources import rendered
-from GliomaSegLib.results.slice_pictures import Slice, Viewer, hex_colour
+from GliomaSegLib.results.slice_pictures import Grey, Slice, Viewer, hex_colour
 from GliomaSegLib.results.time_point import SegmentedTimePoint
 
 PAGE = "comparison.html"
@@ -240,7 +239,7 @@ def _slices(viewers: Sequence[Viewer], course: LesionHistory) -> list[Slice]:
 
 def _on_grid(
     study: SegmentedTimePoint, last: SegmentedTimePoint, transform: sitk.Transform | None
-) -> tuple[Viewer, NDArray[np.uint8]]:
+) -> tuple[Viewer, Grey]:
     """The study drawn on the grid of the last one. Only pictures are made from what is resampled here."""
     image = resample_image(cast(sitk.Image, study.image), last.labels, transform)
     labels = resample_labels(study.labels, last.labels, transform)

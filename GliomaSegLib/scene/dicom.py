@@ -30,8 +30,9 @@ def instances_of(volume: slicer.vtkMRMLNode | None) -> list[str]:
 
 def files_of(volume: slicer.vtkMRMLNode | None) -> list[Path]:
     """The DICOM files of a volume; none when Slicer's database lacks one of them, or it no longer exists."""
-    files = [file_of_instance(instance) for instance in instances_of(volume)]
-    return [] if None in files else files
+    instances = instances_of(volume)
+    files = [file for instance in instances if (file := file_of_instance(instance)) is not None]
+    return files if len(files) == len(instances) else []
 
 
 def file_of_instance(instance: str) -> Path | None:
