@@ -19,6 +19,7 @@ from Testing.bench import (
     evaluation,
     node,
     page,
+    processes,
     registration,
     resection,
     scene,
@@ -30,6 +31,7 @@ from Testing.bench.cases import SHARED
 PARTS: dict[str, Callable[[], None]] = {
     "peak": speed.peak,
     "stages": speed.stages,
+    "processes": processes.processes,
     "engine": engine.engine,
     "memory": engine.memory,
     "network": speed.network,
@@ -62,7 +64,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "page": page.page,
     "evaluate": evaluation.evaluate,
 }
-QUOTED = ("peak", "network", "stages", "brats", "clinic")
+QUOTED = ("peak", "network", "stages", "processes", "brats", "clinic")
 
 
 def main() -> None:

@@ -445,3 +445,35 @@ def test_real_weights_segment_a_real_tumour(shared: Path, tmp_path: Path, precis
     for region, least in ((Region.WT, 0.93), (Region.TC, 0.9), (Region.ET, 0.78)):
         ours, theirs = region_mask(prediction.labels, region), region_mask(truth[crop], region)
         assert 2 * (ours & theirs).sum() / (ours.sum() + theirs.sum()) > least, region
+
+
+class OnACard:
+    """A tensor of which is said that it lies on a graphics card: what is computed there is the same formula."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.device, self.shape, self.float, self._values = torch.device("cuda"), values.shape, values.float, values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_moments_on_a_graphics_card_are_those_of_the_processor(precision: torch.dtype) -> None:
+    values = torch.randn((5, 7, 24, 20), generator=torch.Generator().manual_seed(0)).add(3).to(precision)
+    values = values.contiguous(memory_format=torch.channels_last)
+    (mean, variance), (card_mean, card_variance) = torch.zeros((2, 2, 5, 7))
+    ca_cnn._moments(values, mean, variance)
+    ca_cnn._moments(OnACard(values), card_mean, card_variance)
+    torch.testing.assert_close(card_mean, mean, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(card_variance, variance, atol=1e-4, rtol=1e-4)
+
+
+def test_a_graphics_card_is_given_the_whole_stack_at_once() -> None:
+    pieces: list[tuple[int, int]] = []
+    ca_cnn._in_pieces(OnACard(torch.zeros(64, 8, 200, 200)), lambda first, last: pieces.append((first, last)))
+    assert pieces == [(0, 64)]
+    pieces.clear()
+    ca_cnn._in_pieces(torch.zeros(64, 8, 200, 200), lambda first, last: pieces.append((first, last)))
+    assert len(pieces) > 1
+    assert sorted(pieces)[0][0] == 0
+    assert sorted(pieces)[-1][1] == 64

@@ -254,7 +254,10 @@ def test_install(published: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert failed == 0, said
     assert said[0] == {"event": "stage", "name": "install"}
     assert said[-2] == {"event": "progress", "fraction": 1.0, "detail": "0.0 of 0.0 MB"}
-    assert said[-1] == {"event": "result", "result": {"model": "toy", "folder": str(tmp_path / "store" / "toy")}}
+    assert said[-1] == {
+        "event": "result",
+        "result": {"model": "toy", "folder": str(tmp_path / "store" / "toy"), "members": []},
+    }
     assert Store(tmp_path / "store").is_installed(find_card("toy"))
     assert heard(monkeypatch, json.dumps(asked | {"model": "nnn"}))[1] == [
         {"event": "error", "kind": "InputError", "text": "There is no model 'nnn'; the zoo has toy."}
@@ -269,7 +272,10 @@ def test_install_without_a_network(
     (said,) = (one for one in heard(monkeypatch, json.dumps(asked))[1] if one["event"] == "error")
     assert str(tmp_path / toy.PUBLISHED_FILE) in said["text"]
     said = heard(monkeypatch, json.dumps(asked | {"source": str(toy_files)}))[1]
-    assert said[-1] == {"event": "result", "result": {"model": "toy", "folder": str(tmp_path / "store" / "toy")}}
+    assert said[-1] == {
+        "event": "result",
+        "result": {"model": "toy", "folder": str(tmp_path / "store" / "toy"), "members": []},
+    }
     assert Store(tmp_path / "store").is_installed(toy_zoo)
 
 
