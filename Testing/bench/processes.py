@@ -72,7 +72,8 @@ def processes() -> None:
                 median = {one: statistics.median(getattr(cost, one) for cost in found) for one in vars(found[0])}
                 print(
                     f"{run.name:<30} {tree:<7} {median['processor_s']:6.1f} s of the processor, "
-                    f"{median['wall_s']:6.1f} s; {median['peak_mb']:5.0f} MB; first line after {median['first_s']:.1f} s",
+                    f"{median['wall_s']:6.1f} s; {median['peak_mb']:5.0f} MB; "
+                    f"first line after {median['first_s']:.1f} s",
                     flush=True,
                 )
 
