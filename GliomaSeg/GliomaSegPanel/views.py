@@ -24,7 +24,13 @@ def cursor_ras_mm() -> tuple[float, float, float] | None:
 
 def centre_3d() -> None:
     """Turn the 3D view about the middle of what it shows, once that has been drawn."""
-    qt.QTimer.singleShot(0, lambda: slicer.app.layoutManager().threeDWidget(0).threeDView().resetFocalPoint())
+
+    def centre() -> None:
+        widget = slicer.app.layoutManager().threeDWidget(0)
+        if widget is not None:  # there is none while no layout has had one
+            widget.threeDView().resetFocalPoint()
+
+    qt.QTimer.singleShot(0, centre)
 
 
 class LinkedLayout:

@@ -21,7 +21,8 @@ _FIRST_ID, _LAST_ID = 47110, 47142
 _SIDE_BY_SIDE = 47140
 _GROUP = 47110
 """Views of this group are linked with one another, and not with those of other layouts."""
-_VIEWS_IN_A_ROW = {2: 2, 3: 3, 4: 2, 5: 3}
+_VIEWS_IN_A_ROW = 2
+"""Three beside the panel need a screen of 1500 pixels."""
 
 _TO_FIRST = "last_to_1.tfm"
 """In the folder of a comparison: from the last study to the first."""
@@ -37,11 +38,13 @@ def view_name(modality: Modality) -> str:
 
 
 def show_sequences(segmentation: slicer.vtkMRMLSegmentationNode, layout: slicer.vtkMRMLLayoutNode) -> None:
-    """Switch to a view for each image of a result, axial and linked, and a 3D view."""
+    """Switch to a view for each image of a result, axial and linked; where they are fewer than four, also a 3D view."""
     volumes = volumes_of(segmentation)
     number = _FIRST_ID + sum(1 << place for place, modality in enumerate(Modality) if modality in volumes)
     views = [_slice_view(view_name(modality), modality.title) for modality in Modality if modality in volumes]
-    _switch(layout, number, [*views, '<view class="vtkMRMLViewNode" singletontag="1"/>'])
+    if len(views) < len(Modality):
+        views.append('<view class="vtkMRMLViewNode" singletontag="1"/>')
+    _switch(layout, number, views)
     _fill(segmentation.GetScene(), {view_name(modality): volume for modality, volume in volumes.items()})
 
 
@@ -123,8 +126,7 @@ def show_everywhere(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
 
 def _switch(layout: slicer.vtkMRMLLayoutNode, number: int, views: list[str]) -> None:
     """Show a layout of these views; the application makes their nodes while this is called."""
-    length = _VIEWS_IN_A_ROW[max(len(views), 2)]
-    rows = [views[begin : begin + length] for begin in range(0, len(views), length)]
+    rows = [views[begin : begin + _VIEWS_IN_A_ROW] for begin in range(0, len(views), _VIEWS_IN_A_ROW)]
     row = '<item><layout type="horizontal">{}</layout></item>'
     content = "".join(row.format("".join(f"<item>{view}</item>" for view in one)) for one in rows)
     description = f'<layout type="vertical" split="true">{content}</layout>'

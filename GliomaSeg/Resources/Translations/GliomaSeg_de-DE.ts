@@ -264,8 +264,8 @@
    <translation>Alle Sequenzen</translation>
   </message>
   <message>
-   <source>A linked view for each sequence with the outlines of the tumour, and a 3D view; press again for the layout before.</source>
-   <translation>Eine gekoppelte Ansicht für jede Sequenz mit den Umrissen des Tumors und eine 3D-Ansicht; noch einmal drücken für das Layout davor.</translation>
+   <source>A linked view for each sequence with the outlines of the tumour; press again for the layout before.</source>
+   <translation>Eine gekoppelte Ansicht für jede Sequenz mit den Umrissen des Tumors; noch einmal drücken für das Layout davor.</translation>
   </message>
   <message>
    <source>Outlines only</source>
