@@ -44,7 +44,7 @@ ARMS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {  # how its hospitals
     "hospital": (_CLINICAL, _SPARSIFIED),
 }
 TESTS = {"challenge-test": _CHALLENGE, "clinical-test": _CLINICAL}
-SUBSETS = ("t1n+t1c+t2w+t2f", "t1n+t1c+t2f", "t1n+t1c", "t1c")
+SUBSETS = "t1n+t1c+t2w+t2f,t1n+t1c+t2f,t1n+t1c,t1c"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="NAME",
         help="patients to test on; repeatable (default test): validation ones too, as no training here looks at them",
     )
+    parser.add_argument("--subsets", default=SUBSETS, metavar="WHICH", help=f"as for 'experiment' (default {SUBSETS})")
     parser.add_argument("--device", default="auto")
     parsed = parser.parse_args(arguments)
     parsed.output.mkdir(parents=True, exist_ok=True)
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kept = ["--nullify", parsed.cache / "experiment", "--keep", parsed.output / "runs.jsonl"]
     written = ["--store", parsed.output / "models", "-o", parsed.output / "experiment", "--overwrite"]
     tables = [_table(parsed, hospitals, name) for name, hospitals in TESTS.items()]
-    words = ["experiment", *tables, *where, *models, "--subsets", ",".join(SUBSETS), *kept, *written]
+    words = ["experiment", *tables, *where, *models, "--subsets", parsed.subsets, *kept, *written]
     return gliomaseg(list(map(str, words)))
 
 
