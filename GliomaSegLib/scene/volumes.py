@@ -63,7 +63,7 @@ def write_voxels(voxels: NDArray[np.generic], matrix: NDArray[np.float64], path:
         with path.open("wb") as file:
             file.write(header.encode("ascii"))
             with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1) as compressed:
-                compressed.write(np.ascontiguousarray(voxels))
+                compressed.write(np.ascontiguousarray(voxels).data)
     except OSError as error:
         raise InputError(
             f"{path} could not be written ({error.strerror}); check that the folder is writable and the disk has space."
