@@ -68,6 +68,14 @@ def test_names_that_contradict_the_choice_a_model_for_another_time_and_no_images
     assert line(with_(chosen={T1C: "2", T2F: "2"})).endswith("set one of them to another volume or to none.")
 
 
+def test_a_model_for_another_tumour_and_a_demonstration_are_said_to_be_so() -> None:
+    mets = find_card("gliomaseg-mets-v1")
+    assert "· GliomaSeg mets-v1 (demonstration) for metastases" in line(with_(card=mets))
+    assert "ready" not in line(with_(card=mets))
+    meningioma = find_card("raidionics-meningioma")
+    assert "for meningioma" in line(with_(card=meningioma))
+
+
 def test_a_name_cannot_bring_markup_into_the_line() -> None:
     assert "&lt;b&gt;" in readiness_html(readiness(with_(case="<b>")))
     long = with_(case="MRHR_T1_AX_POST_GAD_OtherEXampleTCIA_TCGA-FG-6692_SE_13_se2d1r_t1c")

@@ -6,11 +6,13 @@ import html
 from typing import NamedTuple
 
 from GliomaSegLib.case import TimePointKind
+from GliomaSegLib.options import Task
+from GliomaSegLib.zoo.card import Status
 from GliomaSegPanel.decisions.images import name_conflicts
 from GliomaSegPanel.decisions.models import wrong_time
 from GliomaSegPanel.decisions.run import can_apply
 from GliomaSegPanel.decisions.situation import Situation, chosen_sequences
-from GliomaSegPanel.decisions.titles import TIMES, download_size, elided, short_title
+from GliomaSegPanel.decisions.titles import TASKS, TIMES, download_size, elided, short_title
 from GliomaSegPanel.translation import _
 
 IMAGES, CASE, TIME, MODEL = "images", "case", "time", "model"
@@ -77,8 +79,11 @@ def _model(situation: Situation) -> list[Point]:
     title = short_title(card.title)
     if not situation.installed:
         title = _("{model} (download: {size})").format(model=title, size=download_size(card.weights.size_bytes))
+    if card.task not in (Task.PREOPERATIVE_GLIOMA, Task.POSTOPERATIVE_GLIOMA):
+        title = _("{model} for {tumour}").format(model=title, tumour=TASKS[card.task])
     unsuited = bool(wrong_time(card, situation))
-    points = [Point(_link(MODEL, _("{model} is not suited").format(model=title) if unsuited else title), unsuited)]
+    doubtful = unsuited or card.status is Status.DEMONSTRATION  # which its title says
+    points = [Point(_link(MODEL, _("{model} is not suited").format(model=title) if unsuited else title), doubtful)]
     if situation.better is not None:
         offered = _("{model} would do better (download: {size})").format(
             model=short_title(situation.better.title), size=download_size(situation.better.weights.size_bytes)

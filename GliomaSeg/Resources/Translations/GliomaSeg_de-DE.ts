@@ -1399,6 +1399,10 @@ Sie werden vom Python Package Index in das Python von Slicer geladen{size}. Slic
    <translation>{model} (Download: {size})</translation>
   </message>
   <message>
+   <source>{model} for {tumour}</source>
+   <translation>{model} für {tumour}</translation>
+  </message>
+  <message>
    <source>{model} is not suited</source>
    <translation>{model} ist nicht geeignet</translation>
   </message>
