@@ -30,8 +30,9 @@ from GliomaSegLib.label_maps import compose
 from GliomaSegLib.labels import Region
 from GliomaSegLib.postprocessing import keep_components_above
 from GliomaSegLib.preprocessing.cropping import Box, bounding_box
-from GliomaSegLib.preprocessing.midsagittal import Pose, find_midsagittal
+from GliomaSegLib.preprocessing.midsagittal import find_midsagittal
 from GliomaSegLib.preprocessing.normalisation import clipped_z_score
+from GliomaSegLib.preprocessing.pose import Pose
 from GliomaSegLib.preprocessing.torch_resampling import averaged, first_centre_mm, resample
 from GliomaSegLib.progress import Progress
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from GliomaSegLib.phantom.template import read_template
 from GliomaSegLib.preprocessing.cropping import bounding_box
-from GliomaSegLib.preprocessing.midsagittal import Pose
+from GliomaSegLib.preprocessing.pose import Pose
 from GliomaSegLib.preprocessing.rigid import register
 
 _MARGIN_MM = 10  # around the template's brain; its voxels are of 1 mm

@@ -6,29 +6,16 @@ right or right to left. Nothing here knows patient coordinates.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, optimize
+
+from GliomaSegLib.preprocessing.pose import Pose
 
 _WORKING_MM = 4.0
 _FIRST_STEP = (6.0, 6.0, 5.0)  # degrees about z and y, mm along x
 _SAMPLES = 120
 _CONTRAST = 0.3  # of the images beside that of the brain's outline, which a tumour does not change
-
-
-@dataclass(frozen=True)
-class Pose:
-    """A frame in an array, such as one whose plane x = 0 halves a brain, its origin in the middle of that.
-
-    Attributes:
-        rotation: ``[3, 3]``, order z, y, x: takes directions of the frame to directions of the array.
-        centre: the frame's origin in the array, mm, z, y, x.
-    """
-
-    rotation: NDArray[np.float64]
-    centre: NDArray[np.float64]
 
 
 def find_midsagittal(

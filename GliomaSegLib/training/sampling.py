@@ -18,7 +18,7 @@ from torch import Tensor
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.preprocessing.midsagittal import Pose
+from GliomaSegLib.preprocessing.pose import Pose
 from GliomaSegLib.preprocessing.torch_resampling import resample
 
 CHANNELS = tuple(Modality)

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.preprocessing.midsagittal import Pose
+from GliomaSegLib.preprocessing.pose import Pose
 from GliomaSegLib.training.sampling import QUANTA, PooledCase, View
 
 RECIPE = "recipe.json"
