@@ -11,9 +11,9 @@ Brain-Tumor-Progression); with the margin at most 0.2 %. Its mask of FLAIR (25) 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
+import fill_voids
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
@@ -24,7 +24,6 @@ from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.measures.volumes import Measures
 from GliomaSegLib.options import Task
-from GliomaSegLib.postprocessing import fill_small_holes
 from GliomaSegLib.preprocessing.brain import near_brain
 from GliomaSegLib.preprocessing.cropping import bounding_box
 
@@ -52,7 +51,7 @@ def outside_brain(brain: sitk.Image, task: Task | str | None) -> NDArray[np.bool
     mask = sitk.GetArrayViewFromImage(brain) != 0
     if task not in _INSIDE_THE_BRAIN or not mask.any():
         return None
-    filled = fill_small_holes(mask, brain.GetSpacing(), math.inf)
+    filled = fill_voids.fill(mask)
     inside = sitk.GetArrayFromImage(near_brain(array_on(filled.view(np.uint8), brain))).view(bool)
     inside |= filled
     for axis in range(3):  # a voxel to either side
@@ -113,14 +112,9 @@ def _at_surface(whole: NDArray[np.bool_], brain: sitk.Image) -> list[str]:
     if np.count_nonzero(whole) * np.prod(brain.GetSpacing()) / 1000 < LEAST_RIM_ML:
         return []
     spacing = brain.GetSpacing()[::-1]
-    reach = [int(SURFACE_MM / mm) + 1 for mm in spacing]  # what lies deeper need not be seen
-    whole, inside = (
-        np.pad(mask, [(more, more) for more in reach])  # beyond the image there is no brain
-        for mask in (whole, sitk.GetArrayViewFromImage(brain) != 0)
-    )
-    box = tuple(
-        slice(side.start - more, side.stop + more) for side, more in zip(bounding_box(whole), reach, strict=True)
-    )
+    # Beyond the image there is no brain.
+    whole, inside = (np.pad(mask, 1) for mask in (whole, sitk.GetArrayViewFromImage(brain) != 0))
+    box = bounding_box(whole, margin=int(SURFACE_MM / min(spacing)) + 1)  # what lies farther off need not be seen
     surface_near = ndimage.distance_transform_edt(inside[box], spacing) <= SURFACE_MM
     share = surface_near[whole[box]].mean() if not inside[box].all() else 0.0
     if share <= LARGEST_SHARE_AT_SURFACE:

@@ -174,7 +174,7 @@ def extent_of_resection(region: Region, before_ml: float, after_ml: float) -> Ex
     """
     if before_ml <= 0:
         raise InputError(
-            f"There is no {_WORDS[region]} before surgery (0 mL), so that no extent of resection can be given; check "
+            f"There is no {region.words} before surgery (0 mL), so that no extent of resection can be given; check "
             "the pre-operative segmentation."
         )
     removed = before_ml - after_ml
@@ -309,9 +309,6 @@ def assess_resection(
     )
 
 
-_WORDS = {Region.ET: "enhancing tumour", Region.TC: "tumour core", Region.WT: "whole tumour", Region.RC: "cavity"}
-
-
 def _finding(early: bool | None, left: Residual, obstacle: str) -> Finding:
     if obstacle:
         return Finding.NOT_JUDGED
@@ -374,9 +371,9 @@ def _notes(
     if has_native_t1 is not True:
         known = "There is no" if has_native_t1 is False else "It is not known whether there was a"
         notes.append(f"{known} T1 without contrast: without one blood and residual tumour cannot be told apart.")
-    notes += [f"There is more {_WORDS[one.region]} than before surgery." for one in extents if one.fraction < 0]
+    notes += [f"There is more {one.region.words} than before surgery." for one in extents if one.fraction < 0]
     notes += [
-        f"Of the {_WORDS[region]} there was none before surgery, so that no extent of resection can be given."
+        f"Of the {region.words} there was none before surgery, so that no extent of resection can be given."
         for region in (Region.ET, Region.TC)
         if before.get(region) == 0
     ]

@@ -132,7 +132,8 @@ def segment_case(
     earlier = None
     if settings.preoperative and any(member.takes_preoperative for member in members):
         earlier = read_earlier(settings.preoperative, settings.preoperative_mask)
-    _warn_about_use(settings, card, case, recorder)
+    cost = cost_of_missing(card, case.present, _takes_earlier(settings, card))
+    _warn_about_use(settings, card, case, cost, recorder)
 
     recorder.stage("registration")
     registrations = register_case(case, recorder, given, settings.registration)
@@ -178,7 +179,7 @@ def segment_case(
         agreement=segmented.agreement and as_given(segmented.agreement),
         choice=setup.why,
         missing=tuple(modality for modality in card.inputs.sequences if modality not in case.present),
-        cost=cost_of_missing(card, case.present, _takes_earlier(settings, card)),
+        cost=cost,
         warnings=(*recorder.warnings, *assessed.implausible),
         seconds=recorder.seconds,
     )
@@ -261,8 +262,7 @@ def _regions_given(settings: Settings, card: Card, members: Sequence[Member], ca
         raise InputError(f"{str(error).removesuffix('.')}; not used were {listed(case.ignored)}.") from error
 
 
-def _warn_about_use(settings: Settings, card: Card, case: Case, progress: Progress) -> None:
-    cost = cost_of_missing(card, case.present, _takes_earlier(settings, card))
+def _warn_about_use(settings: Settings, card: Card, case: Case, cost: str | None, progress: Progress) -> None:
     for sentence in (cost, reason(card, case.present, settings.purpose)):
         if sentence:
             progress.warn(sentence)

@@ -51,6 +51,7 @@ def write_voxels(voxels: NDArray[np.generic], matrix: NDArray[np.float64], path:
     Raises:
         InputError: the file cannot be written.
     """
+    # By hand: the writer of the scene does not notice when the disk runs full.
     lps = np.diag([-1, -1, 1]) @ matrix[:3]
     origin, *directions = (f"({','.join(map(repr, map(float, lps[:, place])))})" for place in (3, 0, 1, 2))
     header = (

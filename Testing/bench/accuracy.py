@@ -23,7 +23,7 @@ from GliomaSegLib.experiments.runner import run_experiment
 from GliomaSegLib.labels import Region
 from GliomaSegLib.preprocessing import brain
 from GliomaSegLib.resources import resource
-from Testing.bench.cases import MODEL, OWN_MODEL, SHARED, store
+from Testing.bench.cases import DUO, MODEL, OWN_MODEL, SHARED, store
 
 SEEDS = range(5)
 
@@ -42,9 +42,10 @@ _CARD_DATA = {
     ),
     _CLINICAL: ("TCGA-LGG as clinics scan, not trained on", ""),
 }
-_COMMAND, DUO = "python -m Testing.bench ", "gliomaseg-duo-v2"
+_COMMAND = "python -m Testing.bench "
 _LEAST_FOUND = 0.1  # a region of whose reference less was found is missed
 CLINICAL_SUBSETS = ((T1N, T1C, T2F), (T1N, T1C), (T1C,), (T2F,))
+_DUO_SUBSETS = (((T1N, T1C, T2W, T2F), (T1N, T1C, T2F)), ((T1N, T1C, T2F),))  # of BraTS-style and clinical cases
 
 
 def brats() -> None:
@@ -95,7 +96,7 @@ def published() -> None:
 
 def duo() -> None:
     """gliomaseg-duo-v2 on the same cases, for the subsets that it is made for."""
-    _unseen(DUO, (ALL_SUBSETS[0], (T1N, T1C, T2F)), ((T1N, T1C, T2F),))
+    _unseen(DUO, *_DUO_SUBSETS)
 
 
 def own_card() -> None:
@@ -105,7 +106,7 @@ def own_card() -> None:
 
 def duo_card() -> None:
     """What stands in the card of gliomaseg-duo-v2."""
-    _print_figures(_unseen_runs(DUO, (ALL_SUBSETS[0], (T1N, T1C, T2F)), ((T1N, T1C, T2F),)), "any-subset-duo")
+    _print_figures(_unseen_runs(DUO, *_DUO_SUBSETS), "any-subset-duo")
 
 
 def _print_figures(found: Iterable[tuple[tuple[str, ...], list[Run]]], part: str) -> None:
@@ -135,19 +136,18 @@ def _unseen_runs(
 def _figure(data: str, remark: str, runs: list[Run]) -> dict[str, Any]:
     """The entry of a card for runs with the same sequences."""
     dice, regions, remarks = {}, {}, [remark] if remark else []
-    for region in runs[0].scores:
-        scores = [run.scores[region] for run in runs]
-        if own := [one for one in scores if one.reference_ml]:
-            dice[region.value] = round(float(np.mean([one.dice for one in own])), 3)
+    for row in analyse(runs).rows:
+        if row.dice.mean is not None:
+            own = [score for run in runs if (score := run.scores[row.region]).reference_ml]
             errors = [one.prediction_ml / one.reference_ml - 1 for one in own]
-            regions[region.value] = {
-                "cases": len(own),
+            dice[row.region.value] = round(row.dice.mean, 3)
+            regions[row.region.value] = {
+                "cases": row.dice.cases,
                 "missed": sum((one.sensitivity or 0.0) < _LEAST_FOUND for one in own),
                 "volume_error": [round(float(limit), 2) for limit in np.percentile(errors, (5, 95))],
             }
-        false_ml = [one.prediction_ml for one in scores if not one.reference_ml]
-        if region is Region.ET and false_ml and T1C in runs[0].present:
-            remarks.append(f"at most {max(false_ml):.2f} mL of enhancing tumour marked where there is none")
+        if row.region is Region.ET and row.false_ml and T1C in row.present:
+            remarks.append(f"at most {max(row.false_ml):.2f} mL of enhancing tumour marked where there is none")
     return {
         "data": data,
         "cases": len(runs),

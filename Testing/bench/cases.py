@@ -16,6 +16,7 @@ from GliomaSegLib.zoo.store import Store
 SHARED = Path(os.environ.get("GLIOMASEG_SHARED") or Path(__file__).parents[2].parent / "shared")
 MODEL = "ca-cnn-brats17"
 OWN_MODEL = "gliomaseg-any-v2"
+DUO = "gliomaseg-duo-v2"
 
 
 def brats2021() -> list[Path]:

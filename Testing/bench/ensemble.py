@@ -25,9 +25,8 @@ from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.catalogue import find_card
 from Testing.bench.accuracy import T1C, T1N, T2F, T2W, cache, development_cases, unseen
-from Testing.bench.cases import store
+from Testing.bench.cases import DUO, store
 
-ENSEMBLE = "gliomaseg-duo-v2"
 SEED = 1
 FULL, WITHOUT_T2 = (T1N, T1C, T2W, T2F), (T1N, T1C, T2F)
 CPU = torch.device("cpu")
@@ -35,7 +34,7 @@ CPU = torch.device("cpu")
 
 def members_and_votes() -> None:
     """gliomaseg-duo-v2, its members and other votes on two BraTS 2021 test cases and four clinical patients."""
-    card, installed = find_card(ENSEMBLE), store()
+    card, installed = find_card(DUO), store()
     members = installed.members(card)
     for hospital, subset, most in (("brats2021", FULL, 2), ("tcga-", WITHOUT_T2, 4)):
         found: dict[str, dict[Region, list[float]]] = defaultdict(lambda: defaultdict(list))
