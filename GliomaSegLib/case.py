@@ -112,6 +112,18 @@ class StudyIdentity:
         day = self.study_date
         return f"{day[:4]}-{day[4:6]}-{day[6:]}" if len(day) == 8 and day.isdigit() else day
 
+    def line(
+        self, patient: str = "patient {value}", study: str = "study of {value}", accession: str = "accession {value}"
+    ) -> str:
+        """What is known of it, but the image numbers, in one line; the arguments are its words in another language."""
+        parts = {
+            "{value}": self.patient_name,
+            patient: self.patient_id,
+            study: self.day,
+            accession: self.accession_number,
+        }
+        return " · ".join(text.format(value=value) for text, value in parts.items() if value)
+
 
 @dataclass(frozen=True)
 class SequenceVolume:

@@ -273,13 +273,6 @@ class UpSample(nn.ConvTranspose2d):
 class AnisotropicNet(nn.Module):
     """WNet and TNet (``downsample_twice=True``) or ENet (``False``) for two classes: outside and inside a region."""
 
-    block3_1: ResidualBlock
-    block3_2: ResidualBlock
-    block3_3: ResidualBlock
-    block4_1: ResidualBlock
-    block4_2: ResidualBlock
-    block4_3: ResidualBlock
-
     def __init__(self, in_channels: int = 4, downsample_twice: bool = True) -> None:
         super().__init__()
         self.downsample_twice = downsample_twice
@@ -292,8 +285,8 @@ class AnisotropicNet(nn.Module):
         self.block2_2 = ResidualBlock(CHANNELS)
         self.fuse2 = ConvNormPReLU(FuseSlices())
         self.downsample2 = ConvNormPReLU(DownSample())
-        for name, dilation in (("3_1", 1), ("3_2", 2), ("3_3", 3), ("4_1", 3), ("4_2", 2), ("4_3", 1)):
-            self.add_module(f"block{name}", ResidualBlock(CHANNELS, dilation))
+        self.block3_1, self.block3_2, self.block3_3 = (ResidualBlock(CHANNELS, dilation) for dilation in (1, 2, 3))
+        self.block4_1, self.block4_2, self.block4_3 = (ResidualBlock(CHANNELS, dilation) for dilation in (3, 2, 1))
         self.fuse3 = ConvNormPReLU(FuseSlices())
         self.fuse4 = ConvNormPReLU(FuseSlices())
         self.pred_up2_1 = ConvNormPReLU(UpSample(CHANNELS, 4), 4)
@@ -378,20 +371,18 @@ class AnisotropicNet(nn.Module):
             return layer(source, workspace.buffer(name, shape, source.values), counts)
 
         middle, deep = up(self.pred_up2_1, "middle 1", level3), up(self.pred_up3_1, "deep 1", level4)
+        shallow = level2
         if self.downsample_twice:
-            shallow = up(self.pred_up1, "shallow", level2).read
+            shallow = up(self.pred_up1, "shallow", level2)
             middle, deep = up(self.pred_up2_2, "middle 2", middle), up(self.pred_up3_2, "deep 2", deep)
-        else:
-
-            def shallow(first: int, last: int) -> Tensor:
-                return self.pred1(level2.read(first, last))
 
         # The softmax of two classes is the sigmoid of their difference.
         difference = self.final_pred.weight[1:] - self.final_pred.weight[:1]
         logit = torch.empty((len(deep.values), *deep.values.shape[2:]), device=difference.device)
 
         def score(i: int, j: int) -> None:
-            maps = torch.cat((shallow(i, j), middle.read(i, j), deep.read(i, j)), dim=1)
+            near = shallow.read(i, j) if self.downsample_twice else self.pred1(shallow.read(i, j))
+            maps = torch.cat((near, middle.read(i, j), deep.read(i, j)), dim=1)
             logit[i:j] = functional.conv2d(maps, difference, padding=1)[:, 0]
 
         _in_pieces(logit, score)

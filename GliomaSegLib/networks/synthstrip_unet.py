@@ -7,8 +7,7 @@ pooling, up again by nearest neighbours; no normalisation. The names of its para
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import cast
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +30,7 @@ class SynthStripUNet(nn.Module):
         self, down: Sequence[int] = _DOWN, up: Sequence[int] = _UP, full_size: Sequence[int] = _FULL_SIZE
     ) -> None:
         super().__init__()
-        self.encoder, self.decoder, self.remaining = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        self.encoder, self.decoder, self.remaining = nn.ModuleList(), nn.ModuleList(), nn.Sequential()
         channels = 1
         for width in down:
             self.encoder.append(_pair(channels, width))
@@ -39,42 +38,34 @@ class SynthStripUNet(nn.Module):
         for width, skipped in zip(up, reversed(down), strict=True):
             self.decoder.append(_pair(channels, width))
             channels = width + skipped
-        for width in (*full_size, 1):
+        for width in full_size:
             self.remaining.append(_Convolution(channels, width))
             channels = width
+        self.remaining.append(_Convolution(channels, 1, activated=False))
 
     def forward(self, image: Tensor) -> Tensor:
         """See the class."""
         now, skipped = image, []
         for pair in self.encoder:
-            now = _through(_layers(pair), now)
+            now = pair(now)
             skipped.append(now)
             now = functional.max_pool3d(now, 2)
         for pair in self.decoder:
-            now = functional.interpolate(_through(_layers(pair), now), scale_factor=2.0, mode="nearest")
+            now = functional.interpolate(pair(now), scale_factor=2.0, mode="nearest")
             now = torch.cat([now, skipped.pop()], dim=1)
-        *activated, last = self.remaining
-        return last(_through(activated, now))
+        return self.remaining(now)
 
 
 class _Convolution(nn.Module):
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(self, channels: int, width: int, activated: bool = True) -> None:
         super().__init__()
         self.conv = nn.Conv3d(channels, width, 3, padding=1)
+        self._activated = activated
 
     def forward(self, now: Tensor) -> Tensor:
-        return self.conv(now)
+        now = self.conv(now)
+        return functional.leaky_relu(now, _SLOPE) if self._activated else now
 
 
-def _pair(channels: int, width: int) -> nn.ModuleList:
-    return nn.ModuleList([_Convolution(channels, width), _Convolution(width, width)])
-
-
-def _layers(pair: nn.Module) -> nn.ModuleList:
-    return cast(nn.ModuleList, pair)
-
-
-def _through(convolutions: Iterable[nn.Module], now: Tensor) -> Tensor:
-    for convolution in convolutions:
-        now = functional.leaky_relu(convolution(now), _SLOPE)
-    return now
+def _pair(channels: int, width: int) -> nn.Sequential:
+    return nn.Sequential(_Convolution(channels, width), _Convolution(width, width))

@@ -63,7 +63,7 @@ def render_report(manifest: Manifest, assessed: CaseAssessment, images: ResultIm
         measures=measures,
         notice=NOTICE,
         time_point=_time_point(manifest.when),
-        identity=_identity(manifest.identity),
+        identity=manifest.identity.line() if manifest.identity else "",
         image_number=_image_number(manifest.identity, measures),
         created=_minute(manifest.changed or manifest.created) if manifest.created else "",
         review_state=_review_state(manifest),
@@ -228,18 +228,6 @@ def _pictures(manifest: Manifest, measures: Measures, images: ResultImages) -> d
             (where.plane, viewer.position(where), viewer.draw(grey[manifest.reference], where)) for where in others
         ],
     }
-
-
-def _identity(identity: StudyIdentity | None) -> str:
-    if identity is None:
-        return ""
-    texts = {
-        "": identity.patient_name,
-        "patient ": identity.patient_id,
-        "study of ": identity.day,
-        "accession ": identity.accession_number,
-    }
-    return " · ".join(f"{name}{text}" for name, text in texts.items() if text)
 
 
 def _image_number(identity: StudyIdentity | None, measures: Measures) -> Callable[[Lesion], str]:

@@ -33,6 +33,7 @@ _CHANNELS = (
     (r"background", "background"), (r"whole|\bwt\b", "WT"), (r"non.?enhanc|necro|\bncr|netc", "NETC"),
     (r"core|\btc\b", "TC"), (r"enhanc|\bet\b", "ET"), (r"o?edema|snfh|\bed\b", "SNFH"), (r"cavity|resection", "RC"),
 )  # fmt: skip
+_DEEPEST = 100  # lists in lists of a YAML file: of tens of thousands the parser takes minutes
 # Transforms that change nothing of the values and the grid that a network sees.
 _NEUTRAL = {"LoadImaged", "EnsureChannelFirstd", "AddChanneld", "EnsureTyped", "CastToTyped", "ToTensord"}
 _SAID = ("axcodes", "pixdim", "nonzero", "channel_wise", "lower", "upper", "b_min", "b_max", "clip", "margin")
@@ -106,8 +107,11 @@ def _read(path: Path) -> dict[str, Any]:
         if path.suffix == ".yaml":
             import yaml
 
-            if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-                raise ValueError("aliases, which can grow without end")
+            depth = 0
+            for event in yaml.parse(text, yaml.SafeLoader):
+                depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+                if isinstance(event, yaml.AliasEvent) or depth > _DEEPEST:
+                    raise ValueError("aliases or too many lists in lists, which can grow without end")
             content = yaml.safe_load(text)
         else:
             content = json.loads(text)

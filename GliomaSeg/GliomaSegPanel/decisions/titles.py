@@ -55,13 +55,7 @@ def short_title(title: str) -> str:
 
 def identity_line(identity: StudyIdentity) -> str:
     """Whose study it is and which, as far as DICOM says it."""
-    parts = {
-        "{value}": identity.patient_name,
-        _("patient {value}"): identity.patient_id,
-        _("study of {value}"): identity.day,
-        _("accession {value}"): identity.accession_number,
-    }
-    return " · ".join(text.format(value=value) for text, value in parts.items() if value)
+    return identity.line(_("patient {value}"), _("study of {value}"), _("accession {value}"))
 
 
 def elided(name: str, length: int = 36) -> str:
