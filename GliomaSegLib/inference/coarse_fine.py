@@ -8,7 +8,7 @@ belongs to, and in log-odds the more certain answer counts for more.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +25,7 @@ from GliomaSegLib.inference.device import choose_precision, place
 from GliomaSegLib.inference.segmenter import Prediction
 from GliomaSegLib.inference.training_distance import TrainingFeatures
 from GliomaSegLib.inference.volume import stacked
-from GliomaSegLib.inference.windows import Size, Windows, even, slide, tent
+from GliomaSegLib.inference.windows import Size, Windows, balanced, even, slide, tent
 from GliomaSegLib.label_maps import compose
 from GliomaSegLib.labels import Region
 from GliomaSegLib.postprocessing import keep_components_above
@@ -54,7 +54,8 @@ class Stage:
     Attributes:
         network: images ``[1, 4, z, y, x]`` to logits ``[1, 3, z, y, x]``, on the processor, in float32.
         spacing_mm: of the grid.
-        shape: z, y, x: for the coarse stage the least, for the fine one the most voxels that it is shown at once.
+        shape: z, y, x: for the coarse stage the least that it is shown at once, for the fine one its usual window (see
+            :func:`~GliomaSegLib.inference.windows.balanced`).
         mirrored: whether its answer is averaged with that to the mirrored image.
     """
 
@@ -63,10 +64,10 @@ class Stage:
     shape: Size
     mirrored: bool
 
-    @property
-    def windows(self) -> Windows:
-        """The windows in which a volume of any size is shown."""
-        return Windows(self.shape, _OVERLAP, placing=even, importance=tent, trims_to=_MULTIPLE, pads_both_sides=False)
+    def windows(self, shape: Sequence[int]) -> Windows:
+        """The windows in which a volume of ``shape`` is shown."""
+        size = balanced(shape, self.shape, _OVERLAP, _MULTIPLE)
+        return Windows(size, _OVERLAP, placing=even, importance=tent, pads_both_sides=False)
 
 
 class CoarseFine:
@@ -131,7 +132,7 @@ class CoarseFine:
             if self._fine is not None and suspect.any() and weights.any():
                 here = (slice(None), *bounding_box(suspect, round(self._margin / self._spacing)))
                 seen = channels[here]
-                windows = self._fine.windows.fitted(seen.shape[1:])
+                windows = self._fine.windows(seen.shape[1:])
                 fine = slide(partial(run.probabilities, self._fine), seen, windows, partial(_advance, progress))
                 probability[here] = torch.lerp(_log_odds(probability[here]), _log_odds(fine), weights).sigmoid()
         progress.advance(1.0)

@@ -8,7 +8,8 @@ windows, and go on in smaller pieces or on the processor when memory runs out.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -48,6 +49,33 @@ def even(size: int, window: int, overlap: float) -> list[int]:
     """nnU-Net's placing: as many windows as that overlap needs at least, evenly spread from end to end."""
     count = 1 + int(np.ceil(max(size - window, 0) / (window * (1 - overlap))))
     return [round(place) for place in np.linspace(0, max(size - window, 0), count)]
+
+
+def balanced(shape: Sequence[int], size: Size, overlap: float, step: int) -> Size:
+    """The window with which :func:`even` goes through a volume of ``shape`` in the fewest voxels.
+
+    Windows of a fixed size lie almost on top of each other where an axis is a little longer than they are.
+
+    Args:
+        size: the window has no more voxels than this one, and no side shorter than half of this one's, unless the
+            volume has.
+        step: its sides are multiples of this many voxels.
+    """
+
+    def sides(own: int, usual: int) -> Iterator[tuple[int, int]]:
+        """How many windows an axis may have, and how long they are then."""
+        for count in itertools.count(1):
+            side = -(-int(np.ceil(own / (count - (count - 1) * overlap))) // step) * step
+            if count > 1 and side < usual / 2:
+                return
+            yield count, side
+
+    def cost(chosen: Sequence[tuple[int, int]]) -> tuple[int, int, int]:
+        windows, voxels = (math.prod(numbers) for numbers in zip(*chosen, strict=True))
+        return max(voxels - math.prod(size), 0), windows * voxels, windows
+
+    (_, depth), (_, height), (_, width) = min(itertools.product(*map(sides, shape, size)), key=cost)
+    return depth, height, width
 
 
 def constant(window: Size) -> Tensor:

@@ -20,6 +20,7 @@ from GliomaSegLib.inference.windows import (
     Placing,
     Size,
     Windows,
+    balanced,
     constant,
     even,
     gaussian,
@@ -99,6 +100,30 @@ def test_a_trimmed_window_fits_the_volume() -> None:
     fitted = Windows((128, 64, WHOLE_FIELD[2]), 0.5, trims_to=8).fitted((50, 100, 33))
     assert fitted.size == (56, 64, 40)
     assert Windows((128, 64, 32), 0.5).fitted((50, 100, 33)).size == (128, 64, 32)
+
+
+@pytest.mark.parametrize(
+    "shape", [(30, 30, 30), (60, 90, 80), (80, 140, 120), (150, 180, 140), (41, 129, 129), (5, 9, 300)]
+)
+def test_balanced_windows_cover_a_volume_in_fewer_voxels_than_fixed_ones(shape: Size) -> None:
+    usual = (40, 128, 128)
+    fixed = Windows(usual, 0.25, placing=even, trims_to=8).fitted(shape)
+    windows = Windows(balanced(shape, usual, 0.25, 8), 0.25, placing=even)
+
+    def voxels(windows: Windows) -> int:
+        padded = windows.padded(torch.zeros(1, *shape))[0]
+        places = windows.places(padded.shape[1:])
+        seen = torch.zeros(padded.shape[1:], dtype=torch.bool)
+        for place in places:
+            seen[place] = True
+        assert seen.all()
+        return len(places) * int(np.prod(windows.size))
+
+    assert voxels(windows) <= voxels(fixed)
+    assert np.prod(windows.size) <= np.prod(usual)
+    for side, own, most in zip(windows.size, shape, usual, strict=True):
+        assert side % 8 == 0
+        assert side >= min(own, most / 2)
 
 
 @pytest.mark.parametrize("shape", [(10, 14, 9), (7, 30, 12)])
