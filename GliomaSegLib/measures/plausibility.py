@@ -25,7 +25,7 @@ from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.measures.volumes import Measures
 from GliomaSegLib.options import Task
 from GliomaSegLib.preprocessing.brain import near_brain
-from GliomaSegLib.preprocessing.cropping import bounding_box
+from GliomaSegLib.preprocessing.cropping import bounding_box, uncropped
 
 LARGEST_ML: Mapping[Region, float] = {Region.WT: 500.0, Region.TC: 350.0, Region.ET: 250.0, Region.RC: 400.0}
 LARGEST_SHARE_OF_BRAIN = 0.4
@@ -51,11 +51,13 @@ def outside_brain(brain: sitk.Image, task: Task | str | None) -> NDArray[np.bool
     mask = sitk.GetArrayViewFromImage(brain) != 0
     if task not in _INSIDE_THE_BRAIN or not mask.any():
         return None
-    filled = fill_voids.fill(mask)
-    inside = sitk.GetArrayFromImage(near_brain(array_on(filled.view(np.uint8), brain))).view(bool)
-    inside |= filled
+    box = bounding_box(mask, margin=1)
+    filled = fill_voids.fill(mask[box].T).T  # which answers in the order of Fortran
+    whole = array_on(uncropped(filled.view(np.uint8), box, mask.shape), brain)
+    inside = sitk.GetArrayFromImage(near_brain(whole)).view(bool)
+    inside[box] |= filled
     for axis in range(3):  # a voxel to either side
-        grown, own = np.moveaxis(inside, axis, 0), np.moveaxis(filled, axis, 0)
+        grown, own = np.moveaxis(inside[box], axis, 0), np.moveaxis(filled, axis, 0)
         grown[1:] |= own[:-1]
         grown[:-1] |= own[1:]
     return ~inside

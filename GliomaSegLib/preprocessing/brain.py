@@ -190,8 +190,8 @@ def near_brain(brain: sitk.Image) -> sitk.Image:
     near = coarse  # of no brain there is no distance
     if coarse.any():
         near = scipy.ndimage.distance_transform_edt(~coarse, spacing * steps) <= STRIPPED_MARGIN_MM
-    for axis, step in enumerate(steps):
-        near = near.repeat(step, axis)
+    for axis in (2, 1, 0):  # the last first, so that rows and slices are repeated, not voxels
+        near = near.repeat(steps[axis], axis)
     return array_on(near[tuple(map(slice, mask.shape))].astype(np.uint8), brain)
 
 

@@ -112,9 +112,10 @@ def test_the_surface_is_measured_in_the_tumours_box_as_in_the_whole_image(spacin
         assert all(f" {100 * expected:.0f} % " in one for one in found)
 
 
-def test_holes_of_the_brain_mask_are_inside_it_and_bays_are_not() -> None:
-    mask = np.random.default_rng(0).random((30, 40, 50)) < 0.7
-    brain = array_on(mask.astype(np.uint8), sitk.Image(50, 40, 30, sitk.sitkUInt8))
+@pytest.mark.parametrize("around", [0, 3])
+def test_holes_of_the_brain_mask_are_inside_it_and_bays_are_not(around: int) -> None:
+    mask = np.pad(np.random.default_rng(0).random((30, 40, 50)) < 0.7, around)
+    brain = array_on(mask.astype(np.uint8), sitk.Image(mask.shape[::-1], sitk.sitkUInt8))
     brain.SetSpacing((9.0, 9.0, 9.0))  # so that the margin is less than a voxel
     outside = outside_brain(brain, GLIOMA)
     assert np.array_equal(outside, ~ndimage.binary_dilation(ndimage.binary_fill_holes(mask)))
