@@ -1,4 +1,4 @@
-"""How a running job looks on stderr: a progress bar in a terminal or a notebook, plain lines in a log file."""
+"""Progress display on stderr: a bar in a terminal or a notebook, plain lines in a log file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 
 class TerminalProgress:
-    """A progress for a person who looks on. Use as a context manager, so that the bar is cleaned up."""
+    """A progress bar with rich; used as a context manager, which removes the bar at the end."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)
@@ -55,7 +55,7 @@ class TerminalProgress:
 
 
 class LineProgress:
-    """A progress for a log file: one line when a stage begins, one per warning.
+    """Progress for a log file: one line when a stage begins, one per warning.
 
     Args:
         details_every_s: how often what a stage is doing makes a line of its own; never by default.
@@ -91,7 +91,7 @@ class LineProgress:
 
 
 def progress_for_stderr(details_every_s: float = math.inf) -> TerminalProgress | LineProgress:
-    """A bar when somebody looks at standard error or in a notebook that has widgets, else plain lines; see
+    """A bar when standard error is a terminal or in a notebook that has widgets, else plain lines; see
     :class:`LineProgress`."""
     notebook = Console().is_jupyter and importlib.util.find_spec("ipywidgets")
     return TerminalProgress() if sys.stderr.isatty() or notebook else LineProgress(details_every_s)

@@ -1,6 +1,6 @@
 """A case of a batch, and whether it is done: the folders of results are the state, so that nothing can be lost with it.
 
-A case is done when its folder of results is there, which appears whole or not at all, and its manifest tells of the
+A case is done when its folder of results is there, which appears whole or not at all, and its manifest is of the
 same job. Needs nothing but the standard library.
 """
 

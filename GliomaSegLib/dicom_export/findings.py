@@ -1,4 +1,4 @@
-"""What the structured report says beyond volumes and diameters: residual tumour, resection, response, other studies.
+"""Findings of the structured report beyond volumes and diameters: residual tumour, resection, response, other studies.
 
 Codes that no standard scheme has are of the private scheme ``99GLIOMASEG``; their meanings can be read by people.
 """

@@ -32,7 +32,7 @@ _SAME_PLACE_MM = 0.05
 
 
 class _Study(Record):
-    """What is needed here of a study of a comparison, whatever else it says."""
+    """The fields of a compared study that are used here; others are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
     name: str

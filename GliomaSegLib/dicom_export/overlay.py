@@ -108,7 +108,7 @@ def make_overlay(
 
     Args:
         title: of the sequence.
-        regions: those that the segmentation tells apart; only what has voxels is drawn and named.
+        regions: those that the segmentation distinguishes; only what has voxels is drawn and named.
         number: Series Number.
     """
     labels, pixels = (sitk.GetArrayViewFromImage(one) for one in (source.labels, source.image))

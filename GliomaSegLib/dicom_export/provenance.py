@@ -1,4 +1,4 @@
-"""Who made the segmentation and what a reviewer said of it, as all DICOM objects tell it."""
+"""Who made the segmentation and how it was reviewed, for all DICOM objects."""
 
 from __future__ import annotations
 

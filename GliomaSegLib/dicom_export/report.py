@@ -89,7 +89,7 @@ def _context(about: Provenance) -> sr.ObservationContext:
             model_name=about.version,
         ),
     )
-    # A reviewer who approves observes too; a machine alone does not speak for a person.
+    # A reviewer who approves is an observer too; without a review the device alone is.
     person = None
     if about.reviewer:
         person = sr.ObserverContext(

@@ -79,7 +79,7 @@ def structures_of(
     Args:
         labels: internal label map with the axes of the source series.
         measures: of it.
-        regions: those that the segmentation tells apart.
+        regions: those that the segmentation distinguishes.
         series_uid: of the source, so that identities do not change from export to export.
         numbering: what lesions are called, where each is a structure; by default by their size.
     """
@@ -119,8 +119,8 @@ def _region(labels: sitk.Image, region: Region, series_uid: str) -> Structure:
 
 def _parts(labels: sitk.Image, regions: Collection[Region], series_uid: str) -> list[Structure]:
     array = sitk.GetArrayViewFromImage(labels)
-    told = {Label.NETC: Region.TC, Label.SNFH: Region.WT, Label.ET: Region.ET, Label.RC: Region.RC}
-    styles = [style for label, style in segment_styles().items() if told[label] in regions]
+    region_of = {Label.NETC: Region.TC, Label.SNFH: Region.WT, Label.ET: Region.ET, Label.RC: Region.RC}
+    styles = [style for label, style in segment_styles().items() if region_of[label] in regions]
     if not distinguishes_parts(regions):
         styles = [undivided_style() if style.label is Label.SNFH else style for style in styles]
     return [

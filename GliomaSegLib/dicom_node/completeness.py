@@ -13,7 +13,7 @@ from GliomaSegLib.dicom_node.clock import Clock
 
 
 class Completeness:
-    """Tells which of the arriving studies are complete.
+    """Decides which of the arriving studies are complete.
 
     Args:
         quiet_s: a study is complete when no image has come for so long.

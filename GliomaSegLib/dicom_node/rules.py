@@ -66,7 +66,7 @@ class Rule(Record):
         return fields
 
     @model_validator(mode="after")
-    def _says_what_to_do(self) -> Rule:
+    def _has_an_action(self) -> Rule:
         if (self.job is None) == (self.ignore is None):
             raise ValueError("a rule has either a 'job' or says with 'ignore' why not")
         return self
@@ -78,7 +78,7 @@ class Routing(Record):
     rules: tuple[Rule, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _can_be_told_apart(self) -> Routing:
+    def _names_differ(self) -> Routing:
         names = [rule.name for rule in self.rules]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice:

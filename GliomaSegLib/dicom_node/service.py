@@ -84,7 +84,8 @@ class Node:
                 )
                 self.scp.start()
                 stack.callback(self.scp.stop)
-            sender = Sender(self.queue, self.storage, self._archive(), self._orthanc(), self.alarms, self._clock)
+            orthanc = OrthancServer(self._config.orthanc) if self._config.orthanc else None
+            sender = Sender(self.queue, self.storage, self._archive(), orthanc, self.alarms, self._clock)
             self._in_thread(sender.tick, _TICK_S)
             if self._config.orthanc and self._config.orthanc.watch:
                 server = OrthancServer(self._config.orthanc)
@@ -172,9 +173,6 @@ class Node:
         self._ending.set()
         for thread in self._threads:
             thread.join(timeout=_DEFECT_S)
-
-    def _orthanc(self) -> OrthancServer | None:
-        return OrthancServer(self._config.orthanc) if self._config.orthanc else None
 
     def _archive(self) -> Archive:
         if isinstance(self._config.orthanc, Orthanc) and self._config.send == "orthanc":

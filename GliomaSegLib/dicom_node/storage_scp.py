@@ -155,8 +155,9 @@ class StorageScp:
         return [
             (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_C_STORE, self._store),
-            (evt.EVT_RELEASED, self._released),
-            (evt.EVT_CONN_CLOSE, self._closed),
+            (evt.EVT_RELEASED, lambda event: self._ended(event.assoc, aborted=False)),
+            # After a release the association has no studies left.
+            (evt.EVT_CONN_CLOSE, lambda event: self._ended(event.assoc, aborted=True)),
             (evt.EVT_REJECTED, self._rejected),
         ]
 
@@ -191,12 +192,6 @@ class StorageScp:
     def _count_refusal(self) -> None:
         with self._lock:
             self._counts.refused += 1
-
-    def _released(self, event: evt.Event) -> None:
-        self._ended(event.assoc, aborted=False)
-
-    def _closed(self, event: evt.Event) -> None:
-        self._ended(event.assoc, aborted=True)  # after a release the association has no studies left
 
     def _ended(self, association: Association, aborted: bool) -> None:
         with self._lock:

@@ -151,7 +151,8 @@ def _handler(status: Status, expected: bytes | None) -> type[BaseHTTPRequestHand
             try:
                 if path in pages:
                     return pages[path]()
-                found = status.findings.file(path.removeprefix(_STUDY)) if self._may_have_images(path) else None
+                may_have_images = expected is not None and path.startswith(_STUDY)
+                found = status.findings.file(path.removeprefix(_STUDY)) if may_have_images else None
                 return (HTTPStatus.OK, *found) if found else _NO_PAGE
             except StorageError as error:
                 return HTTPStatus.SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", f"{error}\n"
@@ -159,9 +160,6 @@ def _handler(status: Status, expected: bytes | None) -> type[BaseHTTPRequestHand
                 log_place("the status page", error)
                 text = f"The page cannot be shown ({type(error).__name__}); see the node's log.\n"
                 return HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", text
-
-        def _may_have_images(self, path: str) -> bool:
-            return expected is not None and path.startswith(_STUDY)
 
         def _is_allowed(self) -> bool:
             if expected is None:

@@ -171,7 +171,7 @@ def _has_cavity(labels: sitk.Image) -> bool:
 
 
 def _scheme_doubts(pairs: Sequence[ScoredPair], scheme: LabelScheme) -> list[str]:
-    """A sentence when the labels of all references together speak for another numbering than was said."""
+    """A sentence when the labels of all references together suggest another numbering than the one that was given."""
     held = frozenset[Label]().union(*(pair.labels for pair in pairs))
     if len(scheme.regions) > 1 and held == {Label.NETC}:
         return [

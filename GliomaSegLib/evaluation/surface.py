@@ -78,7 +78,7 @@ def hd95_mm(first: Mask, second: Mask, spacing_mm: Spacing) -> float | None:
 
 def _nearest(first: NDArray, second: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """From every point of each set the distance to the other set."""
-    # Trees over a lattice of points are quicker to build and to ask without the usual balance.
+    # Trees over points of a regular grid are faster to build and to query without balancing.
     trees = [KDTree(points, leafsize=32, compact_nodes=False, balanced_tree=False) for points in (first, second)]
     return trees[1].query(first)[0], trees[0].query(second)[0]
 

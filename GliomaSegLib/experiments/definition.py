@@ -67,7 +67,7 @@ class Run(Record):
 
     Attributes:
         source: changes when the case's files do.
-        scores: of the regions that the reference tells apart and the model gives for this subset.
+        scores: of the regions that the reference distinguishes and the model gives for this subset.
         lesions: of those regions, on the grid of the reference labels.
         failure: why there is no segmentation; then there are no scores.
     """

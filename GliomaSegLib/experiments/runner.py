@@ -4,7 +4,7 @@ Every run is the segmentation pipeline in memory with the sequences of the subse
 T1c left out, another image is the reference image and the brain is extracted from that. ``network_only`` is for
 data that are co-registered and skull-stripped: registration and brain extraction are switched off, so that the subsets
 differ in what the network is given and in nothing else; for a model that sets missing channels to zero this is
-Eijgelaar's nullified sequence. ``prepared_cases`` does the same for any data: each case is first registered and
+as with Eijgelaar's sequences of zeros. ``prepared_cases`` does the same for any data: each case is first registered and
 skull-stripped, once, with all of its sequences.
 """
 

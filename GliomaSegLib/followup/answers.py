@@ -86,8 +86,8 @@ def _response_sentences(
             one.criteria.name.replace(", volumetric", " by volume")
         )
     *others, last = (f"{category} ({' and '.join(criteria)})" for category, criteria in names.items())
-    told = f"{', '.join(others)} and {last}," if others else next(iter(names))
-    return [f"{_capital(told)} {against}.", *(f"{one.brief}." for one in responses)]
+    subject = f"{', '.join(others)} and {last}," if others else next(iter(names))
+    return [f"{_capital(subject)} {against}.", *(f"{one.brief}." for one in responses)]
 
 
 def _resection_sentences(

@@ -1,4 +1,4 @@
-"""What a comparison of a patient's studies says, as a record: it is written as JSON and drawn as a page.
+"""The findings of a comparison of a patient's studies, as a record: it is written as JSON and drawn as a page.
 
 The fields are read by the panel, by the export of lesions and by other programs: none is renamed.
 """
@@ -60,7 +60,7 @@ class TimePointRow(Record):
 
 
 class TimePointComparison(Record):
-    """All that is said about a patient's studies.
+    """The findings on a patient's studies.
 
     Attributes:
         answers: the answer in plain words, a sentence each, the most important first.
@@ -68,7 +68,7 @@ class TimePointComparison(Record):
         least_mm3: from this volume on a component counts as a lesion.
         resection: of the first study after the last operation, with the one before it; its position is ``operated``.
         responses: of the last study, by each set of criteria; empty with fewer than two studies after surgery, when the
-            enhancing tumour is not told apart, and when response is not judged.
+            enhancing tumour is not distinguished, and when response is not judged.
         baseline: position of the study with which response is compared, also when it is not judged, and
             ``baseline_reason`` why that one.
         withheld: why response is not judged, a clause each.

@@ -1,4 +1,4 @@
-"""Whether response to treatment can be judged at all: the baseline, what speaks against it and what must be asked.
+"""Whether response to treatment can be judged at all: the baseline, the reasons against it and what must be asked.
 
 Response is judged against the first study after radiotherapy, or the one after surgery where there was none (RANO 2.0,
 Wen 2023, J Clin Oncol 41:5187; Ellingson 2017, Neurotherapeutics 14:307). Nobody can be asked in a batch or on a node:
@@ -66,7 +66,7 @@ class Radiotherapy:
 
 @dataclass(frozen=True)
 class Treatment:
-    """What the user says of the patient's treatment.
+    """The patient's treatment, as the user states it.
 
     Attributes:
         baseline: position of the study with which response is compared.
@@ -113,7 +113,7 @@ class Conditions:
 
 
 def conditions_of(studies: Sequence[SegmentedTimePoint], region: Region, treatment: Treatment) -> Conditions:
-    """Find the operation, the baseline and all that speaks against judging response.
+    """Find the operation, the baseline and all reasons against judging response.
 
     Args:
         region: whose lesions can be followed in all studies.

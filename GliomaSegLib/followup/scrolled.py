@@ -42,7 +42,8 @@ def comparison_viewer(aligned: Aligned, headings: Sequence[str], became: Mapping
     panels, lesions_before = [], None
     for place, (study, transform) in enumerate(zip(aligned.studies, aligned.transforms, strict=True)):
         numbers = lesion_numbers(study.labels, course.region).astype(np.uint16)
-        lesions = sitk.GetArrayFromImage(_nearest(array_on(numbers, study.labels), last.labels, transform))
+        nearest = (transform or sitk.Transform(), sitk.sitkNearestNeighbor)
+        lesions = sitk.GetArrayFromImage(sitk.Resample(array_on(numbers, study.labels), last.labels, *nearest))
         marked = sitk.GetArrayFromImage(resample_labels(study.labels, last.labels, transform))
         marked += _CHANGE * _changes(course, place, lesions, lesions_before)
         image = resample_image(cast(sitk.Image, study.image), last.labels, transform)
@@ -50,10 +51,6 @@ def comparison_viewer(aligned: Aligned, headings: Sequence[str], became: Mapping
         lesions_before = lesions
     regions = set().union(*(study.regions for study in aligned.studies))
     return viewer_html(panels, last.brain, _layers(regions), _places(aligned, became))
-
-
-def _nearest(image: sitk.Image, grid: sitk.Image, transform: sitk.Transform | None) -> sitk.Image:
-    return sitk.Resample(image, grid, transform or sitk.Transform(), sitk.sitkNearestNeighbor)
 
 
 def _changes(

@@ -133,7 +133,10 @@ class CoarseFine:
                 here = (slice(None), *bounding_box(suspect, round(self._margin / self._spacing)))
                 seen = channels[here]
                 windows = self._fine.windows(seen.shape[1:])
-                fine = slide(partial(run.probabilities, self._fine), seen, windows, partial(_advance, progress))
+                fine = slide(
+                    partial(run.probabilities, self._fine), seen, windows,
+                    lambda done: progress.advance(0.3 + 0.7 * done, "around the tumour"),
+                )  # fmt: skip
                 probability[here] = torch.lerp(_log_odds(probability[here]), _log_odds(fine), weights).sigmoid()
         progress.advance(1.0)
         regions = REGIONS if Modality.T1C in images else REGIONS[:1]
@@ -256,10 +259,6 @@ def _means_over(brain: Tensor, stage: Stage, layer: str | None) -> Iterator[list
 
 def _log_odds(probability: Tensor) -> Tensor:
     return probability.logit(_LEAST_DOUBT)
-
-
-def _advance(progress: Progress, done: float) -> None:
-    progress.advance(0.3 + 0.7 * done, "around the tumour")
 
 
 def _frame_shape(brain: NDArray[np.bool_], pose: Pose, spacing_mm: float, stage: Stage) -> tuple[int, int, int]:

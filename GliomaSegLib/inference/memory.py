@@ -26,7 +26,8 @@ def peak_bytes(network: nn.Module, shape: Sequence[int], precision: torch.dtype)
     state = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     weights = sum(value.nbytes for value in state.values())
     imagined = {
-        name: torch.empty_like(value, device="meta", dtype=_format(value, precision)) for name, value in state.items()
+        name: torch.empty_like(value, device="meta", dtype=precision if value.is_floating_point() else None)
+        for name, value in state.items()
     }
     ledger = _Ledger()
     with torch.inference_mode(), ledger:
@@ -34,10 +35,6 @@ def peak_bytes(network: nn.Module, shape: Sequence[int], precision: torch.dtype)
         # Modules that have several names would be swapped as often, and put back wrongly, with tied weights.
         torch.func.functional_call(network, imagined, (image,), tie_weights=False)
     return int(_WORKSPACE * ledger.peak) + weights + _BASE_BYTES
-
-
-def _format(value: torch.Tensor, precision: torch.dtype) -> torch.dtype:
-    return precision if value.is_floating_point() else value.dtype
 
 
 class _Ledger(TorchDispatchMode):

@@ -60,7 +60,7 @@ def written_whole(output: Path, overwrite: bool = False) -> Iterator[Path]:
     """A temporary folder beside ``output`` that becomes ``output`` when the block ends well, and vanishes if not.
 
     Earlier results are replaced only at the end, in one step, when ``overwrite`` is set. What another program has put
-    there in the meantime is never replaced: then the finished folder stays beside it, under a name that is told.
+    there in the meantime is never replaced: then the finished folder stays beside it; the error has its name.
 
     Raises:
         InputError: see :func:`check_output`, which holds at the end too; or the disk ran full while writing.

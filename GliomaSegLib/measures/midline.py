@@ -1,4 +1,4 @@
-"""The mid-sagittal plane of a head, from which left and right are told.
+"""The mid-sagittal plane of a head, which separates left from right.
 
 A head that is turned in the scanner has a midline that runs obliquely: a lesion far in front lies on the other side of
 the middle's x coordinate, and on its own side of the plane.
@@ -34,7 +34,7 @@ class Side(str, Enum):
 
 
 class MidlineFrom(str, Enum):
-    """What left and right are told from: the mid-sagittal plane of the brain mask or, without one, of the head's
+    """What separates left from right: the mid-sagittal plane of the brain mask or, without one, of the head's
     outline; the brain's centre of gravity where no plane can be fitted; or the middle of the image."""
 
     PLANE = "mid-sagittal plane of the brain"

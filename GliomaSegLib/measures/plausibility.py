@@ -1,4 +1,4 @@
-"""Nonsense is recognised: labels outside the brain are cut, and volumes that no tumour has are said to be implausible.
+"""Plausibility checks: labels outside the brain are cut, and volumes that no tumour has are reported as implausible.
 
 A network that is given other images than those it was trained on may mark half of the head. The limits are this
 program's own, well above what experts drew: of 72 gliomas (BraTS 2021, TCGA-LGG) the largest whole tumour measured

@@ -11,7 +11,7 @@ from GliomaSegLib.measures.volumes import volume_text
 
 @dataclass(frozen=True)
 class Numbers:
-    """What a sentence tells of an assessment.
+    """What a sentence states of an assessment.
 
     Attributes:
         values: sums over the targets from baseline on; none when they cannot be compared.

@@ -41,7 +41,7 @@ SUPRAMAXIMAL_OTHER_ML = 5.0
 
 
 class Finding(str, Enum):
-    """What may be said of enhancement after surgery."""
+    """What enhancement after surgery may be."""
 
     RESIDUAL = "residual tumour"
     GROSS_TOTAL = "gross total resection"
@@ -216,7 +216,7 @@ def resection_class(enhancing: Extent, other_ml: float | None, surgery: Surgery 
 
 
 class ResidualAnswer(Record):
-    """What a study after surgery says by itself, without one before; fields as in :class:`Resection`."""
+    """What follows from a study after surgery alone, without one before; fields as in :class:`Resection`."""
 
     finding: Finding
     residual: Residual
@@ -231,7 +231,7 @@ def assess_residual(
     probability: sitk.Image | None = None,
     obstacle: str = "",
 ) -> ResidualAnswer:
-    """Judge the enhancing tumour of a label map that tells it apart; arguments as for :func:`assess_resection`.
+    """Assess the enhancing tumour of a label map that distinguishes it; arguments as for :func:`assess_resection`.
 
     Raises:
         InputError: the study is pre-operative.
@@ -259,9 +259,9 @@ def assess_resection(
     """Compare a post-operative segmentation with what there was before.
 
     Args:
-        before: volumes, mL, of the regions that the pre-operative study tells apart, on its own grid.
+        before: volumes, mL, of the regions that the pre-operative segmentation distinguishes, on its own grid.
         labels: internal label map after surgery, on its own grid.
-        regions: those that it tells apart.
+        regions: those that it distinguishes.
         time_point: of the post-operative study.
         has_native_t1: whether T1 without contrast was among its sequences; ``None`` when not known.
         probability: of ET after surgery.
@@ -269,7 +269,7 @@ def assess_resection(
         obstacle: why the segmentation cannot be judged, a clause; then volumes are given, and no finding or class.
 
     Raises:
-        InputError: the study is pre-operative, ET is not told apart in both, or there was no tumour before.
+        InputError: the study is pre-operative, ET is not distinguished in both, or there was no tumour before.
     """
     early = is_early(time_point)
     if Region.ET not in before or Region.ET not in regions:

@@ -226,7 +226,7 @@ def slice_position_mm(image: sitk.Image, axis: int, index: int) -> float:
 
 
 def _parts(array: NDArray[np.integer], regions: Collection[Region]) -> list[tuple[str, NDArray[np.bool_]]]:
-    """The masks that get a volume: the regions, and the two labels that are none once the core is told apart."""
+    """The masks that get a volume: the regions, and the two labels that are none once the core is distinguished."""
     parts = [(region.value, region_mask(array, region)) for region in Region if region in regions]
     if Region.TC in regions:
         parts += [(label.name, array == label) for label in (Label.NETC, Label.SNFH)]

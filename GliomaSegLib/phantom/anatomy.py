@@ -141,7 +141,8 @@ def make_skull(brain: Brain, random: np.random.Generator) -> Skull:
     skin_mm: Field = outer_mm - SCALP_MM
     for solid in _FACE:
         skin_mm = _blended(skin_mm, solid.distance_mm(coarse), width_mm=12)
-    return Skull(grid, *(_finer(distance_mm, coarse, grid) for distance_mm in (inner_mm, outer_mm, skin_mm)))
+    distances_mm = (array_on(one.astype(np.float32), coarse) for one in (inner_mm, outer_mm, skin_mm))
+    return Skull(grid, *(sitk.GetArrayFromImage(sitk.Resample(one, grid)) for one in distances_mm))
 
 
 def _bridged_mm(mask: NDArray[np.bool_], grid: sitk.Image) -> Field:
@@ -154,7 +155,3 @@ def _blended(one_mm: Field, other_mm: Field, width_mm: float) -> Field:
     """Signed distance to the union of two solids, the edge between them filled out (polynomial smooth minimum)."""
     share = np.clip(0.5 + (other_mm - one_mm) / (2 * width_mm), 0, 1)
     return other_mm + (one_mm - other_mm) * share - width_mm * share * (1 - share)
-
-
-def _finer(field: Field, coarse: sitk.Image, grid: sitk.Image) -> Field:
-    return sitk.GetArrayFromImage(sitk.Resample(array_on(field.astype(np.float32), coarse), grid))

@@ -20,7 +20,7 @@ _SCANNED_ON = "20200101"
 
 
 def write_series(image: sitk.Image, sequence: Modality, folder: Path, study: str) -> None:
-    """Write a series of classic MR Image files, one per slice. ``study`` tells this phantom from others."""
+    """Write a series of classic MR Image files, one per slice. ``study`` identifies the phantom."""
     from pydicom.uid import generate_uid
 
     folder.mkdir(parents=True, exist_ok=True)

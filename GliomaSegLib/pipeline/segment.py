@@ -62,7 +62,7 @@ from GliomaSegLib.zoo.store import Store
 # Below this the reader is warned that the identification of a sequence is doubtful.
 DOUBTFUL_CONFIDENCE = 0.7
 
-# From this volume on the reader is told that labels outside the brain were cut.
+# From this volume on a warning says that labels outside the brain were cut.
 _TOLD_ML = 1.0
 
 
@@ -212,7 +212,7 @@ def _segmented(
 
 
 def _inside_the_brain(labels: sitk.Image, outside: NDArray[np.bool_] | None, progress: Progress) -> sitk.Image:
-    """Without labels where no tumour of the model's task can be; much of it is told."""
+    """Without labels where no tumour of the model's task can be; a warning says so where it is much."""
     inside = without_outside(labels, outside)
     cut = np.count_nonzero(sitk.GetArrayViewFromImage(inside) != sitk.GetArrayViewFromImage(labels))
     cut_ml = cut * float(np.prod(labels.GetSpacing())) / 1000

@@ -41,12 +41,12 @@ def find_midsagittal(
     middle = points.mean(axis=0)
 
     half = np.ceil((np.ptp(points, axis=0) / 2 + 8) / step).astype(int)
-    lattice = np.stack(np.meshgrid(*(np.arange(-n, n + 1) * s for n, s in zip(half, step, strict=True)), indexing="ij"))
+    samples = np.stack(np.meshgrid(*(np.arange(-n, n + 1) * s for n, s in zip(half, step, strict=True)), indexing="ij"))
 
     def unlikeness(guess: NDArray[np.float64]) -> float:
         rotation = _rotation(guess[0], guess[1])
         centre = middle + rotation[:, 2] * guess[2]
-        places = (np.tensordot(rotation, lattice, axes=1) + (centre - offset)[:, None, None, None]) / step[
+        places = (np.tensordot(rotation, samples, axes=1) + (centre - offset)[:, None, None, None]) / step[
             :, None, None, None
         ]
         seen = ndimage.map_coordinates(volume, places, order=1)

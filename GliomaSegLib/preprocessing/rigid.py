@@ -51,7 +51,7 @@ _TURNED_STARTS = 3
 
 @dataclass(frozen=True)
 class Registration:
-    """The rigid transform between two images and what speaks for it.
+    """The rigid transform between two images, and how well it fits.
 
     Attributes:
         transform: maps points of the fixed image to points of the moving one (LPS mm); ``None`` when it was in place.

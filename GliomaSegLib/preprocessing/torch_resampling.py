@@ -1,4 +1,4 @@
-"""Arrays on other lattices: averaged down, turned and scaled, with torch and so on whatever device they are.
+"""Arrays on other grids: averaged down, turned and scaled, with torch and so on whatever device they are.
 
 Volumes are ``[channel, z, y, x]``; positions are in mm along the array's own axes z, y, x, from the centre of its first
 voxel. Patient coordinates live in :mod:`GliomaSegLib.preprocessing.resampling`.
@@ -33,26 +33,26 @@ def resample(
     volume: Tensor,
     spacing_mm: NDArray[np.float64],
     shape: Sequence[int],
-    lattice_mm: float | NDArray[np.float64],
+    grid_mm: float | NDArray[np.float64],
     centre: NDArray[np.float64],
     axes: NDArray[np.float64],
     mode: str = "bilinear",
 ) -> Tensor:
-    """``volume`` on a lattice of ``shape`` (z, y, x), 0 outside.
+    """``volume`` on a grid of ``shape`` (z, y, x), 0 outside.
 
     Args:
         spacing_mm: of the volume, z, y, x.
-        lattice_mm: of the lattice.
-        centre: the lattice's middle in the volume, mm.
-        axes: ``[3, 3]``: mm along the lattice's axes to mm along the volume's.
+        grid_mm: of the grid.
+        centre: the grid's middle in the volume, mm.
+        axes: ``[3, 3]``: mm along the grid's axes to mm along the volume's.
         mode: ``bilinear``, which is linear in three dimensions too, or ``nearest``.
     """
     extent = np.array(volume.shape[1:])
-    half_lattice = (np.array(shape) - 1) / 2 * lattice_mm
+    half_grid = (np.array(shape) - 1) / 2 * grid_mm
     half_volume = np.maximum(extent - 1, 1) / 2 * spacing_mm
-    matrix = axes * half_lattice[None, :] / half_volume[:, None]
+    matrix = axes * half_grid[None, :] / half_volume[:, None]
     shift = (centre - (extent - 1) / 2 * spacing_mm) / half_volume
     theta = np.concatenate([matrix[::-1, ::-1], shift[::-1, None]], axis=1)  # torch wants x, y, z
     where = torch.from_numpy(theta.copy()).to(volume)[None]
-    lattice = functional.affine_grid(where, [1, len(volume), *shape], align_corners=True)
-    return functional.grid_sample(volume[None], lattice, mode=mode, padding_mode="zeros", align_corners=True)[0]
+    grid = functional.affine_grid(where, [1, len(volume), *shape], align_corners=True)
+    return functional.grid_sample(volume[None], grid, mode=mode, padding_mode="zeros", align_corners=True)[0]

@@ -197,8 +197,8 @@ def _lesion_tables(measures: Measures, least_mm3: float) -> list[_LesionTable]:
         if lesions or specks:
             rest = lesions[_LISTED_LESIONS:]
             rest_ml = sum(lesion.volume_ml for lesion in rest)
-            told = f"{_specks_text(specks)}, below {least_mm3:.0f} mm³ each" if specks else ""
-            tables.append(_LesionTable(style.name, lesions[:_LISTED_LESIONS], len(rest), rest_ml, told))
+            specks_text = f"{_specks_text(specks)}, below {least_mm3:.0f} mm³ each" if specks else ""
+            tables.append(_LesionTable(style.name, lesions[:_LISTED_LESIONS], len(rest), rest_ml, specks_text))
     return tables
 
 

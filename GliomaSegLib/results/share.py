@@ -48,7 +48,7 @@ def share_report(folder: Path, page: Path, anonymous: bool = True) -> None:
 
 
 def without_identity(manifest: Manifest) -> Manifest:
-    """The manifest without what tells whose images these are; in sentences that is replaced by ``…``."""
+    """The manifest without what identifies the patient; in sentences that is replaced by ``…``."""
     names = sorted(_names(manifest), key=len, reverse=True)
     hidden = re.compile("|".join([*map(re.escape, names), _DATE]), re.IGNORECASE)
     sequences = {
@@ -57,17 +57,17 @@ def without_identity(manifest: Manifest) -> Manifest:
         )
         for modality, record in manifest.sequences.items()
     }
-    told = {
+    redacted = {
         "case_id": "Anonymous",
         "sequences": sequences,
         "warnings": tuple(hidden.sub("…", text) for text in manifest.warnings),
         "cost": manifest.cost and hidden.sub("…", manifest.cost),
         "choice": manifest.choice and hidden.sub("…", manifest.choice),
     }
-    # What is not known to be harmless, now or in a later version, gets its default, which says nothing.
+    # What is not known to be harmless, now or in a later version, gets its default, which reveals nothing.
     defaults = {name: field.get_default(call_default_factory=True) for name, field in Manifest.model_fields.items()}
-    left_out = {name: default for name, default in defaults.items() if name not in _KEPT | set(told)}
-    return manifest.model_copy(update=left_out | told)
+    left_out = {name: default for name, default in defaults.items() if name not in _KEPT | set(redacted)}
+    return manifest.model_copy(update=left_out | redacted)
 
 
 def brain_alone(images: ResultImages) -> ResultImages:

@@ -9,7 +9,7 @@ from GliomaSegLib.case import Modality
 OUTPUT = "GliomaSeg.Output"
 """The folder of results that the node shows."""
 CREATED = "GliomaSeg.Created"
-"""When the result was made, as its manifest says: it tells the folder from another one of that name."""
+"""When the result was made, as its manifest has it: it distinguishes the folder from another one of that name."""
 GRID = "GliomaSeg.Grid"
 """The reference geometry of the result, as Slicer serialises it."""
 TIME_POINT = "GliomaSeg.TimePoint"

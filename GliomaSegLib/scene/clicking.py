@@ -42,8 +42,8 @@ def add_at(edits: Edits, ras_mm: tuple[float, float, float], label: Label = Labe
         their number.
 
     Raises:
-        InputError: the point is outside of the image, or in the tumour or the cavity already; or no part can be told
-            from its surroundings there.
+        InputError: the point is outside of the image, or in the tumour or the cavity already; or no part can be
+            separated from its surroundings there.
     """
     labels, matrix = labels_of(edits.node)
     index = _index(labels, matrix, ras_mm)

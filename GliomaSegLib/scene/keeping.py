@@ -124,10 +124,7 @@ def copies_of(node: slicer.vtkMRMLSegmentationNode, *names: str, files: Files = 
 
 
 def folder_of(
-    node: slicer.vtkMRMLSegmentationNode,
-    new_folder: Callable[[], Path],
-    files: Files = Files.RESULT,
-    change: bool = True,
+    node: slicer.vtkMRMLSegmentationNode, new_folder: Callable[[], Path], files: Files = Files.RESULT
 ) -> Path:
     """The folder on disk, written anew from the scene when it is not there, or read-only.
 

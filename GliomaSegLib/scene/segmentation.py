@@ -39,7 +39,7 @@ def labels_of(node: slicer.vtkMRMLSegmentationNode) -> tuple[NDArray[np.uint8], 
         InputError: a segment is none that GliomaSeg knows, or the node has no reference grid.
     """
     grid = grid_of(node)
-    labels = _array(grid)
+    labels = np.zeros(grid.GetDimensions()[::-1], np.uint8)
     box, masks = _masks(node, grid)
     known = {identifier: label_of(node, identifier) for identifier in masks}
     for label in PAINT_ORDER:
@@ -176,7 +176,8 @@ def _on_grid(
     low, high = np.maximum(begin, 0), np.minimum(end, grid.GetDimensions())
     if (low >= high).any():
         return nothing
-    voxels = _voxels(layer)[_box(low - begin, high - begin)]
+    voxels = vtk_to_numpy(layer.GetPointData().GetScalars()).reshape(layer.GetDimensions()[::-1])
+    voxels = voxels[_box(low - begin, high - begin)]
     box = occupied_box(voxels)
     return low + [side.start for side in box[::-1]], voxels[box]
 
@@ -224,14 +225,6 @@ def matrix_of(image: slicer.vtkOrientedImageData) -> NDArray[np.float64]:
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
     return slicer.util.arrayFromVTKMatrix(matrix)
-
-
-def _array(grid: slicer.vtkOrientedImageData, dtype: np.dtype | type = np.uint8) -> NDArray:
-    return np.zeros(grid.GetDimensions()[::-1], dtype)
-
-
-def _voxels(image: slicer.vtkOrientedImageData) -> NDArray[np.integer]:
-    return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
 
 
 def _box(low: NDArray[np.integer], high: NDArray[np.integer]) -> tuple[slice, ...]:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import slicer
-import vtk
 from numpy.typing import NDArray
 
 from GliomaSegLib.errors import InputError
@@ -16,6 +15,7 @@ from GliomaSegLib.results.layout import BRAIN, probability_map
 from GliomaSegLib.scene.edits import Edits
 from GliomaSegLib.scene.keeping import copies_of, has_file
 from GliomaSegLib.scene.segmentation import labels_of, set_labels
+from GliomaSegLib.scene.volumes import own_matrix
 
 MODEL_THRESHOLD = 0.5
 _LEAST_SHOWN = 0.05  # the file has no voxels that are less likely
@@ -123,7 +123,7 @@ def _crop(node: slicer.vtkMRMLSegmentationNode, region: Region) -> tuple[NDArray
     name = probability_map(Path(), region).name
     with copies_of(node, name, BRAIN) as folder:
         crop, grid = read_volume(folder / name), read_volume(folder / BRAIN)  # the brain mask is on the whole grid
-    offset = np.round((np.linalg.inv(_matrix(grid)) @ _matrix(crop))[:3, 3]).astype(int)
+    offset = np.round((np.linalg.inv(own_matrix(grid)) @ own_matrix(crop))[:3, 3]).astype(int)
     return slicer.util.arrayFromVolume(crop), offset.tolist()
 
 
@@ -138,9 +138,3 @@ def read_volume(path: Path) -> slicer.vtkMRMLScalarVolumeNode:
     if not path.is_file() or not storage.ReadData(volume):
         raise InputError(f"{path} is missing or damaged; segment the case again.")
     return volume
-
-
-def _matrix(volume: slicer.vtkMRMLVolumeNode) -> NDArray[np.float64]:
-    matrix = vtk.vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(matrix)
-    return slicer.util.arrayFromVTKMatrix(matrix)

@@ -102,7 +102,7 @@ def ijk_to_world(node: slicer.vtkMRMLVolumeNode) -> NDArray[np.float64]:
     Raises:
         InputError: a parent transform is not rigid, or the volume's own axes are sheared.
     """
-    own = _own_matrix(node)
+    own = own_matrix(node)
     axes = own[:3, :3] / np.linalg.norm(own[:3, :3], axis=0)
     if not _is_orthonormal(axes):
         raise InputError(
@@ -163,7 +163,7 @@ def shape_of(node: slicer.vtkMRMLVolumeNode) -> VolumeShape:
     """The voxel lengths and the plane of the slices of a volume, by which the better one of two is found."""
     from GliomaSegLib.study.identification import contrast_given, is_reformat  # here: its tables are compiled first
 
-    axes = _own_matrix(node)[:3, :3]
+    axes = own_matrix(node)[:3, :3]
     spacing_mm = tuple(float(mm) for mm in np.linalg.norm(axes, axis=0))
     image = node.GetImageData()
     size = image.GetDimensions() if image is not None else (0, 0, 0)
@@ -177,7 +177,8 @@ def shape_of(node: slicer.vtkMRMLVolumeNode) -> VolumeShape:
     )
 
 
-def _own_matrix(node: slicer.vtkMRMLVolumeNode) -> NDArray[np.float64]:
+def own_matrix(node: slicer.vtkMRMLVolumeNode) -> NDArray[np.float64]:
+    """4 x 4 matrix from voxel indices (i, j, k) to RAS mm, without what parent transforms add."""
     matrix = slicer.util.vtkMatrixFromArray(np.eye(4))
     node.GetIJKToRASMatrix(matrix)
     return slicer.util.arrayFromVTKMatrix(matrix)

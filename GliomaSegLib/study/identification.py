@@ -2,7 +2,7 @@
 
 Nothing is read here: files and series are found in :mod:`GliomaSegLib.study.volumes`, and a panel has names alone.
 
-Evidence is added up as log-odds. Words (:mod:`GliomaSegLib.study.vocabulary`) and physics (TR, TE, TI) each speak for a
+Evidence is added up as log-odds. Words (:mod:`GliomaSegLib.study.vocabulary`) and physics (TR, TE, TI) each support a
 weighting - T1, T2, FLAIR or something else - and words and the contrast agent for or against contrast medium. What
 excludes (a subtraction, a map, another part of the body) is not outvoted. What contradicts lowers the confidence and is
 named in the reason; words and physics that name different weightings, and words beside contrast medium that are not
@@ -94,7 +94,7 @@ _CLEAR_PHYSICS = 5  # weight of timing that only one weighting has
 _GR, _EP, _IR = frozenset({"GR"}), frozenset({"EP"}), frozenset({"IR"})
 _ANY = (0.0, math.inf)
 
-# The first that fits speaks.
+# The first that fits counts.
 _PHYSICS: tuple[PhysicsRule, ...] = (
     PhysicsRule(
         "an inversion that nulls water, with a long TE", Weighting.FLAIR, 6, (3500, 20000), (60, 700), (1400, 3500)
@@ -131,7 +131,7 @@ _NAMES_IT = 3  # weight of a word that is the name of a weighting, rather than o
 
 
 class Clue(NamedTuple):
-    """One piece of evidence, in words; ``excludes`` when it is the last word on the matter."""
+    """One piece of evidence, in words; ``excludes`` when it decides alone."""
 
     about: Weighting
     weight: float
@@ -358,7 +358,7 @@ def rivals_for(sequence: Modality, guesses: Sequential[Guess]) -> list[int]:
     return rivals
 
 
-def may_be_told_by_voxels(sequence: Modality, best: Guess) -> bool:
+def voxels_may_decide(sequence: Modality, best: Guess) -> bool:
     """Whether among rivals the better volume may be taken, or one of them may show something else."""
     return sequence is not Modality.T1N or best.confidence >= SURELY_NATIVE
 
@@ -388,7 +388,7 @@ def assign_names(names: Mapping[str, str], t1c_given: bool = False) -> dict[Moda
     for sequence in Modality:
         rivals = rivals_for(sequence, guesses)
         originals = [index for index in rivals if not is_reformat(scans[keys[index]])]
-        if len(rivals) > 1 and len(originals) == 1 and may_be_told_by_voxels(sequence, guesses[rivals[0]]):
+        if len(rivals) > 1 and len(originals) == 1 and voxels_may_decide(sequence, guesses[rivals[0]]):
             rivals = originals
         if len(rivals) == 1:
             best = guesses[rivals[0]]

@@ -22,7 +22,7 @@ from GliomaSegLib.io.names import image_stem
 from GliomaSegLib.study.better_volume import is_slab
 from GliomaSegLib.study.selection import ALL_SEQUENCES, StudyContents, search_study
 
-_FEWEST_VALUES = 16  # of a scan; a label map of many structures has more, and is told by its name
+_FEWEST_VALUES = 16  # of a scan; a label map of many structures has more, and is recognised by its name
 
 
 def read_case(
@@ -170,5 +170,5 @@ def _mask_doubt(volume: SequenceVolume) -> str | None:
 
 def _same_pixels(first: sitk.Image, second: sitk.Image) -> bool:
     one, other = sitk.GetArrayViewFromImage(first), sitk.GetArrayViewFromImage(second)
-    middle = len(one) // 2  # which tells nearly all images apart
+    middle = len(one) // 2  # in which nearly all different images differ
     return one.shape == other.shape and np.array_equal(one[middle], other[middle]) and np.array_equal(one, other)

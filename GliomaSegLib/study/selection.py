@@ -18,7 +18,7 @@ from GliomaSegLib.io.dicom import DicomSeries
 from GliomaSegLib.io.dicom_files import PassedOver
 from GliomaSegLib.io.names import folder_and_part
 from GliomaSegLib.study.better_volume import VolumeShape, why_better
-from GliomaSegLib.study.identification import Guess, contrast_given, guess_together, may_be_told_by_voxels, rivals_for
+from GliomaSegLib.study.identification import Guess, contrast_given, guess_together, rivals_for, voxels_may_decide
 from GliomaSegLib.study.volumes import ADVICE, Candidate, Volumes, nothing_found, search
 
 _ASKED = 0.4  # a guess below this is not even worth a question
@@ -64,11 +64,11 @@ def identify(
     A sequence that is not ``wanted`` is not looked for, so that nothing about it can be refused.
 
     Args:
-        dicom_study: see :func:`discover`.
+        dicom_study: see :func:`~GliomaSegLib.study.volumes.search`.
 
     Raises:
         InputError: two volumes claim a sequence and neither is clearly better; a volume is unsure; the same one is
-            given twice; nothing was found; or as :func:`discover`.
+            given twice; nothing was found; or as :func:`~GliomaSegLib.study.volumes.search`.
     """
     return search_study(study, overrides, dicom_study).select(wanted).assigned
 
@@ -140,7 +140,7 @@ def search_study(
         series: the DICOM series to choose from, where the folder was read already.
 
     Raises:
-        InputError: nothing was given, or the same twice; or as :func:`discover`.
+        InputError: nothing was given, or the same twice; or as :func:`~GliomaSegLib.study.volumes.search`.
     """
     given, passed_over = _given(overrides or {})
     if study is None:
@@ -240,7 +240,7 @@ def _choose(sequence: Modality, claims: list[_Claim]) -> Assignment:
     best = rivals[0].guess
     if len(rivals) == 1:
         return Assignment(rivals[0].candidate, best.confidence, best.reason)
-    if may_be_told_by_voxels(sequence, best):
+    if voxels_may_decide(sequence, best):
         for claim in rivals:
             others = [other.candidate for other in rivals if other is not claim]
             why = [why_better(sequence, _shape(claim.candidate), _shape(other)) for other in others]

@@ -22,7 +22,7 @@ class Weighting(Enum):
 
 
 class WordRule(NamedTuple):
-    """A pattern in the normalised words, for what it speaks and how strongly (log-odds).
+    """A pattern in the normalised words, the finding that it supports and how strongly (log-odds).
 
     A rule for ``OTHER`` excludes: no other evidence outvotes it. ``beside`` is for words that people also put into the
     names of files: next to a word for T1, T2 or FLAIR the rule has this weight and excludes nothing.

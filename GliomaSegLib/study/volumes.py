@@ -58,25 +58,6 @@ class Candidate:
         return read_series(self.series) if self.series else read_image(self.source.path)
 
 
-def discover(study: Path, dicom_study: str | None = None) -> list[Candidate]:
-    """The volumes of a study: image files and DICOM series anywhere below a folder, or one image file.
-
-    Left out: hidden files, label maps and masks by their names, and folders that GliomaSeg wrote.
-
-    Args:
-        dicom_study: of several DICOM studies the one that is meant, see
-            :func:`~GliomaSegLib.study.dicom_studies.series_of_study`.
-
-    Raises:
-        InputError: ``study`` does not exist, holds nothing to read, is a GliomaSeg result, or holds several DICOM
-            studies of which none is chosen.
-    """
-    found = search(Path(study), dicom_study)
-    if not found.candidates:
-        raise nothing_found(Path(study), found)
-    return found.candidates
-
-
 class Volumes(NamedTuple):
     """What a study holds: volumes, files that are label maps by their names, and DICOM files that do not count."""
 
@@ -86,10 +67,18 @@ class Volumes(NamedTuple):
 
 
 def search(study: Path, dicom_study: str | None, series: Sequence[DicomSeries] | None = None) -> Volumes:
-    """Everything in ``study``.
+    """The volumes of a study: image files and DICOM series anywhere below a folder, or one image file.
+
+    Left out: hidden files, and folders that GliomaSeg wrote. Label maps and masks, by their names, are no candidates.
 
     Args:
+        dicom_study: of several DICOM studies the one that is meant, see
+            :func:`~GliomaSegLib.study.dicom_studies.series_of_study`.
         series: the DICOM series to choose from, where the folder was read already.
+
+    Raises:
+        InputError: ``study`` does not exist, is a GliomaSeg result, or holds several DICOM studies of which none is
+            chosen.
     """
     if not study.exists():
         raise InputError(f"{study} does not exist; check the path of the study.")

@@ -1,4 +1,4 @@
-"""What a model card says of a recipe: the inputs, the grid, the network, its windows and the meaning of its channels.
+"""The fields of a model card that follow from a recipe: inputs, grid, network, windows, meaning of the channels.
 
 The rest of a card, such as title, licence and who may be thanked, the recipe does not know.
 """

@@ -345,7 +345,7 @@ def _precision(recipe: Recipe, device: torch.device) -> torch.autocast:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """On a graphics card torch has an error of its own for it; on a processor the text of its allocator tells."""
+    """On a GPU torch raises an error class of its own; on a CPU it is recognised by the text of its allocator."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 

@@ -57,7 +57,7 @@ def write_model(
     runs = [_read(source) for source in sources]
     base = _base(runs, like, store)
     if base is None:
-        fields = _fields(runs)
+        fields = card_fields({_stage(one.recipe, len(runs)): one.recipe for one in runs})
         states = {_stage(one.recipe, len(runs)): one.state["average"] for one in runs}
     else:
         named = {_stage_like(base, one.recipe): one for one in runs}
@@ -136,10 +136,6 @@ def _stage(recipe: Recipe, count: int) -> str:
             "names; add the others one by one."
         )
     return trained.STAGE
-
-
-def _fields(runs: Sequence[_Run]) -> dict[str, Any]:
-    return card_fields({_stage(one.recipe, len(runs)): one.recipe for one in runs})
 
 
 def _fields_like(base: Card) -> dict[str, Any]:

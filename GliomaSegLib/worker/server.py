@@ -68,7 +68,7 @@ def work(source: str, output: TextIO) -> int:
         the number of requests that failed.
 
     Raises:
-        Cancelled: the process was told to stop.
+        Cancelled: the process received SIGTERM.
     """
     from GliomaSegLib.job import parse_request, read_request
 
@@ -103,7 +103,7 @@ def serve(
         the number of requests that failed.
 
     Raises:
-        Cancelled: the process was told to stop.
+        Cancelled: the process received SIGTERM.
     """
     return sum(not _succeeds(read, perform, lines) for read in requests)
 

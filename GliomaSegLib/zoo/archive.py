@@ -115,15 +115,12 @@ def _inside(name: str, archive: Path) -> PurePosixPath:
         raise WeightsError(
             f"The archive {archive} wants to write outside its folder ('{_shown(name)}'); do not use it."
         )
-    if not name.isprintable() or len(name.encode()) > _LONGEST_PATH or _longest(path) > _LONGEST_NAME:
+    longest = max((len(part.encode()) for part in path.parts), default=0)
+    if not name.isprintable() or len(name.encode()) > _LONGEST_PATH or longest > _LONGEST_NAME:
         raise WeightsError(
             f"The archive {archive} holds a name that no file can have ('{_shown(name)}'); do not use it."
         )
     return path
-
-
-def _longest(path: PurePosixPath) -> int:
-    return max((len(part.encode()) for part in path.parts), default=0)
 
 
 def _shown(name: str) -> str:

@@ -71,8 +71,9 @@ def write_bundle(
     kept = folder / weights.name
     shutil.copyfile(weights, kept)
     network = _network(config) if weights.suffix == ".pt" else {"family": "torchscript", "parameters": {}}
+    people = ", ".join(str(metadata[key]) for key in ("authors", "copyright") if metadata.get(key))
     card = {
-        **about.fields(str(metadata.get("name", root.name)), _people(metadata), kept.name),
+        **about.fields(str(metadata.get("name", root.name)), people or "see its bundle", kept.name),
         "summary": str(metadata.get("description", "A MONAI bundle.")),
         "version": str(metadata.get("version", "1")),
         "citation": next(iter(metadata.get("references", ())), "none"),
@@ -175,10 +176,6 @@ def _resolved(config: Mapping[str, Any], value: Any, depth: int = 0) -> Any:
     return _resolved(config, found, depth + 1)
 
 
-def _arguments(config: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _resolved(config, value) for key, value in part.items() if not key.startswith("_")}
-
-
 def _name(part: Mapping[str, Any]) -> str:
     return str(part.get("_target_", "")).rpartition(".")[2]
 
@@ -194,7 +191,8 @@ def _network(config: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError(
             f"The bundle's network '{name or 'network_def'}' is none of monai.networks.nets; write a card."
         )
-    return {"family": "monai-bundle", "parameters": {"network": name, "arguments": _arguments(config, part)}}
+    arguments = {key: _resolved(config, value) for key, value in part.items() if not key.startswith("_")}
+    return {"family": "monai-bundle", "parameters": {"network": name, "arguments": arguments}}
 
 
 def _inference(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -273,7 +271,3 @@ def _preprocessing(config: Mapping[str, Any], metadata: Mapping[str, Any], seque
         "normalisation": normalisation,
     }
     return found | ({"field": field} if field else {})
-
-
-def _people(metadata: Mapping[str, Any]) -> str:
-    return ", ".join(str(metadata[key]) for key in ("authors", "copyright") if metadata.get(key)) or "see its bundle"

@@ -246,10 +246,6 @@ class Card(CardPart):
         wanted = set(self.sequences_used(present))
         return tuple(figure for figure in self.measured if set(figure.sequences) == wanted)
 
-    def measured_with(self, present: Collection[Modality]) -> Accuracy | None:
-        """The first of :meth:`figures_with`, if there is one."""
-        return next(iter(self.figures_with(present)), None)
-
     def wrong_time(self, kind: TimePointKind) -> str | None:
         """A sentence when the model is not made for studies of this time point; ``None`` when it is, or when the time
         point is not known."""

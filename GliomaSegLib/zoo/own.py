@@ -1,4 +1,4 @@
-"""What a person says of a model of their own, where its card is written from a run or a bundle."""
+"""Details that a user gives for a model of their own, whose card is written from a run or a bundle."""
 
 from __future__ import annotations
 

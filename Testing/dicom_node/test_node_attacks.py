@@ -277,7 +277,11 @@ def test_an_image_that_comes_while_headers_are_read_makes_the_study_wait_again(
 # --- the status page -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("content", [b"", b"GET / HTTP/1.1\r\nX: "], ids=["silent", "endless header"])
+@pytest.mark.parametrize(
+    "content",
+    [pytest.param(b"", marks=pytest.mark.slow), b"GET / HTTP/1.1\r\nX: "],
+    ids=["silent", "endless header"],
+)
 def test_slow_web_clients_take_neither_threads_nor_the_page(
     hurried: None, node: Node, sockets: list[socket.socket], content: bytes
 ) -> None:

@@ -21,7 +21,7 @@ from GliomaSegLib.study.dicom_studies import studies_of
 from GliomaSegLib.study.reading import read_case
 from GliomaSegLib.study.selection import identify
 from GliomaSegLib.study.study_list import list_studies, to_json, to_text
-from GliomaSegLib.study.volumes import discover
+from GliomaSegLib.study.volumes import search
 from Testing.support.enhanced_mr import write_enhanced
 from Testing.support.study import write_noise
 
@@ -260,7 +260,7 @@ def test_linked_folders_are_read_and_circles_end(write_series, tmp_path: Path) -
     assert [len(one.slices) for one in found.series] == [7]
     assert found.passed_over == []
     write_noise(folder / "head_t1c.nii.gz")
-    assert [one.name for one in discover(study) if one.series is None] == ["head_t1c.nii.gz"]
+    assert [one.name for one in search(study, None).candidates if one.series is None] == ["head_t1c.nii.gz"]
 
 
 def test_a_missing_decoder_is_named(write_series) -> None:

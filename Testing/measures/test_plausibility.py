@@ -98,7 +98,9 @@ def test_an_empty_mask_cuts_nothing() -> None:
     assert outside_brain(BRAIN * 0, GLIOMA) is None
 
 
-@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.5, 0.5, 0.5), (0.9, 0.9, 5.5)])
+@pytest.mark.parametrize(
+    "spacing", [(1.0, 1.0, 1.0), pytest.param((0.5, 0.5, 0.5), marks=pytest.mark.slow), (0.9, 0.9, 5.5)]
+)
 def test_the_surface_is_measured_in_the_tumours_box_as_in_the_whole_image(spacing: tuple[float, ...]) -> None:
     drawn = {"size_mm": (80.0, 80.0, 88.0), "spacing": spacing}
     whole = labels_of((ball((28, 0, 0), 18), Label.SNFH), **drawn)

@@ -14,7 +14,7 @@ from GliomaSegLib.case import Modality, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.study.reading import read_case
 from GliomaSegLib.study.selection import identify, search_study
-from GliomaSegLib.study.volumes import discover
+from GliomaSegLib.study.volumes import search
 from Testing.support.study import write_noise
 
 T1N, T1C, T2W, T2F = Modality
@@ -44,7 +44,7 @@ def test_labels_hidden_files_and_results_are_no_candidates(tmp_path: Path) -> No
     write_noise(tmp_path / ".cache" / "t2.nii.gz")
     write_noise(tmp_path / "result" / "t2.nii.gz")
     (tmp_path / "result" / "manifest.json").write_text(OURS)
-    assert [one.name for one in discover(tmp_path)] == ["a_t1c.nii.gz"]
+    assert [one.name for one in search(tmp_path, None).candidates] == ["a_t1c.nii.gz"]
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "not JSON", '{"program": "Another"}'])
@@ -59,7 +59,7 @@ def test_manifest_of_another_program_hides_nothing(tmp_path: Path, content: str)
 def test_folder_of_results_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(OURS)
     with pytest.raises(InputError, match="GliomaSeg results"):
-        discover(tmp_path)
+        search(tmp_path, None)
 
 
 def test_the_folder_speaks_where_the_file_does_not(tmp_path: Path) -> None:
@@ -378,7 +378,7 @@ def test_of_an_mp2rage_the_uniform_image_is_taken(tmp_path: Path) -> None:
 def test_masks_by_their_names_are_no_candidates(tmp_path: Path, name: str) -> None:
     write_noise(tmp_path / f"{name}.nii.gz")
     write_noise(tmp_path / "T1c.nii.gz", 1)
-    assert [one.name for one in discover(tmp_path)] == ["T1c.nii.gz"]
+    assert [one.name for one in search(tmp_path, None).candidates] == ["T1c.nii.gz"]
 
 
 def test_an_image_with_a_handful_of_values_is_a_doubt(tmp_path: Path) -> None:

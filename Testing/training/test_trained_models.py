@@ -45,6 +45,11 @@ NAMES = sorted(
     for path in resource("recipes").glob("*.json")
     if b'"optimiser"' in path.read_bytes() and "." not in path.stem
 )
+# Recipes of a network, view and task that another one has too: gliomaseg-any-v2-fine and -coarse, gliomaseg-mets-v1.
+REPEATED = (
+    *("gliomaseg-any-v1", "gliomaseg-any-v2-coarse-2"),
+    *("gliomaseg-mets-bce", "gliomaseg-mets-dice", "gliomaseg-mets-iw"),
+)
 # What a recipe's view is reduced to, by the recipe or the name of its network: voxels (z, y, x).
 TINY: dict[str, dict[str, Any]] = {
     "agu-net": {"shape": (16, 32, 16), "spacing_mm": (3.0, 2.0, 3.0)},
@@ -105,7 +110,14 @@ def images_of(case: TrainingCase) -> dict[Modality, np.ndarray]:
     }
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if "ar-ca" not in name])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name.startswith(REPEATED) else name
+        for name in NAMES
+        if "ar-ca" not in name
+    ],
+)
 def test_a_run_by_every_recipe_that_ships_becomes_a_model(name: str, tmp_path: Path) -> None:
     recipe, store = tiny(name), Store(tmp_path / "models")
     card = model_of(trained(recipe, tmp_path / "run").parent, store=store)
@@ -123,7 +135,7 @@ def test_a_run_by_every_recipe_that_ships_becomes_a_model(name: str, tmp_path: P
         assert not values[~inside].any()
 
 
-@pytest.mark.parametrize("views", [("axial",), ("axial", "sagittal")])
+@pytest.mark.parametrize("views", [pytest.param(("axial",), marks=pytest.mark.slow), ("axial", "sagittal")])
 def test_the_networks_of_ar_ca_become_a_cascade(views: tuple[str, ...], tmp_path: Path) -> None:
     runs = []
     for network in ("wnet", "tnet", "enet"):
@@ -195,6 +207,7 @@ def test_what_is_found_on_the_training_grid_comes_back_to_its_place(spec: GridSp
 # --- the command line and what is refused --------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # test_walk trains, adds and segments by the same commands
 def test_a_run_is_segmented_with_from_the_command_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """From export to a result folder; the same store serves experiment and batch."""
     recipe = tiny("kurmukov2021-unet", shape=(16, 16, 16), spacing_mm=2.0)

@@ -193,7 +193,7 @@ def test_cost_gives_the_figures_that_were_measured(toy_card: Card) -> None:
     assert cost_of_missing(card, {T2F, T2W}).endswith(
         "Mean Dice, all sequences → these alone, on 7 cases (SET): WT 0.90 → 0.85."
     )
-    assert card.measured_with({T1C, T2F, T1N}) is measured[0]
+    assert card.figures_with({T1C, T2F, T1N})[0] is measured[0]
     assert "not been measured" in cost_of_missing(card, {T1C})
 
 
@@ -227,7 +227,7 @@ def test_what_cannot_be_used_without_the_missing_one_is_said(sets_card: Card) ->
 def test_figures_of_a_combination_are_those_of_the_network_that_runs(sets_card: Card) -> None:
     alone = Accuracy(data="SET", cases=7, sequences=(T1C,), dice={"WT": 0.5}, source="a test")
     card = replace(sets_card, measured=(alone,))
-    assert card.measured_with({T1C, T2F}) == alone
+    assert card.figures_with({T1C, T2F})[0] == alone
 
 
 def test_a_model_that_wants_the_study_before_surgery_is_refused(toy_card: Card) -> None:

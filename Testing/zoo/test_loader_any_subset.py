@@ -124,16 +124,19 @@ def published(model: str, network: nn.Module, folder: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    "subsets", [SUBSETS[2::4], pytest.param(SUBSETS, marks=pytest.mark.slow)], ids=["four", "every subset"]
+)
 @pytest.mark.parametrize("model", IDS)
 @pytest.mark.usefixtures("little")
-def test_from_the_published_file_to_labels_for_every_subset(model: str, tmp_path: Path) -> None:
+def test_from_the_published_file_to_labels(model: str, subsets: list[tuple[Modality, ...]], tmp_path: Path) -> None:
     card, network = tiny(model)
     folder, store = tmp_path / "published", Store(tmp_path / "models")
     folder.mkdir()
     published(model, network, folder)
     local = installed(card, folder, store)
     images = images_with(boxes(SHAPE))
-    for subset in SUBSETS:
+    for subset in subsets:
         shown = {one: images[one] for one in subset}
         found = predicted(local, store, shown)
         grid = tuple(slice((32 - own) // 2, (32 - own) // 2 + own) for own in SHAPE)

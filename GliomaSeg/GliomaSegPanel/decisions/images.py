@@ -71,7 +71,7 @@ def _filled_in_of_several(
 ) -> FilledIn | None:
     """The better of the volumes that have names of one sequence, with a question; ``None`` when no name says so."""
     from GliomaSegLib.study.better_volume import VolumeShape, why_better
-    from GliomaSegLib.study.identification import guess_together, is_label_name, may_be_told_by_voxels, rivals_for
+    from GliomaSegLib.study.identification import guess_together, is_label_name, rivals_for, voxels_may_decide
 
     scans = {node: name for node, name in names.items() if not is_label_name(name)}
     guesses = guess_together([(name, None) for name in scans.values()], t1c_given)
@@ -80,7 +80,7 @@ def _filled_in_of_several(
         return None
     nodes = list(scans)
     titles = listed([f"'{scans[nodes[index]]}'" for index in rivals])
-    if not may_be_told_by_voxels(sequence, guesses[rivals[0]]):
+    if not voxels_may_decide(sequence, guesses[rivals[0]]):
         question = _("{count} volumes may be {sequence}: {names}; choose one.")
         return FilledIn("", "", question.format(count=len(rivals), sequence=sequence.title, names=titles))
     shape = {index: shapes.get(nodes[index], VolumeShape()) for index in rivals}

@@ -39,7 +39,6 @@ _SIGNALS = np.array(
 )
 _VARIES = 0.06  # relative, of each tissue in each sequence
 _ANY_CONTRAST = 0.15  # probability that a sequence looks like none
-_TUMOUR_LABELS = (Label.SNFH, Label.NETC, Label.ET)
 
 
 def paint(

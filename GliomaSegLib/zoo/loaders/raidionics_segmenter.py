@@ -64,7 +64,10 @@ class OnnxSegmenter:
         box = _crop(xyz[0], self._described.crop)
         cropped = xyz[(slice(None), *box)]
         channels = _channels(cropped, self._described)
-        answer = self._whole(channels) if self._described.size else self._windows(channels, progress)
+        if self._described.size:
+            answer = _activated(self._run(channels), self._described.activation)
+        else:
+            answer = self._windows(channels, progress)
         if answer.shape[1:] != cropped.shape[1:]:
             ratio = [wanted / own for wanted, own in zip(cropped.shape[1:], answer.shape[1:], strict=True)]
             answer = np.stack([ndimage.zoom(one, ratio, order=1) for one in answer])
@@ -73,9 +76,6 @@ class OnnxSegmenter:
         labels, maps = _labels(full, self._described.thresholds, self._output)
         device = "cuda" if "CUDAExecutionProvider" in self._session.get_providers() else "cpu"
         return Prediction(labels, maps, device, "float32")
-
-    def _whole(self, channels: Array) -> Array:
-        return _activated(self._run(channels), self._described.activation)
 
     def _windows(self, channels: Array, progress: Progress) -> Array:
         """The largest output of the windows over each voxel; an image smaller than a window is padded with its edge."""

@@ -86,6 +86,8 @@ def read_settings(folder: Path) -> Described:
         inputs = int(_value(settings, "PreProcessing", "number_inputs") or 1)
         sequences, preoperative = _inputs(folder, inputs)
         included = _value(settings, "Training", "activation_layer_included")
+        kind = _value(settings, "Training", "activation_layer_type")
+        activation = "sigmoid" if kind == "sigmoid" else "softmax"
         size, patch = (
             _numbers(settings, "PreProcessing", "new_axial_size"),
             _numbers(settings, "Training", "patch_size"),
@@ -121,7 +123,7 @@ def read_settings(folder: Path) -> Described:
             normalisation=(_value(settings, "PreProcessing", "normalization_method") or "").lower() or None,
             turned=turned,
             channels_first=_value(settings, "PreProcessing", "channels_order") == "channels_first",
-            activation=None if included is None or included.lower() == "true" else _activation(settings),
+            activation=None if included is None or included.lower() == "true" else activation,
             thresholds=_numbers(settings, "Training", "optimal_thresholds") or (0.5,),
         )
     except (OSError, ValueError, KeyError, configparser.Error, ValidationError) as error:
@@ -142,10 +144,6 @@ def _numbers(settings: configparser.ConfigParser, section: str, key: str) -> Any
 def _pairs(value: str | None) -> tuple[tuple[int, int], ...]:
     pairs = [pair.split(",") for pair in value.split(";")] if value else []
     return tuple((int(first), int(second)) for first, second in pairs)
-
-
-def _activation(settings: configparser.ConfigParser) -> str:
-    return "sigmoid" if _value(settings, "Training", "activation_layer_type") == "sigmoid" else "softmax"
 
 
 def _inputs(folder: Path, count: int) -> tuple[tuple[Input, ...], bool]:
