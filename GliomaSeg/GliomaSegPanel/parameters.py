@@ -15,94 +15,62 @@ from GliomaSegPanel.decisions.titles import TIMES
 from GliomaSegPanel.translation import _
 
 
-class ImagesFrom(Enum):
+class _Choice(Enum):
+    """A choice with a fixed set of values, in a list of the panel."""
+
+    def label(self) -> str:
+        """In the list."""
+        return _LABELS[self]
+
+
+class ImagesFrom(_Choice):
     """Where the images are."""
 
     VOLUMES = "volumes"
     FOLDER = "folder"
 
-    def label(self) -> str:
-        """In the list."""
-        return {"volumes": _("loaded volumes"), "folder": _("a study folder")}[self.value]
 
-
-class StudyTime(Enum):
+class StudyTime(_Choice):
     """When the study was made."""
 
     UNKNOWN = TimePointKind.UNKNOWN
     PREOPERATIVE = TimePointKind.PREOPERATIVE
     POSTOPERATIVE = TimePointKind.POSTOPERATIVE
 
-    def label(self) -> str:
-        """In the list."""
-        return TIMES[self.value]
 
-
-class Alignment(Enum):
+class Alignment(_Choice):
     """What registers the sequences to one another."""
 
     AUTOMATIC = "automatic"
     WORKER = "worker"
     OFF = "off"
 
-    def label(self) -> str:
-        """In the list."""
-        return {
-            "automatic": _("with Slicer's BRAINSFit if it is there"),
-            "worker": _("with GliomaSeg's own registration"),
-            "off": _("no: they lie in place"),
-        }[self.value]
 
-
-class Brain(Enum):
+class Brain(_Choice):
     """How the brain is extracted: the methods of a job that the panel offers."""
 
     DEEPBET = BrainMethod.DEEPBET
     HDBET = BrainMethod.HDBET
     STRIPPED = BrainMethod.STRIPPED
 
-    def label(self) -> str:
-        """In the list."""
-        return {
-            "deepbet": _("found by deepbet"),
-            "hdbet": _("found by HD-BET (slower, must be installed)"),
-            "stripped": _("the images show nothing else"),
-        }[self.value]
 
-
-class Baseline(Enum):
+class Baseline(_Choice):
     """The study with which the response to treatment is compared."""
 
     FIRST = "first"
     EARLIER = "earlier"
     BETWEEN = "between"
 
-    def label(self) -> str:
-        """In the list."""
-        return {
-            "first": _("the first after surgery"),
-            "earlier": _("the earlier study"),
-            "between": _("the study between"),
-        }[self.value]
 
-
-class Structures(Enum):
+class Structures(_Choice):
     """What gets a segment or contour of its own in DICOM objects."""
 
     REGIONS = ExportBy.REGIONS
     PARTS = ExportBy.PARTS
     LESIONS = ExportBy.LESIONS
 
-    def label(self) -> str:
-        """In the list."""
-        return {
-            "regions": _("whole tumour, core, enhancing tumour"),
-            "parts": _("edema, necrosis, enhancing tumour"),
-            "lesions": _("each lesion by itself"),
-        }[self.value]
 
-
-class Device(Enum):
+class Device(_Choice):
     """What the network is computed on; the values are those of a job."""
 
     AUTO = "auto"
@@ -110,14 +78,28 @@ class Device(Enum):
     CUDA = "cuda"
     MPS = "mps"
 
-    def label(self) -> str:
-        """In the list."""
-        return {
-            "auto": _("automatic"),
-            "cpu": _("processor"),
-            "cuda": _("NVIDIA graphics card"),
-            "mps": _("Apple graphics"),
-        }[self.value]
+
+_LABELS: dict[_Choice, str] = {
+    ImagesFrom.VOLUMES: _("loaded volumes"),
+    ImagesFrom.FOLDER: _("a study folder"),
+    **{time: TIMES[time.value] for time in StudyTime},
+    Alignment.AUTOMATIC: _("with Slicer's BRAINSFit if it is there"),
+    Alignment.WORKER: _("with GliomaSeg's own registration"),
+    Alignment.OFF: _("no: they lie in place"),
+    Brain.DEEPBET: _("found by deepbet"),
+    Brain.HDBET: _("found by HD-BET (slower, must be installed)"),
+    Brain.STRIPPED: _("the images show nothing else"),
+    Baseline.FIRST: _("the first after surgery"),
+    Baseline.EARLIER: _("the earlier study"),
+    Baseline.BETWEEN: _("the study between"),
+    Structures.REGIONS: _("whole tumour, core, enhancing tumour"),
+    Structures.PARTS: _("edema, necrosis, enhancing tumour"),
+    Structures.LESIONS: _("each lesion by itself"),
+    Device.AUTO: _("automatic"),
+    Device.CPU: _("processor"),
+    Device.CUDA: _("NVIDIA graphics card"),
+    Device.MPS: _("Apple graphics"),
+}
 
 
 @parameterNodeWrapper

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
 
 
-class Clock(Protocol):
-    """The two times of a node, in seconds."""
+class Clock:
+    """The computer's clock, in seconds; a test has one of its own."""
 
     def monotonic(self) -> float:
         """Never jumps; for waiting."""
-
-    def wall(self) -> float:
-        """Since 1970, as the computer believes; for showing."""
-
-
-class SystemClock:
-    """The computer's clock."""
-
-    def monotonic(self) -> float:
-        """See :class:`Clock`."""
         return time.monotonic()
 
     def wall(self) -> float:
-        """See :class:`Clock`."""
+        """Since 1970, as the computer believes; for showing."""
         return time.time()

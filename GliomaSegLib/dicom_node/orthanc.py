@@ -91,12 +91,9 @@ class OrthancServer:
         Raises:
             InputError: it is larger than ``most_bytes``.
         """
-        try:
-            answer = self._request("GET", f"/instances/{instance}/file", stream=True)
-        except OrthancError as error:
-            if error.status == 404:
-                return None
-            raise
+        answer = self._existing(f"/instances/{instance}/file", stream=True)
+        if answer is None:
+            return None
         content = bytearray()
         try:
             for piece in answer.iter_content(_CHUNK_BYTES):
@@ -119,12 +116,8 @@ class OrthancServer:
 
     def receipt(self, study: str) -> str:
         """What :meth:`write_receipt` left; empty if it left nothing."""
-        try:
-            return self._request("GET", f"/studies/{study}/metadata/{_RECEIPT}").text
-        except OrthancError as error:
-            if error.status == 404:
-                return ""
-            raise
+        found = self._existing(f"/studies/{study}/metadata/{_RECEIPT}")
+        return "" if found is None else found.text
 
     def write_receipt(self, uid: str, text: str) -> None:
         """Write the metadata entry of a study, by its Study Instance UID; nothing happens when it has been deleted."""
@@ -136,17 +129,25 @@ class OrthancServer:
         found = self._json("POST", "/tools/lookup", data=uid)
         return next((one["ID"] for one in found if one["Type"] == "Study"), None)
 
-    def _found(self, path: str) -> Any:
+    def _existing(self, path: str, **more: Any) -> requests.Response | None:
+        """What is at ``path``; ``None`` when it has been deleted."""
         try:
-            return self._json("GET", path)
+            return self._request("GET", path, **more)
         except OrthancError as error:
             if error.status == 404:
                 return None
             raise
 
+    def _found(self, path: str) -> Any:
+        answer = self._existing(path)
+        return None if answer is None else self._parsed(answer)
+
     def _json(self, method: str, path: str, **more: Any) -> Any:
+        return self._parsed(self._request(method, path, **more))
+
+    def _parsed(self, answer: requests.Response) -> Any:
         try:
-            return self._request(method, path, **more).json()
+            return answer.json()
         except ValueError as error:
             raise OrthancError(f"{self._url} is no Orthanc: its answer is no JSON.") from error
 

@@ -205,24 +205,24 @@ class Queue:
         with self._transaction() as database:
             return self._of(database, key)
 
-    def studies(self, states: Collection[State] = tuple(State), most: int = -1, latest: bool = False) -> list[Study]:
-        """The studies in one of ``states``, by turn, at most so many (-1: all)."""
-        marks = ", ".join("?" * len(states))
+    def studies(
+        self,
+        states: Collection[State] = tuple(State),
+        most: int = -1,
+        latest: bool = False,
+        with_images: bool = False,
+    ) -> list[Study]:
+        """The studies in one of ``states``, by turn, at most so many (-1: all).
+
+        Args:
+            with_images: only those whose images have not been deleted.
+        """
+        marks, kept = ", ".join("?" * len(states)), " AND cleared = 0" if with_images else ""
         order = "DESC" if latest else "ASC"
         with self._transaction() as database:
             rows = database.execute(
-                f"SELECT * FROM studies WHERE state IN ({marks}) ORDER BY turn {order} LIMIT ?",
+                f"SELECT * FROM studies WHERE state IN ({marks}){kept} ORDER BY turn {order} LIMIT ?",
                 (*(state.value for state in states), most),
-            )
-            return [_study(row) for row in rows]
-
-    def with_images(self) -> list[Study]:
-        """The settled studies whose images have not been deleted, in the order in which they were settled."""
-        marks = ", ".join("?" * len(SETTLED))
-        with self._transaction() as database:
-            rows = database.execute(
-                f"SELECT * FROM studies WHERE state IN ({marks}) AND cleared = 0 ORDER BY turn",
-                [state.value for state in SETTLED],
             )
             return [_study(row) for row in rows]
 

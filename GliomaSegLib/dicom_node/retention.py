@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from GliomaSegLib.dicom_node.clock import Clock
-from GliomaSegLib.dicom_node.queue import Queue, Study
+from GliomaSegLib.dicom_node.queue import SETTLED, Queue, Study
 from GliomaSegLib.dicom_node.storage import Storage, StorageError
 from GliomaSegLib.dicom_node.transitions import log_place
 from GliomaSegLib.errors import Cancelled, GliomaSegError
@@ -40,7 +40,7 @@ class Retention:
         if now - self._cleared_at < _INTERVAL_S and not self._storage.is_full:
             return
         self._cleared_at = now
-        settled = self._queue.with_images()
+        settled = self._queue.studies(SETTLED, with_images=True)
         for place, study in enumerate(settled):
             if len(settled) - place <= self._keep and not self._storage.is_full:
                 return

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import cast
 
 from GliomaSegLib.dicom_node.alarms import Alarms
-from GliomaSegLib.dicom_node.clock import Clock, SystemClock
+from GliomaSegLib.dicom_node.clock import Clock
 from GliomaSegLib.dicom_node.completeness import Completeness
 from GliomaSegLib.dicom_node.config import Config, DicomPeer, Orthanc
 from GliomaSegLib.dicom_node.engine import Engine, Worker
@@ -45,7 +45,7 @@ class Node:
     """
 
     def __init__(self, config: Config, worker: Worker, clock: Clock | None = None) -> None:
-        self._config, self._clock = config, clock or SystemClock()
+        self._config, self._clock = config, clock or Clock()
         self.storage = Storage(config.folder, round(config.free_gb * _GB))
         self.queue = Queue(self.storage.database)
         self.alarms = Alarms(self._clock)
@@ -205,7 +205,7 @@ def repair_queue(config: Config) -> str:
     with storage.owned():
         if not storage.database.exists() or is_sound(storage.database):
             return f"The queue {storage.database} is in order; nothing was changed."
-        aside = move_aside(storage.database, SystemClock().wall())
+        aside = move_aside(storage.database, Clock().wall())
     return f"The damaged queue is {aside} now; a new one is made from the images in {storage.folder}."
 
 

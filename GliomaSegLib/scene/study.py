@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import slicer
 
 from GliomaSegLib.errors import InputError
@@ -50,15 +49,10 @@ def show_image(scene: slicer.vtkMRMLScene, image: sitk.Image, name: str) -> slic
     """A volume node of an image that :func:`read_image` gave."""
     import SimpleITK as sitk
 
+    from GliomaSegLib.io.grid import affine_of
+
     volume = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     slicer.util.updateVolumeFromArray(volume, sitk.GetArrayFromImage(image))
-    volume.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(_ijk_to_ras(image)))
+    volume.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(affine_of(image)))
     volume.CreateDefaultDisplayNodes()
     return volume
-
-
-def _ijk_to_ras(image: sitk.Image) -> np.ndarray:
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
-    matrix[:3, 3] = image.GetOrigin()
-    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ matrix
