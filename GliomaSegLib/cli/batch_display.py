@@ -26,7 +26,7 @@ class _Clock:
         self.began = time.monotonic()
 
     def left(self) -> str:
-        """For a person; empty before the first case has ended, which also loads the network."""
+        """As a text; empty before the first case has ended, which also loads the network."""
         if not self.ended:
             return ""
         # The cases that run now are half done on average.
@@ -59,7 +59,7 @@ class LineDisplay:
 
 
 class BarDisplay:
-    """For a person who looks on."""
+    """Progress bars for a terminal."""
 
     def __init__(self, total: int, at_once: int) -> None:
         self._clock = _Clock(total, at_once)
@@ -109,5 +109,5 @@ class BarDisplay:
 
 
 def display_for_stderr(total: int, at_once: int) -> Display:
-    """A bar when somebody looks at standard error, else plain lines."""
+    """Bars when standard error is a terminal, else plain lines."""
     return BarDisplay(total, at_once) if sys.stderr.isatty() else LineDisplay(total, at_once)

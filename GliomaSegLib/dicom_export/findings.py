@@ -38,7 +38,7 @@ _RESPONSES = {
 
 @dataclass(frozen=True)
 class Findings:
-    """What was judged.
+    """The findings of a result, and of the comparison in which it takes part.
 
     Attributes:
         residual: after surgery; with what surgery removed where a study before it was compared.
@@ -75,7 +75,7 @@ class Findings:
 
 
 def time_point(when: TimePoint, order: int | None = None, name: str = "") -> sr.TimePointContext | None:
-    """When a study was made, and as the how manieth of a comparison; ``None`` when neither is known."""
+    """When a study was made, and its position in a comparison; ``None`` when neither is known."""
     kind, days = _KINDS.get(when.kind), when.days_since_surgery
     if kind is None and order is None:
         return None

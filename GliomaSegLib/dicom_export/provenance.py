@@ -38,7 +38,7 @@ class Provenance:
 
     @classmethod
     def of(cls, manifest: Manifest, content: ExportBy = ExportBy.REGIONS) -> Provenance:
-        """What the manifest of a folder of results says."""
+        """From the manifest of a folder of results."""
         last = manifest.reviews[-1] if manifest.reviews else None
         approval = last if manifest.review is ReviewState.APPROVED else None
         return cls(

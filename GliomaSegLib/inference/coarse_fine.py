@@ -1,9 +1,9 @@
 """A coarse network for the whole brain and a fine one for the tumour, with any subset of the modalities.
 
 The coarse network sees the whole brain at low resolution, with the mid-sagittal plane in the middle of its grid; the
-fine one sees the box around what was found, at the card's own spacing. Where both have an answer, the log-odds of their
+fine one sees the box around what was found, at the card's own spacing. Where both give an output, the log-odds of their
 probabilities are averaged: the coarse one is better at where tumour is, the fine one at which part of it a voxel
-belongs to, and in log-odds the more certain answer counts for more.
+belongs to, and in log-odds the more certain one counts for more.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Stage:
         spacing_mm: of the grid.
         shape: z, y, x: for the coarse stage the least that it is shown at once, for the fine one its usual window (see
             :func:`~GliomaSegLib.inference.windows.balanced`).
-        mirrored: whether its answer is averaged with that to the mirrored image.
+        mirrored: whether its output is averaged with that for the mirrored image.
     """
 
     network: torch.nn.Module
@@ -79,7 +79,7 @@ class CoarseFine:
         fine: the stage that sees the tumour, at the spacing of the images; ``None`` to do without.
         spacing_mm: of the images.
         margin_mm: of the fine stage's box around what the coarse one finds suspicious.
-        fine_weights: of the fine stage's answer in that average, for WT, TC and ET.
+        fine_weights: of the fine stage's output in that average, for WT, TC and ET.
         fine_weights_without_flair: the same where FLAIR is missing and the fine stage, which does not see the other
             half of the brain, is worse at where a tumour ends.
         fine_weights_without_t2_and_flair: the same where both are missing; where all are 0 it is not run.

@@ -108,7 +108,7 @@ def _fused_region(members: Sequence[MemberPrediction], region: Region, vote: Vot
 def agreement(labels: NDArray[np.uint8], members: Sequence[MemberPrediction]) -> NDArray[np.uint8]:
     """How far the models agree with ``labels``, which were fused from theirs: per cent, ``uint8 [z, y, x]``.
 
-    Of each region, the share of the models that give it and have the same answer at this voxel; of the regions the
+    Of each region, the share of the models that give it and predict the same at this voxel; of the regions the
     least. 100: all agree; 50: one of two.
     """
     least = np.full(labels.shape, 100, np.uint8)

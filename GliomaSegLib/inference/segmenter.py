@@ -18,7 +18,7 @@ from GliomaSegLib.progress import Progress
 
 @dataclass(frozen=True)
 class Prediction:
-    """A model's answer on its own grid.
+    """A model's prediction on its own grid.
 
     Attributes:
         labels: ``uint8 [z, y, x]`` in the internal label scheme, after the model's own post-processing.

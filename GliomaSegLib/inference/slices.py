@@ -1,4 +1,4 @@
-"""Windows of slices in one plane: a volume is cut into stacks, and the network's answers are put together again."""
+"""Windows of slices in one plane: a volume is cut into stacks, and the network's outputs are put together again."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class SliceWindows:
 
     @property
     def answered(self) -> int:
-        """Slices for which a window gives an answer."""
+        """Slices for which the network gives an output, in a window."""
         return self.slices - 2 * self.margin
 
     def starts(self, depth: int) -> list[int]:

@@ -53,7 +53,7 @@ class GridSpec:
 
 
 class OnTrainingGrid:
-    """A segmenter that shows another one the brain on the grid of its training, and brings its answer back. See
+    """Wraps a segmenter: images are resampled to the grid of its training, and its output back to theirs. See
     :class:`GliomaSegLib.inference.segmenter.Segmenter`.
 
     Args:

@@ -1,4 +1,4 @@
-"""Sliding windows over a volume: where they lie, how they are weighted, and the weighted mean of a network's answers.
+"""Sliding windows over a volume: where they lie, how they are weighted, and the weighted mean of a network's outputs.
 
 The windows and their weights are those of MONAI's ``SlidingWindowInferer`` (a test compares the two). The loop is our
 own because nnU-Net places its windows otherwise, and because a run must report how far it is, be cancelled between two
@@ -25,13 +25,13 @@ Size = tuple[int, int, int]
 # Given (size, window, overlap) of an axis: where its windows begin.
 Placing = Callable[[int, int, float], list[int]]
 
-# Given a window's size: the weight of its voxels' answers, float32 [*window].
+# Given a window's size: the weight of its voxels' outputs, float32 [*window].
 Importance = Callable[[Size], Tensor]
 
 # A window that is trimmed to any volume: the whole field in one pass.
 WHOLE_FIELD = (1 << 20, 1 << 20, 1 << 20)
 
-# Of a voxel's answer, as in MONAI: the corners of a window must count for something where no other window reaches.
+# Of a voxel's output, as in MONAI: the corners of a window must count for something where no other window reaches.
 _LEAST_WEIGHT = 1e-3
 
 # A window is not cut below this many voxels per axis when memory is short: the network would see too little.
@@ -79,7 +79,7 @@ def balanced(shape: Sequence[int], size: Size, overlap: float, step: int) -> Siz
 
 
 def constant(window: Size) -> Tensor:
-    """Every voxel's answer counts the same."""
+    """Every voxel of a window has the same weight."""
     return torch.ones(window)
 
 
@@ -105,14 +105,14 @@ class Windows:
         size: voxels of a window.
         overlap: of neighbouring windows, as a fraction of a window.
         placing: where they begin.
-        importance: how their answers are weighted where they overlap.
+        importance: how their outputs are weighted where they overlap.
         trims_to: a window that is larger than the volume is cut down to it, in multiples of this many voxels, instead
             of the volume being padded to the window. Faster; networks that normalise over what they see answer a
             little differently. ``None`` pads, as the networks' own packages do.
-        mirrors: the sets of axes along which the window is also shown mirrored; the answers are averaged.
+        mirrors: the sets of axes along which the window is also shown mirrored; the outputs are averaged.
         padding: what a volume smaller than a window is padded with: 0, or its outermost voxels.
         pads_both_sides: whether it is padded on both sides, or at the far ends alone.
-        margin: voxels on either side of a window that the network is shown besides and gives no answer for; at the
+        margin: voxels on either side of a window that the network is shown besides and gives no output for; at the
             ends of the volume they are padding.
         one_size: whether the network takes windows of this size alone, so that they are not made smaller.
     """
@@ -183,7 +183,7 @@ def mirrored(volume: Tensor, axes: tuple[int, ...]) -> Tensor:
 def slide(
     answer: Callable[[Tensor], Tensor], volume: Tensor, windows: Windows, on_progress: Callable[[float], None]
 ) -> Tensor:
-    """The weighted mean of the answers to all windows of a volume.
+    """The weighted mean of the network's outputs over all windows of a volume.
 
     Args:
         answer: the network's answer ``float32 [class, *window]``, on the processor, to ``[channel, *window]``, which is

@@ -82,7 +82,7 @@ def amount_text(criteria: Criteria, value: float) -> str:
 
 
 def percent_text(change: float | None, *limits: float) -> str:
-    """A relative change in per cent, with as many digits as tell it from the limits that it is held against."""
+    """A relative change in per cent, with enough digits to distinguish it from the limits that it is compared with."""
     if change is None:
         return "not defined"
     digits = 0

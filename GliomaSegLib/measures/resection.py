@@ -74,7 +74,7 @@ class Residual(Record):
 
     @property
     def depends_on_threshold(self) -> bool | None:
-        """Whether another threshold would change the answer; ``None`` when there is no map to tell."""
+        """Whether another threshold would change the finding; ``None`` without a probability map."""
         if self.sure_ml is None or self.possible_ml is None:
             return None
         return (self.sure_ml < self.limit_ml) != (self.possible_ml < self.limit_ml)
@@ -98,7 +98,7 @@ class ResectionClass(Record):
 
 
 class Resection(Record):
-    """The answer to the surgeon.
+    """Residual tumour and extent of resection of one operation.
 
     Attributes:
         extents: of ET and of the core, where both studies tell them apart and there was some before.

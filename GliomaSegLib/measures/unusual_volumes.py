@@ -47,7 +47,7 @@ def volumes_by_model(cases: Iterable[tuple[str, Mapping[str, float]]]) -> Mappin
 
 def deviation(volume_ml: float | None, usual_ml: Sequence[float]) -> float:
     """The modified z-score (Iglewicz and Hoaglin 1993) of the diameter of a ball of this volume among those of other
-    cases; 0 without a volume, or where too few cases tell what is usual.
+    cases; 0 without a volume, or where too few cases are known.
 
     Diameters, since volumes are so skewed that every large tumour would be an outlier.
     """

@@ -3,7 +3,7 @@
 Images ``[batch, sequence, z, y, x]`` in; logits ``[batch, region, z, y, x]`` out, of the whole patch or its central
 part; while training also several, finest first, or :class:`~GliomaSegLib.networks.ar_ca.Regularised`.
 
-A network may have ``margin``, voxels (z, y, x) by which its answer is smaller than the patch on either side, and
+A network may have ``margin``, voxels (z, y, x) by which its output is smaller than the patch on either side, and
 ``multiple``: the edges (z, y, x) of a patch are multiples of these.
 """
 

@@ -19,7 +19,7 @@ The paper states the size, the five levels and their channels, the three ideas, 
 
 * block: two 3x3x3 convolutions, each with batch normalisation and ReLU (MONAI's); 2x2x2 max pooling between levels;
 * multi-scale input and deep supervision as in Abraham and Khan (arXiv:1810.07842): the image's means over 2, 4 and 8
-  voxels pass one convolution and join the pooled features; every level of the way up gives an answer of its own;
+  voxels pass one convolution and join the pooled features; every level of the way up has an output of its own;
 * attention gate as in Schlemper J et al., Med Image Anal 2019;53:197-207: the level below decides, at its own
   resolution, which of a level's features pass. MONAI's AttentionUnet gates after up-sampling, has neither multi-scale
   input nor deep supervision, and is not used for that.

@@ -2,8 +2,9 @@
 
 The layers are those of :mod:`GliomaSegLib.networks.ca_cnn`, so that training can start from the published weights
 (Wang G et al., arXiv:1709.00382). What is different: the three see the same patch instead of one the box that another
-found, of any number of slices, and each also answers for the outermost slices, beyond which the last one is repeated.
-Normalisation uses the statistics of the patch, in training and after it: patches of one size give them one meaning.
+found, of any number of slices, and each also gives an output for the outermost slices, beyond which the last one is
+repeated. Normalisation uses the statistics of the patch, in training and after it: patches of one size give them one
+meaning.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def _differentiable(network: AnisotropicNet, stacks: Tensor) -> Tensor:
 
 
 def _inferred(network: AnisotropicNet, stacks: Tensor) -> Tensor:
-    """The same answer in less time and memory, each stack of a batch by itself, in the precision of autocast."""
+    """The same output in less time and memory, each stack of a batch by itself, in the precision of autocast."""
     kind = stacks.device.type
     precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
     ready, workspace = placed(network, stacks.device, precision), Workspace()

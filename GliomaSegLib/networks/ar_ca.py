@@ -21,7 +21,7 @@ views run it as they run the published weights (:mod:`GliomaSegLib.inference.cas
 
 The paper states the fusion of the two published networks and that the branch is used in training only. It leaves open,
 and here is chosen: the branch leaves from the last fuse layer, the end of the encoder; its layers are Myronenko's with
-CA-CNN's 32 channels and convolutions in the slice; it gives back the 11 slices that the network answers for. The text
+CA-CNN's 32 channels and convolutions in the slice; it reconstructs the 11 central slices of a window. The text
 names batch normalisation, its Figure 1 GroupNorm: here the shared part has batch normalisation, as CA-CNN has it, and
 the branch GroupNorm, as Myronenko's. MONAI's SegResNetVAE has the branch on another, isotropic encoder.
 """
@@ -55,7 +55,7 @@ _GROUPS = 8
 
 @dataclass(frozen=True)
 class Regularised:
-    """What the network answers while training; the loss on the last four is ``training.losses.autoencoder``.
+    """The network's outputs while training; the loss on the last four is ``training.losses.autoencoder``.
 
     Attributes:
         logits: ``[batch, 1, 11, height, width]``.
@@ -109,7 +109,7 @@ class AutoencoderRegularised(nn.Module):
 def window_logits(network: AnisotropicNet, windows: Tensor) -> tuple[Tensor, Tensor]:
     """A CA-CNN network on separate windows, differentiable: the way to train it.
 
-    Its own ``forward`` gives the same answer for inference, sharing the slices of overlapping windows. Here as there
+    Its own ``forward`` gives the same output for inference, sharing the slices of overlapping windows. Here as there
     batch normalisation uses the statistics of the batch at all times.
 
     Args:

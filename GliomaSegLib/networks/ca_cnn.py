@@ -8,7 +8,7 @@ The network sees windows of 19 slices and gives the central 11: convolutions are
 
 * Batch normalisation uses the statistics of the batch, also at inference. A batch is a group of overlapping windows.
   Within one batch a slice has the same features in every window that holds it, so each slice is computed once and
-  *counted* in the statistics as often as windows hold it. The answer is that of the plain network, a third cheaper.
+  *counted* in the statistics as often as windows hold it. The output is that of the plain network, a third cheaper.
 * On a processor the convolutions are cheap and memory is dear. A layer therefore goes over the stack a few slices at
   a time, so that normalisation, activation, convolution and statistics of those slices stay in the cache, and it
   writes into buffers that are kept from layer to layer.

@@ -23,7 +23,7 @@ What the authors' code does and the paper does not say, and what the published w
 attention the tokens of all sequences, one sequence after the other, are cut into as many equal runs as there are
 places, so that a place is made of four neighbouring tokens and not of the four sequences' tokens of that place.
 
-What belongs to training alone, the decoder that the sequences share and the coarse answers, is left out: this is the
+What belongs to training alone, the decoder that the sequences share and the coarse outputs, is left out: this is the
 network of inference.
 """
 

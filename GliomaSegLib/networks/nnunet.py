@@ -20,7 +20,7 @@ is halved alone once, as nnU-Net does until the voxels are about as long as wide
 192 x 128 x 80 is read as y, x, z: the 1 mm axis is the short one, and a brain is longer than wide.
 
 Where MONAI differs from nnU-Net: its convolutions have no bias, which instance normalisation would cancel anyway; and
-in training it blows the coarse answers up to full size, which the class below does not.
+in training it blows the coarse outputs up to full size, which the class below does not.
 """
 
 from __future__ import annotations

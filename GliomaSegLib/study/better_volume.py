@@ -16,7 +16,7 @@ _TALL_MM, _TALLER = 130.0, 1.2  # what may cut a brain off is worse than what sh
 
 @dataclass(frozen=True)
 class VolumeShape:
-    """What volumes are compared by.
+    """The properties by which two volumes are compared.
 
     Attributes:
         extent_mm: edges of the volume; ``None`` when not known.

@@ -158,8 +158,8 @@ class Optimiser(Record):
     schedule: Schedule = Constant()
 
 
-# DeepMedic answers for the middle of what it is shown. In training that is a cube of 9 voxels, too few to tell which
-# step is best; more gives the same answers, and sooner.
+# DeepMedic has an output for the middle of its input alone: in training a cube of 9 voxels, too few to find the best
+# step; a larger input gives the same outputs, and sooner.
 _SHOWN_AT_LEAST = {"deepmedic": 105}
 
 
@@ -214,7 +214,7 @@ class Recipe(Record):
 
     @property
     def task(self) -> Task:
-        """What the network sees and answers for."""
+        """The network's inputs and outputs."""
         return Task(self.sequences, self.regions, self.view.plane)
 
     @property

@@ -1,4 +1,4 @@
-"""What a network sees of a sample and answers for: which sequences, which regions, cut from which side."""
+"""A network's inputs and outputs of a sample: which sequences, which regions, cut from which side."""
 
 from __future__ import annotations
 

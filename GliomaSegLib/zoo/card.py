@@ -23,12 +23,12 @@ from GliomaSegLib.zoo.card_network import CardPart, Inference, NetworkSpec, Norm
 from GliomaSegLib.zoo.card_weights import ShippedFile, Weights
 
 ENSEMBLE = "ensemble"
-"""The family of cards that have no network of their own and fuse the answers of others; its one parameter is ``vote``
-(:class:`GliomaSegLib.options.Vote`)."""
+"""The family of cards that have no network of their own and fuse the predictions of others; its one parameter is
+``vote`` (:class:`GliomaSegLib.options.Vote`)."""
 
 
 class Status(Option):
-    """How far a card is proven."""
+    """How far the model of a card was tested."""
 
     VERIFIED = "verified"  # ran on real images with the real weights
     PARITY = "parity"  # equal to its own package on generated weights

@@ -1,4 +1,4 @@
-"""What RFNet and mmFormer share around their networks: crop, normalisation, windows, answer, and the mask.
+"""What RFNet and mmFormer share around their networks: crop, normalisation, windows, post-processing, modality mask.
 
 As in their authors' code (mmFormer's derives from RFNet's): the field is cropped to what is not 0 in any sequence and
 widened to at least 128 voxels a side; where a side is longer than that its last plane is left out, as there. Each

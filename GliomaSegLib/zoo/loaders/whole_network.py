@@ -58,7 +58,7 @@ def read_bytes(weights: Path, parameters: Mapping[str, Any] | None = None) -> by
 
 
 class WholeNetwork(nn.Module):
-    """A network of somebody else's, whose answers are checked.
+    """A network of unknown origin, whose outputs are checked.
 
     Args:
         inner: images ``[1, channel, *window]`` to ``[1, class, *window]``, or several such of which the first counts.
