@@ -39,7 +39,7 @@ from GliomaSegLib.zoo.archive import unpack
 from GliomaSegLib.zoo.card_check import read_card
 from GliomaSegLib.zoo.card_json import card_text
 from GliomaSegLib.zoo.catalogue import all_cards
-from Testing.support.study import truth, volume
+from Testing.support.study import toy_labels, volume
 
 EXAMPLES = 40
 MEMORY_BYTES = 1 << 30  # that a reader may take beyond what the process has already
@@ -154,7 +154,7 @@ def test_dicom_folders(tmp_path: Path) -> None:
 
 
 def test_segmentations_of_slicer(tmp_path: Path) -> None:
-    labels = sitk.GetImageFromArray(truth())
+    labels = sitk.GetImageFromArray(toy_labels())
     write_segmentation(labels, tmp_path / "a.seg.nrrd")
     sound = (tmp_path / "a.seg.nrrd").read_bytes()
 

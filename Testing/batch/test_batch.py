@@ -253,7 +253,7 @@ def line(name: str, wt_ml: float, **more: Any) -> CaseSummary:
     return CaseSummary(case, CaseState.DONE, "any", volumes={"WT": wt_ml, "brain": 1400.0}, **more)
 
 
-def test_outliers_are_told_and_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outliers_are_reported_and_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = [line(f"usual{number:02}", 30 + number) for number in range(12)]
     wrong = line("nonsense", 35, implausible=("Implausible: 90 % on the border.",))
     lines = [*usual, wrong, line("huge", 900), line("none", 0.0), line("warned", 35, warnings=("Mind the gap.",))]
@@ -313,7 +313,7 @@ def test_the_table_is_replaced_in_one_step(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t-columns.json", "t.csv"]
 
 
-def test_a_damaged_result_is_told_and_stops_nobody(workers: LocalWorkers, table: Path, tmp_path: Path) -> None:
+def test_a_damaged_result_is_reported_and_stops_nobody(workers: LocalWorkers, table: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     run_on(table, output, workers)
     (output / "good0001" / "measures.json").write_text("{")
@@ -473,7 +473,7 @@ def test_workers_take_the_devices_in_turn() -> None:
     assert threads_of_each(1) >= threads_of_each(1000) == 1
 
 
-def test_the_time_left_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_left_is_reported(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([0.0, 30.0, 30.0, 60.0, 60.0, 60.0, 60.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(now))
     display = LineDisplay(3, 1)
@@ -511,7 +511,7 @@ def test_the_command_plans_and_refuses(table: Path, tmp_path: Path, capfd: pytes
     assert "does not exist" in capfd.readouterr().err
 
 
-def test_the_command_runs_the_road(
+def test_the_command_plans_runs_and_reports(
     table: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a worker that knows the labels."""

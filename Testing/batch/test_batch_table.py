@@ -231,7 +231,7 @@ def test_a_plan_in_which_nothing_can_be_run_is_one_sentence(studies: Path) -> No
         make_plan(cohort_of("case,study\nA,a\nB,b\n", studies, model="none"), 1, False, Silent())
 
 
-def test_series_of_two_studies_are_told(write_series: DicomWriter, tmp_path: Path) -> None:
+def test_series_of_two_studies_are_reported(write_series: DicomWriter, tmp_path: Path) -> None:
     array = sitk.GetArrayFromImage(volume(Modality.T1C)).astype("int16")
     write_series(array, "t1c", SeriesDescription="t1c", StudyDate="20200102")
     write_series(array + 1, "t2f", SeriesDescription="flair", StudyDate="20210304")

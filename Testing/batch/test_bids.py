@@ -14,7 +14,7 @@ from GliomaSegLib.batch.bids import write_derivatives
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.zoo.store import Store
-from Testing.support.study import toy_job, truth, write_study
+from Testing.support.study import toy_job, toy_labels, write_study
 
 
 @pytest.fixture
@@ -33,9 +33,9 @@ def test_files_are_named_and_described_as_bids_has_it(result: Path, tmp_path: Pa
     for subject in ("sub-01", "sub-P2"):
         stem = dataset / subject / "anat" / f"{subject}_space-orig"
         labels = sitk.ReadImage(f"{stem}_desc-gliomaseg_dseg.nii.gz")
-        assert np.array_equal(sitk.GetArrayFromImage(labels), truth())
+        assert np.array_equal(sitk.GetArrayFromImage(labels), toy_labels())
         probability = sitk.GetArrayFromImage(sitk.ReadImage(f"{stem}_label-WT_desc-gliomaseg_probseg.nii.gz"))
-        assert probability.shape == truth().shape
+        assert probability.shape == toy_labels().shape
         assert 0 <= probability.min() < probability.max() <= 1
         assert Path(f"{stem}_label-brain_desc-gliomaseg_mask.nii.gz").is_file()
         about = json.loads(Path(f"{stem}_desc-gliomaseg_dseg.json").read_text())

@@ -208,8 +208,8 @@ def _runs(model: str, rows: Iterable[CaseRow], **options: object) -> list[Run]:
 
 
 def _each(runs: Iterable[Run]) -> None:
-    """Case by case, and the summary over the regions that the truth has: elsewhere Dice says only whether anything was
-    marked."""
+    """Case by case, and the summary over the regions that the reference has: elsewhere Dice says only whether anything
+    was marked."""
     runs = list(runs)
     for run in runs:
         dice = "  ".join(

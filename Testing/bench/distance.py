@@ -73,12 +73,12 @@ def _as_usual(model: _Model, rows: list[CaseRow]) -> None:
         for row in rows:
             if not set(subset) <= set(row.images):
                 continue
-            images, truth = _in_place(row)
+            images, reference_labels = _in_place(row)
             answer = model.network.predict({one: images[one] for one in subset}, Silent(), seed=1)
             if answer.training_distance is None:
                 continue
-            labels = array_on(answer.labels, truth)
-            dice = evaluate(labels, truth, (Region.WT,))[Region.WT].dice
+            labels = array_on(answer.labels, reference_labels)
+            dice = evaluate(labels, reference_labels, (Region.WT,))[Region.WT].dice
             found.append((answer.training_distance, dice))
             one = answer.training_distance
             print(

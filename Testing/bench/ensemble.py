@@ -71,12 +71,12 @@ def _answers(
 
 
 def _dice(labels: NDArray[np.uint8], row: CaseRow) -> dict[Region, float]:
-    """Of the regions that the truth knows and has."""
+    """Of the regions that the reference knows and has."""
     path = kept_prepared(row, cache(), CPU).reference
-    truth = sitk.GetArrayFromImage(read_labels(path, row.scheme))
+    reference_labels = sitk.GetArrayFromImage(read_labels(path, row.scheme))
     scores = {}
     for region in row.regions:
-        drawn, marked = region_mask(truth, region), region_mask(labels, region)
+        drawn, marked = region_mask(reference_labels, region), region_mask(labels, region)
         if drawn.any() and region is not Region.RC:
             scores[region] = 2 * np.count_nonzero(drawn & marked) / (drawn.sum() + marked.sum())
     return scores

@@ -95,16 +95,16 @@ def measured(segmenter: Segmenter, rows: Sequence[CaseRow]) -> tuple[list[CaseLe
     lesions, dice = [], []
     for row in rows:
         image = sitk.GetArrayFromImage(read_image(row.images[case.Modality.T1C]))
-        truth = sitk.GetArrayFromImage(read_labels(row.reference)) > 0
+        reference_labels = sitk.GetArrayFromImage(read_labels(row.reference)) > 0
         answer = segmenter.predict({case.Modality.T1C: image}, Silent(), seed=1)
         found = region_mask(answer.labels, Region.ET)
-        lesions.append(match_lesions(found, truth, answer.probabilities[Region.ET]))
-        dice.append(_dice(found, truth))
+        lesions.append(match_lesions(found, reference_labels, answer.probabilities[Region.ET]))
+        dice.append(_dice(found, reference_labels))
     return lesions, dice
 
 
-def _dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    return float(2 * (found & truth).sum() / (found.sum() + truth.sum()))
+def _dice(found: NDArray[np.bool_], reference_labels: NDArray[np.bool_]) -> float:
+    return float(2 * (found & reference_labels).sum() / (found.sum() + reference_labels.sum()))
 
 
 def described(name: str, lesions: Sequence[CaseLesions], dice: Sequence[float]) -> str:

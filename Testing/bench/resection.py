@@ -44,7 +44,7 @@ _ENDINGS = {"t1": case.Modality.T1N, "t1ce": case.Modality.T1C, "t2": case.Modal
 
 
 def simulated() -> None:
-    """Resections and planted lesions on eight BraTS 2021 cases, masks given: the truth and what 'compare' answers."""
+    """Resections and planted lesions on eight BraTS 2021 cases, masks given: reference and what 'compare' finds."""
     with tempfile.TemporaryDirectory() as folder:
         for number, study in enumerate(brats2021()):
             before = _brats(study)
@@ -55,8 +55,8 @@ def simulated() -> None:
             except InputError as error:
                 print(f"  refused: {error}")
                 continue
-            for name, truth, answer in _answers(before, after, aligned):
-                right = "" if answer == truth else f"   truth {truth}"
+            for name, reference_labels, answer in _answers(before, after, aligned):
+                right = "" if answer == reference_labels else f"   reference {reference_labels}"
                 print(f"  {name:<28} {answer}{right}")
 
 
@@ -72,9 +72,14 @@ def simulated_residual() -> None:
             found = _segmented(
                 place, {one: place / "study" / f"{one.value}.nii.gz" for one in after.images}, "stripped"
             )
-            truth = region_mask(sitk.GetArrayFromImage(after.labels), Region.ET)
+            drawn = region_mask(sitk.GetArrayFromImage(after.labels), Region.ET)
             rows.append(
-                _Row(f"{study.name} ({splits.get(study.name, 'not in a split')})", found, truth, after.voxel_ml)
+                _Row(
+                    f"{study.name} ({splits.get(study.name, 'not in a split')})",
+                    found,
+                    drawn,
+                    after.voxel_ml,
+                )
             )
             print(rows[-1].text, flush=True)
     _print_summary(rows)
@@ -91,8 +96,8 @@ def treated() -> None:
                 found = _segmented(Path(folder) / f"{patient.name}-{time}", {case.Modality.T1C: image}, "deepbet")
                 labels = read_labels(mask)
                 split = splits.get(f"BTP_{patient.name}", "not in a split")
-                truth = sitk.GetArrayFromImage(labels) > 0
-                rows.append(_Row(f"{patient.name} {time} ({split})", found, truth, _voxel_ml(labels)))
+                reference_labels = sitk.GetArrayFromImage(labels) > 0
+                rows.append(_Row(f"{patient.name} {time} ({split})", found, reference_labels, _voxel_ml(labels)))
                 print(rows[-1].text, flush=True)
     for split in ("test", "train"):
         _print_summary([row for row in rows if f"({split})" in row.name], f"{split}: ")
@@ -142,7 +147,7 @@ def _written(images: dict, folder: Path) -> None:
 
 
 def _answers(before: _Before, after: Operated, aligned: Aligned) -> Iterable[tuple[str, str, str]]:
-    """Name, truth and answer of every number, as text of the same form."""
+    """Name, reference and answer of every number, as text of the same form."""
     found = aligned.comparison
     resection = found.resection
     assert resection is not None
@@ -211,20 +216,20 @@ def _segmented(folder: Path, volumes: dict[case.Modality, Path], brain: str) -> 
 class _Row:
     """One scan, as Helland 2023 judges it: without specks, residual tumour from 0.175 mL on."""
 
-    def __init__(self, name: str, found: np.ndarray, truth: np.ndarray, voxel_ml: float) -> None:
+    def __init__(self, name: str, found: np.ndarray, reference_labels: np.ndarray, voxel_ml: float) -> None:
         spacing = (10 * voxel_ml ** (1 / 3),) * 3  # only the volume counts
         found = without_specks(found, spacing)
         self.name = name
-        self.dice = score(found, truth, (1.0, 1.0, 1.0)).dice
-        self.found_ml, self.truth_ml = found.sum() * voxel_ml, truth.sum() * voxel_ml
-        matched = match_lesions(found, without_specks(truth, spacing))
+        self.dice = score(found, reference_labels, (1.0, 1.0, 1.0)).dice
+        self.found_ml, self.truth_ml = found.sum() * voxel_ml, reference_labels.sum() * voxel_ml
+        matched = match_lesions(found, without_specks(reference_labels, spacing))
         self.lesions, self.lesions_found = len(matched.reference), sum(lesion.dice > 0 for lesion in matched.reference)
         self.false_lesions = sum(not lesion.hits for lesion in matched.predicted)
 
     @property
     def text(self) -> str:
         return (
-            f"{self.name:<28} truth {self.truth_ml:7.2f} mL, found {self.found_ml:7.2f} mL, Dice {self.dice:.3f}, "
+            f"{self.name:<28} reference {self.truth_ml:7.2f} mL, found {self.found_ml:7.2f} mL, Dice {self.dice:.3f}, "
             f"lesions {self.lesions_found} of {self.lesions} found, {self.false_lesions} false"
         )
 

@@ -33,7 +33,7 @@ from GliomaSegLib.zoo.card_json import card_from, card_text
 from GliomaSegLib.zoo.loaders import FAMILIES, Family
 from GliomaSegLib.zoo.store import Store
 from Testing.support import toy
-from Testing.support.study import VOXEL_ML, on_grid, truth, write_study
+from Testing.support.study import VOXEL_ML, on_grid, toy_labels, write_study
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "SimpleITK", "numpy", "pydantic", "matplotlib", "requests", "rich")
@@ -76,7 +76,7 @@ def segment(command: Command, toy_store: Store, tmp_path: Path) -> Command:
 
 
 def volume_ml(label: Label) -> float:
-    return np.count_nonzero(truth() == label) * VOXEL_ML
+    return np.count_nonzero(toy_labels() == label) * VOXEL_ML
 
 
 # --- help and usage ------------------------------------------------------------------------------------------------
@@ -151,7 +151,7 @@ def test_segment_prints_the_volumes(segment: Command, tmp_path: Path) -> None:
     assert out.endswith(NOTICE + "\n")
     assert "registration" in err, "the stages are told on standard error"
     labels = sitk.GetArrayFromImage(read_labels(tmp_path / "out" / "segmentation.nii.gz"))
-    np.testing.assert_array_equal(labels, truth())
+    np.testing.assert_array_equal(labels, toy_labels())
 
 
 def test_profile_shows_what_each_stage_cost(segment: Command) -> None:
@@ -273,7 +273,7 @@ def test_result_is_brought_up_to_date_after_an_edit(
     segment: Command, command: Command, tmp_path: Path, name: str
 ) -> None:
     segment()
-    edited = truth()
+    edited = toy_labels()
     edited[edited == Label.NETC] = Label.ET
     sitk.WriteImage(on_grid(edited), str(tmp_path / "out" / "segmentation.nii.gz"))
     status, out, _ = command(name, tmp_path / "out")
@@ -345,12 +345,12 @@ def test_figures_have_contours_a_legend_and_a_scale_bar(
 
 @pytest.fixture
 def pairs(tmp_path: Path) -> list[Path]:
-    """A perfect prediction and one without its enhancing tumour, each with its truth in BraTS numbering."""
-    poor = truth()
+    """A perfect prediction and one without its enhancing tumour, each with its reference in BraTS numbering."""
+    poor = toy_labels()
     poor[poor == Label.ET] = Label.SNFH
-    for name, labels in (("good", truth()), ("poor", poor)):
+    for name, labels in (("good", toy_labels()), ("poor", poor)):
         sitk.WriteImage(on_grid(labels), str(tmp_path / f"{name}.nii.gz"))
-    sitk.WriteImage(on_grid(from_internal(truth(), LabelScheme.BRATS2017)), str(tmp_path / "truth.nii.gz"))
+    sitk.WriteImage(on_grid(from_internal(toy_labels(), LabelScheme.BRATS2017)), str(tmp_path / "truth.nii.gz"))
     return [tmp_path / f"{name}.nii.gz" for name in ("good", "truth", "poor", "truth")]
 
 
@@ -359,7 +359,7 @@ def test_evaluate_as_json(command: Command, pairs: list[Path]) -> None:
     assert status == 0
     comparison = json.loads(out)
     dice = {(Path(row["case"]).name, row["region"]): row["dice"] for row in comparison["cases"]}
-    netc, et = (np.count_nonzero(truth() == label) for label in (Label.NETC, Label.ET))
+    netc, et = (np.count_nonzero(toy_labels() == label) for label in (Label.NETC, Label.ET))
     assert dice == pytest.approx(
         {
             ("good.nii.gz", "WT"): 1, ("good.nii.gz", "TC"): 1, ("good.nii.gz", "ET"): 1,
@@ -382,7 +382,7 @@ def test_evaluate_as_text_and_csv(command: Command, pairs: list[Path], tmp_path:
 
 def test_evaluate_takes_a_folder_of_results_and_whole_tumours(segment: Command, command: Command, tmp_path: Path):
     segment()
-    whole = array_on((truth() > 0).astype(np.uint8), on_grid(truth()))
+    whole = array_on((toy_labels() > 0).astype(np.uint8), on_grid(toy_labels()))
     sitk.WriteImage(sitk.DICOMOrient(whole, "RAS"), str(tmp_path / "whole.nii.gz"))
     status, out, _ = command(
         "evaluate", tmp_path / "out", tmp_path / "whole.nii.gz", "--scheme", "whole-tumour", "--json"
@@ -408,7 +408,7 @@ def test_evaluate_wants_pairs_in_the_numbering_that_was_said(command: Command, p
 
 
 def test_evaluate_refuses_other_grids_and_names_both(command: Command, pairs: list[Path], tmp_path: Path) -> None:
-    sitk.WriteImage(on_grid(truth()[1:]), str(tmp_path / "short.nii.gz"))
+    sitk.WriteImage(on_grid(toy_labels()[1:]), str(tmp_path / "short.nii.gz"))
     status, _, err = command("evaluate", pairs[0], tmp_path / "short.nii.gz", "--scheme", "gliomaseg")
     assert status == 1
     assert "good.nii.gz cannot be compared with" in err
@@ -536,7 +536,7 @@ def test_own_model_segments(
     assert f"ET   {volume_ml(Label.ET):9.2f} mL" in out
 
 
-def test_damaged_added_card_is_told_and_the_others_work(
+def test_damaged_added_card_is_reported_and_the_others_work(
     command: Command, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / ".cards").mkdir()

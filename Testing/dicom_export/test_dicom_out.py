@@ -325,7 +325,7 @@ def test_contours_of_a_sagittal_or_coronal_series_are_axial(
 
 
 @pytest.mark.parametrize("by", ExportBy)
-def test_names_of_structures_are_short_and_told_apart(series: Callable[..., SourceSeries], by: ExportBy) -> None:
+def test_names_of_structures_are_short_and_differ(series: Callable[..., SourceSeries], by: ExportBy) -> None:
     source = series()
     rt = make_rtstruct(source, structures(source, by), about(content=by))
     names = [roi.ROIName for roi in rt.StructureSetROISequence]
@@ -448,7 +448,7 @@ def test_left_is_left_in_the_structure_set(series: Callable[..., SourceSeries]) 
         assert np.sign(points[:, 0].mean() - middle[0]) == expected
 
 
-def test_the_review_is_told(series: Callable[..., SourceSeries]) -> None:
+def test_the_review_is_reported(series: Callable[..., SourceSeries]) -> None:
     source = series()
     draft = make_rtstruct(source, structures(source), about())
     assert (draft.ApprovalStatus, draft.StructureSetROISequence[0].ROIGenerationAlgorithm) == (

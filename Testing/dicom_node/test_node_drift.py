@@ -72,7 +72,7 @@ def test_a_change_is_seen_in_its_week(change: dict[str, Any], seen: set[str]) ->
     assert not any(conspicuous(week) for week in weeks[1:])
 
 
-def test_a_description_that_was_never_seen_before_is_told() -> None:
+def test_a_description_that_was_never_seen_before_is_reported() -> None:
     weeks = weeks_of(cases(3, name="t2_space_dark-fluid"))
     assert weeks[0].new == ("FLAIR called 't2_space_dark-fluid'",)
     assert weeks[1].new == ()

@@ -86,7 +86,7 @@ def test_every_image_prolongs_the_quiet_time_whatever_the_clock_on_the_wall_says
     assert site.states() == [State.ANSWERED]
 
 
-def test_what_no_rule_fits_is_kept_and_told_and_may_be_tried_again(tmp_path: Path) -> None:
+def test_what_no_rule_fits_is_kept_and_reported_and_may_be_tried_again(tmp_path: Path) -> None:
     site = Site(write_config(tmp_path))
     site.send(write_images(tmp_path / "images", slices=2, StudyDescription="MR brain"))
     site.wait(120)
@@ -167,7 +167,7 @@ def test_pixels_are_compared_whatever_the_transfer_syntax(
     assert not list(site.storage.folder.rglob("*.partial"))
 
 
-def test_an_image_with_other_pixels_under_the_same_uid_is_refused_and_told(site: Site, images: list[Path]) -> None:
+def test_an_image_with_other_pixels_under_the_same_uid_is_refused_and_reported(site: Site, images: list[Path]) -> None:
     site.send(images)
     kept = site.storage.image_files(site.only().key)[0].read_bytes()
     other = pydicom.dcmread(next(p for p in images if pydicom.dcmread(p).SOPInstanceUID.encode() in kept))
@@ -191,7 +191,7 @@ def test_a_study_whose_sender_broke_off_waits_for_it(site: Site, images: list[Pa
     assert (site.only().state, site.only().notes) == (State.ANSWERED, ())
 
 
-def test_a_sender_that_never_comes_back_is_told(site: Site, images: list[Path], tmp_path: Path) -> None:
+def test_a_sender_that_never_comes_back_is_reported(site: Site, images: list[Path], tmp_path: Path) -> None:
     site.send(images[:4])
     site.receiver.sender_aborted(site.only().key, True)
     site = again(site, tmp_path)
@@ -313,7 +313,7 @@ def test_a_study_that_brings_the_computer_down_comes_last(site: Site, tmp_path: 
     assert site.worker.requests[0]["case_id"] == site.storage.key(uid(other))
 
 
-def test_a_receiver_that_does_not_answer_is_told_and_waited_for(site: Site, images: list[Path]) -> None:
+def test_a_receiver_that_does_not_answer_is_reported_and_waited_for(site: Site, images: list[Path]) -> None:
     site.peer.failures = [Unreachable("'PACS' does not answer.")] * 3
     site.send(images)
     site.wait(120)

@@ -242,7 +242,7 @@ def test_an_image_that_orthanc_cannot_give_holds_up_no_other_study(
     assert len(site.queue.studies()) == 2
 
 
-def test_a_wrong_login_is_told(hospital: Hospital, tmp_path: Path) -> None:
+def test_a_wrong_login_is_reported(hospital: Hospital, tmp_path: Path) -> None:
     with pytest.raises(OrthancError, match="refuses the node's login"):
         OrthancServer(Orthanc(url=hospital.url)).last_change()
     with pytest.raises(OrthancError, match="does not answer"):

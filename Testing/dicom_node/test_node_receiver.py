@@ -249,7 +249,9 @@ def test_nothing_is_sent_to_an_archive_that_is_not_the_right_one(
     assert not list((tmp_path / "pacs").rglob("*.dcm"))
 
 
-def test_a_certificate_that_vanished_is_told_and_waited_for(secret_config: Path, certificates: dict[str, Tls]) -> None:
+def test_a_certificate_that_vanished_is_reported_and_waited_for(
+    secret_config: Path, certificates: dict[str, Tls]
+) -> None:
     gone = certificates["node"].model_copy(update={"key": Path("/none/node.key")})
     peer = DicomPeer(host="127.0.0.1", port=104, ae_title="PACS", tls=gone)
     with pytest.raises(Unreachable, match=r"The file /none/node\.key that TLS needs cannot be read"):

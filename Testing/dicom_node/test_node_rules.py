@@ -46,7 +46,7 @@ def test_the_first_rule_that_fits_decides_and_says_why() -> None:
     assert decide(both, rules(GLIOMA, SPINE)).rule.name == "glioma"
 
 
-def test_a_study_that_no_rule_fits_is_told_why() -> None:
+def test_a_study_that_no_rule_fits_has_a_reason() -> None:
     decision = decide(header(), rules(GLIOMA, SPINE))
     assert decision.rule is None
     assert decision.reason.startswith("no rule fits: not 'glioma': StudyDescription is nothing, without ")

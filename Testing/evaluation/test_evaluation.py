@@ -1,4 +1,4 @@
-"""Files compared with their truth: only what both tell apart is scored, and no pair is lost."""
+"""Files compared with their reference: only what both distinguish is scored, and no pair is lost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from GliomaSegLib.labels import Label, LabelScheme, Region
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.results.layout import LABEL_MAP, SLICER_SEGMENTATION
 from GliomaSegLib.zoo.store import Store
-from Testing.support.study import TUMOUR, on_grid, toy_job, truth, write_study
+from Testing.support.study import TUMOUR, on_grid, toy_job, toy_labels, write_study
 
 THREE = [Region.WT, Region.TC, Region.ET]
 
@@ -46,7 +46,7 @@ def compare_files(files: list[Path], prediction_scheme: str, reference_scheme: s
 
 
 def with_cavity() -> np.ndarray:
-    labels = truth()
+    labels = toy_labels()
     labels[TUMOUR[0], 22:26, 20:26] = Label.RC
     return labels
 
@@ -64,8 +64,8 @@ def whole_tumour_only(toy_store: Store, tmp_path: Path) -> Path:
 
 
 def test_one_prediction_against_two_raters_is_two_pairs(write, tmp_path: Path) -> None:
-    prediction, same = write("prediction", truth()), write("first", truth())
-    half = truth()
+    prediction, same = write("prediction", toy_labels()), write("first", toy_labels())
+    half = toy_labels()
     half[: TUMOUR[0].start + 4] = 0
     other = write("second", half)
     comparison = compare_files([prediction, same, prediction, other], "gliomaseg", "gliomaseg")
@@ -86,23 +86,23 @@ def test_one_prediction_against_two_raters_is_two_pairs(write, tmp_path: Path) -
 def test_results_that_tell_the_whole_tumour_alone_are_scored_for_it_alone(
     whole_tumour_only: Path, write, name: str
 ) -> None:
-    comparison = compare_files([whole_tumour_only / name, write("truth", truth())], "gliomaseg", "gliomaseg")
+    comparison = compare_files([whole_tumour_only / name, write("truth", toy_labels())], "gliomaseg", "gliomaseg")
     assert regions(comparison) == [Region.WT]
     assert comparison.pairs[0].scores[Region.WT].dice == 1
     assert {row.region for row in comparison.summary} == {Region.WT}
 
 
 def test_what_a_reviewer_drew_into_such_results_is_scored(whole_tumour_only: Path, write) -> None:
-    write_segmentation(on_grid(truth()), whole_tumour_only / SLICER_SEGMENTATION)
-    comparison = compare_files([whole_tumour_only, write("truth", truth())], "gliomaseg", "gliomaseg")
+    write_segmentation(on_grid(toy_labels()), whole_tumour_only / SLICER_SEGMENTATION)
+    comparison = compare_files([whole_tumour_only, write("truth", toy_labels())], "gliomaseg", "gliomaseg")
     assert regions(comparison) == THREE
     assert comparison.pairs[0].scores[Region.ET].dice == 1
 
 
 def test_results_that_slicer_cropped_lie_on_the_grid_of_the_case(whole_tumour_only: Path, write) -> None:
     segmentation = whole_tumour_only / SLICER_SEGMENTATION
-    write_segmentation(on_grid(truth())[16:30, 8:22, 4:16], segmentation)
-    comparison = compare_files([whole_tumour_only, write("truth", truth())], "gliomaseg", "gliomaseg")
+    write_segmentation(on_grid(toy_labels())[16:30, 8:22, 4:16], segmentation)
+    comparison = compare_files([whole_tumour_only, write("truth", toy_labels())], "gliomaseg", "gliomaseg")
     assert comparison.pairs[0].scores[Region.WT].dice == 1
 
 
@@ -127,7 +127,7 @@ def test_only_what_both_numberings_have_is_scored(
 
 
 def test_the_cavity_counts_where_one_of_both_has_one(write) -> None:
-    with_one, without = write("with", with_cavity()), write("without", truth())
+    with_one, without = write("with", with_cavity()), write("without", toy_labels())
     files = [with_one, without, without, with_one, without, without]
     comparison = compare_files(files, "gliomaseg", "gliomaseg")
     assert [Region.RC in regions(comparison, pair) for pair in range(3)] == [True, True, False]
@@ -146,7 +146,7 @@ def cohort(tmp_path: Path):
         for name in names:
             path = tmp_path / folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            image = on_grid(truth() if labels is None else labels)
+            image = on_grid(toy_labels() if labels is None else labels)
             write_segmentation(image, path) if name.endswith(".seg.nrrd") else sitk.WriteImage(image, str(path))
         return tmp_path / folder
 
@@ -179,7 +179,7 @@ def test_cases_are_matched_by_name_whatever_the_layout(cohort, toy_store: Store,
 def test_many_cases_scored_at_once_have_the_figures_that_each_has_alone(cohort) -> None:
     names = [f"P{number}.nii.gz" for number in range(9)]
     predictions, references = cohort("predictions", *names), cohort("references", *names)
-    labels = truth()
+    labels = toy_labels()
     for number, name in enumerate(names):
         labels[: TUMOUR[0].start + number] = 0
         sitk.WriteImage(on_grid(labels), str(predictions / name))
@@ -223,15 +223,15 @@ def test_a_table_names_the_pairs(cohort, tmp_path: Path) -> None:
     ],
 )
 def test_a_numbering_is_doubted_when_the_labels_speak_against_it(cohort, values: dict[int, int], doubt: str) -> None:
-    labels = truth()
+    labels = toy_labels()
     for label, value in values.items():
-        labels[truth() == label] = value
+        labels[toy_labels() == label] = value
     doubts = compared(cohort("predictions", "P1.nii.gz"), cohort("references", "P1.nii.gz", labels=labels)).doubts
     assert [doubt in one for one in doubts] == [True] * bool(doubt)
 
 
 def test_a_missed_region_has_no_hd95_unless_a_penalty_is_asked_for_which_is_named(cohort) -> None:
-    predictions = cohort("predictions", "P1.nii.gz", labels=np.zeros_like(truth()))
+    predictions = cohort("predictions", "P1.nii.gz", labels=np.zeros_like(toy_labels()))
     references = cohort("references", "P1.nii.gz")
     without = compared(predictions, references)
     assert without.pairs[0].scores[Region.WT].hd95_mm is None

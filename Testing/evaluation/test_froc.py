@@ -32,12 +32,12 @@ def cube(first: int, last: int) -> tuple[slice, slice, slice]:
 
 @pytest.fixture
 def case() -> CaseLesions:
-    """Truth: 27 voxels found half (certainty .9), 8 voxels missed. Predicted besides: one voxel of nothing (.6)."""
-    truth = boxes(cube(0, 3), cube(8, 10))
+    """Reference: 27 voxels found half (certainty .9), 8 voxels missed. Predicted besides: one voxel of nothing (.6)."""
+    reference_labels = boxes(cube(0, 3), cube(8, 10))
     prediction = boxes((slice(0, 3), slice(0, 3), slice(0, 2)), cube(5, 6))
     probability = np.where(prediction, 0.5, 0.1)
     probability[1, 1, 1], probability[5, 5, 5] = 0.9, 0.6
-    return match_lesions(prediction, truth, probability)
+    return match_lesions(prediction, reference_labels, probability)
 
 
 def test_lesions_are_matched(case: CaseLesions) -> None:
@@ -52,8 +52,8 @@ def test_lesions_are_matched(case: CaseLesions) -> None:
 
 
 def test_one_prediction_may_hit_two_lesions() -> None:
-    truth = boxes(cube(0, 2), cube(4, 6))
-    found = match_lesions(boxes(cube(0, 6)), truth)
+    reference_labels = boxes(cube(0, 2), cube(4, 6))
+    found = match_lesions(boxes(cube(0, 6)), reference_labels)
     assert found.predicted[0].hits == (0, 1)
     assert [lesion.certainty for lesion in found.reference] == [1.0, 1.0]
     points = lesion_curve([found]).points
@@ -100,17 +100,17 @@ def test_froc_agrees_with_monai() -> None:
     random = np.random.default_rng(1)
     cases, false, true, lesions = [], [], [], 0
     for _ in range(6):
-        truth, prediction, probability = boxes(), boxes(), np.zeros((12, 12, 12))
+        reference_labels, prediction, probability = boxes(), boxes(), np.zeros((12, 12, 12))
         for z, y, x in np.ndindex(3, 3, 3):
             place = tuple(slice(4 * i, 4 * i + 2) for i in (z, y, x))
             there, found = random.random(2) < 0.5
             certainty = round(float(random.random()), 3)
-            truth[place], prediction[place] = there, found
+            reference_labels[place], prediction[place] = there, found
             probability[place] = certainty
             lesions += there
             if found:
                 (true if there else false).append(certainty)
-        cases.append(match_lesions(prediction, truth, probability))
+        cases.append(match_lesions(prediction, reference_labels, probability))
     per_image, sensitivity = compute_froc_curve_data(np.array(false), np.array(true), lesions, len(cases))
     points = lesion_curve(cases).points
     # MONAI leaves out the last threshold, at which everything counts.
@@ -125,12 +125,12 @@ def test_limits_run_along_the_curve_and_end_with_those_of_its_end() -> None:
     random = np.random.default_rng(3)
     cases = []
     for _ in range(10):
-        truth, prediction, probability = boxes(), boxes(), np.zeros((12, 12, 12))
+        reference_labels, prediction, probability = boxes(), boxes(), np.zeros((12, 12, 12))
         for z, y, x in np.ndindex(3, 3, 3):
             place = tuple(slice(4 * i, 4 * i + 2) for i in (z, y, x))
-            truth[place], prediction[place] = random.random(2) < (0.4, 0.5)
+            reference_labels[place], prediction[place] = random.random(2) < (0.4, 0.5)
             probability[place] = round(float(random.random()), 1)
-        cases.append(match_lesions(prediction, truth, probability))
+        cases.append(match_lesions(prediction, reference_labels, probability))
     plain = lesion_curve(cases)
     curve = with_intervals(plain, cases, np.random.default_rng(0))
     assert [point.recall for point in curve.points] == [point.recall for point in plain.points]

@@ -27,8 +27,8 @@ def box(*bounds: tuple[int, int], label: Label = Label.ET) -> np.ndarray:
 
 
 def test_known_overlap() -> None:
-    truth, prediction = box((2, 6), (5, 15), (5, 15)), box((2, 6), (5, 15), (10, 20))
-    score = evaluate(image_of(prediction), image_of(truth))[Region.ET]
+    reference, prediction = box((2, 6), (5, 15), (5, 15)), box((2, 6), (5, 15), (10, 20))
+    score = evaluate(image_of(prediction), image_of(reference))[Region.ET]
     assert score.dice == pytest.approx(0.5)
     assert score.sensitivity == pytest.approx(0.5)
     assert score.precision == pytest.approx(0.5)
@@ -37,9 +37,9 @@ def test_known_overlap() -> None:
 
 
 def test_regions_are_unions_of_labels_without_the_cavity() -> None:
-    truth, prediction = box((2, 6), (5, 15), (5, 15)), box((2, 6), (5, 15), (5, 15), label=Label.NETC)
+    reference, prediction = box((2, 6), (5, 15), (5, 15)), box((2, 6), (5, 15), (5, 15), label=Label.NETC)
     prediction[8, 2:9, 2:9] = Label.RC
-    scores = evaluate(image_of(prediction), image_of(truth), tuple(Region))
+    scores = evaluate(image_of(prediction), image_of(reference), tuple(Region))
     assert (scores[Region.WT].dice, scores[Region.TC].dice, scores[Region.ET].dice) == (1.0, 1.0, 0.0)
     assert (scores[Region.RC].dice, scores[Region.RC].hd95_mm) == (0.0, None)
 
@@ -79,23 +79,23 @@ def test_hd95_agrees_with_simpleitk() -> None:
 
 
 def test_hd95_of_one_far_voxel_is_left_out_by_the_percentile() -> None:
-    truth = box((2, 6), (5, 15), (5, 15)) > 0
-    prediction = truth.copy()
+    reference = box((2, 6), (5, 15), (5, 15)) > 0
+    prediction = reference.copy()
     prediction[11, 29, 29] = True
-    assert hd95_mm(prediction, truth, SPACING[::-1]) == 0.0
+    assert hd95_mm(prediction, reference, SPACING[::-1]) == 0.0
 
 
 def test_other_grids_are_refused_but_rounding_noise_is_not() -> None:
-    truth = image_of(box((2, 6), (5, 15), (5, 15)))
-    noisy = sitk.Image(truth)
+    reference = image_of(box((2, 6), (5, 15), (5, 15)))
+    noisy = sitk.Image(reference)
     noisy.SetOrigin((1e-4, 0.0, -1e-4))
-    assert evaluate(noisy, truth)[Region.WT].dice == 1.0
-    moved = sitk.Image(truth)
+    assert evaluate(noisy, reference)[Region.WT].dice == 1.0
+    moved = sitk.Image(reference)
     moved.SetOrigin((1.0, 0.0, 0.0))
     with pytest.raises(InputError, match="different grids"):
-        evaluate(moved, truth)
+        evaluate(moved, reference)
     with pytest.raises(InputError, match=r"12 x 30 x 30|30 x 30 x 12"):
-        evaluate(truth[:, :, :5], truth)
+        evaluate(reference[:, :, :5], reference)
 
 
 def test_summary_counts_what_is_undefined() -> None:

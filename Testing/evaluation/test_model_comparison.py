@@ -14,7 +14,7 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.evaluation.model_comparison import ModelComparison, compare_models
 from GliomaSegLib.evaluation.statistics import least_possible_p, rank_biserial
 from GliomaSegLib.labels import LabelScheme, Region
-from Testing.support.study import TUMOUR, on_grid, truth
+from Testing.support.study import TUMOUR, on_grid, toy_labels
 
 
 def test_effect_size_is_the_share_of_ranks_for_the_second_minus_that_for_the_first() -> None:
@@ -34,7 +34,7 @@ def write_cases(folder: Path, cut: int, cases: int) -> Path:
     """Label maps with the tumour's lowest slices cut away: ``cut`` of them and a few more from case to case."""
     folder.mkdir()
     for number in range(cases):
-        labels = truth()
+        labels = toy_labels()
         labels[: TUMOUR[0].start + (cut + number % 3 if cut else 0)] = 0
         sitk.WriteImage(on_grid(labels), str(folder / f"P{number}.nii.gz"))
     return folder
@@ -63,7 +63,7 @@ def test_few_cases_are_said_to_be_able_to_show_nothing(tmp_path: Path) -> None:
     assert "too few cases for an interval" in few.to_text()
 
 
-def test_only_cases_that_every_model_has_are_compared_and_the_rest_is_told(tmp_path: Path) -> None:
+def test_only_cases_that_every_model_has_are_compared_and_the_rest_is_reported(tmp_path: Path) -> None:
     references = write_cases(tmp_path / "references", 0, 4)
     folders = [write_cases(tmp_path / name, 1, 4) for name in ("a", "b")]
     (folders[1] / "P2.nii.gz").unlink()

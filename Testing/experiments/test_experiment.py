@@ -118,7 +118,7 @@ def test_all_subsets(phantoms: Path, toy_zoo: Card) -> None:
     assert subsets_of(row, toy_zoo, ((T2F,), (T2W, T2F))) == [(T2F,)]  # the toy does not take T2
 
 
-def test_runs_are_those_of_the_one_road(phantoms: Path, plan: Experiment, tmp_path: Path) -> None:
+def test_runs_are_those_of_the_pipeline(phantoms: Path, plan: Experiment, tmp_path: Path) -> None:
     data = read_data_sets([phantoms])
     runs = run_experiment(plan, data)
     assert [(one.case, one.present) for one in runs] == [
@@ -143,10 +143,10 @@ def test_runs_are_those_of_the_one_road(phantoms: Path, plan: Experiment, tmp_pa
     )
 
 
-def test_cases_are_brought_in_place_once(
+def test_cases_are_prepared_once(
     small_phantom: Phantom, toy_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Skull on, the head moved between the sequences, the truth where FLAIR was scanned."""
+    """Skull on, the head moved between the sequences, the reference labels where FLAIR was scanned."""
     folder, cache = tmp_path / "head", tmp_path / "cache"
     small_phantom.write(folder)
     back = small_phantom.transforms[T2F].GetInverse()
@@ -162,7 +162,7 @@ def test_cases_are_brought_in_place_once(
     assert [one.present for one in runs] == [(T1C, T2F), (T1C,), (T2F,)]
     assert not any(one.failure for one in runs)
     assert runs[0].scores[Region.ET].dice > 0.5
-    assert runs[2].scores[Region.WT].dice > 0.7  # the truth went with FLAIR to T1c
+    assert runs[2].scores[Region.WT].dice > 0.7  # the reference labels went with FLAIR to T1c
     assert len({one.scores[Region.WT].reference_ml for one in runs}) == 1
     assert runs[0].scores[Region.WT].reference_ml == pytest.approx(
         made(small_phantom.reference, small_phantom.brain, {}).volume("WT").ml, rel=0.05
@@ -177,7 +177,7 @@ def test_cases_are_brought_in_place_once(
     assert {one.source for one in again} == {one.source for one in runs} != {data[0].rows[0].key}
 
 
-def test_a_case_that_cannot_be_brought_in_place_is_a_failure(phantoms: Path, plan: Experiment, tmp_path: Path) -> None:
+def test_a_case_that_cannot_be_prepared_is_a_failure(phantoms: Path, plan: Experiment, tmp_path: Path) -> None:
     rows = list(csv.DictReader(phantoms.open()))
     sitk.WriteImage(sitk.Image(20, 20, 20, sitk.sitkFloat32) + 7, tmp_path / "constant.nii.gz")
     broken = rows[0] | {"t1c": str(tmp_path / "constant.nii.gz")}
@@ -267,7 +267,7 @@ def test_tables_are_checked(phantoms: Path, tmp_path: Path) -> None:
         read_data_sets([write_table(tmp_path / "bad.csv", [rows[0] | {"truth": ""}])])
 
 
-# --- where the truth lies ------------------------------------------------------------------------------------------
+# --- the grid of the reference labels ------------------------------------------------------------------------------
 
 
 def shift(x_mm: float) -> sitk.Transform:
@@ -285,7 +285,7 @@ def shift(x_mm: float) -> sitk.Transform:
         (T1C, (T2W,), None),  # T2 needed no moving
     ],
 )
-def test_truth_finds_its_way(
+def test_reference_labels_are_resampled_to_the_result(
     phantoms: Path, truth_of: Modality | None, present: tuple[Modality, ...], moved_mm: float | None
 ) -> None:
     row = read_data_sets([phantoms])[0].rows[0]
@@ -294,12 +294,12 @@ def test_truth_finds_its_way(
     assert (there and there.TransformPoint((0, 0, 0))[0]) == moved_mm
 
 
-def test_truth_drawn_on_a_moved_sequence(
+def test_reference_labels_drawn_on_a_moved_sequence(
     small_phantom: Phantom, toy_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The truth lies where FLAIR was scanned, the result where T1c was, and the head has moved in between.
+    """The reference labels lie where FLAIR was scanned, the result where T1c was, and the head has moved in between.
 
-    The result is the truth itself and its transform the true one, so that nothing but the way back is measured.
+    The result is the reference itself and its transform the true one, so that nothing but the way back is measured.
     """
     folder = tmp_path / "head"
     small_phantom.write(folder)
@@ -326,14 +326,14 @@ def test_truth_drawn_on_a_moved_sequence(
 
 
 def made_up(case: str, present: tuple[Modality, ...], dice: float, **changes: object) -> Run:
-    """A run whose ET has this Dice; with ``reference_ml=0`` the truth has none and ``dice`` means nothing."""
+    """A run whose ET has this Dice; with ``reference_ml=0`` the reference has none and ``dice`` means nothing."""
     reference_ml = float(changes.pop("reference_ml", 8.0))
     score = RegionScore(
         dice=dice, hd95_mm=4.0, sensitivity=dice if reference_ml else None, precision=dice, reference_ml=reference_ml,
         prediction_ml=float(changes.pop("prediction_ml", 8.0)),
     )  # fmt: skip
-    truth = np.zeros((4, 4, 4), bool)
-    truth[0, 0, 0] = reference_ml > 0
+    mask = np.zeros((4, 4, 4), bool)
+    mask[0, 0, 0] = reference_ml > 0
     fields = {
         "model": "m",
         "version": "1",
@@ -346,7 +346,7 @@ def made_up(case: str, present: tuple[Modality, ...], dice: float, **changes: ob
         case=case,
         present=present,
         scores={Region.ET: score},
-        lesions={Region.ET: match_lesions(truth, truth)},
+        lesions={Region.ET: match_lesions(mask, mask)},
         **fields,
     )
 
@@ -429,9 +429,9 @@ def test_hospitals() -> None:
 def test_small_lesions_are_apart_where_there_are_any() -> None:
     """Three lesions of 1, 1 and 8 voxels: none is below the median size. With 1, 4 and 8 the first is."""
     for size, limits in ((1, [None]), (4, [None, 4])):
-        truth = np.zeros((9, 9, 9), bool)
-        truth[0, 0, 0] = truth[4, 4, 4 : 4 + size] = truth[7:, 7:, 7:] = True
-        one = made_up("a", ALL, 0.8).model_copy(update={"lesions": {Region.ET: match_lesions(truth, truth)}})
+        mask = np.zeros((9, 9, 9), bool)
+        mask[0, 0, 0] = mask[4, 4, 4 : 4 + size] = mask[7:, 7:, 7:] = True
+        one = made_up("a", ALL, 0.8).model_copy(update={"lesions": {Region.ET: match_lesions(mask, mask)}})
         assert [row.smaller_than_voxels for row in analyse([one]).lesions] == limits
 
 
@@ -531,7 +531,7 @@ def test_best_and_worst_are_chosen_by_the_regions_that_are_there() -> None:
     ]
 
 
-def test_the_gallery_shows_segmentation_and_truth(phantoms: Path, plan: Experiment, tmp_path: Path) -> None:
+def test_the_gallery_shows_segmentation_and_reference(phantoms: Path, plan: Experiment, tmp_path: Path) -> None:
     output = tmp_path / "out"
     words = [str(phantoms), "--model", "toy", "-o", str(output), "--network-only", "--store", str(plan.store)]
     command.run(arguments(*words, "--subsets", "full", "--gallery"), io.StringIO())
@@ -543,7 +543,7 @@ def test_the_gallery_shows_segmentation_and_truth(phantoms: Path, plan: Experime
     sheet = (output / "gallery" / "toy-phantoms-worst.svg").read_text(encoding="utf-8")
     drawn = ElementTree.fromstring(sheet)
     pictures = drawn.findall("{*}svg")
-    assert len(pictures) == 3 * 3  # FLAIR and T1c where the truth is largest, FLAIR where the two differ most
+    assert len(pictures) == 3 * 3  # FLAIR and T1c where the reference is largest, FLAIR where the two differ most
     contours = [{path.get("class") for path in picture.iterfind(".//{*}path")} for picture in pictures[:3]]
     assert contours == [set(), {"WT", "TC", "ET"}, {"WT", "TC", "ET"}]
     shown = next(row for row in rows if f"phantoms: {row['case']}" in sheet)

@@ -42,9 +42,9 @@ needs_scans = pytest.mark.skipif(not (SCANS / "bcbm-t1c-128").is_dir(), reason="
 # --- cases without geometry ------------------------------------------------------------------------------------------
 
 
-def _files(folder: Path, image: NDArray, truth: NDArray) -> None:
+def _files(folder: Path, image: NDArray, reference_labels: NDArray) -> None:
     """Files whose headers lie about where the voxels are."""
-    for name, array in (("t1c", image.astype(np.float32)), ("truth", truth.astype(np.uint8))):
+    for name, array in (("t1c", image.astype(np.float32)), ("truth", reference_labels.astype(np.uint8))):
         file = sitk.GetImageFromArray(array)
         file.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
         file.SetSpacing((1, 1, 1))
@@ -60,19 +60,19 @@ def _row(folder: Path, placeholder: bool = True) -> CaseRow:
 def _head() -> tuple[NDArray, NDArray]:
     """A brain of 10 x 14 x 16 voxels with a margin, and a lesion in one corner of it."""
     rng = np.random.default_rng(0)
-    image, truth = np.zeros((14, 20, 24)), np.zeros((14, 20, 24))
+    image, reference_labels = np.zeros((14, 20, 24)), np.zeros((14, 20, 24))
     image[2:12, 3:17, 4:20] = rng.uniform(80, 120, (10, 14, 16))
     image[3:5, 4:7, 5:9] = 300
-    truth[3:5, 4:7, 5:9] = 1
-    return image, truth
+    reference_labels[3:5, 4:7, 5:9] = 1
+    return image, reference_labels
 
 
 def test_a_scan_without_geometry_is_taken_voxel_by_voxel(tmp_path: Path) -> None:
-    image, truth = _head()
-    _files(tmp_path, image, truth)
+    image, reference_labels = _head()
+    _files(tmp_path, image, reference_labels)
     case = prepare_training_case(_row(tmp_path), CPU)
     assert case.brain.shape == (14, 18, 20)  # with two voxels around it, as far as there are any
-    assert case.labels.sum() == truth.sum() * Label.ET
+    assert case.labels.sum() == reference_labels.sum() * Label.ET
     where = np.argwhere(case.labels)  # not turned, whatever the headers say
     assert (where.min(axis=0) == (3, 3, 3)).all()
     assert (where.max(axis=0) == (4, 5, 6)).all()
@@ -83,9 +83,9 @@ def test_a_scan_without_geometry_is_taken_voxel_by_voxel(tmp_path: Path) -> None
     assert t1c[case.labels > 0].min() > t1c[case.brain & (case.labels == 0)].max()
 
 
-def test_scan_and_truth_of_different_shapes_are_one_sentence(tmp_path: Path) -> None:
-    image, truth = _head()
-    _files(tmp_path, image, truth[1:])
+def test_scan_and_reference_of_different_shapes_are_one_sentence(tmp_path: Path) -> None:
+    image, reference_labels = _head()
+    _files(tmp_path, image, reference_labels[1:])
     with pytest.raises(InputError, match="different shapes"):
         prepare_training_case(_row(tmp_path), CPU)
 
@@ -155,7 +155,7 @@ def _stretched(inner: object) -> Stretched:
 
 @pytest.mark.parametrize("finer", [(1, 1, 1), (2, 1, 1), (3, 2, 4)])
 def test_the_brain_fills_the_box_and_the_lesion_comes_back_to_its_place(finer: tuple[int, int, int]) -> None:
-    image, truth = (np.kron(one, np.ones(finer)).astype(np.float32) for one in _head())
+    image, reference_labels = (np.kron(one, np.ones(finer)).astype(np.float32) for one in _head())
     inner = Bright()
     found = _stretched(inner).predict({Modality.T1C: image}, Silent(), 1)
     assert inner.shown[0].shape == BOX
@@ -163,9 +163,9 @@ def test_the_brain_fills_the_box_and_the_lesion_comes_back_to_its_place(finer: t
     lesion = found.labels == Label.ET
     assert set(np.unique(found.labels)) == {0, Label.ET}
     assert found.labels.shape == image.shape
-    dice = 2 * (lesion & (truth > 0)).sum() / (lesion.sum() + truth.sum())
+    dice = 2 * (lesion & (reference_labels > 0)).sum() / (lesion.sum() + reference_labels.sum())
     assert dice > 0.75
-    mirrored = 2 * (lesion[..., ::-1] & (truth > 0)).sum()
+    mirrored = 2 * (lesion[..., ::-1] & (reference_labels > 0)).sum()
     assert mirrored == 0
     assert found.probabilities[Region.ET][image == 0].max() == 0
 
@@ -248,8 +248,8 @@ def test_it_hits_lesions_of_a_patient_it_never_saw_on_their_own_side() -> None:
     (row,) = (row for row in read_table(resource("recipes") / "mets-cases.csv", SCANS) if row.case.endswith("-104-0"))
     assert row.patient in read_splits(resource("recipes") / "mets-splits.json")["test"]
     image = sitk.GetArrayFromImage(sitk.ReadImage(str(row.images[Modality.T1C]), sitk.sitkFloat32))
-    truth = sitk.GetArrayFromImage(sitk.ReadImage(str(row.reference))) > 0
+    reference_labels = sitk.GetArrayFromImage(sitk.ReadImage(str(row.reference))) > 0
     found = segmenter.predict({Modality.T1C: image}, Silent(), 1).labels > 0
-    hit, hit_mirrored = (found & truth).sum(), (found & truth[..., ::-1]).sum()
+    hit, hit_mirrored = (found & reference_labels).sum(), (found & reference_labels[..., ::-1]).sum()
     assert hit > 50
     assert hit > 3 * hit_mirrored

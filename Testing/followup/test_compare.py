@@ -186,15 +186,15 @@ def test_a_moved_head_is_registered_and_measured_where_it_was(small_phantom: Pha
     points = []
     for number in range(2):
         # Not resampled: a head that was turned in the scanner is the same voxels in another place.
-        t1c, truth = (sitk.Image(one) for one in (small_phantom.images[Modality.T1C], small_phantom.reference))
+        t1c, drawn = (sitk.Image(one) for one in (small_phantom.images[Modality.T1C], small_phantom.reference))
         if number:
-            for image in (t1c, truth):
+            for image in (t1c, drawn):
                 matrix = np.reshape(turn.GetMatrix(), (3, 3)) @ np.reshape(image.GetDirection(), (3, 3))
                 image.SetOrigin(turn.TransformPoint(image.GetOrigin()))
                 image.SetDirection(matrix.ravel().tolist())
         paths = tmp_path / f"t1c{number}.nii.gz", tmp_path / f"labels{number}.nii.gz"
         sitk.WriteImage(sitk.Cast(t1c, sitk.sitkFloat32), paths[0])
-        sitk.WriteImage(truth, paths[1])
+        sitk.WriteImage(drawn, paths[1])
         points.append(read_time_point(paths[1], paths[0], when=LATER))
     aligned = compare(points)
     found = aligned.comparison

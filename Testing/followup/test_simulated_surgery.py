@@ -1,4 +1,4 @@
-"""Every number of a comparison against an operation whose truth is known."""
+"""Every number of a comparison against an operation whose reference labels are known."""
 
 from __future__ import annotations
 

@@ -437,13 +437,13 @@ def test_real_weights_segment_a_real_tumour(shared: Path, tmp_path: Path, precis
     def read(name: str) -> np.ndarray:
         return sitk.GetArrayFromImage(sitk.ReadImage(str(folder / f"{folder.name}_{name}.nii.gz")))
 
-    truth = to_internal(read("seg"), LabelScheme.BRATS2017)
-    middle = int(np.median(np.nonzero(truth)[0]))
+    reference = to_internal(read("seg"), LabelScheme.BRATS2017)
+    middle = int(np.median(np.nonzero(reference)[0]))
     crop = slice(middle - 15, middle + 15)
     files = {Modality.T1N: "t1", Modality.T1C: "t1ce", Modality.T2W: "t2", Modality.T2F: "flair"}
     prediction = segmenter.predict({s: read(n)[crop].astype(np.float32) for s, n in files.items()}, Silent(), seed=0)
     for region, least in ((Region.WT, 0.93), (Region.TC, 0.9), (Region.ET, 0.78)):
-        ours, theirs = region_mask(prediction.labels, region), region_mask(truth[crop], region)
+        ours, theirs = region_mask(prediction.labels, region), region_mask(reference[crop], region)
         assert 2 * (ours & theirs).sum() / (ours.sum() + theirs.sum()) > least, region
 
 

@@ -31,7 +31,7 @@ from GliomaSegLib.zoo.loaders import FAMILIES, Family
 from GliomaSegLib.zoo.page import describe, table
 from GliomaSegLib.zoo.store import Store
 from Testing.support import toy
-from Testing.support.study import CORE, NECROSIS, TUMOUR, toy_job, truth, write_study
+from Testing.support.study import CORE, NECROSIS, TUMOUR, toy_job, toy_labels, write_study
 
 ALL = (Region.WT, Region.TC, Region.ET)
 NETC, SNFH, ET, RC = Label.NETC, Label.SNFH, Label.ET, Label.RC
@@ -200,7 +200,7 @@ def test_members_are_run_on_their_own_lattices_and_fused(
     store.add(write(tmp_path, ensemble(toy_card, "first", "second", vote=vote)))
     asked = job(store, tmp_path)
     result = run(asked)
-    expected = truth()
+    expected = toy_labels()
     expected[expected == Label.ET] = core  # with the mean one of two is enough, with the majority it is not
     found = array(result, "label_map")
     assert (found == expected).mean() > 0.99

@@ -166,7 +166,7 @@ def test_written_and_read_again(tmp_path: Path) -> None:
     assert again.distance(case, FLAIR).nearer == found.distance(case, FLAIR).nearer
 
 
-def test_a_spoilt_file_is_told_in_one_sentence(tmp_path: Path) -> None:
+def test_a_spoilt_file_is_reported_in_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "features.safetensors"
     for spoil in (
         lambda: None,

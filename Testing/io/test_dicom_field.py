@@ -113,7 +113,7 @@ def test_a_whole_series_beside_other_files_is_not_doubted(write_series) -> None:
     assert len(case.passed_over) == 2, "files without a header's mark, and an empty one that is named like no slice"
 
 
-def test_nothing_but_lost_files_is_told(write_series) -> None:
+def test_nothing_but_lost_files_is_reported(write_series) -> None:
     folder = write_series(scan(4))
     for path in folder.iterdir():
         path.write_bytes(b"")

@@ -65,7 +65,7 @@ def test_a_qform_is_read_as_itk_reads_it(tmp_path: Path, turned: float) -> None:
 
 
 @pytest.mark.parametrize("edges", [(-2, 1.5, 3), (-2, -1.5, -3), (1, 1, 1), (2, 1.5, 0), (2, 1.5, np.nan)])
-def test_a_sound_sform_is_taken_whatever_pixdim_says_and_that_is_told(tmp_path: Path, edges: tuple) -> None:
+def test_a_sound_sform_is_taken_whatever_pixdim_says_and_that_is_reported(tmp_path: Path, edges: tuple) -> None:
     sound = read_image(save(tmp_path / "sound.nii"))
     path = save(tmp_path / "a.nii", pixdim=[1, *edges, 1, 0, 0, 0])
     same_grid(read_image(path), sound)

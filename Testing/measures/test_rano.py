@@ -213,7 +213,7 @@ def test_growth_of_the_third_largest_is_progression_also_by_volume() -> None:
 # --- T2/FLAIR --------------------------------------------------------------------------------------------------------
 
 
-def test_a_large_flair_increase_is_progression_in_2010_and_only_told_in_2_0() -> None:
+def test_a_large_flair_increase_is_progression_in_2010_and_only_reported_in_2_0() -> None:
     given = course((lesion(1, 20, 20), lesion(1, 20, 20)))
     found = judged(given, RANO_2010, flair_ml=[20.0, 55.0])
     assert found.category is Category.PROGRESSION
@@ -359,7 +359,7 @@ def test_a_lesion_outside_the_first_image_is_not_new() -> None:
     ("change", "text"),
     [(0.25, "+25 %"), (0.249, "+24.9 %"), (0.2496, "+24.96 %"), (0.2504, "+25.04 %"), (0.3, "+30 %"), (-0.001, "0 %")],
 )
-def test_a_change_is_told_from_the_limit_beside_it(change: float, text: str) -> None:
+def test_a_change_is_distinguished_from_the_limit_beside_it(change: float, text: str) -> None:
     assert percent_text(change, 0.25) == text
 
 

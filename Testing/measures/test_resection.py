@@ -54,7 +54,7 @@ def test_the_limit_of_gross_total_resection_is_175_microlitres(voxels: int, find
     assert found.answer.lower().startswith(f"{found.finding.value}: ")
 
 
-def test_specks_are_not_counted_and_their_size_is_told() -> None:
+def test_specks_are_not_counted_and_their_size_is_reported() -> None:
     labels = after(300, specks=4)
     left = residual(labels)
     assert (left.voxels, left.removed_objects, left.removed_ml) == (300, 4, pytest.approx(0.004))
@@ -122,7 +122,7 @@ def test_the_two_studies_swapped_are_refused() -> None:
 
 
 @pytest.mark.parametrize("which", ["pre", "post"])
-def test_without_enhancing_tumour_told_apart_nothing_is_judged(which: str) -> None:
+def test_without_enhancing_tumour_distinguished_nothing_is_assessed(which: str) -> None:
     changes = {"before": {Region.WT: 3.0}} if which == "pre" else {"regions": frozenset({Region.WT})}
     with pytest.raises(InputError, match=f"The {which}-operative study does not tell"):
         assessed(after(300), **changes)
@@ -161,7 +161,7 @@ def test_the_class_counts_edema_and_not_the_cavity_as_what_is_left() -> None:
 
 
 @pytest.mark.parametrize(("has", "words"), [(False, "There is no T1"), (None, "It is not known"), (True, None)])
-def test_without_t1_blood_cannot_be_told_from_tumour(has: bool | None, words: str | None) -> None:
+def test_without_t1_blood_cannot_be_distinguished_from_tumour(has: bool | None, words: str | None) -> None:
     notes = [note for note in assessed(after(300), has_native_t1=has).notes if "blood" in note]
     assert (words is None) == (not notes)
     assert all(note.startswith(words) for note in notes)
@@ -186,7 +186,7 @@ def test_a_map_of_another_grid_is_refused() -> None:
         residual(after(300), image_of(np.zeros((4, 4, 4), np.float32)))
 
 
-def test_the_error_of_thick_slices_is_told_and_that_of_fine_ones_is_none() -> None:
+def test_the_error_of_thick_slices_is_reported_and_that_of_fine_ones_is_none() -> None:
     # The ball of the limit is 7 mm wide: little more than one slice of 6 mm.
     assert digitisation_error(0.175, (0.9, 0.9, 6.0)) == pytest.approx(0.22, abs=0.03)
     assert digitisation_error(0.175, (1.0, 1.0, 1.0)) < 0.03

@@ -29,7 +29,7 @@ from GliomaSegLib.zoo import catalogue
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.places import STORE_VARIABLE
 from GliomaSegLib.zoo.store import Store
-from Testing.support.study import TUMOUR, on_grid, truth, volume, write_study
+from Testing.support.study import TUMOUR, on_grid, toy_labels, volume, write_study
 
 DOCS = Path(__file__).parents[2] / "docs"
 MODEL = "gliomaseg-any-v2"
@@ -71,7 +71,7 @@ def test_the_blocks_of_the_page_on_python_run_one_after_the_other(capsys: pytest
     names: dict[str, Any] = {}
     for number, block in enumerate(blocks):
         exec(compile(block, f"python.md, block {number}", "exec"), names)
-    assert np.array_equal(names["labels"], truth().transpose(2, 1, 0))
+    assert np.array_equal(names["labels"], toy_labels().transpose(2, 1, 0))
     assert names["volumes"] == pytest.approx({"P1": 21.6, "P2": 21.6})
     assert "give 'affine'" in capsys.readouterr().out
 
@@ -82,7 +82,7 @@ def test_the_commands_of_the_page_on_evaluation_run(tmp_path: Path, capfd: pytes
     files |= {"READER_A.nii.gz": 0, "READER_B.nii.gz": 1}
     files |= {f"{folder}/P1.nii.gz": cut for folder, cut in (("MODEL_A", 2), ("MODEL_B", 4))}
     for name, cut in files.items():
-        labels = truth()
+        labels = toy_labels()
         labels[: TUMOUR[0].start + cut] = 0
         scheme = LabelScheme.BRATS2017 if name == "R1.nii.gz" else LabelScheme.GLIOMASEG
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -95,7 +95,7 @@ def test_the_commands_of_the_page_on_evaluation_run(tmp_path: Path, capfd: pytes
 @pytest.mark.usefixtures("in_place")
 def test_the_commands_of_the_page_on_experiments_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for number, name in enumerate(("A", "B", "C", "DATA/truth")):
-        labels = truth()
+        labels = toy_labels()
         labels[: TUMOUR[0].start + number % 3] = 0
         (tmp_path / name).parent.mkdir(exist_ok=True)
         sitk.WriteImage(on_grid(labels), str(tmp_path / f"{name}.nii.gz"))

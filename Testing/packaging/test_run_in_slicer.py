@@ -42,7 +42,7 @@ def test_a_test_that_fails_or_never_ends_fails_the_script(launcher: Path, monkey
     assert run_in_slicer.main([str(launcher), "--timeout", "1"]) == run_in_slicer.FAILED
 
 
-def test_an_application_that_cannot_be_used_is_told_in_a_sentence(
+def test_an_application_that_cannot_be_used_is_reported_in_a_sentence(
     launcher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_in_slicer.main([str(tmp_path / "nowhere")]) == run_in_slicer.UNUSABLE

@@ -83,7 +83,7 @@ def shown(**changes: object) -> ShownResult:
 # --- images ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_sequences_are_filled_in_from_the_names_and_the_reason_is_told() -> None:
+def test_the_sequences_are_filled_in_from_the_names_and_the_reason_is_reported() -> None:
     names = {"v1": "ax T1 pre", "v2": "ax T1 post gad", "v3": "ax T2 TSE", "v4": "sag FLAIR", "v5": "ADC map"}
     found = fill_in(names, {})
     assert {sequence: choice.node_id for sequence, choice in found.items()} == {
@@ -444,7 +444,7 @@ def test_a_review_needs_a_name_and_current_measures(
     assert answer.reason
 
 
-def test_the_review_is_told_with_name_and_time() -> None:
+def test_the_review_is_reported_with_name_and_time() -> None:
     assert review_text("approved", "Dr. A", "2026-11-21 10:00") == "Approved by Dr. A, 2026-11-21 10:00"
     assert review_text("draft") == "Draft: nobody has reviewed it"
 

@@ -106,22 +106,25 @@ def test_a_thick_slice_is_the_mean_over_its_thickness() -> None:
 
 
 def test_the_tumour_has_three_parts_of_plausible_size_inside_the_brain(small_phantom: Phantom) -> None:
-    truth, brain = sitk.GetArrayFromImage(small_phantom.reference), sitk.GetArrayFromImage(small_phantom.brain)
-    assert set(np.unique(truth)) == {0, Label.NETC, Label.SNFH, Label.ET}
+    labels, brain = (
+        sitk.GetArrayFromImage(small_phantom.reference),
+        sitk.GetArrayFromImage(small_phantom.brain),
+    )
+    assert set(np.unique(labels)) == {0, Label.NETC, Label.SNFH, Label.ET}
     assert 5 < volume_ml(small_phantom.reference, Label.NETC) < 30
     assert 8 < volume_ml(small_phantom.reference, Label.ET) < 40
     assert 30 < volume_ml(small_phantom.reference, Label.SNFH) < 120
     assert 1300 < float(brain.sum() * np.prod(small_phantom.brain.GetSpacing()) / 1000) < 2100
-    assert brain[truth > 0].all()
+    assert brain[labels > 0].all()
 
 
 def test_necrosis_lies_inside_the_enhancing_rim(small_phantom: Phantom) -> None:
-    truth = sitk.GetArrayFromImage(small_phantom.reference)
-    neighbours = np.zeros(truth.shape, dtype=bool)
+    reference_labels = sitk.GetArrayFromImage(small_phantom.reference)
+    neighbours = np.zeros(reference_labels.shape, dtype=bool)
     for axis in range(3):
         for step in (-1, 1):
-            neighbours |= np.roll(truth == Label.NETC, step, axis)
-    beside = truth[neighbours & (truth != Label.NETC)]
+            neighbours |= np.roll(reference_labels == Label.NETC, step, axis)
+    beside = reference_labels[neighbours & (reference_labels != Label.NETC)]
     assert (beside == Label.ET).mean() > 0.9
 
 
@@ -133,11 +136,14 @@ def test_the_tumour_lies_on_the_side_that_it_says(small_phantom: Phantom) -> Non
 
 
 def test_each_part_of_the_tumour_has_its_contrast(small_phantom: Phantom, on_t1c: Callable) -> None:
-    truth, brain = sitk.GetArrayFromImage(small_phantom.reference), sitk.GetArrayFromImage(small_phantom.brain) > 0
+    labels, brain = (
+        sitk.GetArrayFromImage(small_phantom.reference),
+        sitk.GetArrayFromImage(small_phantom.brain) > 0,
+    )
 
     def means(sequence: Modality) -> dict[int, float]:
         image = on_t1c(sequence)
-        return {label: float(np.median(image[brain & (truth == label)])) for label in (0, 1, 2, 3)}
+        return {label: float(np.median(image[brain & (labels == label)])) for label in (0, 1, 2, 3)}
 
     t1n, t1c, t2w, t2f = (means(sequence) for sequence in Modality)
     assert t1c[Label.ET] > 1.3 * max(t1c[0], t1c[Label.SNFH], t1n[Label.ET])
@@ -191,14 +197,14 @@ def test_a_written_study_is_read_back_the_same(small_phantom: Phantom, tmp_path:
         assert np.array_equal(sitk.GetArrayFromImage(volume.image), sitk.GetArrayFromImage(written))
 
 
-def test_the_truth_lies_beside_the_study(small_phantom: Phantom, tmp_path: Path) -> None:
+def test_the_reference_labels_are_written_beside_the_study(small_phantom: Phantom, tmp_path: Path) -> None:
     study = small_phantom.write(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["study", "truth.nii.gz"]
     assert sorted(path.name for path in study.iterdir()) == [
         f"head_{name}.nii.gz" for name in ("t1c", "t1n", "t2f", "t2w")
     ]
-    truth = sitk.ReadImage(tmp_path / "truth.nii.gz")
-    assert np.array_equal(sitk.GetArrayFromImage(truth), sitk.GetArrayFromImage(small_phantom.reference))
+    reference_labels = sitk.ReadImage(tmp_path / "truth.nii.gz")
+    assert np.array_equal(sitk.GetArrayFromImage(reference_labels), sitk.GetArrayFromImage(small_phantom.reference))
 
 
 def test_dicom_headers_name_one_study_of_four_series(small_phantom: Phantom, tmp_path: Path) -> None:

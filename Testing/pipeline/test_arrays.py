@@ -18,7 +18,7 @@ from GliomaSegLib.io.grid import affine_of, same_grid
 from GliomaSegLib.labels import Region
 from GliomaSegLib.phantom import Phantom
 from GliomaSegLib.zoo.store import Store
-from Testing.support.study import SHAPE, toy_job, truth, volume, write_study
+from Testing.support.study import SHAPE, toy_job, toy_labels, volume, write_study
 
 T1C, T2F = Modality.T1C, Modality.T2F
 
@@ -51,7 +51,7 @@ def test_what_is_in_memory_is_segmented_as_its_files_are(kind: str, toy_store: S
         "as files": {one: sitk.Cast(volume(one), sitk.sitkFloat64) for one in (T1C, T2F)},
     }[kind]
     result = segment(toy_store, given, AFFINE if kind == "array" else None)
-    assert np.array_equal(to_array(result.labels), truth().transpose(2, 1, 0))
+    assert np.array_equal(to_array(result.labels), toy_labels().transpose(2, 1, 0))
     assert np.array_equal(to_array(result.labels), to_array(from_files.labels))
     assert same_grid(result.labels, volume(T1C))
     np.testing.assert_allclose(result.affine, AFFINE, atol=1e-5)
@@ -95,7 +95,7 @@ def test_axes_of_the_reference_image_are_kept_and_left_stays_left(toy_store: Sto
     turned = {name: np.flip(array.transpose(1, 0, 2), 1) for name, array in arrays().items()}
     permuted = AFFINE @ np.array([[0, -1, 0, SHAPE[2] - 1], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], float)
     result = segment(toy_store, turned, permuted)
-    expected = np.flip(truth().transpose(2, 1, 0).transpose(1, 0, 2), 1)
+    expected = np.flip(toy_labels().transpose(2, 1, 0).transpose(1, 0, 2), 1)
     assert np.array_equal(to_array(result.labels), expected)
     np.testing.assert_allclose(result.affine, permuted, atol=1e-5)
     sides = {lesion.side for lesion in result.measures.lesions}

@@ -29,7 +29,7 @@ from GliomaSegLib.zoo.card_check import read_card
 from GliomaSegLib.zoo.purpose import figure_for, for_purpose, reason, score
 from GliomaSegLib.zoo.store import Store
 from Testing.support.published import installed, zipped
-from Testing.support.study import CORE, toy_job, truth, write_study
+from Testing.support.study import CORE, toy_job, toy_labels, write_study
 
 pytest.importorskip("onnxruntime", reason="needs the extra 'onnx'")
 pytest.importorskip("onnx", reason="makes networks")
@@ -152,7 +152,7 @@ def results(toy_store: Store, tmp_path: Path):
 def test_results_bring_their_scan_and_their_core(results) -> None:
     earlier = read_earlier(results("pre", time_point="preoperative"))
     tumour = sitk.GetArrayFromImage(earlier.tumour)
-    np.testing.assert_array_equal(tumour, np.isin(truth(), (1, 3)))
+    np.testing.assert_array_equal(tumour, np.isin(toy_labels(), (1, 3)))
     assert tumour[CORE].all()
     assert sitk.GetArrayFromImage(earlier.image)[tumour > 0].std() > 100
 

@@ -34,7 +34,7 @@ from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.recommend import Choice
 from GliomaSegLib.zoo.store import Store
 from Testing.support import toy
-from Testing.support.study import on_grid, toy_job, truth, volume, write_study
+from Testing.support.study import on_grid, toy_job, toy_labels, volume, write_study
 
 T1C, T2F = Modality.T1C, Modality.T2F
 
@@ -84,7 +84,7 @@ def test_the_purpose_has_a_say_in_which_model_is_chosen(job: Job, monkeypatch: p
     assert asked[0][-1] is Purpose.RESIDUAL
 
 
-def test_what_was_not_used_is_told_when_a_sequence_is_missing(job: Job) -> None:
+def test_what_was_not_used_is_reported_when_a_sequence_is_missing(job: Job) -> None:
     unknown_scan(job.study)
     (job.study / "head_t1c.nii.gz").unlink()
     result = run(job)
@@ -125,7 +125,7 @@ def test_long_lists_are_cut(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(manifest_of(job).ignored) == 20
 
 
-def test_doubts_are_told(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doubts_are_reported(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     changed_case(monkeypatch, doubts=("flair.nii does not say how it lies.",))
     assert run(job).warnings == ("flair.nii does not say how it lies.",)
 
@@ -240,7 +240,7 @@ def displaced(job: Job, tmp_path: Path) -> Job:
 def test_given_transform_is_respected_recorded_and_reported(displaced: Job, registration: bool) -> None:
     result = run(displaced.model_copy(update={"registration": registration}))
     labels = sitk.ReadImage(str(result.files["label_map"]))
-    np.testing.assert_array_equal(sitk.GetArrayFromImage(labels), truth())
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(labels), toy_labels())
     record = manifest_of(displaced).sequences[T2F]
     assert record.transform_given == displaced.transforms[T2F]
     assert record.moved_mm == pytest.approx(np.linalg.norm(ELSEWHERE) / 2, abs=0.01)
@@ -254,7 +254,7 @@ def test_given_transform_is_respected_recorded_and_reported(displaced: Job, regi
 
 def test_without_the_transform_the_flair_is_elsewhere(displaced: Job) -> None:
     result = run(displaced.model_copy(update={"transforms": {}}))
-    assert not np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(result.files["label_map"]))), truth())
+    assert not np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(result.files["label_map"]))), toy_labels())
     assert manifest_of(displaced).sequences[T2F].transform_given is None
 
 
@@ -317,13 +317,13 @@ def test_volumes_that_no_tumour_has_stand_above_the_answer(job: Job) -> None:
     report = result.files["report"].read_text()
     assert report.index(sentence) < report.index('<section class="answer">')
     assert report.count(sentence) == 1
-    labels[:] = truth()
+    labels[:] = toy_labels()
     sitk.WriteImage(array_on(labels, sitk.ReadImage(str(path))), str(path))
     assert refresh(job.output).warnings == ()  # mended by the reviewer
     assert manifest_of(job).implausible == ()
 
 
-def test_the_first_stage_is_told_before_torch_is_imported(tmp_path: Path) -> None:
+def test_the_first_stage_is_shown_before_torch_is_imported(tmp_path: Path) -> None:
     script = (
         "import sys\nfrom pathlib import Path\n"
         "from GliomaSegLib.job import Job\nfrom GliomaSegLib.pipeline.run import run\n"

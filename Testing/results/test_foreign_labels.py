@@ -23,7 +23,7 @@ from GliomaSegLib.labels import Label, LabelScheme, Region
 from GliomaSegLib.options import Consensus
 from GliomaSegLib.results.reading import read_any_segmentation
 from GliomaSegLib.results.time_point import read_time_point
-from Testing.support.study import truth, volume
+from Testing.support.study import toy_labels, volume
 
 GLIOMASEG, BRATS2017, BRATS2024 = LabelScheme.GLIOMASEG, LabelScheme.BRATS2017, LabelScheme.BRATS2024
 
@@ -36,11 +36,11 @@ def written(path: Path, labels: np.ndarray) -> Path:
 @pytest.fixture
 def brats(tmp_path: Path) -> Path:
     """A tumour with necrosis, edema and enhancing tumour in the numbering of BraTS 2017 to 2021: 1, 2 and 4."""
-    return written(tmp_path / "brats.nii.gz", from_internal(truth(), BRATS2017))
+    return written(tmp_path / "brats.nii.gz", from_internal(toy_labels(), BRATS2017))
 
 
 def evaluated(path: Path, scheme: LabelScheme) -> float:
-    reference = written(path.with_name("reference.nii.gz"), truth())
+    reference = written(path.with_name("reference.nii.gz"), toy_labels())
     (pair,) = compare_files(pairs_in_order([path, reference]), scheme, LabelScheme.GLIOMASEG).pairs
     return pair.scores[Region.WT].dice
 
@@ -77,7 +77,7 @@ def test_the_answer_decides_what_the_four_is(brats: Path) -> None:
 
 def test_a_map_with_both_or_neither_is_no_question(tmp_path: Path) -> None:
     for name, labels in (("all", [1, 2, 3, 4]), ("pre", [1, 2, 3]), ("edema", [2])):
-        array = np.zeros(truth().shape, np.uint8)
+        array = np.zeros(toy_labels().shape, np.uint8)
         array[5, 5, : len(labels)] = labels
         read_any_segmentation(written(tmp_path / f"{name}.nii.gz", array))
 
@@ -90,7 +90,7 @@ def test_a_table_of_residual_tumour_asks_too(brats: Path, tmp_path: Path) -> Non
 
 
 def test_a_cropped_segmentation_of_slicer_is_read_onto_the_other_file(tmp_path: Path) -> None:
-    whole = array_on(truth(), volume(Modality.T1C))
+    whole = array_on(toy_labels(), volume(Modality.T1C))
     path = tmp_path / "reader.seg.nrrd"
     write_segmentation(whole, path)
     image = sitk.ReadImage(str(path))
@@ -105,4 +105,4 @@ def test_a_cropped_segmentation_of_slicer_is_read_onto_the_other_file(tmp_path: 
         scan = tmp_path / "t1c.nii.gz"
         write_image(volume(Modality.T1C), scan)
         point = read_time_point(path, scan)
-        np.testing.assert_array_equal(sitk.GetArrayFromImage(point.labels), truth())
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(point.labels), toy_labels())

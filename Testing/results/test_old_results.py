@@ -23,7 +23,7 @@ from GliomaSegLib.options import ReviewState
 from GliomaSegLib.results.reading import read_manifest
 from GliomaSegLib.results.time_point import read_time_point
 from GliomaSegLib.results.update import refresh, review
-from Testing.support.study import VOXEL_ML, truth, volume, write_study
+from Testing.support.study import VOXEL_ML, toy_labels, volume, write_study
 
 STORED = Path(__file__).parents[1] / "data" / "result-0.1.0"
 ELSEWHERE = (12.0, -6.0, 3.0)  # mm, LPS: where the FLAIR lies
@@ -45,7 +45,7 @@ def old(tmp_path: Path) -> Path:
 
 
 def expected() -> np.ndarray:
-    labels = truth()
+    labels = toy_labels()
     labels[CAVITY] = Label.RC
     return labels
 
@@ -92,7 +92,7 @@ def test_an_edit_of_it_is_measured_and_reviewed(old: Path) -> None:
     edited = sitk.GetImageFromArray(array)
     edited.CopyInformation(labels)
     sitk.WriteImage(edited, str(old / "segmentation.nii.gz"))
-    enhancing = int((truth() == Label.ET).sum() + 32) * VOXEL_ML
+    enhancing = int((toy_labels() == Label.ET).sum() + 32) * VOXEL_ML
     assert refresh(old).measures.volume("ET").volume_ml == pytest.approx(enhancing)
     assert review(old, ReviewState.REJECTED, "Dr Yes").reviews[-1].by == "Dr Yes"
 

@@ -30,7 +30,7 @@ from GliomaSegLib.results.reading import read_manifest, read_result
 from GliomaSegLib.results.update import refresh, review
 from GliomaSegLib.results.writing import write_results
 from GliomaSegLib.zoo.store import Store
-from Testing.support.study import NECROSIS, VOXEL_ML, on_grid, toy_job, truth, volume, write_study
+from Testing.support.study import NECROSIS, VOXEL_ML, on_grid, toy_job, toy_labels, volume, write_study
 
 MORE = (slice(15, 17), slice(4, 8), slice(4, 8))  # a second focus of 32 voxels, away from the first
 
@@ -85,7 +85,7 @@ def test_edit_in_slicer(segment: Segment) -> None:
     edit_segmentation(before.output, MORE, Label.ET)
     after = refresh(before.output)
 
-    expected = truth()
+    expected = toy_labels()
     expected[MORE] = Label.ET
     assert_sound(before.output, expected)
     assert volume_ml(after, "ET") == pytest.approx(volume_ml(before, "ET") + 32 * VOXEL_ML)
@@ -112,7 +112,7 @@ def test_edit_of_label_map_in_another_numbering(segment: Segment) -> None:
     edit_label_map(before.output, NECROSIS, 4)
     after = refresh(before.output)
 
-    expected = truth()
+    expected = toy_labels()
     expected[NECROSIS] = Label.ET
     assert_sound(before.output, expected)
     assert volume_ml(after, "ET") == pytest.approx(volume_ml(before, "TC"))
@@ -125,14 +125,14 @@ def test_edit_can_be_followed_by_another(segment: Segment) -> None:
     refresh(output)
     edit_label_map(output, MORE, Label.BACKGROUND)
     refresh(output)
-    assert_sound(output, truth())
+    assert_sound(output, toy_labels())
 
 
 def test_all_erased(segment: Segment) -> None:
     output = segment().output
     edit_label_map(output, (slice(None),) * 3, Label.BACKGROUND)
     after = refresh(output)
-    assert_sound(output, np.zeros_like(truth()))
+    assert_sound(output, np.zeros_like(toy_labels()))
     assert volume_ml(after, "WT") == 0
     report = after.files["report"].read_text()
     assert "No tumour is marked." in report
@@ -145,7 +145,7 @@ def test_no_edit_changes_nothing(segment: Segment) -> None:
     created = read_manifest(before.output).created
     after = refresh(before.output)
     assert after == before
-    assert_sound(before.output, truth())
+    assert_sound(before.output, toy_labels())
     manifest = read_manifest(before.output)
     assert (manifest.review, manifest.created, manifest.changed) == (ReviewState.DRAFT, created, None)
 
@@ -160,7 +160,7 @@ def undivided(toy_store: Store, tmp_path: Path) -> JobResult:
 @pytest.mark.parametrize("in_slicer", [True, False])
 def test_parts_drawn_into_an_undivided_tumour_are_kept_and_measured(undivided: JobResult, in_slicer: bool) -> None:
     output = undivided.output
-    expected = (truth() > 0).astype(np.uint8) * np.uint8(Label.SNFH)
+    expected = (toy_labels() > 0).astype(np.uint8) * np.uint8(Label.SNFH)
     expected[NECROSIS] = Label.ET
     if in_slicer:
         write_segmentation(on_grid(expected), output / SLICER_SEGMENTATION)
@@ -179,7 +179,7 @@ def test_cavity_that_was_drawn_is_measured_and_shown(segment: Segment) -> None:
     beside = (slice(9, 11), slice(4, 8), slice(4, 8))  # on the slices of the tumour, which are pictured
     edit_segmentation(output, beside, Label.RC)
     after = refresh(output)
-    expected = truth()
+    expected = toy_labels()
     expected[beside] = Label.RC
     assert_sound(output, expected)
     assert volume_ml(after, "RC") == pytest.approx(32 * VOXEL_ML)
@@ -192,20 +192,20 @@ def test_cavity_beside_an_undivided_tumour(undivided: JobResult) -> None:
     edit_label_map(undivided.output, MORE, Label.RC)
     after = refresh(undivided.output)
     assert read_manifest(undivided.output).regions == (Region.WT, Region.RC)
-    expected = (truth() > 0).astype(np.uint8) * np.uint8(Label.SNFH)
+    expected = (toy_labels() > 0).astype(np.uint8) * np.uint8(Label.SNFH)
     expected[MORE] = Label.RC
     assert_sound(undivided.output, expected)
     assert {volume.name for volume in after.measures.volumes} == {"WT", "RC"}
 
 
-def test_label_that_the_numbering_lacks_is_told_and_outlives_an_edit_of_the_label_map(segment: Segment) -> None:
+def test_label_that_the_numbering_lacks_is_reported_and_outlives_an_edit_of_the_label_map(segment: Segment) -> None:
     output = segment(label_scheme="brats2017").output
     edit_segmentation(output, MORE, Label.RC)
     (warning,) = refresh(output).warnings
     assert warning.startswith(f"{LABEL_MAP} lacks the resection cavity, for which the numbering 'brats2017' has no")
     edit_label_map(output, NECROSIS, 4)
     assert refresh(output).warnings == (warning,), "told once"
-    expected = truth()
+    expected = toy_labels()
     expected[MORE], expected[NECROSIS] = Label.RC, Label.ET
     segmentation = read_segmentation(output / SLICER_SEGMENTATION)
     np.testing.assert_array_equal(sitk.GetArrayFromImage(segmentation), expected)
@@ -215,10 +215,10 @@ def test_label_that_the_numbering_lacks_is_told_and_outlives_an_edit_of_the_labe
 
 def test_whole_tumour_numbering_is_the_union_and_an_edit_of_it_keeps_the_parts(segment: Segment) -> None:
     output = segment(label_scheme="whole-tumour").output
-    np.testing.assert_array_equal(sitk.GetArrayFromImage(read_labels(output / LABEL_MAP)), truth() > 0)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read_labels(output / LABEL_MAP)), toy_labels() > 0)
     edit_label_map(output, MORE, 1)
     after = refresh(output)
-    expected = truth()
+    expected = toy_labels()
     expected[MORE] = Label.SNFH
     segmentation = read_segmentation(output / SLICER_SEGMENTATION)
     np.testing.assert_array_equal(sitk.GetArrayFromImage(segmentation), expected)
@@ -285,7 +285,7 @@ def test_value_that_the_numbering_lacks_is_refused(segment: Segment) -> None:
 
 def test_edit_on_another_grid_is_refused(segment: Segment) -> None:
     output = segment().output
-    moved = on_grid(truth())
+    moved = on_grid(toy_labels())
     moved.SetOrigin((0.0, 0.0, 0.0))
     sitk.WriteImage(moved, str(output / LABEL_MAP))
     with pytest.raises(InputError, match=rf"{LABEL_MAP} lies on another grid than its case"):
@@ -294,7 +294,7 @@ def test_edit_on_another_grid_is_refused(segment: Segment) -> None:
 
 def test_edit_stored_in_another_orientation_is_understood(segment: Segment) -> None:
     output = segment().output
-    edited = truth()
+    edited = toy_labels()
     edited[MORE] = Label.ET
     sitk.WriteImage(sitk.DICOMOrient(on_grid(edited), "RAS"), str(output / LABEL_MAP))
     refresh(output)
@@ -337,7 +337,7 @@ def test_originals_in_dicom_are_read_again(toy_store: Store, tmp_path: Path, wri
     after = refresh(before.output)
     assert after == before
     assert "<image" in after.files["report"].read_text()
-    assert_sound(before.output, truth())
+    assert_sound(before.output, toy_labels())
 
 
 def test_warnings_of_the_run_stay(toy_store: Store, tmp_path: Path) -> None:
@@ -394,7 +394,7 @@ def test_review_is_kept_in_manifest_result_and_report(segment: Segment, state: s
     assert manifest.changed is None
     assert after.measures == before.measures
     assert state_in_report(before.output) == f"{state} by Dr <No>, {minute(event.when)}"
-    assert_sound(before.output, truth())
+    assert_sound(before.output, toy_labels())
     green = 'class="state approved"' in (before.output / "report.html").read_text()
     assert green is (state == "approved")
 
@@ -423,7 +423,7 @@ def test_review_is_of_what_is_there_now(segment: Segment) -> None:
     after = review(before.output, ReviewState.APPROVED, "Dr No")
     assert [event.state.value for event in after.reviews] == ["edited", "approved"]
     assert volume_ml(after, "ET") == pytest.approx(volume_ml(before, "ET") + 32 * VOXEL_ML)
-    expected = truth()
+    expected = toy_labels()
     expected[MORE] = Label.ET
     assert_sound(before.output, expected)
     assert refresh(before.output).review is ReviewState.APPROVED
@@ -438,7 +438,7 @@ def test_file_that_is_merely_saved_again_is_no_edit(segment: Segment) -> None:
     assert sha256_of(path) != digest
     after = refresh(output)
     assert (after.review, len(after.reviews)) == (ReviewState.APPROVED, 1)
-    assert_sound(output, truth())
+    assert_sound(output, toy_labels())
 
 
 @pytest.mark.parametrize("scheme", [LabelScheme.GLIOMASEG, LabelScheme.BRATS2017])
@@ -476,7 +476,7 @@ def test_identical_voxels_that_another_program_saved_keep_the_approval_everywher
         after = refresh(output)
         assert (after.review, len(after.reviews)) == (ReviewState.APPROVED, 1), saved.__name__
         assert read_manifest(output).changed == measured.changed is None
-        assert_sound(output, truth())
+        assert_sound(output, toy_labels())
 
 
 def test_one_edit_in_both_files_is_one_edit(segment: Segment) -> None:
@@ -486,7 +486,7 @@ def test_one_edit_in_both_files_is_one_edit(segment: Segment) -> None:
     with pytest.raises(InputError, match="was edited since it was measured"):
         read_result(output)
     assert refresh(output).review is ReviewState.EDITED
-    expected = truth()
+    expected = toy_labels()
     expected[MORE] = Label.ET
     assert_sound(output, expected)
 
@@ -497,7 +497,7 @@ def test_an_edit_counts_although_the_other_file_was_saved_again(segment: Segment
     path = output / LABEL_MAP
     sitk.WriteImage(sitk.Cast(sitk.ReadImage(str(path)), sitk.sitkFloat32), str(path))
     refresh(output)
-    expected = truth()
+    expected = toy_labels()
     expected[MORE] = Label.ET
     assert_sound(output, expected)
 

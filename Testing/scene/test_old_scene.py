@@ -26,7 +26,7 @@ from GliomaSegLib.scene.threshold import load_probability  # noqa: E402
 from GliomaSegLib.scene.volumes import ijk_to_world  # noqa: E402
 from Testing.support.scene_host import ROOT, SceneHost  # noqa: E402
 from Testing.support.scene_runs import LogicMaker  # noqa: E402
-from Testing.support.study import truth  # noqa: E402
+from Testing.support.study import toy_labels  # noqa: E402
 
 SAVED = Path(__file__).parents[1] / "data" / "scene-0.1.0"
 
@@ -40,7 +40,7 @@ def node(host: SceneHost) -> Any:
 
 def test_labels_place_review_and_lesions_are_as_they_were(node: Any, make_logic: LogicMaker) -> None:
     labels, matrix = labels_of(node)
-    np.testing.assert_array_equal(labels, truth())
+    np.testing.assert_array_equal(labels, toy_labels())
     np.testing.assert_allclose(matrix, ijk_to_world(next(iter(volumes_of(node).values()))), atol=1e-6)
     assert review_of(node).by == "Dr. Test"
     (lesion,) = make_logic().lesions(node)
@@ -63,7 +63,7 @@ def test_with_its_folder_it_is_measured_and_from_then_on_the_scene_carries_it(
     logic = make_logic()
     assert logic.lesions(node)[0].long_mm is not None
     assert load_probability(node).any()
-    edited = truth()
+    edited = toy_labels()
     edited[0, 0, 0] = Label.SNFH
     set_labels(node, edited)
     assert review_of(node).state == "edited"

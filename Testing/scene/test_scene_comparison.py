@@ -26,7 +26,7 @@ from GliomaSegLib.scene.review import review_of  # noqa: E402
 from GliomaSegLib.scene.segmentation import set_labels  # noqa: E402
 from GliomaSegLib.zoo.card import Card  # noqa: E402
 from Testing.support.scene_host import MOVED, SceneHost, mask_on, toy_worker  # noqa: E402
-from Testing.support.study import CORE, VOXEL_ML, truth, volume  # noqa: E402
+from Testing.support.study import CORE, VOXEL_ML, toy_labels, volume  # noqa: E402
 
 SLOW = "import GliomaSegLib.followup.compare as c, time; c.compare = lambda *a, **k: time.sleep(60)"
 
@@ -50,8 +50,8 @@ def drawn(host: SceneHost, nodes: dict[str, Any]) -> Callable[..., Any]:
 
 
 def resected() -> np.ndarray:
-    """The truth with half of the enhancing core taken out."""
-    labels = truth()
+    """The toy labels with half of the enhancing core taken out."""
+    labels = toy_labels()
     labels[CORE[0], CORE[1], CORE[2].start : (CORE[2].start + CORE[2].stop) // 2] = Label.BACKGROUND
     return labels
 
@@ -79,7 +79,7 @@ def test_two_results_are_compared(
     logic.review(after, "approved", "Dr. Test")  # the toy was made for studies before surgery
     done = logic.compareStudies(after, before, in_place=True).result
 
-    small, large = volume_of(resected(), Label.ET), volume_of(truth(), Label.ET)
+    small, large = volume_of(resected(), Label.ET), volume_of(toy_labels(), Label.ET)
     extent = next(one for one in done.comparison["resection"]["extents"] if one["region"] == "ET")
     assert (extent["before_ml"], extent["after_ml"]) == (pytest.approx(large), pytest.approx(small))
     assert "residual" in done.answers[0].lower()
@@ -110,7 +110,7 @@ def test_with_a_segmentation_drawn_by_hand(
     logic: SceneLogic, host: SceneHost, nodes: dict[str, Any], options: dict[str, Any], drawn: Callable[..., Any]
 ) -> None:
     after = logic.segment(**nodes, **options).result.segmentation
-    drawing = drawn(truth(), "ET", "NETC", "SNFH")
+    drawing = drawn(toy_labels(), "ET", "NETC", "SNFH")
     host.add_transform(MOVED, nodes["t1c"], drawing)  # both: they stay on each other
     when = {"earlier_time_point": "preoperative", "time_point": "postoperative", "days_since_surgery": 2}
     done = logic.compareStudies(after, drawing, nodes["t1c"], **when).result
@@ -126,12 +126,12 @@ def test_a_drawing_without_parts_says_nothing_of_enhancement(
     logic: SceneLogic, nodes: dict[str, Any], options: dict[str, Any], drawn: Callable[..., Any]
 ) -> None:
     after = logic.segment(**nodes, **options).result.segmentation
-    done = logic.compareStudies(after, drawn(truth(), "SNFH"), nodes["t1c"], in_place=True).result
+    done = logic.compareStudies(after, drawn(toy_labels(), "SNFH"), nodes["t1c"], in_place=True).result
     assert done.comparison["region"] == "WT"
     names = [volume["name"] for volume in done.comparison["studies"][0]["volumes"]]
     assert "WT" in names
     assert "ET" not in names
-    done = logic.compareStudies(after, drawn(truth(), "ET"), nodes["t1c"], in_place=True).result
+    done = logic.compareStudies(after, drawn(toy_labels(), "ET"), nodes["t1c"], in_place=True).result
     assert done.comparison["region"] == "ET"
     assert "WT" not in [volume["name"] for volume in done.comparison["studies"][0]["volumes"]]
 
@@ -141,11 +141,11 @@ def test_models_that_look_at_the_study_before_surgery_are_shown_it(
 ) -> None:
     """The toy does not look at it; what it would be shown are the T1c and the core that was drawn on it."""
     before = logic.segment(**nodes, **options).result
-    drawing = drawn(truth(), "ET", "NETC", "SNFH")
+    drawing = drawn(toy_labels(), "ET", "NETC", "SNFH")
     after = logic.segment(**nodes, **options, preoperative=drawing, preoperative_volume=nodes["t1c"]).result
     job = json.loads((after.output / "manifest.json").read_text())["job"]
     core = sitk.ReadImage(job["preoperative_mask"])
-    np.testing.assert_array_equal(sitk.GetArrayFromImage(core) > 0, np.isin(truth(), (Label.ET, Label.NETC)))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(core) > 0, np.isin(toy_labels(), (Label.ET, Label.NETC)))
     image = sitk.ReadImage(job["preoperative"])
     np.testing.assert_array_equal(sitk.GetArrayFromImage(image), sitk.GetArrayFromImage(volume(Modality.T1C)))
     np.testing.assert_allclose(core.GetOrigin(), volume(Modality.T1C).GetOrigin())
@@ -156,7 +156,7 @@ def test_models_that_look_at_the_study_before_surgery_are_shown_it(
     with pytest.raises(InputError, match="choose also the volume"):
         logic.segment(**nodes, **options, preoperative=drawing)
     with pytest.raises(InputError, match="does not tell enhancing tumour and necrosis apart"):
-        logic.segment(**nodes, **options, preoperative=drawn(truth(), "SNFH"), preoperative_volume=nodes["t1c"])
+        logic.segment(**nodes, **options, preoperative=drawn(toy_labels(), "SNFH"), preoperative_volume=nodes["t1c"])
 
 
 def test_the_next_comparison_takes_the_place_of_the_last(
@@ -191,9 +191,9 @@ def test_comparison_is_behind_when_the_earlier_study_is_edited(
     logic.compareStudies(after, before, in_place=True)
     assert after.GetAttribute(COMPARISON_OUTDATED) is None
 
-    drawing = drawn(truth(), "ET", "NETC", "SNFH")
+    drawing = drawn(toy_labels(), "ET", "NETC", "SNFH")
     logic.compareStudies(after, drawing, nodes["t1c"], in_place=True)
-    set_labels(before, truth())
+    set_labels(before, toy_labels())
     assert after.GetAttribute(COMPARISON_OUTDATED) is None, "another one is compared now"
     set_labels(drawing, resected())
     assert after.GetAttribute(COMPARISON_OUTDATED)
@@ -204,7 +204,7 @@ def test_comparison_is_behind_when_the_earlier_study_is_edited(
 def test_what_is_drawn_during_a_comparison_is_not_in_it(
     logic: SceneLogic, nodes: dict[str, Any], options: dict[str, Any], drawn: Callable[..., Any]
 ) -> None:
-    after, drawing = logic.segment(**nodes, **options).result.segmentation, drawn(truth(), "ET", "NETC", "SNFH")
+    after, drawing = logic.segment(**nodes, **options).result.segmentation, drawn(toy_labels(), "ET", "NETC", "SNFH")
     run = logic.compareStudies(after, drawing, nodes["t1c"], in_place=True, wait=False)
     while not any(event.text == "reading" for event in run.poll()):
         assert not run.done
@@ -216,7 +216,7 @@ def test_what_is_drawn_during_a_comparison_is_not_in_it(
 def test_three_studies_with_a_baseline_and_a_deformation(
     logic: SceneLogic, host: SceneHost, nodes: dict[str, Any], options: dict[str, Any], drawn: Callable[..., Any]
 ) -> None:
-    early = drawn(truth(), "ET", "NETC", "SNFH")
+    early = drawn(toy_labels(), "ET", "NETC", "SNFH")
     between = logic.segment(**nodes, **options, time_point="postoperative", days_since_surgery=30).result.segmentation
     set_labels(between, resected())  # an edit: it is measured first
     after = logic.segment(**nodes, **options, time_point="postoperative", days_since_surgery=90).result.segmentation
@@ -230,10 +230,10 @@ def test_three_studies_with_a_baseline_and_a_deformation(
     assert second["baseline"] == 1
     (was, now), (small, large) = (
         [row["volume_ml"] for study in second["studies"][1:] for row in study["volumes"] if row["name"] == "ET"],
-        [volume_of(labels, Label.ET) for labels in (resected(), truth())],
+        [volume_of(labels, Label.ET) for labels in (resected(), toy_labels())],
     )
     assert (was, now) == (pytest.approx(small), pytest.approx(large))
-    set_labels(between, truth())
+    set_labels(between, toy_labels())
     assert after.GetAttribute(COMPARISON_OUTDATED)
     names = host.names()
     with pytest.raises(InputError, match="cannot be compared with itself"):
@@ -277,7 +277,7 @@ def test_what_cannot_be_compared_is_a_sentence(
     tmp_path: Path,
 ) -> None:  # fmt: skip
     after = logic.segment(**nodes, **options).result.segmentation
-    drawing = drawn(truth(), "ET")
+    drawing = drawn(toy_labels(), "ET")
     names, folders = host.names(), sorted(path.name for path in (tmp_path / "cases").iterdir())
     with pytest.raises(InputError, match="cannot be compared with itself"):
         logic.compareStudies(after, after)
@@ -305,7 +305,7 @@ def test_cancelled_comparison_leaves_nothing(
 ) -> None:  # fmt: skip
     logic = SceneLogic(host.scene, folder=tmp_path / "cases", worker_command=toy_worker(toy_card, tmp_path, SLOW))
     after = logic.segment(**nodes, **options).result.segmentation
-    drawing = drawn(truth(), "ET")
+    drawing = drawn(toy_labels(), "ET")
     names, folders = host.names(), sorted(path.name for path in (tmp_path / "cases").iterdir())
     run = logic.compareStudies(after, drawing, nodes["t1c"], wait=False)
     while not any(event.text == "reading" for event in run.poll()):

@@ -22,7 +22,7 @@ from GliomaSegLib.scene.segmentation import labels_of, set_labels  # noqa: E402
 from GliomaSegLib.scene.threshold import has_probability, load_probability  # noqa: E402
 from Testing.support.scene_host import SceneHost  # noqa: E402
 from Testing.support.scene_runs import LogicMaker  # noqa: E402
-from Testing.support.study import truth  # noqa: E402
+from Testing.support.study import toy_labels  # noqa: E402
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_measures_probability_and_comparison_are_read_from_the_scene(elsewhere: 
 def test_measure_review_and_comparison_write_the_folder_anew(elsewhere: Any, make_logic: LogicMaker) -> None:
     node, _ = elsewhere
     logic = make_logic()
-    edited = truth()
+    edited = toy_labels()
     edited[0, 0, 0] = Label.SNFH
     set_labels(node, edited)
     done = logic.measure(node).result

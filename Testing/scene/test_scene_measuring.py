@@ -22,7 +22,7 @@ from GliomaSegLib.scene.threshold import Rethreshold, load_probability, show_pro
 from GliomaSegLib.scene.volumes import ijk_to_world  # noqa: E402
 from Testing.support.scene_host import MOVED, SceneHost  # noqa: E402
 from Testing.support.scene_runs import LogicMaker, finish  # noqa: E402
-from Testing.support.study import truth, volume  # noqa: E402
+from Testing.support.study import toy_labels, volume  # noqa: E402
 
 
 def test_review(logic: SceneLogic, nodes: dict[str, Any], options: dict[str, Any]) -> None:
@@ -35,7 +35,7 @@ def test_review(logic: SceneLogic, nodes: dict[str, Any], options: dict[str, Any
     assert manifest["review"] == "approved"
     assert "Dr. Weiß" in (done.output / "report.html").read_text(encoding="utf-8")
 
-    edited = truth()
+    edited = toy_labels()
     edited[0, 0, 0] = Label.SNFH
     set_labels(done.segmentation, edited)
     assert review_of(done.segmentation).state == "edited"
@@ -54,7 +54,7 @@ def test_what_is_drawn_while_it_is_approved_is_not_approved(
     done = logic.segment(**nodes, **options).result
     run = logic.review(done.segmentation, "approved", "Dr. Weiß", wait=False)
     run.poll()
-    edited = truth()
+    edited = toy_labels()
     edited[0, 0, 0] = Label.SNFH
     set_labels(done.segmentation, edited)
     finish(run)
@@ -72,7 +72,7 @@ def test_edit_that_nobody_watched_is_measured_before_it_is_approved(
     first = make_logic()
     done = first.segment(**nodes, **options).result
     first.close()
-    edited = truth()
+    edited = toy_labels()
     edited[0, 0, 0] = Label.SNFH
     set_labels(done.segmentation, edited)
     make_logic().review(done.segmentation, "approved", "Dr. Weiß")
@@ -87,11 +87,11 @@ def test_compare(logic: SceneLogic, host: SceneHost, nodes: dict[str, Any], opti
     assert first.output != second.output, "earlier results are not touched"
     same = logic.compare(first.segmentation, second.segmentation)
     assert all(one.dice == 1 for one in same.values())
-    half = truth()
+    half = toy_labels()
     half[:, :15] = 0
     set_labels(second.segmentation, half)
     agreement = logic.compare(first.segmentation, second.segmentation)[Region.WT]
-    kept, whole = np.count_nonzero(half), np.count_nonzero(truth())
+    kept, whole = np.count_nonzero(half), np.count_nonzero(toy_labels())
     assert agreement.dice == pytest.approx(2 * kept / (kept + whole))
     assert agreement.other_ml == pytest.approx(kept * 27 / 1000)
     second.segmentation.SetAndObserveTransformNodeID(host.add_transform(MOVED).GetID())
@@ -108,23 +108,23 @@ def test_threshold_from_the_workers_own_map(
     flair = sitk.GetArrayFromImage(volume(Modality.T2F))
     expected = np.round(np.clip(flair / 545 / 2, 0, 1) * 255)  # the toy's map
     inside = probability > 0
-    assert inside.sum() > np.count_nonzero(truth())
+    assert inside.sum() > np.count_nonzero(toy_labels())
     np.testing.assert_allclose(probability[inside], expected[inside], atol=1)
     assert not (expected[~inside] > 13).any()
 
     edits = Edits(done.segmentation)
     slider = Rethreshold(edits)
     slider.preview(0.3)
-    assert np.count_nonzero(labels_of(done.segmentation)[0]) > 2 * np.count_nonzero(truth())
+    assert np.count_nonzero(labels_of(done.segmentation)[0]) > 2 * np.count_nonzero(toy_labels())
     slider.preview(0.5)
-    np.testing.assert_array_equal(labels_of(done.segmentation)[0], truth())
+    np.testing.assert_array_equal(labels_of(done.segmentation)[0], toy_labels())
     slider.preview(0.35)
     slider.keep()
     lower = labels_of(done.segmentation)[0]
-    np.testing.assert_array_equal(lower > 0, (probability >= 0.35 * 255) | (truth() > 0))
-    assert set(np.unique(lower[truth() == 0])) == {0, Label.SNFH}
+    np.testing.assert_array_equal(lower > 0, (probability >= 0.35 * 255) | (toy_labels() > 0))
+    assert set(np.unique(lower[toy_labels() == 0])) == {0, Label.SNFH}
     edits.undo()
-    np.testing.assert_array_equal(labels_of(done.segmentation)[0], truth())
+    np.testing.assert_array_equal(labels_of(done.segmentation)[0], toy_labels())
     assert not edits.can_undo
 
     overlay = show_probability(host.scene, done.segmentation)

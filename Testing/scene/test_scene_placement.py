@@ -19,7 +19,7 @@ from GliomaSegLib.scene.volumes import ijk_to_world  # noqa: E402
 from Testing.support.recorded_cli import RecordedApplication  # noqa: E402
 from Testing.support.scene_host import MOVED, SceneHost, ijk_to_ras, rigid  # noqa: E402
 from Testing.support.scene_runs import LogicMaker, finish  # noqa: E402
-from Testing.support.study import truth, volume  # noqa: E402
+from Testing.support.study import toy_labels, volume  # noqa: E402
 
 
 def moved_pair(host: SceneHost, move: np.ndarray) -> dict[str, Any]:
@@ -76,7 +76,9 @@ def test_transform_of_the_users_own_is_respected(
     np.testing.assert_allclose(ijk_to_world(nodes["t2f"]), ijk_to_world(nodes["t1c"]), atol=1e-5)
     array, _ = labels_of(done.segmentation)
     agreement = (
-        2 * np.count_nonzero((array > 0) & (truth() > 0)) / (np.count_nonzero(array) + np.count_nonzero(truth()))
+        2
+        * np.count_nonzero((array > 0) & (toy_labels() > 0))
+        / (np.count_nonzero(array) + np.count_nonzero(toy_labels()))
     )
     assert agreement > 0.99
     np.testing.assert_allclose(slicer.util.arrayFromTransformMatrix(own), MOVE, atol=1e-12)
@@ -99,4 +101,4 @@ def test_registration_in_the_application(make_logic: LogicMaker, host: SceneHost
     assert nodes["t2f"].GetParentTransformNode() is done.transforms[Modality.T2F]
     np.testing.assert_allclose(ijk_to_world(nodes["t2f"]), ijk_to_world(nodes["t1c"]), atol=1e-4)
     assert done.transforms[Modality.T2F].GetName() == "FLAIR to T1c"
-    assert (labels_of(done.segmentation)[0] > 0).sum() == pytest.approx((truth() > 0).sum(), rel=0.05)
+    assert (labels_of(done.segmentation)[0] > 0).sum() == pytest.approx((toy_labels() > 0).sum(), rel=0.05)

@@ -23,7 +23,7 @@ from GliomaSegLib.scene.segmentation import labels_of, set_labels  # noqa: E402
 from GliomaSegLib.zoo.card import Card  # noqa: E402
 from Testing.support.scene_host import SceneHost, toy_worker  # noqa: E402
 from Testing.support.scene_runs import CRASH, KILLED, SLOW, LogicMaker, cases, finish, until  # noqa: E402
-from Testing.support.study import truth  # noqa: E402
+from Testing.support.study import toy_labels  # noqa: E402
 
 
 def test_cancelled_run_leaves_nothing(
@@ -59,7 +59,7 @@ def test_the_next_run_works_after_a_cancelled_one(
     finish(run)
     flag.unlink()
     done = logic.segment(**nodes, **options).result
-    np.testing.assert_array_equal(labels_of(done.segmentation)[0], truth())
+    np.testing.assert_array_equal(labels_of(done.segmentation)[0], toy_labels())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
@@ -101,7 +101,7 @@ def test_other_volume_deleted_meanwhile(
     until(run, "reading")
     host.scene.RemoveNode(nodes["t2f"])
     done = run.wait()
-    np.testing.assert_array_equal(labels_of(done.segmentation)[0], truth())
+    np.testing.assert_array_equal(labels_of(done.segmentation)[0], toy_labels())
     assert list(done.volumes) == [Modality.T1C]
     assert [event.text for event in events if event.kind == "warning"] == [
         "FLAIR was deleted from the scene; its transform is not shown."
@@ -140,7 +140,7 @@ def test_edit_that_could_not_be_measured_is_still_to_be_measured(
 ) -> None:
     logic = make_logic("import GliomaSegLib.results.update as r; r.refresh = lambda *a: 1 / 0")
     done = logic.segment(**nodes, **options).result
-    set_labels(done.segmentation, np.zeros_like(truth()))
+    set_labels(done.segmentation, np.zeros_like(toy_labels()))
     for _ in range(2):  # the second time it finds the edit in the file
         with pytest.raises(GliomaSegError, match="division by zero"):
             logic.measure(done.segmentation)
@@ -182,7 +182,7 @@ def test_volume_that_moved_meanwhile(
     assert_nothing_left()
 
 
-def test_bad_input_is_told_at_once(
+def test_bad_input_is_reported_at_once(
     logic: SceneLogic, host: SceneHost, nodes: dict[str, Any], options: dict[str, Any], tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="No volume was chosen"):

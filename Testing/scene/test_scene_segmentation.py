@@ -266,7 +266,7 @@ def test_edits_can_be_undone_and_never_take_what_was_drawn_since(loaded: Loaded,
 # --- lesions --------------------------------------------------------------------------------------------------------
 
 
-def test_every_edit_is_told_so_that_it_voids_an_approval(loaded: Loaded, labels: np.ndarray) -> None:
+def test_every_edit_is_noticed_so_that_it_voids_an_approval(loaded: Loaded, labels: np.ndarray) -> None:
     _, node, _ = loaded
     assert review_of(node) == Review("draft")
     watch = EditWatch(node, lambda edited: set_review(edited, Review(EDITED)))

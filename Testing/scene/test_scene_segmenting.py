@@ -24,7 +24,7 @@ from GliomaSegLib.scene.segmentation import labels_of, set_labels  # noqa: E402
 from GliomaSegLib.scene.volumes import ijk_to_world  # noqa: E402
 from GliomaSegLib.zoo.store import Store  # noqa: E402
 from Testing.support.scene_host import MOVED, ROOT, SceneHost, ijk_to_ras  # noqa: E402
-from Testing.support.study import toy_job, truth, volume, write_study  # noqa: E402
+from Testing.support.study import toy_job, toy_labels, volume, write_study  # noqa: E402
 
 
 def test_importing_it_imports_nothing_heavy() -> None:
@@ -49,7 +49,7 @@ def test_labels_are_those_of_the_command_line(
     expected = sitk.GetArrayFromImage(read_labels(alone.files["label_map"]))
     array, matrix = labels_of(done.segmentation)
     np.testing.assert_array_equal(array, expected)
-    np.testing.assert_array_equal(array, truth())
+    np.testing.assert_array_equal(array, toy_labels())
     np.testing.assert_allclose(matrix, ijk_to_ras(volume(Modality.T1C)), atol=1e-9)
     assert done.result["measures"]["volumes"] == json.loads(alone.measures.model_dump_json())["volumes"]
 
@@ -82,7 +82,7 @@ def test_oblique_volumes_under_transforms(
     parent = host.add_transform(MOVED, *nodes.values())
     done = logic.segment(**nodes, **options).result
     array, matrix = labels_of(done.segmentation)
-    np.testing.assert_array_equal(array, truth())
+    np.testing.assert_array_equal(array, toy_labels())
     np.testing.assert_allclose(matrix, ijk_to_world(nodes["t1c"]), atol=1e-9)
     assert done.segmentation.GetParentTransformNode() is parent
     written = sitk.ReadImage(done.result["files"]["slicer_segmentation"])
@@ -119,11 +119,11 @@ def test_scene_is_saved_and_reloaded_and_goes_on(
     logic.segment(**nodes, **options)
     host.saved_and_reloaded(tmp_path / "scene.mrb")
     segmentation = host.scene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
-    np.testing.assert_array_equal(labels_of(segmentation)[0], truth())
+    np.testing.assert_array_equal(labels_of(segmentation)[0], toy_labels())
     assert review_of(segmentation).state == "draft"
     assert not logic.hasUnmeasuredEdits(segmentation)
 
-    edited = truth()
+    edited = toy_labels()
     edited[edited == Label.ET] = Label.NETC
     set_labels(segmentation, edited)
     assert review_of(segmentation).state == "edited", "it is watched again"
@@ -154,7 +154,7 @@ def test_study_on_disk(logic: SceneLogic, host: SceneHost, options: dict[str, An
         "TableNode study volumes",
     ]
     array, matrix = labels_of(done.segmentation)
-    np.testing.assert_array_equal(array, truth())
+    np.testing.assert_array_equal(array, toy_labels())
     t1c = done.volumes[Modality.T1C]
     np.testing.assert_allclose(ijk_to_world(t1c), matrix, atol=1e-9)
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(t1c), sitk.GetArrayFromImage(volume(Modality.T1C)))
@@ -167,6 +167,6 @@ def test_dicom_study_on_disk(logic: SceneLogic, options: dict[str, Any], tmp_pat
         place = {"origin_mm": image.GetOrigin(), "spacing_mm": image.GetSpacing()}
         write_series(array, folder=f"study/{name}", SeriesDescription=name, **place)
     done = logic.segmentStudy(tmp_path / "study", **options).result
-    np.testing.assert_array_equal(labels_of(done.segmentation)[0], truth())
+    np.testing.assert_array_equal(labels_of(done.segmentation)[0], toy_labels())
     shown = slicer.util.arrayFromVolume(done.volumes[Modality.T1C])
     np.testing.assert_array_equal(shown, np.round(sitk.GetArrayFromImage(volume(Modality.T1C))))

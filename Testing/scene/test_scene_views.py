@@ -20,7 +20,7 @@ from GliomaSegLib.scene.views import SideBySide, is_shown, show_sequences, view_
 from GliomaSegLib.scene.visibility import colour_of, is_visible, segments_in, set_visible  # noqa: E402
 from GliomaSegLib.scene.volumes import ijk_to_world  # noqa: E402
 from Testing.support.scene_host import MOVED, SceneHost, rigid  # noqa: E402
-from Testing.support.study import truth, volume  # noqa: E402
+from Testing.support.study import toy_labels, volume  # noqa: E402
 
 
 @pytest.mark.parametrize("sequences", [list(Modality), [Modality.T1C, Modality.T2F], [Modality.T2F]])
@@ -60,7 +60,7 @@ def test_the_parts_of_a_region_are_shown_and_hidden_together(host: SceneHost) ->
     node = host.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "result")
     node.SetReferenceImageGeometryParameterFromVolumeNode(host.add_volume(volume(Modality.T1C), "T1c"))
     node.CreateDefaultDisplayNodes()
-    set_labels(node, truth())
+    set_labels(node, toy_labels())
     assert len(segments_in(node, "TC")) == 2
     set_visible(node, "TC", False)
     assert [is_visible(node, name) for name in ("WT", "TC", "ET", "NETC", "SNFH", "RC")] == [
@@ -80,7 +80,7 @@ def test_two_studies_stand_side_by_side_where_they_were_registered(host: SceneHo
         node = host.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
         node.SetReferenceImageGeometryParameterFromVolumeNode(image)
         node.CreateDefaultDisplayNodes()
-        set_labels(node, truth())
+        set_labels(node, toy_labels())
         nodes.append((node, image))
     (earlier, image), (now, _) = nodes
     host.add_transform(rigid((0, 0, 20), (3, 4, 5)), image, earlier)
@@ -94,7 +94,7 @@ def test_two_studies_stand_side_by_side_where_they_were_registered(host: SceneHo
     np.testing.assert_allclose(ijk_to_world(copy), MOVED @ ijk_to_world(image), atol=1e-4)
     outlines = host.scene.GetFirstNodeByName("earlier (registered)")
     np.testing.assert_allclose(labels_of(outlines)[1], ijk_to_world(copy), atol=1e-4)
-    np.testing.assert_array_equal(labels_of(outlines)[0], truth())
+    np.testing.assert_array_equal(labels_of(outlines)[0], toy_labels())
     assert is_shown(layout)
     assert now.GetDisplayNode().GetNumberOfViewNodeIDs() == 1
     assert outlines.GetDisplayNode().GetViewNodeIDs() != now.GetDisplayNode().GetViewNodeIDs()

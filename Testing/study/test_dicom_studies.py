@@ -113,7 +113,7 @@ def test_the_list_of_studies(write_series) -> None:
     assert json.loads(to_json([first, second]))[1]["series"][1]["slices"] == len(SCAN)
 
 
-def test_a_list_says_what_cannot_be_told(write_series, tmp_path: Path) -> None:
+def test_a_list_marks_what_is_not_known(write_series, tmp_path: Path) -> None:
     folder = write_series(SCAN, SeriesDescription="AX T2")
     write_series(SCAN + 1, SeriesDescription="AX T2 again")
     (row,) = list_studies(folder)

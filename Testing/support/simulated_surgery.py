@@ -35,7 +35,7 @@ _ENHANCED = 99.7  # on T1c, where the case has no enhancing tumour to copy
 
 @dataclass(frozen=True)
 class Operated:
-    """The study after surgery and the truth about it.
+    """The study after surgery and its reference labels.
 
     Attributes:
         images: on one grid, in the place of the later head.

@@ -22,7 +22,7 @@ CORE = (slice(8, 12), slice(12, 18), slice(20, 26))
 NECROSIS = (slice(9, 11), slice(14, 16), slice(22, 24))
 
 
-def truth() -> np.ndarray:
+def toy_labels() -> np.ndarray:
     """The internal labels ``[z, y, x]`` that the toy model gives for :func:`write_study`."""
     labels = np.zeros(SHAPE, np.uint8)
     labels[TUMOUR], labels[CORE], labels[NECROSIS] = Label.SNFH, Label.ET, Label.NETC
@@ -31,7 +31,7 @@ def truth() -> np.ndarray:
 
 def volume(sequence: Modality) -> sitk.Image:
     """A box of brain with 0 around it. FLAIR shows the whole tumour and T1c its parts, beyond the toy's thresholds."""
-    labels = truth()
+    labels = toy_labels()
     grey = np.full(SHAPE, 700.0 if sequence is Modality.T1C else 400.0)
     if sequence is Modality.T1C:
         grey[labels == Label.ET], grey[labels == Label.NETC] = 1000, 300

@@ -30,13 +30,13 @@ def _logits(probability: Tensor) -> Tensor:
 
 
 def test_dice_by_hand() -> None:
-    """Two cases of four voxels: p = .8 .4 .2 .5 on truth 1 1 0 0, and p = .3 .1 .1 .1 on none."""
+    """Two cases of four voxels: p = .8 .4 .2 .5 on reference 1 1 0 0, and p = .3 .1 .1 .1 on none."""
     probability = torch.tensor([[0.8, 0.4, 0.2, 0.5], [0.3, 0.1, 0.1, 0.1]]).reshape(2, 1, 1, 1, 4)
-    truth = torch.tensor([[1.0, 1, 0, 0], [0, 0, 0, 0]]).reshape(2, 1, 1, 1, 4)
+    reference = torch.tensor([[1.0, 1, 0, 0], [0, 0, 0, 0]]).reshape(2, 1, 1, 1, 4)
     together = 1 - 2 * (0.8 + 0.4) / (1.9 + 0.6 + 2)
-    assert dice(_logits(probability), truth).item() == pytest.approx(together, abs=1e-4)
+    assert dice(_logits(probability), reference).item() == pytest.approx(together, abs=1e-4)
     apart = (1 - 2 * 1.2 / (1.9 + 2) + 1) / 2
-    assert dice(_logits(probability), truth, over_batch=False).item() == pytest.approx(apart, abs=1e-4)
+    assert dice(_logits(probability), reference, over_batch=False).item() == pytest.approx(apart, abs=1e-4)
 
 
 @pytest.mark.parametrize("over_batch", [True, False])
@@ -57,14 +57,16 @@ def test_dice_of_soft_targets_is_monais_and_best_where_they_are_met() -> None:
 
 def test_a_case_without_the_region_is_judged_beside_the_others() -> None:
     """Per case, silence on the empty case gains a whole Dice; over the batch it gains next to nothing."""
-    truth = torch.zeros(2, 1, 4, 4, 4)
-    truth[0, :, :2] = 1
-    timid, silent = torch.full_like(truth, 0.05), torch.full_like(truth, 1e-7)
-    timid[truth > 0] = silent[truth > 0] = 0.6
+    reference = torch.zeros(2, 1, 4, 4, 4)
+    reference[0, :, :2] = 1
+    timid, silent = torch.full_like(reference, 0.05), torch.full_like(reference, 1e-7)
+    timid[reference > 0] = silent[reference > 0] = 0.6
     silent[0] = timid[0]
 
     def gained(over_batch: bool) -> float:
-        return (dice(_logits(timid), truth, None, over_batch) - dice(_logits(silent), truth, None, over_batch)).item()
+        return (
+            dice(_logits(timid), reference, None, over_batch) - dice(_logits(silent), reference, None, over_batch)
+        ).item()
 
     assert gained(over_batch=False) > 0.3
     assert gained(over_batch=True) < 0.1
@@ -128,24 +130,24 @@ def test_half_precision_and_extreme_logits_give_finite_float32(loss: Loss) -> No
 
 def test_lesion_weights_by_hand() -> None:
     """100 voxels with lesions of 1 and 4; beta = 0.05: 0.05 * 100 / 1 = 5 and 0.05 * 100 / 4 = 1.25."""
-    truth = np.zeros((4, 5, 5), bool)
-    truth[0, 0, 0] = True
-    truth[2:4, 3:5, 4] = True
-    weights = lesion_weights(truth, positive_fraction=0.05)
+    reference = np.zeros((4, 5, 5), bool)
+    reference[0, 0, 0] = True
+    reference[2:4, 3:5, 4] = True
+    weights = lesion_weights(reference, positive_fraction=0.05)
     assert weights.dtype == np.float32
     assert weights[0, 0, 0] == pytest.approx(5)
     np.testing.assert_allclose(weights[2:4, 3:5, 4], 1.25)
-    assert (weights[~truth] == 1).all()
+    assert (weights[~reference] == 1).all()
     # Each lesion as a whole weighs beta * N, whatever its size.
     assert weights[0, 0, 0] == pytest.approx(weights[2:4, 3:5, 4].sum())
 
 
 def test_lesions_that_share_an_edge_are_one_and_at_a_corner_two() -> None:
-    truth = np.zeros((4, 4, 4), bool)
-    truth[0, 0, 0] = truth[0, 1, 1] = True
-    assert lesion_weights(truth, 0.1)[0, 0, 0] == pytest.approx(0.1 * 64 / 2)
-    truth[0, 1, 1], truth[1, 1, 1] = False, True
-    assert lesion_weights(truth, 0.1)[0, 0, 0] == pytest.approx(0.1 * 64)
+    reference = np.zeros((4, 4, 4), bool)
+    reference[0, 0, 0] = reference[0, 1, 1] = True
+    assert lesion_weights(reference, 0.1)[0, 0, 0] == pytest.approx(0.1 * 64 / 2)
+    reference[0, 1, 1], reference[1, 1, 1] = False, True
+    assert lesion_weights(reference, 0.1)[0, 0, 0] == pytest.approx(0.1 * 64)
 
 
 def test_a_case_without_lesions_has_plain_weights_and_beta_is_a_fraction() -> None:
@@ -157,21 +159,21 @@ def test_a_case_without_lesions_has_plain_weights_and_beta_is_a_fraction() -> No
 
 def test_weighted_bce_by_hand_and_against_plain_bce() -> None:
     probability = torch.tensor([0.8, 0.4, 0.2, 0.5]).reshape(1, 1, 1, 1, 4)
-    truth = torch.tensor([1.0, 1, 0, 0]).reshape(1, 1, 1, 1, 4)
+    reference = torch.tensor([1.0, 1, 0, 0]).reshape(1, 1, 1, 1, 4)
     weights = torch.tensor([5.0, 1.25, 1, 1]).reshape(1, 1, 1, 1, 4)
     by_hand = -(5 * np.log(0.8) + 1.25 * np.log(0.4) + np.log(0.8) + np.log(0.5)) / 4
-    assert weighted_bce(_logits(probability), truth, weights).item() == pytest.approx(by_hand, rel=1e-5)
+    assert weighted_bce(_logits(probability), reference, weights).item() == pytest.approx(by_hand, rel=1e-5)
     logits, targets = _batch()
     torch.testing.assert_close(weighted_bce(logits, targets, torch.ones_like(logits)), bce(logits, targets))
     torch.testing.assert_close(weighted_bce(logits, targets, torch.tensor(3.0)), 3 * bce(logits, targets))
 
 
 def test_missing_a_small_lesion_costs_as_much_as_missing_a_large_one() -> None:
-    truth = np.zeros((12, 12, 12), bool)
+    reference = np.zeros((12, 12, 12), bool)
     small, large = (slice(1, 2),) * 3, (slice(4, 10),) * 3
-    truth[small] = truth[large] = True
-    targets = torch.from_numpy(truth)[None, None].float()
-    weights = torch.from_numpy(lesion_weights(truth, truth.mean().item()))[None, None]
+    reference[small] = reference[large] = True
+    targets = torch.from_numpy(reference)[None, None].float()
+    weights = torch.from_numpy(lesion_weights(reference, reference.mean().item()))[None, None]
 
     def cost(missed: tuple[slice, ...], weights: Tensor) -> float:
         logits = torch.where(targets > 0, 8.0, -8.0)

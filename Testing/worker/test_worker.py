@@ -133,7 +133,7 @@ def test_threads_of_one_job_are_not_those_of_the_next(
     assert threads() == before
 
 
-def test_defect_is_told_and_does_not_stop_the_next(
+def test_defect_is_reported_and_does_not_stop_the_next(
     toy_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     predict, calls = toy.Thresholds.predict, []

@@ -57,13 +57,13 @@ def test_the_cards_file_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert library.asked == [str(FILE.url).partition("id=")[2]]
 
 
-def test_a_page_instead_of_the_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_instead_of_the_file_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gdown", gdown(b"<!DOCTYPE html><html>Sign in</html>"))
     with pytest.raises(WeightsError, match="it is a web page"):
         Store(tmp_path).install(CARD)
 
 
-def test_a_refusal_is_told_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_is_reported_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gdown", gdown(None))
     with pytest.raises(WeightsError, match=r"could not be downloaded \(Refused\); its daily quota"):
         Store(tmp_path).install(CARD)

@@ -661,7 +661,7 @@ def test_disk_without_room_is_refused_before_the_download(toy_zoo: Card, tmp_pat
         Store(tmp_path).install(with_file(toy_zoo, size_bytes=10**18))
 
 
-def test_who_waits_for_another_install_is_told_and_may_cancel(
+def test_who_waits_for_another_install_is_informed_and_may_cancel(
     toy_zoo: Card, toy_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(installation, "_LOCK_POLL_S", 0.01)
