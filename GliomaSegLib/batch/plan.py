@@ -61,7 +61,7 @@ class PlannedCase:
 
 @dataclass(frozen=True)
 class Plan:
-    """All of it; ``workers`` is how many cases would be done at once."""
+    """What a batch would do; ``workers`` is how many cases it would do at once."""
 
     source: Path
     planned: tuple[PlannedCase, ...]

@@ -18,7 +18,7 @@ from GliomaSegLib.record import Record
 
 
 class Question(Record):
-    """What must be known before more can be said.
+    """A question to the user, whose answer allows a further finding.
 
     Attributes:
         text: the question.

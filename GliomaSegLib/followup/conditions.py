@@ -83,7 +83,7 @@ class Treatment:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What may be judged.
+    """Which findings may be given, and the reasons against the others.
 
     Attributes:
         operated: position of the first study after the last operation; ``None`` when none is known of.

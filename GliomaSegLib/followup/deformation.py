@@ -25,7 +25,7 @@ _AROUND_LESIONS_MM = 4.0
 
 @dataclass(frozen=True)
 class Deformation:
-    """The way between two studies, rigid and then bent.
+    """The transform between two studies: rigid, then a displacement field.
 
     Attributes:
         there: takes points of the one to points of the other (LPS mm).

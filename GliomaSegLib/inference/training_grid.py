@@ -36,7 +36,7 @@ _FRAME_MARGIN_MM = 4.0  # around the brain in a frame of its own
 
 @dataclass(frozen=True)
 class GridSpec:
-    """What a network sees of a case.
+    """The grid on which a network is given a case.
 
     Attributes:
         spacing_mm: voxel edges along z, y and x.

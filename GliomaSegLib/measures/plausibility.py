@@ -64,7 +64,7 @@ def outside_brain(brain: sitk.Image, task: Task | str | None) -> NDArray[np.bool
 
 
 def without_outside(image: sitk.Image, outside: NDArray[np.bool_] | None) -> sitk.Image:
-    """A label map or probability map that is 0 there. A resection cavity stays: it may be open to the outside."""
+    """A label map or probability map with 0 where no tumour can be. A resection cavity stays: it may open outwards."""
     array = sitk.GetArrayViewFromImage(image)
     if outside is None or not (cut := outside & (array != 0)).any():
         return image
@@ -78,7 +78,7 @@ def without_outside(image: sitk.Image, outside: NDArray[np.bool_] | None) -> sit
 def implausible(
     labels: sitk.Image, brain: sitk.Image | None, measures: Measures, task: Task | str | None = None
 ) -> tuple[str, ...]:
-    """What cannot be, a sentence each; empty for what a tumour may look like.
+    """What no tumour can explain, a sentence each; empty when there is nothing.
 
     Args:
         labels: internal label map, and ``measures`` of it.

@@ -81,7 +81,7 @@ class Assessment(Record):
 
 @dataclass(frozen=True)
 class TimePoints:
-    """What is known of the time points, beside the lesions.
+    """Data of the time points other than their lesions.
 
     Attributes:
         slice_mm: distance between the axial slices at each.

@@ -71,7 +71,7 @@ def without_identity(manifest: Manifest) -> Manifest:
 
 
 def brain_alone(images: ResultImages) -> ResultImages:
-    """The same with 0 outside the brain and what is marked."""
+    """The images with 0 outside the brain and the segmentation."""
     kept = sitk.Or(images.brain != 0, images.labels != 0)
     originals = {modality: sitk.Mask(image, kept) for modality, image in images.originals.items()}
     return dataclasses.replace(images, originals=originals)

@@ -233,7 +233,7 @@ def read_converted(path: Path, parameters: Mapping[str, Any] | None = None) -> t
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata alone of such a file.
+    """The metadata of a safetensors file that a loader's ``convert`` wrote, without its tensors.
 
     Raises:
         WeightsError: the file is missing or damaged.

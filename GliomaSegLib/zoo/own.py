@@ -27,7 +27,7 @@ class About:
     time_points: tuple[TimePointKind, ...] = (TimePointKind.PREOPERATIVE,)
 
     def fields(self, title: str, attribution: str, file: str) -> dict[str, Any]:
-        """They, as a card's JSON.
+        """These fields as the JSON of a card.
 
         Args:
             title, attribution: where there are none of the person's.

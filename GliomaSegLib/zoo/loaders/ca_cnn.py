@@ -140,7 +140,7 @@ class _Runtime:
     def session(
         self, stage: Mapping[Plane, PlaneModel], shape: tuple[int, int, int], progress: Progress
     ) -> Iterator[tuple[str, str]]:
-        """Find room for a case of ``shape`` (z, y, x), put the networks there, and leave the place in the end.
+        """Move the networks to a device with room for a case of ``shape`` (z, y, x), until the end of the block.
 
         Gives the device and the precision of this case.
         """

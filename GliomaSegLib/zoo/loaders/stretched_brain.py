@@ -63,7 +63,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
 
 class Stretched:
-    """A segmenter that shows another one the brain alone, stretched along each axis to a fixed number of voxels.
+    """Wraps a segmenter: the brain's box is resampled to a fixed number of voxels, and the output back to the image.
 
     What it finds there is stretched back before it becomes labels. See
     :class:`GliomaSegLib.inference.segmenter.Segmenter`.
