@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, cast
+from typing import TYPE_CHECKING, TextIO
 
 from GliomaSegLib.cli.arguments import add_root
 from GliomaSegLib.errors import InputError, as_typed
@@ -162,10 +162,11 @@ def _labelled(
     parsed: argparse.Namespace, recipe: Recipe, rows: list[CaseRow], device: torch.device, progress: Progress
 ) -> list[Path]:
     """The prepared training cases, with the pseudo-labels of the recipe's model where it asks for them."""
+    from GliomaSegLib.inference.cascade import SliceCascade
     from GliomaSegLib.inference.device import choose_precision
     from GliomaSegLib.pipeline.prediction import load_model
     from GliomaSegLib.training.dataset import prepared_path
-    from GliomaSegLib.training.pseudo_labels import KnowsParts, add_pseudo_labels, pseudo_labelled_path
+    from GliomaSegLib.training.pseudo_labels import add_pseudo_labels, pseudo_labelled_path
     from GliomaSegLib.zoo.catalogue import find_card
     from GliomaSegLib.zoo.places import default_store
     from GliomaSegLib.zoo.store import Store
@@ -176,7 +177,12 @@ def _labelled(
     card = find_card(recipe.pseudo_labels)
     weights = Store(parsed.store or default_store()).weights(card)
     segmenter = load_model(card.id, weights, device, choose_precision(device))
-    add_pseudo_labels(rows, parsed.cache, card.id, cast(KnowsParts, segmenter), progress)
+    if not isinstance(segmenter, SliceCascade):
+        raise InputError(
+            f"The model '{card.id}' does not divide a given tumour into its parts, as pseudo-labels need it; name "
+            "'ca-cnn-brats17' in the recipe."
+        )
+    add_pseudo_labels(rows, parsed.cache, card.id, segmenter, progress)
     labelled = [pseudo_labelled_path(row, parsed.cache, card.id) for row in rows]
     return [there if there.is_file() else path for there, path in zip(labelled, plain, strict=True)]
 

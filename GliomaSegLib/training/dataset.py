@@ -58,6 +58,11 @@ class TrainingCase:
         """Which of the four channels the case has."""
         return np.any(self.images, axis=(1, 2, 3))
 
+    def by_modality(self) -> dict[Modality, NDArray[np.float32]]:
+        """The images that the case has, ``[z, y, x]``."""
+        pairs = zip(CHANNELS, self.present, self.images, strict=True)
+        return {modality: image.astype(np.float32) for modality, there, image in pairs if there}
+
 
 def prepared_path(row: CaseRow, cache: Path) -> Path:
     """Where a prepared case is kept."""

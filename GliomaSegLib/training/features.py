@@ -29,7 +29,7 @@ from GliomaSegLib.inference.coarse_fine import CoarseFine
 from GliomaSegLib.inference.device import choose_precision
 from GliomaSegLib.inference.training_distance import Group, TrainingFeatures
 from GliomaSegLib.progress import Progress, Silent
-from GliomaSegLib.training.dataset import CHANNELS, TrainingCase, prepare_all, prepared_path, read_prepared
+from GliomaSegLib.training.dataset import TrainingCase, prepare_all, prepared_path, read_prepared
 from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.loaders import family
 from GliomaSegLib.zoo.places import default_store
@@ -54,11 +54,7 @@ class Sample:
 
 def samples_of(case: TrainingCase, network: CoarseFine, layer: str) -> Iterator[Sample]:
     """A case with each subset of its sequences."""
-    images = {
-        sequence: case.images[place].astype(np.float32)
-        for place, sequence in enumerate(CHANNELS)
-        if case.present[place]
-    }
+    images = case.by_modality()
     for size in range(1, len(images) + 1):
         for subset in itertools.combinations(images, size):
             seen = {sequence: images[sequence] for sequence in subset}

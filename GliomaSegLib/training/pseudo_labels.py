@@ -7,33 +7,25 @@ decided in :func:`GliomaSegLib.training.pool.believed`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.datasets.case_table import REGIONS, CaseRow
+from GliomaSegLib.inference.cascade import SliceCascade
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Region
 from GliomaSegLib.progress import Progress, Silent
-from GliomaSegLib.training.dataset import CHANNELS, TrainingCase, read_prepared, stored_key, write_case
-
-
-class KnowsParts(Protocol):
-    """A model that can tell the parts of a tumour that is given, such as CA-CNN's cascade."""
-
-    def parts(
-        self,
-        images: Mapping[Modality, NDArray[np.float32]],
-        tumour: NDArray[np.bool_],
-        progress: Progress,
-        seed: int,
-    ) -> Mapping[Region, NDArray[np.float32]]:
-        """See :meth:`GliomaSegLib.inference.cascade.SliceCascade.parts`."""
-        ...
+from GliomaSegLib.training.dataset import (
+    CHANNELS,
+    TrainingCase,
+    prepared_path,
+    read_prepared,
+    stored_key,
+    write_case,
+)
 
 
 def pseudo_labelled_path(row: CaseRow, cache: Path, model: str) -> Path:
@@ -42,7 +34,7 @@ def pseudo_labelled_path(row: CaseRow, cache: Path, model: str) -> Path:
 
 
 def add_pseudo_labels(
-    rows: Sequence[CaseRow], cache: Path, model: str, segmenter: KnowsParts, progress: Progress | None = None
+    rows: Sequence[CaseRow], cache: Path, model: str, segmenter: SliceCascade, progress: Progress | None = None
 ) -> None:
     """Label every prepared case whose reference is the whole tumour alone; each is written whole."""
     progress = progress or Silent()
@@ -52,21 +44,16 @@ def add_pseudo_labels(
         path = pseudo_labelled_path(row, cache, model)
         if row.regions != (Region.WT,) or stored_key(path) == row.key:
             continue
-        case = read_prepared(cache / f"{row.case}.npz")
+        case = read_prepared(prepared_path(row, cache))
         write_case(with_pseudo_labels(case, segmenter), row.key, path)
 
 
-def with_pseudo_labels(case: TrainingCase, segmenter: KnowsParts) -> TrainingCase:
+def with_pseudo_labels(case: TrainingCase, segmenter: SliceCascade) -> TrainingCase:
     """The case with probabilities of TC and ET inside the reference's whole tumour; 0.5 without T1c."""
     soft = np.full((len(REGIONS), *case.brain.shape), 0.5, np.float16)
     whole = region_mask(case.labels, Region.WT)
     soft[REGIONS.index(Region.WT)] = whole
     if case.present[CHANNELS.index(Modality.T1C)]:
-        images = {
-            sequence: case.images[place].astype(np.float32)
-            for place, sequence in enumerate(CHANNELS)
-            if case.present[place]
-        }
-        for region, probability in segmenter.parts(images, whole, Silent(), seed=1).items():
+        for region, probability in segmenter.parts(case.by_modality(), whole, Silent(), seed=1).items():
             soft[REGIONS.index(region)] = probability
     return dataclasses.replace(case, soft=soft)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 from pathlib import Path
@@ -12,6 +13,7 @@ import SimpleITK as sitk
 import torch
 
 from GliomaSegLib.case import Modality
+from GliomaSegLib.cli import train
 from GliomaSegLib.datasets.case_table import REGIONS, read_left_out, read_splits, read_table
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.label_maps import from_internal, to_internal
@@ -19,12 +21,13 @@ from GliomaSegLib.labels import Label, LabelScheme, Region
 from GliomaSegLib.preprocessing.midsagittal import find_midsagittal
 from GliomaSegLib.preprocessing.normalisation import clipped_z_score
 from GliomaSegLib.preprocessing.torch_resampling import averaged, resample
+from GliomaSegLib.progress import Silent
 from GliomaSegLib.training import dataset
 from GliomaSegLib.training.augment import change_images, random_axes
 from GliomaSegLib.training.dataset import CHANNELS, TrainingCase
 from GliomaSegLib.training.pool import believed, pool_case
 from GliomaSegLib.training.pseudo_labels import with_pseudo_labels
-from GliomaSegLib.training.recipe import Augmentation
+from GliomaSegLib.training.recipe import Augmentation, find_recipe, read_recipe
 from GliomaSegLib.training.sampling import CaseSampler, View, choose_centre, take
 from Testing.support.training_case import make_case
 
@@ -174,14 +177,14 @@ def test_pseudo_labels_count_inside_the_reference_tumour_and_where_they_are_cert
     whole = case.labels > 0
     inside = tuple(np.argwhere(whole)[:3].T)
 
-    class Teacher:
+    class Parts:
         def parts(self, images, tumour, progress, seed):
             assert np.array_equal(tumour, whole)
             core = np.full(whole.shape, 0.95, np.float32)
             core[inside] = 0.05, 0.5, 0.97
             return {Region.TC: core, Region.ET: np.zeros_like(core)}
 
-    targets, sure, known = believed(with_pseudo_labels(case, Teacher()))
+    targets, sure, known = believed(with_pseudo_labels(case, Parts()))
     assert known.all()
     core = REGIONS.index(Region.TC)
     assert targets[core][inside].tolist() == [False, False, True]
@@ -189,6 +192,14 @@ def test_pseudo_labels_count_inside_the_reference_tumour_and_where_they_are_cert
     assert not targets[core][~whole].any()
     assert sure[core][~whole].all()
     assert sure[0].all()
+
+
+def test_pseudo_labels_of_a_model_that_gives_no_parts_are_refused(tmp_path: Path) -> None:
+    recipe = read_recipe(find_recipe("gliomaseg-any-v1-fine"))
+    recipe = recipe.model_copy(update={"pseudo_labels": "gliomaseg-any-v2"})
+    parsed = argparse.Namespace(cache=tmp_path, store=tmp_path)
+    with pytest.raises(InputError, match="'gliomaseg-any-v2' does not divide a given tumour into its parts"):
+        train._labelled(parsed, recipe, [], torch.device("cpu"), Silent())
 
 
 def test_without_pseudo_labels_the_parts_of_such_a_tumour_are_unknown() -> None:
