@@ -127,7 +127,7 @@ def _write_tables(root: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     else:
         _write_tsv(root / "participants.tsv", ["participant_id", *columns], rows)
     labels = [
-        {"index": int(label), "name": style.name, "abbreviation": label.name, "color": _hex(style.colour)}
+        {"index": int(label), "name": style.name, "abbreviation": label.name, "color": "#" + bytes(style.colour).hex()}
         for label, style in segment_styles().items()
     ]
     _write_tsv(root / "desc-gliomaseg_dseg.tsv", list(labels[0]), labels)
@@ -142,10 +142,6 @@ def _write_tsv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, A
     described = {name: _COLUMNS[name] for name in columns if name in _COLUMNS}
     if described:
         _write_json(path.with_suffix(".json"), described)
-
-
-def _hex(colour: Sequence[int]) -> str:
-    return "#" + "".join(f"{part:02x}" for part in colour)
 
 
 def _description() -> dict[str, Any]:

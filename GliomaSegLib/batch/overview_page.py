@@ -16,8 +16,8 @@ from GliomaSegLib.batch.cases import PAGE, PRIVATE, SUMMARY, manifest_of
 from GliomaSegLib.batch.summary import VOLUMES, CaseState, CaseSummary, replace_file
 from GliomaSegLib.case import Modality
 from GliomaSegLib.resources import rendered, resource
-from GliomaSegLib.results.slice_pictures import hex_colour
-from GliomaSegLib.results.thumbnail import OUTLINED, thumbnail
+from GliomaSegLib.results.slice_pictures import DRAWING_ORDER, hex_colour
+from GliomaSegLib.results.thumbnail import thumbnail
 
 REPORT = "report.html"
 
@@ -53,7 +53,7 @@ def render_page(output: Path, cases: Sequence[CaseSummary], source: Path) -> str
         },
         models=sorted({case.model for case in cases if case.model}),
         costs=Counter(case.cost for case in done if case.cost).most_common(),
-        colours={region.value: hex_colour(region) for region in OUTLINED},
+        colours={region.value: hex_colour(region) for region in DRAWING_ORDER},
         reviews=sorted({case.review for case in done if case.review}),
         output=output,
         script=Markup(resource("list.js").read_text(encoding="utf-8")),

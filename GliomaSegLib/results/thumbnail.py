@@ -20,14 +20,11 @@ from GliomaSegLib.io.terminology import region_styles
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.results.layout import BRAIN, LABEL_MAP
-from GliomaSegLib.results.slice_pictures import Viewer
+from GliomaSegLib.results.slice_pictures import DRAWING_ORDER, Viewer
 from GliomaSegLib.study.reading import read_source
 
 _HEIGHT_PIXELS = 160
 _MARGIN = 0.08  # of the brain's size, left around it
-
-OUTLINED = (Region.WT, Region.RC, Region.TC, Region.ET)
-"""The regions whose outlines are drawn, smaller ones over larger ones."""
 
 
 def thumbnail(folder: Path, manifest: Mapping[str, Any], kept: Path) -> bool:
@@ -89,7 +86,7 @@ def _outlined(grey: NDArray[np.uint8], labels: NDArray[np.uint8], spacing_mm: tu
     columns = max(1, round(rows * grey.shape[1] * spacing_mm[0] / (grey.shape[0] * spacing_mm[1])))
     picture = np.asarray(Image.fromarray(grey).resize((columns, rows), Image.Resampling.BICUBIC).convert("RGB")).copy()
     large = np.asarray(Image.fromarray(labels).resize((columns, rows), Image.Resampling.NEAREST))
-    for region in OUTLINED:
+    for region in DRAWING_ORDER:
         mask = region_mask(large, region)
         picture[mask & ~ndimage.binary_erosion(mask)] = region_styles()[region].colour
     return Image.fromarray(picture)
