@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def slicer_version(launcher: Path) -> tuple[int, int] | None:
     """Major and minor version of the application; ``None`` when it names none."""
     try:
-        told = subprocess.run(
+        printed = subprocess.run(
             [str(launcher), "--version"],
             capture_output=True,
             text=True,
@@ -53,7 +53,7 @@ def slicer_version(launcher: Path) -> tuple[int, int] | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    found = re.search(r"(\d+)\.(\d+)\.\d+", told.stdout + told.stderr)
+    found = re.search(r"(\d+)\.(\d+)\.\d+", printed.stdout + printed.stderr)
     return (int(found[1]), int(found[2])) if found else None
 
 

@@ -1,4 +1,4 @@
-"""Numberings of labels: nothing is lost on the way out and in without being told."""
+"""Numberings of labels: conversion loses nothing without a warning."""
 
 from __future__ import annotations
 
@@ -59,4 +59,4 @@ def test_value_that_the_numbering_lacks() -> None:
 def test_regions_that_drawing_adds(drawn: list[int], regions: list[str]) -> None:
     held = regions_held(np.array(drawn, np.uint8), (Region.WT,))
     assert [region.value for region in held] == regions
-    assert regions_held(np.zeros(3, np.uint8), held) == held, "what is told apart once stays so"
+    assert regions_held(np.zeros(3, np.uint8), held) == held, "what is distinguished once stays so"

@@ -128,7 +128,7 @@ def predict_stacks(
         The probability, ``float32 [slices, height, width]``.
     """
     padded, (_, rows, columns) = windows.pad(volume, noisy, generator)
-    # The answer to padded slice s + margin is slice s; a volume of fewer slices than a window answers leaves some over.
+    # The output for padded slice s + margin is slice s; a volume thinner than a window's output leaves some over.
     probability = np.zeros((padded.shape[1] - 2 * windows.margin, *padded.shape[2:]), dtype=np.float32)
     for starts in windows.groups(volume.shape[1]):
         first, last = starts[0], starts[-1] + windows.slices

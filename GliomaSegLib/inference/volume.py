@@ -195,7 +195,7 @@ def mean_logits(
     """Mean logits ``float32 [class, *window]`` of all networks and mirrored views, on the processor.
 
     Args:
-        networks: on ``device``; each takes ``[n, channel, *window]`` and answers ``[n, class, *window]``, perhaps for
+        networks: on ``device``; each takes ``[n, channel, *window]`` and returns ``[n, class, *window]``, perhaps for
             its middle alone.
         window: ``float32 [channel, *window]``.
         views: the axes along which each view is mirrored.

@@ -52,7 +52,7 @@ def outside_brain(brain: sitk.Image, task: Task | str | None) -> NDArray[np.bool
     if task not in _INSIDE_THE_BRAIN or not mask.any():
         return None
     box = bounding_box(mask, margin=1)
-    filled = fill_voids.fill(mask[box].T).T  # which answers in the order of Fortran
+    filled = fill_voids.fill(mask[box].T).T  # whose output is in Fortran order
     whole = array_on(uncropped(filled.view(np.uint8), box, mask.shape), brain)
     inside = sitk.GetArrayFromImage(near_brain(whole)).view(bool)
     inside[box] |= filled

@@ -1,4 +1,4 @@
-"""A frame in an array. NumPy alone, so that training on a lent graphics card and measuring without torch share it."""
+"""A frame in an array. NumPy alone, so that training on a remote GPU and measuring without torch share it."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class Task:
         return self._turned(images[:, [CHANNELS.index(sequence) for sequence in self.sequences]])
 
     def asked(self, regions: Tensor) -> Tensor:
-        """``[batch, 3, z, y, x]``, any values per region, as the network answers it."""
+        """``[batch, 3, z, y, x]``, any values per region, as the network gives it."""
         return self._turned(regions[:, [REGIONS.index(region) for region in self.regions]])
 
     def _turned(self, volumes: Tensor) -> Tensor:

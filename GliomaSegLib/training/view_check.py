@@ -13,7 +13,7 @@ def check_view(recipe: Recipe) -> None:
     """Follow the network on torch's ``meta`` device, where tensors have shapes and no values.
 
     Raises:
-        InputError: it cannot take the recipe's voxels or sequences, or answers for another number of regions.
+        InputError: it cannot take the recipe's voxels or sequences, or has outputs for another number of regions.
     """
     shape = [recipe.view.shape[axis] for axis in recipe.view.plane.axes]
     with torch.device("meta"):

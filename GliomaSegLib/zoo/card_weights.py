@@ -93,7 +93,7 @@ class Weights(CardPart):
     files: tuple[WeightFile, ...] = checked((), "What is fetched and converted.")
     shipped: ShippedFile | None = None
     package: PackagedWeights | None = None
-    members: tuple[str, ...] = checked((), "Of an ensemble: the models whose answers are fused.")
+    members: tuple[str, ...] = checked((), "Of an ensemble: the models whose outputs are fused.")
     licence: str = checked(about="Of the weights; 'unknown' where their publisher gives none.")
     attribution: str
 

@@ -268,15 +268,15 @@ def test_outliers_are_reported_and_come_first(monkeypatch: pytest.MonkeyPatch) -
     assert {one.case.name for one in ordered[2:4]} == {"none", "huge"}
     assert ordered[4].case.name == "warned"
     assert ordered[-1].case.name == "awaited"
-    told = {one.case.name: " ".join(one.remarks) for one in ordered}
-    assert "WT 900 mL, where the median of 16 cases is" in told["huge"]
-    assert "no tumour was marked" in told["none"]
-    assert not any(told[one.case.name] for one in usual)
+    remarks = {one.case.name: " ".join(one.remarks) for one in ordered}
+    assert "WT 900 mL, where the median of 16 cases is" in remarks["huge"]
+    assert "no tumour was marked" in remarks["none"]
+    assert not any(remarks[one.case.name] for one in usual)
 
 
 def test_strangeness_is_the_modified_z_score_of_the_diameter() -> None:
     usual = [float(edge**3) for edge in (1, 2, 3, 4, 5, 6, 7, 8, 9)]
-    assert deviation(9.0**3, usual) == 0, "nine cases do not tell what is usual"
+    assert deviation(9.0**3, usual) == 0, "nine cases are too few to know what is usual"
     usual.append(5.0**3)
     assert deviation(9.0**3, usual) == pytest.approx(0.6745 * (9 - 5) / 2)
     assert deviation(1.0, usual) == pytest.approx(-0.6745 * (5 - 1) / 2)
@@ -323,8 +323,8 @@ def test_a_damaged_result_is_reported_and_stops_nobody(workers: LocalWorkers, ta
         ("result", False), ("error", True), ("result", False),
     ]  # fmt: skip
     outcome = run_on(table, output, workers)
-    told = {one.case.name: one.sentence for one in outcome.cases}
-    assert "are damaged" in told["good0001"]
+    sentences = {one.case.name: one.sentence for one in outcome.cases}
+    assert "are damaged" in sentences["good0001"]
     assert outcome.count(CaseState.DONE) == 2
 
 

@@ -154,7 +154,7 @@ SPOILT: dict[str, Callable[[Images], Images | None]] = {
 
 
 def _spoilt(model: _Model, rows: list[CaseRow]) -> None:
-    """How often each way to spoil the cases is told, with all the sequences that can be judged."""
+    """How often each way to spoil the cases is detected, with all the sequences that can be judged."""
     for name, spoil in SPOILT.items():
         _summarised(name, (model.distance(spoilt) for row in rows if (spoilt := spoil(_judged(model, row)))))
     if any(row.hospital.startswith("tcga-") for row in rows):

@@ -181,7 +181,7 @@ def _finding(left_ml: float) -> str:
 
 
 def _counted(mask: np.ndarray) -> int:
-    """Voxels (1 mm³) without the specks; told apart by another library than the program's."""
+    """Voxels (1 mm³) without the specks; separated by another library than the program's."""
     numbers, _ = ndimage.label(mask, np.ones((3, 3, 3)))
     sizes = np.bincount(numbers.ravel())[1:]
     return int(sizes[sizes >= LEAST_LESION_MM3].sum())

@@ -149,7 +149,7 @@ def test_segment_prints_the_volumes(segment: Command, tmp_path: Path) -> None:
     assert f"ET   {volume_ml(Label.ET):9.2f} mL" in out
     assert f"Report: {tmp_path / 'out' / 'report.html'}\n" in out
     assert out.endswith(NOTICE + "\n")
-    assert "registration" in err, "the stages are told on standard error"
+    assert "registration" in err, "the stages are printed on standard error"
     labels = sitk.GetArrayFromImage(read_labels(tmp_path / "out" / "segmentation.nii.gz"))
     np.testing.assert_array_equal(labels, toy_labels())
 

@@ -83,10 +83,10 @@ def test_a_request_that_does_not_come_is_an_alarm_and_in_the_log(
     assert get(node, "/health")[0] == 503
     until(lambda: all(map(is_closed, sockets)))
     until(lambda: get(node, "/health")[0] == 200)
-    told = [record.message for record in caplog.records if ATTACKER in record.message]
-    assert any("too many connections wait without an association request" in text for text in told)
-    assert any("no association request within 2 s" in text for text in told)
-    assert len(told) == 2, "once in a minute, with the number of the others"
+    warnings = [record.message for record in caplog.records if ATTACKER in record.message]
+    assert any("too many connections wait without an association request" in text for text in warnings)
+    assert any("no association request within 2 s" in text for text in warnings)
+    assert len(warnings) == 2, "once in a minute, with the number of the others"
     refused = connections.MOST_WAITING_PER_ADDRESS + 4
     assert f"gliomaseg_associations_refused_total {refused}" in get(node, "/metrics")[1]
 

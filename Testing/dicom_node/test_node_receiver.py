@@ -366,10 +366,10 @@ def test_the_command_serves_until_it_is_stopped_and_what_it_makes_is_private(con
         assert associated(config).is_established  # and left open: that must not hold up the end
     finally:
         process.terminate()
-        _, told = process.communicate(timeout=PATIENCE_S)
+        _, printed = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
-    assert f"http://127.0.0.1:{port}/" in told
-    assert "Not a medical device" in told
+    assert f"http://127.0.0.1:{port}/" in printed
+    assert "Not a medical device" in printed
     made = list(read_config(config).folder.rglob("*"))
     assert {path.suffix for path in made} >= {".sqlite", ".dcm"}
     if os.name == "posix":

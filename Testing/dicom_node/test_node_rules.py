@@ -1,4 +1,4 @@
-"""What the node is told to do: rules that decide with a reason, and configurations that are refused with one."""
+"""The node's configuration: rules that decide with a reason, and configurations that are refused with one."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def regions(comparison: Comparison, pair: int = 0) -> list[Region]:
 
 @pytest.fixture
 def whole_tumour_only(toy_store: Store, tmp_path: Path) -> Path:
-    """The results of a study without T1c, of which the toy model tells the whole tumour alone."""
+    """The results of a study without T1c, of which the toy model outlines the whole tumour alone."""
     study = write_study(tmp_path / "study", [Modality.T2F])
     run(toy_job(toy_store, tmp_path / "out", study=study))
     return tmp_path / "out"

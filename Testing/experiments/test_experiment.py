@@ -314,12 +314,12 @@ def test_reference_labels_drawn_on_a_moved_sequence(
         "t1c": "study/head_t1c.nii.gz", "t2f": "study/head_t2f.nii.gz", "truth": "truth_t2f.nii.gz",
     }  # fmt: skip
     dice = {}
-    for name, truth_of in (("told", "t2f"), ("untold", "")):
+    for name, truth_of in (("given", "t2f"), ("missing", "")):
         table = write_table(folder / f"{name}.csv", [row | {"truth_of": truth_of}])
         plan = Experiment(models=("toy",), subsets="full", store=toy_store.root)
         dice[name] = run_experiment(plan, read_data_sets([table]))[0].scores[Region.WT].dice
-    assert dice["told"] > 0.99
-    assert dice["untold"] < 0.95
+    assert dice["given"] > 0.99
+    assert dice["missing"] < 0.95
 
 
 # --- what is made of the runs --------------------------------------------------------------------------------------

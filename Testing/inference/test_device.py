@@ -119,7 +119,7 @@ def _limit(group: Path, limit: str, used: int, cached: int) -> None:
 
 
 def _old_limit(group: Path, limit: int, used: int, cached: int) -> None:
-    """As version 1 has it, where a group's own cache is told apart from that of the groups in it."""
+    """As version 1 has it, where a group's own cache is distinguished from that of the groups in it."""
     group.mkdir(parents=True, exist_ok=True)
     (group / "memory.limit_in_bytes").write_text(f"{limit}\n")
     (group / "memory.usage_in_bytes").write_text(f"{used}\n")

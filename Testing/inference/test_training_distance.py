@@ -1,4 +1,4 @@
-"""How far a case is from the training data: the fit, what a distance means, where it is measured, what is told."""
+"""How far a case is from the training data: the fit, what a distance means, where it is measured, what is reported."""
 
 from __future__ import annotations
 

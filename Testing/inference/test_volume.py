@@ -119,10 +119,10 @@ def test_a_case_goes_to_its_own_network() -> None:
 
 class Warnings(Silent):
     def __init__(self) -> None:
-        self.heard: list[str] = []
+        self.sentences: list[str] = []
 
     def warn(self, sentence: str) -> None:
-        self.heard.append(sentence)
+        self.sentences.append(sentence)
 
 
 class Seen(nn.Module):
@@ -148,8 +148,8 @@ def test_short_memory_makes_windows_smaller_and_says_so(monkeypatch: pytest.Monk
     image = noise(128, 128, 64).numpy()
     prediction = segmenter.predict({Modality.T1C: image}, progress, 0)
     assert network.sizes == {(64, 128, 64)}
-    assert "smaller pieces of the image" in progress.heard[0]
-    assert "(64, 128, 64) instead of (128, 128, 64)" in progress.heard[0]
+    assert "smaller pieces of the image" in progress.sentences[0]
+    assert "(64, 128, 64) instead of (128, 128, 64)" in progress.sentences[0]
     np.testing.assert_array_equal(prediction.labels > 0, image >= 0.5)
 
 
@@ -183,7 +183,7 @@ def test_a_graphics_card_that_runs_out_is_left_step_by_step(monkeypatch: pytest.
     progress = Warnings()
     prediction = segmenter.predict({Modality.T1C: np.ones((64, 64, 64), np.float32)}, progress, 0)
     assert tried == [(128, 64, 64), (64, 64, 64)], "256 do not fit even by the count"
-    assert all("instead of (256, 64, 64)" in sentence for sentence in progress.heard)
+    assert all("instead of (256, 64, 64)" in sentence for sentence in progress.sentences)
     assert prediction.device == "cuda"
     assert prediction.labels.all()
 
@@ -210,7 +210,7 @@ def test_a_graphics_card_that_runs_out_at_every_size_is_left_for_the_processor(m
     progress = Warnings()
     prediction = segmenter.predict({Modality.T1C: np.ones((64, 64, 64), np.float32)}, progress, 0)
     assert tried == [("cuda", (128, 64, 64)), ("cuda", (64, 64, 64)), ("cpu", (128, 64, 64))]
-    assert "runs on the processor, which is slower" in progress.heard[-1]
+    assert "runs on the processor, which is slower" in progress.sentences[-1]
     assert prediction.device == "cpu"
     assert prediction.labels.all()
 

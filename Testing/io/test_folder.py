@@ -216,7 +216,7 @@ except InputError as error:
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_of_many_processes_with_one_output_no_result_is_lost(tmp_path: Path, overwrite: bool) -> None:
-    """What one of them was told that it may replace is earlier results; each is there, or was replaced by another."""
+    """What one of them was allowed to replace is earlier results; each is there, or was replaced by another."""
     output, count = tmp_path / "out", 8
     if overwrite:
         earlier_results(output)

@@ -87,5 +87,5 @@ def test_without_a_brain_mask_the_head_tells_the_side(yaw: float) -> None:
     matrix, grid = turned(yaw), {"size_mm": (200.0, 200.0, 150.0), "spacing": (1.5, 1.5, 1.5)}
     scan = sitk.Cast(labels_of((head(matrix), Label.ET), **grid), sitk.sitkFloat32)
     labels = labels_of((ball(matrix @ np.array([-12.0, -65.0, 5.0]), 6), Label.ET), **grid)
-    told = measure(labels, None, (Region.ET,), scan=scan)
-    assert (told.midline_from, told.lesions[0].side) == (MidlineFrom.HEAD, Side.RIGHT)
+    measured = measure(labels, None, (Region.ET,), scan=scan)
+    assert (measured.midline_from, measured.lesions[0].side) == (MidlineFrom.HEAD, Side.RIGHT)

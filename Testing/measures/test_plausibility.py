@@ -1,4 +1,4 @@
-"""Nonsense is told from tumours, and what lies outside the brain is cut where no tumour can be there."""
+"""Implausible masks are distinguished from tumours; what lies outside the brain is cut where no tumour can be."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo.card_check import read_card
 from GliomaSegLib.zoo.catalogue import find_card
-from Testing.parity.comparison import Answers, Found, mismatches, run, told
+from Testing.parity.comparison import Answers, Found, mismatches, reported, run
 
 MODEL = "monai-brats18-segresnet"
 SURE, DOUBTFUL = 0.9, 0.505
@@ -34,7 +34,7 @@ def answers() -> Answers:
 
 
 def compare(given: argparse.Namespace) -> Iterator[Found]:
-    yield told(find_card(MODEL), "numpy", [answers()], "a test", f"with {given.image}")
+    yield reported(find_card(MODEL), "numpy", [answers()], "a test", f"with {given.image}")
 
 
 @pytest.fixture
@@ -72,4 +72,4 @@ def test_only_what_is_to_be_recorded_goes_into_the_card(
 def test_a_package_that_finds_nothing_proves_nothing() -> None:
     nothing = answers()._replace(theirs=np.zeros((2, 3, 4), np.uint8))
     with pytest.raises(SystemExit, match="finds nothing"):
-        told(find_card(MODEL), "numpy", [nothing], "a test", "")
+        reported(find_card(MODEL), "numpy", [nothing], "a test", "")

@@ -33,7 +33,7 @@ from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.loaders import family
-from Testing.parity.comparison import Answers, Found, generated, made_images, run, told
+from Testing.parity.comparison import Answers, Found, generated, made_images, reported, run
 
 SHAPE = (130, 136, 133)  # z, y, x
 SUBSETS = (tuple(Modality), (Modality.T1C, Modality.T2F))
@@ -59,7 +59,7 @@ def compare(given: argparse.Namespace) -> Iterator[Found]:
         optimiser = torch.optim.Adam(theirs.parameters(), amsgrad=True).state_dict()
         torch.save({"epoch": 299, "state_dict": state, "optim_dict": optimiser}, folder / card.weights.files[0].name)
         ours = of_ours(card, folder, images)
-    yield told(
+    yield reported(
         card,
         card.title.partition(",")[0],
         [

@@ -25,7 +25,7 @@ from GliomaSegLib.labels import Label
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.loaders import aurora
-from Testing.parity.comparison import Answers, Found, generated, made_images, run, told
+from Testing.parity.comparison import Answers, Found, generated, made_images, reported, run
 
 SHAPE = (32, 56, 44)  # z, y, x: narrower than the window along x
 WINDOW = (48, 48, 32)  # x, y, z
@@ -50,7 +50,7 @@ def compare(_given: argparse.Namespace) -> Iterator[Found]:
         )
         theirs = [of_the_package(folder, {one: images[one] for one in order}) for order in aurora.SETS.values()]
         ours = [segmenter.predict({one: images[one] for one in order}, Silent(), 0) for order in aurora.SETS.values()]
-    yield told(
+    yield reported(
         card,
         "brainles-aurora",
         list(map(Answers.of, ours, theirs)),

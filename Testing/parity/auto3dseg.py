@@ -26,7 +26,7 @@ from GliomaSegLib.labels import LabelScheme
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.loaders import auto3dseg
-from Testing.parity.comparison import Answers, Found, generated, made_images, run, told
+from Testing.parity.comparison import Answers, Found, generated, made_images, reported, run
 
 SHAPE = (44, 52, 60)  # z, y, x
 MODELS = tuple(f"auto3dseg-brats-{kind}" for kind in ("gli", "men", "met", "ped", "ssa"))
@@ -68,7 +68,7 @@ def compare(given: argparse.Namespace) -> Iterator[Found]:
             )
             ours = segmenter.predict(images, Silent(), 0)
             answers.append(Answers.of(ours, to_internal(theirs, LabelScheme.GLIOMASEG)))
-    yield told(
+    yield reported(
         card,
         "monai",
         answers,

@@ -98,7 +98,7 @@ def mismatches(answers: Answers, threshold: float = 0.5) -> tuple[int, int]:
     return int(different.sum()), int((different & ~near).sum())
 
 
-def told(
+def reported(
     card: Card,
     package: str,
     answers: Collection[Answers],

@@ -25,7 +25,7 @@ from GliomaSegLib.labels import LabelScheme
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.loaders import monai_bundle
-from Testing.parity.comparison import Answers, Found, generated, made_images, run, told
+from Testing.parity.comparison import Answers, Found, generated, made_images, reported, run
 
 SHAPE = (44, 52, 60)  # z, y, x
 WINDOW = (48, 40, 32)  # x, y, z
@@ -49,7 +49,7 @@ def compare(given: argparse.Namespace) -> Iterator[Found]:
             folder / "weights.safetensors", card.loader_parameters, torch.device("cpu"), torch.float32
         )
         ours = segmenter.predict(images, Silent(), 0)
-    yield told(
+    yield reported(
         card,
         "monai",
         [Answers.of(ours, to_internal(theirs, LabelScheme.BRATS2017))],

@@ -27,7 +27,7 @@ from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.card_check import read_card
 from GliomaSegLib.zoo.loaders import nnunet
-from Testing.parity.comparison import Answers, Found, generated, made_images, mismatches, run, told
+from Testing.parity.comparison import Answers, Found, generated, made_images, mismatches, reported, run
 from Testing.support.nnunet_folder import ARCHITECTURE, BRAIN, LABELS, REGIONS, dataset, plans, write_folder
 
 SHAPE = (28, 36, 30)  # z, y, x
@@ -50,7 +50,7 @@ def compare(_given: argparse.Namespace) -> Iterator[Found]:
         answers = [compared(card, **layout) for layout in layouts(card)]
         for layout, answer in zip(REMARKS, answers, strict=True):
             print(f"{layout}: {mismatches(answer)} voxels differ, and beyond the tolerance")
-        yield told(
+        yield reported(
             card,
             "nnunetv2",
             answers,

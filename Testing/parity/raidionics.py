@@ -25,7 +25,7 @@ from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.card_check import read_card
 from GliomaSegLib.zoo.loaders import raidionics
-from Testing.parity.comparison import Answers, Found, made_images, mismatches, run, told
+from Testing.parity.comparison import Answers, Found, made_images, mismatches, reported, run
 from Testing.support.raidionics_folder import network, pipeline, settings
 
 SHAPE = (40, 52, 44)  # z, y, x
@@ -61,7 +61,7 @@ def compare(_given: argparse.Namespace) -> Iterator[Found]:
         answers = [compared(card, more) for more in LAYOUTS.values()]
         for layout, answer in zip(LAYOUTS, answers, strict=True):
             print(f"{layout}: {mismatches(answer)} voxels differ, and beyond the tolerance")
-        yield told(
+        yield reported(
             card,
             "raidionicsseg",
             answers,

@@ -20,7 +20,7 @@ from GliomaSegLib.preprocessing.resampling import model_grid, resample_image
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.loaders import resseg
-from Testing.parity.comparison import Answers, Found, run, told
+from Testing.parity.comparison import Answers, Found, reported, run
 
 
 def compare(given: argparse.Namespace) -> Iterator[Found]:
@@ -48,7 +48,7 @@ def compare(given: argparse.Namespace) -> Iterator[Found]:
             folder / "weights.safetensors", card.loader_parameters, torch.device("cpu"), torch.float32
         )
         ours = segmenter.predict({Modality.T1C: sitk.GetArrayFromImage(image)}, Silent(), 0)
-    yield told(
+    yield reported(
         card,
         "unet",
         [Answers.of(ours, (theirs > 0) * Label.RC.value)],

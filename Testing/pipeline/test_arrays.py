@@ -131,7 +131,7 @@ def test_progress_goes_to_a_function_which_may_stop_the_run(
     toy_store: Store, capfd: pytest.CaptureFixture[str]
 ) -> None:
     stages: list[tuple[str, float]] = []
-    segment(toy_store, arrays(), on_progress=lambda *told: stages.append(told))
+    segment(toy_store, arrays(), on_progress=lambda *stage: stages.append(stage))
     assert ("segmentation", 0.5) in stages
     assert capfd.readouterr() == ("", "")
 

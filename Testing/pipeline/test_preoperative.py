@@ -84,8 +84,8 @@ def shows_the_earlier_tumour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     network(weight, (5, 0), False, "Softmax", inside / "model.onnx")
     more = {"output_spacing": "3.0,3.0,3.0", "patch_size": "32,32,32", "patch_offset": "0,0,0"}
     (inside / "pre_processing.ini").write_text(settings(5, ["Background", "Tumor"], [0.0, 0.5], **more))
-    told = pipeline(["T1-CE", "T1-w", "FLAIR", "T1-CE", "T1-CE"], "GBM", timestamps=[1, 1, 1, 0, 0], labels=[4])
-    (inside / "pipeline.json").write_text(told)
+    description = pipeline(["T1-CE", "T1-w", "FLAIR", "T1-CE", "T1-CE"], "GBM", timestamps=[1, 1, 1, 0, 0], labels=[4])
+    (inside / "pipeline.json").write_text(description)
     store = Store(tmp_path / "models")
     local = installed(card, zipped(inside.parent, card.weights.files[0].name).parent, store)
     monkeypatch.setattr(catalogue, "all_cards", lambda: {local.id: local})

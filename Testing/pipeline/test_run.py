@@ -310,10 +310,10 @@ def test_volumes_that_no_tumour_has_stand_above_the_answer(job: Job) -> None:
     labels = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
     labels[2:-2, 2:-2, 2:-2] = 2
     sitk.WriteImage(array_on(labels, sitk.ReadImage(str(path))), str(path))
-    told = refresh(job.output)
+    updated = refresh(job.output)
     (sentence,) = manifest_of(job).implausible
     assert sentence.startswith("Implausible: WT 387 mL, 100 % of the brain")
-    assert sentence in told.warnings
+    assert sentence in updated.warnings
     report = result.files["report"].read_text()
     assert report.index(sentence) < report.index('<section class="answer">')
     assert report.count(sentence) == 1

@@ -52,9 +52,9 @@ def test_what_is_said_to_be_stripped_gives_its_own_voxels_with_holes_filled() ->
     assert brain[30, 30, 30] == 1
 
 
-@pytest.mark.parametrize(("radius_mm", "told"), [(100, "fill 4"), (30, "fill 1"), (0, "fill 0 mL")])
-def test_what_is_said_to_be_stripped_must_be_of_a_brains_size(radius_mm: float, told: str) -> None:
-    with pytest.raises(InputError, match=f"skull-stripped, {told}.*leave '--brain stripped' out if it shows the skull"):
+@pytest.mark.parametrize(("radius_mm", "fill"), [(100, "fill 4"), (30, "fill 1"), (0, "fill 0 mL")])
+def test_what_is_said_to_be_stripped_must_be_of_a_brains_size(radius_mm: float, fill: str) -> None:
+    with pytest.raises(InputError, match=f"skull-stripped, {fill}.*leave '--brain stripped' out if it shows the skull"):
         find_brain(ball(radius_mm), None)
 
 

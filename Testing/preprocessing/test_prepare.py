@@ -1,4 +1,4 @@
-"""The brain is found, stripped images are told from heads, and a bias field is corrected."""
+"""The brain is found, stripped images are distinguished from heads, and a bias field is corrected."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_measuring_again_changes_no_number(old: Path) -> None:
     before = json.loads((STORED / "measures.json").read_bytes())
     result = refresh(old)
     now = json.loads((old / "measures.json").read_bytes())
-    assert before.pop("midline_from") == "brain mask"  # told since then by the plane that halves it
+    assert before.pop("midline_from") == "brain mask"  # found since then from the head's plane of symmetry
     assert now.pop("midline_from") == MidlineFrom.PLANE.value
     for lesion in now["lesions"]:
         assert lesion.pop("midline_mm") >= 0  # as well

@@ -204,7 +204,7 @@ def test_label_that_the_numbering_lacks_is_reported_and_outlives_an_edit_of_the_
     (warning,) = refresh(output).warnings
     assert warning.startswith(f"{LABEL_MAP} lacks the resection cavity, for which the numbering 'brats2017' has no")
     edit_label_map(output, NECROSIS, 4)
-    assert refresh(output).warnings == (warning,), "told once"
+    assert refresh(output).warnings == (warning,), "reported once"
     expected = toy_labels()
     expected[MORE], expected[NECROSIS] = Label.RC, Label.ET
     segmentation = read_segmentation(output / SLICER_SEGMENTATION)

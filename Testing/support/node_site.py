@@ -91,7 +91,7 @@ def write_secret(path: Path, text: str) -> Path:
 
 
 class FakeClock:
-    """A clock that goes when it is told to."""
+    """A clock that a test moves."""
 
     def __init__(self) -> None:
         self.now, self.shown = 1000.0, 1_700_000_000.0

@@ -26,13 +26,13 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def test_the_average_is_written_and_what_the_card_must_say(checkpoint: Path, tmp_path: Path) -> None:
-    told = export.export({"coarse": checkpoint, "again": checkpoint}, tmp_path / "weights.safetensors")
+    exported = export.export({"coarse": checkpoint, "again": checkpoint}, tmp_path / "weights.safetensors")
     tensors = load_file(tmp_path / "weights.safetensors")
     assert {value.dtype for value in tensors.values()} == {torch.float16}
-    network = networks.build(**told["coarse"]["network"])
+    network = networks.build(**exported["coarse"]["network"])
     network.load_state_dict({name[7:]: value for name, value in tensors.items() if name.startswith("coarse.")})
-    assert told["coarse"]["spacing_mm"] == 2.0
-    assert told["coarse"]["shape"] == (72, 96, 80)
+    assert exported["coarse"]["spacing_mm"] == 2.0
+    assert exported["coarse"]["shape"] == (72, 96, 80)
     assert len(tensors) == 2 * len(network.state_dict())
 
 

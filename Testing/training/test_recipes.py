@@ -156,7 +156,7 @@ def test_the_ar_ca_networks_take_the_channels_of_the_published_ones() -> None:
         assert recipe.network.build().segmentation.downsample_twice is twice
 
 
-# What a network sees and answers for
+# What a network sees and segments
 
 
 def test_a_task_chooses_and_turns() -> None:

@@ -361,7 +361,7 @@ def test_channels_of_one_region_become_its_labels() -> None:
     recipe = recipe.model_copy(update={"preparation": Preparation(histogram=True, landmarks=landmarks)})
     fields = card_fields({"network": recipe})
     assert set(fields["network"]["parameters"]["landmarks"]) == {"t1n", "t1c", "t2w", "t2f"}
-    assert fields["inference"]["patch"] == [105, 105, 105], "as DeepMedic's answers fit together"
+    assert fields["inference"]["patch"] == [105, 105, 105], "as DeepMedic's outputs fit together"
     assert fields["output"]["channels"] == ["TC"]
     assert fields["inputs"]["mandatory"] == ["t1c"]
     whole = card_fields({"network": read_recipe(find_recipe("helland2023-agu-net"))})

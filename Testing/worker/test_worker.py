@@ -45,8 +45,8 @@ def line_of(job: Job) -> str:
     return job.model_dump_json() + "\n"
 
 
-def heard(monkeypatch: pytest.MonkeyPatch, lines: str) -> tuple[int, list[dict[str, Any]]]:
-    """What the worker returns and says when ``lines`` come in."""
+def answered(monkeypatch: pytest.MonkeyPatch, lines: str) -> tuple[int, list[dict[str, Any]]]:
+    """What the worker returns and writes when it reads ``lines``."""
     monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
     output = io.StringIO()
     failed = work("-", output)
@@ -56,7 +56,7 @@ def heard(monkeypatch: pytest.MonkeyPatch, lines: str) -> tuple[int, list[dict[s
 def test_protocol(toy_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = write_study(tmp_path / "study", [Modality.T2F])
     job = toy_job(toy_store, tmp_path / "out", study=study, time_point="postoperative")
-    failed, said = heard(monkeypatch, line_of(job))
+    failed, said = answered(monkeypatch, line_of(job))
     assert failed == 0
     stages = [line["name"] for line in said if line["event"] == "stage"]
     assert stages == ["reading", "registration", "brain extraction", "segmentation", "measures and report"]
@@ -94,7 +94,7 @@ def test_network_is_loaded_once_and_a_wrong_job_does_not_stop_the_next(
         line_of(toy_job(toy_store, tmp_path / "b", study=tmp_path / "nowhere")),
         line_of(toy_job(toy_store, tmp_path / "c", study=study)),
     ]
-    failed, said = heard(monkeypatch, "".join(lines))
+    failed, said = answered(monkeypatch, "".join(lines))
     assert failed == 2
     ends = [line for line in said if line["event"] in {"result", "error"}]
     assert [line["event"] for line in ends] == ["result", "error", "error", "result"]
@@ -128,7 +128,7 @@ def test_threads_of_one_job_are_not_those_of_the_next(
     monkeypatch.setattr(toy.Thresholds, "predict", lambda *given: seen.append(threads()) or predict(*given))
     study = write_study(tmp_path / "study")
     jobs = [toy_job(toy_store, tmp_path / f"{count}", study=study, threads=count) for count in (before[0] + 1, None)]
-    assert heard(monkeypatch, "".join(map(line_of, jobs)))[0] == 0
+    assert answered(monkeypatch, "".join(map(line_of, jobs)))[0] == 0
     assert seen == [(before[0] + 1, before[0] + 1), before]
     assert threads() == before
 
@@ -147,7 +147,7 @@ def test_defect_is_reported_and_does_not_stop_the_next(
     monkeypatch.setattr(toy.Thresholds, "predict", first_fails)
     study = write_study(tmp_path / "study")
     jobs = [toy_job(toy_store, tmp_path / name, study=study) for name in ("a", "b")]
-    failed, said = heard(monkeypatch, "".join(map(line_of, jobs)))
+    failed, said = answered(monkeypatch, "".join(map(line_of, jobs)))
     assert failed == 1
     (error,) = (line for line in said if line["event"] == "error")
     assert error == {
@@ -184,7 +184,7 @@ def test_requests_one_after_the_other(
         {"do": "review", "output": str(tmp_path / "out"), "state": "approved", "by": "Dr No"},
         {"do": "review", "output": str(tmp_path / "nowhere"), "state": "approved", "by": "Dr No"},
     ]  # fmt: skip
-    failed, said = heard(monkeypatch, "".join(json.dumps(one) + "\n" for one in asked))
+    failed, said = answered(monkeypatch, "".join(json.dumps(one) + "\n" for one in asked))
     assert failed == 1
     segmented, measured, reviewed, error = (one for one in said if one["event"] in {"result", "error"})
     assert measured == segmented
@@ -216,7 +216,7 @@ def test_studies_are_compared_and_exported(toy_store: Store, tmp_path: Path, mon
         export | {"kinds": ["pdf"]},
     ]
     lines = (one.model_dump_json() if isinstance(one, Job) else json.dumps(one) for one in asked)
-    failed, said = heard(monkeypatch, "".join(f"{line}\n" for line in lines))
+    failed, said = answered(monkeypatch, "".join(f"{line}\n" for line in lines))
     _, _, compared, again, alone, exported, unknown = (one for one in said if one["event"] in {"result", "error"})
     comparison = TimePointComparison.model_validate(compared["result"]["comparison"])
     assert [one.kind.value for one in comparison.studies] == ["preoperative", "postoperative"]
@@ -250,7 +250,7 @@ def published(toy_files: Path, toy_zoo: Card, monkeypatch: pytest.MonkeyPatch) -
 
 def test_install(published: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = {"do": "install", "model": "toy", "store": str(tmp_path / "store")}
-    failed, said = heard(monkeypatch, json.dumps(asked) + "\n")
+    failed, said = answered(monkeypatch, json.dumps(asked) + "\n")
     assert failed == 0, said
     assert said[0] == {"event": "stage", "name": "install"}
     assert said[-2] == {"event": "progress", "fraction": 1.0, "detail": "0.0 of 0.0 MB"}
@@ -259,7 +259,7 @@ def test_install(published: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "result": {"model": "toy", "folder": str(tmp_path / "store" / "toy"), "members": []},
     }
     assert Store(tmp_path / "store").is_installed(find_card("toy"))
-    assert heard(monkeypatch, json.dumps(asked | {"model": "nnn"}))[1] == [
+    assert answered(monkeypatch, json.dumps(asked | {"model": "nnn"}))[1] == [
         {"event": "error", "kind": "InputError", "text": "There is no model 'nnn'; the zoo has toy."}
     ]
 
@@ -269,9 +269,9 @@ def test_install_without_a_network(
 ) -> None:
     monkeypatch.setattr("GliomaSegLib.zoo.catalogue.all_cards", lambda: {toy_zoo.id: toy_zoo})
     asked = {"do": "install", "model": "toy", "store": str(tmp_path / "store"), "source": str(tmp_path)}
-    (said,) = (one for one in heard(monkeypatch, json.dumps(asked))[1] if one["event"] == "error")
+    (said,) = (one for one in answered(monkeypatch, json.dumps(asked))[1] if one["event"] == "error")
     assert str(tmp_path / toy.PUBLISHED_FILE) in said["text"]
-    said = heard(monkeypatch, json.dumps(asked | {"source": str(toy_files)}))[1]
+    said = answered(monkeypatch, json.dumps(asked | {"source": str(toy_files)}))[1]
     assert said[-1] == {
         "event": "result",
         "result": {"model": "toy", "folder": str(tmp_path / "store" / "toy"), "members": []},
@@ -303,7 +303,7 @@ def test_wrong_job_file_of_another_program(tmp_path: Path) -> None:
 
 # --- a stop from outside -------------------------------------------------------------------------------------------
 
-# The command line with the toy in its zoo; it says so and waits where its first argument tells it to.
+# The command line with the toy in its zoo; it says so and waits in the stage that its first argument names.
 WAITING = """
 import signal, sys, threading
 from pathlib import Path

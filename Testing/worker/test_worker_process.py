@@ -102,10 +102,10 @@ def until(condition: Callable[[], object], seconds: float = 20) -> None:
 
 
 def first_progress(task: Task) -> str:
-    """The detail of the first progress that the worker tells."""
-    heard: Answer = []
-    until(lambda: heard.extend(task.poll()) or [one for one in heard if one.kind == "progress"])
-    return next(one.text for one in heard if one.kind == "progress")
+    """The detail of the first progress that the worker reports."""
+    answers: Answer = []
+    until(lambda: answers.extend(task.poll()) or [one for one in answers if one.kind == "progress"])
+    return next(one.text for one in answers if one.kind == "progress")
 
 
 def is_gone(pid: int) -> bool:
@@ -120,9 +120,9 @@ def is_gone(pid: int) -> bool:
 
 def test_what_is_said_and_the_answer(worker: WorkerProcess) -> None:
     task = worker.start({"study": Path("/data/Müller"), "output": "o"})
-    heard: Answer = []
-    result = task.wait(heard.append)
-    assert heard == [
+    answers: Answer = []
+    result = task.wait(answers.append)
+    assert answers == [
         Event("stage", "reading"),
         Event("progress", "T1", 0.25),
         Event("warning", "Mind the gap."),
@@ -171,9 +171,9 @@ def test_refusal_is_an_error_of_the_request_alone(worker: WorkerProcess) -> None
 
 
 def test_what_is_no_event_goes_to_the_log(worker: WorkerProcess, log: Path) -> None:
-    heard: Answer = []
-    worker.start({"do": "garbage"}).wait(heard.append)
-    assert [one.kind for one in heard] == ["stage", "progress", "warning", "result"]
+    answers: Answer = []
+    worker.start({"do": "garbage"}).wait(answers.append)
+    assert [one.kind for one in answers] == ["stage", "progress", "warning", "result"]
     kept = log.read_text(encoding="utf-8")
     for line in ("Loading library 1.2", "{broken", "[1]", '{"event": "dance"}', '{"no": 1}', "\ufffd"):
         assert f"(standard output) {line}" in kept
@@ -202,14 +202,14 @@ def test_an_answer_that_cannot_be_read_is_an_error(worker: WorkerProcess) -> Non
 def test_crash_is_one_sentence_with_the_log(worker: WorkerProcess, log: Path, number: int, sentence: str) -> None:
     pid = worker.start({}).wait()["pid"]
     task = worker.start({"do": "crash", "signal": number})
-    heard: Answer = []
+    answers: Answer = []
     with pytest.raises(WorkerError, match=sentence) as failed:
-        task.wait(heard.append)
+        task.wait(answers.append)
     text = str(failed.value)
     assert str(log) in text
     assert "\n" not in text
-    assert [one.kind for one in heard] == ["error"]
-    assert heard[0].text == text
+    assert [one.kind for one in answers] == ["error"]
+    assert answers[0].text == text
     assert "about to crash" in log.read_text()
     assert worker.start({}).wait()["pid"] != pid, "the next request starts another process"
 
@@ -353,10 +353,10 @@ def test_own_environment(tmp_path: Path) -> None:
         {"SYSTEMROOT": os.environ["SYSTEMROOT"]} if os.name == "nt" else {}
     )
     process = WorkerProcess([sys.executable, str(script)], tmp_path / "log", environment)
-    told = process.start({}).wait()
+    environment = process.start({}).wait()
     process.close()
-    assert told["GLIOMASEG_MODELS"] == "/m"
-    assert "PYTEST_CURRENT_TEST" not in told
+    assert environment["GLIOMASEG_MODELS"] == "/m"
+    assert "PYTEST_CURRENT_TEST" not in environment
 
 
 def test_log_does_not_grow_for_ever(worker: WorkerProcess, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:

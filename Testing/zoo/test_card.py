@@ -1,4 +1,4 @@
-"""Model cards: the ones that are shipped, what is refused, and what a case with missing sequences is told."""
+"""Model cards: the ones that are shipped, what is refused, and what is said of a case with missing sequences."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ def test_voxel_axes_may_run_in_any_order(toy_card: Card, orientation: str) -> No
     assert checked_card(json.loads(card_text(toy_card)) | space).space.orientation == orientation
 
 
-# --- what a loader is told, and what people read ------------------------------------------------------------------
+# --- what a loader is given, and what people read ------------------------------------------------------------------
 
 
 def test_a_loader_is_given_the_network_s_parameters_and_what_the_card_says(toy_card: Card) -> None:

@@ -127,12 +127,12 @@ def test_brain_from_any_sequence(tmp_path: Path, sequence: Modality) -> None:
     assert not prediction.probabilities
 
 
-def converted(tmp_path: Path, ini: str, told: str | None = None, channels: int = 1) -> Path:
+def converted(tmp_path: Path, ini: str, description: str | None = None, channels: int = 1) -> Path:
     folder = tmp_path / "published" / "MRI_Test"
     network(laid(channels, 0, 2), (0, 0), False, "Softmax", folder / "model.onnx")
     (folder / "pre_processing.ini").write_text(ini)
-    if told:
-        (folder / "pipeline.json").write_text(told)
+    if description:
+        (folder / "pipeline.json").write_text(description)
     raidionics.convert(folder.parent, tmp_path / "weights.safetensors")
     return tmp_path / "weights.safetensors"
 
@@ -151,7 +151,7 @@ def test_the_study_before_surgery_is_shown_in_the_order_of_the_pipeline(
     written = {Modality.T1N: "T1-w", Modality.T2F: "FLAIR"}
     between = [one for one in card.inputs.sequences if one is not Modality.T1C]
     order = [Modality.T1C, Preoperative.TUMOUR, *between, Preoperative.T1C]
-    told = pipeline(
+    description = pipeline(
         [written.get(one, "T1-CE") for one in order],
         "MRI_GBM_Postop",
         timestamps=[0 if isinstance(one, Preoperative) else 1 for one in order],
@@ -161,7 +161,7 @@ def test_the_study_before_surgery_is_shown_in_the_order_of_the_pipeline(
     network(laid(len(order), range(len(order))[decides], 2), (5, 0), False, "Softmax", inside / "model.onnx")
     ini = settings(len(order), ["Background", "Tumor"], [0.0, 0.9], new_axial_size="28,26,24")
     store = Store(tmp_path / "models")
-    files = {"pre_processing.ini": ini, "pipeline.json": told}
+    files = {"pre_processing.ini": ini, "pipeline.json": description}
     local = installed(card, published(tmp_path, card, "MRI_GBM_Postop", files), store)
     box = np.zeros(SHAPE, bool)
     box[7:12, 8:15, 9:16] = True
@@ -177,9 +177,9 @@ def test_the_study_before_surgery_is_shown_in_the_order_of_the_pipeline(
 
 
 def test_an_image_of_before_that_is_not_known_here_leaves_the_order_to_the_card(tmp_path: Path) -> None:
-    told = pipeline(["T1-CE", "T1-w", "FLAIR", "T1-CE"], "MRI_GBM_Postop", timestamps=[1, 1, 0, 0], labels=[3])
+    description = pipeline(["T1-CE", "T1-w", "FLAIR", "T1-CE"], "MRI_GBM_Postop", timestamps=[1, 1, 0, 0], labels=[3])
     ini = settings(4, ["Background", "Tumor"], [0.0, 0.5], new_axial_size="28,26,24")
-    loaded(converted(tmp_path, ini, told, 4), card_of("postop-4p"))
+    loaded(converted(tmp_path, ini, description, 4), card_of("postop-4p"))
     with pytest.raises(WeightsError, match=r"no network for what its card takes \(T1 \+ contrast, T1, FLAIR; or"):
         loaded(tmp_path / "weights.safetensors", card_of("postop"))
 

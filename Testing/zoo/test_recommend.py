@@ -212,8 +212,8 @@ def test_figures_of_the_same_cases_count_where_there_are_some(store: Store) -> N
 def test_a_model_of_which_it_is_not_known_how_it_tells_residual_tumour_comes_after_those_of_which_it_is(
     store: Store,
 ) -> None:
-    told = dataclasses.replace(figure(T1C, ET=0.3), balanced_accuracy=0.6)
-    known, unknown = model("known", told), model("unknown", figure(T1C, ET=0.9))
+    judged = dataclasses.replace(figure(T1C, ET=0.3), balanced_accuracy=0.6)
+    known, unknown = model("known", judged), model("unknown", figure(T1C, ET=0.9))
     volume, residual = (recommend([known, unknown], store, (T1C,), purpose=purpose) for purpose in Purpose)
     assert ids(volume) == ["unknown", "known"]
     assert ids(residual) == ["known", "unknown"]

@@ -41,7 +41,7 @@ CHUNK_BYTES = 10_000
 
 
 class Server(ThreadingHTTPServer):
-    """Serves ``content``, and misbehaves as told.
+    """Serves ``content``, and misbehaves as configured.
 
     Attributes:
         close_after: bytes after which each of the next ``closures`` replies is cut off.
@@ -132,10 +132,10 @@ class Fractions(Silent):
     """Remembers how far each step had come."""
 
     def __init__(self) -> None:
-        self.heard: list[float] = []
+        self.reported: list[float] = []
 
     def advance(self, fraction: float, detail: str = "") -> None:
-        self.heard.append(fraction)
+        self.reported.append(fraction)
 
 
 def models_in(store: Store) -> list[str]:
@@ -315,9 +315,9 @@ def test_install_over_http_tells_its_progress(online: Card, server: Server, tmp_
     store.install(online, progress=progress)
     assert store.weights(online).is_file()
     assert not (tmp_path / ".toy.download").exists()
-    assert len(progress.heard) > len(PUBLISHED) / CHUNK_BYTES
-    assert progress.heard == sorted(progress.heard)
-    assert progress.heard[-1] == 1
+    assert len(progress.reported) > len(PUBLISHED) / CHUNK_BYTES
+    assert progress.reported == sorted(progress.reported)
+    assert progress.reported[-1] == 1
     assert server.requested == [None]
 
 
@@ -330,7 +330,7 @@ def test_broken_download_goes_on_where_it_stopped(
     first, *resumed = server.requested
     assert first is None
     assert [int(header.removeprefix("bytes=").removesuffix("-")) for header in resumed] == [30_000, 60_000]
-    assert progress.heard == sorted(progress.heard)
+    assert progress.reported == sorted(progress.reported)
     assert len(waits) == 2
     assert server.encodings == ["identity"] * 3  # compressed bytes could not be gone on with
 
@@ -380,8 +380,8 @@ def with_file(card: Card, **fields: object) -> Card:
 def test_unpublished_hash_is_recorded_at_the_install(unpublished: Card, tmp_path: Path) -> None:
     progress = Fractions()
     Store(tmp_path).install(unpublished, progress=progress)
-    assert progress.heard == sorted(progress.heard)
-    assert progress.heard[-1] == 1
+    assert progress.reported == sorted(progress.reported)
+    assert progress.reported[-1] == 1
     recorded = Store(tmp_path).record(unpublished)["published"]
     assert recorded == {toy.PUBLISHED_FILE: hashlib.sha256(PUBLISHED).hexdigest()}
 
