@@ -57,7 +57,7 @@ class BatchCase:
         return hashlib.sha256(json.dumps(_of_the_answer(self.job), sort_keys=True).encode()).hexdigest()
 
     def but_refused(self, sentence: str) -> BatchCase:
-        """The same, refused for what ``sentence`` says, unless it is already."""
+        """The same case, refused with ``sentence`` unless it is refused already."""
         return self if self.refused else dataclasses.replace(self, refused=sentence)
 
 
@@ -89,7 +89,7 @@ def case_of_study(study: Path, output: Path, options: Mapping[str, Any]) -> Batc
 
 
 def one_of_each(cases: Sequence[BatchCase]) -> list[BatchCase]:
-    """The same cases, refused where two of them would be mixed up.
+    """The same cases; those that would be confused with another are refused.
 
     A row that repeats an earlier one is refused alone. Of two that have one name and differ, both are, since it is not
     known which is meant; so are cases that share some of their images, as two studies of one patient were interleaved.
@@ -150,7 +150,7 @@ def is_done(case: BatchCase) -> bool:
 
 
 def blocking_reason(case: BatchCase, overwrite: bool) -> str | None:
-    """A sentence if something in its place keeps a case that is not done from being written.
+    """Why a case that is not done cannot be written to its output folder; ``None`` if it can.
 
     Args:
         overwrite: results of another job may be replaced, but never those that somebody has reviewed or edited.

@@ -35,7 +35,7 @@ class FailureLog:
         self._path = output / PRIVATE / f"failures-{shard.name}.jsonl"
 
     def add(self, case: BatchCase, kind: str, sentence: str) -> None:
-        """Write a failure down, safely on the disk.
+        """Append a failure; it is on the disk when this returns.
 
         Raises:
             InputError: the file cannot be written.

@@ -116,7 +116,7 @@ def local_workers(command: Sequence[str], count: int, logs: Path, devices: Seque
 
 
 def threads_of_each(count: int) -> int:
-    """The processor threads that each of ``count`` workers may take, so that together they do not take too many."""
+    """The processor threads that each of ``count`` workers may use so that together they use all at most."""
     return max(1, _processors() // count)
 
 

@@ -37,7 +37,7 @@ def write_page(output: Path, cases: Sequence[CaseSummary], source: Path) -> Path
 
 
 def render_page(output: Path, cases: Sequence[CaseSummary], source: Path) -> str:
-    """The page as HTML, every text escaped; pictures and reports are files in ``output``, nothing lies further away."""
+    """The page as HTML, every text escaped; pictures and reports are files in ``output``; nothing else is loaded."""
     done = [case for case in cases if case.state is CaseState.DONE]
     return rendered(
         "batch.html.j2",

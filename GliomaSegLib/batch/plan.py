@@ -94,7 +94,7 @@ class Plan:
         )
 
     def to_text(self) -> str:
-        """For a person: counts, the groups of cases that have the same sequences, what is refused, how long."""
+        """Human-readable: counts, the groups of cases that have the same sequences, what is refused, how long."""
         counts = {status: len(self.of(status)) for status in CaseStatus}
         by_status = ", ".join(f"{count} {status.value}" for status, count in counts.items() if count)
         lines = [f"{self.source}: {_cases(len(self.planned))}: {by_status}"]
@@ -124,7 +124,7 @@ class Plan:
 
 
 def duration(seconds: float) -> str:
-    """A time span for a person, e.g. ``40 s``, ``12 min``, ``3.5 h``."""
+    """A human-readable time span, e.g. ``40 s``, ``12 min``, ``3.5 h``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

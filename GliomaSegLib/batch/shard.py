@@ -36,7 +36,7 @@ WHOLE = Shard()
 
 @contextlib.contextmanager
 def locked(output: Path, shard: Shard) -> Iterator[None]:
-    """Lock the cases against other processes while the block runs; a kill ends that too.
+    """Lock the cases against other processes while the block runs; the lock ends with the process.
 
     Raises:
         InputError: another process has them, or the folder cannot be written.

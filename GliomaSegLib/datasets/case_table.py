@@ -56,7 +56,7 @@ class CaseRow:
 
     @property
     def regions(self) -> tuple[Region, ...]:
-        """Those of ``REGIONS`` that the reference labels tell from everything else."""
+        """Those of ``REGIONS`` that the reference labels distinguish from everything else."""
         return tuple(region for region in REGIONS if region in self.scheme.regions)
 
     @property
@@ -138,13 +138,13 @@ def read_splits(path: Path) -> dict[str, list[str]]:
 
 
 def same_patient(name: str) -> str:
-    """One spelling for each patient: TCGA patients are met as ``TCGA-DU-A5TW``, ``TCGA_DU_A5TW_19980228`` and so on."""
+    """One spelling for each patient: TCGA patients appear as ``TCGA-DU-A5TW``, ``TCGA_DU_A5TW_19980228`` and so on."""
     found = _TCGA_PATIENT.search(name)
     return "-".join(("TCGA", *found.groups())).upper() if found else name
 
 
 def read_left_out(path: Path) -> list[str]:
-    """The label maps that a file of splits keeps from training, because their patients test or validate."""
+    """The label maps that a file of splits excludes from training, because their patients test or validate."""
     return _lists(path, (_LEFT_OUT,))[_LEFT_OUT]
 
 

@@ -66,7 +66,7 @@ def patient_folds(rows: Sequence[CaseRow], count: int, seed: int) -> list[Fold]:
 
 
 def without_hospitals(rows: Sequence[CaseRow], hospitals: Collection[str]) -> list[CaseRow]:
-    """The cases of patients who have none from ``hospitals``, which are kept for the test.
+    """The cases of patients without any case from ``hospitals``, which are held out for the test.
 
     Raises:
         InputError: no case is from one of them, or no other case is left.

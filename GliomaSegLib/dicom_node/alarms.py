@@ -21,7 +21,7 @@ class Alarm:
 
 
 class Alarms:
-    """The alarms that are on; to be used from any thread."""
+    """The alarms that are on; thread-safe."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

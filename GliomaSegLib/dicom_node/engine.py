@@ -75,7 +75,7 @@ class StepCounts:
 
 
 class Engine:
-    """Works on the studies of one queue; for one thread.
+    """Processes the studies of one queue; not thread-safe.
 
     Args:
         before_clearing: called with a study before its images are deleted to make room; a GliomaSegError keeps them.
@@ -134,7 +134,7 @@ class Engine:
                 self._receiver.reopen(study.key, study.uid, study.origin)
 
     def tick(self) -> bool:
-        """Do what can be done now without waiting; whether anything was.
+        """Take the steps that are possible now, without waiting; whether there was one.
 
         Raises:
             StorageError: the storage is gone.
@@ -146,7 +146,7 @@ class Engine:
         return self._begin() or decided or ended
 
     def stop(self) -> None:
-        """Cancel what runs; it will be done again."""
+        """Cancel the case that runs; it is processed again after the next start."""
         if self._running is not None:
             self._running.task.cancel()
             while not self._running.task.done:

@@ -44,7 +44,7 @@ class Row:
 
 
 class Findings:
-    """Reads results that are still kept, each once until it changes; to be used from any thread."""
+    """Reads results that are still kept, each again only when it has changed; thread-safe."""
 
     def __init__(self, storage: Storage, queue: Queue) -> None:
         self._storage, self._queue = storage, queue

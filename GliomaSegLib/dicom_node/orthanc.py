@@ -44,7 +44,7 @@ class OrthancError(GliomaSegError):
 
 
 class OrthancServer:
-    """An Orthanc server. Each of its methods raises :class:`OrthancError`; for one thread."""
+    """An Orthanc server. Each of its methods raises :class:`OrthancError`; not thread-safe."""
 
     def __init__(self, config: Orthanc) -> None:
         self._url = config.url.rstrip("/")

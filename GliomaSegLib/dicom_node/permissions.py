@@ -1,4 +1,4 @@
-"""Permissions: what holds patients' images or a secret is for the node's user alone.
+"""File permissions: what holds patients' images or a secret is for the node's user alone.
 
 Where the system has no such permissions (Windows), these checks pass.
 """
@@ -16,10 +16,10 @@ _HAS_MODES = os.name == "posix"
 
 
 def keep_private(path: Path) -> None:
-    """Take the permissions of others from a file or folder.
+    """Remove the permissions of the group and of others from a file or folder.
 
     Raises:
-        InputError: they cannot be taken, as on a disk that has none.
+        InputError: they cannot be removed, as on a file system without permissions.
     """
     if not _HAS_MODES or not path.exists() or not path.stat().st_mode & _OTHERS:
         return
@@ -48,7 +48,7 @@ def check_secret(path: Path, what: str) -> None:
 
 
 def create_privately() -> None:
-    """Let this process and those that it starts make files and folders for their user alone."""
+    """Set the umask: files and folders of this process and its children are for their user alone."""
     os.umask(_OTHERS)
 
 

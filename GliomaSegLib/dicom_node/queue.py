@@ -105,7 +105,7 @@ class FinishedCase:
 
 
 class Queue:
-    """The table in the file ``path``, which is made if it is not there. To be used from any thread.
+    """The table in the file ``path``, which is created if it does not exist; thread-safe.
 
     Every method raises :class:`~GliomaSegLib.dicom_node.storage.StorageError` when the file is out of reach.
     """
@@ -117,7 +117,7 @@ class Queue:
         self.open()
 
     def open(self) -> None:
-        """Open the file, again if need be. A row that cannot be understood becomes a failed study."""
+        """Open the file, or open it again. A row that cannot be parsed becomes a failed study."""
         with self._lock, _as_storage_error(self._path):
             self.close()
             connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
@@ -143,7 +143,7 @@ class Queue:
     # --- studies ----------------------------------------------------------------------------------------------------
 
     def arrived(self, key: str, uid: str, origin: Origin, now: float, revision: int = 1) -> Study:
-        """An image of the study has come: it is new, or arriving anyway, or becomes a new version of itself.
+        """An image has arrived: its study is new, or still arriving, or becomes a new version of itself.
 
         Args:
             revision: of a study that is new.

@@ -60,7 +60,7 @@ class _Identity:
 
 
 class Receiver:
-    """Receives images for the studies of ``storage`` and ``queue``; to be used from any thread.
+    """Receives images for the studies of ``storage`` and ``queue``; thread-safe.
 
     Attributes:
         counts: the number of images by their outcome, since the start.

@@ -35,7 +35,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Node:
-    """Everything that one configuration asks for.
+    """A node with all the parts that its configuration asks for.
 
     Args:
         worker: does the segmenting, see :func:`quiet_worker`; closed with the node.

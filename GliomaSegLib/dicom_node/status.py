@@ -27,7 +27,7 @@ _WEEKS = 12
 
 @dataclass(frozen=True)
 class Status:
-    """Collects the status of the parts of a node; to be used from any thread."""
+    """Collects the status of the parts of a node; thread-safe."""
 
     storage: Storage
     queue: Queue
@@ -45,7 +45,7 @@ class Status:
         return not alarms, json.dumps({"ok": not alarms, "alarms": listed}, indent=2) + "\n"
 
     def page(self, with_images: bool) -> str:
-        """The page as HTML without outside parts; every text is escaped.
+        """The page as self-contained HTML; every text is escaped.
 
         Args:
             with_images: also pictures of the studies and links to their reports.

@@ -45,7 +45,7 @@ _PRIVATE = 0o700
 
 
 class StorageError(GliomaSegError):
-    """The node cannot keep anything now: its folder is gone, or the disk is full. It may come back."""
+    """The node cannot store anything now: its folder is gone, or the disk is full. This may be temporary."""
 
 
 class Storage:
@@ -108,7 +108,7 @@ class Storage:
 
     @contextmanager
     def owned(self) -> Iterator[None]:
-        """No other node works in this folder while the block runs; a kill ends that too.
+        """Lock the folder against other nodes while the block runs; the lock ends with the process.
 
         Raises:
             InputError: one does.
@@ -122,7 +122,7 @@ class Storage:
     # --- names ------------------------------------------------------------------------------------------------------
 
     def key(self, study_uid: str) -> str:
-        """The pseudonym of a study: without this folder it does not say which study it is."""
+        """The pseudonym of a study, which cannot be traced back without this folder."""
         return hmac.new(self._id.encode(), study_uid.encode(), hashlib.sha256).hexdigest()[:_KEY_LETTERS]
 
     @property
@@ -203,7 +203,7 @@ class Storage:
         shutil.rmtree(self.folder / "studies" / key, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Finish what a kill or a power cut kept from getting its name, and delete what they left half-written."""
+        """Finish the renames that a kill or a power cut interrupted, and delete half-written files."""
         for path in (self.folder / "studies").glob(f"*/images/*/*{PARTIAL}"):
             final, checksum = path.with_name(path.name.partition(".dcm")[0] + ".dcm"), path.suffixes[-2:-1]
             if checksum == [f".{_checksum(path.read_bytes())}"] and not final.exists():
@@ -238,7 +238,7 @@ def _checksum(content: bytes) -> str:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk, where the system has that."""
+    """Flush the directory entries of a folder to the disk (fsync), where the system has that."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)

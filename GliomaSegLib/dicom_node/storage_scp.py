@@ -98,7 +98,7 @@ class StorageScp:
         self.server: _Server | None = None
 
     def start(self) -> None:
-        """Begin to listen.
+        """Listen for associations.
 
         Raises:
             InputError: the port is taken, or may not be used; a certificate cannot be used.
@@ -130,7 +130,7 @@ class StorageScp:
         self.server = server
 
     def stop(self) -> None:
-        """Listen no longer; associations that are open are aborted."""
+        """Stop listening; open associations are aborted."""
         if self.server is not None:
             self.server.ae.shutdown()
             self.server = None

@@ -17,7 +17,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Transitions:
-    """Moves the studies of a queue from state to state; to be used from any thread."""
+    """Moves the studies of a queue from state to state; thread-safe."""
 
     def __init__(self, queue: Queue, storage: Storage, clock: Clock) -> None:
         self._queue, self._storage, self._clock = queue, storage, clock

@@ -67,21 +67,21 @@ class WebServer:
 
     @property
     def port(self) -> int:
-        """Where it listens, also when the configuration left it to the computer (0)."""
+        """The port it listens on, also when the configured one is 0 (any free port)."""
         return self._server.server_address[1]
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Accept requests."""
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
-        """Answer no longer."""
+        """Stop the server."""
         self._server.shutdown()
         self._server.server_close()
 
 
 class _LimitedServer(ThreadingHTTPServer):
-    """Closes what is slow, and what is too much: a connection has one request, and a thread of its own."""
+    """Closes slow connections and those beyond the limit; a connection has one request, and its own thread."""
 
     daemon_threads = True
 

@@ -1,4 +1,4 @@
-"""The identities under which a result and its lesions were exported, kept with the result.
+"""The DICOM identities under which a result and its lesions were exported, stored with the result.
 
 A lesion that was exported has a number and a Tracking UID by which an archive knows it. After an edit the components
 are numbered anew by their sizes, so that the identities are found by where the lesions lie: ``tracked_ET.nii.gz`` holds

@@ -14,7 +14,7 @@ from GliomaSegLib.record import Record
 
 
 class JobResult(Record):
-    """What a finished job has made; :meth:`GliomaSegLib.results.result.Result.load` reads its images.
+    """The files and figures of a finished job; :meth:`GliomaSegLib.results.result.Result.load` reads its images.
 
     Attributes:
         files: the path inside ``output`` of ``label_map``, ``slicer_segmentation``, ``measures_json``,

@@ -56,7 +56,7 @@ class SequenceRecord(Record):
 
 
 class Manifest(Record):
-    """How a result came about; enough to make it again."""
+    """How a result was made: enough to reproduce it."""
 
     program: Literal["GliomaSeg"] = PROGRAM
     case_id: str

@@ -1,4 +1,4 @@
-"""A report to give away: anonymous unless asked otherwise, the images cut to the brain."""
+"""A report to share: anonymous unless asked otherwise, the images masked to the brain."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def brain_alone(images: ResultImages) -> ResultImages:
 
 
 def _names(manifest: Manifest) -> set[str]:
-    """What may tell whose images these are: the case, its files and their folders, and who reviewed."""
+    """What may identify the patient: the case, its files and their folders, and who reviewed."""
     job = manifest.job
     paths = [job.study, job.output, *(record.path for record in manifest.sequences.values())]
     found = {part for path in paths if path for part in (path.name.split(".")[0], *path.parts)}

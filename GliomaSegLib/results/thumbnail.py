@@ -28,7 +28,7 @@ _MARGIN = 0.08  # of the brain's size, left around it
 
 
 def thumbnail(folder: Path, manifest: Mapping[str, Any], kept: Path) -> bool:
-    """Draw the picture of a folder of results; whether that could be done.
+    """Draw the picture of a result folder; ``False`` if that failed.
 
     Args:
         kept: the JPEG file of the picture, which is drawn again when the labels are newer.
@@ -43,7 +43,7 @@ def thumbnail(folder: Path, manifest: Mapping[str, Any], kept: Path) -> bool:
 
 
 def draw(folder: Path, manifest: Mapping[str, Any]) -> Image.Image:
-    """The picture, as radiologists are used to it: the patient's right on the left, anterior at the top.
+    """The picture in radiological convention: the patient's right on the left, anterior at the top.
 
     Where the image of the study is no longer there, the brain mask is drawn instead.
     """

@@ -103,7 +103,7 @@ def _edited(manifest: Manifest, labels: sitk.Image) -> Manifest:
 
 
 def _keep_the_rest(output: Path, folder: Path) -> None:
-    """Copy what is not written anew: probability maps, and files that a reader has added (scenes, pictures)."""
+    """Copy the files that are not rewritten: probability maps, and files that a reader has added (scenes, pictures)."""
 
     def written_anew(place: str, names: list[str]) -> set[str]:
         return set(FILES.values()) & set(names) if Path(place) == output else set()

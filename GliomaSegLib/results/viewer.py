@@ -1,4 +1,4 @@
-"""The part of a page in which images are scrolled: NiiVue, our script and the images, all inside the page.
+"""The interactive viewer of a page: NiiVue, a script and the images, all embedded in the page.
 
 NiiVue (BSD-2-Clause) is taken from the Python package ``ipyniivue``, which is optional: without it a page has pictures
 alone. The images are cropped to the head, of 8 bit, compressed, and inflated in the browser.

@@ -85,14 +85,14 @@ def _smooth_field(shape: torch.Size, generator: torch.Generator) -> Tensor:
 
 
 def _gamma(channel: Tensor, exponent: float) -> Tensor:
-    """Brighter or darker in the middle of the range, with the range kept."""
+    """Gamma correction: brighter or darker in the middle of the range, whose ends stay."""
     low, high = channel.min(), channel.max()
     span = (high - low).clamp(min=1e-6)
     return ((channel - low) / span).pow_(exponent).mul_(span).add_(low)
 
 
 def _coarsened(channel: Tensor, axis: int, factor: float) -> Tensor:
-    """As if it had been measured with ``factor`` times the voxel edge along ``axis`` and interpolated back."""
+    """As if it had been acquired with ``factor`` times the voxel edge along ``axis`` and interpolated back."""
     coarse = list(channel.shape)
     coarse[axis] = max(2, round(coarse[axis] / max(factor, 1.0)))
     seen = functional.interpolate(channel[None, None], size=coarse, mode="area")

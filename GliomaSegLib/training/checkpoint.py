@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a training needs to go on exactly where it was, written whole or not at all."""
+"""Checkpoints: everything that a training needs to resume exactly where it was, written atomically."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from GliomaSegLib.io.renaming import rename
 
 
 def write_checkpoint(state: dict[str, Any], path: Path) -> None:
-    """Write ``state`` (tensors, numbers, text and containers of them) in one move.
+    """Write ``state`` (tensors, numbers, text and containers of them) atomically.
 
     Raises:
         InputError: it cannot be written; an earlier checkpoint stays as it was.
@@ -35,7 +35,7 @@ def write_checkpoint(state: dict[str, Any], path: Path) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What :func:`write_checkpoint` wrote, on the processor. Nothing but tensors and plain values is loaded.
+    """What :func:`write_checkpoint` wrote, on the CPU. Nothing but tensors and plain values is unpickled.
 
     Raises:
         InputError: it is missing, damaged or something else.

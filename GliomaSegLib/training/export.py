@@ -20,7 +20,7 @@ from GliomaSegLib.zoo.loaders.any_unet import write_weights
 
 
 def write_stages(states: Mapping[str, Mapping[str, Tensor]], destination: Path) -> None:
-    """Write the averaged weights of each stage into one safetensors file, as float16, in one move.
+    """Write the averaged weights of each stage into one safetensors file, as float16, atomically.
 
     Args:
         states: by stage; tensors are named ``STAGE.PARAMETER``.

@@ -1,6 +1,6 @@
 """The fields of a model card that follow from a recipe: inputs, grid, network, windows, meaning of the channels.
 
-The rest of a card, such as title, licence and who may be thanked, the recipe does not know.
+The rest of a card, such as title, licence and credits, is not in the recipe.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _of_one(recipe: Recipe) -> dict[str, Any]:
 
 
 def _preparation(recipe: Recipe) -> dict[str, Any]:
-    """What a training did to its cases beside the usual, which a case to be segmented needs too."""
+    """The training's preprocessing beyond the usual, which a case to be segmented needs too."""
     wish = recipe.preparation
     if wish.histogram and not wish.landmarks:
         raise InputError(
@@ -129,7 +129,7 @@ def _of_cascade(recipes: Mapping[str, Recipe]) -> dict[str, Any]:
 
 
 def _inputs(recipe: Recipe) -> dict[str, Any]:
-    """The sequences, and which of them the training never took away."""
+    """The sequences, and which of them the training never dropped."""
     mandatory: tuple[Modality, ...] = ()
     if isinstance(recipe.sparsification, KeepAll):
         mandatory = recipe.sequences

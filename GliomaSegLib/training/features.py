@@ -62,7 +62,7 @@ def samples_of(case: TrainingCase, network: CoarseFine, layer: str) -> Iterator[
 
 
 def fit(samples: Iterable[Sample], layer: str, fewest: int = FEWEST) -> TrainingFeatures:
-    """What the samples are like, and how far each of them is from the others.
+    """Fit the distribution of the samples, and measure how far each of them is from the others.
 
     Raises:
         InputError: no set of sequences has ``fewest`` samples.
@@ -117,7 +117,7 @@ def _gaussians(
 
 
 def shrunk_covariance(residuals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The covariance ``[features, features]`` of ``residuals [samples, features]``, whose mean is 0, drawn towards a
+    """The covariance ``[features, features]`` of ``residuals [samples, features]``, whose mean is 0, shrunk towards a
     multiple of the identity as far as Ledoit and Wolf 2004 (equations 11 to 14) find best.
     """
     count, size = residuals.shape
@@ -131,7 +131,7 @@ def shrunk_covariance(residuals: NDArray[np.float64]) -> NDArray[np.float64]:
 def features_of(
     model: str, layer: str, rows: list[CaseRow], cache: Path, progress: Progress | None = None
 ) -> TrainingFeatures:
-    """Prepare the cases of ``rows`` in the folder ``cache`` and fit what ``model`` makes of them.
+    """Prepare the cases of ``rows`` in the folder ``cache`` and fit the features that ``model`` has of them.
 
     Raises:
         InputError: a case cannot be prepared, or the model's networks are of another family.

@@ -1,8 +1,8 @@
 """The training itself: samples, steps, curves, checkpoints.
 
 Every random number of a step comes from (seed, step, batch, process), so that a training that is killed and resumed
-goes the way that it would have gone. A run's folder holds ``recipe.json``, ``steps.csv``, ``validation.csv``,
-``last.pt`` (to go on from) and, after a validation, ``best.pt``.
+takes the same steps as one that is not. A run's folder holds ``recipe.json``, ``steps.csv``, ``validation.csv``,
+``last.pt`` (to resume from) and, after a validation, ``best.pt``.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _SLOW_S = 5.0  # a step that took longer is shown at once
 
 
 class TrainingError(GliomaSegError):
-    """The training cannot go on; the last good checkpoint is kept."""
+    """The training cannot continue; the last good checkpoint is kept."""
 
 
 class Training:
@@ -111,7 +111,7 @@ class Training:
         }
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint of this very recipe, which may have more iterations now.
+        """Resume from a checkpoint of the same recipe, whose number of iterations may have grown.
 
         Raises:
             InputError: it cannot be read, or is of another recipe.
@@ -129,7 +129,7 @@ class Training:
         self.initial_from = state.get("initial")
 
     def run(self, folder: Path, progress: Progress) -> None:
-        """Train to the end of the recipe (or its early stop), into ``folder``; goes on from ``last.pt`` if it is there.
+        """Train to the end of the recipe (or its early stop), into ``folder``; resumes from ``last.pt`` if it exists.
 
         Raises:
             TrainingError: the loss is not a number, or memory ran out.
@@ -228,7 +228,7 @@ class Training:
         return chosen_loss(self.recipe.loss, answer, targets, known, weights)
 
     def _seed(self) -> None:
-        """What a network itself draws, such as dropout, also depends on the step alone."""
+        """Seed the network's own random numbers, such as dropout, by the step alone."""
         state = np.random.SeedSequence([self.recipe.seed, self.step, self.processes.rank]).generate_state(1)
         torch.manual_seed(int(state[0]))
 
@@ -249,7 +249,7 @@ class Training:
         return stop is not None and self._since_best >= stop.patience
 
     def _validate(self, folder: Path, curve: Curve, progress: Progress) -> None:
-        """Dice of the averaged weights on the watched cases, in the view."""
+        """Dice of the averaged weights on the validation cases, at the view's resolution."""
         rows = self.scores(self._watched)
         defined = [
             cast(float, value)
@@ -309,7 +309,7 @@ class Curve:
             self.add(row)
 
     def add(self, row: dict[str, object]) -> None:
-        """One more row; the first one gives the heading."""
+        """Append a row; the first one gives the heading."""
         if not self._written:
             return
         new = not self._path.is_file()

@@ -1,10 +1,10 @@
-"""Losses on region channels. Every one of them leaves out what a case has no reference labels of.
+"""Losses on region channels. Each ignores the regions of which a case has no reference labels.
 
 ``logits`` and ``targets`` are ``[batch, region, z, y, x]``: one sigmoid channel per region (WT, TC, ET), targets 0 to
-1, soft ones included. ``known`` says where the targets may be believed: ``[batch, region]`` (a case without labels of
-a region), ``[batch, region or 1, z, y, x]`` (voxels too), or ``None`` for everywhere. What is not known adds nothing to
-a loss, to its gradient or to what it is divided by; when nothing is known the loss is 0 and its gradient too. All is
-computed in float32, whatever the network ran in.
+1, soft ones included. ``known`` is the mask of the voxels whose targets are known: ``[batch, region]`` (a case without
+labels of a region), ``[batch, region or 1, z, y, x]`` (voxels too), or ``None`` for everywhere. What is not known adds
+nothing to a loss, to its gradient or to what it is divided by; when nothing is known the loss is 0 and its gradient
+too. All is computed in float32, whatever the network ran in.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SMOOTH = 1e-5
 def chosen_loss(
     choice: LossChoice, answer: Answer, targets: Tensor, known: Tensor, weights: Tensor | None = None
 ) -> Tensor:
-    """The recipe's loss of what a network answered for a batch.
+    """The recipe's loss of a network's outputs for a batch.
 
     Args:
         answer: logits of the whole patch or its central part, several of them finest first, or AR-CA's.
@@ -64,7 +64,7 @@ def finest(answer: Answer) -> Tensor:
 
 
 def central(volume: Tensor, like: Tensor) -> Tensor:
-    """The middle of ``volume`` of the size of ``like``, both ``[batch, …, z, y, x]``."""
+    """The central crop of ``volume`` to the size of ``like``, both ``[batch, …, z, y, x]``."""
     margins = [(a - b) // 2 for a, b in zip(volume.shape[-3:], like.shape[-3:], strict=True)]
     box = tuple(slice(margin, margin + edge) for margin, edge in zip(margins, like.shape[-3:], strict=True))
     return volume[cast(Any, (..., *box))]

@@ -1,4 +1,4 @@
-"""Sparsified training: sequences are taken away at random, so that the network learns to do without.
+"""Sparsified training: sequences are dropped at random, so that the network learns to segment without them.
 
 Eijgelaar RS et al., Robust deep learning-based segmentation of glioblastoma on routine clinical MRI scans using
 sparsified training, Radiology: Artificial Intelligence 2:e190103, 2020. A missing sequence is a channel of exact

@@ -1,4 +1,4 @@
-"""From the run of a training to a model of the zoo: its card and its weights (``gliomaseg models add RUN``)."""
+"""Makes a model of the zoo, its card and its weights, from the run of a training (``gliomaseg models add RUN``)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WEIGHTS = "weights.safetensors"
 
 @dataclass(frozen=True)
 class _Run:
-    """A checkpoint of a run, with what it says."""
+    """A checkpoint of a run, and the recipe and figures in it."""
 
     path: Path
     recipe: Recipe
@@ -139,14 +139,14 @@ def _stage(recipe: Recipe, count: int) -> str:
 
 
 def _fields_like(base: Card) -> dict[str, Any]:
-    """The fields of ``base`` on what it takes, does and gives; not what was measured of it."""
+    """The fields of ``base`` on inputs, processing and outputs, without its measured figures."""
     kept = ("inputs", "space", "normalisation", "network", "inference", "output", "regions", "thresholdable")
     content = json.loads(card_text(base))
     return {name: content[name] for name in (*kept, "postprocessing") if content[name] is not None}
 
 
 def _described(runs: Sequence[_Run], about: About, base: Card | None) -> dict[str, Any]:
-    """The fields on what the model is, where it comes from and how good it was."""
+    """The fields on the model's identity, origin and validation figures."""
     first = runs[0].recipe
     names = ", ".join(dict.fromkeys(one.recipe.name for one in runs))
     steps = ", ".join(str(one.state["step"]) for one in runs)

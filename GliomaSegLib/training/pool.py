@@ -25,7 +25,7 @@ _SURELY_NOT, _SURELY = 0.1, 0.9  # pseudo-labels that are believed
 
 
 def pool_case(case: TrainingCase, view: View, regions: Sequence[Region] = REGIONS) -> PooledCase:
-    """Average a case down to about the view's voxels and note where the tumour's ``regions`` lie."""
+    """Downsample a case by averaging to about the view's voxels and note where the tumour's ``regions`` are."""
     wanted = np.broadcast_to(view.spacing_mm, 3)
     factors = [max(1, round(mm / spacing)) for mm, spacing in zip(wanted, case.spacing_mm, strict=True)]
     images = averaged(torch.from_numpy(case.images.astype(np.float32)), factors).half()
@@ -56,7 +56,7 @@ def pool_case(case: TrainingCase, view: View, regions: Sequence[Region] = REGION
 
 
 def believed(case: TrainingCase) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
-    """What a case's targets are: the reference, and inside its whole tumour pseudo-labels where these are certain.
+    """The targets of a case: the reference, and inside its whole tumour pseudo-labels where these are certain.
 
     Outside the reference's tumour the targets are 0.
 
@@ -105,7 +105,7 @@ def weigh_lesions(cases: Sequence[PooledCase]) -> list[PooledCase]:
 
 
 def lesion_weights(reference: NDArray[np.bool_], positive_fraction: float) -> NDArray[np.float32]:
-    """The voxel weights of the inversely weighted cross-entropy: every lesion weighs the same, however small.
+    """The voxel weights of the inversely weighted cross-entropy: every lesion has the same weight, however small.
 
     Shirokikh B et al., Deep learning for brain tumor segmentation in radiosurgery, arXiv:1909.02799. A voxel of lesion
     i weighs beta * N / n_i, with N the voxels of the image, n_i those of the lesion and beta the fraction of

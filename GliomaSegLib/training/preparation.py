@@ -1,4 +1,4 @@
-"""What may be done to training cases beyond the usual preparation: N4, the common space, histogram standardisation.
+"""Optional preprocessing of training cases: N4, the common space, histogram standardisation.
 
 Eijgelaar 2020 did all three. A network that was trained so is shown the same when it is used: the options and the
 landmarks that the training learnt go into its card.

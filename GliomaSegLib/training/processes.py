@@ -20,7 +20,7 @@ class Processes:
 
     @staticmethod
     def of_environment() -> Processes:
-        """What torchrun set, or one process alone."""
+        """The processes that torchrun's environment variables describe, or one alone."""
         return Processes(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
 
     @contextmanager

@@ -110,7 +110,7 @@ Sparsification = Annotated[KeepAll | Eijgelaar2020 | AnySubset, Field(discrimina
 
 
 class Synthetic(Record):
-    """Synthetic cases, drawn once from the cases that are trained on; their hospital is ``synthetic``."""
+    """Synthetic cases, generated once from the training cases; their hospital is ``synthetic``."""
 
     count: int = Field(gt=0)
     spacing_mm: float = Field(gt=0)

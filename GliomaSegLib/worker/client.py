@@ -74,7 +74,7 @@ def worker_command(python: Path) -> list[str]:
 
 
 class Task:
-    """One request and what comes of it. Made by :meth:`WorkerProcess.start`; to be used from one thread."""
+    """One request, its events and its result, made by :meth:`WorkerProcess.start`; not thread-safe."""
 
     def __init__(self, request: Mapping[str, Any]) -> None:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -197,7 +197,7 @@ class WorkerProcess:
         self._task: Task | None = None
 
     def start(self, request: Mapping[str, Any]) -> Task:
-        """Hand over a request: a :class:`~GliomaSegLib.job.Job`, or what else the worker does, as plain data.
+        """Send a request: a :class:`~GliomaSegLib.job.Job`, or another of the worker's requests as plain data.
 
         A process that cannot be started is an error of the task, as every other failure.
 
