@@ -214,13 +214,13 @@ def test_the_plan_tells_what_there_is_and_what_is_missing(studies: Path) -> None
     plan = make_plan(cohort_of(text, studies), 2, False, Silent())
     assert [one.status.value for one in plan.planned] == [*["to do"] * 3, *["refused"] * 3]
     assert plan.planned[2].present == (Modality.T1C,)
-    text = plan.to_text()
-    assert f"{MODEL}: 2 cases with T1 + contrast, FLAIR" in text
-    assert f"{MODEL}: 1 case with T1 + contrast\n  Missing: T1, T2, FLAIR" in text
-    assert "D: " in text
-    assert "holds no image file" in text
-    assert "E: There is no model 'no-such'" in text
-    assert "not known before the first case is done" in text
+    printed = plan.to_text()
+    assert f"{MODEL}: 2 cases with T1 + contrast, FLAIR" in printed
+    assert f"{MODEL}: 1 case with T1 + contrast\n  Missing: T1, T2, FLAIR" in printed
+    assert "D: " in printed
+    assert "holds no image file" in printed
+    assert "E: There is no model 'no-such'" in printed
+    assert "not known before the first case is done" in printed
     records = json.loads(plan.to_json())["cases"]
     assert [record["standing"] for record in records] == [one.status.value for one in plan.planned]
     assert not (studies / "out").exists(), "a plan writes nothing"

@@ -353,10 +353,10 @@ def test_own_environment(tmp_path: Path) -> None:
         {"SYSTEMROOT": os.environ["SYSTEMROOT"]} if os.name == "nt" else {}
     )
     process = WorkerProcess([sys.executable, str(script)], tmp_path / "log", environment)
-    environment = process.start({}).wait()
+    received = process.start({}).wait()
     process.close()
-    assert environment["GLIOMASEG_MODELS"] == "/m"
-    assert "PYTEST_CURRENT_TEST" not in environment
+    assert received["GLIOMASEG_MODELS"] == "/m"
+    assert "PYTEST_CURRENT_TEST" not in received
 
 
 def test_log_does_not_grow_for_ever(worker: WorkerProcess, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
