@@ -30,14 +30,14 @@ def command(seconds: float = 0.0) -> list[str]:
 def answer(job: Mapping[str, Any]) -> dict[str, Any]:
     """Do a job; a :class:`~GliomaSegLib.results.job_result.JobResult` as JSON, as far as a batch reads it."""
     from GliomaSegLib.io.folder import check_output, written_whole
-    from Testing.support.study import on_grid, reference_labels
+    from Testing.support.study import on_grid, toy_labels
 
     output = Path(job["output"])
     check_output(output, job.get("overwrite", False))
     files = {name: Path(path) for name, path in job.get("volumes", {}).items()} or _files_of(Path(job["study"]))
     images = {name: _read(path) for name, path in files.items()}
     reference = next(name for name in ("t1c", *images) if name in images)
-    labels = sitk.Resample(on_grid(reference_labels()), images[reference], sitk.Transform(), sitk.sitkNearestNeighbor)
+    labels = sitk.Resample(on_grid(toy_labels()), images[reference], sitk.Transform(), sitk.sitkNearestNeighbor)
     with written_whole(output, job.get("overwrite", False)) as folder:
         sitk.WriteImage(labels, str(folder / "segmentation.nii.gz"))
         sitk.WriteImage(images[reference] > 0, str(folder / "brain.nii.gz"))
