@@ -12,6 +12,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from GliomaSegLib import networks
+from GliomaSegLib.inference.slices import Plane
+from GliomaSegLib.labels import Region
+from GliomaSegLib.networks.ca_cnn import AnisotropicNet
 from GliomaSegLib.networks.resseg_unet import RessegUNet
 from GliomaSegLib.networks.synthstrip_unet import SynthStripUNet
 from GliomaSegLib.zoo.card import Card
@@ -140,10 +143,10 @@ def _any_unet(card: Card, target: Path) -> None:
 
 def _ca_cnn(card: Card, target: Path) -> None:
     tensors: dict[str, Tensor] = {}
-    for region in ca_cnn._REGIONS:
-        for view in ca_cnn._VIEW_SUFFIX:
-            own = ca_cnn._network(region).state_dict()
-            tensors |= {f"{ca_cnn._prefix(region, view)}{key}": value for key, value in own.items()}
+    for region in ca_cnn.CASCADE:
+        for plane in Plane:
+            own = AnisotropicNet(len(ca_cnn.CHANNEL_ORDER), downsample_twice=region is not Region.ET).state_dict()
+            tensors |= {f"{ca_cnn._stage(region, plane)}.{key}": value for key, value in own.items()}
     save_file(tensors, target)
 
 

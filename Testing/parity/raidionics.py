@@ -25,6 +25,7 @@ from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.card_check import read_card
 from GliomaSegLib.zoo.loaders import raidionics
+from GliomaSegLib.zoo.loaders.raidionics_segmenter import _crop
 from Testing.parity.comparison import Answers, Found, made_images, mismatches, reported, run
 from Testing.support.raidionics_folder import network, pipeline, settings
 
@@ -115,7 +116,7 @@ def compared(card: Card, more: dict[str, str]) -> Answers:
 
 def fitting_slab(image: NDArray[np.float32], crop: str) -> int:
     """Slices that fill the resized image without rest: the package fails where some are left over."""
-    _, height, depth = (side.stop - side.start for side in raidionics._crop(image.transpose(2, 1, 0), crop))
+    _, height, depth = (side.stop - side.start for side in _crop(image.transpose(2, 1, 0), crop))
     slices = int(depth * (48 / height))
     return max(number for number in range(1, 17) if slices % number == 0)
 
