@@ -58,7 +58,8 @@ def from_internal(labels: NDArray[np.uint8], scheme: LabelScheme) -> NDArray[np.
 
 def lost_in(labels: NDArray[np.uint8], scheme: LabelScheme) -> tuple[Label, ...]:
     """The labels of an internal label map that become background in ``scheme``."""
-    return tuple(Label(value) for value in values_held(labels[from_internal(labels, scheme) == 0]))
+    held = values_held(labels)
+    return tuple(Label(value) for value in held[from_internal(held, scheme) == 0])
 
 
 def regions_held(labels: NDArray[np.uint8], regions: Collection[Region]) -> tuple[Region, ...]:

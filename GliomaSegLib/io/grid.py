@@ -39,6 +39,9 @@ def centre(image: sitk.Image) -> tuple[float, float, float]:
     return image.TransformContinuousIndexToPhysicalPoint([(size - 1) / 2 for size in image.GetSize()])
 
 
+_OPPOSITE = ({"L", "R"}, {"P", "A"}, {"S", "I"})  # ways along one axis
+
+
 def orientation_of(image: sitk.Image) -> str:
     """The patient directions to which the voxel axes x, y, z run, e.g. ``LPS``; on oblique grids the nearest ones."""
     return sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.GetDirection())
@@ -50,9 +53,13 @@ def oriented(image: sitk.Image, orientation: str = "LPS") -> sitk.Image:
     An image that is oriented so already is the result itself: SimpleITK would copy what two images share as soon as an
     array of one is looked at.
     """
-    if orientation_of(image) == orientation and not image.GetMetaDataKeys():  # which DICOMOrient drops
+    own = orientation_of(image)
+    if own == orientation and not image.GetMetaDataKeys():  # which DICOMOrient drops
         return image
-    return sitk.DICOMOrient(image, orientation)
+    pairs = [{*ways} for ways in zip(own, orientation, strict=True)]
+    if all(len(pair) == 1 or pair in _OPPOSITE for pair in pairs):
+        return sitk.Flip(image, [len(pair) > 1 for pair in pairs])
+    return sitk.DICOMOrient(image, orientation)  # which copies the voxels twice
 
 
 def upright_view(image: sitk.Image) -> NDArray[Any]:

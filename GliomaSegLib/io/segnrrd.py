@@ -48,7 +48,7 @@ def write_segmentation(labels: sitk.Image, path: Path, regions: Collection[Regio
         ValueError: a label occurs that would have no segment and be lost.
         InputError: the file cannot be written.
     """
-    array = sitk.GetArrayFromImage(labels).astype(np.uint8)
+    array = sitk.GetArrayViewFromImage(labels).astype(np.uint8)
     styles = _styles_for(regions)
     nameless = set(values_held(array)) - {style.label for style in styles}
     if nameless:

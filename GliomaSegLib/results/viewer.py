@@ -162,7 +162,7 @@ def viewer_html(
 
 def _shown_grid(panels: Sequence[Panel], brain: sitk.Image) -> tuple[sitk.Image, str]:
     """The grid around brain and tumour, coarser where there would be too many voxels; and a note if it is."""
-    wanted, filled = sitk.GetArrayFromImage(brain) > 0, np.zeros(brain.GetSize()[::-1], bool)
+    wanted, filled = sitk.GetArrayViewFromImage(brain) > 0, np.zeros(brain.GetSize()[::-1], bool)
     for panel in panels:
         wanted |= sitk.GetArrayViewFromImage(panel.marked) > 0
         filled |= sitk.GetArrayViewFromImage(panel.image) != 0
@@ -205,4 +205,4 @@ def _nifti(image: sitk.Image) -> str:
 
 
 def _packed(content: bytes) -> str:
-    return base64.b64encode(gzip.compress(content, 6, mtime=0)).decode("ascii")
+    return base64.b64encode(gzip.compress(content, 4, mtime=0)).decode("ascii")

@@ -116,7 +116,7 @@ def result_of(folder: Path, manifest: Manifest, measures: Measures) -> JobResult
 
 
 def _write_label_map(labels: sitk.Image, scheme: LabelScheme, path: Path, recorder: ProgressRecorder) -> None:
-    array = sitk.GetArrayFromImage(labels)
+    array = sitk.GetArrayViewFromImage(labels)
     lost = [segment_styles()[label].name.lower() for label in lost_in(array, scheme)]
     if lost:
         recorder.warn(

@@ -129,7 +129,12 @@ def test_a_view_of_an_image_is_upright_as_the_turned_image_is(seed: int) -> None
     random = np.random.default_rng(seed)
     image = sitk.GetImageFromArray(random.random((4, 5, 6), np.float32))
     image.SetDirection(np.linalg.qr(random.normal(size=(3, 3)))[0].ravel().tolist())
-    assert np.array_equal(upright_view(image), sitk.GetArrayFromImage(oriented(image)))
+    image.SetMetaData("0010|0010", "somebody")
+    turned, by_itk = oriented(image), sitk.DICOMOrient(image, "LPS")
+    assert np.array_equal(upright_view(image), sitk.GetArrayFromImage(turned))
+    assert np.array_equal(sitk.GetArrayFromImage(by_itk), sitk.GetArrayFromImage(turned))
+    assert (turned.GetOrigin(), turned.GetDirection()) == (by_itk.GetOrigin(), by_itk.GetDirection())
+    assert not turned.GetMetaDataKeys()
 
 
 def test_an_image_is_placed_as_another_without_being_changed_itself() -> None:
