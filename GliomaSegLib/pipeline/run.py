@@ -16,6 +16,7 @@ from GliomaSegLib.io.images import pixels_sha256
 from GliomaSegLib.job import Job
 from GliomaSegLib.labels import Region
 from GliomaSegLib.options import AUTO
+from GliomaSegLib.preprocessing.resampling import moved
 from GliomaSegLib.preprocessing.rigid import Registration
 from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
 from GliomaSegLib.results.images import ResultImages
@@ -67,7 +68,7 @@ def _run(job: Job, recorder: ProgressRecorder) -> JobResult:
     images = ResultImages(
         labels=result.labels,
         brain=result.brain,
-        originals=result.images,
+        originals={one: moved(volume.image, result.transforms.get(one)) for one, volume in case.volumes.items()},
         probabilities=result.stored_probabilities,
         transforms=result.transforms,
         agreement=result.agreement,
@@ -89,7 +90,7 @@ def _run(job: Job, recorder: ProgressRecorder) -> JobResult:
         incomplete=case.incomplete,
     )
     assessed = result.assessed
-    del result  # and with it what the networks answered, so that images of 0.5 mm need less than 4 GB
+    del result, case  # and with them what the networks answered, so that images of 0.5 mm need less than 4 GB
     with written_whole(job.output, job.overwrite) as folder:
         manifest = write_results(folder, images, manifest, assessed, recorder)
     return result_of(job.output, manifest, assessed.measures)

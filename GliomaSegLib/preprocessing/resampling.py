@@ -51,6 +51,11 @@ def resample_image(image: sitk.Image, grid: sitk.Image, transform: sitk.Transfor
     return _resample(as_float32(image), grid, transform, sitk.sitkLinear)
 
 
+def moved(image: sitk.Image, transform: sitk.Transform | None) -> sitk.Image:
+    """``image`` where :func:`resample_image` puts it, on its own voxels: a rigid ``transform`` changes its geometry."""
+    return image if transform is None else sitk.TransformGeometry(image, transform)
+
+
 def as_float32(image: sitk.Image) -> sitk.Image:
     """The image itself if it is ``float32`` already."""
     return image if image.GetPixelID() == sitk.sitkFloat32 else sitk.Cast(image, sitk.sitkFloat32)
@@ -70,7 +75,7 @@ def _resample(image: sitk.Image, grid: sitk.Image, transform: sitk.Transform | N
             if same_grid(turned, grid):
                 return placed_as(turned, grid)
         transform = sitk.Transform(3, sitk.sitkIdentity)
-    low, size = _reached(image, grid, transform)
+    low, size = reached(image, grid, transform)
     if np.prod(size) > _MOST_OF_IT * grid.GetNumberOfPixels():
         return sitk.Resample(image, grid, transform, interpolator, 0.0, image.GetPixelID())
     resampled = sitk.Image(grid.GetSize(), image.GetPixelID())
@@ -82,7 +87,7 @@ def _resample(image: sitk.Image, grid: sitk.Image, transform: sitk.Transform | N
     return resampled
 
 
-def _reached(image: sitk.Image, grid: sitk.Image, transform: sitk.Transform) -> tuple[list[int], list[int]]:
+def reached(image: sitk.Image, grid: sitk.Image, transform: sitk.Transform) -> tuple[list[int], list[int]]:
     """The first index and the size (x, y, z) of the part of ``grid`` that linear interpolation of what is not 0 in
     ``image`` can reach; all of it under a transform that is not linear, of size 0 where nothing is reached.
     """

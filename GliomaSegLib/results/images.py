@@ -15,12 +15,13 @@ from GliomaSegLib.labels import Region
 
 @dataclass(frozen=True)
 class ResultImages:
-    """The images of a result, all on one grid.
+    """The images of a result, all but ``originals`` on one grid.
 
     Attributes:
         labels: internal label map, ``uint8``.
         brain: mask, ``uint8``.
-        originals: the sequences, ``float32``, for the report; may be empty when the files are gone.
+        originals: the sequences, ``float32``, for the report, each on any grid in the space of the reference image;
+            may be empty when the files are gone.
         probabilities: per region, ``float32`` in 0..1, or as they are stored.
         transforms: reference image -> sequence (LPS mm) for those that had to be moved.
         agreement: of an ensemble's members, ``uint8`` per cent.

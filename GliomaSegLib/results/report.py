@@ -12,7 +12,6 @@ from markupsafe import Markup
 from GliomaSegLib import NOTICE
 from GliomaSegLib.case import Modality, StudyIdentity, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.io.grid import same_grid
 from GliomaSegLib.io.terminology import region_styles, segment_styles
 from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.assessment import CaseAssessment
@@ -34,7 +33,7 @@ def write_report(manifest: Manifest, assessed: CaseAssessment, images: ResultIma
     """Write the report as one self-contained HTML file (UTF-8); arguments as for :func:`render_report`.
 
     Raises:
-        InputError: an image has another grid than the labels, or the file cannot be written.
+        InputError: the original of the reference image is missing, or the file cannot be written.
     """
     html = render_report(manifest, assessed, images)
     try:
@@ -51,9 +50,10 @@ def render_report(manifest: Manifest, assessed: CaseAssessment, images: ResultIm
         images: without originals the report has no pictures.
 
     Raises:
-        InputError: an original has another grid than the labels, or that of the reference image is missing.
+        InputError: the original of the reference image is missing.
     """
-    _check(manifest, images)
+    if images.originals and manifest.reference not in images.originals:
+        raise InputError(f"The report lacks the image of its reference {manifest.reference.title}; give it.")
     measures = assessed.measures
     least_mm3 = least_counted_mm3([images.labels.GetSpacing()], manifest.model.task)
     return rendered(
@@ -117,16 +117,6 @@ class _LesionTable:
     def cut(self) -> tuple[int, ...]:
         """Numbers of those listed that touch the border of the image."""
         return tuple(lesion.id for lesion in self.listed if lesion.at_border)
-
-
-def _check(manifest: Manifest, images: ResultImages) -> None:
-    if images.originals and manifest.reference not in images.originals:
-        raise InputError(f"The report lacks the image of its reference {manifest.reference.title}; give it.")
-    for modality, image in images.originals.items():
-        if not same_grid(image, images.labels):
-            raise InputError(
-                f"The {modality.title} has another grid than the segmentation; resample it for the report."
-            )
 
 
 def _answer(manifest: Manifest, assessed: CaseAssessment, least_mm3: float) -> _Answer | None:

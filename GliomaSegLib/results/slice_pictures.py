@@ -7,6 +7,7 @@ left. The contours are vector paths, so that they stay sharp in print and can be
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from io import BytesIO
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.measure import find_contours
 
-from GliomaSegLib.io.grid import oriented, upright_view
+from GliomaSegLib.io.grid import GRID_TOLERANCE_VOXELS, corners, oriented, upright_view
 from GliomaSegLib.io.terminology import region_styles
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import REGION_LABELS, Region
@@ -62,22 +63,24 @@ class Slice:
 
 
 class Grey:
-    """An image as grey levels, ``uint8 [z, y, x]``, oriented to LPS. They are made of the part that is asked for."""
+    """An image as grey levels, ``uint8 [z, y, x]``, on a grid that is oriented to LPS. They are made of the part that
+    is asked for."""
 
-    def __init__(self, image: sitk.Image, black: float, white: float) -> None:
-        self._image, self._black, self._range = image, black, max(white - black, 1e-6)
+    def __init__(self, image: sitk.Image, grid: sitk.Image, black: float, white: float) -> None:
+        self._image, self._grid = image, grid
+        self._black, self._range = black, max(white - black, 1e-6)
 
     def __getitem__(self, part: int | tuple[int | slice, ...]) -> NDArray[np.uint8]:
-        array = upright_view(self._image)[part].astype(np.float32)
+        array = _part_of(self._image, self._grid, part).astype(np.float32)
         return (np.clip((array - self._black) / self._range, 0, 1) * 255).astype(np.uint8)
 
 
 class Viewer:
-    """Draws slices of images that share the label map's grid, all with the same field of view.
+    """Draws slices of images on the label map's grid, all with the same field of view.
 
     Args:
         labels: internal label map.
-        reference: an image on the same grid, from which the head is found when there is no brain mask.
+        reference: from which the head is found when there is no brain mask; only then it must be on the same grid.
         brain: mask on the same grid.
         regions: those to outline.
     """
@@ -135,14 +138,15 @@ class Viewer:
         """An image as grey levels, windowed by what is inside the head.
 
         Args:
+            image: in the space of the labels; what has other voxels is interpolated where it is drawn.
             by_tumour: also by the tumour; without it the brain is as bright in studies with a large and a small one.
         """
         steps = tuple(slice(None, None, max(1, int(_WINDOW_MM / mm))) for mm in reversed(self._grid.GetSpacing()))
         inside = self._head[steps]
         if not by_tumour and (inside & ~self.tumour[steps]).any():
             inside = inside & ~self.tumour[steps]
-        seen = upright_view(image)[steps][inside if inside.any() else slice(None)]
-        return Grey(image, *np.percentile(seen.astype(np.float32, copy=False), WINDOW_PERCENT))
+        seen = _part_of(image, self._grid, steps)[inside if inside.any() else slice(None)]
+        return Grey(image, self._grid, *np.percentile(seen.astype(np.float32, copy=False), WINDOW_PERCENT))
 
     def draw(self, grey: Grey, where: Slice, contours: bool = True) -> Markup:
         """One slice of the grey levels as an ``<svg>`` element; the contours form a group of class ``contours``."""
@@ -203,6 +207,24 @@ class Viewer:
             for region, lines in self.outlines(where)
         )
         return f'<g class="contours">{"".join(paths)}</g>'
+
+
+def _part_of(image: sitk.Image, grid: sitk.Image, part: int | tuple[int | slice, ...]) -> NDArray[np.float32]:
+    """The voxels of an image in a part ``[z, y, x]`` of a grid that is oriented to LPS."""
+    if _same_voxels(image, grid):
+        return upright_view(image)[part]
+    parts = part if isinstance(part, tuple) else (part,)
+    sides = [slice(one, one + 1) if isinstance(one, int) else one for one in (*parts, *[slice(None)] * 3)[:3]]
+    shown = sitk.Resample(image, grid[tuple(reversed(sides))], sitk.Transform(), sitk.sitkLinear, 0.0)
+    return sitk.GetArrayFromImage(shown)[tuple(0 if isinstance(one, int) else slice(None) for one in parts)]
+
+
+def _same_voxels(one: sitk.Image, other: sitk.Image) -> bool:
+    """Whether two images have the same voxels, whatever the order of their axes."""
+    near_mm = GRID_TOLERANCE_VOXELS * min(one.GetSpacing())
+    return sorted(one.GetSize()) == sorted(other.GetSize()) and all(
+        min(math.dist(corner, there) for there in corners(other)) <= near_mm for corner in corners(one)
+    )
 
 
 def hex_colour(region: Region) -> str:

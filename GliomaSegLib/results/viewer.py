@@ -31,7 +31,7 @@ from GliomaSegLib.io.terminology import region_styles
 from GliomaSegLib.label_maps import values_held
 from GliomaSegLib.labels import REGION_LABELS, Region
 from GliomaSegLib.preprocessing.cropping import bounding_box
-from GliomaSegLib.preprocessing.resampling import model_grid, resample_image, resample_labels
+from GliomaSegLib.preprocessing.resampling import model_grid, reached, resample_image, resample_labels
 from GliomaSegLib.resources import rendered, resource
 from GliomaSegLib.results.slice_pictures import DRAWING_ORDER, WINDOW_PERCENT, hex_colour
 
@@ -49,7 +49,7 @@ class Panel:
     """One image that is scrolled with what is drawn on it; the panels of a page show the same space.
 
     Attributes:
-        marked: values below 32, ``uint8``, on the image's grid; which of them a layer shows says its ``values``.
+        marked: values below 32, ``uint8``; which of them a layer shows says its ``values``.
     """
 
     title: str
@@ -114,7 +114,7 @@ def viewer_html(
     """The HTML of the viewer, in which every text is escaped; empty without NiiVue.
 
     Args:
-        panels: on one grid.
+        panels: what is marked on one grid; the images in its space, and on it where there is no brain.
         layers: those that hold no voxel are left out.
         brain: mask on the same grid; the view in three dimensions shows nothing outside it, and there is none without.
         plane: in which the reader begins.
@@ -124,14 +124,18 @@ def viewer_html(
         return Markup()
     script, notice = library
     inner = sitk.OtsuThreshold(panels[-1].image, 0, 1) if brain is None else brain
-    box, reduced = _shown_grid(panels, inner)
-    mask = resample_labels(inner, box)
+    shown, box, reduced = _shown_grid(panels, inner)
+    mask = resample_labels(inner[shown], box)
     inside = sitk.GetArrayViewFromImage(mask) > 0
     marked: dict[int, sitk.Image] = {id(panel.marked): panel.marked for panel in panels}
     with ThreadPoolExecutor(2) as pool:  # each holds an image more
         images = list(pool.map(lambda panel: _grey(resample_image(panel.image, box), inside), panels))
         overlays = dict(
-            zip(marked, pool.map(lambda one: _nifti(resample_labels(one, box) * _STEP), marked.values()), strict=True)
+            zip(
+                marked,
+                pool.map(lambda one: _nifti(resample_labels(one[shown], box) * _STEP), marked.values()),
+                strict=True,
+            )
         )
     present = {value for one in marked.values() for value in values_held(sitk.GetArrayViewFromImage(one)).tolist()}
     layers = [layer for layer in layers if present.intersection(layer.values)] or layers
@@ -160,19 +164,26 @@ def viewer_html(
     )
 
 
-def _shown_grid(panels: Sequence[Panel], brain: sitk.Image) -> tuple[sitk.Image, str]:
-    """The grid around brain and tumour, coarser where there would be too many voxels; and a note if it is."""
-    wanted, filled = sitk.GetArrayViewFromImage(brain) > 0, np.zeros(brain.GetSize()[::-1], bool)
-    for panel in panels:
-        wanted |= sitk.GetArrayViewFromImage(panel.marked) > 0
-        filled |= sitk.GetArrayViewFromImage(panel.image) != 0
-    margins = [math.ceil(_MARGIN_MM / mm) for mm in reversed(brain.GetSpacing())]
-    boxes = [bounding_box(mask if mask.any() else ~mask) for mask in (wanted, filled | wanted)]
+def _shown_grid(panels: Sequence[Panel], brain: sitk.Image) -> tuple[tuple[slice, ...], sitk.Image, str]:
+    """The part of the grid (x, y, z) around brain and tumour, and its grid, coarser where there would be too many
+    voxels; and a note if it is."""
+    wanted = sitk.GetArrayViewFromImage(brain) > 0
+    for marked in {id(panel.marked): panel.marked for panel in panels}.values():
+        wanted |= sitk.GetArrayViewFromImage(marked) > 0
+    filled = [reached(panel.image, brain, sitk.Transform(3, sitk.sitkIdentity)) for panel in panels]
+    first = np.min([low for low, _ in filled], axis=0)
+    last = np.max([np.add(low, size) for low, size in filled], axis=0)
     box = tuple(
-        slice(max(one.start - margin, all_of_it.start), min(one.stop + margin, all_of_it.stop))
-        for one, all_of_it, margin in zip(*boxes, margins, strict=True)
+        slice(min(one.start, max(one.start - margin, int(low))), max(one.stop, min(one.stop + margin, int(high))))
+        for one, margin, low, high in zip(
+            reversed(bounding_box(wanted if wanted.any() else ~wanted)),
+            [math.ceil(_MARGIN_MM / mm) for mm in brain.GetSpacing()],
+            first,
+            last,
+            strict=True,
+        )
     )
-    own = grid = brain[tuple(reversed(box))]
+    own = grid = brain[box]
     voxel_mm = min(own.GetSpacing())
     while grid.GetNumberOfPixels() * len(panels) > _MOST_VOXELS:
         voxel_mm += 0.05
@@ -180,7 +191,7 @@ def _shown_grid(panels: Sequence[Panel], brain: sitk.Image) -> tuple[sitk.Image,
         grid = model_grid(own, (x, y, z), orientation_of(own))
     texts = [" × ".join(f"{mm:.2g}" for mm in one.GetSpacing()) for one in (own, grid)]
     note = f"Shown at {texts[1]} mm; the images have voxels of {texts[0]} mm, on which everything was measured."
-    return grid, "" if grid is own else note
+    return box, grid, "" if grid is own else note
 
 
 def _grey(image: sitk.Image, inside: NDArray[np.bool_]) -> tuple[str, list[float]]:

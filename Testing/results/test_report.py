@@ -23,6 +23,7 @@ from GliomaSegLib.measures.assessment import CaseAssessment, assess_case
 from GliomaSegLib.measures.volumes import measure
 from GliomaSegLib.phantom.dicom import write_series
 from GliomaSegLib.pipeline.run import run
+from GliomaSegLib.preprocessing.resampling import moved, resample_image
 from GliomaSegLib.results import viewer
 from GliomaSegLib.results.images import ResultImages
 from GliomaSegLib.results.manifest import Manifest, ModelUsed, SequenceRecord
@@ -395,10 +396,22 @@ def test_slices_are_chosen_where_the_tumour_is() -> None:
     assert all(index in range(5, 10) for index in indices)
 
 
-def test_an_image_on_another_grid_is_refused() -> None:
-    images = {Modality.T1C: scan(0), Modality.T2F: scan(1)[:, :, :10]}
-    with pytest.raises(InputError, match="FLAIR has another grid"):
-        render_report(*content(originals=images))
+def test_an_image_on_another_grid_is_drawn_as_if_it_were_resampled() -> None:
+    transform = sitk.Euler3DTransform((-1.0, 2.0, 3.0), 0.1, -0.05, 0.2, (1.5, -2.0, 0.7))
+    own, thin = scan(1), sitk.DICOMOrient(labels(), "RIP")
+    drawn = Viewer(thin, own, sitk.DICOMOrient(brain(), "RIP"), tuple(Region))
+    for other, expected in (
+        (moved(own, transform), resample_image(own, labels(), transform)),
+        (sitk.DICOMOrient(own, "PSR"), own),
+    ):
+        greys = drawn.grey(other), drawn.grey(expected)
+        for where in (Slice("axial", 7), Slice("coronal", 21), Slice("sagittal", 44)):
+            one, same = (drawn.cut(grey, where)[0].astype(int) for grey in greys)
+            assert np.ptp(same) > 100
+            assert np.abs(one - same).max() <= 2
+
+
+def test_the_image_of_the_reference_must_be_there() -> None:
     with pytest.raises(InputError, match="lacks the image of its reference"):
         render_report(*content(originals={Modality.T2F: scan(1)}))
 
