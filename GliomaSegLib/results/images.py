@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from GliomaSegLib.case import Modality
 from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.labels import Region
+from GliomaSegLib.preprocessing.cropping import bounding_box
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,12 @@ def as_stored(probability: sitk.Image) -> sitk.Image:
     """A probability map in the steps in which it is stored: 0..1 as 0..255, ``uint8``; one that is so already stays."""
     if probability.GetPixelID() == sitk.sitkUInt8:
         return probability
-    scaled = sitk.GetArrayFromImage(probability)
-    np.clip(scaled, 0, 1, out=scaled)
-    scaled *= 255
-    return array_on(np.round(scaled, out=scaled).astype(np.uint8), probability)
+    values = sitk.GetArrayViewFromImage(probability)
+    stored = np.zeros(values.shape, np.uint8)
+    if (likely := values != 0).any():
+        box = bounding_box(likely)
+        stored[box] = np.round(np.clip(values[box], 0, 1) * 255)
+    return array_on(stored, probability)
 
 
 def from_stored(stored: sitk.Image) -> sitk.Image:
