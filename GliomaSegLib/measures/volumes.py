@@ -163,7 +163,8 @@ def measure(
     for region, probability in probabilities.items():
         if not same_grid(labels, probability):
             raise InputError(f"The probability map of {region.value} and the label map have different grids.")
-    array = sitk.GetArrayViewFromImage(labels)
+    marked = sitk.GetArrayViewFromImage(labels) != 0
+    tumour = sitk.GetArrayViewFromImage(labels)[bounding_box(marked) if marked.any() else slice(0)]
     voxel_ml = float(np.prod(labels.GetSpacing())) / 1000
     brain_voxels = None if brain is None else np.count_nonzero(sitk.GetArrayViewFromImage(brain))
     if brain_voxels == 0:
@@ -176,7 +177,7 @@ def measure(
             volume_ml=voxels * voxel_ml,
             brain_ratio=voxels / brain_voxels if brain_voxels else None,
         )
-        for name, mask in _parts(array, regions)
+        for name, mask in _parts(tumour, regions)
     ]
     lesions = [
         lesion
