@@ -16,6 +16,7 @@ from GliomaSegLib.batch.cases import BatchCase
 from GliomaSegLib.batch.summary import CaseState, CaseSummary
 from GliomaSegLib.dicom_node.queue import State
 from Testing.page.conftest import Open, serious
+from Testing.support.live_node import until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -149,15 +150,15 @@ def node_page(tmp_path: Path, open_page: Open) -> Iterator[Page]:
 
 
 def test_the_list_of_a_node_has_outliers_first_and_leads_to_reports(node_page: Page) -> None:
+    node_page.get_by_label("renewed every 15 s").uncheck()
     rows = node_page.locator("table[data-list] tbody tr")
     assert rows.count() == 2
     assert "no tumour was marked" in rows.first.inner_text()
     pictures = "[...document.querySelectorAll('img')].every(one => one.complete && one.naturalWidth === 160)"
-    node_page.wait_for_function(pictures)  # they load when they are scrolled to
+    until(lambda: node_page.evaluate(pictures))  # wait_for_function would need unsafe-eval, which the page forbids
     node_page.get_by_label("only what needs a look").check()
     assert rows.locator("visible=true").count() == 1
     assert serious(node_page) == []
-    node_page.get_by_label("renewed every 15 s").uncheck()
     node_page.reload()
     assert not node_page.get_by_label("renewed every 15 s").is_checked()
     assert node_page.get_by_label("only what needs a look").is_checked()
