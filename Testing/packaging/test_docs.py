@@ -136,7 +136,7 @@ def test_a_measured_card_knows_what_every_subset_of_its_sequences_costs(card: Ca
                 assert figure.cases
                 assert "bench" in figure.source
     assert cost_of_missing(card, card.inputs.sequences) is None
-    assert "Mean Dice" in cost_of_missing(card, [Modality.T2F])
+    assert "Mean Dice" in cost_of_missing(card, card.inputs.mandatory or [Modality.T2F])
 
 
 @pytest.mark.parametrize("name", field_tables.PAGES)
