@@ -86,7 +86,7 @@ def _subsets(text: str) -> str | tuple[tuple[Modality, ...], ...]:
 def run(parsed: argparse.Namespace, output: TextIO) -> int:
     """Perform the experiment and write the page; the exit status."""
     from GliomaSegLib.experiments.analysis import analyse
-    from GliomaSegLib.experiments.definition import Experiment, read_data_sets
+    from GliomaSegLib.experiments.definition import Experiment, left_out, read_data_sets
     from GliomaSegLib.experiments.experiment_page import write_experiment
     from GliomaSegLib.experiments.gallery import draw_gallery
     from GliomaSegLib.experiments.runner import run_experiment
@@ -111,6 +111,8 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
         runs = run_experiment(experiment, data, parsed.keep, progress)
         gallery = draw_gallery(experiment, data, runs, progress) if parsed.gallery else []
     page = write_experiment(parsed.output, experiment, data, runs, analyse(runs, own_data), gallery, parsed.overwrite)
+    for one in left_out(experiment, data, runs):
+        print(f"Left out: {one}", file=output)
     failed = sum(one.failure is not None for one in runs)
     print(f"{len(runs)} runs, {failed} of them without a segmentation: {page}", file=output)
     return 0

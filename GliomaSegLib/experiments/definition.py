@@ -135,3 +135,22 @@ _SHORT_NAMES = {Modality.T1N: "T1", Modality.T1C: "T1c", Modality.T2W: "T2", Mod
 def short_name(present: Subset) -> str:
     """A subset as tables and figures name it, e.g. ``T1 + T1c + FLAIR``."""
     return " + ".join(_SHORT_NAMES[sequence] for sequence in present)
+
+
+def left_out(experiment: Experiment, data: Iterable[DataSet], runs: Iterable[Run]) -> list[str]:
+    """A sentence on the cases of each data set that have none of the subsets, and on each model that refused some."""
+    lines = []
+    for one in data:
+        own = [run for run in runs if run.data == one.name]
+        cases = {run.case for run in own}
+        if without := [row.case for row in one.rows if row.case not in cases]:
+            lines.append(
+                f"{len(without)} of {len(one.rows)} cases of {one.name}, which lack the sequences that were asked for: "
+                f"{', '.join(without)}."
+            )
+        named = () if isinstance(experiment.subsets, str) else dict.fromkeys(run.present for run in own)
+        for model in experiment.models:
+            done = {run.present for run in own if run.model == model}
+            if refused := [short_name(subset) for subset in named if subset not in done]:
+                lines.append(f"{' and '.join(refused)} of {one.name} for {model}, which does not take it.")
+    return lines

@@ -14,7 +14,7 @@ from GliomaSegLib.datasets.case_table import REGIONS
 from GliomaSegLib.evaluation.charts import Box, Line, box_plot, line_plot
 from GliomaSegLib.evaluation.page import render
 from GliomaSegLib.experiments.analysis import Analysis, LesionRow
-from GliomaSegLib.experiments.definition import DataSet, Experiment, Run, Subset, short_name
+from GliomaSegLib.experiments.definition import DataSet, Experiment, Run, Subset, left_out, short_name
 from GliomaSegLib.experiments.gallery import Sheet
 from GliomaSegLib.experiments.tables import write_tables
 from GliomaSegLib.io.folder import MANIFEST, PROGRAM, written_whole
@@ -72,6 +72,7 @@ def _render(
         experiment=experiment,
         data=data,
         runs=len(runs),
+        left_out=left_out(experiment, data, runs),
         tests=len(analysis.comparisons),
         sections=[
             _section(one.name, region, analysis, runs)

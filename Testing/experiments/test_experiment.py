@@ -22,7 +22,7 @@ from scipy import stats
 from GliomaSegLib.case import Modality, TimePoint
 from GliomaSegLib.cli import experiment as command
 from GliomaSegLib.datasets import prepared_case as in_place
-from GliomaSegLib.datasets.case_table import REGIONS
+from GliomaSegLib.datasets.case_table import REGIONS, CaseRow
 from GliomaSegLib.errors import Cancelled, InputError, WeightsError
 from GliomaSegLib.evaluation.froc import match_lesions
 from GliomaSegLib.evaluation.metrics import RegionScore, evaluate
@@ -32,6 +32,7 @@ from GliomaSegLib.experiments.definition import (
     DataSet,
     Experiment,
     Run,
+    left_out,
     read_data_sets,
     short_name,
     subsets_of,
@@ -42,7 +43,7 @@ from GliomaSegLib.experiments.run_log import read_runs
 from GliomaSegLib.experiments.runner import SegmentedCase, _labels_to_image, run_experiment
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.job import Job
-from GliomaSegLib.labels import Region
+from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.measures.assessment import assess_case
 from GliomaSegLib.options import BrainMethod
 from GliomaSegLib.phantom import Phantom, make_phantom
@@ -475,6 +476,19 @@ def test_command_takes_named_subsets(
     with pytest.raises(SystemExit):
         arguments(*words, "--subsets", "t2f+t3")
     assert "'t2f+t3' is not all, leave-one-out, full" in capsys.readouterr().err
+
+
+def test_what_is_left_out_is_told() -> None:
+    data = [
+        DataSet("clinic", tuple(CaseRow(case, case, "h", {}, Path(), None, LabelScheme.GLIOMASEG) for case in "ab"))
+    ]
+    runs = [made_up("a", (Modality.T1C,), 0.8, data="clinic", model="any")]
+    plan = Experiment(models=("any", "two"), subsets=((Modality.T1C,),))
+    assert left_out(plan, data, runs) == [
+        "1 of 2 cases of clinic, which lack the sequences that were asked for: b.",
+        "T1c of clinic for two, which does not take it.",
+    ]
+    assert left_out(plan.model_copy(update={"subsets": "all", "models": ("any",)}), data[:1], runs)[1:] == []
 
 
 def test_how_the_brain_is_found_is_chosen(
