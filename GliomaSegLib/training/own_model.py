@@ -151,7 +151,8 @@ def _described(runs: Sequence[_Run], about: About, base: Card | None) -> dict[st
     names = ", ".join(dict.fromkeys(one.recipe.name for one in runs))
     steps = ", ".join(str(one.state["step"]) for one in runs)
     training = f"Trained by the recipe{'s' * (len(runs) > 1)} {names} ({steps} steps)."
-    fields = about.fields(f"{about.model} ({names})", "whoever trained it", WEIGHTS)
+    title = about.model if names == about.model else f"{about.model} ({names})"
+    fields = about.fields(title, "whoever trained it", WEIGHTS)
     if base is not None and any(str(one.state.get("initial") or "").startswith(f"{base.id}:") for one in runs):
         training = f"{training[:-1]}, from the weights of {base.id}."
         before = f"Trained on from {base.id} ({base.weights.licence}): {base.weights.attribution}"
