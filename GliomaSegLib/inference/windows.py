@@ -69,6 +69,8 @@ def balanced(shape: Sequence[int], size: Size, overlap: float, step: int) -> Siz
             if count > 1 and side < usual / 2:
                 return
             yield count, side
+            if side == step:  # more windows would be no shorter
+                return
 
     def cost(chosen: Sequence[tuple[int, int]]) -> tuple[int, int, int]:
         windows, voxels = (math.prod(numbers) for numbers in zip(*chosen, strict=True))

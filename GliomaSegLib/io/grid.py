@@ -19,6 +19,8 @@ RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # Two grids are one when no corner lies further apart than this share of a voxel: headers carry rounding noise.
 GRID_TOLERANCE_VOXELS = 1e-2
 
+_OPPOSITE = ({"L", "R"}, {"P", "A"}, {"S", "I"})  # ways along one axis
+
 
 def same_grid(first: sitk.Image, second: sitk.Image) -> bool:
     """Whether two images have the same voxels in space, up to ``GRID_TOLERANCE_VOXELS``."""
@@ -37,9 +39,6 @@ def corners(image: sitk.Image) -> list[tuple[float, float, float]]:
 def centre(image: sitk.Image) -> tuple[float, float, float]:
     """The middle of the image's field of view, LPS mm."""
     return image.TransformContinuousIndexToPhysicalPoint([(size - 1) / 2 for size in image.GetSize()])
-
-
-_OPPOSITE = ({"L", "R"}, {"P", "A"}, {"S", "I"})  # ways along one axis
 
 
 def orientation_of(image: sitk.Image) -> str:

@@ -126,6 +126,10 @@ def test_balanced_windows_cover_a_volume_in_fewer_voxels_than_fixed_ones(shape: 
         assert side >= min(own, most / 2)
 
 
+def test_balanced_windows_may_be_as_thin_as_a_step() -> None:
+    assert 8 in balanced((60, 60, 60), (8, 16, 64), 0.25, 8)  # and is found at all: no window is shorter
+
+
 @pytest.mark.parametrize("shape", [(10, 14, 9), (7, 30, 12)])
 def test_a_network_that_answers_for_the_middle_of_what_it_is_shown(shape: tuple[int, int, int]) -> None:
     """DeepMedic's way: convolutions without padding. Together the windows answer as one pass over all would."""
