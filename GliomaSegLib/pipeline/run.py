@@ -16,6 +16,7 @@ from GliomaSegLib.io.images import pixels_sha256
 from GliomaSegLib.job import Job
 from GliomaSegLib.labels import Region
 from GliomaSegLib.options import AUTO
+from GliomaSegLib.pipeline.memory import freed_memory_kept
 from GliomaSegLib.preprocessing.resampling import moved
 from GliomaSegLib.preprocessing.rigid import Registration
 from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
@@ -45,7 +46,7 @@ def run(job: Job, progress: Progress | None = None) -> JobResult:
     recorder.stage("reading")
     from GliomaSegLib.pipeline.segment import limited_to  # and with it torch, before which the user sees a sign of life
 
-    with limited_to(job.threads):
+    with limited_to(job.threads), freed_memory_kept():
         return _run(job, recorder)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import SimpleITK as sitk
 
-from GliomaSegLib.case import Case, Modality
+from GliomaSegLib.case import Case, Modality, SequenceVolume
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.transforms import read_rigid
 from GliomaSegLib.preprocessing.rigid import DOUBTFUL_BELOW, GIVEN_WITHIN, Registration, evaluate, register
@@ -26,7 +27,7 @@ def register_case(
 ) -> dict[Modality, Registration]:
     """Register every modality of the case but the reference to the reference.
 
-    Warns through ``progress`` about doubtful ones.
+    Side by side, in as many threads as SimpleITK may use. Warns through ``progress`` about doubtful ones.
 
     Args:
         given: transforms that are used instead, and checked as if they had been found.
@@ -35,24 +36,34 @@ def register_case(
     Raises:
         InputError: the fields of view do not meet, an image is mirrored left to right, or nothing fits.
     """
-    given = given or {}
-    reference = case.reference
+    given, reference = given or {}, case.reference
     others = [
         case.volumes[modality]
         for modality in case.present
         if modality is not reference.sequence and (registering or modality in given)
     ]
+
+    def found_for(moving: SequenceVolume) -> Registration:
+        with _named(str(reference), str(moving)):
+            if moving.sequence in given:
+                return evaluate(reference.image, moving.image, given[moving.sequence])
+            return register(reference.image, moving.image)
+
     registrations = {}
-    for done, moving in enumerate(others):
-        progress.advance(done / len(others), moving.sequence.title)
-        images, names = (reference.image, moving.image), (str(reference), str(moving))
-        if moving.sequence in given:
-            with _named(*names):
-                registration = evaluate(*images, given[moving.sequence])
-            _check_given(registration, *names, progress)
-        else:
-            registration = register_checked(*images, *names, progress, one_exam=True)
-        registrations[moving.sequence] = registration
+    # Each takes one processor core, so that it gives the same answer everywhere, and leaves the others to the rest.
+    pool = ThreadPoolExecutor(max(1, sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()))
+    try:
+        running = [pool.submit(found_for, moving) for moving in others]
+        for done, (moving, registration) in enumerate(zip(others, running, strict=True)):
+            progress.advance(done / len(others), moving.sequence.title)
+            found, names = registration.result(), (str(reference), str(moving))
+            if moving.sequence in given:
+                _check_given(found, *names, progress)
+            else:
+                _check(found, *names, progress, one_exam=True)
+            registrations[moving.sequence] = found
+    finally:
+        pool.shutdown(cancel_futures=True)
     return registrations
 
 
