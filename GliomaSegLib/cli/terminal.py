@@ -10,6 +10,10 @@ from typing import Any
 
 from GliomaSegLib.progress import Progress
 
+# This module is among the first that a command imports. (The time at which the system says that the process began is
+# up to a second off on Linux, which knows the time of its own start in whole seconds.)
+_BEGAN = time.perf_counter()
+
 
 def perform_with_progress(request: Any, profile: bool = False) -> Any:
     """See :func:`GliomaSegLib.perform.perform`; its progress is shown on standard error.
@@ -43,10 +47,8 @@ class StageCosts:
     """A :class:`~GliomaSegLib.progress.Progress` that remembers what each stage took, and passes everything on."""
 
     def __init__(self, listener: Progress) -> None:
-        import psutil
-
         self._listener = listener
-        self._marks = [_Mark("start", psutil.Process().create_time(), 0.0, 0)]  # imports, and reading the request
+        self._marks = [_Mark("start", _BEGAN, 0.0, 0)]  # imports, and reading the request
         self.advance, self.warn = listener.advance, listener.warn
 
     def stage(self, name: str) -> None:
@@ -70,4 +72,4 @@ class StageCosts:
 def _mark(stage: str) -> _Mark:
     import psutil
 
-    return _Mark(stage, time.time(), time.process_time(), psutil.Process().memory_info().rss)
+    return _Mark(stage, time.perf_counter(), time.process_time(), psutil.Process().memory_info().rss)
