@@ -24,7 +24,7 @@ from GliomaSegLib.case import Input, Modality
 from GliomaSegLib.inference.device import choose_precision, place
 from GliomaSegLib.inference.segmenter import Prediction
 from GliomaSegLib.inference.training_distance import TrainingFeatures
-from GliomaSegLib.inference.volume import stacked
+from GliomaSegLib.inference.volume import in_order
 from GliomaSegLib.inference.windows import Size, Windows, balanced, even, slide, tent
 from GliomaSegLib.label_maps import compose
 from GliomaSegLib.labels import Region
@@ -165,13 +165,13 @@ class CoarseFine:
 
     def _channels(self, images: Mapping[Any, NDArray[np.float32]]) -> tuple[Tensor, NDArray[np.bool_], Box]:
         """Standardised channels and brain mask, cropped to the brain, and where they were cropped."""
-        stack = stacked(images, self._order)
-        brain = np.any(stack, axis=0)
+        given = in_order(images, self._order)
+        brain = np.logical_or.reduce([image != 0 for image in given.values()])
         box = bounding_box(brain, 2)
         channels = np.zeros((len(self._order), *brain[box].shape), np.float32)
-        for channel, image, sequence in zip(channels, stack, self._order, strict=True):
-            if sequence in images:
-                channel[:] = clipped_z_score(image[box], f"{sequence.title} (--{sequence.value})")
+        for channel, sequence in zip(channels, self._order, strict=True):
+            if sequence in given:
+                channel[:] = clipped_z_score(given[sequence][box], f"{sequence.title} (--{sequence.value})")
         return torch.from_numpy(channels), brain[box], box
 
     def _coarse_prediction(

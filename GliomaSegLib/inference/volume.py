@@ -229,6 +229,20 @@ def stacked(images: Mapping[Input, Array], order: Sequence[Input]) -> Array:
     """The images as channels in ``order``, ``float32 [channel, z, y, x]``; a missing one is 0 throughout.
 
     Raises:
+        InputError: see :func:`in_order`.
+    """
+    given = in_order(images, order)
+    stack = np.zeros((len(order), *next(iter(given.values())).shape), np.float32)
+    for channel, modality in enumerate(order):
+        if modality in given:
+            stack[channel] = given[modality]
+    return stack
+
+
+def in_order(images: Mapping[Input, Array], order: Sequence[Input]) -> dict[Input, Array]:
+    """Those of the images that are in ``order``, and in it.
+
+    Raises:
         InputError: there is none, they are not of one shape, or one is empty.
     """
     given = {modality: images[modality] for modality in order if modality in images}
@@ -242,11 +256,7 @@ def stacked(images: Mapping[Input, Array], order: Sequence[Input]) -> Array:
                 f"The {modality.title} image is empty (all zero); check the file, or leave it out with "
                 f"--without {modality.value}."
             )
-    stack = np.zeros((len(order), *next(iter(given.values())).shape), np.float32)
-    for channel, modality in enumerate(order):
-        if modality in given:
-            stack[channel] = given[modality]
-    return stack
+    return given
 
 
 def measured_box(stack: Array, margin: int = 0) -> Box:

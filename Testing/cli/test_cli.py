@@ -162,6 +162,7 @@ def test_profile_shows_what_each_stage_cost(segment: Command) -> None:
     assert [row[0] for row in rows] == ["start", "reading", "registration", "brain", "segmentation", "measures", "all"]
     seconds = [float(row[-3]) for row in rows]
     assert sum(seconds[:-1]) == pytest.approx(seconds[-1], abs=0.5)
+    assert all(one >= 0 for one in seconds)
     assert all(float(row[-1]) > 10 for row in rows)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -79,9 +80,13 @@ def test_a_thin_slab_is_placed_like_any_other(small_phantom: Phantom) -> None:
 
 def case_of(t1c: sitk.Image, t2f: sitk.Image) -> Case:
     """A case of two sequences, as if read from files."""
+    return case_with({Modality.T1C: t1c, Modality.T2F: t2f})
+
+
+def case_with(images: Mapping[Modality, sitk.Image]) -> Case:
     volumes = {
         sequence: SequenceVolume(sequence, image, Source(f"{sequence.value}.nii.gz"), 1.0, "made by the test")
-        for sequence, image in ((Modality.T1C, t1c), (Modality.T2F, t2f))
+        for sequence, image in images.items()
     }
     return Case("test", volumes)
 
@@ -92,6 +97,24 @@ def mirrored(image: sitk.Image) -> sitk.Image:
     flipped = sitk.Flip(image, [index == axis for index in range(3)])
     flipped.CopyInformation(image)
     return flipped
+
+
+def test_modalities_are_registered_alike_alone_and_side_by_side(small_phantom: Phantom) -> None:
+    case = case_with(small_phantom.images)
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    found = []
+    try:
+        for threads in (1, 3):
+            sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+            found.append(register_case(case, Silent()))
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+    assert list(found[0]) == list(found[1]), "in the order of the case"
+    for modality, alone in found[0].items():
+        beside = found[1][modality]
+        assert alone.transform and beside.transform
+        assert alone.transform.GetParameters() == beside.transform.GetParameters()
+        assert (alone.nmi, alone.mirror_contrast) == (beside.nmi, beside.mirror_contrast)
 
 
 def test_refuses_a_mirrored_sequence(small_phantom: Phantom) -> None:
