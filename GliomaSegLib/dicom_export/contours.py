@@ -38,16 +38,22 @@ def _joined(outline: Polygon, holes: list[Polygon]) -> Polygon:
     The shortest bridge goes first, to the outline or a hole that is joined already: a bridge that crossed another hole
     would not be the shortest. Corners are a pixel apart at most, so that the nearest pair of corners will do.
     """
-    rest = list(holes)
-    while rest:
-        tree = KDTree(outline)
-        nearest = [tree.query(hole) for hole in rest]
-        chosen = int(np.argmin([distances.min() for distances, _ in nearest]))
-        distances, places = nearest[chosen]
-        start = int(distances.argmin())
-        hole = np.roll(rest.pop(chosen), -start, axis=0)
-        at = int(places[start])
-        outline = np.concatenate([outline[: at + 1], hole, hole[:1], outline[at:]])
+    if not holes:
+        return outline
+    corners = np.concatenate(holes)
+    owner = np.repeat(np.arange(len(holes)), [len(hole) for hole in holes])
+    distance, nearest = np.full(len(corners), np.inf), np.zeros_like(corners)  # to what is joined, of each corner
+    newest = outline
+    for _ in holes:
+        reached, places = KDTree(newest).query(corners)
+        closer = reached < distance
+        distance[closer], nearest[closer] = reached[closer], newest[places[closer]]
+        start = int(distance.argmin())
+        mine = owner == owner[start]
+        newest = np.roll(corners[mine], -int(np.count_nonzero(mine[:start])), axis=0)
+        at = int((outline == nearest[start]).all(axis=1).argmax())
+        outline = np.concatenate([outline[: at + 1], newest, newest[:1], outline[at:]])
+        corners, owner, distance, nearest = (one[~mine] for one in (corners, owner, distance, nearest))
     return outline
 
 
