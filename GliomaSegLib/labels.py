@@ -103,3 +103,16 @@ _REGIONS: dict[LabelScheme, tuple[Region, ...]] = {
 def distinguishes_parts(regions: Collection[Region]) -> bool:
     """Whether a label map of these regions says which part of a tumour a voxel is, and not only that it is tumour."""
     return not {Region.TC, Region.ET}.isdisjoint(regions)
+
+
+def regions_of_segments(segments: Collection[Label]) -> frozenset[Region]:
+    """The regions that a segmentation with segments of these labels delineates, empty ones included.
+
+    With no segment for a part of the core it is not known whether there is any, with enhancing tumour alone not where
+    the rest of the tumour is.
+    """
+    held = set(segments)
+    cavity = held & {Label.RC} and {Region.RC}
+    if held & {Label.SNFH, Label.NETC}:
+        return frozenset({Region.WT, Region.TC, Region.ET} if held & {Label.ET, Label.NETC} else {Region.WT}) | cavity
+    return frozenset({Region.ET} if Label.ET in held else set()) | cavity

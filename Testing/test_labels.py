@@ -60,3 +60,19 @@ def test_regions_that_drawing_adds(drawn: list[int], regions: list[str]) -> None
     held = regions_held(np.array(drawn, np.uint8), (Region.WT,))
     assert [region.value for region in held] == regions
     assert regions_held(np.zeros(3, np.uint8), held) == held, "what is distinguished once stays so"
+
+
+@pytest.mark.parametrize(
+    ("given", "drawn", "regions"),
+    [
+        (["ET"], [3], ["ET"]),
+        (["TC"], [1], ["TC"]),
+        (["TC"], [1, 3], ["TC", "ET"]),
+        (["ET"], [1, 2, 3], ["WT", "TC", "ET"]),
+        (["WT", "ET"], [2, 3], ["WT", "ET"]),
+        (["RC"], [3, 4], ["ET", "RC"]),
+    ],
+)
+def test_what_a_model_of_one_part_marks_itself_adds_no_region(given: list, drawn: list[int], regions: list) -> None:
+    held = regions_held(np.array(drawn, np.uint8), tuple(map(Region, given)))
+    assert [region.value for region in held] == regions

@@ -118,24 +118,28 @@ def _region(labels: sitk.Image, region: Region, series_uid: str) -> Structure:
 
 
 def _parts(labels: sitk.Image, regions: Collection[Region], series_uid: str) -> list[Structure]:
-    array = sitk.GetArrayViewFromImage(labels)
     region_of = {Label.NETC: Region.TC, Label.SNFH: Region.WT, Label.ET: Region.ET, Label.RC: Region.RC}
     styles = [style for label, style in segment_styles().items() if region_of[label] in regions]
     if not distinguishes_parts(regions):
         styles = [undivided_style() if style.label is Label.SNFH else style for style in styles]
+    may_enhance = {Label.NETC} if Region.ET not in regions else {}  # a core that is not divided
     return [
-        _structure(
-            one.name,
-            one,
-            array == one.label,
-            one.colour,
-            labels,
-            series_uid,
-            short_name=one.identifier,
-            interpreted_type=_PART_TYPES.get(one.label, "GTV"),
-        )
+        _region(labels, Region.TC, series_uid) if one.label in may_enhance else _part(labels, one, series_uid)
         for one in styles
     ]
+
+
+def _part(labels: sitk.Image, style: SegmentStyle, series_uid: str) -> Structure:
+    return _structure(
+        style.name,
+        style,
+        sitk.GetArrayViewFromImage(labels) == style.label,
+        style.colour,
+        labels,
+        series_uid,
+        short_name=style.identifier,
+        interpreted_type=_PART_TYPES.get(style.label, "GTV"),
+    )
 
 
 def _lesions(labels: sitk.Image, measures: Measures, series_uid: str, numbering: Numbering) -> list[Structure]:

@@ -166,6 +166,11 @@ def _deformed(study: SegmentedTimePoint, last: SegmentedTimePoint, registration:
             f"The scans of {study.path} and {last.path} are not both at hand, so that no deformation between them can "
             "be found; give them with --image, or leave --deformable out."
         )
+    if study.sequence and last.sequence and study.sequence is not last.sequence:
+        raise InputError(
+            f"{study.path} was drawn on {study.sequence.title} and {last.path} on {last.sequence.title}: a deformation "
+            "can be found between images of one sequence alone; leave --deformable out."
+        )
     return deform(last.image, study.image, registration.transform if registration else None, last.labels, study.labels)
 
 
@@ -194,10 +199,12 @@ def _history(
 
 def _resection(studies: Sequence[SegmentedTimePoint], operated: int, treatment: Treatment) -> Resection:
     before, after = studies[operated - 1], studies[operated]
+    # Without T2 and FLAIR it is not known how much non-enhancing tumour is left.
+    known = after.regions if flair_ml(after) is not None else after.regions - {Region.WT}
     return assess_resection(
         {Region(one.name): one.volume_ml for one in before.measures.volumes if one.name in Region.__members__},
         after.labels,
-        after.regions,
+        known,
         after.time_point,
         after.has_native_t1,
         after.probabilities.get(Region.ET),

@@ -17,6 +17,7 @@ from GliomaSegLib import NOTICE
 from GliomaSegLib.case import TimePointKind
 from GliomaSegLib.followup.compare import Aligned
 from GliomaSegLib.followup.comparison import TimePointComparison, TimePointRow
+from GliomaSegLib.followup.conditions import flair_ml
 from GliomaSegLib.followup.growth import Curve, growth_plot
 from GliomaSegLib.followup.scrolled import comparison_viewer
 from GliomaSegLib.io.folder import MANIFEST, PROGRAM, written_whole
@@ -82,7 +83,7 @@ def render_comparison(aligned: Aligned) -> str:
         answers=[one for one in comparison.answers if one not in {f"{found.brief}." for found in comparison.responses}],
         name=comparison.studies[-1].name,
         headings=headings,
-        regions=_region_rows(comparison),
+        regions=_region_rows(aligned),
         colours={
             style.name: hex_colour(region) for region, style in region_styles().items() if _is_drawn(region, aligned)
         },
@@ -119,15 +120,11 @@ def _heading(row: TimePointRow) -> str:
     return f"{row.date.isoformat()}, {when}" if row.date else when
 
 
-def _region_rows(comparison: TimePointComparison) -> list[tuple[str, list[str]]]:
+def _region_rows(aligned: Aligned) -> list[tuple[str, list[str]]]:
     """Per region its volume in each study, as segmented."""
-    volumes = [{volume.name: volume.volume_ml for volume in one.volumes} for one in comparison.studies]
+    volumes = [{volume.name: volume.volume_ml for volume in one.measures.volumes} for one in aligned.studies]
     rows = [(style.name, [one.get(region.value) for one in volumes]) for region, style in region_styles().items()]
-    outside = [
-        one["WT"] - one["ET"] if {"WT", "ET"} <= one.keys() else None  # what RANO calls the T2/FLAIR abnormality
-        for one in volumes
-    ]
-    rows.insert(1, ("T2/FLAIR abnormality outside the enhancing tumour", outside))
+    rows.insert(1, ("T2/FLAIR abnormality outside the enhancing tumour", [flair_ml(one) for one in aligned.studies]))
     return [(name, [_volume_cell(ml) for ml in found]) for name, found in rows if any(found)]
 
 

@@ -100,6 +100,14 @@ def read_segmentation(path: Path, reference: sitk.Image | None = None) -> sitk.I
     return _resample(labels, _drawn_on(image) if reference is None else reference, path)
 
 
+def segments_in(path: Path) -> frozenset[Label]:
+    """The labels of which a Slicer segmentation that :func:`read_segmentation` reads has a segment, maybe empty."""
+    header = sitk.ImageFileReader()
+    header.SetFileName(str(path))
+    header.ReadImageInformation()
+    return frozenset(_recognise(segment, path) for segment in _segments(header, path))
+
+
 def _styles_for(regions: Collection[Region]) -> list[SegmentStyle]:
     if distinguishes_parts(regions):
         return list(segment_styles().values())
@@ -207,7 +215,7 @@ def _layers(image: sitk.Image) -> list[NDArray]:
     return [array] if array.ndim == 3 else list(np.moveaxis(array, -1, 0))
 
 
-def _segments(image: sitk.Image, path: Path) -> list[_Segment]:
+def _segments(image: sitk.Image | sitk.ImageFileReader, path: Path) -> list[_Segment]:
     indices = sorted(
         int(match.group(1))
         for match in (re.fullmatch(r"Segment(\d+)_ID", key) for key in image.GetMetaDataKeys())

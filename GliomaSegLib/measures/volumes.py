@@ -227,11 +227,10 @@ def slice_position_mm(image: sitk.Image, axis: int, index: int) -> float:
 
 
 def _parts(array: NDArray[np.integer], regions: Collection[Region]) -> list[tuple[str, NDArray[np.bool_]]]:
-    """The masks that get a volume: the regions, and the two labels that are none once the core is distinguished."""
+    """The masks that get a volume: the regions, and the labels that are what two of them differ by."""
     parts = [(region.value, region_mask(array, region)) for region in Region if region in regions]
-    if Region.TC in regions:
-        parts += [(label.name, array == label) for label in (Label.NETC, Label.SNFH)]
-    return parts
+    between = {Label.NETC: {Region.TC, Region.ET}, Label.SNFH: {Region.WT, Region.TC}}
+    return parts + [(label.name, array == label) for label, both in between.items() if both <= {*regions}]
 
 
 def lesion_numbers(labels: sitk.Image, region: Region) -> NDArray[np.uint32]:

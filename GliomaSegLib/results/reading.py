@@ -17,9 +17,9 @@ from GliomaSegLib.io.folder import MANIFEST, is_result_folder
 from GliomaSegLib.io.grid import array_on, oriented_like, same_grid, uncropped
 from GliomaSegLib.io.images import pixels_sha256, read_labels
 from GliomaSegLib.io.provenance import sha256_of
-from GliomaSegLib.io.segnrrd import read_segmentation
+from GliomaSegLib.io.segnrrd import read_segmentation, segments_in
 from GliomaSegLib.label_maps import from_internal, regions_held, to_internal, values_held
-from GliomaSegLib.labels import Label, LabelScheme, Region
+from GliomaSegLib.labels import Label, LabelScheme, Region, regions_of_segments
 from GliomaSegLib.measures.assessment import CaseAssessment, assess_case
 from GliomaSegLib.options import ReviewState
 from GliomaSegLib.preprocessing.resampling import resample_image
@@ -182,7 +182,8 @@ def read_any_segmentation(
     of_result = path.name in (LABEL_MAP, SLICER_SEGMENTATION) and is_result_folder(path.parent)
     result = read_manifest(path.parent) if of_result else None
     if is_slicer_segmentation(path):
-        labels, regions = read_segmentation(path, grid), frozenset(Region)
+        labels = read_segmentation(path, grid)
+        regions = frozenset(Region) if result is not None else regions_of_segments(segments_in(path) or Label)
     else:
         scheme = result.job.label_scheme if result is not None else scheme
         labels, regions = read_labels(path, scheme), frozenset(scheme.regions)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.label_maps import from_internal, region_mask
-from GliomaSegLib.labels import Label, LabelScheme, Region
+from GliomaSegLib.labels import LabelScheme, Region, regions_of_segments
 from GliomaSegLib.scene.segmentation import label_of, labels_of
 from GliomaSegLib.scene.volumes import check_volume, export_volume, ijk_to_world, write_voxels
 
@@ -80,9 +80,10 @@ def _labels_on(
 
 
 def _scheme_of(node: slicer.vtkMRMLSegmentationNode) -> LabelScheme:
-    """The label scheme of its segments: without one for enhancing tumour it is not known whether there was any."""
+    """The label scheme of its segments."""
     segmentation = node.GetSegmentation()
     found = {label_of(node, segmentation.GetNthSegmentID(i)) for i in range(segmentation.GetNumberOfSegments())}
-    if Label.SNFH in found and not found & {Label.ET, Label.NETC}:
-        return LabelScheme.WHOLE_TUMOUR
-    return LabelScheme.BRATS2024 if found & {Label.SNFH, Label.NETC} else LabelScheme.ENHANCING
+    regions = regions_of_segments(found)
+    if Region.TC in regions:
+        return LabelScheme.BRATS2024
+    return LabelScheme.WHOLE_TUMOUR if Region.WT in regions else LabelScheme.ENHANCING

@@ -611,6 +611,8 @@ def test_absent_is_said_of_what_was_looked_for_alone(series: Callable[..., Sourc
     assert found == (["Tumour core", "Enhancing tumour"], ["Whole tumour"], ["Whole tumour"])
     absent, there, _ = reported(edema, (Region.WT,), ExportBy.PARTS)
     assert (absent, there) == ([], ["Whole tumour, not divided"])
+    core = np.where(drawn() == Label.NETC, Label.NETC, 0).astype(np.uint8)
+    assert reported(core, (Region.TC,), ExportBy.PARTS)[1] == ["Tumour core"]
 
 
 def test_a_cavity_is_not_coded_as_a_mass(series: Callable[..., SourceSeries]) -> None:

@@ -11,6 +11,7 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.followup.compare import compare
 from GliomaSegLib.followup.comparison import TimePointComparison
 from GliomaSegLib.followup.conditions import Radiotherapy, Treatment
+from GliomaSegLib.followup.page import render_comparison
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.measures.lesion_tracking import Change
 from GliomaSegLib.measures.rano import Category
@@ -162,6 +163,29 @@ def test_a_flair_only_progression_is_said() -> None:
 def test_without_a_drawn_flair_abnormality_2010_gives_no_verdict() -> None:
     points = [segmented(nodule(10), after(days), regions=(Region.ET,)) for days in (90, 180)]
     assert categories(compared(*points))["RANO 2010"] is Category.NOT_COMPARABLE
+
+
+def test_a_study_without_t2_and_flair_says_nothing_of_the_abnormality() -> None:
+    """Neither the table of volumes nor the class after resection, of which nothing enhancing is left."""
+    t1c = frozenset({Modality.T1C})
+    before = segmented(nodule(15), PRE)
+    left = labels_of((ball(HERE, 9), SNFH))  # class 1, were it all
+    for sequences, class_, cell in ((None, "1", "3.11 mL"), (t1c, "1 or 2A", "not determined")):
+        study = segmented(left, after(1), sequences=sequences, review=ReviewState.APPROVED)
+        aligned = compare([before, study], in_place=True)
+        assert aligned.comparison.resection.rano.number == class_
+        row = render_comparison(aligned).partition("T2/FLAIR abnormality outside the enhancing tumour</td>")[2]
+        assert f">{cell}</td></tr>" in row.partition("\n")[0]
+
+
+def test_images_of_two_sequences_are_not_deformed_into_one_another() -> None:
+    images = {"image": nodule(10)}
+    points = [
+        segmented(nodule(10), after(days), sequence=one, **images)
+        for days, one in ((90, Modality.T1C), (180, Modality.T2F))
+    ]
+    with pytest.raises(InputError, match=r"drawn on T1 \+ contrast and .* on FLAIR: .* leave --deformable out"):
+        compare(points, in_place=True, deformable=True)
 
 
 # --- the baseline ----------------------------------------------------------------------------------------------------

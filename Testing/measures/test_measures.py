@@ -171,6 +171,13 @@ def test_only_the_regions_asked_for_are_measured() -> None:
     assert {lesion.region for lesion in measures.lesions} == {Region.WT}
 
 
+def test_a_core_that_is_not_divided_has_no_part_of_its_own() -> None:
+    """Neither is all of it 'non-enhancing', nor is there 'no edema'."""
+    core = image_of(np.where(np.isin(two_lesions(), (Label.NETC, Label.ET)), Label.NETC, 0))
+    assert [volume.name for volume in measure(core, regions=(Region.TC,)).volumes] == ["TC"]
+    assert [volume.name for volume in measure(core, regions=(Region.WT, Region.TC)).volumes] == ["WT", "TC", "SNFH"]
+
+
 def test_an_empty_label_map_has_volumes_of_zero_and_no_lesion() -> None:
     measures = measure(image_of(np.zeros((4, 5, 6))))
     assert measures.lesions == ()

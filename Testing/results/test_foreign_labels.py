@@ -106,3 +106,28 @@ def test_a_cropped_segmentation_of_slicer_is_read_onto_the_other_file(tmp_path: 
         write_image(volume(Modality.T1C), scan)
         point = read_time_point(path, scan)
         np.testing.assert_array_equal(sitk.GetArrayFromImage(point.labels), toy_labels())
+
+
+@pytest.mark.parametrize(
+    ("segments", "regions"),
+    [
+        ([Label.SNFH], {Region.WT}),
+        ([Label.ET], {Region.ET}),
+        ([Label.RC], {Region.RC}),
+        ([Label.SNFH, Label.RC], {Region.WT, Region.RC}),
+        ([Label.SNFH, Label.ET], {Region.WT, Region.TC, Region.ET}),
+        (list(Label)[1:], set(Region)),
+        ([], set(Region)),
+    ],
+)
+def test_a_slicer_file_tells_of_what_it_has_a_segment_for(tmp_path: Path, segments: list, regions: set) -> None:
+    """A reader who drew the enhancing tumour alone, in a segment of its own, has said nothing of the edema."""
+    path = tmp_path / "reader.seg.nrrd"
+    write_segmentation(array_on(toy_labels(), volume(Modality.T1C)), path)
+    image = sitk.ReadImage(str(path))
+    for number, label in enumerate(list(Label)[1:]):
+        for key in [key for key in image.GetMetaDataKeys() if key.startswith(f"Segment{number}_")]:
+            if label not in segments:
+                image.EraseMetaData(key)
+    sitk.WriteImage(image, str(path))
+    assert read_any_segmentation(path).regions == regions
