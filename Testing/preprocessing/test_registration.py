@@ -112,7 +112,8 @@ def test_modalities_are_registered_alike_alone_and_side_by_side(small_phantom: P
     assert list(found[0]) == list(found[1]), "in the order of the case"
     for modality, alone in found[0].items():
         beside = found[1][modality]
-        assert alone.transform and beside.transform
+        assert alone.transform
+        assert beside.transform
         assert alone.transform.GetParameters() == beside.transform.GetParameters()
         assert (alone.nmi, alone.mirror_contrast) == (beside.nmi, beside.mirror_contrast)
 
