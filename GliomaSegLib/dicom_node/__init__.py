@@ -3,6 +3,6 @@
 The modules in the order in which a study passes through them: ``storage_scp`` and ``orthanc`` (reception by C-STORE, or
 from an Orthanc server), ``receiver`` (checks an image and writes it to disk), ``completeness`` (is the study
 complete?), ``header`` and ``rules`` (what is to be done with it), ``engine`` (segments and exports it), ``sender``
-(sends the answer). Beside them: ``storage`` and ``queue`` keep everything, ``alarms``, ``status`` and ``drift`` monitor
-it, ``web`` shows it, ``service`` puts it all together.
+(sends the answer: the exported DICOM objects). Beside them: ``storage`` and ``queue`` hold all data, ``alarms``,
+``status`` and ``drift`` monitor the node, ``web`` shows its status, ``service`` starts all parts.
 """

@@ -1,4 +1,4 @@
-"""What is wrong with the node now, each in a sentence that is logged when it begins and when it ends."""
+"""The active alarms of a node: each has a sentence, and is logged when it begins and when it ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Alarm:
-    """Something that is wrong, since when (seconds since 1970, to be shown)."""
+    """An alarm; ``since`` is Unix time in seconds, for display only."""
 
     name: str
     sentence: str
@@ -21,7 +21,7 @@ class Alarm:
 
 
 class Alarms:
-    """The alarms that are on; thread-safe."""
+    """The active alarms; thread-safe."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -29,7 +29,7 @@ class Alarms:
         self._lock = threading.Lock()
 
     def on(self, name: str, sentence: str) -> None:
-        """Something is wrong. It is logged again only when the sentence changes."""
+        """Raise the alarm ``name``. It is logged again only when its sentence changes."""
         with self._lock:
             before = self._on.get(name)
             self._on[name] = Alarm(name, sentence, before.since if before else self._clock.wall())
@@ -37,13 +37,13 @@ class Alarms:
             _LOG.error("%s: %s", name, sentence)
 
     def off(self, name: str) -> None:
-        """It is no longer wrong."""
+        """Clear the alarm ``name``."""
         with self._lock:
             before = self._on.pop(name, None)
         if before:
             _LOG.warning("%s: in order again", name)
 
     def all(self) -> list[Alarm]:
-        """Those that are on, the oldest first."""
+        """The active alarms, the oldest first."""
         with self._lock:
             return sorted(self._on.values(), key=lambda alarm: alarm.since)

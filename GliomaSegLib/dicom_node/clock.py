@@ -1,4 +1,4 @@
-"""The clock of a node: one time to wait by, another to show."""
+"""The clock of a node: monotonic time for waiting, wall-clock time for display."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import time
 
 
 class Clock:
-    """The computer's clock, in seconds; a test has one of its own."""
+    """The computer's clock, in seconds; tests replace it."""
 
     def monotonic(self) -> float:
-        """Never jumps; for waiting."""
+        """Monotonic time, for waiting."""
         return time.monotonic()
 
     def wall(self) -> float:
-        """Since 1970, as the computer believes; for showing."""
+        """Unix time, for display only: the system clock may jump."""
         return time.time()

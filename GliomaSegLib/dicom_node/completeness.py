@@ -1,6 +1,6 @@
 """When a study is complete: DICOM has no message for that, so a quiet time decides (Lotan 2021 waited two minutes).
 
-Measured by the monotonic clock. After a restart every study that was arriving waits its whole time again.
+The monotonic clock is used. After a restart the quiet time of every arriving study begins again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Completeness:
     """Decides which of the arriving studies are complete.
 
     Args:
-        quiet_s: a study is complete when no image has come for so long.
+        quiet_s: a study is complete when no image has come for this many seconds.
         after_abort_s: the same where the sender aborted its association.
     """
 
@@ -28,7 +28,7 @@ class Completeness:
         self._lock = threading.RLock()
 
     def image_received(self, key: str) -> bool:
-        """Restart the study's quiet time; whether it is the first image since the study was complete, or new."""
+        """Restart the study's quiet time; whether it was not arriving before (a new study, or a late image)."""
         with self._lock:
             is_first = key not in self._last
             self._last[key] = self._now()
@@ -47,12 +47,12 @@ class Completeness:
 
     @contextmanager
     def if_complete(self, key: str) -> Iterator[bool]:
-        """Whether the study is complete; :meth:`image_received` waits while the block runs, so it should be short."""
+        """Whether the study is complete; :meth:`image_received` blocks during the ``with`` block: keep it short."""
         with self._lock:
             yield self.is_complete(key)
 
     def forget(self, key: str) -> None:
-        """The study is no longer arriving."""
+        """Forget a study that is no longer arriving."""
         with self._lock:
             self._last.pop(key, None)
             self._aborted.discard(key)

@@ -30,9 +30,9 @@ class Receive(Record):
 
     Attributes:
         callers: AE titles that may send; all others are refused.
-        max_associations: at once.
-        max_per_address: of them, from one address; by default four fifths.
-        tls: only associations over TLS are accepted.
+        max_associations: the most simultaneous associations.
+        max_per_address: the most of these from one address; by default 80 %.
+        tls: if given, only associations over TLS are accepted.
     """
 
     ae_title: AeTitle = "GLIOMASEG"
@@ -50,7 +50,7 @@ class Receive(Record):
 
 
 class Login(Record):
-    """A user whose password is in a file of its own, so that this configuration holds no secret."""
+    """A user name and the file that holds its password, so that the configuration itself holds no secret."""
 
     user: str = Field(pattern=r"^[^:]+$")
     password_file: Path
@@ -92,7 +92,7 @@ class DicomPeer(Record):
 
     Attributes:
         calling: the AE title under which this node calls; by default that of ``receive``.
-        tls: answers are sent over TLS only.
+        tls: if given, answers are sent over TLS only.
     """
 
     host: str
@@ -103,7 +103,7 @@ class DicomPeer(Record):
 
 
 class Web(Record):
-    """The status page, health and metrics. Beyond this machine it takes a login."""
+    """The web server of the status page, health and metrics; reachable from other machines only with a login."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=8090, ge=0, le=65535)
@@ -120,18 +120,18 @@ class Config(Record):
     """A node.
 
     Attributes:
-        folder: holds everything that the node keeps; made once by ``gliomaseg serve CONFIG --prepare``.
+        folder: holds all data of the node; made once by ``gliomaseg serve CONFIG --prepare``.
         routing: the file with the rules (see :class:`~GliomaSegLib.dicom_node.rules.Routing`).
-        send: where the answers go: an archive, or ``orthanc`` for the server of that name above.
-        kinds: what is sent.
-        quiet_s: a study is complete when no image has come for so long.
-        after_abort_s: the same for a study whose sender aborted, until it has come back.
+        send: where the answers go: an archive, or ``"orthanc"`` for the Orthanc server of this configuration.
+        kinds: the kinds of DICOM objects that are sent.
+        quiet_s: a study is complete when no image has come for this many seconds.
+        after_abort_s: the same for a study whose sender aborted its association and has not come back.
         largest_image_mb: a larger image is refused. The images that are being received take at most four times as much
             memory, and twice that while they are written.
-        free_gb: below this much free disk nothing more is received.
-        keep: the number of settled studies whose images and results are kept.
+        free_gb: with less free disk space than this nothing more is received.
+        keep: the number of finished studies (whether answered, ignored or failed) whose images and results are kept.
         retries: how often a study is tried again when the worker died, or had to be stopped.
-        longest_s: a worker that has not answered after so long is stopped.
+        longest_s: a worker that has not answered after this many seconds is stopped.
         threads, device: of the worker, see :class:`~GliomaSegLib.job.Job`.
     """
 
@@ -172,13 +172,13 @@ class Config(Record):
 
 
 def read_config(path: Path) -> Config:
-    """Read and check a configuration; paths in it are taken from its own folder.
+    """Read and check a configuration; relative paths in it start at its own folder.
 
     Raises:
         InputError: it, the rules, a password or a certificate cannot be read or is wrong, a secret can be read by
             others, the folder is a file, or a package is missing.
     """
-    config = _seen_from(path.absolute().parent, read_record(Config, path, "configuration"))
+    config = _with_absolute_paths(path.absolute().parent, read_record(Config, path, "configuration"))
     if config.folder.exists() and not config.folder.is_dir():
         raise InputError(f"The folder {config.folder} of the configuration {path} is a file; name a folder.")
     config.rules()
@@ -193,14 +193,14 @@ def read_config(path: Path) -> Config:
     return config
 
 
-def _seen_from(base: Path, record: _Record) -> _Record:
-    """``record``, and every one in it, with paths that begin in the folder ``base``."""
+def _with_absolute_paths(base: Path, record: _Record) -> _Record:
+    """``record`` and all records in it with relative paths made absolute from the folder ``base``."""
     changed: dict[str, Path | Record] = {}
     for name, value in record:
         if isinstance(value, Path):
             changed[name] = base / value.expanduser()
         elif isinstance(value, Record):
-            changed[name] = _seen_from(base, value)
+            changed[name] = _with_absolute_paths(base, value)
     return record.model_copy(update=changed)
 
 

@@ -1,11 +1,11 @@
-"""A pynetdicom server with limits: no host can take its connections, threads or memory from listed senders.
+"""A pynetdicom server with limits, so that no host can use up the connections, threads or memory of listed senders.
 
 * A connection becomes an association when its whole A-ASSOCIATE-RQ has come, within :data:`REQUEST_S`. Until then it
   costs one blocked thread. When too many wait, in all or from one address, the one that has waited longest is closed.
-* Associations are limited, in all and per address; who asks for one more is rejected (DICOM PS3.8 9.3.4, "local limit
-  exceeded"), which senders take for transient.
-* A PDU that is longer than what was negotiated (PS3.8 D.1) aborts its association; so does a PDU that does not come to
-  its end within :data:`PDU_S`, and data that are not processed yet beyond a limit.
+* Associations are limited, in all and per address. One more is rejected as transient (DICOM PS3.8 9.3.4, "local limit
+  exceeded"), so that its sender tries again.
+* A PDU longer than negotiated (PS3.8 D.1) aborts its association; so does a PDU that is not complete within
+  :data:`PDU_S`, and more unprocessed data than :class:`Limits` allows.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAsso
 from GliomaSegLib.dicom_node.header import one_line
 
 PDU_BYTES = 1 << 18
-"""The longest PDU that is received; the usual 16 KiB cut an image into dozens of pieces."""
+"""The longest PDU that is received; the usual 16 KiB would split an image into dozens of pieces."""
 
 REQUEST_S = 10.0
-"""An association request must be there after so long."""
+"""Time limit (s) for an association request, from the connection."""
 
 PDU_S = 60.0
-"""A PDU must be there so long after its first byte."""
+"""Time limit (s) for a PDU, from its first byte."""
 
 MOST_WAITING = 64
 MOST_WAITING_PER_ADDRESS = 8
-"""Connections without an association request."""
+"""The most connections without an association request."""
 
-_LOGGED_S = 60.0  # the same refusal from the same address is logged once in so long
+_LOGGED_S = 60.0  # the same refusal from the same address is logged once in this time
 _CHUNK_BYTES = 1 << 16
 _ASSOCIATE_RQ = 0x01
 _INVALID_PDU = bytes((7, 0, 0, 0, 0, 4, 0, 0, 2, 6))  # A-ABORT by the service provider: invalid PDU parameter value
@@ -53,8 +53,8 @@ class Limits:
     """What one :class:`LimitedServer` allows.
 
     Attributes:
-        associations, associations_per_address: established at once.
-        image_bytes: of one image; all associations together may hold :attr:`memory_bytes` that are not processed yet.
+        associations, associations_per_address: the most that may be established at once.
+        image_bytes: the size of the largest image.
     """
 
     associations: int
@@ -63,13 +63,13 @@ class Limits:
 
     @property
     def memory_bytes(self) -> int:
-        """Of data that were received and not processed yet, in all associations together."""
+        """The most received data that are not processed yet, in all associations together."""
         return 4 * self.image_bytes
 
 
 @dataclass
 class Refusals:
-    """Counts what is refused, and logs it: the same reason from the same address once a minute."""
+    """Counts and logs refusals; the same reason from the same address is logged once a minute."""
 
     on_refusal: Callable[[], None] = lambda: None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -92,16 +92,13 @@ class Refusals:
 
 
 class LimitedServer(ThreadedAssociationServer):
-    """See the module.
+    """Accepts associations within the limits that the module describes.
 
     Attributes:
-        limits, refusals: to be set before it serves.
         evicted_at: when a waiting connection was last closed to make room (monotonic), or ``None``.
     """
 
     request_queue_size = 128
-    limits: Limits
-    refusals: Refusals
 
     def __init__(self, *arguments: Any, limits: Limits, refusals: Refusals, **named: Any) -> None:
         self.limits, self.refusals = limits, refusals
@@ -129,10 +126,10 @@ class LimitedServer(ThreadedAssociationServer):
         self.evicted_at = time.monotonic()
         self.refusals.add("a connection", "too many connections wait without an association request", address)
         with contextlib.suppress(OSError):
-            socket.socket.shutdown(request, socket.SHUT_RDWR)  # of TLS the socket below: its thread is reading
+            socket.socket.shutdown(request, socket.SHUT_RDWR)  # also for TLS, below which its thread is reading
 
     def stop_waiting(self, request: socket.socket) -> bool:
-        """The connection's association request has come, or will not; ``False`` if it was closed to make room."""
+        """Note that a connection's association request has come or failed; ``False`` if it was closed to make room."""
         with self._waiting_lock:
             return self._waiting.pop(request, None) is not None
 
@@ -141,10 +138,10 @@ class LimitedServer(ThreadedAssociationServer):
         return [one for one in self.active_associations if one.is_established]
 
     def unprocessed(self, connection: AssociationSocket, more: int) -> None:
-        """Count ``more`` bytes that were received, or negative when they are processed.
+        """Add ``more`` received bytes to the unprocessed ones, or subtract processed ones (negative).
 
         Raises:
-            ConnectionAbortedError: they are too many.
+            ConnectionAbortedError: there are too many unprocessed bytes.
         """
         with self._waiting_lock:
             mine = self._unprocessed.get(connection, 0) + more
@@ -161,7 +158,7 @@ class LimitedServer(ThreadedAssociationServer):
             self._unprocessed.pop(connection, None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """See :meth:`socketserver.BaseServer.handle_error`; what a peer caused is no traceback."""
+        """See :meth:`socketserver.BaseServer.handle_error`; a peer's fault is logged without a traceback."""
         self.refusals.add("a connection", "it cannot be served", client_address[0])
 
 
@@ -190,15 +187,15 @@ class _Handler(RequestHandler):
 
 
 class _NoRequest(Exception):
-    """What came first is no association request."""
+    """The first PDU is no association request, or none came in time."""
 
 
 def _read_request(request: socket.socket) -> bytes:
-    """The A-ASSOCIATE-RQ PDU, whole.
+    """The complete A-ASSOCIATE-RQ PDU.
 
     Raises:
         _NoRequest: something else came, or nothing in time.
-        OSError: the connection was closed, or TLS was not agreed upon.
+        OSError: the connection was closed, or the TLS handshake failed.
     """
     deadline = time.monotonic() + REQUEST_S
     try:
@@ -226,7 +223,7 @@ def _read(request: socket.socket, count: int, deadline: float) -> bytes:
 
 
 class LimitedSocket(AssociationSocket):
-    """Hands the association request over once more, and then reads the peer's PDUs within the limits."""
+    """Passes on the association request, which was read before, and then reads the peer's PDUs within the limits."""
 
     def __init__(
         self, association: Association, request: socket.socket, server: LimitedServer, first_pdu: bytes
@@ -255,7 +252,7 @@ class LimitedSocket(AssociationSocket):
             if self.socket is None:
                 raise ConnectionAbortedError("the connection is closed")
             content = bytearray(_read(self.socket, nr_bytes, time.monotonic() + PDU_S))
-            self.socket.settimeout(PDU_S)  # of what is sent
+            self.socket.settimeout(PDU_S)  # for sending
             return content
         except (ConnectionAbortedError, TimeoutError) as error:
             reason = str(error) or f"a PDU that did not come within {PDU_S:.0f} s"
@@ -266,15 +263,15 @@ class LimitedSocket(AssociationSocket):
             raise
 
     def processed(self, count: int) -> None:
-        """An image of ``count`` bytes that was received is processed."""
+        """Note that a received image of ``count`` bytes is processed."""
         is_last = self.assoc.dimse.message is None and self.assoc.dimse.msg_queue.empty()
-        if is_last:  # then so are the commands and the heads of the PDUs
+        if is_last:  # nothing is left, neither commands nor PDU headers
             self._server.closed(self)
         else:
             self._server.unprocessed(self, -count)
 
     def _shutdown_socket(self) -> None:
-        """See :class:`pynetdicom.transport.AssociationSocket`, which leaves a socket open whose peer has gone."""
+        """As in :class:`pynetdicom.transport.AssociationSocket`, but closes the socket also when its peer has gone."""
         self._server.closed(self)
         if self.socket is not None:
             with contextlib.suppress(OSError):
@@ -284,6 +281,6 @@ class LimitedSocket(AssociationSocket):
 
 
 def reject_for_now(association: Association) -> None:
-    """Reject an association that was requested (in a handler of ``EVT_REQUESTED``), as the limit is reached."""
+    """Reject a requested association (in a handler of ``EVT_REQUESTED``) because the limit is reached."""
     association.acse.send_reject(*_LOCAL_LIMIT)
     association.kill()  # when the rejection is sent

@@ -1,11 +1,11 @@
-"""Drift: do the studies of a week differ from those of the weeks before? From the figures of the finished cases.
+"""Drift: whether the finished cases of a week differ from those of the weeks before.
 
 Lotan 2021 saw series descriptions drift until studies were routed wrongly. So each week is compared with the weeks
-before it: shares by Fisher's exact test, numbers by the test of Mann and Whitney. As some twenty figures are looked at
+before it: proportions by Fisher's exact test, numbers by the Mann-Whitney U test. As some twenty figures are tested
 every week, a difference is marked below p = 0.001: a reason to look, no proof.
 
 A network that does well on the data of a challenge may do badly on a clinic's (Kurmukov 2021). So the distance of the
-images to those that the model was trained on is among the figures, where its card keeps what that is measured by.
+images to the training data is among the figures, for models whose card holds the reference for that distance.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from GliomaSegLib.dicom_node.queue import FinishedCase
 from GliomaSegLib.inference.training_distance import share_of_limit
 
 SURE = 0.9
-"""A sequence identified with at least this confidence was found by rule; below, it was guessed."""
+"""A modality identified with less than this confidence counts as guessed."""
 
 WEEKS_BEFORE = 8
 _FEWEST = 5  # cases on either side; below, no test is made
@@ -36,11 +36,11 @@ _CONSPICUOUS = 0.001
 
 
 def record_of(manifest: Mapping[str, Any], measures: Mapping[str, Any], header: StudyHeader) -> dict[str, Any]:
-    """What is kept of a finished case.
+    """The figures of a finished case that are stored, without data about the patient.
 
     Args:
-        manifest, measures: as in the folder of results.
-        header: whose descriptions are free of what is about the patient.
+        manifest, measures: JSON files of the folder of results.
+        header: of the study; removes the patient's data from descriptions.
     """
     sequences = {
         name: {
@@ -70,10 +70,10 @@ class WeeklyFigure:
     """A figure of one week.
 
     Attributes:
-        name: for people.
-        value: a share (0 to 1), or the median of a number.
-        is_share: which of the two.
-        p: of the difference from the weeks before; ``None`` when there were too few cases.
+        name: as shown in the table.
+        value: a proportion (0 to 1), or a median.
+        is_share: whether ``value`` is a proportion.
+        p: p value of the difference from the weeks before; ``None`` with too few cases.
     """
 
     name: str
@@ -83,7 +83,7 @@ class WeeklyFigure:
 
     @property
     def conspicuous(self) -> bool:
-        """Whether the difference is a reason to look."""
+        """Whether the difference from the weeks before is significant."""
         return self.p is not None and self.p < _CONSPICUOUS
 
 
@@ -93,7 +93,7 @@ class Week:
 
     Attributes:
         name: by ISO 8601, such as ``2024-W05``.
-        new: what was never seen before: descriptions of a sequence, scanners.
+        new: series descriptions and scanners that were never seen before.
     """
 
     name: str
@@ -103,7 +103,7 @@ class Week:
 
 
 def weeks_of(cases: Iterable[FinishedCase], most: int | None = None) -> list[Week]:
-    """The weeks, the latest first; at most so many."""
+    """The weeks, the latest first; at most ``most`` of them."""
     by_week: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for case in cases:
         by_week[_week(case.finished)].append(case.record)
@@ -122,7 +122,7 @@ def weeks_of(cases: Iterable[FinishedCase], most: int | None = None) -> list[Wee
 
 
 def to_csv(weeks: Iterable[Week]) -> str:
-    """A row per week and figure."""
+    """The weeks as CSV, a row per week and figure."""
     stream = io.StringIO()
     table = csv.writer(stream, lineterminator="\n")
     table.writerow(("week", "cases", "figure", "value", "p", "conspicuous"))
@@ -195,7 +195,7 @@ def _extreme(record: Record, what: str, of: Callable[[Iterable[float]], float]) 
 def _share(
     name: str, now: Sequence[Record], before: Sequence[Record], has: Callable[[Record], bool]
 ) -> WeeklyFigure | None:
-    """``None`` for what there neither is nor was."""
+    """The proportion of cases with a property; ``None`` when no case of either period has it."""
     here, there = sum(map(has, now)), sum(map(has, before))
     if not here and not there:
         return None

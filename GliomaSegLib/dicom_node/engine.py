@@ -1,7 +1,7 @@
-"""The engine: from a complete study to an answer that is ready to be sent, one step per tick.
+"""The engine: processes complete studies into answers that are ready to be sent, one step per tick.
 
-The clock and the worker are handed in, so that a test needs no time and no network. The study's row in the queue is its
-state, and the output of a step appears whole: so a step that was cut off by a kill is repeated, or is found done.
+The clock and the worker are arguments, so that a test needs no time and no network. The study's row in the queue is its
+state, and the output of a step appears as a whole: a step that was interrupted by a kill is repeated, or found done.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from GliomaSegLib.results.layout import MEASURES_JSON
 from GliomaSegLib.worker.client import Task, WorkerError
 
 _RETRY_S = 60.0
-_LOOKS_S = 2.0  # between two counts of the images of the study that runs
+_LOOKS_S = 2.0  # between two checks of the running study
 
-# The kinds of errors that the study itself causes; trying again would give the same.
+# The kinds of errors that the study itself causes; trying again would fail again.
 _OF_THE_STUDY = ("InputError", "WeightsError")
 
 _FAILED = "GliomaSeg failed unexpectedly with it; report that with the log, and start the node with --again later"
@@ -55,7 +55,7 @@ class Worker(Protocol):
 
 @dataclass
 class _Running:
-    """What the worker does: a study's segmentation or export, and since when (monotonic)."""
+    """The current step of the worker: a study's segmentation or export; times are monotonic."""
 
     study: Study
     header: StudyHeader
@@ -68,7 +68,7 @@ class _Running:
 
 @dataclass
 class StepCounts:
-    """The number of finished steps, and the seconds that they took."""
+    """The number of finished steps and their total duration in seconds."""
 
     runs: int = 0
     seconds: float = 0.0
@@ -124,7 +124,7 @@ class Engine:
                 self._adopt(key)
 
     def again(self) -> None:
-        """Decide anew on the studies that failed or that no rule fitted.
+        """Process the studies again that failed or that no rule fitted.
 
         Raises:
             StorageError: the storage is gone.
@@ -134,7 +134,7 @@ class Engine:
                 self._receiver.reopen(study.key, study.uid, study.origin)
 
     def tick(self) -> bool:
-        """Take the steps that are possible now, without waiting; whether there was one.
+        """Do the steps that are possible now, without waiting; whether there was one.
 
         Raises:
             StorageError: the storage is gone.
@@ -198,7 +198,7 @@ class Engine:
         return True
 
     def _go_on(self, study: Study) -> None:
-        """Start the step that is next by what is on the disk."""
+        """Start the next step, as determined by the files on the disk."""
         with self._transitions.failing(study, "Its files on the node cannot be read; send it again"):
             self._start(study, read_header(self._storage.images(study.key)))
 
@@ -225,10 +225,7 @@ class Engine:
         return {"do": "export", "results": str(results), "output": str(answers)} | how
 
     def _where(self, study: Study) -> tuple[Path, Path]:
-        return (
-            self._storage.results(study.key, study.revision),
-            self._storage.answers(study.key, study.revision),
-        )
+        return self._storage.results(study.key, study.revision), self._storage.answers(study.key, study.revision)
 
     def _follow(self) -> bool:
         running = self._running
@@ -269,7 +266,7 @@ class Engine:
             running.task.cancel()
 
     def _is_current(self, study: Study) -> bool:
-        """Whether nothing has happened to a study that was begun."""
+        """Whether the study's version and state in the queue are still those of ``study``."""
         now = self._queue.study(study.key)
         return now is not None and (now.revision, now.state) == (study.revision, study.state)
 
@@ -289,11 +286,11 @@ class Engine:
 
     def _failed(self, running: _Running, error: WorkerError) -> None:
         study = running.study
-        self._storage.check_room()  # if it was the disk, the study is not to blame, and waits for it
+        self._storage.check_room()  # a full or missing disk is not the study's failure: it waits
         results, answers = self._where(study)
         made = is_result_folder(results) if running.step == "segment" else answers.exists()
         if made and self._is_current(study):
-            # The worker of a node that was killed ended its work after all, and was quicker than this one.
+            # The worker of a node that was killed before had gone on, and finished before this one.
             self._go_on(study)
             return
         if len(self._storage.image_files(study.key)) < study.images:

@@ -1,4 +1,4 @@
-"""What the status page shows of studies: volumes, what is unusual, warnings, review, a picture and the report."""
+"""What the status page shows of each study: volumes, unusual values, warnings, review, a picture and the report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN = ("WT", "TC", "ET", "RC")
 
 @dataclass(frozen=True)
 class Finding:
-    """Of one study: the model, mL by region, what no tumour can explain, warnings, and the state of the review."""
+    """Result of one study: ``volumes`` in mL by region, sentences on what is implausible, the number of warnings."""
 
     model: str
     volumes: Mapping[str, float]
@@ -29,13 +29,13 @@ class Finding:
 
     @property
     def reviewed(self) -> bool:
-        """Whether somebody has decided on it."""
+        """Whether a reader has approved or rejected the result."""
         return self.review in (ReviewState.APPROVED.value, ReviewState.REJECTED.value)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A study of the list; ``remarks``: a sentence or clause for each reason to look at it."""
+    """A study in the list. ``remarks``: sentences or clauses, why it needs a look; ``look``: whether it does."""
 
     study: Study
     finding: Finding | None
@@ -44,7 +44,7 @@ class Row:
 
 
 class Findings:
-    """Reads results that are still kept, each again only when it has changed; thread-safe."""
+    """Reads the results that are not deleted yet, and caches them until they change; thread-safe."""
 
     def __init__(self, storage: Storage, queue: Queue) -> None:
         self._storage, self._queue = storage, queue
@@ -58,12 +58,12 @@ class Findings:
             if version not in self._read:
                 self._read[version] = _finding(folder)
             return self._read[version]
-        except Exception:  # whatever comes of a damaged result: it costs its own row alone
+        except Exception:  # of any kind, from a damaged result: only its row lacks the finding
             return None
 
     def listed(self, studies: Iterable[Study], finished: Iterable[FinishedCase]) -> list[Row]:
-        """The studies, what needs a look first: implausible, then failed, then unusual among the ``finished`` cases of
-        its model, then with warnings; what was approved or rejected needs none. Else in the order given."""
+        """The studies that need a look first: implausible ones, failed ones, those unusual among the ``finished`` cases
+        of their model, those with warnings. Then the others and the reviewed ones, in the given order."""
         usual = volumes_by_model((case.record["model"], case.record["volumes_ml"]) for case in finished)
         ranked = []
         for study in studies:
@@ -105,6 +105,6 @@ def _finding(folder: Path) -> Finding:
 
 
 def _drawn(folder: Path, kept: Path) -> bool:
-    from GliomaSegLib.results.thumbnail import thumbnail  # heavy, and a node may have no reader
+    from GliomaSegLib.results.thumbnail import thumbnail  # slow to import, and needed only when the page is opened
 
     return thumbnail(folder, json.loads((folder / MANIFEST).read_bytes()), kept)

@@ -1,7 +1,7 @@
-"""The headers of a study: the values that rules look at, and the values that must not be shown.
+"""The DICOM headers of a study: the values that rules match, and the values that must not be shown.
 
-Rules look at what the scanner wrote. Only what is kept and shown (reasons, log, page, figures) is redacted: a patient
-called Meningioma or a referring physician called Surgery must not change what is done with a study.
+Rules match the values as the scanner wrote them. Only stored and shown texts (reasons, log, page, figures) are
+redacted: a patient called Meningioma or a physician called Surgery must not change how a study is processed.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ ROUTED_BY = (
     *("RequestedProcedureDescription", "PerformedProcedureStepDescription", "InstitutionName", "StationName"),
     *("Manufacturer", "ManufacturerModelName", "MagneticFieldStrength", "SoftwareVersions"),
 )
-"""The keywords by which a rule may tell studies apart; none is about the patient."""
+"""The DICOM keywords that a rule may match; none is about the patient."""
 
 _ABOUT_THE_PATIENT = (
     *("PatientName", "PatientID", "PatientBirthDate", "OtherPatientIDs", "OtherPatientNames", "PatientAddress"),
     *("AccessionNumber", "StudyID", "ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName"),
     *("StudyInstanceUID", "SeriesInstanceUID"),
 )
-_SHORTEST = 3  # letters of a part of a name; 'MR' may be somebody's name, and is everywhere
+_SHORTEST = 3  # letters of a part of a name that is redacted: 'MR' may be a name, but is in many texts
 _LONGEST = 1024  # letters of a value; DICOM's descriptions have 64
-_MOST_SECRETS = 5000  # a study that has more is shown without any of its texts
+_MOST_SECRETS = 5000  # with more, all texts of the study are withheld
 _WITHHELD = "(withheld)"
 
 
 @dataclass(frozen=True)
 class StudyHeader:
-    """What the headers of a study say.
+    """Header values of a study.
 
     Attributes:
-        values: the different values of each keyword of :data:`ROUTED_BY`, as they are in the files: for rules alone.
-        secrets: what must not be shown.
-        unreadable: images whose header cannot be read and that were passed over.
+        values: the distinct values of each keyword of :data:`ROUTED_BY`, not redacted: for rules only.
+        secrets: texts that must not be shown.
+        unreadable: the number of images that were skipped because their headers cannot be read.
     """
 
     values: dict[str, tuple[str, ...]]
@@ -65,14 +65,14 @@ class StudyHeader:
 
 
 def one_line(text: str) -> str:
-    """``text`` with a space for every run of white space and of characters that a terminal would obey."""
+    """``text`` in one line, with a space for every run of white space and control characters."""
     return " ".join(printable(text).split())
 
 
 def read_header(images: Path) -> StudyHeader:
-    """Read one image of every series in ``images``, a folder with a folder per series.
+    """Read the header of one image of every series in ``images``, a folder with a folder per series.
 
-    An image that cannot be read is passed over and counted.
+    An image that cannot be read is skipped and counted.
 
     Raises:
         OSError: the folder cannot be read.
@@ -97,7 +97,7 @@ def _first(folder: Path) -> tuple[Dataset | None, int]:
     for path in sorted(folder.glob("*.dcm")):
         try:
             return dcmread(path, stop_before_pixels=True, specific_tags=[*ROUTED_BY, *_ABOUT_THE_PATIENT]), unreadable
-        except Exception:  # pydicom raises whatever comes of a malformed file; the pipeline says what it lacks
+        except Exception:  # pydicom raises any exception for a malformed file; the pipeline reports what is missing
             unreadable += 1
     return None, unreadable
 
@@ -107,12 +107,12 @@ def _texts(header: Dataset, keyword: str) -> list[str]:
         value = header.get(keyword)
         values = value if isinstance(value, (MultiValue, list)) else [value]
         return [" ".join(str(one).split()) for one in values if one is not None]
-    except Exception:  # its bytes are not what its VR says
+    except Exception:  # its bytes do not fit its VR
         return _undecoded(header, keyword)
 
 
 def _undecoded(header: Dataset, keyword: str) -> list[str]:
-    """The values as bytes in Latin-1, of an element that has not been decoded yet or cannot be."""
+    """The raw values, read as Latin-1, of an element that is not decoded yet or cannot be."""
     tag = tag_for_keyword(keyword)
     raw = None if tag is None else getattr(dict(header.items()).get(BaseTag(tag)), "value", None)
     return raw.decode("latin-1").strip("\0 ").split("\\") if isinstance(raw, bytes) else []
@@ -120,5 +120,5 @@ def _undecoded(header: Dataset, keyword: str) -> list[str]:
 
 def _secrets(header: Dataset) -> Iterable[str]:
     for keyword in _ABOUT_THE_PATIENT:
-        for text in (*_undecoded(header, keyword), *_texts(header, keyword)):  # a name whose VR is of numbers is one
+        for text in (*_undecoded(header, keyword), *_texts(header, keyword)):  # a name may have a numeric VR
             yield from (part for part in {text, *re.split(r"[\^=,\s]+", text)} if len(part) >= _SHORTEST)

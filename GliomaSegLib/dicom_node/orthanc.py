@@ -1,7 +1,7 @@
-"""Orthanc by its REST interface: fetches what arrives there, image by image, and writes a receipt when it is answered.
+"""Fetches studies from Orthanc by its REST interface, and writes a receipt there when a study is answered.
 
-The receipt is a metadata entry of the study in Orthanc itself, so that a node whose storage was lost for good knows
-from Orthanc what is still to be done.
+The receipt is a metadata entry of the study in Orthanc: a node whose storage was lost sees from it which studies are
+still to be processed.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from GliomaSegLib.dicom_node.storage import Storage, StorageError
 from GliomaSegLib.dicom_node.transitions import log_place
 from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError
 
-_RECEIPT = "1507"  # Orthanc leaves the metadata from 1024 on to its users
+_RECEIPT = "1507"  # user-defined metadata of Orthanc have numbers from 1024 on
 _CURSOR, _PAGE = "orthanc", 100
 _TIMEOUT_S = (5, 60)
 _CHUNK_BYTES = 1 << 20
 _CHANGES = ("NewStudy", "NewSeries", "StableSeries", "StableStudy")
 _OF_SERIES = ("NewSeries", "StableSeries")
-_UNEXPECTED = 0  # no status of HTTP
+_UNEXPECTED = 0  # no HTTP status
 _LOG = logging.getLogger(__name__)
 
 
@@ -35,7 +35,7 @@ class OrthancError(GliomaSegError):
     """Orthanc does not answer, or refuses, or answers something unexpected.
 
     Attributes:
-        status: of HTTP; ``None`` when there was no answer.
+        status: the HTTP status; ``None`` when there was no answer.
     """
 
     def __init__(self, sentence: str, status: int | None = None) -> None:
@@ -49,12 +49,12 @@ class OrthancServer:
     def __init__(self, config: Orthanc) -> None:
         self._url = config.url.rstrip("/")
         self._session = requests.Session()
-        self._session.trust_env = False  # no proxy of the environment's, no .netrc
+        self._session.trust_env = False  # no proxy from the environment, no .netrc
         if config.login:
             self._session.auth = HTTPBasicAuth(config.login.user.encode(), config.login.password().encode())
 
     def changes(self, since: int) -> tuple[list[dict[str, Any]], int, bool]:
-        """What happened after the change ``since``: a page of changes, the last one's number, and whether it is all."""
+        """A page of the changes after number ``since``, the number of the last one, and whether there are no more."""
         page = self._json("GET", "/changes", params={"since": since, "limit": _PAGE})
         return page["Changes"], int(page["Last"]), bool(page["Done"])
 
@@ -68,13 +68,13 @@ class OrthancServer:
         return found and found["ParentStudy"]
 
     def study(self, study: str) -> dict[str, Any] | None:
-        """What Orthanc says of a study; ``None`` when it has been deleted."""
+        """Orthanc's description of a study (JSON); ``None`` when it has been deleted."""
         return self._found(f"/studies/{study}")
 
     def mr_images(self, study: str) -> dict[str, list[str]]:
         """The MR images of a study, by series; empty when it has been deleted.
 
-        A series may call itself MR and hold what was only made of such images: the overlays that we send do.
+        Only MR images by their SOP class: a series of the modality MR may hold derived images, as GliomaSeg's overlays.
         """
         found = self._found(f"/studies/{study}/series") or []
         series = [one["ID"] for one in found if one["MainDicomTags"].get("Modality") == "MR"]
@@ -115,7 +115,7 @@ class OrthancServer:
         self._request("POST", "/instances", data=content, headers={"Content-Type": "application/dicom"})
 
     def receipt(self, study: str) -> str:
-        """What :meth:`write_receipt` left; empty if it left nothing."""
+        """The text that :meth:`write_receipt` wrote; empty if there is none."""
         found = self._existing(f"/studies/{study}/metadata/{_RECEIPT}")
         return "" if found is None else found.text
 
@@ -130,7 +130,7 @@ class OrthancServer:
         return next((one["ID"] for one in found if one["Type"] == "Study"), None)
 
     def _existing(self, path: str, **more: Any) -> requests.Response | None:
-        """What is at ``path``; ``None`` when it has been deleted."""
+        """The response to a GET; ``None`` when the resource has been deleted."""
         try:
             return self._request("GET", path, **more)
         except OrthancError as error:
@@ -164,20 +164,20 @@ class OrthancServer:
 
 
 def receipt_of(instances: Iterable[str]) -> str:
-    """A hash of just these images, by Orthanc's identifiers."""
+    """A hash of the set of these images, by Orthanc's identifiers."""
     return hashlib.sha256("\n".join(sorted(instances)).encode()).hexdigest()
 
 
 def receipt_for(storage: Storage, study: Study) -> str:
-    """The receipt for the images of a study that are here."""
+    """The receipt for the stored images of a study."""
     return receipt_of(path.stem for path in storage.image_files(study.key))
 
 
 class OrthancWatcher:
-    """Fetches what arrives at an Orthanc server, as often as :meth:`poll` is called.
+    """Fetches images that have arrived at an Orthanc server, with each call of :meth:`poll`.
 
-    A study is polled until Orthanc calls it stable, and after that when something in it changes. The place in Orthanc's
-    list of changes is kept such that nothing is passed over when the node is killed.
+    A study is polled until Orthanc calls it stable, and again when something in it changes. The position in Orthanc's
+    list of changes is stored such that no change is missed when the node is killed.
     """
 
     def __init__(
@@ -193,10 +193,10 @@ class OrthancWatcher:
         self._storage, self._most_bytes = storage, largest_image_bytes
         self._open: dict[str, int] = {}  # study -> the change before the one that announced it
         self._since: int | None = None
-        self._passed: set[str] = set()  # instances that were fetched and are not to be kept
+        self._passed: set[str] = set()  # instances that were fetched and not stored
 
     def poll(self) -> None:
-        """Fetch what is new.
+        """Fetch the new images.
 
         Raises:
             OrthancError: Orthanc does not answer, or refuses.
@@ -210,7 +210,7 @@ class OrthancWatcher:
             for change in changes:
                 try:
                     self._on_change(change)
-                except (KeyError, TypeError, ValueError) as error:  # it is no change of a study
+                except (KeyError, TypeError, ValueError) as error:  # not a change of a study
                     log_place("a change in Orthanc was passed over", error)
             self._since = max(self._since, last)
         refused: OrthancError | None = None
@@ -221,10 +221,10 @@ class OrthancWatcher:
             except OrthancError as error:
                 if error.status is None:
                     raise
-                refused = error  # one that cannot be fetched holds up no other, and is tried again
+                refused = error  # this study is tried again; the others go on
             except (StorageError, Cancelled):
                 raise
-            except Exception as error:  # what Orthanc says of it is not what it should be: the same for this one
+            except Exception as error:  # an unexpected answer of Orthanc: likewise
                 log_place("a study in Orthanc", error)
                 refused = OrthancError(
                     f"A study in Orthanc at {self._config.url} could not be fetched ({type(error).__name__}); see the "
@@ -250,7 +250,7 @@ class OrthancWatcher:
             self._open.setdefault(study, before)
 
     def _fetched(self, study: str) -> bool:
-        """Fetch what is not here yet; whether Orthanc expects no more."""
+        """Fetch the images that are not stored yet; whether the study is stable in Orthanc."""
         about = self._server.study(study)
         if about is None:
             return True
@@ -282,7 +282,7 @@ class OrthancWatcher:
             outcome, readable = Outcome.NO_IMAGE, False
         except (OrthancError, StorageError, Cancelled):
             raise
-        except Exception as error:  # of this image alone
+        except Exception as error:  # concerns this image only
             log_place("an image in Orthanc was passed over", error)
             outcome, readable = Outcome.NO_IMAGE, False
         if outcome is not Outcome.NEW:

@@ -1,4 +1,4 @@
-"""File permissions: what holds patients' images or a secret is for the node's user alone.
+"""File permissions: patients' images and secrets are readable by the node's user only.
 
 Where the system has no such permissions (Windows), these checks pass.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from GliomaSegLib.errors import InputError, as_typed
 
 _OTHERS = 0o077
-_ALL_USERS = 0o027  # a group may read a secret, as that of root:ssl-cert
+_ALL_USERS = 0o027  # a group, such as ssl-cert, may read a secret
 _HAS_MODES = os.name == "posix"
 
 
@@ -35,10 +35,10 @@ def check_secret(path: Path, what: str) -> None:
     """Make sure that only its owner, or a group, can read a file.
 
     Args:
-        what: the file, for the sentence, such as ``password file``.
+        what: what the file is, for the error, such as ``password file``.
 
     Raises:
-        InputError: others can.
+        InputError: others can read it.
     """
     if _HAS_MODES and path.exists() and path.stat().st_mode & _ALL_USERS:
         raise InputError(
@@ -48,7 +48,7 @@ def check_secret(path: Path, what: str) -> None:
 
 
 def create_privately() -> None:
-    """Set the umask: files and folders of this process and its children are for their user alone."""
+    """Set the umask, so that only the user can read new files and folders of this process and its children."""
     os.umask(_OTHERS)
 
 

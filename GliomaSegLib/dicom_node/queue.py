@@ -1,7 +1,7 @@
-"""The studies of a node and their states: a table on disk that a kill at any moment leaves consistent.
+"""The studies of a node and their states, in an SQLite database that stays consistent when the process is killed.
 
-Every change is one transaction, and a change of state counts only if the study is still as the caller read it: when an
-image arrives late the study becomes a new version of itself, and whoever works on the old one finds that out.
+Every change is one transaction. A change of state is made only if revision and state of the study are still those that
+the caller read: a late image starts a new revision of the study, which ends the work on the old one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CREATE TABLE remembered (name TEXT PRIMARY KEY, value TEXT);
 """
 
 Origin = Literal["dicom", "orthanc"]
-"""From where a study was received."""
+"""How a study was received: by C-STORE or from an Orthanc server."""
 
 
 class State(str, Enum):
@@ -51,7 +51,7 @@ class State(str, Enum):
 
 
 SETTLED = (State.ANSWERED, State.IGNORED, State.UNMATCHED, State.FAILED, State.WITHDRAWN)
-"""Nothing more happens by itself."""
+"""The final states: only a late image or ``serve --again`` leads out of them."""
 
 
 @dataclass(frozen=True)
@@ -59,19 +59,19 @@ class Study:
     """A row of the table.
 
     Attributes:
-        key: pseudonym.
+        key: the study's pseudonym.
         uid: Study Instance UID; never to be shown.
-        revision: from 1; a late image makes the next one.
-        images: how many there were when it was last complete.
-        plan: fields of the job and kinds of answers, as the rule said.
-        rule, reason: the decision.
+        revision: from 1; a late image starts the next one.
+        images: the number of images when it was last complete.
+        plan: fields of the job and kinds of DICOM objects to send, from the rule.
+        rule, reason: name of the rule that fits, and why.
         sentence: what went wrong, or what it waits for.
-        notes: what else a person should know.
-        broken_off: its sender aborted and has not come back.
+        notes: further sentences for the user.
+        broken_off: its sender aborted its association and has not come back.
         cleared: its images were deleted to make room.
-        starts: how often this version was begun; ``failures``: how often the worker died over it.
-        arrived, changed: seconds since 1970, to be shown and for nothing else.
-        turn: grows with every change of state in the table.
+        starts, failures: how often processing of this revision was started, and failed.
+        arrived, changed: Unix time in seconds, for display only.
+        turn: a number that grows with every change of state in the table, for the order of processing.
     """
 
     key: str
@@ -96,7 +96,7 @@ class Study:
 
 @dataclass(frozen=True)
 class FinishedCase:
-    """What is kept of a case for :mod:`GliomaSegLib.dicom_node.drift`; ``finished`` in seconds since 1970."""
+    """Figures of a case for :mod:`GliomaSegLib.dicom_node.drift`; ``finished`` is Unix time in seconds."""
 
     key: str
     revision: int
@@ -105,9 +105,9 @@ class FinishedCase:
 
 
 class Queue:
-    """The table in the file ``path``, which is created if it does not exist; thread-safe.
+    """The database in the file ``path``, which is created if it does not exist; thread-safe.
 
-    Every method raises :class:`~GliomaSegLib.dicom_node.storage.StorageError` when the file is out of reach.
+    Every method raises :class:`~GliomaSegLib.dicom_node.storage.StorageError` when the file cannot be used.
     """
 
     def __init__(self, path: Path) -> None:
@@ -122,7 +122,7 @@ class Queue:
             self.close()
             connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
             connection.row_factory = sqlite3.Row
-            # The rollback journal, as the disk may be a network's; a commit has reached the disk.
+            # The default rollback journal, as WAL does not work on network disks; FULL: a commit has reached the disk.
             connection.execute("PRAGMA synchronous = FULL")
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, _VERSION):
@@ -143,10 +143,10 @@ class Queue:
     # --- studies ----------------------------------------------------------------------------------------------------
 
     def arrived(self, key: str, uid: str, origin: Origin, now: float, revision: int = 1) -> Study:
-        """An image has arrived: its study is new, or still arriving, or becomes a new version of itself.
+        """An image has arrived: insert its study, or start a new revision of it unless it is arriving already.
 
         Args:
-            revision: of a study that is new.
+            revision: the first one of a new study.
         """
         with self._transaction() as database:
             study = self._of(database, key)
@@ -170,7 +170,7 @@ class Queue:
         """Bring a study into ``state`` and set other columns with it.
 
         Returns:
-            the study as it is now; ``None``, with nothing changed, if it was no longer as ``study`` says.
+            the changed study; ``None`` and no change if its revision or state is no longer that of ``study``.
         """
         columns = {"state": state.value, "changed": now} | fields
         columns = {name: json.dumps(value) if name in _JSON else value for name, value in columns.items()}
@@ -183,12 +183,12 @@ class Queue:
             return self._of(database, study.key) if done.rowcount else None
 
     def sender_aborted(self, key: str, aborted: bool) -> None:
-        """Keep whether the study's sender aborted its association."""
+        """Record whether the study's sender aborted its association."""
         with self._transaction() as database:
             database.execute("UPDATE studies SET broken_off = ? WHERE key = ?", (int(aborted), key))
 
     def note(self, key: str, sentence: str) -> None:
-        """Keep a sentence on the study, once."""
+        """Add a sentence to the study's notes, once."""
         with self._transaction() as database:
             study = self._of(database, key)
             if study is not None and sentence not in study.notes:
@@ -196,7 +196,7 @@ class Queue:
                 database.execute("UPDATE studies SET notes = ? WHERE key = ?", (notes, key))
 
     def cleared(self, study: Study) -> None:
-        """Keep that the study's images are deleted."""
+        """Record that the study's images are deleted."""
         with self._transaction() as database:
             database.execute("UPDATE studies SET cleared = 1 WHERE key = ?", (study.key,))
 
@@ -212,9 +212,11 @@ class Queue:
         latest: bool = False,
         with_images: bool = False,
     ) -> list[Study]:
-        """The studies in one of ``states``, by turn, at most so many (-1: all).
+        """The studies in one of ``states``, by ``turn``.
 
         Args:
+            most: how many at most; -1 for all.
+            latest: in descending order.
             with_images: only those whose images have not been deleted.
         """
         marks, kept = ", ".join("?" * len(states)), " AND cleared = 0" if with_images else ""
@@ -232,10 +234,10 @@ class Queue:
             found = dict(database.execute("SELECT state, count(*) FROM studies GROUP BY state").fetchall())
         return {state: found.get(state.value, 0) for state in State}
 
-    # --- what belongs to a version of a study -----------------------------------------------------------------------
+    # --- data of a revision of a study ------------------------------------------------------------------------------
 
     def delivered(self, study: Study) -> set[str]:
-        """The files of the answer that the archive has."""
+        """The files of the answer that the archive has accepted."""
         with self._transaction() as database:
             rows = database.execute(
                 "SELECT file FROM deliveries WHERE key = ? AND revision = ?", (study.key, study.revision)
@@ -243,13 +245,13 @@ class Queue:
             return {row["file"] for row in rows}
 
     def deliver(self, study: Study, files: Iterable[str]) -> None:
-        """Keep that the archive has these files."""
+        """Record that the archive has accepted these files."""
         with self._transaction() as database:
             rows = [(study.key, study.revision, file) for file in files]
             database.executemany("INSERT OR IGNORE INTO deliveries VALUES (?, ?, ?)", rows)
 
     def finish(self, study: Study, record: dict[str, Any], now: float) -> None:
-        """Keep the figures of a finished case."""
+        """Store the figures of a finished case."""
         with self._transaction() as database:
             database.execute(
                 "INSERT OR REPLACE INTO cases VALUES (?, ?, ?, ?)",
@@ -262,15 +264,15 @@ class Queue:
             rows = database.execute("SELECT * FROM cases ORDER BY finished").fetchall()
         return [FinishedCase(row["key"], row["revision"], row["finished"], json.loads(row["record"])) for row in rows]
 
-    # --- what else must outlive a reboot ----------------------------------------------------------------------------
+    # --- other values that are kept ---------------------------------------------------------------------------------
 
     def remember(self, name: str, value: str) -> None:
-        """Keep a value."""
+        """Store a value."""
         with self._transaction() as database:
             database.execute("INSERT OR REPLACE INTO remembered VALUES (?, ?)", (name, value))
 
     def recall(self, name: str) -> str | None:
-        """A value that was kept."""
+        """A stored value; ``None`` if there is none."""
         with self._transaction() as database:
             row = database.execute("SELECT value FROM remembered WHERE name = ?", (name,)).fetchone()
             return row["value"] if row else None
@@ -314,7 +316,7 @@ def _study(row: sqlite3.Row) -> Study:
 
 
 def _mend_rows(database: sqlite3.Connection) -> None:
-    """Fail the studies whose row another program or a damaged disk has changed into what this one cannot read."""
+    """Mark studies as failed whose row cannot be parsed, as after a damage of the disk."""
     for row in database.execute("SELECT * FROM studies").fetchall():
         try:
             _study(row)
@@ -336,7 +338,7 @@ def _is_record(text: str) -> bool:
 
 
 def is_sound(path: Path) -> bool:
-    """Whether the file of a queue is there and not damaged."""
+    """Whether the file of a queue exists and is not damaged."""
     try:
         queue = Queue(path)
     except StorageError:
@@ -351,7 +353,7 @@ def is_sound(path: Path) -> bool:
 
 
 def move_aside(path: Path, now: float) -> Path | None:
-    """Rename a queue that is damaged, so that the next one is made anew; its new name, ``None`` if there is none.
+    """Rename the file of a damaged queue, so that a new one will be made; its new name, ``None`` if there is none.
 
     Raises:
         StorageError: it cannot be renamed.

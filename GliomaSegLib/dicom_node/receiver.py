@@ -1,4 +1,4 @@
-"""Receives images, by C-STORE or from Orthanc: each is checked and written once, and its study is arriving then."""
+"""Receives images by C-STORE or from Orthanc: checks each, writes it once, and queues its study."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IMAGE_CLASSES = ("1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1")
 """MR Image Storage and Enhanced MR Image Storage."""
 
 _NAMED_BY = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
-_MOST_DECODED_BYTES = 1 << 30  # images whose headers say that they are larger are not decoded to be compared
+_MOST_DECODED_BYTES = 1 << 30  # images that are larger by their headers are not decoded for a comparison
 _LOG = logging.getLogger(__name__)
 
 
@@ -36,8 +36,8 @@ class Outcome(Enum):
     """The outcome of receiving an image."""
 
     NEW = "new"
-    KNOWN = "known"  # the same pixels are here already
-    CONFLICT = "conflict"  # other pixels are here under its UID; those stay
+    KNOWN = "known"  # an image with this UID and the same pixels is stored already
+    CONFLICT = "conflict"  # an image with this UID and other pixels is stored, and is kept
     NO_IMAGE = "no image"
 
 
@@ -51,7 +51,7 @@ class StoreCounts:
 
 @dataclass(frozen=True)
 class _Identity:
-    """What an image is: its study, its SOP class, and the names of its folder and file."""
+    """Identifiers of an image: its study, its SOP class, and the names of its folder and file."""
 
     study_uid: str
     sop_class: str
@@ -87,7 +87,7 @@ class Receiver:
         if outcome is Outcome.NEW:
             try:
                 self.reopen(key, image.study_uid, origin)
-            except StorageError:  # or it would be known when it is sent again, and its study never looked at
+            except StorageError:  # else it would count as known when it is sent again, and its study never be processed
                 self._path(image, key).unlink(missing_ok=True)
                 raise
         elif outcome is Outcome.CONFLICT:
@@ -100,14 +100,13 @@ class Receiver:
         return outcome, key
 
     def reopen(self, key: str, uid: str, origin: Origin, revision: int = 1) -> Study:
-        """The study is arriving: its quiet time begins again, and it is processed again when that is over.
+        """Bring a study into the state ``arriving``: it is processed (again) when its quiet time is over.
 
         Args:
             revision: of a study that is not in the queue.
         """
-        is_first = self._completeness.image_received(
-            key
-        )  # before the queue is asked, so that it is not found complete in between
+        # Before the queue is changed, so that the study is not found complete in between.
+        is_first = self._completeness.image_received(key)
         study = self._queue.arrived(key, uid, origin, self._clock.wall(), revision)
         if is_first:
             late = f", version {study.revision}" if study.revision > 1 else ""
@@ -122,7 +121,7 @@ class Receiver:
             _LOG.warning("study %s: its sender broke off; waiting for it to come back", key)
 
     def has(self, study_key: str, orthanc_series: str, orthanc_instance: str) -> bool:
-        """Whether an image that Orthanc knows by these identifiers is here."""
+        """Whether the image with these Orthanc identifiers is stored."""
         return (self._storage.images(study_key) / orthanc_series / f"{orthanc_instance}.dcm").exists()
 
     def _write(self, content: bytes, image: _Identity, key: str) -> Outcome:
@@ -145,7 +144,7 @@ def _names(stream: BinaryIO) -> dict[str, str]:
 
 
 def _identify(content: bytes) -> _Identity:
-    """Read what names an image, and nothing else.
+    """Read the identifiers of an image, and nothing else.
 
     Raises:
         InputError: it is no DICOM, is deflated, or lacks a UID.
@@ -154,8 +153,8 @@ def _identify(content: bytes) -> _Identity:
         stream = io.BytesIO(content)
         read_preamble(stream, force=False)
         deflated = _read_file_meta_info(stream).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
-        named = {} if deflated else _names(stream)  # pydicom would inflate it whole, to whatever size
-    except Exception as error:  # pydicom raises whatever comes of a malformed file
+        named = {} if deflated else _names(stream)  # pydicom would inflate it completely, to any size
+    except Exception as error:  # pydicom raises exceptions of any kind for a malformed file
         raise InputError("A file that was sent is no DICOM and was refused.") from error
     if deflated:
         raise InputError("An image that was sent is deflated, which is not accepted, and was refused.")
@@ -166,16 +165,16 @@ def _identify(content: bytes) -> _Identity:
 
 
 def _name(named: dict[str, str], level: int) -> str:
-    """As Orthanc names a series (3) or an instance (4): the SHA-1 of its identifiers, the same for both origins."""
+    """Orthanc's identifier of a series (3) or an instance (4), a SHA-1 of DICOM identifiers; used for both origins."""
     text = "|".join(named[keyword] for keyword in _NAMED_BY[:level])
     digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
     return "-".join(digest[start : start + 8] for start in range(0, 40, 8))
 
 
 def _same_pixels(path: Path, content: bytes) -> bool:
-    """Whether two files show the same; headers may differ, as archives correct them, and so may the compression.
+    """Whether two files have the same pixels; headers, which archives correct, and compression may differ.
 
-    What cannot be read or decoded, or says that it is huge, is not the same.
+    ``False`` if one cannot be read or decoded, or is huge by its header.
     """
     try:
         kept, came = dcmread(path), dcmread(io.BytesIO(content))
@@ -187,7 +186,7 @@ def _same_pixels(path: Path, content: bytes) -> bool:
         return _decoded_bytes(came) <= _MOST_DECODED_BYTES and _same_decoded(path, content)
     except StorageError:
         raise
-    except Exception:  # pydicom and ITK raise whatever comes of a malformed file
+    except Exception:  # pydicom and ITK raise exceptions of any kind for a malformed file
         return False
 
 
@@ -208,6 +207,6 @@ def _same_decoded(path: Path, content: bytes) -> bool:
 
 def _pixels(path: Path) -> sitk.Image:
     reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")  # the name's ending does not tell
+    reader.SetImageIO("GDCMImageIO")  # the file name does not end in .dcm
     reader.SetFileName(str(path))
     return reader.Execute()

@@ -1,4 +1,4 @@
-"""Retention: deletes the images and results of settled studies, beyond those to be kept or while the disk is full."""
+"""Retention: deletes images and results of settled studies, beyond the number to keep and while the disk is full."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from GliomaSegLib.dicom_node.storage import Storage, StorageError
 from GliomaSegLib.dicom_node.transitions import log_place
 from GliomaSegLib.errors import Cancelled, GliomaSegError
 
-_INTERVAL_S = 10.0  # between two looks at what may be deleted
+_INTERVAL_S = 10.0  # between two deletions
 
 
 class Retention:
@@ -29,9 +29,7 @@ class Retention:
         self._cleared_at = -_INTERVAL_S
 
     def make_room(self) -> None:
-        """Delete what was settled first.
-
-        By their order, not by their age: a clock that jumps must not delete anything.
+        """Delete the files of the studies that were settled first, by order, not by age: the clock may jump.
 
         Raises:
             StorageError: the storage is gone.
@@ -48,9 +46,9 @@ class Retention:
                 self._before_clearing(study)
             except (StorageError, Cancelled):
                 raise
-            except GliomaSegError:  # Orthanc does not answer: later, then
+            except GliomaSegError:  # Orthanc does not answer: try later
                 return
-            except Exception as error:  # of this study alone
+            except Exception as error:  # concerns this study only
                 log_place(f"study {study.key}", error)
                 continue
             self._queue.cleared(study)

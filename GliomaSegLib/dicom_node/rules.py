@@ -1,4 +1,4 @@
-"""Rules: which study is segmented, and how. They look at what the scanner wrote; the reasons are redacted."""
+"""Rules: which study is segmented, and how. They match unredacted headers; the reasons they give are redacted."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _SHOWN = 6  # values that a reason lists
 
 
 class Rule(Record):
-    """What is to be done with the studies that it fits. The first rule that fits decides.
+    """What to do with the studies that the rule fits. The first rule that fits decides.
 
     Attributes:
-        name: for people.
-        when: DICOM keyword (see :data:`~GliomaSegLib.dicom_node.header.ROUTED_BY`) to a regular expression, in which
-            case does not count; every one must be found in a value of that keyword in any series of the study.
-        unless: none of these may be found.
+        name: shown in reasons and in the log.
+        when: DICOM keyword (of :data:`~GliomaSegLib.dicom_node.header.ROUTED_BY`) to a case-insensitive regular
+            expression; each must be found in a value of its keyword in any series of the study.
+        unless: the same; none of these may be found.
         job: fields of :class:`~GliomaSegLib.job.Job`, such as ``model``, ``task``, ``time_point``.
-        ignore: instead of a job: why such studies are left alone.
-        kinds: what is sent, instead of what the configuration says.
+        ignore: instead of ``job``: why such studies are not segmented.
+        kinds: the DICOM objects that are sent, instead of those of the configuration.
     """
 
     name: str = Field(min_length=1)
@@ -88,15 +88,14 @@ class Routing(Record):
 
 @dataclass(frozen=True)
 class Decision:
-    """The rule that fits a study, or ``None``; ``reason`` is a clause for the rule and for every one before it, without
-    what is about the patient."""
+    """The rule that fits a study, or ``None``; ``reason`` has a redacted clause for it and for each rule before it."""
 
     rule: Rule | None
     reason: str
 
 
 def decide(header: StudyHeader, rules: Sequence[Rule]) -> Decision:
-    """The first of ``rules`` that fits."""
+    """Find the first of ``rules`` that fits."""
     passed: list[str] = []
     for rule in rules:
         against = _against(rule, header)

@@ -1,7 +1,7 @@
-"""Sends the answers, file by file: what the archive has accepted is marked, and the rest is tried again.
+"""Sends the answers file by file: accepted files are recorded, and the others are sent again later.
 
-A kill between the acceptance and the mark sends files twice; they have the same SOP Instance UIDs, so that the archive
-has them once.
+After a kill between acceptance and record files are sent twice, with the same SOP Instance UIDs: the archive stores
+them once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # an extra that only sending by C-STORE needs
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 600.0
 _CONNECT_S, _ANSWER_S = 10, 60
-_MARKED_TOGETHER = 50  # a mark has to reach the disk, which takes longer than sending a slice
+_MARKED_TOGETHER = 50  # a record must reach the disk, which takes longer than sending a slice
 
 
 class Unreachable(GliomaSegError):
@@ -55,7 +55,7 @@ class Archive(Protocol):
 
 
 class DicomArchive:
-    """An archive that is sent to by C-STORE, in one association for a study."""
+    """An archive that receives by C-STORE, in one association per study."""
 
     def __init__(self, config: DicomPeer) -> None:
         self._config = config
@@ -64,7 +64,7 @@ class DicomArchive:
         """See :class:`Archive`."""
         from pynetdicom import AE, _config, evt
 
-        _config.STORE_SEND_CHUNKED_DATASET = True  # files go as they are, not decoded and encoded again
+        _config.STORE_SEND_CHUNKED_DATASET = True  # files are sent without decoding and encoding them
         paths = list(files)
         entity = AE(self._config.calling)
         entity.connection_timeout, entity.acse_timeout = _CONNECT_S, _CONNECT_S
@@ -93,7 +93,7 @@ class DicomArchive:
             return None
         try:
             return self._config.tls.client(), self._config.host
-        except InputError as error:  # it could be used when the node was started
+        except InputError as error:  # it was usable when the node started
             raise Unreachable(str(error)) from error
 
     @staticmethod
@@ -112,13 +112,12 @@ class DicomArchive:
 
 
 def _acknowledge_at_once(event: Event) -> None:
-    """Let neither side hold a small packet back until the other has acknowledged the one before it.
-
-    An archive that writes its answer in two pieces, as those on DCMTK do (Orthanc too), else waits 40 ms in between.
+    """Disable Nagle's algorithm and delayed acknowledgements: an archive that writes its response in two pieces, as
+    those on DCMTK and Orthanc do, would wait 40 ms in between.
     """
     connection = cast("socket.socket", cast("AssociationSocket", event.assoc.dul.socket).socket)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if hasattr(socket, "TCP_QUICKACK"):  # Linux, which forgets it soon
+    if hasattr(socket, "TCP_QUICKACK"):  # Linux; it has to be set again and again
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
@@ -129,7 +128,7 @@ def _kind(path: Path) -> tuple[UID, UID]:
 
 
 class OrthancArchive:
-    """An Orthanc server that is sent to by REST."""
+    """An Orthanc server that receives by its REST interface."""
 
     def __init__(self, server: OrthancServer) -> None:
         self._server = server
@@ -147,11 +146,11 @@ class OrthancArchive:
 
 
 class Sender:
-    """Sends what is ready, one study per :meth:`tick`.
+    """Sends the answers that are ready, one study per :meth:`tick`.
 
     Args:
-        orthanc: where studies may have come from: one that has been deleted there is not answered, and one that is
-            answered gets its receipt.
+        orthanc: the server from which studies may have come: one that was deleted there is not answered, and one
+            that is answered gets its receipt.
     """
 
     def __init__(
@@ -166,7 +165,7 @@ class Sender:
         self._queue, self._storage, self._archive, self._orthanc = queue, storage, archive, orthanc
         self._alarms, self._clock = alarms, clock
         self._transitions = Transitions(queue, storage, clock)
-        self._pauses: dict[str, tuple[int, float]] = {}  # study, or '' for all: failures, not before
+        self._pauses: dict[str, tuple[int, float]] = {}  # study, or '' for all: number of failures, end of the pause
 
     def tick(self) -> bool:
         """Send a study, if one is ready and due; whether one was.
@@ -188,8 +187,8 @@ class Sender:
             self._transitions.move(study, State.SENDING, str(error))
         except (StorageError, Cancelled):
             raise
-        except Exception as error:  # of this study alone: the others are sent
-            self._storage.check()  # it went while a file was sent
+        except Exception as error:  # concerns this study only: the others are sent
+            self._storage.check()  # unless the storage went while a file was sent
             log_place(f"study {study.key}", error)
             sentence = f"It could not be sent ({type(error).__name__}); see the log."
             self._alarms.on(f"study {study.key}", f"The answer of study {study.key} waits: {sentence}")
@@ -205,7 +204,7 @@ class Sender:
         if self._is_paused(""):
             return None
         ready = self._queue.studies((State.SENDING,))
-        for key in set(self._pauses) - {"", *(study.key for study in ready)}:  # it came late, or was withdrawn
+        for key in set(self._pauses) - {"", *(study.key for study in ready)}:  # it got a late image, or was withdrawn
             self._end_pause(key)
         return next((study for study in ready if not self._is_paused(study.key)), None)
 
@@ -218,7 +217,7 @@ class Sender:
         delivered, folder = self._queue.delivered(study), self._storage.answers(study.key, study.revision)
         files = [path for path in _in_order(folder) if _name(path, folder) not in delivered]
         if not files:
-            self._storage.check()  # when it is gone, all seems to have been sent
+            self._storage.check()  # without it, all files would seem to have been sent
         if not files and not delivered:
             self._transitions.move(study, State.WAITING, "Its answer had vanished from the storage, and is made again.")
             return
@@ -252,7 +251,7 @@ class Sender:
 
 
 def _in_order(folder: Path) -> list[Path]:
-    """The files of an answer; the series of overlays last, as an archive that accepts none is to get the rest."""
+    """The files of an answer; overlay series last: an archive that refuses these still gets the others."""
     return sorted(folder.rglob("*.dcm"), key=lambda path: (len(path.parts), path))
 
 

@@ -1,4 +1,4 @@
-"""A node as a whole: its parts, their threads, and what happens when its storage is gone."""
+"""The node: starts its parts and threads, and handles the loss of its storage."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Node:
     """A node with all the parts that its configuration asks for.
 
     Args:
-        worker: does the segmenting, see :func:`quiet_worker`; closed with the node.
+        worker: segments and exports, see :func:`quiet_worker`; closed with the node.
 
     Raises:
         InputError: the folder is not that of a node, or a port is taken.
@@ -64,10 +64,10 @@ class Node:
 
     @contextmanager
     def started(self, again: bool = False) -> Iterator[Node]:
-        """The node is at work while the block runs, except for :meth:`run`, which is the caller's.
+        """Run all threads of the node during the block; the caller calls :meth:`run` in it.
 
         Args:
-            again: decide anew on the studies that failed or that no rule fitted.
+            again: process the studies again that failed or that no rule fitted.
         """
         with self.storage.owned(), contextlib.ExitStack() as stack:
             stack.callback(self.queue.close)
@@ -129,7 +129,7 @@ class Node:
         except StorageError:
             self._lost = True
             self.engine.stop()
-            self.queue.close()  # a queue whose disk is gone must not go on beside it
+            self.queue.close()  # a queue must not be used without its disk
         self._ending.wait(_LOST_S)
 
     def _guarded(self, step: Callable[[], bool]) -> bool:
@@ -141,7 +141,7 @@ class Node:
             return False
         except Cancelled:
             raise
-        except Exception as error:  # a defect of ours must be visible and must not end the node
+        except Exception as error:  # a defect of GliomaSeg raises an alarm and does not end the node
             log_place("the node", error)
             self.alarms.on("defect", f"GliomaSeg failed unexpectedly ({type(error).__name__}); see its log.")
             self._ending.wait(_DEFECT_S)
@@ -180,7 +180,7 @@ class Node:
         return DicomArchive(cast(DicomPeer, self._config.send))
 
     def _leave_receipt(self, study: Study) -> None:
-        """Before a study's images are deleted, so that they are not fetched again."""
+        """Write the receipt before a study's images are deleted, so that they are not fetched again."""
         if study.origin == "orthanc" and self._config.orthanc:
             OrthancServer(self._config.orthanc).write_receipt(study.uid, receipt_for(self.storage, study))
 
@@ -215,12 +215,12 @@ def quiet_worker(command: Sequence[str], folder: Path) -> WorkerProcess:
     Args:
         command: starts it, see :func:`~GliomaSegLib.worker.client.worker_command`.
     """
-    quiet = os.environ | {"PYTHONWARNINGS": "ignore"}  # pydicom's remarks quote what they find odd, also names
+    quiet = os.environ | {"PYTHONWARNINGS": "ignore"}  # pydicom's warnings quote values, also names
     return WorkerProcess(command, folder / LOGS / "worker.log", quiet)
 
 
 class _PrintableFormatter(logging.Formatter):
-    """Keeps control characters of received values from the terminal; a traceback keeps its lines."""
+    """Escapes control characters of received values; a traceback keeps its line breaks."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See :meth:`logging.Formatter.format`."""
@@ -228,7 +228,7 @@ class _PrintableFormatter(logging.Formatter):
 
 
 def set_up_logging() -> None:
-    """Log the node's own messages to standard error; none of the libraries, which may quote headers."""
+    """Log the node's messages to standard error, but not those of the libraries, which may quote headers."""
     import pydicom  # before its logger is silenced
 
     handler = logging.StreamHandler(sys.stderr)

@@ -1,4 +1,4 @@
-"""The status of a node: a page, its health and its metrics. No patient's name is in any of them."""
+"""The status of a node as a page, health check and metrics, all without patients' names."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Status:
     findings: Findings
 
     def health(self) -> tuple[bool, str]:
-        """Whether all is well, and JSON that says what is not."""
+        """Whether there is no alarm, and the alarms as JSON."""
         alarms = self.alarms.all()
         listed = [{"what": one.name, "sentence": one.sentence, "since": _time(one.since)} for one in alarms]
         return not alarms, json.dumps({"ok": not alarms, "alarms": listed}, indent=2) + "\n"
@@ -48,14 +48,14 @@ class Status:
         """The page as self-contained HTML; every text is escaped.
 
         Args:
-            with_images: also pictures of the studies and links to their reports.
+            with_images: with pictures of the studies and links to their reports.
         """
         try:
             self.storage.check()
             studies, counts = self.queue.studies(most=_SHOWN, latest=True), self.queue.counts()
             finished = self.queue.cases()
         except StorageError:
-            studies, counts, finished = [], {}, []  # the alarm says why
+            studies, counts, finished = [], {}, []  # there is an alarm for this
         return rendered(
             "node.html.j2",
             {"time": _time},
@@ -72,7 +72,7 @@ class Status:
         )
 
     def drift(self) -> str:
-        """The weeks as CSV.
+        """The weekly figures as CSV, see :mod:`GliomaSegLib.dicom_node.drift`.
 
         Raises:
             StorageError: the storage is gone.
@@ -80,14 +80,14 @@ class Status:
         return to_csv(weeks_of(self.queue.cases()))
 
     def metrics(self) -> str:
-        """The text format of Prometheus, version 0.0.4."""
+        """The metrics in the text format of Prometheus, version 0.0.4."""
         lines = [
             *_metric("alarms", "gauge", "Alarms that are on.", [("", len(self.alarms.all()))]),
             *_metric("free_bytes", "gauge", "Free room on the disk.", [("", self.storage.free_bytes)]),
             *_metric("worker_busy", "gauge", "1 while a study is worked on.", [("", int(self.engine.busy))]),
             *_metric(
                 "images_total", "counter", "Images by their outcome.",
-                # the label keeps its name, as dashboards know it
+                # an old name, which dashboards use
                 [(f'{{fate="{one.name.lower()}"}}', count) for one, count in list(self.receiver.counts.items())],
             ),
             *_metric(

@@ -1,11 +1,11 @@
-"""The folder of a node: checked at every step that it is the right one, written so that a kill leaves it consistent.
+"""The folder of a node: checked at every step to be the right one, and always consistent when the node is killed.
 
 ::
 
-    FOLDER/node.json           says that this is a node's folder, and which
+    FOLDER/node.json           marks the folder of a node, with its identifier
     FOLDER/queue.sqlite        see :mod:`GliomaSegLib.dicom_node.queue`
     FOLDER/studies/KEY/images/SERIES/IMAGE.dcm
-    FOLDER/studies/KEY/results-1, answers-1   of the study's first version; a late series makes a second
+    FOLDER/studies/KEY/results-1, answers-1   of the study's first revision; a late series starts a second
     FOLDER/logs
 
 A mount that is gone looks like an empty folder, and a node that fills it writes to the wrong disk unnoticed (a
@@ -34,11 +34,11 @@ from GliomaSegLib.errors import GliomaSegError, InputError
 from GliomaSegLib.io.renaming import rename
 
 LOGS = "logs"
-"""The folder of what the worker writes to its standard error."""
+"""The folder of the worker's log."""
 
 _MARK = "node.json"
 PARTIAL = ".partial"
-"""The end of the name of a file that is being written."""
+"""The suffix of a file that is being written."""
 
 _KEY_LETTERS = 12
 _PRIVATE = 0o700
@@ -49,11 +49,11 @@ class StorageError(GliomaSegError):
 
 
 class Storage:
-    """An opened folder of a node.
+    """The folder of a node.
 
     Args:
         folder: made by :func:`prepare`.
-        least_free_bytes: with less than this on the disk nothing is written any more.
+        least_free_bytes: with less free disk space than this nothing is written.
 
     Raises:
         InputError: the folder is not there, or not that of a node, or others can read it and that cannot be changed.
@@ -72,7 +72,7 @@ class Storage:
             keep_private(path)
 
     def check(self) -> None:
-        """Make sure that the folder is still there.
+        """Make sure that the folder still exists and is the same.
 
         Raises:
             StorageError: it is gone, or another one is in its place.
@@ -81,7 +81,7 @@ class Storage:
             raise StorageError(f"{self.folder} is now the folder of another node.")
 
     def check_room(self) -> None:
-        """Make sure that there is room for more.
+        """Make sure that there is enough free disk space.
 
         Raises:
             StorageError: the folder is gone, or too little disk is free.
@@ -95,12 +95,12 @@ class Storage:
 
     @property
     def is_full(self) -> bool:
-        """Whether less is free than is to stay free."""
+        """Whether less disk space is free than ``least_free_bytes``."""
         return self.free_bytes < self._least_free_bytes
 
     @property
     def free_bytes(self) -> int:
-        """Free room on the disk; 0 when it is gone."""
+        """Free disk space; 0 when the disk is gone."""
         try:
             return shutil.disk_usage(self.folder).free
         except OSError:
@@ -111,7 +111,7 @@ class Storage:
         """Lock the folder against other nodes while the block runs; the lock ends with the process.
 
         Raises:
-            InputError: one does.
+            InputError: another node has locked it.
         """
         try:
             with FileLock(self.folder / "lock", timeout=0):
@@ -135,17 +135,17 @@ class Storage:
         return self.folder / "studies" / key / "images"
 
     def results(self, key: str, revision: int) -> Path:
-        """The folder of results of a version of a study."""
+        """The folder of results of a revision of a study."""
         return self.folder / "studies" / key / f"results-{revision}"
 
     def answers(self, key: str, revision: int) -> Path:
-        """The DICOM objects that are to be sent for that version."""
+        """The folder of the DICOM objects to send for that revision."""
         return self.folder / "studies" / key / f"answers-{revision}"
 
     # --- images -----------------------------------------------------------------------------------------------------
 
     def studies(self) -> list[str]:
-        """The studies of which there are files."""
+        """The keys of the studies that have files."""
         try:
             return sorted(path.name for path in (self.folder / "studies").iterdir())
         except FileNotFoundError:
@@ -156,8 +156,8 @@ class Storage:
         return sorted(self.images(key).glob("*/*.dcm"))
 
     def current_revision(self, key: str) -> int:
-        """The version of a study that the queue does not know: the one that its latest answers are of, so that they are
-        sent again as they are; the next, if an image has come after them."""
+        """The revision of a study that is missing in the queue: that of its latest answers, which are then sent again
+        unchanged, or the next one if an image came after them."""
         made = {
             int(path.name.removeprefix("answers-")): path.stat().st_mtime
             for path in (self.folder / "studies" / key).glob("answers-*")
@@ -170,10 +170,10 @@ class Storage:
         return latest + 1 if newer else latest
 
     def write(self, path: Path, content: bytes) -> None:
-        """Write a file of a study, safely on the disk when this returns, and whole or not at all.
+        """Write a file of a study, completely or not at all; it has reached the disk when this returns.
 
-        The disk is waited for once, as that is what receiving costs. It may have the file under its temporary name
-        only; that name says what the file is and how to tell that it is whole, so that :meth:`sweep` can go on.
+        There is only one fsync, as that limits the speed of receiving. After a power cut the file may have its
+        temporary name, which holds its final name and a checksum for :meth:`sweep`.
 
         Raises:
             StorageError: the folder is gone, or the disk full.
@@ -182,14 +182,14 @@ class Storage:
         try:
             if not path.parent.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                for folder in path.parent.parents[:4]:  # up to that of the node
+                for folder in path.parent.parents[:4]:  # up to the node's folder
                     _flush_folder(folder)
             descriptor, name = tempfile.mkstemp(f".{_checksum(content)}{PARTIAL}", f"{path.name}.", path.parent)
             try:
                 with os.fdopen(descriptor, "wb") as stream:
                     stream.write(content)
                     stream.flush()
-                    os.fsync(stream.fileno())  # the common file systems bring a new file's name to the disk with it
+                    os.fsync(stream.fileno())  # on common file systems this also flushes the name of a new file
                 rename(Path(name), path)
             except BaseException:
                 with contextlib.suppress(OSError):
@@ -210,19 +210,19 @@ class Storage:
                 path.replace(final)
             else:
                 path.unlink(missing_ok=True)
-        for path in (self.folder / "studies").glob(f"*/.*{PARTIAL}"):  # of results; no other process works here
+        for path in (self.folder / "studies").glob(f"*/.*{PARTIAL}"):  # of results; no other process uses the folder
             shutil.rmtree(path, ignore_errors=True)
 
 
 def prepare(folder: Path) -> None:
-    """Make a new folder for a node. A folder that is one already is left as it is.
+    """Make a new folder for a node. The folder of a node is not changed.
 
     Raises:
         InputError: it holds something else, cannot be written, or others can read it and that cannot be changed.
     """
     try:
         folder.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
-        keep_private(folder)  # it may have been there, as the folder of a mounted disk is
+        keep_private(folder)  # it may have existed, as the folder of a mounted disk
         if (folder / _MARK).exists():
             return
         if any(path.name != "lost+found" for path in folder.iterdir()):

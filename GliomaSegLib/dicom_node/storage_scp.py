@@ -1,4 +1,4 @@
-"""The DICOM storage SCP: receives MR images from listed callers, and refuses them when they cannot be kept."""
+"""The DICOM storage SCP: receives MR images from listed callers, and refuses them when they cannot be stored."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pydicom.uid import (
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_ASSOCIATE
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined] # it is made when asked for
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined] # created dynamically
 
 from GliomaSegLib.dicom_node.alarms import Alarms
 from GliomaSegLib.dicom_node.config import Receive
@@ -42,10 +42,10 @@ from GliomaSegLib.dicom_node.receiver import IMAGE_CLASSES, Outcome, Receiver, S
 from GliomaSegLib.dicom_node.storage import StorageError
 from GliomaSegLib.errors import InputError
 
-# DICOM PS3.4 B.2.3 and PS3.7 C: what a C-STORE may be answered with.
+# Status codes of C-STORE (DICOM PS3.4 B.2.3 and PS3.7 C).
 _SUCCESS, _OUT_OF_RESOURCES, _DUPLICATE, _CANNOT_UNDERSTAND = 0x0000, 0xA700, 0x0111, 0xC000
 
-# Those that GDCM decodes, without the deflated one: a small file could become one of any size.
+# The transfer syntaxes that GDCM decodes, except the deflated one: a small file could inflate to any size.
 _SYNTAXES: list[UID] = [
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -60,12 +60,12 @@ _SYNTAXES: list[UID] = [
     JPEGExtended12Bit,
 ]
 
-_ALARM_S = 60.0  # an attack is over when so long no connection had to be closed for want of room
+_ALARM_S = 60.0  # the alarm ends when no connection had to be closed to make room for this time
 _LOG = logging.getLogger(__name__)
 
 
 class _Server(LimitedServer):
-    """Looks after the alarms of its :class:`StorageScp`."""
+    """Updates the alarms of its :class:`StorageScp`."""
 
     scp: StorageScp
 
@@ -79,12 +79,12 @@ class StorageScp:
     """A storage SCP that is started with :meth:`start`.
 
     Attributes:
-        server: while it listens.
+        server: the server while it listens, else ``None``.
 
     Args:
-        alarms: has one on while nothing can be kept, all associations are taken, or connections are closed for want of
+        alarms: raised while images cannot be stored, all associations are taken, or connections are closed to make
             room.
-        counts: in which it counts.
+        counts: refusals and statuses are counted in it.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class StorageScp:
         """
         entity = AE(self._config.ae_title)
         entity.maximum_pdu_size = PDU_BYTES
-        entity.maximum_associations = 1 << 30  # see _requested; pynetdicom would count those that were not accepted yet
+        entity.maximum_associations = 1 << 30  # limited by _requested; pynetdicom would count those not accepted yet
         entity.acse_timeout = REQUEST_S
         entity.require_called_aet = True
         entity.require_calling_aet = list(self._config.callers)
@@ -224,7 +224,7 @@ class StorageScp:
         except InputError as error:
             _LOG.warning("%s", error)
             return _CANNOT_UNDERSTAND
-        except Exception as error:  # whatever is wrong with a file: the next one is received
+        except Exception as error:  # caused by this file: the next one is received
             _LOG.error("an image could not be received (%s)", type(error).__name__)
             return _CANNOT_UNDERSTAND
         if outcome is not Outcome.NO_IMAGE:
@@ -234,5 +234,5 @@ class StorageScp:
 
 
 def _asked(event: evt.Event) -> A_ASSOCIATE:
-    """What the caller asked for."""
+    """The A-ASSOCIATE request primitive of the caller."""
     return cast(A_ASSOCIATE, event.assoc.requestor.primitive)

@@ -1,4 +1,4 @@
-"""DICOM over TLS: both sides show a certificate, and each checks the other's (DICOM PS3.15 annex B, after BCP 195)."""
+"""DICOM over TLS with certificates of both sides, each checked by the other (DICOM PS3.15 annex B, BCP 195)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _SILENCE_S = 30.0
 
 
 class Tls(Record):
-    """What a connection is encrypted with; all files are PEM.
+    """Certificates and key for TLS; all files are PEM.
 
     Attributes:
-        certificate: this side's, followed by those between it and the authority, if there are such.
-        key: its private key without a passphrase, which only its owner can read.
-        authority: the certificates of which one must have signed the other side's.
+        certificate: the node's certificate, followed by intermediate certificates if there are any.
+        key: its private key without a passphrase; only the owner may be able to read the file.
+        authority: CA certificates, one of which must have signed the other side's.
     """
 
     certificate: Path
@@ -29,7 +29,7 @@ class Tls(Record):
     authority: Path
 
     def server(self) -> ssl.SSLContext:
-        """For callers: only those with a certificate of the authority are accepted.
+        """The context for incoming associations: callers need a certificate of the authority.
 
         Raises:
             InputError: a file cannot be read, or is not what it should be.
@@ -39,7 +39,7 @@ class Tls(Record):
         return self._loaded(context)
 
     def client(self) -> ssl.SSLContext:
-        """For calls: the other side's certificate must be made out to the host that is called.
+        """The context for outgoing associations: the certificate must be for the host that is called.
 
         Raises:
             InputError: a file cannot be read, or is not what it should be.
@@ -53,7 +53,9 @@ class Tls(Record):
         check_secret(self.key, "private key")
         _load(
             f"{self.certificate} and {self.key} are not a certificate and its private key (PEM, without a passphrase)",
-            lambda: context.load_cert_chain(self.certificate, self.key, password=""),  # without one it would ask
+            lambda: context.load_cert_chain(
+                self.certificate, self.key, password=""
+            ),  # else OpenSSL would prompt for one
         )
         _load(
             f"{self.authority} holds no certificate (PEM) of the authority that signs for the other side",
@@ -63,7 +65,7 @@ class Tls(Record):
 
 
 class _Server(ssl.SSLContext):
-    """Lets each caller shake hands in the thread of its association, so that a silent one keeps out no other."""
+    """Leaves the handshake to the thread of the association, so that a silent caller blocks no other."""
 
     def wrap_socket(self, sock: socket.socket, *arguments: Any, **named: Any) -> ssl.SSLSocket:
         """See :meth:`ssl.SSLContext.wrap_socket`."""

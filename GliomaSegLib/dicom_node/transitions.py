@@ -32,11 +32,11 @@ class Transitions:
 
     @contextlib.contextmanager
     def failing(self, study: Study, sentence: str) -> Iterator[None]:
-        """An exception in the block fails ``study`` with ``sentence`` and the exception's name, and goes no further.
+        """Catch an exception in the block and mark ``study`` as failed, with ``sentence`` and the exception's name.
 
         Raises:
-            StorageError: it was the storage, so that the study is not to blame.
-            Cancelled: the node is to end.
+            StorageError: the storage failed, not the study.
+            Cancelled: the node ends.
         """
         try:
             yield
@@ -47,10 +47,10 @@ class Transitions:
             log_place(f"study {study.key}", error)
             now = self._queue.study(study.key)
             if now is not None and now.state not in SETTLED:
-                images = len(self._storage.image_files(study.key))  # or a restart would take some of them for new
+                images = len(self._storage.image_files(study.key))  # or some would count as new after a restart
                 self.move(now, State.FAILED, f"{sentence} ({type(error).__name__}).", images=images)
 
 
 def log_place(about: str, error: Exception) -> None:
-    """Log the kind of an unexpected exception and where it happened; its text may quote a header."""
+    """Log the type of an unexpected exception and its traceback, not its text, which may quote a header."""
     _LOG.error("%s: %s\n%s", about, type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))

@@ -1,4 +1,4 @@
-"""Triage: which arriving studies are complete, and what the rules do with them."""
+"""Triage: applies the rules to the arriving studies that are complete."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNREADABLE = "Its headers cannot be read, and it was not segmented; ask its sen
 
 @dataclass(frozen=True)
 class _Verdict:
-    """What is to become of a study."""
+    """The next state of a study, with further columns of its row."""
 
     state: State
     sentence: str = ""
@@ -59,7 +59,7 @@ class Triage:
     def _decide(self, study: Study) -> None:
         verdict = self._verdict(study)  # reads untrusted files, so nothing is locked meanwhile
         with self._completeness.if_complete(study.key) as complete:
-            if not complete:  # an image has come since; the next tick decides again
+            if not complete:  # an image has arrived meanwhile; the next tick decides again
                 return
             for note in verdict.notes:
                 self._queue.note(study.key, note)

@@ -1,4 +1,4 @@
-"""The web server of a node: read-only, with a login where one is configured."""
+"""The web server of a node: read-only, with a login if one is configured."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from GliomaSegLib.dicom_node.storage import StorageError
 from GliomaSegLib.dicom_node.transitions import log_place
 from GliomaSegLib.errors import InputError
 
-_REQUEST_S = 10.0  # after so long a connection is closed, however slowly it sends or reads
-# A browser opens six and more at once, and a department may share one address.
+_REQUEST_S = 10.0  # a connection is closed after this time, even if it is still sending or reading
+# A browser opens six or more at once, and a department may share one address.
 _MOST_CONNECTIONS, _MOST_PER_ADDRESS = 64, 24
 
-# What a page may load: nothing from elsewhere, and of scripts the one that we know. Reports carry their own.
+# Content security: nothing from other hosts, and only the script of the list; reports have scripts of their own.
 _LIST_HASH = base64.b64encode(hashlib.sha256(f"\n{LIST_SCRIPT}\n".encode()).digest()).decode("ascii")
 _PAGE_POLICY = f"default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; script-src 'sha256-{_LIST_HASH}'"
 _REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; script-src 'unsafe-inline' blob:"
@@ -42,17 +42,18 @@ _HEADERS = {
 Answer = tuple[HTTPStatus, str, str | bytes]
 """Status, content type and content."""
 
-
 _STUDY = "/study/"
 _NO_PAGE: Answer = (HTTPStatus.NOT_FOUND, "text/plain", "There is no such page.\n")
 
 
 class WebServer:
-    """Shows a :class:`~GliomaSegLib.dicom_node.status.Status` at ``/``, ``/health``, ``/metrics`` and ``/drift.csv``.
+    """Serves a :class:`~GliomaSegLib.dicom_node.status.Status` at ``/``, ``/health``, ``/metrics`` and ``/drift.csv``.
 
-    Pictures and reports of studies, below ``/study/``, are there only where a login is configured.
+    Pictures and reports of studies (``/study/``) are served only if a login is configured. ``/health`` needs no login,
+    and without one says only whether all is well.
 
-    ``/health`` alone needs no login, and without one says no more than whether all is well.
+    Raises:
+        InputError: the port is taken, or the login's password cannot be read.
     """
 
     def __init__(self, config: Web, status: Status) -> None:
@@ -67,7 +68,7 @@ class WebServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on, also when the configured one is 0 (any free port)."""
+        """The port that it listens on, also if the configured one is 0 (any free port)."""
         return self._server.server_address[1]
 
     def start(self) -> None:
@@ -81,7 +82,7 @@ class WebServer:
 
 
 class _LimitedServer(ThreadingHTTPServer):
-    """Closes slow connections and those beyond the limit; a connection has one request, and its own thread."""
+    """Closes slow connections and those beyond the limit; each connection has one request and its own thread."""
 
     daemon_threads = True
 
@@ -113,11 +114,11 @@ class _LimitedServer(ThreadingHTTPServer):
             slow = [one for one, (_, since) in self._connections.items() if now - since > _REQUEST_S]
         for request in slow:
             with contextlib.suppress(OSError):
-                request.shutdown(socket.SHUT_RDWR)  # its thread then ends
+                request.shutdown(socket.SHUT_RDWR)  # ends its thread
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """See :meth:`socketserver.BaseServer.handle_error`; a client that has gone is no error of ours."""
-        error = sys.exception() if hasattr(sys, "exception") else sys.exc_info()[1]
+        """See :meth:`socketserver.BaseServer.handle_error`; a client that disconnects is no error."""
+        error = sys.exc_info()[1]
         if isinstance(error, Exception) and not isinstance(error, OSError):
             log_place("the status page", error)
 
@@ -156,7 +157,7 @@ def _handler(status: Status, expected: bytes | None) -> type[BaseHTTPRequestHand
                 return (HTTPStatus.OK, *found) if found else _NO_PAGE
             except StorageError as error:
                 return HTTPStatus.SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", f"{error}\n"
-            except Exception as error:  # a defect of ours: it is in the log
+            except Exception as error:  # a defect of GliomaSeg
                 log_place("the status page", error)
                 text = f"The page cannot be shown ({type(error).__name__}); see the node's log.\n"
                 return HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", text
@@ -185,6 +186,6 @@ def _handler(status: Status, expected: bytes | None) -> type[BaseHTTPRequestHand
             self.wfile.write(content)
 
         def log_message(self, format: str, *arguments: object) -> None:
-            """Who looked is not logged."""
+            """Requests are not logged."""
 
     return Handler

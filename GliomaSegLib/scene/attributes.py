@@ -1,4 +1,4 @@
-"""Names under which GliomaSeg keeps data in MRML nodes. They are saved with scenes, so that they never change."""
+"""Names of MRML attributes, node references and tags that GliomaSeg sets. Saved scenes hold them: never rename them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from GliomaSegLib.case import Modality
 OUTPUT = "GliomaSeg.Output"
 """The folder of results that the node shows."""
 CREATED = "GliomaSeg.Created"
-"""When the result was made, as its manifest has it: it distinguishes the folder from another one of that name."""
+"""When the result was made, from its manifest: it distinguishes the folder from another one with the same path."""
 GRID = "GliomaSeg.Grid"
 """The reference geometry of the result, as Slicer serialises it."""
 TIME_POINT = "GliomaSeg.TimePoint"
 """``preoperative``, ``postoperative`` or ``unknown``."""
 DAYS = "GliomaSeg.DaysSinceSurgery"
-"""Where that is known."""
+"""Days from surgery to the scan; absent when not known."""
 SERIES = "GliomaSeg.Series"
 """The Series Instance UID of the reference image, when it was read from DICOM files."""
 UNMEASURED = "GliomaSeg.Unmeasured"
@@ -32,8 +32,8 @@ REVIEWED_AT = "GliomaSeg.ReviewedAt"
 COMPARISON = "GliomaSeg.Comparison"
 """The folder of the node's last comparison; also the role of the node references to its tables and plots."""
 COMPARISON_OUTDATED = "GliomaSeg.ComparisonOutdated"
-"""Present when one of the compared segmentations was changed since: the ids of nodes with an edit that is not measured
-yet, or ``1``."""
+"""Present when one of the compared segmentations was changed since: the IDs (space-separated) of the nodes with an edit
+that is not measured yet, or ``1`` once it is measured."""
 
 # --- roles of node references of a segmentation node ---
 
@@ -49,7 +49,7 @@ def volume_role(modality: Modality) -> str:
     return f"GliomaSeg.{modality.value}"
 
 
-# --- elsewhere ---
+# --- on other objects ---
 
 LABEL_TAG = "GliomaSeg.Label"
 """Tag of a segment: its label in the internal scheme."""

@@ -1,4 +1,4 @@
-"""Segments studies on disk one after the other, in the session's worker; loads nothing."""
+"""Segments studies on disk one after the other in the session's worker; loads nothing into the scene."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from GliomaSegLib.worker.client import Event
 
 @dataclass(frozen=True)
 class BatchItem:
-    """One study of a batch: its result as JSON, or the sentence why there is none."""
+    """One study of a batch: its :class:`~GliomaSegLib.results.job_result.JobResult` as JSON, or why there is none."""
 
     study: str
     result: Mapping[str, Any] | None
@@ -27,7 +27,7 @@ class BatchItem:
 
 
 def batch_steps(session: Session, studies: list[Path], output: Path, model: str, options: Mapping[str, Any]) -> Steps:
-    """Segment each study into a folder of its own in ``output``; gives a list of :class:`BatchItem`."""
+    """Steps that segment each study into its own folder in ``output``; they return a list of :class:`BatchItem`."""
     cases = one_of_each([case_of_study(study, output, {**options, "model": model}) for study in studies])
     answers: dict[int, BatchItem] = {}
     yield from session.wait_until_idle()
@@ -50,7 +50,7 @@ def batch_steps(session: Session, studies: list[Path], output: Path, model: str,
     except Cancelled as stop:
         with suppress(Cancelled, StopIteration):
             events.throw(stop)
-            while True:  # until the worker has cleared up
+            while True:  # until the worker has cleaned up
                 yield None
                 next(events)
         raise

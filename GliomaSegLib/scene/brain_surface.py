@@ -6,26 +6,25 @@ import numpy as np
 import slicer
 import vtk
 from numpy.typing import NDArray
-from vtk.util.numpy_support import numpy_to_vtk
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.results.layout import BRAIN
 from GliomaSegLib.scene.keeping import copies_of, has_file
-from GliomaSegLib.scene.segmentation import labels_of
+from GliomaSegLib.scene.segmentation import image_data, labels_of
 from GliomaSegLib.scene.threshold import read_volume
 
 _OPACITY, _COLOUR = 0.15, (0.90, 0.82, 0.74)
 _CELL_MM = 2.5
-"""The surface is made on cells of about this size: within 0.2 s, and smooth."""
+"""The mask is averaged to cells of about this size first: the surface is smooth, and made within 0.2 s."""
 
 
 def has_brain(segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
-    """Whether the mask of the brain is among the files of a result."""
+    """Whether a result has the mask of the brain among its files."""
     return has_file(segmentation, BRAIN)
 
 
 def show_brain(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLModelNode:
-    """A model node of the brain of a result, in place around its tumour; it is not saved with the scene.
+    """A model node of a result's brain in its position in the scene; it is not saved with the scene.
 
     Raises:
         InputError: the mask is gone or damaged.
@@ -54,15 +53,13 @@ def _surface(mask: NDArray[np.bool_], ijk_to_world: NDArray[np.float64]) -> vtk.
     padded = np.pad(mask, [(step, step + -size % step) for step, size in zip((k, j, i), sizes, strict=True)])
     counts = [size // step for step, size in zip((k, j, i), padded.shape, strict=True)]
     share = padded.reshape(counts[0], k, counts[1], j, counts[2], i).mean(axis=(1, 3, 5), dtype=np.float32)
-    image = vtk.vtkImageData()
-    image.SetDimensions(*share.shape[::-1])
+    image = image_data(share)
     image.SetSpacing(*map(float, cell))
     image.SetOrigin(*((cell - 1) / 2 - cell))  # the middle of the first cell, which is padding
-    image.GetPointData().SetScalars(numpy_to_vtk(share.ravel(), deep=True))
     contour, smooth = vtk.vtkFlyingEdges3D(), vtk.vtkWindowedSincPolyDataFilter()
     contour.SetInputData(image)
     contour.SetValue(0, 0.5)
-    contour.ComputeScalarsOff()  # Slicer looks for colours of them, and says in red that it has none
+    contour.ComputeScalarsOff()  # Slicer would look for their colour table and print an error
     smooth.SetInputConnection(contour.GetOutputPort())
     smooth.SetNumberOfIterations(15)
     smooth.SetPassBand(0.1)

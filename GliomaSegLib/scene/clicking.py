@@ -8,38 +8,38 @@ import numpy as np
 import slicer
 import vtk
 from numpy.typing import NDArray
-from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+from vtk.util.numpy_support import vtk_to_numpy
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.scene.edits import Edits
 from GliomaSegLib.scene.lesions import component_at
-from GliomaSegLib.scene.segmentation import labels_of, reference_of
+from GliomaSegLib.scene.segmentation import image_data, labels_of, reference_of
 from GliomaSegLib.scene.threshold import has_probability, load_probability
 
-# Thresholds as shares of the probability at the click, and below which probability a map says nothing.
+# Thresholds as fractions of the probability at the click; a probability (0..255) below the second value is ignored.
 _SHARES = (0.95, 0.85, 0.7, 0.5)
 _LEAST_PROBABLE = 0.05 * 255
-# A component leaks when the next threshold makes it so many times larger, and when it is larger than a missed part is.
+# A component leaks into other tissue when the next threshold makes it so many times larger, or it exceeds this volume.
 _LEAK_FACTOR, _LEAK_ML = 8, 40
 
-# In the images: half of the box that is looked at, and radii of what surely is, and surely is not, the part.
+# Grow-cut in the image: half of the box's side, the foreground seed's radius, and where the background seed begins.
 _REACH_MM, _SURE_MM, _OUTSIDE_MM = 20, 1.5, 16
 
 
 def add_at(edits: Edits, ras_mm: tuple[float, float, float], label: Label = Label.SNFH) -> int:
-    """Add the part of the tumour at a point that was missed.
+    """Add a part of the tumour that was missed, from a point in it (RAS mm of the world).
 
-    It is the component of the whole tumour's probability map around the point, at the lowest threshold at which that
-    does not leak; where the map says nothing, what resembles the point in the image that the segmentation lies on
-    (grow-cut from the point against its surroundings). What is tumour or cavity already stays.
+    It is the connected component of the whole tumour's probability map around the point, at the lowest threshold at
+    which it does not leak; without a map, or where that is close to 0, grow-cut on the reference image from the point
+    against its surroundings. Voxels that are tumour or cavity already keep their labels.
 
     Args:
         label: of the new voxels.
 
     Returns:
-        their number.
+        the number of new voxels.
 
     Raises:
         InputError: the point is outside of the image, or in the tumour or the cavity already; or no part can be
@@ -53,16 +53,16 @@ def add_at(edits: Edits, ras_mm: tuple[float, float, float], label: Label = Labe
     free = labels == Label.BACKGROUND
     part = None
     if has_probability(edits.node):
-        part = _in_map(load_probability(edits.node), free, index, _LEAK_ML / voxel_ml)
+        part = _part_by_probability(load_probability(edits.node), free, index, _LEAK_ML / voxel_ml)
     if part is None:
-        part = _in_image(edits.node, free, index, matrix, _LEAK_ML / voxel_ml)
+        part = _part_by_intensity(edits.node, free, index, matrix, _LEAK_ML / voxel_ml)
     labels[part] = label
     edits.apply(labels)
     return int(part.sum())
 
 
 def remove_at(edits: Edits, ras_mm: tuple[float, float, float]) -> int:
-    """Remove the connected part of the tumour at a point.
+    """Remove the connected part of the tumour at a point (RAS mm of the world).
 
     Returns:
         the number of its voxels.
@@ -89,7 +89,7 @@ def _index(
     return int(k), int(j), int(i)
 
 
-def _in_map(
+def _part_by_probability(
     probability: NDArray[np.uint8], free: NDArray[np.bool_], index: tuple[int, int, int], most: float
 ) -> NDArray[np.bool_] | None:
     found = None
@@ -104,7 +104,7 @@ def _in_map(
     return found
 
 
-def _in_image(
+def _part_by_intensity(
     node: slicer.vtkMRMLSegmentationNode,
     free: NDArray[np.bool_],
     index: tuple[int, int, int],
@@ -141,16 +141,9 @@ def _sides(index: tuple[int, int, int], reach: NDArray[np.int_], shape: tuple[in
 
 
 def _grow_cut(voxels: NDArray[np.float32], seeds: NDArray[np.int16]) -> NDArray[np.integer]:
-    """Slicer's grow-from-seeds: each voxel gets the label of the seed that it resembles along the way."""
+    """Labels (1, 2) of all voxels from seeds ``[k, j, i]`` (0: unknown), by the filter of Slicer's Grow from seeds."""
     growing = slicer.vtkImageGrowCutSegment()
-    growing.SetIntensityVolume(_image(voxels, vtk.VTK_FLOAT))
-    growing.SetSeedLabelVolume(_image(seeds, vtk.VTK_SHORT))
+    growing.SetIntensityVolume(image_data(voxels, vtk.VTK_FLOAT))
+    growing.SetSeedLabelVolume(image_data(seeds, vtk.VTK_SHORT))
     growing.Update()
     return vtk_to_numpy(growing.GetOutput().GetPointData().GetScalars()).reshape(seeds.shape)
-
-
-def _image(array: NDArray[np.generic], kind: int) -> vtk.vtkImageData:
-    image = vtk.vtkImageData()
-    image.SetDimensions(array.shape[::-1])
-    image.GetPointData().SetScalars(numpy_to_vtk(array.ravel(), deep=True, array_type=kind))
-    return image

@@ -1,4 +1,4 @@
-"""Compares a result with earlier studies of the patient, and two segmentations with each other."""
+"""Compares a result with earlier studies of the patient, and two segmentations of one image with each other."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from GliomaSegLib.scene.segmenting import check_earlier
 from GliomaSegLib.scene.session import Session, make_folder
 from GliomaSegLib.worker.client import Event
 
-# Folders of the exported earlier studies, in the folder of a comparison.
+# Subfolders of a comparison, for the exported earlier studies.
 _STUDY_FOLDERS = ("earlier", "between")
 
 
@@ -46,11 +46,11 @@ class Agreement:
 
 @dataclass(frozen=True)
 class StudyComparison:
-    """What a comparison of studies left in the scene and on disk.
+    """The result of a comparison of studies in the scene and on disk.
 
     Attributes:
         answers: a sentence each: residual tumour, extent of resection, lesions, response.
-        page: for the browser.
+        page: the HTML report.
         comparison: :class:`~GliomaSegLib.followup.comparison.TimePointComparison` as JSON.
     """
 
@@ -63,7 +63,7 @@ class StudyComparison:
 
 @dataclass(frozen=True)
 class EarlierStudy:
-    """A study to compare with: ``volume`` is the T1 + contrast, not needed for a result with its folder."""
+    """A study to compare with. ``volume`` is its T1 + contrast, not needed for a result whose files are known."""
 
     segmentation: slicer.vtkMRMLSegmentationNode
     volume: slicer.vtkMRMLScalarVolumeNode | None
@@ -75,7 +75,7 @@ def check_studies(
     studies: Sequence[EarlierStudy],
     baseline: slicer.vtkMRMLSegmentationNode | None,
 ) -> int | None:
-    """The position of the baseline among the earlier studies; ``None`` when none was chosen.
+    """The index of the baseline among the earlier studies; ``None`` when none was chosen.
 
     Raises:
         InputError: a segmentation was chosen twice, the image of a study is not known, or the baseline is not among
@@ -104,7 +104,7 @@ def compare_steps(
     earlier: Sequence[EarlierStudy],
     settings: Mapping[str, Any],
 ) -> Steps:
-    """Export what the worker needs, have the studies compared and show that, a :class:`StudyComparison`.
+    """Steps that export the studies, have the worker compare them and show the :class:`StudyComparison` they return.
 
     Args:
         when: ``time_point`` and ``days_since_surgery`` of ``segmentation``; ``None`` for what its folder says.
@@ -150,7 +150,7 @@ def compare_steps(
 def _study_request(
     session: Session, study: EarlierStudy, folder: Path
 ) -> Generator[Event | None, None, dict[str, Any]]:
-    """A :class:`~GliomaSegLib.job.ComparedStudy` as JSON; a drawing and its image are exported to ``folder``."""
+    """A :class:`~GliomaSegLib.job.ComparedStudy` as JSON; a segmentation without a result is exported to ``folder``."""
     if has_files(study.segmentation):
         files = {"path": str((yield from up_to_date(session, study.segmentation)))}
     else:

@@ -10,6 +10,9 @@ import slicer
 
 from GliomaSegLib.scene.attributes import COMPARED_WITH, COMPARISON, COMPARISON_OUTDATED
 from GliomaSegLib.scene.comparison_nodes import ComparisonNodes
+from GliomaSegLib.scene.hierarchy import segmentations_in
+
+_CONFIRMED = "1"  # in COMPARISON_OUTDATED: for good, since the edit was measured
 
 
 def link_comparison(
@@ -39,23 +42,20 @@ def compared_with(segmentation: slicer.vtkMRMLSegmentationNode) -> list[slicer.v
     return _referenced(segmentation, COMPARED_WITH)
 
 
-_CONFIRMED = "1"
-
-
 def mark_outdated(edited: slicer.vtkMRMLSegmentationNode) -> None:
-    """Note on the node, and on those that were compared with it, that their last comparisons are out of date."""
+    """Mark the last comparisons in which an edited node takes part as out of date."""
     for one in _compared_nodes(edited):
         _set_reasons(one, _reasons(one) | {edited.GetID()})
 
 
 def unmark_outdated(restored: slicer.vtkMRMLSegmentationNode) -> None:
-    """Take :func:`mark_outdated` back, after the voxels of the node were restored."""
+    """Undo :func:`mark_outdated`, after the voxels of the node were restored."""
     for one in _compared_nodes(restored):
         _set_reasons(one, _reasons(one) - {restored.GetID()})
 
 
 def confirm_outdated(measured: slicer.vtkMRMLSegmentationNode) -> None:
-    """Make :func:`mark_outdated` lasting, after an edit of the node was measured."""
+    """Make :func:`mark_outdated` permanent, after an edit of the node was measured."""
     for one in _compared_nodes(measured):
         if measured.GetID() in _reasons(one):
             _set_reasons(one, {_CONFIRMED})
@@ -73,17 +73,15 @@ def _set_reasons(node: slicer.vtkMRMLSegmentationNode, reasons: set[str]) -> Non
 def comparison_with(
     segmentation: slicer.vtkMRMLSegmentationNode,
 ) -> tuple[slicer.vtkMRMLSegmentationNode, bool] | None:
-    """The segmentation to whose comparison a result belongs, itself or that of a later study, and whether that is
-    outdated; ``None`` when there is none."""
+    """The segmentation node that holds the comparison of a result (the result itself or that of a later study), and
+    whether the comparison is out of date; ``None`` when there is none."""
     node = next(_compared_nodes(segmentation), None)
     return node and (node, node.GetAttribute(COMPARISON_OUTDATED) is not None)
 
 
 def _compared_nodes(segmentation: slicer.vtkMRMLSegmentationNode) -> Iterator[slicer.vtkMRMLSegmentationNode]:
     """The node itself, if it was compared with earlier ones, then those that were compared with it."""
-    scene, kind = segmentation.GetScene(), "vtkMRMLSegmentationNode"
-    count = scene.GetNumberOfNodesByClass(kind) if scene is not None else 0  # it may have been deleted
-    others = [scene.GetNthNodeByClass(index, kind) for index in range(count)]
+    others = segmentations_in(segmentation.GetScene())
     later = [node for node in others if any(one is segmentation for one in compared_with(node))]
     yield from (node for node in (segmentation, *later) if node.GetAttribute(COMPARISON))
 
@@ -95,7 +93,7 @@ def _refer(segmentation: slicer.vtkMRMLSegmentationNode, role: str, nodes: Itera
 
 
 def chart_of(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLPlotChartNode | None:
-    """The growth curve of its last comparison; ``None`` when there is none, or the user has deleted it."""
+    """The growth curve of the last comparison; ``None`` when there is none, or the user has deleted it."""
     nodes = _referenced(segmentation, COMPARISON)
     return next((node for node in nodes if node.IsA("vtkMRMLPlotChartNode")), None)
 

@@ -1,4 +1,4 @@
-"""A comparison of studies as tables and a growth curve.
+"""Shows a comparison of studies as MRML tables and a growth curve.
 
 The numbers are those of the worker's :class:`~GliomaSegLib.followup.comparison.TimePointComparison`, read as JSON.
 """
@@ -17,10 +17,10 @@ from GliomaSegLib.io.terminology import region_styles
 from GliomaSegLib.labels import Region
 from GliomaSegLib.scene.tables import show_columns
 
-# Margin around the points, as a share of the range; the legend needs several times as much.
+# Margin around the points as a fraction of the range; the legend needs so many times as much.
 _MARGIN, _LEGEND = 0.1, 4
 
-# The largest lesions have a curve of their own; the table lists all. The first colour is that of the sum.
+# Only the largest lesions have a curve; the table lists all. The first colour is that of the total volume.
 _MOST_CURVES = 6
 _COLOURS = (
     *((0.1, 0.1, 0.1), (0.04, 0.43, 0.56), (0.76, 0.34, 0.1), (0.36, 0.55, 0.16), (0.48, 0.31, 0.64)),
@@ -35,8 +35,8 @@ class ComparisonNodes:
     Attributes:
         studies: a row per study: when it was made, the volume of each region in mL, the number of lesions.
         lesions: a row per lesion, over all studies.
-        growth: mL of all lesions together and of the largest ones over the studies; the data of the curve.
-        series, chart: the curve.
+        growth: total volume of the lesions, and that of the largest ones, in mL per study; the data of the curves.
+        series, chart: the curves.
     """
 
     studies: slicer.vtkMRMLTableNode
@@ -52,7 +52,7 @@ class ComparisonNodes:
 
 
 def show_comparison(scene: slicer.vtkMRMLScene, comparison: Mapping[str, Any], name: str) -> ComparisonNodes:
-    """The tables and the curve of a comparison; no node is left when one of them cannot be made.
+    """Add the tables and the curves of a comparison; no node is left when one of them cannot be made.
 
     Args:
         comparison: a :class:`~GliomaSegLib.followup.comparison.TimePointComparison` as JSON.
@@ -66,16 +66,16 @@ def show_comparison(scene: slicer.vtkMRMLScene, comparison: Mapping[str, Any], n
 
     try:
         studies, lesions, growth = (add("vtkMRMLTableNode", f"comparison: {what}") for what in _TABLES)
-        (along, places), curves = _axis(comparison), _curves(comparison)
+        (x_title, places), curves = _axis(comparison), _curves(comparison)
         show_columns(studies, _study_columns(comparison))
         show_columns(lesions, _lesion_columns(comparison))
-        show_columns(growth, {along: places, **curves})
+        show_columns(growth, {x_title: places, **curves})
         series = [add("vtkMRMLPlotSeriesNode", curve) for curve in curves]
         for one, curve, colour in zip(series, curves, _COLOURS, strict=False):
-            _draw(one, growth, along, curve, colour)
+            _draw(one, growth, x_title, curve, colour)
         chart = add("vtkMRMLPlotChartNode", "growth curve")
         chart.SetTitle(region_styles()[Region(comparison["region"])].name)
-        chart.SetXAxisTitle(along)
+        chart.SetXAxisTitle(x_title)
         chart.SetYAxisTitle("mL")
         _set_ranges(chart, places, max(map(np.nanmax, curves.values())))
         for one in series:
@@ -138,7 +138,7 @@ def _size(lesion: Mapping[str, Any] | None) -> str:
 
 
 def _became(steps: Iterable[Iterable[Mapping[str, Any]]]) -> dict[int, str]:
-    """What happened to each lesion last, and with which others it merged or split."""
+    """The last change of each lesion by its ID, and the lesions with which it merged or into which it split."""
     texts: dict[int, str] = {}
     for one in (one for happened in steps for one in happened):
         parts = sorted({*one["before"], *one["after"]})
@@ -176,7 +176,7 @@ def _curves(comparison: Mapping[str, Any]) -> dict[str, list[float]]:
 
 
 def _set_ranges(chart: slicer.vtkMRMLPlotChartNode, places: list[float], highest_ml: float) -> None:
-    """From 0 mL, or a small change would look like a large one, and with a margin around the points."""
+    """The y axis begins at 0 mL, as a small change would look like a large one otherwise."""
     margin = _MARGIN * (places[-1] - places[0])
     chart.SetXAxisRangeAuto(False)
     chart.SetXAxisRange(places[0] - margin, places[-1] + _LEGEND * margin)
@@ -187,13 +187,13 @@ def _set_ranges(chart: slicer.vtkMRMLPlotChartNode, places: list[float], highest
 def _draw(
     series: slicer.vtkMRMLPlotSeriesNode,
     table: slicer.vtkMRMLTableNode,
-    along: str,
+    x_title: str,
     column: str,
     colour: tuple[float, ...],
 ) -> None:
-    series.SetName(column.removesuffix(_ML))  # it stands in the legend
+    series.SetName(column.removesuffix(_ML))  # the text in the legend
     series.SetAndObserveTableNodeID(table.GetID())
-    series.SetXColumnName(along)
+    series.SetXColumnName(x_title)
     series.SetYColumnName(column)
     series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
     series.SetLineStyle(slicer.vtkMRMLPlotSeriesNode.LineStyleSolid)

@@ -1,4 +1,4 @@
-"""Images that Slicer loaded from DICOM: their files, series and patient, as its database and hierarchy know them."""
+"""Volumes loaded from DICOM: their files, series and patient, from Slicer's DICOM database and subject hierarchy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ACCESSION_NUMBER, _SERIES_DESCRIPTION = "0008,0050", "0008,103E"
 
 
 class SeriesNote(NamedTuple):
-    """A DICOM series as a person knows it; the number may be empty."""
+    """How the panel describes a DICOM series; ``number`` may be empty, ``images`` is the number of slices."""
 
     number: str
     description: str
@@ -24,7 +24,7 @@ class SeriesNote(NamedTuple):
 
 
 def instances_of(volume: slicer.vtkMRMLNode | None) -> list[str]:
-    """SOP Instance UIDs of the slices of a volume, as Slicer notes them at loading; none of other images."""
+    """SOP Instance UIDs of a volume's slices, which Slicer stores at loading; empty when not loaded from DICOM."""
     return (volume.GetAttribute("DICOM.instanceUIDs") or "").split() if volume is not None else []
 
 
@@ -43,7 +43,7 @@ def file_of_instance(instance: str) -> Path | None:
 
 
 def series_of(volume: slicer.vtkMRMLNode) -> SeriesNote | None:
-    """The series that a volume was loaded from; ``None`` of other images."""
+    """The series that a volume was loaded from; ``None`` when it was not loaded from DICOM."""
     instances, hierarchy = instances_of(volume), hierarchy_of(volume)
     if not instances:
         return None
@@ -53,9 +53,9 @@ def series_of(volume: slicer.vtkMRMLNode) -> SeriesNote | None:
 
 
 def identity_of(volume: slicer.vtkMRMLNode) -> StudyIdentity:
-    """Whose study an image is of; empty when it stands below no patient in the subject hierarchy.
+    """Patient and study of a volume, without image numbers; empty when it has no patient in the subject hierarchy.
 
-    The numbers of its images are not among it. The accession number is in the files alone.
+    The accession number is read from the first file, as the hierarchy does not hold it.
     """
     patient, study = (ancestor(volume, level) for level in (_NAMES.GetDICOMLevelPatient(), _NAMES.GetDICOMLevelStudy()))
     if not patient:
@@ -71,10 +71,9 @@ def identity_of(volume: slicer.vtkMRMLNode) -> StudyIdentity:
 
 
 def case_name(volume: slicer.vtkMRMLNode) -> str:
-    """The name of a case, after the image that it is drawn on: patient and date of the study (``4711 2024-05-31``).
+    """The name of a case from its reference image: patient and date of the study (``4711 2024-05-31``), or empty.
 
-    It is empty where they are not known. The patient's ID stands before the name, which then comes into no name of a
-    file.
+    The patient's name is used only where there is no patient ID, since the case names files.
     """
     identity = identity_of(volume)
     return " ".join(filter(None, (identity.patient_id or identity.patient_name, identity.day)))
@@ -89,6 +88,6 @@ def _value(instance: str, tag: str) -> str:
     return _read_value(instance, tag) if _database() is not None else ""
 
 
-@lru_cache(maxsize=64)  # the panel looks often, and a value that the database does not keep is read from the file
+@lru_cache(maxsize=64)  # the panel asks often, and a value that is not in the database is read from the file
 def _read_value(instance: str, tag: str) -> str:
     return (slicer.dicomDatabase.instanceValue(instance, tag) or "").strip()

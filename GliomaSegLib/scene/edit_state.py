@@ -1,4 +1,4 @@
-"""Whether a result was edited since it was measured. Undo to the same voxels is no edit: looking costs nothing."""
+"""Whether a result was edited since it was measured; an undo back to the measured voxels makes it unedited again."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def has_unmeasured_edits(segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
 
 
 def mark_edited(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
-    """After an edit: the measures and comparisons of a result are out of date, and its review is void.
+    """After an edit: mark the measures and comparisons of a result as out of date, and void its review.
 
-    Of a drawing that GliomaSeg did not make, only the comparisons are out of date.
+    A segmentation that is no result of GliomaSeg has only comparisons.
     """
     if segmentation.GetAttribute(OUTPUT):
         if segmentation.GetAttribute(REVIEW_BEFORE_EDIT) is None:
@@ -34,10 +34,10 @@ def mark_edited(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
 
 
 def restore_if_unchanged(segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
-    """When the voxels are those that were measured last, take back what :func:`mark_edited` did.
+    """Undo :func:`mark_edited` when the voxels are those that were last measured.
 
     Returns:
-        whether it was taken back.
+        whether it was undone.
 
     Raises:
         InputError: see :func:`~GliomaSegLib.scene.segmentation.labels_of`.
@@ -55,7 +55,7 @@ def restore_if_unchanged(segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
 
 
 def set_measured(segmentation: slicer.vtkMRMLSegmentationNode, labels: NDArray[np.uint8]) -> None:
-    """Note that the folder of results was measured on ``labels``; edits before that are in it."""
+    """Record that the folder of results now holds, and was measured on, ``labels``."""
     digest = digest_of(labels)
     if segmentation.GetAttribute(MEASURED_LABELS) != digest:
         confirm_outdated(segmentation)
@@ -63,13 +63,13 @@ def set_measured(segmentation: slicer.vtkMRMLSegmentationNode, labels: NDArray[n
 
 
 def mark_not_measured(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
-    """After a measurement that failed: nothing is known of the voxels in the folder of results."""
+    """After a failed measurement: which voxels the folder of results holds is not known any more."""
     segmentation.SetAttribute(MEASURED_LABELS, None)
     mark_edited(segmentation)
 
 
 def set_measured_review(segmentation: slicer.vtkMRMLSegmentationNode, review: Review) -> None:
-    """Set the review of the folder of results; while there is an edit that is not measured, it is kept for later."""
+    """Set the review of the folder of results; with an edit that is not measured, it is kept for an undo of that."""
     if has_unmeasured_edits(segmentation):
         _keep_review(segmentation, review)
         set_review(segmentation, Review(EDITED))
@@ -79,7 +79,7 @@ def set_measured_review(segmentation: slicer.vtkMRMLSegmentationNode, review: Re
 
 
 def digest_of(labels: NDArray[np.uint8]) -> str:
-    """SHA-256 of the voxels in the box around the labels, which is a hundredth of a head, and of its position."""
+    """SHA-256 of the voxels in the smallest box around the labels (1 % of the usual grid) and of its position."""
     box = occupied_box(labels)
     place = [(side.start, side.stop) for side in box]
     digest = hashlib.sha256(repr((labels.shape, place)).encode())

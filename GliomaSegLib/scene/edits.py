@@ -13,7 +13,7 @@ from GliomaSegLib.scene.segmentation import labels_of, set_labels
 
 @dataclass(frozen=True)
 class _Step:
-    """The voxels (flat indices) that an edit changed, from what to what."""
+    """The voxels (flat indices) that an edit changed, and their labels before and after it."""
 
     voxels: NDArray[np.intp]
     before: NDArray[np.uint8]
@@ -48,7 +48,7 @@ class Edits:
         self.remember(before, labels)
 
     def remember(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> None:
-        """Record a change of the node that has been made already as one step."""
+        """Record a change that has already been made on the node as one step."""
         changed = np.flatnonzero(before != after)
         if changed.size:
             self._steps.append(_Step(changed, before.ravel()[changed], after.ravel()[changed]))
@@ -64,7 +64,7 @@ class Edits:
         self._change(step.voxels, step.after, step.before)
 
     def redo(self) -> None:
-        """Make the step again that was undone last.
+        """Repeat the step that was undone last.
 
         Raises:
             IndexError: there is none.

@@ -25,7 +25,7 @@ def export_steps(
     request: Mapping[str, Any],
     series: Path | Iterable[Path] | None,
 ) -> Steps:
-    """Have the worker write DICOM objects; gives the path of each by its kind.
+    """Steps that have the worker write DICOM objects; they return the path of each by its kind.
 
     Args:
         request: :class:`~GliomaSegLib.job.Export` as JSON, without the results and the series.
@@ -39,12 +39,12 @@ def export_steps(
             series = folder
         whole = {**request, "results": str(results), "series": series and str(series)}
         answer = yield from session.request(whole, segmentation)
-        yield from keep_files(segmentation, results)  # with the UIDs that the lesions have got
+        yield from keep_files(segmentation, results)  # it now has the tracking UIDs of the lesions
     return {kind: Path(path) for kind, path in answer["files"].items()}
 
 
 def _copy_series(files: Iterable[Path], folder: Path) -> None:
-    """Copy the files of a DICOM series, which may be stored among those of others, into a folder of their own."""
+    """Copy the files of a DICOM series into a folder of their own; they may be stored among those of other series."""
     try:
         for number, path in enumerate(files):
             shutil.copyfile(path, folder / f"{number:05}.dcm")

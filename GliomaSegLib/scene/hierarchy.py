@@ -1,4 +1,4 @@
-"""The subject hierarchy: what patient and study an image belongs to, and where new nodes stand."""
+"""The subject hierarchy: the patient and study of an image, and where new nodes are placed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _NAMES = slicer.vtkMRMLSubjectHierarchyConstants
 
 
 def place_beside(node: slicer.vtkMRMLNode, source: slicer.vtkMRMLNode) -> None:
-    """Put ``node`` below the same study or folder as ``source``; both are in one scene."""
+    """Put ``node`` below the same study or folder as ``source``, in the same scene."""
     hierarchy = hierarchy_of(node)
     source_item = hierarchy.GetItemByDataNode(source)
     parent = hierarchy.GetItemParent(source_item) if source_item else hierarchy.GetSceneItemID()
@@ -20,9 +20,16 @@ def place_beside(node: slicer.vtkMRMLNode, source: slicer.vtkMRMLNode) -> None:
 
 
 def patient_of(node: slicer.vtkMRMLNode) -> tuple[int, str] | None:
-    """Item and name of the patient above a node; ``None`` when it stands below none."""
+    """Item and name of the patient above a node; ``None`` when there is none."""
     item = ancestor(node, _NAMES.GetDICOMLevelPatient())
     return (item, hierarchy_of(node).GetItemName(item)) if item else None
+
+
+def segmentations_in(scene: slicer.vtkMRMLScene | None) -> list[slicer.vtkMRMLSegmentationNode]:
+    """The segmentation nodes of a scene; none without a scene, as after a node was deleted."""
+    kind = "vtkMRMLSegmentationNode"
+    count = scene.GetNumberOfNodesByClass(kind) if scene is not None else 0
+    return [scene.GetNthNodeByClass(index, kind) for index in range(count)]
 
 
 def hierarchy_of(node: slicer.vtkMRMLNode) -> slicer.vtkMRMLSubjectHierarchyNode:
@@ -31,7 +38,7 @@ def hierarchy_of(node: slicer.vtkMRMLNode) -> slicer.vtkMRMLSubjectHierarchyNode
 
 
 def ancestor(node: slicer.vtkMRMLNode, level: str) -> int:
-    """The item of the patient or study above a node; 0 when it stands below none."""
+    """The item of the patient or study (``level``) above a node; 0 when there is none."""
     hierarchy = hierarchy_of(node)
     own = hierarchy.GetItemByDataNode(node)
     return hierarchy.GetItemAncestorAtLevel(own, level) if own else 0

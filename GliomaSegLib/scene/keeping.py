@@ -1,7 +1,7 @@
-"""The files of a result, and of its last comparison, inside the scene: it is complete on another computer too.
+"""Keeps the files of a result and of its last comparison in the scene, so that it is complete on another computer.
 
-The folder on disk counts while it is there. Otherwise the files are read from a text node that is saved with the scene,
-and the folder is written anew when something is to be changed in it.
+The folder on disk has precedence. Where it is missing, the files are read from a text node (a ZIP archive in base64)
+that is saved with the scene, and the folder is written again when something is to be changed in it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from GliomaSegLib.scene.attributes import COMPARISON, CREATED, OUTPUT
 
 
 class Files(Enum):
-    """Which files: the attribute of a segmentation node that names their folder."""
+    """A set of files, by the attribute of the segmentation node that holds the path of their folder."""
 
     RESULT = OUTPUT
     COMPARISON = COMPARISON
@@ -39,7 +39,7 @@ class Files(Enum):
 
 
 def packed(folder: Path) -> str:
-    """The files of a folder as text. It touches no scene, so that another thread may do it.
+    """The files of a folder as a ZIP archive in base64. Touches no scene, so that another thread may run it.
 
     Raises:
         InputError: a file cannot be read.
@@ -55,7 +55,7 @@ def packed(folder: Path) -> str:
 
 
 def keep(node: slicer.vtkMRMLSegmentationNode, files: Files, text: str) -> slicer.vtkMRMLTextNode:
-    """Keep what :func:`packed` gave in the scene, instead of what was kept before."""
+    """Store the output of :func:`packed` in the scene, replacing what was stored before."""
     kept = node.GetNodeReference(files.role)
     if kept is None:
         kept = node.GetScene().AddNewNodeByClass("vtkMRMLTextNode", f"{node.GetName()} files")
@@ -67,7 +67,7 @@ def keep(node: slicer.vtkMRMLSegmentationNode, files: Files, text: str) -> slice
 
 
 def has_folder(node: slicer.vtkMRMLSegmentationNode, files: Files = Files.RESULT) -> bool:
-    """Whether the folder is on this computer, and is that of this result: elsewhere another one may have its path."""
+    """Whether the folder is on this computer and belongs to this result: another one may have the same path."""
     folder = node.GetAttribute(files.value)
     if not folder or not Path(folder).is_dir():
         return False
@@ -90,7 +90,7 @@ def file_of(node: slicer.vtkMRMLSegmentationNode, name: str, files: Files = File
 
 
 def has_file(node: slicer.vtkMRMLSegmentationNode, name: str, files: Files = Files.RESULT) -> bool:
-    """Whether there is such a file."""
+    """Whether there is a file of this path in the folder."""
     if has_folder(node, files):
         return Path(node.GetAttribute(files.value), name).is_file()
     archive = _archive(node, files)
@@ -111,7 +111,7 @@ def manifest_of(node: slicer.vtkMRMLSegmentationNode) -> dict[str, Any] | None:
 
 @contextmanager
 def copies_of(node: slicer.vtkMRMLSegmentationNode, *names: str, files: Files = Files.RESULT) -> Iterator[Path]:
-    """A folder with files of these names, for readers that take only files; it may be gone afterwards."""
+    """A folder with the files of these names that exist, for readers that need a path; it may be temporary."""
     if has_folder(node, files):
         yield Path(node.GetAttribute(files.value))
         return
@@ -126,10 +126,10 @@ def copies_of(node: slicer.vtkMRMLSegmentationNode, *names: str, files: Files = 
 def folder_of(
     node: slicer.vtkMRMLSegmentationNode, new_folder: Callable[[], Path], files: Files = Files.RESULT
 ) -> Path:
-    """The folder on disk, written anew from the scene when it is not there, or read-only.
+    """The folder on disk, written again from the scene when it is missing or read-only.
 
     Args:
-        new_folder: makes the folder in which it is then put.
+        new_folder: makes the parent folder for that.
 
     Raises:
         InputError: the scene does not hold the files either, or they cannot be written.
@@ -152,7 +152,7 @@ def folder_of(
     return folder
 
 
-# By the address of a text node: when it was changed, and what it holds. To decode some MB at each look would be felt.
+# Cache by address of the text node: its MTime and archive. Decoding some MB at each access would be noticeable.
 _opened: dict[str, tuple[int, zipfile.ZipFile | None]] = {}
 _MOST_OPENED = 4
 
@@ -170,7 +170,7 @@ def _archive(node: slicer.vtkMRMLSegmentationNode, files: Files) -> zipfile.ZipF
 
 
 def _unpacked(text: str) -> zipfile.ZipFile | None:
-    """``None`` when there is nothing, or it was changed outside of GliomaSeg: a scene may come from anywhere."""
+    """The archive; ``None`` when it is damaged or would write outside of its folder: a scene is untrusted input."""
     try:
         archive = zipfile.ZipFile(io.BytesIO(base64.b64decode(text, validate=True)))
     except (ValueError, zipfile.BadZipFile):

@@ -1,4 +1,4 @@
-"""The lesions of a segmentation node, connected components of the whole tumour: listed, deleted, accepted, thresholded.
+"""Lists, deletes, accepts and thresholds the lesions of a segmentation: connected components of the whole tumour.
 
 Position and volume come from the present voxels, diameters from the last measures (the worker's): a lesion that was
 edited since has none until it is measured again.
@@ -16,14 +16,14 @@ import numpy as np
 import slicer
 import vtk
 from numpy.typing import NDArray
-from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+from vtk.util.numpy_support import vtk_to_numpy
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.scene.attributes import ACCEPTED_LESIONS
 from GliomaSegLib.scene.edits import Edits
-from GliomaSegLib.scene.segmentation import labels_of, occupied_box
+from GliomaSegLib.scene.segmentation import image_data, labels_of, occupied_box
 from GliomaSegLib.scene.threshold import MODEL_THRESHOLD, load_probability, thresholded
 
 try:
@@ -38,7 +38,7 @@ class Lesion:
 
     Attributes:
         id: 1 for the largest.
-        centre_ras_mm: centre of gravity in the world.
+        centre_ras_mm: centroid in world coordinates.
         long_mm, perpendicular_mm, side, midline_mm: from the last measures; ``None`` when the lesion was changed since.
         certainty: the highest probability in it, 0 to 1, from the last measures.
         slice: index of the slice on which it was measured, along the measures' ``slice_axis``.
@@ -106,7 +106,7 @@ def delete_lesion(edits: Edits, lesion: Lesion) -> None:
 
 
 def rethreshold_lesion(edits: Edits, lesion: Lesion, probability: NDArray[np.uint8], threshold: float) -> None:
-    """Threshold the probability map of the whole tumour again, for one lesion and what is then connected to it.
+    """Apply another threshold of the whole tumour's probability to one lesion and what is then connected to it.
 
     Args:
         probability: 0..255 on the node's grid.
@@ -157,7 +157,7 @@ class LesionRethreshold:
 
 
 def accept_lesion(node: slicer.vtkMRMLSegmentationNode, lesion: Lesion, accepted: bool = True) -> None:
-    """Note on the node, which is saved with the scene, that a reader has confirmed a lesion; or withdraw that.
+    """Record in an attribute of the node that a reader has confirmed a lesion, or withdraw that.
 
     Raises:
         InputError: it is not there any more.
@@ -170,7 +170,7 @@ def accept_lesion(node: slicer.vtkMRMLSegmentationNode, lesion: Lesion, accepted
 
 def _components(labels: NDArray[np.uint8]) -> list[NDArray[np.intp]]:
     """Voxel indices (k, j, i) ``[n, 3]`` of each connected component of the whole tumour, largest first."""
-    box = occupied_box(labels)  # most of a head is none
+    box = occupied_box(labels)  # most of the volume is background
     tumour = region_mask(labels[box], Region.WT)
     occupied = np.argwhere(tumour)
     if not len(occupied):
@@ -193,12 +193,9 @@ def component_at(mask: NDArray[np.bool_], index: tuple[int, ...]) -> NDArray[np.
 
 
 def _numbered(mask: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Components from 1, by falling size."""
-    image = vtk.vtkImageData()
-    image.SetDimensions(mask.shape[::-1])
-    image.GetPointData().SetScalars(numpy_to_vtk(mask.ravel(), deep=True, array_type=vtk.VTK_UNSIGNED_INT))
+    """The number of each voxel's connected component (26 neighbours), 1 for the largest; 0 outside of the mask."""
     islands = vtkITKIslandMath()
-    islands.SetInputData(image)
+    islands.SetInputData(image_data(mask, vtk.VTK_UNSIGNED_INT))
     islands.SetFullyConnected(True)
     islands.SetMinimumSize(0)
     islands.Update()
@@ -219,6 +216,6 @@ def _measured(rows: list[Mapping[str, Any]], voxels: int, centre: tuple[float, .
 
 
 def _key(labels: NDArray[np.uint8], voxels: NDArray[np.intp]) -> str:
-    """A key of a lesion from its voxels and their labels, so that any change of it gives another key."""
+    """A key from a lesion's labels and centroid, so that an edit changes the key."""
     sizes = np.bincount(labels[tuple(voxels.T)], minlength=len(Label))
     return f"{sizes.tolist()} at {np.round(voxels.mean(axis=0), 2).tolist()}"

@@ -1,4 +1,4 @@
-"""What GliomaSeg does in a 3D Slicer scene, for the panel and for the Python console alike.
+"""GliomaSeg's operations in a 3D Slicer scene, for the panel and the Python console.
 
 >>> logic = SceneLogic(slicer.mrmlScene)
 >>> run = logic.segment(t1c=t1c_node, t2f=flair_node, model="ca-cnn-brats17")
@@ -49,7 +49,7 @@ class SceneLogic:
         python: the interpreter of the worker; by default Slicer's own PythonSlicer, or the one that runs this.
         folder: where cases are kept, ``CASE/inputs`` and ``CASE/results``; by default a new temporary folder.
         store: folder of installed models, where a run names no other.
-        registrar: registers in the application; ``None`` leaves it to the worker.
+        registrar: registers with BRAINSFit in the application; ``None`` leaves it to the worker.
         worker_command: starts the worker, instead of the usual command with ``python``.
         environment: of the worker, instead of this process's own; inside Slicer an interpreter that is not Slicer's
             needs ``slicer.util.startupEnvironment()``, or it would load Slicer's libraries.
@@ -211,12 +211,12 @@ class SceneLogic:
         """
         return self._start(open_steps(self._session, Path(folder).absolute()), on_event, wait)
 
-    # --- afterwards -------------------------------------------------------------------------------------------------
+    # --- results ----------------------------------------------------------------------------------------------------
 
     def measure(
         self, segmentation: slicer.vtkMRMLSegmentationNode, *, on_event: OnEvent | None = None, wait: bool = True
     ) -> Run:
-        """After an edit: save it to the folder of results, and update measures, report and table.
+        """Save an edited segmentation to its folder of results, and update measures, report and table.
 
         Returns:
             the run, whose result is a :class:`~GliomaSegLib.scene.result.SegmentationResult` without transforms.
@@ -280,21 +280,21 @@ class SceneLogic:
         on_event: OnEvent | None = None,
         wait: bool = True,
     ) -> Run:
-        """The change of the tumour since an earlier study of the patient: residual tumour and extent of resection,
-        every lesion, response to treatment. The studies are registered to each other; what was edited is measured
-        first. Tables and a growth curve are placed beside the segmentation, instead of those of its last comparison.
+        """Compare with an earlier study of the patient: residual tumour and extent of resection, every lesion,
+        response to treatment. The studies are registered to each other; what was edited is measured
+        first. Tables and a growth curve replace those of the last comparison.
 
         Args:
             segmentation: a result with its folder.
             earlier: another result, or any segmentation with the segments that GliomaSeg knows.
             earlier_volume: the T1 + contrast on which ``earlier`` was drawn; not needed for a result with its folder.
             earlier_time_point: ``preoperative`` or ``postoperative``; by default what its folder says.
-            between, between_volume, between_time_point: the same of a study that was made between these two.
+            between, between_volume, between_time_point: the same for a third study, made between these two.
             time_point, days_since_surgery: of ``segmentation``; by default what its folder says.
             baseline: ``earlier`` or ``between``, with which response is compared; by default the first that was not
                 made before surgery.
-            in_place: all are in one space already, so that nothing is registered.
-            deformable: lesions are matched after a deformation too; volumes are those before it.
+            in_place: all studies are in one space already: do not register them.
+            deformable: match lesions after a deformable registration; volumes are measured without it.
 
         Returns:
             the run, whose result is a :class:`~GliomaSegLib.scene.comparing.StudyComparison`.
@@ -327,7 +327,7 @@ class SceneLogic:
         What was edited is measured first; a result that was rejected is refused.
 
         Args:
-            series: the DICOM series on which the segmentation lies, as a folder or as its files; not needed when the
+            series: the DICOM series of the reference image, as a folder or as its files; not needed when the
                 study was read from DICOM files.
             by: ``regions``, ``parts`` or ``lesions``, see :class:`~GliomaSegLib.dicom_export.structure.By`.
             comparison: with ``lesions``, the folder of a comparison in which the result takes part
@@ -353,7 +353,7 @@ class SceneLogic:
     def resultFolder(  # noqa: N802
         self, segmentation: slicer.vtkMRMLSegmentationNode, files: Files = Files.RESULT
     ) -> Path:
-        """The folder of a result or of its comparison; written anew from the scene when it is not on this computer.
+        """The folder of a result or of its comparison; written again from the scene when it is not on this computer.
 
         Raises:
             InputError: the scene does not hold the files either.

@@ -1,4 +1,4 @@
-"""Measures and reviews: the folder of results follows the segmentation as it is in the scene."""
+"""Measures and reviews a segmentation: its folder of results is brought up to date with the scene."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from GliomaSegLib.worker.client import Event
 
 
 def measure_steps(session: Session, segmentation: slicer.vtkMRMLSegmentationNode) -> Steps:
-    """Save an edit and measure again; gives a :class:`~GliomaSegLib.scene.result.SegmentationResult`."""
+    """Steps that save edits and measure again; they return a :class:`~GliomaSegLib.scene.result.SegmentationResult`."""
     output = session.results_of(segmentation)
     yield Event("stage", "measures and report")
     yield None
@@ -27,7 +27,7 @@ def measure_steps(session: Session, segmentation: slicer.vtkMRMLSegmentationNode
 
 
 def review_steps(session: Session, segmentation: slicer.vtkMRMLSegmentationNode, state: str, by: str) -> Steps:
-    """Record a review; gives a :class:`~GliomaSegLib.scene.result.SegmentationResult`."""
+    """Steps that record a review; they return a :class:`~GliomaSegLib.scene.result.SegmentationResult`."""
     output = session.results_of(segmentation)
     yield from _updated(session, segmentation, output, always=False)
     request = {"do": "review", "output": str(output), "state": state, "by": by}
@@ -36,7 +36,7 @@ def review_steps(session: Session, segmentation: slicer.vtkMRMLSegmentationNode,
 
 
 def up_to_date(session: Session, segmentation: slicer.vtkMRMLSegmentationNode) -> Generator[Event | None, None, Path]:
-    """Steps that give the folder of results, measured again if the segmentation was edited since."""
+    """Steps that return the folder of results, measured again if the segmentation was edited since."""
     output = session.results_of(segmentation)
     yield from _updated(session, segmentation, output, always=False)
     return output
@@ -45,8 +45,10 @@ def up_to_date(session: Session, segmentation: slicer.vtkMRMLSegmentationNode) -
 def _updated(
     session: Session, segmentation: slicer.vtkMRMLSegmentationNode, output: Path, always: bool
 ) -> Generator[Event | None, None, SegmentationResult | None]:
-    """Update the folder of results and the table from the segmentation; gives ``None`` when they were up to date and
-    ``always`` is not set. From here on the node's attribute says whether it is edited meanwhile."""
+    """Update the folder of results and the table; returns ``None`` when they were up to date and not ``always``.
+
+    The attribute UNMEASURED is cleared first, so that afterwards it tells whether the node was edited meanwhile.
+    """
     restore_if_unchanged(segmentation)
     labels, _ = labels_of(segmentation)
     behind = has_unmeasured_edits(segmentation)

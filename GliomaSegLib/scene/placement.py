@@ -1,4 +1,4 @@
-"""The transforms of a run: registered in the application, given by the user, or found by the worker."""
+"""The transforms of a run: from registration in the application, given by the user, or found by the worker."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from GliomaSegLib.errors import GliomaSegError, InputError
 from GliomaSegLib.scene.registration import BrainsFit
 from GliomaSegLib.scene.session import Session
 from GliomaSegLib.scene.transforms import insert_above, read_transform, write_transform
-from GliomaSegLib.scene.volumes import ijk_to_world
+from GliomaSegLib.scene.volumes import corners_mm, ijk_to_world
 from GliomaSegLib.worker.client import Event
 
-# A smaller movement than this is ignored: interpolation would cost more than it gains (as in the worker).
+# A smaller movement is ignored, as in the worker: interpolation would lose more than it gains.
 _LEAST_SHIFT_MM = 1.0
 
 Volumes = Mapping[Modality, slicer.vtkMRMLScalarVolumeNode]
 
 
 @dataclass
-class GivenTransforms:
-    """Transform nodes of a run by sequence: those that were made for it, and those that the user gave."""
+class RunTransforms:
+    """Transform nodes of a run by modality: those that registration made, and those that the user gave."""
 
     made: dict[Modality, slicer.vtkMRMLLinearTransformNode] = field(default_factory=dict)
     given: dict[Modality, slicer.vtkMRMLTransformNode] = field(default_factory=dict)
@@ -39,17 +39,17 @@ def register_volumes(
     moving: Volumes,
     reference: slicer.vtkMRMLScalarVolumeNode,
     folder: Path,
-    placed: GivenTransforms,
+    placed: RunTransforms,
     undo: ExitStack,
 ) -> Generator[Event | None, None, dict[Modality, Path]]:
-    """Steps that register volumes in the application; what it cannot do is left to the worker.
+    """Steps that register volumes with BRAINSFit; volumes for which that fails are left to the worker.
 
     Args:
         folder: the ITK transform files are written to it.
-        placed: the new transform nodes are added to it.
+        placed: the new transform nodes are added to ``made``.
 
     Returns:
-        the file of each volume that has to be moved.
+        the transform file of each volume that has to be moved.
     """
     files = {}
     yield Event("stage", "registration")
@@ -106,15 +106,15 @@ def given_files(
 
 
 def place_volumes(
-    session: Session, folder: Path, volumes: Volumes, placed: GivenTransforms, undo: ExitStack
+    session: Session, folder: Path, volumes: Volumes, placed: RunTransforms, undo: ExitStack
 ) -> dict[Modality, slicer.vtkMRMLLinearTransformNode]:
-    """Move each volume to where the worker had it, by a transform node above it.
+    """Move each volume to its registered position by a transform node above it.
 
     Args:
-        folder: of the transform files in the results.
+        folder: of the ITK transform files in the results.
 
     Returns:
-        the nodes that are new.
+        the new nodes.
     """
     made = {}
     for sequence, volume in volumes.items():
@@ -147,8 +147,6 @@ def _is_above(transform: slicer.vtkMRMLTransformNode, volume: slicer.vtkMRMLVolu
 
 
 def _shift_mm(matrix: NDArray[np.float64], volume: slicer.vtkMRMLVolumeNode) -> float:
-    """Mean distance that a transform moves the head: half of what it moves the corners of the field of view."""
-    corners = np.indices((2, 2, 2)).reshape(3, 8).T * np.array(volume.GetImageData().GetDimensions())
-    place = ijk_to_world(volume)
-    points = corners @ place[:3, :3].T + place[:3, 3]
+    """Estimate of how far a transform moves the head: half of the mean shift of the corners of the field of view."""
+    points = corners_mm(ijk_to_world(volume), volume.GetImageData().GetDimensions())
     return float(np.linalg.norm(points @ matrix[:3, :3].T + matrix[:3, 3] - points, axis=1).mean() / 2)

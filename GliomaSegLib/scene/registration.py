@@ -2,8 +2,8 @@
 
 It is optional. :func:`default_registrar` gives ``None`` where the application has no BRAINSFit, and then the worker
 registers with SimpleITK (:mod:`GliomaSegLib.preprocessing.registration`). Either way the worker checks every transform
-by mutual information and mirror contrast: BRAINSFit's status ``Completed`` only says that it ended, also 16 mm beside
-the optimum.
+by mutual information and mirror contrast: BRAINSFit's status is ``Completed`` even when it ends 16 mm from the
+optimum.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import slicer
 
 from GliomaSegLib.scene.volumes import check_volume, ijk_to_world
 
-# BRAINSFit's own 0.002 ended up to 16 mm wrong on thick slices, 0.005 still on two pairs of three.
+# With BRAINSFit's default of 0.002, registrations of thick slices were up to 16 mm wrong; with 0.005, two of three.
 SAMPLED_SHARE = 0.02
 
-_CANCEL_SECONDS = 0.1  # it takes about half of this; the main thread may not be held longer
+_CANCEL_SECONDS = 0.1  # it usually takes half of this; the main thread must not be blocked longer
 _REASON_CHARACTERS = 300
 
 
@@ -54,11 +54,11 @@ class BrainsFit:
         moving_node: slicer.vtkMRMLScalarVolumeNode,
         transform_node: slicer.vtkMRMLLinearTransformNode,
     ) -> BrainsFitRun:
-        """Start to register ``moving_node`` to ``fixed_node`` where their parent transforms put them.
+        """Start to register ``moving_node`` to ``fixed_node`` in world coordinates, with their parent transforms.
 
         When it ends without an error, ``transform_node`` holds the rigid movement, in the world, of the moving volume
         onto the fixed one (RAS mm). :mod:`GliomaSegLib.scene.transforms` puts it above the volume and writes the ITK
-        file for the worker (reference to moving, LPS mm). The volumes' own parents are as they were.
+        file for the worker (reference to moving, LPS mm). The parent transforms of the volumes do not change.
 
         Raises:
             InputError: a volume is empty or no grey-value volume, or lies under a transform that is not rigid.
@@ -85,7 +85,7 @@ class BrainsFit:
 
 @dataclass
 class BrainsFitRun:
-    """A registration that is running; it polls the status instead of observing it: nothing happens in a callback.
+    """A registration that is running. Its status is polled, so that nothing happens in an observer's callback.
 
     Attributes:
         error: a sentence why there is no result; ``None`` while it runs and when it succeeded.
@@ -132,12 +132,12 @@ class BrainsFitRun:
         return next((f"'{node.GetName()}'" for node in needed if node.GetScene() is None), None)
 
     def _end(self) -> None:
-        """Clean up, which is safe only now: while it runs, the application reads the volumes from another thread."""
+        """Clean up; not before the end, as the application reads the volumes from another thread."""
         self._ended = True
         if self.error is None and self.node.GetStatus() != self.node.Completed:
             self.error = f"'{self.moving_node.GetName()}' could not be registered: {_reason(self.node)}"
         _remove(self.temporary)
-        # The application has put the volume under the result, in place of its own parent.
+        # The application has put the volume under the new transform instead of its own parent.
         if self.moving_node.GetTransformNodeID() == self.transform_node.GetID():
             self.moving_node.SetAndObserveTransformNodeID(self._parent_before)
 
@@ -145,9 +145,8 @@ class BrainsFitRun:
 def _in_world(
     node: slicer.vtkMRMLScalarVolumeNode, temporary: list[slicer.vtkMRMLNode]
 ) -> slicer.vtkMRMLScalarVolumeNode:
-    """The volume itself, or, as BRAINSFit ignores parent transforms, a copy that shares the voxels and includes the
-    transforms in its own geometry.
-    """
+    """The volume itself, or, as BRAINSFit ignores parent transforms, a copy that shares the voxels and has the
+    transforms in its IJK-to-RAS matrix."""
     check_volume(node)
     place = ijk_to_world(node)
     if node.GetParentTransformNode() is None:
@@ -170,7 +169,7 @@ def _remove(nodes: list[slicer.vtkMRMLNode]) -> None:
 
 
 def _reason(node: slicer.vtkMRMLCommandLineModuleNode) -> str:
-    """BRAINSFit's error message in one line; errors in its arguments are in the output, not among the errors."""
+    """BRAINSFit's error message in one line; it prints errors in its arguments to the standard output."""
     if node.GetStatus() == node.Cancelled:
         return "it was cancelled."
     lines = [line.strip() for text in (node.GetErrorText(), node.GetOutputText()) for line in text.splitlines()]

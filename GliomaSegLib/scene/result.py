@@ -1,4 +1,4 @@
-"""Puts a folder of results into the scene: segmentation, table of volumes, transforms, state of review."""
+"""Loads a folder of results into the scene: segmentation, table of volumes, transforms, state of review."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from GliomaSegLib.scene.attributes import CREATED, DAYS, SERIES, TABLE, TIME_POI
 from GliomaSegLib.scene.edit_state import set_measured, set_measured_review
 from GliomaSegLib.scene.hierarchy import place_beside
 from GliomaSegLib.scene.keeping import Files, keep, packed
-from GliomaSegLib.scene.placement import GivenTransforms, place_volumes
+from GliomaSegLib.scene.placement import RunTransforms, place_volumes
 from GliomaSegLib.scene.review import DRAFT, Review
 from GliomaSegLib.scene.run import in_thread
 from GliomaSegLib.scene.segmentation import labels_of, volumes_of
@@ -31,11 +31,11 @@ from GliomaSegLib.worker.client import Event
 
 @dataclass(frozen=True)
 class SegmentationResult:
-    """What a segmentation left in the scene and on disk.
+    """A result in the scene and on disk.
 
     Attributes:
-        transforms: new nodes above the sequences that had to be moved; the user may correct them.
-        volumes: the images, by sequence.
+        transforms: new nodes above the volumes that had to be moved; the user may correct them.
+        volumes: the images, by modality.
         output: the folder of results.
         result: :class:`~GliomaSegLib.results.job_result.JobResult` as JSON.
     """
@@ -54,10 +54,10 @@ def read_manifest(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def stored_result(output: Path) -> dict[str, Any]:
-    """A folder of results as a :class:`~GliomaSegLib.job.Result` (as JSON), as far as the scene shows it.
+    """The fields of a folder's :class:`~GliomaSegLib.results.job_result.JobResult` (as JSON) that the scene shows.
 
     Raises:
-        InputError: it is none, or damaged.
+        InputError: it is no folder of results, or damaged.
     """
     files = {key: str(output / name) for key, name in FILES.items()}
     try:
@@ -79,7 +79,7 @@ def add_result(
     session: Session,
     result: Mapping[str, Any],
     volumes: Mapping[Modality, slicer.vtkMRMLScalarVolumeNode],
-    placed: GivenTransforms,
+    placed: RunTransforms,
     undo: ExitStack,
 ) -> Generator[Event | None, None, SegmentationResult]:
     """Steps that put a result into the scene; ``undo`` removes it again.
@@ -89,7 +89,7 @@ def add_result(
         volumes: the images; those that were deleted meanwhile are passed over with a warning.
 
     Raises:
-        InputError: the files are damaged, or the reference image is not where it was.
+        InputError: the files are damaged, or the reference image has moved.
     """
     there = {sequence: node for sequence, node in volumes.items() if node.GetScene() is session.scene}
     for sequence in volumes.keys() - there.keys():
@@ -123,7 +123,7 @@ def add_result(
 
 
 def keep_files(segmentation: slicer.vtkMRMLSegmentationNode, output: Path) -> Generator[None, None, None]:
-    """Steps that keep a folder of results in the scene as it is now."""
+    """Steps that store the present files of a folder of results in the scene."""
     files = yield from in_thread(partial(packed, output))
     if segmentation.GetScene() is None:
         raise InputError(f"'{segmentation.GetName()}' was deleted while GliomaSeg was at work, so it stopped.")
@@ -133,7 +133,7 @@ def keep_files(segmentation: slicer.vtkMRMLSegmentationNode, output: Path) -> Ge
 def shown_measures(
     segmentation: slicer.vtkMRMLSegmentationNode, result: Mapping[str, Any]
 ) -> Generator[None, None, SegmentationResult]:
-    """Steps that show the volumes and the state of review of a result, and keep its files in the scene."""
+    """Steps that show the measured volumes and the state of review of a result, and store its files in the scene."""
     yield from keep_files(segmentation, Path(result["output"]))
     table = segmentation.GetNodeReference(TABLE)
     if table is None:  # the user has deleted it
@@ -141,6 +141,6 @@ def shown_measures(
         segmentation.SetNodeReferenceID(TABLE, table.GetID())
     fill_volumes_table(table, result["measures"])
     last = (result.get("reviews") or [{}])[-1]
-    # What was drawn while the worker was busy is not what was measured or approved.
+    # The segmentation may have been edited while the worker was busy: that is neither measured nor approved.
     set_measured_review(segmentation, Review(result.get("review", DRAFT), last.get("by") or "", last.get("when", "")))
     return SegmentationResult(segmentation, table, {}, volumes_of(segmentation), Path(result["output"]), result)

@@ -1,7 +1,7 @@
 """The state of review on a segmentation node: draft, edited, approved or rejected, by whom and when.
 
-The manifest and the report say the same: the worker writes them there (request ``review``). An edit voids an
-approval at once on the node, and in the manifest with the next ``measure``.
+The worker records the same in the manifest and the report (request ``review``). An edit voids an approval on the node
+at once, and in the manifest with the next request ``measure``.
 """
 
 from __future__ import annotations

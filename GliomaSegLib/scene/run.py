@@ -1,4 +1,4 @@
-"""Long work in small steps on the main thread: polled by a timer, or waited for."""
+"""Runs long work in small steps on the main thread: polled by a timer, or waited for."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from GliomaSegLib.worker.client import Event
 STOPPED = "Stopped; nothing half-made is left."
 
 Steps = Generator[Event | None, None, Any]
-"""Yields an event when there is one, and ``None`` when the caller may do something else.
+"""A generator that does a run: yields events, and ``None`` when the caller may do something else; returns the result.
 
-A :class:`Cancelled` that is thrown in ends it; it may go on yielding until it has cleaned up.
+A :class:`Cancelled` thrown into it ends it; it may go on yielding until it has cleaned up.
 """
 
 Done = TypeVar("Done")
@@ -27,9 +27,9 @@ _PAUSE_S = 0.02
 
 
 def in_thread(work: Callable[[], Done]) -> Generator[None, None, Done]:
-    """Steps while another thread does what touches no scene, such as reading a file; gives what ``work`` returns.
+    """Steps while another thread runs ``work``, which must not touch the scene; they return what it returns.
 
-    They end with the thread, also after a cancel, so that it writes into no folder that is being deleted.
+    They end with the thread, also after a cancel, so that it does not write into a folder that is being deleted.
     """
     threads = ThreadPoolExecutor(1, "GliomaSeg")
     doing = threads.submit(work)
@@ -68,10 +68,10 @@ class Run:
 
     @property
     def result(self) -> Any:
-        """Its result.
+        """What the steps returned.
 
         Raises:
-            RuntimeError: it is not done.
+            RuntimeError: the run is not done.
             GliomaSegError: it failed or was cancelled; the text is one sentence.
         """
         if not self._done:
@@ -106,7 +106,7 @@ class Run:
             self._poll_to_the_end()
         except BaseException:
             self.cancel()
-            self._on_event = None  # it may be what failed
+            self._on_event = None  # it may have raised the exception
             self._poll_to_the_end()
             raise
         return self.result

@@ -2,7 +2,7 @@
 
 Slicer renumbers labels, crops images and moves segments into other layers. So a segment is never identified by its
 label value: it carries its label of the internal scheme in a tag (which Slicer saves), and segments that a user made
-are recognised by name or terminology. A node is voxel for voxel on the grid of its reference volume.
+are recognised by name or terminology. All labels are on the voxel grid of the node's reference volume.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def labels_of(node: slicer.vtkMRMLSegmentationNode) -> tuple[NDArray[np.uint8], 
 def set_labels(node: slicer.vtkMRMLSegmentationNode, labels: NDArray[np.uint8]) -> None:
     """Give a segmentation node other labels: ``uint8`` ``[k, j, i]`` on its reference grid, internal scheme.
 
-    Segments keep name, colour and terminology; all come into one layer. Of several segments of one label each keeps
-    what it has, and the first gets what is new. A label without a segment gets one.
+    Segments keep name, colour and terminology, and are stored in one layer. Of several segments of one label each keeps
+    its voxels, and the first gets the new ones. A label without a segment gets one.
 
     Raises:
         InputError: as :func:`labels_of`.
@@ -95,17 +95,18 @@ def label_of(node: slicer.vtkMRMLSegmentationNode, identifier: str) -> Label:
 
 
 def reference_of(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
-    """The volume that a segmentation was made on."""
+    """The volume that a segmentation was made on; ``None`` when it is not in the scene."""
     return node.GetNodeReference(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
 
 
 def volumes_of(segmentation: slicer.vtkMRMLSegmentationNode) -> dict[Modality, slicer.vtkMRMLScalarVolumeNode]:
-    """The images from which a result was made, those that are still in the scene."""
+    """The images from which a result was made, as far as they are still in the scene."""
     nodes = {modality: segmentation.GetNodeReference(volume_role(modality)) for modality in Modality}
     return {modality: node for modality, node in nodes.items() if node is not None}
 
 
 def segments_of(node: slicer.vtkMRMLSegmentationNode) -> list[slicer.vtkSegment]:
+    """The segments in the order of the node."""
     segmentation = node.GetSegmentation()
     return [segmentation.GetNthSegment(index) for index in range(segmentation.GetNumberOfSegments())]
 
@@ -117,7 +118,7 @@ def layers_of(node: slicer.vtkMRMLSegmentationNode) -> list[slicer.vtkOrientedIm
 
 
 def grid_of(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkOrientedImageData:
-    """The reference grid as an image without voxels. What the results are on outlives a change in the editor."""
+    """The reference grid as an image without voxels; that of a result also when the editor's source volume changed."""
     text = node.GetAttribute(GRID) or node.GetSegmentation().GetConversionParameter(REFERENCE_GEOMETRY)
     grid = slicer.vtkOrientedImageData()
     if not text or not slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, grid, False):
@@ -130,8 +131,8 @@ def grid_of(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkOrientedImageData
 def _masks(
     node: slicer.vtkMRMLSegmentationNode, grid: slicer.vtkOrientedImageData
 ) -> tuple[tuple[slice, ...], dict[str, NDArray[np.bool_]]]:
-    """The voxels of each segment by its identifier, ``[k, j, i]`` in a box of ``grid`` outside of which there are none:
-    a tumour is a hundredth of the grid, and the whole of it would be felt at each edit."""
+    """A box of ``grid`` around all segments, and the mask ``[k, j, i]`` of each in it by its identifier: the tumour is
+    a hundredth of the grid, and masks of the whole grid would slow down each edit."""
     segmentation = node.GetSegmentation()
     if not segmentation.GetNumberOfSegments():
         return (slice(0, 0),) * 3, {}
@@ -157,8 +158,8 @@ def _masks(
 def _on_grid(
     layer: slicer.vtkOrientedImageData, grid: slicer.vtkOrientedImageData
 ) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
-    """Where (i, j, k) on ``grid`` the labels of a layer begin, and they, in the smallest box around all that are not 0:
-    moved by whole voxels where that can be, else by nearest neighbour."""
+    """The labels of a layer in the smallest box around all that are not 0, after the box's first voxel (i, j, k) on
+    ``grid``: shifted by whole voxels where possible, else resampled with nearest neighbour."""
     nothing = np.array(grid.GetExtent()[::2]), np.zeros((0, 0, 0), np.uint8)
     if not layer.GetNumberOfPoints() or layer.GetPointData().GetScalars() is None:
         return nothing
@@ -222,9 +223,18 @@ def _tag(segment: slicer.vtkSegment, key: str) -> str:
 
 
 def matrix_of(image: slicer.vtkOrientedImageData) -> NDArray[np.float64]:
+    """The 4 x 4 matrix from (i, j, k) to RAS mm."""
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
     return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def image_data(array: NDArray[np.generic], vtk_type: int | None = None) -> vtk.vtkImageData:
+    """A copy of an array ``[k, j, i]`` as VTK image data with spacing 1, by default in the array's own type."""
+    image = vtk.vtkImageData()
+    image.SetDimensions(array.shape[::-1])
+    image.GetPointData().SetScalars(numpy_to_vtk(array.ravel(), deep=True, array_type=vtk_type))
+    return image
 
 
 def _box(low: NDArray[np.integer], high: NDArray[np.integer]) -> tuple[slice, ...]:
@@ -232,7 +242,7 @@ def _box(low: NDArray[np.integer], high: NDArray[np.integer]) -> tuple[slice, ..
 
 
 def occupied_box(array: NDArray) -> tuple[slice, ...]:
-    """The smallest box around all that is not 0; empty when there is nothing."""
+    """The smallest box around all non-zero elements; empty when all are 0."""
     sides = []
     for axis in range(array.ndim):
         inside = np.flatnonzero(array.any(axis=tuple(other for other in range(array.ndim) if other != axis)))

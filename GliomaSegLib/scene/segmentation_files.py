@@ -1,4 +1,4 @@
-"""The segmentation in a folder of results: loaded as a node, and written back after an edit."""
+"""Loads the segmentation of a folder of results as a node, and writes it back after an edit."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from GliomaSegLib.results.layout import SLICER_SEGMENTATION
 from GliomaSegLib.scene.attributes import GRID, LABEL_TAG, OUTPUT
 from GliomaSegLib.scene.segmentation import REFERENCE_GEOMETRY, grid_of, layers_of, matrix_of, segments_of
 from GliomaSegLib.scene.visibility import EDEMA_OPACITY_3D, segments_in
-from GliomaSegLib.scene.volumes import ijk_to_world
+from GliomaSegLib.scene.volumes import corners_mm, ijk_to_world
 
 _SAME_PLACE_MM = 0.01
 
 
 def read_result(result: Mapping[str, Any]) -> slicer.vtkMRMLSegmentationNode:
-    """The segmentation of a result with names, colours and terminology, as a node that is in no scene yet.
+    """Read the segmentation of a result with names, colours and terminology, as a node that is in no scene yet.
 
     Args:
         result: :class:`~GliomaSegLib.results.job_result.JobResult` as JSON.
@@ -51,11 +51,11 @@ def show_result(
     result: Mapping[str, Any],
     reference: slicer.vtkMRMLScalarVolumeNode | None,
 ) -> slicer.vtkMRMLSegmentationNode:
-    """Put what :func:`read_result` gave into the scene, in its place.
+    """Add the node of :func:`read_result` to the scene, in the position of its image.
 
     Args:
-        reference: the volume on whose grid the result is; the node gets the same parent transform, and its grid is
-            exactly the volume's. Without it the node stands in the world, on the grid of the file.
+        reference: the volume on whose grid the result is; the node gets its parent transform and exactly its
+            IJK-to-RAS matrix. Without it the node has the geometry of the file, in world coordinates.
 
     Raises:
         InputError: the result has another grid than ``reference``; no node is left.
@@ -75,20 +75,20 @@ def show_result(
 
 
 def save_labels(labels: NDArray[np.uint8], name: str, output: Path) -> bool:
-    """Write edited labels into a folder of results, where the worker's ``measure`` finds them. It touches no scene, so
-    that another thread may do it.
+    """Write edited labels into a folder of results, for the worker's request ``measure``. Touches no scene, so that
+    another thread may run it.
 
     Args:
-        labels: of a segmentation, see :func:`labels_of`.
-        name: what the segmentation is called.
+        labels: ``[k, j, i]``, see :func:`~GliomaSegLib.scene.segmentation.labels_of`.
+        name: of the segmentation node, for errors.
 
     Returns:
-        whether they differ from what was there; if not, nothing is written.
+        whether they differ from the file; if not, nothing is written.
 
     Raises:
         InputError: the folder has no segmentation of this grid, or it cannot be written.
     """
-    import SimpleITK as sitk  # here: not before there is something to save, it takes a while to load
+    import SimpleITK as sitk  # here: it takes a while to load, and only saving needs it
 
     from GliomaSegLib.io.segnrrd import read_segmentation, write_segmentation
 
@@ -110,7 +110,7 @@ def save_labels(labels: NDArray[np.uint8], name: str, output: Path) -> bool:
 
 
 def _check_sound(path: Path, manifest: Path) -> None:
-    """Slicer's reader takes the whole application down when a file is cut short, so it gets only what was written."""
+    """Refuse a file that does not have its recorded checksum: a truncated one would crash Slicer."""
     try:
         recorded = json.loads(manifest.read_text(encoding="utf-8"))["sha256"][path.name]
         sound = sha256_of(path) == recorded
@@ -121,8 +121,8 @@ def _check_sound(path: Path, manifest: Path) -> None:
 
 
 def _read(path: Path, node: slicer.vtkMRMLSegmentationNode) -> None:
-    """In a scene of its own: the reader makes a display node, and saving the user's scene is not to write over the
-    results."""
+    """Read in a temporary scene: the reader adds display and storage nodes, and with the latter, saving the user's
+    scene would overwrite the results."""
     aside, storage = slicer.vtkMRMLScene(), slicer.vtkMRMLSegmentationStorageNode()
     loaded = aside.AddNode(slicer.vtkMRMLSegmentationNode())
     storage.SetFileName(str(path))
@@ -133,10 +133,11 @@ def _read(path: Path, node: slicer.vtkMRMLSegmentationNode) -> None:
 
 
 def _move_onto(node: slicer.vtkMRMLSegmentationNode, reference: slicer.vtkMRMLScalarVolumeNode, path: Path) -> None:
-    """From the world's coordinates onto the voxels of ``reference``, with its matrix to the last digit."""
+    """Give the node, which is in world coordinates, the parent transform and exactly the matrix of ``reference``."""
     grid = grid_of(node)
-    apart_mm = np.abs(_corners(matrix_of(grid), grid) - _corners(ijk_to_world(reference), grid)).max()
-    if grid.GetDimensions() != reference.GetImageData().GetDimensions() or apart_mm > _SAME_PLACE_MM:
+    size = grid.GetDimensions()
+    apart_mm = np.abs(corners_mm(matrix_of(grid), size) - corners_mm(ijk_to_world(reference), size)).max()
+    if size != reference.GetImageData().GetDimensions() or apart_mm > _SAME_PLACE_MM:
         raise InputError(
             f"The volume '{reference.GetName()}' has another grid or place than {path}, which was made from it; it was "
             "changed meanwhile: segment the case again."
@@ -147,8 +148,3 @@ def _move_onto(node: slicer.vtkMRMLSegmentationNode, reference: slicer.vtkMRMLSc
     for layer in layers_of(node):
         layer.SetImageToWorldMatrix(matrix)
     node.SetReferenceImageGeometryParameterFromVolumeNode(reference)
-
-
-def _corners(matrix: NDArray[np.float64], grid: slicer.vtkOrientedImageData) -> NDArray[np.float64]:
-    corners = np.indices((2, 2, 2)).reshape(3, 8).T * (np.array(grid.GetDimensions()) - 1)
-    return corners @ matrix[:3, :3].T + matrix[:3, 3]

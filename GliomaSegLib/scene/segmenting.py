@@ -1,4 +1,4 @@
-"""Segments volumes of the scene, or a study on disk that is loaded with its result."""
+"""Segments volumes of the scene, or a study on disk, whose images are then loaded with the result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from GliomaSegLib.scene.dicom import case_name, files_of
 from GliomaSegLib.scene.earlier_study import export_tumour
 from GliomaSegLib.scene.keeping import has_files
 from GliomaSegLib.scene.measuring import up_to_date
-from GliomaSegLib.scene.placement import GivenTransforms, Volumes, given_files, register_volumes
+from GliomaSegLib.scene.placement import RunTransforms, Volumes, given_files, register_volumes
 from GliomaSegLib.scene.registration import BrainsFit
 from GliomaSegLib.scene.result import add_result, read_manifest, stored_result
 from GliomaSegLib.scene.run import Steps, in_thread
@@ -33,8 +33,8 @@ class Inputs:
     """Volumes to segment, checked by :func:`check_inputs`.
 
     Attributes:
-        transforms: what the user gave: a node, or an ITK file.
-        preoperative: the study before surgery as a segmentation in the scene, and the volume that it was drawn on.
+        transforms: given by the user: a node, or the path of an ITK file.
+        preoperative: segmentation of the study before surgery, and the volume that it was drawn on.
     """
 
     volumes: Volumes
@@ -48,7 +48,7 @@ def check_inputs(
     preoperative: slicer.vtkMRMLSegmentationNode | None,
     preoperative_volume: slicer.vtkMRMLScalarVolumeNode | None,
 ) -> Inputs:
-    """What a segmentation starts from.
+    """Check and collect the inputs of a segmentation.
 
     Raises:
         InputError: a volume or transform cannot be used, or there is no volume.
@@ -71,7 +71,7 @@ def check_earlier(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.v
     """Refuse an earlier study whose image is not known.
 
     Raises:
-        InputError: its files are not known, and ``volume`` is missing or no image.
+        InputError: it is no result with its files, and ``volume`` is missing or no image.
     """
     if has_files(segmentation):
         return
@@ -90,8 +90,8 @@ def segment_steps(
     registrar: BrainsFit | None,
     options: Mapping[str, Any],
 ) -> Steps:
-    """Export the volumes, have them segmented and show the result, a
-    :class:`~GliomaSegLib.scene.result.SegmentationResult`; nothing is left when that fails."""
+    """Steps that export the volumes, have the worker segment them and show the result. They return a
+    :class:`~GliomaSegLib.scene.result.SegmentationResult`; nothing is left behind when they fail."""
     volumes = inputs.volumes
     with ExitStack() as undo:
         used = _used_by(model, options.get("store"), volumes)
@@ -114,7 +114,7 @@ def segment_steps(
             before = export_tumour(*inputs.preoperative, make_folder(case / "earlier"))
             yield None
         nodes = {s: one for s, one in inputs.transforms.items() if isinstance(one, slicer.vtkMRMLTransformNode)}
-        placed = GivenTransforms(given=nodes)
+        placed = RunTransforms(given=nodes)
         files = given_files(inputs.transforms, volumes, folder)
         if registrar is not None and options.get("registration", True):
             moving = {s: volumes[s] for s in used if volumes[s] is not reference and s not in inputs.transforms}
@@ -149,7 +149,8 @@ def study_steps(session: Session, study: Path, model: str, output: Path | None, 
 
 
 def open_steps(session: Session, output: Path) -> Steps:
-    """Load a folder of results and its images, a :class:`~GliomaSegLib.scene.result.SegmentationResult`."""
+    """Steps that load a folder of results and its images; they return a
+    :class:`~GliomaSegLib.scene.result.SegmentationResult`."""
     with ExitStack() as undo:
         added = yield from _loaded(session, stored_result(output), undo)
         undo.pop_all()
@@ -171,11 +172,11 @@ def _loaded(session: Session, result: Mapping[str, Any], undo: ExitStack) -> Ste
         volumes[sequence] = show_image(session.scene, image, title)
         undo.callback(session.remove_node, volumes[sequence])
         yield None
-    return (yield from add_result(session, result, volumes, GivenTransforms(), undo))
+    return (yield from add_result(session, result, volumes, RunTransforms(), undo))
 
 
 def _used_by(model: str, store: Path | str | None, volumes: Volumes) -> list[Modality]:
-    """The sequences of ``volumes`` that the model takes; all of them if it takes none, which the worker refuses."""
+    """The modalities of ``volumes`` that the model uses; all if it uses none of them, which the worker refuses."""
     card = cards_of(Path(store) if store else None).get(model)
     takes = card.inputs.sequences if card else tuple(Modality)
     return [sequence for sequence in volumes if sequence in takes] or list(volumes)

@@ -1,4 +1,4 @@
-"""What all runs in a scene share: the worker process, the folder of the cases, and the observers of segmentations."""
+"""State shared by all runs in a scene: the worker process, the folder of the cases, observers of segmentations."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from GliomaSegLib.errors import GliomaSegError, InputError
 from GliomaSegLib.scene.attributes import OUTPUT
 from GliomaSegLib.scene.comparison import compared_with
 from GliomaSegLib.scene.edit_state import mark_edited
+from GliomaSegLib.scene.hierarchy import segmentations_in
 from GliomaSegLib.scene.keeping import Files, folder_of
 from GliomaSegLib.scene.review import EditWatch
 from GliomaSegLib.worker.client import Event, Task, WorkerProcess
@@ -70,7 +71,7 @@ class Session:
 
     @property
     def worker(self) -> WorkerProcess:
-        """The worker process."""
+        """The worker process; its program is started by the first request."""
         if self._worker is None:
             self._worker = WorkerProcess(self._command, self.log, self._environment)
         return self._worker
@@ -81,22 +82,22 @@ class Session:
         return self.folder / "worker.log"
 
     def end_worker(self) -> None:
-        """End the worker process and what it does."""
+        """End the worker process and the request that it is working on."""
         if self._worker is not None:
             self._worker.close()
 
     def wait_until_idle(self) -> Generator[None, None, None]:
-        """Steps until a request that was cancelled has ended."""
+        """Steps until the last request, which may have been cancelled, has ended."""
         while self._task is not None and not self._task.done:
             yield None
 
     def request(
         self, request: Mapping[str, Any], needed: slicer.vtkMRMLNode | None = None
     ) -> Generator[Event | None, None, dict[str, Any]]:
-        """Steps of one request to the worker; gives its answer.
+        """Steps of one request to the worker; they return its answer.
 
         Args:
-            needed: the request is stopped when this node, without which the answer is of no use, is deleted.
+            needed: the request is cancelled when this node is deleted, as its answer would be of no use.
 
         Raises:
             GliomaSegError: the worker refused or failed, ``needed`` was deleted, or the run was cancelled.
@@ -116,7 +117,7 @@ class Session:
                 yield None
         except GliomaSegError:
             task.cancel()
-            while not task.done:  # it still has files open in the folder that is to be deleted
+            while not task.done:  # it still has files open in the folder that will be deleted
                 yield None
             raise
         except BaseException:
@@ -166,14 +167,10 @@ class Session:
             self._watches[segmentation.GetID()] = EditWatch(segmentation, mark_edited)
 
     def _watch_all(self) -> None:
-        """Watch the results in the scene, and the drawings that they were compared with."""
-        for node in self._segmentations():
+        """Watch the results in the scene and the segmentations with which they were compared."""
+        for node in segmentations_in(self.scene):
             for one in ([node] if node.GetAttribute(OUTPUT) else []) + compared_with(node):
                 self.watch(one)
-
-    def _segmentations(self) -> list[slicer.vtkMRMLSegmentationNode]:
-        kind = "vtkMRMLSegmentationNode"
-        return [self.scene.GetNthNodeByClass(n, kind) for n in range(self.scene.GetNumberOfNodesByClass(kind))]
 
     def _stop_watching(self) -> None:
         for watch in self._watches.values():
@@ -197,7 +194,7 @@ class Session:
             if kept is not None and not self.scene.IsClosing():
                 self.scene.RemoveNode(kept)
         output = node.GetAttribute(OUTPUT)
-        in_use = any(one is not node and one.GetAttribute(OUTPUT) == output for one in self._segmentations())
+        in_use = any(one is not node and one.GetAttribute(OUTPUT) == output for one in segmentations_in(self.scene))
         if output and not in_use and not self.scene.IsClosing() and Path(output).parent.parent == self.folder:
             shutil.rmtree(Path(output).parent / INPUTS, ignore_errors=True)  # the results stay
 

@@ -1,4 +1,4 @@
-"""Loads the images of a study on disk as volume nodes, with the geometry and the voxels that the worker used."""
+"""Loads the images of a study on disk as volume nodes, with the geometry and voxels that the worker used."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def read_image(record: Mapping[str, Any], name: str) -> sitk.Image:
-    """Read one sequence of a manifest. It touches no scene, so that another thread may do it.
+    """Read one image of a manifest. Touches no scene, so that another thread may run it.
 
     Args:
         record: a :class:`~GliomaSegLib.results.manifest.SequenceRecord` as JSON: a file, or a series of a DICOM folder.
-        name: what the image is called in the scene.
+        name: of the image in the scene, for errors.
 
     Raises:
-        InputError: it cannot be read here, or not be shown.
+        InputError: it cannot be read, or is no single scalar volume.
     """
     import SimpleITK as sitk  # here: only a study on disk needs it, and it takes a while to load
 
@@ -46,7 +46,7 @@ def read_image(record: Mapping[str, Any], name: str) -> sitk.Image:
 
 
 def show_image(scene: slicer.vtkMRMLScene, image: sitk.Image, name: str) -> slicer.vtkMRMLScalarVolumeNode:
-    """A volume node of an image that :func:`read_image` gave."""
+    """Add an image of :func:`read_image` to the scene as a volume node."""
     import SimpleITK as sitk
 
     from GliomaSegLib.io.grid import affine_of

@@ -33,8 +33,8 @@ def fill_volumes_table(table: slicer.vtkMRMLTableNode, measures: Mapping[str, An
 
 
 def show_columns(table: slicer.vtkMRMLTableNode, columns: Mapping[str, Sequence[str] | Sequence[float]]) -> None:
-    """Give a table node these columns, by their titles; a column is text, whole numbers or numbers throughout, and an
-    empty one is text. The user may not edit it."""
+    """Set the columns of a table node, by their titles, and lock it. The first value gives the type of a column:
+    ``str`` (also of an empty one), ``int`` or ``float``."""
     content = vtk.vtkTable()
     for title, values in columns.items():
         column = _ARRAYS[type(values[0]) if values else str]()

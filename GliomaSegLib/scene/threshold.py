@@ -1,4 +1,4 @@
-"""Thresholds the whole tumour again from its probability map, live while a slider moves."""
+"""Applies another threshold to the whole tumour's probability map, with a preview while a slider moves."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from GliomaSegLib.scene.segmentation import labels_of, set_labels
 from GliomaSegLib.scene.volumes import own_matrix
 
 MODEL_THRESHOLD = 0.5
-_LEAST_SHOWN = 0.05  # the file has no voxels that are less likely
+_LEAST_SHOWN = 0.05  # the file holds 0 where the probability is lower
 
 
 def thresholded(labels: NDArray[np.uint8], probability: NDArray[np.uint8], threshold: float) -> NDArray[np.uint8]:
     """The labels with another threshold for the whole tumour.
 
-    At the model's own threshold nothing changes. Above it, tumour that is less likely than ``threshold`` becomes
-    background; below it, background that is at least so likely becomes SNFH. A cavity stays.
+    At the model's own threshold nothing changes. Above it, tumour with a lower probability than ``threshold`` becomes
+    background; below it, background with at least this probability becomes SNFH. The resection cavity stays.
 
     Args:
         labels: internal scheme, any shape.
@@ -68,7 +68,7 @@ class Rethreshold:
 
 
 def has_probability(node: slicer.vtkMRMLSegmentationNode, region: Region = Region.WT) -> bool:
-    """Whether its model gave a map that may be thresholded."""
+    """Whether a result has a probability map of a region; only those that may be thresholded are stored."""
     return has_file(node, probability_map(Path(), region).name)
 
 
@@ -90,7 +90,7 @@ def load_probability(node: slicer.vtkMRMLSegmentationNode, region: Region = Regi
 def show_probability(
     scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLSegmentationNode, region: Region = Region.WT
 ) -> slicer.vtkMRMLScalarVolumeNode:
-    """A volume node of the probability map (0..255), in place on the segmentation, for an overlay.
+    """Add the probability map (0..255) as a volume node in the position of the segmentation, for an overlay.
 
     Raises:
         InputError: there is no map.
@@ -114,7 +114,7 @@ def show_probability(
 
 
 def _crop(node: slicer.vtkMRMLSegmentationNode, region: Region) -> tuple[NDArray[np.uint8], list[int]]:
-    """The cropped map of the file, and the index (i, j, k) of its first voxel on the grid of the results."""
+    """The cropped map ``[k, j, i]`` of the file, and the index (i, j, k) of its first voxel on the result's grid."""
     if not has_probability(node, region):
         raise InputError(
             f"There is no probability map of '{node.GetName()}': its model gives none that may be thresholded, or the "
@@ -128,7 +128,7 @@ def _crop(node: slicer.vtkMRMLSegmentationNode, region: Region) -> tuple[NDArray
 
 
 def read_volume(path: Path) -> slicer.vtkMRMLScalarVolumeNode:
-    """A file of a result as a node that is in no scene.
+    """Read an image file of a result as a node that is in no scene.
 
     Raises:
         InputError: it is missing or damaged.

@@ -17,15 +17,15 @@ from GliomaSegLib.scene.transforms import read_transform
 from GliomaSegLib.scene.volumes import ijk_to_world, parent_to_world
 
 _FIRST_ID, _LAST_ID = 47110, 47142
-"""Of the layouts, one for each set of views; Slicer's own are below 1000."""
+"""Layout IDs, one for each set of modalities; Slicer's own are below 1000."""
 _SIDE_BY_SIDE = 47140
 _GROUP = 47110
-"""Views of this group are linked with one another, and not with those of other layouts."""
+"""View group: its views are linked with one another, and not with those of other layouts."""
 _VIEWS_IN_A_ROW = 2
-"""Three beside the panel need a screen of 1500 pixels."""
+"""Three in a row beside the panel would need a screen of 1500 pixels."""
 
 _TO_FIRST = "last_to_1.tfm"
-"""In the folder of a comparison: from the last study to the first."""
+"""File in the folder of a comparison: ITK transform from the last study to the first."""
 
 VIEW_PREFIX = "GliomaSeg-"
 EARLIER, NOW = f"{VIEW_PREFIX}earlier", f"{VIEW_PREFIX}now"
@@ -54,11 +54,12 @@ def is_shown(layout: slicer.vtkMRMLLayoutNode) -> bool:
 
 
 class SideBySide:
-    """The first study of a comparison beside the last, in linked views: a copy of its image and its outlines lies where
-    the comparison has registered it. The nodes of the user stay where they are.
+    """Shows the first study of a comparison beside the last in linked views: copies of its image and segmentation,
+    moved by the comparison's registration. The user's own nodes are not moved.
 
     Args:
-        segmentation: the last study, which was compared.
+        segmentation: that of the last study.
+        titles: labels of the views, of the first and the last study.
 
     Raises:
         InputError: a study of the comparison is not in the scene any more, or how they were registered is not known.
@@ -72,7 +73,7 @@ class SideBySide:
         if len(images) < 2:
             raise InputError("The image of one of the studies is not in the scene any more; load it again and compare.")
         self._earlier, self._volumes, self._to_now = studies[0], images, np.eye(4)
-        if has_file(segmentation, _TO_FIRST, Files.COMPARISON):  # not when they were compared in place
+        if has_file(segmentation, _TO_FIRST, Files.COMPARISON):  # missing when they were compared without registration
             with copies_of(segmentation, _TO_FIRST, files=Files.COMPARISON) as folder:
                 self._to_now = read_transform(folder / _TO_FIRST)
 
@@ -101,7 +102,7 @@ class SideBySide:
                 node.GetDisplayNode().SetViewNodeIDs([view.GetID()])
 
     def close(self) -> None:
-        """Remove what was made, and show the last study in all views again."""
+        """Remove the copies, and show the last study in all views again."""
         for node in self._made:
             if node.GetScene() is not None:
                 node.GetScene().RemoveNode(node)
@@ -117,7 +118,7 @@ class SideBySide:
 
 
 def show_everywhere(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
-    """Show a segmentation in all views again, also when the scene was saved while studies stood side by side."""
+    """Show a segmentation in all views again, also in a scene that was saved with studies side by side."""
     scene, display = segmentation.GetScene(), segmentation.GetDisplayNode()
     view = scene.GetSingletonNode(NOW, "vtkMRMLSliceNode") if scene is not None else None
     if view is not None and display is not None and display.IsViewNodeIDPresent(view.GetID()):
@@ -125,7 +126,7 @@ def show_everywhere(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
 
 
 def _switch(layout: slicer.vtkMRMLLayoutNode, number: int, views: list[str]) -> None:
-    """Show a layout of these views; the application makes their nodes while this is called."""
+    """Show a layout of these views; the application makes their nodes during this call."""
     rows = [views[begin : begin + _VIEWS_IN_A_ROW] for begin in range(0, len(views), _VIEWS_IN_A_ROW)]
     row = '<item><layout type="horizontal">{}</layout></item>'
     content = "".join(row.format("".join(f"<item>{view}</item>" for view in one)) for one in rows)

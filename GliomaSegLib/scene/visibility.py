@@ -1,4 +1,4 @@
-"""Which result, and which parts of it, are visible in the views."""
+"""Shows and hides results and their segments in the views."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import slicer
 
 from GliomaSegLib.labels import REGION_LABELS, Label, Region
 from GliomaSegLib.scene.attributes import OUTPUT
+from GliomaSegLib.scene.hierarchy import segmentations_in
 from GliomaSegLib.scene.segmentation import label_of
 
 EDEMA_OPACITY_3D = 0.25
-"""So that core and enhancement are seen through it."""
+"""Low enough for tumour core and enhancement to be seen through the edema."""
 
 
 def show_only(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
@@ -17,19 +18,17 @@ def show_only(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
 
     Segmentations that GliomaSeg did not make are left as they are.
     """
-    scene, kind = segmentation.GetScene(), "vtkMRMLSegmentationNode"
-    nodes = [scene.GetNthNodeByClass(index, kind) for index in range(scene.GetNumberOfNodesByClass(kind))]
-    for node in nodes:
+    for node in segmentations_in(segmentation.GetScene()):
         display = node.GetDisplayNode()
         if display is not None and (node is segmentation or node.GetAttribute(OUTPUT)):
             display.SetVisibility(node is segmentation)
 
 
 def segments_in(node: slicer.vtkMRMLSegmentationNode, name: str) -> list[str]:
-    """The segments of a region or a label, by the short name that measures give it (``TC``, ``SNFH``).
+    """Identifiers of the segments of a region or a label, by its short name (``TC``, ``SNFH``).
 
     Raises:
-        InputError: a segment is none that GliomaSeg knows.
+        InputError: GliomaSeg does not know a segment.
     """
     labels = REGION_LABELS[Region(name)] if name in Region.__members__ else (Label[name],)
     segmentation = node.GetSegmentation()
@@ -49,7 +48,7 @@ def set_visible(node: slicer.vtkMRMLSegmentationNode, name: str, visible: bool) 
 
 
 def colour_of(node: slicer.vtkMRMLSegmentationNode, name: str) -> tuple[int, ...] | None:
-    """Red, green and blue (0 to 255) of a region or label; ``None`` when several segments make it up, or none."""
+    """RGB colour (0 to 255) of a region or label; ``None`` unless exactly one segment makes it up."""
     found = segments_in(node, name)
     if len(found) != 1:
         return None

@@ -1,10 +1,10 @@
-"""Exports volume nodes for the worker: unchanged voxels, in the position that the scene shows; and checks them."""
+"""Checks volume nodes and exports them for the worker: unchanged voxels, in their position in the scene."""
 
 from __future__ import annotations
 
 import gzip
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -18,22 +18,17 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.scene.hierarchy import patient_of
 from GliomaSegLib.study.better_volume import VolumeShape
 
-# Largest departure of AᵀA from the identity that rounding in a file explains; io.images has the same limit.
+# Largest deviation of AᵀA from the identity that rounding in a file explains; as in io.images.
 _NOT_ORTHONORMAL = 2e-3
 
 _NRRD_TYPES = {"float32": "float", "float64": "double"}
 
 
-def export_volume(node: slicer.vtkMRMLScalarVolumeNode, path: Path) -> None:
-    """Write a volume to ``path``, see :func:`exporting`."""
-    exporting(node, path)()
-
-
 def exporting(node: slicer.vtkMRMLScalarVolumeNode, path: Path) -> Callable[[], None]:
-    """What writes a volume to ``path`` (``.nrrd``, compressed) where the scene shows it now. It touches no scene, so
-    that another thread may call it.
+    """A function that writes a volume as it is now to ``path`` (``.nrrd``, compressed). It touches no scene, so that
+    another thread may call it.
 
-    The voxels and their type stay as they are; rigid parent transforms go into the geometry, nothing is resampled.
+    Voxels and their type are unchanged; rigid parent transforms go into the geometry, nothing is resampled.
 
     Raises:
         InputError: see :func:`check_volume` and :func:`ijk_to_world`; when called, see :func:`write_voxels`.
@@ -51,7 +46,7 @@ def write_voxels(voxels: NDArray[np.generic], matrix: NDArray[np.float64], path:
     Raises:
         InputError: the file cannot be written.
     """
-    # By hand: the writer of the scene does not notice when the disk runs full.
+    # Not with Slicer's writer, which does not notice when the disk runs full.
     lps = np.diag([-1, -1, 1]) @ matrix[:3]
     origin, *directions = (f"({','.join(map(repr, map(float, lps[:, place])))})" for place in (3, 0, 1, 2))
     header = (
@@ -72,10 +67,10 @@ def write_voxels(voxels: NDArray[np.generic], matrix: NDArray[np.float64], path:
 
 
 def check_volume(node: slicer.vtkMRMLVolumeNode) -> None:
-    """Refuse a node from which nothing can be segmented.
+    """Refuse a node that cannot be segmented.
 
     Raises:
-        InputError: it holds no grey values, several per voxel, labels, or the same value everywhere.
+        InputError: it is no scalar volume of at least two slices, or holds NaN, infinity or the same value everywhere.
     """
     name = f"The volume '{node.GetName()}'"
     if not isinstance(node, slicer.vtkMRMLScalarVolumeNode) or isinstance(node, slicer.vtkMRMLLabelMapVolumeNode):
@@ -116,7 +111,7 @@ def parent_to_world(node: slicer.vtkMRMLTransformableNode) -> NDArray[np.float64
     """4 x 4 matrix (RAS mm) of all transforms above a node; the identity when there is none.
 
     Raises:
-        InputError: it is not rigid; grey values and volumes in mL would not be the patient's.
+        InputError: they are not rigid or mirror the node, so that volumes in mL or sides would be wrong.
     """
     parent = node.GetParentTransformNode()
     if parent is None:
@@ -136,7 +131,7 @@ def parent_to_world(node: slicer.vtkMRMLTransformableNode) -> NDArray[np.float64
 
 
 def check_one_patient(volumes: Mapping[Modality, slicer.vtkMRMLScalarVolumeNode]) -> None:
-    """Refuse volumes that cannot be of one head.
+    """Refuse volumes that cannot be of one patient.
 
     Raises:
         InputError: a volume was chosen twice, or two of them stand below different patients in the subject hierarchy,
@@ -160,14 +155,14 @@ def check_one_patient(volumes: Mapping[Modality, slicer.vtkMRMLScalarVolumeNode]
 
 
 def shape_of(node: slicer.vtkMRMLVolumeNode) -> VolumeShape:
-    """The voxel lengths and the plane of the slices of a volume, by which the better one of two is found."""
-    from GliomaSegLib.study.identification import contrast_given, is_reformat  # here: its tables are compiled first
+    """Extent, voxel size (mm) and slice plane of a volume, for the choice between two of one modality."""
+    from GliomaSegLib.study.identification import contrast_given, is_reformat  # slow to import
 
     axes = own_matrix(node)[:3, :3]
     spacing_mm = tuple(float(mm) for mm in np.linalg.norm(axes, axis=0))
     image = node.GetImageData()
     size = image.GetDimensions() if image is not None else (0, 0, 0)
-    across = int(np.abs(axes[:, 2]).argmax())  # the world axis closest to the direction across slices
+    across = int(np.abs(axes[:, 2]).argmax())  # the RAS axis closest to the slice normal
     return VolumeShape(
         extent_mm=tuple(count * mm for count, mm in zip(size, spacing_mm, strict=True)),
         reformatted=is_reformat(node.GetName()),
@@ -178,7 +173,7 @@ def shape_of(node: slicer.vtkMRMLVolumeNode) -> VolumeShape:
 
 
 def own_matrix(node: slicer.vtkMRMLVolumeNode) -> NDArray[np.float64]:
-    """4 x 4 matrix from voxel indices (i, j, k) to RAS mm, without what parent transforms add."""
+    """4 x 4 matrix from voxel indices (i, j, k) to RAS mm, without parent transforms."""
     matrix = slicer.util.vtkMatrixFromArray(np.eye(4))
     node.GetIJKToRASMatrix(matrix)
     return slicer.util.arrayFromVTKMatrix(matrix)
@@ -189,14 +184,17 @@ def _is_orthonormal(axes: NDArray[np.float64]) -> bool:
 
 
 def _gap_mm(one: slicer.vtkMRMLVolumeNode, other: slicer.vtkMRMLVolumeNode) -> float:
-    """Distance between the boxes (along R, A, S) around two fields of view; 0 when they meet."""
+    """Distance between the RAS-aligned boxes around two fields of view; 0 when they overlap."""
     (low, high), (lower, higher) = _box(one), _box(other)
     return float(np.linalg.norm(np.maximum(0, np.maximum(lower - high, low - higher))))
 
 
 def _box(node: slicer.vtkMRMLVolumeNode) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    size = np.array(node.GetImageData().GetDimensions())
-    corners = np.indices((2, 2, 2)).reshape(3, 8).T * size - 0.5
-    matrix = ijk_to_world(node)
-    placed = corners @ matrix[:3, :3].T + matrix[:3, 3]
-    return placed.min(axis=0), placed.max(axis=0)
+    corners = corners_mm(ijk_to_world(node), node.GetImageData().GetDimensions())
+    return corners.min(axis=0), corners.max(axis=0)
+
+
+def corners_mm(matrix: NDArray[np.float64], size: Sequence[int]) -> NDArray[np.float64]:
+    """The corners ``[8, 3]`` of the field of view of a grid, from its 4 x 4 matrix and its size (i, j, k)."""
+    corners = np.indices((2, 2, 2)).reshape(3, 8).T * np.array(size) - 0.5
+    return corners @ matrix[:3, :3].T + matrix[:3, 3]

@@ -14,7 +14,7 @@ from GliomaSegLib.case import Modality  # noqa: E402
 from GliomaSegLib.errors import InputError  # noqa: E402
 from GliomaSegLib.io.images import read_image  # noqa: E402
 from GliomaSegLib.scene.hierarchy import place_beside  # noqa: E402
-from GliomaSegLib.scene.volumes import check_one_patient, check_volume, export_volume, ijk_to_world, shape_of  # noqa: E402
+from GliomaSegLib.scene.volumes import check_one_patient, check_volume, exporting, ijk_to_world, shape_of  # noqa: E402
 from GliomaSegLib.study.better_volume import why_better  # noqa: E402
 from Testing.support.scene_host import MOVED, SceneHost, ijk_to_ras, rigid  # noqa: E402
 
@@ -35,7 +35,7 @@ def test_oblique_volume_under_transforms(
     inner = host.add_transform(rigid((0, 90, 0), (1, 2, 3)), node, name="inner")
     inner.SetAndObserveTransformNodeID(outer.GetID())
 
-    export_volume(node, tmp_path / "t1.nrrd")
+    exporting(node, tmp_path / "t1.nrrd")()
 
     written = sitk.ReadImage(str(tmp_path / "t1.nrrd"))
     kept = sitk.GetArrayFromImage(written)
@@ -56,7 +56,7 @@ def test_left_stays_left(host: SceneHost, tmp_path: Path) -> None:
     matrix = np.diag([10.0, 10, 10, 1])
     matrix[0, 3] = -50  # i runs to the right; i = 2 is at R -30
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
-    export_volume(node, tmp_path / "t1.nrrd")
+    exporting(node, tmp_path / "t1.nrrd")()
     written = sitk.ReadImage(str(tmp_path / "t1.nrrd"))
     k, j, i = np.argwhere(sitk.GetArrayFromImage(written) == 100)[0]
     assert written.TransformIndexToPhysicalPoint((int(i), int(j), int(k)))[0] == pytest.approx(30)
@@ -76,7 +76,7 @@ def test_parent_that_is_not_rigid_is_refused(
     node = host.add_volume(random_image, "FLAIR")
     host.add_transform(matrix, node, name="to atlas")
     with pytest.raises(InputError, match=f"'FLAIR' is under the transform 'to atlas', {says}"):
-        export_volume(node, tmp_path / "x.nrrd")
+        exporting(node, tmp_path / "x.nrrd")()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -91,7 +91,7 @@ def test_warped_volume_is_refused(host: SceneHost, random_image: sitk.Image, tmp
     warp.SetAndObserveTransformToParent(grid)
     node.SetAndObserveTransformNodeID(warp.GetID())
     with pytest.raises(InputError, match="'FLAIR' is under the transform 'warp', which is not linear; take it out"):
-        export_volume(node, tmp_path / "x.nrrd")
+        exporting(node, tmp_path / "x.nrrd")()
 
 
 def test_tilted_gantry_is_refused(host: SceneHost, random_image: sitk.Image, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_tilted_gantry_is_refused(host: SceneHost, random_image: sitk.Image, tmp
     matrix[:3, 2] += matrix[:3, 1] * 0.5
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
     with pytest.raises(InputError, match="'T2' has sheared axes, as from a tilted gantry"):
-        export_volume(node, tmp_path / "x.nrrd")
+        exporting(node, tmp_path / "x.nrrd")()
 
 
 def volume_of(host: SceneHost, array: np.ndarray) -> object:
@@ -139,12 +139,12 @@ def test_node_of_another_kind_is_refused(host: SceneHost) -> None:
 def test_full_disk_and_missing_folder(host: SceneHost, random_image: sitk.Image, tmp_path: Path) -> None:
     node = host.add_volume(random_image, "T1")
     with pytest.raises(InputError, match=r"nowhere.*t1.nrrd could not be written \(No such"):
-        export_volume(node, tmp_path / "nowhere" / "t1.nrrd")
+        exporting(node, tmp_path / "nowhere" / "t1.nrrd")()
     full = Path("/dev/full")
     if full.exists():
         (tmp_path / "t1.nrrd").symlink_to(full)
         with pytest.raises(InputError, match=r"could not be written .* the disk has space"):
-            export_volume(node, tmp_path / "t1.nrrd")
+            exporting(node, tmp_path / "t1.nrrd")()
 
 
 def test_volumes_of_one_head_pass(host: SceneHost, random_image: sitk.Image) -> None:
