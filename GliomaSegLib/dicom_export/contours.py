@@ -1,7 +1,7 @@
-"""Masks as closed planar contours, for planning systems: one polygon per piece of a slice, holes by a keyhole.
+"""Converts masks to closed planar contours: one polygon per connected component of a slice, holes by keyholes.
 
-A keyhole is the way in which DICOM lets a single closed polygon have a hole (PS3.3 C.8.8.6.3): a channel of no width
-leads from the outline to the hole and back, so that the area comes out right whichever filling rule a reader has.
+A keyhole is DICOM's way to give a single closed polygon a hole (PS3.3 C.8.8.6.3): a channel of zero width leads from
+the outline to the hole and back, so that the area is correct with any filling rule.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ Polygon = NDArray[np.float64]
 def polygons(mask: NDArray[np.bool_]) -> Iterator[Polygon]:
     """The polygons of a slice ``[row, column]``: corners ``[n, (row, column)]`` in pixels, pixel centres at integers.
 
-    Pieces that touch by a corner only are apart. Exactly the mask's pixel centres lie inside: the outlines run half way
-    between the centres of pixels in and out.
+    Components are 4-connected. The outlines run half way between pixel centres inside and outside of the mask.
     """
-    pieces, _ = ndimage.label(mask)  # four neighbours, as the outlines below have it
+    pieces, _ = ndimage.label(mask)  # 4-connected, as the outlines below
     for number, box in enumerate(ndimage.find_objects(pieces), start=1):
         piece = np.pad(pieces[box] == number, 1).astype(np.uint8)
         outlines = [outline[:-1] for outline in find_contours(piece, 0.5, fully_connected="low")]
@@ -33,16 +32,15 @@ def polygons(mask: NDArray[np.bool_]) -> Iterator[Polygon]:
 
 
 def _joined(outline: Polygon, holes: list[Polygon]) -> Polygon:
-    """One polygon of an outline and its holes.
+    """Join an outline and its holes to one polygon by bridges between the nearest corners.
 
-    The shortest bridge goes first, to the outline or a hole that is joined already: a bridge that crossed another hole
-    would not be the shortest. Corners are a pixel apart at most, so that the nearest pair of corners will do.
+    The shortest bridge, to the outline or a hole that is joined already, is made first: it cannot cross another hole.
     """
     if not holes:
         return outline
     corners = np.concatenate(holes)
     owner = np.repeat(np.arange(len(holes)), [len(hole) for hole in holes])
-    distance, nearest = np.full(len(corners), np.inf), np.zeros_like(corners)  # to what is joined, of each corner
+    distance, nearest = np.full(len(corners), np.inf), np.zeros_like(corners)  # from each to the joined corners
     newest = outline
     for _ in holes:
         reached, places = KDTree(newest).query(corners)
@@ -58,7 +56,7 @@ def _joined(outline: Polygon, holes: list[Polygon]) -> Polygon:
 
 
 def without_straight_corners(polygon: Polygon) -> Polygon:
-    """The same polygon without corners in the middle of a straight line, which most of an outline's are."""
+    """The same polygon without corners in the middle of a straight line."""
     before, after = polygon - np.roll(polygon, 1, axis=0), np.roll(polygon, -1, axis=0) - polygon
     turn = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
     back = np.einsum("ij,ij->i", before, after) < 0

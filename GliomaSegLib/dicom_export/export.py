@@ -1,4 +1,4 @@
-"""A folder of results as DICOM objects that a PACS and a planning system take."""
+"""Exports a folder of results as DICOM objects for PACS and treatment planning systems."""
 
 from __future__ import annotations
 
@@ -39,9 +39,8 @@ from GliomaSegLib.results.reading import StoredResult, assess_stored, read_proba
 
 _LOG = logging.getLogger(__name__)
 
-# Those on which a reader looks for the core and for the whole tumour (Lotan 2021).
+# The modalities on which readers look for the tumour core and the whole tumour (Lotan 2021).
 _OVERLAID = (Modality.T1C, Modality.T2F)
-
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExportedObjects:
-    """What an export has written, per kind that could not be made a sentence that says why, and warnings."""
+    """The written files, a sentence for each kind of object that could not be made, and warnings."""
 
     files: dict[ExportKind, Path]
     failures: dict[ExportKind, str]
@@ -66,21 +65,22 @@ def export(
     by: ExportBy = ExportBy.REGIONS,
     comparison: Path | None = None,
 ) -> ExportedObjects:
-    """Write DICOM objects of a result folder into the new folder ``output``, each kind whole or not at all.
+    """Write DICOM objects of a folder of results into the new folder ``output``, each kind completely or not at all.
 
-    A kind that cannot be made does not keep the others from being written. Every export makes objects with new UIDs, so
-    that none ever stands for an earlier one in an archive; what they track (the structures) keeps its Tracking UID.
+    If one kind cannot be made, the others are still written. Every export makes objects with new SOP Instance UIDs, so
+    that none replaces an earlier one in an archive; structures keep their Tracking UIDs.
 
     Args:
-        series: folder of the DICOM series that the segmentation lies on; by default where the study was read from. A
-            series on another grid in the same frame of reference gets the structure set alone; the other objects stay
-            with the series that was segmented.
-        comparison: folder that ``compare`` made of this and other studies, whose numbers the lesions then keep.
+        series: folder of the DICOM series that was segmented; by default where the study was read from. For a series
+            on another grid in the same frame of reference only the structure set is made; the other objects refer to
+            the segmented series.
+        by: what the segments are: regions, parts or lesions.
+        comparison: folder of a comparison in which this study takes part; lesions get its numbers.
 
     Raises:
-        InputError: ``output`` exists; no result folder, edited and not measured, or rejected; no such series, or on
-            another grid; the comparison is of other results; the package highdicom is needed and not installed; no kind
-            could be made.
+        InputError: ``output`` exists; ``results`` is no folder of results, edited and not measured, or rejected; the
+            series is missing or on another grid; the comparison is of other results; the package highdicom is needed
+            and not installed; no kind could be made.
     """
     if output.exists():
         raise InputError(f"The output {output} exists already; exported objects are never replaced: name a new folder.")
@@ -129,7 +129,7 @@ def _warnings(*sources: SourceSeries | None) -> tuple[str, ...]:
 
 
 def _findings(stored: StoredResult, numbering: Numbering | None) -> Findings:
-    """What was judged of the study, with the comparison where the numbers are those of one."""
+    """The findings of the study, and of the comparison whose numbers the lesions have."""
     from GliomaSegLib.dicom_export.findings import Findings
 
     manifest, followed = stored.manifest, numbering.studies if numbering else None
@@ -150,11 +150,11 @@ def _numbering(
 
 @dataclass(frozen=True)
 class _Making:
-    """The objects of one export.
+    """Makes the objects of one export.
 
     Attributes:
-        planning: a series on another grid that the structure set is for.
-        before: per kind the UIDs of the object that was exported before.
+        planning: a series on another grid for the structure set.
+        before: per kind the UIDs of the object of the last export.
     """
 
     source: SourceSeries
@@ -165,7 +165,7 @@ class _Making:
     before: Mapping[str, Mapping[str, str]]
 
     def objects(self, findings: Findings | None) -> tuple[dict[ExportKind, Dataset], dict[ExportKind, str]]:
-        """The single objects of the kinds that are wanted, and why others of them could not be made."""
+        """The objects of the wanted kinds (without overlays), and why others could not be made."""
         objects: dict[ExportKind, Dataset] = {}
         failures: dict[ExportKind, str] = {}
         if set(self.kinds) & {ExportKind.SEG, ExportKind.SR}:  # the report refers to the segments
@@ -193,7 +193,7 @@ class _Making:
         return onto.stamp(make_rtstruct(onto, structures, self.about))
 
     def _after(self, kind: ExportKind, made: Dataset) -> Dataset:
-        """The object with a reference to the one of its kind that was exported before."""
+        """Add a reference to the object of the same kind of the last export."""
         before = self.before.get(kind.value, {})
         if not before.keys() >= {"study", "series", "sop_class", "instance"}:
             return made
@@ -220,14 +220,14 @@ def _uids_of(made: Dataset) -> dict[str, str]:
 
 @contextmanager
 def _failing(kind: ExportKind, failures: dict[ExportKind, str]) -> Iterator[None]:
-    """Keep why a kind could not be made, and go on."""
+    """Record why a kind could not be made, and go on."""
     try:
         yield
     except Cancelled:
         raise
     except GliomaSegError as error:
         failures[kind] = str(error)
-    except Exception as error:  # what headers make of a library is not known beforehand; the others are written
+    except Exception as error:  # libraries may fail on unusual headers in any way; the other kinds are written
         _LOG.exception("%s could not be made", kind.value)
         failures[kind] = f"{kind.value} could not be made: {error}"
 
@@ -235,7 +235,7 @@ def _failing(kind: ExportKind, failures: dict[ExportKind, str]) -> Iterator[None
 def _write_overlays(
     folder: Path, source: SourceSeries, manifest: Manifest, moved_too: bool, results: Path, about: Provenance
 ) -> None:
-    """A folder per sequence: the reference, and unless another series was given, T1c and FLAIR in classic DICOM."""
+    """Write a folder per modality: the reference and, with ``moved_too``, T1c and FLAIR as classic DICOM series."""
     transforms = read_transforms(results)
     for sequence, record in manifest.sequences.items():
         of_sequence: SourceSeries | None
@@ -260,7 +260,7 @@ def _write_overlays(
 def _sources(
     manifest: Manifest, series: Path | None, labels: sitk.Image, results: Path, may_be_other: bool
 ) -> tuple[SourceSeries, SourceSeries | None]:
-    """The series that was segmented, and where another one was given that one for the structure set."""
+    """The segmented series, and another series for the structure set if one was given."""
     record = manifest.sequences[manifest.reference]
     if series is None and record.series_uid is None:
         raise InputError(

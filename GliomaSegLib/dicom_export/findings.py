@@ -1,6 +1,6 @@
 """Findings of the structured report beyond volumes and diameters: residual tumour, resection, response, other studies.
 
-Codes that no standard scheme has are of the private scheme ``99GLIOMASEG``; their meanings can be read by people.
+Codes that are in no standard scheme have the private scheme ``99GLIOMASEG`` and readable meanings.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _KINDS = {
     TimePointKind.PREOPERATIVE: Code("262068006", "SCT", "Preoperative"),
     TimePointKind.POSTOPERATIVE: Code("262061000", "SCT", "Postoperative"),
 }
-# The categories of response in the NCI Thesaurus.
+# Codes of the NCI Thesaurus for the categories of response.
 _RESPONSES = {
     Category.COMPLETE: Code("C4870", "NCIt", "Complete Response"),
     Category.PARTIAL: Code("C18058", "NCIt", "Partial Response"),
@@ -41,9 +41,9 @@ class Findings:
     """The findings of a result, and of the comparison in which it takes part.
 
     Attributes:
-        residual: after surgery; with what surgery removed where a study before it was compared.
+        residual: residual tumour after surgery, or the extent of resection from a comparison.
         responses: of this study, by each set of criteria.
-        studies: the time points of the lesions, where the numbers are those of a comparison.
+        studies: of the comparison, if lesions have its numbers.
     """
 
     residual: ResidualAnswer | Resection | None = None
@@ -54,8 +54,9 @@ class Findings:
         """A measurement group (TID 1501) per finding, and per lesion and other study.
 
         Args:
-            series_uid: of the source, for the Tracking UIDs.
-            enhancing: the code of enhancing tumour, and ``lesion`` that of the lesions that are followed.
+            series_uid: Series Instance UID of the source, from which Tracking UIDs are made.
+            enhancing: the code of enhancing tumour.
+            lesion: the code of the lesions that are followed.
         """
         groups = [] if self.residual is None else [_residual(self.residual, series_uid, enhancing)]
         groups += [_response(one, series_uid) for one in self.responses]
@@ -75,7 +76,7 @@ class Findings:
 
 
 def time_point(when: TimePoint, order: int | None = None, name: str = "") -> sr.TimePointContext | None:
-    """When a study was made, and its position in a comparison; ``None`` when neither is known."""
+    """The time point of a study, and its position in a comparison; ``None`` when neither is known."""
     kind, days = _KINDS.get(when.kind), when.days_since_surgery
     if kind is None and order is None:
         return None
@@ -88,12 +89,12 @@ def time_point(when: TimePoint, order: int | None = None, name: str = "") -> sr.
 
 
 def volume(volume_ml: float) -> sr.Measurement:
-    """A volume to the microlitre, the last digit that a voxel of 1 mm can change."""
+    """A volume in mL, rounded to 0.001 mL (the volume of a voxel of 1 mm)."""
     return sr.Measurement(name=codes.SCT.Volume, value=round(volume_ml, 3), unit=_MILLILITRE)
 
 
 def sizes(lesion: Lesion) -> list[sr.Measurement]:
-    """Volume and diameters of a lesion."""
+    """Volume (mL) and diameters (mm) of a lesion."""
     axes = ((codes.SCT.LongAxis, lesion.long_mm), (codes.SCT.ShortAxis, lesion.perpendicular_mm))
     lengths = [sr.Measurement(name=name, value=round(mm, 1), unit=codes.UCUM.Millimeter) for name, mm in axes]
     return [volume(lesion.volume_ml), *lengths]

@@ -1,8 +1,8 @@
-"""Headers of the source as exported objects take them over: texts in UTF-8, and no value that DICOM forbids.
+"""Prepares source headers for exported objects: texts in UTF-8, and no value that DICOM forbids.
 
-An object has one set of characters for the patient's name, which comes from the source, and the reviewer's, which does
-not; ISO 2022 escapes (PS3.5 6.1.2.5) are also refused by libraries that write objects. A forbidden value (sex ``W``,
-birth date ``19600000``) would make the new object invalid, and archives refuse those.
+An object has one character set for the patient's name, from the source, and the reviewer's, which is not; libraries
+that write objects also refuse ISO 2022 escapes (PS3.5 6.1.2.5). A forbidden value (sex ``W``, birth date ``19600000``)
+would make the new object invalid, and archives refuse those.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from pydicom.valuerep import DA, DT, MAX_VALUE_LEN, TM, DSfloat, PersonName, val
 UTF_8 = "ISO_IR 192"
 
 _TEXTS = {"LO", "LT", "SH", "ST", "UC", "UT"}
-"""Value representations whose characters are those of the Specific Character Set, beside names of persons."""
+"""Value representations, besides PN, that use the Specific Character Set."""
 
 _CHECKED = _TEXTS | {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "PN", "TM", "UI", "UR"}
 _DATES = {"DA": DA, "DT": DT, "TM": TM}
 _ENUMERATED = {"PatientSex": {"", "M", "F", "O"}}
 _IDENTIFIERS = {"PatientID", "IssuerOfPatientID", "AccessionNumber", "StudyID"}
-"""Texts that are worth nothing when they are cut."""
+"""Texts that must not be truncated."""
 
 
 def usable(header: Dataset) -> tuple[str, ...]:
-    """Change a header in place so that its values can stand in a new object; the keywords of those that are now empty.
+    """Change a header in place so that its values are valid in a new object; returns the keywords of emptied values.
 
-    Numbers with too many digits are rounded and long texts cut, but for identifiers. Characters that the source's own
-    character set does not explain become replacement characters.
+    Numbers with too many digits are rounded and long texts truncated, except identifiers. Characters that are invalid
+    in the source's character set become replacement characters.
     """
     emptied = _without_forbidden(header)
     header.decode()
@@ -42,10 +42,9 @@ def usable(header: Dataset) -> tuple[str, ...]:
 
 
 def time_zone(header: Dataset) -> str:
-    """The offset from UTC of the header's dates and times, as ``+0100``; empty where it is not known.
+    """The UTC offset of the header's dates and times, as ``+0100``; empty if it is not known.
 
-    A source that does not state it was made where this machine is, unless the machine runs in UTC, as servers do
-    anywhere.
+    If it is not stated, it is that of this machine, unless the machine runs in UTC, as servers anywhere do.
     """
     stated = str(header.get("TimezoneOffsetFromUTC", "")).strip()
     here = datetime.now().astimezone().strftime("%z")[:5]
@@ -53,13 +52,13 @@ def time_zone(header: Dataset) -> str:
 
 
 def _without_forbidden(dataset: Dataset) -> set[str]:
-    """Empty what the standard forbids, also inside of sequences; the keywords."""
+    """Empty the values that the standard forbids, also in sequences; returns their keywords."""
     emptied = set()
     for tag in list(dataset.keys()):
         keyword = keyword_for_tag(tag) or str(tag)
         try:
             element = dataset[tag]
-        except (ValueError, TypeError, OverflowError, NotImplementedError):  # no number, or an unknown representation
+        except (ValueError, TypeError, OverflowError, NotImplementedError):  # not a number, or an unknown VR
             raw = dataset.get_item(tag)
             dataset[tag] = DataElement(tag, getattr(raw, "VR", None) or "UN", None)
             emptied.add(keyword)
@@ -86,7 +85,7 @@ def _is_allowed(element: DataElement, keyword: str) -> bool:
             text = one.original_string if hasattr(one, "original_string") else str(one)
             validate_value(element.VR, text, config.RAISE)
             if element.VR in _DATES:
-                _DATES[element.VR](text)  # the 31st of February
+                _DATES[element.VR](text)  # refuses 31 February
     except (ValueError, TypeError, OverflowError):
         return False
     return True
@@ -116,7 +115,7 @@ def _to_unicode(element: DataElement) -> None:
 
 
 def _name(value: PersonName | str) -> PersonName:
-    """Without the bytes that it was read from, which are in the source's characters."""
+    """A copy without the original bytes, which are in the source's character set."""
     return PersonName(str(value))
 
 

@@ -1,4 +1,4 @@
-"""The numbers and Tracking UIDs that lesions keep from export to export, and over the studies of a comparison."""
+"""Numbers and Tracking UIDs of lesions that stay the same in all exports, and in all studies of a comparison."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from GliomaSegLib.results.identity import Identity, last_number, read_identities
 from GliomaSegLib.results.reading import read_result
 
 COMPARISON = "comparison.json"
-"""The file of a comparison's folder that holds its numbers."""
+"""The file in the folder of a comparison that holds its findings."""
 
-# Centres that differ by less are one: headers are rounded.
+# Centres that differ by less are the same: headers are rounded.
 _SAME_PLACE_MM = 0.05
 
 
@@ -43,7 +43,7 @@ class _Study(Record):
 
 
 class _Comparison(Record):
-    """What is needed here of a comparison, also of one of an earlier version."""
+    """The fields of a comparison that are used here; also reads comparisons of earlier versions."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
     studies: tuple[_Study, ...]
@@ -59,12 +59,12 @@ class FollowedStudies:
     """The studies of a comparison, in their order.
 
     Attributes:
-        place: position of the study that is exported.
-        names, when: of each.
-        lesions: of each by their numbers, named, with their sizes.
-        uids: the Tracking UIDs of all lesions.
-        resection: of this study, where it is the one after the operation.
-        responses: of this study, where it is the last one.
+        place: index of the exported study.
+        names, when: name and time point of each study.
+        lesions: of each study by number: name and measures.
+        uids: the Tracking UIDs of all lesions by number.
+        resection: if the exported study is the first one after the operation.
+        responses: if the exported study is the last one.
     """
 
     place: int
@@ -78,12 +78,12 @@ class FollowedStudies:
 
 @dataclass(frozen=True)
 class Numbering:
-    """What the lesions of one study are called.
+    """The numbers and Tracking UIDs of the lesions of one study.
 
     Attributes:
-        region: whose lesions they are.
+        region: the region whose connected components the lesions are.
         identities: by :attr:`Lesion.id` of this study; lesions too small to be followed in a comparison have none.
-        studies: of the comparison that the numbers are of.
+        studies: of the comparison from which the numbers are, if any.
     """
 
     region: Region
@@ -92,14 +92,15 @@ class Numbering:
 
 
 def own_numbering(results: Path, labels: sitk.Image, measures: Measures, region: Region, series_uid: str) -> Numbering:
-    """What the lesions of a result are called without a comparison: as in its last export, else by their size.
+    """The numbering of the lesions of a result without a comparison: as in its last export, new lesions by size.
 
     Args:
-        labels: internal label map of the result, its voxel axes in any order, and ``measures`` of it.
-        series_uid: of the source.
+        labels: internal label map of the result, with any orientation.
+        measures: of ``labels``.
+        series_uid: Series Instance UID of the source.
 
     Raises:
-        InputError: what the result keeps of earlier exports is damaged.
+        InputError: the record of earlier exports is damaged.
     """
     kept = read_identities(results, labels, region)
     return by_size(measures, region, series_uid, kept, last_number(results, region))
@@ -112,7 +113,7 @@ def by_size(
     kept: Mapping[int, Identity] | None = None,
     after: int = 0,
 ) -> Numbering:
-    """Numbers after ``after`` by size for the lesions that keep none."""
+    """Give lesions without an identity in ``kept`` the numbers after ``after``, by size."""
     identities, number = dict(kept or {}), after
     for lesion in measures.lesions_of(region):
         if lesion.id not in identities:
@@ -124,16 +125,17 @@ def by_size(
 def comparison_numbering(
     comparison: Path, results: Path, labels: sitk.Image, measures: Measures, patient: str
 ) -> Numbering:
-    """What the lesions of ``results`` are called in a folder that ``compare`` made.
+    """The numbering of the lesions of ``results`` in a comparison.
 
-    A lesion that was exported of any of its studies before keeps that Tracking UID.
+    A lesion that was exported before, from any of the studies, keeps its Tracking UID.
 
     Args:
-        labels: of ``results`` as it is now, and ``measures`` of it.
-        patient: DICOM's Patient ID.
+        labels: the present internal label map of ``results``.
+        measures: of ``labels``.
+        patient: Patient ID.
 
     Raises:
-        InputError: no such folder, the results are not among its studies, or one of them was changed since.
+        InputError: there is no such comparison, the results are not among its studies, or were changed since.
     """
     record = read_record(_Comparison, comparison / COMPARISON, "comparison")
     place = next((i for i, row in enumerate(record.studies) if row.path.resolve() == results.resolve()), None)
@@ -153,7 +155,7 @@ def comparison_numbering(
                 )
             numbers[now.id] = track.id
     first = record.studies[0]
-    beginning = patient, first.name, str(first.date), record.region.value  # later studies change no number
+    beginning = patient, first.name, str(first.date), record.region.value  # independent of later studies
     known = _known_uids(record, place, labels)
     uids = {one.id: known.get(one.id) or _uid(*beginning, f"lesion {one.id}") for one in record.course.tracks}
     identities = {lesion: Identity(number, uids[number]) for lesion, number in numbers.items()}
@@ -181,7 +183,7 @@ def _followed(record: _Comparison, place: int, uids: Mapping[int, str]) -> Follo
 
 
 def _known_uids(record: _Comparison, place: int, labels: sitk.Image) -> dict[int, str]:
-    """By their numbers in the comparison the UIDs of lesions that were exported before, of the earliest study first."""
+    """Tracking UIDs of lesions that were exported before, by their numbers in the comparison; earlier studies win."""
     known: dict[int, str] = {}
     for other, study in enumerate(record.studies):
         if not is_result_folder(study.path):
@@ -198,10 +200,10 @@ def _known_uids(record: _Comparison, place: int, labels: sitk.Image) -> dict[int
 
 
 def _same(one: Lesion, other: Lesion) -> bool:
-    """By place and size: among lesions of one size the order, and with it :attr:`Lesion.id`, hangs on the axes."""
+    """Whether two lesions have the same size and centre; :attr:`Lesion.id` may differ if several have one size."""
     return one.voxels == other.voxels and math.dist(one.centre_ras_mm, other.centre_ras_mm) < _SAME_PLACE_MM
 
 
 def _uid(*sources: str) -> str:
-    """Always the same for the same sources."""
+    """A UID that depends only on the sources."""
     return str(generate_uid(entropy_srcs=list(sources)))

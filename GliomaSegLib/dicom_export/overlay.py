@@ -1,8 +1,8 @@
 """Secondary captures of a series with the regions' contours burnt in, for viewers that show neither SEG nor RTSTRUCT.
 
-As Lotan 2021 gave its results back to the PACS (on T1c and FLAIR), every slice is written again and takes the header of
-its own source slice, so that it lies in place and scrolls with the rest of the study; what describes the pixels or
-identifies the image is new. That it is not for diagnosis is burnt into every slice: a viewer need not show the header.
+As in Lotan 2021 (on T1c and FLAIR), every slice is written with the header of its source slice, so that it has the same
+position and scrolls with the study; attributes that describe the pixels or identify the image are new. 'Not for
+diagnosis' is burnt into every slice, as viewers may not show the header.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from GliomaSegLib.results.slice_pictures import DRAWING_ORDER, WINDOW_PERCENT
 
 SERIES_NUMBER = 904
 
-# Slices with fewer rows or columns are enlarged by whole numbers, so that the text can be read.
+# Slices with fewer rows or columns are enlarged by an integer factor, so that the text is readable.
 _LEAST_PIXELS = 192
-_TEXT_SHARE = 1 / 22  # height of the letters
+_TEXT_SHARE = 1 / 22  # letter height as a fraction of the shorter side
 
-# What a capture does not take from its source: what describes the source's pixels or how they are shown (whole groups),
-# and what says which image it is or what belongs to it alone.
+# Not copied from the source: groups that describe its pixels or their display, and attributes that identify it or apply
+# to it alone.
 _PIXEL_GROUPS = {0x0028, 0x0088, 0x2050, 0x7FE0, *range(0x6000, 0x6020, 2)}
 _OF_THE_SOURCE_ALONE = (
     *("ImageType", "InstanceCreationDate", "InstanceCreationTime", "InstanceCreatorUID", "SOPClassUID"),
@@ -53,10 +53,10 @@ class _Painter:
     """Turns slices into RGB pictures.
 
     Attributes:
-        window: the grey levels that become black and white.
+        window: the grey values of black and white.
         regions: from the largest to the smallest, each drawn over those before it.
-        zoom: so many pixels of the picture per pixel of the slice, each way.
-        text: burnt into every picture: which pixels it takes, and their colours.
+        zoom: pixels of the picture per pixel of the slice, along each axis.
+        text: mask of the text that is burnt into every picture, and its colours.
     """
 
     window: tuple[float, float]
@@ -65,7 +65,7 @@ class _Painter:
     text: tuple[NDArray[np.bool_], NDArray[np.uint8]]
 
     def paint(self, pixels: NDArray[np.float32], labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """A slice ``[row, column]`` with its internal labels as ``[row, column, RGB]``."""
+        """Draw a slice ``[row, column]`` with its internal labels as ``[row, column, RGB]``."""
         low, high = self.window
         grey = (np.clip((pixels - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)
         picture = np.repeat(self._enlarged(grey)[..., None], 3, axis=-1)
@@ -85,8 +85,8 @@ class _Painter:
 def _text(
     shape: tuple[int, int], heading: Sequence[str], regions: Sequence[Region]
 ) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
-    """Text for the corners of a picture of ``shape``, where there is mostly air: the heading at the top left, at the
-    bottom left the regions' names in their colours."""
+    """Mask and colours of the text in the corners of a picture, where there is mostly air: the heading at the top left,
+    the names of the regions in their colours at the bottom left."""
     letters = max(10, round(min(shape) * _TEXT_SHARE))
     margin, line = letters // 3, ceil(1.2 * letters)
     white, bottom = (255, 255, 255), shape[0] - margin - line * len(regions)
@@ -104,11 +104,11 @@ def _text(
 def make_overlay(
     source: SourceSeries, title: str, regions: Collection[Region], about: Provenance, number: int = SERIES_NUMBER
 ) -> Iterator[Dataset]:
-    """One capture per slice, in the order of ``source.headers``; slices without tumour too.
+    """Make one capture per slice, also without tumour, in the order of ``source.headers``.
 
     Args:
-        title: of the sequence.
-        regions: those that the segmentation distinguishes; only what has voxels is drawn and named.
+        title: of the modality.
+        regions: those that the segmentation distinguishes; only those with voxels are drawn and named.
         number: Series Number.
     """
     labels, pixels = (sitk.GetArrayViewFromImage(one) for one in (source.labels, source.image))
@@ -131,7 +131,7 @@ def make_overlay(
 
 
 def _window(image: sitk.Image) -> tuple[float, float]:
-    """Black and white as in the report: percentiles inside the head, the same for all slices."""
+    """The grey values of black and white, as in the report: percentiles in the head, the same for all slices."""
     array = sitk.GetArrayViewFromImage(image)
     head = sitk.GetArrayFromImage(sitk.OtsuThreshold(image, 0, 1)) != 0
     low, high = np.percentile(array[head] if head.any() else array, WINDOW_PERCENT)
@@ -139,7 +139,7 @@ def _window(image: sitk.Image) -> tuple[float, float]:
 
 
 def _capture(header: Dataset, picture: NDArray[np.uint8], zoom: int) -> Dataset:
-    """The picture with what its source's header says of patient, study, acquisition and place."""
+    """The picture as a DICOM object with patient, study, acquisition and position from its source's header."""
     capture = Dataset()
     for element in header:
         if not element.tag.is_private and element.tag.group not in _PIXEL_GROUPS:
@@ -152,17 +152,17 @@ def _capture(header: Dataset, picture: NDArray[np.uint8], zoom: int) -> Dataset:
     capture.SOPClassUID = SecondaryCaptureImageStorage
     capture.SOPInstanceUID = generate_uid()
     capture.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
-    capture.ConversionType = "WSD"  # made by a workstation
+    capture.ConversionType = "WSD"  # workstation
     capture.SecondaryCaptureDeviceManufacturer = MANUFACTURER
     capture.BodyPartExamined = header.get("BodyPartExamined") or "HEAD"  # no paired organ, so no laterality
     capture.PatientOrientation = _patient_orientation(header)
     capture.SourceImageSequence = Items([_source_image(header)])
-    if header.get("LossyImageCompression") == "01":  # once lost stays lost
+    if header.get("LossyImageCompression") == "01":  # stays true for derived images
         capture.LossyImageCompression = "01"
         for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
             if keyword in header:
                 setattr(capture, keyword, header.get(keyword))
-    capture.BurnedInAnnotation = header.get("BurnedInAnnotation") or "NO"  # of what identifies the patient
+    capture.BurnedInAnnotation = header.get("BurnedInAnnotation") or "NO"  # refers to text that identifies the patient
     _place(capture, header, zoom)
     capture.Rows, capture.Columns = picture.shape[:2]
     capture.SamplesPerPixel, capture.PhotometricInterpretation, capture.PlanarConfiguration = 3, "RGB", 0
@@ -183,7 +183,7 @@ def _source_image(header: Dataset) -> Dataset:
 
 
 def _place(capture: Dataset, header: Dataset, zoom: int) -> None:
-    """Pixels of an enlarged slice are smaller, and the centre of the first one lies nearer to the corner."""
+    """Set pixel spacing and position of an enlarged slice; the centre of its first pixel is nearer to the corner."""
     rows_mm, columns_mm = (float(value) / zoom for value in header.PixelSpacing)
     across, down = np.reshape(np.array(header.ImageOrientationPatient, float), (2, 3))
     back = (across * columns_mm + down * rows_mm) * (zoom - 1) / 2
@@ -193,7 +193,7 @@ def _place(capture: Dataset, header: Dataset, zoom: int) -> None:
 
 
 def _patient_orientation(header: Dataset) -> list[str]:
-    """Where rows and columns run to, by letters (PS3.3 C.7.6.1.1.1): first where most, then to which side of it."""
+    """Directions of rows and columns as letters (PS3.3 C.7.6.1.1.1), the main axis first."""
     letters = []
     for direction in np.reshape(np.array(header.ImageOrientationPatient, float), (2, 3)):
         ends = [pair[int(value < 0)] for pair, value in zip(("LR", "PA", "HF"), direction, strict=True)]

@@ -1,4 +1,4 @@
-"""Who made the segmentation and how it was reviewed, for all DICOM objects."""
+"""The model and the review of a segmentation, for all DICOM objects."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from GliomaSegLib.options import ExportBy, ReviewState
 from GliomaSegLib.results.manifest import Manifest
 
 MANUFACTURER = "GliomaSeg"
-# DICOM's short strings end here.
-_LONG_STRING = 64
+_LONG_STRING = 64  # longest value of VR LO
 
 
 @dataclass(frozen=True)
@@ -19,10 +18,11 @@ class Provenance:
     """Where a segmentation comes from.
 
     Attributes:
-        algorithm, version: of the model.
+        algorithm, version: ID and version of the model.
+        software: version of GliomaSeg.
         edited: whether a person has changed the contours.
-        reviewer: of an approval, as DICOM writes a name; empty otherwise.
-        reviewed: when.
+        reviewer: who approved it, as a DICOM person name; empty if it is not approved.
+        reviewed: time of the approval.
         content: what the structures are: regions, parts or lesions.
     """
 
@@ -54,13 +54,13 @@ class Provenance:
         )
 
     def series(self, what: str) -> str:
-        """The description of a series with ``what`` in it, so that no two kinds of object are called alike."""
+        """The Series Description of a kind of object (``what``)."""
         state = {ReviewState.DRAFT: "not reviewed"}.get(self.state, self.state.value)
         return f"{MANUFACTURER} {what}; {state}; research only"[:_LONG_STRING]
 
     @property
     def description(self) -> str:
-        """That it is for research, and the state of review, short enough for any description in DICOM."""
+        """A description with the state of review that fits into VR LO."""
         what = {
             ReviewState.DRAFT: "not reviewed",
             ReviewState.EDITED: "edited, not approved",
@@ -71,5 +71,5 @@ class Provenance:
 
 
 def _person_name(name: str) -> str:
-    """With at least one delimiter: without any, readers take a name in one piece for a mistake."""
+    """The name with at least one delimiter, without which readers warn about it."""
     return name if not name or "^" in name else f"{name}^"

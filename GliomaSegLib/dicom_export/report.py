@@ -33,10 +33,10 @@ def make_report(
     about: Provenance,
     findings: Findings | None = None,
 ) -> sr.Comprehensive3DSR:
-    """One measurement group per structure: volume, and for a lesion its two diameters and its side.
+    """Make a report with a measurement group per structure: volume, and for a lesion its two diameters and its side.
 
-    A structure that was looked for and has no voxels is a group with the finding absent. Then follow what was judged
-    and, of a comparison, the lesions of the other studies.
+    A structure without voxels is a group with the finding absent. Groups of the ``findings`` follow, and with a
+    comparison the lesions of the other studies.
     """
     found = [one for one in structures if one.mask.any()]
     findings = findings or Findings()
@@ -44,7 +44,7 @@ def make_report(
     if findings.studies:
         place = findings.studies.place
         when = time_point(about.time_point, place + 1, findings.studies.names[place])
-    groups: list[Any] = [  # of both kinds of group
+    groups: list[Any] = [  # highdicom has two classes of groups
         *(_group(number, one, source, segmentation, about, when) for number, one in enumerate(found, start=1)),
         *(_absent(one, about, when) for one in structures if not one.mask.any()),
         *findings.groups(
@@ -89,7 +89,7 @@ def _context(about: Provenance) -> sr.ObservationContext:
             model_name=about.version,
         ),
     )
-    # A reviewer who approves is an observer too; without a review the device alone is.
+    # A reviewer who approves is an observer too, besides the device.
     person = None
     if about.reviewer:
         person = sr.ObserverContext(
@@ -122,10 +122,10 @@ def _group(
 def _segment(
     number: int, one: Structure, source: SourceSeries, segmentation: hd.seg.Segmentation
 ) -> sr.ReferencedSegment:
-    """The segment and the slices that it was drawn on.
+    """A reference to a segment and its source images.
 
-    highdicom's own ``from_segmentation`` looks for the segment's number in the frames, where it does not stand when
-    there is a single segment.
+    highdicom's ``from_segmentation`` needs the segment's number in the frames, which is missing if there is only one
+    segment.
     """
     places = np.flatnonzero(one.mask.any(axis=(1, 2)))
     images: list[tuple[Dataset, list[int] | None]] = [(source.headers[place], None) for place in places]

@@ -1,7 +1,7 @@
-"""RT Structure Set: closed axial contours in the patient's millimetres, for a planning system.
+"""RT Structure Set: closed axial contours in patient coordinates (LPS mm), for treatment planning systems.
 
-No library that is kept up writes one (rt-utils rests since 2023, highdicom has none), so this writes the modules that
-PS3.3 A.19 asks for, with pydicom.
+No maintained library writes it (rt-utils: no release since 2023; highdicom: not supported), so this writes the modules of
+PS3.3 A.19 with pydicom.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from GliomaSegLib.options import ReviewState
 
 SERIES_NUMBER = 902
 
-# Patient and study are those of the source.
+# Attributes of patient and study, copied from the source.
 _FROM_SOURCE = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "PatientWeight"),
     *("StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber"),
@@ -37,10 +37,10 @@ _FROM_SOURCE = (
 
 
 def make_rtstruct(source: SourceSeries, structures: Sequence[Structure], about: Provenance) -> Dataset:
-    """The structure set. When nothing has voxels, the first structure is a region of interest without contours.
+    """Make the structure set. If no structure has voxels, the first one is a region of interest without contours.
 
-    Contours lie in the planes across the voxel axis nearest to superior, as planning systems take no others; of a
-    sagittal or coronal series these are no images, so that the contours refer to none.
+    Contours are in planes perpendicular to the voxel axis nearest to superior, as planning systems accept no others. In
+    a sagittal or coronal series these planes are no images, so that contours refer to none.
     """
     numbered = list(enumerate(drawn(structures), start=1))
     dataset = _general(source, about)
@@ -55,7 +55,7 @@ def _general(source: SourceSeries, about: Provenance) -> Dataset:
     now = datetime.now()
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
-    # With explicit representations a contour of more than 64 kB is no decimal string any more, and is not loaded.
+    # With explicit VR, a contour of more than 64 kB cannot be a decimal string (DS) and would not be loaded.
     dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     dataset.SpecificCharacterSet = UTF_8
     for keyword in _FROM_SOURCE:
@@ -93,7 +93,7 @@ def _frame_of_reference(source: SourceSeries) -> Dataset:
     series.SeriesInstanceUID = source.first.SeriesInstanceUID
     series.ContourImageSequence = Items([source.reference(place) for place in range(len(source.headers))])
     study = Dataset()
-    study.ReferencedSOPClassUID = "1.2.840.10008.3.1.2.3.1"  # Detached Study Management, as the standard has it here
+    study.ReferencedSOPClassUID = "1.2.840.10008.3.1.2.3.1"  # Detached Study Management, as in the standard
     study.ReferencedSOPInstanceUID = source.first.StudyInstanceUID
     study.RTReferencedSeriesSequence = Items([series])
     frame = Dataset()
@@ -130,7 +130,7 @@ def _roi_contour(number: int, one: Structure, source: SourceSeries) -> Dataset:
 
 
 def _contour(polygon: NDArray[np.float64], place: int, across: int, source: SourceSeries) -> Dataset:
-    """A polygon ``[n, (row, column)]`` of slice ``place`` across an axis of ``[z, y, x]``."""
+    """The contour of a polygon ``[n, (row, column)]`` in slice ``place`` along the axis ``across`` of ``[z, y, x]``."""
     index = np.insert(without_straight_corners(polygon), across, place, axis=1)
     to_mm = np.reshape(source.labels.GetDirection(), (3, 3)) * source.labels.GetSpacing()
     points = index[:, ::-1] @ to_mm.T + source.labels.GetOrigin()

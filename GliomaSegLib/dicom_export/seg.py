@@ -19,9 +19,9 @@ SERIES_NUMBER = 901
 
 
 def make_seg(source: SourceSeries, structures: Sequence[Structure], about: Provenance) -> hd.seg.Segmentation:
-    """The segmentation. When nothing has voxels, the first structure is there with all frames empty."""
+    """Make the segmentation. If no structure has voxels, the first one is a segment with empty frames."""
     structures = drawn(structures)
-    source.frame_of_reference  # noqa: B018 - refuses a series without one
+    source.frame_of_reference  # noqa: B018 - raises an error for a series without one
     algorithm = hd.AlgorithmIdentificationSequence(
         name=about.algorithm, version=about.version, family=codes.DCM.ArtificialIntelligence
     )
@@ -62,5 +62,5 @@ def make_seg(source: SourceSeries, structures: Sequence[Structure], about: Prove
 
 
 def dicom_code(code: Code) -> DicomCode:
-    """The code as pydicom and highdicom take it."""
+    """The code for pydicom and highdicom."""
     return DicomCode(code.code, code.scheme, code.meaning)

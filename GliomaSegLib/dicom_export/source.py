@@ -1,4 +1,4 @@
-"""The DICOM series that a segmentation belongs to: whose patient, study and frame of reference all objects take."""
+"""The segmented DICOM series: all exported objects belong to its patient, study and frame of reference."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from GliomaSegLib.io.grid import oriented_like, placed_as, same_grid
 from GliomaSegLib.measures.diameters import axial_axis
 from GliomaSegLib.preprocessing.resampling import resample_labels
 
-# What every object needs of patient and study, if only empty; anonymised series may lack it altogether.
+# Attributes of patient and study that every object needs, at least empty; anonymised series may lack them.
 _TYPE_2 = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
     *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
@@ -28,7 +28,7 @@ _TYPE_2 = (
 
 
 class OtherGridError(InputError):
-    """The series that was given is not the one that was segmented."""
+    """The given series is not on the grid of the segmentation."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class SourceSeries:
     """A series of MR images.
 
     Attributes:
-        headers: of the slices, without pixels, in UTF-8, along the normal of their plane.
-        labels: the segmentation with the series' own axes: ``[z, y, x]`` is slice (as ``headers``), row, column.
+        headers: of the slices, without pixels, in UTF-8, sorted along the slice normal.
+        labels: the segmentation on the grid of the series: ``[z, y, x]`` is slice (as ``headers``), row, column.
         image: the pixels on the same grid, ``float32``.
-        emptied: keywords of values in the series' files that DICOM forbids, and that are empty in ``headers``.
-        enhanced: header of the one file of enhanced (multi-frame) MR whose frames the slices are; ``headers`` are then
-            what a classic header would say of each.
-        frames: of ``enhanced``, from 1, in the order of ``headers``.
+        emptied: keywords of values that DICOM forbids, which are empty in ``headers``.
+        enhanced: header of the enhanced (multi-frame) MR file whose frames are the slices; ``headers`` are then
+            equivalent classic headers.
+        frames: frame numbers in ``enhanced``, from 1, in the order of ``headers``.
     """
 
     headers: tuple[Dataset, ...]
@@ -54,16 +54,16 @@ class SourceSeries:
 
     @property
     def first(self) -> Dataset:
-        """The first slice's header: patient, study and series are the same in all."""
+        """The header of the first slice, for attributes that are the same in all."""
         return self.headers[0]
 
     @property
     def files(self) -> list[Dataset]:
-        """Headers of the files."""
+        """The headers of the files: one of an enhanced series, else as ``headers``."""
         return [self.enhanced] if self.enhanced is not None else list(self.headers)
 
     def reference(self, place: int) -> Dataset:
-        """An item that refers to a slice: to its file, or to its frame."""
+        """A sequence item that refers to the file, or the frame, of a slice."""
         item = Dataset()
         item.ReferencedSOPClassUID = self.headers[place].SOPClassUID
         item.ReferencedSOPInstanceUID = self.headers[place].SOPInstanceUID
@@ -73,10 +73,10 @@ class SourceSeries:
 
     @property
     def frame_of_reference(self) -> str:
-        """Its UID.
+        """The Frame of Reference UID.
 
         Raises:
-            InputError: the series states none, so that an object could not say where it lies.
+            InputError: the series has none.
         """
         uid = str(self.first.get("FrameOfReferenceUID") or "")
         if not uid:
@@ -88,12 +88,12 @@ class SourceSeries:
         return uid
 
     def in_zone(self, when: datetime) -> datetime:
-        """A time as the source's clocks show it."""
+        """A time in the time zone of the source."""
         zone = time_zone(self.first)
         return when.astimezone(datetime.strptime(zone, "%z").tzinfo) if zone else when
 
     def stamp(self, dataset: Dataset) -> Dataset:
-        """The object with the source's time zone, and its own dates and times in that zone."""
+        """Set the object's time zone to that of the source, and its creation dates and times to now in that zone."""
         zone, now = time_zone(self.first), self.in_zone(datetime.now().astimezone())
         if not zone:
             return dataset
@@ -106,16 +106,16 @@ class SourceSeries:
 
 
 def read_source_series(folder: Path, labels: sitk.Image, uid: str | None = None) -> SourceSeries:
-    """Find the series whose voxels are those of ``labels`` (LPS mm, axes in any order).
+    """Find and read the series on the grid of ``labels`` (LPS mm, any orientation).
 
     Args:
-        folder: holds DICOM files, of other series too.
-        uid: Series Instance UID, when it is known.
+        folder: of DICOM files; may hold other series too.
+        uid: Series Instance UID, if it is known.
 
     Raises:
-        OtherGridError: the series there have other grids.
-        InputError: there is no series, or without ``uid`` more than one fits; a slice is missing or unevenly spaced; or
-            it is a part of an enhanced multi-frame image.
+        OtherGridError: no series is on this grid.
+        InputError: without ``uid``, several series fit; slices are missing or unevenly spaced; or the series is a part
+            of an enhanced multi-frame image.
     """
     found = [one for one in find_series(folder) if uid in (None, one.uid)]
     likely = [one for one in found if sorted((*one.size, len(one.slices))) == sorted(labels.GetSize())]
@@ -141,7 +141,7 @@ def read_source_series(folder: Path, labels: sitk.Image, uid: str | None = None)
 
 
 def read_planning_series(folder: Path, source: SourceSeries) -> SourceSeries:
-    """A series on another grid on which contours are planned, with the labels of ``source`` carried onto it.
+    """Read a planning series on another grid, with the labels of ``source`` resampled to it.
 
     Raises:
         InputError: not exactly one classic MR series with axial slices in the frame of reference of ``source``.
@@ -170,13 +170,13 @@ def _is_on_grid_of(image: sitk.Image, labels: sitk.Image) -> bool:
 def read_moved_series(
     folder: Path, uid: str, part: str, labels: sitk.Image, to_series: sitk.Transform | None
 ) -> SourceSeries | None:
-    """A series on another grid, with ``labels`` carried onto it: only to be looked at, not to be measured.
+    """Read a series on another grid, with ``labels`` resampled to it, for display only.
 
-    ``None`` for one enhanced multi-frame image, to whose frames exported objects cannot refer yet.
+    Returns ``None`` for an enhanced multi-frame image, to whose frames such objects cannot refer.
 
     Args:
         part: see :class:`~GliomaSegLib.io.dicom.DicomSeries`.
-        to_series: takes points of ``labels`` to points of the series (LPS mm); ``None`` when both lie in place.
+        to_series: maps points of ``labels`` to points of the series (LPS mm); ``None`` for the identity.
 
     Raises:
         InputError: there is no such series any more, or it cannot be read.
@@ -218,13 +218,13 @@ def _source(series: DicomSeries, labels: sitk.Image, image: sitk.Image) -> Sourc
         headers = [of_frames[one.frame or 0] for one in slices]
         frames = tuple((one.frame or 0) + 1 for one in slices)
     for one_slice in headers:
-        if not one_slice.get("SliceThickness"):  # a series need not state it, what is made from it must
+        if not one_slice.get("SliceThickness"):  # optional in the source, required in the objects
             one_slice.SliceThickness = f"{image.GetSpacing()[2]:.6g}"
     return SourceSeries(tuple(headers), labels, image, tuple(sorted(emptied)), enhanced, frames)
 
 
 def _only_file(series: DicomSeries, files: Mapping[Path, Dataset]) -> Dataset:
-    """The file whose frames, all of them, a series of enhanced MR is: highdicom refers to whole files alone."""
+    """The one file of an enhanced MR series; all its frames must belong to it, as highdicom refers to whole files."""
     only = next(iter(files.values()))
     if len(files) > 1 or int(only.get("NumberOfFrames", 0)) != len(series.slices):
         raise InputError(

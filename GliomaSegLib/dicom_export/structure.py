@@ -1,7 +1,7 @@
-"""What is exported: the structures of a result, each with its name, codes, colour and mask.
+"""The exported structures of a result, each with name, codes, colour and mask.
 
-What was looked for and not found is a structure without voxels: it is reported as absent. What the model does not tell
-apart is no structure at all.
+A region that the model segments but did not find is a structure without voxels, which is reported as absent. A region
+that the model does not distinguish is no structure.
 """
 
 from __future__ import annotations
@@ -28,18 +28,17 @@ from GliomaSegLib.preprocessing.resampling import resample_labels
 
 @dataclass(frozen=True)
 class Structure:
-    """One structure.
+    """One structure: a region, a part or a lesion.
 
     Attributes:
-        name: for people, the same in all objects; also the tracking identifier.
-        tracking_uid: the same whenever this structure of this series is exported, for a lesion also after an edit, and
-            with a comparison in all of the patient's studies.
-        mask: ``[z, y, x]`` on the axes of the source series.
-        short_name: of at most 16 characters, as planning systems take them.
-        interpreted_type: DICOM's RT ROI Interpreted Type: gross tumour volume, cavity, or nothing for edema.
+        name: display name and tracking identifier, the same in all objects.
+        tracking_uid: the same in every export of this structure of this series; for a lesion also after an edit, and
+            with a comparison in all studies of the patient.
+        mask: ``[z, y, x]`` on the grid of the source series.
+        short_name: at most 16 characters, the limit of planning systems.
+        interpreted_type: RT ROI Interpreted Type: gross tumour volume, cavity, or empty for edema.
         colour: RGB, 0 to 255.
-        volume_ml: as measured.
-        lesion: its measures, for a lesion.
+        lesion: the measures of a lesion, else ``None``.
     """
 
     name: str
@@ -54,15 +53,15 @@ class Structure:
     lesion: Lesion | None = None
 
     def on(self, labels: sitk.Image, grid: sitk.Image) -> Structure:
-        """The structure of ``labels`` on another grid in the same space; its volume stays as measured."""
+        """Resample the structure from the grid of ``labels`` to another one in the same space; its volume is kept."""
         carried = resample_labels(array_on(self.mask.astype(np.uint8), labels), grid)
         return dataclasses.replace(self, mask=sitk.GetArrayFromImage(carried) != 0)
 
 
 _PART_TYPES = {Label.SNFH: "", Label.RC: "CAVITY"}
-"""Edema belongs to the gross tumour volume by some guidelines and not by others: the planner says."""
+"""Edema belongs to the gross tumour volume by some guidelines and not by others: left to the planner."""
 
-# A region that is no single label is coded as what it consists of: neoplasm, which its name makes precise.
+# Regions that are a single label have its code; the others are coded as neoplasm.
 _REGION_LABEL = {Region.ET: Label.ET, Region.RC: Label.RC}
 
 
@@ -74,14 +73,14 @@ def structures_of(
     series_uid: str,
     numbering: Numbering | None = None,
 ) -> list[Structure]:
-    """All that was looked for, also what is absent.
+    """All structures of a result, including those without voxels.
 
     Args:
-        labels: internal label map with the axes of the source series.
-        measures: of it.
+        labels: internal label map on the grid of the source series.
+        measures: of ``labels``.
         regions: those that the segmentation distinguishes.
-        series_uid: of the source, so that identities do not change from export to export.
-        numbering: what lesions are called, where each is a structure; by default by their size.
+        series_uid: Series Instance UID of the source, from which Tracking UIDs are made.
+        numbering: with lesions, their numbers and Tracking UIDs; by default by size.
     """
     if by is ExportBy.REGIONS:
         return [_region(labels, region, series_uid) for region in region_styles() if region in regions]
@@ -92,12 +91,12 @@ def structures_of(
 
 
 def drawn(structures: Sequence[Structure]) -> list[Structure]:
-    """Those that have voxels; when none has, the first one, so that an object can say that nothing was found."""
+    """The structures with voxels; if none has any, the first one, as objects need at least one."""
     return [one for one in structures if one.mask.any()] or list(structures[:1])
 
 
 def lesion_region(regions: Collection[Region]) -> Region:
-    """The region whose lesions are exported: the enhancing tumour, else the largest one."""
+    """The region whose lesions are exported: the enhancing tumour, else the largest region."""
     return Region.ET if Region.ET in regions else next(region for region in region_styles() if region in regions)
 
 
@@ -143,7 +142,7 @@ def _part(labels: sitk.Image, style: SegmentStyle, series_uid: str) -> Structure
 
 
 def _lesions(labels: sitk.Image, measures: Measures, series_uid: str, numbering: Numbering) -> list[Structure]:
-    """Every lesion by its lasting number, those without one last."""
+    """The lesions, sorted by number, those without a number last."""
     region, identities = numbering.region, numbering.identities
     components, name = lesion_numbers(labels, region), region_styles()[region].name
     coded = segment_styles()[_REGION_LABEL[region]] if region in _REGION_LABEL else undivided_style()

@@ -53,9 +53,8 @@ class Tls(Record):
         check_secret(self.key, "private key")
         _load(
             f"{self.certificate} and {self.key} are not a certificate and its private key (PEM, without a passphrase)",
-            lambda: context.load_cert_chain(
-                self.certificate, self.key, password=""
-            ),  # else OpenSSL would prompt for one
+            # An empty password, else OpenSSL would prompt for one.
+            lambda: context.load_cert_chain(self.certificate, self.key, password=""),
         )
         _load(
             f"{self.authority} holds no certificate (PEM) of the authority that signs for the other side",

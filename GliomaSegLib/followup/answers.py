@@ -1,4 +1,4 @@
-"""The sentences of a comparison: what the last study shows, the response, the operation, and what is not known."""
+"""The sentences of a comparison: findings of the last study, response, resection, and what is not known."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from GliomaSegLib.results.time_point import SegmentedTimePoint
 
 _TOLD_ONE_BY_ONE = 4
 _BECAME = {Change.GROWN: "has grown", Change.SHRUNK: "has shrunk", Change.UNCHANGED: "is unchanged"}
-# What a headline names first where criteria differ.
+# The order in which the headline names categories where the criteria differ.
 _ORDER = (
     *(Category.PROGRESSION, Category.STABLE, Category.PARTIAL, Category.COMPLETE),
     *(Category.NOT_COMPARABLE, Category.NOT_MEASURABLE),
@@ -33,7 +33,8 @@ def answers(
 ) -> tuple[str, ...]:
     """All sentences, the most important first.
 
-    Why nothing is judged stands before any number. An operation before the last study comes first, an earlier one last.
+    The reason why response is not judged comes before any number. An operation right before the last study comes first,
+    an earlier one last.
     """
     operation = _resection_sentences(resection, studies, found.operated)
     headline, *details = _response_sentences(studies, found, responses) or [""]
@@ -50,7 +51,7 @@ def notes(
     conditions: Conditions,
     responses: Sequence[Assessment],
 ) -> tuple[str, ...]:
-    """What must be known about the numbers, a sentence each."""
+    """Sentences on how to read the numbers."""
     counted = [f"{count} in study {place}" for place, count in enumerate(specks, start=1) if count]
     left_out = f": {', '.join(counted)}" if counted else "; there is none"
     sentences = [
@@ -59,7 +60,7 @@ def notes(
     ]
     if responses and conditions.radiotherapy_unstated:
         sentences.append("After radiotherapy the baseline is the first study after its end (--radiotherapy-end).")
-    if conditions.soon_after_radiotherapy and not _progressed(responses):  # else it stands behind the headline
+    if conditions.soon_after_radiotherapy and not _progressed(responses):  # else it follows the headline
         sentences.append(conditions.soon_after_radiotherapy)
     return (*sentences, *conditions.cautions, *([NOT_IN_IMAGES] if responses else []))
 
@@ -114,7 +115,7 @@ def _resection_sentences(
 
 
 def _lesion_sentence(history: LesionHistory) -> str:
-    """How many lesions there are, how much of them, and what became of those of the study before."""
+    """Number and volume of the lesions of the last study, and the changes since the study before."""
     last = len(history.steps)
     what = "enhancing " if history.region is Region.ET else "tumour "
     if len(history.steps[-1]) == 1 and (verb := _BECAME.get((step := history.steps[-1][0]).change)):
@@ -138,7 +139,7 @@ def _lesion_sentence(history: LesionHistory) -> str:
 
 
 def _flair_sentence(studies: Sequence[SegmentedTimePoint]) -> str:
-    """The T2/FLAIR abnormality, where it is known in the last two studies."""
+    """Volume of the T2/FLAIR abnormality; empty unless it is known in both of the last two studies."""
     before, now = (flair_ml(study) for study in studies[-2:])
     if before is None or now is None:
         return ""
@@ -150,7 +151,7 @@ def _flair_sentence(studies: Sequence[SegmentedTimePoint]) -> str:
 
 
 def _changes(history: LesionHistory) -> list[str]:
-    """What became of the lesions of the study before: each by itself when there are few, else how many of a kind."""
+    """The changes since the study before: of each lesion if there are few, else the number of each kind of change."""
     steps = history.steps[-1]
     if len(steps) > _TOLD_ONE_BY_ONE:
         return [f"{count} {change}" for change, count in Counter(step.change.value for step in steps).items()]

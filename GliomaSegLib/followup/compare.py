@@ -1,7 +1,7 @@
-"""Several studies of one patient compared: what surgery removed, what became of each lesion, response to treatment.
+"""Compares several studies of one patient: extent of resection, the changes of each lesion, response to treatment.
 
-Every study is registered, rigidly, to the last one, and lesions are matched after a deformation too where that is asked
-for. Volumes and diameters are those of the segmentations on their own grids, before anything is moved.
+Every study is registered to the last one, rigidly and, if wanted, deformably for the matching of lesions. Volumes and
+diameters are measured on each segmentation's own grid, without any transform.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from GliomaSegLib.results.time_point import SegmentedTimePoint, check_order
 
 @dataclass(frozen=True)
 class Aligned:
-    """A comparison with what is needed to draw it.
+    """A comparison, and the studies and transforms from which its page is drawn.
 
     Attributes:
-        transforms: rigid, take points of the last study to each (LPS mm).
-        deformations: those after which lesions were matched, where there are any.
+        transforms: per study the rigid transform from points of the last study to it (LPS mm); ``None`` for the last.
+        deformations: per study the deformable registration; ``None`` without one.
     """
 
     comparison: TimePointComparison
@@ -64,14 +64,14 @@ def compare(
     """Compare studies of one patient, given in the order in which they were made.
 
     Args:
-        treatment: what the user says of the patient's treatment.
-        in_place: the studies are co-registered already; nothing is registered.
-        deformable: lesions are matched after a deformation too (:func:`~GliomaSegLib.followup.deformation.deform`);
-            nothing is measured after it.
+        treatment: the patient's treatment as far as the user states it.
+        in_place: the studies are co-registered already: do not register them.
+        deformable: match lesions after a deformable registration (:func:`~GliomaSegLib.followup.deformation.deform`);
+            measures do not use it.
 
     Raises:
-        InputError: fewer than two studies; another patient or order; no region that all tell apart; an image is not
-            at hand or does not fit; nothing before surgery; or as
+        InputError: fewer than two studies; different patients or a wrong order; no common region; an image is missing
+            or does not fit; or as
             :func:`~GliomaSegLib.followup.conditions.conditions_of`.
     """
     if len(studies) < 2:
@@ -160,7 +160,7 @@ def _registered(
 
 
 def _deformed(study: SegmentedTimePoint, last: SegmentedTimePoint, registration: Registration | None) -> Deformation:
-    """Beyond the rigid registration; for the matching of lesions alone."""
+    """The deformable registration that follows the rigid one."""
     if study.image is None or last.image is None:
         raise InputError(
             f"The scans of {study.path} and {last.path} are not both at hand, so that no deformation between them can "
@@ -221,7 +221,7 @@ def _responses(
     conditions: Conditions,
     lesions: Sequence[Sequence[FollowedLesion]],
 ) -> tuple[Assessment, ...]:
-    """The last study by each set of criteria for this tumour; none when response is not judged."""
+    """The response of the last study by each set of criteria for this tumour; none when response is not judged."""
     if conditions.baseline is None or not conditions.allow_response:
         return ()
     time = TimePoints(

@@ -1,6 +1,6 @@
-"""The findings of a comparison of a patient's studies, as a record: it is written as JSON and drawn as a page.
+"""The findings of a comparison of a patient's studies as a record, which is written as JSON and as an HTML page.
 
-The fields are read by the panel, by the export of lesions and by other programs: none is renamed.
+The panel, the DICOM export and other programs read the fields: never rename one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Question(Record):
 
     Attributes:
         text: the question.
-        option: of the command line, with which it is answered.
+        option: the command-line option that answers it.
     """
 
     text: str
@@ -34,13 +34,12 @@ class TimePointRow(Record):
 
     Attributes:
         day: days since the first study when all have a date, else since surgery; ``None`` when neither is known.
-        volumes: as segmented, specks included.
-        foci: lesions that count.
-        specks, specks_ml: components that are too small to count as lesions, and their volume together.
-        moved_mm: mean shift of the field of view to the last study; ``None`` when it was not registered.
+        volumes: of all voxels, specks included.
+        foci: number of lesions.
+        specks, specks_ml: number of components that are too small to count as lesions, and their total volume.
+        moved_mm: mean shift of the field of view by the registration to the last study; ``None`` without it.
         mirror_contrast: see :mod:`GliomaSegLib.preprocessing.rigid`.
-        bent_mm: 95 % of the head move by less than this in the deformation after which lesions were matched; ``None``
-            without one.
+        bent_mm: 95th percentile of the displacement in the head by the deformable registration; ``None`` without it.
     """
 
     name: str
@@ -63,18 +62,20 @@ class TimePointComparison(Record):
     """The findings on a patient's studies.
 
     Attributes:
-        answers: the answer in plain words, a sentence each, the most important first.
-        region: whose lesions are followed.
-        least_mm3: from this volume on a component counts as a lesion.
-        resection: of the first study after the last operation, with the one before it; its position is ``operated``.
+        answers: sentences for the reader, the most important first.
+        region: the region whose lesions are followed.
+        least_mm3: smallest volume of a component that counts as a lesion.
+        resection: extent of resection at the last operation, from the studies right before and after it; the index of
+            the latter is ``operated``.
+        course: the lesions and their changes over the studies.
         responses: of the last study, by each set of criteria; empty with fewer than two studies after surgery, when the
             enhancing tumour is not distinguished, and when response is not judged.
-        baseline: position of the study with which response is compared, also when it is not judged, and
-            ``baseline_reason`` why that one.
-        withheld: why response is not judged, a clause each.
-        questions: what must be answered first.
-        deformation: how the lesions of two studies were brought together before they were matched, beyond the rigid
-            registration; ``None`` without.
+        baseline: index of the baseline study for response, also when response is not judged.
+        baseline_reason: why this study is the baseline.
+        withheld: clauses why response is not judged.
+        questions: what the user must answer before response is judged.
+        deformation: method of the deformable registration for the matching of lesions; ``None`` without one.
+        notes: sentences on how to read the numbers.
     """
 
     studies: tuple[TimePointRow, ...]

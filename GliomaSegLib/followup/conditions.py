@@ -1,8 +1,8 @@
-"""Whether response to treatment can be judged at all: the baseline, the reasons against it and what must be asked.
+"""Whether response to treatment can be judged: the baseline, reasons against it, and open questions.
 
 Response is judged against the first study after radiotherapy, or the one after surgery where there was none (RANO 2.0,
-Wen 2023, J Clin Oncol 41:5187; Ellingson 2017, Neurotherapeutics 14:307). Nobody can be asked in a batch or on a node:
-what is not known is listed as a question with the option that answers it, and no category is given.
+Wen 2023, J Clin Oncol 41:5187; Ellingson 2017, Neurotherapeutics 14:307). A batch or a node has no user to ask: unknown
+facts are listed as questions with the options that answer them, and no category is given.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from GliomaSegLib.results.time_point import SegmentedTimePoint
 # After this time growth is no longer expected to be an effect of radiotherapy (RANO 2010; RANO 2.0).
 PSEUDOPROGRESSION_DAYS = 84
 
-# Dates and days since surgery that imply days of surgery as near as this imply one operation.
+# Dates of surgery, computed from study dates and days since surgery, that differ by less are one operation.
 _SAME_OPERATION = timedelta(days=3)
 
 
 @dataclass(frozen=True)
 class Radiotherapy:
-    """When it ended: a date, or days after surgery; neither when there was none."""
+    """The end of radiotherapy: a date, or days after surgery; neither if there was no radiotherapy."""
 
     ended: date | None = None
     ended_days: float | None = None
 
     @classmethod
     def parse(cls, text: str) -> Radiotherapy:
-        """Of ``none``, a date such as 2024-03-31 or a number of days after surgery.
+        """From ``none``, a date such as 2024-03-31, or a number of days after surgery.
 
         Raises:
             InputError: it is none of them.
@@ -53,11 +53,11 @@ class Radiotherapy:
 
     @property
     def was_given(self) -> bool:
-        """Whether there was any."""
+        """Whether there was radiotherapy."""
         return self.ended is not None or self.ended_days is not None
 
     def days_before(self, study: SegmentedTimePoint) -> float | None:
-        """Days from its end to a study, negative before it; ``None`` when the study's day is not known."""
+        """Days from the end of radiotherapy to a study, negative before it; ``None`` when not known."""
         if self.ended is not None:
             return None if study.date is None else float((study.date - self.ended).days)
         days = study.time_point.days_since_surgery
@@ -69,10 +69,10 @@ class Treatment:
     """The patient's treatment, as the user states it.
 
     Attributes:
-        baseline: position of the study with which response is compared.
-        radiotherapy: ``None`` when nothing is said of it.
-        tumour: over what the models were made for.
-        surgery: what the last operation was.
+        baseline: index of the baseline study for response.
+        radiotherapy: ``None`` when not stated.
+        tumour: overrides the tumour for which the models were made.
+        surgery: the kind of the last operation.
     """
 
     baseline: int | None = None
@@ -86,14 +86,14 @@ class Conditions:
     """Which findings may be given, and the reasons against the others.
 
     Attributes:
-        operated: position of the first study after the last operation; ``None`` when none is known of.
-        baseline: position of the study with which response is compared; ``None`` when there is none.
-        reason: why that one, a clause.
-        radiotherapy_unstated: it was chosen without knowing when radiotherapy ended.
-        withheld: why response is not judged, although there is one, a clause each.
-        questions: what must be answered first.
-        soon_after_radiotherapy: a sentence when the last study was made so soon after it that growth may be its effect.
-        cautions: what else must be known about the answer, a sentence each.
+        operated: index of the first study after the last operation; ``None`` when no operation is known.
+        baseline: index of the baseline study for response; ``None`` when there is none.
+        reason: a clause why this study is the baseline.
+        radiotherapy_unstated: whether it was chosen without knowing when radiotherapy ended.
+        withheld: clauses why response is not judged although there is a baseline.
+        questions: what the user must answer before response is judged.
+        soon_after_radiotherapy: a sentence if growth in the last study may be pseudoprogression, else empty.
+        cautions: further sentences on the limits of the findings.
     """
 
     tumour: Tumour
@@ -116,7 +116,7 @@ def conditions_of(studies: Sequence[SegmentedTimePoint], region: Region, treatme
     """Find the operation, the baseline and all reasons against judging response.
 
     Args:
-        region: whose lesions can be followed in all studies.
+        region: the region whose lesions can be followed in all studies.
 
     Raises:
         InputError: the models were made for different tumours, the baseline cannot be one, or dates contradict days.
@@ -152,7 +152,7 @@ def conditions_of(studies: Sequence[SegmentedTimePoint], region: Region, treatme
 
 
 def name_of(studies: Sequence[SegmentedTimePoint], place: int) -> str:
-    """How a sentence calls a study: its number and when it was made."""
+    """The name of a study in sentences: its number and when it was made."""
     study = studies[place]
     when = [study.date.isoformat()] if study.date else []
     if study.time_point.days_since_surgery is not None:
@@ -164,9 +164,9 @@ def name_of(studies: Sequence[SegmentedTimePoint], place: int) -> str:
 
 
 def unfit_for_residual(studies: Sequence[SegmentedTimePoint], place: int) -> str:
-    """Why residual tumour may not be judged on a study's segmentation, a clause; empty when it may.
+    """A clause why residual tumour may not be judged on a study's segmentation; empty when it may.
 
-    Contours that a reviewer has approved, or that were drawn by a person, are taken as they are.
+    Contours that a reviewer has approved, or that a person drew, always qualify.
     """
     study = studies[place]
     if study.review is ReviewState.APPROVED:
@@ -175,7 +175,7 @@ def unfit_for_residual(studies: Sequence[SegmentedTimePoint], place: int) -> str
 
 
 def _unfit_for_response(studies: Sequence[SegmentedTimePoint], place: int) -> str:
-    """As :func:`unfit_for_residual`; response also needs T2 or FLAIR."""
+    """As :func:`unfit_for_residual`, for response, which also needs T2 or FLAIR."""
     study = studies[place]
     blind = study.sequences is not None and not study.sequences & {Modality.T2W, Modality.T2F}
     if blind and study.review is not ReviewState.APPROVED:
@@ -186,7 +186,7 @@ def _unfit_for_response(studies: Sequence[SegmentedTimePoint], place: int) -> st
 
 
 def flair_ml(study: SegmentedTimePoint) -> float | None:
-    """The T2/FLAIR abnormality outside the enhancing tumour; ``None`` when it is not known."""
+    """Volume (mL) of the T2/FLAIR abnormality outside the enhancing tumour; ``None`` when it is not known."""
     known = {Region.WT, Region.ET} <= study.regions
     if not known or (study.sequences is not None and not study.sequences & {Modality.T2W, Modality.T2F}):
         return None
@@ -209,7 +209,7 @@ def _tumour(studies: Sequence[SegmentedTimePoint]) -> Tumour:
 
 
 def _operations(studies: Sequence[SegmentedTimePoint]) -> list[int]:
-    """Positions of the studies before which there was an operation: after a pre-operative one, or by dates and days.
+    """Indices of the studies right before which there was an operation: after a pre-operative one, or by dates.
 
     Raises:
         InputError: by its date and its days since surgery, a study was made after an operation that took place before
@@ -237,7 +237,7 @@ def _operations(studies: Sequence[SegmentedTimePoint]) -> list[int]:
 
 @dataclass(frozen=True)
 class _Baseline:
-    """The position of the baseline and why that one, or why there is none, or what must be asked."""
+    """The index of the baseline and the reason for it; or why there is none, or what must be asked."""
 
     place: int | None = None
     reason: str = ""
@@ -291,7 +291,7 @@ def _baseline_after(
 
 
 def _baseline_of_unstated(studies: Sequence[SegmentedTimePoint], after: Sequence[int]) -> _Baseline:
-    """When nothing is known of radiotherapy: no study within 72 hours of surgery, as it may have followed that one."""
+    """The baseline when radiotherapy is not stated: no study within 72 hours of surgery, as radiotherapy may follow."""
     candidates = [place for place in after[:-1] if not _is_early(studies[place])]
     if candidates:
         first = "" if candidates[0] == after[0] else " that was not made within 72 hours of it"

@@ -1,7 +1,7 @@
-"""The brain's own deformation between two studies of one patient, beyond the rigid registration.
+"""Deformable registration of two studies of one patient, after the rigid one.
 
-Volumes and diameters are measured before anything is moved. A deformation only helps to tell which lesion is which:
-after surgery the brain sinks into the cavity, so that a lesion may come to lie beside where it was.
+It only helps to match lesions: after surgery the brain shifts into the cavity, so that a lesion may lie beside its
+former position. Volumes and diameters are measured without any transform.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from GliomaSegLib.preprocessing.resampling import model_grid, resample_image, re
 
 DEFORMATION = "diffeomorphic demons (Vercauteren 2009, NeuroImage 45:S61; SimpleITK)"
 
-# Demons compare grey values, and see no finer detail than this; the field is smoothed by so much, as elastic tissue is.
+# Voxel size for the demons, and sigma of the Gaussian that smooths the field, as tissue deforms smoothly.
 _SPACING_MM = 2.0
 _SMOOTHING_MM = 4.0
-_LEVELS = ((4, 60), (2, 40), (1, 20))  # voxels averaged along each axis, and iterations
+_LEVELS = ((4, 60), (2, 40), (1, 20))  # shrink factor along each axis, and iterations
 _HISTOGRAM_LEVELS, _MATCH_POINTS = 256, 15
 _AROUND_LESIONS_MM = 4.0
 
 
 @dataclass(frozen=True)
 class Deformation:
-    """The transform between two studies: rigid, then a displacement field.
+    """The transform between two studies: rigid transform and displacement field.
 
     Attributes:
-        there: takes points of the one to points of the other (LPS mm).
+        there: maps points of the fixed study to the moving one (LPS mm).
         back: its inverse.
-        within_mm: 95 % of the head move by less than this beyond what the rigid registration does.
+        within_mm: 95th percentile of the displacement in the head, without the rigid part.
     """
 
     there: sitk.Transform
@@ -45,14 +45,14 @@ def deform(
     fixed_labels: sitk.Image,
     moving_labels: sitk.Image,
 ) -> Deformation:
-    """The deformation that is left when ``rigid`` has brought ``moving`` to ``fixed``.
+    """Register ``moving`` to ``fixed`` with diffeomorphic demons, starting from ``rigid`` (fixed to moving, LPS mm).
 
-    Both images show the same contrast; their grey values are matched first. In and around what is labelled in either
-    they are made equal, so that a lesion that has grown or gone pulls at nothing, and the field is continued into it
-    from around (masking, as Brett 2001, NeuroImage 14:486).
+    Both images show the same contrast; their histograms are matched first. In and around the lesions of either the
+    images are made equal, so that a lesion that has grown or gone exerts no force and the field is interpolated there
+    (cost-function masking, Brett 2001, NeuroImage 14:486).
 
     Args:
-        fixed_labels, moving_labels: label maps on any grid in the space of their images; what is not 0 is a lesion.
+        fixed_labels, moving_labels: label maps on any grid in the space of their images; 0 is background.
     """
     rigid = rigid or sitk.Transform(3, sitk.sitkIdentity)
     grid = model_grid(fixed, (max(_SPACING_MM, *fixed.GetSpacing()[:2]),) * 3, "LPS")
@@ -70,19 +70,19 @@ def deform(
     grey = sitk.GetArrayViewFromImage(still)
     within = float(np.percentile(shifts[grey > grey.mean()], 95))
     bent, straightened = sitk.DisplacementFieldTransform(field), sitk.DisplacementFieldTransform(inverse)
-    return Deformation(  # of several transforms the last one is applied first
+    return Deformation(  # ITK applies the last transform first
         sitk.CompositeTransform([rigid, bent]), sitk.CompositeTransform([straightened, rigid.GetInverse()]), within
     )
 
 
 def _demons(fixed: sitk.Image, moving: sitk.Image) -> sitk.Image:
-    """The displacement field on the grid of ``fixed``, coarse to fine."""
+    """The displacement field on the grid of ``fixed``, from coarse to fine levels."""
     field: sitk.Image | None = None
     for factor, iterations in _LEVELS:
         small = [max(1, min(factor, size // 16)) for size in fixed.GetSize()]
         one, other = sitk.BinShrink(fixed, small), sitk.BinShrink(moving, small)
         demons = sitk.DiffeomorphicDemonsRegistrationFilter()
-        demons.SetNumberOfThreads(1)  # the same case must give the same answer everywhere
+        demons.SetNumberOfThreads(1)  # for results that do not depend on the machine
         demons.SetNumberOfIterations(iterations)
         demons.SetSmoothDisplacementField(True)
         demons.SetStandardDeviations([_SMOOTHING_MM / spacing for spacing in one.GetSpacing()])

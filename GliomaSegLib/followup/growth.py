@@ -1,4 +1,4 @@
-"""The growth curve: volume of each lesion, and of all together, over the time points, as SVG text."""
+"""The growth curve: volume of each lesion, and total volume, over the time points, as SVG."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TICKS, _LINE, _LETTER = 4, 11, 6
 
 @dataclass(frozen=True)
 class Curve:
-    """One line: mL at each time point, ``None`` where there is none. ``strong`` is drawn thick and dark."""
+    """One line: volume in mL at each time point, ``None`` where there is none; ``strong``: drawn thick and dark."""
 
     name: str
     volumes_ml: Sequence[float | None]
@@ -25,7 +25,7 @@ class Curve:
 
 
 def growth_plot(curves: Sequence[Curve], places: Sequence[float], labels: Sequence[str], axis: str) -> Markup:
-    """The curves over ``places`` (days, or 0, 1, 2, …), each named ``labels`` under the axis called ``axis``."""
+    """Plot curves over ``places`` (days, or 0, 1, 2, …) with these tick ``labels``; ``axis``: title of the x axis."""
     highest = max((ml for curve in curves for ml in curve.volumes_ml if ml is not None), default=0.0)
     top = _round_up(highest)
     first, last = places[0], places[-1]
@@ -48,7 +48,7 @@ def growth_plot(curves: Sequence[Curve], places: Sequence[float], labels: Sequen
     for place, label in zip(places, labels, strict=True):
         x, half = x_of(place), _LETTER / 2 * len(label)
         parts.append(f'<path d="M{x:.1f} {base}v4" stroke="#5b6b7a"/>')
-        if x - half < free_from:  # beside the one before it, which is too near
+        if x - half < free_from:  # it would overlap the label before it
             x = free_from + half
         free_from = x + half + _LETTER
         parts.append(f'<text x="{x:.1f}" y="{base + 15}" text-anchor="middle">{escape(label)}</text>')
@@ -78,7 +78,7 @@ def _line(points: Sequence[tuple[float, float]], colour: str, width: float) -> l
 
 
 def _names(names: Sequence[tuple[float, str, str]], x: float) -> list[str]:
-    """The names beside the curves' ends, from below upwards, none over another."""
+    """The names beside the ends of the curves, moved up so that they do not overlap."""
     parts, lowest = [], math.inf
     for y, name, colour in sorted(names, reverse=True):
         lowest = min(y, lowest - _LINE)
@@ -87,7 +87,7 @@ def _names(names: Sequence[tuple[float, str, str]], x: float) -> list[str]:
 
 
 def _round_up(value: float) -> float:
-    """The next of 1, 2, 4 and 8 times a power of ten: its quarters are round numbers too."""
+    """The next 1, 2, 4 or 8 times a power of ten, whose quarters are round numbers too."""
     if value <= 0:
         return 1.0
     power = 10 ** math.floor(math.log10(value))

@@ -1,4 +1,4 @@
-"""The folder of a comparison: a page for the clinician, its numbers as JSON and CSV, and the transforms."""
+"""Writes the folder of a comparison: HTML page, numbers as JSON and CSV, and the transforms."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ PAGE = "comparison.html"
 NUMBERS = "comparison.json"
 LESIONS = "lesions.csv"
 
-# So many lesions have a curve of their own; the table lists all.
+# Only so many lesions, the largest, have a curve; the table lists all.
 _CURVES = 6
 _PICTURES = 3
-_APART_MM = 8.0  # slices that are shown
+_APART_MM = 8.0  # least distance of two slices that are shown
 _DEEP_MM = 20.0  # below scalp and skull
 _KINDS = {
     TimePointKind.PREOPERATIVE: "pre-operative",
@@ -49,7 +49,7 @@ _KINDS = {
 
 
 def write_comparison(output: Path, aligned: Aligned, overwrite: bool = False) -> Path:
-    """Write the folder ``output`` whole or not at all; the path of the page.
+    """Write the folder ``output`` completely or not at all; returns the path of the page.
 
     Raises:
         InputError: see :func:`~GliomaSegLib.io.folder.written_whole`.
@@ -71,7 +71,7 @@ def write_comparison(output: Path, aligned: Aligned, overwrite: bool = False) ->
 
 
 def render_comparison(aligned: Aligned) -> str:
-    """The page as HTML without outside parts; every text is escaped."""
+    """The page as self-contained HTML; every text is escaped."""
     comparison = aligned.comparison
     headings, became = [_heading(one) for one in comparison.studies], _became(comparison)
     return rendered(
@@ -98,7 +98,7 @@ def render_comparison(aligned: Aligned) -> str:
 
 
 def _write_lesions(comparison: TimePointComparison, path: Path) -> None:
-    """One line per lesion and study in which it is there."""
+    """Write a CSV file with a row per lesion and study in which it exists."""
     sizes, places = ("volume_ml", "long_mm", "perpendicular_mm"), ("r_mm", "a_mm", "s_mm")
     with path.open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
@@ -137,7 +137,7 @@ def _is_drawn(region: Region, aligned: Aligned) -> bool:
 
 
 def _response_row(found: Assessment) -> dict[str, str]:
-    """One set of criteria as the cells of a row."""
+    """The cells of a row: response by one set of criteria."""
     criteria = found.criteria
     beside = (-criteria.partial_fall, criteria.progression_rise)
     limits = "partial response {}, progression {}".format(*(percent_text(one) for one in beside))
@@ -162,7 +162,7 @@ def _response_row(found: Assessment) -> dict[str, str]:
 
 
 def _became(comparison: TimePointComparison) -> dict[int, str]:
-    """Per lesion what happened to it last, in words."""
+    """By the ID of a lesion its last change, in words."""
     words: dict[int, str] = {}
     for steps in comparison.course.steps:
         for step in steps:
@@ -191,7 +191,7 @@ def _plot(comparison: TimePointComparison) -> Markup:
 
 
 def _volumes(track: Track, course: LesionHistory) -> list[float | None]:
-    """mL at each study: 0 where the lesion has gone, ``None`` before it came and after it has merged with another."""
+    """Volume (mL) at each study: 0 after the lesion has gone, ``None`` before it appeared and after it merged."""
     volumes = [lesion.volume_ml if lesion else None for lesion in track.lesions]
     for place, steps in enumerate(course.steps, start=1):
         if any(step.change is Change.GONE and track.id in step.before for step in steps):
@@ -200,7 +200,7 @@ def _volumes(track: Track, course: LesionHistory) -> list[float | None]:
 
 
 def _pictures(aligned: Aligned) -> list[dict[str, object]]:
-    """Slices of the last study's grid with every study on it; none when a scan is not at hand."""
+    """Pictures of all studies, resampled to slices of the last one; none when an image is missing."""
     if any(study.image is None for study in aligned.studies):
         return []
     last = aligned.studies[-1]
@@ -218,8 +218,8 @@ def _pictures(aligned: Aligned) -> list[dict[str, object]]:
 
 
 def _slices(viewers: Sequence[Viewer], course: LesionHistory) -> list[Slice]:
-    """The axial slices through the largest lesion of the last study, through new ones, and where the tumour of earlier
-    studies is largest, as far as they lie apart."""
+    """Axial slices through the largest lesion of the last study, through new lesions, and through the largest area of
+    the tumour in each study, as far as they are not too close to each other."""
     last = viewers[-1]
     now = {track.id: lesion for track in course.tracks if (lesion := track.lesions[-1])}
     new = {name for step in course.steps[-1] if step.change is Change.NEW for name in step.after}
@@ -237,7 +237,7 @@ def _slices(viewers: Sequence[Viewer], course: LesionHistory) -> list[Slice]:
 def _on_grid(
     study: SegmentedTimePoint, last: SegmentedTimePoint, transform: sitk.Transform | None
 ) -> tuple[Viewer, Grey]:
-    """The study drawn on the grid of the last one. Only pictures are made from what is resampled here."""
+    """A viewer and grey image of the study on the grid of the last one; resampled for pictures only."""
     image = resample_image(cast(sitk.Image, study.image), last.labels, transform)
     labels = resample_labels(study.labels, last.labels, transform)
     viewer = Viewer(labels, cast(sitk.Image, last.image), last.brain, study.regions)
@@ -245,7 +245,7 @@ def _on_grid(
 
 
 def _without_bright_fat(image: sitk.Image) -> sitk.Image:
-    """Cut off what is brighter than nearly all that lies deep in the head: fat and skin would leave the brain dark."""
+    """Clip to the 99.7th percentile deep in the head: bright fat and skin would make the brain dark."""
     head = sitk.BinaryFillhole(sitk.OtsuThreshold(image, 0, 1))
     depth_mm = sitk.SignedMaurerDistanceMap(head, insideIsPositive=True, squaredDistance=False, useImageSpacing=True)
     deep = sitk.GetArrayViewFromImage(depth_mm) > _DEEP_MM

@@ -1,4 +1,4 @@
-"""Whether diameters of several studies lie in one plane, as a comparison of their products needs it."""
+"""Whether diameters of several studies lie in one plane, as required to compare their products."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from GliomaSegLib.followup.conditions import name_of
 from GliomaSegLib.measures.diameters import axial_axis
 from GliomaSegLib.results.time_point import SegmentedTimePoint
 
-# Diameters of two studies are compared in one plane: the axial one, pixels of which are no larger than this, so that
-# they change the product of a lesion of 20 mm by half of the limit of progression at most; and which differ by no more
-# than so many degrees.
+# Diameters are compared in the axial plane only if its pixels are no larger than this, so that one pixel changes the
+# product of a lesion of 20 mm by at most half of the limit of progression, and if the planes differ by less than so
+# many degrees.
 LARGEST_PIXEL_MM, SAME_PLANE_DEGREES = 2.5, 20.0
 
 
 def obstacle_to_diameters(
     studies: Sequence[SegmentedTimePoint], transforms: Sequence[sitk.Transform | None], baseline: int
 ) -> str:
-    """Why axial diameters of the studies from the baseline on cannot be compared, a clause; empty when they can.
+    """A clause why axial diameters of the studies from the baseline on cannot be compared; empty when they can.
 
     Args:
-        transforms: rigid, take points of the last study to each (LPS mm).
+        transforms: rigid, from points of the last study to each study (LPS mm).
     """
     normals = []
     for place in range(baseline, len(studies)):
@@ -49,7 +49,7 @@ def obstacle_to_diameters(
 
 
 def _turned_back(direction: NDArray[np.float64], transform: sitk.Transform) -> NDArray[np.float64]:
-    """A direction of the study in the axes of the last one."""
+    """Rotate a direction of the study into the space of the last study."""
     zero = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
     columns = [np.array(transform.TransformPoint(axis)) - zero for axis in np.eye(3).tolist()]
     return np.array(columns) @ direction

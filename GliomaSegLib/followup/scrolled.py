@@ -1,4 +1,4 @@
-"""The studies of a comparison to scroll side by side, on the grid of the last one, with what became of each lesion."""
+"""The interactive viewer of a comparison: all studies side by side on the last one's grid, with lesion changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from GliomaSegLib.measures.volumes import lesion_numbers, volume_text
 from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
 from GliomaSegLib.results.viewer import Layer, Panel, Place, region_layers, viewer_html
 
-# What a voxel shows: its label, and so many times more for what became of its lesion since the study before.
+# The value of a voxel: its label + _CHANGE * the number of its lesion's change since the study before.
 _CHANGE = int(max(Label)) + 1
 _NUMBER_OF = {Change.NEW: 1, Change.GROWN: 2, Change.SHRUNK: 3, Change.GONE: 4}
 _OTHER = 5
@@ -30,11 +30,11 @@ _CHANGES = {
 
 
 def comparison_viewer(aligned: Aligned, headings: Sequence[str], became: Mapping[int, str]) -> Markup:
-    """The HTML of the viewer; empty where a scan is not at hand, or without NiiVue.
+    """The HTML of the viewer; empty when an image is missing, or without NiiVue.
 
     Args:
         headings: of the studies.
-        became: what happened last to a lesion, by the identity of its track.
+        became: the last change of each lesion, by the ID of its track.
     """
     if any(study.image is None for study in aligned.studies):
         return Markup()
@@ -56,7 +56,7 @@ def comparison_viewer(aligned: Aligned, headings: Sequence[str], became: Mapping
 def _changes(
     course: LesionHistory, place: int, lesions: NDArray[np.uint16], before: NDArray[np.uint16] | None
 ) -> NDArray[np.uint8]:
-    """Per voxel what became of its lesion since the study before; where one has gone, at its former place."""
+    """Per voxel the number of its lesion's change since the study before; for a lesion that has gone, where it was."""
     changes = np.zeros(lesions.shape, np.uint8)
     if before is None:
         return changes
@@ -84,7 +84,7 @@ def _layers(regions: set[Region]) -> list[Layer]:
 
 
 def _places(aligned: Aligned, became: Mapping[int, str]) -> list[Place]:
-    """Every lesion where it was seen last, in the coordinates of the last study."""
+    """Every lesion at its last known position, in coordinates of the last study."""
     course, places = aligned.comparison.course, []
     for track in course.tracks:
         when, lesion = [(when, one) for when, one in enumerate(track.lesions) if one][-1]

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from GliomaSegLib.case import Modality
 
 BRAIN_MM, HEAD_MM = 100.0, 120.0
-"""Less than any adult brain measures along any axis, and about what a head measures at least."""
+"""Lower bounds of the size of an adult brain along any axis, and of the size of a head."""
 
-_FINER = 1.5  # ratio of voxel lengths that counts as clearly finer
-_TALL_MM, _TALLER = 130.0, 1.2  # what may cut a brain off is worse than what shows clearly more of the head
+_FINER = 1.5  # ratio of voxel sizes from which one volume is clearly finer
+_TALL_MM, _TALLER = 130.0, 1.2  # below this height a volume may cut off the brain: by this factor taller is better
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,11 @@ class VolumeShape:
     """The properties by which two volumes are compared.
 
     Attributes:
-        extent_mm: edges of the volume; ``None`` when not known.
-        reformatted: was computed from another series of the study.
-        spacing_mm: voxel lengths; ``None`` when not known.
+        extent_mm: edge lengths of the volume; ``None`` when not known.
+        reformatted: whether it was computed from another series of the study.
+        spacing_mm: edge lengths of a voxel; ``None`` when not known.
         plane: ``axial``, ``coronal`` or ``sagittal``; ``None`` when not known.
-        after_contrast: was made after contrast medium, as name or header say.
+        after_contrast: whether it was made after contrast medium, by name or header.
     """
 
     extent_mm: tuple[float, ...] | None = None
@@ -34,13 +34,13 @@ class VolumeShape:
 
 
 def is_slab(extent_mm: tuple[float, ...], whole_mm: float = BRAIN_MM) -> bool:
-    """Whether a volume of these edges shows a part of the head only: wide enough for a head, too thin for a brain."""
+    """Whether a volume of these edge lengths shows only a part of the head: as wide as a head, thinner than a brain."""
     thin, *others = sorted(extent_mm)
     return thin < whole_mm and others[0] > HEAD_MM
 
 
 def why_better(sequence: Modality, one: VolumeShape, other: VolumeShape) -> str | None:
-    """Why ``one`` is clearly the better volume of the same contrast, or ``None``."""
+    """A clause why ``one`` is clearly the better of two volumes of the same modality; ``None`` when it is not."""
     if _shows_more(one, other):
         return "it covers more of the head"
     if _shows_more(other, one):

@@ -1,7 +1,7 @@
-"""The DICOM studies of a folder: whose they are, when they were made, and the choice of one of them.
+"""Groups the DICOM series of a folder into studies, and selects one study.
 
-Studies before and after surgery may be in one folder, even of one day, and must never be mixed: where there are several
-the user chooses one.
+Studies before and after surgery may be in one folder, even with one date, and must never be mixed: if there are
+several, the user must choose one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class DicomStudy:
 
     @property
     def day(self) -> str:
-        """The date as people read it."""
+        """The date for display: ``2024-01-31``, or ``no date``."""
         text = self.date
         return f"{text[:4]}-{text[4:6]}-{text[6:]}" if len(text) == 8 else text or "no date"
 
@@ -42,7 +42,7 @@ class DicomStudy:
 
 
 def studies_of(series: Sequence[DicomSeries]) -> list[DicomStudy]:
-    """The studies that the series belong to, by patient and then in the order in which they were made."""
+    """Group series into studies, sorted by patient, date and time."""
     groups = defaultdict(list)
     for one in series:
         # The series of one study may spell its time differently, as 120000 and 120000.000, or give their own.
@@ -64,12 +64,12 @@ def series_of_study(series: Sequence[DicomSeries], chosen: str | None, folder: P
     """The series of the only study, or of the chosen one.
 
     Args:
-        chosen: a date (``20240131`` or ``2024-01-31``) or a Study Instance UID. A date takes all that was made that
-            day of one patient, for hospitals that give one visit several UIDs.
-        folder: where the series were found, for the sentence.
+        chosen: a date (``20240131`` or ``2024-01-31``) or a Study Instance UID. A date selects all studies of one
+            patient on that day, as some hospitals give one visit several UIDs.
+        folder: where the series were found, for the error.
 
     Raises:
-        InputError: there are several and none was chosen, several patients have one on that date, or there is no such.
+        InputError: there are several and none was chosen, several patients have a study on that date, or no study fits.
     """
     studies = studies_of(series)
     if chosen is None:

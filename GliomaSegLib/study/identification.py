@@ -1,14 +1,14 @@
-"""Which of several volumes is T1n, T1c, T2w and T2f by its words and its tags, how sure that is, and why.
+"""Identifies T1n, T1c, T2w and T2f among volumes by their names and DICOM tags, with a confidence and a reason.
 
-Nothing is read here: files and series are found in :mod:`GliomaSegLib.study.volumes`, and a panel has names alone.
+No files are read here: :mod:`GliomaSegLib.study.volumes` finds files and series; the panel has only names.
 
 Evidence is added up as log-odds. Words (:mod:`GliomaSegLib.study.vocabulary`) and physics (TR, TE, TI) each support a
-weighting - T1, T2, FLAIR or something else - and words and the contrast agent for or against contrast medium. What
-excludes (a subtraction, a map, another part of the body) is not outvoted. What contradicts lowers the confidence and is
-named in the reason; words and physics that name different weightings, and words beside contrast medium that are not
-understood, bring it below acceptance, so that the user is asked. The ranges of TR, TE and TI are those of common
-clinical protocols at 1.5 and 3 T (as in the consensus brain tumour imaging protocol, Ellingson 2015,
-doi:10.1093/neuonc/nov095), widened.
+weighting - T1, T2, FLAIR or something else - and words and the contrast agent for or against contrast medium. Some
+evidence (a subtraction, a map, another part of the body) excludes a volume whatever else is found. Contradicting
+evidence lowers the confidence and is named in the reason; if words and physics indicate different weightings, or words
+next to contrast medium are not understood, the confidence is too low for acceptance and the user is asked. The ranges
+of TR, TE and TI are those of common clinical protocols at 1.5 and 3 T (as in the consensus brain tumour imaging
+protocol, Ellingson 2015, doi:10.1093/neuonc/nov095), widened.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ from GliomaSegLib.study.vocabulary import (
 )
 
 ACCEPTED_CONFIDENCE = 0.6
-"""A guess below this is not acted upon: the user is asked."""
+"""Below this confidence a guess is not used: the user is asked."""
 
 CLEAR_MARGIN = 0.2
-"""In confidence, between two that claim the same sequence."""
+"""Difference in confidence from which one of two volumes for the same modality is clearly better."""
 
 SURELY_NATIVE = 0.75
-"""Above the confidence of a T1 that merely lacks a word for contrast."""
+"""Confidence that a T1 without any word for contrast medium does not reach."""
 
 
 @dataclass(frozen=True)
 class Guess:
-    """What a candidate seems to be: a sequence, or ``None`` for none of the four; how sure (0 to 1); why."""
+    """The modality that a volume seems to have (``None``: none of the four), the confidence (0 to 1) and the reason."""
 
     sequence: Modality | None
     confidence: float
@@ -59,14 +59,14 @@ class Guess:
 # --- the evidence --------------------------------------------------------------------------------------------------
 
 
-# Log-odds that a T1 has contrast medium when nothing says so: it is native more often than not, and nearly always when
-# another T1 of the study is known to have it.
+# Log-odds of contrast medium in a T1 without evidence: it is usually native, and nearly always if another T1 of the
+# study is known to have contrast medium.
 _CONTRAST_PRIOR, _CONTRAST_PRIOR_BESIDE_T1C = -1.0, -3.0
 _AGENT_GIVEN = 4.5  # less than an explicit 'pre': some scanners copy the agent to every series of the study
 _NO_AGENT = re.compile(r"^\W*(no|none|non|without|n\W?a|0|ohne|null)?\W*$", re.IGNORECASE)
 
-# Image Type values (DICOM C.7.6.1.1.2 and the manufacturers' own) of what is computed from other images, of fat and of
-# phase. The first two values say nothing of it.
+# Image Type values (DICOM C.7.6.1.1.2 and of manufacturers) of images computed from others, of fat and of phase images.
+# The first two values of Image Type are not considered.
 _EXCLUDING_IMAGE_TYPES = frozenset(
     (
         *("FAT", "OPP_PHASE", "OUT_PHASE", "IN_PHASE", "P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY"),
@@ -78,7 +78,7 @@ _EXCLUDING_IMAGE_TYPES = frozenset(
 
 
 class PhysicsRule(NamedTuple):
-    """Ranges of TR, TE and TI in ms (``ti_ms=None``: no inversion) and kinds of scanning sequence."""
+    """Ranges of TR, TE and TI in ms (``ti_ms=None``: no inversion); Scanning Sequence values it needs or excludes."""
 
     text: str
     about: Weighting
@@ -94,7 +94,7 @@ _CLEAR_PHYSICS = 5  # weight of timing that only one weighting has
 _GR, _EP, _IR = frozenset({"GR"}), frozenset({"EP"}), frozenset({"IR"})
 _ANY = (0.0, math.inf)
 
-# The first that fits counts.
+# The first rule that fits is used.
 _PHYSICS: tuple[PhysicsRule, ...] = (
     PhysicsRule(
         "an inversion that nulls water, with a long TE", Weighting.FLAIR, 6, (3500, 20000), (60, 700), (1400, 3500)
@@ -124,14 +124,14 @@ _PHYSICS: tuple[PhysicsRule, ...] = (
 
 _CLEAR_WORD = 4  # weight of a word that alone decides about contrast medium
 _SURELY_EXCLUDED = 0.99  # confidence that an image is none of the four
-_ASKED = 0.5  # confidence of a guess that is put to the user
+_ASKED = 0.5  # confidence of a guess about which the user is asked
 _NO_EVIDENCE = "nothing speaks of contrast medium"
 _BOTH = "called both with and without contrast medium"
 _NAMES_IT = 3  # weight of a word that is the name of a weighting, rather than of a pulse sequence used for it
 
 
 class Clue(NamedTuple):
-    """One piece of evidence, in words; ``excludes`` when it decides alone."""
+    """One piece of evidence for a weighting, as log-odds and in words; ``excludes``: it alone decides."""
 
     about: Weighting
     weight: float
@@ -140,11 +140,11 @@ class Clue(NamedTuple):
 
 
 def guess(words: str, tags: DicomTags | None = None, beside_t1c: bool = False) -> Guess:
-    """Say which sequence a volume seems to be; pixels are not looked at.
+    """Guess the modality of a volume, without its pixels.
 
     Args:
-        words: all text that people wrote about it: name of the file, description of the series.
-        tags: what its header says, where it has one.
+        words: file name and series description.
+        tags: from its header, if it has one.
         beside_t1c: another volume of the study is known to be T1 with contrast.
     """
     pulse = normalised(tags.sequence_name.lstrip("*")) if tags else ""  # '*tse2d1' behind 'T2' is no T2*
@@ -179,7 +179,7 @@ def guess(words: str, tags: DicomTags | None = None, beside_t1c: bool = False) -
 
 
 def _doubts(named: list[Clue], physics: list[Clue], part: re.Match[str] | None) -> list[str]:
-    """What makes a guess one to ask about, whatever the sum of the evidence says."""
+    """Reasons to ask the user about a guess, however strong the evidence is."""
     doubts = [f"called '{part.group().strip()}'"] if part is not None else []
     said = {clue.about for clue in named if clue.weight >= _NAMES_IT and clue.about is not Weighting.OTHER}
     measured = [clue for clue in physics if clue.weight >= _CLEAR_PHYSICS]
@@ -191,11 +191,11 @@ def _doubts(named: list[Clue], physics: list[Clue], part: re.Match[str] | None) 
 def _words_not_understood(
     words: str, tags: DicomTags | None, clues: list[tuple[float, str]], beside_t1c: bool
 ) -> list[str]:
-    """What leaves it open whether a T1 has contrast medium: words of languages that the tables do not have, both said,
-    or a use for which it is mostly given."""
+    """Why it is not certain whether a T1 has contrast medium: unknown words, words for both, or a use (planning) for
+    which it is usually given."""
     strange, doubts = neighbours_not_understood(words), []
     if not strange and not beside_t1c and all(text == _NO_EVIDENCE for _, text in clues):
-        # Names of files are full of names of people and places; a scanner's description is not.
+        # Unknown words in file names are often names of people and places; in a scanner's description they are not.
         strange = [word for word in unfamiliar(words) if tags is not None or is_foreign(word) or word == UNREADABLE]
         if planning := PLANNING.search(words):
             doubts.append(f"{_said(planning)}, for which contrast medium is mostly given")
@@ -210,7 +210,7 @@ def _reason(supporting: list[str], against: list[str]) -> str:
 
 
 def word_clues(words: str) -> list[Clue]:
-    """What the :func:`normalised` words say about the weighting."""
+    """The evidence for a weighting in :func:`normalised` words."""
     found: list[tuple[WordRule, str]] = []
     for rule in WEIGHTING_WORDS:
         if match := re.search(rule.pattern, words):
@@ -263,7 +263,7 @@ def _timing(tags: DicomTags) -> str:
 
 
 def _most_likely(clues: Iterable[Clue]) -> tuple[Weighting | None, float]:
-    """The weighting with the most evidence and its share; ``None`` when there is no evidence for any."""
+    """The weighting with the most evidence and its probability; ``None`` when there is no evidence for any."""
     scores = dict.fromkeys(Weighting, 0.0)
     for clue in clues:
         scores[clue.about] += clue.weight
@@ -275,7 +275,7 @@ def _most_likely(clues: Iterable[Clue]) -> tuple[Weighting | None, float]:
 
 
 def _contrast(words: str, tags: DicomTags | None, beside_t1c: bool) -> tuple[float, list[tuple[float, str]]]:
-    """Probability of contrast medium, and what was found for it (positive) and against it."""
+    """Probability of contrast medium, and the evidence for it (positive log-odds) and against it."""
     clues = _contrast_words(words)
     if tags is not None and tags.contrast_agent is not None:
         none_given = _NO_AGENT.match(tags.contrast_agent) is not None
@@ -295,7 +295,7 @@ def _contrast_words(words: str) -> list[tuple[float, str]]:
 
 
 def contrast_given(words: str, tags: DicomTags | None = None) -> bool:
-    """Whether words or header say that contrast medium had been given when the volume was made."""
+    """Whether words or header indicate that the volume was made after contrast medium."""
     return _contrast(normalised(words), tags, beside_t1c=False)[0] > 0.5
 
 
@@ -306,7 +306,7 @@ def _said(match: re.Match[str]) -> str:
 # --- several volumes of one study ----------------------------------------------------------------------------------
 
 
-# Names of masks and results: a whole word anywhere, or the last word alone (as in '_wt').
+# Names of masks and results: some as a word anywhere, others only as the last word (such as '_wt').
 _LABEL_WORDS = re.compile(
     r"(^|[_\-. ])(d?seg|segmentation|segm|[a-z]*masks?|labels?|labelmap|roi|annotation|contours?|[gcp]tv[a-z]*"
     r"|groundtruth|lesions?|prob|probability|probabilities|probseg)([_\-. ]|\d*$)"
@@ -316,12 +316,12 @@ _LABEL_WORDS = re.compile(
 
 
 def is_label_name(stem: str) -> bool:
-    """Whether a file (without its suffix) or node is called like a label map, a mask or a probability map."""
+    """Whether a file (without its suffix) or node is named like a label map, a mask or a probability map."""
     return _LABEL_WORDS.search(stem) is not None
 
 
 def is_reformat(words: str, image_type: Collection[str] = ()) -> bool:
-    """Computed from another series of the study (a multi-planar reformat). Siemens' ``t1_mpr`` is an MPRAGE."""
+    """Whether a volume is a multi-planar reformat of another series. Siemens' ``t1_mpr`` is none, but an MPRAGE."""
     values = {value.upper() for value in image_type}
     return bool(values & {"MPR", "REFORMATTED", "DERIVED"}) or bool(
         re.search(r"(?<!t1 )\bmpr\b|\breformat", normalised(words))
@@ -329,9 +329,9 @@ def is_reformat(words: str, image_type: Collection[str] = ()) -> bool:
 
 
 def guess_together(described: Sequential[tuple[str, DicomTags | None]], t1c_given: bool = False) -> list[Guess]:
-    """A guess for the words and tags of each volume of one study.
+    """Guess the modality of each volume of one study from its words and tags.
 
-    Whether a plain T1 is native depends on whether the study has a T1 with contrast (or ``t1c_given`` besides).
+    A T1 without evidence is more likely native if the study has a T1 with contrast (or ``t1c_given``).
     """
     alone = [guess(*one, beside_t1c=t1c_given) for one in described]
     if not any(one.sequence is Modality.T1C and one.confidence >= ACCEPTED_CONFIDENCE for one in alone):
@@ -343,9 +343,9 @@ def guess_together(described: Sequential[tuple[str, DicomTags | None]], t1c_give
 
 
 def rivals_for(sequence: Modality, guesses: Sequential[Guess]) -> list[int]:
-    """The indices of the guesses that claim ``sequence``, without those that the best is clearly better than.
+    """The indices of the guesses for ``sequence`` that are not clearly worse than the best one, which comes first.
 
-    The best comes first. None when there is no claim, or the best is too unsure.
+    Empty when there is no guess for it, or the confidence of the best one is too low.
     """
     claims = [index for index, one in enumerate(guesses) if one.sequence is sequence]
     claims.sort(key=lambda index: -guesses[index].confidence)
@@ -353,19 +353,19 @@ def rivals_for(sequence: Modality, guesses: Sequential[Guess]) -> list[int]:
         return []
     best = guesses[claims[0]].confidence
     rivals = [index for index in claims if best - guesses[index].confidence < CLEAR_MARGIN]
-    if sequence is Modality.T1N:  # better voxels are no argument for one that may have contrast medium
+    if sequence is Modality.T1N:  # one that may have contrast medium must not win by better voxels
         rivals = [index for index in rivals if guesses[index].confidence >= SURELY_NATIVE] or rivals
     return rivals
 
 
 def voxels_may_decide(sequence: Modality, best: Guess) -> bool:
-    """Whether among rivals the better volume may be taken, or one of them may show something else."""
+    """Whether the better volume of several rivals may be chosen: not if a T1 may have contrast medium after all."""
     return sequence is not Modality.T1N or best.confidence >= SURELY_NATIVE
 
 
 @dataclass(frozen=True)
 class NameGuess:
-    """The volume (by its key) that was taken for a sequence by its name, how sure that is (0 to 1) and why."""
+    """The volume (``id`` is its key) that was chosen for a modality by its name, the confidence (0 to 1) and why."""
 
     id: str
     confidence: float
@@ -373,13 +373,13 @@ class NameGuess:
 
 
 def assign_names(names: Mapping[str, str], t1c_given: bool = False) -> dict[Modality, NameGuess]:
-    """Find the sequences among volumes of which only the names are known.
+    """Identify modalities among volumes of which only the names are known.
 
-    As :func:`GliomaSegLib.study.selection.identify`, but what that would refuse is left open: a sequence that is
-    unsure, or that two volumes claim equally well.
+    As :func:`GliomaSegLib.study.selection.identify`, but without errors: a modality that is uncertain, or for which
+    several volumes are equally likely, is missing in the result.
 
     Args:
-        names: by a key of the caller's, such as the id of a node.
+        names: by any key, such as a node ID.
         t1c_given: another volume is known to be T1 with contrast.
     """
     scans = {key: name for key, name in names.items() if not is_label_name(name)}

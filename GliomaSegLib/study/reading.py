@@ -1,4 +1,4 @@
-"""Reading a case: the selected volumes of a study with their pixels, and the same images again later."""
+"""Reads a case, that is the selected volumes of a study with their pixels, and reads its images again later."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from GliomaSegLib.io.names import image_stem
 from GliomaSegLib.study.better_volume import is_slab
 from GliomaSegLib.study.selection import ALL_SEQUENCES, StudyContents, search_study
 
-_FEWEST_VALUES = 16  # of a scan; a label map of many structures has more, and is recognised by its name
+_FEWEST_VALUES = 16  # an image with fewer values is a label map; others are recognised by their names
 
 
 def read_case(
@@ -35,15 +35,18 @@ def read_case(
     contents: StudyContents | None = None,
     allow_incomplete: bool = False,
 ) -> Case:
-    """Identify and read the ``wanted`` sequences of a study. The identifier is by default the folder's or file's name.
+    """Identify and read the ``wanted`` modalities of a study.
 
     Args:
-        contents: of :func:`search_study` for the same study, so that it is not searched again.
-        allow_incomplete: read a series too of which slices seem to be lost.
+        overrides: files, or folders with one volume, that are used for a modality without identification.
+        identifier: by default the name of the folder or file.
+        dicom_study: a date or Study Instance UID, if the folder holds several DICOM studies.
+        contents: of :func:`~GliomaSegLib.study.selection.search_study` for the same study, to avoid a second search.
+        allow_incomplete: also read series of which slices seem to be missing.
 
     Raises:
-        InputError: as :func:`identify`; a volume cannot be read, or is incomplete; or two sequences have the same
-            pixels.
+        InputError: as :func:`~GliomaSegLib.study.selection.identify`; a volume cannot be read, or is incomplete; or two
+            modalities have the same pixels.
     """
     contents = contents or search_study(study, overrides, dicom_study)
     assigned, ignored = contents.select(wanted)
@@ -76,8 +79,8 @@ def read_case(
 
 
 def described_by_dicom(case: Case, files: Mapping[Modality, Sequence[Path]]) -> Case:
-    """The case with the names and the identity that its images have in the DICOM files that another program, such as
-    3D Slicer, made them of. Files that are no single volume say nothing."""
+    """Add names and identity to a case from the DICOM files from which another program, such as 3D Slicer, made its
+    images. Files that are not exactly one volume are ignored."""
     volumes = dict(case.volumes)
     for modality in case.volumes.keys() & files.keys():
         series, volume = read_files(files[modality]).series, case.volumes[modality]
@@ -98,10 +101,10 @@ def checked_case(
     ignored: Sequence[str] = (),
     doubts: Sequence[str] = (),
 ) -> Case:
-    """The case of these volumes, with what its images leave in doubt.
+    """Make a case of these volumes, with doubts about its images.
 
     Raises:
-        InputError: there is no volume, or two sequences have the same pixels.
+        InputError: there is no volume, or two modalities have the same pixels.
     """
     for first, second in combinations(volumes.values(), 2):
         if _same_pixels(first.image, second.image):
@@ -115,10 +118,7 @@ def checked_case(
 
 
 def oriented_case(case: Case) -> Case:
-    """The case with the voxel axes of all its images running LPS.
-
-    With one orientation for all, the order in which a file's voxels happen to be stored cannot change a result.
-    """
+    """The case with all images reoriented to LPS, so that the stored order of voxels cannot change results."""
     volumes = {
         modality: dataclasses.replace(volume, image=oriented(volume.image)) for modality, volume in case.volumes.items()
     }
@@ -126,7 +126,7 @@ def oriented_case(case: Case) -> Case:
 
 
 class SourceImage(NamedTuple):
-    """An image (``float32``, LPS, mm) and the DICOM series that it is of, ``None`` for an image file."""
+    """An image (``float32``, LPS mm) and its DICOM series, ``None`` for an image file."""
 
     image: sitk.Image
     series: DicomSeries | None
@@ -147,7 +147,7 @@ def read_source(source: Source) -> SourceImage:
 
 
 def _coverage_doubt(reference: SequenceVolume) -> str | None:
-    """A sentence when the image on whose grid results are drawn shows a part of the head only."""
+    """A sentence if the reference image shows only a part of the head."""
     sizes, spacing = reference.image.GetSize(), reference.image.GetSpacing()
     extent_mm = tuple(size * mm for size, mm in zip(sizes, spacing, strict=True))
     if not is_slab(extent_mm):
@@ -158,9 +158,9 @@ def _coverage_doubt(reference: SequenceVolume) -> str | None:
 
 
 def _mask_doubt(volume: SequenceVolume) -> str | None:
-    """A sentence when an image has so few values that it is a mask or a label map rather than a scan."""
+    """A sentence if an image has so few values that it seems to be a mask or a label map."""
     array = sitk.GetArrayViewFromImage(volume.image)
-    if np.unique(array[:: max(1, len(array) // 8)]).size > _FEWEST_VALUES:  # a few slices tell it of any scan
+    if np.unique(array[:: max(1, len(array) // 8)]).size > _FEWEST_VALUES:  # true for any scan, found in a few slices
         return None
     values = np.unique(array).size
     if values > _FEWEST_VALUES:
@@ -170,5 +170,5 @@ def _mask_doubt(volume: SequenceVolume) -> str | None:
 
 def _same_pixels(first: sitk.Image, second: sitk.Image) -> bool:
     one, other = sitk.GetArrayViewFromImage(first), sitk.GetArrayViewFromImage(second)
-    middle = len(one) // 2  # in which nearly all different images differ
+    middle = len(one) // 2  # different images nearly always differ in it
     return one.shape == other.shape and np.array_equal(one[middle], other[middle]) and np.array_equal(one, other)

@@ -1,7 +1,6 @@
-"""Which volume of a study is taken for which sequence.
+"""Selects the volume of a study for each modality.
 
-What a single volume seems to show is judged in :mod:`GliomaSegLib.study.identification`; here the volumes of a study
-compete.
+:mod:`GliomaSegLib.study.identification` guesses the modality of a single volume; here the best volume is chosen.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from GliomaSegLib.study.better_volume import VolumeShape, why_better
 from GliomaSegLib.study.identification import Guess, contrast_given, guess_together, rivals_for, voxels_may_decide
 from GliomaSegLib.study.volumes import ADVICE, Candidate, Volumes, nothing_found, search
 
-_ASKED = 0.4  # a guess below this is not even worth a question
+_ASKED = 0.4  # the user is not even asked about guesses with less confidence
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """The candidate that was taken for a sequence, how sure that is (0 to 1) and why."""
+    """The candidate that was selected for a modality, the confidence (0 to 1) and the reason."""
 
     candidate: Candidate
     confidence: float
@@ -47,7 +46,7 @@ class _Claim(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """The volumes that were taken, and a clause for each that was not (as :attr:`Case.ignored`)."""
+    """The selected volumes, and a clause for each of the others (as in :attr:`Case.ignored`)."""
 
     assigned: dict[Modality, Assignment]
     ignored: tuple[str, ...]
@@ -59,15 +58,16 @@ def identify(
     wanted: Collection[Modality] = ALL_SEQUENCES,
     dicom_study: str | None = None,
 ) -> dict[Modality, Assignment]:
-    """Find the sequences of ``study``; those that ``overrides`` names (a file, or a folder with one volume) are taken.
+    """Identify the modalities of ``study``.
 
-    A sequence that is not ``wanted`` is not looked for, so that nothing about it can be refused.
+    A modality that is not ``wanted`` is not looked for, and causes no error.
 
     Args:
+        overrides: files, or folders with one volume, that are used for a modality without identification.
         dicom_study: see :func:`~GliomaSegLib.study.volumes.search`.
 
     Raises:
-        InputError: two volumes claim a sequence and neither is clearly better; a volume is unsure; the same one is
+        InputError: several volumes fit a modality and none is clearly better; a guess is uncertain; the same volume is
             given twice; nothing was found; or as :func:`~GliomaSegLib.study.volumes.search`.
     """
     return search_study(study, overrides, dicom_study).select(wanted).assigned
@@ -75,13 +75,13 @@ def identify(
 
 @dataclass(frozen=True)
 class StudyContents:
-    """The volumes of a study, searched once; which are taken depends on which sequences are wanted.
+    """The volumes of a study, after one search; :meth:`select` chooses those for the wanted modalities.
 
     Attributes:
         given: the volumes that the user named.
-        claims: every other volume with what it seems to show.
-        labels: files that are label maps by their names.
-        passed_over: DICOM files that are there and do not count.
+        claims: every other volume with the guess of its modality.
+        labels: files that are named like label maps.
+        passed_over: DICOM files that were found and are not used.
     """
 
     study: Path | None
@@ -91,10 +91,10 @@ class StudyContents:
     passed_over: tuple[PassedOver, ...] = ()
 
     def select(self, wanted: Collection[Modality] = ALL_SEQUENCES) -> Selection:
-        """The volume for each sequence that is wanted and there.
+        """Select the volume for each wanted modality that the study has.
 
         Raises:
-            InputError: two volumes claim a sequence and neither is clearly better; a volume is unsure; or nothing was
+            InputError: several volumes fit a modality and none is clearly better; a guess is uncertain; or nothing was
                 found.
         """
         assigned = {sequence: one for sequence, one in self.given.items() if sequence in wanted}
@@ -134,10 +134,10 @@ def search_study(
     dicom_study: str | None = None,
     series: Sequence[DicomSeries] | None = None,
 ) -> StudyContents:
-    """Find every volume of ``study`` and guess what it shows; the arguments are those of :func:`identify`.
+    """Find every volume of ``study`` and guess its modality; arguments as of :func:`identify`.
 
     Args:
-        series: the DICOM series to choose from, where the folder was read already.
+        series: the DICOM series of the folder, if it was read already.
 
     Raises:
         InputError: nothing was given, or the same twice; or as :func:`~GliomaSegLib.study.volumes.search`.
@@ -168,7 +168,7 @@ def _why_unused(claim: _Claim, assigned: Mapping[Modality, Assignment], wanted: 
 
 
 def _place(source: Source) -> tuple[Path, str | None, str]:
-    """Equal for two ways of naming one volume."""
+    """A key that is equal for different paths to one volume."""
     return source.path.resolve(), source.series_uid, source.part
 
 
@@ -185,10 +185,10 @@ def _given(overrides: Mapping[Modality, Path]) -> tuple[dict[Modality, Assignmen
 
 
 def _only_candidate(path: Path, sequence: Modality) -> tuple[Candidate, list[PassedOver]]:
-    """The volume of a file or folder; of a folder with several, ``FOLDER#2`` is the second, and ``FOLDER#M`` the one
-    that alone has this Image Type, or Series Number.
+    """The volume of a file or folder. ``FOLDER#2`` is the second volume of a folder, and ``FOLDER#M`` the only one with
+    the Image Type (or Series Number) ``M``.
 
-    Parts of one series that are no scans (its phase, real and imaginary images) need not be named.
+    Phase, real and imaginary images of a single series are ignored if nothing is said after ``#``.
     """
     folder, part = folder_and_part(path)
     if not folder.exists():
@@ -232,7 +232,7 @@ def _described(candidate: Candidate) -> str:
 
 
 def _choose(sequence: Modality, claims: list[_Claim]) -> Assignment:
-    """The claim that is clearly better than all others, by its confidence or else by its voxels."""
+    """Select the claim that is clearly better than all others, by its confidence or else by its voxels."""
     claims = sorted(claims, key=lambda claim: -claim.guess.confidence)
     rivals = [claims[index] for index in rivals_for(sequence, [claim.guess for claim in claims])]
     if not rivals:

@@ -1,8 +1,8 @@
-"""``gliomaseg exams``: the studies in a folder of DICOM, before any of them is segmented.
+"""``gliomaseg exams``: lists the studies in a folder of DICOM files, without segmenting them.
 
-Per patient and in the order in which they were made: which series would be taken for which sequence, which cannot be
-read because slices are missing, doubled or uneven, and the files that are there and do not count. Whether a study was
-made before or after surgery is the user's to say; the dates are shown, never interpreted.
+By patient and date: which series would be used for which modality, which cannot be read because slices are missing,
+duplicate or uneven, and which files are not used. The user must state whether a study was made before or after surgery;
+dates are shown, never interpreted.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class SeriesRow(Record):
     """One series, or the part of it that is a volume.
 
     Attributes:
-        sequence: for which it would be taken; ``None`` for none.
-        voxel_mm: along rows, columns and between slices.
-        problem: why it is not read, or not without ``--allow-incomplete``; ``None`` when its headers are in order.
+        sequence: the modality for which it would be used; ``None`` for none.
+        voxel_mm: voxel size along a row, along a column, and between slices.
+        problem: why it cannot be read (without ``--allow-incomplete``); ``None`` when its headers are correct.
     """
 
     name: str
@@ -41,11 +41,10 @@ class StudyRow(Record):
     """One study.
 
     Attributes:
-        date: as DICOM writes it; empty when it does not say.
-        uid: Study Instance UID, which ``--exam`` takes.
-        refusal: why its sequences cannot be identified without help; ``None`` when they can.
-        passed_over: one sentence for the files of each series and reason that are there and do not count: of the
-            study's series, and those of which it is not known whose they are.
+        date: DICOM Study Date; empty when missing.
+        uid: Study Instance UID, for the option ``--exam``.
+        refusal: why its modalities cannot be identified without help; ``None`` when they can.
+        passed_over: a sentence per series and reason on files that are not used, of this study or of unknown series.
     """
 
     patient: str
@@ -58,7 +57,7 @@ class StudyRow(Record):
 
 
 def list_studies(folder: Path) -> list[StudyRow]:
-    """The studies below ``folder``, by patient and time. No pixels are read.
+    """List the studies below ``folder``, sorted by patient and time, without reading pixels.
 
     Raises:
         InputError: the folder does not exist or holds no MR series.
@@ -108,7 +107,7 @@ def _series_row(series: DicomSeries, sequence: Modality | None) -> SeriesRow:
 
 
 def to_text(rows: list[StudyRow], folder: Path) -> str:
-    """The list for a terminal, with the command that takes the first one."""
+    """The list for a terminal, with the command that segments the first study."""
     lines = []
     for number, row in enumerate(rows, start=1):
         when = f"{DicomStudy(row.patient, row.date, row.time, row.uid, ()).day} {row.time[:2]}:{row.time[2:4]}"

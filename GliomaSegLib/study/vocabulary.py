@@ -1,7 +1,7 @@
-"""The words that say which MR sequence an image shows: tables of patterns, and the normalisation that they expect.
+"""Words in names and descriptions that identify an MR image: tables of patterns, and the normalisation of texts.
 
-To teach a hospital's vocabulary, add a row. Patterns are matched in the text that :func:`normalised` gives: lower case,
-Latin letters without accents, other scripts as they are written, words apart by one space.
+For another hospital's vocabulary, add rows. Patterns are searched in the output of :func:`normalised`: lower case,
+Latin letters without accents, other scripts unchanged, words separated by single spaces.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 
 class Weighting(Enum):
-    """What an image's contrast depends on; ``OTHER`` is anything that is none of the four sequences."""
+    """The weighting of an image; ``OTHER`` stands for images that are none of the four modalities."""
 
     T1 = "T1"
     T2 = "T2"
@@ -22,10 +22,10 @@ class Weighting(Enum):
 
 
 class WordRule(NamedTuple):
-    """A pattern in the normalised words, the finding that it supports and how strongly (log-odds).
+    """A pattern in the normalised words, the weighting that it supports and how strongly (log-odds).
 
-    A rule for ``OTHER`` excludes: no other evidence outvotes it. ``beside`` is for words that people also put into the
-    names of files: next to a word for T1, T2 or FLAIR the rule has this weight and excludes nothing.
+    A rule for ``OTHER`` excludes the image whatever else is found. ``beside`` is for words that are also common in file
+    names: if there is also a word for T1, T2 or FLAIR, the rule has this weight and does not exclude.
     """
 
     pattern: str
@@ -42,7 +42,7 @@ _NUMBERED = r"(?!t[12])[a-z]*\d+"
 # With a T2: T2*.
 _GRADIENT_ECHO = r"(?:gre|eg|ffe|gr[ae]d[ij]ente?( ?e[ck]h?o)?|e[ck]h?o (de )?gr[ae]d[ij]ente?)"
 
-# In this order; a match is taken out of the text, so that 'T2*' is no T2 and 'T2 FLAIR' says FLAIR alone.
+# In this order; each match is removed from the text, so that 'T2*' is not T2 and 'T2 FLAIR' only FLAIR.
 WEIGHTING_WORDS: tuple[WordRule, ...] = (
     WordRule(
         r"\b(dwi|dti|diff\w*|adc|eadc|trace\w*|tensor|b0|b ?[5-9]00|b ?[1-3][05]00|resolve)\b", Weighting.OTHER, 8
@@ -111,8 +111,7 @@ WEIGHTING_WORDS: tuple[WordRule, ...] = (
     WordRule(r"\bs?t2[a-z]*\b", Weighting.T2, 4),
 )
 
-# Parts of the body, and of the head, whose series do not show the whole brain; beside a word for the brain or the skull
-# the user is asked.
+# Body parts whose series do not show the whole brain. If there is also a word for brain or skull, the user is asked.
 OTHER_BODY_PARTS = re.compile(
     r"\b(\w*spine|spinal|hws|bws|lws|\w*wirbel\w*|cervical\w*|thoracic|lumbar|columna|colonna|coluna|rachis"
     r"|kregoslup\w*|szyjn\w*|pater\w*|krcni|gerinc\w*|\w*orbit\w*|oczodol\w*|ocnic\w*|augenhohle\w*|neck|hals"
@@ -163,7 +162,7 @@ _WITHOUT_BEHIND = (
 
 WITH_WORDS = rf"(?:{_AFTER}|with|w|mit|con|com|avec|met|med|m|cu|z|s|so|sa|amb|su|ar|plus|si|iv|i v|ml|с|со|з|в|με)"
 
-# Positive: with contrast medium. In this order, each match taken out, so that 'non contrast' is not also 'contrast'.
+# Log-odds of contrast medium. In this order; each match is removed, so that 'non contrast' is not also 'contrast'.
 CONTRAST_WORDS: tuple[tuple[str, float], ...] = (
     (rf"\b{_WITHOUT} ((?!post\b){WITH_WORDS}? ?)?((?!post)\w+ ){{0,2}}?{_AGENT}(?!\w)", -6),
     (rf"\b[uv] (iv )?{_AGENT_BUT_C}", -6),
@@ -199,10 +198,10 @@ CONTRAST_WORDS: tuple[tuple[str, float], ...] = (
     (r"\buk\b", -3),
 )
 
-# A word for contrast medium, whose neighbours must be understood before it is believed.
+# A word for contrast medium; it is evidence only if the words next to it are known.
 _AGENT_WORD = re.compile(rf"\b{_AGENT_BUT_C}\b|增强|增強|造影|조영")
 
-# Its endings that are known: others may mean 'without', as in Estonian and Turkish.
+# Its known inflections: other endings may mean 'without', as in Estonian and Turkish.
 _INFLECTED = re.compile(
     r"[kc]ontra(?:s|z|sz)[tc](?:[aeiou]|em|en|om|es?|ie|ad[ao]|at[ao]?|ed|nej|om|os|li|iga|s|(ow|n[iy]|nou|mitt|med|middel|mid"
     r"|stof|vloeistof|anyag|forst|verst|optag|enh|los|fri|free|frei)\w*|[sz][iu]z)?"
@@ -211,7 +210,7 @@ _INITIALS = frozenset("c k cc ck cg sc sg".split())  # noqa: SIM905 - of 'contra
 _PREPOSITIONS = frozenset("a de di del da do du des of the la le il el den i iv".split())  # noqa: SIM905
 _AMBIGUOUS = re.compile(r"z (?!k)\w+|sense contrast\w*")  # Polish 'with' and Dutch 'without'; Philips and Catalan
 
-# --- what is no evidence ---------------------------------------------------------------------------------------------
+# --- words that are no evidence ---------------------------------------------------------------------------------------
 
 # Words about treatment or the whole examination, not the image; and names of what an image was registered to.
 _MISLEADING = re.compile(
@@ -221,16 +220,16 @@ _MISLEADING = re.compile(
     r"|\b(to|reg|registered( to)?|coreg|in|onto) ?s?t[12]\w*( space)?\b|2t[12]\w*|강조 ?영상|强调|強調\w*|加[权權]\w*"
 )
 
-# Of a whole examination, which has images of both kinds; who reads it of one image does not know which.
+# Describes an examination with images of both kinds; it does not tell which kind a single image is.
 _WITH_AND_WITHOUT = re.compile(
     r"\b((w|with|mit|avec|con) ?(and|or|und|et|y|\+)? ?(without|wo|w o|ohne|sans|sin)"
     r"|(without|wo|ohne|sans|sin|pre) (and|or|und|et|y|\+) ?(with|w|mit|avec|con|post))\b( contrast\w*| gad\w*)?"
 )
 
-# Images that operations and irradiations are planned on, for which contrast medium is mostly given.
+# Images for the planning of surgery and radiotherapy, usually with contrast medium.
 PLANNING = re.compile(r"\b(stealth|brainlab|neuro ?nav\w*|navigat\w*|stereota\w*|gamma ?knife|gk|planning)\b")
 
-# Words of scanners and technicians that say nothing of contrast medium: with any other word nobody knows.
+# Common words that are unrelated to contrast medium; any other word may be about it.
 FAMILIAR = re.compile(
     rf"{_BRAIN}|\d\w*|[a-z]?\d+|[abd-jl-z]|ax\w*|aks\w*|fse[23]d|(single|half|double|triple|dose)|tra\w*|cor\w*|kor\w*|sag\w*|obl\w*|quer|par|plane|horizontal|"
     r"[f2t3]?d?(tse|fse|se|gre|ffe|eg|es|memp|fsp|spin|echo|gradient|turbo|fast|tgse|haste|grase)|ir|mpr\w*|mprg|tfe|ffe|space|spc\w*"
@@ -258,20 +257,20 @@ FAMILIAR = re.compile(
 _LETTERS = str.maketrans({"ı": "i", "ł": "l", "ø": "o", "đ": "d", "ß": "ss", "æ": "ae", "œ": "oe", "þ": "th", "ð": "d"})
 
 UNREADABLE = "unreadable"
-"""Stands for a word of which letters were lost, as in ``inject?``: the text was stored in another character set."""
+"""Replaces a word with lost letters, such as ``inject?``, from a text in the wrong character set."""
 
 
 def normalised(words: str) -> str:
-    """Lower case, Latin letters without accents, no separators and misleading phrases.
+    """The text in lower case, without accents on Latin letters, separators and misleading phrases.
 
-    Letters of other scripts, ``+`` and ``*`` carry meaning and stay.
+    Letters of other scripts, ``+`` and ``*`` are kept, as they are significant.
     """
     words = words.replace("_", " ")
     text = re.sub(r"\w*(?:\ufffd|(?<=\w)\?(?=\w)|(?<=[^\W\d_]{2})\?)\w*", f" {UNREADABLE} ", words)
     text = unicodedata.normalize("NFKD", text.translate(_LETTERS))
     text = re.sub(r"(?<=[a-zA-Z\u0370-\u03ff])[\u0300-\u036f]+", "", text)
-    text = unicodedata.normalize("NFC", text)  # letters of other scripts are put together again
-    text = re.sub(r"[тТ](?=[12])", "T", text)  # Cyrillic, which looks alike
+    text = unicodedata.normalize("NFC", text)  # compose letters of other scripts again
+    text = re.sub(r"[тТ](?=[12])", "T", text)  # Cyrillic letters that look the same
     text = re.sub(r"(?<=[a-z])(?=T[12]|FLAIR|ADC|CB[FV])", " ", text).lower().translate(_LETTERS)  # as in 'AxT1'
     text = re.sub(r"(?<![a-z0-9])acq-(?=(ce)?(gd|gad\w*|km|[ck]ontrast\w*|post|pre)(?![a-z0-9]))", " ", text)
     text = re.sub(r"(?<![a-z0-9])(sub|ses|run|acq|dir|rec|task)-[a-z0-9]+", " ", text)  # BIDS entities
@@ -295,15 +294,15 @@ def normalised(words: str) -> str:
 
 
 def is_foreign(word: str) -> bool:
-    """Whether a normalised word is written in another script than the Latin one."""
+    """Whether a normalised word has letters of another script than Latin."""
     return any(letter.isalpha() and not letter.isascii() for letter in word)
 
 
 def unfamiliar(words: str, least_letters: int = 3) -> list[str]:
-    """The words of a normalised text that neither a table above nor a technician's vocabulary explains.
+    """The words of a normalised text that no table of this module explains.
 
     Args:
-        least_letters: of a word in Latin script; shorter ones are initials and numbers of coils more often than not.
+        least_letters: shorter words in Latin script are ignored, as they are usually initials or coil numbers.
     """
     for pattern in (*(rule.pattern for rule in WEIGHTING_WORDS), *(pattern for pattern, _ in CONTRAST_WORDS)):
         words = re.sub(pattern, " ", words)
@@ -316,9 +315,9 @@ def unfamiliar(words: str, least_letters: int = 3) -> list[str]:
 
 
 def neighbours_not_understood(words: str) -> list[str]:
-    """The words beside one for contrast medium, or glued to it, that may turn its meaning round and are in no table.
+    """Unknown words next to one for contrast medium, or joined to it, that may negate it.
 
-    What stands before is read first: behind 'post' or 'without' nothing turns the meaning round any more.
+    The word before is checked first: after 'post' or 'without' the meaning is certain.
     """
     tokens, found = [word for word in words.split() if word not in _PREPOSITIONS], []
     for place, token in enumerate(tokens):

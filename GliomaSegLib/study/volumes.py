@@ -1,4 +1,4 @@
-"""The volumes of a study folder: image files and DICOM series, with the words and tags that identify them."""
+"""Finds the volumes of a study folder: image files and DICOM series, with the words and tags that identify them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ADVICE = "say which is which with --t1n, --t1c, --t2w or --t2f and a file, or a 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A volume of the study that may be one of the four sequences.
+    """A volume of the study that may be one of the four modalities.
 
     Attributes:
         name: file name or series description.
@@ -54,12 +54,12 @@ class Candidate:
         return is_reformat(self.words, self.tags.image_type if self.tags else ())
 
     def read(self) -> sitk.Image:
-        """The pixels, as :func:`read_image` and :func:`read_series` give them."""
+        """Read the image, see :func:`~GliomaSegLib.io.images.read_image`."""
         return read_series(self.series) if self.series else read_image(self.source.path)
 
 
 class Volumes(NamedTuple):
-    """What a study holds: volumes, files that are label maps by their names, and DICOM files that do not count."""
+    """The volumes of a study, files that are named like label maps, and DICOM files that are not used."""
 
     candidates: list[Candidate]
     labels: list[Path]
@@ -67,14 +67,14 @@ class Volumes(NamedTuple):
 
 
 def search(study: Path, dicom_study: str | None, series: Sequence[DicomSeries] | None = None) -> Volumes:
-    """The volumes of a study: image files and DICOM series anywhere below a folder, or one image file.
+    """Find the volumes of a study: image files and DICOM series anywhere below a folder, or one image file.
 
-    Left out: hidden files, and folders that GliomaSeg wrote. Label maps and masks, by their names, are no candidates.
+    Hidden files and folders of results are skipped. Files that are named like label maps or masks are no candidates.
 
     Args:
-        dicom_study: of several DICOM studies the one that is meant, see
+        dicom_study: selects one of several DICOM studies, see
             :func:`~GliomaSegLib.study.dicom_studies.series_of_study`.
-        series: the DICOM series to choose from, where the folder was read already.
+        series: the DICOM series of the folder, if it was read already.
 
     Raises:
         InputError: ``study`` does not exist, is a GliomaSeg result, or holds several DICOM studies of which none is
@@ -100,6 +100,7 @@ def search(study: Path, dicom_study: str | None, series: Sequence[DicomSeries] |
 
 
 def nothing_found(study: Path, found: Volumes) -> InputError:
+    """The error for a study without volumes."""
     if found.labels:
         return InputError(
             f"{study} holds only files that are named like label maps ({listed([one.name for one in found.labels])}); "
@@ -140,6 +141,6 @@ def _series_candidate(series: DicomSeries) -> Candidate:
     tags = series.tags
     words = tags.description
     if not word_clues(normalised(words)):
-        words = f"{words} {tags.protocol}"  # not always: on some scanners it names the whole examination
+        words = f"{words} {tags.protocol}"  # only then, as some scanners write the same protocol name into all series
     source = Source(series.folder, series.uid, series.part)
     return Candidate(source, series.name, words, tags, series_geometry(series), series)
