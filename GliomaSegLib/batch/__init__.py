@@ -1,7 +1,6 @@
-"""Many cases, segmented on one machine or many, with a table and a page over all of them.
+"""Segments many cases on one or several machines, with a table and a page of all results.
 
-``table`` reads the list of cases, ``plan`` looks at what is there, ``run`` runs the plan: ``dispatch`` gives the
-cases to workers (``local`` processes, or those of a Dask cluster, ``cluster``), ``failure_log`` keeps what failed,
-``summary`` and ``overview_page`` show the outcome. ``cases``, ``dispatch`` and ``local`` need the standard library
-alone, so that an application can use them too.
+``table`` reads the list of cases, ``plan`` checks which can be run, ``run`` runs the plan: ``dispatch`` gives the cases
+to workers (processes of ``local``, or of a Dask cluster, ``cluster``), ``failure_log`` records failures, ``summary``
+and ``overview_page`` show the results. ``cases``, ``dispatch`` and ``local`` use only the standard library, for Slicer.
 """

@@ -1,4 +1,4 @@
-"""Result folders as a BIDS derivatives dataset: label maps, probabilities, brain masks, tables and their sidecars.
+"""Exports folders of results as a BIDS derivatives dataset: label maps, probabilities, brain masks and tables.
 
 Names follow BIDS 1.10 (Gorgolewski 2016, doi:10.1038/sdata.2016.44): ``sub-1/ses-2/anat/
 sub-1_ses-2_space-orig_desc-gliomaseg_dseg.nii.gz``. Labels are 1 NETC, 2 SNFH, 3 ET, 4 RC, on the grid of the reference
@@ -39,17 +39,17 @@ _COLUMNS = {
 
 
 def write_derivatives(results: Mapping[str, Path], output: Path, overwrite: bool = False) -> Path:
-    """Write result folders as a derivatives dataset, whole or not at all.
+    """Write folders of results as a derivatives dataset, completely or not at all.
 
     Args:
-        results: the folder of every case; names such as ``sub-1_ses-2`` keep their subject and session, of others the
-            letters and digits name the subject.
+        results: folder of results by the name of the case; a name such as ``sub-1_ses-2`` gives subject and session,
+            of other names the letters and digits are the subject.
 
     Returns:
         the folder.
 
     Raises:
-        InputError: there is no case, two have one name as BIDS writes it, or a folder cannot be read or written.
+        InputError: there is no case, two have the same BIDS name, or a folder cannot be read or written.
     """
     named = {_entities(name): folder for name, folder in results.items()}
     if len(named) < len(results) or not results:
@@ -79,7 +79,7 @@ def _entities(name: str) -> tuple[str, str]:
 
 
 def _write_case(root: Path, subject: str, session: str, result: StoredResult) -> dict[str, Any]:
-    """The files of one case; its row of the table."""
+    """Write the files of one case; returns its row of the table."""
     names = [f"sub-{subject}", *([f"ses-{session}"] if session else [])]
     folder = root.joinpath(*names, "anat")
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def _write_case(root: Path, subject: str, session: str, result: StoredResult) ->
 
 
 def _write_tables(root: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Volumes by participant, or by session where there are such; and what the labels mean."""
+    """Write the volumes by participant, or by session if there are sessions, and the table of labels."""
     columns = [name for name in _COLUMNS if name not in ("participant_id", "session_id")]
     sessions = any(row["session_id"] for row in rows)
     people = list(dict.fromkeys(row["participant_id"] for row in rows))
@@ -134,7 +134,7 @@ def _write_tables(root: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _write_tsv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """A table and its data dictionary; what is not known is ``n/a``."""
+    """Write a table and its data dictionary; unknown values are ``n/a``."""
     with path.open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream, delimiter="\t", lineterminator="\n")
         table.writerow(columns)

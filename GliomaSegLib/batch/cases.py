@@ -1,7 +1,7 @@
-"""A case of a batch, and whether it is done: the folders of results are the state, so that nothing can be lost with it.
+"""A case of a batch, and whether it is done. The folders of results are the only state of a batch.
 
-A case is done when its folder of results is there, which appears whole or not at all, and its manifest is of the
-same job. Needs nothing but the standard library.
+A case is done if its folder of results exists (it is written completely or not at all) and its manifest has the same
+job. Standard library only.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from GliomaSegLib.results.layout import MEASURES_JSON
 SUMMARY, PAGE, PRIVATE = "summary.csv", "batch.html", ".gliomaseg-batch"
 """What a batch writes besides the folders of results; the last is a folder with failures, logs and pictures."""
 
-
-# Of a job, what does not change the answer: where it is written and what computes it.
+# Fields of a job that do not change the result.
 _NOT_OF_THE_ANSWER = frozenset({"do", "output", "overwrite", "device", "threads", "store"})
 _REVIEWED = frozenset({"edited", "approved", "rejected"})
 
@@ -33,11 +32,11 @@ class BatchCase:
     """One case.
 
     Attributes:
-        name: how it is called in the results; its folder's name is :func:`folder_name` of that.
-        job: a :class:`~GliomaSegLib.job.Job` as JSON, or the fields of one that are not left to their defaults.
-        where: the line of the table or the folder that asks for it, for a sentence.
-        patient: whose study it is; may be empty.
-        refused: the sentence why it cannot be run at all. Then ``job`` may lack everything but ``output``.
+        name: its name in the results; the name of its folder is :func:`folder_name` of it.
+        job: a :class:`~GliomaSegLib.job.Job` as JSON, or those of its fields that are not defaults.
+        where: the line of the table, or the folder, that defines it, for messages.
+        patient: the patient; may be empty.
+        refused: a sentence why it cannot be run; then ``job`` may have no other field than ``output``.
     """
 
     name: str
@@ -53,7 +52,7 @@ class BatchCase:
 
     @property
     def key(self) -> str:
-        """The same for two requests that have the same answer."""
+        """A hash of the fields on which the result depends."""
         return hashlib.sha256(json.dumps(_of_the_answer(self.job), sort_keys=True).encode()).hexdigest()
 
     def but_refused(self, sentence: str) -> BatchCase:
@@ -68,10 +67,10 @@ _WINDOWS_DEVICES = frozenset(
 
 
 def folder_name(name: str) -> str:
-    """A name that is legal for a folder on every system; empty if nothing is left of it.
+    """Convert a name to one that is legal for a folder on every system; empty if no legal character is left.
 
-    Windows reserves the names of devices, also before a dot. A very long name is cut and ends in a part of its hash, so
-    that two that begin alike differ: systems allow 255 bytes, and Windows counts the whole path.
+    Windows reserves the names of devices, also before a dot. A very long name is truncated and ends in a part of its
+    hash to stay unique: file systems allow 255 bytes, and Windows limits the whole path.
     """
     legal = re.sub(r"[^\w.-]+", "_", name).strip("._")
     stem, dot, rest = legal.partition(".")
@@ -83,16 +82,16 @@ def folder_name(name: str) -> str:
 
 
 def case_of_study(study: Path, output: Path, options: Mapping[str, Any]) -> BatchCase:
-    """A study folder, to be segmented into a folder of its own in ``output``."""
+    """The case of a study folder, with a folder of results of its own in ``output``."""
     job = {**options, "study": str(study), "output": str(output / (folder_name(study.name) or "case"))}
     return BatchCase(study.name, job, str(study))
 
 
 def one_of_each(cases: Sequence[BatchCase]) -> list[BatchCase]:
-    """The same cases; those that would be confused with another are refused.
+    """The same cases, of which those that conflict with another are refused.
 
-    A row that repeats an earlier one is refused alone. Of two that have one name and differ, both are, since it is not
-    known which is meant; so are cases that share some of their images, as two studies of one patient were interleaved.
+    Of identical cases the later ones are refused. Different cases with one name are all refused, since it is not known
+    which is meant; so are cases that share images, as studies of one patient seem to be mixed up.
     """
     checked = list(cases)
     first: dict[tuple[str, str], int] = {}
@@ -124,7 +123,7 @@ def _with_a_name_of_its_own(case: BatchCase, used: Mapping[str, int]) -> BatchCa
 
 
 def _with_images_of_its_own(case: BatchCase, users: Mapping[tuple[str, str], Sequence[BatchCase]]) -> BatchCase:
-    """Different models may look at one study; but a study belongs to one case, and an image to one study."""
+    """Refuse a case that shares images with another one of the same model."""
     for image in _images(case):
         if other := next((one for one in users.get(image, ()) if one is not case), None):
             return case.but_refused(
@@ -135,7 +134,7 @@ def _with_images_of_its_own(case: BatchCase, users: Mapping[tuple[str, str], Seq
 
 
 def _images(case: BatchCase) -> list[tuple[str, str]]:
-    """The model, and each path that the case names."""
+    """The model with each path of the case."""
     named = [case.job.get("study"), *case.job.get("volumes", {}).values()]
     return [(str(case.job.get("model")), str(path)) for path in named if path]
 
@@ -144,7 +143,7 @@ def _images(case: BatchCase) -> list[tuple[str, str]]:
 
 
 def is_done(case: BatchCase) -> bool:
-    """Whether its results are there, whole and of this job."""
+    """Whether its results exist and are of the same job."""
     manifest = manifest_of(case.output)
     return manifest is not None and not _differences(manifest, case)
 
@@ -153,7 +152,7 @@ def blocking_reason(case: BatchCase, overwrite: bool) -> str | None:
     """Why a case that is not done cannot be written to its output folder; ``None`` if it can.
 
     Args:
-        overwrite: results of another job may be replaced, but never those that somebody has reviewed or edited.
+        overwrite: whether results of another job may be replaced; reviewed or edited ones never are.
     """
     output, manifest = case.output, manifest_of(case.output)
     if manifest is None:
@@ -172,7 +171,7 @@ def blocking_reason(case: BatchCase, overwrite: bool) -> str | None:
 
 
 def request_of(case: BatchCase) -> dict[str, Any]:
-    """The request for a worker. What is in its place then (:func:`blocking_reason`) may be replaced."""
+    """The request for a worker; an existing output folder was checked by :func:`blocking_reason` and is replaced."""
     return {**case.job, "overwrite": case.output.exists()}
 
 
@@ -191,7 +190,7 @@ def manifest_of(folder: Path) -> dict[str, Any] | None:
 
 
 def damaged(case: BatchCase, error: Exception) -> str:
-    """The sentence on results that cannot be read, whatever is wrong with them."""
+    """The sentence for results that cannot be read."""
     return f"The results in {case.output} are damaged ({error}); delete the folder and run the case again."
 
 
@@ -212,12 +211,12 @@ def stored_result(folder: Path) -> dict[str, Any]:
 
 
 def _differences(manifest: Mapping[str, Any], case: BatchCase) -> list[str]:
-    """The fields of the job in which a manifest differs; those it does not have are of a later version."""
+    """The fields in which the job of a manifest differs; fields of later versions, which it lacks, are ignored."""
     made_by = _of_the_answer(manifest.get("job") or {"no job": True})
     return [name for name, value in _of_the_answer(case.job).items() if made_by.get(name, value) != value]
 
 
 def _of_the_answer(job: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a job on which the answer depends, as JSON gives it back."""
+    """The fields of a job on which the result depends, as after a round trip through JSON."""
     asked = {name: value for name, value in job.items() if name not in _NOT_OF_THE_ANSWER}
-    return json.loads(json.dumps(asked, default=str))  # paths
+    return json.loads(json.dumps(asked, default=str))  # str: of paths

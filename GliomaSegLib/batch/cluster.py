@@ -1,8 +1,8 @@
 """Workers on the machines of a Dask cluster; each Dask worker keeps a worker process of its own.
 
-The process is the same as on one machine, so a crash or a lack of memory costs the case that ran and not the Dask
-worker, and the network is read once per Dask worker. Needs ``pip install 'GliomaSeg[cluster]'`` here and there, and a
-file system that all see under the same paths.
+The process is the same as on one machine, so that a crash or lack of memory ends the running case, not the Dask worker,
+and the network is loaded once per Dask worker. Needs ``pip install 'GliomaSeg[cluster]'`` on all machines, and a file
+system with the same paths on all of them.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ if TYPE_CHECKING:
     from dask.typing import Key
 
 GPU = "GPU"
-"""The resource that a Dask worker with a graphics card announces: ``dask worker --resources GPU=1``."""
+"""The Dask resource of workers with a GPU: ``dask worker --resources GPU=1``."""
 
-_PREFIX = "gliomaseg-"  # of the keys of our tasks
+_PREFIX = "gliomaseg-"  # of the keys of GliomaSeg's tasks
 _CONNECT_S = 30
 _RETRIES = 1  # after a crash: another machine may have more memory
 
 
 class DaskWorkers:
-    """The workers of a cluster that is there; it may grow and shrink meanwhile.
+    """The workers of a running cluster; their number may change.
 
     Args:
         scheduler: ``tcp://HOST:PORT`` (or ``tls://``) or the path of a scheduler file.
-        needs_gpu: give cases to workers with the resource :data:`GPU` alone.
+        needs_gpu: give cases only to workers with the resource :data:`GPU`.
         command: starts the worker process, instead of the usual command with the Dask worker's own interpreter.
 
     Raises:
-        InputError: there is no such cluster, or its workers lack this GliomaSeg.
+        InputError: there is no such cluster, or its workers cannot load this version of GliomaSeg.
     """
 
     def __init__(self, scheduler: str, needs_gpu: bool = False, command: Iterable[str] = ()) -> None:
@@ -58,7 +58,7 @@ class DaskWorkers:
         self._plugin = KeptProcess(tuple(command))
         try:
             self._client.register_plugin(self._plugin)
-        except Exception as error:  # whatever their environment makes of it
+        except Exception as error:  # of any kind, from the environment of the workers
             self._client.close()
             raise InputError(
                 f"The Dask workers at {scheduler} cannot load GliomaSeg ({error}); install the same version there."
@@ -66,7 +66,7 @@ class DaskWorkers:
 
     @property
     def count(self) -> int:
-        """The Dask workers that are there now and may be given a case; at least 1, as others may come."""
+        """The number of Dask workers that can run cases now; at least 1, as more may join."""
         workers = self._client.scheduler_info()["workers"].values()
         return max(1, sum(set(self._resources) <= set(worker.get("resources", ())) for worker in workers))
 
@@ -101,13 +101,13 @@ class DaskWorkers:
                 else:
                     self._check_scheduler()
                     yield None
-        finally:  # what still runs is ended where it runs, and clears up there
+        finally:  # running cases are ended, and cleaned up, on their machines
             if self._client.status == "running":
                 self._client.cancel([future for future in futures if not future.done()])
                 self._client.unsubscribe_topic(batch)
 
     def close(self) -> None:
-        """Leave the cluster. The worker processes stay, with their network loaded, for the next batch."""
+        """Disconnect. The worker processes, with their networks loaded, are kept for the next batch."""
         self._client.close()
 
     def _check_scheduler(self) -> None:
@@ -118,14 +118,14 @@ class DaskWorkers:
 class KeptProcess(WorkerPlugin):
     """A worker process beside each Dask worker, one case at a time, however many threads the Dask worker has."""
 
-    idempotent = True  # a second batch uses what the first has started
+    idempotent = True  # a second batch uses the processes of the first
 
     def __init__(self, command: tuple[str, ...]) -> None:
         self._command = command
         self.name = f"gliomaseg-{hashlib.sha256(repr(command).encode()).hexdigest()[:8]}"
 
     def setup(self, worker: Worker) -> None:
-        """On every Dask worker, also on one that comes later."""
+        """Called on every Dask worker, also on those that join later."""
         self._process = WorkerProcess(
             self._command or worker_command(Path(sys.executable)), Path(worker.local_directory) / "gliomaseg-worker.log"
         )
@@ -134,13 +134,13 @@ class KeptProcess(WorkerPlugin):
         self._unwanted: set[str] = set()
 
     def teardown(self, worker: Worker) -> None:
-        """When the Dask worker ends."""
+        """Called when the Dask worker ends."""
         with self._ending:
             self._ended = True
             self._process.close()
 
     def transition(self, key: Key, start: str, finish: str, **more: Any) -> None:
-        """A case that runs is released, as the batch was stopped or has died: end it."""
+        """End a running case that is released because the batch was stopped or died."""
         if finish == "executing":
             self._unwanted.discard(str(key))
         elif (start, finish) == ("executing", "released") and str(key).startswith(_PREFIX):
@@ -149,7 +149,7 @@ class KeptProcess(WorkerPlugin):
                 running.cancel()
 
     def segment(self, key: str, case: BatchCase, overwrite: bool, on_stage: Callable[[str], None]) -> CaseEvent:
-        """Segment a case; its last event.
+        """Segment a case; returns its last event.
 
         Raises:
             WorkerError: the worker process crashed; it may be tried again.
@@ -160,7 +160,7 @@ class KeptProcess(WorkerPlugin):
                 return last
             on_stage(STARTED)
             with self._ending:
-                if self._ended:  # nothing would end the process that is started now
+                if self._ended:  # nobody would end a process started now
                     raise WorkerError("The Dask worker has ended.")
                 self._running[key] = task = self._process.start(request_of(case))
             if key in self._unwanted:  # released while the process started: transition() did not see the case run yet
@@ -168,7 +168,7 @@ class KeptProcess(WorkerPlugin):
             try:
                 task.wait(lambda event: on_stage(event.text) if event.kind == "stage" else None)
             except GliomaSegError:
-                pass  # the last event says it
+                pass  # it is in the last event
             finally:
                 del self._running[key]
             last = answer_of(case, task, "")
@@ -178,7 +178,7 @@ class KeptProcess(WorkerPlugin):
 
 
 def _segment(case: BatchCase, overwrite: bool, plugin: str, topic: str, number: int) -> CaseEvent:
-    """What runs on the Dask worker."""
+    """The task that runs on the Dask worker."""
     worker = get_worker()
 
     def on_stage(stage: str) -> None:
@@ -188,7 +188,7 @@ def _segment(case: BatchCase, overwrite: bool, plugin: str, topic: str, number: 
 
 
 def _last_event(future: Future, case: BatchCase) -> CaseEvent:
-    if future.cancelled():  # not by us, who would not ask any more
+    if future.cancelled():  # by the scheduler: segment() would not ask after its own cancel
         raise _gone()
     try:
         return future.result()
@@ -200,7 +200,7 @@ def _last_event(future: Future, case: BatchCase) -> CaseEvent:
         return failed(case, sentence, CRASH)
     except WorkerError as error:
         return failed(case, str(error), error.kind)
-    except Exception as error:  # whatever another environment makes of it: this case's alone
+    except Exception as error:  # of any kind, from another environment; concerns this case only
         return failed(case, f"The Dask worker could not do it ({error}); check that it has this GliomaSeg.", CRASH)
 
 

@@ -1,7 +1,7 @@
-"""Dispatch cases to workers, and yield their events in steps that a caller can poll.
+"""Dispatches cases to workers, and yields their events, so that the caller can poll.
 
-The workers are processes on this machine (:mod:`~GliomaSegLib.batch.local`) or those of a cluster
-(:mod:`~GliomaSegLib.batch.cluster`). Needs nothing but the standard library.
+Workers are processes on this machine (:mod:`~GliomaSegLib.batch.local`) or on a cluster
+(:mod:`~GliomaSegLib.batch.cluster`). Standard library only.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ STARTED = "starting"
 """The stage of a case that has just been given to a worker."""
 
 CRASH = "WorkerError"
-"""The error of a worker that ended without an answer; all others are the answer to this case."""
+"""The error of a worker that ended without an answer; other errors are caused by the case."""
 
 
 @dataclass(frozen=True)
 class CaseEvent:
-    """An event of a case; a ``result`` or an ``error`` is its last.
+    """An event of a case; the last one is a ``result`` or an ``error``.
 
     Attributes:
-        result: of a ``result``, :class:`~GliomaSegLib.results.job_result.JobResult` as JSON; without ``files`` when
+        result: of a ``result``: :class:`~GliomaSegLib.results.job_result.JobResult` as JSON, without ``files`` if
             another process made it (:func:`~GliomaSegLib.batch.cases.stored_result`).
-        error: of an ``error``, its name, as of :attr:`~GliomaSegLib.worker.client.WorkerError.kind`.
+        error: of an ``error``: its class, as in :attr:`~GliomaSegLib.worker.client.WorkerError.kind`.
         worker: the worker that has the case; may be empty.
     """
 
@@ -56,9 +56,9 @@ class CaseEvent:
 
 
 CaseEvents = Generator[CaseEvent | None, None, None]
-"""``None`` when there is no event yet and the caller may go on with something else for a moment.
+"""A generator of events; ``None`` means that there is none yet, and the caller may do something else.
 
-A :class:`~GliomaSegLib.errors.Cancelled` that is thrown in stops the workers; it ends when they have cleared up.
+A :class:`~GliomaSegLib.errors.Cancelled` thrown into it stops the workers; it ends when they have cleaned up.
 """
 
 
@@ -77,9 +77,9 @@ class Workers(Protocol):
 
 
 def dispatch(cases: Iterable[BatchCase], workers: Workers, overwrite: bool = False) -> CaseEvents:
-    """Segment every case that is not done; each has one last event, those that are done or refused at once.
+    """Segment every case that is not done. Each case has one last event; done or refused ones have it at once.
 
-    What a killed writer had left of them is deleted first.
+    Partial folders that a killed process has left are deleted first.
 
     Args:
         overwrite: replace results of other jobs, see :func:`~GliomaSegLib.batch.cases.blocking_reason`.
@@ -97,30 +97,30 @@ def dispatch(cases: Iterable[BatchCase], workers: Workers, overwrite: bool = Fal
 
 
 def _clear_up(cases: Iterable[BatchCase], parent: Path) -> None:
-    # One look at the folder for all of them: on a network drive a thousand would take minutes.
+    # The folder is listed once, not per case, which would take minutes on a network drive.
     if parent.is_dir() and any(one.suffix in (".partial", ".old") for one in parent.iterdir()):
         for case in cases:
             clear_up(case.output, unfinished(case.output))
 
 
 def settled(case: BatchCase, overwrite: bool) -> CaseEvent | None:
-    """The last event of a case that needs no worker: it is refused, or done, or something else is in its place."""
+    """The last event of a case that needs no worker: it is refused, done or blocked; ``None`` for other cases."""
     if case.refused:
         return CaseEvent(case, Event("error", case.refused), error="InputError")
     try:
         if is_done(case):
             return CaseEvent(case, Event("result"), stored_result(case.output))
         reason = blocking_reason(case, overwrite)
-    except Exception as error:  # whatever is wrong with the folder: it concerns this case alone
+    except Exception as error:  # of any kind, from a damaged folder; concerns this case only
         return CaseEvent(case, Event("error", damaged(case, error)), error="InputError")
     return CaseEvent(case, Event("error", reason), error="InputError") if reason else None
 
 
 def failed(case: BatchCase, sentence: str, error: str, worker: str = "") -> CaseEvent:
-    """The last event of a case that failed, unless another process, whose own batch was killed, has done it by now."""
+    """The last event of a failed case, unless a process of a killed batch has completed it meanwhile."""
     try:
         if is_done(case):
             return CaseEvent(case, Event("result"), stored_result(case.output))
-    except Exception as damage:  # whatever is wrong with the folder: it concerns this case alone
+    except Exception as damage:  # of any kind, from a damaged folder; concerns this case only
         return CaseEvent(case, Event("error", damaged(case, damage)), error="InputError")
     return CaseEvent(case, Event("error", sentence), error=error, worker=worker)

@@ -1,6 +1,6 @@
-"""The failures of a batch, kept beside the folders of results.
+"""Stores the failures of a batch beside the folders of results.
 
-A failure is a line of a file that only one process writes; a line that was cut off by a kill is passed over.
+Each failure is a line of a file that only one process writes; an incomplete line, after a kill, is ignored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from GliomaSegLib.errors import InputError
 
 @dataclass(frozen=True)
 class Failure:
-    """That a case could not be done: the sentence, the kind of the error and the time (seconds since 1970)."""
+    """A case that failed: its name and key, class and sentence of the error, and the Unix time in seconds."""
 
     case: str
     key: str
@@ -29,7 +29,7 @@ class Failure:
 
 
 class FailureLog:
-    """The failures that this process adds."""
+    """The file to which this process appends failures."""
 
     def __init__(self, output: Path, shard: Shard) -> None:
         self._path = output / PRIVATE / f"failures-{shard.name}.jsonl"
@@ -59,7 +59,7 @@ def _ends_whole(path: Path) -> bool:
 
 
 def read_failures(output: Path) -> dict[str, Failure]:
-    """The last failure of every case, of all processes that have worked on it, by :attr:`BatchCase.key`."""
+    """The last failure of every case by :attr:`BatchCase.key`, from the files of all processes."""
     last: dict[str, Failure] = {}
     for path in sorted((output / PRIVATE).glob("failures-*.jsonl")):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -1,4 +1,4 @@
-"""Workers on this machine. Needs nothing but the standard library."""
+"""Worker processes on this machine. Standard library only."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class LocalWorkers:
     """Worker processes that are kept from case to case, with their network loaded.
 
     Args:
-        processes: one per case that is segmented at once; they end with :meth:`close`.
-        devices: the processes take them in turn, as ``cuda:0`` and ``cuda:1``; by default what each job says.
+        processes: one per simultaneous case; :meth:`close` ends them.
+        devices: assigned to the processes in turn, e.g. ``cuda:0`` and ``cuda:1``; by default that of each job.
     """
 
     def __init__(self, processes: Sequence[WorkerProcess], devices: Sequence[str] = ()) -> None:
@@ -54,7 +54,7 @@ class LocalWorkers:
             while not all(task.done for _, task in running.values()):
                 yield None
             raise
-        finally:  # also when the caller has lost interest
+        finally:  # also when the caller closes the generator
             for _, task in running.values():
                 task.cancel()
             while not all(task.done for _, task in running.values()):
@@ -75,7 +75,7 @@ class LocalWorkers:
         try:
             request = request_of(case) | ({"device": device} if device else {})
             running[place] = (case, self._processes[place].start(request))
-        except (OSError, TypeError, ValueError) as error:  # its folder cannot be looked at, or its job is no JSON
+        except (OSError, TypeError, ValueError) as error:  # its folder cannot be read, or its job is not JSON
             return failed(case, f"{case.where}: it cannot be handed to a worker ({error}).", "InputError")
         return CaseEvent(case, Event("stage", STARTED), worker=_name(place))
 
@@ -96,7 +96,7 @@ def answer_of(case: BatchCase, task: Task, worker: str) -> CaseEvent:
         return CaseEvent(case, Event("result"), task.result, worker=worker)
     except WorkerError as error:
         return failed(case, str(error), error.kind, worker)
-    except Cancelled:  # not by us, who would not ask any more
+    except Cancelled:  # by another program: segment() would not ask after its own cancel
         sentence = "The worker was told to stop by another program; start the batch again to do this case."
         return failed(case, sentence, CRASH, worker)
 
@@ -116,11 +116,11 @@ def local_workers(command: Sequence[str], count: int, logs: Path, devices: Seque
 
 
 def threads_of_each(count: int) -> int:
-    """The processor threads that each of ``count`` workers may use so that together they use all at most."""
+    """The number of threads for each of ``count`` workers, so that together they use all processors at most."""
     return max(1, _processors() // count)
 
 
 def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):  # what a cluster's scheduler has granted, not what the machine has
+    if hasattr(os, "sched_getaffinity"):  # those that a scheduler has granted, which may be fewer than the machine has
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

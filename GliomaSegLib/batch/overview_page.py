@@ -1,4 +1,4 @@
-"""The page over a batch: what needs a look first, a picture and the volumes of every case, links to their reports."""
+"""The HTML page of a batch: picture, volumes and report of every case, those that need a look first."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ REPORT = "report.html"
 
 
 def write_page(output: Path, cases: Sequence[CaseSummary], source: Path) -> Path:
-    """Write ``output``'s page in one step; the path of it.
+    """Write the page into ``output`` atomically; returns its path.
 
     Args:
-        source: what asked for the cases, to be named.
+        source: the table or folder of the cases, whose name is shown.
 
     Raises:
         InputError: it cannot be written.
@@ -37,7 +37,7 @@ def write_page(output: Path, cases: Sequence[CaseSummary], source: Path) -> Path
 
 
 def render_page(output: Path, cases: Sequence[CaseSummary], source: Path) -> str:
-    """The page as HTML, every text escaped; pictures and reports are files in ``output``; nothing else is loaded."""
+    """The page as HTML with escaped texts; only pictures and reports in ``output`` are linked."""
     done = [case for case in cases if case.state is CaseState.DONE]
     return rendered(
         "batch.html.j2",
@@ -63,22 +63,22 @@ def render_page(output: Path, cases: Sequence[CaseSummary], source: Path) -> str
 
 
 def _picture_and_report(output: Path, summary: CaseSummary) -> tuple[str, str]:
-    """The relative addresses of the picture and of the report; empty where there is none."""
+    """The relative URLs of picture and report; empty if there is none."""
     if summary.state is not CaseState.DONE:
         return "", ""
     folder = summary.case.output
     try:
         manifest = manifest_of(folder)
-    except (OSError, ValueError):  # it was changed since it was summed up
+    except (OSError, ValueError):  # it was changed meanwhile
         manifest = None
-    # A file of its own: the browser reads it when its row is scrolled to, so that a thousand cases open at once.
+    # A separate file, loaded when its row is scrolled to, so that a page of a thousand cases opens fast.
     picture = f"{PRIVATE}/thumbnails/{folder.name}.jpg"
     drawn = manifest and thumbnail(folder, manifest, output / picture)
     return quote(picture) if drawn else "", quote(f"{folder.name}/{REPORT}")
 
 
 def _ml(value: float | None) -> str:
-    """As a table shows it; nothing where the model does not give the region."""
+    """A volume in mL for the table; empty if the model does not segment the region."""
     return "" if value is None else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 

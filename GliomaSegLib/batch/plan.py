@@ -1,4 +1,4 @@
-"""Plan a batch: what is there, what is missing, which model, how long. Nothing is run and nothing written."""
+"""Plans a batch: the state, modalities and model of each case, and the time. Nothing is run or written."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from GliomaSegLib.zoo.places import default_store
 from GliomaSegLib.zoo.recommend import choose_model
 from GliomaSegLib.zoo.store import Store
 
-_READERS = 4  # headers are read at once: on a network drive the time goes into waiting
-_NAMED = 20  # refused cases that a text names; the page names all
+_READERS = 4  # threads that read headers, which is mostly waiting on a network drive
+_NAMED = 20  # refused cases listed in the text; the page lists all
 
 
 class CaseStatus(str, Enum):
@@ -42,13 +42,13 @@ class CaseStatus(str, Enum):
 
 @dataclass(frozen=True)
 class PlannedCase:
-    """A case, and what was found.
+    """A case and its plan.
 
     Attributes:
-        model: the one that is named, or the one that is chosen for these sequences where none is.
-        present: the sequences that the model takes and the study has; empty if it was not looked at.
-        cost: what the sequences that are missing cost, in a sentence.
-        seconds: what it took, if it is done.
+        model: as given, or as chosen automatically for the modalities.
+        present: the modalities that the model uses and the study has; empty if they were not looked for.
+        cost: a sentence on the loss of accuracy by missing modalities.
+        seconds: processing time, if it is done.
     """
 
     case: BatchCase
@@ -61,7 +61,7 @@ class PlannedCase:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a batch would do; ``workers`` is how many cases it would do at once."""
+    """What a batch would do; ``workers``: the number of simultaneous cases."""
 
     source: Path
     planned: tuple[PlannedCase, ...]
@@ -74,12 +74,12 @@ class Plan:
 
     @property
     def seconds_per_case(self) -> float | None:
-        """Mean of those that are done here; ``None`` before the first."""
+        """Mean time of the cases that are done; ``None`` if there is none."""
         took = [one.seconds for one in self.planned if one.seconds]
         return mean(took) if took else None
 
     def to_json(self) -> str:
-        """A record per case."""
+        """The plan as JSON, with an object per case."""
         cases = [
             {
                 "case": one.case.name, "patient": one.case.patient, "where": one.case.where,
@@ -94,7 +94,7 @@ class Plan:
         )
 
     def to_text(self) -> str:
-        """Human-readable: counts, the groups of cases that have the same sequences, what is refused, how long."""
+        """The plan as text: counts, cases grouped by model and modalities, refused cases, time."""
         counts = {status: len(self.of(status)) for status in CaseStatus}
         by_status = ", ".join(f"{count} {status.value}" for status, count in counts.items() if count)
         lines = [f"{self.source}: {_cases(len(self.planned))}: {by_status}"]
@@ -147,13 +147,13 @@ def _groups(to_do: Iterable[PlannedCase]) -> list[str]:
 
 
 def make_plan(cases: CaseList, workers: int, overwrite: bool, progress: Progress) -> Plan:
-    """Look at every case that is not done: its volumes' names and headers, no pixels.
+    """Plan every case, reading only names and headers of its volumes.
 
     Args:
-        overwrite: results of other jobs may be replaced.
+        overwrite: whether results of other jobs may be replaced.
 
     Raises:
-        InputError: no case can be run or is done; the sentence says why the first cannot.
+        InputError: all cases are refused; with the reason of the first.
     """
     progress.stage("plan")
     zoo = _Zoo()
@@ -163,14 +163,14 @@ def make_plan(cases: CaseList, workers: int, overwrite: bool, progress: Progress
         for number, one in enumerate(looked, start=1):
             planned.append(one)
             progress.advance(number / len(cases.cases), f"{number} of {len(cases.cases)}")
-    if planned and all(one.status is CaseStatus.REFUSED for one in planned):  # a part of a small cohort may be empty
+    if planned and all(one.status is CaseStatus.REFUSED for one in planned):  # an empty shard is no error
         others = f" (so or alike for all {len(planned)} cases)" if len(planned) > 1 else ""
         raise InputError(f"{planned[0].case.refused}{others}")
     return Plan(cases.source, tuple(planned), cases.unused, workers)
 
 
 class _Zoo:
-    """The models, each looked up once however many cases want it."""
+    """A cache of cards: each model is looked up once."""
 
     def __init__(self) -> None:
         self._cards: dict[tuple[str, Path], Card | str] = {}
@@ -210,7 +210,7 @@ def _look(case: BatchCase, zoo: _Zoo, overwrite: bool) -> PlannedCase:
             raise InputError(reason)
     except InputError as error:
         return PlannedCase(case.but_refused(str(error)), CaseStatus.REFUSED)
-    except Exception as error:  # whatever is wrong with the folder: it concerns this case alone
+    except Exception as error:  # of any kind, from a damaged folder; concerns this case only
         return PlannedCase(case.but_refused(damaged(case, error)), CaseStatus.REFUSED)
     try:
         return _planned(case, Job(**case.job), zoo)
@@ -218,16 +218,16 @@ def _look(case: BatchCase, zoo: _Zoo, overwrite: bool) -> PlannedCase:
         return PlannedCase(case.but_refused(str(error)), CaseStatus.REFUSED)
     except Cancelled:
         raise
-    except Exception as error:  # pydicom and ITK raise whatever comes of a malformed file: this case's alone
+    except Exception as error:  # pydicom and ITK raise any exception for a malformed file
         sentence = f"{case.where}: its images cannot be read ({type(error).__name__}: {error}); check them."
         return PlannedCase(case.but_refused(sentence), CaseStatus.REFUSED)
 
 
 def _planned(case: BatchCase, job: Job, zoo: _Zoo) -> PlannedCase:
-    """What the model finds in the study.
+    """Choose the model and find its modalities in the study.
 
     Raises:
-        InputError: it cannot be run.
+        InputError: the case cannot be run.
     """
     store = job.store or default_store()
     model = job.model
@@ -245,7 +245,7 @@ def _planned(case: BatchCase, job: Job, zoo: _Zoo) -> PlannedCase:
 def _seconds(case: BatchCase) -> float | None:
     try:
         return sum(stored_result(case.output)["seconds"].values())
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # edited by hand: it is done all the same
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # edited by hand: still done
         return None
 
 
@@ -259,7 +259,7 @@ def _present(job: Job, sequences: Iterable[Modality]) -> tuple[Modality, ...]:
 
 
 def _check_one_study(found: Sequential[Assignment]) -> None:
-    """Volumes that are named one by one may come from several studies, which no folder would show."""
+    """Refuse volumes, given one by one, that come from several patients or studies."""
     series = [one.candidate.series for one in found if one.candidate.series is not None]
     for what, said in (
         ("patients", {one.patient_id for one in series}),

@@ -1,4 +1,4 @@
-"""Run a planned batch: events are shown, failures are kept, and the table and the page are kept up to date."""
+"""Runs a planned batch: shows events, records failures, and keeps the table and the page up to date."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from GliomaSegLib.batch.shard import WHOLE, Shard, locked
 from GliomaSegLib.batch.summary import CaseState, CaseSummary, Summary, write_summary
 
 _PAUSE_S = 0.05
-_REFRESH_S = 60.0  # the page is drawn at most so often while the batch runs
+_REFRESH_S = 60.0  # least time between two updates of the page
 
 
 class Display(AbstractContextManager[Any], Protocol):
-    """Shows a running batch; a context manager around it."""
+    """A context manager that shows a running batch."""
 
     def on_event(self, event: CaseEvent) -> None:
         """Show an event."""
@@ -31,7 +31,7 @@ class Display(AbstractContextManager[Any], Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """The state of all cases, other parts' included, and the page and the table that show it."""
+    """The state of all cases, also of other shards, and the paths of page and table."""
 
     cases: tuple[CaseSummary, ...]
     page: Path
@@ -46,15 +46,15 @@ def run_batch(
     plan: Plan, everyone: Sequence[BatchCase], output: Path, workers: Workers, display: Display,
     shard: Shard = WHOLE, overwrite: bool = False,
 ) -> Outcome:  # fmt: skip
-    """Do what is planned, and keep the table and the page up to date, also when it is stopped.
+    """Run a plan, and update the table and the page, also when it is stopped.
 
     Args:
-        everyone: the cases of the whole batch, for the page; the plan may be that of one part.
+        everyone: the cases of the whole batch, for the page; the plan may be of one shard.
         overwrite: replace results of other jobs.
 
     Raises:
         InputError: another process works on the same cases, or ``output`` cannot be written.
-        Cancelled, KeyboardInterrupt: it was stopped; what is done stays, and nothing half-made is left.
+        Cancelled, KeyboardInterrupt: it was stopped; completed cases are kept, and no partial ones are left.
     """
     with locked(output, shard):
         failures, overview = FailureLog(output, shard), Overview(everyone, output, plan.source)
@@ -84,11 +84,11 @@ def _run(
             if event.is_last:
                 overview.refresh()
     finally:
-        events.close()  # stops the workers when something else ended the loop
+        events.close()  # stops the workers if an exception ended the loop
 
 
 class Overview:
-    """The table and the page of a batch, drawn again from the folders of results in a thread of their own."""
+    """Writes the table and the page of a batch from the folders of results, in a thread."""
 
     def __init__(self, cases: Sequence[BatchCase], output: Path, source: Path) -> None:
         self._summary = Summary(cases)
@@ -98,13 +98,13 @@ class Overview:
         self._drawn = time.monotonic()
 
     def refresh(self) -> None:
-        """Begin to draw them, unless that is going on or was done a short while ago."""
+        """Start to write them, unless that is going on or was done in the last minute."""
         if time.monotonic() - self._drawn > _REFRESH_S and (self._drawing is None or self._drawing.done()):
             self._drawn = time.monotonic()
             self._drawing = self._thread.submit(self._draw)
 
     def close(self) -> Outcome:
-        """Draw them for the last time."""
+        """Write them for the last time."""
         with self._thread as thread:
             return thread.submit(self._draw).result()
 

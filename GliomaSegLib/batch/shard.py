@@ -1,4 +1,4 @@
-"""A part of a batch, for array jobs, and the lock that keeps two batches from the same cases."""
+"""Shards of a batch, for array jobs, and the lock against two processes with the same cases."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from GliomaSegLib.errors import InputError
 
 @dataclass(frozen=True)
 class Shard:
-    """The ``number``-th (from 1) of ``count`` parts of a batch: every ``count``-th case."""
+    """Part ``number`` (from 1) of ``count`` parts of a batch: every ``count``-th case."""
 
     number: int = 1
     count: int = 1
 
     @property
     def name(self) -> str:
-        """For a file's name."""
+        """The name of the shard in file names."""
         return f"{self.number}-of-{self.count}"
 
     def of(self, cases: tuple[BatchCase, ...]) -> tuple[BatchCase, ...]:
-        """Its cases. They depend on nothing but the table, so that all parts together are all of it."""
+        """The cases of the shard; they depend only on the list, so that all shards together are the whole batch."""
         return cases[self.number - 1 :: self.count]
 
 
 WHOLE = Shard()
-"""Not divided."""
+"""The whole batch as one shard."""
 
 
 @contextlib.contextmanager
 def locked(output: Path, shard: Shard) -> Iterator[None]:
-    """Lock the cases against other processes while the block runs; the lock ends with the process.
+    """Lock the shard against other processes during the block; the lock ends with the process.
 
     Raises:
-        InputError: another process has them, or the folder cannot be written.
+        InputError: another process has locked it, or the folder cannot be written.
     """
     folder = output / PRIVATE
     lock = FileLock(folder / f"shard-{shard.name}.lock", timeout=0)
@@ -65,7 +65,7 @@ def locked(output: Path, shard: Shard) -> Iterator[None]:
 
 
 def _check_parts(folder: Path, shard: Shard) -> None:
-    """Parts of another division would have cases in common with this one."""
+    """Make sure that no shard of another division, which would share cases, is running."""
     for path in folder.glob("shard-*.lock"):
         if not path.stem.endswith(f"-of-{shard.count}"):
             with FileLock(path, timeout=0):

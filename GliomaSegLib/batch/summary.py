@@ -1,4 +1,4 @@
-"""A summary of every case of a batch: its state, what was measured, and whether it differs from the others."""
+"""Summaries of the cases of a batch: state, measures, and what is unusual among the cases; and their table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from GliomaSegLib.measures.unusual_volumes import BRAIN, unusual, volumes_by_mod
 from GliomaSegLib.results.layout import MEASURES_JSON
 
 VOLUMES = ("WT", "TC", "ET", "NETC", "SNFH", "RC")
-"""What a table shows of the volumes, in mL."""
+"""The volumes (mL) in the table."""
 
 
 class CaseState(str, Enum):
@@ -38,14 +38,14 @@ class CaseSummary:
     """One case.
 
     Attributes:
-        volumes: mL by name, what the model does not give is not there; and of the brain.
-        lesions: connected pieces of the whole tumour.
-        training_distance: of the images to those that the model was trained on, as a share of the limit above which the
-            reader is warned.
-        cost: what the sequences that are missing cost, which many cases have in common, so it is no warning here.
-        implausible: what no tumour can explain, a sentence each.
-        remarks: a clause for each thing in which it differs from the other cases.
-        deviation: the largest modified z-score among them, for the order.
+        present, missing: the modalities that were used, and those that the model also uses.
+        volumes: mL by the name of a region or label that the model segments; also of the brain.
+        lesions: number of connected components of the whole tumour.
+        training_distance: distance of the images to the training data, as a fraction of the limit for a warning.
+        cost: sentence on the loss of accuracy by missing modalities, which is therefore not among ``warnings``.
+        implausible: sentences on findings that no tumour can explain.
+        remarks: clauses on what is unusual among the cases of the same model.
+        deviation: the largest modified z-score of these, for the order.
         sentence: why it failed.
     """
 
@@ -68,14 +68,14 @@ class CaseSummary:
 
 
 class Summary:
-    """The summaries of all cases, read again only where a folder of results has changed since."""
+    """Reads the summaries of all cases, again only if a folder of results has changed."""
 
     def __init__(self, cases: Sequence[BatchCase]) -> None:
         self._cases = list(cases)
         self._read: dict[tuple[Path, int], CaseSummary] = {}
 
     def cases(self, failures: Mapping[str, Failure]) -> list[CaseSummary]:
-        """What needs a look first: implausible, then failed, outliers, with warnings, the rest, what waits."""
+        """The summaries in the order: implausible, failed, unusual, with warnings, other done cases, waiting."""
         cases = _with_remarks([self._summary_of(case, failures) for case in self._cases])
         return sorted(cases, key=_order)
 
@@ -90,8 +90,8 @@ class Summary:
             if version in self._read:
                 return self._read[version]
         except OSError:
-            pass  # not there yet
-        except Exception as error:  # whatever is wrong with the folder: it concerns this case alone
+            pass  # not done yet
+        except Exception as error:  # of any kind, from a damaged folder; concerns this case only
             return CaseSummary(case, CaseState.FAILED, model, sentence=damaged(case, error))
         failure = failures.get(case.key)
         if failure is None:
@@ -134,11 +134,11 @@ def _summary_of_results(case: BatchCase) -> CaseSummary:
     )
 
 
-# --- what differs --------------------------------------------------------------------------------------------------
+# --- unusual cases -------------------------------------------------------------------------------------------------
 
 
 def _with_remarks(cases: Iterable[CaseSummary]) -> list[CaseSummary]:
-    """Every case with what sets it apart from those of the same model; an empty finding is always remarked."""
+    """Add remarks on what is unusual among the cases of the same model; no tumour at all is always remarked."""
     cases = list(cases)
     values = volumes_by_model((case.model, case.volumes) for case in cases)
     found = [unusual(one.volumes, values[one.model]) if one.state is CaseState.DONE else ((), 0.0) for one in cases]
@@ -151,7 +151,7 @@ def _with_remarks(cases: Iterable[CaseSummary]) -> list[CaseSummary]:
 
 
 def write_summary(cases: Sequence[CaseSummary], path: Path) -> None:
-    """The table (CSV), a row per case in the order of ``cases``; it is replaced in one step.
+    """Write the table (CSV) atomically, with a row per case in the order of ``cases``.
 
     Raises:
         InputError: it cannot be written.
@@ -165,10 +165,10 @@ def write_summary(cases: Sequence[CaseSummary], path: Path) -> None:
 
 
 def write_parquet(cases: Sequence[CaseSummary], path: Path) -> None:
-    """The same table as Parquet, with numbers as numbers; it is replaced in one step.
+    """Write the table as Parquet with typed columns, atomically.
 
     Raises:
-        InputError: the package for it is not installed, or the file cannot be written.
+        InputError: pyarrow is not installed, or the file cannot be written.
     """
     try:
         import pyarrow
@@ -229,11 +229,14 @@ COLUMNS = {
     "notes": "in what the case differs from the others", "warnings": "of the run", "error": "why it failed",
     "source": "table and line, or folder, that named the case", "output": "folder of its results",
 }  # fmt: skip
-"""The columns of the table and what they mean; ``summary-columns.json`` beside it says so."""
+"""The columns of the table and their meaning, also written to ``summary-columns.json``."""
 
 
 def replace_file(path: Path, write: Any) -> None:
-    """Write a text file beside ``path`` and put it there in one step: readers and other writers see the old or the new.
+    """Write a text file atomically: readers and other writers see the old or the new one.
+
+    Args:
+        write: called with the open file.
 
     Raises:
         InputError: it cannot be written.

@@ -1,15 +1,14 @@
-"""The list of cases of a batch, from a table (CSV) or from folders.
+"""Reads the list of cases of a batch from a table (CSV) or from a folder.
 
 A table has the column ``case`` and either ``study`` (a folder of images or DICOM series, or one file) or one or more of
-``t1n``, ``t1c``, ``t2w``, ``t2f``, which also overrule what the study holds. It may have ``patient``, ``without``
-(sequences to do without), and ``model``, ``task``, ``time_point``, ``days_since_surgery``, ``purpose``,
-``preoperative`` and ``preoperative_mask``, which mean what they do in a :class:`~GliomaSegLib.job.Job`. Other columns
-are left alone, so that the tables of :mod:`GliomaSegLib.datasets.case_table` serve as well. Paths are relative to the
-folder of the table.
+``t1n``, ``t1c``, ``t2w``, ``t2f``, which have precedence over the study. It may have ``patient``, ``without``
+(modalities not to use), and ``model``, ``task``, ``time_point``, ``days_since_surgery``, ``purpose``, ``preoperative``
+and ``preoperative_mask``, as in :class:`~GliomaSegLib.job.Job`. Other columns are ignored, so that the tables of
+:mod:`GliomaSegLib.datasets.case_table` can be used too. Paths are relative to the folder of the table.
 
-A folder is one of BIDS (``sub-*/[ses-*/]anat``, Gorgolewski 2016, doi:10.1038/sdata.2016.44), one of study folders,
-each a case, or nnU-Net's ``imagesTs`` (``CASE_0000.nii.gz``, a file per channel), whose channels are asked for. What is
-wrong with one row is that row's alone: it is refused with a sentence.
+A folder is a BIDS dataset (``sub-*/[ses-*/]anat``, Gorgolewski 2016, doi:10.1038/sdata.2016.44), a folder of study
+folders, or nnU-Net's ``imagesTs`` (``CASE_0000.nii.gz``, a file per channel), whose channels must be named. An invalid
+row is refused with a sentence; the others are not affected.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _RESERVED = frozenset({SUMMARY, PAGE, PRIVATE})
 
 @dataclass(frozen=True)
 class Row:
-    """One row: its case, the fields of a :class:`~GliomaSegLib.job.Job` that it gives, and where it stands."""
+    """One row: its case, its fields of :class:`~GliomaSegLib.job.Job`, and its line or folder (``where``)."""
 
     case: str
     where: str
@@ -51,7 +50,7 @@ class Row:
 
 @dataclass(frozen=True)
 class CaseList:
-    """The cases that a batch was asked for.
+    """The cases of a batch.
 
     Attributes:
         source: the table or folder.
@@ -72,8 +71,8 @@ def read_case_list(
     Args:
         output: folder in which each case gets a folder of its own.
         root: folder to which the paths of a table are relative, instead of the table's own.
-        channels: the sequences of the channels of an nnU-Net folder, in order.
-        options: fields of every :class:`~GliomaSegLib.job.Job`, over which those of a row go.
+        channels: the modalities of the channels of an nnU-Net folder, in order.
+        options: fields of every :class:`~GliomaSegLib.job.Job`; those of a row have precedence.
 
     Raises:
         InputError: there is no such table or folder, or nothing in it can be a case.
@@ -119,7 +118,7 @@ def _rows_of_table(table: Path, root: Path | None) -> tuple[list[Row], tuple[str
 
 
 def _check_heading(columns: list[str], table: Path) -> None:
-    """Raise for a heading by which no row can be understood."""
+    """Raise an error for an unusable heading."""
     if "case" not in columns or not set(_IMAGES) & set(columns):
         raise InputError(
             f"The table {table} needs the column 'case' and at least one of {', '.join(_IMAGES)}; its heading is "
@@ -189,7 +188,7 @@ def _rows_of_folder(folder: Path, output: Path, channels: Sequence[Modality]) ->
 
 
 def _channel_files(folder: Path) -> dict[str, dict[int, Path]]:
-    """The files of nnU-Net's layout by case and channel; none where a file has another name."""
+    """The files of nnU-Net's layout by case and channel; empty if any file has another name."""
     cases: dict[str, dict[int, Path]] = defaultdict(dict)
     for path in sorted(folder.iterdir()):
         if path.is_file() and is_image_name(path):
@@ -200,7 +199,7 @@ def _channel_files(folder: Path) -> dict[str, dict[int, Path]]:
 
 
 def _rows_of_channels(folder: Path, cases: Mapping[str, Mapping[int, Path]], channels: Sequence[Modality]) -> list[Row]:
-    """One row per case of nnU-Net's layout; a case without a channel is one without that sequence."""
+    """One row per case of nnU-Net's layout; a missing channel is a missing modality."""
     last = max(number for files in cases.values() for number in files)
     if last >= len(channels):
         raise InputError(

@@ -1,7 +1,7 @@
 """RT Structure Set: closed axial contours in patient coordinates (LPS mm), for treatment planning systems.
 
-No maintained library writes it (rt-utils: no release since 2023; highdicom: not supported), so this writes the modules of
-PS3.3 A.19 with pydicom.
+No maintained library writes it (rt-utils: no release since 2023; highdicom: not supported), so this module writes
+the modules of PS3.3 A.19 with pydicom.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Augmentation on the fly: poses, contrasts and qualities of images that the training cases do not show.
+"""Random augmentation during training: pose, contrast and image quality.
 
-Images are ``float32 [4, z, y, x]``, z-scores inside the brain. What is exactly zero, outside the brain or a sequence
-that is absent, stays exactly zero.
+Images are ``float32 [4, z, y, x]``, z-scores inside the brain. Voxels outside the brain and missing modalities are and
+remain exactly 0.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from GliomaSegLib.training.recipe import Augmentation
 
 
-# Mean over standard deviation of raw intensities inside a stripped brain, about: with it a z-score becomes a positive
-# intensity again, which a bias field multiplies.
+# Approximate ratio of mean and standard deviation of raw intensities inside the brain: added to a z-score, it gives a
+# positive intensity, which a bias field multiplies.
 _RAW_MEAN = 3.5
 
 _FIELD_NODES = 4  # of the random bias field, per axis
 
 
 def random_axes(how: Augmentation, rng: np.random.Generator) -> NDArray[np.float64]:
-    """``[3, 3]``, order z, y, x: mm of the view to mm of the head: rotated, scaled, perhaps flipped left to right."""
+    """Random matrix ``[3, 3]`` (z, y, x) from mm of the view to mm of the head: rotation, scale, left-right flip."""
     angles = np.radians(rng.uniform(-1, 1, 3) * how.rotation_degrees)
     axes = np.eye(3)
     for axis, angle in enumerate(angles):
@@ -44,11 +44,11 @@ def random_axes(how: Augmentation, rng: np.random.Generator) -> NDArray[np.float
 def change_images(
     images: Tensor, brain: Tensor, spacing_mm: float | tuple[float, ...], how: Augmentation, rng: np.random.Generator
 ) -> Tensor:
-    """A copy of ``images`` with other contrasts, bias fields, resolution and noise.
+    """A copy of ``images`` with random contrast, bias field, resolution and noise.
 
     Args:
-        brain: ``[1, z, y, x]``, 1 inside; outside the result is exactly 0.
-        spacing_mm: edge of the voxels, or their edges along z, y and x.
+        brain: ``[1, z, y, x]``, 1 inside; the result is exactly 0 outside.
+        spacing_mm: voxel size, or along z, y and x.
     """
     generator = torch.Generator(images.device).manual_seed(int(rng.integers(1 << 62)))
     field = _smooth_field(images.shape[1:], generator)
@@ -85,14 +85,14 @@ def _smooth_field(shape: torch.Size, generator: torch.Generator) -> Tensor:
 
 
 def _gamma(channel: Tensor, exponent: float) -> Tensor:
-    """Gamma correction: brighter or darker in the middle of the range, whose ends stay."""
+    """Gamma correction between the minimum and maximum, which do not change."""
     low, high = channel.min(), channel.max()
     span = (high - low).clamp(min=1e-6)
     return ((channel - low) / span).pow_(exponent).mul_(span).add_(low)
 
 
 def _coarsened(channel: Tensor, axis: int, factor: float) -> Tensor:
-    """As if it had been acquired with ``factor`` times the voxel edge along ``axis`` and interpolated back."""
+    """The channel downsampled by ``factor`` along ``axis`` and interpolated back."""
     coarse = list(channel.shape)
     coarse[axis] = max(2, round(coarse[axis] / max(factor, 1.0)))
     seen = functional.interpolate(channel[None, None], size=coarse, mode="area")

@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a training needs to resume exactly where it was, written atomically."""
+"""Checkpoints: the complete state from which a training resumes, written atomically."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def write_checkpoint(state: dict[str, Any], path: Path) -> None:
     """Write ``state`` (tensors, numbers, text and containers of them) atomically.
 
     Raises:
-        InputError: it cannot be written; an earlier checkpoint stays as it was.
+        InputError: it cannot be written; an earlier checkpoint is kept.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -35,14 +35,14 @@ def write_checkpoint(state: dict[str, Any], path: Path) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What :func:`write_checkpoint` wrote, on the CPU. Nothing but tensors and plain values is unpickled.
+    """Read a checkpoint to the CPU; only tensors and plain values are unpickled.
 
     Raises:
-        InputError: it is missing, damaged or something else.
+        InputError: it is missing, damaged or no checkpoint of a training.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever the unpickler and the zip reader raise
+    except Exception as error:  # torch.load raises any exception of the unpickler and the zip reader
         raise InputError(f"The checkpoint {path} cannot be read ({type(error).__name__}); name a sound one.") from error
     if not isinstance(state, dict) or "step" not in state:
         raise InputError(f"{path} is no checkpoint of 'gliomaseg train'; name the file 'last.pt' of a run.")

@@ -1,4 +1,4 @@
-"""Cases for training: prepared as the pipeline prepares a study, and kept on disk."""
+"""Training cases: preprocessed like the studies of the pipeline, and stored on disk."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ _MARGIN_VOXELS = 2
 
 @dataclass(frozen=True)
 class TrainingCase:
-    """A prepared case, cropped to the brain, voxel axes running LPS.
+    """A preprocessed case, cropped to the brain, in LPS orientation.
 
     Attributes:
         images: ``float16 [4, z, y, x]`` in the order T1n, T1c, T2w, T2f: z-scores inside the brain, exactly 0 outside
-            it and in the channels of sequences that the case does not have.
+            it and in the channels of missing modalities.
         brain: ``bool [z, y, x]``.
         labels: ``uint8 [z, y, x]``, internal scheme.
-        known: the regions that the labels have; losses leave the others out.
-        spacing_mm: voxel edges in the order z, y, x.
+        known: the regions with reference labels; losses ignore the others.
+        spacing_mm: voxel size along z, y, x.
         soft: pseudo-labels, probabilities of WT, TC and ET, ``float16 [3, z, y, x]``, or ``None``.
     """
 
@@ -55,17 +55,17 @@ class TrainingCase:
 
     @property
     def present(self) -> NDArray[np.bool_]:
-        """Which of the four channels the case has."""
+        """Which of the four modalities the case has, ``bool [4]``."""
         return np.any(self.images, axis=(1, 2, 3))
 
     def by_modality(self) -> dict[Modality, NDArray[np.float32]]:
-        """The images that the case has, ``[z, y, x]``."""
+        """The images ``[z, y, x]`` by modality."""
         pairs = zip(CHANNELS, self.present, self.images, strict=True)
         return {modality: image.astype(np.float32) for modality, there, image in pairs if there}
 
 
 def prepared_path(row: CaseRow, cache: Path) -> Path:
-    """Where a prepared case is kept."""
+    """The path of a prepared case in the folder ``cache``."""
     return cache / f"{row.case}.npz"
 
 
@@ -77,14 +77,15 @@ def prepare_all(
     bias_correction: bool = False,
     then: Callable[[TrainingCase], TrainingCase] = lambda case: case,
 ) -> None:
-    """Prepare every case that the folder ``cache`` does not hold yet, each written whole.
+    """Prepare every case that is not in the folder ``cache`` yet; each file is written atomically.
 
     Args:
-        bias_correction: whether N4 corrects each image.
-        then: done to each case before it is written. The folder holds cases of one way to prepare them.
+        cache: a folder for one set of preprocessing options.
+        bias_correction: whether to apply N4 to each image.
+        then: applied to each case before it is written.
 
     Raises:
-        InputError: a case cannot be prepared; the sentence begins with its name.
+        InputError: a case cannot be prepared; the message begins with its name.
     """
     progress = progress or Silent()
     cache.mkdir(parents=True, exist_ok=True)
@@ -101,7 +102,7 @@ def prepare_all(
 
 
 def prepare_training_case(row: CaseRow, device: torch.device, bias_correction: bool = False) -> TrainingCase:
-    """One prepared case, standardised and cropped to the brain.
+    """Prepare a case, normalised and cropped to the brain.
 
     Raises:
         InputError: see :func:`GliomaSegLib.datasets.prepared_case.prepare_case`.
@@ -124,7 +125,11 @@ def _cropped(
 
 
 def write_case(case: TrainingCase, key: str, path: Path) -> None:
-    """Write a prepared case whole."""
+    """Write a prepared case atomically.
+
+    Args:
+        key: identifies its inputs, see :func:`stored_key`.
+    """
     arrays: dict[str, Any] = {"images": case.images, "brain": case.brain, "labels": case.labels}
     if case.soft is not None:
         arrays["soft"] = case.soft
@@ -173,7 +178,7 @@ def read_prepared(path: Path) -> TrainingCase:
 
 
 def stored_key(path: Path) -> str | None:
-    """The key with which a prepared case was written; ``None`` when there is none that can be read."""
+    """The key with which a prepared case was written; ``None`` if it is missing or damaged."""
     try:
         with np.load(path) as stored:
             return json.loads(str(stored["about"]))["key"]

@@ -1,6 +1,6 @@
-"""Weights of a model that ships, from the checkpoints of its stages: ``python -m GliomaSegLib.training.export``.
+"""Exports the weights of a released model from checkpoints: ``python -m GliomaSegLib.training.export``.
 
-A model of one's own is made by ``gliomaseg models add RUN`` (:mod:`GliomaSegLib.training.own_model`).
+Users add their own model by ``gliomaseg models add RUN`` (:mod:`GliomaSegLib.training.own_model`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def write_stages(states: Mapping[str, Mapping[str, Tensor]], destination: Path) 
     """Write the averaged weights of each stage into one safetensors file, as float16, atomically.
 
     Args:
-        states: by stage; tensors are named ``STAGE.PARAMETER``.
+        states: state dicts by stage; in the file, tensors are named ``STAGE.PARAMETER``.
     """
     partial = destination.with_suffix(".partial")
     try:
@@ -34,10 +34,10 @@ def write_stages(states: Mapping[str, Mapping[str, Tensor]], destination: Path) 
 
 
 def export(checkpoints: Mapping[str, Path], destination: Path) -> dict[str, Any]:
-    """Write the weights of each stage of a model, such as ``coarse`` and ``fine``, from its checkpoint.
+    """Write the weights of all stages of a model, such as ``coarse`` and ``fine``, from their checkpoints.
 
     Returns:
-        by stage what the model's card says of it: ``network``, ``spacing_mm`` and ``shape``.
+        by stage the card fields ``network``, ``spacing_mm`` and ``shape``.
 
     Raises:
         InputError: a checkpoint cannot be read.
@@ -56,7 +56,7 @@ def export(checkpoints: Mapping[str, Path], destination: Path) -> dict[str, Any]
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m GliomaSegLib.training.export", description=__doc__)
     parser.add_argument("stages", nargs="+", type=_stage, metavar="STAGE=PT", help="e.g. coarse=RUN/last.pt")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="SAFETENSORS")

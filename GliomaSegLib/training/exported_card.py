@@ -1,6 +1,6 @@
-"""The fields of a model card that follow from a recipe: inputs, grid, network, windows, meaning of the channels.
+"""The fields of a model card that follow from a recipe: inputs, grid, network, windows and output channels.
 
-The rest of a card, such as title, licence and credits, is not in the recipe.
+The other fields, such as title, licence and credits, are not in the recipe.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def card_fields(recipes: Mapping[str, Recipe]) -> dict[str, Any]:
     """The fields ``inputs``, ``space``, ``network``, ``inference``, ``output`` and ``regions``, as a card's JSON.
 
     Args:
-        recipes: by the stage of the export: ``network`` alone, or AR-CA's networks by region and view, such as
-            ``wt.axial``, the whole tumour in one view at least.
+        recipes: by stage: only ``network``, or AR-CA's networks by region and view, such as ``wt.axial``, at least
+            one of the whole tumour.
 
     Raises:
-        InputError: no family of the zoo runs such stages.
+        InputError: no model family has such stages.
     """
     if set(recipes) == {trained.STAGE}:
         return _of_one(recipes[trained.STAGE])
@@ -76,7 +76,7 @@ def _of_one(recipe: Recipe) -> dict[str, Any]:
 
 
 def _preparation(recipe: Recipe) -> dict[str, Any]:
-    """The training's preprocessing beyond the usual, which a case to be segmented needs too."""
+    """Preprocessing options of the recipe, which also apply to the cases that the model segments."""
     wish = recipe.preparation
     if wish.histogram and not wish.landmarks:
         raise InputError(
@@ -129,7 +129,7 @@ def _of_cascade(recipes: Mapping[str, Recipe]) -> dict[str, Any]:
 
 
 def _inputs(recipe: Recipe) -> dict[str, Any]:
-    """The sequences, and which of them the training never dropped."""
+    """The modalities, and those that training never dropped."""
     mandatory: tuple[Modality, ...] = ()
     if isinstance(recipe.sparsification, KeepAll):
         mandatory = recipe.sequences

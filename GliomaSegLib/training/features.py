@@ -1,13 +1,12 @@
-"""The features of a network's training cases, by which the distance of other cases to them is measured.
+"""Fits the distribution of a network's features on its training cases, for the distance of other cases to them.
 
-The model's coarse network is run on every training case with every subset of its modalities. The means of a layer's
-maps over the brain are the case's features. Fitted are a mean for every set of modalities, one covariance for all,
-shrunk after Ledoit and Wolf (J Multivar Anal 88:365, 2004), and the distance of every training case to a fit without
-its patient. See :mod:`GliomaSegLib.inference.training_distance`; the command is
-``python -m GliomaSegLib.cli.training_features``.
+The model's coarse network is run on every training case with every subset of its modalities. The features are the means
+of a layer's maps over the brain. Fitted are a mean for every set of modalities, one common covariance, shrunk after
+Ledoit and Wolf (J Multivar Anal 88:365, 2004), and the distance of every training case to a fit without its patient.
+See :mod:`GliomaSegLib.inference.training_distance`; the command is ``python -m GliomaSegLib.cli.training_features``.
 
-Some modalities may have few cases, all of one kind; any other kind would be far from their mean. The mean of a set with
-such a modality is therefore estimated: that of the set without it, plus its mean effect where it is present.
+If few cases have a set of modalities, its mean would only represent these cases. It is therefore estimated: the mean of
+the largest frequent subset, plus the mean difference in the cases that have both.
 """
 
 from __future__ import annotations
@@ -36,15 +35,15 @@ from GliomaSegLib.zoo.places import default_store
 from GliomaSegLib.zoo.store import Store
 
 FEWEST = 20
-"""Cases with a set of sequences from which a mean is taken, and whose largest distance is a limit."""
+"""Least number of cases with a set of modalities for a mean and a limit of its own."""
 
 FEWEST_PAIRS = 5
-"""Cases that tell what a further sequence changes; with fewer the set is left out."""
+"""Least number of cases for the estimated mean of a rarer set; with fewer the set is left out."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The features ``[n]`` of a case of a patient, of which the network was shown the sequences ``present``."""
+    """The features ``[n]`` of a case with the modalities ``present`` as input."""
 
     case: str
     patient: str
@@ -53,7 +52,7 @@ class Sample:
 
 
 def samples_of(case: TrainingCase, network: CoarseFine, layer: str) -> Iterator[Sample]:
-    """A case with each subset of its sequences."""
+    """The features of a case with each subset of its modalities."""
     images = case.by_modality()
     for size in range(1, len(images) + 1):
         for subset in itertools.combinations(images, size):
@@ -62,10 +61,10 @@ def samples_of(case: TrainingCase, network: CoarseFine, layer: str) -> Iterator[
 
 
 def fit(samples: Iterable[Sample], layer: str, fewest: int = FEWEST) -> TrainingFeatures:
-    """Fit the distribution of the samples, and measure how far each of them is from the others.
+    """Fit the distribution of the samples, and measure the distance of each to those of other patients.
 
     Raises:
-        InputError: no set of sequences has ``fewest`` samples.
+        InputError: no set of modalities has ``fewest`` samples.
     """
     by_set = _by_set(samples)
     common = {present: own for present, own in by_set.items() if len(own) >= fewest}
@@ -99,7 +98,7 @@ def _by_set(samples: Iterable[Sample]) -> dict[frozenset[Modality], list[Sample]
 
 
 def _changes(more: list[Sample], fewer: list[Sample]) -> list[NDArray[np.float64]]:
-    """What the further sequences change in the features of each case."""
+    """Per case the difference of the features with more and with fewer modalities."""
     before = {one.case: one.features for one in fewer}
     return [one.features - before[one.case] for one in more if one.case in before]
 
@@ -107,7 +106,7 @@ def _changes(more: list[Sample], fewer: list[Sample]) -> list[NDArray[np.float64
 def _gaussians(
     by_set: Mapping[frozenset[Modality], list[Sample]],
 ) -> tuple[NDArray[np.float64], dict[frozenset[Modality], NDArray[np.float64]]]:
-    """The whitening matrix of all sets together, and the mean of each."""
+    """The common whitening matrix ``[features, features]`` and the mean of each set."""
     stacked = {present: np.stack([one.features for one in own]) for present, own in by_set.items()}
     means = {present: features.mean(0) for present, features in stacked.items()}
     residuals = np.concatenate([features - means[present] for present, features in stacked.items()])
@@ -117,9 +116,8 @@ def _gaussians(
 
 
 def shrunk_covariance(residuals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The covariance ``[features, features]`` of ``residuals [samples, features]``, whose mean is 0, shrunk towards a
-    multiple of the identity as far as Ledoit and Wolf 2004 (equations 11 to 14) find best.
-    """
+    """The covariance ``[features, features]`` of ``residuals [samples, features]`` with mean 0, shrunk towards a
+    multiple of the identity by Ledoit and Wolf 2004 (equations 11 to 14)."""
     count, size = residuals.shape
     sample = residuals.T @ residuals / count
     target = np.trace(sample) / size * np.eye(size)
@@ -131,10 +129,10 @@ def shrunk_covariance(residuals: NDArray[np.float64]) -> NDArray[np.float64]:
 def features_of(
     model: str, layer: str, rows: list[CaseRow], cache: Path, progress: Progress | None = None
 ) -> TrainingFeatures:
-    """Prepare the cases of ``rows`` in the folder ``cache`` and fit the features that ``model`` has of them.
+    """Prepare the cases of ``rows`` in the folder ``cache`` and fit the features of ``model``.
 
     Raises:
-        InputError: a case cannot be prepared, or the model's networks are of another family.
+        InputError: a case cannot be prepared, or the model has no coarse network.
         WeightsError: its weights are missing or damaged.
     """
     progress = progress or Silent()
@@ -142,7 +140,7 @@ def features_of(
     device = torch.device("cpu")
     precision = choose_precision(device)
     weights = Store(default_store()).weights(card)
-    parameters = card.loader_parameters | {"training_features": None}  # the file that is about to be made
+    parameters = card.loader_parameters | {"training_features": None}  # not yet existing
     network = family(card.network.family).load(weights, parameters, device, precision)
     if not isinstance(network, CoarseFine):
         raise InputError(f"The model '{model}' has no coarse network; name one of the family 'any-unet'.")

@@ -1,8 +1,8 @@
-"""The training itself: samples, steps, curves, checkpoints.
+"""The training loop: samples, steps, validation, checkpoints.
 
-Every random number of a step comes from (seed, step, batch, process), so that a training that is killed and resumed
-takes the same steps as one that is not. A run's folder holds ``recipe.json``, ``steps.csv``, ``validation.csv``,
-``last.pt`` (to resume from) and, after a validation, ``best.pt``.
+The random numbers of a step are seeded by (seed, step, batch, process), so that a resumed training takes the same steps
+as one without interruption. The folder of a run holds ``recipe.json``, ``steps.csv``, ``validation.csv``, ``last.pt``
+(to resume from) and, after a validation, ``best.pt``.
 """
 
 from __future__ import annotations
@@ -44,23 +44,22 @@ if TYPE_CHECKING:
 LAST, BEST = "last.pt", "best.pt"
 RECIPE, STEPS, VALIDATION = "recipe.json", "steps.csv", "validation.csv"
 _SHOWN_EVERY = 10  # steps
-_SLOW_S = 5.0  # a step that took longer is shown at once
+_SLOW_S = 5.0  # longer steps are always shown
 
 
 class TrainingError(GliomaSegError):
-    """The training cannot continue; the last good checkpoint is kept."""
+    """The training cannot continue; the last checkpoint is kept."""
 
 
 class Training:
-    """One network being trained by one recipe.
+    """Trains one network by one recipe.
 
     Args:
-        recipe: what to do.
-        cases: to train on.
-        watched: to validate on; none switches validation off.
-        device: where to train.
-        initial: weights to start from, a state dict of the network, and
-        initial_from: what they are called; it stays in the checkpoints.
+        cases: training cases.
+        watched: validation cases; if empty there is no validation.
+        initial: state dict of the network to start from.
+        processes: of a distributed training; by default this process alone.
+        initial_from: name of the weights ``initial``, which is stored in the checkpoints.
     """
 
     def __init__(
@@ -78,10 +77,10 @@ class Training:
         self.task = recipe.task
         cases, watched = self.task.usable(cases), self.task.usable(watched)
         if recipe.loss.name == "iw-bce":
-            from GliomaSegLib.training.pool import weigh_lesions  # counts components, which nothing else here needs
+            from GliomaSegLib.training.pool import weigh_lesions  # slow to import (connected components)
 
             cases = weigh_lesions(cases)
-        if device.type == "cuda":  # samples are made there, where it takes a hundredth of the time
+        if device.type == "cuda":  # making samples is about 100 times as fast there
             cases = [case.on(device) for case in cases]
         torch.manual_seed(recipe.seed)
         self.recipe, self.device = recipe, device
@@ -97,7 +96,7 @@ class Training:
         self._best, self._since_best = -math.inf, 0
 
     def state(self) -> dict[str, object]:
-        """Everything that :meth:`resume` needs."""
+        """The complete state for :meth:`resume`."""
         return {
             "step": self.step,
             "seconds": self.seconds,
@@ -111,10 +110,10 @@ class Training:
         }
 
     def resume(self, path: Path) -> None:
-        """Resume from a checkpoint of the same recipe, whose number of iterations may have grown.
+        """Resume from a checkpoint of the same recipe; only its number of iterations may differ.
 
         Raises:
-            InputError: it cannot be read, or is of another recipe.
+            InputError: it cannot be read, or has another recipe.
         """
         state = read_checkpoint(path)
         if not self.recipe.is_that_of(state["recipe"]):
@@ -163,7 +162,7 @@ class Training:
         return f"step {self.step} of {self.recipe.iterations}, loss {loss:.3f}, {left / 60:.0f} min left"
 
     def _advance(self, folder: Path) -> tuple[float, str]:
-        """One step of the optimiser; its loss and the cases that it saw."""
+        """Do one step of the optimiser; returns its loss and the names of its samples."""
         self.network.train()
         self._seed()
         rate = self.recipe.optimiser.learning_rate * self.recipe.optimiser.schedule.factor(
@@ -195,7 +194,7 @@ class Training:
         return total, " ".join(names)
 
     def _follow(self) -> None:
-        """The running mean of the weights, which forgets its beginning faster than its decay says."""
+        """Update the exponential moving average of the weights, with a smaller decay in the first steps."""
         decay = min(self.recipe.average, (1 + self.step) / (10 + self.step))
         for name, value in self.network.state_dict().items():
             if value.is_floating_point():
@@ -228,7 +227,7 @@ class Training:
         return chosen_loss(self.recipe.loss, answer, targets, known, weights)
 
     def _seed(self) -> None:
-        """Seed the network's own random numbers, such as dropout, by the step alone."""
+        """Seed torch's random numbers, such as those of dropout, by the step."""
         state = np.random.SeedSequence([self.recipe.seed, self.step, self.processes.rank]).generate_state(1)
         torch.manual_seed(int(state[0]))
 
@@ -249,7 +248,7 @@ class Training:
         return stop is not None and self._since_best >= stop.patience
 
     def _validate(self, folder: Path, curve: Curve, progress: Progress) -> None:
-        """Dice of the averaged weights on the validation cases, at the view's resolution."""
+        """Validate the averaged weights by Dice at the resolution of the view; write ``best.pt`` if they are better."""
         rows = self.scores(self._watched)
         defined = [
             cast(float, value)
@@ -267,7 +266,7 @@ class Training:
             write_checkpoint(self.state(), folder / BEST)
 
     def scores(self, cases: Sequence[PooledCase]) -> list[dict[str, object]]:
-        """Per case and subset of the recipe the Dice per region; empty for regions that the case does not have."""
+        """Rows per case and subset of modalities with the Dice per region; empty for regions that the case lacks."""
         network = networks.channels_last(self.recipe.network.build().to(self.device))
         network.load_state_dict(self.average)
         network.eval()
@@ -293,9 +292,9 @@ class Training:
 
 
 class Curve:
-    """A CSV file that grows by a row at a time; rows after ``step``, which a killed training wrote, are dropped.
+    """A CSV file to which rows are appended; rows after ``step``, from a killed training, are removed first.
 
-    Of several processes only one keeps it ``written``.
+    Of several processes only one has ``written`` set and writes the file.
     """
 
     def __init__(self, path: Path, step: int, written: bool = True) -> None:
@@ -321,7 +320,7 @@ class Curve:
 
 
 def make_optimiser(choice: Optimiser, network: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser of a recipe. Only weights of more than one axis decay: norms and biases have no reason to."""
+    """Make the optimiser of a recipe; weight decay applies to weights with several axes, not to norms and biases."""
     decaying = [one for one in network.parameters() if one.ndim > 1]
     others = [one for one in network.parameters() if one.ndim <= 1]
     groups = [{"params": decaying, "weight_decay": choice.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -345,12 +344,12 @@ def _precision(recipe: Recipe, device: torch.device) -> torch.autocast:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """On a GPU torch raises an error class of its own; on a CPU it is recognised by the text of its allocator."""
+    """Whether memory ran out: on a GPU by torch's error class, on a CPU by the message of the allocator."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
 def _spread(cases: Sequence[PooledCase], most: int) -> list[PooledCase]:
-    """At most so many, evenly over the list."""
+    """At most ``most`` cases, evenly spread over the list."""
     if len(cases) <= most:
         return list(cases)
     return [cases[round(place)] for place in np.linspace(0, len(cases) - 1, most)]

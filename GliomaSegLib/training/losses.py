@@ -1,10 +1,9 @@
-"""Losses on region channels. Each ignores the regions of which a case has no reference labels.
+"""Losses on region channels, which ignore the regions without reference labels.
 
 ``logits`` and ``targets`` are ``[batch, region, z, y, x]``: one sigmoid channel per region (WT, TC, ET), targets 0 to
-1, soft ones included. ``known`` is the mask of the voxels whose targets are known: ``[batch, region]`` (a case without
-labels of a region), ``[batch, region or 1, z, y, x]`` (voxels too), or ``None`` for everywhere. What is not known adds
-nothing to a loss, to its gradient or to what it is divided by; when nothing is known the loss is 0 and its gradient
-too. All is computed in float32, whatever the network ran in.
+1, also soft ones. ``known`` is the mask of known targets: ``[batch, region]`` (for whole cases), ``[batch, region or 1,
+z, y, x]`` (per voxel), or ``None`` for all. Unknown targets do not contribute to a loss, its gradient or its
+normalisation; if nothing is known, loss and gradient are 0. All is computed in float32.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ _SMOOTH = 1e-5
 def chosen_loss(
     choice: LossChoice, answer: Answer, targets: Tensor, known: Tensor, weights: Tensor | None = None
 ) -> Tensor:
-    """The recipe's loss of a network's outputs for a batch.
+    """The loss of a batch as the recipe defines it.
 
     Args:
-        answer: logits of the whole patch or its central part, several of them finest first, or AR-CA's.
+        answer: logits of the patch or its central part; several with deep supervision, finest first; or AR-CA's output.
         targets, known: ``[batch, region, z, y, x]``.
-        weights: the same shape, for ``iw-bce``.
+        weights: voxel weights of the same shape, for ``iw-bce``.
     """
     if isinstance(answer, Regularised):
         regularisation = autoencoder(answer.reconstruction, answer.original, answer.mean, answer.log_variance)
@@ -57,7 +56,7 @@ def chosen_loss(
 
 
 def finest(answer: Answer) -> Tensor:
-    """The logits of full resolution."""
+    """The logits at full resolution."""
     if isinstance(answer, Regularised):
         return answer.logits
     return answer if isinstance(answer, Tensor) else answer[0]
@@ -77,8 +76,8 @@ def dice(logits: Tensor, targets: Tensor, known: Tensor | None = None, over_batc
     (Wang Z et al., Dice semimetric losses, MICCAI 2023).
 
     Args:
-        over_batch: take the cases of a batch together, so that one without the region is judged beside the others and
-            not by a Dice of its own, which only the empty answer raises; ``False`` for one Dice per case and region.
+        over_batch: compute one Dice over all cases of the batch, which avoids a Dice of cases without the region;
+            ``False`` for one Dice per case and region.
     """
     probability, targets = logits.float().sigmoid(), targets.float()
     known = _everywhere(known, logits)
@@ -110,11 +109,11 @@ def weighted_bce(logits: Tensor, targets: Tensor, weights: Tensor, known: Tensor
 
 
 def autoencoder(reconstruction: Tensor, images: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
-    """What an autoencoder branch adds: squared error of the image plus distance of its code from N(0, 1).
+    """The loss of a variational autoencoder branch: squared error of the image plus KL divergence of its code.
 
-    Myronenko A. 3D MRI brain tumor segmentation using autoencoder regularization. arXiv:1810.11654; there it is added
-    with the weight 0.1. Both parts are averages, over voxels and over the code, so that the weight does not depend on
-    the size of the patch; the paper sums the first and divides the second by the voxels.
+    Myronenko A. 3D MRI brain tumor segmentation using autoencoder regularization. arXiv:1810.11654, with the weight
+    0.1. Both terms are averages, over voxels and over the code, so that the weight does not depend on the patch size;
+    the paper sums the first and divides the second by the number of voxels.
 
     Args:
         reconstruction, images: the same shape.
@@ -128,10 +127,11 @@ def autoencoder(reconstruction: Tensor, images: Tensor, mean: Tensor, log_varian
 def deep_supervision(
     loss: Callable[..., Tensor], logits: Sequence[Tensor], targets: Tensor, known: Tensor | None = None
 ) -> Tensor:
-    """The mean of ``loss`` over a network's outputs, weights halving from one to the next, at each one's resolution.
+    """The weighted mean of ``loss`` over outputs of several resolutions; weights halve from each to the next coarser
+    one.
 
     Args:
-        logits: finest first, the first as large as ``targets``; the others smaller, by the nearest voxel.
+        logits: finest first, as large as ``targets``, which are resampled to the others by nearest neighbour.
     """
     weights = [0.5**level for level in range(len(logits))]
     losses = [

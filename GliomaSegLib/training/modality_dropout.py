@@ -1,11 +1,11 @@
-"""Sparsified training: sequences are dropped at random, so that the network learns to segment without them.
+"""Modality dropout: modalities are dropped at random, so that the network learns to segment without them.
 
 Eijgelaar RS et al., Robust deep learning-based segmentation of glioblastoma on routine clinical MRI scans using
-sparsified training, Radiology: Artificial Intelligence 2:e190103, 2020. A missing sequence is a channel of exact
-zeros, set after normalisation: to the network that is the mean of the brain.
+sparsified training, Radiology: Artificial Intelligence 2:e190103, 2020. A missing modality is a channel of exact
+zeros, set after normalisation, which is the mean of the brain.
 
-Channels are in the order T1n, T1c, T2w, T2f. A sampler takes which of them a case has, ``bool [4]``, and gives which
-of them the network sees; it never gives back none and never one that the case does not have.
+A sampler maps the modalities of a case, ``bool [4]`` in the order T1n, T1c, T2w, T2f, to those that the network is
+given: at least one, and only modalities of the case.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _CHANNELS = tuple(Modality)
 
 
 def keep_all(present: Present, rng: np.random.Generator) -> Present:
-    """No sparsification: the case as it is."""
+    """No dropout: all modalities of the case."""
     return present.copy()
 
 
 def eijgelaar2020(probability: float = 0.2) -> Sampler:
-    """The paper's sampler: T1c is always kept, every other sequence dropped independently.
+    """The sampler of the paper: T1c is always kept, every other modality is dropped independently.
 
-    A case without T1c, which the paper does not have, keeps one of its own sequences at least.
+    A case without T1c, which the paper does not consider, keeps at least one of its modalities.
     """
 
     def sample(present: Present, rng: np.random.Generator) -> Present:
@@ -45,12 +45,12 @@ def eijgelaar2020(probability: float = 0.2) -> Sampler:
 
 
 def any_subset(complete: float = 0.25, without: Mapping[Modality, float] | None = None) -> Sampler:
-    """Any non-empty subset of what the case has.
+    """A random non-empty subset of the modalities of the case.
 
     Args:
-        complete: probability of everything that the case has.
-        without: per sequence how many times as often a proper subset without it is drawn as one with it; 1 for the
-            sequences not named, which draws the proper subsets uniformly.
+        complete: probability of all modalities of the case.
+        without: per modality, the factor by which proper subsets without it are more probable than those with it; 1 by
+            default.
     """
     factors = np.array([(without or {}).get(sequence, 1.0) for sequence in _CHANNELS])
 

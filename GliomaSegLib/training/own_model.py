@@ -1,4 +1,4 @@
-"""Makes a model of the zoo, its card and its weights, from the run of a training (``gliomaseg models add RUN``)."""
+"""Makes the card and weights of a model from training runs (``gliomaseg models add RUN``)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WEIGHTS = "weights.safetensors"
 
 @dataclass(frozen=True)
 class _Run:
-    """A checkpoint of a run, and the recipe and figures in it."""
+    """A checkpoint of a run, with its recipe and state."""
 
     path: Path
     recipe: Recipe
@@ -39,19 +39,20 @@ class _Run:
 def write_model(
     sources: Sequence[Path], about: About, folder: Path, store: Store, like: str | None = None
 ) -> tuple[Path, Path]:
-    """Write the card and the weights of the model that runs have trained into ``folder``.
+    """Write the card and the weights of the model that was trained in one or several runs into ``folder``.
 
     Args:
-        sources: folders of runs, of which the best checkpoint is taken and without a validation the last one, or
-            checkpoints: one, AR-CA's networks, or the stages of a model such as gliomaseg-any.
-        store: of the weights that were not trained, where the runs trained one stage of several.
-        like: the model of which they trained a stage or all; by default the one that a run started from.
+        sources: checkpoints, or folders of runs (their best checkpoint, without a validation the last one): a single
+            one, AR-CA's networks, or stages of a model such as gliomaseg-any.
+        about: title, author and licence of the model.
+        store: has the weights of the other stages, if the runs trained only some.
+        like: the model of which the runs trained stages; by default the one that a run started from.
 
     Returns:
         the card (JSON) and the weights (safetensors, float16).
 
     Raises:
-        InputError: a run has no checkpoint yet, or the runs are no model.
+        InputError: a run has no checkpoint yet, or the runs do not make a model.
         WeightsError: the weights of the model that a run started from are missing.
     """
     runs = [_read(source) for source in sources]
@@ -93,7 +94,7 @@ def _read(source: Path) -> _Run:
 
 
 def _base(runs: Sequence[_Run], like: str | None, store: Store) -> Card | None:
-    """The card of the model whose stages the runs trained; ``None`` for a model of its own."""
+    """The card of the model whose stages the runs trained; ``None`` for a new model."""
     if like is not None:
         base = find_card(like, store.root)
         if not _stages(base):
@@ -109,7 +110,7 @@ def _base(runs: Sequence[_Run], like: str | None, store: Store) -> Card | None:
 
 
 def _stages(card: Card) -> dict[str, Mapping[str, Any]]:
-    """The stages of a model whose networks recipes train, each with its ``network``."""
+    """The trainable stages of a model, each with its ``network``; empty for families that recipes cannot train."""
     if card.network.family == "any-unet":
         return {name: card.network.parameters[name] for name in any_unet.STAGES if name in card.network.parameters}
     return {stretched_brain.STAGE: card.network.parameters} if card.network.family == "stretched-brain" else {}
@@ -166,7 +167,7 @@ def _described(runs: Sequence[_Run], about: About, base: Card | None) -> dict[st
 
 
 def _measured(runs: Sequence[_Run]) -> list[dict[str, Any]]:
-    """Per subset of sequences the mean Dice of the validation at the step of the checkpoint."""
+    """Per subset of modalities the mean validation Dice at the step of the checkpoint."""
     values: dict[tuple[str, ...], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     cases: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for one in runs:

@@ -1,4 +1,4 @@
-"""Prepared cases at the resolution of a network's view, with the places of their tumours, ready to be sampled from."""
+"""Prepared cases at the resolution of a network's view, with positions in their tumours, for sampling."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from GliomaSegLib.preprocessing.torch_resampling import averaged, first_centre_m
 from GliomaSegLib.training.dataset import TrainingCase, read_prepared
 from GliomaSegLib.training.sampling import QUANTA, PooledCase, View
 
-_SEEDS_PER_REGION = 4000  # places of a region that are kept to centre patches on
-_SURELY_NOT, _SURELY = 0.1, 0.9  # pseudo-labels that are believed
+_SEEDS_PER_REGION = 4000  # positions per region that are kept as patch centres
+_SURELY_NOT, _SURELY = 0.1, 0.9  # pseudo-labels beyond these limits are used
 
 
 def pool_case(case: TrainingCase, view: View, regions: Sequence[Region] = REGIONS) -> PooledCase:
-    """Downsample a case by averaging to about the view's voxels and note where the tumour's ``regions`` are."""
+    """Downsample a case by averaging to about the view's voxel size and collect positions inside ``regions``."""
     wanted = np.broadcast_to(view.spacing_mm, 3)
     factors = [max(1, round(mm / spacing)) for mm, spacing in zip(wanted, case.spacing_mm, strict=True)]
     images = averaged(torch.from_numpy(case.images.astype(np.float32)), factors).half()
@@ -56,12 +56,11 @@ def pool_case(case: TrainingCase, view: View, regions: Sequence[Region] = REGION
 
 
 def believed(case: TrainingCase) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
-    """The targets of a case: the reference, and inside its whole tumour pseudo-labels where these are certain.
-
-    Outside the reference's tumour the targets are 0.
+    """The targets of a case: reference labels, and for unknown regions pseudo-labels inside the reference's whole
+    tumour.
 
     Returns:
-        targets ``[3, z, y, x]``; where they may be believed, the same shape; and the regions that there are targets of.
+        targets ``[3, z, y, x]``; where they are certain, of the same shape; and which regions have targets, ``[3]``.
     """
     targets = np.stack([region_mask(case.labels, region) for region in REGIONS])
     known = np.array([region in case.known for region in REGIONS])
@@ -82,12 +81,12 @@ def read_pool(
     regions: Sequence[Region] = REGIONS,
     changed: Callable[[TrainingCase], TrainingCase] = lambda case: case,
 ) -> list[PooledCase]:
-    """The prepared cases of ``paths`` at the view's resolution, all kept in memory, ``changed`` before they are."""
+    """Read prepared cases into memory at the view's resolution, after applying ``changed`` to each."""
     return [pool_case(changed(read_prepared(path)), view, regions) for path in paths]
 
 
 def weigh_lesions(cases: Sequence[PooledCase]) -> list[PooledCase]:
-    """The cases with the voxel weights of the inversely weighted cross-entropy; beta is theirs together, per region."""
+    """Add the voxel weights of the inversely weighted cross-entropy, with beta per region over all cases."""
     references = [(case.masks[1:4] > QUANTA // 2).numpy() for case in cases]
     positive = np.array([[mask.sum() for mask in reference] for reference in references], float)
     known = np.stack([case.known for case in cases])
@@ -113,11 +112,11 @@ def lesion_weights(reference: NDArray[np.bool_], positive_fraction: float) -> ND
     voxels of one lesion share a face or an edge.
 
     Args:
-        reference: ``[z, y, x]``, the **whole** image: in a crop a lesion cut by its border would look small.
+        reference: ``[z, y, x]``, the **whole** image: a crop would make a lesion at its border smaller.
         positive_fraction: beta, above 0 and below 1.
 
     Returns:
-        ``[z, y, x]``, to be cropped as the image is.
+        ``[z, y, x]``.
 
     Raises:
         ValueError: ``positive_fraction`` is not between 0 and 1.

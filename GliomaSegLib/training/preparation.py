@@ -1,7 +1,7 @@
 """Optional preprocessing of training cases: N4, the common space, histogram standardisation.
 
-Eijgelaar 2020 did all three. A network that was trained so is shown the same when it is used: the options and the
-landmarks that the training learnt go into its card.
+Eijgelaar 2020 used all three. Options and landmarks of a training are part of the model's card, since the model needs
+the same preprocessing when it is used.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MARGIN_VOXELS = 2
 
 
 class Preparation(Record):
-    """The options, as in a recipe."""
+    """The preprocessing options of a recipe."""
 
     bias_correction: bool = Field(default=False, description="N4 inside the brain, sequence by sequence")
     common_space: bool = Field(default=False, description="cases are registered rigidly to the MNI152 template")
@@ -42,12 +42,12 @@ class Preparation(Record):
     )
 
     def folder(self, cache: Path) -> Path:
-        """Where cases that are prepared so are kept; landmarks are applied later, so that they do not matter."""
+        """The folder of cases with these options; independent of landmarks, which are applied after reading."""
         chosen = [name for name, on in (("n4", self.bias_correction), ("mni152", self.common_space)) if on]
         return cache / "-".join(chosen) if chosen else cache
 
     def learnt(self, paths: Sequence[Path]) -> Preparation:
-        """With the landmarks of the prepared training cases, where they are asked for and not given.
+        """The options with landmarks from the prepared training cases, if they are needed and not given.
 
         Raises:
             InputError: see :func:`learnt_landmarks`.
@@ -57,7 +57,7 @@ class Preparation(Record):
         return self.model_copy(update={"landmarks": learnt_landmarks(paths)})
 
     def changed(self, case: TrainingCase) -> TrainingCase:
-        """A prepared case as the network sees it.
+        """Apply the landmarks, if there are any, to a prepared case.
 
         Raises:
             InputError: see :func:`with_landmarks`.
@@ -66,7 +66,7 @@ class Preparation(Record):
 
 
 def in_common_space(case: TrainingCase) -> TrainingCase:
-    """The case on the grid of the template, cropped to the brain again; labels from the nearest voxel.
+    """Resample a case to the grid of the template and crop it to the brain; labels by nearest neighbour.
 
     Raises:
         InputError: it cannot be registered to the template.
@@ -89,10 +89,10 @@ def in_common_space(case: TrainingCase) -> TrainingCase:
 
 
 def learnt_landmarks(paths: Sequence[Path]) -> dict[Modality, Landmarks]:
-    """Per sequence that the prepared cases have, its mean landmarks.
+    """The mean landmarks of each modality of the prepared cases.
 
     Raises:
-        InputError: a case cannot be read, or a sequence has no contrast in any of them.
+        InputError: a case cannot be read, or an image has no contrast.
     """
     measured: dict[Modality, list[Landmarks]] = {}
     for case in map(read_prepared, paths):
@@ -106,10 +106,10 @@ def learnt_landmarks(paths: Sequence[Path]) -> dict[Modality, Landmarks]:
 
 
 def with_landmarks(case: TrainingCase, landmarks: Mapping[Modality, Landmarks]) -> TrainingCase:
-    """The case with each sequence's histogram moved to its landmarks and whitened.
+    """Standardise the histogram of each image by the landmarks of its modality.
 
     Raises:
-        InputError: it has a sequence that has no landmarks, or one without contrast.
+        InputError: a modality has no landmarks, or an image no contrast.
     """
     images = np.zeros_like(case.images)
     for place, sequence in enumerate(CHANNELS):

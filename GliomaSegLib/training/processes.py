@@ -1,4 +1,4 @@
-"""Processes that train together, one per graphics card or computer, under torch's own launcher (``torchrun``)."""
+"""Distributed training with one process per GPU or computer, started by ``torchrun``."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes that train together, started by torch's own launcher (``torchrun``)."""
+    """The rank of this process and the number of processes."""
 
     rank: int = 0
     world: int = 1
 
     @staticmethod
     def of_environment() -> Processes:
-        """The processes that torchrun's environment variables describe, or one alone."""
+        """From the environment variables of ``torchrun``; a single process without them."""
         return Processes(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
 
     @contextmanager
     def joined(self, device: torch.device) -> Iterator[None]:
-        """The processes are connected inside the block."""
+        """Connect the processes during the block."""
         if self.world == 1:
             yield
             return

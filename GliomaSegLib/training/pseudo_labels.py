@@ -1,7 +1,7 @@
-"""Pseudo-labels: another model's probabilities of core and enhancing tumour where the reference is the whole alone.
+"""Pseudo-labels: another model's probabilities of TC and ET for cases whose reference is only the whole tumour.
 
-The model looks inside the reference's whole tumour, with all sequences of the case; which of its voxels count is
-decided in :func:`GliomaSegLib.training.pool.believed`.
+The model segments inside the reference's whole tumour, with all modalities of the case;
+:func:`GliomaSegLib.training.pool.believed` selects the voxels that are certain enough.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from GliomaSegLib.training.dataset import (
 
 
 def pseudo_labelled_path(row: CaseRow, cache: Path, model: str) -> Path:
-    """Where a case is kept with the model's pseudo-labels."""
+    """The path of a prepared case with the pseudo-labels of a model."""
     return cache / f"{row.case}.{model}.npz"
 
 
 def add_pseudo_labels(
     rows: Sequence[CaseRow], cache: Path, model: str, segmenter: SliceCascade, progress: Progress | None = None
 ) -> None:
-    """Label every prepared case whose reference is the whole tumour alone; each is written whole."""
+    """Write every prepared case whose reference is only the whole tumour with pseudo-labels, atomically."""
     progress = progress or Silent()
     progress.stage(f"pseudo-labels of {model}")
     for done, row in enumerate(rows):
@@ -49,7 +49,7 @@ def add_pseudo_labels(
 
 
 def with_pseudo_labels(case: TrainingCase, segmenter: SliceCascade) -> TrainingCase:
-    """The case with probabilities of TC and ET inside the reference's whole tumour; 0.5 without T1c."""
+    """Add probabilities of TC and ET inside the reference's whole tumour; 0.5 if the case has no T1c."""
     soft = np.full((len(REGIONS), *case.brain.shape), 0.5, np.float16)
     whole = region_mask(case.labels, Region.WT)
     soft[REGIONS.index(Region.WT)] = whole

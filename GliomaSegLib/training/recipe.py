@@ -1,7 +1,7 @@
-"""Recipes: everything that decides how a network is trained, as data.
+"""Recipes: the complete configuration of a training, without its cases.
 
-A recipe is one JSON file; those that come with GliomaSeg lie in ``Resources/recipes``. The classes below are the
-schema; ``Resources/recipes/recipe.schema.json`` is generated from them.
+A recipe is a JSON file; those of GliomaSeg are in ``Resources/recipes``. The JSON schema
+``Resources/recipes/recipe.schema.json`` is generated from the classes below.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from GliomaSegLib.training.task import Task
 Length = Annotated[float, Field(gt=0)]
 Voxels = Annotated[int, Field(gt=0)]
 
-# Files in the recipes' folder that are none.
+# Other files in the folder of the recipes.
 _NO_RECIPES = ("recipe.schema.json", "splits.json", "mets-splits.json", "any-splits.json")
 
 
@@ -158,8 +158,8 @@ class Optimiser(Record):
     schedule: Schedule = Constant()
 
 
-# DeepMedic has an output for the middle of its input alone: in training a cube of 9 voxels, too few to find the best
-# step; a larger input gives the same outputs, and sooner.
+# DeepMedic's output is the centre of its input: in training a cube of 9 voxels, which is too small for a validation. A
+# larger input gives the same outputs, faster.
 _SHOWN_AT_LEAST = {"deepmedic": 105}
 
 
@@ -195,7 +195,7 @@ class Recipe(Record):
     )
     pseudo_labels: str | None = Field(
         default=None,
-        validation_alias=AliasChoices("pseudo_labels", "teacher"),  # the second in recipes and checkpoints before
+        validation_alias=AliasChoices("pseudo_labels", "teacher"),  # the second in older recipes and checkpoints
         description="A model of the zoo that labels core and enhancing tumour where the reference is the whole alone.",
     )
     synthetic: Synthetic | None = None
@@ -219,13 +219,13 @@ class Recipe(Record):
 
     @property
     def shown(self) -> tuple[int, int, int]:
-        """Voxels (z, y, x) that the network is shown at once when it is validated and when it segments."""
+        """Input size (voxels z, y, x) of the network in validation and segmentation."""
         z, y, x = (max(edge, _SHOWN_AT_LEAST.get(self.network.name, 0)) for edge in self.view.shape)
         return z, y, x
 
     def is_that_of(self, checkpoint: str) -> bool:
-        """Whether it is the recipe (JSON) that a checkpoint was made by, what that does not say being the default. The
-        number of iterations may be another: a training can be lengthened."""
+        """Whether it equals the recipe (JSON) of a checkpoint, except for the number of iterations: a training can be
+        lengthened. Fields missing there have their defaults."""
         theirs = Recipe.model_validate_json(checkpoint)
         return theirs.model_copy(update={"iterations": self.iterations}) == self
 
@@ -234,16 +234,16 @@ def read_recipe(path: Path) -> Recipe:
     """Read and validate a recipe.
 
     Raises:
-        InputError: the file is not a valid recipe; the sentence names the first field that is wrong.
+        InputError: the file is not a valid recipe; the message names the first invalid field.
     """
     return read_record(Recipe, path, "recipe")
 
 
 def find_recipe(name: str) -> Path:
-    """A recipe by its file, or by the name of one that comes with GliomaSeg.
+    """The path of a recipe, given its path or the name of one of GliomaSeg's recipes.
 
     Raises:
-        InputError: there is no such recipe; the sentence names those that come with GliomaSeg.
+        InputError: there is no such recipe; the message lists those of GliomaSeg.
     """
     if Path(name).is_file():
         return Path(name)

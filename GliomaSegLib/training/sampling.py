@@ -1,8 +1,7 @@
-"""Where a training sample comes from: which case, which place in it, under which rotation and scale.
+"""Draws training samples: a case, and a position, rotation and scale in it.
 
-Samples are made where the case's tensors are, on the processor or a graphics card, with NumPy and torch alone; how a
-case becomes one to sample from is in :mod:`GliomaSegLib.training.pool`. Volumes are ``[channel, z, y, x]``; positions
-are in mm along the array's axes z, y, x, from the centre of voxel 0.
+Samples are computed on the device of the case's tensors; :mod:`GliomaSegLib.training.pool` makes the cases. Volumes are
+``[channel, z, y, x]``; positions are in mm along the array's axes z, y, x, from the centre of voxel 0.
 """
 
 from __future__ import annotations
@@ -22,25 +21,25 @@ from GliomaSegLib.preprocessing.pose import Pose
 from GliomaSegLib.preprocessing.torch_resampling import resample
 
 CHANNELS = tuple(Modality)
-"""The sequences in the order in which cases have them."""
+"""The modalities in the order of the channels."""
 
 QUANTA = 255
-"""Masks and soft targets are kept in steps of 1 / 255."""
+"""Masks and soft targets are stored in steps of 1 / 255."""
 
-_WHOLLY = 0.99  # a voxel is known when all that it was averaged from is
+_WHOLLY = 0.99  # a voxel is known if all voxels that it was averaged from are
 
 
 @dataclass(frozen=True)
 class View:
-    """The grid that a network sees.
+    """The input grid of a network.
 
     Attributes:
-        shape: voxels, z, y, x.
-        spacing_mm: edge of its cubic voxels, or its voxels' edges along z, y and x.
-        midsagittal: whether it lies around the brain's middle with the mid-sagittal plane as its own; otherwise it is
+        shape: number of voxels along z, y, x.
+        spacing_mm: voxel size, or along z, y and x.
+        midsagittal: whether the grid is centred on the brain and aligned with its mid-sagittal plane; otherwise it is
             a patch along the array's axes.
-        on_lesions: whether patches on tumour are centred on every lesion equally often, however small (Shirokikh's
-            tumour sampling), instead of on every region.
+        on_lesions: whether tumour patches are centred on every lesion equally often, however small (Shirokikh's tumour
+            sampling), instead of on every region.
     """
 
     shape: tuple[int, int, int]
@@ -55,14 +54,14 @@ class PooledCase:
 
     Attributes:
         images: ``float16 [4, z, y, x]``.
-        masks: ``uint8 [4, z, y, x]``: brain, WT, TC, ET in steps of 1 / 255; with pseudo-labels ``[7, …]``: and where
-            the targets of WT, TC and ET may be believed.
-        known: ``bool [3]``: the regions that reference or pseudo-labels have.
-        present: ``bool [4]``.
-        first_mm: where the first voxel's centre lies in the prepared case; places and poses are in its coordinates.
-        seeds: per region ``[n, 3]`` places inside it, mm; none for one that is unknown or absent. Or per lesion.
-        pose: of the brain, where the view asks for it.
-        weights: ``float16 [3, z, y, x]`` for the inversely weighted cross-entropy, where it is asked for.
+        masks: ``uint8 [4, z, y, x]``: brain, WT, TC, ET in steps of 1 / 255; with pseudo-labels ``[7, z, y, x]``: also
+            where the targets of WT, TC and ET are certain.
+        known: ``bool [3]``: the regions with targets.
+        present: ``bool [4]``: the modalities of the case.
+        first_mm: centre of the first voxel in coordinates of the prepared case, in which positions and poses are.
+        seeds: per region (or lesion) positions ``[n, 3]`` in mm inside it; none of unknown or absent regions.
+        pose: of the brain, for a mid-sagittal view.
+        weights: ``float16 [3, z, y, x]``, for the inversely weighted cross-entropy.
     """
 
     name: str
@@ -79,16 +78,16 @@ class PooledCase:
     weights: Tensor | None = None
 
     def on(self, device: torch.device) -> PooledCase:
-        """The case with its tensors on a device, where its samples are then made."""
+        """The case with its tensors on a device, on which its samples are then computed."""
         weights = None if self.weights is None else self.weights.to(device)
         return replace(self, images=self.images.to(device), masks=self.masks.to(device), weights=weights)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What the network is given: ``images [4, z, y, x]``, and ``targets`` and ``known [3, z, y, x]``, 0 to 1.
+    """One training sample: ``images [4, z, y, x]``, and ``targets`` and ``known [3, z, y, x]``, 0 to 1.
 
-    ``weights [3, z, y, x]`` are those of the voxels, where the loss asks for them.
+    ``weights [3, z, y, x]`` are voxel weights, for losses that use them.
     """
 
     name: str
@@ -99,7 +98,7 @@ class Sample:
 
 
 class CaseSampler:
-    """Draws cases: every hospital that is given a share has it, the others' cases share the rest equally.
+    """Draws cases with fixed fractions for the hospitals in ``shares``; all other cases share the rest equally.
 
     Raises:
         InputError: a hospital with a share has no case, or the shares add up to more than 1.
@@ -120,7 +119,7 @@ class CaseSampler:
         self._cases, self._weights = cases, weights / weights.sum()
 
     def draw(self, rng: np.random.Generator) -> PooledCase:
-        """One case."""
+        """Draw a case."""
         return self._cases[rng.choice(len(self._cases), p=self._weights)]
 
 
@@ -131,11 +130,11 @@ def choose_centre(
     jitter_mm: tuple[float, float, float],
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Where a view lies and how it is turned: its centre (mm) and its axes ``[3, 3]`` (z, y, x) in the array.
+    """Draw the position of a view: its centre (mm) and its axes ``[3, 3]`` (z, y, x) in the array.
 
     Args:
-        tumour_fraction: of the patches are centred on a voxel of a region, each region of the case as often as the
-            others; the rest on any voxel of the brain. Without meaning for a mid-sagittal view.
+        tumour_fraction: probability that a patch is centred on a voxel of a region, with equal probability of each
+            region; otherwise on a voxel of the brain. Not used for a mid-sagittal view.
         jitter_mm: largest displacement along z, y and x of the view.
     """
     jitter = rng.uniform(-1, 1, 3) * jitter_mm
@@ -159,10 +158,10 @@ def choose_centre(
 def take(
     case: PooledCase, view: View, centre: NDArray[np.float64], axes: NDArray[np.float64]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Images ``[4, z, y, x]``, brain ``[1, …]``, targets and where they are known ``[3, …]`` on the view's grid.
+    """Resample images ``[4, …]``, brain ``[1, …]``, targets and known mask ``[3, …]`` to the grid of the view.
 
     Args:
-        axes: ``[3, 3]``, takes mm of the view to mm of the array; scaling and shearing included.
+        axes: matrix ``[3, 3]`` from mm of the view to mm of the array, which may scale and shear.
     """
     box, centre_in_box = _reached(case, view, centre, axes)
     volume = torch.cat([case.images[box].float(), case.masks[box].float() / QUANTA])
@@ -174,7 +173,7 @@ def take(
 
 
 def take_weights(case: PooledCase, view: View, centre: NDArray[np.float64], axes: NDArray[np.float64]) -> Tensor | None:
-    """The case's voxel weights ``[3, …]``, if it has any, taken from the nearest voxel, 1 outside; see :func:`take`."""
+    """Voxel weights ``[3, …]`` on the grid of the view by nearest neighbour, 1 outside; ``None`` without weights."""
     if case.weights is None:
         return None
     box, centre_in_box = _reached(case, view, centre, axes)
@@ -186,7 +185,7 @@ def take_weights(case: PooledCase, view: View, centre: NDArray[np.float64], axes
 def _reached(
     case: PooledCase, view: View, centre: NDArray[np.float64], axes: NDArray[np.float64]
 ) -> tuple[tuple[slice, ...], NDArray[np.float64]]:
-    """The part of the case ``[channel, z, y, x]`` that the view touches, and the view's centre (mm) in it."""
+    """The box of the case (``[channel, z, y, x]``) that the view covers, and the view's centre (mm) in it."""
     centre = centre - case.first_mm
     half = (np.array(view.shape) - 1) / 2 * view.spacing_mm
     reach = np.abs(axes) @ half

@@ -1,4 +1,4 @@
-"""Learning rates over a training, as factors of the first one."""
+"""Learning rate schedules, as factors of the initial learning rate."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from GliomaSegLib.record import Record
 
 
 class Constant(Record):
-    """The same rate throughout."""
+    """A constant learning rate."""
 
     name: Literal["constant"] = "constant"
 
     def factor(self, step: int, steps: int) -> float:
-        """For ``step`` (from 0) of ``steps``."""
+        """The factor at ``step`` (from 0) of ``steps``."""
         return 1.0
 
 
@@ -27,7 +27,7 @@ class Poly(Record):
     warmup: int = Field(default=0, ge=0, description="steps")
 
     def factor(self, step: int, steps: int) -> float:
-        """For ``step`` (from 0) of ``steps``."""
+        """The factor at ``step`` (from 0) of ``steps``."""
         rising = min(1.0, (step + 1) / (self.warmup + 1))
         return rising * max(0.0, 1 - step / steps) ** self.power
 
@@ -43,7 +43,7 @@ class Milestones(Record):
     factor_each: float = Field(default=0.5, gt=0, lt=1)
 
     def factor(self, step: int, steps: int) -> float:
-        """For ``step`` (from 0) of ``steps``."""
+        """The factor at ``step`` (from 0) of ``steps``."""
         return self.factor_each ** sum(step >= milestone for milestone in self.at)
 
 

@@ -1,4 +1,4 @@
-"""A network's inputs and outputs of a sample: which sequences, which regions, cut from which side."""
+"""Selects a network's input modalities, output regions and slice plane from a sample."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from GliomaSegLib.training.sampling import CHANNELS, PooledCase
 
 @dataclass(frozen=True)
 class Task:
-    """Attributes as in a recipe: the network's channels in their order, and the plane of its slices."""
+    """The input and output channels of a network in their order, and the plane of its slices, as in a recipe."""
 
     sequences: tuple[Modality, ...] = CHANNELS
     regions: tuple[Region, ...] = REGIONS
@@ -27,14 +27,14 @@ class Task:
 
     @property
     def own(self) -> NDArray[np.bool_]:
-        """Which of the four sequences belong to the task."""
+        """Which of the four modalities the network uses, ``bool [4]``."""
         return np.array([channel in self.sequences for channel in CHANNELS])
 
     def usable(self, cases: Sequence[PooledCase]) -> list[PooledCase]:
-        """The cases that have one of the sequences and know one of the regions.
+        """The cases with at least one of the modalities and reference labels of at least one of the regions.
 
         Raises:
-            InputError: there are cases, but none of them does.
+            InputError: there are cases, but none of these.
         """
         places = [REGIONS.index(region) for region in self.regions]
         usable = [case for case in cases if (case.present & self.own).any() and case.known[places].any()]
@@ -47,11 +47,11 @@ class Task:
         return usable
 
     def seen(self, images: Tensor) -> Tensor:
-        """``[batch, 4, z, y, x]`` as the network takes it."""
+        """The network's input from images ``[batch, 4, z, y, x]``."""
         return self._turned(images[:, [CHANNELS.index(sequence) for sequence in self.sequences]])
 
     def asked(self, regions: Tensor) -> Tensor:
-        """``[batch, 3, z, y, x]``, any values per region, as the network gives it."""
+        """Values per region ``[batch, 3, z, y, x]`` in the order and orientation of the network's output."""
         return self._turned(regions[:, [REGIONS.index(region) for region in self.regions]])
 
     def _turned(self, volumes: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Whether a recipe's network takes what the recipe shows it, found out by shapes alone before any case is prepared."""
+"""Checks by tensor shapes that a recipe's network fits its view, before any case is prepared."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from GliomaSegLib.training.recipe import Recipe
 
 
 def check_view(recipe: Recipe) -> None:
-    """Follow the network on torch's ``meta`` device, where tensors have shapes and no values.
+    """Run the network on torch's ``meta`` device, where tensors have shapes but no values.
 
     Raises:
-        InputError: it cannot take the recipe's voxels or sequences, or has outputs for another number of regions.
+        InputError: it does not accept the recipe's patch size or modalities, or has another number of output regions.
     """
     shape = [recipe.view.shape[axis] for axis in recipe.view.plane.axes]
     with torch.device("meta"):

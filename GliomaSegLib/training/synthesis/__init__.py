@@ -1,14 +1,13 @@
-"""Synthetic training cases: brains painted with drawn contrasts, and tumours moved from one real brain into another.
+"""Synthetic training cases: brains with random contrasts, and tumours moved from one real brain into another.
 
-Real labels of core and enhancing tumour are few. Two kinds of case stretch them:
+They supplement the few real labels of core and enhancing tumour. There are two kinds:
 
-- **painted**: label-conditioned synthesis in the manner of SynthSeg (Billot et al., Medical Image Analysis 2023,
-  doi:10.1016/j.media.2023.102789). The shares of CSF, grey and white matter of a real brain or of the phantom's
-  template, deformed, receive signals drawn per sequence; the tumour is grown, or a real label map moved there;
-- **transplanted**: the tumour of one patient, with its own texture, in the brain of another whose own tumour has been
-  covered by the mirror image of the other side.
+- **painted**: label-conditioned synthesis as in SynthSeg (Billot et al., Medical Image Analysis 2023,
+  doi:10.1016/j.media.2023.102789). Fractions of CSF, grey and white matter of a real brain or of the phantom's template
+  are deformed and get random signals per modality; the tumour is simulated, or a real label map is moved there;
+- **transplanted**: the tumour of one patient, with its texture, in the brain of another patient, whose own tumour is
+  replaced by the mirror image of the other side.
 
-Everything is drawn from the generator that is handed in: the same seed gives the same cases.
-
-The modules follow that order: geometry, anatomy, tumour, painting, transplant; generator draws from all of them.
+All random numbers come from the generator argument, so that cases are reproducible. The modules build on one another in
+the order geometry, anatomy, tumour, painting, transplant, generator.
 """

@@ -1,4 +1,4 @@
-"""What the brain consists of without its tumour: shares of CSF, grey and white matter, real or from the template."""
+"""Tissue fractions (CSF, grey and white matter) of a brain without its tumour, from a real brain or the template."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from GliomaSegLib.training.synthesis.sample import Sample, whitened
 
 
 class Anatomy(NamedTuple):
-    """``shares``: CSF, grey and white matter, ``float32 [3, z, y, x]``, adding up to 1 in the brain and 0 outside."""
+    """``shares``: fractions of CSF, grey and white matter, ``float32 [3, z, y, x]``; their sum is 1 in the brain, 0
+    outside."""
 
     shares: NDArray[np.float32]
     brain: NDArray[np.bool_]
 
 
 def phantom_anatomy(random: np.random.Generator, spacing_mm: float) -> Anatomy:
-    """The MNI template's tissues, gently deformed, cropped to the brain."""
+    """The tissues of the MNI template, slightly deformed and cropped to the brain."""
     brain = make_brain(spacing_mm, random)
     mask = brain.mask > 0
     shares = np.stack([1 - brain.grey - brain.white, brain.grey, brain.white]) * mask
@@ -36,9 +37,9 @@ _TISSUE_SEQUENCES = (0, 1)  # T1n, T1c: dark CSF, grey matter between, bright wh
 
 
 def anatomy_of(case: Sample) -> Anatomy:
-    """The tissues of a real brain: its T1 between the centres of three clusters; call :func:`healthy` first.
+    """The tissues of a real brain from three intensity clusters of its T1; call :func:`healthy` first.
 
-    A voxel between two centres is a mixture of the two, so that real partial volumes and folds stay.
+    A voxel between two cluster centres is a mixture of both, which preserves partial volumes and gyri.
 
     Raises:
         InputError: the case has neither T1n nor T1c.
@@ -56,7 +57,7 @@ def anatomy_of(case: Sample) -> Anatomy:
 
 
 def _cluster_centres(values: NDArray[np.floating], rounds: int = 30) -> NDArray[np.float64]:
-    """Centres of three clusters on a line (Lloyd's k-means), ascending."""
+    """Centres of three one-dimensional clusters (Lloyd's k-means), ascending."""
     values = np.sort(values.astype(np.float64))
     centres = np.percentile(values, (5, 40, 80))
     sums = np.concatenate([[0.0], np.cumsum(values)])
@@ -69,14 +70,14 @@ def _cluster_centres(values: NDArray[np.floating], rounds: int = 30) -> NDArray[
 
 # --- the brain without its tumour ----------------------------------------------------------------------------------
 
-_COVER_MM, _SEAM_MM = 4.0, 1.5  # how far beyond the tumour's outline is covered, and how soft the edge is
-_LARGEST_REST = 0.02  # of the tumour: what remains of it would be labelled healthy
+_COVER_MM, _SEAM_MM = 4.0, 1.5  # margin around the tumour that is replaced, and sigma of the soft edge
+_LARGEST_REST = 0.02  # fraction of the tumour that may remain, unlabelled
 
 
 def healthy(case: Sample, spacing_mm: float) -> Sample | None:
-    """The case with its tumour covered by what the other side of the brain shows; without labels.
+    """Replace the tumour of a case by the mirror image of the other side; the result has no labels.
 
-    ``None`` when the tumour reaches the midline, so that there is no healthy side to copy.
+    ``None`` if the tumour reaches the midline, so that there is no healthy side to copy.
     """
     tumour = case.labels > 0
     if not tumour.any():
@@ -96,7 +97,7 @@ def healthy(case: Sample, spacing_mm: float) -> Sample | None:
 
 
 def _mirror_image(case: Sample, spacing_mm: float) -> Points:
-    """For every voxel its mirror image in the mid-sagittal plane."""
+    """For every voxel the position of its mirror image in the mid-sagittal plane."""
     pose = find_midsagittal(case.images, case.brain, (spacing_mm,) * 3)
     turned_over = pose.rotation @ np.diag((1.0, 1.0, -1.0)) @ pose.rotation.T
     centre = pose.centre / spacing_mm

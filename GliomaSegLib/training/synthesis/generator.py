@@ -1,4 +1,4 @@
-"""Synthetic cases one after the other, from the real ones that are at hand."""
+"""Generates synthetic cases from real ones."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from GliomaSegLib.training.synthesis.sample import ALL_REGIONS, Sample
 from GliomaSegLib.training.synthesis.transplant import transplant
 from GliomaSegLib.training.synthesis.tumour import grow, move
 
-_TRANSPLANTED = 0.5  # of the cases, when there is a host; the others are painted
-_PHANTOM = 0.3  # of the painted ones
-_COMPLETE = 0.5  # of donors with all four sequences, those that go to a host with all four
-_GROWN = 0.5  # of the tumours in painted ones
-_GROWN_BESIDE_MAPS = 0.2  # the same where label maps of many other patients are at hand
-_ENHANCING = 0.5  # of the transplants, the donors' share that has enhancing tumour, when there is one
+_TRANSPLANTED = 0.5  # probability of a transplanted case if there is a host; the others are painted
+_PHANTOM = 0.3  # probability of the phantom in a painted case
+_COMPLETE = 0.5  # probability that a donor with all modalities gets a host with all
+_GROWN = 0.5  # probability of a simulated tumour in a painted case
+_GROWN_BESIDE_MAPS = 0.2  # the same if there are label maps of further patients
+_ENHANCING = 0.5  # probability that the donor is drawn from those with enhancing tumour
 
 
 class Synthesiser:
     """Draws synthetic cases from training cases; none of them may belong to a validation or test set.
 
     Args:
-        cases: on grids of cubic voxels of ``spacing_mm``, cropped to about the brain; images may be ``float16``. Those
-            whose whole tumour is not known are left out. Finding the midline of each takes a part of a second.
-        templates: so many deformed phantom brains are kept.
-        random: for those.
-        label_maps: tumours of further patients, for painted cases; they then take the place of the cases' own.
+        cases: on grids of cubic voxels of ``spacing_mm``, cropped to about the brain; images may be ``float16``. Cases
+            without reference labels of the whole tumour are ignored.
+        random: for the phantom brains.
+        templates: number of deformed phantom brains.
+        label_maps: tumours of further patients for painted cases, instead of those of ``cases``.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Synthesiser:
         self._anatomies: list[Anatomy] = []
         for case in cases:
             if Region.WT not in case.known:
-                continue  # what is not labelled in it would be taken for healthy
+                continue  # unlabelled tumour would count as healthy
             sample = Sample(case.images.astype(np.float32), case.brain, case.labels, tuple(case.known))
             if sample.labels.any():
                 self._donors.append(_compact(sample))
@@ -63,7 +63,7 @@ class Synthesiser:
         self._templates = [_compact(phantom_anatomy(random, spacing_mm)) for _ in range(templates)]
 
     def draw(self, random: np.random.Generator) -> Sample:
-        """One case: transplanted or painted."""
+        """Generate a transplanted or painted case."""
         if self._hosts and self._donors and random.random() < _TRANSPLANTED:
             donor = self._donor(random)
             case = transplant(self._host(donor, random), donor, self._spacing_mm, random)
@@ -102,7 +102,7 @@ _Kept = TypeVar("_Kept", Sample, Anatomy)
 
 
 def _compact(kept: _Kept) -> _Kept:
-    """With half the memory."""
+    """Convert the first field to float16 to save memory."""
     return kept._replace(**cast(Any, {kept._fields[0]: kept[0].astype(np.float16)}))
 
 

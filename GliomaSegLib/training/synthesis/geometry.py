@@ -1,4 +1,4 @@
-"""Places in arrays ``[z, y, x]`` of cubic voxels, fields on them, and sampling between voxels."""
+"""Coordinates in arrays ``[z, y, x]`` of cubic voxels, random fields, and interpolation."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from GliomaSegLib.phantom.fields import random_field
 from GliomaSegLib.training.synthesis.sample import Volume
 
 Points = NDArray[np.float32]
-"""``[3, z, y, x]``: for every voxel the place (z, y, x, in voxels) that it takes its value from."""
+"""``[3, z, y, x]``: for every voxel the position (z, y, x, in voxels) from which its value is taken."""
 
-
-# A smooth field is computed on so many points per correlation length and drawn linearly between them.
+# A smooth field is computed at so many points per correlation length and interpolated linearly.
 _POINTS_PER_LENGTH = 2
 
 
 def identity(shape: tuple[int, ...]) -> Points:
+    """The position of every voxel itself."""
     return np.indices(shape, dtype=np.float32)
 
 
 def sampled(volumes: NDArray[np.float32], points: Points) -> NDArray[np.float32]:
-    """Values of ``volumes`` ``[c, z, y, x]`` at ``points``: linear, 0 outside."""
+    """Values of ``volumes`` ``[c, z, y, x]`` at ``points``, interpolated linearly; 0 outside."""
     last = np.maximum(np.array(volumes.shape[1:]) - 1, 1).astype(np.float32)
     relative = torch.from_numpy(
         np.ascontiguousarray((2 * points.T / last - 1).T[::-1], np.float32)
@@ -39,7 +39,7 @@ def sampled(volumes: NDArray[np.float32], points: Points) -> NDArray[np.float32]
 
 
 def sampled_labels(labels: NDArray[np.uint8], points: Points) -> NDArray[np.uint8]:
-    """The label with the largest linearly interpolated share at every point, background outside."""
+    """The label with the largest linearly interpolated fraction at every point; background outside."""
     values = np.unique(labels[labels > 0])
     if not values.size:
         return np.zeros(points.shape[1:], np.uint8)
@@ -49,7 +49,7 @@ def sampled_labels(labels: NDArray[np.uint8], points: Points) -> NDArray[np.uint
 
 
 def smooth_field(random: np.random.Generator, shape: tuple[int, ...], spacing_mm: float, length_mm: float) -> Volume:
-    """A Gaussian random field, mean 0 and variance about 1, correlated over about ``length_mm``."""
+    """A Gaussian random field ``[z, y, x]`` with mean 0, variance about 1 and correlation length ``length_mm``."""
     step = max(1, int(length_mm / (_POINTS_PER_LENGTH * spacing_mm)))
     coarse = sitk.Image([-(-size // step) for size in shape[::-1]], sitk.sitkUInt8)
     coarse.SetSpacing((step * spacing_mm,) * 3)
@@ -63,24 +63,24 @@ def smooth_field(random: np.random.Generator, shape: tuple[int, ...], spacing_mm
 def elastic(
     random: np.random.Generator, shape: tuple[int, ...], spacing_mm: float, amplitude_mm: float, length_mm: float
 ) -> Points:
-    """A smooth random displacement in voxels."""
+    """A smooth random displacement field in voxels."""
     fields = [smooth_field(random, shape, spacing_mm, length_mm) for _ in range(3)]
     return np.stack(fields) * np.float32(amplitude_mm / spacing_mm)
 
 
 def rotation(random: np.random.Generator, degrees: float) -> NDArray[np.float64]:
-    """A rotation by up to ``degrees`` about each axis."""
+    """A random rotation matrix, up to ``degrees`` about each axis."""
     return Rotation.from_euler("zyx", random.uniform(-degrees, degrees, 3), degrees=True).as_matrix()
 
 
 def linear(points: Points, matrix: NDArray[np.floating], centre: NDArray, onto: NDArray) -> Points:
-    """``points`` turned and scaled by ``matrix`` about ``centre``, which comes to lie on ``onto``."""
+    """Apply ``matrix`` to ``points`` about ``centre``, which is mapped to ``onto``."""
     shifted = points - np.float32(np.reshape(centre, (3, 1, 1, 1)))
     return np.tensordot(matrix.astype(np.float32), shifted, axes=1) + np.float32(np.reshape(onto, (3, 1, 1, 1)))
 
 
 def centroid(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Mean place of a mask's voxels, (z, y, x)."""
+    """The centroid of a mask in voxels (z, y, x)."""
     return np.array([np.average(np.arange(size), weights=mask.sum(axis=others)) for size, others in _axes(mask)])
 
 

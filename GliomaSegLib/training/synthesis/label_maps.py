@@ -21,18 +21,18 @@ from GliomaSegLib.label_maps import to_internal
 from GliomaSegLib.labels import LabelScheme
 
 _ATLAS_MM = (155.0, 240.0, 240.0)  # extent of BraTS's grid along z, y and x
-_SURFACE_MM = 4.0  # between the outermost tumours of many and the brain's surface
+_SURFACE_MM = 4.0  # from the outermost tumours of all patients to the surface of the brain
 
 
 class LabelMap(NamedTuple):
-    """``labels``: internal scheme ``[z, y, x]`` on cubic voxels; ``brain``: about the box of the brain, ``bool``."""
+    """``labels``: internal scheme ``[z, y, x]`` on cubic voxels; ``brain``: approximate bounding box of the brain."""
 
     labels: NDArray[np.uint8]
     brain: NDArray[np.bool_]
 
 
 def read_label_maps(path: Path, spacing_mm: float, left_out: Iterable[str] = ()) -> list[LabelMap]:
-    """The label maps of ``path`` on cubic voxels of ``spacing_mm``, without those of the ids in ``left_out``.
+    """Read the label maps of ``path``, resampled to cubic voxels of ``spacing_mm``, except the IDs in ``left_out``.
 
     Raises:
         InputError: the file is not such an archive.
@@ -59,7 +59,7 @@ def read_label_maps(path: Path, spacing_mm: float, left_out: Iterable[str] = ())
 
 
 def _box(tumours: NDArray[np.bool_], edges: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """The bounding box of all tumours, grown to about the brain's surface."""
+    """The bounding box of all tumours, extended to about the surface of the brain."""
     box = np.zeros_like(tumours)
     margin = np.ceil(_SURFACE_MM / edges).astype(int)
     found = ndimage.find_objects(tumours.astype(np.uint8))[0]

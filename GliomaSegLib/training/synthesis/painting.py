@@ -1,4 +1,4 @@
-"""Label-conditioned synthesis: tissues and tumour receive the signals of sequences that were drawn."""
+"""Label-conditioned synthesis: images from tissue and tumour fractions with random signals per modality."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from GliomaSegLib.training.synthesis.geometry import (
 from GliomaSegLib.training.synthesis.sample import Sample, whitened
 
 # Signal of CSF, grey matter, white matter, SNFH, NETC, ET in T1n, T1c, T2w, T2f, relative to the brightest normal
-# tissue: from what is dry or cellular (first) to what is wet or necrotic (second). One draw per tissue places it
-# between the two in all sequences, because what is darker on T1 is brighter on T2.
+# tissue: from dry or cellular (first) to wet or necrotic (second). One random number per tissue interpolates between
+# both in all modalities, because tissue that is darker on T1 is brighter on T2.
 _SIGNALS = np.array(
     [
         [[0.40, 0.20], [0.42, 0.22], [1.50, 2.40], [0.40, 0.08]],  # CSF
@@ -37,8 +37,8 @@ _SIGNALS = np.array(
     ],
     np.float32,
 )
-_VARIES = 0.06  # relative, of each tissue in each sequence
-_ANY_CONTRAST = 0.15  # probability that a sequence looks like none
+_VARIES = 0.06  # relative standard deviation of each signal
+_ANY_CONTRAST = 0.15  # probability that a modality has random signals
 
 
 def paint(
@@ -46,12 +46,12 @@ def paint(
 ) -> Sample:
     """Images of a brain with a tumour.
 
-    The brain and its tumour are bent and turned together, the tumour pushes the brain away, and every sequence has
-    its own contrast, shading, sharpness, slice thickness and noise.
+    Brain and tumour are deformed and rotated together, the tumour has a mass effect, and every modality has its own
+    contrast, bias field, blur, slice thickness and noise.
 
     Args:
         labels: internal scheme ``[z, y, x]`` on the grid of ``anatomy``; 1 to 3.
-        deform: ``False`` leaves brain and labels where they are.
+        deform: whether to deform and rotate.
     """
     if deform:
         anatomy, labels = _deformed(anatomy, labels, spacing_mm, random)
@@ -80,10 +80,10 @@ def _deformed(
 
 
 def push(points: Points, labels: NDArray[np.uint8], spacing_mm: float, random: np.random.Generator) -> Points:
-    """``points`` with the mass effect of a tumour: what lay where it grew is pushed outwards.
+    """Add the mass effect of a tumour to ``points``: tissue is displaced outwards from its centre.
 
-    As if a drawn part (up to 0.6) of its core's volume, a ball, had been added: a shell at radius r comes from
-    (r³ - added³)^(1/3), so that the brain is not compressed. Without a core the whole tumour pushes, more gently.
+    A ball of a random fraction (up to 0.6) of the core's volume is inserted: tissue at radius r comes from
+    (r³ - added³)^(1/3), so that the brain is not compressed. Without a core the whole tumour has a weaker effect.
     """
     core = (labels == Label.NETC) | (labels == Label.ET)
     strength = random.uniform(0, 0.6 if core.any() else 0.3)
@@ -101,7 +101,7 @@ def push(points: Points, labels: NDArray[np.uint8], spacing_mm: float, random: n
 def _shares(
     anatomy: Anatomy, labels: NDArray[np.uint8], spacing_mm: float, random: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Of the three tissues and the three labels, ``[6, z, y, x]``. The tumour's outer edge is drawn soft or sharp."""
+    """Fractions of the three tissues and the three labels, ``[6, z, y, x]``, with edges of random sharpness."""
     shares = np.zeros((6, *labels.shape), np.float32)
     shares[:3] = anatomy.shares
     if not labels.any():
@@ -114,7 +114,7 @@ def _shares(
     solid = labels[box] > 0
     covers = [solid, np.isin(labels[box], (Label.NETC, Label.ET)), labels[box] == Label.ET]
     part = shares[(slice(None), *box)]
-    # From the outside inwards, each covering what is there: no gap opens between two soft edges.
+    # From the outside inwards, each replacing what is there, so that soft edges leave no gap.
     for cover, index, edge_mm, strength in zip(covers, (3, 4, 5), edges_mm, strengths, strict=True):
         if cover.any():
             share = strength * ndimage.gaussian_filter(cover.astype(np.float32), edge_mm / spacing_mm)
@@ -124,7 +124,7 @@ def _shares(
 
 
 def _contrasts(random: np.random.Generator) -> NDArray[np.float32]:
-    """Signals ``[sequence, tissue]``."""
+    """Random signals ``[modality, tissue]``."""
     wetness = random.uniform(0, 1, (len(_SIGNALS), 1))
     signals = (_SIGNALS[..., 0] * (1 - wetness) + _SIGNALS[..., 1] * wetness).T
     signals *= 1 + _VARIES * random.standard_normal(signals.shape)
@@ -135,7 +135,7 @@ def _contrasts(random: np.random.Generator) -> NDArray[np.float32]:
 
 
 class _Scan(NamedTuple):
-    """Sharpness and slice thickness (mm), strength of shading, noise relative to the signal, exponent of contrast."""
+    """Blur and slice thickness (mm), strength of the bias field, noise relative to the signal, gamma."""
 
     blur_mm: float
     slice_mm: float
@@ -165,7 +165,7 @@ def _scanned(image: NDArray[np.float32], spacing_mm: float, random: np.random.Ge
 
 
 def _thick(image: NDArray[np.float32], layers: int) -> NDArray[np.float32]:
-    """Axial slices averaged over ``layers`` voxels, and drawn in between again."""
+    """Average axial slices over ``layers`` voxels, and interpolate them back."""
     averaged = ndimage.uniform_filter1d(image, layers, axis=0)[layers // 2 :: layers]
     places = (np.arange(len(image)) - layers // 2) / layers
     below = np.clip(np.floor(places).astype(int), 0, len(averaged) - 1)

@@ -1,4 +1,4 @@
-"""A folder of synthetic cases, drawn once and read by the training like prepared ones."""
+"""Generates a folder of synthetic cases, which training reads like prepared ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from GliomaSegLib.training.synthesis.generator import Synthesiser
 from GliomaSegLib.training.synthesis.label_maps import LabelMap
 from GliomaSegLib.training.synthesis.sample import Sample
 
-HOSPITAL = "synthetic"  # where the cases come from, for the shares that a recipe gives to hospitals
+HOSPITAL = "synthetic"  # the hospital of synthetic cases, for the shares in a recipe
 
 
 def write_pool(
@@ -28,12 +28,12 @@ def write_pool(
     progress: Progress | None = None,
     label_maps: Sequence[LabelMap] = (),
 ) -> list[Path]:
-    """Draw ``count`` cases and write each whole into ``folder``; those that are there already stay.
+    """Generate ``count`` cases and write each atomically into ``folder``; existing ones are kept.
 
-    Every case has a generator of its own, so that the folder is the same however often the work was interrupted.
+    Every case has its own seed, so that interruptions do not change the result.
 
     Args:
-        cases: training cases alone, on grids whose spacing goes a whole number of times into ``spacing_mm``.
+        cases: training cases only, with voxel sizes of which ``spacing_mm`` is a multiple.
         label_maps: tumours of further patients, on voxels of ``spacing_mm``; see :class:`Synthesiser`.
 
     Raises:
@@ -73,7 +73,7 @@ def _as_training_case(sample: Sample, name: str, spacing_mm: float) -> TrainingC
 
 
 def coarsened(case: TrainingCase, spacing_mm: float) -> Sample:
-    """The case with larger voxels: means of the images, the most frequent label, brain where half of a voxel is."""
+    """Downsample a case: mean of the images, most frequent label, brain where at least half of a voxel is brain."""
     factors = tuple(max(1, round(spacing_mm / edge_mm)) for edge_mm in case.spacing_mm)
     brain = _blocks(case.brain, factors) >= 0.5
     shares = np.stack([_blocks(case.labels == label, factors) for label in range(int(case.labels.max()) + 1)])
@@ -82,7 +82,7 @@ def coarsened(case: TrainingCase, spacing_mm: float) -> Sample:
 
 
 def _blocks(volume: NDArray, factors: tuple[int, ...]) -> NDArray[np.float32]:
-    """Means over blocks of voxels; zeros are added at the far ends."""
+    """Means over blocks of voxels, after padding with zeros at the ends."""
     padded = np.pad(
         volume.astype(np.float32), [(0, -size % by) for size, by in zip(volume.shape, factors, strict=True)]
     )

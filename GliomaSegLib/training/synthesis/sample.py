@@ -1,4 +1,4 @@
-"""A case as the training sees it: normalised images, brain and labels on one grid."""
+"""A synthetic case: normalised images, brain and labels on one grid."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Sample(NamedTuple):
 
     Attributes:
         images: ``float32 [4, z, y, x]``: T1n, T1c, T2w, T2f, each with mean 0 and standard deviation 1 in the brain;
-            exactly 0 outside it, and everywhere where the sequence is missing.
+            exactly 0 outside it, and everywhere if the modality is missing.
         brain: ``bool``.
-        labels: ``uint8``, the internal scheme; where only WT is known, all of it is SNFH.
+        labels: ``uint8``, internal scheme; if only WT is known, all of it is SNFH.
         known: the regions that ``labels`` has.
     """
 
@@ -31,7 +31,7 @@ class Sample(NamedTuple):
 
 
 def whitened(images: NDArray[np.floating], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Every sequence with mean 0 and standard deviation 1 in the brain, 0 outside; a missing one stays exactly 0."""
+    """Normalise each image to mean 0 and standard deviation 1 in the brain, 0 outside; missing ones remain 0."""
     white = np.zeros(images.shape, np.float32)
     for image, out in zip(images, white, strict=True):
         values = image[brain].astype(np.float32)

@@ -1,4 +1,4 @@
-"""The tumour of one patient, as it looks, in the brain of another."""
+"""Transplants the tumour of one patient, with its texture, into the brain of another."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from GliomaSegLib.training.synthesis.painting import push
 from GliomaSegLib.training.synthesis.sample import Sample, whitened
 from GliomaSegLib.training.synthesis.tumour import move
 
-_EDGE_MM = (1.0, 3.0)  # softness of the seam
-_MARGIN_MM = 2.0  # of the donor's own surroundings that come along
+_EDGE_MM = (1.0, 3.0)  # range of the width of the soft edge
+_MARGIN_MM = 2.0  # margin of the donor's tissue around the tumour
 _LEAST_ML = 0.5
 
 
 def transplant(host: Sample, donor: Sample, spacing_mm: float, random: np.random.Generator) -> Sample | None:
-    """A brain without tumour (see :func:`~.anatomy.healthy`) with the tumour of ``donor`` in it.
+    """Transplant the tumour of ``donor`` into ``host``, a brain without tumour (see :func:`~.anatomy.healthy`).
 
-    Only sequences that both have are there afterwards. The donor's grey values are shifted and scaled so that normal
-    brain looks alike in both; the host's brain makes room for the tumour.
+    Only modalities of both remain. The donor's intensities are shifted and scaled so that normal brain matches; the
+    host's brain is displaced by the mass effect.
 
     Returns:
-        labels and known regions of the donor; ``None`` when hardly anything of the tumour found a place.
+        the case with labels and known regions of the donor; ``None`` if hardly anything of the tumour fits.
     """
     moved = move(donor.labels, donor.brain, host.brain, spacing_mm, random)
     if np.count_nonzero(moved.labels) * spacing_mm**3 / 1000 < _LEAST_ML:
@@ -39,13 +39,13 @@ def transplant(host: Sample, donor: Sample, spacing_mm: float, random: np.random
 
 
 def _blend(tumour: NDArray[np.bool_], spacing_mm: float, edge_mm: float) -> NDArray[np.float32]:
-    """1 in the tumour and the margin, falling softly to 0 around it."""
+    """Weights: 1 in the tumour and its margin, decreasing linearly to 0 around it."""
     outside_mm = ndimage.distance_transform_edt(~tumour, sampling=spacing_mm)
     return np.clip(1 - (outside_mm - _MARGIN_MM) / (2 * edge_mm), 0, 1).astype(np.float32)
 
 
 def _matched(donor: Sample, host: Sample) -> NDArray[np.float32]:
-    """The donor's images with the median and the quartile distance that normal brain has in the host."""
+    """The donor's images, scaled to the median and interquartile range of normal brain in the host."""
     matched = np.zeros(donor.images.shape, np.float32)
     for image, own, out in zip(donor.images, host.images, matched, strict=True):
         low, middle, high = np.percentile(image[donor.brain & (donor.labels == 0)], (25, 50, 75))

@@ -1,4 +1,4 @@
-"""Tumours for a brain: real label maps moved to another place, and grown ones."""
+"""Tumour label maps for a brain: real ones moved to it, and simulated ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from GliomaSegLib.training.synthesis.sample import Volume
 
 
 class Moved(NamedTuple):
-    """A tumour in its new brain: the labels there, and where each voxel comes from in the donor's arrays."""
+    """A moved tumour: the labels in the new brain, and the position of each voxel in the donor's arrays."""
 
     labels: NDArray[np.uint8]
     points: Points
@@ -35,7 +35,7 @@ class Moved(NamedTuple):
 _TURN_DEG = 30.0
 _SCALE = (0.6, 1.4)
 _ELASTIC_MM, _ELASTIC_LENGTH_MM = 3.0, 18.0
-_PLACE_VARIES = 0.12  # of the brain's extent along each axis
+_PLACE_VARIES = 0.12  # standard deviation of the position, as a fraction of the brain's extent along each axis
 _KEPT, _TRIES = 0.9, 8
 
 
@@ -46,10 +46,10 @@ def move(
     spacing_mm: float,
     random: np.random.Generator,
 ) -> Moved:
-    """Bring a tumour to about the same place, or its mirror image, of another brain.
+    """Move a tumour to about the same position, or its mirror image, in another brain.
 
-    Turned, scaled, bent, mirrored with probability 1/2, and nothing of it outside the brain: a place that would cut
-    off more than a tenth is given up for another, the best of some.
+    It is rotated, scaled, deformed, mirrored with probability 1/2, and cropped to the brain. Positions are drawn until
+    at most a tenth is cropped, or the best of eight is used.
 
     Args:
         labels: the donor's, internal scheme ``[z, y, x]``; not empty.
@@ -78,7 +78,7 @@ def move(
 def _share_inside(
     labels: NDArray[np.uint8], host: NDArray[np.bool_], bent: Points, place: tuple[NDArray, NDArray, NDArray]
 ) -> float:
-    """About how much of the moved tumour lies in the host's brain, judged on every second voxel."""
+    """Approximate fraction of the moved tumour inside the host's brain, from every second voxel."""
     some = (slice(None, None, 2),) * 3
     there = sampled((labels > 0)[None].astype(np.float32), linear(bent[(slice(None), *some)], *place))[0] > 0.5
     wanted = np.count_nonzero(labels) / abs(np.linalg.det(place[0])) / 8
@@ -86,7 +86,7 @@ def _share_inside(
 
 
 def _same_place(centre: NDArray, donor: NDArray[np.bool_], host: NDArray[np.bool_], mirrored: bool) -> NDArray:
-    """The place of the host's brain that corresponds to ``centre`` in the donor's, by the two bounding boxes."""
+    """The position in the host's brain that corresponds to ``centre`` in the donor's, by their bounding boxes."""
     relative = (centre - _first(donor)) / _extent(donor)
     if mirrored:
         relative = relative * (1, 1, -1) + (0, 0, 1)
@@ -102,18 +102,17 @@ def _extent(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     return np.array(last, float) - _first(mask) + 1
 
 
-# --- grown tumours -------------------------------------------------------------------------------------------------
+# --- simulated tumours ---------------------------------------------------------------------------------------------
 
 _RADIUS_MM = (7.0, 26.0)
 _KINDS = ("rim", "solid", "core without enhancement", "edema alone")
 _KIND_SHARES = (0.45, 0.2, 0.2, 0.15)
-_SEEDS_SHARES = (0.8, 0.15, 0.05)  # one, two or three places
+_SEEDS_SHARES = (0.8, 0.15, 0.05)  # probability of one, two or three seeds
 
 
 def grow(anatomy: Anatomy, spacing_mm: float, random: np.random.Generator) -> NDArray[np.uint8]:
-    """A tumour of drawn kind: an enhancing rim around necrosis, a solid enhancing one, a core that does not enhance,
-    or none but edema. Edema spreads in white matter further than in grey, and neither enters the ventricles.
-    """
+    """Simulate a tumour of a random kind: enhancing rim around necrosis, solid enhancing, non-enhancing core, or only
+    edema. Edema extends further in white than in grey matter, and no tumour enters the ventricles."""
     shape = anatomy.brain.shape
     tissue = anatomy.shares[1] + anatomy.shares[2]
     lobes, bumps, rim = (smooth_field(random, shape, spacing_mm, length) for length in (13, 6, 8))
@@ -121,7 +120,7 @@ def grow(anatomy: Anatomy, spacing_mm: float, random: np.random.Generator) -> ND
     for _ in range(1 + random.choice(3, p=_SEEDS_SHARES)):
         core_mm = np.minimum(core_mm, _ball_mm(anatomy, spacing_mm, random))
     core_mm = core_mm + random.uniform(2, 8) * lobes + 1.5 * bumps
-    core_mm += np.where(tissue > 0.35, np.float32(0), np.float32(4))  # sulci and ventricles hold it up
+    core_mm += np.where(tissue > 0.35, np.float32(0), np.float32(4))  # barrier: sulci and ventricles
     reach_mm = random.uniform(1, 22) * (0.3 + 0.7 * anatomy.shares[2]) + 3 * lobes
     labels = np.where((core_mm < reach_mm) & (tissue > 0.4), np.uint8(Label.SNFH), np.uint8(Label.BACKGROUND))
     kind = random.choice(_KINDS, p=_KIND_SHARES)
@@ -135,7 +134,7 @@ def grow(anatomy: Anatomy, spacing_mm: float, random: np.random.Generator) -> ND
 
 
 def _ball_mm(anatomy: Anatomy, spacing_mm: float, random: np.random.Generator) -> Volume:
-    """Signed distance (mm, negative inside) to an ellipsoid whose centre lies in white matter."""
+    """Signed distance (mm, negative inside) to a random ellipsoid centred in white matter."""
     white = np.flatnonzero(anatomy.shares[2] > 0.5)
     centre = np.array(np.unravel_index(random.choice(white), anatomy.brain.shape))
     radii_mm = random.uniform(*_RADIUS_MM) * random.uniform(0.7, 1.3, 3)
