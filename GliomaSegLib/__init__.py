@@ -1,4 +1,4 @@
-"""GliomaSeg: a clinical brain MRI study in; a reviewed, measured tumour segmentation out.
+"""GliomaSeg: segments and measures brain tumours in clinical MRI studies.
 
 >>> from GliomaSegLib import Job, Result, run, segment_arrays
 >>> run(Job(study="study", model="ca-cnn-brats17", output="results"))      # files
@@ -38,7 +38,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name only when it is asked for: ``gliomaseg --help`` must not wait for torch."""
+    """Import a name when it is first used: ``gliomaseg --help`` must not wait for torch."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

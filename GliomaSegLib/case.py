@@ -1,6 +1,6 @@
-"""A case: up to four structural MR sequences of one patient at one time point.
+"""A case: up to four structural MR images (modalities) of one patient at one time point.
 
-Images are :class:`SimpleITK.Image` everywhere: the pixels and their geometry travel together. SimpleITK's physical
+Images are always :class:`SimpleITK.Image`, so that pixels and geometry stay together. SimpleITK's physical
 space is LPS in millimetres (x to the patient's left, y to posterior, z to superior); arrays taken from an image with
 ``sitk.GetArrayViewFromImage`` are indexed ``[z, y, x]``.
 """
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from GliomaSegLib.errors import InputError
 
-if TYPE_CHECKING:  # an application without it names sequences too
+if TYPE_CHECKING:  # the panel uses this module without SimpleITK
     import SimpleITK as sitk
 
 
 class Modality(str, Enum):
-    """The four structural MR sequences, named as in BraTS 2023: native T1, contrast T1, T2 and T2-FLAIR."""
+    """The four structural MR modalities, named as in BraTS 2023: native T1, contrast-enhanced T1, T2 and T2-FLAIR."""
 
     T1N = "t1n"
     T1C = "t1c"
@@ -29,19 +29,19 @@ class Modality(str, Enum):
 
     @property
     def title(self) -> str:  # type: ignore[override] # a name, not the string's method
-        """The name that a radiologist would read, e.g. ``T1 + contrast``."""
+        """The display name, e.g. ``T1 + contrast``."""
         return {"t1n": "T1", "t1c": "T1 + contrast", "t2w": "T2", "t2f": "FLAIR"}[self.value]
 
 
 class Preoperative(str, Enum):
-    """Inputs from the study before surgery, which some models for the time after it take as well."""
+    """Inputs from the pre-operative study, which some post-operative models also use."""
 
     T1C = "preoperative-t1c"
-    TUMOUR = "preoperative-tumour"  # enhancing tumour with what it encloses
+    TUMOUR = "preoperative-tumour"  # enhancing tumour and the necrosis that it encloses
 
     @property
     def title(self) -> str:  # type: ignore[override]
-        """How a sentence names it."""
+        """The name in sentences."""
         return "T1 + contrast before surgery" if self is Preoperative.T1C else "the tumour before surgery"
 
 
@@ -49,7 +49,7 @@ Input = Modality | Preoperative
 """A possible input channel of a network."""
 
 
-# The grid on which results are drawn, best first: surgeons plan on T1c; FLAIR shows the whole tumour.
+# The preferred reference image, on whose grid results are given: surgeons plan on T1c; FLAIR shows the whole tumour.
 REFERENCE_ORDER: tuple[Modality, ...] = (Modality.T1C, Modality.T2F, Modality.T2W, Modality.T1N)
 
 
@@ -63,7 +63,11 @@ class TimePointKind(str, Enum):
 
 @dataclass(frozen=True)
 class TimePoint:
-    """When the study was made. ``days_since_surgery`` is only meaningful after surgery; ``None`` when not known."""
+    """The time of a study. ``days_since_surgery`` is only valid after surgery; ``None`` when not known.
+
+    Raises:
+        InputError: days since surgery are given for another kind, or are negative or absurd.
+    """
 
     kind: TimePointKind = TimePointKind.UNKNOWN
     days_since_surgery: float | None = None
@@ -79,9 +83,9 @@ class TimePoint:
 
 @dataclass(frozen=True)
 class Source:
-    """Where an image was read from: a file, or one series (by its UID) of a DICOM folder.
+    """The origin of an image: a file, or one series (by its UID) of a DICOM folder.
 
-    ``part`` distinguishes volumes that share one series, such as two echoes.
+    ``part`` distinguishes volumes of one series, such as two echoes.
     """
 
     path: Path
@@ -94,7 +98,7 @@ class Source:
 
 @dataclass(frozen=True)
 class StudyIdentity:
-    """Whose study it is and which, as DICOM's headers say; each may be empty, and names may be pseudonyms.
+    """Patient and study from DICOM headers; each value may be empty, and names may be pseudonyms.
 
     ``image_numbers`` are the Instance Numbers (in one enhanced image: the frames, from 1) of the reference image's
     slices, in the order of its third voxel axis.
@@ -108,14 +112,14 @@ class StudyIdentity:
 
     @property
     def day(self) -> str:
-        """The study's date as ``2024-05-31``; as it stands in the header where that is no date of DICOM."""
+        """The study date as ``2024-05-31``; unchanged if it is no DICOM date."""
         day = self.study_date
         return f"{day[:4]}-{day[4:6]}-{day[6:]}" if len(day) == 8 and day.isdigit() else day
 
     def line(
         self, patient: str = "patient {value}", study: str = "study of {value}", accession: str = "accession {value}"
     ) -> str:
-        """What is known of it, but the image numbers, in one line; the arguments are its words in another language."""
+        """All values but the image numbers in one line; the arguments are format strings, for translation."""
         parts = {
             "{value}": self.patient_name,
             patient: self.patient_id,
@@ -127,10 +131,10 @@ class StudyIdentity:
 
 @dataclass(frozen=True)
 class SequenceVolume:
-    """One image of the case, with its sequence, the confidence (0 to 1) of that identification and its reason.
+    """One image of the case, with its modality and the confidence (0 to 1) and reason of that identification.
 
-    ``name`` is what a person calls it: the file name, or the DICOM description with the series number. ``identity`` is
-    ``None`` for what is no DICOM series.
+    ``name`` is the file name, or the DICOM description with the series number. ``identity`` is ``None`` if the image is
+    not from a DICOM series.
     """
 
     sequence: Modality
@@ -143,24 +147,27 @@ class SequenceVolume:
 
     @property
     def patient(self) -> str:
-        """DICOM's Patient ID, empty where it is not known."""
+        """The Patient ID; empty if not known."""
         return self.identity.patient_id if self.identity else ""
 
     def __str__(self) -> str:
-        """How a sentence names it: the sequence, and its file or its series and folder."""
+        """The name in sentences: the modality, and its file or its series and folder."""
         where = f"'{self.name}' in {self.source.path}" if self.source.series_uid else self.source.path
         return f"{self.sequence.title} ({where})"
 
 
 @dataclass(frozen=True)
 class Case:
-    """The sequences of one study. Any non-empty subset of the four is a legal case.
+    """The images of one study: any non-empty subset of the four modalities.
 
     Attributes:
-        ignored: one clause for each volume of the study that was not used, e.g. ``'ADC.nii.gz' (called 'adc')``.
-        doubts: one sentence for each thing about the images that the user should check.
-        passed_over: one sentence for the DICOM files of each series and reason that are there and do not count.
-        incomplete: one sentence for each image of which slices seem to be lost, and which the user accepted.
+        ignored: a clause for each volume of the study that was not used, e.g. ``'ADC.nii.gz' (called 'adc')``.
+        doubts: sentences about the images that the user should check.
+        passed_over: a sentence per series and reason on DICOM files that were found and not used.
+        incomplete: a sentence for each image with missing slices that the user accepted.
+
+    Raises:
+        InputError: there is no image.
     """
 
     identifier: str
@@ -179,10 +186,10 @@ class Case:
 
     @property
     def present(self) -> tuple[Modality, ...]:
-        """The sequences that the case has, in the order of :class:`Modality`."""
+        """The modalities of the case, in the order of :class:`Modality`."""
         return tuple(sequence for sequence in Modality if sequence in self.volumes)
 
     @property
     def reference(self) -> SequenceVolume:
-        """The volume in whose grid results are given: T1c, else the best present."""
+        """The image on whose grid results are given: the first of :data:`REFERENCE_ORDER`."""
         return next(self.volumes[sequence] for sequence in REFERENCE_ORDER if sequence in self.volumes)

@@ -1,4 +1,4 @@
-"""Errors that a user can mend: each is one sentence that names what is wrong and what to do."""
+"""Errors that a user can correct: each is one sentence that names what is wrong and what to do."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 
 class GliomaSegError(Exception):
-    """Base of every error that a user may cause and can mend. Its text is one sentence, shown as it is."""
+    """Base of the errors that a user can cause and correct. The message is one sentence, shown unchanged."""
 
 
 class InputError(GliomaSegError):
-    """A file, folder or option that was given cannot be used."""
+    """A given file, folder or option cannot be used."""
 
 
 class WeightsError(GliomaSegError):
@@ -24,7 +24,7 @@ class Cancelled(GliomaSegError):
 
 
 def of_the_machine(error: OSError | MemoryError) -> str:
-    """The sentence on an error of the file system or of the memory that nothing else has explained."""
+    """The sentence for an unexpected error of the file system or of memory."""
     if isinstance(error, MemoryError):
         return "The memory that this process may take is not enough; close other programs, or raise the limit (ulimit)."
     where = error.filename or "A file or folder"
@@ -32,15 +32,15 @@ def of_the_machine(error: OSError | MemoryError) -> str:
 
 
 def printable(text: object) -> str:
-    """``text`` with a space for every character, other than the end of a line, that a terminal would obey."""
+    """``text`` with a space for every control character except line breaks."""
     text = str(text)
-    if text.isprintable():  # as nearly every value of the many thousands of a study's headers
+    if text.isprintable():  # fast path: nearly all of the many header values of a study
         return text
     return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
 
 
 def as_typed(path: object) -> str:
-    """A path as one word of a command that a sentence suggests, in double quotes where the shell needs them."""
+    """A path as an argument of a command in a message, in double quotes if the shell needs them."""
     text, windows = str(path), os.name == "nt"
     if not re.search(r"[^\w:./~\\-]" if windows else r"[^\w@%+=:,./-]", text):
         return text
@@ -48,5 +48,5 @@ def as_typed(path: object) -> str:
 
 
 def listed(names: Sequence[str], most: int = 6) -> str:
-    """Names for a sentence: at most so many, and how many more there are."""
+    """Names for a sentence: at most ``most``, and the number of the others."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -30,35 +30,36 @@ from GliomaSegLib.options import (
 from GliomaSegLib.record import Record, not_valid
 
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
-"""An absolute path, so that a request means the same wherever it is read again."""
+"""An absolute path, so that a request does not depend on the working directory."""
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 
 
 class Settings(Record):
-    """How a case is segmented, whether its images come from files or from memory.
+    """How a case is segmented, with images from files or from memory.
 
     Attributes:
-        model: id of a card of the zoo, or ``auto``: the best installed one that suits the case (see
+        model: ID of a model card, or ``auto``: the best installed model for the case (see
             :mod:`GliomaSegLib.zoo.recommend`).
         task: for ``auto``, the task of the model (see the cards); by default glioma, before or after surgery.
-        leave_out: sequences to do without, though the case may have them.
-        transforms: for a sequence that is not to be registered, the file of a rigid ITK transform that takes points of
-            the reference to points of that sequence (LPS mm). It is checked as a registration is.
+        leave_out: modalities of the case that are not used.
+        transforms: for modalities that are not to be registered, the file of a rigid ITK transform from points of the
+            reference to points of that modality (LPS mm). It is checked like a registration.
         days_since_surgery: implies that the study is post-operative.
-        preoperative: the study before surgery, for models that take it too: a folder of results, or its T1 +
-            contrast. It implies that the study is post-operative.
-        preoperative_mask: the tumour on that image (enhancing, and what it encloses): a label file, of which any value
-            but 0 counts.
-        purpose: after surgery, what the result is for: it decides which model ``auto`` takes, and which network where
-            a card has several for several sets of inputs (see :mod:`GliomaSegLib.zoo.purpose`).
-        registration: ``False`` when all sequences without a transform are known to be co-registered.
+        preoperative: the study before surgery, for models that use it: a folder of results, or its T1 + contrast. It
+            implies that the study is post-operative.
+        preoperative_mask: label file of the tumour on that image (enhancing tumour and what it encloses); all values
+            but 0 count.
+        purpose: after surgery, what the result is for: it determines the model that ``auto`` chooses, and the network
+            if a card has several (see :mod:`GliomaSegLib.zoo.purpose`).
+        registration: ``False`` if all modalities without a transform are co-registered already.
+        brain: method of brain extraction.
         bias_correction: N4 before normalisation.
-        seed: of the random numbers that some networks need.
-        postprocessing: instead of the card's own.
+        seed: of the random numbers of some networks.
+        postprocessing: replaces that of the card.
         device: ``auto``, ``cpu``, ``cuda`` (or ``cuda:1``) or ``mps``.
-        precision: number format of the network; ``auto`` takes the fastest that the device has.
-        threads: processor threads; by default all cores.
+        precision: number format of the network; ``auto`` is the fastest that the device has.
+        threads: number of CPU threads; by default all cores.
         store: folder of installed models; by default the user's.
     """
 
@@ -98,7 +99,7 @@ class Settings(Record):
         """When the study was made.
 
         Raises:
-            InputError: days since surgery are given for a study before it, or are no such number.
+            InputError: days since surgery are given for a pre-operative study, or are invalid.
         """
         kind = self.time_point
         if kind is TimePointKind.UNKNOWN and (self.days_since_surgery is not None or self.preoperative):
@@ -107,23 +108,23 @@ class Settings(Record):
 
 
 class Job(Settings):
-    """One case to segment from files, and the folder to make of it.
+    """One case to segment from files, and the folder of its results.
 
     Attributes:
-        study: folder with image files or DICOM series (or one file) in which the sequences are identified.
-        exam: of several DICOM exams in ``study`` the one that is meant, by its date or Study Instance UID.
-        volumes: a file (or a DICOM folder with one series) per sequence, instead of or over what ``study`` holds.
-        allow_incomplete: use a DICOM series too of which slices seem to be lost; the report says so in its first line.
-        output: folder to make. It appears whole or not at all.
-        case_id: how the case is called in the results; by default the name of the study.
-        dicom: of ``volumes`` that another program made of a DICOM series the files of that series, from which the
-            volume's name and the patient's identity are taken; they are not kept with the results.
-        identity: whether the patient's identity, the date and the numbers of the study are kept with the results and
-            shown in the report; the DICOM objects take them from the source in any case.
-        probabilities: also write the probability maps that a reader may threshold again.
-        all_probabilities: write those of every region that the model gives, each on the whole grid, for research.
-        label_scheme: numbering of ``segmentation.nii.gz`` (the ``.seg.nrrd`` names its segments anyway).
-        overwrite: replace ``output`` if it is there and holds earlier results.
+        study: folder with image files or DICOM series (or one file) in which the modalities are identified.
+        exam: selects one of several DICOM studies in ``study``, by its date or Study Instance UID.
+        volumes: a file (or a DICOM folder with one series) per modality; has precedence over ``study``.
+        allow_incomplete: also use DICOM series with missing slices; the first line of the report then says so.
+        output: folder of results; it is written completely or not at all.
+        case_id: name of the case in the results; by default that of the study.
+        dicom: for ``volumes`` that another program made of DICOM series: their DICOM files, from which the name of the
+            volume and the patient's identity are read; not stored with the results.
+        identity: whether the patient's identity, the date and the numbers of the study are stored with the results and
+            shown in the report; DICOM objects always copy them from the source.
+        probabilities: also write the probability maps that may be thresholded again.
+        all_probabilities: write the probability maps of all regions of the model on the whole grid, for research.
+        label_scheme: scheme of ``segmentation.nii.gz`` (``segmentation.seg.nrrd`` has names instead).
+        overwrite: replace ``output`` if it holds earlier results.
     """
 
     do: Literal["segment"] = Field(default="segment", exclude=True, repr=False)
@@ -153,7 +154,7 @@ class Job(Settings):
 
     @property
     def name(self) -> str:
-        """How the case is called."""
+        """The name of the case."""
         if self.case_id:
             return self.case_id
         named = self.study or next(iter(self.volumes.values()))
@@ -161,14 +162,15 @@ class Job(Settings):
 
 
 class Measure(Record):
-    """Bring the results in ``output`` up to date after an edit."""
+    """Measure the results in ``output`` again after an edit, and update its files."""
 
     do: Literal["measure"] = "measure"
     output: AbsolutePath
 
 
 class Review(Record):
-    """Record the decision of the reviewer ``by`` on the results in ``output``; ``draft`` withdraws an earlier one."""
+    """Record the decision of the reviewer ``by`` on the results in ``output``; ``draft`` withdraws an earlier
+    decision."""
 
     do: Literal["review"] = "review"
     output: AbsolutePath
@@ -177,7 +179,7 @@ class Review(Record):
 
 
 class Install(Record):
-    """Install a model's weights in ``store``, by default the user's: from where they are published, or from ``source``
+    """Install a model's weights in ``store``, by default the user's: from their published address, or from ``source``
     (see :meth:`GliomaSegLib.zoo.store.Store.install`)."""
 
     do: Literal["install"] = "install"
@@ -191,10 +193,10 @@ class ComparedStudy(Record):
 
     Attributes:
         path: a folder of results, or a label file.
-        image: the scan that a label file was drawn on.
-        scheme: numbering of a label file.
-        time_point, days_since_surgery: over what a folder of results says.
-        date: of the study, over what its DICOM files say.
+        image: the image on which a label file was drawn.
+        scheme: label scheme of a label file.
+        time_point, days_since_surgery: have precedence over those of a folder of results.
+        date: study date; has precedence over that of the DICOM files.
     """
 
     path: AbsolutePath
@@ -206,10 +208,10 @@ class ComparedStudy(Record):
 
     @property
     def when(self) -> TimePoint | None:
-        """When the study was made; ``None`` leaves it to the folder of results.
+        """The time point; ``None`` for that of the folder of results.
 
         Raises:
-            InputError: days since surgery are given for a study before it, or are no such number.
+            InputError: days since surgery are given for a pre-operative study, or are invalid.
         """
         if self.days_since_surgery is not None:
             return TimePoint(self.time_point or TimePointKind.POSTOPERATIVE, self.days_since_surgery)
@@ -217,15 +219,15 @@ class ComparedStudy(Record):
 
 
 class Compare(Record):
-    """Compare studies of one patient, given in the order in which they were made, and write the new folder ``output``.
+    """Compare studies of one patient, given in chronological order, and write the folder ``output``.
 
     Attributes:
-        overwrite: replace ``output`` if it is there and holds an earlier comparison.
+        overwrite: replace ``output`` if it holds an earlier comparison.
         in_place, deformable: see :func:`GliomaSegLib.followup.compare.compare`.
-        baseline: position in ``studies``, the first being 0, of the study with which response is compared.
+        baseline: index in ``studies`` (from 0) of the baseline for response.
         radiotherapy_end: a date such as ``2024-03-31``, a number of days after surgery, or ``none``.
-        tumour: by which the criteria of response are chosen, over the task of the models.
-        surgery: what the last operation was.
+        tumour: determines the response criteria; by default from the task of the models.
+        surgery: the kind of the last operation.
     """
 
     do: Literal["compare"] = "compare"
@@ -270,11 +272,11 @@ Request = Annotated[
         custom_error_message="it is no JSON object whose 'do' is segment, measure, review, install, compare or export",
     ),
 ]
-"""What another program may ask of the worker. A plain job needs no ``do``."""
+"""Any request to the worker; a :class:`Job` needs no ``do``."""
 
 
 class ReviewEvent(Record):
-    """A change of the review state: ``when`` in ISO 8601; ``by`` whom, ``None`` for an edit that was found."""
+    """A change of the review state: ``when`` in ISO 8601; ``by`` is ``None`` for an edit."""
 
     state: ReviewState
     when: str
@@ -282,36 +284,36 @@ class ReviewEvent(Record):
 
 
 def new_job(**fields: Any) -> Job:
-    """A job from values that a person gave.
+    """Make a job from user input.
 
     Raises:
-        InputError: a value cannot be; the sentence names the first field that is wrong.
+        InputError: a value is invalid; the message names the first invalid field.
     """
     with _one_sentence("The job"):
         return Job(**fields)
 
 
 def new_settings(**fields: Any) -> Settings:
-    """As :func:`new_job`, of a case whose images are in memory."""
+    """As :func:`new_job`, for a case whose images are in memory."""
     with _one_sentence("The settings"):
         return Settings(**fields)
 
 
 def read_request(path: Path) -> Request:
-    """Read a file (JSON) with a job or another request.
+    """Read a JSON file with a job or another request.
 
     Raises:
-        InputError: the file cannot be read or is no request; the sentence names the first field that is wrong.
+        InputError: the file cannot be read or is invalid; the message names the first invalid field.
     """
     try:
-        text = path.read_bytes()  # wrong UTF-8 is the parser's to refuse
+        text = path.read_bytes()  # the parser refuses invalid UTF-8
     except OSError as error:
         raise InputError(f"The job file {path} cannot be read ({error.strerror}).") from error
     return parse_request(text, str(path))
 
 
 def parse_request(text: str | bytes, source: str) -> Request:
-    """As :func:`read_request`, from JSON text that came from ``source``."""
+    """As :func:`read_request`, from JSON text; ``source`` is its origin, for error messages."""
     with _one_sentence(source):
         return _REQUESTS.validate_json(text)
 

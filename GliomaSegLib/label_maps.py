@@ -1,4 +1,4 @@
-"""Arrays of labels: regions as masks, other numberings, and regions as one label map.
+"""Operations on label arrays: masks of regions, conversion between label schemes, label maps from regions.
 
 Label maps are integer arrays of any shape, in the internal scheme of :mod:`GliomaSegLib.labels` unless said otherwise.
 """
@@ -21,7 +21,7 @@ def region_mask(labels: NDArray[np.integer], region: Region) -> NDArray[np.bool_
 
 
 def values_held(labels: NDArray[Any]) -> NDArray[Any]:
-    """The values other than 0 that occur, ascending; background, most of a map, is not sorted."""
+    """The non-zero values that occur, ascending."""
     return np.unique(labels[labels != 0])
 
 
@@ -45,13 +45,11 @@ def to_internal(labels: NDArray[np.integer], scheme: LabelScheme, source: str = 
 
 
 def from_internal(labels: NDArray[np.uint8], scheme: LabelScheme) -> NDArray[np.uint8]:
-    """Translate an internal label map to ``scheme`` for export; what it cannot hold becomes background."""
+    """Translate an internal label map to ``scheme``; labels that it does not have become background."""
     if scheme is LabelScheme.WHOLE_TUMOUR:
         return region_mask(labels, Region.WT).astype(np.uint8)
     foreign = np.zeros(labels.shape, dtype=np.uint8)
-    for value, label in reversed(
-        list(scheme.internal_labels.items())
-    ):  # where two numbers are one label, the first counts
+    for value, label in reversed(list(scheme.internal_labels.items())):  # of two values of one label the first wins
         foreign[labels == label] = value
     return foreign
 
@@ -79,9 +77,9 @@ def regions_held(labels: NDArray[np.uint8], regions: Collection[Region]) -> tupl
 def compose(
     whole: NDArray[np.bool_], core: NDArray[np.bool_] | None = None, enhancing: NDArray[np.bool_] | None = None
 ) -> NDArray[np.uint8]:
-    """Nested region masks to one exclusive label map, enforcing ET inside TC inside WT.
+    """Combine nested region masks to one exclusive label map, with ET inside TC inside WT.
 
-    A voxel of a smaller region outside the larger one is dropped. ``core=None`` gives WT alone, all SNFH.
+    Voxels of a smaller region outside of the larger one are dropped. With ``core=None`` all of WT is SNFH.
     """
     labels = np.where(whole, np.uint8(Label.SNFH), np.uint8(Label.BACKGROUND))
     if core is not None:

@@ -1,11 +1,11 @@
-"""The label scheme used inside GliomaSeg, its regions, and the numberings met in files.
+"""The internal label scheme of GliomaSeg, its regions, and the label schemes of files.
 
-Labels are exclusive, one layer, ``uint8``: 1 NETC (non-enhancing or necrotic core), 2 SNFH (surrounding
+Labels are exclusive (one layer, ``uint8``): 1 NETC (non-enhancing or necrotic core), 2 SNFH (surrounding
 non-enhancing FLAIR hyperintensity: edema and infiltration), 3 ET (enhancing tumour), 4 RC (resection cavity).
 The regions WT (whole tumour) and TC (tumour core) are derived from them and never contain the cavity, except in files
-of the scheme ``core-with-cavity``, which do not tell it from the core.
+of the scheme ``core-with-cavity``, which do not distinguish it from the core.
 
-Standard library only; what is done to arrays of labels is in :mod:`GliomaSegLib.label_maps`.
+Standard library only; functions on label arrays are in :mod:`GliomaSegLib.label_maps`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Region(str, Enum):
 
     @property
     def words(self) -> str:
-        """As it stands inside a sentence."""
+        """The name in sentences."""
         return _REGION_WORDS[self]
 
 
@@ -55,12 +55,12 @@ REGION_LABELS: dict[Region, tuple[Label, ...]] = {
 
 
 class LabelScheme(str, Enum):
-    """What the numbers in a label file mean.
+    """The meaning of the values in a label file.
 
-    ``gliomaseg`` is the internal numbering; ``core-with-cavity`` the same with the cavity counted into the core, the
-    target of Lotan 2021 after surgery; ``brats2017`` has ET = 4 and no cavity; ``brats2024`` is the internal numbering
-    too, and says that a file with 4 and without 3 has a cavity and no enhancing tumour, not the numbering of BraTS
-    2017; ``whole-tumour`` and ``enhancing`` are masks of one region, 0 and 1.
+    ``gliomaseg`` is the internal scheme; ``core-with-cavity`` the same with the cavity counted as core, as in Lotan
+    2021 after surgery; ``brats2017`` has ET = 4 and no cavity; ``brats2024`` equals the internal scheme, and states
+    that 4 is the cavity also in a file without 3, which may otherwise seem to be of ``brats2017``; ``whole-tumour`` and
+    ``enhancing`` are binary masks of one region.
     """
 
     GLIOMASEG = "gliomaseg"
@@ -72,13 +72,12 @@ class LabelScheme(str, Enum):
 
     @property
     def internal_labels(self) -> Mapping[int, Label]:
-        """The internal label of each number but 0, the background; any other number in a file is refused."""
+        """The internal label of each value except 0 (background); other values in a file are refused."""
         return _INTERNAL_LABELS[self]
 
     @property
     def regions(self) -> tuple[Region, ...]:
-        """The regions that such a file delineates; of the others it says neither where they are nor that there are
-        none."""
+        """The regions that a file of this scheme delineates; of other regions nothing is known."""
         return _REGIONS[self]
 
 
@@ -101,7 +100,7 @@ _REGIONS: dict[LabelScheme, tuple[Region, ...]] = {
 
 
 def distinguishes_parts(regions: Collection[Region]) -> bool:
-    """Whether a label map of these regions says which part of a tumour a voxel is, and not only that it is tumour."""
+    """Whether a label map of these regions distinguishes parts of the tumour, and not only the whole tumour."""
     return not {Region.TC, Region.ET}.isdisjoint(regions)
 
 

@@ -1,4 +1,4 @@
-"""The choices that the command line, the panel, job files and model cards share, each list in one place.
+"""Enumerations of the options that command line, panel, job files and model cards share.
 
 Standard library only, so that ``gliomaseg --help`` and an application's panel can show them without importing torch,
 SimpleITK or pydantic. Time points are in :mod:`GliomaSegLib.case`, regions and label schemes in
@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any, ClassVar
 
 AUTO = "auto"
-"""Instead of a model's id: the best installed model that suits the case. No model has this id."""
+"""Instead of a model ID: the best installed model for the case."""
 
 
 class Option(str, Enum):
@@ -23,7 +23,7 @@ class Option(str, Enum):
 
     @classmethod
     def values(cls) -> tuple[str, ...]:
-        """Every choice of the list, as text."""
+        """All values, as text."""
         return tuple(one.value for one in cls)
 
 
@@ -41,7 +41,7 @@ class Task(Option):
 
     @classmethod
     def of_tumour(cls) -> tuple[str, ...]:
-        """The tasks whose models give regions of a tumour or a cavity, as text: all but brain extraction."""
+        """The tasks whose models segment tumours or cavities, as text: all but brain extraction."""
         return tuple(one.value for one in cls if one is not cls.BRAIN_EXTRACTION)
 
 
@@ -54,7 +54,7 @@ class Tumour(Option):
 
     @classmethod
     def of_task(cls, task: str | None) -> Tumour | None:
-        """That of the models of a task; ``None`` when a model of that task says nothing of the kind of tumour."""
+        """The kind of tumour of a task; ``None`` if the task does not determine it."""
         if task in (None, Task.RESECTION_CAVITY, Task.BRAIN_EXTRACTION):
             return None
         adult = (Task.PREOPERATIVE_GLIOMA, Task.POSTOPERATIVE_GLIOMA)
@@ -142,7 +142,7 @@ class ReviewState(Option):
 
     @classmethod
     def decisions(cls) -> tuple[str, ...]:
-        """What a reviewer can set, as text; ``edited`` is set by an edit alone."""
+        """The states that a reviewer can set, as text; ``edited`` is only set by an edit."""
         return tuple(one.value for one in (cls.APPROVED, cls.REJECTED, cls.DRAFT))
 
 
@@ -156,8 +156,7 @@ class ExportKind(Option):
 
 
 class ExportBy(Option):
-    """What becomes a segment or a structure of a DICOM object: the regions (nested), their exclusive parts, or every
-    lesion on its own."""
+    """The segments or structures of DICOM objects: the nested regions, their exclusive parts, or single lesions."""
 
     REGIONS = "regions"
     PARTS = "parts"
@@ -184,7 +183,7 @@ class Postprocessing:
 
 
 class FigureLayout(Option):
-    """What a figure shows: the largest axial slice of every sequence, twelve slices or the three planes of one."""
+    """Layout of a figure: the largest axial slice of every modality, twelve slices of one, or its three planes."""
 
     AXIAL = "axial"
     LIGHTBOX = "lightbox"

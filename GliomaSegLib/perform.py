@@ -1,7 +1,7 @@
-"""Perform a request: the one function behind the command line, the worker, and all that use the worker.
+"""Performs a request: the common entry point of the command line and the worker.
 
-The panel, a batch, a cluster and the DICOM node hand their requests to a worker process, which calls this; the command
-line calls it in its own process. So the same request has the same answer everywhere.
+Panel, batch, cluster and DICOM node send their requests to a worker process, which calls :func:`perform`; the command
+line calls it in its own process. So the same request has the same result everywhere.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from GliomaSegLib.job import Compare, Export, Install, Job, Measure, Request, Re
 from GliomaSegLib.progress import Progress, Silent
 from GliomaSegLib.results.job_result import JobResult
 
-if TYPE_CHECKING:  # each request imports what it needs, so that one which is wrong is refused without loading torch
+if TYPE_CHECKING:  # each request imports what it needs, so that an invalid one is refused without loading torch
     from GliomaSegLib.followup.comparison import TimePointComparison
 
 
 @dataclass(frozen=True)
 class Compared:
-    """The answer to :class:`~GliomaSegLib.job.Compare`: the page that was written, and what it says."""
+    """The answer to :class:`~GliomaSegLib.job.Compare`: the path of the page, and the findings."""
 
     page: Path
     comparison: TimePointComparison
@@ -28,8 +28,8 @@ class Compared:
 
 @dataclass(frozen=True)
 class Exported:
-    """The answer to :class:`~GliomaSegLib.job.Export`: the file, or the folder of a series, of every kind that could be
-    made, and a sentence on each that could not."""
+    """The answer to :class:`~GliomaSegLib.job.Export`: by kind of object the file or folder, or a sentence why it could
+    not be made."""
 
     files: dict[str, Path]
     failures: dict[str, str]
@@ -37,8 +37,8 @@ class Exported:
 
 @dataclass(frozen=True)
 class Installed:
-    """The answer to :class:`~GliomaSegLib.job.Install`: the model, and the folder of its weights; of an ensemble the
-    store, and a sentence on each member: where it was installed, or why it stays as it is."""
+    """The answer to :class:`~GliomaSegLib.job.Install`: the model and the folder of its weights; for an ensemble the
+    store, and a sentence on each member: where it was installed, or why it was not."""
 
     model: str
     folder: Path
@@ -59,15 +59,15 @@ def perform(request: Install, progress: Progress | None = None) -> Installed: ..
 
 
 def perform(request: Request, progress: Progress | None = None) -> Answer:
-    """Do what is asked and return what was made.
+    """Perform a request and return its result.
 
     Args:
         progress: receives stages, fractions and warnings.
 
     Raises:
-        InputError: something that the request names cannot be used; nothing was written.
+        InputError: an input of the request cannot be used; nothing was written.
         WeightsError: the weights of a model are missing or damaged.
-        Cancelled: ``progress``, or a signal, stopped it; nothing was written.
+        Cancelled: ``progress`` or a signal stopped it; nothing was written.
     """
     progress = progress or Silent()
     if isinstance(request, Job):

@@ -1,7 +1,7 @@
-"""Cleaning of masks and label maps: pure functions on arrays ``[z, y, x]``.
+"""Cleaning of masks and label maps ``[z, y, x]``, without side effects.
 
-Where millimetres matter a function takes ``spacing_mm``, the voxel's edges as SimpleITK gives them (x, y, z).
-Unless said otherwise, two voxels belong to one component when they share a face or an edge (18-connectivity).
+``spacing_mm`` is the voxel size in SimpleITK's order (x, y, z). Components are 18-connected (voxels share a face or an
+edge) unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FACES_AND_EDGES = ndimage.generate_binary_structure(3, 2)
 
 
 def components(mask: Mask, connectivity: Literal[6, 18, 26] = 18) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
-    """Number the connected components from 1, and their sizes in voxels; index 0, the background, has size 0."""
+    """The numbers of the connected components (from 1) and their sizes in voxels; index 0, background, has size 0."""
     numbered = cc3d.connected_components(mask, connectivity=connectivity)
     sizes = np.bincount(numbered.ravel())
     sizes[0] = 0
@@ -46,7 +46,7 @@ def close_gaps(mask: Mask) -> Mask:
 
 
 def keep_components_above(mask: Mask, voxels: int) -> Mask:
-    """Keep the components of more than ``voxels`` voxels; when none is so large, the largest."""
+    """Keep the components of more than ``voxels`` voxels; if there is none, the largest."""
     numbered, sizes = components(mask)
     return _select(mask, sizes > min(voxels, sizes.max() - 1), numbered)
 
@@ -104,8 +104,8 @@ def clean_labels(
 ) -> NDArray[np.uint8]:
     """Clean a label map of the internal scheme; zero switches a step off.
 
-    Holes are filled and small objects removed in WT, TC and ET each; islands are judged by the whole tumour, since a
-    small enhancing focus inside it is no island. The cavity (RC) stays as it is and is never filled over.
+    Holes are filled and small objects removed in WT, TC and ET separately; islands are removed from WT only, since a
+    small enhancing focus inside the tumour is no island. The cavity (RC) never changes.
     """
     cavity = labels == Label.RC
     regions = []

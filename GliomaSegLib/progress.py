@@ -1,4 +1,4 @@
-"""Progress of a running job: stages, fractions and warnings. The terminal, the worker and the panel each show them."""
+"""Progress of a running job: stages, fractions and warnings."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Receives what a job is doing. An implementation may raise ``Cancelled`` from any method to stop the job."""
+    """Receives the progress of a job. Any method may raise ``Cancelled`` to stop the job."""
 
     def stage(self, name: str) -> None:
         """A new stage of the pipeline begins, e.g. ``registration``."""
 
     def advance(self, fraction: float, detail: str = "") -> None:
-        """The current stage has come to ``fraction`` (0 to 1)."""
+        """``fraction`` (0 to 1) of the current stage is done."""
 
     def warn(self, sentence: str) -> None:
-        """Something that the reader of the result must know. It is also kept in the result."""
+        """A warning for the reader of the result, which is also stored in the result."""
 
 
 class Silent:
@@ -30,7 +30,7 @@ class Silent:
 
 
 class ProgressRecorder:
-    """Passes everything on to another progress and remembers the warnings and the seconds that each stage took."""
+    """Forwards everything to another progress, and records warnings and the duration of each stage."""
 
     def __init__(self, listener: Progress) -> None:
         self._listener = listener

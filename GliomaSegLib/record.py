@@ -1,4 +1,4 @@
-"""Records that are written as JSON and read back, and the sentences about JSON that is refused."""
+"""The base class of JSON records (pydantic), and error messages for invalid JSON."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Kind = TypeVar("Kind", bound=Record)
 
 
 def read_record(kind: type[Kind], path: Path, called: str) -> Kind:
-    """Read and validate a file (JSON) that people write, such as a recipe or a card.
+    """Read and validate a JSON file, such as a recipe or a card.
 
     Args:
-        called: what the file is, for the sentence.
+        called: what the file is, for error messages.
 
     Raises:
-        InputError: the file cannot be read or is no such record; the sentence names the first field that is wrong.
+        InputError: the file cannot be read or is invalid; the message names the first invalid field.
     """
     try:
-        return kind.model_validate_json(path.read_bytes())  # wrong UTF-8 is the parser's to refuse
+        return kind.model_validate_json(path.read_bytes())  # the parser refuses invalid UTF-8
     except OSError as error:
         raise InputError(f"The {called} {path} cannot be read ({error.strerror}).") from error
     except ValidationError as error:
@@ -37,13 +37,13 @@ def read_record(kind: type[Kind], path: Path, called: str) -> Kind:
 
 
 def refused(source: str, error: ValidationError) -> InputError:
-    """The sentence on the first field of ``source`` that pydantic refused."""
+    """The error for the first invalid field of ``source``."""
     first = error.errors()[0]
     no_such_key = first["type"] in ("extra_forbidden", "unexpected_keyword_argument")
     return not_valid(source, first["loc"] or ("the file",), "there is no such key" if no_such_key else first["msg"])
 
 
 def not_valid(source: str, place: tuple[str | int, ...], what: str) -> InputError:
-    """The sentence on what is wrong in ``source``: the place, from the outermost key to the innermost, and why."""
+    """The error for the field of ``source`` at ``place`` (keys from the outermost to the innermost)."""
     where = ".".join(map(str, place)) + ": " if place else ""
     return InputError(f"{source} is not valid: {where}{what.removeprefix('Value error, ').rstrip('.')}.")

@@ -1,4 +1,4 @@
-"""Finds the data files that belong to the program: model cards, terminology, report template, shipped weights."""
+"""Finds the data files of the program: model cards, terminology, report templates, shipped weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 _PACKAGE = Path(__file__).resolve().parent
-# Installed (wheel, Slicer) they are inside the package; in a source checkout beside it.
+# Inside the package when installed (wheel, Slicer); beside it in a source checkout.
 _PLACES = (_PACKAGE / "Resources", _PACKAGE.parent / "Resources")
 
 
@@ -24,8 +24,8 @@ def resource(name: str) -> Path:
 
 
 def rendered(template: str, filters: Mapping[str, Callable[..., object]] | None = None, **values: Any) -> str:
-    """HTML from the template of this name (Jinja); every text is escaped, and a name without a value is an error."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # here: the panel and --help do without it
+    """Render the Jinja template of this name to HTML; texts are escaped, and undefined names are errors."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # here: not needed by the panel and --help
 
     environment = Environment(
         loader=FileSystemLoader(resource(template).parent), autoescape=True, undefined=StrictUndefined,

@@ -1,9 +1,8 @@
-"""DICOM folders: the MR volumes in them and how they were acquired, from the headers alone.
+"""Finds the MR volumes in DICOM folders, with acquisition parameters, from the headers only.
 
-pydicom reads the headers (:mod:`GliomaSegLib.io.dicom_files`); pixels and grids are read in
-:mod:`GliomaSegLib.io.dicom_volume`. dcm2niix would do both, but as an external program that Slicer would have to ship,
-with a grouping of files that we neither see nor test; highdicom reads one slice or frame object at a time well, but
-brings no decoder for compressed transfer syntaxes.
+:mod:`GliomaSegLib.io.dicom_files` reads headers with pydicom, :mod:`GliomaSegLib.io.dicom_volume` reads pixels.
+dcm2niix would be an external program that Slicer had to ship, with its own untested grouping of files; highdicom has no
+decoder for compressed transfer syntaxes.
 
 A frame of enhanced (multi-frame) MR counts as a slice, see :mod:`GliomaSegLib.io.dicom_frames`.
 """
@@ -45,7 +44,7 @@ _LOG = logging.getLogger(__name__)
 class DicomSlice:
     """One slice: its position in LPS mm and the values that distinguish it from others of its series.
 
-    ``frame`` is its number, from 0, in an enhanced (multi-frame) file; ``None`` when the file is this slice alone.
+    ``frame`` is the index of its frame in an enhanced (multi-frame) file; ``None`` for a single-frame file.
     """
 
     path: Path
@@ -61,14 +60,14 @@ class DicomSeries:
     """The files of one volume: a series, or the part of it with one echo, orientation or time.
 
     Attributes:
-        folder: the innermost that holds all files.
+        folder: the innermost folder that contains all files.
         uid: Series Instance UID, the same for all parts of a series.
-        number: Series Number, as scanner and viewer show it; may be empty.
-        part: of a split series, which part this is, e.g. ``part 2 of 2, TE 90 ms``; empty for a whole series.
+        number: Series Number; may be empty.
+        part: name of the part of a split series, e.g. ``part 2 of 2, TE 90 ms``; empty for a whole series.
         size: columns and rows.
         pixel_spacing_mm: distance between columns and between rows.
-        slices: in no order.
-        lost: how many files seem to be slices of the series that a copy damaged: the volume may be incomplete.
+        slices: in any order.
+        lost: number of damaged files that seem to be slices of the series: the volume may be incomplete.
     """
 
     uid: str
@@ -92,7 +91,7 @@ class DicomSeries:
 
     @property
     def name(self) -> str:
-        """The name that a reader knows: the description, with the number and the part where there are such."""
+        """The display name: the description, with the number and the part if there are any."""
         name = self.tags.description or self.tags.protocol or self.uid
         which = ", ".join(filter(None, (self.number and f"series {self.number}", self.part)))
         return f"{name} ({which})" if which else name
@@ -102,7 +101,7 @@ class DicomSeries:
 
 
 class DicomFolder(NamedTuple):
-    """The MR volumes of some files, by name, and the files that are there and do not count."""
+    """MR volumes sorted by name, and the files that were not used."""
 
     series: list[DicomSeries]
     passed_over: list[PassedOver]
@@ -119,11 +118,10 @@ def read_folder(folder: Path) -> DicomFolder:
 
 
 def read_files(files: Iterable[Path]) -> DicomFolder:
-    """The MR volumes among DICOM files. No pixels are read, but of slices that are there
-    twice: those with the same pixels count once.
+    """The MR volumes among DICOM files. Pixels are only read of slices at the same position, to remove copies.
 
-    Left out and counted are what :func:`find_slices` names, and groups of fewer than three slices. Files that a copy
-    damaged make the series that they belong to, or lie beside, incomplete, and are named in the log too.
+    Not used but counted are the files that :func:`find_slices` skips, and groups of fewer than three slices. Damaged
+    files make their series, or all series in their folder, incomplete, and are logged.
     """
     tally = Tally()
     by_uid: dict[str, list[Slice]] = defaultdict(list)
@@ -151,15 +149,15 @@ def _lost(series: DicomSeries, passed_over: Sequence[PassedOver]) -> int:
 
 
 class _Kind(NamedTuple):
-    """What the slices of one volume, and its repetitions, have in common: the first part exactly, the second within
-    rounding; scanners also give parts of one volume another third part."""
+    """Properties of the slices of one volume and its repetitions: ``exact`` values are equal, ``geometry`` equal within
+    rounding; ``marks`` may differ between parts of one volume on some scanners."""
 
     exact: tuple[object, ...]
     geometry: np.ndarray
     marks: tuple[object, ...]
 
     def is_volume_of(self, other: _Kind) -> bool:
-        """Whether the two may be of one volume, whatever their marks."""
+        """Whether both may be of one volume, regardless of their marks."""
         return self.exact == other.exact and bool((np.abs(self.geometry - other.geometry) <= _TOLERANCE).all())
 
 
@@ -180,7 +178,7 @@ def _kind(header: Dataset) -> _Kind:
 
 
 def _volumes(slices: list[Slice], tally: Tally) -> list[list[Slice]]:
-    """The slices of one series apart by volume; each may hold repetitions."""
+    """The slices of one series grouped by volume; a group may contain repetitions."""
     groups: list[tuple[_Kind, list[Slice]]] = []
     for one in slices:
         kind = _kind(one.header)
@@ -195,7 +193,7 @@ def _volumes(slices: list[Slice], tally: Tally) -> list[list[Slice]]:
 
 
 def _each_once(slices: list[Slice], tally: Tally) -> list[Slice]:
-    """Without copies: what is at one place, at one time, with the same pixels."""
+    """Remove copies: slices with the same position, time and pixels."""
     places: dict[tuple[object, ...], list[Slice]] = defaultdict(list)
     digests: dict[Path, str] = {}
     for one in slices:
@@ -208,7 +206,7 @@ def _each_once(slices: list[Slice], tally: Tally) -> list[Slice]:
 
 
 def _joined(groups: list[tuple[_Kind, list[Slice]]]) -> list[tuple[_Kind, list[Slice]]]:
-    """Parts whose marks alone differ, and that interleave or continue into one even stack, are one volume."""
+    """Join groups that differ only in their marks and form one evenly spaced stack."""
     joined: list[tuple[_Kind, list[Slice]]] = []
     for kind, group in groups:
         for place, (other, earlier) in enumerate(joined):
@@ -227,7 +225,7 @@ def _is_even(slices: list[Slice]) -> bool:
 
 
 def _series_of(uid: str, parts: list[list[Slice]], tally: Tally) -> Iterator[DicomSeries]:
-    """The volumes of one series, each with its own name."""
+    """The volumes of one series, each with a distinct name."""
     volumes = [volume for part in parts for volume in _split_repetitions([(_slice(one), one.header) for one in part])]
     planes = {_plane(volume[0][1]) for volume in volumes}
     apart = len(planes) > 1
@@ -274,7 +272,7 @@ _Slices = list[tuple[DicomSlice, Dataset]]
 
 
 def _split_repetitions(slices: _Slices) -> list[_Slices]:
-    """Where places are taken more than once, one volume per time or acquisition if that leaves each place once."""
+    """Split slices with repeated positions by time or acquisition, if each volume then has every position once."""
     if _each_place_once(slices):
         return [slices]
     keys: tuple[Callable[[DicomSlice], int], ...] = (
@@ -329,7 +327,7 @@ def _tags(header: Dataset) -> DicomTags:
 
 
 def _number(header: Dataset, keyword: str) -> float | None:
-    """The first value of an element when it is a number other than 0, which scanners write for 'does not apply'."""
+    """The first value of an element as a number; ``None`` for 0, which scanners write for 'not applicable'."""
     try:
         number = float(values(header, keyword)[0])
     except (IndexError, ValueError):

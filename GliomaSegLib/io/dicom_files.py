@@ -1,7 +1,7 @@
-"""The MR slices among the files of a folder, and a tally of the files that are there and do not count.
+"""Finds the MR slices among the files of a folder, and counts the files that are not used.
 
-An interrupted copy leaves empty and cut files behind, and what is left of a series may be an even stack all the same:
-nothing is passed over without being counted.
+After an interrupted copy, empty and truncated files remain, and the other slices may still be an evenly spaced stack:
+therefore every skipped file is counted.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from GliomaSegLib.io.names import folders_below, is_image_name
 _MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
 _ENHANCED_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4.1"
 
-# Image Type values of images that are computed from others, or only plan the examination. Reformats (MPR) stay: they
-# have the same contrast on another grid.
+# Image Type values of computed images and of localisers. Reformats (MPR) are used: same contrast on another grid.
 _NOT_A_SCAN = {
     *("LOCALIZER", "SCOUT", "ADC", "EADC", "TRACEW", "FA", "RCBF", "RCBV", "CBF", "CBV", "MTT", "TTP", "TMAX", "P"),
     "MOSAIC",
@@ -55,13 +54,13 @@ _PLACE = {
     "PixelSpacing": (2, "Pixel Spacing"),
 }
 
-_SHORTEST = 132  # bytes of preamble and DICM
-_FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")  # with which a file without a preamble begins, little endian
-_SUFFIXES = ("", ".dcm", ".dicom", ".ima", ".mr")  # of DICOM files, besides the last number of a UID
+_SHORTEST = 132  # bytes of preamble and the prefix DICM
+_FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")  # the beginning of a little-endian file without a preamble
+_SUFFIXES = ("", ".dcm", ".dicom", ".ima", ".mr")  # of DICOM files, besides the last component of a UID
 
 
 class Slice(NamedTuple):
-    """The header of a slice, its file, and in an enhanced (multi-frame) file the number of its frame, from 0."""
+    """The file and header of a slice, and the index of its frame in an enhanced (multi-frame) file."""
 
     path: Path
     header: Dataset
@@ -70,14 +69,15 @@ class Slice(NamedTuple):
 
 @dataclass(frozen=True)
 class PassedOver:
-    """Files (or frames) that are there and do not count, for one reason.
+    """Files (or frames) that are not used for one reason.
 
     Attributes:
-        reason: as said of them, e.g. ``empty``.
-        folder: that they are in.
-        example: the name of the first.
-        series_uid, series: of the series that they belong to; empty where it is not known.
-        lost: whether they seem to be slices of a scan that are damaged, not something else that is in the folder.
+        reason: e.g. ``empty``.
+        folder: the folder of the files.
+        files: their number.
+        example: the name of the first file.
+        series_uid, series: of their series; empty if not known.
+        lost: whether they seem to be damaged slices of a scan, and not other files.
     """
 
     reason: str
@@ -96,7 +96,7 @@ class PassedOver:
 
 
 class NoSlice(Exception):
-    """Why a file holds no slice, and of which series it is."""
+    """Why a file has no usable slice, and its series."""
 
     def __init__(self, reason: str, header: Dataset | None = None, lost: bool = False) -> None:
         super().__init__(reason)
@@ -107,7 +107,7 @@ class NoSlice(Exception):
 
 
 class Tally:
-    """Counts files that do not count, per folder, series and reason."""
+    """Counts the files that are not used, per folder, series and reason."""
 
     def __init__(self) -> None:
         self._files: dict[tuple[Path, str, str, str, bool], list[str]] = defaultdict(list)
@@ -117,7 +117,7 @@ class Tally:
         self._files[path.parent, why.series_uid, why.series, why.reason, why.lost].append(path.name)
 
     def entries(self) -> list[PassedOver]:
-        """What was counted, lost slices first, then by folder."""
+        """The counts, lost slices first, then by folder."""
         entries = [
             PassedOver(reason, folder, len(names), names[0], uid, series, lost)
             for (folder, uid, series, reason, lost), names in self._files.items()
@@ -126,15 +126,15 @@ class Tally:
 
 
 def find_slices(files: Iterable[Path], tally: Tally) -> list[Slice]:
-    """The MR slices in DICOM files. No pixels are read.
+    """The MR slices in DICOM files, without reading pixels.
 
-    Left out and counted in ``tally``: what is empty, cut short or unreadable, links that lead nowhere, files that are
-    no DICOM, other modalities, secondary captures, localizers, derived maps, phase images, mosaics and projections, and
-    images that do not say where they are in the patient.
+    Skipped and counted in ``tally``: empty, truncated or unreadable files, broken links, files that are not DICOM,
+    other modalities, secondary captures, localizers, derived maps, phase images, mosaics and projections, and images
+    without a position in the patient.
     """
     found: list[Slice] = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's remarks about odd values in the files
+        warnings.simplefilter("ignore")  # pydicom's warnings about unusual values
         for path in files:
             try:
                 found += _slices_in(path, tally)
@@ -144,12 +144,12 @@ def find_slices(files: Iterable[Path], tally: Tally) -> list[Slice]:
 
 
 def without_copies(slices: Iterable[Slice], tally: Tally, digests: dict[Path, str]) -> list[Slice]:
-    """The slices of one series and place, those with the same pixels counted once.
+    """The slices of one series at one position, without copies, which are counted in ``tally``.
 
-    Anonymisers give one SOP Instance UID to many slices, and a series that is copied twice may have two of each.
+    Copies are recognised by their pixels, as anonymisers may give one SOP Instance UID to many slices.
 
     Args:
-        digests: of the pixels of the files that were read already; a multi-frame file is read once.
+        digests: cache of the pixel hashes of files, so that a multi-frame file is read once.
     """
     by_pixels: dict[str, Slice] = {}
     for one in slices:
@@ -163,28 +163,28 @@ def without_copies(slices: Iterable[Slice], tally: Tally, digests: dict[Path, st
 def _digest(path: Path) -> str:
     try:
         content = pydicom.dcmread(path, specific_tags=["PixelData"], force=True).PixelData
-    except Exception:  # it is refused when its pixels are read, with a sentence
+    except Exception:  # reading its pixels will raise an error later
         return str(path)
     return hashlib.sha256(content).hexdigest()
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """The files anywhere below ``folder``, through links too, but for hidden ones, DICOMDIR and image files."""
+    """The files anywhere below ``folder``, also through links, except hidden ones, DICOMDIR and image files."""
     for parent, _, names in folders_below(folder):
         yield from (parent / name for name in names if name.upper() != "DICOMDIR" and not is_image_name(Path(name)))
 
 
 def _slices_in(path: Path, tally: Tally) -> list[Slice]:
-    """The slices in a file. Elements that cannot be decoded are left out.
+    """The slices in a file, without elements that cannot be decoded.
 
     Raises:
-        NoSlice: there is none; the reason is that of its first image.
+        NoSlice: there is none; with the reason of the first image.
     """
     header = _header(path)
     for tag in list(header.keys()):
         try:
             _ = header[tag]
-        except Exception as error:  # pydicom raises whatever comes of a malformed value
+        except Exception as error:  # pydicom raises any exception for a malformed value
             if keyword_for_tag(tag) in _NEEDED:
                 raise NoSlice(_UNREADABLE, _series_only(path), lost=True) from error
             del header[tag]
@@ -200,7 +200,7 @@ def _slices_in(path: Path, tally: Tally) -> list[Slice]:
             slices.append(one)
         except NoSlice as why:
             reasons.append(why)
-        except Exception as error:  # pydicom raises whatever comes of a malformed value
+        except Exception as error:  # pydicom raises any exception for a malformed value
             raise NoSlice(_UNREADABLE, _series_only(path), lost=True) from error
     if not slices:
         raise reasons[0]
@@ -237,7 +237,7 @@ def _header(path: Path) -> Dataset:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_KEYWORDS, force=bare)
     except InvalidDicomError as error:
         raise NoSlice("no DICOM") from error
-    except Exception as error:  # pydicom raises whatever comes of a malformed header
+    except Exception as error:  # pydicom raises any exception for a malformed header
         raise NoSlice(_UNREADABLE, _series_only(path), lost=True) from error
     if bare and not {"SOPClassUID", "SeriesInstanceUID"} & set(header.dir()):
         raise NoSlice("no DICOM")
@@ -245,7 +245,7 @@ def _header(path: Path) -> Dataset:
 
 
 def _series_only(path: Path) -> Dataset | None:
-    """The series of a file whose header cannot be read as a whole."""
+    """The identifiers of the series of a file whose header cannot be read completely."""
     try:
         return pydicom.dcmread(path, specific_tags=["SeriesInstanceUID", "SeriesDescription"], force=True)
     except Exception:
@@ -255,7 +255,7 @@ def _series_only(path: Path) -> Dataset | None:
 def _check_is_scan(header: Dataset) -> None:
     """
     Raises:
-        NoSlice: it is no MR image with a place in the patient that was acquired, not computed.
+        NoSlice: it is no acquired (not computed) MR image with a position in the patient.
     """
     sop_class = str(
         header.get("SOPClassUID") or getattr(getattr(header, "file_meta", None), "MediaStorageSOPClassUID", "")
@@ -286,10 +286,10 @@ def _check_is_scan(header: Dataset) -> None:
 
 
 def values(header: Dataset, keyword: str) -> list[str]:
-    """All values of an element as text; none when it is absent, empty or unreadable."""
+    """All values of an element as text; empty if it is absent, empty or unreadable."""
     try:
         value = header.get(keyword)
         several: Iterable[object] = [value] if isinstance(value, (str, int, float)) else value or []
         return [text for one in several if (text := printable(one).strip())]
-    except Exception:  # pydicom raises whatever comes of a malformed value
+    except Exception:  # pydicom raises any exception for a malformed value
         return []

@@ -1,9 +1,8 @@
-"""Enhanced MR: every frame of a multi-frame file as the single slice of a classic series.
+"""Converts the frames of enhanced (multi-frame) MR to slices of a classic series.
 
-An enhanced file has the values of all frames once (Shared Functional Groups) and those of each frame apart (Per-frame
-Functional Groups, PS3.3 C.7.6.16); frames may come in any order, of several echoes or stacks, each with a rescaling of
-its own. Rewritten as classic headers they are distinguished and sorted by the same rules as slices, and their pixels,
-compressed or not, are decoded by the same decoder, from temporary single-frame files.
+An enhanced file has Shared and Per-frame Functional Groups (PS3.3 C.7.6.16); frames may be in any order, of several
+echoes or stacks, each with its own rescaling. With classic headers they are grouped and sorted by the same rules as
+slices; their pixels, compressed or not, are decoded from temporary single-frame files.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ FRAME_KEYWORDS = (
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "NumberOfFrames"),
     *("PulseSequenceName", "EchoPulseSequence", "EchoPlanarPulseSequence", "ContrastBolusAgentSequence"),
 )
-"""The elements that must be read of an enhanced file, besides those of a classic header."""
+"""The elements of an enhanced file that are needed in addition to those of a classic header."""
 
-# The values of each functional group that a classic header has too, and their keyword there.
+# The elements of functional groups and their keywords in a classic header.
 _GROUPS = {
     "PixelMeasuresSequence": {"PixelSpacing": "PixelSpacing"},
     "PlanePositionSequence": {"ImagePositionPatient": "ImagePositionPatient"},
@@ -52,7 +51,7 @@ _PIXEL_KEYWORDS = (
 def frame_headers(header: Dataset) -> list[Dataset]:
     """A classic header for each frame of an enhanced file, in the order of the file.
 
-    Values that are absent or damaged are absent in the frame's header.
+    Missing or damaged values are missing in the frame's header.
     """
     shared = next(iter(header.get("SharedFunctionalGroupsSequence") or []), Dataset())
     common = Dataset()
@@ -79,7 +78,7 @@ def _add_groups(frame: Dataset, groups: Dataset) -> None:
                     setattr(frame, classic, _decimals(value) if classic in _FLOATS_AS_TEXT else value)
             if component := item.get("ComplexImageComponent"):  # magnitude or phase, which classic image types include
                 frame.ImageType = [*item.get("FrameType", []), component]
-    # The agent is that of the whole file, in which some frames may have been made before it was given.
+    # The agent is stated for the whole file, but frames may have been acquired before it was given.
     if any(
         item.get("ContrastBolusAgentAdministered") == "NO" for item in groups.get("ContrastBolusUsageSequence") or []
     ):
@@ -97,7 +96,7 @@ def _add_pulse_sequence(common: Dataset) -> None:
     if kinds and "ScanningSequence" not in common:
         common.ScanningSequence = kinds
     if "PulseSequenceName" in common and "SequenceName" not in common:
-        common.SequenceName = common.PulseSequenceName[:16]  # a short string there
+        common.SequenceName = common.PulseSequenceName[:16]  # VR SH
 
 
 def _add_agent(common: Dataset) -> None:
@@ -108,10 +107,10 @@ def _add_agent(common: Dataset) -> None:
 
 @contextlib.contextmanager
 def single_frame_files(path: Path, frames: Sequence[int]) -> Iterator[list[Path]]:
-    """Classic single-frame files of some frames (from 0) of an enhanced file, in this order; temporary.
+    """Write temporary classic single-frame files of frames (indices from 0) of an enhanced file, in this order.
 
     Raises:
-        OSError, ValueError, AttributeError, KeyError, IndexError: the file is damaged or cut short.
+        OSError, ValueError, AttributeError, KeyError, IndexError: the file is damaged or truncated.
     """
     dataset = pydicom.dcmread(path)
     headers, pixels = frame_headers(dataset), _frame_bytes(dataset)
@@ -123,7 +122,7 @@ def single_frame_files(path: Path, frames: Sequence[int]) -> Iterator[list[Path]
 
 
 def _frame_bytes(dataset: Dataset) -> list[bytes]:
-    """The pixels of each frame as they are stored."""
+    """The stored pixels of each frame, possibly compressed."""
     count = int(dataset.NumberOfFrames)
     if dataset.file_meta.TransferSyntaxUID.is_compressed:
         return list(generate_frames(dataset.PixelData, number_of_frames=count))

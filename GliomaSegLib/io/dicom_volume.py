@@ -1,10 +1,9 @@
-"""The volume of a DICOM series: its grid from the headers, its pixels from the files.
+"""Reads the volume of a DICOM series: grid from the headers, pixels with SimpleITK (GDCM).
 
-SimpleITK (GDCM) decodes the pixels: JPEG, JPEG-LS, JPEG 2000 and RLE inside. The grid is computed here from Image
-Position and Image Orientation (Patient) (DICOM PS3.3 C.7.6.2), whose coordinates are LPS millimetres like SimpleITK's:
-names and the order of files play no part. A frame of enhanced (multi-frame) MR counts as a slice, see
-:mod:`GliomaSegLib.io.dicom_frames`: GDCM alone would read the frames in the order of the file, with the first one's
-rescaling.
+GDCM decodes JPEG, JPEG-LS, JPEG 2000 and RLE. The grid is computed from Image Position and Image Orientation (Patient)
+(DICOM PS3.3 C.7.6.2, LPS mm as in SimpleITK), independent of names and order of the files. A frame of enhanced
+(multi-frame) MR counts as a slice, see :mod:`GliomaSegLib.io.dicom_frames`: GDCM would read all frames in the order of
+the file with the rescaling of the first.
 """
 
 from __future__ import annotations
@@ -31,11 +30,11 @@ from GliomaSegLib.io.images import check_intensities
 
 
 def read_series(series: DicomSeries) -> sitk.Image:
-    """The volume of ``series`` as ``float32`` (LPS, mm; rescaled), slices stacked along the normal of their plane.
+    """Read the volume of ``series`` as ``float32`` (LPS mm, rescaled), slices stacked along their normal.
 
     Raises:
-        InputError: slices missing, doubled, unevenly spaced or shifted against one another; pixels that cannot be
-            decoded; an empty or constant volume.
+        InputError: slices are missing, duplicate, unevenly spaced or shifted; pixels cannot be decoded; the volume is
+            empty or constant.
     """
     stack = _stacked(series)
     array = _read_slices(stack.slices, series.size)
@@ -48,10 +47,10 @@ def read_series(series: DicomSeries) -> sitk.Image:
 
 
 def identity_of(series: DicomSeries) -> StudyIdentity:
-    """Whose study a series is of, and the numbers of its images in the order in which :func:`read_series` stacks them.
+    """Patient and study of a series, and its image numbers in the slice order of :func:`read_series`.
 
     Raises:
-        InputError: as :func:`read_series`, of its geometry.
+        InputError: as :func:`read_series`, for its geometry.
     """
     slices = _stacked(series).slices
     texts = _texts(slices[0].path, "PatientName", "AccessionNumber")
@@ -65,10 +64,10 @@ def identity_of(series: DicomSeries) -> StudyIdentity:
 
 
 def lies_on(series: DicomSeries, image: sitk.Image) -> bool:
-    """Whether the slices of ``image``, read by another program, are those of :func:`read_series` in their order.
+    """Whether the slices of ``image``, from another program, have the positions and order of :func:`read_series`.
 
     Raises:
-        InputError: as :func:`read_series`, of its geometry.
+        InputError: as :func:`read_series`, for its geometry.
     """
     ours = [one.position_mm for one in _stacked(series).slices]
     theirs = [image.TransformIndexToPhysicalPoint((0, 0, number)) for number in range(image.GetDepth())]
@@ -83,7 +82,7 @@ def _image_number(one: DicomSlice) -> int:
 
 
 def _texts(path: Path, *keywords: str) -> dict[str, str]:
-    """Values of a header as text; empty where they are absent or malformed."""
+    """Values of a header as text; empty if they are absent or malformed."""
     header = dcmread(path, stop_before_pixels=True, specific_tags=[*keywords, "SpecificCharacterSet"], force=True)
     texts = dict.fromkeys(keywords, "")
     for keyword in keywords:
@@ -93,8 +92,8 @@ def _texts(path: Path, *keywords: str) -> dict[str, str]:
 
 
 def series_problem(series: DicomSeries) -> str | None:
-    """Why :func:`read_series` would refuse the series' geometry, or why the series seems to be incomplete, from the
-    headers alone; ``None`` if neither."""
+    """Why :func:`read_series` would refuse the geometry, or why the series seems incomplete, from the headers only;
+    ``None`` if neither."""
     try:
         _stacked(series)
     except InputError as error:
@@ -103,7 +102,7 @@ def series_problem(series: DicomSeries) -> str | None:
 
 
 def incomplete(series: DicomSeries) -> str | None:
-    """A sentence on the slices that the series seems to have lost."""
+    """A sentence if slices of the series seem to be lost, else ``None``."""
     if not series.lost:
         return None
     files = "1 file that seems" if series.lost == 1 else f"{series.lost} files that seem"
@@ -114,7 +113,7 @@ def incomplete(series: DicomSeries) -> str | None:
 
 
 def series_geometry(series: DicomSeries) -> Geometry:
-    """The geometry of a series, from the headers alone."""
+    """The geometry of a series, from the headers only."""
     normal = np.cross(*np.reshape(series.slices[0].orientation, (2, 3)))
     heights = np.sort([np.dot(normal, one.position_mm) for one in series.slices])
     between = float(np.median(np.diff(heights)))
@@ -127,7 +126,7 @@ def series_geometry(series: DicomSeries) -> Geometry:
 
 
 class _Stack(NamedTuple):
-    """The slices in order along their normal, the distance between them, and the directions of the grid's axes."""
+    """The slices sorted along their normal, the distance between them, and the 3 x 3 direction matrix (LPS)."""
 
     slices: list[DicomSlice]
     step_mm: float
@@ -168,7 +167,7 @@ def _read_slices(slices: Sequence[DicomSlice], size: tuple[int, int]) -> np.ndar
 
 
 def _read_file(path: Path, size: tuple[int, int], source: Path) -> np.ndarray:
-    """Rescaled pixels ``[y, x]`` of one single-frame file, ``float32``; ``source`` is what the user knows it by."""
+    """Rescaled pixels ``[y, x]`` of a single-frame file, ``float32``; ``source``: the user's file, for errors."""
     try:
         with quiet_itk():
             image = sitk.ReadImage(str(path), sitk.sitkFloat32)
@@ -184,7 +183,7 @@ _SAME_PLACE_MM = 0.05
 # A file holds at most about this many pixels per byte, whatever size its header states.
 _MOST_COMPRESSED = 1100
 
-# What GDCM decodes; whatever else is not damaged but lacks its decoder.
+# Transfer syntaxes that GDCM decodes; files with others are not damaged, but cannot be decoded.
 _DECODED = {
     *("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"),
     *(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70, 80, 81, 90, 91)),

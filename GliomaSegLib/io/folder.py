@@ -1,4 +1,4 @@
-"""Output folders that are written completely or not at all, and the manifest that marks them as GliomaSeg's own."""
+"""Output folders that are written completely or not at all, and the manifest that marks them as GliomaSeg's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NEW, _REPLACED = ".partial", ".old"
 
 
 def is_result_folder(folder: Path) -> bool:
-    """Whether GliomaSeg wrote this folder, by the program that its manifest names; the file's name alone is common."""
+    """Whether GliomaSeg wrote this folder, by the program in its manifest (other programs use the same file name)."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -32,7 +32,7 @@ def is_result_folder(folder: Path) -> bool:
 
 
 def check_output(output: Path, overwrite: bool) -> None:
-    """Refuse, before any work is done, an output folder that could not be written in the end.
+    """Check before a run that the output folder can be written.
 
     Raises:
         InputError: it exists and may not be replaced, or its parent cannot be written.
@@ -47,7 +47,7 @@ def check_output(output: Path, overwrite: bool) -> None:
     parent = output.absolute().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=parent):  # access bits say little on network drives and for root
+        with tempfile.TemporaryFile(dir=parent):  # permission bits are not reliable on network drives and for root
             pass
     except OSError as error:
         raise InputError(
@@ -57,13 +57,13 @@ def check_output(output: Path, overwrite: bool) -> None:
 
 @contextmanager
 def written_whole(output: Path, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary folder beside ``output`` that becomes ``output`` when the block ends well, and vanishes if not.
+    """A temporary folder beside ``output`` that is renamed to ``output`` after the block, or deleted after an error.
 
-    Earlier results are replaced only at the end, in one step, when ``overwrite`` is set. What another program has put
-    there in the meantime is never replaced: then the finished folder stays beside it; the error has its name.
+    With ``overwrite``, earlier results are replaced at the end, atomically. An output that another program has made
+    meanwhile is never replaced: the new folder is then kept beside it, and the error names it.
 
     Raises:
-        InputError: see :func:`check_output`, which holds at the end too; or the disk ran full while writing.
+        InputError: see :func:`check_output`, which is checked again at the end; or the disk is full.
     """
     check_output(output, overwrite)
     output = output.absolute()
@@ -88,14 +88,14 @@ def unfinished(output: Path) -> set[Path]:
 
 
 def clear_up(output: Path, folders: Iterable[Path]) -> None:
-    """Remove the temporary folders of a killed writer of ``output``, and restore the results that it was replacing."""
+    """Remove the temporary folders of a killed writer of ``output``, and restore results that it was replacing."""
     for folder in folders:
         replaced = folder / output.name
         try:
             if folder.suffix == _REPLACED and replaced.exists() and not output.exists():
                 rename(replaced, output)
             shutil.rmtree(folder)
-        except OSError:  # better remains than a loss: these are results
+        except OSError:  # keep the remains: they may be results
             continue
 
 
@@ -114,13 +114,13 @@ def _put(temporary: Path, output: Path, overwrite: bool) -> None:
     old = _made_beside(output, _REPLACED)
     moved = old / output.name
     try:
-        with contextlib.suppress(FileNotFoundError):  # another writer has moved it
-            rename(output, moved)  # from here on nobody writes into it by its name
+        with contextlib.suppress(FileNotFoundError):  # another process has moved it
+            rename(output, moved)  # now no process writes into it by its name
         if os.path.lexists(moved) and not _may_be_replaced(moved):
             rename(moved, output)
             _keep_beside(temporary, output)
         _rename_onto_nothing(temporary, output)
-    except BaseException:  # also a signal between the two
+    except BaseException:  # also a signal between the renames
         if moved.exists() and not os.path.lexists(output):
             rename(moved, output)
         raise
@@ -130,9 +130,9 @@ def _put(temporary: Path, output: Path, overwrite: bool) -> None:
 
 
 def _rename_onto_nothing(temporary: Path, output: Path) -> None:
-    """Rename a folder; where something has its name by now it gets another one, and that is an error.
+    """Rename a folder; if the name is taken meanwhile, keep it under another name and raise an error.
 
-    No operating system renames a folder onto one that holds something or onto a file, should one appear in between.
+    Should a folder or file appear in between: no operating system renames onto a file or a non-empty folder.
     """
     if os.path.lexists(output):
         _keep_beside(temporary, output)
@@ -155,7 +155,7 @@ def _keep_beside(temporary: Path, output: Path) -> NoReturn:
 
 
 def _moved(temporary: Path, beside: Path) -> bool:
-    """Rename it, unless another writer has taken the name."""
+    """Rename it, unless another process has taken the name; whether it was renamed."""
     try:
         if not os.path.lexists(beside):
             rename(temporary, beside)

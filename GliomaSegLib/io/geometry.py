@@ -1,4 +1,4 @@
-"""How the voxels of a volume lie in the patient, and what is refused or doubted about it."""
+"""Geometry of volumes in patient space (LPS mm), and checks of it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ from numpy.typing import NDArray
 
 from GliomaSegLib.errors import InputError
 
-_LEAST_MM, _MOST_MM = 4.0, 1000.0  # of a field of view; below and above the unit of length is another one
+_LEAST_MM, _MOST_MM = 4.0, 1000.0  # limits of a field of view; beyond them the unit is not mm
 
-# Largest departure of DᵀD from the identity: below the first a direction matrix is left alone, up to the second it is
-# rounding in the file and is made orthonormal, above it the grid is sheared.
+# Largest deviation of DᵀD from the identity: up to the first a direction matrix is not changed, up to the second it is
+# rounding and is made orthonormal, above it the grid is sheared.
 _EXACT, _SHEARED = 1e-6, 2e-3
 
-
-# Departures from an even stack that are rounding in the headers: of a step, relative to the usual one; of the grid
-# from its normal, in mm; between directions of slices, in cosines.
+# Deviations from an evenly spaced stack that are rounding: of a step, relative to the median; of a position from the
+# slice normal, in mm.
 _STEP_TOLERANCE = 0.05
 _OFFSET_TOLERANCE_MM = 0.5
 
 
 class Geometry(NamedTuple):
-    """From headers alone: edges of the voxels and of the whole volume in mm, and unit normal of the slices (LPS)."""
+    """From a header: voxel size and edge lengths of the volume in mm, and unit normal of the slices (LPS)."""
 
     spacing_mm: tuple[float, float, float]
     normal: NDArray[np.float64]
@@ -34,7 +33,7 @@ def orthonormal_direction(direction: NDArray[np.float64], source: str) -> NDArra
     """The orthonormal matrix nearest to a 3 x 3 ``direction`` (columns: voxel axes in LPS).
 
     Raises:
-        InputError: the columns are further from orthonormal than rounding explains.
+        InputError: the deviation from orthonormal columns is larger than rounding.
     """
     departure = shear(direction)
     if not departure <= _SHEARED:  # catches NaN as well
@@ -46,17 +45,17 @@ def orthonormal_direction(direction: NDArray[np.float64], source: str) -> NDArra
 
 
 def shear(direction: NDArray[np.float64]) -> float:
-    """How far the columns of ``direction`` are from orthonormal; up to 0.002 is rounding."""
+    """The largest deviation of the columns of ``direction`` from orthonormal; up to 0.002 is rounding."""
     return float(np.abs(direction.T @ direction - np.eye(3)).max())
 
 
 def is_orthonormal(direction: NDArray[np.float64]) -> bool:
-    """Whether the columns are orthonormal but for rounding."""
+    """Whether the columns are orthonormal within rounding."""
     return shear(direction) <= _SHEARED
 
 
 def sheared(source: str) -> str:
-    """The sentence on a grid whose axes are not at right angles."""
+    """The error message for a grid whose axes are not at right angles."""
     return (
         f"{source} has sheared axes (its direction cosines are not orthonormal), so distances in it are not what its "
         "header says; resample it to a rectangular grid first."
@@ -64,7 +63,7 @@ def sheared(source: str) -> str:
 
 
 def check_field_of_view(extent_mm: tuple[float, ...], source: str, unit: str = "mm") -> None:
-    """Refuse a volume that no head fits: its lengths are in another unit than its header says.
+    """Refuse a volume of impossible size for a head, as from a wrong unit in its header.
 
     Raises:
         InputError: its longest edge is shorter than 4 mm or longer than 1 m.
@@ -104,7 +103,7 @@ def even_step(positions_mm: NDArray[np.float64], normal: NDArray[np.float64], so
 
 
 def is_even_stack(positions_mm: NDArray[np.float64], normal: NDArray[np.float64]) -> bool:
-    """Whether three or more slices at ``positions_mm`` (n x 3, in any order) are as :func:`even_step` wants them."""
+    """Whether three or more slices at ``positions_mm`` (n x 3, in any order) pass :func:`even_step`."""
     if len(positions_mm) < 3:
         return False
     try:

@@ -1,4 +1,4 @@
-"""The voxel grid of an image: comparing grids, the order of the voxel axes, and arrays with their geometry."""
+"""Voxel grids of images: comparison, orientation, and conversion between arrays and images."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from GliomaSegLib.io.geometry import orthonormal_direction
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
-# Two grids are one when no corner lies further apart than this share of a voxel: headers carry rounding noise.
+# Two grids are the same if no corners are further apart than this fraction of a voxel: headers are rounded.
 GRID_TOLERANCE_VOXELS = 1e-2
 
-_OPPOSITE = ({"L", "R"}, {"P", "A"}, {"S", "I"})  # ways along one axis
+_OPPOSITE = ({"L", "R"}, {"P", "A"}, {"S", "I"})  # directions along one axis
 
 
 def same_grid(first: sitk.Image, second: sitk.Image) -> bool:
@@ -37,32 +37,31 @@ def corners(image: sitk.Image) -> list[tuple[float, float, float]]:
 
 
 def centre(image: sitk.Image) -> tuple[float, float, float]:
-    """The middle of the image's field of view, LPS mm."""
+    """The centre of the field of view, LPS mm."""
     return image.TransformContinuousIndexToPhysicalPoint([(size - 1) / 2 for size in image.GetSize()])
 
 
 def orientation_of(image: sitk.Image) -> str:
-    """The patient directions to which the voxel axes x, y, z run, e.g. ``LPS``; on oblique grids the nearest ones."""
+    """The orientation code of the voxel axes x, y, z, e.g. ``LPS``; for oblique grids the nearest one."""
     return sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.GetDirection())
 
 
 def oriented(image: sitk.Image, orientation: str = "LPS") -> sitk.Image:
-    """The same voxels at the same places, their axes re-ordered and flipped to run to ``orientation``.
+    """Reorient an image by permuting and flipping its axes, without resampling.
 
-    An image that is oriented so already is the result itself: SimpleITK would copy what two images share as soon as an
-    array of one is looked at.
+    An image with this orientation is returned itself: SimpleITK would copy shared pixels at the first array view.
     """
     own = orientation_of(image)
-    if own == orientation and not image.GetMetaDataKeys():  # which DICOMOrient drops
+    if own == orientation and not image.GetMetaDataKeys():  # DICOMOrient drops metadata
         return image
     pairs = [{*ways} for ways in zip(own, orientation, strict=True)]
     if all(len(pair) == 1 or pair in _OPPOSITE for pair in pairs):
         return sitk.Flip(image, [len(pair) > 1 for pair in pairs])
-    return sitk.DICOMOrient(image, orientation)  # which copies the voxels twice
+    return sitk.DICOMOrient(image, orientation)  # copies the voxels twice
 
 
 def upright_view(image: sitk.Image) -> NDArray[Any]:
-    """The voxels ``[z, y, x]`` with their axes running LPS, not copied: ``image`` must be kept as long as they are."""
+    """A view of the voxels ``[z, y, x]`` in LPS orientation, without a copy: ``image`` must outlive it."""
     code = orientation_of(image)
     array = sitk.GetArrayViewFromImage(image)
     axes = [next(axis for axis, way in enumerate(code) if way in ways) for ways in ("SI", "PA", "LR")]  # z, y, x
@@ -71,7 +70,7 @@ def upright_view(image: sitk.Image) -> NDArray[Any]:
 
 
 def oriented_like(image: sitk.Image, other: sitk.Image) -> sitk.Image:
-    """The same voxels at the same places, their axes re-ordered and flipped to run as those of ``other`` do."""
+    """Reorient an image to the orientation of ``other``, without resampling."""
     return oriented(image, orientation_of(other))
 
 
@@ -92,17 +91,17 @@ def empty_like(image: sitk.Image) -> sitk.Image:
 
 
 def array_on(array: np.ndarray, grid: sitk.Image) -> sitk.Image:
-    """An array ``[z, y, x]``, or of vectors ``[z, y, x, 3]``, as an image with the geometry of ``grid``."""
+    """An image from an array ``[z, y, x]``, or of vectors ``[z, y, x, 3]``, with the geometry of ``grid``."""
     image = sitk.GetImageFromArray(array, isVector=array.ndim == 4)
     image.CopyInformation(grid)
     return image
 
 
 def image_from_affine(array: np.ndarray, affine: NDArray[np.float64], source: str) -> sitk.Image:
-    """An array ``[x, y, z]`` as an image with the geometry of ``affine`` (4 x 4, voxel indices to LPS mm).
+    """An image from an array ``[x, y, z]`` with the geometry of ``affine`` (4 x 4, voxel indices to LPS mm).
 
     Raises:
-        InputError: the axes are sheared; ``source`` names the image in the sentence.
+        InputError: the axes are sheared; ``source`` names the image in the message.
     """
     image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
@@ -121,17 +120,17 @@ def affine_of(image: sitk.Image) -> NDArray[np.float64]:
 
 
 def uncropped(image: sitk.Image, grid: sitk.Image) -> sitk.Image:
-    """A cropped image on the whole ``grid`` that it was cropped from, 0 outside.
+    """Pad a cropped image with 0 to the ``grid`` from which it was cropped.
 
-    The voxels of both coincide, so that nearest neighbours are copies.
+    The voxels of both coincide, so that nearest-neighbour resampling copies them.
     """
     return sitk.Resample(image, grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0.0, image.GetPixelID())
 
 
 @contextmanager
 def quiet_itk() -> Iterator[None]:
-    """For ITK's readers and writers: warnings stay off stderr (errors still come as exceptions), and numbers have a
-    decimal point where the process's locale has a comma, which NRRD's reader and writer would use."""
+    """Context for ITK's readers and writers: no warnings on stderr (errors are still exceptions), and a decimal point
+    also if the locale of the process has a comma, which NRRD's reader and writer would use."""
     shown, numbers = sitk.ProcessObject.GetGlobalWarningDisplay(), locale.setlocale(locale.LC_NUMERIC)
     has_point = locale.localeconv()["decimal_point"] == "."
     sitk.ProcessObject.SetGlobalWarningDisplay(False)

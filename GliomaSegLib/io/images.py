@@ -1,7 +1,7 @@
-"""Reading and writing image files: NIfTI, NRRD, MetaImage and all other formats of ITK, with checks of each file.
+"""Reads and writes image files: NIfTI, NRRD, MetaImage and all other formats of ITK, with checks of each file.
 
-Images are LPS millimetres whatever the file's own convention. NIfTI files are read by :mod:`GliomaSegLib.io.nifti`, all
-others by ITK. What a file does not say about its geometry, or says in two ways, is a doubt (:func:`geometry_doubts`).
+Images are in LPS mm whatever the convention of the file. NIfTI files are read by :mod:`GliomaSegLib.io.nifti`, all
+others by ITK. Missing or contradicting geometry in a header is reported by :func:`geometry_doubts`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from GliomaSegLib.io.renaming import rename
 from GliomaSegLib.label_maps import to_internal, values_held
 from GliomaSegLib.labels import LabelScheme
 
-# What is written: formats that are one file, so that it can be put in its place in one move.
+# Formats that are written: single files, so that they can be renamed atomically.
 _WRITTEN_SUFFIXES: tuple[str, ...] = (".nii", ".nii.gz", ".nrrd", ".mha")
 
-_ROUNDED = 1e-3  # from a whole number: a label that was stored as a float
+_ROUNDED = 1e-3  # tolerance for labels that were stored as floats
 
 
 def read_image(path: Path) -> sitk.Image:
@@ -61,10 +61,10 @@ def read_geometry(path: Path) -> Geometry | None:
 
 
 def geometry_doubts(path: Path) -> tuple[str, ...]:
-    """A sentence for each thing about the geometry of an image file that its header leaves open or says in two ways.
+    """Sentences on missing or contradicting geometry in the header of an image file.
 
     Raises:
-        InputError: as :func:`read_image`, of a NIfTI file.
+        InputError: as :func:`read_image`, for a NIfTI file.
     """
     if is_nifti_name(path):
         return nifti_doubts(path)
@@ -81,7 +81,7 @@ def geometry_doubts(path: Path) -> tuple[str, ...]:
     )
 
 
-# What the text headers of NRRD and MetaImage files must say for their geometry to be known.
+# Fields in the text headers of NRRD and MetaImage files without which their geometry is not known.
 _NRRD = (
     ("how it lies in the patient", re.compile(rb"^space(?: dimension)?:", re.MULTILINE)),
     ("how large its voxels are", re.compile(rb"^(space directions|spacings):", re.MULTILINE)),
@@ -108,10 +108,10 @@ def read_labels(path: Path, scheme: LabelScheme | None = None) -> sitk.Image:
     """Read a label map as a 3-D ``uint8`` image (LPS, mm). An empty map is legal.
 
     Args:
-        scheme: numbering of the file, from which the values are translated to the internal one; by default they stay.
+        scheme: of the file, from which values are translated to the internal scheme; by default they are kept.
 
     Raises:
-        InputError: as :func:`read_image`; a voxel is not a whole number from 0 to 255, or one that ``scheme`` lacks.
+        InputError: as :func:`read_image`; a value is not an integer from 0 to 255, or is not in ``scheme``.
     """
     path = Path(path)
     image = _read_volume(path)
@@ -129,10 +129,10 @@ def read_labels(path: Path, scheme: LabelScheme | None = None) -> sitk.Image:
 
 
 def write_image(image: sitk.Image, path: Path) -> None:
-    """Write ``image`` compressed, whole or not at all: an interrupted write leaves ``path`` as it was.
+    """Write ``image`` compressed and atomically.
 
     Raises:
-        InputError: the folder does not exist or cannot be written to, or the suffix is not an image's.
+        InputError: the folder does not exist or cannot be written, or the suffix is not supported.
     """
     path = Path(path)
     if not path.name.lower().endswith(_WRITTEN_SUFFIXES):
@@ -149,12 +149,12 @@ def write_image(image: sitk.Image, path: Path) -> None:
 
 
 def pixels_sha256(image: sitk.Image) -> str:
-    """SHA-256 of the voxels as ``float32`` (little-endian), their axes turned to run LPS."""
+    """SHA-256 of the voxels as ``float32`` (little-endian) in LPS orientation."""
     return hashlib.sha256(np.ascontiguousarray(upright_view(image), dtype="<f4").data).hexdigest()
 
 
 def check_intensities(array: np.ndarray, source: str) -> None:
-    """Refuse voxel values from which nothing can be segmented; ``source`` names the image in the sentence.
+    """Refuse invalid or constant voxel values; ``source`` names the image in the message.
 
     Raises:
         InputError: a voxel is NaN or infinite, or all voxels have one value.
@@ -176,7 +176,7 @@ def _check_finite(array: np.ndarray, source: str) -> None:
 
 
 def _read_volume(path: Path) -> sitk.Image:
-    """One scalar 3-D volume with orthonormal axes, pixels as stored."""
+    """Read a scalar 3-D volume with orthonormal axes in its stored pixel type."""
     if not path.exists():
         raise InputError(f"{path} does not exist; check the path.")
     if path.is_dir():
@@ -197,17 +197,17 @@ def _read_volume(path: Path) -> sitk.Image:
     return image
 
 
-# Deflate makes nothing smaller than this, so that a file with a header of larger sizes does not hold them.
+# Deflate compresses by less than this factor: a file whose header states larger sizes is damaged.
 _MOST_COMPRESSED = 1100
-_MOST_DIMENSIONS = 9  # MetaIO has room for ten and does not count
+_MOST_DIMENSIONS = 9  # MetaIO has room for ten and does not check
 
 
 def _information(path: Path) -> sitk.ImageFileReader:
-    """The header as ITK reads it.
+    """A reader with the header of a file.
 
     Raises:
         RuntimeError: ITK cannot read it.
-        InputError: its sizes are more than the file can hold.
+        InputError: its sizes are larger than the file can hold.
     """
     if path.suffix.lower() in (".mha", ".mhd"):
         said = re.search(rb"^NDims\s*=\s*(\S+)", _text_header(path), re.MULTILINE)
@@ -236,7 +236,7 @@ def _read_with_itk(path: Path) -> sitk.Image:
             return reader.Execute()
     except MemoryError as error:
         raise InputError(f"{path} is larger than the free memory; give a smaller volume.") from error
-    except (RuntimeError, ValueError) as error:  # a header's text need not be UTF-8
+    except (RuntimeError, ValueError) as error:  # a header may not be UTF-8
         text = str(error)
         if "orthonormal" in text:
             raise InputError(sheared(str(path))) from error

@@ -1,4 +1,4 @@
-"""Names of image files, by which a study folder is searched and a case is named. Standard library only."""
+"""Names of image files, for the search of study folders and the names of cases. Standard library only."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# What a study folder is searched for; ITK may read more when a file is named outright.
+# Searched for in study folders; ITK reads further formats if the user names a file.
 IMAGE_SUFFIXES: tuple[str, ...] = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".img", ".img.gz")
 
 
 def folders_below(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """As :func:`os.walk`, sorted, through links, each folder once (links may lead in a circle), without hidden ones."""
+    """As :func:`os.walk`, sorted, following links (each folder once), without hidden files and folders."""
     seen: set[str] = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
@@ -24,7 +24,7 @@ def folders_below(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
 
 
 def folder_and_part(path: Path) -> tuple[Path, str]:
-    """``FOLDER#2``, which names one of several volumes in a folder, apart; a path that exists has no part."""
+    """Split ``FOLDER#2``, which names one of several volumes in a folder; an existing path has an empty part."""
     name, _, part = path.name.rpartition("#")
     return (path.with_name(name), part) if name and not path.exists() else (path, "")
 
@@ -35,7 +35,7 @@ def is_image_name(path: Path) -> bool:
 
 
 def image_stem(path: Path) -> str:
-    """Name of a file or folder without an image suffix (``.nii.gz`` goes whole); other dots stay."""
+    """Name of a file or folder without its image suffix (also ``.nii.gz``); other suffixes are kept."""
     for suffix in sorted(IMAGE_SUFFIXES, key=len, reverse=True):
         if path.name.lower().endswith(suffix):
             return path.name[: -len(suffix)]

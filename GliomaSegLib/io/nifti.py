@@ -1,14 +1,14 @@
-"""NIfTI-1, NIfTI-2 and Analyze 7.5 files: which of their several geometries is taken, and what is doubted about it.
+"""Reads NIfTI-1, NIfTI-2 and Analyze 7.5 files, selects one of their geometries, and reports doubts about it.
 
-A NIfTI header says up to three times how the voxels lie: ``pixdim`` (edges alone), the qform (a rotation, with the
-edges of ``pixdim``) and the sform (a whole matrix). One of the two transforms is taken as it is written, never a
-mixture: the sform when its code is 1 (scanner) or there is no qform, else the qform, as ITK chooses. Where ``pixdim``
-contradicts a sound sform, the sform is taken and the contradiction is a doubt. An sform to a template beside the
-scanner's qform is common and no contradiction; two transforms that point a voxel axis in opposite directions are: one
-of them mirrors the head, nobody can tell which, and the file is refused. With both codes 0 every program has its own
-default (the NIfTI text RAS, nibabel LAS, ITK LPS): the axes are read as LPS, as ITK has it, which is a doubt too.
+A NIfTI header has up to three geometries: ``pixdim`` (voxel size only), the qform (a rotation, with the voxel size of
+``pixdim``) and the sform (a full matrix). One of the two transforms is used unchanged, as ITK does: the sform if its
+code is 1 (scanner) or there is no qform, else the qform. If ``pixdim`` contradicts a valid sform, the sform is used and
+a doubt is reported. An sform to a template besides the scanner's qform is common and no contradiction. Two transforms
+that point a voxel axis in opposite directions are one: one of them mirrors the head, it is unknown which, and the file
+is refused. If both codes are 0, programs have different defaults (the NIfTI text RAS, nibabel LAS, ITK LPS): LPS is
+used, as in ITK, and a doubt is reported.
 
-What a file is follows from its first bytes, not from its name: a ``.nii.gz`` that is not compressed is read.
+The format is determined by the first bytes, not by the name: an uncompressed ``.nii.gz`` is read.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ from GliomaSegLib.io.geometry import (
 from GliomaSegLib.io.grid import RAS_TO_LPS, image_from_affine
 
 _SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
-_HEADER_BYTES = 544  # of the longest header and the four bytes behind it
+_HEADER_BYTES = 544  # of the longest header and the four bytes after it
 _GZIP = b"\x1f\x8b"
 _MM_OF_UNIT = {1: ("metre", 1000.0), 2: ("mm", 1.0), 3: ("micron", 0.001)}  # code of xyzt_units
 # Codes of NIfTI data types: whole and real numbers, and the complex ones and colours that are refused by name.
 _NUMBERS = {2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280}
 _NO_NUMBERS = {32, 128, 1792, 2304}
-_AGREE = 0.01  # relative difference of two edges that is rounding
-_TURNED_DEG, _SHIFTED_VOXELS = 1.0, 1.0  # between two transforms of one space that mean the same
+_AGREE = 0.01  # relative difference of two voxel sizes that is rounding
+_TURNED_DEG, _SHIFTED_VOXELS = 1.0, 1.0  # differences of two transforms that are rounding
 
 Header = nib.Nifti1Header | nib.AnalyzeHeader
 
 
 class _Grid(NamedTuple):
-    """Voxel indices to LPS mm, and a sentence for each doubt about it."""
+    """The affine from voxel indices to LPS mm, and sentences on doubts about it."""
 
     affine: NDArray[np.float64]
     doubts: tuple[str, ...]
@@ -59,11 +59,11 @@ def is_nifti_name(path: Path) -> bool:
 
 
 def read_nifti(path: Path) -> sitk.Image:
-    """One scalar 3-D volume (LPS, mm), its pixels as stored, rescaled where the header says so.
+    """Read a scalar 3-D volume (LPS mm) in its stored type, or as ``float32`` if the header has a rescaling.
 
     Raises:
-        InputError: the file is no NIfTI file or is damaged; it holds no single scalar volume, or NaN voxels; or its
-            geometry is missing, sheared, contradictory or no head's.
+        InputError: the file is no NIfTI file or is damaged; it is no single scalar volume; or its geometry is missing,
+            sheared, contradictory or impossible for a head.
     """
     content = _content(path)
     header = _header(content, path)
@@ -89,7 +89,7 @@ def nifti_geometry(path: Path) -> Geometry | None:
 
 
 def nifti_doubts(path: Path) -> tuple[str, ...]:
-    """A sentence for each thing about the geometry that the header leaves open or says in two ways.
+    """Sentences on missing or contradicting geometry in the header.
 
     Raises:
         InputError: as :func:`read_nifti`.
@@ -136,7 +136,7 @@ def _partner(path: Path, suffix: str) -> Path:
 
 
 def _header(content: bytes, path: Path) -> Header:
-    """The header of the file's first bytes; an ``.img`` file has it in its ``.hdr``."""
+    """The header from the first bytes of a file; for an ``.img`` file from its ``.hdr``."""
     if _is_pixel_file(path) and not _nifti_kind(content):
         content = _first_bytes(path)
     kind = _nifti_kind(content)
@@ -149,7 +149,7 @@ def _header(content: bytes, path: Path) -> Header:
 
 
 def _nifti_kind(content: bytes) -> type[Header] | None:
-    """The class of the header with which ``content`` begins, by its length field and magic string."""
+    """The class of the header at the beginning of ``content``, by its length field and magic string."""
     length = {content[:4]} & {size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big")}
     if not length:
         return None
@@ -169,7 +169,7 @@ def _volume_shape(header: Header, path: Path) -> tuple[int, int, int]:
     code = int(header["datatype"])
     try:
         dtype = header.get_data_dtype() if code in _NUMBERS | _NO_NUMBERS else None
-    except (KeyError, nib.spatialimages.HeaderDataError):  # a code of NIfTI in an Analyze file
+    except (KeyError, nib.spatialimages.HeaderDataError):  # a NIfTI code in an Analyze file
         dtype = None
     if dtype is None:
         raise InputError(f"{path} holds voxels of no known data type (code {code}); export it as 16-bit integers.")
@@ -181,7 +181,7 @@ def _volume_shape(header: Header, path: Path) -> tuple[int, int, int]:
         )
     if dtype.kind == "c":
         raise InputError(f"{path} holds complex numbers; give the magnitude image.")
-    if len(shape) > 4 and math.prod(shape[4:]) > 1:  # the fifth axis is that of vectors
+    if len(shape) > 4 and math.prod(shape[4:]) > 1:  # the fifth dimension is for vectors
         values = math.prod(shape[4:])
         raise InputError(
             f"{path} has {values} values per voxel (colour or vectors); give a volume of single intensities."
@@ -197,7 +197,7 @@ def _stored(header: Header, content: bytes, path: Path) -> NDArray:
     voxels, dtype = math.prod(header.get_data_shape()), header.get_data_dtype()
     try:
         offset = int(header.get_data_offset())
-    except (ValueError, OverflowError) as error:  # stored as a float, which may be no number
+    except (ValueError, OverflowError) as error:  # stored as a float, which may be NaN
         raise InputError(_damaged(path)) from error
     if offset < 0 or len(content) < offset + voxels * dtype.itemsize:
         raise InputError(_damaged(path))
@@ -205,7 +205,7 @@ def _stored(header: Header, content: bytes, path: Path) -> NDArray:
 
 
 def _scaled(array: NDArray, header: Header) -> NDArray:
-    """Rescaled; a slope of 0 or no number means none, an intercept that is no number 0."""
+    """Apply the rescaling; a slope of 0 or NaN means none, a NaN intercept means 0."""
     native = array.astype(array.dtype.newbyteorder("="), copy=False)
     if not isinstance(header, nib.Nifti1Header):
         return native
@@ -226,7 +226,7 @@ def _damaged(path: Path) -> str:
 
 
 def _grid(header: Header, path: Path) -> _Grid:
-    """Which of the header's geometries is taken, in LPS mm."""
+    """Select the geometry of the header, in LPS mm."""
     unit, mm = _unit(header)
     sform, qform = _transform(header, "sform"), _transform(header, "qform")
     edges = np.array(header["pixdim"], float)[1:4]
@@ -247,7 +247,7 @@ def _unit(header: Header) -> tuple[str, float]:
 
 
 def _transform(header: Header, which: str) -> NDArray[np.float64] | None:
-    """The sform or qform (voxels to RAS) as written, ``None`` when its code is 0 or it is no transform."""
+    """The sform or qform (voxels to RAS); ``None`` if its code is 0 or it is invalid."""
     if not isinstance(header, nib.Nifti1Header) or int(header[f"{which}_code"]) <= 0:
         return None
     if which == "sform":
@@ -290,7 +290,7 @@ def _by_transforms(
             "directions, so left and right are unsure; convert the DICOM files again."
         )
     wrong_edges = not (np.isfinite(edges).all() and (edges > 0).all())
-    if wrong_edges:  # the qform is made of them
+    if wrong_edges:  # the qform uses them
         qform = None
     if sform is None and qform is None:
         raise InputError(
@@ -319,7 +319,7 @@ def _by_transforms(
 
 
 def _differ(one: NDArray[np.float64], other: NDArray[np.float64], shape: tuple[int, ...]) -> bool:
-    """Whether two transforms of the same space mean different places: by an angle, or by a voxel at the centre."""
+    """Whether two transforms of the same space differ by more than rounding in direction or at the centre."""
     cosines = np.sum(one[:3, :3] * other[:3, :3], axis=0)
     cosines /= np.linalg.norm(one[:3, :3], axis=0) * np.linalg.norm(other[:3, :3], axis=0)
     turned = np.degrees(np.arccos(np.clip(cosines.min(), -1, 1)))

@@ -1,8 +1,7 @@
-"""Renames files and folders so that it also works on Windows while another program holds one of them open.
+"""Renames files and folders, also on Windows while another program has them open for a moment.
 
-POSIX renames onto open files. Windows refuses that with ``PermissionError`` as long as any program has the file, or a
-file in the folder, open; a virus scanner or an indexer may do so for a moment after a write. So there the rename is
-repeated for some seconds.
+POSIX renames onto open files. Windows refuses with ``PermissionError`` while any program, such as a virus scanner, has
+the file or a file in the folder open: there the rename is repeated for some seconds.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ _REFUSES_OPEN_FILES = os.name == "nt"
 
 
 def rename(source: Path, target: Path) -> None:
-    """Give ``source`` the name ``target`` on the same disk, in one step; a file that has that name is replaced.
+    """Rename ``source`` to ``target`` on the same disk atomically; an existing file is replaced.
 
     Raises:
-        OSError: it cannot be renamed; on Windows after :data:`WAIT_S` seconds in which another program had it open.
+        OSError: it cannot be renamed; on Windows after :data:`WAIT_S` seconds.
     """
     give_up_at, pause = time.monotonic() + WAIT_S, _FIRST_PAUSE_S
     while True:

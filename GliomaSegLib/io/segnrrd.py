@@ -1,9 +1,8 @@
-"""3D Slicer's segmentation file (``.seg.nrrd``): a label map with the names, colours and codes of its segments.
+"""Reads and writes 3D Slicer's segmentation files (``.seg.nrrd``): label maps with names, colours and codes.
 
-The layout is the one that Slicer's own vtkMRMLSegmentationStorageNode writes: an NRRD image with ``SegmentN_*`` and
-``Segmentation_*`` fields. Slicer is free to renumber label values, to crop the image to what is drawn and to store
-overlapping segments in several layers (the components of a vector image here), so segments are recognised by their
-names and codes, never by their values.
+The format is that of Slicer's vtkMRMLSegmentationStorageNode: an NRRD image with ``SegmentN_*`` and ``Segmentation_*``
+fields. Slicer may renumber label values, crop the image to the segments and store overlapping segments in several
+layers (components of a vector image), so segments are recognised by names and codes, never by their values.
 """
 
 from __future__ import annotations
@@ -32,20 +31,20 @@ from GliomaSegLib.labels import Label, Region, distinguishes_parts
 
 _REPRESENTATION = "Binary labelmap"
 _GEOMETRY_NUMBERS = 22  # of Slicer's text for a grid, see _reference_geometry
-_SAME_STEP = 1e-3  # of a voxel: between two that are the same but for rounding
-_MOST_VOXELS = 2**30  # of a grid; more is no head
+_SAME_STEP = 1e-3  # fraction of a voxel: tolerance for equal voxel sizes
+_MOST_VOXELS = 2**30  # larger grids are damaged
 
 
 def write_segmentation(labels: sitk.Image, path: Path, regions: Collection[Region] = tuple(Region)) -> None:
     """Write an internal label map (3-D, integer) as a Slicer segmentation with one segment per label.
 
-    All four segments are always written, empty ones too, so that a reviewer can draw what is missing. Where no part of
-    the tumour was distinguished (neither TC nor ET among ``regions``) there is one segment, the whole tumour, and the
-    cavity's if RC is among them. The label values are the internal ones; the image covers the whole grid of ``labels``,
-    which is also the reference geometry.
+    All four segments are always written, also empty ones, so that a reviewer can draw what is missing. If parts of the
+    tumour were not distinguished (neither TC nor ET in ``regions``), there is one segment for the whole tumour, and one
+    for the cavity if RC is in ``regions``. Label values are the internal ones; the image has the whole grid of
+    ``labels``, which is also the reference geometry.
 
     Raises:
-        ValueError: a label occurs that would have no segment and be lost.
+        ValueError: a label occurs that has no segment.
         InputError: the file cannot be written.
     """
     array = sitk.GetArrayViewFromImage(labels).astype(np.uint8)
@@ -76,9 +75,8 @@ def read_segmentation(path: Path, reference: sitk.Image | None = None) -> sitk.I
 
     Args:
         path: a ``.seg.nrrd`` file with one or several layers.
-        reference: the image whose grid the result shall have (nearest neighbour); without it the result has the
-            grid of the image that it was drawn on, which Slicer keeps in the file when it crops the voxels to what is
-            drawn.
+        reference: the image to whose grid the result is resampled (nearest neighbour); by default the grid of the image
+            on which it was drawn, which Slicer stores in the file.
 
     Raises:
         InputError: the file is no segmentation, holds a segment of another name, or does not overlap ``reference``.
@@ -116,7 +114,7 @@ def _styles_for(regions: Collection[Region]) -> list[SegmentStyle]:
 
 @dataclass(frozen=True)
 class _Segment:
-    """One segment as the file describes it: its name, identifier and codes, and its value in its layer."""
+    """One segment of a file: its name, identifier and codes, and its value in its layer."""
 
     name: str
     identifier: str
@@ -145,7 +143,7 @@ def _reference_geometry(image: sitk.Image) -> str:
 
 
 def _drawn_on(image: sitk.Image) -> sitk.Image:
-    """The grid of which a file that Slicer wrote is a part; its own where the file does not say."""
+    """The reference grid of a file that Slicer may have cropped; that of the image if none is stored."""
     key = "Segmentation_ConversionParameters"
     text = image.GetMetaData(key) if image.HasMetaDataKey(key) else ""
     found = re.search(r"Reference image geometry\|([-+.\deE;]+)", text)
@@ -165,7 +163,7 @@ def _drawn_on(image: sitk.Image) -> sitk.Image:
         or (size < image.GetSize()).any()
         or size.prod() > _MOST_VOXELS
     ):
-        return image  # drawn on finer voxels than those of the image
+        return image  # the voxels of the segmentation are finer than those of the image
     grid = sitk.Image(size.astype(int).tolist(), sitk.sitkUInt8)
     grid.SetSpacing(image.GetSpacing())
     grid.SetDirection(image.GetDirection())

@@ -1,4 +1,4 @@
-"""CSV tables as spreadsheets write them, and cells that a spreadsheet shows as text and does not compute."""
+"""Reads and writes CSV tables as spreadsheets do, with protection against formulas in cells."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _DELIMITERS = ",;\t"
 
 
 def write_rows(stream: TextIO, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """Write a heading and a line per row; text from outside, such as the name of a case, is no formula in it."""
+    """Write a heading and a line per row; no text becomes a formula (see :func:`inert`)."""
     table = csv.DictWriter(stream, columns)
     table.writeheader()
     table.writerows({name: inert(cell) for name, cell in row.items()} for row in rows)
 
 
 def inert(cell: object) -> object:
-    """A cell that no spreadsheet takes for a formula: text that begins like one gets an apostrophe, as spreadsheets
-    themselves mark text. Numbers are left as they are."""
+    """Protect a cell from being read as a formula: text that begins like one gets a leading apostrophe, which marks
+    text in spreadsheets. Numbers are not changed."""
     if not isinstance(cell, str) or not cell.startswith(_STARTS_A_FORMULA):
         return cell
     try:
@@ -34,12 +34,12 @@ def inert(cell: object) -> object:
 
 
 def read_csv(table: Path, called: str = "table") -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The heading of a table, and its rows with the number of their line; all cells stripped, empty rows left out.
+    """The heading of a table, and its rows with their line numbers; cells are stripped, empty rows skipped.
 
     The delimiter is a comma, semicolon or tab; empty lines before the heading and empty columns at its end are skipped.
 
     Args:
-        called: how a sentence names it.
+        called: what the table is, for error messages.
 
     Raises:
         InputError: it cannot be read, or is not UTF-8 text.
@@ -71,10 +71,10 @@ def read_csv(table: Path, called: str = "table") -> tuple[list[str], list[tuple[
 
 
 def read_records(table: Path, needed: Sequence[str], called: str = "table") -> list[tuple[int, dict[str, str]]]:
-    """The rows of a table by column, each with the number of its line; empty where it does not say.
+    """The rows of a table by column, each with its line number; missing cells are empty.
 
     Raises:
-        InputError: as :func:`read_csv`; or the table or a row lacks one of the columns that are ``needed``.
+        InputError: as :func:`read_csv`; or the table or a row lacks one of the columns in ``needed``.
     """
     columns, rows = read_csv(table, called)
     if absent := next((name for name in needed if name not in columns), None):
@@ -86,7 +86,7 @@ def read_records(table: Path, needed: Sequence[str], called: str = "table") -> l
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequence[str] = ()) -> None:
-    """Write a table with these columns, or those of the first row; without either nothing is written.
+    """Write a table with these columns, by default those of the first row; nothing if there are neither.
 
     Raises:
         InputError: the file cannot be written.

@@ -1,6 +1,6 @@
-"""How an image was acquired, as plain values: from DICOM headers, or from the sidecar file of a converted image.
+"""Acquisition parameters of an image, from DICOM headers or from the JSON sidecar of a converted image.
 
-Standard library only, so that sequences can be identified where no image is read.
+Standard library only, so that modalities can be identified without reading images.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pathlib import Path
 from GliomaSegLib.errors import printable
 from GliomaSegLib.io.names import image_stem
 
-_LONGEST_S = 1e6  # what says to have taken longer is no time
+_LONGEST_S = 1e6  # longer times are invalid
 
 
 @dataclass(frozen=True)
 class DicomTags:
-    """What the header says about how a series was acquired. Times in ms; ``None`` where it does not say."""
+    """Acquisition parameters of a series. Times in ms; ``None`` if missing in the header."""
 
     description: str = ""
     protocol: str = ""
@@ -35,7 +35,7 @@ class DicomTags:
 
 
 def sidecar_tags(path: Path) -> DicomTags | None:
-    """Tags from the JSON file that dcm2niix puts beside a NIfTI file (BIDS: times in seconds); ``None`` without one."""
+    """Read the JSON sidecar that dcm2niix writes beside a NIfTI file (BIDS, times in s); ``None`` without one."""
     sidecar = path.with_name(f"{image_stem(path)}.json")
     try:
         content = json.loads(sidecar.read_text(encoding="utf-8"))

@@ -11,15 +11,15 @@ from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.resources import resource
 
 PAINT_ORDER = (Label.SNFH, Label.RC, Label.NETC, Label.ET)
-"""Where segments overlap the later one wins: a cavity replaces edema, and nothing replaces the tumour's core."""
+"""Where segments overlap the later one wins: the cavity replaces edema, and the tumour core replaces both."""
 
-# What Slicer appends to the name of a copied or split segment.
+# Appended by Slicer to the name of a copied or split segment.
 _COPY_SUFFIX = re.compile(r"([ _-]+\d+|[ _-]+copy)+$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Code:
-    """A coded concept as DICOM writes it: coding scheme, value, meaning."""
+    """A DICOM coded concept: coding scheme, code value, meaning."""
 
     scheme: str
     code: str
@@ -33,8 +33,8 @@ class Code:
 class SegmentStyle:
     """Name, colour and codes of one label.
 
-    ``colour`` is RGB, 0 to 255. ``type_is_specific`` is whether the type code alone identifies the label: the
-    resection cavity has no code of its own and borrows the general one for a mass.
+    ``colour`` is RGB, 0 to 255. ``type_is_specific``: whether the type code alone identifies the label; the resection
+    cavity has no code of its own and uses the general one for a mass.
     """
 
     label: Label
@@ -48,7 +48,7 @@ class SegmentStyle:
 
     @property
     def slicer_entry(self) -> str:
-        """The terminology entry as 3D Slicer writes it: context, category, type, modifier and an empty anatomy."""
+        """3D Slicer's terminology entry: context, category, type, modifier and an empty anatomy."""
         return f"{self.context}~{self.category}~{self.type}~^^~Anatomic codes - DICOM master list~^^~^^"
 
 
@@ -78,7 +78,7 @@ def recognise(name: str, identifier: str, terminology: str) -> Label | None:
     """The label of a segment by its name (also of a copy: ``Enhancing tumour_1``), its coded type or its identifier.
 
     Args:
-        terminology: text that holds Slicer's terminology entry.
+        terminology: text that contains Slicer's terminology entry.
     """
     name = _COPY_SUFFIX.sub("", name).casefold()
     tests = (

@@ -1,4 +1,4 @@
-"""Rigid transforms in ITK's transform files."""
+"""Reads rigid transforms from ITK transform files."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
 
-RIGID_WITHIN = 1e-3  # largest entry of MᵀM - 1: more is no rounding, at the border of a head it is 0.1 mm
+RIGID_WITHIN = 1e-3  # largest entry of MᵀM - 1 that is rounding; 0.1 mm at the border of a head
 
 
 def read_rigid(path: Path) -> sitk.Euler3DTransform:
-    """Read a rigid transform of space (LPS mm) from an ITK file of any kind of transform.
+    """Read a rigid transform (LPS mm) from an ITK transform file of any class.
 
     Raises:
-        InputError: the file cannot be read, or its transform does more than turn and shift.
+        InputError: the file cannot be read, or its transform is not a rotation and translation.
     """
     try:
         transform = sitk.ReadTransform(str(path))
-    except (RuntimeError, ValueError) as error:  # also of text that is not UTF-8
+    except (RuntimeError, ValueError) as error:  # also for text that is not UTF-8
         what = "is no ITK transform file (.tfm, .txt, .h5, .mat)" if path.is_file() else "does not exist"
         raise InputError(f"The transform {path} {what}; check the path.") from error
     if transform.GetDimension() != 3 or not transform.IsLinear():
