@@ -61,15 +61,15 @@ def lost_in(labels: NDArray[np.uint8], scheme: LabelScheme) -> tuple[Label, ...]
 
 
 def regions_held(labels: NDArray[np.uint8], regions: Collection[Region]) -> tuple[Region, ...]:
-    """``regions``, and those that an internal label map distinguishes because a person has drawn them.
+    """``regions``, and further regions whose labels occur in an internal label map, as after an edit.
 
-    A label that a model of ``regions`` marks itself tells of no other region: of enhancing tumour alone, or of a core
-    alone, nobody has said where the rest of the tumour is.
+    The label of a region in ``regions`` implies no other region: with enhancing tumour alone, or core alone, the rest
+    of the tumour is not known.
     """
     own = {Region.WT: Label.SNFH, Region.TC: Label.NETC, Region.ET: Label.ET, Region.RC: Label.RC}
     drawn = {Label(value) for value in values_held(labels)} - {own[region] for region in regions}
     held = {*regions, *(region for region, label in own.items() if label in drawn)}
-    if Region.WT in held and drawn & {Label.NETC, Label.ET}:  # a whole tumour that is divided from now on
+    if Region.WT in held and drawn & {Label.NETC, Label.ET}:  # an edit has divided the whole tumour into parts
         held |= {Region.TC, Region.ET}
     return tuple(region for region in Region if region in held)
 

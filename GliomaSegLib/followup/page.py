@@ -121,7 +121,7 @@ def _heading(row: TimePointRow) -> str:
 
 
 def _region_rows(aligned: Aligned) -> list[tuple[str, list[str]]]:
-    """Per region its volume in each study, as segmented."""
+    """Per region its name and its volume in each study."""
     volumes = [{volume.name: volume.volume_ml for volume in one.measures.volumes} for one in aligned.studies]
     rows = [(style.name, [one.get(region.value) for one in volumes]) for region, style in region_styles().items()]
     rows.insert(1, ("T2/FLAIR abnormality outside the enhancing tumour", [flair_ml(one) for one in aligned.studies]))
