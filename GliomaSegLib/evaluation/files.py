@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +19,7 @@ from GliomaSegLib.io.spreadsheet import write_csv
 from GliomaSegLib.label_maps import region_mask, values_held
 from GliomaSegLib.labels import Label, LabelScheme, Region
 from GliomaSegLib.progress import Progress, Silent
-from GliomaSegLib.results.reading import read_any_segmentation
+from GliomaSegLib.results.reading import is_slicer_segmentation, read_any_segmentation
 
 COLUMNS = ("case", "truth", "region", *FullScore.columns())
 _TITLES = {
@@ -32,14 +32,15 @@ _TITLES = {
 class ScoredPair:
     """A prediction and its reference labels, and the scores of the regions that both of them distinguish.
 
-    ``labels`` are those that occur in the reference.
+    ``predicted`` and ``drawn`` are the labels that occur in files whose numbering was said.
     """
 
     case: str
     prediction: Path
     reference: Path
     scores: Mapping[Region, FullScore]
-    labels: frozenset[Label]
+    predicted: frozenset[Label]
+    drawn: frozenset[Label]
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,11 @@ def compare_files(
         for done, pair in enumerate(pool.map(score, pairing.pairs), 1):
             progress.advance(done / len(pairing.pairs), pair.case)
             pairs.append(pair)
-    doubts = [*pairing.unmatched, *_scheme_doubts(pairs, reference_scheme)]
+    said = [
+        numbering_doubt("predictions", prediction_scheme, [pair.predicted for pair in pairs]),
+        numbering_doubt("references", reference_scheme, [pair.drawn for pair in pairs]),
+    ]
+    doubts = [*pairing.unmatched, *filter(None, said)]
     return Comparison(pairs, summarise(pair.scores for pair in pairs), how, doubts)
 
 
@@ -144,8 +149,8 @@ def _scored(pair: Pair, prediction_scheme: LabelScheme, reference_scheme: LabelS
     if not _has_cavity(labels) and not _has_cavity(reference):
         regions -= {Region.RC}
     scores = evaluate_fully(labels, reference, [region for region in Region if region in regions], how)
-    held = frozenset(map(Label, values_held(sitk.GetArrayViewFromImage(reference))))
-    return ScoredPair(pair.case, pair.prediction, pair.reference, scores, held)
+    held = labels_said(pair.prediction, labels), labels_said(pair.reference, reference)
+    return ScoredPair(pair.case, pair.prediction, pair.reference, scores, *held)
 
 
 def read_pair(
@@ -170,12 +175,18 @@ def _has_cavity(labels: sitk.Image) -> bool:
     return bool(region_mask(sitk.GetArrayViewFromImage(labels), Region.RC).any())
 
 
-def _scheme_doubts(pairs: Sequence[ScoredPair], scheme: LabelScheme) -> list[str]:
-    """A sentence when the labels of all references together suggest another numbering than the one that was given."""
-    held = frozenset[Label]().union(*(pair.labels for pair in pairs))
-    if len(scheme.regions) > 1 and held == {Label.NETC}:
-        return [
-            f"The references are read as '{scheme.value}', but they hold 1 alone: check whether they are "
-            "'whole-tumour' or 'enhancing'."
-        ]
-    return []
+def labels_said(path: Path, labels: sitk.Image) -> frozenset[Label]:
+    """The labels that occur in a file whose numbering is what the user says; none in one that knows its own."""
+    if path.is_dir() or is_slicer_segmentation(path):
+        return frozenset()
+    return frozenset(map(Label, values_held(sitk.GetArrayViewFromImage(labels))))
+
+
+def numbering_doubt(which: str, scheme: LabelScheme, held: Iterable[frozenset[Label]]) -> str:
+    """A sentence when the labels of all files together suggest another numbering than the one that was given."""
+    if len(scheme.regions) > 1 and frozenset[Label]().union(*held) == {Label.NETC}:
+        return (
+            f"The {which} are read as '{scheme.value}', but they hold 1 alone: check whether they are 'whole-tumour' "
+            "or 'enhancing'."
+        )
+    return ""

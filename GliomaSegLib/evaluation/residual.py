@@ -17,7 +17,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.evaluation.files import number_text, read_pair
+from GliomaSegLib.evaluation.files import labels_said, number_text, numbering_doubt, read_pair
 from GliomaSegLib.evaluation.pairing import Pair, pairs_of_table
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import LabelScheme, Region
@@ -143,7 +143,7 @@ def evaluate_table(table: Path, prediction_scheme: LabelScheme, reference_scheme
 
     Raises:
         InputError: the table or one of its files cannot be read, two do not lie on one grid, or the numbering of the
-            references is doubtful.
+            predictions or references is doubtful.
     """
     pairs = pairs_of_table(table).pairs
     # A cavity without enhancing tumour is what is looked for here; a table without any label 3 is doubtful, though.
@@ -153,9 +153,17 @@ def evaluate_table(table: Path, prediction_scheme: LabelScheme, reference_scheme
     )
     patients = [_compared(pair, given, drawn) for pair in pairs]
     if not any(one.reference_ml for one in patients):
-        for pair in pairs:
-            read_any_segmentation(pair.reference, reference_scheme)
+        _check_numbering("references", reference_scheme, [pair.reference for pair in pairs])
+    if not any(one.predicted_ml for one in patients):
+        _check_numbering("predictions", prediction_scheme, [pair.prediction for pair in pairs])
     return summarised(patients)
+
+
+def _check_numbering(which: str, scheme: LabelScheme, paths: Sequence[Path]) -> None:
+    """Refuse files without any enhancing tumour whose labels speak for another numbering."""
+    held = [labels_said(path, read_any_segmentation(path, scheme).labels) for path in paths]
+    if doubt := numbering_doubt(which, scheme, held):
+        raise InputError(doubt)
 
 
 def summarised(patients: Sequence[PatientResult]) -> ResidualEvaluation:

@@ -226,8 +226,10 @@ def test_a_numbering_is_doubted_when_the_labels_speak_against_it(cohort, values:
     labels = toy_labels()
     for label, value in values.items():
         labels[toy_labels() == label] = value
-    doubts = compared(cohort("predictions", "P1.nii.gz"), cohort("references", "P1.nii.gz", labels=labels)).doubts
-    assert [doubt in one for one in doubts] == [True] * bool(doubt)
+    right, other = cohort("right", "P1.nii.gz"), cohort("other", "P1.nii.gz", labels=labels)
+    for which, pair in (("references", (right, other)), ("predictions", (other, right))):
+        doubts = compared(*pair).doubts
+        assert [doubt in one and f"The {which} are read as" in one for one in doubts] == [True] * bool(doubt)
 
 
 def test_a_missed_region_has_no_hd95_unless_a_penalty_is_asked_for_which_is_named(cohort) -> None:

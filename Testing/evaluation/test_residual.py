@@ -129,3 +129,16 @@ def test_what_cannot_be_judged_is_refused(tmp_path: Path) -> None:
     table.write_text("case,prediction,reference\nx,p1.nii.gz,r1.nii.gz\n")
     with pytest.raises(InputError, match="different grids"):
         evaluate_table(table, scheme, scheme)
+
+
+@pytest.mark.parametrize(("which", "names"), [("predictions", "one,r1"), ("references", "r1,one")])
+def test_masks_of_ones_are_not_counted_as_patients_without_tumour(tmp_path: Path, which: str, names: str) -> None:
+    """Read as the core, which is no enhancing tumour, they would give a sensitivity, or a specificity, of 0."""
+    table, scheme = images(tmp_path), LabelScheme.GLIOMASEG
+    one = sitk.ReadImage(str(tmp_path / "r1.nii.gz")) != 0
+    sitk.WriteImage(one, tmp_path / "one.nii.gz")
+    table.write_text(f"case,prediction,reference\nx,{names.replace(',', '.nii.gz,')}.nii.gz\n")
+    with pytest.raises(InputError, match=f"The {which} are read as 'gliomaseg', but they hold 1 alone"):
+        evaluate_table(table, scheme, scheme)
+    schemes = [LabelScheme.ENHANCING if name == "one" else scheme for name in names.split(",")]
+    assert evaluate_table(table, *schemes).patients[0].dice == 1
