@@ -40,7 +40,7 @@ class CaseSummary:
     Attributes:
         present, missing: the modalities that were used, and those that the model also uses.
         volumes: mL by the name of a region or label that the model segments; also of the brain.
-        lesions: number of connected components of the whole tumour.
+        lesions: number of connected components of the whole tumour; ``None`` where the model does not segment it.
         training_distance: distance of the images to the training data, as a fraction of the limit for a warning.
         cost: sentence on the loss of accuracy by missing modalities, which is therefore not among ``warnings``.
         implausible: sentences on findings that no tumour can explain.
@@ -124,7 +124,7 @@ def _summary_of_results(case: BatchCase) -> CaseSummary:
         tuple(manifest["sequences"]),
         tuple(manifest.get("missing", ())),
         volumes,
-        sum(lesion["region"] == "WT" for lesion in measures["lesions"]),
+        sum(lesion["region"] == "WT" for lesion in measures["lesions"]) if "WT" in volumes else None,
         manifest.get("cost") or "",
         tuple(warning for warning in manifest["warnings"] if warning != manifest.get("cost")),
         tuple(manifest.get("implausible", ())),
@@ -223,7 +223,7 @@ COLUMNS = {
     "model": "id of the model", "time_point": "preoperative, postoperative or unknown",
     "days_since_surgery": "days, where given", "sequences": "that were used", "missing": "that the model takes too",
     **{f"{name}_ml": f"volume of {name}, mL; empty: the model does not give it" for name in VOLUMES},
-    "brain_ml": "volume of the brain, mL", "WT_foci": "connected pieces of the whole tumour",
+    "brain_ml": "volume of the brain, mL", "WT_foci": "connected pieces of the whole tumour; empty: not given",
     "training_distance": "out-of-distribution score (not accuracy): distance to the training data, 1 is the limit",
     "review": "draft, edited, approved or rejected", "seconds": "of the run",
     "notes": "in what the case differs from the others", "warnings": "of the run", "error": "why it failed",

@@ -16,7 +16,7 @@ from GliomaSegLib.case import Modality, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.followup.comparison import Question
 from GliomaSegLib.labels import Region
-from GliomaSegLib.measures.assessment import unfit_model
+from GliomaSegLib.measures.assessment import unfit_contours
 from GliomaSegLib.measures.resection import EARLY_DAYS
 from GliomaSegLib.options import ReviewState, Surgery, Tumour
 from GliomaSegLib.results.time_point import SegmentedTimePoint
@@ -168,10 +168,8 @@ def unfit_for_residual(studies: Sequence[SegmentedTimePoint], place: int) -> str
 
     Contours that a reviewer has approved, or that a person drew, always qualify.
     """
-    study = studies[place]
-    if study.review is ReviewState.APPROVED:
-        return ""
-    return unfit_model(study.made_for, study.time_point.kind, f"the model of {name_of(studies, place)}")
+    study, which = studies[place], f"the model of {name_of(studies, place)}"
+    return unfit_contours(study.made_for, study.time_point.kind, study.review, which)
 
 
 def _unfit_for_response(studies: Sequence[SegmentedTimePoint], place: int) -> str:
@@ -292,7 +290,7 @@ def _baseline_after(
 
 def _baseline_of_unstated(studies: Sequence[SegmentedTimePoint], after: Sequence[int]) -> _Baseline:
     """The baseline when radiotherapy is not stated: no study within 72 hours of surgery, as radiotherapy may follow."""
-    candidates = [place for place in after[:-1] if not _is_early(studies[place])]
+    candidates = [place for place in after[:-1] if not _is_early(studies, place)]
     if candidates:
         first = "" if candidates[0] == after[0] else " that was not made within 72 hours of it"
         return _Baseline(candidates[0], f"the first after surgery{first}; when radiotherapy ended is not stated", True)
@@ -302,8 +300,12 @@ def _baseline_of_unstated(studies: Sequence[SegmentedTimePoint], after: Sequence
     return _Baseline(question=Question(text=text, option="--radiotherapy-end DATE (or none), or --baseline N"))
 
 
-def _is_early(study: SegmentedTimePoint) -> bool:
-    days = study.time_point.days_since_surgery
+def _is_early(studies: Sequence[SegmentedTimePoint], place: int) -> bool:
+    """Whether a study was made within 72 hours of surgery: by its days, or as so soon after one before surgery."""
+    study, days = studies[place], studies[place].time_point.days_since_surgery
+    before = [one.date for one in studies[:place] if one.date and one.time_point.kind is TimePointKind.PREOPERATIVE]
+    if days is None and study.date and before:
+        days = (study.date - max(before)).days
     return days is not None and days <= EARLY_DAYS
 
 

@@ -12,7 +12,7 @@ from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.plausibility import implausible
 from GliomaSegLib.measures.resection import ResidualAnswer, assess_residual
 from GliomaSegLib.measures.volumes import Measures, measure
-from GliomaSegLib.options import Task
+from GliomaSegLib.options import ReviewState, Task
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,19 @@ class CaseAssessment:
     implausible: tuple[str, ...] = ()
 
 
-def unfit_model(made_for: Collection[TimePointKind], kind: TimePointKind, which: str = "the model") -> str:
-    """Why residual tumour is not judged on what a model has drawn that no reviewer has approved; empty when it is.
+def unfit_contours(
+    made_for: Collection[TimePointKind], kind: TimePointKind, review: ReviewState | None, which: str = "the model"
+) -> str:
+    """Why residual tumour is not judged on the contours of a model; empty when it is.
+
+    What a reviewer has approved is judged whatever the model was made for, what one has rejected is not.
 
     Args:
         which: how the clause calls the model.
     """
-    if not made_for or kind in (TimePointKind.UNKNOWN, *made_for):
+    if review is ReviewState.REJECTED:
+        return f"a reviewer has rejected the contours of {which}"
+    if review is ReviewState.APPROVED or not made_for or kind in (TimePointKind.UNKNOWN, *made_for):
         return ""
     when = "after" if kind is TimePointKind.POSTOPERATIVE else "before"
     return f"{which} was not made for studies {when} surgery, and no reviewer has approved its contours"
@@ -49,7 +55,7 @@ def assess_case(
     edited: bool = False,
     task: Task | str | None = None,
     made_for: Collection[TimePointKind] = (),
-    approved: bool = False,
+    review: ReviewState = ReviewState.DRAFT,
 ) -> CaseAssessment:
     """Measure an internal label map; the images are those of :func:`~GliomaSegLib.measures.volumes.measure`.
 
@@ -58,7 +64,7 @@ def assess_case(
         edited: whether a person changed the labels, so that the probability maps no longer belong to them.
         task: of the model.
         made_for: the time points that the model was made for; empty when not known.
-        approved: whether a reviewer has approved the contours, which then are judged whatever the model was made for.
+        review: of the contours.
 
     Raises:
         InputError: the grids differ, or the brain mask is empty.
@@ -68,6 +74,6 @@ def assess_case(
     if time_point.kind is not TimePointKind.POSTOPERATIVE or Region.ET not in regions:
         return CaseAssessment(measures, None, doubts)
     enhancing = None if edited else probabilities.get(Region.ET)
-    obstacle = "" if approved else unfit_model(made_for, time_point.kind)
+    obstacle = unfit_contours(made_for, time_point.kind, review)
     left = assess_residual(labels, time_point, Modality.T1N in present, enhancing, obstacle)
     return CaseAssessment(measures, left, doubts)

@@ -23,8 +23,9 @@ def unusual(volumes_ml: Mapping[str, float], usual_ml: Mapping[str, Sequence[flo
         usual_ml: of all cases of its model.
     """
     remarks, scores = [], [0.0]
-    if not volumes_ml.get("WT"):
-        remarks.append("no tumour was marked")
+    tumour = [volumes_ml[name] for name in ("WT", "TC", "ET") if name in volumes_ml]
+    if not (any(tumour) if tumour else volumes_ml.get("RC")):
+        remarks.append(f"no {'tumour' if tumour else 'cavity'} was marked")
     for name in ("WT", "TC", "ET", "RC", BRAIN):
         usual = usual_ml.get(name, ())
         score = abs(deviation(volumes_ml.get(name), usual))

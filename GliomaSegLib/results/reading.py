@@ -21,7 +21,6 @@ from GliomaSegLib.io.segnrrd import read_segmentation, segments_in
 from GliomaSegLib.label_maps import from_internal, regions_held, to_internal, values_held
 from GliomaSegLib.labels import Label, LabelScheme, Region, regions_of_segments
 from GliomaSegLib.measures.assessment import CaseAssessment, assess_case
-from GliomaSegLib.options import ReviewState
 from GliomaSegLib.preprocessing.resampling import resample_image
 from GliomaSegLib.results.images import from_stored
 from GliomaSegLib.results.layout import BRAIN, LABEL_MAP, SLICER_SEGMENTATION, probability_map, transform_file
@@ -97,7 +96,7 @@ def assess_stored(
         edited=manifest.changed is not None,
         task=manifest.model.task,
         made_for=made_for(manifest)[1],
-        approved=manifest.review is ReviewState.APPROVED,
+        review=manifest.review,
     )
 
 

@@ -70,7 +70,8 @@ def lesions_of(node: slicer.vtkMRMLSegmentationNode, measures: Mapping[str, Any]
     labels, matrix = labels_of(node)
     voxel_ml = abs(np.linalg.det(matrix[:3, :3])) / 1000
     accepted = json.loads(node.GetAttribute(ACCEPTED_LESIONS) or "[]")
-    measured = [row for row in (measures or {}).get("lesions", ()) if row["region"] == Region.WT.value]
+    rows = (measures or {}).get("lesions", ())  # those of the largest region that was measured come first
+    measured = [row for row in rows if row["region"] == rows[0]["region"]]
     lesions = []
     for number, voxels in enumerate(_components(labels), start=1):
         right, anterior, superior = map(float, (matrix @ [*voxels.mean(axis=0)[::-1], 1])[:3])

@@ -35,7 +35,7 @@ from GliomaSegLib.cli.batch_display import BarDisplay, LineDisplay
 from GliomaSegLib.cli.main import main
 from GliomaSegLib.errors import Cancelled, InputError
 from GliomaSegLib.io.folder import MANIFEST
-from GliomaSegLib.measures.unusual_volumes import deviation
+from GliomaSegLib.measures.unusual_volumes import deviation, unusual
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.results.thumbnail import draw
 from GliomaSegLib.worker.client import Event
@@ -272,6 +272,21 @@ def test_outliers_are_reported_and_come_first(monkeypatch: pytest.MonkeyPatch) -
     assert "WT 900 mL, where the median of 16 cases is" in remarks["huge"]
     assert "no tumour was marked" in remarks["none"]
     assert not any(remarks[one.case.name] for one in usual)
+
+
+@pytest.mark.parametrize(
+    ("volumes", "remark"),
+    [
+        ({"ET": 1.2, "brain": 1400.0}, ()),  # of metastases, or after surgery: the rest of the tumour is not looked for
+        ({"TC": 12.0, "brain": 1400.0}, ()),
+        ({"RC": 9.0}, ()),
+        ({"ET": 0.0, "brain": 1400.0}, ("no tumour was marked",)),
+        ({"WT": 0.0, "TC": 0.0, "ET": 0.0, "RC": 9.0}, ("no tumour was marked",)),
+        ({"RC": 0.0}, ("no cavity was marked",)),
+    ],
+)
+def test_no_tumour_is_said_of_what_the_model_looks_for(volumes: dict[str, float], remark: tuple[str, ...]) -> None:
+    assert unusual(volumes, {}) == (remark, 0.0)
 
 
 def test_strangeness_is_the_modified_z_score_of_the_diameter() -> None:

@@ -248,6 +248,9 @@ def test_a_model_for_before_surgery_judges_no_residual_tumour_until_it_is_approv
     approved = (folder / REPORT).read_text(encoding="utf-8")
     assert unjudged not in approved
     assert "of enhancing tumour" in approved
+    review(folder, "rejected", "Dr A")
+    rejected = "Residual tumour is not judged, because a reviewer has rejected the contours of the model"
+    assert rejected in (folder / REPORT).read_text(encoding="utf-8")
 
 
 def test_from_two_results_to_the_answer(results, tmp_path: Path) -> None:

@@ -205,6 +205,16 @@ def test_the_scan_of_the_second_day_is_no_baseline() -> None:
     assert any("--radiotherapy-end" in note for note in found.notes)
 
 
+def test_the_scan_of_the_second_day_is_no_baseline_by_dates_alone() -> None:
+    """DICOM knows the dates, and not the days since surgery: the first was made two days after one before it."""
+    dates = [date(2024, 1, 1), date(2024, 1, 3), date(2024, 4, 1), date(2024, 7, 1)]
+    whens, radii = [PRE, after(), after(), after()], (15, 7, 12, 12)
+    points = [segmented(nodule(r), when, day) for r, when, day in zip(radii, whens, dates, strict=True)]
+    found = compared(*points)
+    assert found.baseline == 2
+    assert set(categories(found).values()) == {Category.STABLE}
+
+
 def test_the_first_after_radiotherapy_is_the_baseline() -> None:
     points = studies(None, 2, 60, 110, 200, radii=(15, 7, 8, 12, 12.2))
     found = compared(*points, radiotherapy=Radiotherapy(ended_days=80))
@@ -320,6 +330,15 @@ def test_residual_tumour_is_not_judged_on_a_result_of_a_model_for_before_surgery
     found = compared(pre, by_model(nodule(3), after(1), "preoperative-glioma", made_for=made_for))
     assert found.answers[0].startswith("Residual tumour is not judged, because the model of study 2 (1 day after")
     assert found.resection.rano is None
+
+
+def test_nothing_is_judged_on_contours_that_a_reviewer_has_rejected() -> None:
+    why = "a reviewer has rejected the contours of the model of study 2"
+    pre, rejected = by_model(nodule(15), PRE), {"review": ReviewState.REJECTED}
+    found = compared(pre, by_model(nodule(3), after(1), **rejected))
+    assert found.answers[0].startswith(f"Residual tumour is not judged, because {why}")
+    found = compared(by_model(nodule(10), after(90)), by_model(nodule(14), after(180), **rejected))
+    assert found.answers[0].startswith(f"Response to treatment is not judged, because {why}")
 
 
 # --- operations ------------------------------------------------------------------------------------------------------
