@@ -52,6 +52,21 @@ def test_lesions_are_those_of_the_measures(two_lesions: tuple[Any, np.ndarray], 
         assert (lesion.long_mm, lesion.perpendicular_mm) == (true.long_mm, true.perpendicular_mm)
 
 
+def test_lesions_of_a_model_of_enhancing_tumour_alone_have_their_measures(
+    two_lesions: tuple[Any, np.ndarray], random_image: sitk.Image
+) -> None:
+    from GliomaSegLib.measures.volumes import measure
+
+    node, array = two_lesions
+    set_labels(node, np.where(array, np.uint8(Label.ET), np.uint8(0)))
+    image = sitk.GetImageFromArray(np.where(array, np.uint8(Label.ET), np.uint8(0)))
+    image.CopyInformation(moved_image(random_image, MOVED))
+    measures = measure(image, regions=(Region.ET,))
+    found = lesions_of(node, measures.model_dump(mode="json"))
+    assert [one.long_mm for one in found] == [one.long_mm for one in measures.lesions]
+    assert all(lesion.side for lesion in found)
+
+
 def test_lesion_is_deleted_and_comes_back(two_lesions: tuple[Any, np.ndarray]) -> None:
     node, array = two_lesions
     edits = Edits(node)
