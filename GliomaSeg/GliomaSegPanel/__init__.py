@@ -1,1 +1,1 @@
-"""The panel: decisions without Qt, one file per section; and the logic and the self-test of the module."""
+"""The panel: one file per section, decisions without Qt, the module's logic and its self-test."""

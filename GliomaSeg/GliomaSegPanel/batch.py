@@ -14,7 +14,7 @@ from GliomaSegPanel.translation import _
 
 
 class BatchSection:
-    """Works with the model and the options above; loads nothing until a result is opened."""
+    """Uses the model and options of the other sections; loads nothing into the scene until a result is opened."""
 
     def __init__(self, panel: Panel) -> None:
         self._panel = panel

@@ -1,4 +1,4 @@
-"""Correction by a click in a slice view, or by a key with the mouse over it."""
+"""Corrections by a click in a slice view, or by a key while the mouse is over one."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Clicks:
         self._ui.clickHintLabel.text = answer.reason
 
     def add(self) -> None:
-        """Add what was missed under the mouse."""
+        """Add the missed part of the tumour under the mouse."""
         self._at_cursor(self.add_at)
 
     def remove(self) -> None:
@@ -51,7 +51,7 @@ class Clicks:
         self._at_cursor(self.remove_at)
 
     def add_at(self, ras_mm: tuple[float, float, float]) -> None:
-        """Add what was missed at a point."""
+        """Add the missed part of the tumour at a point."""
         label = Label(self._ui.clickLabelComboBox.itemData(self._ui.clickLabelComboBox.currentIndex))
         self._change(lambda edits: add_at(edits, ras_mm, label))
 
@@ -60,7 +60,7 @@ class Clicks:
         self._change(lambda edits: remove_at(edits, ras_mm))
 
     def stop(self) -> None:
-        """Another module is opened, or the scene is closed: a click does what it does in Slicer."""
+        """Release the buttons, when another module is opened or the scene is closed."""
         for button in self._buttons:
             button.checked = False
 

@@ -1,4 +1,4 @@
-"""Reads the situation, from which all decisions are made, off the panel and the scene."""
+"""Collects the situation, on which all decisions depend, from the panel and the scene."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from GliomaSegPanel.parameters import (
 
 
 def collect_situation(panel: Panel) -> Situation:
-    """Everything that the panel's decisions depend on, as it is now."""
+    """The present state of everything that the panel's decisions depend on."""
     parameters = panel.parameters
     if parameters is None:
         return Situation(work=panel.runner.work)

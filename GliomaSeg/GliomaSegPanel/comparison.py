@@ -1,4 +1,4 @@
-"""The section Comparison: the change of the tumour since an earlier study, or since the study between."""
+"""The section Comparison: the change of the tumour since one or two earlier studies."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _BETWEEN_COLUMN = 2
 
 
 class ComparisonSection:
-    """Compares the shown result with the earlier study of the section Images and shows the answers. The study between,
-    the baseline and the deformation are collapsed at first: they have good defaults."""
+    """Compares the shown result with the earlier study of the section Images and shows the answers. Options with
+    good defaults (the study between, baseline, deformation) are collapsed at first."""
 
     def __init__(self, panel: Panel) -> None:
         self._panel = panel

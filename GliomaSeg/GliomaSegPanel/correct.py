@@ -52,20 +52,20 @@ class CorrectSection:
         self._panel.refresh()
 
     def finish(self) -> None:
-        """Close the editor, and update measures, report and files, where there are some."""
+        """Close the editor, and update measures, report and files, if there are any."""
         self.close()
         if can_measure(self._panel.situation()).allowed:
             self._panel.result.measure()
 
     def pause(self) -> None:
-        """Another module is opened: deactivate the editor's tools in the views."""
+        """Deactivate the editor's tools in the views, when another module is opened."""
         if self.editing:
             self._editor.setActiveEffect(None)
             self._editor.uninstallKeyboardShortcuts()
             self._editor.removeViewObservations()
 
     def resume(self) -> None:
-        """The panel is opened again."""
+        """Activate the editor's tools, when the panel is opened again."""
         if self.editing:
             self._editor.setupViewObservations()
             self._editor.installKeyboardShortcuts()
@@ -81,8 +81,8 @@ class CorrectSection:
 
 
 def _editor_node() -> slicer.vtkMRMLSegmentEditorNode:
-    """Settings of the panel's editor, apart from those of the module Segment Editor. The parts of a tumour exclude one
-    another: painting overwrites all segments, and nothing is masked at first."""
+    """The parameter node of the panel's editor, separate from that of the module Segment Editor. Labels are exclusive:
+    painting overwrites all segments; there is no mask at first."""
     node = slicer.mrmlScene.GetSingletonNode(_EDITOR_TAG, "vtkMRMLSegmentEditorNode")
     if node is None:
         node = slicer.vtkMRMLSegmentEditorNode()

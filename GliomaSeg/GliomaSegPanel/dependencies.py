@@ -1,6 +1,6 @@
-"""The packages that the worker needs in Slicer's Python: installed at the first use, with consent, never in a test.
+"""Installs the packages that the worker needs in Slicer's Python: at the first use, with consent, never in a test.
 
-Nothing here imports the packages themselves: whether they are installed is read from their metadata.
+The packages are not imported here: whether they are installed is read from their metadata.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DICOM_REQUIREMENTS = ("highdicom>=0.28",)
 
 
 class Declined(GliomaSegError):
-    """The user did not want the packages to be installed."""
+    """The user declined the installation of packages."""
 
 
 class RestartNeeded(GliomaSegError):
@@ -71,7 +71,7 @@ def consent_text(missing: Iterable[str]) -> str:
 
 
 def ensure_dicom() -> None:
-    """Install what writes DICOM SEG and SR, asking first.
+    """Install the packages that write DICOM SEG and SR, after asking the user.
 
     Raises:
         GliomaSegError: as :func:`ensure`.
@@ -80,12 +80,12 @@ def ensure_dicom() -> None:
 
 
 def ensure() -> None:
-    """Install everything that the worker needs, asking first.
+    """Install all packages that the worker needs, after asking the user.
 
     Raises:
-        Declined: the user said no, or this is a test, in which nothing is installed.
+        Declined: the user declined, or this is a test, in which nothing is installed.
         RestartNeeded: Slicer has to be restarted.
-        GliomaSegError: pip failed; the sentence says what to do.
+        GliomaSegError: pip failed.
     """
     _ensure(
         lacking(),
@@ -105,8 +105,8 @@ def _ensure(missing: tuple[str, ...], if_declined: str) -> None:
     torch_was_missing = any(line.startswith("torch>") for line in missing)
     try:
         _install(missing)
-    except Exception as error:  # whatever pip, the network or the PyTorch extension fails with
-        ended = isinstance(error, CalledProcessError)  # whose text is the whole command
+    except Exception as error:  # any exception of pip, the network or the PyTorch extension
+        ended = isinstance(error, CalledProcessError)  # its text is the whole command
         why = _("pip ended with exit status {status}").format(status=error.returncode) if ended else error
         raise GliomaSegError(
             _(
@@ -115,13 +115,12 @@ def _ensure(missing: tuple[str, ...], if_declined: str) -> None:
             ).format(why=why)
         ) from error
     if torch_was_missing and importlib.util.find_spec("PyTorchUtils"):
-        # The PyTorch extension imports torch when it has installed it; the Slicer process must not keep it.
+        # The PyTorch extension imports torch after the installation, which must not stay in the Slicer process.
         raise RestartNeeded(_("The packages are installed. Restart Slicer, then press Apply again."))
 
 
 def _install(missing: tuple[str, ...]) -> None:
-    """Install with what this Slicer offers; torch through the PyTorch extension, which finds the build that suits the
-    graphics card."""
+    """Install with the tools of this Slicer; torch by the PyTorch extension, which selects the build for the GPU."""
     import slicer
 
     torch = next((line for line in missing if line.startswith("torch>")), None)

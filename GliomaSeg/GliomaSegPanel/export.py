@@ -19,7 +19,7 @@ from GliomaSegPanel.translation import _
 
 
 class ExportSection:
-    """Copies the files of the shown result; the worker writes DICOM objects from them."""
+    """Copies files of the shown result, and has the worker export DICOM objects."""
 
     def __init__(self, panel: Panel) -> None:
         self._panel = panel
@@ -50,7 +50,7 @@ class ExportSection:
 
     @property
     def _series(self) -> Path | None:
-        """The folder of the DICOM series, where it has to be named."""
+        """The folder of the DICOM series, if the user has to name it."""
         return None if self._panel.logic.isOnDicom(self._panel.result.node) else path_of(self._ui.seriesEdit)
 
     @property
@@ -63,11 +63,11 @@ class ExportSection:
 
     @property
     def _by(self) -> Structures:
-        """What is marked in DICOM objects."""
+        """What becomes a segment or structure in DICOM objects."""
         return self._panel.parameters.structures if self._panel.parameters else Structures.REGIONS
 
     def _keeps_numbers(self, situation: Situation) -> bool:
-        """Whether lesions are to have the numbers of the comparison."""
+        """Whether exported lesions get the numbers of the comparison."""
         wanted = self._by is Structures.LESIONS and self._panel.parameters.keepNumbers
         return wanted and can_keep_numbers(situation).allowed
 
@@ -112,7 +112,7 @@ class ExportSection:
                 )
 
     def _show_written(self, files: Iterable[Path]) -> None:
-        """Show what has been written, below what was written before."""
+        """Add a line about written files below earlier ones."""
         files = list(files)
         folder = files[0].parent
         address = qt.QUrl.fromLocalFile(str(folder)).toString()

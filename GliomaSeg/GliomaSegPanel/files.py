@@ -1,4 +1,4 @@
-"""Copies the files of a result."""
+"""File paths in the panel, and copies of a result's files."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def path_of(edit: Any) -> Path | None:
 
 
 def copy_files(source: Path, names: Iterable[str], target: Path) -> list[Path]:
-    """Copy files from one folder to another, which is made; each appears whole, in place of an older one.
+    """Copy files into another folder, which is made if needed; existing files are replaced atomically.
 
     Raises:
-        InputError: a file does not exist or cannot be written; then none was replaced.
+        InputError: a file does not exist or cannot be written; then none is replaced.
     """
     try:
         target.mkdir(parents=True, exist_ok=True)

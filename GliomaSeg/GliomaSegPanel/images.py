@@ -1,4 +1,4 @@
-"""The section Images: which volume is which sequence, and what a missing sequence costs."""
+"""The section Images: the volume of each modality, and the loss of accuracy by missing ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from GliomaSegPanel.panel import Panel
 from GliomaSegPanel.parameters import StudyTime, case_name, chosen_volumes, reference_volume
 from GliomaSegPanel.translation import _
 
-# Loading a study adds many nodes; their names are evaluated after the last one.
+# Loading a study adds many nodes; their names are evaluated this long after the last one.
 QUIET_MS = 200
 
 _NODE_PARAMETERS = (
@@ -31,7 +31,7 @@ _NODE_PARAMETERS = (
 
 
 class ImagesSection:
-    """Selectors that are filled in from the names of the loaded volumes, and keep what the user chooses."""
+    """Selectors of volumes, filled in by the names of loaded volumes unless the user has chosen."""
 
     def __init__(self, panel: Panel) -> None:
         self._panel = panel
@@ -87,12 +87,12 @@ class ImagesSection:
             selector.enabled = situation.work is None
 
     def show_passed_over(self, sentences: Iterable[str]) -> None:
-        """The tooltip of the study's folder also says which of its files were not used in the run."""
+        """Add to the tooltip of the study folder which of its files were not used in the run."""
         passed_over = "".join(f"<p>{html.escape(one)}</p>" for one in sentences)
         self._ui.studyFolderEdit.toolTip = self._plain_folder_tooltip + passed_over
 
     def _questions(self, situation: Situation) -> list[str]:
-        """Which sequences may be another volume than the one that was filled in, or need a choice."""
+        """Sentences on modalities for which other volumes are possible too, or that need a choice."""
         return [
             filled.question
             for sequence, filled in self._reasons.items()
@@ -100,7 +100,7 @@ class ImagesSection:
         ]
 
     def fill_in(self) -> None:
-        """Choose volumes for the sequences that have none and were not left open by the user."""
+        """Choose volumes for the modalities without one, unless the user has set them to none."""
         parameters = self._panel.parameters
         if parameters is None or self._panel.runner.work is not None:
             return
@@ -118,13 +118,13 @@ class ImagesSection:
 
     def deselect(self, node: slicer.vtkMRMLNode) -> None:
         """Deselect an image that is about to be deleted: Slicer's selectors would choose the next volume in their list,
-        of whatever sequence it is."""
+        of any modality."""
         parameters = self._panel.parameters
         left_open = list(parameters.leftOpen)
         for name in _NODE_PARAMETERS:
             if getattr(parameters, name) is node:
                 setattr(parameters, name, None)
-        parameters.leftOpen = left_open  # the user has left nothing open
+        parameters.leftOpen = left_open  # deselecting here is not the user's choice of none
 
     def _ids_of_earlier_studies(self) -> set[str]:
         parameters = self._panel.parameters
@@ -135,7 +135,7 @@ class ImagesSection:
         return {node.GetID() for node in nodes if node is not None}
 
     def name_case(self, name: str) -> None:
-        """What the user calls the case."""
+        """Set the name of the case, as entered by the user."""
         parameters, reference = self._panel.parameters, reference_volume(self._panel.parameters)
         parameters.caseOf = reference.GetID() if reference is not None else ""
         parameters.caseName = name.strip()
@@ -157,7 +157,7 @@ class ImagesSection:
             )
 
     def _on_chosen(self, sequence: Modality, node: slicer.vtkMRMLNode | None) -> None:
-        """Called when the user has chosen a volume or none; also called for what the panel fills in."""
+        """Called when the user has chosen a volume or none, and when the panel fills one in."""
         parameters, filled = self._panel.parameters, self._reasons.get(sequence)
         if parameters is None or (node is not None and filled is not None and filled.node_id == node.GetID()):
             return
@@ -167,14 +167,14 @@ class ImagesSection:
         self._panel.refresh()
 
     def _on_earlier_chosen(self, node: slicer.vtkMRMLNode | None) -> None:
-        """Take the time of the study from the result, which knows it."""
+        """Set the time point of the earlier study from its result, if it is stated there."""
         self._hide_outlines(node)
         known = TimePointKind((node and node.GetAttribute(TIME_POINT)) or TimePointKind.UNKNOWN)
         if self._panel.parameters is not None and known is not TimePointKind.UNKNOWN:
             self._panel.parameters.earlierTime = StudyTime(known)
 
     def _hide_outlines(self, node: slicer.vtkMRMLNode | None) -> None:
-        """Hide the outlines of another study, which belong to another scan than the one in the views."""
+        """Hide the outlines of another study: its image is not the one in the views."""
         if node is not None and node is not self._panel.result.node and node.GetDisplayNode() is not None:
             node.GetDisplayNode().SetVisibility(False)
 
@@ -185,7 +185,7 @@ class ImagesSection:
 
 
 def _loaded_volumes() -> list[slicer.vtkMRMLScalarVolumeNode]:
-    """The images in the scene; neither label maps nor the overlays that the panel makes."""
+    """The images in the scene, without label maps and the panel's overlays."""
     nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     return [
         node

@@ -1,4 +1,4 @@
-"""The keys of a review, active while the panel is open and the Segment Editor, which has its own, is not."""
+"""Keyboard shortcuts for the review, active while the panel is open and the Segment Editor is closed."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ KEYS = {
     "next": "N", "previous": "P", "accept": "A", "delete": "Del", "outlines": "O", "undo": "Z", "redo": "Y",
     "add": "I", "remove": "X",
 }  # fmt: skip
-"""What each key does, as tooltips say; Z and Y as in the Segment Editor. Text fields take letters for
-themselves."""
+"""Keys by action, as in the tooltips; Z and Y as in the Segment Editor. Text fields receive letters first."""
 
 
 class Keys:
     """Shortcuts of Slicer's main window.
 
     Args:
-        actions: what each of :data:`KEYS` does.
+        actions: functions by the names in :data:`KEYS`.
     """
 
     def __init__(self, actions: dict[str, Callable[[], None]]) -> None:
@@ -32,12 +31,12 @@ class Keys:
         self.enable(False)
 
     def enable(self, enabled: bool) -> None:
-        """Switch all of them on or off."""
+        """Enable or disable all shortcuts."""
         for shortcut in self._shortcuts:
             shortcut.setEnabled(enabled)
 
     def remove(self) -> None:
-        """The panel is destroyed."""
+        """Remove the shortcuts, when the panel is destroyed."""
         for shortcut in self._shortcuts:
             shortcut.setEnabled(False)
             shortcut.deleteLater()

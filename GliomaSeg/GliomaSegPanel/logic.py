@@ -1,7 +1,7 @@
-"""``GliomaSegLogic``: what GliomaSeg does in the application's scene, without the panel.
+"""``GliomaSegLogic``: GliomaSeg's operations in the application's scene, without the panel.
 
-:class:`GliomaSegLib.scene.logic.SceneLogic` does the work. Slicer loads this file when it starts, so the library is
-imported inside the methods.
+They are implemented in :class:`GliomaSegLib.scene.logic.SceneLogic`. Slicer loads this file when it starts, so the
+library is imported inside the methods.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class _Settings:
 
 
 class GliomaSegLogic(ScriptedLoadableModuleLogic):
-    """What GliomaSeg does in the scene: all methods of :class:`GliomaSegLib.scene.logic.SceneLogic`, with the settings
-    of the application, and what needs the application besides.
+    """All methods of :class:`GliomaSegLib.scene.logic.SceneLogic` with the settings of the application, and methods
+    that need the application.
 
     >>> logic = slicer.util.getModuleLogic("GliomaSeg")
     >>> run = logic.segment(t1c=getNode("T1c"), t2f=getNode("FLAIR"), model="ca-cnn-brats17")

@@ -1,4 +1,4 @@
-"""The section Model: choose, read its card, install and remove it."""
+"""The section Model: the choice of a model, its card, its installation and removal."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from GliomaSegPanel.translation import _
 
 
 class ModelSection:
-    """The list of models, those that suit the images first."""
+    """The list of models, sorted by how well they suit the images."""
 
     def __init__(self, panel: Panel) -> None:
         self._panel = panel
@@ -53,7 +53,7 @@ class ModelSection:
         self._ui.removeModelButton.connect("clicked()", self._on_remove)
 
     def read_cards(self) -> None:
-        """List the models of the chosen store, the users' own among them."""
+        """Read the cards of all models, including the user's own in the chosen store."""
         self._cards = {card.id: card for card in tumour_models(self._panel.options.store)}
         named = task_titles(self._cards.values())
         self._ui.taskComboBox.clear()
@@ -62,7 +62,7 @@ class ModelSection:
         self._ui.taskFrame.visible = len(named) > 1
 
     def cards_for(self, situation: Situation) -> tuple[Card | None, Card | None]:
-        """The model that the user has chosen, until then the best that is installed; and a better one to offer."""
+        """The model that the user has chosen, or else the best installed one; and a better one to offer."""
         chosen = self._cards.get(self._panel.parameters.model)
         if chosen is not None:
             return chosen, None
@@ -91,7 +91,7 @@ class ModelSection:
         self._ui.removeModelButton.visible = situation.removable
         if self._ui.cardButton.checked and situation.card:
             page = card_html(situation.card, situation.installed)
-            if page != self._ui.cardBrowser.property("page"):  # setting it anew would scroll to the top
+            if page != self._ui.cardBrowser.property("page"):  # setting it again would scroll to the top
                 self._ui.cardBrowser.html = page
                 self._ui.cardBrowser.setProperty("page", page)
 
@@ -108,7 +108,7 @@ class ModelSection:
                 qt.QTimer.singleShot(0, then)
 
         def failed(error: GliomaSegError) -> None:
-            """A download that failed is said without its address, which is in the log: a clinic is often offline."""
+            """Show a failed download without its address, which is logged: clinics are often offline."""
             if source is not None or type(error).__name__ == "Cancelled":
                 self._panel.show_error(error)
                 return
@@ -156,7 +156,7 @@ class ModelSection:
             self.install()
 
     def _on_install_from(self, title: str, ask: Callable[..., str]) -> None:
-        """Without a network: the published files, or what ``gliomaseg models export`` made on another computer."""
+        """Install without a network: from the published files, or an export of ``gliomaseg models export``."""
         with self._panel.errors_shown():
             self._panel.ensure_packages()
             path = ask(self._ui.downloadButton, title)

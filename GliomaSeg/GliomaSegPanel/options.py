@@ -1,4 +1,4 @@
-"""Settings of the computer rather than of the case: folders, the worker's Python, whether patients are named."""
+"""Application settings: folders, the worker's Python, whether patients are named."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ PYTHON_VARIABLE = "GLIOMASEG_PYTHON"
 
 
 class Options:
-    """The folders of models and results, the worker's Python, and whether patients are named in panel and results; kept
-    in the application's settings."""
+    """The folders of models and results, the worker's Python, and whether patients are named in panel and results;
+    stored in Slicer's settings."""
 
     def __init__(self, panel: Panel) -> None:
         self._panel = panel
@@ -35,7 +35,7 @@ class Options:
 
     @property
     def keeps_identity(self) -> bool:
-        """Whether patients are named in the panel, in results and in reports; not so for research."""
+        """Whether patients are named in the panel, in results and in reports (usually not for research)."""
         return self._identity.checked
 
     @property
@@ -45,12 +45,12 @@ class Options:
 
     @property
     def results(self) -> Path:
-        """Folder in which each case gets one of its own."""
+        """The folder of the cases' folders."""
         return self._path("Results")
 
     @property
     def python(self) -> Path | None:
-        """The user's own interpreter for the worker; ``None``: Slicer's."""
+        """The user's interpreter for the worker; ``None`` for Slicer's."""
         path = self._panel.ui.pythonEdit.currentPath.strip()
         return Path(path) if path else None
 
@@ -64,6 +64,6 @@ class Options:
 
 
 def default_python() -> Path | None:
-    """The interpreter that ``GLIOMASEG_PYTHON`` names; ``None``: Slicer's own."""
+    """The interpreter in the variable ``GLIOMASEG_PYTHON``; ``None`` for Slicer's."""
     named = os.environ.get(PYTHON_VARIABLE)
     return Path(named) if named else None

@@ -1,4 +1,4 @@
-"""The probability of tumour as an overlay in the slice views, beside the section Result."""
+"""The overlay of the tumour's probability in the slice views (section Result)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ProbabilityOverlay:
     """A volume in the foreground of the slice views while the box Probability is checked.
 
     Args:
-        on_toggled: called when it was shown or removed.
+        on_toggled: called after it is shown or removed.
     """
 
     def __init__(self, panel: Panel, on_toggled: Callable[[], None]) -> None:

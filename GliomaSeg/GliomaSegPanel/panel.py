@@ -1,4 +1,4 @@
-"""What a section of the panel may use of the panel and of the other sections, so that none imports another."""
+"""The interface of the panel for its sections, so that no section imports another."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class Panel(Protocol):
-    """The panel, ``GliomaSegWidget``, whose methods say what they do.
+    """The members of ``GliomaSegWidget`` that sections use; documented there.
 
     Attributes:
         ui: the widgets of ``Resources/UI/GliomaSeg.ui`` by their names.
-        parameters: the choices of the case; ``None`` while there is no scene.
+        parameters: the parameter node; ``None`` while there is no scene.
         lacking: packages that the worker needs and Slicer's Python lacks.
         options, images, model, result, correct, review: the sections of these names.
     """

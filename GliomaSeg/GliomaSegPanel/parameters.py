@@ -1,4 +1,4 @@
-"""The parameter node: choices of the case, kept in the scene. Those of the computer are in the settings."""
+"""The parameter node: choices for the case, saved with the scene. Application settings are in ``options``."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class _Choice(Enum):
     """A choice with a fixed set of values, in a list of the panel."""
 
     def label(self) -> str:
-        """In the list."""
+        """The text in the list."""
         return _LABELS[self]
 
 
 class ImagesFrom(_Choice):
-    """Where the images are."""
+    """The source of the images."""
 
     VOLUMES = "volumes"
     FOLDER = "folder"
@@ -38,8 +38,8 @@ class StudyTime(_Choice):
     POSTOPERATIVE = TimePointKind.POSTOPERATIVE
 
 
-class Alignment(_Choice):
-    """What registers the sequences to one another."""
+class RegistrationBy(_Choice):
+    """How the modalities are registered to one another."""
 
     AUTOMATIC = "automatic"
     WORKER = "worker"
@@ -71,7 +71,7 @@ class Structures(_Choice):
 
 
 class Device(_Choice):
-    """What the network is computed on; the values are those of a job."""
+    """The device for the network; values as in a job."""
 
     AUTO = "auto"
     CPU = "cpu"
@@ -83,9 +83,9 @@ _LABELS: dict[_Choice, str] = {
     ImagesFrom.VOLUMES: _("loaded volumes"),
     ImagesFrom.FOLDER: _("a study folder"),
     **{time: TIMES[time.value] for time in StudyTime},
-    Alignment.AUTOMATIC: _("with Slicer's BRAINSFit if it is there"),
-    Alignment.WORKER: _("with GliomaSeg's own registration"),
-    Alignment.OFF: _("no: they lie in place"),
+    RegistrationBy.AUTOMATIC: _("with Slicer's BRAINSFit if it is there"),
+    RegistrationBy.WORKER: _("with GliomaSeg's own registration"),
+    RegistrationBy.OFF: _("no: they lie in place"),
     Brain.DEEPBET: _("found by deepbet"),
     Brain.HDBET: _("found by HD-BET (slower, must be installed)"),
     Brain.STRIPPED: _("the images show nothing else"),
@@ -107,18 +107,18 @@ class GliomaSegParameterNode:
     """The choices of a case.
 
     Attributes:
-        caseName, caseOf: what the user calls the case, and the id of the volume for which that was entered: the next
-            patient has another name.
-        leftOpen: sequences (their values) that the user has set to none, so that they are not filled in again.
+        caseName, caseOf: the name of the case, and the ID of the volume for which it was entered: it does not apply to
+            another reference image.
+        leftOpen: modalities (values) that the user has set to none, which are not filled in again.
         daysSinceSurgery: -1 when not known.
         preoperativeVolume, preoperativeSegmentation: the earlier study, before surgery or after it.
-        earlierTime: when that was made.
-        betweenVolume, betweenSegmentation: a study between that and this one, after surgery.
-        baseline: with which the response is compared.
-        deformable: lesions are matched after a deformation too.
-        structures: what is marked in DICOM objects.
-        keepNumbers: whether lesions keep the numbers of the comparison there.
-        segmentation: the result that is shown.
+        earlierTime: its time point.
+        betweenVolume, betweenSegmentation: a third study between both, after surgery.
+        baseline: the baseline study for response.
+        deformable: match lesions after a deformable registration.
+        structures: the segments or structures of DICOM objects.
+        keepNumbers: whether exported lesions get the numbers of the comparison.
+        segmentation: the shown result.
     """
 
     imagesFrom: ImagesFrom = ImagesFrom.VOLUMES
@@ -143,7 +143,7 @@ class GliomaSegParameterNode:
     model: str
     timePoint: StudyTime = StudyTime.UNKNOWN
     daysSinceSurgery: Annotated[int, WithinRange(-1, 10000)] = -1
-    registration: Alignment = Alignment.AUTOMATIC
+    registration: RegistrationBy = RegistrationBy.AUTOMATIC
     brain: Brain = Brain.DEEPBET
     device: Device = Device.AUTO
     threads: Annotated[int, WithinRange(0, 256)] = 0
@@ -151,31 +151,31 @@ class GliomaSegParameterNode:
 
 
 def chosen_volumes(parameters: GliomaSegParameterNode) -> dict[Modality, vtkMRMLScalarVolumeNode]:
-    """The volume node of each sequence that has one."""
+    """The chosen volume nodes by modality."""
     nodes = {sequence: getattr(parameters, sequence.value) for sequence in Modality}
     return {sequence: node for sequence, node in nodes.items() if node is not None}
 
 
 def reference_volume(parameters: GliomaSegParameterNode) -> vtkMRMLScalarVolumeNode | None:
-    """The chosen volume on which the result is drawn."""
+    """The reference image: the chosen volume on whose grid the result will be."""
     volumes = chosen_volumes(parameters)
     return next((volumes[sequence] for sequence in REFERENCE_ORDER if sequence in volumes), None)
 
 
 def case_name(parameters: GliomaSegParameterNode) -> str:
-    """What the user calls the case; empty when that was not entered, or for another volume."""
+    """The name that the user entered for the case; empty if none, or if it was entered for another volume."""
     reference = reference_volume(parameters)
     return parameters.caseName if reference is not None and parameters.caseOf == reference.GetID() else ""
 
 
 def run_options(situation: Situation, parameters: GliomaSegParameterNode) -> dict[str, Any]:
-    """Fields of a :class:`~GliomaSegLib.job.Job` that the choices give, for one study and for a batch."""
+    """Fields of :class:`~GliomaSegLib.job.Job` from the choices, for one study or a batch."""
     return {
         "model": situation.card.id,
         "brain": parameters.brain.value,
         "time_point": parameters.timePoint.value.value,
         "device": parameters.device.value,
-        "registration": parameters.registration is not Alignment.OFF,
+        "registration": parameters.registration is not RegistrationBy.OFF,
         "days_since_surgery": days_since_surgery(situation, parameters),
         "threads": parameters.threads or None,
         "identity": situation.keeps_identity,
@@ -183,6 +183,6 @@ def run_options(situation: Situation, parameters: GliomaSegParameterNode) -> dic
 
 
 def days_since_surgery(situation: Situation, parameters: GliomaSegParameterNode) -> int | None:
-    """Days from surgery to the chosen study; ``None`` when not known, or it was not made after surgery."""
+    """Days from surgery to the chosen study; ``None`` if not known, or if it was not made after surgery."""
     known = parameters.daysSinceSurgery >= 0 and is_postoperative(situation)
     return parameters.daysSinceSurgery if known else None

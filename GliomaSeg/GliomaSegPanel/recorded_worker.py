@@ -1,4 +1,4 @@
-"""Replays what the worker answered to the requests of the self-test, where the worker's packages are not installed.
+"""Replays recorded answers of the worker for the self-test, if the worker's packages are not installed.
 
 ``Resources/SelfTest/recording.zip`` was made by the worker on the self-test's generated head (``python -m
 Testing.panel.record_self_test`` records it again): ``conversation.json`` with the events and the answer to each
@@ -21,9 +21,9 @@ CONVERSATION = "conversation.json"
 MANIFEST = "manifest.json"
 
 OUTPUT = "{output}"
-"""Stands for the folder of the request's output in recorded text."""
+"""Placeholder for the request's output folder in recorded text."""
 
-# Fields of a job that the manifest repeats.
+# Fields of a job that are copied to the manifest.
 _STATED = ("time_point", "days_since_surgery")
 
 
@@ -33,7 +33,7 @@ def replay_command(python: Path) -> list[str]:
 
 
 def key_of(request: Mapping[str, Any]) -> str:
-    """The key of a recorded request: what is to be done, and the number of studies of a comparison."""
+    """The key of a recorded request: its kind, and the number of studies of a comparison."""
     return f"{request.get('do', 'segment')}{len(request.get('studies', ())) or ''}"
 
 
@@ -60,7 +60,7 @@ def _emit(event: Mapping[str, Any]) -> None:
 
 
 def _write_files(archive: zipfile.ZipFile, folder: str, output: Path, request: Mapping[str, Any]) -> None:
-    """The recorded files of an answer at ``output``, which appears whole; over earlier ones after an edit."""
+    """Write the recorded files of an answer to ``output``, replacing earlier ones after an edit."""
     partial = output.with_name(f".{output.name}.recorded.partial")
     partial.mkdir(parents=True)
     names = [name for name in archive.namelist() if name.startswith(f"{folder}/")]

@@ -1,4 +1,4 @@
-"""The section Result: the volumes and lesions of a segmentation, its display, and the threshold of its outline."""
+"""The section Result: volumes and lesions of a segmentation, its display, and its threshold."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ from GliomaSegPanel.tables import fill_table, fit_columns, mark_row
 from GliomaSegPanel.translation import _
 from GliomaSegPanel.views import LinkedLayout, centre_3d, jump_to
 
-# A preview takes about 0.05 s on a whole head: the slider is followed at this pace.
+# Interval of previews while the slider moves; one takes about 50 ms.
 PREVIEW_MS = 60
-# The lesions are listed again when the segmentation has not changed for this long.
+# Lesions are listed again this long after the last change of the segmentation.
 QUIET_MS = 400
 
 FILL_OPACITY = 0.35
 
 
 class ResultSection:
-    """Shows one segmentation at a time: the one that the parameter node names."""
+    """Shows one segmentation, that of the parameter node."""
 
     def __init__(self, panel: Panel) -> None:
         self._panel = panel
@@ -91,17 +91,17 @@ class ResultSection:
 
     @property
     def can_undo(self) -> bool:
-        """Whether the last change that was made in this section can be undone."""
+        """Whether the last change of this section can be undone."""
         return self._slider_is_off or (self._edits is not None and self._edits.can_undo)
 
     @property
     def shows_sequences(self) -> bool:
-        """Whether there is a view for each sequence."""
+        """Whether the layout with a view per modality is shown."""
         return self._ui.sequenceViewsButton.checked
 
     @property
     def can_redo(self) -> bool:
-        """Whether the change that was undone last can be made again."""
+        """Whether the last undone change can be redone."""
         return self._edits is not None and self._edits.can_redo
 
     @property
@@ -184,10 +184,10 @@ class ResultSection:
     def _on_eye(self, item: object) -> None:
         row = self._rows[item.row()]
         set_visible(self._node, row.name, item.checkState() == qt.Qt.Checked)
-        qt.QTimer.singleShot(0, self.show_measures)  # the boxes of regions that share the part follow
+        qt.QTimer.singleShot(0, self.show_measures)  # the check boxes of other regions with the same part change too
 
     def measure(self) -> None:
-        """Update measures, report and files from the segmentation as it is now."""
+        """Update measures, report and files from the present segmentation."""
         self.commit_threshold()
         node, logic = self._node, self._panel.logic
         self._panel.begin(Work.MEASURE, lambda: logic.measure(node, wait=False), self._on_measured)
@@ -201,7 +201,7 @@ class ResultSection:
         self._update_later.start()
 
     def commit_threshold(self) -> None:
-        """Make the previewed threshold an edit; the slider starts from there again."""
+        """Make the previewed threshold an edit, and reset the slider."""
         self._preview_later.stop()
         rethreshold, self._rethreshold = self._rethreshold, None
         if rethreshold is not None:
@@ -224,7 +224,7 @@ class ResultSection:
         self._overlay.forget_scene()
 
     def _keep_surfaces(self) -> None:
-        """To be called before an edit: Slicer drops the 3D surfaces; those that were shown are made again after it."""
+        """Call before an edit, at which Slicer removes 3D surfaces: shown ones are made again after it."""
         surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
         self._surfaces_wanted = self._surfaces_wanted or self._node.GetSegmentation().ContainsRepresentation(surface)
 
@@ -246,7 +246,7 @@ class ResultSection:
             self._lesions = lesions_of(self._node, measures) if self._node else []
         blocked = self._ui.lesionsTable.blockSignals(True)
         fill_table(self._ui.lesionsTable, [lesion_row(lesion) for lesion in self._lesions])
-        axial = bool(measures) and measures["slice_axis"] == 2  # only then are slices the images of the series
+        axial = bool(measures) and measures["slice_axis"] == 2  # only then are the slices images of the series
         numbers = self._identity.image_numbers if axial else ()
         for row, lesion in enumerate(self._lesions):
             self._ui.lesionsTable.item(row, 0).setToolTip(image_text(lesion.slice, numbers))
@@ -274,7 +274,7 @@ class ResultSection:
             self._ui.lesionsTable.clearSelection()
 
     def step(self, by: int) -> None:
-        """Select the next lesion, or the one before: the views go there."""
+        """Select the next (1) or previous (-1) lesion; the views jump to it."""
         count = len(self._lesions)
         if count:
             row = self.lesion.id - 1 + by if self.lesion else (0 if by > 0 else count - 1)
@@ -292,7 +292,7 @@ class ResultSection:
 
     @property
     def _slider_is_off(self) -> bool:
-        """Whether the slider is not at the model's threshold."""
+        """Whether the slider was moved from the model's threshold."""
         return self._ui.thresholdSlider.value != 100 * MODEL_THRESHOLD
 
     def _reset_slider(self) -> None:
@@ -309,7 +309,7 @@ class ResultSection:
         self._panel.refresh()
 
     def _on_views(self, on: bool) -> None:
-        """A view for each sequence, with outlines; the panel comes back to the layout and the filling before."""
+        """Show a view per modality, with outlines, or restore the layout and filling from before."""
         box = self._ui.outlineCheckBox
         if on and self._node is not None:
             if self._outlines_before is None:
@@ -323,7 +323,7 @@ class ResultSection:
             box.checked, self._outlines_before = self._outlines_before, None
 
     def _on_brain(self, on: bool) -> None:
-        """The brain around the tumour in the 3D view, on demand."""
+        """Show or remove the brain surface in the 3D view."""
         if self._brain is not None and slicer.mrmlScene.IsNodePresent(self._brain):
             slicer.mrmlScene.RemoveNode(self._brain)
         with self._panel.errors_shown():
@@ -331,13 +331,13 @@ class ResultSection:
         centre_3d()
 
     def toggle_outlines(self) -> None:
-        """Hide the segmentation in the slice views, to see the image alone, or show it again."""
+        """Hide the segmentation in the slice views, or show it again."""
         display = self._node.GetDisplayNode() if self._node is not None else None
         if display is not None:
             display.SetVisibility2D(not display.GetVisibility2D())
 
     def _show_fill(self) -> None:
-        """Show outlines alone when the user wants that, and over the probability, whose colours a fill would change."""
+        """Show only outlines if the user wants it, or over the probability, whose colours a fill would change."""
         alone = self._ui.outlineCheckBox.checked or self._overlay.is_shown
         if self._node is not None and self._node.GetDisplayNode() is not None:
             self._node.GetDisplayNode().SetOpacity2DFill(0.0 if alone else FILL_OPACITY)

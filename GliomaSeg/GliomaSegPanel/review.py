@@ -16,7 +16,7 @@ _NAME_SETTING = "GliomaSeg/Reviewer"
 
 
 class ReviewSection:
-    """The decision of a reader, kept in the node, the manifest and the report."""
+    """The decision of a reader, stored in the node, the manifest and the report."""
 
     def __init__(self, panel: Panel) -> None:
         self._panel = panel

@@ -1,4 +1,4 @@
-"""Apply and Cancel, the progress bar, the message below them, and the result as it arrives."""
+"""Apply and Cancel, the progress bar, messages, and the display of a new result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from GliomaSegPanel.decisions.run import can_apply, can_cancel
 from GliomaSegPanel.decisions.situation import Situation, Work
 from GliomaSegPanel.decisions.titles import download_size
 from GliomaSegPanel.panel import Panel
-from GliomaSegPanel.parameters import Alignment, StudyTime, chosen_volumes
+from GliomaSegPanel.parameters import RegistrationBy, StudyTime, chosen_volumes
 from GliomaSegPanel.translation import _
 from GliomaSegPanel.views import jump_to
 
@@ -28,7 +28,7 @@ _COLOURS = {"error": "#c0392b", "warning": "#b9770e", "done": "#2e7d32"}
 
 
 class RunSection:
-    """Starts a segmentation and shows its progress and its end."""
+    """Starts a segmentation, and shows its progress and result."""
 
     def __init__(self, panel: Panel) -> None:
         self._panel = panel
@@ -55,7 +55,7 @@ class RunSection:
             self.show_progress()
 
     def show_progress(self) -> None:
-        """Update the progress bar alone."""
+        """Update only the progress bar."""
         runner = self._panel.runner
         percent = runner.progress.percent
         self._ui.progressBar.maximum = 0 if percent is None or runner.cancelling else 100
@@ -75,7 +75,7 @@ class RunSection:
         self.show_message(str(error), "warning" if type(error).__name__ == "Cancelled" else "error")
 
     def apply(self) -> None:
-        """Segment; first ask for what is not installed yet: packages, then the model's weights."""
+        """Segment, after asking to install missing packages and the model's weights."""
         with self._panel.errors_shown():
             self._panel.ensure_packages()
             situation = self._panel.situation()
@@ -97,7 +97,7 @@ class RunSection:
 
     def _start(self) -> Any:
         parameters, logic, situation = self._panel.parameters, self._panel.logic, self._panel.situation()
-        logic.configure(brainsfit=parameters.registration is Alignment.AUTOMATIC)
+        logic.configure(brainsfit=parameters.registration is RegistrationBy.AUTOMATIC)
         options = {**self._panel.run_options(situation), "wait": False}
         if situation.case and not situation.from_folder:
             options["case_id"] = situation.case
@@ -109,11 +109,11 @@ class RunSection:
             options["preoperative"] = parameters.preoperativeSegmentation
             options["preoperative_volume"] = parameters.preoperativeVolume
         volumes = chosen_volumes(parameters)
-        placed = placed_by_hand(volumes) if parameters.registration is not Alignment.OFF else {}
+        placed = placed_by_hand(volumes) if parameters.registration is not RegistrationBy.OFF else {}
         return logic.segment(**{s.value: node for s, node in volumes.items()}, transforms=placed, **options)
 
     def follow_link(self, target: str) -> None:
-        """A click in the line above Apply settles something, or opens the section where it is settled."""
+        """Handle a click in the line above Apply: make the choice, or open its section."""
         what, _colon, value = target.partition(":")
         if what == TIME:
             self._panel.parameters.timePoint = StudyTime(TimePointKind(value))
@@ -122,7 +122,7 @@ class RunSection:
         else:
             (self._ui.modelButton if what == MODEL else self._ui.imagesButton).collapsed = False
             if what == CASE:
-                self._panel.images.name_case(self._panel.situation().case)  # a click agrees to the name
+                self._panel.images.name_case(self._panel.situation().case)  # a click confirms the name
                 self._ui.caseEdit.setFocus()
                 self._ui.caseEdit.selectAll()
 
@@ -133,8 +133,8 @@ class RunSection:
         qt.QTimer.singleShot(0, self._panel.compare_if_chosen)
 
     def show_result(self, result: Any) -> None:
-        """Show a new result: its numbers, then its reference image and its largest lesion in the views."""
-        if result.segmentation.GetScene() is None:  # deleted, or the scene was closed, in this very moment
+        """Show a new result: tables, then its reference image and its largest lesion in the views."""
+        if result.segmentation.GetScene() is None:  # deleted meanwhile
             return
         self._panel.parameters.segmentation = result.segmentation
         self.fold(has_result=True)
@@ -143,7 +143,7 @@ class RunSection:
         qt.QTimer.singleShot(0, self._show_in_views)  # the panel is drawn first
 
     def fold(self, has_result: bool) -> None:
-        """Fold what was chosen, which the line above Apply says, when there is a result; else what is done with one."""
+        """Collapse the sections of the inputs if there is a result, or else those that need one."""
         ui = self._ui
         for section in (ui.imagesButton, ui.modelButton):
             section.collapsed = has_result
@@ -152,8 +152,7 @@ class RunSection:
         ui.resultButton.collapsed = False
 
     def _report(self, warnings: Iterable[str], training: str | None) -> None:
-        """A line that it is done, the warnings that the panel does not show already, and what the model was trained
-        on."""
+        """Show that the run is done, warnings that are not in the panel yet, and the model's training data."""
         runner, found = self._panel.runner, bool(self._panel.result.lesions)
         above = missing_cost(self._panel.situation())
         new = [one for one in dict.fromkeys([*runner.warnings, *warnings]) if one != above]

@@ -1,4 +1,4 @@
-"""Follows a run while the panel stays usable: polled by a timer, shown as a progress bar, cancellable."""
+"""Polls a run by a timer, so that the panel remains usable; with progress and cancel."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Runner:
 
     Args:
         on_changed: called when a run begins, is cancelled or has ended.
-        on_progress: called ten times a second meanwhile, so that it should do little.
+        on_progress: called ten times per second during a run; must be fast.
     """
 
     def __init__(self, on_changed: Callable[[], None], on_progress: Callable[[], None]) -> None:
@@ -53,7 +53,7 @@ class Runner:
 
     @property
     def seconds(self) -> int:
-        """Since the run was started; some stages report no progress of their own."""
+        """Seconds since the start of the run."""
         return int(time.monotonic() - self._began)
 
     def follow(
@@ -73,14 +73,14 @@ class Runner:
         self._on_changed()
 
     def cancel(self) -> None:
-        """Ask the run to stop; it counts as running until it has."""
+        """Ask the run to stop; it counts as running until it has stopped."""
         if self._running is not None and not self.cancelling:
             self.cancelling = True
             self._running.cancel()
             self._on_changed()
 
     def stop_following(self) -> None:
-        """The panel is destroyed; its logic ends what runs."""
+        """Stop polling, when the panel is destroyed; the logic ends the run."""
         self._timer.stop()
         self._running = self.work = None
 

@@ -38,8 +38,8 @@ class GliomaSegTest(ReviewTests, ScriptedLoadableModuleTest):
     """
 
     def setUp(self) -> None:
-        """An empty scene, results that go away with the test, and OK to each question: Slicer in testing mode
-        skips the message box, but what it then returns counts as Cancel."""
+        """An empty scene, a temporary folder of results, and OK to each question: in testing mode Slicer shows no
+        message box, but returns Cancel."""
         slicer.mrmlScene.Clear(0)
         self._agreeing = patch.object(slicer.util, "confirmOkCancelDisplay", return_value=True)
         self._agreeing.start()
@@ -353,7 +353,7 @@ class GliomaSegTest(ReviewTests, ScriptedLoadableModuleTest):
         slicer.app.processEvents()
 
     def _until(self, happened: Callable[[], bool]) -> None:
-        """Wait for what the panel does after a delay."""
+        """Wait for a delayed action of the panel."""
         end = time.monotonic() + 10
         while not happened():
             assert time.monotonic() < end, "it did not happen within 10 s"
@@ -362,7 +362,7 @@ class GliomaSegTest(ReviewTests, ScriptedLoadableModuleTest):
 
 
 def _available_model(logic: GliomaSegLogic) -> str:
-    """The id of an installed model, so that nothing is downloaded; without one any, for the recorded answers."""
+    """The ID of an installed model, so that nothing is downloaded; any model for the recorded answers."""
     from GliomaSegLib.zoo.catalogue import tumour_models
     from GliomaSegLib.zoo.store import Store
 

@@ -12,14 +12,14 @@ from GliomaSegPanel.translation import _
 
 
 def studies_in(folder: Path | None) -> list[Path]:
-    """The studies of a folder: each of its folders is one."""
+    """The study folders in a folder."""
     if folder is None or not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def can_batch(situation: Situation, studies: Sequence[Path], output: Path | None) -> Answer:
-    """Whether the studies may be segmented, each into a folder of its own in ``output``."""
+    """Whether the studies may be segmented into folders in ``output``."""
     if situation.work or situation.editing:
         return Answer(False, _("Finish what is under way first."))
     if not studies:
@@ -49,7 +49,7 @@ def waiting_rows(studies: Sequence[Path], running: str = "") -> tuple[BatchRow, 
 
 
 def done_row(study: str, result: Mapping[str, Any] | None, error: str | None) -> BatchRow:
-    """A study that was segmented, or the sentence why it was not."""
+    """The row of a study that was segmented, or that failed with a sentence."""
     if result is None:
         return BatchRow(study, error or "", "")
     volumes = {row["name"]: row["volume_ml"] for row in result["measures"]["volumes"]}

@@ -61,7 +61,7 @@ def _why_no_baseline(situation: Situation) -> str:
 
 
 class ComparedRow(NamedTuple):
-    """One line of the table of the studies, as text; ``between_ml`` is empty where two were compared."""
+    """One row of the table of volumes, as text; ``between_ml`` is empty for two studies."""
 
     title: str
     earlier_ml: str
@@ -71,7 +71,7 @@ class ComparedRow(NamedTuple):
 
 
 def compared_rows(comparison: Mapping[str, Any]) -> tuple[ComparedRow, ...]:
-    """The regions that a comparison (as JSON) knows in the first study and the last."""
+    """The rows of the regions that are known in the first and last study of a comparison (JSON)."""
     volumes = [{row["name"]: row["volume_ml"] for row in study["volumes"]} for study in comparison["studies"]]
     before, after, between = volumes[0], volumes[-1], (volumes[1] if len(volumes) > 2 else None)
     both = [region.value for region in Region if region.value in before and region.value in after]
@@ -94,6 +94,6 @@ def _change(before_ml: float, after_ml: float) -> str:
 
 
 def answers_html(comparison: Mapping[str, Any]) -> str:
-    """What a comparison answers, the first sentence as a headline."""
+    """The answers of a comparison as HTML, the first sentence as a headline."""
     first, *others = map(html.escape, comparison["answers"])
     return "".join(f"<p style='margin: 3px 0'>{sentence}</p>" for sentence in (f"<b>{first}</b>", *others))

@@ -15,7 +15,7 @@ NO_SERIES = _(
 
 
 def can_keep_numbers(situation: Situation) -> Answer:
-    """Whether the lesions of the shown result have numbers that stay from study to study."""
+    """Whether the lesions of the shown result have the numbers of a comparison."""
     shown = situation.shown
     if shown is None or not shown.numbered:
         return Answer(False, _("Compare the result with an earlier study first: there its lesions get their numbers."))
@@ -35,8 +35,8 @@ def can_export(
     Args:
         kinds: files of the result.
         dicom: DICOM objects.
-        series: folder of the DICOM series, where it is not known.
-        numbers: in these, lesions are to have the numbers of the comparison.
+        series: folder of the DICOM series, if the user has to name it.
+        numbers: whether lesions in DICOM objects get the numbers of the comparison.
     """
     if refused := refuse_without_files(situation):
         return refused

@@ -1,4 +1,4 @@
-"""Which loaded volume is which sequence, whether names contradict the choice, and what missing sequences cost."""
+"""The choice of volumes for the modalities, conflicts with their names, and the cost of missing modalities."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class FilledIn(NamedTuple):
     """A volume that was chosen for the user.
 
     Attributes:
-        node_id: of the volume; empty when none of several may be chosen without asking.
+        node_id: of the volume; empty if the user must choose among several.
         tooltip: why it was chosen.
-        question: a sentence when other volumes may be meant too; empty otherwise.
+        question: a sentence if other volumes are possible too, else empty.
     """
 
     node_id: str
@@ -40,14 +40,14 @@ def fill_in(
     left_open: Collection[Modality] = (),
     shapes: Mapping[str, VolumeShape] | None = None,
 ) -> dict[Modality, FilledIn]:
-    """Volumes for the sequences that are not chosen yet, identified by their names.
+    """Choose volumes for modalities without one, by their names.
 
-    Where several volumes have names of one sequence, the better one by its voxels is chosen and the user is asked.
+    If several volumes have names of one modality, the better one by its voxels is chosen and the user is asked.
 
     Args:
         names: of the volumes of the scene, by node id.
-        chosen: what stays as it is; these volumes are not used for another sequence.
-        left_open: sequences that the user has set to none.
+        chosen: choices that are kept; these volumes are not used for other modalities.
+        left_open: modalities that the user has set to none.
         shapes: of the volumes, by node id.
     """
     from GliomaSegLib.study.identification import assign_names
@@ -69,7 +69,7 @@ def fill_in(
 def _filled_in_of_several(
     sequence: Modality, names: Mapping[str, str], t1c_given: bool, shapes: Mapping[str, VolumeShape]
 ) -> FilledIn | None:
-    """The better of the volumes that have names of one sequence, with a question; ``None`` when no name says so."""
+    """The best of the volumes with names of one modality, with a question; ``None`` if there is none."""
     from GliomaSegLib.study.better_volume import VolumeShape, why_better
     from GliomaSegLib.study.identification import guess_together, is_label_name, rivals_for, voxels_may_decide
 
@@ -102,20 +102,20 @@ def _filled_in_of_several(
 
 
 def why_filled_in(confidence: float, reason: str) -> str:
-    """The tooltip of a selector that was filled in."""
+    """The tooltip of a selector that the panel has filled in."""
     return _("Filled in: {reason} ({percent} % sure). Choose another volume if this is wrong.").format(
         reason=reason, percent=round(100 * confidence)
     )
 
 
 def series_title(series: SeriesNote) -> str:
-    """A series as scanner and archive show it."""
+    """A DICOM series: its number, description and number of images."""
     text = _("Series {number}: {description}, {count} images") if series.number else _("{description}, {count} images")
     return text.format(number=series.number, description=series.description, count=series.images)
 
 
 def missing_cost(situation: Situation) -> str:
-    """What the missing sequences cost with the chosen model; empty when nothing is missing or not yet known."""
+    """A sentence on the loss of accuracy by missing modalities with the chosen model; may be empty."""
     if situation.card is None or situation.from_folder or not chosen_sequences(situation):
         return ""
     if lacking := lacks_preoperative(situation.card, situation):
@@ -127,7 +127,7 @@ def missing_cost(situation: Situation) -> str:
 
 
 def name_conflicts(situation: Situation) -> tuple[str, ...]:
-    """A sentence for each volume whose name says that it is another sequence than the one it is chosen for."""
+    """A sentence for each volume whose name indicates another modality than the one for which it is chosen."""
     wrong = {
         sequence: guess
         for sequence in chosen_sequences(situation)
@@ -156,7 +156,7 @@ def name_conflicts(situation: Situation) -> tuple[str, ...]:
 
 @lru_cache(maxsize=64)
 def _contradicting(sequence: Modality, name: str) -> Guess | None:
-    """What a name says, when that clearly is another sequence than ``sequence``."""
+    """The guess from a name, if it clearly is another modality than ``sequence``."""
     from GliomaSegLib.study.identification import ACCEPTED_CONFIDENCE, SURELY_NATIVE, guess, word_clues
     from GliomaSegLib.study.vocabulary import normalised
 
@@ -171,7 +171,7 @@ def _contradicting(sequence: Modality, name: str) -> Guess | None:
 
 
 def chosen_twice(situation: Situation) -> str | None:
-    """A sentence when one volume is chosen for two sequences."""
+    """A sentence if one volume is chosen for two modalities."""
     given = chosen_sequences(situation)
     for position, sequence in enumerate(given):
         for other in given[position + 1 :]:

@@ -1,4 +1,4 @@
-"""The list of models, ranked for the images and the task, and whether one may be downloaded or removed."""
+"""The list of models, ranked for the images and the task, and whether a model may be downloaded or removed."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class ModelChoice(NamedTuple):
     """One line of the list of models.
 
     Attributes:
-        fits: false when the images or the time of the study do not suit it.
-        ready: it is installed, and enough is known of it to be used without being chosen.
-        trusted: as ``ready``, whether it is installed or not.
+        fits: whether the images and the time point of the study suit it.
+        ready: whether it is installed and sufficiently verified to be chosen automatically.
+        trusted: as ``ready``, but possibly not installed.
     """
 
     id: str
@@ -37,7 +37,7 @@ def model_choices(cards: Iterable[Card], store: Store, situation: Situation, tas
     for gliomas at the time of the study first (after surgery, of residual tumour), those of the cavity alone last."""
     known = () if situation.from_folder else chosen_sequences(situation)
     ranking = recommend(cards, store, known, task, situation.study_time, earlier=True)
-    # Again by what fits: a model may lack the study before surgery, of which the ranking does not know.
+    # Sort again by ``fits``: the ranking does not consider a missing pre-operative study.
     choices = [(_model_choice(one, situation), _serves(one.card, situation)) for one in ranking]
     return tuple(choice for choice, serves in sorted(choices, key=lambda pair: (not pair[0].fits, -pair[1])))
 
@@ -83,7 +83,7 @@ def _why_unsuited(ranked: Recommendation, situation: Situation) -> str:
 
 
 def wrong_time(card: Card, situation: Situation) -> str:
-    """A sentence when the model is made for another time than that of the study; empty otherwise."""
+    """A sentence if the model is made for another time point than that of the study, else empty."""
     if situation.study_time is TimePointKind.UNKNOWN or situation.study_time in card.time_points:
         return ""
     meant = _(" or ").join(TIMES[kind] for kind in card.time_points)
@@ -93,13 +93,13 @@ def wrong_time(card: Card, situation: Situation) -> str:
 
 
 def ask_before_use(situation: Situation) -> str:
-    """What to ask once before the chosen model is used, when it is not made for such a study; empty otherwise."""
+    """A question to ask once before a model is used that is not made for such a study; else empty."""
     reason = wrong_time(situation.card, situation) if situation.card is not None else ""
     return _("{reason} Its result may be wrong. Use it all the same?").format(reason=reason) if reason else ""
 
 
 def task_titles(cards: Iterable[Card]) -> dict[str, str]:
-    """The tasks that the zoo has models for, with their names."""
+    """The tasks of the available models, with their names."""
     return {card.task.value: TASKS.get(card.task, card.task.value) for card in cards}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from GliomaSegPanel.decisions.situation import Work
 from GliomaSegPanel.translation import _
 
-# The share of a run's time that each stage takes (a raw exam of four sequences, as measured for README).
+# Fraction of the time of a run that each stage takes (measured with four unregistered images).
 _STAGES: dict[str, tuple[str, float]] = {
     "export": (_("Handing over the images"), 0.03),
     "reading": (_("Reading the images"), 0.04),
@@ -31,10 +31,10 @@ _OTHER_STAGES = {
 
 
 class ProgressState:
-    """What the progress bar shows of one piece of work: it keeps the current stage and never moves backwards.
+    """The progress of one piece of work: the current stage and a percentage that never decreases.
 
     Args:
-        work: the stages of a segmentation share the bar; each stage of other work has the whole bar.
+        work: the stages of a segmentation share the bar; a stage of other work has the whole bar.
     """
 
     def __init__(self, work: Work = Work.SEGMENT) -> None:
@@ -46,7 +46,7 @@ class ProgressState:
 
     @property
     def text(self) -> str:
-        """The title of the stage, and how far it has come."""
+        """The title of the stage and its progress."""
         known = _STAGES.get(self.stage)
         title = known[0] if known else _OTHER_STAGES.get(self.stage, self.stage.capitalize())
         return f"{title}: {self.detail}" if self.detail else title

@@ -1,4 +1,4 @@
-"""The line above Apply: what the next run works on, and what is to be settled first, each with a click."""
+"""The line above Apply: the inputs of the next run, and open questions, with links."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ IMAGES, CASE, TIME, MODEL = "images", "case", "time", "model"
 
 
 class Point(NamedTuple):
-    """A part of the line, as HTML; ``is_open`` when it is to be settled by the user."""
+    """A part of the line, as HTML; ``is_open``: whether the user should decide it."""
 
     text: str
     is_open: bool = False
 
 
 def readiness(situation: Situation) -> tuple[Point, ...]:
-    """The parts of the line, in the order of the panel; the last is ``ready`` when nothing has to be settled."""
+    """The parts of the line, in the order of the panel; the last is ``ready`` if no question is open."""
     points = [*_images(situation), _time(situation), *_model(situation)]
     if not any(point.is_open for point in points):
         answer, ready = can_apply(situation), _("ready")

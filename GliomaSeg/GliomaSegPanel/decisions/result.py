@@ -25,7 +25,7 @@ class VolumeRow(NamedTuple):
 
 
 def volume_rows(measures: Mapping[str, Any]) -> tuple[VolumeRow, ...]:
-    """The lines of the volumes table: what there is, and that there is no enhancing tumour, which is a finding.
+    """The rows of the volumes table: regions and labels with voxels, and always the enhancing tumour.
 
     Args:
         measures: :class:`~GliomaSegLib.measures.volumes.Measures` as JSON.
@@ -54,7 +54,7 @@ class LesionRow(NamedTuple):
 
 
 def lesion_row(lesion: Any) -> LesionRow:
-    """The line of a :class:`GliomaSegLib.scene.lesions.Lesion`; what is not measured since an edit is ``–``."""
+    """The row of a :class:`GliomaSegLib.scene.lesions.Lesion`; ``–`` for values that an edit has made unknown."""
     return LesionRow(
         str(lesion.id),
         millilitres(lesion.volume_ml),
@@ -66,19 +66,19 @@ def lesion_row(lesion: Any) -> LesionRow:
 
 
 def image_text(position: int | None, image_numbers: Sequence[int]) -> str:
-    """On which image of its series a lesion is measured; empty where its slices are no images."""
+    """The image of the series on which a lesion was measured; empty if its slices are no images."""
     number = image_numbers[position] if position is not None and position < len(image_numbers) else 0
     return _("measured on image {number}").format(number=number) if number else ""
 
 
 def identity_of(manifest: Mapping[str, Any]) -> StudyIdentity:
-    """Whose study a result is of, as its manifest keeps it."""
+    """Patient and study of a result, from its manifest."""
     kept = manifest.get("identity") or {}
     return StudyIdentity(**{one.name: kept[one.name] for one in fields(StudyIdentity) if one.name in kept})
 
 
 def sequence_titles(manifest: Mapping[str, Any]) -> list[str]:
-    """The images that a result was made of, as its manifest names them."""
+    """The names of the images of a result, from its manifest."""
     return [
         f"{Modality(sequence).title}: {record['name']}"
         for sequence, record in manifest.get("sequences", {}).items()
@@ -113,7 +113,7 @@ def can_undo(situation: Situation) -> Answer:
 
 
 def can_redo(situation: Situation) -> Answer:
-    """Whether the change that was undone last may be made again."""
+    """Whether the last undone change may be redone."""
     allowed = refuse_while_busy(situation) is None and situation.shown.can_redo
     return Answer(allowed, _("Make the change again. Key: Y") if allowed else _("Nothing was taken back."))
 
@@ -135,7 +135,7 @@ def can_edit(situation: Situation) -> Answer:
 
 
 def can_finish(situation: Situation) -> Answer:
-    """Whether the editor may be closed: always when nothing runs, and what the button then does."""
+    """Whether the editor may be closed (always if nothing runs), and the tooltip of the button."""
     answer = can_measure(situation)
     if answer.allowed or situation.work or situation.shown is None:
         return answer

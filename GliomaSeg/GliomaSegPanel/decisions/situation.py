@@ -1,4 +1,4 @@
-"""The state of the panel as plain values, from which every decision is made, and the refusals that several share."""
+"""The state of the panel as plain values, on which all decisions depend, and shared refusals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from GliomaSegPanel.translation import _
 
 
 class Work(Enum):
-    """What the worker process is busy with."""
+    """The current work of the worker process."""
 
     SEGMENT = "segment"
     INSTALL = "install"
@@ -39,15 +39,15 @@ class ShownResult:
     """The result that the panel shows.
 
     Attributes:
-        folder: of its files; ``None`` when the segmentation was not made by GliomaSeg.
-        has_files: whether they are on this computer or in the scene.
+        folder: its folder of results; ``None`` if the segmentation is no result of GliomaSeg.
+        has_files: whether its files are on this computer or in the scene.
         review: draft, edited, approved or rejected.
         thresholdable: whether the whole tumour's probability map is available.
-        edited: changed in the scene since it was last measured.
-        time_point: of its study, as stated when it was segmented.
+        edited: whether it was changed since it was last measured.
+        time_point: of its study, as stated for the segmentation.
         on_dicom: whether the DICOM series of its reference image is known.
-        numbered: whether it takes part in a comparison, in which its lesions have numbers.
-        outdated: whether one of the segmentations of that comparison was changed since.
+        numbered: whether its lesions have numbers from a comparison.
+        outdated: whether a segmentation of that comparison was changed since.
     """
 
     folder: Path | None
@@ -69,10 +69,10 @@ class EarlierStudy:
     """The segmentation of the earlier study, or of the study between that and the current one.
 
     Attributes:
-        is_preoperative: its study was made before surgery.
-        is_shown: it is the result that the panel shows, or the same as the other earlier study.
-        has_results: its folder of results is on this computer, so that its image is known.
-        has_volume: its image is chosen.
+        is_preoperative: whether its study was made before surgery.
+        is_shown: whether it is the shown result, or the same as the other earlier study.
+        has_results: whether its files are known, and with them its image.
+        has_volume: whether its image is chosen.
     """
 
     is_preoperative: bool = True
@@ -83,22 +83,21 @@ class EarlierStudy:
 
 @dataclass(frozen=True)
 class Situation:
-    """Everything that the decisions depend on.
+    """The state of the panel.
 
     Attributes:
-        chosen: id of the volume node that is chosen for each sequence.
+        chosen: ID of the volume node chosen for each modality.
         names: the names of these volumes.
-        study_folder: instead of ``chosen``, when the images are read from a folder.
-        case: what the case is called in the scene, the report and the names of files.
-        case_is_known: it was entered, or comes from DICOM; otherwise it is the name of a volume.
-        identity: whose study it is, of images from DICOM.
-        keeps_identity: whether that is shown and kept with the results.
-        better: a model that would do better than ``card`` and is not on this computer.
+        study_folder: used instead of ``chosen`` with ``from_folder``.
+        case: the name of the case in the scene, the report and file names.
+        case_is_known: whether ``case`` was entered or is from DICOM, and not just the name of a volume.
+        identity: patient and study, of images from DICOM.
+        keeps_identity: whether the identity is shown and stored with results.
+        better: a better model than ``card`` that is not installed.
         removable: the model's weights are in the user's own store; a site's store is read-only.
-        own_python: the worker runs in an interpreter of the user's own, whose packages the panel does not check.
+        own_python: whether the worker runs in the user's own interpreter, whose packages are not checked.
         lacking: packages that the worker needs and Slicer's Python lacks.
-        baseline: the study that response is compared with, ``earlier`` or ``between``; ``first`` leaves it to the
-            worker.
+        baseline: the baseline study for response, ``earlier`` or ``between``; with ``first`` the worker chooses.
     """
 
     chosen: Mapping[Modality, str] = field(default_factory=dict)
@@ -126,7 +125,7 @@ class Situation:
 
 
 def chosen_sequences(situation: Situation) -> tuple[Modality, ...]:
-    """The sequences that are chosen, in their usual order."""
+    """The chosen modalities, in their usual order."""
     return tuple(sequence for sequence in Modality if situation.chosen.get(sequence))
 
 
@@ -138,13 +137,13 @@ def is_postoperative(situation: Situation) -> bool:
 
 
 def shows_earlier(situation: Situation) -> bool:
-    """Whether to ask for an earlier study: when this one, or the one whose result is shown, was made after surgery."""
+    """Whether to ask for an earlier study: if this study, or that of the shown result, is post-operative."""
     shown = situation.shown
     return is_postoperative(situation) or (shown is not None and shown.time_point is TimePointKind.POSTOPERATIVE)
 
 
 def lacks_preoperative(card: Card, situation: Situation) -> str:
-    """A sentence when the model also takes the study before surgery and that is not chosen; empty otherwise."""
+    """A sentence if the model needs a pre-operative study and none is chosen, else empty."""
     earlier = situation.earlier
     known = earlier is not None and earlier.is_preoperative and (earlier.has_results or earlier.has_volume)
     if not card.inputs.preoperative or known:
@@ -174,7 +173,7 @@ def refuse_without_files(situation: Situation) -> Answer | None:
 
 
 def why_no_files(shown: ShownResult) -> str:
-    """The sentence on a result whose folder does not exist."""
+    """The sentence for a result whose folder does not exist."""
     if shown.folder is None:
         return _("This segmentation was not made by GliomaSeg.")
     return _("The files of this result are neither in {folder} nor in the scene; run the case again.").format(
@@ -183,7 +182,7 @@ def why_no_files(shown: ShownResult) -> str:
 
 
 def packages_first(situation: Situation) -> Answer | None:
-    """The tooltip of a button that needs packages while they are missing: it may be pressed, and asks first."""
+    """The tooltip of an enabled button that will ask to install missing packages."""
     if situation.lacking and not situation.own_python:
         text = _("First asks to install what GliomaSeg needs: {names}.")
         return Answer(True, text.format(names=_shortened(situation.lacking)))

@@ -1,4 +1,4 @@
-"""Titles and numbers as the user reads them."""
+"""Titles and numbers for display."""
 
 from __future__ import annotations
 
@@ -49,22 +49,22 @@ def region_title(region: Region) -> str:
 
 
 def short_title(title: str) -> str:
-    """The name of a model without what it is for, which its card says."""
+    """The title of a model without its purpose."""
     return title.partition(":")[0]
 
 
 def identity_line(identity: StudyIdentity) -> str:
-    """Whose study it is and which, as far as DICOM says it."""
+    """Patient and study in one line, as far as known."""
     return identity.line(_("patient {value}"), _("study of {value}"), _("accession {value}"))
 
 
 def elided(name: str, length: int = 36) -> str:
-    """A name that may be long without its middle: a line cannot be broken inside a name, and would widen the panel."""
+    """A long name with an ellipsis in the middle: long words would widen the panel."""
     return name if len(name) <= length else f"{name[: length // 2]}…{name[-(length // 2 - 1) :]}"
 
 
 def millilitres(volume_ml: float) -> str:
-    """A volume with one decimal; ``< 0.1`` for what would be rounded to nothing."""
+    """A volume with one decimal; ``< 0.1`` instead of 0.0."""
     return f"{volume_ml:.1f}" if volume_ml >= 0.05 or not volume_ml else "< 0.1"
 
 
