@@ -1,4 +1,4 @@
-"""Segmentation of images in memory: arrays, SimpleITK or nibabel images in, a result in memory out."""
+"""Segments images in memory: arrays, SimpleITK or nibabel images; the result is in memory too."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from GliomaSegLib.study.reading import checked_case
 from GliomaSegLib.terminal import progress_for_stderr
 
 OnProgress = Callable[[str, float], None]
-"""Called with the stage and the fraction (0 to 1) of it that is done; what it raises stops the run."""
+"""Called with the stage and its fraction done (0 to 1); an exception stops the run."""
 
 
 def segment_arrays(
@@ -39,26 +39,26 @@ def segment_arrays(
     case_id: str = "case",
     **settings: Any,
 ) -> Result:
-    """Segment images that are in memory; nothing is written.
+    """Segment images in memory; nothing is written.
 
     Args:
-        images: any of ``t1n``, ``t1c``, ``t2w`` and ``t2f``. Each a :class:`SimpleITK.Image` or a nibabel image, which
-            know their geometry, or an array ``[x, y, z]`` as nibabel gives it, of any real number type. Skull on or
-            off (``brain="stripped"``), any spacing and orientation; NaN is refused.
-        affine: 4 x 4, from voxel indices (x, y, z) to RAS mm, of the images that are arrays, all of one shape.
-        model: id of an installed model; by default the best for these sequences.
+        images: any of ``t1n``, ``t1c``, ``t2w`` and ``t2f``. Each a :class:`SimpleITK.Image` or nibabel image with its
+            geometry, or an array ``[x, y, z]`` (nibabel's order) of any real type. With or without skull
+            (``brain="stripped"``), any spacing and orientation; NaN is refused.
+        affine: 4 x 4 from voxel indices (x, y, z) to RAS mm, for arrays, which must have one shape.
+        model: ID of an installed model; by default the best one for these modalities.
         device: ``auto``, ``cpu``, ``cuda`` (or ``cuda:1``) or ``mps``.
-        on_progress: ``"bar"`` for a progress bar in a terminal or a notebook, ``None`` for silence, or a function that
-            is called with the stage and the fraction done.
-        case_id: how the case is called.
+        on_progress: ``"bar"`` for a progress bar in a terminal or notebook, ``None`` for none, or a function that is
+            called with the stage and its fraction done.
+        case_id: name of the case.
         settings: further fields of :class:`~GliomaSegLib.job.Settings`, such as ``registration=False``.
 
     Returns:
-        the labels, measures, probabilities, transforms and warnings, on the grid of the reference image (T1c, else
-        the best that there is).
+        labels, measures, probabilities, transforms and warnings, on the grid of the reference image (T1c, else the
+        first of :data:`~GliomaSegLib.case.REFERENCE_ORDER`).
 
     Raises:
-        GliomaSegError: something that was given cannot be used, in one sentence.
+        GliomaSegError: an input cannot be used; the message is one sentence.
     """
     asked = new_settings(model=model, device=device, **settings)
     volumes = {modality: _volume(modality, images[key], affine) for key in images for modality in [_modality(key)]}
@@ -78,7 +78,7 @@ def segment_arrays(
 
 
 class _Calling(Silent):
-    """Calls a function with the stage and the fraction done."""
+    """A progress that calls a function with the stage and its fraction done."""
 
     def __init__(self, call: OnProgress) -> None:
         self._call, self._stage = call, ""

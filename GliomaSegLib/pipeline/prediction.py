@@ -1,4 +1,4 @@
-"""The networks of a run and what they predict, on the grid of the reference image; ensembles are fused here."""
+"""Loads and runs the networks of a model, and resamples and fuses their predictions on the reference image's grid."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ LEAST_AGREEMENT = 0.7
 
 @dataclass(frozen=True)
 class Member:
-    """A network that is run for a case: the model's own, or that of one of an ensemble's members.
+    """A network that is run for a case: that of the model, or of a member of an ensemble.
 
     Attributes:
-        takes_preoperative: whether it is given the study before surgery.
+        takes_preoperative: whether the pre-operative study is among its inputs.
     """
 
     card: Card
@@ -59,7 +59,7 @@ def members_of(card: Card, store: Store, settings: Settings) -> list[Member]:
     """The networks that are run for a model.
 
     Raises:
-        WeightsError: one is not installed, or damaged.
+        WeightsError: one is not installed or damaged.
     """
     return [
         Member(
@@ -75,8 +75,8 @@ def members_of(card: Card, store: Store, settings: Settings) -> list[Member]:
 def load_model(
     model: str, weights: Path, device: torch.device, precision: torch.dtype, store: Path | None = None
 ) -> Segmenter:
-    """A model, loaded. The last models stay loaded for the next case of the same process, unless their weights were
-    installed anew meanwhile."""
+    """Load a model. The last two stay in memory for the next case of the process, unless their weights were installed
+    again."""
     return _loaded(model, weights, accepted_sha256(weights), device, precision, store)
 
 
@@ -93,7 +93,7 @@ forget_models = _loaded.cache_clear
 
 
 def arrays_for(card: Card, prepared: Prepared) -> dict[Modality, NDArray[np.float32]]:
-    """The sequences that a network is given: ``float32 [z, y, x]`` on its grid."""
+    """The input images of a network: ``float32 [z, y, x]`` on its grid."""
     used = card.sequences_used(tuple(prepared.images))
     return {modality: sitk.GetArrayFromImage(image) for modality, image in prepared.images.items() if modality in used}
 
@@ -105,8 +105,8 @@ class Segmented:
     Attributes:
         labels: internal label map, ``uint8``.
         network_maps: probabilities, ``float32``, on the grid on which they were predicted; see :meth:`probability`.
-        regions: those that the network gives for the case.
-        agreement: of an ensemble's members, in per cent.
+        regions: those that the network segments with the modalities of the case.
+        agreement: of the members of an ensemble, in per cent.
     """
 
     labels: sitk.Image
@@ -115,14 +115,14 @@ class Segmented:
     agreement: sitk.Image | None = None
 
     def probability(self, region: Region) -> sitk.Image:
-        """Of a region that has a map: ``float32`` in 0..1 on the grid of the labels."""
+        """The probability map of a region: ``float32`` in 0..1 on the grid of the labels."""
         return sitk.Clamp(resample_image(self.network_maps[region], self.labels), sitk.sitkFloat32, 0.0, 1.0)
 
 
 def on_reference(
     prediction: Prediction, settings: Settings, member: Member, case: Case, prepared: Prepared
 ) -> Segmented:
-    """A network's prediction, cleaned as the settings or else its card define, and resampled."""
+    """Postprocess a network's prediction (by the settings, or else its card) and resample it to the reference image."""
     cleaning = settings.postprocessing or member.card.postprocessing
     labels = clean_labels(prediction.labels, prepared.brain.GetSpacing(), **dataclasses.asdict(cleaning))
     regions = member.regions_given(case)
@@ -135,7 +135,7 @@ def on_reference(
 
 
 def fused(segmented: Sequence[Segmented], settings: Settings, card: Card, case: Case, progress: Progress) -> Segmented:
-    """The segmentations of an ensemble's members as one, by the vote that its card names, cleaned."""
+    """Fuse the segmentations of an ensemble's members by the vote of its card, and postprocess the result."""
     reference = case.reference.image
     predictions = [
         MemberPrediction(
@@ -162,7 +162,7 @@ def fused(segmented: Sequence[Segmented], settings: Settings, card: Card, case: 
 
 
 class MemberProgress:
-    """The progress of one of several networks: a share of the whole stage."""
+    """The progress of one of several networks as a part of the whole stage."""
 
     def __init__(self, whole: Progress, number: int, of: int) -> None:
         self._whole, self._number, self._of = whole, number, of

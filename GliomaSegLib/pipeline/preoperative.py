@@ -1,4 +1,4 @@
-"""The study before surgery as input channels of networks for the study after it (Helland 2023, inputs D and E)."""
+"""The pre-operative study as input of networks for the post-operative study (Helland 2023, inputs D and E)."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from GliomaSegLib.study.reading import read_case
 
 @dataclass(frozen=True)
 class EarlierStudy:
-    """The study before surgery.
+    """The pre-operative study.
 
     Attributes:
-        name: for sentences.
-        image: T1 + contrast, voxel axes running LPS.
-        tumour: the enhancing tumour with what it encloses, ``uint8`` 0 and 1, on the grid of ``image``.
-        patient: DICOM's Patient ID; empty where it is not known.
+        name: for messages.
+        image: T1 + contrast, in LPS orientation.
+        tumour: mask (``uint8``) of the enhancing tumour and what it encloses, on the grid of ``image``.
+        patient: Patient ID; empty if not known.
     """
 
     name: str
@@ -41,7 +41,7 @@ class EarlierStudy:
     patient: str = ""
 
     def registered_to(self, reference: SequenceVolume, progress: Progress) -> RegisteredStudy:
-        """The same, registered to the image on which the later study is segmented.
+        """Register it to the reference image of the post-operative study.
 
         Raises:
             InputError: they are of different patients, do not fit, or one is mirrored.
@@ -57,16 +57,17 @@ class EarlierStudy:
 
 @dataclass(frozen=True)
 class RegisteredStudy:
-    """The study before surgery with the transform from the later reference image to it, LPS mm; ``None``: in place."""
+    """The pre-operative study with the transform from the post-operative reference image to it (LPS mm); ``None``:
+    identity."""
 
     study: EarlierStudy
     transform: sitk.Transform | None
 
     def channels(self, prepared: Prepared, stripped: bool) -> dict[Preoperative, NDArray[np.float32]]:
-        """The network's channels, ``[z, y, x]`` on its grid; with ``stripped`` 0 outside the later study's brain.
+        """The channels ``[z, y, x]`` on the network's grid; with ``stripped`` 0 outside the post-operative brain.
 
         Raises:
-            InputError: no part of the tumour lies in the later study.
+            InputError: no part of the tumour lies in the post-operative image.
         """
         image = resample_image(self.study.image, prepared.brain, self.transform)
         tumour = resample_labels(self.study.tumour, prepared.brain, self.transform)
@@ -82,15 +83,16 @@ class RegisteredStudy:
 
 
 def read_earlier(study: Path, mask: Path | None = None) -> EarlierStudy:
-    """Read the study before surgery.
+    """Read the pre-operative study.
 
     Args:
-        study: a folder of results, or the T1 + contrast image (a file, or a DICOM folder with that series alone).
-        mask: the tumour on that image, a label file of which any value but 0 counts.
+        study: a folder of results, or the T1 + contrast image (a file, or a DICOM folder with only that series).
+        mask: label file of the tumour on that image; all values but 0 count.
 
     Raises:
-        InputError: a file cannot be read or does not fit; the results tell no core apart, were made after surgery or
-            have no T1 + contrast; the mask is missing, is empty, or is given beside results.
+        InputError: a file cannot be read or does not fit; the results do not distinguish the core, are post-operative
+        or
+            have no T1 + contrast; the mask is missing, empty, or given together with results.
     """
     if study.is_dir() and is_result_folder(study):
         if mask is not None:

@@ -1,4 +1,4 @@
-"""Segmentation of a study in files: read, segmented by :func:`.segment.segment_case`, written as a result folder.
+"""Segments a study from files: reads it, calls :func:`.segment.segment_case`, and writes a folder of results.
 
 All entry points (command line, worker, batch, panel) call :func:`run`.
 """
@@ -32,14 +32,14 @@ def run(job: Job, progress: Progress | None = None) -> JobResult:
     """Segment one case and write its results.
 
     Args:
-        job: what to do.
-        progress: receives the stages, fractions and warnings; raises ``Cancelled`` to stop the run.
+        job: the inputs and settings.
+        progress: receives stages, fractions and warnings; raises ``Cancelled`` to stop the run.
 
     Returns:
-        the measures and the paths of the files in ``job.output``, which was written whole.
+        the measures and the paths of the files in ``job.output``.
 
     Raises:
-        GliomaSegError: something that was given cannot be used; ``job.output`` is as it was before.
+        GliomaSegError: an input cannot be used; ``job.output`` has not changed.
     """
     check_output(job.output, job.overwrite)
     recorder = ProgressRecorder(progress or Silent())

@@ -1,4 +1,4 @@
-"""The segmentation pipeline on images in memory: registration, brain extraction, networks, measures.
+"""The segmentation pipeline for images in memory: registration, brain extraction, networks, measures.
 
 Both :func:`.run.run`, which reads and writes files, and :func:`.arrays.segment_arrays` call :func:`segment_case`.
 """
@@ -59,19 +59,19 @@ from GliomaSegLib.zoo.purpose import for_purpose, reason
 from GliomaSegLib.zoo.recommend import choose_model
 from GliomaSegLib.zoo.store import Store
 
-# Below this the reader is warned that the identification of a sequence is doubtful.
+# Below this confidence the reader is warned that the identification of a modality is doubtful.
 DOUBTFUL_CONFIDENCE = 0.7
 
-# From this volume on a warning says that labels outside the brain were cut.
+# From this volume on there is a warning that labels outside the brain were removed.
 _TOLD_ML = 1.0
 
 
 @dataclass(frozen=True)
 class Setup:
-    """The model of a case with its networks, installed, and where they run.
+    """The model of a case, its installed networks, and their device.
 
     Attributes:
-        why: it was chosen; ``None`` where the settings name it.
+        why: why the model was chosen; ``None`` if the settings name it.
     """
 
     card: Card
@@ -82,11 +82,11 @@ class Setup:
 
 
 def set_up(settings: Settings, present: Callable[[], Collection[Modality]], progress: Progress) -> Setup:
-    """The model that the settings name, or the best installed one for the sequences that are ``present``.
+    """Find the model of the settings, or the best installed one for the ``present`` modalities.
 
     Raises:
-        InputError: there is no such model or device, or none suits.
-        WeightsError: it is not installed, or damaged.
+        InputError: there is no such model or device, or no model fits.
+        WeightsError: it is not installed or damaged.
     """
     store = Store(settings.store or default_store())
     device = choose_device(settings.device)
@@ -112,21 +112,21 @@ def segment_case(
     """Segment and measure a case.
 
     Args:
-        case: with the sequences that the model takes and no others.
-        measured: regions whose probability maps, where there are such, give the lesions' certainty and are stored.
-        as_read: the grid of the reference image as it was read, where the case's images were turned since.
+        case: with only the modalities that the model uses.
+        measured: regions whose probability maps, if there are any, give the lesions' certainty and are stored.
+        as_read: the grid of the reference image as it was read, if the images were reoriented since.
 
     Returns:
-        the result, on the voxel grid of the reference image, and how each sequence was registered to it.
+        the result on the grid of the reference image, and the registration of each modality to it.
 
     Raises:
-        InputError: the model cannot take the case, or an image does not fit the others.
+        InputError: the model cannot segment the case, or an image does not fit the others.
     """
     card, members = setup.card, setup.members
     as_read = case.reference.image if as_read is None else as_read
     case = oriented_case(case)
     regions = _regions_given(settings, card, members, case)
-    # Transforms of images that the model does not take are not read.
+    # Transforms of images that the model does not use are not read.
     wanted = {modality: path for modality, path in settings.transforms.items() if modality in card.inputs.sequences}
     given = given_transforms(wanted, case)
     earlier = None
@@ -154,7 +154,7 @@ def segment_case(
     def probability(region: Region) -> sitk.Image:
         return without_outside(segmented.probability(region), outside)
 
-    # What is measured is what is stored, so that measuring it again gives the same.
+    # Measure the probabilities as they are stored, so that measuring again gives the same.
     stored = {region: as_given(as_stored(probability(region))) for region in given_maps if region in measured}
     maps = {region: from_stored(one) for region, one in stored.items()}
     present, meant = tuple(case.volumes), card.time_points
@@ -194,7 +194,7 @@ def _segmented(
     earlier: RegisteredStudy | None,
     recorder: ProgressRecorder,
 ) -> tuple[Segmented, sitk.Image, list[ModelUsed]]:
-    """What the networks find, and the brain mask, on the grid of the reference image; and the models that ran."""
+    """The segmentation and the brain mask on the grid of the reference image, and the models that ran."""
     members = setup.members
     recorder.stage("brain extraction")
     spaces = dict.fromkeys(member.space for member in members)
@@ -212,7 +212,7 @@ def _segmented(
 
 
 def _inside_the_brain(labels: sitk.Image, outside: NDArray[np.bool_] | None, progress: Progress) -> sitk.Image:
-    """Without labels where no tumour of the model's task can be; a warning says so where it is much."""
+    """Remove labels where the model's kind of tumour cannot be, with a warning if it is much."""
     inside = without_outside(labels, outside)
     cut = np.count_nonzero(sitk.GetArrayViewFromImage(inside) != sitk.GetArrayViewFromImage(labels))
     cut_ml = cut * float(np.prod(labels.GetSpacing())) / 1000
@@ -226,7 +226,7 @@ def _inside_the_brain(labels: sitk.Image, outside: NDArray[np.bool_] | None, pro
 
 @contextmanager
 def limited_to(threads: int | None) -> Iterator[None]:
-    """At most so many processor threads inside the block: a worker's next job may ask for another number."""
+    """Limit the number of CPU threads during the block: the next job of a worker may have another number."""
     if threads is None:
         yield
         return
@@ -248,9 +248,9 @@ def _takes_earlier(settings: Settings, card: Card) -> bool:
 
 
 def _regions_given(settings: Settings, card: Card, members: Sequence[Member], case: Case) -> tuple[Region, ...]:
-    """What the model gives for the case; if it cannot, the refusal also names the volumes that were not used.
+    """The regions that the model segments with the modalities of the case; errors also name the unused volumes.
 
-    An ensemble gives what any of its members gives, and each of these must be able to take the case.
+    An ensemble segments the regions of all its members, each of which must be able to segment the case.
     """
     try:
         own = card.regions_given(case.present, _takes_earlier(settings, card))
@@ -290,7 +290,7 @@ def _warn_about_use(settings: Settings, card: Card, case: Case, cost: str | None
             )
 
 
-# --- what the networks are given -----------------------------------------------------------------------------------
+# --- inputs of the networks -------------------------------------------------------------------------------------
 
 
 def _prepared(
@@ -324,7 +324,7 @@ def _channels(member: Member, prepared: Prepared, earlier: RegisteredStudy | Non
 
 
 def _of_card(card: Card) -> dict[str, Any]:
-    """The fields of a card that the manifest keeps."""
+    """The fields of a card that are stored in the manifest."""
     kept = ("id", "title", "version", "licence", "citation", "training", "task", "time_points")
     return {name: getattr(card, name) for name in kept}
 

@@ -1,6 +1,6 @@
-"""Pictures of a result for talks and papers: slices with contours, legend and scale bar, the brain alone, no names.
+"""Figures of a result for talks and papers: slices with contours, legend and scale bar, skull-stripped and anonymous.
 
-A figure is a list of things to draw, in mm, that is written as SVG or painted as PNG.
+A figure is a list of drawing elements in mm, which is written as SVG or PNG.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _COLUMNS, _LIGHTBOX_SLICES = 4, 12
 
 @dataclass
 class _Figure:
-    """What is drawn: pictures at places, closed or open lines, and texts whose place is their middle left."""
+    """Drawing elements: pictures and lines with positions, and texts with the position of their middle left."""
 
     width: float = 0.0
     height: float = 0.0
@@ -40,10 +40,10 @@ class _Figure:
 
 
 def write_figure(folder: Path, layout: FigureLayout, path: Path) -> None:
-    """Write a figure of a result folder; the ending of ``path`` says whether as ``.svg`` or ``.png``.
+    """Write a figure of a folder of results as ``.svg`` or ``.png``, by the suffix of ``path``.
 
     Raises:
-        InputError: the results or their images cannot be read, or the file not be written.
+        InputError: the results or their images cannot be read, or the file cannot be written.
     """
     stored = read_result(folder)
     originals = read_originals(stored.manifest, stored.brain, read_transforms(folder))
@@ -87,7 +87,7 @@ def _composed(images: ResultImages, reference: Modality, regions: tuple[Region, 
 
 
 def _add_legend(figure: _Figure, regions: list[Region], middle: float) -> None:
-    """The scale bar, and the regions' names below it, in as many lines as the width asks for."""
+    """Add the scale bar, and below it the names of the regions in as many lines as needed."""
     bar = np.array([(_GAP_MM, middle), (_GAP_MM + _BAR_MM, middle)])
     figure.lines.append((bar, "#ffffff", 2 * _LINE_MM))
     figure.texts.append((_GAP_MM + _BAR_MM + 2, middle, f"{_BAR_MM:.0f} mm"))

@@ -1,9 +1,8 @@
-"""The DICOM identities under which a result and its lesions were exported, stored with the result.
+"""Stores the DICOM identities under which a result and its lesions were exported.
 
-A lesion that was exported has a number and a Tracking UID by which an archive knows it. After an edit the components
-are numbered anew by their sizes, so that the identities are found by where the lesions lie: ``tracked_ET.nii.gz`` holds
-the lesions as they were exported last, each with its number, and ``tracking.json`` their UIDs. ``exported.json`` names
-the objects that were made last, to which those made after an edit or a review refer as their predecessors.
+An exported lesion has a number and a Tracking UID. Since an edit renumbers components by size, identities are found by
+position: ``tracked_ET.nii.gz`` holds the lesions of the last export with their numbers, and ``tracking.json`` their
+UIDs. ``exported.json`` names the objects of the last export, to which later ones refer as their predecessors.
 """
 
 from __future__ import annotations
@@ -32,19 +31,19 @@ EXPORTED = "exported.json"
 
 @dataclass(frozen=True)
 class Identity:
-    """Number and DICOM Tracking UID of a lesion; both stay with it."""
+    """Number and DICOM Tracking UID of a lesion; both are permanent."""
 
     number: int
     uid: str
 
 
 def read_identities(folder: Path, labels: sitk.Image, region: Region) -> dict[int, Identity]:
-    """By :attr:`Lesion.id` the identities of those lesions that were exported before.
+    """The identities of lesions that were exported before, by :attr:`Lesion.id`.
 
-    A lesion has the identity of the one that it overlaps most; of two pieces of a lesion the larger overlap keeps it.
+    A lesion has the identity of the exported one with the largest overlap; each identity is used once.
 
     Args:
-        labels: internal label map of the result as it is now, its voxel axes in any order.
+        labels: the present internal label map of the result, in any orientation.
 
     Raises:
         InputError: the files are damaged.
@@ -65,15 +64,15 @@ def read_identities(folder: Path, labels: sitk.Image, region: Region) -> dict[in
 
 
 def last_number(folder: Path, region: Region) -> int:
-    """The highest number that was given to a lesion of a result; 0 without any. No number is given twice."""
+    """The highest number ever used for a lesion of a result; 0 if there is none."""
     return max(map(int, _uids(folder).get(region.value, {})), default=0)
 
 
 def keep_identities(folder: Path, labels: sitk.Image, region: Region, identities: Mapping[int, Identity]) -> None:
-    """Keep the identities of a result's lesions, by :attr:`Lesion.id`, with the result.
+    """Store the identities of a result's lesions, by :attr:`Lesion.id`.
 
-    UIDs of lesions that are gone stay in the list, so that none is given again. A result that cannot be written to is
-    left as it is: nobody can edit it either.
+    UIDs of removed lesions are kept, so that they are never used again. Read-only results are not changed: they cannot
+    be edited either.
     """
     uids = _uids(folder)
     known = uids.setdefault(region.value, {})
@@ -90,7 +89,7 @@ def keep_identities(folder: Path, labels: sitk.Image, region: Region, identities
 
 
 def read_exported(folder: Path) -> dict[str, dict[str, str]]:
-    """Per kind of object the UIDs of the one that was exported last; empty before the first and when it is damaged."""
+    """By kind of object the UIDs of the last export; empty before the first one, or if the file is damaged."""
     try:
         kept = json.loads((folder / EXPORTED).read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -99,7 +98,7 @@ def read_exported(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def keep_exported(folder: Path, objects: Mapping[str, Mapping[str, str]]) -> None:
-    """Keep the UIDs of exported objects; a result that cannot be written to is left as it is."""
+    """Store the UIDs of exported objects; read-only results are not changed."""
     try:
         text = json.dumps(read_exported(folder) | {kind: dict(one) for kind, one in objects.items()}, indent=2)
         (folder / EXPORTED).write_text(text + "\n", encoding="utf-8")
@@ -108,7 +107,7 @@ def keep_exported(folder: Path, objects: Mapping[str, Mapping[str, str]]) -> Non
 
 
 def _by_overlap(before: NDArray[np.integer], now: NDArray[np.integer]) -> list[tuple[int, int]]:
-    """Pairs of a lesion before and one now that overlap, those with most common voxels first."""
+    """Pairs of overlapping earlier and present lesions, by falling overlap."""
     both = (before > 0) & (now > 0)
     pairs, counts = np.unique(np.stack([before[both], now[both]]), axis=1, return_counts=True)
     order = np.argsort(-counts, kind="stable")

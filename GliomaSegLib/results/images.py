@@ -21,11 +21,11 @@ class ResultImages:
     Attributes:
         labels: internal label map, ``uint8``.
         brain: mask, ``uint8``.
-        originals: the sequences, ``float32``, for the report, each on any grid in the space of the reference image;
-            may be empty when the files are gone.
-        probabilities: per region, ``float32`` in 0..1, or as they are stored.
-        transforms: reference image -> sequence (LPS mm) for those that had to be moved.
-        agreement: of an ensemble's members, ``uint8`` per cent.
+        originals: the images by modality, ``float32``, on any grid in the space of the reference image, for the report;
+            empty if the files are gone.
+        probabilities: per region, ``float32`` in 0..1, or ``uint8`` as stored.
+        transforms: from the reference image to each modality that had to be moved (LPS mm).
+        agreement: of the members of an ensemble, ``uint8`` in per cent.
     """
 
     labels: sitk.Image
@@ -37,7 +37,7 @@ class ResultImages:
 
 
 def as_stored(probability: sitk.Image) -> sitk.Image:
-    """A probability map in the steps in which it is stored: 0..1 as 0..255, ``uint8``; one that is so already stays."""
+    """Convert a probability map to its stored form, 0..1 as 0..255 (``uint8``); stored maps are not changed."""
     if probability.GetPixelID() == sitk.sitkUInt8:
         return probability
     values = sitk.GetArrayViewFromImage(probability)

@@ -18,14 +18,15 @@ class JobResult(Record):
 
     Attributes:
         files: the path inside ``output`` of ``label_map``, ``slicer_segmentation``, ``measures_json``,
-            ``measures_csv``, ``report``, ``brain`` and ``manifest``, and of each map there is, as ``probability_WT``,
+            ``measures_csv``, ``report``, ``brain`` and ``manifest``, of probability maps such as ``probability_WT``,
             and of an ensemble ``agreement``.
-        training: on what kind of tumour the model was trained, in a sentence: it is valid for no other.
-        choice: why this model was chosen, where the job names none.
-        missing: sequences that the model takes and the case lacks, and ``cost`` says what that costs.
-        seconds: per stage.
-        review: the state of the segmentation's review.
-        reviews: its history, the latest last.
+        training: a sentence on the kind of tumour on which the model was trained, and for which alone it is valid.
+        choice: why this model was chosen, if the job names none.
+        missing: modalities that the model uses and the case lacks.
+        cost: sentence on the loss of accuracy by these.
+        seconds: duration of each stage.
+        review: the review state of the segmentation.
+        reviews: the history of reviews, the latest last.
     """
 
     case_id: str

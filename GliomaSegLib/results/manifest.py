@@ -1,4 +1,4 @@
-"""The manifest of a result folder: which images, model and options a result was made of, and its reviews."""
+"""The manifest of a folder of results: the images, model and options of the run, and the reviews."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from GliomaSegLib.record import Record
 
 
 class ModelUsed(Record):
-    """The model as it was at the time of the run."""
+    """The model at the time of the run."""
 
     id: str
     title: str
@@ -39,7 +39,7 @@ class ModelUsed(Record):
 
 
 class SequenceRecord(Record):
-    """The file that was used for a sequence, and how it was registered to the reference image."""
+    """The file of a modality, and its registration to the reference image."""
 
     path: Path
     series_uid: str | None
@@ -56,7 +56,7 @@ class SequenceRecord(Record):
 
 
 class Manifest(Record):
-    """How a result was made: enough to reproduce it."""
+    """All that is needed to reproduce a result, and its reviews."""
 
     program: Literal["GliomaSeg"] = PROGRAM
     case_id: str
@@ -86,15 +86,15 @@ class Manifest(Record):
 
     @property
     def reference(self) -> Modality:
-        """The sequence on whose grid the results are."""
+        """The modality of the reference image."""
         return next(modality for modality, record in self.sequences.items() if record.is_reference)
 
     @property
     def when(self) -> TimePoint:
-        """When the study was made."""
+        """The time point of the study."""
         return TimePoint(self.time_point, self.days_since_surgery)
 
     def reviewed(self, state: ReviewState, by: str | None = None) -> Manifest:
-        """The same after a review by ``by``, or after an edit; earlier reviews stay in the history."""
+        """A copy with a further review by ``by``, or an edit, in the history."""
         event = ReviewEvent(state=state, when=timestamp(), by=by)
         return self.model_copy(update={"review": state, "reviews": (*self.reviews, event)})

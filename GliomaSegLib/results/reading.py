@@ -1,4 +1,4 @@
-"""Reading results back: a result folder with all that belongs to it, a ``.seg.nrrd`` or a label map."""
+"""Reads folders of results, ``.seg.nrrd`` files and label maps."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from GliomaSegLib.zoo.catalogue import find_card
 
 @dataclass(frozen=True)
 class StoredResult:
-    """What a result folder holds, on the grid of the reference image.
+    """The content of a folder of results, on the grid of the reference image.
 
     Attributes:
         labels: internal label map, ``uint8``.
@@ -68,7 +68,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def read_result(folder: Path) -> StoredResult:
-    """Read a result folder whose measures are those of its labels.
+    """Read a folder of results, whose labels must not have been edited since the last measurement.
 
     Raises:
         InputError: a file cannot be read, or the labels were edited and not measured since.
@@ -85,7 +85,7 @@ def read_result(folder: Path) -> StoredResult:
 def assess_stored(
     manifest: Manifest, labels: sitk.Image, brain: sitk.Image, probabilities: Mapping[Region, sitk.Image]
 ) -> CaseAssessment:
-    """Measure a result's labels again, as they are now; the images are those of :func:`assess_case`."""
+    """Measure the present labels of a result; the images are those of :func:`assess_case`."""
     return assess_case(
         labels,
         brain,
@@ -101,7 +101,7 @@ def assess_stored(
 
 
 def made_for(manifest: Manifest) -> tuple[str | None, frozenset[TimePointKind]]:
-    """Task and time points of the model; of a result that does not keep them, those of the card that now has its id."""
+    """Task and time points of the model; for results without them from the present card of that ID."""
     model = manifest.model
     if model.task is not None:
         return model.task, frozenset(model.time_points)
@@ -112,7 +112,7 @@ def made_for(manifest: Manifest) -> tuple[str | None, frozenset[TimePointKind]]:
 
 
 def _saved_again(folder: Path, manifest: Manifest) -> list[str]:
-    """Names of the files with labels that are not those that were written; their voxels may be the same.
+    """Names of the label files that differ from the written ones, possibly with the same voxels.
 
     Raises:
         InputError: one of them is missing.
@@ -124,9 +124,9 @@ def _saved_again(folder: Path, manifest: Manifest) -> list[str]:
 
 
 def current_labels(folder: Path, manifest: Manifest, grid: sitk.Image) -> tuple[sitk.Image, str | None]:
-    """The internal label map on ``grid`` with the edit of a reader, and the name of the file that was edited.
+    """The internal label map on ``grid`` including edits, and the name of the edited file.
 
-    A file that another program saved again with the same voxels was not edited: then the name is ``None``.
+    The name is ``None`` without an edit, also if another program saved a file with the same voxels.
 
     Raises:
         InputError: a file is missing, both were edited, or the edited one does not fit the case.
@@ -147,18 +147,18 @@ def current_labels(folder: Path, manifest: Manifest, grid: sitk.Image) -> tuple[
 
 
 def _edited_label_map(path: Path, scheme: LabelScheme, before: sitk.Image) -> sitk.Image:
-    """The edited map in internal labels; ``before`` is the one that it was made from, on the grid of the case."""
+    """Read an edited label map as internal labels; ``before`` is the map before the edit."""
     edited = oriented_like(read_labels(path), before)
     if not same_grid(edited, before):
         raise InputError(f"{path} lies on another grid than its case; save the edit on the grid of the original file.")
     array, earlier = sitk.GetArrayFromImage(edited), sitk.GetArrayFromImage(before)
     internal = to_internal(array, scheme, str(path))
-    # The numbering may lack a label, such as the cavity: a voxel that was left alone keeps what it was.
+    # The scheme may lack a label, such as the cavity: unchanged voxels keep theirs.
     return array_on(np.where(from_internal(earlier, scheme) == array, earlier, internal), before)
 
 
 def is_slicer_segmentation(path: Path) -> bool:
-    """Whether the name is that of a Slicer segmentation, which is read without a label scheme."""
+    """Whether the name is that of a Slicer segmentation, which needs no label scheme."""
     return path.name.endswith(".seg.nrrd")
 
 
@@ -168,11 +168,11 @@ def read_any_segmentation(
     """Read a segmentation from a result folder (edits included), a ``.seg.nrrd`` or a label map.
 
     Args:
-        scheme: numbering of a label map; that of a result folder is known.
-        grid: onto which a ``.seg.nrrd`` is read, as Slicer crops it; by default that of the image it was drawn on.
+        scheme: of a label map; that of a folder of results is known.
+        grid: to which a ``.seg.nrrd``, which Slicer may crop, is resampled; by default its reference geometry.
 
     Raises:
-        InputError: the file cannot be read, or its numbering is doubtful; or as :func:`current_labels`.
+        InputError: the file cannot be read, or its label scheme is ambiguous; or as :func:`current_labels`.
     """
     if path.is_dir():
         manifest = read_manifest(path)
@@ -205,13 +205,13 @@ def _check_numbering(labels: np.ndarray, path: Path) -> None:
 
 
 def read_probabilities(folder: Path, grid: sitk.Image | None = None) -> dict[Region, sitk.Image]:
-    """The probability maps that a result folder has: ``float32``, 0 to 1, on the grid of its labels.
+    """Read the probability maps of a folder of results: ``float32``, 0 to 1, on the grid of its labels.
 
-    The files hold 0 to 255 and only the box where a region may be, one per region that a reader may threshold again;
-    with ``all_probabilities`` (``segment --all-probabilities``) the whole grid of every region that the model gives.
+    The files hold 0 to 255, cropped to where the region may be, for regions that may be thresholded again; with
+    ``all_probabilities`` (``segment --all-probabilities``) all regions of the model on the whole grid.
 
     Args:
-        grid: an image on that grid, where it was read already.
+        grid: an image on that grid, if it was read already.
 
     Raises:
         InputError: one of them cannot be read.
@@ -222,7 +222,7 @@ def read_probabilities(folder: Path, grid: sitk.Image | None = None) -> dict[Reg
 
 
 def read_transforms(folder: Path) -> dict[Modality, sitk.Transform]:
-    """From the reference image to each sequence that had to be moved (LPS mm).
+    """Read the transforms from the reference image to each modality that had to be moved (LPS mm).
 
     Raises:
         InputError: one of them cannot be read.
@@ -239,13 +239,13 @@ def _read_transform(path: Path) -> sitk.Transform:
 
 
 def read_original(record: SequenceRecord, grid: sitk.Image, transform: sitk.Transform | None = None) -> SourceImage:
-    """An image that a result was made of, read again and resampled to ``grid``, ``float32``.
+    """Read an original image of a result again and resample it to ``grid``, ``float32``.
 
     Args:
-        transform: of :func:`read_transforms`; ``None`` where the sequence was not moved.
+        transform: from :func:`read_transforms`; ``None`` if the modality was not moved.
 
     Raises:
-        InputError: it is gone, cannot be read, or has other pixels than then.
+        InputError: it is missing, cannot be read, or has changed.
     """
     try:
         image, series = read_source(Source(record.path, record.series_uid, record.series_part))
@@ -259,7 +259,7 @@ def read_original(record: SequenceRecord, grid: sitk.Image, transform: sitk.Tran
 def read_originals(
     manifest: Manifest, grid: sitk.Image, transforms: Mapping[Modality, sitk.Transform]
 ) -> dict[Modality, sitk.Image]:
-    """All images that a result was made of, as :func:`read_original`."""
+    """Read all original images of a result, see :func:`read_original`."""
     return {
         modality: read_original(record, grid, transforms.get(modality)).image
         for modality, record in manifest.sequences.items()

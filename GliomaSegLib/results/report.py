@@ -1,4 +1,4 @@
-"""The report that a clinician reads: one HTML file without external parts, for the screen and for print (A4)."""
+"""The report for the clinician: a self-contained HTML file for screen and print (A4)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from GliomaSegLib.results.manifest import Manifest, ModelUsed, SequenceRecord
 from GliomaSegLib.results.slice_pictures import Viewer, hex_colour
 from GliomaSegLib.results.viewer import Panel, Place, region_layers, viewer_html
 
-# Slices shown of each sequence besides the one with the largest area, and lesions listed of each region.
+# Slices of each modality besides the one with the largest area, and lesions listed per region.
 _SPREAD_SLICES = 4
 _LISTED_LESIONS = 5
 
@@ -46,7 +46,7 @@ def render_report(manifest: Manifest, assessed: CaseAssessment, images: ResultIm
     """The report as HTML text. Every text is escaped.
 
     Args:
-        assessed: the measures of ``images``; regions that they lack are reported as not determined.
+        assessed: the measures of ``images``; missing regions are reported as not determined.
         images: without originals the report has no pictures.
 
     Raises:
@@ -84,7 +84,7 @@ def render_report(manifest: Manifest, assessed: CaseAssessment, images: ResultIm
 
 @dataclass(frozen=True)
 class _Answer:
-    """The first paragraph: one sentence, and what must be known about it, a sentence each."""
+    """The first paragraph: the answer, and sentences on its limits."""
 
     sentence: str
     notes: tuple[str, ...] = ()
@@ -99,8 +99,8 @@ class _RegionRow:
 
 @dataclass(frozen=True)
 class _LesionTable:
-    """The lesions of one region; ``smaller`` more, of ``smaller_ml`` together, are not listed, and ``specks`` are not
-    counted."""
+    """The lesions of one region, without the ``smaller`` ones (total volume ``smaller_ml``) and ``specks``, which do
+    not count as lesions."""
 
     region: str
     listed: tuple[Lesion, ...]
@@ -115,12 +115,12 @@ class _LesionTable:
 
     @property
     def cut(self) -> tuple[int, ...]:
-        """Numbers of those listed that touch the border of the image."""
+        """Numbers of the listed lesions that touch the border of the image."""
         return tuple(lesion.id for lesion in self.listed if lesion.at_border)
 
 
 def _answer(manifest: Manifest, assessed: CaseAssessment, least_mm3: float) -> _Answer | None:
-    """After surgery the residual tumour, else how much tumour there is; ``None`` where there is none."""
+    """The residual tumour after surgery, else the volume of tumour; ``None`` if there is none."""
     measures = assessed.measures
     how_much = _how_much(measures, least_mm3) if any(volume.voxels for volume in measures.volumes) else ""
     if assessed.residual:
@@ -163,7 +163,7 @@ def _specks_text(specks: Sequence[Lesion]) -> str:
 
 
 def _regions(measures: Measures) -> list[_RegionRow]:
-    """WT, TC, ET, and the cavity where it was looked for."""
+    """WT, TC, ET, and the cavity if the model segments it."""
     rows = [
         _RegionRow(style.name, hex_colour(region), measures.volume(region.value))
         for region, style in region_styles().items()
@@ -172,7 +172,7 @@ def _regions(measures: Measures) -> list[_RegionRow]:
 
 
 def _parts(measures: Measures) -> list[_RegionRow]:
-    """The labels that make up the tumour and are no region themselves."""
+    """The labels of the tumour that are not regions themselves."""
     return [
         _RegionRow(style.name, "", volume)
         for style in segment_styles().values()
@@ -193,13 +193,13 @@ def _lesion_tables(measures: Measures, least_mm3: float) -> list[_LesionTable]:
 
 
 def _pictures(manifest: Manifest, measures: Measures, images: ResultImages) -> dict[str, object]:
-    """The slices of the report: the largest of all sequences, some others, and the two other planes."""
+    """The pictures: the slice with the largest area in all modalities, further slices, and the two other planes."""
     regions = [region for region in Region if measures.volume(region.value)]
     viewer = Viewer(images.labels, images.originals[manifest.reference], images.brain, regions)
     sequences = [modality for modality in Modality if modality in images.originals]
     grey = {modality: viewer.grey(images.originals[modality]) for modality in sequences}
     plane = measures.plane
-    # After surgery residual tumour is looked for, not the cavity, which is much larger.
+    # After surgery the slice of the residual tumour is shown, not that of the cavity, which is much larger.
     asked = Region.ET if manifest.time_point is TimePointKind.POSTOPERATIVE else None
     left = measures.volume(asked.value) if asked else None
     key = viewer.largest(plane, asked)
@@ -221,13 +221,13 @@ def _pictures(manifest: Manifest, measures: Measures, images: ResultImages) -> d
 
 
 def _image_number(identity: StudyIdentity | None, measures: Measures) -> Callable[[Lesion], str]:
-    """The number of the source's image on which a lesion is measured; empty where its slices are no images."""
+    """The image number of the series on which a lesion was measured; empty if its slices are no images."""
     numbers = identity.image_numbers if identity and measures.slice_axis == 2 else ()
     return lambda lesion: str(numbers[lesion.slice] or "") if lesion.slice < len(numbers) else ""
 
 
 def _viewer(measures: Measures, images: ResultImages, least_mm3: float) -> Markup:
-    """The images to scroll, with a list of the lesions; empty without originals or without NiiVue."""
+    """The interactive viewer with a list of the lesions; empty without originals or without NiiVue."""
     panels = [Panel(one.title, images.originals[one], images.labels) for one in Modality if one in images.originals]
     regions = [region for region in Region if measures.volume(region.value)]
     places = [
@@ -254,7 +254,7 @@ def _time_point(time_point: TimePoint) -> str:
 
 
 def _millilitres(volume_ml: float) -> str:
-    """Two decimals below 10 mL, where residual tumour is judged, else one."""
+    """A volume with two decimals below 10 mL, for residual tumour, else one."""
     if 0 < volume_ml < 0.005:
         return "< 0.01"
     return f"{volume_ml:.2f}" if volume_ml < 10 else f"{volume_ml:.1f}"
@@ -265,7 +265,7 @@ def _percent(ratio: float) -> str:
 
 
 def _whole(number: float) -> str:
-    """A whole number as it is printed: a real minus, thousands apart by a narrow space."""
+    """A rounded number with a typographic minus and narrow spaces between thousands."""
     return f"{round(number):,}".replace(",", "\u202f").replace("-", "\u2212")
 
 
@@ -301,7 +301,7 @@ def _member_text(model: ModelUsed) -> str:
 
 
 def _review_state(manifest: Manifest) -> str:
-    """The state, and of a review by whom and when."""
+    """The review state, with reviewer and time."""
     text = {
         ReviewState.DRAFT: "draft: not reviewed",
         ReviewState.EDITED: "edited: not approved",
@@ -315,7 +315,7 @@ def _review_state(manifest: Manifest) -> str:
 
 
 def _review_history(manifest: Manifest) -> str:
-    """All reviews; empty where there is at most one, which the state shows."""
+    """All reviews; empty if there is at most one, which the state shows."""
     if len(manifest.reviews) < 2:
         return ""
     return "; ".join(

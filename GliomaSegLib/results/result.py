@@ -26,7 +26,7 @@ Key = TypeVar("Key", Region, Modality)
 
 
 class OnDemand(Mapping[Key, sitk.Image]):
-    """Images of ``keys``, each made when it is first asked for and then kept."""
+    """A mapping whose images are made at the first access and then kept."""
 
     def __init__(self, keys: Collection[Key], make: Callable[[Key], sitk.Image]) -> None:
         self._made: dict[Key, sitk.Image | None] = dict.fromkeys(keys)
@@ -47,30 +47,31 @@ class OnDemand(Mapping[Key, sitk.Image]):
 
 @dataclass(frozen=True)
 class Result:
-    """A segmented case. All images are on the voxel grid of the reference image, as that was given.
+    """A segmented case. All images are on the original grid of the reference image.
 
-    Images are :class:`SimpleITK.Image` (LPS, mm); :func:`to_array` gives any of them as an array ``[x, y, z]``, which
-    :attr:`affine` places in the patient.
+    Images are :class:`SimpleITK.Image` (LPS mm); :func:`to_array` converts one to an array ``[x, y, z]`` with the
+    :attr:`affine`.
 
     Attributes:
-        case_id: how the case is called.
-        model: id, version, licence, weights and device of the model.
-        regions: those that the model gives for the case's sequences; others are neither there nor absent.
-        reference: the sequence on whose grid the result is: T1c, else the best present.
+        case_id: name of the case.
+        model: ID, version, licence, weights and device of the model.
+        regions: those that the model segments with the modalities of the case; others are not known.
+        reference: the modality of the reference image.
         labels: ``uint8``, 1 NETC, 2 SNFH, 3 ET, 4 RC.
         brain: mask, ``uint8``.
-        transforms: from the reference image to each sequence that had to be moved (LPS mm).
+        transforms: from the reference image to each modality that had to be moved (LPS mm).
         assessed: the measures, and after surgery the residual tumour.
         probabilities: per region (``result.probabilities["WT"]``) ``float32`` in 0..1, resampled from the network's
-            grid when asked for; of a loaded result those that were written.
-        stored_probabilities: those that are written with it, 0..1 as 0..255 (``uint8``).
-        images: per sequence (``result.images["t1c"]``) ``float32``, registered and resampled to the reference image
-            when asked for; of a loaded result the files are read again.
-        agreement: of an ensemble, how far its members agree, ``uint8`` per cent.
-        choice: why this model was chosen, where none was named.
-        missing: sequences that the model takes and the case lacks; ``cost`` says what that costs.
-        warnings: what the reader must know, a sentence each.
-        seconds: per stage.
+            grid at the first access; of a loaded result the stored ones.
+        stored_probabilities: those that are written, 0..1 as 0..255 (``uint8``).
+        images: per modality (``result.images["t1c"]``) ``float32``, registered and resampled to the reference image
+            at the first access; of a loaded result the files are read again.
+        agreement: of the members of an ensemble, ``uint8`` in per cent.
+        choice: why this model was chosen, if none was named.
+        missing: modalities that the model uses and the case lacks.
+        cost: sentence on the loss of accuracy by these.
+        warnings: sentences for the reader.
+        seconds: duration of each stage.
     """
 
     case_id: str
@@ -93,10 +94,10 @@ class Result:
 
     @classmethod
     def load(cls, folder: Path | str) -> Result:
-        """Read a result folder, whoever made it: command line, batch, panel or :func:`GliomaSegLib.run`.
+        """Read a folder of results of the command line, a batch, the panel or :func:`GliomaSegLib.run`.
 
         Raises:
-            InputError: it is no result folder, is damaged, or was edited and not measured since.
+            InputError: it is no folder of results, is damaged, or was edited and not measured since.
         """
         stored = read_result(Path(folder))
         manifest, transforms = stored.manifest, read_transforms(stored.folder)
@@ -125,19 +126,19 @@ class Result:
 
     @property
     def measures(self) -> Measures:
-        """Volumes in mL, and of every lesion its volume, diameters (mm) and place."""
+        """Volumes in mL, and volume, diameters (mm) and position of every lesion."""
         return self.assessed.measures
 
     @property
     def affine(self) -> NDArray[np.float64]:
-        """4 x 4, from voxel indices (x, y, z) to RAS mm, as nibabel has it."""
+        """4 x 4 from voxel indices (x, y, z) to RAS mm, as in nibabel."""
         return affine_of(self.labels)
 
     def volume(self, name: str) -> Volume:
         """The volume of a region or label (WT, TC, ET, RC, NETC, SNFH): ``result.volume("WT").ml``.
 
         Raises:
-            InputError: the model does not give it.
+            InputError: the model does not segment it.
         """
         if found := self.measures.volume(name):
             return found
@@ -146,5 +147,5 @@ class Result:
 
 
 def to_array(image: sitk.Image) -> NDArray:
-    """The voxels of an image as an array ``[x, y, z]``, as nibabel has them."""
+    """The voxels of an image as an array ``[x, y, z]``, as in nibabel."""
     return sitk.GetArrayFromImage(image).transpose(2, 1, 0)

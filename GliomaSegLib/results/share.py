@@ -1,4 +1,4 @@
-"""A report to share: anonymous unless asked otherwise, the images masked to the brain."""
+"""Writes a report to share: anonymous by default, with images masked to the brain."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from GliomaSegLib.results.reading import assess_stored, read_originals, read_pro
 from GliomaSegLib.results.report import write_report
 
 _DATE = r"\b(?:19|20)\d\d[-./]?[01]\d[-./]?[0-3]\d\b"
-# Fields of a manifest that name nobody. The job is not shown.
+# Fields of a manifest without identifying data. The job is not shown.
 _KEPT = {
     "program", "time_point", "days_since_surgery", "job", "model", "regions", "missing", "review", "changed", "seconds",
     "versions",
 }  # fmt: skip
-# Parts of a path that name nobody and occur in sentences too.
+# Parts of paths that identify nobody and also occur in sentences.
 _HARMLESS = {"study", "studies", "data", "images", "image", "dicom", "home", "users", "results", "output", "tmp", "mnt"}
 
 
@@ -28,11 +28,11 @@ def share_report(folder: Path, page: Path, anonymous: bool = True) -> None:
     """Write the report of a result folder to the file ``page``.
 
     Args:
-        anonymous: without names, paths, dates and reviewers, and with the brain alone in every picture.
+        anonymous: without names, paths, dates and reviewers, and with skull-stripped pictures.
 
     Raises:
-        InputError: the results cannot be read, were edited and not measured since, or lack their images; or the name of
-            an anonymous page names the case.
+        InputError: the results cannot be read, were edited and not measured since, or lack their images; or the file
+            name of an anonymous page contains the name of the case.
     """
     stored = read_result(folder)
     manifest = stored.manifest
@@ -48,7 +48,7 @@ def share_report(folder: Path, page: Path, anonymous: bool = True) -> None:
 
 
 def without_identity(manifest: Manifest) -> Manifest:
-    """The manifest without what identifies the patient; in sentences that is replaced by ``…``."""
+    """The manifest without identifying data, which ``…`` replaces in sentences."""
     names = sorted(_names(manifest), key=len, reverse=True)
     hidden = re.compile("|".join([*map(re.escape, names), _DATE]), re.IGNORECASE)
     sequences = {
@@ -64,21 +64,21 @@ def without_identity(manifest: Manifest) -> Manifest:
         "cost": manifest.cost and hidden.sub("…", manifest.cost),
         "choice": manifest.choice and hidden.sub("…", manifest.choice),
     }
-    # What is not known to be harmless, now or in a later version, gets its default, which reveals nothing.
+    # Fields that are not known to be harmless, now or in later versions, get their defaults.
     defaults = {name: field.get_default(call_default_factory=True) for name, field in Manifest.model_fields.items()}
     left_out = {name: default for name, default in defaults.items() if name not in _KEPT | set(redacted)}
     return manifest.model_copy(update=left_out | redacted)
 
 
 def brain_alone(images: ResultImages) -> ResultImages:
-    """The images with 0 outside the brain and the segmentation."""
+    """The images with 0 outside of brain and segmentation."""
     kept = sitk.Or(images.brain != 0, images.labels != 0)
     originals = {modality: sitk.Mask(image, kept) for modality, image in images.originals.items()}
     return dataclasses.replace(images, originals=originals)
 
 
 def _names(manifest: Manifest) -> set[str]:
-    """What may identify the patient: the case, its files and their folders, and who reviewed."""
+    """Texts that may identify the patient: the name of the case, its files and folders, and reviewers."""
     job = manifest.job
     paths = [job.study, job.output, *(record.path for record in manifest.sequences.values())]
     found = {part for path in paths if path for part in (path.name.split(".")[0], *path.parts)}

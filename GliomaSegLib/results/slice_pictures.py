@@ -1,7 +1,7 @@
-"""Pictures of slices with the regions' contours, for the report: SVG in millimetres, the image embedded as PNG.
+"""Draws slices with contours of regions for the report, as SVG in mm with the image embedded as PNG.
 
-In radiological convention: axial and coronal slices show the patient's right on the left, sagittal ones anterior on the
-left. The contours are vector paths, so that they stay sharp in print and can be switched off.
+Radiological convention: axial and coronal slices show the patient's right on the left, sagittal ones anterior on the
+left. Contours are vector paths, which are sharp in print and can be hidden.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from GliomaSegLib.labels import REGION_LABELS, Region
 from GliomaSegLib.measures.volumes import slice_position_mm
 from GliomaSegLib.preprocessing.cropping import bounding_box
 
-# Pictures are resampled to square pixels of this size: fine enough for print, however thick the slices are.
+# Pictures are resampled to square pixels of this size, fine enough for print.
 _PIXEL_MM = 0.5
 
-# The margin around the head, and the grey levels that become black and white, as percentiles inside it.
+# The margin around the head, and the percentiles in the head that become black and white.
 _MARGIN_MM = 6.0
 WINDOW_PERCENT = (1.0, 99.7)
 _WINDOW_MM = 1.0  # finer voxels are sampled
@@ -40,7 +40,7 @@ DRAWING_ORDER = (Region.WT, Region.RC, Region.TC, Region.ET)
 
 @dataclass(frozen=True)
 class _Plane:
-    """How a plane is cut from an array ``[z, y, x]`` whose axes run to superior, posterior and left."""
+    """How to cut a plane from an array ``[z, y, x]`` in LPS orientation."""
 
     voxel_axis: int  # across the slices: 0 x, 1 y, 2 z
     marks: str  # the patient directions at the left, right, top and bottom of the picture
@@ -56,15 +56,14 @@ _PLANES = {
 
 @dataclass(frozen=True)
 class Slice:
-    """One slice: its plane (``axial``, ``coronal`` or ``sagittal``) and its index along the axis across it."""
+    """One slice: its plane (``axial``, ``coronal`` or ``sagittal``) and its index along the perpendicular axis."""
 
     plane: str
     index: int
 
 
 class Grey:
-    """An image as grey levels, ``uint8 [z, y, x]``, on a grid that is oriented to LPS. They are made of the part that
-    is asked for."""
+    """An image as grey levels, ``uint8 [z, y, x]`` in LPS orientation, computed only for the parts that are used."""
 
     def __init__(self, image: sitk.Image, grid: sitk.Image, black: float, white: float) -> None:
         self._image, self._grid = image, grid
@@ -80,7 +79,7 @@ class Viewer:
 
     Args:
         labels: internal label map.
-        reference: from which the head is found when there is no brain mask; only then it must be on the same grid.
+        reference: for finding the head without a brain mask; only then it must be on the same grid.
         brain: mask on the same grid.
         regions: those to outline.
     """
@@ -103,11 +102,11 @@ class Viewer:
 
     @property
     def tumour(self) -> NDArray[np.bool_]:
-        """Mask of all labels, the cavity too: ``[z, y, x]``, oriented to LPS."""
+        """Mask of all labels including the cavity, ``[z, y, x]`` in LPS orientation."""
         return self._labels > 0
 
     def largest(self, plane: str, region: Region | None = None) -> Slice:
-        """The slice on which the region, by default the union of all labels, is largest; without any, the head."""
+        """The slice with the largest area of the region, by default of all labels; of the head if there is none."""
         return Slice(plane, int(np.argmax(self._areas(plane, region))))
 
     def nearest(self, plane: str, position_ras_mm: tuple[float, float, float]) -> Slice:
@@ -122,7 +121,7 @@ class Viewer:
         return abs(one.index - other.index) * self._grid.GetSpacing()[_PLANES[one.plane].voxel_axis]
 
     def spread(self, plane: str, count: int) -> list[Slice]:
-        """At most ``count`` slices that divide the tumour, without one the head, into parts of equal volume."""
+        """At most ``count`` slices that divide the tumour (or the head without one) into parts of equal volume."""
         share = np.cumsum(self._areas(plane))
         indices = {int(np.searchsorted(share, share[-1] * (part + 0.5) / count)) for part in range(count)}
         # Axial slices from inferior to superior, sagittal ones from the patient's right, coronal ones from posterior.
@@ -135,11 +134,12 @@ class Viewer:
         return f"{plane.letters[mm < 0]} {abs(mm)} mm"
 
     def grey(self, image: sitk.Image, by_tumour: bool = True) -> Grey:
-        """An image as grey levels, windowed by what is inside the head.
+        """Convert an image to grey levels, with a window from the intensities in the head.
 
         Args:
-            image: in the space of the labels; what has other voxels is interpolated where it is drawn.
-            by_tumour: also by the tumour; without it the brain is as bright in studies with a large and a small one.
+            image: in the space of the labels, on any grid.
+            by_tumour: whether the tumour contributes to the window; without it the brain has the same brightness in
+                studies with a large and a small tumour.
         """
         steps = tuple(slice(None, None, max(1, int(_WINDOW_MM / mm))) for mm in reversed(self._grid.GetSpacing()))
         inside = self._head[steps]
@@ -149,7 +149,7 @@ class Viewer:
         return Grey(image, self._grid, *np.percentile(seen.astype(np.float32, copy=False), WINDOW_PERCENT))
 
     def draw(self, grey: Grey, where: Slice, contours: bool = True) -> Markup:
-        """One slice of the grey levels as an ``<svg>`` element; the contours form a group of class ``contours``."""
+        """Draw a slice as an ``<svg>`` element; the contours are a group of class ``contours``."""
         pixels, width, height = self.cut(grey, where)
         return Markup(
             f'<svg viewBox="0 0 {width:.2f} {height:.2f}" role="img" aria-label="{where.plane} slice">'
@@ -158,7 +158,7 @@ class Viewer:
         )
 
     def cut(self, grey: Grey, where: Slice) -> tuple[NDArray[np.uint8], float, float]:
-        """A slice of the grey levels in square pixels, ``[row, column]``, with its width and height in mm."""
+        """A slice of the grey levels with square pixels, ``[row, column]``, and its width and height in mm."""
         row_mm, column_mm = self._pixel_mm(where.plane)
         pixels = self._cut(grey, where)
         height, width = pixels.shape[0] * row_mm, pixels.shape[1] * column_mm
@@ -167,11 +167,12 @@ class Viewer:
         return np.asarray(resized), width, height
 
     def outlines(self, where: Slice) -> list[tuple[Region, list[NDArray[np.float64]]]]:
-        """Of each region its closed outlines on a slice: points (x, y) in mm from the picture's top left corner."""
+        """The closed outlines of each region on a slice: points (x, y) in mm from the top left corner of the
+        picture."""
         labels, (row_mm, column_mm) = self._cut(self._labels, where), self._pixel_mm(where.plane)
         found = []
         for region in self._regions:
-            # One empty pixel around the mask closes the outlines at the border; half of one leads from centre to edge.
+            # A margin of one empty pixel closes outlines at the border; half a pixel leads from its centre to its edge.
             mask = np.pad(np.isin(labels, REGION_LABELS[region]), 1).astype(np.uint8)
             lines = [(one[:-1, ::-1] - 0.5) * (column_mm, row_mm) for one in find_contours(mask, 0.5)]
             if lines:
@@ -183,7 +184,7 @@ class Viewer:
         return _PLANES[where.plane].marks
 
     def _areas(self, plane: str, region: Region | None = None) -> NDArray[np.int64]:
-        """Voxels on each slice of the region, else of all labels, else of the head."""
+        """The number of voxels on each slice: of the region, or of all labels, or of the head."""
         regions = [region_mask(self._labels, region)] if region else []
         mask = next((one for one in (*regions, self.tumour) if one.any()), self._head)
         across = 2 - _PLANES[plane].voxel_axis
@@ -196,7 +197,7 @@ class Viewer:
         return cut if where.plane == "axial" else cut[::-1]
 
     def _pixel_mm(self, plane: str) -> tuple[float, float]:
-        """Distance between the rows and between the columns of a slice."""
+        """Distance between rows and between columns of a slice in mm."""
         spacing = self._grid.GetSpacing()
         row_mm, column_mm = (spacing[axis] for axis in (2, 1, 0) if axis != _PLANES[plane].voxel_axis)
         return row_mm, column_mm
@@ -210,7 +211,7 @@ class Viewer:
 
 
 def _part_of(image: sitk.Image, grid: sitk.Image, part: int | tuple[int | slice, ...]) -> NDArray[np.float32]:
-    """The voxels of an image in a part ``[z, y, x]`` of a grid that is oriented to LPS."""
+    """The voxels of an image in a part ``[z, y, x]`` of a grid in LPS orientation."""
     if _same_voxels(image, grid):
         return upright_view(image)[part]
     parts = part if isinstance(part, tuple) else (part,)
@@ -220,7 +221,7 @@ def _part_of(image: sitk.Image, grid: sitk.Image, part: int | tuple[int | slice,
 
 
 def _same_voxels(one: sitk.Image, other: sitk.Image) -> bool:
-    """Whether two images have the same voxels, whatever the order of their axes."""
+    """Whether two images have the same voxels, regardless of orientation."""
     near_mm = GRID_TOLERANCE_VOXELS * min(one.GetSpacing())
     return sorted(one.GetSize()) == sorted(other.GetSize()) and all(
         min(math.dist(corner, there) for there in corners(other)) <= near_mm for corner in corners(one)
@@ -233,7 +234,7 @@ def hex_colour(region: Region) -> str:
 
 
 def path_data(line: NDArray[np.float64]) -> str:
-    """A closed line, points (x, y), as SVG path data."""
+    """SVG path data of a closed line with points (x, y)."""
     return "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in line) + "Z"
 
 

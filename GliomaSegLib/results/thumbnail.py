@@ -1,4 +1,4 @@
-"""A small picture of a result: the axial slice on which the tumour is largest, with the regions' outlines."""
+"""Draws a small picture of a result: the axial slice with the largest area of tumour, with outlines of regions."""
 
 from __future__ import annotations
 

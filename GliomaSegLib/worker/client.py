@@ -1,7 +1,7 @@
-"""The client of :mod:`GliomaSegLib.worker.server`: starts the process, sends requests, reads its events, and ends it.
+"""The client of :mod:`GliomaSegLib.worker.server`: starts the process, sends requests, reads events, and ends it.
 
-Needs nothing but the standard library and never blocks its caller, so that the panel can use it inside Slicer: a
-thread reads the events, and a timer of the caller's asks :meth:`Task.poll` for them.
+Standard library only, and never blocks, so that the panel can use it in Slicer: a thread reads the events, and a timer
+of the caller fetches them by :meth:`Task.poll`.
 
 >>> worker = WorkerProcess(worker_command(Path(sys.executable)), log=Path("worker.log"))
 >>> task = worker.start({"study": "study", "model": "ca-cnn-brats17", "output": "results"})
@@ -28,18 +28,18 @@ from GliomaSegLib.errors import Cancelled, GliomaSegError
 from GliomaSegLib.io.folder import clear_up, unfinished
 
 GRACE_S = 3.0
-"""So long a process that was asked to stop may take to clear up after itself; then it is killed."""
+"""Seconds that a process may take to clean up after it was asked to stop; then it is killed."""
 
 _LARGEST_LOG_BYTES = 4 << 20
 _LONGEST_LINE = 64 << 20  # characters; the answer to a comparison of many lesions has some thousands
 _LONGEST_NOTE = 2000
 _ANSWERS = ('{"event": "result"', '{"event": "error"')
 _WINDOWS = sys.platform == "win32"
-_NO_WINDOW: int = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # Windows alone has it
+_NO_WINDOW: int = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # only on Windows
 _STOPPED = "Stopped; nothing half-written is left."
 
-# Runs a module of the package that this file belongs to, whatever the interpreter has installed; the package's folder
-# comes last in the search path, so that it cannot put other packages before the interpreter's own.
+# Runs a module of this package, whatever the interpreter has installed; its folder is appended to the search path, so
+# that it does not precede the packages of the interpreter.
 _RUN_MODULE = (
     "import runpy, sys; sys.path.append(sys.argv.pop(1)); "
     "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
@@ -60,7 +60,7 @@ class Event:
 
     Attributes:
         text: the name of the stage, the detail of the progress, the warning or the error; empty for a result.
-        fraction: of the current stage, 0 to 1; of a progress alone.
+        fraction: of the current stage, 0 to 1; only of a progress.
     """
 
     kind: Literal["stage", "progress", "warning", "result", "error"]
@@ -88,12 +88,12 @@ class Task:
 
     @property
     def done(self) -> bool:
-        """Whether the answer is there, or the request has failed; :meth:`poll` may still have events to give."""
+        """Whether there is an answer, or the request has failed; :meth:`poll` may still return events."""
         return self._ended.is_set()
 
     @property
     def result(self) -> dict[str, Any]:
-        """The answer, as :class:`~GliomaSegLib.results.job_result.JobResult` in JSON.
+        """The answer as JSON; of a job a :class:`~GliomaSegLib.results.job_result.JobResult`.
 
         Raises:
             RuntimeError: it is not done.
@@ -111,7 +111,7 @@ class Task:
         return [self._events.get_nowait() for _ in range(self._events.qsize())]
 
     def wait(self, on_event: Callable[[Event], None] | None = None) -> dict[str, Any]:
-        """Wait for the answer, handing every event to ``on_event``; what interrupts this cancels the request.
+        """Wait for the answer, calling ``on_event`` with every event; an exception cancels the request.
 
         Raises:
             WorkerError: it failed; the text is one sentence.
@@ -120,7 +120,7 @@ class Task:
         try:
             while not (self.done and self._events.empty()):
                 with contextlib.suppress(queue.Empty):
-                    event = self._events.get(timeout=0.1)  # without a limit, Windows does not notice Ctrl-C
+                    event = self._events.get(timeout=0.1)  # without a timeout, Windows ignores Ctrl-C
                     if on_event is not None:
                         on_event(event)
         except BaseException:
@@ -129,9 +129,9 @@ class Task:
         return self.result
 
     def cancel(self) -> None:
-        """End the worker with all its child processes. Returns at once; the task is done when they are gone.
+        """End the worker with all its child processes. Returns at once; the task is done when they have ended.
 
-        An answer that comes before that counts, as its results are written.
+        An answer that arrives before that is used, as its results are written.
         """
         if not self.done and not self._stopped:
             self._stopped = True
@@ -148,7 +148,7 @@ class Task:
             self._result = message["result"]
             self._end(Event("result"))
         elif kind == "error" and message.get("kind") == Cancelled.__name__:
-            self._stopped = True  # done when the process has ended, so that none is started beside it
+            self._stopped = True  # done only when the process has ended, so that no second one is started beside it
         elif kind == "error":
             self._fail(WorkerError(text, str(message.get("kind"))))
         elif kind == "stage":
@@ -167,7 +167,7 @@ class Task:
     def _process_ended(self, sentence: str) -> None:
         if self.done:
             return
-        if self._output is not None:  # what it had begun when it was killed
+        if self._output is not None:  # what it was writing when it was killed
             clear_up(self._output, unfinished(self._output) - self._of_others)
         self._fail(Cancelled(_STOPPED) if self._stopped else WorkerError(sentence))
 
@@ -181,12 +181,12 @@ class Task:
 
 
 class WorkerProcess:
-    """A worker that is started by the first request and stays for the next, with its network loaded.
+    """A worker that is started by the first request and kept for the next ones, with its network loaded.
 
     Args:
         command: starts the worker; see :func:`worker_command`.
-        log: file to which its standard error is appended; the folder is made.
-        environment: of the process, instead of this one's own.
+        log: file to which its standard error is appended; its folder is made.
+        environment: of the process; by default that of this process.
     """
 
     def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
@@ -197,16 +197,16 @@ class WorkerProcess:
         self._task: Task | None = None
 
     def start(self, request: Mapping[str, Any]) -> Task:
-        """Send a request: a :class:`~GliomaSegLib.job.Job`, or another of the worker's requests as plain data.
+        """Send a request, such as a :class:`~GliomaSegLib.job.Job`, as plain data.
 
-        A process that cannot be started is an error of the task, as every other failure.
+        If the process cannot be started, that is an error of the task, like other failures.
 
         Raises:
             RuntimeError: the last request is not done yet.
         """
         if self._task is not None and not self._task.done:
             raise RuntimeError("the worker is busy: wait for its task, or cancel it")
-        line = json.dumps(request, default=str)  # paths; ASCII, whatever the other side takes for its encoding
+        line = json.dumps(request, default=str)  # str: of paths; ASCII is independent of the encoding of the pipe
         self._task = task = Task(request)
         try:
             self._hand_over(task, line)
@@ -216,7 +216,7 @@ class WorkerProcess:
         return task
 
     def close(self) -> None:
-        """End the process and its children, cancelling what runs; waits until they are gone."""
+        """Cancel the request, end the process and its children, and wait for their end."""
         if self._task is not None:
             self._task.cancel()
         if self._process is not None:
@@ -225,7 +225,7 @@ class WorkerProcess:
 
     def _hand_over(self, task: Task, line: str) -> None:
         if self._process is not None:
-            with contextlib.suppress(OSError):  # it ended while nobody asked it anything
+            with contextlib.suppress(OSError):  # it ended without a request
                 self._process.take(task, line)
                 return
         self._process = _Process(self._command, self._log, self._environment)
@@ -244,7 +244,7 @@ class _Process:
             self._popen = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=environment,
                 encoding="utf-8", errors="replace", bufsize=1,
-                # A group of its own, so that it can be ended with all its children.
+                # A process group of its own, so that it can be ended with all its children.
                 start_new_session=not _WINDOWS, creationflags=_NO_WINDOW,
             )  # fmt: skip
         self._stdin, self._stdout = cast(IO[str], self._popen.stdin), cast(IO[str], self._popen.stdout)  # both piped
@@ -254,7 +254,7 @@ class _Process:
         self._watcher.start()
 
     def take(self, task: Task, line: str) -> None:
-        """Give it a request.
+        """Send it a request.
 
         Raises:
             OSError: it has ended, or is about to.
@@ -267,7 +267,7 @@ class _Process:
         try:
             self._stdin.write(line + "\n")
             self._stdin.flush()
-        except OSError:  # it has just ended: this process is not to answer for the task
+        except OSError:  # it has just ended, and cannot answer
             with self._lock:
                 if task.done:
                     return
@@ -282,7 +282,7 @@ class _Process:
     def close(self) -> None:
         """End it and wait."""
         if self._task is None or self._task.done:
-            _kill_tree(self._popen)  # idle: there is nothing to clear up
+            _kill_tree(self._popen)  # idle: nothing to clean up
         else:
             self._end_gently()
         self._watcher.join()
@@ -299,14 +299,14 @@ class _Process:
             task = self._task
             try:
                 cast(Task, task)._on_message(json.loads(line))
-            except Exception:  # a library that prints past the worker, or a line that is nested without end
+            except Exception:  # output of a library, or too deeply nested JSON
                 self._note(line[:_LONGEST_NOTE])
                 if task is not None and line.startswith(_ANSWERS):
                     task._on_unreadable_answer()
 
     def _watch(self) -> None:
         status = self._popen.wait()
-        _kill_tree(self._popen)  # children outlive a crash, and hold the pipe that is read here
+        _kill_tree(self._popen)  # children may outlive a crash and keep the pipe open
         self._reader.join()
         with contextlib.suppress(OSError):
             self._stdin.close()
@@ -332,7 +332,7 @@ def _opened_log(log: Path) -> Iterator[Any]:
 
 
 def _why_it_ended(status: int, log: Path) -> str:
-    """One sentence for a process that ended with ``status`` and had not answered."""
+    """The sentence for a process that ended with ``status`` without an answer."""
     number = -status if status < 0 else status - 128 if 128 < status < 160 else 0  # a launcher gives 128 + signal
     if number == getattr(signal, "SIGKILL", 9):
         return (

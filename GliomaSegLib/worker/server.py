@@ -20,7 +20,7 @@ Events are written to standard output, one JSON object per line, each with the k
   ``{"model": ID}`` of what was installed; ``{"page": FILE, "comparison": ...}`` of a comparison, see
   :class:`~GliomaSegLib.followup.comparison.TimePointComparison`; ``{"files": {KIND: PATH}}`` of an export.
 
-Terminating the process cancels the request; nothing half-written is left.
+Terminating the process cancels the request; no partial results are left.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class JsonLines:
         self._stream = stream
 
     def emit(self, event: str, **content: Any) -> None:
-        """Write one event and flush it, so that the reader gets it now."""
+        """Write one event and flush it."""
         print(json.dumps({"event": event, **content}), file=self._stream, flush=True)
 
     def stage(self, name: str) -> None:
@@ -76,7 +76,7 @@ def work(source: str, output: TextIO) -> int:
     if source != "-":
         return serve([lambda: read_request(Path(source))], _perform, lines)
     if hasattr(sys.stdin, "reconfigure"):
-        sys.stdin.reconfigure(errors="replace")  # a line in another encoding is refused, and the next one is read
+        sys.stdin.reconfigure(errors="replace")  # a line in another encoding is refused; reading goes on
     texts = ((f"Line {number} of the input", line) for number, line in enumerate(sys.stdin, start=1) if line.strip())
     requests = ((lambda line=line, where=where: parse_request(line, where)) for where, line in texts)
     return serve(requests, _perform, lines)
@@ -96,8 +96,8 @@ def serve(
     """Read and perform one request after the other; an error ends its request and no other.
 
     Args:
-        requests: each reads one request.
-        perform: performs it and returns plain data.
+        requests: functions that each read one request.
+        perform: performs a request and returns plain data.
 
     Returns:
         the number of requests that failed.
@@ -113,14 +113,14 @@ def _succeeds(read: Callable[[], Request], perform: Callable[[Request, Progress]
         result = perform(read(), lines)
     except GliomaSegError as error:
         lines.emit("error", kind=type(error).__name__, text=str(error))
-        if isinstance(error, Cancelled):  # the process is to end: no next request
+        if isinstance(error, Cancelled):  # the process ends: no further request
             raise
         return False
     except (OSError, MemoryError) as error:
         traceback.print_exc()
         lines.emit("error", kind=InputError.__name__, text=of_the_machine(error))
         return False
-    except Exception as error:  # a defect of ours: the details go to the log, and the next request is not lost
+    except Exception as error:  # a defect of GliomaSeg: details go to the log; the next request is performed
         traceback.print_exc()
         lines.emit("error", kind=type(error).__name__, text=f"GliomaSeg failed unexpectedly: {error}")
         return False
