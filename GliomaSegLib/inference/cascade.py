@@ -25,20 +25,20 @@ from GliomaSegLib.preprocessing.cropping import Box, bounding_box, uncropped
 from GliomaSegLib.preprocessing.normalisation import fill_with_noise, z_score
 from GliomaSegLib.progress import Progress
 
-# The sequence whose non-zero voxels are the brain: FLAIR shows the whole tumour, then as good as can be had.
+# The image whose non-zero voxels are the brain, in order of preference: FLAIR shows the whole tumour.
 BRAIN_ORDER = (Modality.T2F, Modality.T1C, Modality.T2W, Modality.T1N)
 
 BOX_MARGIN_VOXELS = 5
 LEAST_TUMOUR_VOXELS = 2000
 LEAST_ENHANCING_VOXELS = 30
 
-# Share of a stage in the time of a run, for the progress bar.
+# Fraction of each stage in the time of a run, for the progress bar.
 _SHARE = {Region.WT: (0.0, 0.6), Region.TC: (0.6, 0.75), Region.ET: (0.75, 1.0)}
 
 
 @dataclass(frozen=True)
 class PlaneModel:
-    """The network of a stage for one plane, and how it goes through the volume."""
+    """The network of a stage for one plane, and its windows."""
 
     model: StackModel
     windows: SliceWindows
@@ -52,8 +52,8 @@ class NormalisedCase:
     """The network's input.
 
     Attributes:
-        channels: ``float32 [channel, z, y, x]``, scaled; a missing sequence is 0 throughout.
-        noisy: per channel whether what is added around it is noise, as its background is; else 0.
+        channels: ``float32 [channel, z, y, x]``, normalised; a missing modality is 0 everywhere.
+        noisy: per channel whether its padding is noise, like its background, or 0.
         brain: ``bool [z, y, x]``.
     """
 
@@ -70,7 +70,8 @@ Scale = Callable[[NDArray[np.float32], str, np.random.Generator], NDArray[np.flo
 
 
 def with_noise(image: NDArray[np.float32], name: str, generator: np.random.Generator) -> NDArray[np.float32]:
-    """CA-CNN's own scaling of an image ``[z, y, x]``: z-scores where it is not 0, standard normal noise where it is."""
+    """CA-CNN's normalisation of an image ``[z, y, x]``: z-scores of non-zero voxels, standard normal noise
+    elsewhere."""
     return fill_with_noise(z_score(image, name), image == 0, generator)
 
 
@@ -78,13 +79,13 @@ class SliceCascade:
     """A segmenter of one to three stages of slice networks. See :class:`GliomaSegLib.inference.segmenter.Segmenter`.
 
     Args:
-        order: the sequences in channel order.
-        stages: the networks per region; WT is always there, TC and ET may be.
-        session: entered around the networks' work on a case with the WT stage, which needs most memory, the shape
-            (z, y, x) of its volume and the progress; makes room and frees it, and gives the device and the precision
-            that it found room for.
-        scale: an image inside the brain's box, its name and a generator to the networks' input.
-        noisy: whether that has noise as background, so that what is added around it is noise too.
+        order: the modalities in channel order.
+        stages: the networks per region: WT, and optionally TC and ET.
+        session: context manager around all inference of a case; its arguments are the WT stage, which needs most
+            memory, the shape (z, y, x) of its volume and the progress; it reserves memory, and returns device and
+            precision.
+        scale: normalises an image inside the box of the brain; also gets its name and a random generator.
+        noisy: whether normalised images, and so their padding, have noise as background.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class SliceCascade:
         self._session = session
 
     def predict(self, images: Mapping[Input, NDArray[np.float32]], progress: Progress, seed: int) -> Prediction:
-        """Segment one case; without T1c only the whole tumour is given, all labelled SNFH."""
+        """Segment one case; without T1c only the whole tumour, labelled SNFH."""
         box, case = self._case(images, seed)
         with self._session(self._stages[Region.WT], case.brain.shape, progress) as (device, precision):
             probabilities = self._probabilities(case, Modality.T1C in images, progress, seed)
@@ -116,9 +117,9 @@ class SliceCascade:
         progress: Progress,
         seed: int,
     ) -> dict[Region, NDArray[np.float32]]:
-        """Probabilities of TC and ET in a tumour that is known, ``float32 [z, y, x]``, 0 outside its box.
+        """Probabilities of TC and ET inside a known tumour, ``float32 [z, y, x]``, 0 outside its box.
 
-        Arguments and errors as for :meth:`predict`; T1c must be there.
+        Arguments and errors as for :meth:`predict`; needs T1c.
         """
         box, case = self._case(images, seed)
         with self._session(self._stages[Region.WT], case.brain.shape, progress):
@@ -126,7 +127,7 @@ class SliceCascade:
         return {region: uncropped(probability, box, tumour.shape) for region, probability in parts.items()}
 
     def _case(self, images: Mapping[Any, NDArray[np.float32]], seed: int) -> tuple[Box, NormalisedCase]:
-        """The box of the brain, which the best present sequence shows, and the scaled images inside it."""
+        """The box of the brain, and the normalised images inside it."""
         stack = stacked(images, self._order)
         shows_brain = next(sequence for sequence in BRAIN_ORDER if sequence in images)
         whole = stack[self._order.index(shows_brain)] != 0
@@ -141,7 +142,7 @@ class SliceCascade:
     def _probabilities(
         self, case: NormalisedCase, with_core: bool, progress: Progress, seed: int
     ) -> dict[Region, NDArray[np.float32]]:
-        """Per region the fused probability ``float32 [z, y, x]`` on the case's grid, 0 outside the region's box."""
+        """Per region the probability, averaged over planes, ``float32 [z, y, x]``; 0 outside the region's box."""
         whole = self._fused(Region.WT, case, progress, seed)
         probabilities = {Region.WT: whole}
         if not with_core or Region.TC not in self._stages:
@@ -152,7 +153,7 @@ class SliceCascade:
     def _parts(
         self, tumour: NDArray[np.bool_], case: NormalisedCase, progress: Progress, seed: int
     ) -> dict[Region, NDArray[np.float32]]:
-        """Core and enhancing tumour as :meth:`_probabilities` gives them, looked for in the box of ``tumour``."""
+        """As :meth:`_probabilities`, for core and enhancing tumour in the box of ``tumour``."""
         probabilities = {region: np.zeros(tumour.shape, np.float32) for region in (Region.TC, Region.ET)}
         if not tumour.any():  # a core outside every tumour would be dropped in the end
             return probabilities
@@ -180,7 +181,7 @@ class SliceCascade:
                 done += 1
                 progress.advance(begin + (end - begin) * done / total, f"{region.value}, {plane.value} view")
 
-            # A generator of its own per stage and plane: what one stage finds cannot change the noise of another.
+            # One generator per stage and plane, so that the result of one stage does not change the noise of another.
             generator = np.random.default_rng([seed, list(Region).index(region), list(Plane).index(plane)])
             turned = plane.turn(case.channels)
             probability = predict_stacks(part.model, part.windows, turned, case.noisy, generator, batch_done)
@@ -189,10 +190,10 @@ class SliceCascade:
 
 
 def assemble(probabilities: Mapping[Region, NDArray[np.float32]], brain: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Probabilities to a label map of the internal scheme, cleaned as CA-CNN does.
+    """Combine probabilities to an internal label map, with the postprocessing of CA-CNN.
 
-    Small tumour components and core components outside the tumour are dropped, enhancing tumour counts as core, core
-    as tumour, and fewer than 30 enhancing voxels as none.
+    Small tumour components and core components outside the tumour are dropped, enhancing tumour is added to the core,
+    core to the tumour, and fewer than 30 enhancing voxels are removed.
     """
     masks = {region: (probability > 0.5) & brain for region, probability in probabilities.items()}
     if Region.TC not in masks:

@@ -1,9 +1,9 @@
 """A coarse network for the whole brain and a fine one for the tumour, with any subset of the modalities.
 
-The coarse network sees the whole brain at low resolution, with the mid-sagittal plane in the middle of its grid; the
-fine one sees the box around what was found, at the card's own spacing. Where both give an output, the log-odds of their
-probabilities are averaged: the coarse one is better at where tumour is, the fine one at which part of it a voxel
-belongs to, and in log-odds the more certain one counts for more.
+The input of the coarse network is the whole brain at low resolution, aligned with the mid-sagittal plane; that of the
+fine one is the box around the coarse result, at the card's spacing. Where both have an output, the log-odds of their
+probabilities are averaged: the coarse network is better at detection, the fine one at the parts of the tumour, and in
+log-odds the more certain one has more weight.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class Stage:
     """A network and its grid.
 
     Attributes:
-        network: images ``[1, 4, z, y, x]`` to logits ``[1, 3, z, y, x]``, on the processor, in float32.
-        spacing_mm: of the grid.
-        shape: z, y, x: for the coarse stage the least that it is shown at once, for the fine one its usual window (see
+        network: maps images ``[1, 4, z, y, x]`` to logits ``[1, 3, z, y, x]``; on the CPU, in float32.
+        spacing_mm: voxel size of the grid.
+        shape: z, y, x: the smallest input of the coarse stage, or the usual window of the fine one (see
             :func:`~GliomaSegLib.inference.windows.balanced`).
-        mirrored: whether its output is averaged with that for the mirrored image.
+        mirrored: whether the output is averaged with that of the mirrored image.
     """
 
     network: torch.nn.Module
@@ -65,7 +65,7 @@ class Stage:
     mirrored: bool
 
     def windows(self, shape: Sequence[int]) -> Windows:
-        """The windows in which a volume of ``shape`` is shown."""
+        """The sliding windows for a volume of ``shape``."""
         size = balanced(shape, self.shape, _OVERLAP, _MULTIPLE)
         return Windows(size, _OVERLAP, placing=even, importance=tent, pads_both_sides=False)
 
@@ -75,19 +75,18 @@ class CoarseFine:
 
     Args:
         order: the modalities in channel order.
-        coarse: the stage that sees the whole brain.
-        fine: the stage that sees the tumour, at the spacing of the images; ``None`` to do without.
+        coarse: the stage for the whole brain.
+        fine: the stage for the tumour, at the spacing of the images; ``None`` for none.
         spacing_mm: of the images.
-        margin_mm: of the fine stage's box around what the coarse one finds suspicious.
-        fine_weights: of the fine stage's output in that average, for WT, TC and ET.
-        fine_weights_without_flair: the same where FLAIR is missing and the fine stage, which does not see the other
-            half of the brain, is worse at where a tumour ends.
-        fine_weights_without_t2_and_flair: the same where both are missing; where all are 0 it is not run.
-        least_enhancing_ml: less enhancing tumour than this in all is labelled as core.
-        least_tumour_ml: components of the whole tumour up to this size are dropped, except where it is the largest.
-        device, precision: where and in which number format to run.
-        training_features: the coarse network's features of its training cases, where they are known: the prediction
-            then holds the case's distance to them.
+        margin_mm: of the fine stage's box around the coarse result.
+        fine_weights: weights of the fine stage's output in the average, for WT, TC and ET.
+        fine_weights_without_flair: the same if FLAIR is missing: then the fine stage, which lacks the contralateral
+            side, is worse at the border of a tumour.
+        fine_weights_without_t2_and_flair: the same if both are missing; the fine stage is not run if all are 0.
+        least_enhancing_ml: if all enhancing tumour together is smaller, it is labelled as core.
+        least_tumour_ml: smaller components of the whole tumour are removed, except the largest component.
+        device, precision: for inference.
+        training_features: of the coarse network, if known: for the case's distance to the training cases.
     """
 
     def __init__(
@@ -118,7 +117,7 @@ class CoarseFine:
         self._training_features = training_features
 
     def predict(self, images: Mapping[Input, NDArray[np.float32]], progress: Progress, seed: int) -> Prediction:
-        """Segment one case; without T1c only the whole tumour is given, all labelled SNFH. Nothing here is random."""
+        """Segment one case; without T1c only the whole tumour, labelled SNFH. Deterministic."""
         channels, brain, box = self._channels(images)
         device = place(self._device, self._needed_bytes(brain.shape), progress)
         precision = self._precision if device == self._device else choose_precision(device)
@@ -148,7 +147,7 @@ class CoarseFine:
         return Prediction(self._labels(found), found, str(device), kind, far).in_volume(box, shape)
 
     def features(self, images: Mapping[Modality, NDArray[np.float32]], layer: str) -> NDArray[np.float64]:
-        """The means ``[maps]`` over the brain of the coarse network's ``layer``, for a case as in :meth:`predict`.
+        """The means ``[maps]`` of the coarse network's ``layer`` over the brain, for a case as in :meth:`predict`.
 
         Raises:
             InputError: see :meth:`predict`.
@@ -159,12 +158,12 @@ class CoarseFine:
         return cast(NDArray[np.float64], found)  # a layer is named
 
     def _weights_for(self, images: Container[Input]) -> tuple[float, float, float]:
-        """Of the fine stage, by the first of FLAIR and T2 that is there."""
+        """Weights of the fine stage, by whether FLAIR and T2 are present."""
         there = (weights for sequence, weights in self._fine_weights if sequence in images)
         return next(there, self._fine_weights_without_both)
 
     def _channels(self, images: Mapping[Any, NDArray[np.float32]]) -> tuple[Tensor, NDArray[np.bool_], Box]:
-        """Standardised channels and brain mask, cropped to the brain, and where they were cropped."""
+        """Normalised channels and brain mask, cropped to the brain, and the box."""
         given = in_order(images, self._order)
         brain = np.logical_or.reduce([image != 0 for image in given.values()])
         box = bounding_box(brain, 2)
@@ -177,7 +176,7 @@ class CoarseFine:
     def _coarse_prediction(
         self, channels: Tensor, brain: NDArray[np.bool_], run: _Runner, layer: str | None
     ) -> tuple[Tensor, NDArray[np.float64] | None]:
-        """The coarse stage's probabilities ``[3, z, y, x]`` on the images' own voxels, and the :meth:`features`."""
+        """The coarse stage's probabilities ``[3, z, y, x]`` on the grid of the images, and the :meth:`features`."""
         spacing = (self._spacing,) * 3
         pose = find_midsagittal(channels.numpy(), brain, spacing)
         shape = _frame_shape(brain, pose, self._spacing, self._coarse)
@@ -214,13 +213,13 @@ class CoarseFine:
 
 
 class _Runner:
-    """Runs networks in one place and precision."""
+    """Runs networks on one device in one precision."""
 
     def __init__(self, device: torch.device, precision: torch.dtype) -> None:
         self._device, self._precision = device, precision
 
     def probabilities(self, stage: Stage, images: Tensor) -> Tensor:
-        """Of the regions, ``[3, z, y, x]``, for images ``[4, z, y, x]``."""
+        """Probabilities of the regions ``[3, z, y, x]`` for images ``[4, z, y, x]``."""
         stage.network.to(self._device)
         seen = images[None].to(self._device).contiguous(memory_format=torch.channels_last_3d)
         with torch.autocast(self._device.type, self._precision, enabled=self._precision != torch.float32):
@@ -232,7 +231,7 @@ class _Runner:
 
 @contextmanager
 def _means_over(brain: Tensor, stage: Stage, layer: str | None) -> Iterator[list[NDArray[np.float64]]]:
-    """Collects, for every pass of the stage's network inside the block, the means of the layer's maps over the brain.
+    """Collect the means of the layer's maps over the brain for every pass of the network in the block.
 
     Args:
         brain: ``[1, z, y, x]`` on the stage's grid, 0 to 1.
@@ -242,7 +241,7 @@ def _means_over(brain: Tensor, stage: Stage, layer: str | None) -> Iterator[list
     if layer is None:
         yield means
         return
-    # The mirrored pass sees the brain from the other side, and one weight must do for both.
+    # The same weights are used for the mirrored pass.
     weight = (brain + brain.flip(-1)) / 2 if stage.mirrored else brain
 
     def collect(_: torch.nn.Module, __: tuple[Tensor, ...], maps: Tensor) -> None:
@@ -262,7 +261,7 @@ def _log_odds(probability: Tensor) -> Tensor:
 
 
 def _frame_shape(brain: NDArray[np.bool_], pose: Pose, spacing_mm: float, stage: Stage) -> tuple[int, int, int]:
-    """The stage's own shape, larger where the brain would not fit."""
+    """The shape of the stage, enlarged if the brain does not fit."""
     places = np.argwhere(brain[::4, ::4, ::4]) * 4 * spacing_mm
     reach = np.abs((places - pose.centre) @ pose.rotation).max(axis=0) + _FRAME_MARGIN_MM / 2
     needed = np.ceil(2 * reach / stage.spacing_mm / _MULTIPLE).astype(int) * _MULTIPLE

@@ -1,8 +1,8 @@
-"""The consensus of several segmentations of one case, and how far they agree.
+"""The consensus of several segmentations on one grid, and their agreement.
 
-Several models' predictions become one, region by region; a majority or STAPLE serves for readers' contours too. All lie
-on one grid, that of the reference image. Where two networks disagree, a reader should look first; what such maps are
-worth is measured in QU-BraTS (Mehta 2022, Machine Learning for Biomedical Imaging 2022:026).
+Predictions of several models are fused region by region; majority and STAPLE also serve for readers' contours. The
+agreement map shows where a reader should look first; QU-BraTS evaluates such maps (Mehta 2022, Machine Learning for
+Biomedical Imaging 2022:026).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Mask = NDArray[np.bool_]
 
 
 def consensus(masks: Sequence[Mask], how: Consensus = Consensus.MAJORITY) -> Mask:
-    """One mask ``[z, y, x]`` of several.
+    """The consensus of several masks ``[z, y, x]``.
 
     Raises:
         InputError: there is none, or their shapes differ.
@@ -48,10 +48,10 @@ class Staple:
 
 
 def staple(masks: Sequence[Mask]) -> Staple:
-    """STAPLE at a probability of one half (Warfield 2004, IEEE Trans Med Imaging 23:903), of masks ``[z, y, x]``.
+    """STAPLE of masks ``[z, y, x]`` at a probability of 0.5 (Warfield 2004, IEEE Trans Med Imaging 23:903).
 
-    Only the box of all masks is looked at, one voxel wider: a background without end would leave every specificity at 1
-    and let STAPLE believe whoever draws most.
+    Restricted to the box around all masks: with a large background all specificities would be 1, and STAPLE would
+    favour the largest mask.
     """
     together = np.any(masks, axis=0)
     if not together.any():
@@ -71,8 +71,8 @@ class MemberPrediction:
 
     Attributes:
         labels: ``uint8 [z, y, x]``, internal scheme, after the post-processing of its card.
-        regions: those that it gives for the case; about others it says nothing.
-        probabilities: per region ``float32 [z, y, x]`` in 0..1, where it has them.
+        regions: those that it segments; others are unknown.
+        probabilities: per region ``float32 [z, y, x]`` in 0..1, if it has maps.
     """
 
     labels: NDArray[np.uint8]
@@ -80,19 +80,19 @@ class MemberPrediction:
     probabilities: Mapping[Region, Array] = field(default_factory=dict)
 
     def probability(self, region: Region) -> Array:
-        """Of a region that it gives: its map, or 0 and 1 where it has none."""
+        """The probability map of one of its regions, or its mask as 0 and 1 without a map."""
         return self.probabilities.get(region, self.mask(region).astype(np.float32))
 
     def mask(self, region: Region) -> Mask:
-        """Its segmentation of the region."""
+        """The mask of the region."""
         return region_mask(self.labels, region)
 
 
 def fuse(members: Sequence[MemberPrediction], vote: Vote) -> tuple[NDArray[np.uint8], dict[Region, Array]]:
-    """One label map and one map per region, ``[z, y, x]``, of two predictions or more on one grid.
+    """Fuse two or more predictions on one grid to a label map and a map per region, ``[z, y, x]``.
 
-    Enhancing tumour counts as core and core as tumour, wherever they win their vote. A region is decided by the models
-    that give it. With ``mean`` the maps are mean probabilities; otherwise 1 where the vote is won, else 0.
+    Each region is decided by the models that segment it. Enhancing tumour is added to the core, and core to the tumour.
+    With ``mean`` the maps are mean probabilities, otherwise the masks as 0 and 1.
     """
     regions = [region for region in Region if any(region in one.regions for one in members)]
     maps = [_fused_region([one for one in members if region in one.regions], region, vote) for region in regions]
@@ -106,10 +106,9 @@ def _fused_region(members: Sequence[MemberPrediction], region: Region, vote: Vot
 
 
 def agreement(labels: NDArray[np.uint8], members: Sequence[MemberPrediction]) -> NDArray[np.uint8]:
-    """How far the models agree with ``labels``, which were fused from theirs: per cent, ``uint8 [z, y, x]``.
+    """Agreement of the models with their fused ``labels`` in per cent, ``uint8 [z, y, x]``.
 
-    Of each region, the share of the models that give it and predict the same at this voxel; of the regions the
-    least. 100: all agree; 50: one of two.
+    Per voxel the minimum over the regions of the fraction of models (of those that segment the region) that agree.
     """
     least = np.full(labels.shape, 100, np.uint8)
     for region in Region:
@@ -122,7 +121,7 @@ def agreement(labels: NDArray[np.uint8], members: Sequence[MemberPrediction]) ->
 
 
 def mean_dice(members: Sequence[MemberPrediction]) -> dict[Region, float]:
-    """Mean Dice of every pair of models, of the regions that two give; 1 where both mark nothing."""
+    """Mean Dice over all pairs of models and their common regions; 1 if both are empty."""
     found = {}
     for region in Region:
         masks = [one.mask(region) for one in members if region in one.regions]

@@ -1,4 +1,4 @@
-"""Where and in which number format a network runs, and whether it fits there."""
+"""Selects device and precision of a network, and checks whether it fits into memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def choose_device(wish: str = "auto") -> torch.device:
     """The device for ``auto``, ``cpu``, ``cuda`` (or ``cuda:1``) or ``mps``; ``auto`` takes the fastest there is.
 
     Raises:
-        InputError: the device is not one of these, or not there.
+        InputError: the device is not one of these, or not available.
     """
     if wish == "auto":
         wish = next((kind for kind in ("cuda", "mps") if _is_there(kind)), "cpu")
@@ -55,7 +55,7 @@ def _is_there(kind: str) -> bool:
 
 
 def choose_precision(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it faster than float32, else float32."""
+    """bfloat16 if the hardware computes it faster than float32, else float32."""
     if device.type == "cuda":
         quick = torch.cuda.get_device_capability(device) >= (8, 0)
     elif device.type == "cpu":
@@ -72,7 +72,7 @@ def _has_bfloat16_arithmetic() -> bool:
 
 
 def free_memory_bytes(device: torch.device) -> int:
-    """Memory that this process may still take on ``device``, in bytes."""
+    """Memory that is available to this process on ``device``, in bytes."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     groups = (_left_in(*group) for group in _control_groups())
@@ -80,7 +80,7 @@ def free_memory_bytes(device: torch.device) -> int:
 
 
 def _left_of_address_space() -> int:
-    """What ``ulimit -v``, which some batch systems set, leaves this process."""
+    """Remaining address space under ``ulimit -v``, which some batch systems set, in bytes."""
     if resource is None:
         return _NO_LIMIT
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
@@ -108,7 +108,7 @@ def _control_groups() -> Iterator[tuple[Path, int]]:
 
 
 def _left_in(group: Path, version: int) -> int:
-    """What a control group leaves its processes, in bytes."""
+    """Remaining memory of a control group, in bytes."""
     limit, use, cache = _GROUP_FILES[version]
     try:
         statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
@@ -119,10 +119,10 @@ def _left_in(group: Path, version: int) -> int:
 
 
 def place(device: torch.device, needed_bytes: int, progress: Progress) -> torch.device:
-    """``device`` when ``needed_bytes`` fit there, else the processor with a warning.
+    """``device`` if ``needed_bytes`` are available there, else the CPU with a warning.
 
     Raises:
-        InputError: the computer's memory is not enough. A process that runs out of it would be killed without a word.
+        InputError: the memory of the computer is not sufficient; the system would kill the process without a message.
     """
     if device.type == "cuda" and free_memory_bytes(device) < needed_bytes:
         progress.warn(

@@ -1,4 +1,4 @@
-"""How much memory a network takes, found out without running it."""
+"""Computes the memory that a network needs, without running it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _WORKSPACE = 1.25
 
 
 def peak_bytes(network: nn.Module, shape: Sequence[int], precision: torch.dtype) -> int:
-    """Memory that ``network`` takes for one input of ``shape`` (channel, z, y, x), in bytes, its weights included.
+    """Peak memory of ``network`` for one input of ``shape`` (channel, z, y, x), in bytes, including its weights.
 
-    The network is followed on torch's ``meta`` device, where tensors have sizes and no values, and the tensors that
-    are alive at once are added up.
+    The network runs on torch's ``meta`` device, where tensors have shapes but no values, and the sizes of
+    simultaneously existing tensors are added.
     """
     state = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     weights = sum(value.nbytes for value in state.values())
@@ -38,7 +38,7 @@ def peak_bytes(network: nn.Module, shape: Sequence[int], precision: torch.dtype)
 
 
 class _Ledger(TorchDispatchMode):
-    """Counts the bytes of the tensors that are alive, and the most there were."""
+    """Counts the bytes of existing tensors, and their maximum."""
 
     def __init__(self) -> None:
         super().__init__()

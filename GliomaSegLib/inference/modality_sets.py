@@ -1,4 +1,4 @@
-"""Models that have a network of their own for each set of modalities."""
+"""Models with a separate network for each set of modalities."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from GliomaSegLib.progress import Progress
 
 
 class ModalitySetSegmenter:
-    """A segmenter for each set of modalities; a case goes to the first set of which it has every modality.
+    """A segmenter for each set of modalities; a case is segmented by the first set whose modalities it has.
 
     See :class:`GliomaSegLib.inference.segmenter.Segmenter`.
     """
@@ -24,7 +24,7 @@ class ModalitySetSegmenter:
         """Segment one case.
 
         Raises:
-            InputError: there is no set for it; and as the set's own segmenter.
+            InputError: the case has no complete set; or as the segmenter of the set.
         """
         for order, segmenter in self._segmenters.items():
             if all(modality in images for modality in order):

@@ -1,4 +1,4 @@
-"""From the probabilities of a network's output channels to labels and maps of regions."""
+"""Converts the probabilities of a network's output channels to labels and maps of regions."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Answer = Callable[[Array], tuple[NDArray[np.uint8], dict[Region, Array]]]
 def regions_per_channel(order: Sequence[Region], threshold: float = 0.5) -> Answer:
     """For networks with a sigmoid and a channel per region, in ``order``.
 
-    A region is where its probability reaches ``threshold``. Where they are not nested the smaller one wins, as the
-    networks' own packages do it: enhancing tumour is core, and core is tumour, wherever they are found.
+    A region is where its probability reaches ``threshold``. The regions are made nested as in the networks' own
+    packages: enhancing tumour is added to the core, and core to the tumour.
     """
 
     def answer(probabilities: Array) -> tuple[NDArray[np.uint8], dict[Region, Array]]:

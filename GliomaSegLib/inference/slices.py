@@ -1,4 +1,4 @@
-"""Windows of slices in one plane: a volume is cut into stacks, and the network's outputs are put together again."""
+"""Sliding windows of slices in one plane, and the assembly of the network's outputs."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class Plane(str, Enum):
 
 @dataclass(frozen=True)
 class SliceWindows:
-    """How a network goes through a stack of slices.
+    """The windows of a network over a stack of slices.
 
     Attributes:
-        slices: slices that a window holds.
-        margin: slices at either end of a window for which it gives no answer.
-        batch: windows in a batch. Where a network normalises by batch, the grouping changes the answer slightly:
-            it belongs to the model and must not depend on the computer.
+        slices: number of slices of a window.
+        margin: slices at either end of a window without output.
+        batch: windows per batch. With batch normalisation it changes the output slightly: it belongs to the model and
+            must not depend on the computer.
         least_in_plane: (height, width) in voxels to which smaller slices are padded.
         in_plane_multiple: height and width are padded to a multiple of this.
     """
@@ -62,11 +62,11 @@ class SliceWindows:
 
     @property
     def answered(self) -> int:
-        """Slices for which the network gives an output, in a window."""
+        """Number of slices of a window with output."""
         return self.slices - 2 * self.margin
 
     def starts(self, depth: int) -> list[int]:
-        """First answered slice of each window, edge to edge; the last is moved back to end with the volume."""
+        """First output slice of each window, without overlap; the last window is moved back to end with the volume."""
         last = max(depth - self.answered, 0)
         return [min(start, last) for start in range(0, max(depth, 1), self.answered)]
 
@@ -118,7 +118,7 @@ def predict_stacks(
 
     Args:
         model: the network as a function of arrays.
-        windows: how it goes through the volume.
+        windows: over the volume.
         volume: ``[channels, slices, height, width]``, normalised.
         noisy: per channel whether its padding is noise (or 0).
         generator: of that noise.

@@ -1,13 +1,12 @@
-"""The distance of a case's images to those that a network was trained on.
+"""The distance of a case's images to the training cases of a network (out-of-distribution score).
 
-The means over the brain of a deep layer's maps are a short description of the images; their Mahalanobis distance to
-those of the training cases, with one covariance for all (Lee K et al., NeurIPS 2018), detects images unlike these (for
-segmentation González C et al., Med Image Anal 82:102596, 2022). Where Lee has classes there are sets of modalities
-here: each has a mean of its own.
+It is the Mahalanobis distance of the means of a deep layer's maps over the brain to those of the training cases, with a
+common covariance (Lee K et al., NeurIPS 2018; for segmentation González C et al., Med Image Anal 82:102596, 2022). Each
+set of modalities has its own mean, as each class in Lee.
 
-The scale comes from the training cases themselves, each measured with its patient left out of the fit: a case is far
-when it lies further than all of them. The distance does not predict Dice (docs/models.md); it serves to detect a change
-of the incoming images. :mod:`GliomaSegLib.training.features` makes the file of the training cases' features.
+The limit is the largest distance of a training case, measured without its patient. The distance does not predict Dice
+(docs/models.md); it detects a change of the incoming images. :mod:`GliomaSegLib.training.features` makes the file of
+the training features.
 """
 
 from __future__ import annotations
@@ -35,10 +34,10 @@ class TrainingDistance:
     """The distance of a case to the training cases, reduced to the same modalities.
 
     Attributes:
-        distance: Mahalanobis, of the network's features.
+        distance: Mahalanobis distance of the network's features.
         limit: the largest distance of a training case.
-        nearer: so many of the training cases are nearer.
-        cases: of so many.
+        nearer: number of training cases with a smaller distance.
+        cases: number of training cases.
     """
 
     distance: float
@@ -48,7 +47,7 @@ class TrainingDistance:
 
     @property
     def of_limit(self) -> float:
-        """The distance as a share of the limit, comparable between sets of modalities; above 1 it is far."""
+        """The distance as a fraction of the limit, comparable between sets of modalities; above 1 it is far."""
         return self.distance / self.limit
 
     def __str__(self) -> str:
@@ -59,7 +58,7 @@ class TrainingDistance:
 
 
 def share_of_limit(manifest: Mapping[str, Any]) -> float | None:
-    """The :attr:`TrainingDistance.of_limit` that a manifest holds, of an ensemble the largest of its members'."""
+    """The :attr:`TrainingDistance.of_limit` in a manifest; for an ensemble the largest of its members."""
     model = manifest["model"]
     stored = [one.get("training_distance") for one in (model, *model.get("members", ()))]
     return max((TrainingDistance(**one).of_limit for one in stored if one), default=None)
@@ -86,7 +85,7 @@ class TrainingFeatures:
         layer: of the network, by its name in torch: the features are the means of its maps over the brain.
         whitening: ``[features, features]``, a square root of the precision matrix: it maps a difference to the mean to
             a vector whose length is the Mahalanobis distance.
-        groups: by set of modalities; for others there is no distance.
+        groups: by set of modalities; other sets have no distance.
     """
 
     layer: str
@@ -94,7 +93,7 @@ class TrainingFeatures:
     groups: Mapping[frozenset[Modality], Group]
 
     def distance(self, features: NDArray[np.floating], present: Collection[Modality]) -> TrainingDistance | None:
-        """Of a case with these ``features [n]`` and modalities; ``None`` where too few training cases had the same."""
+        """The distance of a case with ``features [n]``; ``None`` if too few training cases had the same modalities."""
         group = self.groups.get(frozenset(present))
         if group is None:
             return None

@@ -1,7 +1,7 @@
-"""For networks trained on another grid than the images': other voxels, or a frame centred on the mid-sagittal plane.
+"""Resampling for networks that were trained on another grid: other voxels, or a frame on the mid-sagittal plane.
 
-What a training samples from its cases (:mod:`GliomaSegLib.training.sampling`) is what is shown here: grey values
-scaled, averaged and interpolated in the same way, exactly 0 outside the brain.
+Images are normalised, averaged and interpolated as in training (:mod:`GliomaSegLib.training.sampling`), and exactly 0
+outside the brain.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from GliomaSegLib.preprocessing.torch_resampling import averaged, first_centre_m
 from GliomaSegLib.progress import Progress
 
 INSIDE = 0.5 - 1 / 510
-"""Share of brain above which a voxel is shown: a half, as it is rounded in the training's masks."""
+"""Fraction of brain above which a voxel is brain: a half, as rounded in the masks of training."""
 
 _MARGIN_VOXELS = 2  # around the brain, as prepared cases have it
-# The sequences by how well they show what the T1 template shows.
+# The modalities by similarity to the T1 template.
 _REGISTERED_BY = (Modality.T1C, Modality.T1N, Modality.T2W, Modality.T2F)
 _FRAME_MARGIN_MM = 4.0  # around the brain in a frame of its own
 
 
 @dataclass(frozen=True)
 class GridSpec:
-    """The grid on which a network is given a case.
+    """The input grid of a network.
 
     Attributes:
-        spacing_mm: voxel edges along z, y and x.
-        frame: where it is a frame around the brain whose middle plane is the mid-sagittal one: its least voxels z, y,
-            x; ``None`` for the images' own axes.
-        multiple: voxels of the frame are multiples of these.
+        spacing_mm: voxel size along z, y and x.
+        frame: smallest size (z, y, x) of a frame around the brain that is aligned with the mid-sagittal plane; ``None``
+            for the axes of the images.
+        multiple: the size of the frame is a multiple of these.
         common_space: whether the grid is that of the MNI152 template, to which the case is registered rigidly.
     """
 
@@ -57,11 +57,11 @@ class OnTrainingGrid:
     :class:`GliomaSegLib.inference.segmenter.Segmenter`.
 
     Args:
-        inner: sees scaled images on the grid and gives probabilities of regions.
-        order: the sequences that it is shown.
-        image_mm: voxel edges of the images, z, y, x.
-        scale: a sequence and its image to scaled grey values, 0 where the image is 0.
-        answer: probabilities of the regions to labels, on the grid of the images.
+        inner: maps normalised images on the grid to probabilities of regions.
+        order: its modalities in channel order.
+        image_mm: voxel size of the images, z, y, x.
+        scale: normalises the image of a modality; 0 remains 0.
+        answer: maps probabilities of the regions to labels, on the grid of the images.
     """
 
     def __init__(
@@ -101,11 +101,11 @@ class Placement:
     """A grid in a volume.
 
     Attributes:
-        extent: voxels of the volume, z, y, x.
-        image_mm, grid_mm: voxel edges of the two.
-        shape: voxels of the grid.
-        centre: the grid's middle in the volume, mm along its axes from the centre of its first voxel.
-        rotation: ``[3, 3]``, directions of the grid to directions of the volume.
+        extent: size of the volume in voxels, z, y, x.
+        image_mm, grid_mm: voxel sizes of volume and grid.
+        shape: size of the grid in voxels.
+        centre: centre of the grid in the volume, mm along its axes from the centre of its first voxel.
+        rotation: ``[3, 3]``, maps directions of the grid to directions of the volume.
     """
 
     extent: tuple[int, ...]
@@ -124,7 +124,7 @@ class Placement:
         image_mm: tuple[float, float, float],
         order: tuple[Modality, ...] = tuple(Modality),
     ) -> Placement:
-        """The grid for a case; ``channels [c, z, y, x]`` are scaled images in this order, 0 where one is missing.
+        """The grid for a case; ``channels [c, z, y, x]`` are normalised images, 0 if missing.
 
         Raises:
             InputError: it cannot be registered to the template.
@@ -149,11 +149,12 @@ class Placement:
 
     @property
     def is_the_volumes_own(self) -> bool:
-        """Whether the grid's voxels are the volume's."""
+        """Whether the grid is that of the volume."""
         return self.shape == tuple(self.extent) and np.array_equal(self.rotation, np.eye(3))
 
     def seen(self, volume: Tensor, nearest: bool = False) -> Tensor:
-        """``volume [c, *extent]`` on the grid, 0 outside; averaged and interpolated, or the ``nearest`` voxels."""
+        """Resample ``volume [c, *extent]`` to the grid, 0 outside: averaged and interpolated, or ``nearest``
+        neighbour."""
         if self.is_the_volumes_own:
             return volume
         factors = [max(1, round(wanted / own)) for wanted, own in zip(self.grid_mm, self.image_mm, strict=True)]
@@ -171,7 +172,7 @@ class Placement:
         )
 
     def back(self, values: Tensor) -> Tensor:
-        """``values [c, *shape]`` on the volume's voxels, 0 outside the grid."""
+        """Resample ``values [c, *shape]`` on the grid to the volume, 0 outside the grid."""
         if self.is_the_volumes_own:
             return values
         middle = (np.array(self.extent) - 1) / 2 * self.image_mm

@@ -1,8 +1,7 @@
 """Volume networks of any family: images -> normalised channels -> windows -> logits -> probabilities -> labels.
 
-An :class:`InferenceSpec` says what a family's own inference does around its network; the windows, the averaging of
-folds and mirrored views, the choice of device and number format and what happens when memory is short are the same for
-all.
+An :class:`InferenceSpec` defines the pre- and postprocessing of a family; windows, averaging of folds and mirrored
+views, the choice of device and precision, and the fallbacks when memory is short are common to all.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from GliomaSegLib.inference.windows import Size, Windows, mirrored, slide
 from GliomaSegLib.preprocessing.cropping import Box, bounding_box
 from GliomaSegLib.progress import Progress
 
-# A window on a processor is cut so that it takes no more than this, whatever is free: others use the computer too.
+# On a CPU, windows are made small enough to need no more than this, even if more is free.
 _PROCESSOR_BYTES = 4_000_000_000
 
 
@@ -38,19 +37,19 @@ def unchanged(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class InferenceSpec:
-    """What a family's own inference does around its network.
+    """The pre- and postprocessing of a family.
 
     Attributes:
         order: the modalities in channel order.
-        prepare: images ``float32 [channel, z, y, x]`` in that order (a missing modality is 0 throughout) to the
-            normalised channels inside a box, and that box. May raise ``InputError``.
-        windows: how the network goes through them.
-        activate: logits ``[class, ...]`` to probabilities.
-        answer: probabilities to labels and maps.
-        axes: which of z, y, x (0, 1, 2) each axis of the network is; ``(2, 1, 0)`` for networks that were trained on
-            arrays as nibabel reads them.
-        flipped: the network's axes (0, 1, 2) that run against those of the grid.
-        finish: post-processing that belongs to the model, on labels of the whole grid.
+        prepare: maps images ``float32 [channel, z, y, x]`` (a missing modality is 0) to normalised channels inside a
+            box, and the box. May raise ``InputError``.
+        windows: the sliding windows.
+        activate: maps logits ``[class, ...]`` to probabilities.
+        answer: maps probabilities to labels and maps of regions.
+        axes: which of z, y, x (0, 1, 2) each axis of the network is; ``(2, 1, 0)`` for networks trained on arrays in
+            nibabel's order.
+        flipped: the network's axes (0, 1, 2) that are reversed.
+        finish: postprocessing of the model, on labels of the whole grid.
     """
 
     order: tuple[Modality, ...]
@@ -64,13 +63,13 @@ class InferenceSpec:
 
 
 class VolumeSegmenter:
-    """Networks that see blocks of voxels. See :class:`GliomaSegLib.inference.segmenter.Segmenter`.
+    """Networks for volumes. See :class:`GliomaSegLib.inference.segmenter.Segmenter`.
 
     Args:
-        networks: one, or the folds of an ensemble; in float32 on the processor.
-        spec: what is done around them.
-        device, precision: where and in which number format to run.
-        needed_bytes: memory that a window of a size takes (its default counts the tensors of the first network).
+        networks: one network, or several folds; in float32 on the CPU.
+        spec: pre- and postprocessing.
+        device, precision: for inference.
+        needed_bytes: memory by window size; by default computed for the first network.
     """
 
     def __init__(
@@ -88,7 +87,7 @@ class VolumeSegmenter:
         self._needed_bytes = needed_bytes or self._traced_bytes
 
     def predict(self, images: Mapping[Input, Array], progress: Progress, seed: int) -> Prediction:
-        """Segment one case. Nothing here is random."""
+        """Segment one case; deterministic."""
         stack = stacked(images, self._spec.order)
         channels, box = self._spec.prepare(stack)
         logits, device, precision = self._logits(self._turned(channels), progress)
@@ -100,7 +99,7 @@ class VolumeSegmenter:
         return replace(found, labels=self._spec.finish(found.labels))
 
     def _turned(self, channels: Array) -> Tensor:
-        """``[channel, z, y, x]`` along the network's axes."""
+        """Permute ``[channel, z, y, x]`` to the network's axes."""
         turned = channels.transpose(0, *(axis + 1 for axis in self._spec.axes))
         return torch.from_numpy(np.ascontiguousarray(np.flip(turned, tuple(axis + 1 for axis in self._spec.flipped))))
 
@@ -127,14 +126,13 @@ class VolumeSegmenter:
                 )
                 with torch.inference_mode():
                     return slide(answer, volume, attempt.windows, progress.advance), device, attempt.precision
-            except torch.OutOfMemoryError:  # others use the graphics card too; the next attempt needs less
+            except torch.OutOfMemoryError:  # other programs use the GPU too; the next attempt needs less memory
                 torch.cuda.empty_cache()
         raise InputError("The graphics card's memory ran out; run the network on the processor (--device cpu).")
 
     def _attempts(self, windows: Windows, progress: Progress) -> Iterator[_Attempt]:
-        """Each needs less memory than the one before it. The last is on the processor, and is refused when that has too
-        little memory.
-        """
+        """Attempts, each with less memory than the one before. The last is on the CPU, and is refused if its memory is
+        not sufficient."""
         if self._device.type == "cuda":
             smaller: Windows | None = windows
             while smaller is not None:
@@ -159,7 +157,7 @@ class VolumeSegmenter:
         yield _Attempt(place(home, needed, progress), precision, chosen, needed)
 
     def _traced_bytes(self, window: Size, precision: torch.dtype) -> int:
-        """Counted once for a window; following a network takes about a second."""
+        """Memory by window size, cached: the computation takes about a second."""
         if (window, precision) not in self._traced:
             shape = (len(self._spec.order), *window)
             self._traced[window, precision] = peak_bytes(self._networks[0], shape, precision)
@@ -168,7 +166,7 @@ class VolumeSegmenter:
 
 @dataclass(frozen=True)
 class _Attempt:
-    """Where, how precisely and in which windows to run, and the memory that takes."""
+    """Device, precision, windows and needed memory of an attempt."""
 
     device: torch.device
     precision: torch.dtype
@@ -192,14 +190,13 @@ def mean_logits(
     precision: torch.dtype,
     batch: int = 1,
 ) -> Tensor:
-    """Mean logits ``float32 [class, *window]`` of all networks and mirrored views, on the processor.
+    """Mean logits ``float32 [class, *window]`` of all networks and mirrored views, on the CPU.
 
     Args:
-        networks: on ``device``; each takes ``[n, channel, *window]`` and returns ``[n, class, *window]``, perhaps for
-            its middle alone.
+        networks: on ``device``; each maps ``[n, channel, *window]`` to ``[n, class, *window]``, or to its central part.
         window: ``float32 [channel, *window]``.
         views: the axes along which each view is mirrored.
-        batch: how many views are shown at once.
+        batch: number of views per batch.
     """
     seen = window.to(device)
     total: Tensor | None = None
@@ -226,7 +223,7 @@ def _placed(network: nn.Module, device: torch.device) -> nn.Module:
 
 
 def stacked(images: Mapping[Input, Array], order: Sequence[Input]) -> Array:
-    """The images as channels in ``order``, ``float32 [channel, z, y, x]``; a missing one is 0 throughout.
+    """Stack images in ``order``, ``float32 [channel, z, y, x]``; a missing one is 0.
 
     Raises:
         InputError: see :func:`in_order`.
@@ -240,10 +237,10 @@ def stacked(images: Mapping[Input, Array], order: Sequence[Input]) -> Array:
 
 
 def in_order(images: Mapping[Input, Array], order: Sequence[Input]) -> dict[Input, Array]:
-    """Those of the images that are in ``order``, and in it.
+    """The images of the modalities in ``order``, sorted.
 
     Raises:
-        InputError: there is none, they are not of one shape, or one is empty.
+        InputError: there is none, their shapes differ, or one is empty.
     """
     given = {modality: images[modality] for modality in order if modality in images}
     if not given:
@@ -260,10 +257,10 @@ def in_order(images: Mapping[Input, Array], order: Sequence[Input]) -> dict[Inpu
 
 
 def measured_box(stack: Array, margin: int = 0) -> Box:
-    """The box (z, y, x) of the voxels that are not 0 in every channel, ``margin`` voxels wider.
+    """The box (z, y, x) of voxels that are non-zero in any channel, ``margin`` voxels wider.
 
     Raises:
-        InputError: there are none.
+        InputError: all voxels are 0.
     """
     measured = np.any(stack, axis=0)
     if not measured.any():

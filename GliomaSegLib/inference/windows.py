@@ -1,8 +1,8 @@
-"""Sliding windows over a volume: where they lie, how they are weighted, and the weighted mean of a network's outputs.
+"""Sliding windows over a volume: positions, weights, and the weighted mean of a network's outputs.
 
-The windows and their weights are those of MONAI's ``SlidingWindowInferer`` (a test compares the two). The loop is our
-own because nnU-Net places its windows otherwise, and because a run must report how far it is, be cancelled between two
-windows, and go on in smaller pieces or on the processor when memory runs out.
+Positions and weights are those of MONAI's ``SlidingWindowInferer`` (a test compares both). It is not used itself
+because nnU-Net has other positions, and because a run must report progress, be cancelled between windows, and continue
+with smaller windows or on the CPU when memory runs out.
 """
 
 from __future__ import annotations
@@ -34,36 +34,37 @@ WHOLE_FIELD = (1 << 20, 1 << 20, 1 << 20)
 # Of a voxel's output, as in MONAI: the corners of a window must count for something where no other window reaches.
 _LEAST_WEIGHT = 1e-3
 
-# A window is not cut below this many voxels per axis when memory is short: the network would see too little.
+# Windows are never made smaller than this per axis when memory is short: the network needs context.
 _LEAST_WINDOW = 64
 
 
 def regular(size: int, window: int, overlap: float) -> list[int]:
-    """MONAI's placing: equal steps from the first voxel; the last window is moved back to end with the volume."""
+    """MONAI's positions: equal steps from the first voxel; the last window is moved back to end with the volume."""
     step = max(int(window * (1 - overlap)), 1)
     count = 1 + max(-(-(size - window) // step), 0)
     return [min(index * step, max(size - window, 0)) for index in range(count)]
 
 
 def even(size: int, window: int, overlap: float) -> list[int]:
-    """nnU-Net's placing: as many windows as that overlap needs at least, evenly spread from end to end."""
+    """nnU-Net's positions: the fewest windows with at least this overlap, evenly spread from end to end."""
     count = 1 + int(np.ceil(max(size - window, 0) / (window * (1 - overlap))))
     return [round(place) for place in np.linspace(0, max(size - window, 0), count)]
 
 
 def balanced(shape: Sequence[int], size: Size, overlap: float, step: int) -> Size:
-    """The window with which :func:`even` goes through a volume of ``shape`` in the fewest voxels.
+    """The window size for which :func:`even` covers a volume of ``shape`` with the fewest voxels in total.
 
-    Windows of a fixed size lie almost on top of each other where an axis is a little longer than they are.
+    Windows of a fixed size overlap almost completely along axes that are slightly longer.
 
     Args:
-        size: the window has no more voxels than this one, and no side shorter than half of this one's, unless the
-            volume has.
-        step: its sides are multiples of this many voxels.
+        size: the window has at most as many voxels as this one, and sides of at least half its length, unless the
+        volume
+            is smaller.
+        step: its sides are multiples of this.
     """
 
     def sides(own: int, usual: int) -> Iterator[tuple[int, int]]:
-        """How many windows an axis may have, and how long they are then."""
+        """Possible numbers of windows along an axis, with the window length."""
         for count in itertools.count(1):
             side = -(-int(np.ceil(own / (count - (count - 1) * overlap))) // step) * step
             if count > 1 and side < usual / 2:
@@ -81,19 +82,19 @@ def balanced(shape: Sequence[int], size: Size, overlap: float, step: int) -> Siz
 
 
 def constant(window: Size) -> Tensor:
-    """Every voxel of a window has the same weight."""
+    """Equal weights."""
     return torch.ones(window)
 
 
 def gaussian(window: Size) -> Tensor:
-    """MONAI's weights: a Gaussian with a standard deviation of an eighth of the window, and nowhere below 0.001."""
+    """MONAI's weights: a Gaussian with a standard deviation of an eighth of the window, at least 0.001."""
     centred = [torch.arange(voxels) - (voxels - 1) / 2 for voxels in window]
     z, y, x = (torch.exp(places**2 / (-2 * (len(places) / 8) ** 2)) for places in centred)
     return (z[:, None, None] * y[:, None] * x).clamp_min(_LEAST_WEIGHT)
 
 
 def tent(window: Size) -> Tensor:
-    """Weights that fall linearly towards a window's faces, where the network sees least, and are nowhere 0."""
+    """Weights that decrease linearly towards the faces of a window, where the network has least context; never 0."""
     rising = [torch.arange(voxels) for voxels in window]
     z, y, x = (torch.minimum(places, places.flip(0)).add(1).float() / len(places) for places in rising)
     return z[:, None, None] * y[:, None] * x
@@ -101,22 +102,21 @@ def tent(window: Size) -> Tensor:
 
 @dataclass(frozen=True)
 class Windows:
-    """How a network goes through a volume. Sizes and axes are in the order of the network's own axes.
+    """Settings of sliding-window inference. Sizes and axes are in the order of the network's axes.
 
     Attributes:
-        size: voxels of a window.
+        size: window size in voxels.
         overlap: of neighbouring windows, as a fraction of a window.
-        placing: where they begin.
-        importance: how their outputs are weighted where they overlap.
-        trims_to: a window that is larger than the volume is cut down to it, in multiples of this many voxels, instead
-            of the volume being padded to the window. Faster; networks that normalise over what they see answer a
-            little differently. ``None`` pads, as the networks' own packages do.
-        mirrors: the sets of axes along which the window is also shown mirrored; the outputs are averaged.
-        padding: what a volume smaller than a window is padded with: 0, or its outermost voxels.
-        pads_both_sides: whether it is padded on both sides, or at the far ends alone.
-        margin: voxels on either side of a window that the network is shown besides and gives no output for; at the
-            ends of the volume they are padding.
-        one_size: whether the network takes windows of this size alone, so that they are not made smaller.
+        placing: function for the positions of windows.
+        importance: function for the weights of overlapping outputs.
+        trims_to: a window that is larger than the volume is cut to a multiple of this, instead of padding the volume.
+            Faster; with instance normalisation the output differs slightly. ``None`` pads, as the networks' own
+            packages.
+        mirrors: the sets of axes along which windows are also mirrored; the outputs are averaged.
+        padding: padding of a volume smaller than a window: 0, or its outermost voxels.
+        pads_both_sides: whether it is padded on both sides, or only at the far ends.
+        margin: additional input voxels on each side of a window without output; padding at the ends of the volume.
+        one_size: whether the network needs exactly this window size, so that windows cannot be made smaller.
     """
 
     size: Size
@@ -132,12 +132,12 @@ class Windows:
 
     @property
     def shown(self) -> Size:
-        """Voxels of what the network is shown at once."""
+        """Input size of the network: window and margins."""
         depth, height, width = (own + 2 * more for own, more in zip(self.size, self.margin, strict=True))
         return depth, height, width
 
     def fitted(self, shape: Sequence[int]) -> Windows:
-        """For a volume of ``shape``."""
+        """The settings for a volume of ``shape``."""
         if self.trims_to is None:
             return self
         step = self.trims_to
@@ -145,7 +145,7 @@ class Windows:
         return replace(self, size=(depth, height, width))
 
     def smaller(self) -> Windows | None:
-        """With the longest axis halved, or ``None`` when that would be too little."""
+        """The settings with the longest axis halved; ``None`` if that is too small."""
         longest = max(range(3), key=lambda axis: self.size[axis])
         half = -(-self.size[longest] // 2 // 32) * 32
         if self.one_size or half < _LEAST_WINDOW or half >= self.size[longest]:
@@ -162,7 +162,7 @@ class Windows:
         ]
 
     def padded(self, volume: Tensor) -> tuple[Tensor, Box]:
-        """``volume [channel, *shape]``, no side smaller than a window's, and the original's place in it."""
+        """Pad ``volume [channel, *shape]`` to at least a window; returns it and the box of the original."""
         shape = volume.shape[1:]
         missing = [max(window - own, 0) for window, own in zip(self.size, shape, strict=True)]
         before = [voxels // 2 if self.pads_both_sides else 0 for voxels in missing]
@@ -188,14 +188,12 @@ def slide(
     """The weighted mean of the network's outputs over all windows of a volume.
 
     Args:
-        answer: the network's answer ``float32 [class, *window]``, on the processor, to ``[channel, *window]``, which is
-            wider by the windows' margin.
-        volume: ``float32 [channel, *shape]``, on the processor.
-        windows: how to go through it; a volume smaller than a window is padded.
-        on_progress: called with the fraction done after each window; may raise ``Cancelled``.
+        answer: maps ``[channel, *window]`` (with margins) to the network's output ``float32 [class, *window]`` on the
+        CPU. volume: ``float32 [channel, *shape]``, on the CPU. windows: settings; a volume smaller than a window is
+        padded. on_progress: called with the fraction done after each window; may raise ``Cancelled``.
 
     Returns:
-        ``float32 [class, *shape]`` on the processor.
+        ``float32 [class, *shape]`` on the CPU.
     """
     padded, inside = windows.padded(volume)
     answered_shape, margin = padded.shape[1:], windows.margin
