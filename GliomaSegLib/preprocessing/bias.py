@@ -9,19 +9,19 @@ from GliomaSegLib.errors import InputError
 SHRINK = 4
 ITERATIONS = (50, 50, 30)
 
-# As many as the first, coarsest field has control points; N4 itself takes any number and scales the image by nonsense.
+# The number of control points of the coarsest field; with fewer voxels N4 runs, but gives meaningless results.
 LEAST_VOXELS = 4**3
 
 
 def correct_bias(image: sitk.Image, brain: sitk.Image, name: str = "the image") -> sitk.Image:
-    """``image`` divided by its estimated bias field, ``float32``; the field is fitted inside ``brain`` (same grid) on a
-    coarser grid and evaluated on the full one. Voxels that are exactly 0 stay 0.
+    """Divide ``image`` by its estimated bias field (``float32``), which is fitted inside ``brain`` (same grid) on a
+    coarser grid. Voxels that are exactly 0 remain 0.
 
     Args:
-        name: what the error calls the image.
+        name: of the image, for the error.
 
     Raises:
-        InputError: the image shows too little of the brain for a field to be fitted.
+        InputError: the image shows too little of the brain to fit a field.
     """
     image = sitk.Cast(image, sitk.sitkFloat32)
     factors = [min(SHRINK, size) for size in image.GetSize()]

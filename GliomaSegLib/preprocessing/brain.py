@@ -1,7 +1,7 @@
-"""Brain extraction: the extractors' common interface, the two that are Python packages, and skull-stripping.
+"""Brain extraction: the interface of extractors, two extractors from Python packages, and skull-stripping.
 
-A zero background proves nothing: clinical files often have the air set to zero and still show skull and scalp. Whether
-an image is stripped already is decided by comparing its non-zero voxels with the brain that an extractor finds in it.
+Clinical images often have zero air but still show skull and scalp. Whether an image is skull-stripped is therefore
+decided by comparing its non-zero voxels with the extracted brain.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from GliomaSegLib.options import BrainMethod
 if TYPE_CHECKING:
     import torch
 
-# An image is stripped when less than this share of its non-zero voxels lies further than this from the brain. Measured
-# on 3 stripped images: up to 0.0025; on 4 with skull: 0.53 to 0.71.
+# An image is stripped if less than this fraction of its non-zero voxels is further than this from the brain. Measured:
+# up to 0.0025 on 3 stripped images, 0.53 to 0.71 on 4 with skull.
 STRIPPED_MARGIN_MM = 5.0
 STRIPPED_SHARE = 0.05
 
-# What deepbet's networks were trained with: the shapes of their images, the quantiles that are scaled to 0 and 1, and
-# the share of a slice from which on it counts as brain.
+# Parameters of deepbet: input shapes of its networks, the quantiles that are scaled to 0 and 1, and the least fraction of
+# brain in a slice for it to be part of the brain's box.
 _DEEPBET_FINDER_SHAPE, _DEEPBET_SHAPE = (128,) * 3, (256,) * 3
 _DEEPBET_QUANTILES = (0.005, 0.995)
 _DEEPBET_LEAST_SHARE = 0.02
@@ -42,10 +42,10 @@ LARGEST_BRAIN_ML = 2500.0
 
 
 class BrainExtractor(Protocol):
-    """Finds the brain in one head image of any MR contrast.
+    """Extracts the brain from one head image of any MR contrast.
 
     Attributes:
-        name: how messages name it.
+        name: for messages.
     """
 
     name: str
@@ -58,9 +58,9 @@ class BrainExtractor(Protocol):
 class DeepBet:
     """deepbet (Fisch et al., Human Brain Mapping 2024; MIT): two small networks whose weights come with the package.
 
-    The first finds the brain in the whole image, the second outlines it in the box around that. What the package does
-    around them is done here, with the same mask: the package itself imports pandas and a window toolkit, and half of
-    its time went into quantiles and copies.
+    The first one finds the brain in the whole image, the second one segments it in the box around that. Pre- and
+    postprocessing are reimplemented here with the same result, as the package imports pandas and a GUI toolkit, and is
+    half as fast.
     """
 
     name = BrainMethod.DEEPBET.value
@@ -97,7 +97,7 @@ class DeepBet:
         return mask
 
     def _brain(self, network: Any, image: NDArray[np.float32], limits: NDArray[np.float64]) -> NDArray[np.uint8]:
-        """Where the network sees brain in an image of the shape that it takes."""
+        """The network's brain mask of an image of its input shape."""
         import torch
 
         low, high = limits
@@ -112,13 +112,13 @@ def _largest_piece(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def _interpolated(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """The nearest voxels, on a grid of ``shape`` that covers the same box."""
+    """Nearest-neighbour resampling to a grid of ``shape`` over the same box."""
     indices = [((np.arange(new) + 0.5) * (old / new)).astype(int) for new, old in zip(shape, array.shape, strict=True)]
     return array[np.ix_(*indices)]
 
 
 def _box_around(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> tuple[slice, ...]:
-    """The box of a mask and a tenth of its size around it, in voxels of an image of ``shape`` that it covers."""
+    """The box of a mask with a margin of a tenth of its size, in voxels of an image of ``shape`` over the same box."""
     box = []
     for axis, edge in enumerate(shape):
         others = tuple(other for other in range(3) if other != axis)
@@ -157,21 +157,21 @@ class HdBet:
 
 
 def find_brain(image: sitk.Image, extractor: BrainExtractor | None) -> sitk.Image:
-    """The brain in ``image``: a ``uint8`` mask on its grid.
+    """Extract the brain: a ``uint8`` mask on the grid of ``image``.
 
-    An image that turns out to be stripped gives its own non-zero voxels, holes filled.
+    For an image that is already stripped, the mask is its non-zero voxels with holes filled.
 
     Args:
-        extractor: ``None`` when the user says that the image is stripped.
+        extractor: ``None`` if the user states that the image is stripped.
 
     Raises:
-        InputError: nothing like a brain was found, or a stripped image shows more or less than a brain.
+        InputError: no brain was found, or a stripped image shows more or less than a brain.
     """
     if extractor is None:
         return _stripped_brain(image)
     try:
         mask = extractor.extract(image)
-    except (AssertionError, ValueError) as error:  # the extractors' way of finding nothing
+    except (AssertionError, ValueError) as error:  # some extractors fail if there is no brain
         raise _no_brain(extractor.name) from error
     if not _is_brain_sized(mask):
         raise _no_brain(extractor.name, _volume_ml(mask))
@@ -179,15 +179,15 @@ def find_brain(image: sitk.Image, extractor: BrainExtractor | None) -> sitk.Imag
 
 
 def near_brain(brain: sitk.Image) -> sitk.Image:
-    """Where a stripped image may show something: ``brain`` and ``STRIPPED_MARGIN_MM`` around it, ``uint8``.
+    """``brain`` dilated by ``STRIPPED_MARGIN_MM``, ``uint8``: where a stripped image may be non-zero.
 
-    To 2 mm, which is enough for :func:`is_stripped`; made once, it serves all the images on the brain's grid.
+    Accurate to 2 mm, which is sufficient for :func:`is_stripped`; can be reused for all images on this grid.
     """
     mask = sitk.GetArrayViewFromImage(brain) != 0
     spacing = np.array(brain.GetSpacing()[::-1])
     steps = np.maximum(1, (2.0 / spacing).astype(int))
     coarse = mask[tuple(slice(None, None, step) for step in steps)]
-    near = coarse  # of no brain there is no distance
+    near = coarse  # there is no distance to an empty brain
     if coarse.any():
         near = scipy.ndimage.distance_transform_edt(~coarse, spacing * steps) <= STRIPPED_MARGIN_MM
     for axis in (2, 1, 0):  # the last first, so that rows and slices are repeated, not voxels
@@ -196,10 +196,10 @@ def near_brain(brain: sitk.Image) -> sitk.Image:
 
 
 def is_stripped(image: sitk.Image, brain: sitk.Image, near: sitk.Image | None = None) -> bool:
-    """Whether ``image`` shows nothing but brain: nearly all of its non-zero voxels lie in or near ``brain``.
+    """Whether ``image`` is skull-stripped: nearly all of its non-zero voxels are in or near ``brain``.
 
     Args:
-        near: what :func:`near_brain` gives for this brain, where it is at hand.
+        near: the result of :func:`near_brain` for this brain, if known.
     """
     near = near_brain(brain) if near is None else near  # named, for a view does not keep its image alive
     far = sitk.GetArrayViewFromImage(near) == 0
@@ -208,7 +208,7 @@ def is_stripped(image: sitk.Image, brain: sitk.Image, near: sitk.Image | None = 
 
 
 def strip(image: sitk.Image, brain: sitk.Image, near: sitk.Image | None = None) -> sitk.Image:
-    """``image`` with exactly 0 outside ``brain`` (same grid); left alone when it is stripped already.
+    """Set ``image`` to 0 outside ``brain`` (same grid), unless it is stripped already.
 
     Arguments as for :func:`is_stripped`.
     """

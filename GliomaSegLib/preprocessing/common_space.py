@@ -1,4 +1,4 @@
-"""The common space of a set of brains: the frame of the MNI152 template, to which each is registered rigidly.
+"""The common space of cases: the frame of the MNI152 template, to which each case is registered rigidly.
 
 Positions are in mm along the array's own axes z, y, x (LPS), from the centre of its first voxel, as in
 :mod:`GliomaSegLib.preprocessing.midsagittal`.
@@ -21,17 +21,17 @@ _MARGIN_MM = 10  # around the template's brain; its voxels are of 1 mm
 def common_space(
     image: NDArray[np.float32], spacing_mm: tuple[float, float, float]
 ) -> tuple[Pose, tuple[float, float, float]]:
-    """Where the template's frame lies in a case, and how far the field around its brain reaches.
+    """The frame of the template in a case, and the extent of the field around its brain.
 
     Args:
-        image: of any sequence, stripped, ``[z, y, x]``, voxel axes running LPS.
+        image: of any modality, stripped, ``[z, y, x]`` in LPS orientation.
         spacing_mm: z, y, x.
 
     Returns:
-        The frame, its origin in the middle of the field, and the field's extent in mm (z, y, x).
+        the frame, with its origin in the centre of the field, and the extent of the field in mm (z, y, x).
 
     Raises:
-        InputError: the image has no contrast, so that nothing can be matched.
+        InputError: the image has no contrast and cannot be registered.
     """
     template = sitk.DICOMOrient(read_template("t1"), "LPS")
     moving = sitk.GetImageFromArray(image - min(float(image.min()), 0.0) * (image != 0))

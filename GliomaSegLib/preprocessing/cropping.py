@@ -12,7 +12,7 @@ Box = tuple[slice, slice, slice]
 
 
 def bounding_box(mask: NDArray[np.bool_], margin: int = 0) -> Box:
-    """The smallest box around the mask, ``margin`` voxels wider but inside the array.
+    """The smallest box around the mask, ``margin`` voxels wider, within the array.
 
     Raises:
         ValueError: the mask is empty.
@@ -32,7 +32,7 @@ def _side(mask: NDArray[np.bool_], others: tuple[int, ...], margin: int) -> slic
 
 
 def uncropped(values: NDArray, box: Box, shape: Sequence[int]) -> NDArray:
-    """``values [z, y, x]`` at their place in a volume of ``shape``, which is 0 elsewhere."""
+    """Pad ``values [z, y, x]`` to a volume of ``shape`` with 0."""
     full = np.zeros(shape, dtype=values.dtype)
     full[box] = values
     return full

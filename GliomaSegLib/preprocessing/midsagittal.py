@@ -1,7 +1,7 @@
-"""The plane between the two halves of a brain, so that one side can be shown beside the other.
+"""Finds the mid-sagittal plane of a brain.
 
-Positions are in millimetres along the array's own axes z, y, x, from the centre of voxel (0, 0, 0); x must run left to
-right or right to left. Nothing here knows patient coordinates.
+Positions are in mm along the array's axes z, y, x, from the centre of voxel (0, 0, 0), not in patient coordinates; x
+must be the left-right axis.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from GliomaSegLib.preprocessing.pose import Pose
 _WORKING_MM = 4.0
 _FIRST_STEP = (6.0, 6.0, 5.0)  # degrees about z and y, mm along x
 _SAMPLES = 120
-_CONTRAST = 0.3  # of the images beside that of the brain's outline, which a tumour does not change
+_CONTRAST = 0.3  # weight of the images relative to the brain's outline, which a tumour does not change
 
 
 def find_midsagittal(
     channels: NDArray[np.floating], brain: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
 ) -> Pose:
-    """The frame in which the brain is most like its own mirror image.
+    """The frame in which the brain is most similar to its mirror image.
 
-    Yaw, roll and shift are sought by Nelder and Mead's simplex from the array's own axes; deterministic.
+    Yaw, roll and shift are optimised by the Nelder-Mead simplex, starting from the array's axes; deterministic.
 
     Args:
-        channels: ``[c, z, y, x]``, standardised images, 0 where nothing was measured.
+        channels: ``[c, z, y, x]``, normalised images, 0 outside the brain.
         brain: ``[z, y, x]``.
         spacing_mm: z, y, x.
     """
@@ -72,7 +72,7 @@ def _rotation(yaw: float, roll: float) -> NDArray[np.float64]:
 
 
 def _binned(volume: NDArray, factors: list[int]) -> NDArray[np.float32]:
-    """Means over blocks of ``factors`` voxels; what is left over at the far ends is dropped."""
+    """Means over blocks of ``factors`` voxels; incomplete blocks at the ends are dropped."""
     shape = [size // factor for size, factor in zip(volume.shape, factors, strict=True)]
     kept = volume[tuple(slice(size * factor) for size, factor in zip(shape, factors, strict=True))]
     kept = kept if volume.dtype == bool else kept.astype(np.float32)

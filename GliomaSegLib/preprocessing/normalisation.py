@@ -1,7 +1,7 @@
-"""Intensity normalisation: inside the brain (0 means 'nothing was measured here'), and of whole images.
+"""Intensity normalisation inside the brain (non-zero voxels) and of whole images.
 
-Each function takes an image of any shape in arbitrary units and gives ``float32`` of the same shape; ``name`` is how an
-error message calls the image.
+Each function maps an image of any shape in arbitrary units to ``float32`` of the same shape; ``name`` is the name of
+the image in error messages.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from GliomaSegLib.errors import InputError
 
-# Quantiles to which the measured voxels are clipped first: a few saturated voxels or a vessel must not set the scale.
+# Quantiles to which non-zero voxels are clipped first, so that saturated voxels and vessels do not set the scale.
 CLIP = (0.001, 0.999)
-# Quantiles are taken of so many voxels at most: those of millions of voxels take longer than they are worth.
+# Quantiles are computed from a sample of at most this many voxels, to save time.
 _SAMPLE = 200_000
 
-# The quantiles, in percent, to which histogram standardisation's landmarks belong; the quartiles are listed with the
-# landmarks and not used (as in torchio before version 2, with which such networks were trained).
+# The percentiles of the landmarks for histogram standardisation; the quartiles are listed but not used (as in torchio
+# before version 2, with which such networks were trained).
 LANDMARK_PERCENTILES = (1, 10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90, 99)
 _UNUSED = (3, 9)
 _LEAST_STEP = 1e-5
@@ -28,14 +28,14 @@ Landmarks = tuple[float, ...]
 """One for each of :data:`LANDMARK_PERCENTILES`, on a scale of 0 to 100."""
 
 
-# Inside the brain: the voxels that are not 0; zeros stay exactly zero.
+# Inside the brain: non-zero voxels; zeros remain exactly 0.
 
 
 def z_score(image: NDArray[np.floating], name: str = "the image") -> NDArray[np.float32]:
     """Scale the non-zero voxels to mean 0 and standard deviation 1.
 
     Raises:
-        InputError: fewer than two different non-zero values, so that there is nothing to scale.
+        InputError: there are fewer than two different non-zero values.
     """
     measured = image != 0
     scaled = np.zeros(image.shape, dtype=np.float32)
@@ -47,7 +47,7 @@ def clipped_z_score(image: NDArray[np.floating], name: str = "the image") -> NDA
     """Clip the non-zero voxels to the quantiles ``CLIP`` and scale them to mean 0 and standard deviation 1.
 
     Raises:
-        InputError: there is no contrast to scale by.
+        InputError: the image has no contrast.
     """
     measured = image[image != 0]
     if measured.size == 0:
@@ -61,9 +61,9 @@ def clipped_z_score(image: NDArray[np.floating], name: str = "the image") -> NDA
 def fill_with_noise(
     image: NDArray[np.float32], where: NDArray[np.bool_], generator: np.random.Generator
 ) -> NDArray[np.float32]:
-    """A copy of ``image`` with standard normal noise in the voxels ``where`` (same shape) is true.
+    """A copy of ``image`` with standard normal noise in the voxels of the mask ``where``.
 
-    Networks trained with noise as background (CA-CNN) take flat regions for something else.
+    For networks that were trained with noise as background (CA-CNN).
     """
     filled = image.copy()
     filled[where] = generator.standard_normal(int(np.count_nonzero(where)), dtype=np.float32)
@@ -71,7 +71,7 @@ def fill_with_noise(
 
 
 def learn_landmarks(images: Iterable[NDArray[np.floating]]) -> Landmarks:
-    """The mean landmarks of images of one sequence, each scaled so that its outermost ones are 0 and 100.
+    """The mean landmarks of images of one modality, each scaled so that its outermost ones are 0 and 100.
 
     Raises:
         InputError: none of them has contrast.
@@ -92,10 +92,10 @@ def learn_landmarks(images: Iterable[NDArray[np.floating]]) -> Landmarks:
 def standardise_histogram_inside(
     image: NDArray[np.floating], landmarks: Landmarks, name: str = "the image"
 ) -> NDArray[np.float32]:
-    """Move the histogram of the non-zero voxels to ``landmarks`` and whiten them.
+    """Standardise the histogram of the non-zero voxels to ``landmarks`` and whiten them.
 
-    As Eijgelaar 2020, who keeps what is 0 out of both, so that a missing sequence stays 0 throughout, which after
-    whitening is the mean of the brain.
+    As in Eijgelaar 2020: zeros are excluded from both, so that a missing modality remains 0, the mean of the brain
+    after whitening.
 
     Raises:
         InputError: the image is empty or has no contrast.
@@ -108,16 +108,16 @@ def standardise_histogram_inside(
     return scaled
 
 
-# Of whole images, as published networks were trained with them.
+# Of whole images, for published networks.
 
 
 def between_percentiles(
     image: NDArray[np.floating], percentiles: tuple[float, float], clip: bool, name: str = "the image"
 ) -> NDArray[np.float32]:
-    """The two percentiles of all voxels become 0 and 1; with ``clip`` nothing lies beyond.
+    """Scale two percentiles of all voxels to 0 and 1, with ``clip`` also limit the values to this range.
 
     Raises:
-        InputError: they are equal, so that there is nothing to scale by.
+        InputError: the percentiles are equal.
     """
     low, high = np.percentile(image, percentiles)
     if high <= low:
@@ -127,7 +127,7 @@ def between_percentiles(
 
 
 def z_score_above_mean(image: NDArray[np.floating], name: str = "the image") -> NDArray[np.float32]:
-    """Mean 0 and (sample) standard deviation 1 of the voxels above the mean of all, which are those of the head.
+    """Scale to mean 0 and (sample) standard deviation 1 of the voxels above the mean, that is of the head.
 
     Raises:
         InputError: all voxels are equal.
@@ -140,9 +140,9 @@ def z_score_above_mean(image: NDArray[np.floating], name: str = "the image") -> 
 
 
 def standardise_histogram(image: NDArray[np.floating], landmarks: Sequence[float]) -> NDArray[np.float32]:
-    """Move the image's quantiles to ``landmarks`` (one for each of ``LANDMARK_PERCENTILES``), linearly in between.
+    """Map the image's quantiles to ``landmarks`` (one for each of ``LANDMARK_PERCENTILES``), linearly in between.
 
-    What lies beyond the outermost quantiles continues the outermost lines. Nyul and Udupa, Magn Reson Med
+    Values beyond the outermost quantiles are extrapolated linearly. Nyul and Udupa, Magn Reson Med
     42:1072-1081, 1999.
     """
     used = [index for index in range(len(LANDMARK_PERCENTILES)) if index not in _UNUSED]

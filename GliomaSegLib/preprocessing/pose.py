@@ -1,4 +1,4 @@
-"""A frame in an array. NumPy alone, so that training on a remote GPU and measuring without torch share it."""
+"""A coordinate frame in an array. NumPy only, without torch and SimpleITK."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Pose:
-    """A frame in an array, such as one whose plane x = 0 halves a brain, its origin in the middle of that.
+    """A coordinate frame in an array, e.g. with the mid-sagittal plane of a brain as x = 0.
 
     Attributes:
-        rotation: ``[3, 3]``, order z, y, x: takes directions of the frame to directions of the array.
-        centre: the frame's origin in the array, mm, z, y, x.
+        rotation: ``[3, 3]`` (z, y, x), maps directions of the frame to directions of the array.
+        centre: origin of the frame in the array, mm, z, y, x.
     """
 
     rotation: NDArray[np.float64]

@@ -40,20 +40,20 @@ def prepare(
     stripped: bool,
     bias_correction: bool,
 ) -> Prepared:
-    """Bring the case to the grid and the state (stripped or not) that a network expects.
+    """Resample a case to the grid of a network, skull-stripped or not.
 
-    Each image is resampled once, straight from its own voxels. The brain is found in the reference image.
+    Each image is resampled once, from its original voxels. The brain is extracted from the reference image.
 
     Args:
-        registrations: of the modalities that are not in place; see :func:`.registration.register_case`.
-        extractor: finds the brain; ``None`` when the user says that the images are stripped.
-        spacing_mm: voxel edges of the network's grid, x, y, z.
-        orientation: the way its voxel axes run, e.g. ``LPS``.
+        registrations: of the modalities that have to be moved; see :func:`.registration.register_case`.
+        extractor: for the brain; ``None`` if the user states that the images are stripped.
+        spacing_mm: voxel size of the network's grid, x, y, z.
+        orientation: of the network's grid, e.g. ``LPS``.
         stripped: whether the network expects exactly 0 outside the brain.
         bias_correction: whether N4 corrects each image inside the brain.
 
     Raises:
-        InputError: no brain was found, or a modality that was not registered lies elsewhere.
+        InputError: no brain was found, or a modality without registration does not overlap.
     """
     reference = case.reference.image
     grid = model_grid(reference, spacing_mm, orientation)

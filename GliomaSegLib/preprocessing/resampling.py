@@ -1,8 +1,7 @@
-"""Resampling between the files' grids and the grid that a network is given.
+"""Resampling between the grids of files and the grid of a network.
 
-Images are resampled once, from the file's own voxels straight to the network's grid; labels are resampled once, from
-there to the reference's own grid. What is 0 around an image's content is not interpolated: labels and maps of a tumour
-fill a small part of a grid of fine voxels.
+Images are resampled once, from the file to the network's grid; labels are resampled once, from there to the grid of the
+reference image. Zeros around the content are not interpolated, as tumours fill a small part of a fine grid.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ import SimpleITK as sitk
 from GliomaSegLib.io.grid import GRID_TOLERANCE_VOXELS, oriented, oriented_like, placed_as, same_grid
 from GliomaSegLib.preprocessing.cropping import bounding_box
 
-# Above this share of a grid there is little to gain from leaving the rest out.
+# If the content fills more than this fraction of the grid, all of it is interpolated.
 _MOST_OF_IT = 0.7
 
 
 def model_grid(reference: sitk.Image, spacing_mm: tuple[float, float, float], orientation: str) -> sitk.Image:
-    """An empty image on the grid that a network wants: the reference's field of view and axes, re-ordered and flipped
-    to ``orientation`` (e.g. ``LPS``: the way the voxel axes run), with voxels of ``spacing_mm`` (x, y, z).
+    """An empty image on a network's grid: the reference's field of view and axes, reoriented to ``orientation`` (e.g.
+    ``LPS``), with voxels of ``spacing_mm`` (x, y, z).
 
-    A reference that has this spacing already keeps its own voxels, so that nothing is interpolated.
+    A reference with this spacing keeps its voxels, so that nothing is interpolated.
     """
     upright = oriented(reference, orientation)
     size, spacing, origin_index = [], [], []
@@ -42,17 +41,17 @@ def model_grid(reference: sitk.Image, spacing_mm: tuple[float, float, float], or
 
 
 def resample_image(image: sitk.Image, grid: sitk.Image, transform: sitk.Transform | None = None) -> sitk.Image:
-    """``image`` on ``grid``, ``float32``, linear, 0 outside its field of view.
+    """Resample ``image`` to ``grid`` linearly, ``float32``, 0 outside its field of view.
 
     Args:
-        transform: maps points of the grid to points of the image (LPS mm); ``None`` is the identity, and then voxels
-            that coincide are copied, not interpolated.
+        transform: maps points of the grid to points of the image (LPS mm); ``None`` is the identity, with which
+            coinciding voxels are copied.
     """
     return _resample(as_float32(image), grid, transform, sitk.sitkLinear)
 
 
 def moved(image: sitk.Image, transform: sitk.Transform | None) -> sitk.Image:
-    """``image`` where :func:`resample_image` puts it, on its own voxels: a rigid ``transform`` changes its geometry."""
+    """Move ``image`` as :func:`resample_image` does, but by changing its geometry with a rigid ``transform``."""
     return image if transform is None else sitk.TransformGeometry(image, transform)
 
 
@@ -62,8 +61,8 @@ def as_float32(image: sitk.Image) -> sitk.Image:
 
 
 def resample_labels(labels: sitk.Image, grid: sitk.Image, transform: sitk.Transform | None = None) -> sitk.Image:
-    """A label map on ``grid``: each voxel takes the label with the largest linearly interpolated share, so that
-    surfaces stay smooth. Arguments as for :func:`resample_image`.
+    """Resample a label map to ``grid``: each voxel gets the label with the largest linearly interpolated fraction, for
+    smooth surfaces. Arguments as for :func:`resample_image`.
     """
     return _resample(labels, grid, transform, sitk.sitkLabelLinear)
 
@@ -88,8 +87,8 @@ def _resample(image: sitk.Image, grid: sitk.Image, transform: sitk.Transform | N
 
 
 def reached(image: sitk.Image, grid: sitk.Image, transform: sitk.Transform) -> tuple[list[int], list[int]]:
-    """The first index and the size (x, y, z) of the part of ``grid`` that linear interpolation of what is not 0 in
-    ``image`` can reach; all of it under a transform that is not linear, of size 0 where nothing is reached.
+    """First index and size (x, y, z) of the part of ``grid`` where linear interpolation of ``image`` can be non-zero;
+    the whole grid for a non-linear transform, size 0 if there is none.
     """
     if not transform.IsLinear():
         return [0, 0, 0], list(grid.GetSize())

@@ -1,16 +1,16 @@
-"""Rigid registration of two images, and how certain it is.
+"""Rigid registration of two images, with measures of its quality.
 
 Mattes mutual information, multi-resolution, six degrees of freedom (SimpleITK). A registration that "converged" may
-still be wrong, so two figures go with it:
+still be wrong, so two measures are computed:
 
-* normalised mutual information, (H(A) + H(B)) / H(A, B), from 1 (independent) to 2 (the same up to grey values);
-* mirror contrast: how much better the image fits than its own left-right mirror image does. A head is nearly
-  symmetric, so an image that is in place fits clearly better than its mirror image (contrast above 1), a mirrored one
-  clearly worse (below 1), and one of another patient, or in the wrong place, about equally (near 1).
+* normalised mutual information, (H(A) + H(B)) / H(A, B), from 1 (independent) to 2 (identical up to grey values);
+* mirror contrast: how much better the image fits than its left-right mirror image. A head is nearly symmetric, so a
+  registered image fits clearly better than its mirror image (contrast above 1), a mirrored one clearly worse (below 1),
+  and one of another patient, or a misregistered one, about equally (near 1).
 
 On 51 real pairs (clinical T1c with T1n, T2 or FLAIR, skull-stripped BraTS, two time points after surgery) the mirror
-contrast was 1.09 to 2.09, and with one image mirrored 0.49 to 0.92; ``python -m Testing.bench registration`` takes it
-on all such pairs.
+contrast was 1.09 to 2.09, and with one image mirrored 0.49 to 0.92; ``python -m Testing.bench registration`` measures
+it on all such pairs.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from GliomaSegLib.io.grid import centre, corners
 from GliomaSegLib.preprocessing.resampling import as_float32
 from GliomaSegLib.preprocessing.similarity import CLEARLY_BETTER, HISTOGRAM_BINS, SMALLEST_OVERLAP, Similarity, shrink
 
-WORKING_SPACING_MM = 2.0  # registration sees no finer detail than this
+WORKING_SPACING_MM = 2.0  # voxel size of the images in registration
 SAMPLES = 40_000
 RANDOM_SEED = 1
 
-IN_PLACE_WITHIN = 1.5  # mm and degrees: no clearly better place this near means that an image is in place already
-LEAST_SHIFT_MM = 1.0  # a smaller correction would cost more by interpolation than it gains
-# mm and degrees: a given transform is doubted when a place this far from its own fits better. On 16 clinical pairs that
-# was so of none as registered or moved by 1 mm, of 2 moved by 2 mm, and of all moved by 5, 9 or 15 mm.
+IN_PLACE_WITHIN = 1.5  # mm and degrees: an image is in place if no position this near is clearly better
+LEAST_SHIFT_MM = 1.0  # smaller corrections are ignored, as interpolation would lose more than they gain
+# mm and degrees: a given transform is doubtful if a position this near fits better. Of 16 clinical pairs this was true
+# for none as registered or moved by 1 mm, for 2 moved by 2 mm, and for all moved by 5, 9 or 15 mm.
 GIVEN_WITHIN = 4.0
 
-# With a mirror contrast below this, the place that was found is doubtful, and others are looked for.
+# With a mirror contrast below this, the position is doubtful, and others are tried.
 DOUBTFUL_BELOW = 1.02
 
 _COARSE_SPACING_MM = 6.0  # on which many places are compared: the mirror image's, and those of a turned head
@@ -54,12 +54,12 @@ class Registration:
     """The rigid transform between two images, and how well it fits.
 
     Attributes:
-        transform: maps points of the fixed image to points of the moving one (LPS mm); ``None`` when it was in place.
-        overlapped: whether the two fields of view met in the scanner's coordinates, before registration.
-        nmi: normalised mutual information there, 1 to 2.
-        mirror_contrast: (NMI - 1) over the same of its mirror image; see the module's text.
+        transform: maps points of the fixed image to points of the moving one (LPS mm); ``None`` for the identity.
+        overlapped: whether the fields of view overlapped in scanner coordinates, before registration.
+        nmi: normalised mutual information after registration, 1 to 2.
+        mirror_contrast: ratio of (NMI - 1) to that of the mirror image; see the module.
         shift_mm: mean distance that the transform moves the head's field of view.
-        better_nearby: whether a place ``GIVEN_WITHIN`` from that of a given transform fits better.
+        better_nearby: for a given transform: whether a position within ``GIVEN_WITHIN`` fits better.
     """
 
     transform: sitk.Transform | None
@@ -71,14 +71,13 @@ class Registration:
 
 
 def register(fixed: sitk.Image, moving: sitk.Image) -> Registration:
-    """Rigid registration of ``moving`` to ``fixed``; left as it is when it is in place already.
+    """Register ``moving`` to ``fixed`` rigidly, unless it is in place already.
 
-    The start is the scanner's own coordinates, the middles or the centres of mass of the two fields of view,
-    whichever fits best; where that leads to a doubtful place, also turns of up to 40 degrees. Deterministic, with any
-    number of threads: samples are drawn with a fixed seed.
+    It starts from scanner coordinates, the centres or the centres of mass of the fields of view, whichever fits best;
+    if the result is doubtful, also from rotations of up to 40 degrees. Deterministic with any number of threads.
 
     Raises:
-        InputError: one of the images has no contrast, so that nothing can be matched.
+        InputError: one of the images has no contrast.
     """
     pair = _Pair(fixed, moving)
     identity = _euler(centre(fixed))
@@ -96,7 +95,7 @@ def register(fixed: sitk.Image, moving: sitk.Image) -> Registration:
 
 
 def evaluate(fixed: sitk.Image, moving: sitk.Image, transform: sitk.Euler3DTransform) -> Registration:
-    """The figures of a ``transform`` that is given, as :func:`register` takes them of its own.
+    """The quality measures of a given ``transform``, as :func:`register` computes them.
 
     Raises:
         InputError: one of the images has no contrast.
@@ -138,7 +137,7 @@ def _described(pair: _Pair, best: sitk.Euler3DTransform) -> Registration:
 
 
 def _starts(pair: _Pair) -> list[sitk.Euler3DTransform]:
-    """No movement; middle on middle; centre of mass on centre of mass."""
+    """The starts: identity, alignment of the centres, alignment of the centres of mass."""
     starts = [_euler(pair.middles[0])]
     for middle, other in (pair.middles, (_centre_of_mass(pair.fixed), _centre_of_mass(pair.moving))):
         start = _euler(middle)
@@ -148,7 +147,7 @@ def _starts(pair: _Pair) -> list[sitk.Euler3DTransform]:
 
 
 def _centre_of_mass(image: sitk.Image) -> tuple[float, float, float]:
-    """The mean place (LPS mm) of the image's voxels, weighted by their grey values."""
+    """The centre of mass (LPS mm) of the image's grey values."""
     array = sitk.GetArrayViewFromImage(image).astype(np.float64)
     total = array.sum() or 1.0
     sides = [array.sum(axis=tuple(other for other in range(3) if other != axis)) for axis in (2, 1, 0)]
@@ -157,7 +156,7 @@ def _centre_of_mass(image: sitk.Image) -> tuple[float, float, float]:
 
 
 def _rounded(transform: sitk.Transform) -> sitk.Euler3DTransform:
-    """To six digits: rounding noise of one computer must not show on another."""
+    """Round to six digits, so that results do not depend on the computer."""
     rounded = sitk.Euler3DTransform(transform)
     rounded.SetCenter([round(value, 6) for value in rounded.GetCenter()])
     rounded.SetParameters([round(value, 6) for value in rounded.GetParameters()])
@@ -199,7 +198,7 @@ def _optimise(pair: _Pair, start: sitk.Euler3DTransform) -> sitk.Euler3DTransfor
 
 
 def _turned_starts(pair: _Pair) -> list[sitk.Euler3DTransform]:
-    """The turns about the centres of mass under which the images fit best when compared coarsely."""
+    """The rotations about the centres of mass with the best fit on a coarse grid."""
     middle = _centre_of_mass(pair.fixed)
     starts = []
     for degrees in itertools.product(_TURNS_DEGREES, repeat=3):
@@ -211,10 +210,10 @@ def _turned_starts(pair: _Pair) -> list[sitk.Euler3DTransform]:
 
 
 def _mirrored_nmi(pair: _Pair, found: sitk.Euler3DTransform) -> float:
-    """How well the mirror image of the moving image fits at its own best place.
+    """The NMI of the mirror image of the moving image at its best position.
 
-    That is its reflection in the plane between the two halves of the head, so that a plane is sought: two angles and
-    a shift, by Nelder and Mead's simplex, on a coarse grid.
+    That is the reflection in the mid-sagittal plane, which is searched (two angles and a shift) with the Nelder-Mead
+    simplex on a coarse grid.
     """
     axes = np.reshape(pair.fixed.GetDirection(), (3, 3)).T
     across = int(np.argmax(np.abs(axes[:, 0])))  # the voxel axis that runs nearest to left and right

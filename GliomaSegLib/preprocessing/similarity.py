@@ -13,18 +13,18 @@ from GliomaSegLib.preprocessing.resampling import model_grid
 
 SPACING_MM = 3.0
 HISTOGRAM_BINS = 32
-SMALLEST_OVERLAP = 0.25  # share of the smaller field of view that must lie in the other
+SMALLEST_OVERLAP = 0.25  # fraction of the smaller field of view that must overlap
 CLEARLY_BETTER = 1.01  # ratio of (NMI - 1): less is noise
 
-_OUTSIDE = -1e9  # grey value of what lies outside the moving image; no MR image comes near it
+_OUTSIDE = -1e9  # grey value outside of the moving image, far from all values of MR images
 
 
 class Similarity:
-    """How well ``moving`` fits ``fixed`` (both ``float32``) under transforms from points of ``fixed`` to points of
-    ``moving`` (LPS mm).
+    """The similarity of ``moving`` and ``fixed`` (both ``float32``) under transforms from points of ``fixed`` to points
+    of ``moving`` (LPS mm).
 
     Args:
-        spacing_mm: voxel edge of the grid on which they are compared.
+        spacing_mm: voxel size of the grid for the comparison.
 
     Raises:
         InputError: one of the images has no contrast.
@@ -39,7 +39,7 @@ class Similarity:
         self._fixed_bins = _digitise(values, *_contrast_range(values))
 
     def overlap(self, transform: sitk.Transform) -> float:
-        """Share of the smaller field of view that lies in the other, 0 to about 1."""
+        """Fraction of the smaller field of view that overlaps the other, 0 to about 1."""
         return float(self._inside(self._values(transform)).mean() / self._smaller)
 
     def nmi(self, transform: sitk.Transform) -> float:
@@ -68,7 +68,7 @@ class Similarity:
 
 
 def shrink(image: sitk.Image, spacing_mm: float) -> sitk.Image:
-    """Average neighbouring voxels up to about ``spacing_mm``; axes that are coarser already stay as they are."""
+    """Average neighbouring voxels up to about ``spacing_mm``; coarser axes are not changed."""
     return sitk.BinShrink(image, [max(1, int(spacing_mm / spacing)) for spacing in image.GetSpacing()])
 
 
@@ -90,7 +90,7 @@ def _volume_mm3(image: sitk.Image) -> float:
 
 
 def _contrast_range(values: NDArray[np.float32]) -> tuple[float, float]:
-    """The grey values between which the histogram is taken: bright vessels and fat must not squeeze the rest."""
+    """The range of grey values of the histogram, without outliers such as bright vessels and fat."""
     low, high = np.quantile(values, [0.005, 0.995])
     if not high > low:
         raise InputError("one of them has no contrast (nearly all of its voxels are equal); check the file.")

@@ -1,7 +1,7 @@
-"""Arrays on other grids: averaged down, turned and scaled, with torch and so on whatever device they are.
+"""Resampling of arrays with torch, on any device: averaging, rotation and scaling.
 
-Volumes are ``[channel, z, y, x]``; positions are in mm along the array's own axes z, y, x, from the centre of its first
-voxel. Patient coordinates live in :mod:`GliomaSegLib.preprocessing.resampling`.
+Volumes are ``[channel, z, y, x]``; positions are in mm along the array's axes z, y, x, from the centre of its first
+voxel. For patient coordinates see :mod:`GliomaSegLib.preprocessing.resampling`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 
 def averaged(volume: Tensor, factors: Sequence[int]) -> Tensor:
-    """Means over blocks of ``factors`` voxels (z, y, x); zeros are added at the far ends so that nothing is lost."""
+    """Means over blocks of ``factors`` voxels (z, y, x), after padding with zeros at the ends."""
     if all(factor == 1 for factor in factors):
         return volume
     missing = [-size % factor for size, factor in zip(volume.shape[1:], factors, strict=True)]
@@ -25,7 +25,7 @@ def averaged(volume: Tensor, factors: Sequence[int]) -> Tensor:
 
 
 def first_centre_mm(spacing_mm: Sequence[float], factors: Sequence[int]) -> NDArray[np.float64]:
-    """Where the first voxel that :func:`averaged` makes has its centre, in the coordinates of the original array."""
+    """The centre of the first voxel of :func:`averaged`, in coordinates of the original array."""
     return (np.array(factors) - 1) / 2 * np.array(spacing_mm)
 
 
@@ -38,14 +38,14 @@ def resample(
     axes: NDArray[np.float64],
     mode: str = "bilinear",
 ) -> Tensor:
-    """``volume`` on a grid of ``shape`` (z, y, x), 0 outside.
+    """Resample ``volume`` to a grid of ``shape`` (z, y, x), 0 outside.
 
     Args:
         spacing_mm: of the volume, z, y, x.
-        grid_mm: of the grid.
-        centre: the grid's middle in the volume, mm.
-        axes: ``[3, 3]``: mm along the grid's axes to mm along the volume's.
-        mode: ``bilinear``, which is linear in three dimensions too, or ``nearest``.
+        grid_mm: voxel size of the grid, z, y, x.
+        centre: centre of the grid in the volume, mm.
+        axes: ``[3, 3]``, from mm along the grid's axes to mm along the volume's.
+        mode: ``bilinear`` (trilinear here) or ``nearest``.
     """
     extent = np.array(volume.shape[1:])
     half_grid = (np.array(shape) - 1) / 2 * grid_mm
