@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 STRIPPED_MARGIN_MM = 5.0
 STRIPPED_SHARE = 0.05
 
-# Parameters of deepbet: input shapes of its networks, the quantiles that are scaled to 0 and 1, and the fraction of brain
-# from which on a slice belongs to the brain's box.
+# Parameters of deepbet: input shapes of its networks, the quantiles that are scaled to 0 and 1, and the fraction of
+# brain from which on a slice belongs to the brain's box.
 _DEEPBET_FINDER_SHAPE, _DEEPBET_SHAPE = (128,) * 3, (256,) * 3
 _DEEPBET_QUANTILES = (0.005, 0.995)
 _DEEPBET_LEAST_SHARE = 0.02
