@@ -228,7 +228,7 @@ def _responses(
         slice_mm=[study.labels.GetSpacing()[axial_axis(study.labels)] for study in studies],
         baseline=conditions.baseline,
         baseline_name=name_of(studies, conditions.baseline),
-        flair_ml=[flair_ml(study) for study in studies],
+        flair_ml=[None if _at_border(study, Region.WT) else flair_ml(study) for study in studies],
         obstacle=obstacle_to_diameters(studies, transforms, conditions.baseline),
         specks=len(studies[-1].measures.lesions_of(region)) - len(lesions[-1]),
     )
@@ -276,9 +276,15 @@ def _warn_of(study: SegmentedTimePoint, region: Region, progress: Progress) -> N
         progress.warn(f"{study.name}: {doubt}")
     if study.time_point.kind is TimePointKind.UNKNOWN:
         progress.warn(f"{study.name}: it is not stated whether the study was made before or after surgery.")
-    cut = sum(bool(lesion.at_border) for lesion in study.measures.lesions_of(region))
-    if cut:
-        progress.warn(
-            f"{study.name}: {cut} {'lesion touches' if cut == 1 else 'lesions touch'} the border of the image, so that "
-            "a part may lie outside."
-        )
+    touching = ""
+    if cut := _at_border(study, region):
+        touching = "1 lesion touches" if cut == 1 else f"{cut} lesions touch"
+    elif _at_border(study, Region.WT):
+        touching = "the whole tumour touches"
+    if touching:
+        progress.warn(f"{study.name}: {touching} the border of the image, so that a part may lie outside.")
+
+
+def _at_border(study: SegmentedTimePoint, region: Region) -> int:
+    """The number of lesions that touch the border of the image."""
+    return sum(bool(lesion.at_border) for lesion in study.measures.lesions_of(region))

@@ -9,7 +9,8 @@ are those of the solid part in the axial plane (:mod:`GliomaSegLib.measures.diam
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -245,7 +246,8 @@ class _Judged:
         if not self.targets:
             return Category.NOT_MEASURABLE, [self._why_not_measurable()], True
         if not any(track.lesions[-1] for track in self.history.tracks):
-            return Category.COMPLETE, [], True
+            hidden = self._not_covered()
+            return (Category.PARTIAL, [hidden], True) if hidden else (Category.COMPLETE, [], True)
         fallen = self.values[-1] <= (1 - self.criteria.partial_fall) * self.values[0]
         return (Category.PARTIAL if fallen else Category.STABLE), [], True
 
@@ -254,29 +256,29 @@ class _Judged:
         if not self.targets:
             return ""
         names = {name for group in self.targets for name in group}
-        unseen = {
-            name
-            for steps in self.history.steps[self.time.baseline :]
-            for step in steps
-            if step.change is Change.NOT_COVERED
-            for name in step.before
-        }
-        if unseen & names:
-            return f"{lesions_text(sorted(unseen & names))}: outside the image of a later study"
+        if hidden := self._not_covered(names):
+            return hidden
+        tracks = [track for track in self.history.tracks if track.id in names]
+        sizes = {track.id: list(filter(None, track.lesions[self.time.baseline :])) for track in tracks}
+        cut = [name for name, lesions in sizes.items() if any(lesion.at_border for lesion in lesions)]
+        if cut:
+            return f"{lesions_text(cut)}: cut by the border of an image"
         if self.criteria.quantity is Quantity.VOLUME:
             return ""
-        hollow = [
-            track.id
-            for track in self.history.tracks
-            if track.id in names
-            if any(lesion and lesion.is_solid is False for lesion in track.lesions[self.time.baseline :])
-        ]
+        hollow = [name for name, lesions in sizes.items() if any(lesion.is_solid is False for lesion in lesions)]
         if hollow:
             return (
                 f"{lesions_text(hollow)}: a rim around a cavity without a solid part of 10 mm has no diameters; "
                 "compare the volume"
             )
         return self.time.obstacle
+
+    def _not_covered(self, names: Collection[int] | None = None) -> str:
+        """Which lesions, of all or of these, lie outside the image of a later study; empty when none does."""
+        steps = itertools.chain.from_iterable(self.history.steps[self.time.baseline :])
+        unseen = {name for step in steps if step.change is Change.NOT_COVERED for name in step.before}
+        unseen &= unseen if names is None else set(names)
+        return f"{lesions_text(sorted(unseen))}: outside the image of a later study" if unseen else ""
 
     def _contradiction(self, grown: bool) -> str:
         """Why diameters that have crossed a limit are not believed: the targets' volume has not changed that way."""

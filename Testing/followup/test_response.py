@@ -188,6 +188,25 @@ def test_images_of_two_sequences_are_not_deformed_into_one_another() -> None:
         compare(points, in_place=True, deformable=True)
 
 
+def test_what_the_image_cuts_off_is_neither_growth_nor_complete_response() -> None:
+    """A slab of the head shows less of a lesion, of the edema, or nothing of another lesion."""
+    slab = {"size_mm": (90, 90, 16)}  # 8 mm to either side of the middle of a lesion of 20 mm
+    found = compared(segmented(nodule(10, **slab), after(90)), segmented(nodule(10), after(180)))
+    assert set(categories(found).values()) == {Category.NOT_COMPARABLE}
+    assert "lesion 1: cut by the border of an image" in found.responses[1].brief
+
+    thin = {"size_mm": (90, 90, 30)}  # as deep as the lesion, and less deep than the edema
+    found = compared(segmented(nodule(10, **thin), after(90)), segmented(nodule(10), after(180)))
+    assert [one.category for one in found.responses] == [Category.NOT_COMPARABLE, Category.STABLE, Category.STABLE]
+    assert any("the whole tumour touches the border" in warning for warning in found.warnings)
+
+    two = labels_of((ball(HERE, 10), ET), (ball(THERE, 4), ET))
+    none = labels_of(size_mm=(50, 90, 60), centre=(-20.0, 0.0, 0.0))
+    found = compared(segmented(two, after(90)), segmented(none, after(180)))
+    assert set(categories(found).values()) == {Category.PARTIAL}
+    assert "lesion 2: outside the image of a later study" in found.responses[1].brief
+
+
 # --- the baseline ----------------------------------------------------------------------------------------------------
 
 
