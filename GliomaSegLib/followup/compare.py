@@ -30,8 +30,9 @@ from GliomaSegLib.measures.criteria import CRITERIA
 from GliomaSegLib.measures.diameters import axial_axis
 from GliomaSegLib.measures.lesion_shape import LesionSet
 from GliomaSegLib.measures.lesion_size import FollowedLesion, counted, followed_lesions, least_counted_mm3
-from GliomaSegLib.measures.lesion_tracking import LesionHistory, follow
+from GliomaSegLib.measures.lesion_tracking import Change, LesionHistory, follow
 from GliomaSegLib.measures.rano import Assessment, TimePoints, assess_response
+from GliomaSegLib.measures.rano_text import lesions_text
 from GliomaSegLib.measures.resection import Resection, assess_resection
 from GliomaSegLib.preprocessing.registration import register_checked
 from GliomaSegLib.preprocessing.rigid import Registration
@@ -99,7 +100,7 @@ def compare(
         for study in studies
     ]
     history = _history(studies, region, lesions, transforms, deformations)
-    resection = None if conditions.operated is None else _resection(studies, conditions.operated, treatment)
+    resection = None if conditions.operated is None else _resection(studies, conditions.operated, treatment, history)
     responses = _responses(studies, region, history, transforms, conditions, lesions)
     for study in studies:
         _warn_of(study, region, recorder)
@@ -197,10 +198,14 @@ def _history(
     return follow(sets, region)
 
 
-def _resection(studies: Sequence[SegmentedTimePoint], operated: int, treatment: Treatment) -> Resection:
+def _resection(
+    studies: Sequence[SegmentedTimePoint], operated: int, treatment: Treatment, history: LesionHistory
+) -> Resection:
     before, after = studies[operated - 1], studies[operated]
     # Without T2 and FLAIR it is not known how much non-enhancing tumour is left.
     known = after.regions if flair_ml(after) is not None else after.regions - {Region.WT}
+    unseen = [name for step in history.steps[operated - 1] if step.change is Change.NOT_COVERED for name in step.before]
+    outside = f"{name_of(studies, operated)} does not cover the place of {lesions_text(unseen)}" if unseen else ""
     return assess_resection(
         {Region(one.name): one.volume_ml for one in before.measures.volumes if one.name in Region.__members__},
         after.labels,
@@ -209,7 +214,7 @@ def _resection(studies: Sequence[SegmentedTimePoint], operated: int, treatment: 
         after.has_native_t1,
         after.probabilities.get(Region.ET),
         treatment.surgery,
-        unfit_for_residual(studies, operated) or unfit_for_residual(studies, operated - 1),
+        unfit_for_residual(studies, operated) or unfit_for_residual(studies, operated - 1) or outside,
     )
 
 

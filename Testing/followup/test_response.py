@@ -360,6 +360,15 @@ def test_nothing_is_judged_on_contours_that_a_reviewer_has_rejected() -> None:
     assert found.answers[0].startswith(f"Response to treatment is not judged, because {why}")
 
 
+def test_a_tumour_outside_the_image_after_surgery_is_no_gross_total_resection() -> None:
+    elsewhere = labels_of(size_mm=(50, 90, 60), centre=(30.0, 0.0, 0.0))
+    found = compared(segmented(nodule(10), PRE), segmented(elsewhere, after(1)))
+    assert found.answers[0].startswith(
+        "Residual tumour is not judged, because study 2 (1 day after surgery) does not cover the place of lesion 1"
+    )
+    assert found.resection.rano is None
+
+
 # --- operations ------------------------------------------------------------------------------------------------------
 
 
