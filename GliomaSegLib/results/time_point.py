@@ -150,12 +150,15 @@ def _from_file(
     segmented = read_any_segmentation(path, scheme, scan)
     if scan is not None and image is not None:
         scan = on_labels_grid(scan, image, segmented.labels, path)
+    regions = segmented.regions
+    if scheme is LabelScheme.CORE_WITH_CAVITY:  # what it calls core and whole tumour is more than tumour
+        regions &= {Region.ET}
     return SegmentedTimePoint(
         name=image_stem(path),
         path=path,
         labels=segmented.labels,
-        regions=segmented.regions,
-        measures=measure(segmented.labels, None, segmented.regions, scan=scan),
+        regions=regions,
+        measures=measure(segmented.labels, None, regions, scan=scan),
         time_point=when,
         image=scan,
         date=day,

@@ -131,3 +131,10 @@ def test_a_slicer_file_tells_of_what_it_has_a_segment_for(tmp_path: Path, segmen
                 image.EraseMetaData(key)
     sitk.WriteImage(image, str(path))
     assert read_any_segmentation(path).regions == regions
+
+
+def test_a_cavity_that_is_counted_into_the_core_is_no_tumour_that_is_left(tmp_path: Path) -> None:
+    path = written(tmp_path / "lotan.nii.gz", np.where(toy_labels() == Label.NETC, 4, toy_labels()))
+    point = read_time_point(path, scheme=LabelScheme.CORE_WITH_CAVITY)
+    assert point.regions == {Region.ET}
+    assert [volume.name for volume in point.measures.volumes] == ["ET"]
