@@ -1,5 +1,4 @@
-"""Safe extraction of untrusted archives: nothing is written outside the folder, no links are made, and nothing is
-unpacked that would fill the disk or the memory."""
+"""Safe extraction of untrusted archives: no files outside the folder, no links, and no decompression bombs."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from typing import IO, Literal, NamedTuple
 
 from GliomaSegLib.errors import InputError, WeightsError
 
-# Weights hardly compress; an archive that grows by more than this was made to fill disks.
+# Weights are hardly compressible; an archive that expands by more than this is malicious.
 _MOST_TIMES_LARGER = 50
 _MOST_MEMBERS = 5_000
 _MOST_HEADER_BYTES = 1 << 16  # of one extended header of a tar file, which is read at once
@@ -27,7 +26,7 @@ class _Member(NamedTuple):
 
 
 class _TarMember(tarfile.TarInfo):
-    """Refuses the headers that a hostile tar file holds: endless ones, and sizes that lead back in the file."""
+    """Refuses malicious tar headers: very long ones, and sizes that point backwards."""
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
         extended = self.type not in (*tarfile.REGULAR_TYPES, tarfile.DIRTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE)
@@ -37,7 +36,7 @@ class _TarMember(tarfile.TarInfo):
 
 
 def is_archive(path: Path, kind: Literal["zip", "tar"]) -> bool:
-    """Whether the file is what it should be, by its content."""
+    """Whether the content of a file is that of such an archive."""
     if kind == "zip":
         return zipfile.is_zipfile(path)
     try:
@@ -48,12 +47,12 @@ def is_archive(path: Path, kind: Literal["zip", "tar"]) -> bool:
 
 
 def unpack(archive: Path, kind: Literal["zip", "tar"], folder: Path) -> None:
-    """Unpack ``archive`` into ``folder``, which is made.
+    """Unpack ``archive`` into the new folder ``folder``.
 
     Raises:
-        WeightsError: it is damaged, or holds links, special files or names that lead outside the folder; or it would
-            grow to many times its size.
-        InputError: the disk has no room for it.
+        WeightsError: it is damaged, has links, special files or names outside the folder, or would expand to many times
+            its size.
+        InputError: the disk is full.
     """
     folder.mkdir(parents=True)
     size, free = 0, shutil.disk_usage(folder).free

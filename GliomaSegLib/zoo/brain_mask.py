@@ -1,6 +1,6 @@
-"""Brain extraction with models of the zoo, and the extractor that a user's option names.
+"""Brain extraction with models of the zoo, and the extractor for a :class:`~GliomaSegLib.options.BrainMethod`.
 
-In the label map of such a model 1 is the brain; its labels are not those of :mod:`GliomaSegLib.labels`.
+In the label maps of these models 1 is the brain; they do not use :mod:`GliomaSegLib.labels`.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ class ZooBrain:
     """An installed brain extractor. See :class:`GliomaSegLib.preprocessing.brain.BrainExtractor`.
 
     Args:
-        name: its card's id.
+        name: ID of its card.
         segmenter: the loaded model.
-        space: the grid on which it takes an image.
+        space: its input grid.
     """
 
     def __init__(self, name: str, segmenter: Segmenter, space: Space) -> None:
         self.name, self._segmenter, self._space = name, segmenter, space
 
     def extract(self, image: sitk.Image) -> sitk.Image:
-        """A ``uint8`` mask (1 brain) on the grid of ``image``, which may show any sequence."""
+        """A ``uint8`` mask (1 brain) on the grid of ``image``, of any modality."""
         grid = model_grid(image, self._space.spacing_mm or image.GetSpacing(), self._space.orientation)
         seen = sitk.GetArrayFromImage(resample_image(image, grid))
         found = self._segmenter.predict({Modality.T1C: seen}, Silent(), 0).labels
@@ -53,10 +53,10 @@ class ZooBrain:
 def brain_extractor(
     method: BrainMethod, device: torch.device, precision: torch.dtype, store: Path | None = None
 ) -> BrainExtractor | None:
-    """The loaded extractor, kept for the next case; ``None`` for images that are stripped.
+    """Load an extractor, which is cached for the next case; ``None`` for stripped images.
 
     Args:
-        precision: in which deepbet may run; the others run in float32.
+        precision: for deepbet; the others run in float32.
         store: folder of installed models, by default the user's.
 
     Raises:
@@ -71,7 +71,7 @@ def brain_extractor(
 
 
 def zoo_brain(model: str, device: torch.device, root: Path | None = None) -> ZooBrain:
-    """The installed brain extractor ``model``, loaded from the store ``root``, by default the user's.
+    """Load the installed brain extractor ``model`` from the store ``root``, by default the user's.
 
     Raises:
         WeightsError: it is not installed, or damaged.

@@ -1,8 +1,8 @@
-"""A whole MONAI bundle, a folder or zip: its card written from its own configuration (``gliomaseg models add BUNDLE``).
+"""Writes the card of a MONAI bundle (folder or zip) from its configuration (``gliomaseg models add BUNDLE``).
 
-Read are ``configs/metadata.json``, ``configs/inference.json`` (or ``.yaml``) and ``models/model.pt`` (or ``model.ts``).
-Nothing of the configuration is run: references (``@name``) are followed, expressions (``$...``) are not evaluated, and
-what names a class outside of MONAI's and torch's own (``_target_``) is refused. What a card cannot say is refused too.
+It reads ``configs/metadata.json``, ``configs/inference.json`` (or ``.yaml``) and ``models/model.pt`` (or ``model.ts``).
+The configuration is not executed: references (``@name``) are resolved, expressions (``$...``) are not evaluated, and
+classes (``_target_``) outside of MONAI and torch are refused, as is anything that a card cannot express.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _CHANNELS = (
     (r"core|\btc\b", "TC"), (r"enhanc|\bet\b", "ET"), (r"o?edema|snfh|\bed\b", "SNFH"), (r"cavity|resection", "RC"),
 )  # fmt: skip
 _DEEPEST = 100  # lists in lists of a YAML file: of tens of thousands the parser takes minutes
-# Transforms that change nothing of the values and the grid that a network sees.
+# Transforms that do not change values or grid of the network's input.
 _NEUTRAL = {"LoadImaged", "EnsureChannelFirstd", "AddChanneld", "EnsureTyped", "CastToTyped", "ToTensord"}
 _SAID = ("axcodes", "pixdim", "nonzero", "channel_wise", "lower", "upper", "b_min", "b_max", "clip", "margin")
 
@@ -47,17 +47,17 @@ def is_bundle(source: Path) -> bool:
 def write_bundle(
     source: Path, about: About, folder: Path, sequences: Sequence[str] = (), channels: Sequence[str] = ()
 ) -> tuple[Path, Path]:
-    """Write the card of a bundle into ``folder``, and its weights as they are.
+    """Write the card of a bundle into ``folder``, and a copy of its weights.
 
     Args:
-        sequences: of the input channels in order, where the bundle does not name them in words that are known.
-        channels: of the output likewise.
+        sequences: modalities of the input channels in order, if the bundle has no known names for them.
+        channels: of the output, likewise.
 
     Returns:
         the card (JSON) and the weights.
 
     Raises:
-        InputError: it is no bundle, or does something that a card cannot say.
+        InputError: it is no bundle, or a card cannot express it.
     """
     if source.suffix == ".zip":
         unpack(source, "zip", folder / "bundle")
@@ -144,10 +144,10 @@ def _refuse_code(config: Mapping[str, Any]) -> None:
 
 
 def _resolved(config: Mapping[str, Any], value: Any, depth: int = 0) -> Any:
-    """A value with its references followed.
+    """Resolve the references in a value.
 
     Raises:
-        InputError: it is an expression, or a reference leads nowhere.
+        InputError: it is an expression, or a reference has no target.
     """
     if depth > 20:
         raise InputError("The bundle's configuration refers to itself without end; get another one.")

@@ -1,7 +1,7 @@
 """Model cards: purpose, inputs, network, weights, licence and accuracy of a model, as data.
 
-A card is one JSON file in ``Resources/models``, or in a user's store (``gliomaseg models add``). Adding a model is
-adding a card; only a new kind of network needs code (a family, see :mod:`GliomaSegLib.zoo.loaders`).
+A card is one JSON file in ``Resources/models``, or in a user's store (``gliomaseg models add``). A new model needs only
+a card; a new kind of network needs code (a family, see :mod:`GliomaSegLib.zoo.loaders`).
 
 The classes here and in :mod:`.card_network` and :mod:`.card_weights` are plain dataclasses, so that a panel reads the
 zoo with the standard library alone (:mod:`.catalogue`). A user's card is checked with pydantic when it is added
@@ -23,8 +23,8 @@ from GliomaSegLib.zoo.card_network import CardPart, Inference, NetworkSpec, Norm
 from GliomaSegLib.zoo.card_weights import ShippedFile, Weights
 
 ENSEMBLE = "ensemble"
-"""The family of cards that have no network of their own and fuse the predictions of others; its one parameter is
-``vote`` (:class:`GliomaSegLib.options.Vote`)."""
+"""The family of cards without a network that fuse the predictions of other models; its one parameter is ``vote``
+(:class:`GliomaSegLib.options.Vote`)."""
 
 
 class Status(Option):
@@ -179,7 +179,7 @@ class Card(CardPart):
 
     @property
     def loader_parameters(self) -> dict[str, Any]:
-        """For a family's ``load``: the network's own parameters and the card's blocks on its data, typed."""
+        """The parameters for a family's ``load``: those of the network, and the typed blocks of the card."""
         return self.network.parameters | {
             "sequences": self.inputs.sequences,
             "sets": self.inputs.sets,

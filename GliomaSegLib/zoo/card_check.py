@@ -1,4 +1,4 @@
-"""Users' cards, checked with pydantic when they are read from a file of theirs; and the JSON schema of a card."""
+"""Validates users' cards with pydantic, and generates the JSON schema of a card."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_card(path: Path, lenient: bool = False) -> Card:
         lenient: see :func:`checked_card`.
 
     Raises:
-        InputError: the file is not a valid card; the sentence names the first field that is wrong.
+        InputError: the file is not a valid card; the message names the first invalid field.
     """
     try:
         if path.stat().st_size > _MOST_BYTES:
@@ -40,13 +40,13 @@ def read_card(path: Path, lenient: bool = False) -> Card:
 
 
 def checked_card(content: Any, source: str = "The model card", lenient: bool = False) -> Card:
-    """The card that JSON from ``source`` describes.
+    """Make a card from JSON; ``source`` is its origin, for errors.
 
     Args:
         lenient: fields that no longer exist are dropped whatever their value.
 
     Raises:
-        InputError: it is none; the sentence names the first field that is wrong.
+        InputError: it is invalid; the message names the first invalid field.
     """
     if not lenient and (retired := retired_in(content)):
         raise not_valid(source, (retired,), "there is no such key any more, and it never had an effect; leave it out")

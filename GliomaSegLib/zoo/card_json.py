@@ -1,7 +1,7 @@
 """Cards from JSON and to JSON with the standard library.
 
-What is read here was checked before: the cards that come with GliomaSeg by its tests, a user's when it was added
-(:mod:`GliomaSegLib.zoo.card_check`). So types and names are looked at, but not ranges and patterns.
+Cards were validated before: shipped cards by tests, a user's card when it was added
+(:mod:`GliomaSegLib.zoo.card_check`). So only types and names are checked here, not ranges and patterns.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hin
 
 from GliomaSegLib.zoo.card import Card
 
-# Fields that earlier versions wrote into every card that was added: where they stand, and the value that changed
-# nothing. They are still read, and have no effect, as they never had one.
+# Fields that earlier versions wrote into added cards, with the values that had no effect. They are still accepted with
+# these values.
 _RETIRED: dict[tuple[str, str], Any] = {
     ("space", "frame"): "native",
     ("inference", "folds"): 1,
@@ -27,10 +27,10 @@ _RETIRED: dict[tuple[str, str], Any] = {
 
 
 def card_from(content: Any) -> Card:
-    """The card that JSON describes.
+    """Make a card from JSON.
 
     Raises:
-        ValueError, TypeError, AttributeError: it is none.
+        ValueError, TypeError, AttributeError: it is no card.
     """
     return _of_type(Card, without_retired(content))
 
@@ -57,8 +57,7 @@ def without_retired(content: Any) -> Any:
 
 
 def retired_in(content: Any) -> str | None:
-    """The first field that no longer exists and has another value than the one without effect; e.g.
-    ``inference.folds``."""
+    """The first retired field with a value that would have had an effect, e.g. ``inference.folds``."""
     for (block, name), nothing in _RETIRED.items():
         part = content.get(block) if isinstance(content, Mapping) else None
         if isinstance(part, Mapping) and part.get(name, nothing) != nothing:
@@ -72,7 +71,7 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def _of_type(kind: Any, value: Any) -> Any:
-    """``value``, as JSON has it, as an instance of the type ``kind``."""
+    """Convert a JSON ``value`` to the type ``kind``."""
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is Any:
         return value

@@ -1,6 +1,6 @@
-"""Every card of the zoo: those that come with GliomaSeg and those that were added to a store.
+"""All model cards: those of GliomaSeg and those that were added to a store.
 
-Standard library only: the command line, a run and a panel read the same cards by the same code.
+Standard library only, for the panel.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from GliomaSegLib.zoo.places import added_cards, default_store, shipped_cards
 
 _LOG = logging.getLogger(__name__)
 
-# Models that there were, and what to do instead.
+# Removed models, and what to use instead.
 _WITHDRAWN = {
     "ams-meningioma": "it was never run with its weights, which are published nowhere; 'raidionics-meningioma' and "
     "'auto3dseg-brats-men' find meningioma",
@@ -27,26 +27,26 @@ _WITHDRAWN = {
 
 
 def all_cards() -> dict[str, Card]:
-    """Every card of the zoo by its id, in alphabetical order: those that come with GliomaSeg, then those that were
-    added to the user's store and the site's. A damaged one of these is reported in the log and left out."""
+    """All cards by ID, in alphabetical order: those of GliomaSeg, then those added to the user's and the site's stores.
+    Damaged added cards are logged and skipped."""
     return dict(sorted((_added(default_store()) | _shipped()).items()))
 
 
 def cards_of(store: Path | None) -> dict[str, Card]:
-    """As :func:`all_cards`, and those that were added to ``store``."""
+    """As :func:`all_cards`, with the cards added to ``store``."""
     return all_cards() if store is None else dict(sorted((_added(store) | all_cards()).items()))
 
 
 def tumour_models(store: Path | None = None) -> tuple[Card, ...]:
-    """The cards of :func:`cards_of` that give regions: not those of brain extractors."""
+    """The cards of :func:`cards_of` that segment tumours, without brain extractors."""
     return tuple(card for card in cards_of(store).values() if card.regions)
 
 
 def find_card(model: str, store: Path | None = None) -> Card:
-    """The card with the id ``model``, which may have been added to ``store``.
+    """Find the card with the ID ``model``, also among those added to ``store``.
 
     Raises:
-        InputError: there is no such model; the sentence names those that exist.
+        InputError: there is no such model; the message lists the existing ones.
     """
     cards = cards_of(store)
     if model in cards:

@@ -1,9 +1,8 @@
-"""Safe reading of PyTorch checkpoints: no code in them is run, and nothing in them can crash or fill this process.
+"""Safe reading of untrusted PyTorch checkpoints: no code execution, crash or memory exhaustion.
 
-A checkpoint is a pickle, and a pickle can hold code. Every name in it is looked at before anything is loaded: tensors,
-plain values and numpy's numbers and arrays alone are accepted, which is less than ``torch.load`` with ``weights_only``
-accepts. numpy's own constructors are never called: an array of objects is made of pointers, and the file would say
-where they point.
+A checkpoint is a pickle, which can contain code. All names in it are checked before loading: only tensors, plain values
+and NumPy's numbers and arrays are accepted, which is stricter than ``torch.load`` with ``weights_only``. NumPy's
+constructors are never called: an object array consists of pointers, which the file could set.
 """
 
 from __future__ import annotations
@@ -101,10 +100,10 @@ for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):  # of numpy 
 
 
 def read_checkpoint(path: Path) -> Any:
-    """The content of a PyTorch file, its tensors on the processor; arrays are :class:`CheckpointArray`.
+    """Read a PyTorch file to the CPU; arrays become :class:`CheckpointArray`.
 
     Raises:
-        WeightsError: the file is missing, damaged, or holds something else than tensors and plain values.
+        WeightsError: the file is missing, damaged, or contains more than tensors and plain values.
     """
     try:
         _check_names(path)
@@ -115,7 +114,7 @@ def read_checkpoint(path: Path) -> Any:
             f"The weight file {path} holds more than tensors and plain values, which could run as a program, so it was "
             "not opened; get it again from its publisher."
         ) from error
-    except Exception as error:  # the readers of zip and pickle raise whatever comes of a malformed file
+    except Exception as error:  # the readers of zip and pickle raise any exception for a malformed file
         raise WeightsError(f"The weight file {path} cannot be read; get it again from its publisher.") from error
 
 

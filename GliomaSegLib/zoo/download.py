@@ -1,7 +1,7 @@
-"""Downloading of published weight files, and the check that a file is the published one.
+"""Downloads published weight files, and checks that a file is the published one.
 
-Google Drive asks a browser's questions before it gives a large file. The library gdown answers them; it is an extra, as
-few models need it, and without it a browser fetches the file.
+Google Drive asks for confirmation before the download of a large file, which the optional package gdown handles;
+without it, the user downloads the file with a browser.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MOST_BYTES = 8 << 30  # of a file whose size neither its card nor its server gi
 _TRIES = 4
 
 OnBytes = Callable[[int, int], None]
-"""Called with the number of bytes that are there, and of how many; 0 where that is not known."""
+"""Called with the number of downloaded bytes and the total, 0 if not known."""
 
 
 def check(path: Path, file: WeightFile, advice: str) -> str:
@@ -34,7 +34,7 @@ def check(path: Path, file: WeightFile, advice: str) -> str:
         its SHA-256.
 
     Raises:
-        WeightsError: it is not; the sentence ends with ``advice``.
+        WeightsError: it is not; the message ends with ``advice``.
     """
     found = sha256_of(path)
     if reason := _why_refused(path, file, found):
@@ -43,8 +43,8 @@ def check(path: Path, file: WeightFile, advice: str) -> str:
 
 
 def download(file: WeightFile, destination: Path, on_bytes: OnBytes) -> Path:
-    """Fetch one file, going on from what an earlier try left in ``<destination>.part``. Proxies come from the
-    environment (``HTTPS_PROXY`` and so on).
+    """Download one file, resuming ``<destination>.part`` of an earlier attempt. Proxies are set by the environment
+    (``HTTPS_PROXY`` and so on).
 
     Raises:
         WeightsError: it has no address, or could not be downloaded from it after several tries.

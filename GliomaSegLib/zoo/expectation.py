@@ -1,7 +1,7 @@
-"""What accuracy to expect of a model with the sequences of a case, in words a clinician reads.
+"""Expected accuracy of a model with the modalities of a case, in sentences for clinicians.
 
-Standard library only: panel, report, batch and command line say the same. The words follow mean Dice and the share of
-tumours that were missed altogether, on the cases of the card's ``measured`` figures with just these sequences.
+Standard library only; panel, report, batch and command line use the same sentences. They depend on mean Dice and the
+fraction of missed tumours, on the cases of the card's ``measured`` figures with exactly these modalities.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ UNRELIABLE = "unreliable"
 
 @dataclass(frozen=True)
 class Expectation:
-    """What was measured of one region with the sequences of a case.
+    """Measured accuracy of one region with the modalities of a case.
 
     Attributes:
         dice: mean over all cases of all figures.
-        cases: how many these are; in ``missed`` of them less than a tenth of it was found (None: not counted).
-        volume_error: limits of the relative error of the volume in nine of ten cases (-0.5: half of it is lacking);
-            of several sets of cases the widest. None: not measured.
+        cases: number of these cases.
+        missed: number of cases in which less than a tenth of the region was found; ``None`` if not counted.
+        volume_error: limits of the relative volume error in nine of ten cases (-0.5: half is missing), the widest of
+            several data sets; ``None`` if not measured.
     """
 
     region: Region
@@ -82,7 +83,7 @@ def unreliable_regions(card: Card, present: Collection[Modality], earlier: bool 
 
 
 def cost_of_missing(card: Card, present: Collection[Modality], earlier: bool = False) -> str | None:
-    """One paragraph on what is missing and what that costs in accuracy; ``None`` when nothing is missing.
+    """A paragraph on missing modalities and the loss of accuracy; ``None`` if none is missing.
 
     Raises:
         InputError: as :meth:`Card.regions_given`.
@@ -104,7 +105,7 @@ def cost_of_missing(card: Card, present: Collection[Modality], earlier: bool = F
 
 
 def _change(card: Card, present: Collection[Modality], given: Collection[Region]) -> str:
-    """Mean Dice on the same cases with all sequences and with these alone."""
+    """Mean Dice on the same cases with all modalities and with only these."""
     for now in card.figures_with(present):
         for full in card.figures_with(card.inputs.sequences):
             both = [region for region in given if region in full.dice and region in now.dice]

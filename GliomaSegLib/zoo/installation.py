@@ -1,7 +1,7 @@
-"""Installing a model: its published files are fetched or given, checked, converted and put into the store.
+"""Installs a model: downloads (or copies) its published files, checks and converts them, and moves them to the store.
 
-A model's folder appears whole or not at all: files are fetched into a folder beside it, checked, converted and renamed.
-A download that was interrupted goes on where it stopped. Two processes that install one model wait for each other.
+The model's folder is made atomically: files are collected in a folder beside it, checked, converted and renamed. An
+interrupted download is resumed. Two processes that install one model wait for each other.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _LOCK_POLL_S = 0.5
 def install(card: Card, root: Path, source: Path | None, progress: Progress) -> Path:
     """Install the weights of ``card`` in the store ``root``, from their addresses or from ``source``.
 
-    What is installed there already is replaced once the new weights are ready, and stays where they are refused. If
-    another process installs the model meanwhile, its installation counts.
+    An existing installation is replaced when the new weights are ready, and kept if they are refused. If another
+    process installs the model meanwhile, its installation is used.
 
     Returns:
         the model's folder.

@@ -1,4 +1,4 @@
-"""Details that a user gives for a model of their own, whose card is written from a run or a bundle."""
+"""User-supplied details of a model whose card is written from a training run or a bundle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from GliomaSegLib.options import Task
 
 @dataclass(frozen=True)
 class About:
-    """The fields of a card that neither a recipe nor a bundle knows.
+    """The fields of a card that are not in a recipe or bundle.
 
     Attributes:
         model: its id.

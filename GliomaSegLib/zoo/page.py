@@ -1,4 +1,4 @@
-"""Model cards for people: one as text for a terminal, all as a table for the documentation."""
+"""Formats model cards: one card as text for a terminal, all cards as a table for the documentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where models are kept: the user's store, the stores of a site, and the cards that come with GliomaSeg.
+"""Locations of models: the user's store, the stores of a site, and the cards of GliomaSeg.
 
 Standard library only.
 """
@@ -15,7 +15,7 @@ from GliomaSegLib.resources import resource
 STORE_VARIABLE = "GLIOMASEG_MODELS"
 SITE_VARIABLE = "GLIOMASEG_SITE_MODELS"
 
-# Written last by an installation, so that its presence says that the model is there.
+# Written last by an installation, so that it marks a complete one.
 INSTALLED_RECORD = "installed.json"
 WEIGHTS_FILE = "weights.safetensors"
 
@@ -41,8 +41,8 @@ def default_store() -> Path:
 
 
 def site_stores() -> tuple[Path, ...]:
-    """Stores that a hospital or a laboratory provides and that are only read: the folders named by
-    ``GLIOMASEG_SITE_MODELS``, separated as those of ``PATH`` are."""
+    """Read-only stores of a hospital or laboratory: the folders in ``GLIOMASEG_SITE_MODELS``, separated as in
+    ``PATH``."""
     return tuple(Path(place) for place in os.environ.get(SITE_VARIABLE, "").split(os.pathsep) if place)
 
 

@@ -1,4 +1,4 @@
-"""The choice among a card's sets of inputs by the purpose of a result after surgery: more are not always better.
+"""Selects among a card's sets of inputs by the purpose of a post-operative result: more inputs are not always better.
 
 Helland 2023 (Sci Rep 13:18897) trained the same networks on five configurations: T1 + contrast (A), with T1 (B), with
 T1 and FLAIR (C), and B and C with T1 + contrast and tumour of before surgery (D, E). Which one does best depends on

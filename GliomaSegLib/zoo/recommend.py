@@ -1,7 +1,6 @@
-"""Ranking of the zoo's models for a case by status and accuracy, each with its reason, and the automatic choice.
+"""Ranks models for a case by status and accuracy, with reasons; :func:`choose_model` is the automatic choice.
 
-Standard library only: a panel, the command line, a batch and a run with the model ``auto`` rank by the same code.
-:func:`choose_model` is the choice itself.
+Standard library only, as panel, command line, batch and runs with the model ``auto`` use the same ranking.
 
 The order: models that can take the case; of these the better proven; of these those that were measured with just the
 sequences that are there, by their mean Dice over all regions that any of them gives, a region that a model does not
@@ -27,7 +26,7 @@ from GliomaSegLib.zoo.catalogue import tumour_models
 from GliomaSegLib.zoo.purpose import figure_for, for_purpose
 from GliomaSegLib.zoo.store import Store
 
-# From the best proven to what only shows how it is done.
+# From the best verified models to demonstrations.
 _STATUSES = {
     Status.VERIFIED: "it ran on real images with its real weights",
     Status.PARITY: "it equals its own package on generated weights, and was not run on real images here",

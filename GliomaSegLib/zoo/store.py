@@ -2,12 +2,12 @@
 
 Weights that come with GliomaSeg (see :class:`GliomaSegLib.zoo.card_weights.ShippedFile`) or inside a Python package are
 never copied. A model's folder holds ``weights.safetensors``, the published licence file if the card lists one, and
-``installed.json`` with the hashes. How it gets there is in :mod:`GliomaSegLib.zoo.installation`.
+``installed.json`` with the hashes. See :mod:`GliomaSegLib.zoo.installation`.
 
-Besides the user's store there may be stores of the site (see :func:`GliomaSegLib.zoo.places.site_stores`), which are
-only read. The cards of users' own models are in the store as well.
+Besides the user's store there may be read-only stores of the site (see :func:`GliomaSegLib.zoo.places.site_stores`).
+Cards of users' own models are in the store too.
 
-Importing this module needs the standard library alone, so that a panel knows what is installed.
+This module imports only the standard library, for the panel.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of installed models, and the site's read-only stores, in which models are found as well."""
+    """A folder of installed models, together with the site's read-only stores."""
 
     root: Path
     sites: tuple[Path, ...] = field(default_factory=site_stores)
@@ -62,7 +62,7 @@ class Store:
         return installed_in(card.id, (self.root, *self.sites)) or self.root / card.id
 
     def is_installed(self, card: Card) -> bool:
-        """Whether the model is there; :meth:`weights` also checks that it is sound."""
+        """Whether the model is installed; :meth:`weights` also checks its files."""
         if card.weights.package:
             return _package_version(card.weights.package) is not None
         if card.weights.members:
@@ -73,7 +73,7 @@ class Store:
         return card.weights.shipped is not None or installed_in(card.id, (self.root, *self.sites)) is not None
 
     def is_removable(self, card: Card) -> bool:
-        """Whether the weights are in this store itself; what the site provides is not its users' to remove."""
+        """Whether the weights are in this store itself, and not in a store of the site."""
         return bool(card.weights.files) and installed_in(card.id, (self.root,)) is not None
 
     def weights(self, card: Card) -> Path:
