@@ -58,8 +58,7 @@ def balanced(shape: Sequence[int], size: Size, overlap: float, step: int) -> Siz
 
     Args:
         size: the window has at most as many voxels as this one, and sides of at least half its length, unless the
-        volume
-            is smaller.
+            volume is smaller.
         step: its sides are multiples of this.
     """
 
@@ -189,8 +188,10 @@ def slide(
 
     Args:
         answer: maps ``[channel, *window]`` (with margins) to the network's output ``float32 [class, *window]`` on the
-        CPU. volume: ``float32 [channel, *shape]``, on the CPU. windows: settings; a volume smaller than a window is
-        padded. on_progress: called with the fraction done after each window; may raise ``Cancelled``.
+            CPU.
+        volume: ``float32 [channel, *shape]``, on the CPU.
+        windows: settings; a volume smaller than a window is padded.
+        on_progress: called with the fraction done after each window; may raise ``Cancelled``.
 
     Returns:
         ``float32 [class, *shape]`` on the CPU.

@@ -213,7 +213,8 @@ _EMPTY, _CUT, _UNREADABLE = "empty", "cut short", "not to be read as DICOM"
 
 
 def _header(path: Path) -> Dataset:
-    """
+    """The header of a DICOM file.
+
     Raises:
         NoSlice: the file is no DICOM, or damaged.
     """
@@ -253,7 +254,8 @@ def _series_only(path: Path) -> Dataset | None:
 
 
 def _check_is_scan(header: Dataset) -> None:
-    """
+    """Refuse what is not an acquired image of the patient.
+
     Raises:
         NoSlice: it is no acquired (not computed) MR image with a position in the patient.
     """

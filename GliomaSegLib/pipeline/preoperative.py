@@ -91,8 +91,7 @@ def read_earlier(study: Path, mask: Path | None = None) -> EarlierStudy:
 
     Raises:
         InputError: a file cannot be read or does not fit; the results do not distinguish the core, are post-operative
-        or
-            have no T1 + contrast; the mask is missing, empty, or given together with results.
+            or have no T1 + contrast; the mask is missing, empty, or given together with results.
     """
     if study.is_dir() and is_result_folder(study):
         if mask is not None:

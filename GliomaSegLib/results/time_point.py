@@ -38,7 +38,7 @@ class SegmentedTimePoint:
         date: of the study.
         patient: DICOM's Patient ID, for the check that all studies are of one; ``named`` is whether it may be shown.
         has_native_t1: whether T1 without contrast was used; ``None`` when not known.
-        origin: what made the segmentation, and the state of its review.
+        origin: a text: what made the segmentation, and the state of its review.
         review: the state of the review; ``None`` for a label file.
         sequences: those that the model was given; ``None`` for a label file.
         task: what the model was made for; ``None`` when not known.

@@ -30,7 +30,7 @@ from GliomaSegLib.results.reading import (
 from GliomaSegLib.results.writing import LOST_LABELS, result_of, write_results
 
 _NO_PICTURES = "The report has no pictures"
-_GIVEN_ANEW = (_NO_PICTURES, LOST_LABELS)  # how the warnings begin that each update gives anew
+_GIVEN_ANEW = (_NO_PICTURES, LOST_LABELS)  # the beginnings of the warnings that every update determines again
 
 
 def refresh(output: Path, progress: Progress | None = None) -> JobResult:

@@ -1,7 +1,7 @@
 """The interactive viewer of a page: NiiVue, a script and the images, all embedded in the page.
 
 NiiVue (BSD-2-Clause) is taken from the Python package ``ipyniivue``, which is optional: without it a page has pictures
-alone. The images are cropped to the head, of 8 bit, compressed, and inflated in the browser.
+alone. The images are cropped to the head, stored with 8 bits and compressed; the browser decompresses them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _MARGIN_MM = 15.0
 # The voxels of all images of a page together: about 0.5 byte each after compression, and a third more as text.
 _MOST_VOXELS = 14e6
 _BRIGHTEST_PERCENT = 99.97  # becomes the brightest of 256 grey levels
-_STEP = 8  # between the values of what is marked, so that they survive being drawn as grey levels
+_STEP = 8  # between the label values, so that they survive being drawn as grey levels
 _LARGE = 100_000  # characters; the script is the only text of this length in the package's file
 
 
@@ -49,7 +49,7 @@ class Panel:
     """One image that is scrolled with what is drawn on it; the panels of a page show the same space.
 
     Attributes:
-        marked: values below 32, ``uint8``; which of them a layer shows says its ``values``.
+        marked: ``uint8`` label map with values below 32; each layer's ``values`` says which of them it shows.
     """
 
     title: str
@@ -114,10 +114,10 @@ def viewer_html(
     """The HTML of the viewer, in which every text is escaped; empty without NiiVue.
 
     Args:
-        panels: what is marked on one grid; the images in its space, and on it where there is no brain.
+        panels: all ``marked`` are on one grid; the images are in its space, and on this grid where ``brain`` is absent.
         layers: those that hold no voxel are left out.
         brain: mask on the same grid; the view in three dimensions shows nothing outside it, and there is none without.
-        plane: in which the reader begins.
+        plane: the plane that is shown at first.
     """
     library = niivue()
     if library is None or not panels:

@@ -42,7 +42,7 @@ from GliomaSegLib.results.layout import (
 from GliomaSegLib.results.manifest import Manifest
 from GliomaSegLib.results.report import write_report
 
-# The warning that an edit may cause or settle, so that it is not kept from one update to the next.
+# An edit may cause this warning or remove its cause, so it is not copied from one update to the next.
 LOST_LABELS = f"{LABEL_MAP} lacks the "
 
 # Lower probabilities are cropped away: no contour is drawn at so low a threshold.

@@ -44,7 +44,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
     Args:
         parameters: of the card; ``network`` (name and parameters, see :mod:`GliomaSegLib.networks`),
-            ``brain_voxels`` (x, y, z) and ``certainty``: a lesion is struck out whose highest probability is below.
+            ``brain_voxels`` (x, y, z) and ``certainty``: lesions whose highest probability is lower are removed.
     """
     own = read_stages(weights, (STAGE,), parameters)[STAGE]
     network = networks.build(parameters["network"]["name"], parameters["network"]["parameters"])
@@ -65,14 +65,14 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 class Stretched:
     """Wraps a segmenter: the brain's box is resampled to a fixed number of voxels, and the output back to the image.
 
-    What it finds there is stretched back before it becomes labels. See
+    Its probabilities are resampled to the image before they become labels. See
     :class:`GliomaSegLib.inference.segmenter.Segmenter`.
 
     Args:
-        inner: sees the stretched brain and gives probabilities of regions.
-        order: the sequences that it is shown.
-        brain_voxels: z, y, x: to which the box of the voxels that are not 0 is stretched.
-        answer: probabilities of the regions to labels, on the grid of the images.
+        inner: segments the resampled brain; it returns probabilities of regions.
+        order: the sequences, in the order of the network's channels.
+        brain_voxels: the number of voxels (z, y, x) to which the box of the nonzero voxels is resampled.
+        answer: turns probabilities of the regions, on the grid of the images, into labels.
     """
 
     def __init__(self, inner: Segmenter, order: tuple[Modality, ...], brain_voxels: Size, answer: Answer) -> None:
@@ -95,8 +95,8 @@ class Stretched:
 
 
 def stretched_image(image: Array, voxels: Size) -> Array:
-    """``image [z, y, x]`` with so many voxels over the same extent, linearly interpolated, smoothed before voxels are
-    lost. Where less than half of a voxel was measured, it is exactly 0.
+    """``image [z, y, x]`` resampled to this number of voxels over the same extent: linear interpolation, smoothed
+    before downsampling. Where less than half of a voxel was measured, it is exactly 0.
     """
     measured = resize((image != 0).astype(np.float32), voxels, order=1, anti_aliasing=True) > 0.5
     return np.where(measured, resize(image, voxels, order=1, anti_aliasing=True), 0).astype(np.float32)

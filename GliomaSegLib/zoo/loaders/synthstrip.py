@@ -1,9 +1,9 @@
 """SynthStrip: the brain in a head image of any contrast, by its distance from the brain's surface.
 
-The published file is ``synthstrip.1.pt``, the tensors below ``model_state_dict``. Around the network is done what
-FreeSurfer's own program does (crop to what is not 0, sides of 192 to 320 voxels, grey values from their least to their
-99th percentile, largest component, filled), but on a grid of 1 mm to which the pipeline has resampled linearly; that
-program takes the nearest voxel, and resamples the distances back instead of the mask.
+The published file is ``synthstrip.1.pt``, the tensors below ``model_state_dict``. Pre- and postprocessing are those of
+FreeSurfer's own program (crop to the nonzero voxels, sides of 192 to 320 voxels, grey values scaled from the minimum to
+the 99th percentile, largest component, holes filled), but on a grid of 1 mm to which the pipeline has resampled
+linearly; that program takes the nearest voxel, and resamples the distances back, not the mask.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class _SynthStrip:
 
 
 def _fitted(image: Array) -> tuple[Array, tuple[slice, ...], tuple[slice, ...]]:
-    """The image in the middle of a box of a size that the network takes; its place there; the part of it that fits."""
+    """The image in the middle of a box of a size that the network accepts; its place in the box; the part that fits."""
     sides = [int(np.clip(-(-own // _STEP) * _STEP, _LEAST, _MOST)) for own in image.shape]
     box = np.zeros(sides, np.float32)
     inside, taken = [], []

@@ -1,9 +1,9 @@
 """Any network as a TorchScript file (``torch.jit.save``).
 
-TorchScript is a program, if one of torch's operations alone. Before it is loaded its code is read, and refused where it
-does what a network has no need of: files, output, operations from elsewhere than torch, methods that run while it is
-loaded. The parts that were read are packed anew for torch, which reads a zip file in another way than Python does, and
-loaded in another process first: torch crashes over values and expressions that are nested without end.
+A TorchScript file is a program that can call only torch's operations. Its code is checked before it is loaded, and
+refused if it does what no network needs: read or write files, print, call operations from outside torch, or run methods
+during loading. Only the checked parts are written to a new zip file for torch, which reads zip files in another way
+than Python does. That file is first loaded in another process: extremely nested values and expressions crash torch.
 """
 
 from __future__ import annotations
@@ -77,10 +77,10 @@ def _loaded(content: bytes, source: Path) -> torch.jit.ScriptModule:
 
 
 def _parts(content: bytes) -> dict[str, bytes]:
-    """What torch needs of the archive, by name; other records are left out.
+    """The records of the archive that torch needs, by name; others are left out.
 
     Raises:
-        ValueError: it would grow when it is unpacked.
+        ValueError: it would expand to many times its size.
     """
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if sum(one.file_size for one in archive.infolist()) > _MOST_TIMES_LARGER * len(content) + _SMALL_BYTES:
@@ -145,10 +145,10 @@ def _root(node: ast.AST) -> str:
 
 
 def _try_apart(packed: bytes) -> None:
-    """Load it in another process.
+    """Load the file in another process, which may crash.
 
     Raises:
-        RuntimeError: that process has crashed, or has not ended.
+        RuntimeError: that process has crashed, or has not ended in time.
     """
     try:
         done = subprocess.run([sys.executable, "-c", _TRIAL], input=packed, capture_output=True, timeout=_TRIAL_S)

@@ -1,8 +1,8 @@
 """One network as ``gliomaseg train`` trains it by a recipe: DeepMedic, AGU-Net, nnU-Net's, 3D U-Net, V-Net, any-unet.
 
-What a training sees is shown: images of 1 mm scaled as prepared cases are, on the recipe's grid, in windows of its
-patch; or, where the recipe's view is mid-sagittal, the whole brain at once.
-:func:`GliomaSegLib.training.exported_card.card_fields` says what a card has of a recipe.
+The network sees the same as in training: images of 1 mm scaled as prepared cases are, on the recipe's grid, in windows
+of the recipe's patch size; or, where the recipe's view is mid-sagittal, the whole brain at once.
+:func:`GliomaSegLib.training.exported_card.card_fields` makes the card's fields from a recipe.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
 
 def _scaling(parameters: Mapping[str, Any], image_mm: tuple[float, float, float]) -> Callable[[Modality, Array], Array]:
-    """What the training did to the grey values of a sequence, in its order."""
+    """The steps that the training applied to the grey values of a sequence, in the same order."""
     landmarks = {Modality(name): tuple(values) for name, values in parameters.get("landmarks", {}).items()}
 
     def scaled(sequence: Modality, image: Array) -> Array:

@@ -1,7 +1,7 @@
-"""Networks that come whole, layers and weights in one file (TorchScript, ONNX): their bytes kept and checked, and run.
+"""Networks with layers and weights in one file (TorchScript, ONNX): the file is stored unchanged, checked and run.
 
-What the file takes and gives it does not say in words; the card does (inputs, spacing, normalisation, windows, output
-channels). Where the two contradict each other a run ends with a sentence.
+The file does not describe its inputs and outputs; the card does (sequences, spacing, normalisation, windows, output
+channels). Where file and card contradict each other, the run fails with an error message.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from GliomaSegLib.zoo.inference_spec import precision_of, spec_of
 
 _BYTES = "network"
 
-# Of a window that is run, per voxel, and besides: a generous estimate, since such a network cannot be followed.
+# Memory of a window per voxel, and besides: a generous estimate, since the layers of such a network are not known.
 _BYTES_PER_VOXEL, _BASE_BYTES = 1500, 600 << 20
 
 
@@ -61,8 +61,8 @@ class WholeNetwork(nn.Module):
     """A network of unknown origin, whose outputs are checked.
 
     Args:
-        inner: images ``[1, channel, *window]`` to ``[1, class, *window]``, or several such of which the first counts.
-        classes: as many as the card names.
+        inner: maps images ``[1, channel, *window]`` to ``[1, class, *window]``, or to several; the first is used.
+        classes: number of output channels that the card names.
         source: for error messages.
     """
 
@@ -74,7 +74,7 @@ class WholeNetwork(nn.Module):
         """See the class.
 
         Raises:
-            WeightsError: the network cannot take what the card shows it, or gives something else than the card says.
+            WeightsError: the network does not accept the inputs of the card, or its output differs from the card.
         """
         shown = f"{self._channels} channels of {tuple(images.shape[2:])} voxels"
         try:
