@@ -219,7 +219,7 @@ def _operations(studies: Sequence[SegmentedTimePoint]) -> list[int]:
         surgery = study.date - timedelta(days=days) if study.date and days is not None else None
         after_preoperative = place > 0 and (
             studies[place - 1].time_point.kind is TimePointKind.PREOPERATIVE
-            and study.time_point.kind is not TimePointKind.PREOPERATIVE
+            and study.time_point.kind is TimePointKind.POSTOPERATIVE
         )
         again = surgery is not None and last is not None and surgery - last > _SAME_OPERATION
         if surgery is not None and last is not None and last - surgery > _SAME_OPERATION:

@@ -292,6 +292,9 @@ def test_without_time_points_surgery_is_not_called_a_response() -> None:
     assert found.answers[0].startswith("Response to treatment is not judged before it is known: ")
     assert "response (" not in " ".join(found.answers)
     assert compared(segmented(nodule(15)), segmented(nodule(11)), baseline=0).responses  # the user has said so
+    found = compared(segmented(nodule(15), PRE), segmented(nodule(11)))
+    assert found.answers[0].startswith("Response to treatment is not judged before it is known: Was study 2 made")
+    assert found.resection is None, "there may have been no operation"
 
 
 # --- other tumours, and models that were not made for it -------------------------------------------------------------
