@@ -111,7 +111,9 @@ def regions_of_segments(segments: Collection[Label]) -> frozenset[Region]:
     the rest of the tumour is.
     """
     held = set(segments)
-    cavity = held & {Label.RC} and {Region.RC}
+    found = {Region.RC} if Label.RC in held else set()
     if held & {Label.SNFH, Label.NETC}:
-        return frozenset({Region.WT, Region.TC, Region.ET} if held & {Label.ET, Label.NETC} else {Region.WT}) | cavity
-    return frozenset({Region.ET} if Label.ET in held else set()) | cavity
+        found |= {Region.WT, Region.TC, Region.ET} if held & {Label.ET, Label.NETC} else {Region.WT}
+    elif Label.ET in held:
+        found.add(Region.ET)
+    return frozenset(found)

@@ -25,7 +25,7 @@ def freed_memory_kept() -> Iterator[None]:
     written: a second of the processor in a run of fifteen. Other systems and C libraries are left as they are.
     """
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if not hasattr(library, "mallopt") or not hasattr(library, "malloc_trim"):
+    if library is None or not hasattr(library, "mallopt") or not hasattr(library, "malloc_trim"):
         yield
         return
     _set(library, _KEPT)

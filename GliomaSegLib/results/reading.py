@@ -182,7 +182,7 @@ def read_any_segmentation(
     result = read_manifest(path.parent) if of_result else None
     if is_slicer_segmentation(path):
         labels = read_segmentation(path, grid)
-        regions = frozenset(Region) if result is not None else regions_of_segments(segments_in(path) or Label)
+        regions = frozenset(Region) if result is not None else regions_of_segments(segments_in(path) or tuple(Label))
     else:
         scheme = result.job.label_scheme if result is not None else scheme
         labels, regions = read_labels(path, scheme), frozenset(scheme.regions)

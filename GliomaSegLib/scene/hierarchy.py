@@ -27,9 +27,10 @@ def patient_of(node: slicer.vtkMRMLNode) -> tuple[int, str] | None:
 
 def segmentations_in(scene: slicer.vtkMRMLScene | None) -> list[slicer.vtkMRMLSegmentationNode]:
     """The segmentation nodes of a scene; none without a scene, as after a node was deleted."""
+    if scene is None:
+        return []
     kind = "vtkMRMLSegmentationNode"
-    count = scene.GetNumberOfNodesByClass(kind) if scene is not None else 0
-    return [scene.GetNthNodeByClass(index, kind) for index in range(count)]
+    return [scene.GetNthNodeByClass(index, kind) for index in range(scene.GetNumberOfNodesByClass(kind))]
 
 
 def hierarchy_of(node: slicer.vtkMRMLNode) -> slicer.vtkMRMLSubjectHierarchyNode:
