@@ -47,7 +47,7 @@ NAMES = sorted(
 )
 # Recipes of a network, view and task that another one has too: gliomaseg-any-v2-fine and -coarse, gliomaseg-mets-v1.
 REPEATED = (
-    *("gliomaseg-any-v1", "gliomaseg-any-v2-coarse-2"),
+    *("gliomaseg-any-v1", "gliomaseg-any-v2-coarse-", "gliomaseg-any-v2-fine-"),
     *("gliomaseg-mets-bce", "gliomaseg-mets-dice", "gliomaseg-mets-iw"),
 )
 # What a recipe's view is reduced to, by the recipe or the name of its network: voxels (z, y, x).
