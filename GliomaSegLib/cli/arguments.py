@@ -22,7 +22,7 @@ TIME_POINTS = [kind.value for kind in TimePointKind]
 
 
 def add_json(parser: argparse.ArgumentParser, help: str = "print as JSON") -> None:
-    """The option ``--json``: nothing else goes to standard output."""
+    """The option ``--json``: with it nothing else goes to standard output."""
     parser.add_argument("--json", action="store_true", help=help)
 
 

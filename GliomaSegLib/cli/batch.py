@@ -1,4 +1,4 @@
-"""``gliomaseg batch``: many cases, planned, run, resumed and summed up. It parses, calls the library and prints."""
+"""``gliomaseg batch``: plans, runs, resumes and summarises many cases. It parses, calls the library and prints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # heavy imports happen inside the command
     from GliomaSegLib.batch.table import CaseList
 
 _FAILED = 1
-_NAMED = 10  # failed cases that are printed; the page has all
+_NAMED = 10  # failed cases that are printed; the page lists all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

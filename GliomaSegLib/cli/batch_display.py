@@ -1,4 +1,4 @@
-"""Shows a running batch on a terminal: a bar with the time left and what each worker does, or lines for a log."""
+"""Shows a running batch on a terminal: a bar with the time left and the state of each worker, or lines for a log."""
 
 from __future__ import annotations
 

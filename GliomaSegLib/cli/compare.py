@@ -1,4 +1,4 @@
-"""``gliomaseg compare``: several studies of one patient."""
+"""``gliomaseg compare``: compares several studies of one patient."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from GliomaSegLib.zoo.store import Store
 
 PUBLISHED = "ca-cnn-brats17"
 SHIPPED = "gliomaseg-any-v2"  # comes with GliomaSeg: neither a network nor other files are needed
-SHARED_VARIABLE = "GLIOMASEG_SHARED"  # a folder with weights/<model>, for machines without a network
+SHARED_VARIABLE = "GLIOMASEG_SHARED"  # a folder with weights/<model>, for machines without network access
 
 # Something is broken when a region comes out below this Dice; a sound pipeline is well above (README). The shipped
 # model takes edema for core, here as elsewhere (its card), so its core proves nothing.
@@ -35,7 +35,7 @@ LEAST_DICE: Mapping[str, Mapping[Region, float]] = {
 
 @dataclass(frozen=True)
 class Demonstration:
-    """What came out of the phantom, and how it compares with the reference."""
+    """The result of the phantom, and its scores against the reference labels."""
 
     result: JobResult
     scores: Mapping[Region, RegionScore]
@@ -63,7 +63,7 @@ class Demonstration:
 def demonstrate(output: Path, store: Store, progress: Progress) -> Demonstration:
     """Make the phantom in ``output/phantom``, segment it into ``output/results`` and compare.
 
-    CA-CNN is used where its weights are at hand: in ``store``, or in the folder that ``GLIOMASEG_SHARED`` names, from
+    CA-CNN is used where its weights are available: in ``store``, or in the folder that ``GLIOMASEG_SHARED`` names, from
     which they are installed into ``output/models``. Else it is the model that comes with GliomaSeg.
     """
     card = find_card(PUBLISHED)

@@ -1,4 +1,7 @@
-"""``gliomaseg evaluate``, ``compare-models``, ``evaluate-residual``, ``agree``: against references or one another."""
+"""``gliomaseg evaluate``, ``compare-models``, ``evaluate-residual``, ``agree``.
+
+Segmentations are scored against reference labels, or compared with one another.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_scoring(parser: argparse.ArgumentParser) -> None:
-    """How predictions are scored: numberings, lesions, penalty."""
+    """The options on how predictions are scored: numberings, lesions, penalty."""
     parser.add_argument("--scheme", required=True, choices=SCHEMES, help="numbering of the references")
     parser.add_argument(
         "--prediction-scheme", choices=SCHEMES, default="gliomaseg", help="numbering of predictions that are no results"

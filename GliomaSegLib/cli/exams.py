@@ -1,4 +1,4 @@
-"""``gliomaseg exams``: the exams in a folder of DICOM."""
+"""``gliomaseg exams``: lists the studies in a folder of DICOM files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace, output: TextIO) -> int:
-    """List the exams; the exit status."""
+    """List the studies; the exit status."""
     from GliomaSegLib.study.study_list import list_studies, to_json, to_text
 
     rows = list_studies(parsed.folder)

@@ -1,4 +1,4 @@
-"""``gliomaseg export``: DICOM objects of a folder of results."""
+"""``gliomaseg export``: writes DICOM objects of a folder of results."""
 
 from __future__ import annotations
 
@@ -64,4 +64,4 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
     for path in exported.files.values():
         print(path, file=output)
     print(NOTICE, file=output)
-    return 1 if exported.failures else 0  # which and why was said as a warning
+    return 1 if exported.failures else 0  # a warning has named the objects and the reason

@@ -1,4 +1,4 @@
-"""The command line: ``gliomaseg COMMAND``. Every command adds its own arguments and runs.
+"""The command line, ``gliomaseg COMMAND``: collects the arguments of all commands and runs one of them.
 
 A command parses, calls the library and prints; it computes nothing. Heavy imports happen when it runs, so that
 ``--help`` answers at once. Results go to standard output, progress and errors to standard error; with ``--json`` there
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except GliomaSegError as error:
         print(f"gliomaseg: {printable(error)}", file=sys.stderr)
         return FAILED
-    except BrokenPipeError:  # who read the results has seen enough, as 'head' has
+    except BrokenPipeError:  # the reader of the output has closed it, as 'head' does
         return FAILED
     except (OSError, MemoryError) as error:
         print(f"gliomaseg: {printable(of_the_machine(error))}", file=sys.stderr)
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def cancel_when_terminated() -> None:
-    """Let SIGTERM raise :class:`~GliomaSegLib.errors.Cancelled` in the main thread, so that what runs clears up."""
+    """Let SIGTERM raise :class:`~GliomaSegLib.errors.Cancelled` in the main thread, so that the command cleans up."""
 
     def cancel(signal_number: int, frame: object) -> None:
         raise Cancelled("The process was told to stop.")
@@ -102,13 +102,13 @@ def cancel_when_terminated() -> None:
 
 
 def _open_closed_streams() -> None:
-    """Give a process that was started without standard streams some that lead nowhere: a file that is opened later
-    would else become its standard output, and be written into."""
+    """Open the null device for standard streams that the process was started without: otherwise a file that is opened
+    later would become its standard output, and be written into."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free file descriptor, which is this one
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
 
@@ -123,8 +123,8 @@ def results_only_on_stdout() -> Iterator[TextIO]:
         with os.fdopen(real, "w", encoding="utf-8", closefd=False) as output, contextlib.redirect_stdout(sys.stderr):
             yield output
     finally:
-        with contextlib.suppress(OSError, TypeError):  # Windows has no such library of the process itself
-            ctypes.CDLL(None).fflush(None)  # what C holds back must not come out after the results
+        with contextlib.suppress(OSError, TypeError):  # not possible on Windows
+            ctypes.CDLL(None).fflush(None)  # else C's buffered output would follow the results
         os.dup2(real, 1)
         os.close(real)
 

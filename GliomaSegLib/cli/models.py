@@ -1,4 +1,4 @@
-"""``gliomaseg models``: the zoo on the command line. It parses, calls the store and prints."""
+"""``gliomaseg models``: lists, installs and removes models. It parses, calls the store and prints."""
 
 from __future__ import annotations
 

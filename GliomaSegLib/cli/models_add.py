@@ -1,4 +1,4 @@
-"""``gliomaseg models add``: a model of one's own, from its card, from a run of ``gliomaseg train`` or from a bundle."""
+"""``gliomaseg models add``: adds a model of the user's own, from its card, a run of ``gliomaseg train`` or a bundle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``gliomaseg models add``, but ``--store``."""
+    """The options of ``gliomaseg models add`` except ``--store``."""
     parser.description = (
         "Add a model of your own to the zoo: a card (JSON), or what a card is written from and installed at once: the "
         "run of 'gliomaseg train' or a MONAI bundle. See docs/models.md and docs/training.md."
@@ -108,7 +108,7 @@ def _made(parsed: argparse.Namespace, store: Store) -> Card:
 
 
 def _asked(what: str) -> str:
-    """What a person answers on a terminal."""
+    """The user's answer to a prompt on the terminal."""
     answer = input(f"{what} (e.g. 'in-house, not to be passed on'): ").strip() if sys.stdin.isatty() else ""
     if not answer:
         raise InputError("Say the licence of the weights with --licence, such as 'in-house, not to be passed on'.")

@@ -1,4 +1,4 @@
-"""``gliomaseg report`` and ``figure``: the report of a result drawn again or given away, and pictures for talks."""
+"""``gliomaseg report`` and ``figure``: write the report of a result again or for sharing, and pictures for talks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``gliomaseg segment``: one study."""
+"""``gliomaseg segment``: segments one study."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _named_file(text: str) -> tuple[str, Path]:
 
 
 def _postprocessing(parsed: argparse.Namespace) -> dict[str, float] | None:
-    """What the card does, with the user's numbers instead of its own; ``None`` when none was given."""
+    """The card's postprocessing with the user's numbers in it; ``None`` when the user gave none."""
     wishes = {
         "fill_holes_below_mm3": parsed.fill_holes_mm3,
         "remove_islands_below_fraction": parsed.remove_islands,

@@ -72,7 +72,7 @@ def _serve(config: Config, again: bool, repair: bool) -> None:
     create_privately()
     if repair:
         print(repair_queue(config), file=sys.stderr)
-    warnings.simplefilter("ignore")  # pydicom's quote what they find odd in a header
+    warnings.simplefilter("ignore")  # pydicom's warnings quote values of the header
     set_up_logging()
     node = Node(config, quiet_worker(worker_command(Path(sys.executable)), config.folder))
     with node.started(again):

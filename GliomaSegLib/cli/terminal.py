@@ -1,4 +1,4 @@
-"""Performing a request with its progress on standard error, and the table of what each stage cost."""
+"""Performs a request with its progress on standard error, and makes the table of time and memory per stage."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from GliomaSegLib.progress import Progress
 
-# This module is among the first that a command imports. (The time at which the system says that the process began is
-# up to a second off on Linux, which knows the time of its own start in whole seconds.)
+# This module is among the first that a command imports. (The operating system's start time of the process is
+# up to a second off on Linux, which knows its own boot time in whole seconds only.)
 _BEGAN = time.perf_counter()
 
 
@@ -19,7 +19,7 @@ def perform_with_progress(request: Any, profile: bool = False) -> Any:
     """See :func:`GliomaSegLib.perform.perform`; its progress is shown on standard error.
 
     Args:
-        profile: show what each stage cost as well.
+        profile: also show time and memory of each stage.
     """
     from GliomaSegLib.perform import perform
     from GliomaSegLib.terminal import progress_for_stderr
@@ -44,7 +44,7 @@ class _Mark:
 
 
 class StageCosts:
-    """A :class:`~GliomaSegLib.progress.Progress` that remembers what each stage took, and passes everything on."""
+    """A :class:`~GliomaSegLib.progress.Progress` that records time and memory of each stage, and forwards all calls."""
 
     def __init__(self, listener: Progress) -> None:
         self._listener = listener

@@ -161,7 +161,7 @@ def _prepare(
 def _labelled(
     parsed: argparse.Namespace, recipe: Recipe, rows: list[CaseRow], device: torch.device, progress: Progress
 ) -> list[Path]:
-    """The prepared training cases, with the pseudo-labels of the recipe's model where it asks for them."""
+    """The prepared training cases, with pseudo-labels of the model that the recipe names, if any."""
     from GliomaSegLib.inference.cascade import SliceCascade
     from GliomaSegLib.inference.device import choose_precision
     from GliomaSegLib.pipeline.prediction import load_model

@@ -1,10 +1,10 @@
 """Case tables: cases with their image files, patients, hospitals and reference labels.
 
 A case table is a CSV file with the columns ``case``, ``patient``, ``hospital``, ``t1n``, ``t1c``, ``t2w``, ``t2f``,
-``truth``, ``truth_of`` and ``scheme``; paths are relative to the folder of the table, or to another that is given. A
-missing sequence is an empty field. ``truth`` is the file of reference labels in the numbering ``scheme``; ``truth_of``
-names the sequence that they were drawn on and move with. Where a further column ``geometry`` is ``placeholder``, the
-files have no voxel size and no orientation.
+``truth``, ``truth_of`` and ``scheme``; paths are relative to the folder of the table, or to another that is given. For
+a missing sequence the field is empty. ``truth`` is the file of reference labels in the numbering ``scheme``;
+``truth_of`` names the sequence that they were drawn on, whose registration they follow. Where a further column
+``geometry`` is ``placeholder``, the files have no voxel size and no orientation.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.spreadsheet import read_records
 from GliomaSegLib.labels import LabelScheme, Region
 
-# Part of every case's key: raise it when what is prepared from a case changes, and old files are made again.
+# Part of every case's key: increase it when the preparation of cases changes, so that cached files are made again.
 PREPARATION = 1
 
 REGIONS = (Region.WT, Region.TC, Region.ET)
-"""The tumour regions that training and experiments are about; the cavity is none."""
+"""The tumour regions that training and experiments use; the resection cavity is not one of them."""
 
 _COLUMNS = ("case", "patient", "hospital", "t1n", "t1c", "t2w", "t2f", "truth", "truth_of", "scheme")
-_GEOMETRY, _PLACEHOLDER = "geometry", "placeholder"  # a column that a table may have, and what it may say
+_GEOMETRY, _PLACEHOLDER = "geometry", "placeholder"  # an optional column and its only value
 _LEFT_OUT = "label_maps_left_out"
 _SPLITS = ("train", "test", "validation")
 _TCGA_PATIENT = re.compile(r"TCGA[-_. ]?([A-Z0-9]{2})[-_. ]?([A-Z0-9]{4})", re.IGNORECASE)
@@ -61,7 +61,7 @@ class CaseRow:
 
     @property
     def key(self) -> str:
-        """Changes when the files' contents or the preparation do; a copy of the data elsewhere has the same."""
+        """A hash of the files' contents and the preparation; the same for a copy of the data in another folder."""
         contents = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (*self.images.values(), self.reference)]
         what = [PREPARATION, [one.value for one in self.images], contents, self.drawn_on, self.scheme]
         if self.placeholder:
@@ -76,7 +76,7 @@ def read_table(table: Path, root: Path | None = None) -> list[CaseRow]:
         root: folder to which the paths are relative, instead of the table's own.
 
     Raises:
-        InputError: the table or one of its files is missing, or a row says something that does not exist.
+        InputError: the table or one of its files is missing, or a row has a value that is not allowed.
     """
     root = root or table.parent
     records = read_records(table, _COLUMNS, "case table")
@@ -144,7 +144,7 @@ def same_patient(name: str) -> str:
 
 
 def read_left_out(path: Path) -> list[str]:
-    """The label maps that a file of splits excludes from training, because their patients test or validate."""
+    """The label maps that a file of splits excludes from training, as their patients are in another split."""
     return _lists(path, (_LEFT_OUT,))[_LEFT_OUT]
 
 

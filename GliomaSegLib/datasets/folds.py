@@ -1,4 +1,4 @@
-"""Folds of a cross-validation: whole hospitals, several to a fold, as Helland 2023; or patients, as Shirokikh 2019."""
+"""Folds of a cross-validation: whole hospitals, several per fold (Helland 2023), or patients (Shirokikh 2019)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def hospital_folds(rows: Sequence[CaseRow], count: int) -> list[Fold]:
 
 
 def patient_folds(rows: Sequence[CaseRow], count: int, seed: int) -> list[Fold]:
-    """Folds of patients drawn at random, whose numbers differ by one at most.
+    """Folds of randomly drawn patients; their sizes differ by one at most.
 
     Raises:
         InputError: there are fewer patients than folds.
@@ -91,7 +91,7 @@ def divided(rows: Sequence[CaseRow], fold: Fold) -> tuple[list[CaseRow], list[Ca
 
 
 def write_folds(rows: Sequence[CaseRow], folds: Sequence[Fold], path: Path) -> None:
-    """A table of every case with its patient, hospital and fold; ``test`` for what is in none.
+    """A table of every case with its patient, hospital and fold; ``test`` for cases in no fold.
 
     Raises:
         InputError: it cannot be written.

@@ -1,7 +1,7 @@
 """Co-registered, 1 mm, skull-stripped cases with reference labels.
 
-Networks are trained on them, and missing sequences are best studied on them: with the same registration and the same
-brain for every subset, only what the network is given differs (Eijgelaar 2020).
+Networks are trained on them, and the effect of missing sequences is studied on them: registration and brain mask are
+the same for every subset, so only the network's input differs (Eijgelaar 2020).
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _without_geometry(row: CaseRow) -> PreparedCase:
 
 
 def kept_prepared(row: CaseRow, cache: Path, device: torch.device) -> CaseRow:
-    """The row of the prepared case, its files kept in the folder ``cache``, where they are made if they are not there.
+    """The table row of the prepared case, whose files are in the folder ``cache``; they are made if they do not exist.
 
     Raises:
         InputError: see :func:`prepare_case`, or the files cannot be written.

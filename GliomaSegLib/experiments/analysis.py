@@ -25,7 +25,7 @@ class SubsetRow(Record):
     Attributes:
         dice, hd95_mm, sensitivity: over the cases whose reference has the region; HD95 where something was found.
         nothing_found: how many of those have none of the region in their prediction.
-        without: cases whose reference has none of it; ``false_ml`` is what was marked in them.
+        without: cases whose reference has none of it; ``false_ml`` are the volumes (mL) segmented in them.
     """
 
     model: str
@@ -41,7 +41,7 @@ class SubsetRow(Record):
 
 
 class HospitalRow(Record):
-    """Dice in one hospital of a data set, with the sequences that the data set is compared on."""
+    """Dice in one hospital of a data set, with the sequences on which the data set is compared."""
 
     model: str
     data: str
@@ -52,7 +52,7 @@ class HospitalRow(Record):
 
 
 class DiceComparison(Record):
-    """A tested difference in Dice: a model on a data set with a subset, minus that which it is compared ``against``.
+    """A tested difference in Dice: a model on a data set with a subset, minus the one it is compared ``against``.
 
     ``kind``: a subset against all sequences, a model against the first, or one model on two data sets (``data``), or
     one training procedure on two data sets, each with its own model (``procedure``). The first two are paired.
@@ -70,7 +70,7 @@ class DiceComparison(Record):
 
 
 class LesionRow(Record):
-    """Lesions of one model on one data set with the sequences that it is compared on.
+    """Lesions of one model on one data set, with the sequences on which the data set is compared.
 
     ``smaller_than_voxels``: only reference lesions below the median size; ``None`` for all.
     """
@@ -95,7 +95,7 @@ class Failure(Record):
 
 
 class Analysis(Record):
-    """All that the page shows."""
+    """Everything that the page shows."""
 
     rows: tuple[SubsetRow, ...]
     hospitals: tuple[HospitalRow, ...]
@@ -232,7 +232,7 @@ def _paired(
     one: _ArmSubset,
     against: _ArmSubset,
 ) -> Iterable[DiceComparison]:
-    """Nothing when no case has both."""
+    """Empty when no case has both."""
     first, second = (_dice(arms.get(place[:2], {}).get(place[2], []), region) for place in (against, one))
     both = [case for case in first if case in second]
     if both:
@@ -261,7 +261,7 @@ def _unpaired(
     first: tuple[str, str, Arm],
     second: tuple[str, str, Arm],
 ) -> Iterable[DiceComparison]:
-    """The second data set against the first, on the sequences that each of them is compared on."""
+    """The second data set against the first, each with the sequences on which it is compared."""
     against, one = ((model, data, reference_subset(arm)) for model, data, arm in (first, second))
     for region in REGIONS:
         values = [list(_dice(arms[place[:2]][place[2]], region).values()) for place in (against, one)]

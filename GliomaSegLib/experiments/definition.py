@@ -1,4 +1,4 @@
-"""What an experiment consists of: models, data sets, subsets of the sequences, and the runs that come of them."""
+"""Defines an experiment: models, data sets and subsets of the sequences, and the runs that result from them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Subset = tuple[Modality, ...]
 
 @dataclass(frozen=True)
 class DataSet:
-    """The rows of a case table under the table's name."""
+    """The rows of a case table, named after its file."""
 
     name: str
     rows: tuple[CaseRow, ...]
@@ -39,7 +39,7 @@ class Experiment(Record):
         models: ids of the zoo; the others are compared with the first.
         subsets: ``all`` non-empty ones, all but one sequence (``leave-one-out``), ``full`` for every sequence that the
             case has, or a list; a case takes part in the subsets of which it has every sequence.
-        network_only: the images are registered and skull-stripped already; only the network runs.
+        network_only: the images are registered and skull-stripped already; only the network is run.
         prepared_cases: folder in which each case is kept registered and skull-stripped, prepared once with all of its
             sequences; every subset then starts from these files.
         brain: method of brain extraction, where every run does its own.
@@ -66,7 +66,7 @@ class Run(Record):
     """One case, segmented by one model from one subset of its sequences, and compared with its reference labels.
 
     Attributes:
-        source: changes when the case's files do.
+        source: changes when the files of the case change.
         scores: of the regions that the reference distinguishes and the model gives for this subset.
         lesions: of those regions, on the grid of the reference labels.
         failure: why there is no segmentation; then there are no scores.

@@ -52,7 +52,7 @@ def write_experiment(
 
 
 def _write_gallery(folder: Path, gallery: Sequence[Sheet]) -> None:
-    """Nothing when there are no sheets."""
+    """Writes nothing when there are no sheets."""
     for sheet in gallery:
         folder.mkdir(exist_ok=True)
         (folder / f"{sheet.example.name}.svg").write_text(sheet.picture, encoding="utf-8")
@@ -123,7 +123,7 @@ def _values(runs: Iterable[Run], model: str, data: str, present: Subset, region:
 
 
 def _gap(analysis: Analysis, runs: Sequence[Run], data: Sequence[DataSet]) -> dict[str, object] | None:
-    """What the page shows of the domain gap: every model on every data set by region; ``None`` for one data set."""
+    """The page's section on the domain gap: every model on every data set by region; ``None`` for one data set."""
     comparisons = [one for one in analysis.comparisons if one.kind in ("data", "procedure")]
     if not comparisons:
         return None

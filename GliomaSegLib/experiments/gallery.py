@@ -1,4 +1,4 @@
-"""Draws a model's best and worst case: slices plain, with the segmentation and with the reference labels.
+"""Draws a model's best and worst case: slices without overlay, with the segmentation and with the reference labels.
 
 The images are always shown skull-stripped: the surface of a head can identify the patient.
 """
@@ -24,7 +24,7 @@ from GliomaSegLib.labels import Region
 from GliomaSegLib.progress import Progress, Silent
 from GliomaSegLib.results.slice_pictures import Viewer, hex_colour
 
-# The sequences that show a whole tumour best first.
+# In the order in which they show the whole tumour, best first.
 _SHOWN_ON = (Modality.T2F, Modality.T2W, Modality.T1C, Modality.T1N)
 
 _COLUMNS = ("image", "segmentation", "reference")
@@ -54,7 +54,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Sheet:
-    """An example and its pictures, one SVG that needs nothing else."""
+    """An example and its pictures as one self-contained SVG."""
 
     example: Example
     picture: Markup
@@ -63,7 +63,7 @@ class Sheet:
 def extremes(runs: Sequence[Run]) -> list[Example]:
     """Per model and data set the best and the worst case, with the sequences that the data set is compared on.
 
-    A data set of one case has a best alone.
+    A data set of one case has only a best case.
     """
     found = []
     for arm in arms_of(runs).values():
@@ -105,7 +105,7 @@ def draw_gallery(
 
 
 def _sheet(example: Example, case: SegmentedCase) -> Markup:
-    """A row per slice: plain, with the segmentation, and with the reference."""
+    """A row per slice: without overlay, with the segmentation, and with the reference."""
     parts = [_text(0, 4, _heading(example), 3.6, 600), *_legend(example.run)]
     places = [column * (_WIDTH + _GAP) for column in range(len(_COLUMNS))]
     parts += [_text(x, _HEADING - 1.5, name, 3, 600) for x, name in zip(places, _COLUMNS, strict=True)]
@@ -162,7 +162,7 @@ def _shown(present: Subset, regions: tuple[Region, ...]) -> list[Modality]:
 
 
 def _height(picture: Markup) -> float:
-    """In the sheet, from the picture's own field of view."""
+    """The height in the sheet, computed from the picture's field of view."""
     width, height = map(float, picture.partition('viewBox="0 0 ')[2].partition('"')[0].split())
     return _WIDTH * height / width
 

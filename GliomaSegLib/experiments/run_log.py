@@ -1,4 +1,4 @@
-"""A file of runs (JSON lines): each run is added as it ends, so that an experiment that was stopped goes on."""
+"""A file of runs (JSON lines): each run is added when it ends, so that a stopped experiment can be resumed."""
 
 from __future__ import annotations
 

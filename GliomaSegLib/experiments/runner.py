@@ -1,10 +1,10 @@
 """Runs the experiments of Eijgelaar 2020 and Kurmukov 2021 for any model: each case with each subset of its sequences.
 
-Every run is the segmentation pipeline in memory with the sequences of the subset and no others, from the files on: with
-T1c left out, another image is the reference image and the brain is extracted from that. ``network_only`` is for
+Every run is the segmentation pipeline in memory, starting from the files, with the sequences of the subset and no
+others: without T1c, another image is the reference image and the brain is extracted from that. ``network_only`` is for
 data that are co-registered and skull-stripped: registration and brain extraction are switched off, so that the subsets
-differ in what the network is given and in nothing else; for a model that sets missing channels to zero this is
-as with Eijgelaar's sequences of zeros. ``prepared_cases`` does the same for any data: each case is first registered and
+differ only in the input of the network; for a model that sets missing channels to zero this equals Eijgelaar's
+sequences of zeros. ``prepared_cases`` does the same for any data: each case is first registered and
 skull-stripped, once, with all of its sequences.
 """
 
@@ -126,14 +126,14 @@ def _runs_of_case(
 
 
 def _prepared(experiment: Experiment, row: CaseRow) -> CaseRow:
-    """The row of the case's prepared files where the experiment keeps such, else the row itself."""
+    """The row of the case's prepared files where the experiment keeps prepared cases, else the row itself."""
     if experiment.prepared_cases is None:
         return row
     return kept_prepared(row, experiment.prepared_cases, choose_device(experiment.device))
 
 
 def _regions_given(card: Card, present: Subset) -> tuple[Region, ...]:
-    """Empty where the model refuses the subset."""
+    """The regions that the model gives; empty where it refuses the subset."""
     try:
         return tuple(region for region in card.regions_given(present) if region in REGIONS)
     except InputError:
@@ -143,7 +143,7 @@ def _regions_given(card: Card, present: Subset) -> tuple[Region, ...]:
 def _one_run(
     experiment: Experiment, card: Card, row: CaseRow, blank: Run, transforms: Transforms | None
 ) -> tuple[Run, Transforms]:
-    """The finished run and the case's transforms; with ``None`` for them this is the full set, which finds them."""
+    """The finished run and the case's transforms; ``None`` for the full set, whose registration finds them."""
     try:
         case = _segmented(experiment, card, row, blank.present, transforms)
         regions = [region for region in _regions_given(card, blank.present) if region in row.regions]
@@ -210,7 +210,7 @@ def _segmented(
 
 
 def repeated(experiment: Experiment, done: Run, row: CaseRow) -> SegmentedCase:
-    """Repeat a run of an experiment, to look at it; ``row`` is its case's in the table.
+    """Repeat a run of an experiment, to draw it; ``row`` is its case's in the table.
 
     Raises:
         GliomaSegError: it cannot be segmented any more.
@@ -225,7 +225,7 @@ def repeated(experiment: Experiment, done: Run, row: CaseRow) -> SegmentedCase:
 
 
 def _lesions(region: Region, case: SegmentedCase) -> CaseLesions:
-    """Of at least the volume from which a lesion counts; where the geometry means nothing, by voxels."""
+    """Of at least the volume from which a lesion counts; by number of voxels where the geometry is a placeholder."""
     certainty = None
     if region in case.card.thresholdable and region in case.result.probabilities:
         certainty = sitk.GetArrayFromImage(case.on_reference_grid(case.result.probabilities[region]))

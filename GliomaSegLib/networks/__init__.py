@@ -1,10 +1,11 @@
-"""The networks, each in its own file, and how a recipe or a card names them.
+"""The networks, each in a file of its own, and the names by which recipes and cards refer to them.
 
-Images ``[batch, sequence, z, y, x]`` in; logits ``[batch, region, z, y, x]`` out, of the whole patch or its central
-part; while training also several, finest first, or :class:`~GliomaSegLib.networks.ar_ca.Regularised`.
+A network takes images ``[batch, sequence, z, y, x]`` and returns logits ``[batch, region, z, y, x]`` for the whole
+patch or its central part; in training mode it may return several, finest first, or
+:class:`~GliomaSegLib.networks.ar_ca.Regularised`.
 
-A network may have ``margin``, voxels (z, y, x) by which its output is smaller than the patch on either side, and
-``multiple``: the edges (z, y, x) of a patch are multiples of these.
+A network may have the attributes ``margin``, the voxels (z, y, x) by which its output is smaller than the patch on each
+side, and ``multiple``: the edges (z, y, x) of a patch must be multiples of these.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ def build(name: str, parameters: Mapping[str, Any]) -> nn.Module:
 
 
 def channels_last(network: nn.Module) -> nn.Module:
-    """``network`` itself, the weights of its 3-D convolutions laid out as processors and graphics cards like them."""
+    """``network`` itself, with the weights of its 3-D convolutions in channels-last order: faster on CPU and GPU."""
     for module in network.modules():
         if isinstance(module, (nn.Conv3d, nn.ConvTranspose3d)):
-            cast(Any, module).to(memory_format=torch.channels_last_3d)  # torch's own types leave this argument out
+            cast(Any, module).to(memory_format=torch.channels_last_3d)  # missing in torch's type stubs
     return network

@@ -7,22 +7,23 @@ and attention mechanisms. Front Radiol 2021;1:711514.
 ======= ========== ================ ======================================= ==============================
 level   channels   size (z, y, x)   on the way down                         on the way up
 ======= ========== ================ ======================================= ==============================
-1       16         144 x 128 x 128  block                                   gate, block, answer
-2       32         72 x 64 x 64     pooled + image at 1/2, block            gate, block, answer
-3       128        36 x 32 x 32     pooled + image at 1/4, block            gate, block, answer
-4       256        18 x 16 x 16     pooled + image at 1/8, block            gate, block, answer
+1       16         144 x 128 x 128  block                                   gate, block, output
+2       32         72 x 64 x 64     pooled + image at 1/2, block            gate, block, output
+3       128        36 x 32 x 32     pooled + image at 1/4, block            gate, block, output
+4       256        18 x 16 x 16     pooled + image at 1/8, block            gate, block, output
 5       256        9 x 8 x 8        pooled, block
 ======= ========== ================ ======================================= ==============================
 
-The paper states the size, the five levels and their channels, the three ideas, and that the input of 128 x 128 x 144
-(read as x, y, z) is the whole volume. It leaves open, and here is chosen:
+The paper gives the size, the five levels and their channels, and the three additions, and says that the input of
+128 x 128 x 144 (read as x, y, z) is the whole volume. It does not specify the following, which was chosen here:
 
 * block: two 3x3x3 convolutions, each with batch normalisation and ReLU (MONAI's); 2x2x2 max pooling between levels;
-* multi-scale input and deep supervision as in Abraham and Khan (arXiv:1810.07842): the image's means over 2, 4 and 8
-  voxels pass one convolution and join the pooled features; every level of the way up has an output of its own;
+* multi-scale input and deep supervision as in Abraham and Khan (arXiv:1810.07842): the image averaged
+  over 2, 4 and 8 voxels passes one convolution and is concatenated with the pooled features; every decoder level has an
+  output of its own;
 * attention gate as in Schlemper J et al., Med Image Anal 2019;53:197-207: the level below decides, at its own
-  resolution, which of a level's features pass. MONAI's AttentionUnet gates after up-sampling, has neither multi-scale
-  input nor deep supervision, and is not used for that.
+  resolution, which of a level's features pass. MONAI's AttentionUnet gates after up-sampling and has neither
+  multi-scale input nor deep supervision; therefore it is not used.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _FILTERS = (16, 32, 128, 256, 256)
 
 
 class AttentionGate(nn.Module):
-    """Lets pass what the coarser level finds relevant: one factor between 0 and 1 per voxel."""
+    """Multiplies each voxel's features by a factor between 0 and 1, computed from the coarser level."""
 
     def __init__(self, channels: int, coarse_channels: int) -> None:
         super().__init__()
@@ -58,7 +59,7 @@ class AttentionGate(nn.Module):
 
 
 class AguNet(nn.Module):
-    """Region logits; while training, those of the levels 1 to 4."""
+    """Region logits; in training mode those of levels 1 to 4."""
 
     margin = (0, 0, 0)
     multiple = (16, 16, 16)
@@ -82,7 +83,7 @@ class AguNet(nn.Module):
     def forward(self, volume: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Logits ``[batch, region, z, y, x]`` of a volume ``[batch, sequence, z, y, x]``.
 
-        While training four of them, of full size, a half, a quarter and an eighth of it.
+        In training mode four of them: at full size, a half, a quarter and an eighth of it.
         """
         features = [self.down[0](volume)]
         for level, block in enumerate(self.down[1:]):

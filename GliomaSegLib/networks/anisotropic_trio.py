@@ -1,10 +1,10 @@
 """CA-CNN's axial WNet, TNet and ENet side by side: the three regions of one patch, for any subset of sequences.
 
-The layers are those of :mod:`GliomaSegLib.networks.ca_cnn`, so that training can start from the published weights
-(Wang G et al., arXiv:1709.00382). What is different: the three see the same patch instead of one the box that another
-found, of any number of slices, and each also gives an output for the outermost slices, beyond which the last one is
-repeated. Normalisation uses the statistics of the patch, in training and after it: patches of one size give them one
-meaning.
+The layers are those of :mod:`GliomaSegLib.networks.ca_cnn`, so that training can start from the published weights (Wang
+G et al., arXiv:1709.00382). There are two differences. All three networks get the same patch, with any number of
+slices; in the cascade TNet and ENet get the box that the network before them found. And each also gives an output for
+the outermost slices, where the stack is padded by repeating its first and last slice. Batch normalisation uses the
+statistics of the patch in training and in inference, which are comparable because all patches have the same size.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from torch.nn import functional
 from GliomaSegLib.networks.ar_ca import window_logits
 from GliomaSegLib.networks.ca_cnn import MARGIN_SLICES, AnisotropicNet, Workspace, placed
 
-# Where FLAIR, T1, T1c and T2, the order of the published networks, are among T1, T1c, T2 and FLAIR.
+# Indices of FLAIR, T1, T1c and T2 (the channel order of the published networks) in T1, T1c, T2, FLAIR.
 _PUBLISHED_ORDER = (3, 0, 1, 2)
 
-_LEAST_PROBABILITY = 1e-6  # whose logarithm is still a number
+_LEAST_PROBABILITY = 1e-6  # keeps the logarithm finite
 
 
 class AnisotropicTrio(nn.Module):
@@ -49,7 +49,7 @@ def _differentiable(network: AnisotropicNet, stacks: Tensor) -> Tensor:
 
 
 def _inferred(network: AnisotropicNet, stacks: Tensor) -> Tensor:
-    """The same output in less time and memory, each stack of a batch by itself, in the precision of autocast."""
+    """The same output in less time and memory: the stacks of a batch one by one, in the precision of autocast."""
     kind = stacks.device.type
     precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
     ready, workspace = placed(network, stacks.device, precision), Workspace()

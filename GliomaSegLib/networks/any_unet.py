@@ -1,15 +1,16 @@
-"""The network of ``gliomaseg-any``: a small residual 3D U-Net that may look at both halves of the brain at once.
+"""The network of ``gliomaseg-any``: a small residual 3D U-Net that can compare both hemispheres voxel by voxel.
 
-Our own, after the residual encoder U-Net of nnU-Net (Isensee F et al., nnU-Net revisited, MICCAI 2024) and made for a
-processor: one convolution per side at full resolution, where normalisation and memory traffic would cost most, and
-residual blocks below. Skip connections are added, not concatenated, which halves the most expensive convolution.
+Designed for this project, after the residual encoder U-Net of nnU-Net (Isensee F et al., nnU-Net revisited, MICCAI
+2024), to be fast on a CPU: one convolution each in encoder and decoder at full resolution, where normalisation and
+memory traffic cost most, and residual blocks at the lower resolutions. Skip connections are added, not concatenated,
+which halves the most expensive convolution.
 
-``mirrored`` shows every channel a second time, flipped left to right. In a volume whose middle is the mid-sagittal
-plane each voxel then stands beside its counterpart of the other hemisphere: a tumour that only T1 shows is dark and
-diffuse, and seen first by what is different from the healthy side.
+``mirrored`` adds a copy of every channel, flipped left to right. In a volume whose middle is the mid-sagittal plane
+each voxel then has its counterpart of the other hemisphere as a further channel: where only T1 is given, a tumour is
+dark and diffuse, and is seen best by its difference from the healthy side.
 
-MONAI's DynUNet and SegResNet are not used: neither takes added skips or one convolution at the first level, and on a
-processor both spend more than half of their time there.
+MONAI's DynUNet and SegResNet are not used: neither allows added skip connections or a single convolution at the
+first level, and on a CPU both spend more than half of their time there.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class AnyUNet(nn.Module):
         regions: one sigmoid channel each.
         widths: feature maps per level, from full resolution down, each level at half the resolution of the one before.
         blocks: residual blocks per level below the first, on the way down; one on the way up.
-        mirrored: also see the channels flipped along x.
+        mirrored: also give the network the channels flipped along x.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class _Convolution(nn.Module):
 
 
 class _Residual(nn.Module):
-    """Two convolutions around which the input is carried past."""
+    """Two convolutions with a residual connection."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

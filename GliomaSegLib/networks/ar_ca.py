@@ -1,4 +1,4 @@
-"""AR-CA: CA-CNN's networks, regularised in training by an autoencoder that must give the image back.
+"""AR-CA: CA-CNN's networks, regularised in training by an autoencoder branch that reconstructs the image.
 
 Lotan E et al. Development and practical implementation of a deep learning-based pipeline for automated pre- and
 postoperative glioma segmentation. AJNR Am J Neuroradiol 2022;43:24-32. Its parts: Wang G et al., CA-CNN,
@@ -7,7 +7,7 @@ arXiv:1709.00382, and Myronenko A, autoencoder regularisation, arXiv:1810.11654.
 ===================== ============================================== ======================= ===================
 step                  layers                                         WNet, 19 x 144 x 144    channels
 ===================== ============================================== ======================= ===================
-CA-CNN                see :mod:`GliomaSegLib.networks.ca_cnn`        answer 11 x 144 x 144   32; 1
+CA-CNN                see :mod:`GliomaSegLib.networks.ca_cnn`        output 11 x 144 x 144   32; 1
 code                  GroupNorm, ReLU, 3x3 stride 2, dense           11 x 18 x 18, 256       16
 \\                     128 means and 128 variances; one sample        128
 spread                dense, ReLU, 1x1, twice the plane              11 x 36 x 36            16 32
@@ -15,15 +15,16 @@ up, per halving       residual block, twice the plane                11 x 72 x 7
 image                 residual block, 1x1                            11 x 144 x 144          4
 ===================== ============================================== ======================= ===================
 
-WNet and TNet halve the plane twice, ENet once, each with a branch of its own; the three views are three trainings on
-the turned volume. A trained network is a CA-CNN: the branch is left behind, and slices, cascade and fusion of the three
-views run it as they run the published weights (:mod:`GliomaSegLib.inference.cascade`).
+WNet and TNet halve the plane twice, ENet once, each with a branch of its own; for each of the three views there is a
+separate training on the turned volume. A trained network is a CA-CNN: the branch is dropped, and the network runs in
+the same cascade and fusion of three views as the published weights (:mod:`GliomaSegLib.inference.cascade`).
 
-The paper states the fusion of the two published networks and that the branch is used in training only. It leaves open,
-and here is chosen: the branch leaves from the last fuse layer, the end of the encoder; its layers are Myronenko's with
-CA-CNN's 32 channels and convolutions in the slice; it reconstructs the 11 central slices of a window. The text
-names batch normalisation, its Figure 1 GroupNorm: here the shared part has batch normalisation, as CA-CNN has it, and
-the branch GroupNorm, as Myronenko's. MONAI's SegResNetVAE has the branch on another, isotropic encoder.
+The paper states that the two published networks are combined and that the branch is used in training only. It does not
+specify the following, which was chosen here: the branch starts at the last fuse layer, the end of the encoder; its
+layers are Myronenko's with CA-CNN's 32 channels and convolutions in the slice; it reconstructs the 11 central slices of
+a window. The text names batch normalisation, its Figure 1 GroupNorm: here the shared part has batch normalisation, as
+CA-CNN has it, and the branch GroupNorm, as Myronenko's. MONAI's SegResNetVAE has the branch on another, isotropic
+encoder.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ _GROUPS = 8
 
 @dataclass(frozen=True)
 class Regularised:
-    """The network's outputs while training; the loss on the last four is ``training.losses.autoencoder``.
+    """The network's outputs in training mode; the loss on the last four is ``training.losses.autoencoder``.
 
     Attributes:
         logits: ``[batch, 1, 11, height, width]``.

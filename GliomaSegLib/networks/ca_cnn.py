@@ -9,9 +9,9 @@ The network sees windows of 19 slices and gives the central 11: convolutions are
 * Batch normalisation uses the statistics of the batch, also at inference. A batch is a group of overlapping windows.
   Within one batch a slice has the same features in every window that holds it, so each slice is computed once and
   *counted* in the statistics as often as windows hold it. The output is that of the plain network, a third cheaper.
-* On a processor the convolutions are cheap and memory is dear. A layer therefore goes over the stack a few slices at
-  a time, so that normalisation, activation, convolution and statistics of those slices stay in the cache, and it
-  writes into buffers that are kept from layer to layer.
+* On a CPU memory access costs more than the arithmetic of the convolutions. A layer therefore processes a few slices
+  at a time, so that normalisation, activation, convolution and statistics of those slices stay in the cache, and it
+  writes into buffers that are reused from layer to layer.
 
 Tensors are ``[slices, channels, height, width]`` with channels last in memory.
 """
@@ -35,9 +35,9 @@ MARGIN_SLICES = (WINDOW_SLICES - OUTPUT_SLICES) // 2
 CHANNELS = 32
 _EPSILON = 1e-5
 
-# Values that a step touches at a time on a processor: with its neighbours they stay in the second-level cache.
+# Values that a step processes at a time on a CPU, so that they and the adjacent slices stay in the L2 cache.
 _CHUNK_VALUES = 1 << 20
-# So that more than a few threads find work in the small layers too; fixed, since it must not depend on the computer.
+# Enough pieces for many threads in the small layers too; fixed, so that results do not depend on the computer.
 _LEAST_PIECES = 8
 
 
@@ -81,7 +81,7 @@ class Features:
 
 
 class Workspace:
-    """Named buffers that grow as needed and are used again, because fresh memory costs more than the arithmetic."""
+    """Named buffers that grow as needed and are reused, because allocating memory costs more than the arithmetic."""
 
     def __init__(self) -> None:
         self._flat: dict[str, Tensor] = {}
@@ -117,7 +117,7 @@ def _hands(threads: int) -> ThreadPoolExecutor:
 
 
 def _in_pieces(values: Tensor, work: Callable[[int, int], None]) -> None:
-    """Call ``work(first, last)`` for pieces of a stack: on a processor small ones, on a graphics card the whole."""
+    """Call ``work(first, last)`` for pieces of a stack: small ones on a CPU, the whole stack on a GPU."""
     slices, threads = len(values), torch.get_num_threads()
     if values.device.type != "cpu":
         work(0, slices)
@@ -125,8 +125,8 @@ def _in_pieces(values: Tensor, work: Callable[[int, int], None]) -> None:
     cached = _CHUNK_VALUES // (CHANNELS * values.shape[-2] * values.shape[-1])
     step = max(1, min(cached, -(-slices // _LEAST_PIECES)))
     starts = range(0, slices, step)
-    # A piece belongs to one thread: they meet once per layer, and their number cannot change the order of a sum.
-    in_inference = torch.inference_mode()(work)  # the mode is each thread's own
+    # One thread computes each piece: threads synchronise once per layer, and sums do not depend on their number.
+    in_inference = torch.inference_mode()(work)  # inference mode is thread-local
     torch.set_num_threads(1)
     try:
         for _ in _hands(threads).map(in_inference, starts, (min(start + step, slices) for start in starts)):
@@ -142,7 +142,7 @@ def _measured(values: Tensor) -> Features:
 
 
 def _fill(target: Tensor, work: Callable[[int, int], Tensor]) -> Features:
-    """Fill ``target`` a few slices at a time with ``work(first, last)``, taking moments on the way."""
+    """Fill ``target`` a few slices at a time with ``work(first, last)``, and compute their moments."""
     mean, variance = torch.zeros((2, *target.shape[:2]), device=target.device)
 
     def fill(first: int, last: int) -> None:
@@ -169,7 +169,7 @@ class NormPReLU(nn.Module):
 
 @dataclass(frozen=True)
 class Activated:
-    """Features that are normalised and activated whenever they are read: cheaper than to store them once more."""
+    """Features that are normalised and activated whenever they are read, which is cheaper than storing the result."""
 
     raw: Features
     norm: NormPReLU
@@ -394,5 +394,5 @@ def placed(network: AnisotropicNet, device: torch.device, precision: torch.dtype
     network = copy.deepcopy(network).to(device)
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-            cast(Any, module).to(dtype=precision, memory_format=torch.channels_last)  # torch's types leave it out
+            cast(Any, module).to(dtype=precision, memory_format=torch.channels_last)  # missing in torch's type stubs
     return network

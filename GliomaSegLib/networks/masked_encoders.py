@@ -1,7 +1,7 @@
 """An encoder per sequence whose features are masked where a case lacks the sequence, as RFNet and mmFormer fuse them.
 
-A missing sequence is not an image of zeros that is encoded: its features are 0 by a boolean mask, so what its channel
-holds does not matter, and an encoder whose sequence no case of the batch has is not run at all.
+A missing sequence is not an image of zeros that is encoded: its features are 0 by a boolean mask, so the content of
+its channel does not matter, and the encoder of a sequence that no case of the batch has is not run at all.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def masked_features(encoders: nn.ModuleList, images: Tensor, present: Tensor) ->
     Args:
         encoders: one per sequence; each takes ``[batch, 1, z, y, x]`` and gives a list of features, one per level.
         images: ``[batch, sequence, z, y, x]``.
-        present: ``bool [batch, sequence]``, which sequences each case has; on the processor.
+        present: ``bool [batch, sequence]``, which sequences each case has; on the CPU.
 
     Raises:
         ValueError: a case has no sequence, or ``present`` is not of this shape.

@@ -6,7 +6,7 @@ MICCAI 2022, arXiv:2206.02425.
 ======= ============ ================ ==========================================================================
 level   channels     size for 128^3   on the way up
 ======= ============ ================ ==========================================================================
-1       8            128^3            fused, joined, answer
+1       8            128^3            fused, joined, output
 2       16           64^3             fused, joined
 3       32           32^3             fused, joined
 4       64           16^3             fused, joined
@@ -23,8 +23,7 @@ What the authors' code does and the paper does not say, and what the published w
 attention the tokens of all sequences, one sequence after the other, are cut into as many equal runs as there are
 places, so that a place is made of four neighbouring tokens and not of the four sequences' tokens of that place.
 
-What belongs to training alone, the decoder that the sequences share and the coarse outputs, is left out: this is the
-network of inference.
+The parts that only training uses, the decoder that the sequences share and the coarse outputs, are left out.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ class MmFormer(nn.Module):
     """Class logits of a patch, for any subset of the sequences.
 
     Attributes:
-        edge: voxels of the patch along each axis; the places of the tokens were learnt for it alone.
+        edge: voxels of the patch along each axis; the positional embeddings were learnt for this size only.
 
     Args:
         width: channels of the first level.
@@ -82,8 +81,8 @@ class MmFormer(nn.Module):
 
         Args:
             images: ``[batch, sequence, z, y, x]`` in the order of
-                :data:`~GliomaSegLib.networks.masked_encoders.SEQUENCES`; what a missing one holds does not matter.
-            present: ``bool [batch, sequence]``, on the processor.
+                :data:`~GliomaSegLib.networks.masked_encoders.SEQUENCES`; the content of a missing one does not matter.
+            present: ``bool [batch, sequence]``, on the CPU.
 
         Raises:
             ValueError: the patch is not a cube of ``edge`` voxels.

@@ -15,12 +15,12 @@ level   two convolutions each     channels     size (z, y, x)      reached by a 
 
 and up again with transposed convolutions of the same strides and two 3x3x3 convolutions per level, at level 1 too as in
 nnU-Net 1.7, which the paper used. Each convolution is followed by instance normalisation and leaky ReLU (0.01), as
-there. The paper states patch, spacing (0.5 x 0.5 x 1.0 mm), kernels and channels. It leaves the strides open: the plane
-is halved alone once, as nnU-Net does until the voxels are about as long as wide; a first kernel of 1x3x3 fits that. Its
+there. The paper states patch, spacing (0.5 x 0.5 x 1.0 mm), kernels and channels, but not the strides: here the first
+one halves the plane only, as nnU-Net does until the voxels are about isotropic; a first kernel of 1x3x3 fits that. Its
 192 x 128 x 80 is read as y, x, z: the 1 mm axis is the short one, and a brain is longer than wide.
 
 Where MONAI differs from nnU-Net: its convolutions have no bias, which instance normalisation would cancel anyway; and
-in training it blows the coarse outputs up to full size, which the class below does not.
+in training it upsamples the coarse outputs to full size, which the class below does not do.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SUPERVISED_BELOW_FULL = 2
 
 
 class NnUNet(DynUNet):
-    """Region logits; while training, those of the first three levels, finest first."""
+    """Region logits; in training mode those of the first three levels, finest first."""
 
     margin = (0, 0, 0)
     multiple = (8, 16, 16)
@@ -57,6 +57,6 @@ class NnUNet(DynUNet):
         )
 
     def forward(self, patch: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Logits ``[batch, region, z, y, x]`` of a patch ``[batch, sequence, z, y, x]``, or while training three."""
+        """Logits ``[batch, region, z, y, x]`` of a patch ``[batch, sequence, z, y, x]``; in training mode three."""
         logits = self.output_block(self.skip_layers(patch))
         return (logits, *self.heads) if self.training else logits

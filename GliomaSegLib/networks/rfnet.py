@@ -5,7 +5,7 @@ Ding Y, Yu X, Yang Y. RFNet: region-aware fusion network for incomplete multi-mo
 ======= ============ ================ ==========================================================================
 level   channels     size for 80^3    on the way up
 ======= ============ ================ ==========================================================================
-1       16           80^3             fused, joined, answer
+1       16           80^3             fused, joined, output
 2       32           40^3             fused, joined
 3       64           20^3             fused, joined
 4       128          10^3             fused
@@ -14,9 +14,9 @@ level   channels     size for 80^3    on the way up
 Each encoder has three 3x3x3 convolutions a level, the last two around a sum; the first of levels 2 to 4 has stride 2.
 Every convolution is padded by reflection and followed by instance normalisation without parameters and leaky ReLU
 (0.2). On every level of the decoder the sequences' features give a map of the four classes, and with these maps as
-weights the features of each class are averaged over the volume; from the averages a small network decides how much
-each sequence counts for that class. What belongs to training alone, the decoder that the sequences share and the
-losses on the maps, is left out: this is the network of inference.
+weights the features of each class are averaged over the volume; from the averages a small network computes the
+weight of each sequence for that class. The parts that only training uses, the decoder that the sequences share and the
+losses on the maps, are left out.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CLASSES = 4
 _LEVELS = 4
 _SLOPE = 0.2  # of the leaky ReLU
 _MAP_CHANNELS, _WEIGHT_CHANNELS = 16, 128
-_LEAST_SHARE = 1e-7  # of the volume, so that no class is divided by 0
+_LEAST_SHARE = 1e-7  # of the volume: avoids a division by 0
 
 
 class RFNet(nn.Module):
@@ -62,8 +62,8 @@ class RFNet(nn.Module):
 
         Args:
             images: ``[batch, sequence, z, y, x]`` in the order of
-                :data:`~GliomaSegLib.networks.masked_encoders.SEQUENCES`; what a missing one holds does not matter.
-            present: ``bool [batch, sequence]``, on the processor.
+                :data:`~GliomaSegLib.networks.masked_encoders.SEQUENCES`; the content of a missing one does not matter.
+            present: ``bool [batch, sequence]``, on the CPU.
         """
         features = masked_features(self.encoders, images, present)
         deepest = _LEVELS - 1

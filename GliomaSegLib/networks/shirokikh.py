@@ -1,7 +1,7 @@
 """The 3D U-Net and the V-Net that Shirokikh 2019 compared on tumours for radiosurgery.
 
-Shirokikh B et al. Deep learning for brain tumor segmentation in radiosurgery: prospective clinical evaluation.
-BrainLes 2019, arXiv:1909.02799. It calls both "vanilla", names their papers and gives no layers; so they are those of
+Shirokikh B et al. Deep learning for brain tumor segmentation in radiosurgery: prospective clinical evaluation. BrainLes
+2019, arXiv:1909.02799. It calls both "vanilla", cites their papers and does not list the layers; here they are those of
 
 * Çiçek Ö et al. 3D U-Net. MICCAI 2016, arXiv:1606.06650, with its 19,069,955 parameters for three channels in and out;
 * Milletari F et al. V-Net. 3DV 2016, arXiv:1606.04797.
@@ -18,15 +18,15 @@ level       size for 64^3    3D U-Net                       V-Net
 3           16^3             256 256                        128, three
 2           32^3             128 128                        64, two
 1           64^3             64 64                          32, one
-answer      64^3             1x1x1                          5x5x5, 1x1x1
+output      64^3             1x1x1                          5x5x5, 1x1x1
 =========== ================ ============================== ==================================================
 
 3D U-Net: numbers are the channels of two 3x3x3 convolutions, each with batch normalisation and ReLU; 2x2x2 max pooling
 down, transposed 2x2x2 convolution up. V-Net: residual stages of 5x5x5 convolutions with PReLU; 2x2x2 convolutions with
 stride 2 down and up. What was chosen where the papers differ or are silent:
 
-* 'same' padding in the 3D U-Net (Çiçek convolves without), because patches of 64^3 leave nothing to lose;
-* batch normalisation in the V-Net, which the paper of 2016 lacks and its authors' later code has, and no dropout;
+* 'same' padding in the 3D U-Net (Çiçek convolves without), because patches of 64^3 are too small to lose a margin;
+* batch normalisation in the V-Net, as in its authors' later code (the paper of 2016 has none), and no dropout;
 * the authors say that they changed their final 3D U-Net "in a minor way" to save memory, not how: not reproduced.
 
 MONAI's BasicUNet has five levels and other channels, so the 3D U-Net is put together from its blocks; MONAI's VNet has

@@ -28,7 +28,7 @@ class Brain(NamedTuple):
 
     Attributes:
         mask: ``uint8``, 1 in the brain with its ventricles and sulci.
-        grey, white: shares of the two tissues in a voxel, 0 to 1; what is left of the brain is CSF.
+        grey, white: shares of the two tissues in a voxel, 0 to 1; the rest of the brain is CSF.
         texture: how much brighter (positive) or darker the T1 template is than its tissues make it, relative.
     """
 
@@ -90,7 +90,7 @@ class Skull(NamedTuple):
 
 
 class Solid(NamedTuple):
-    """An ellipsoid, LPS mm. ``paired``: there is another on the other side."""
+    """An ellipsoid, LPS mm. ``paired``: there is another one, mirrored, on the other side."""
 
     centre_mm: tuple[float, float, float]
     radii_mm: tuple[float, float, float]
@@ -152,6 +152,6 @@ def _bridged_mm(mask: NDArray[np.bool_], grid: sitk.Image) -> Field:
 
 
 def _blended(one_mm: Field, other_mm: Field, width_mm: float) -> Field:
-    """Signed distance to the union of two solids, the edge between them filled out (polynomial smooth minimum)."""
+    """Signed distance to the union of two solids, with the edge between them rounded (polynomial smooth minimum)."""
     share = np.clip(0.5 + (other_mm - one_mm) / (2 * width_mm), 0, 1)
     return other_mm + (one_mm - other_mm) * share - width_mm * share * (1 - share)

@@ -94,7 +94,7 @@ def _series_tags(image: sitk.Image, sequence: Modality) -> dict[str, object]:
 
 
 def _decimals(values: Iterable[float]) -> list[DSfloat]:
-    """Decimal strings of DICOM's at most 16 characters."""
+    """Numbers as DICOM decimal strings (DS) of at most 16 characters."""
     from pydicom.valuerep import DSfloat
 
     return [DSfloat(float(value), auto_format=True) for value in values]

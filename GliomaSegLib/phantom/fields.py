@@ -42,7 +42,7 @@ def region_of(part: sitk.Image, whole: sitk.Image) -> tuple[slice, ...]:
 
 
 def axes_mm(grid: sitk.Image) -> list[NDArray[np.float64]]:
-    """Coordinates along the array's axes (z, y, x), in mm. Of the axes themselves: direction cosines are left out."""
+    """Coordinates along the array's axes (z, y, x), in mm. Direction cosines are not applied."""
     size, spacing, origin = grid.GetSize(), grid.GetSpacing(), grid.GetOrigin()
     return [origin[axis] + spacing[axis] * np.arange(size[axis]) for axis in (2, 1, 0)]
 
@@ -56,8 +56,8 @@ def mesh_mm(grid: sitk.Image) -> tuple[Field, Field, Field]:
 def random_field(random: np.random.Generator, grid: sitk.Image, length_mm: float) -> Field:
     """A smooth Gaussian random field with mean 0 and variance 1 in every voxel.
 
-    White noise on coarse nodes fixed in space, spread by a Gaussian of ``length_mm``: what is drawn does not depend
-    on the grid, so that a phantom looks alike at every spacing.
+    White noise on coarse nodes fixed in space, smoothed by a Gaussian of ``length_mm``: the field does not depend on
+    the grid, so that a phantom looks the same at every spacing.
     """
     nodes = np.arange(-160.0, 160.0 + length_mm, length_mm)
     field = random.standard_normal((len(nodes),) * 3)

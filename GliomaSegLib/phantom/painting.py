@@ -1,4 +1,4 @@
-"""What the scanner would see of the head at rest: its tissues painted with their signal in every sequence."""
+"""The noise-free signal of the head at rest in every sequence, painted tissue by tissue."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ _UNEVEN_TUMOUR = (0.5, 1.0, 1.0, 1.0)
 
 
 class Canvas:
-    """The signals of all sequences, painted from the air inwards; what is painted later covers what was before."""
+    """The signals of all sequences, painted from the outside inwards; a later tissue covers earlier ones."""
 
     def __init__(self, grid: sitk.Image, signals: Field | None = None) -> None:
         self.grid = grid
         self.signals = np.zeros((len(Modality), *grid.GetSize()[::-1]), np.float32) if signals is None else signals
 
     def on(self, grid: sitk.Image) -> Canvas:
-        """A part of this canvas; what is painted there appears here."""
+        """A view of a part of this canvas; painting there changes this canvas."""
         return Canvas(grid, self.signals[(slice(None), *region_of(grid, self.grid))])
 
     def paint(self, share: Field, tissue: _Tissue) -> None:
@@ -115,7 +115,7 @@ def paint_brain(canvas: Canvas, brain: Brain) -> None:
 
 
 def _paint_cord(canvas: Canvas, brain: Brain) -> None:
-    """The template ends in the brain stem: carry it on as spinal cord in its canal."""
+    """The template ends in the brain stem: continue it as spinal cord in its canal."""
     voxel_mm = brain.grid.GetSpacing()[0]
     lowest = int(np.flatnonzero(brain.mask.any(axis=(1, 2)))[0])
     row, column = ndimage.center_of_mass(brain.mask[lowest])

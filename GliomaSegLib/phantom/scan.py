@@ -1,4 +1,4 @@
-"""The scanner: how each sequence is acquired of a head that has moved, with its slices, shading and noise."""
+"""The simulated scanner: acquires each sequence of a head that has moved, with its slices, shading and noise."""
 
 from __future__ import annotations
 

@@ -22,14 +22,14 @@ from GliomaSegLib.phantom.tumour import grow_tumour
 
 @dataclass(frozen=True)
 class Phantom:
-    """A study and what is known about it.
+    """A synthetic study with its reference labels, brain mask and transforms.
 
     Attributes:
-        images: what the scanner gives for each sequence, ``uint16``; each with its own grid and head position.
+        images: the scan of each sequence, ``uint16``; each with its own grid and head position.
         reference: internal labels (``uint8``: 1 NETC, 2 SNFH, 3 ET) on the grid of T1c.
         brain: the brain with its ventricles and sulci (``uint8``: 1 brain), on the grid of T1c.
         transforms: for each sequence the rigid transform from a point of T1c to the same point of the head in that
-            sequence (LPS mm), as ``SimpleITK.Resample`` wants it to bring the sequence onto T1c.
+            sequence (LPS mm), as ``SimpleITK.Resample`` takes it to resample the sequence to T1c.
     """
 
     images: Mapping[Modality, sitk.Image]

@@ -41,7 +41,7 @@ def is_archive(path: Path, kind: Literal["zip", "tar"]) -> bool:
         return zipfile.is_zipfile(path)
     try:
         tarfile.open(path, tarinfo=_TarMember).close()
-    except Exception:  # whatever comes of a malformed one
+    except Exception:  # a malformed one raises many kinds
         return False
     return True
 
@@ -78,7 +78,7 @@ def unpack(archive: Path, kind: Literal["zip", "tar"], folder: Path) -> None:
     except NotImplementedError as error:  # raised by zipfile for rare compressions
         raise WeightsError(f"The archive {archive} cannot be unpacked ({error}); unpack and pack it anew.") from error
     except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:  # of the disk; the readers' own have no number
+        if isinstance(error, OSError) and error.errno is not None:  # only errors of the disk have an errno
             raise
         if isinstance(error, RuntimeError) and "encrypted" in str(error):
             raise WeightsError(f"The archive {archive} is encrypted; unpack and pack it anew.") from error
@@ -123,7 +123,7 @@ def _inside(name: str, archive: Path) -> PurePosixPath:
 
 
 def _shown(name: str) -> str:
-    """The beginning of a name, as a terminal may show it."""
+    """The beginning of a name, safe to print on a terminal."""
     return ascii(name[:80])[1:-1] + ("..." if len(name) > 80 else "")
 
 

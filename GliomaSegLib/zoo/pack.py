@@ -1,7 +1,7 @@
-"""Packs: installed models in one zip file, for places without a network. The folder of a store is read as well.
+"""Packs: installed models in one zip file, for computers without network access. A store's folder can be read as one.
 
-A pack holds, as a store does, a folder per model, and in it also the model's card, so that a user's own models travel
-with it. Weights are safetensors files, which cannot hold code; they are checked against their recorded hashes.
+Like a store, a pack holds a folder per model; it also contains the model's card, so that users' own models can be
+passed on. Weights are safetensors files, which cannot hold code; they are checked against their recorded hashes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def models_in(source: Path) -> tuple[str, ...]:
 
 
 def find(source: Path, model: str) -> Origin | None:
-    """The folder of ``model`` in a pack or a store; ``None`` where ``source`` is neither or has it not."""
+    """The folder of ``model`` in a pack or a store; ``None`` where ``source`` is neither or does not contain it."""
     origin = _opened(source)
     if origin is None or not (origin / model / INSTALLED_RECORD).is_file():
         return None
@@ -58,7 +58,7 @@ def take(origin: Origin, folder: Path) -> None:
 
 
 def _rename_onto_nothing(source: Path, target: Path) -> None:
-    """As ``mv -n``: a file that has come to be there is not replaced.
+    """As ``mv -n``: an existing file, even one that has just been created, is not replaced.
 
     Raises:
         FileExistsError: there is one.
@@ -79,7 +79,7 @@ def _opened(source: Path) -> Origin | None:
         return None
     try:
         opened = zipfile.ZipFile(source)
-    except Exception as error:  # whatever comes of a malformed one
+    except Exception as error:  # a malformed one raises many kinds
         raise WeightsError(f"The pack {source} is damaged ({error}); pack it anew.") from error
     if sum(entry.file_size for entry in opened.infolist()) > source.stat().st_size:  # packs are not compressed
         raise WeightsError(f"The pack {source} would grow when it is unpacked, as no pack does; do not use it.")
@@ -99,7 +99,7 @@ def export(models: Sequence[tuple[Card, Path]], destination: Path, progress: Pro
     temporary = destination.with_name(f".{destination.name}.{os.getpid()}.partial")
     try:
         destination.absolute().parent.mkdir(parents=True, exist_ok=True)
-        temporary.open("wb").close()  # not by tempfile, whose files are private: a pack is for others
+        temporary.open("wb").close()  # tempfile's files are readable by their owner only, but packs are shared
     except OSError as error:
         raise InputError(f"{destination} cannot be written ({error.strerror}); name another file.") from error
     try:

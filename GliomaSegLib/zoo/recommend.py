@@ -1,14 +1,15 @@
 """Ranks models for a case by status and accuracy, with reasons; :func:`choose_model` is the automatic choice.
 
-Standard library only, as panel, command line, batch and runs with the model ``auto`` use the same ranking.
+Standard library only, because the panel uses the same ranking as the command line, batches and runs with the model
+``auto``.
 
-The order: models that can take the case; of these the better proven; of these those that were measured with just the
-sequences that are there, by their mean Dice over all regions that any of them gives, a region that a model does not
-give counting as 0. Figures of different cases say little about which model is better: where several models were
-measured on the same cases, those figures count. Where the question is whether anything is left after surgery
-(:mod:`GliomaSegLib.zoo.purpose`), the balanced accuracy of that answer counts before any Dice. Published figures count
-where nothing was measured: those of the inputs that the model would be given. What cannot take the case comes last,
-with what is missing.
+Models that can take the case come first, ordered by their status (see ``_STATUSES``). Of the same status, those that
+were measured with exactly the available sequences come first, ordered by their mean Dice over all regions that any of
+them gives; a region that a model does not give counts as 0. Figures from different cases say little about which model
+is better, so where several models were measured on the same cases, those figures are compared. Where the purpose is to
+decide whether tumour is left after surgery (:mod:`GliomaSegLib.zoo.purpose`), the balanced accuracy of that decision
+counts before any Dice. Where nothing was measured, the published figure for the inputs that the model would get is
+used. Models that cannot take the case come last, with what is missing.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from GliomaSegLib.zoo.catalogue import tumour_models
 from GliomaSegLib.zoo.purpose import figure_for, for_purpose
 from GliomaSegLib.zoo.store import Store
 
-# From the best verified models to demonstrations.
+# The best proven status first.
 _STATUSES = {
     Status.VERIFIED: "it ran on real images with its real weights",
     Status.PARITY: "it equals its own package on generated weights, and was not run on real images here",
@@ -38,7 +39,7 @@ _UNLICENSED = "its publisher states no licence, so it runs only when it is named
 # A model that may have its channels or labels mixed up runs only when the user names it.
 _TRUSTED = (Status.VERIFIED, Status.PARITY)
 
-# Nor that of weights whose publisher states no licence for anything: who may use them is for the user to find out.
+# Neither does one whose publisher states no licence: users must find out for themselves whether they may use it.
 _NO_LICENCE = "none stated"
 
 
@@ -48,8 +49,8 @@ class Recommendation:
 
     Attributes:
         regions: those that it gives for the case; empty when it cannot be used.
-        figure: its measured accuracy with just the sequences that are there, if there is one.
-        published: that of its publication with what it would be given, else the first of the card.
+        figure: its measured accuracy with exactly the available sequences, if there is one.
+        published: the published accuracy for the inputs that it would get, else the first on the card.
         unsuited: a sentence on why it cannot be used, which names what is missing; empty when it can.
         purpose: what the result is for.
     """
@@ -64,12 +65,12 @@ class Recommendation:
 
     @property
     def chosen_by_itself(self) -> bool:
-        """Whether a run may use it without its being named."""
+        """Whether a run may use it without the user naming it."""
         return self.installed and not self.unsuited and self.trusted
 
     @property
     def trusted(self) -> bool:
-        """Whether enough is known of it, its licence included, to be used without being named."""
+        """Whether its status and its licence allow that it is used without being named."""
         return self.card.status in _TRUSTED and self.card.weights.licence != _NO_LICENCE
 
     @property
@@ -176,7 +177,7 @@ def task_at(time_point: TimePointKind) -> Task:
 
 @dataclass(frozen=True)
 class Choice:
-    """The model that a run uses where none is named, and why in a sentence."""
+    """The model that a run uses where the user names none, and a sentence on why."""
 
     card: Card
     why: str
@@ -190,7 +191,7 @@ def choose_model(
     earlier: bool = False,
     purpose: Purpose = Purpose.VOLUME,
 ) -> Choice:
-    """The best installed and proven model for a case; with the one that would be better if it were installed.
+    """The best installed and proven model for a case, and the better one that is not installed, if any.
 
     Args:
         store: where weights are looked for; the cards that were added to it belong to the zoo.
@@ -208,7 +209,7 @@ def choose_model(
 
 
 def best_installed(ranking: Collection[Recommendation], present: Collection[Modality], task: str) -> Recommendation:
-    """The first of a ranking that may run without having been named.
+    """The first of a ranking that may run without being named by the user.
 
     Raises:
         InputError: there is none; the sentence names the model to install, or what the case lacks.
@@ -262,7 +263,7 @@ def _figures(card: Card, present: Collection[Modality]) -> tuple[Accuracy, ...]:
 
 
 def _shared_cases(suited: Iterable[Recommendation], present: Collection[Modality]) -> str:
-    """The cases on which most models were measured with these sequences; empty where no two were on the same."""
+    """The cases on which most models were measured with these sequences; empty where no two models share cases."""
     counted = Counter(figure.data for one in suited for figure in _figures(one.card, present))
     (data, models) = counted.most_common(1)[0] if counted else ("", 0)
     return data if models > 1 else ""
@@ -279,7 +280,7 @@ def _published(card: Card, present: Collection[Modality], purpose: Purpose) -> A
 
 
 def _place(one: Recommendation, wanted: Collection[Region]) -> tuple[object, ...]:
-    """What the models are sorted by; smaller is better."""
+    """The sort key of the ranking; smaller is better."""
     residual = one.residual_figure
     return (
         bool(one.unsuited),

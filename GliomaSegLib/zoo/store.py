@@ -131,7 +131,7 @@ class Store:
         return members
 
     def record(self, card: Card) -> dict[str, Any]:
-        """What was written when the model was installed: ``sha256``, ``published`` (SHA-256 by file), ``installed``.
+        """The record written when the model was installed: ``sha256``, ``published`` (SHA-256 by file), ``installed``.
 
         Raises:
             OSError: it is not installed in a store.
@@ -139,11 +139,11 @@ class Store:
         return json.loads((self.folder(card) / INSTALLED_RECORD).read_text(encoding="utf-8"))
 
     def space(self, card: Card) -> Space:
-        """The grid that the network sees, with the spacing that the published files say where the card leaves it open.
+        """The grid that the network sees, with the spacing of the published files where the card has none.
 
         Raises:
             WeightsError: see :meth:`weights`.
-            InputError: it is a brain extractor that a package brings, which gives no regions.
+            InputError: it is a brain extractor from a Python package, which gives no regions.
             ValueError: it is an ensemble; each of its :meth:`members` has a grid of its own.
         """
         if card.weights.package:
@@ -159,9 +159,9 @@ class Store:
         """Install a model from its public addresses, or from ``source``: the folder where its files are, its only file,
         another store, or a pack (see :mod:`GliomaSegLib.zoo.pack`).
 
-        Without ``source`` nothing is done when the model is already installed and sound. What is given with ``source``
-        takes the place of what is installed in this store; if it is refused, that stays. Of an ensemble the members of
-        :meth:`members_that_stay` stay. Safe when two processes install at once.
+        Without ``source`` nothing is done when the model is already installed and undamaged. The files of ``source``
+        replace those installed in this store; if they are refused, the installed ones stay. Of an ensemble the members
+        of :meth:`members_that_stay` stay. Safe when two processes install at once.
 
         Returns:
             the folder of the weights, or of an ensemble the store.
@@ -245,13 +245,13 @@ class Store:
         """Make the card in ``path`` part of the zoo of this store's users.
 
         Args:
-            carried: it comes from another store, which accepted it: fields without an effect are left out or ignored.
+            carried: it comes from another store, which has accepted it: fields without an effect are ignored.
             weights: what :meth:`install` takes as ``source``; with it the model is added and installed, or neither.
-                Without it its weights are installed apart.
+                Without it the weights are installed separately.
 
         Raises:
-            InputError: it is no valid card, its id or family cannot be used, or its family needs more or does not use
-                something that it says.
+            InputError: it is no valid card, its id or family cannot be used, or it lacks a field that its family
+                needs, or has one that its family does not use.
         """
         from GliomaSegLib.zoo.card_check import read_card  # here, because it needs pydantic
 
@@ -335,7 +335,7 @@ def open_to_all(folder: Path) -> bool:
 
 
 def _holds(source: Path, card: Card) -> bool:
-    """Whether a pack or a store holds a model, or a folder its published files."""
+    """Whether ``source`` is a pack or a store that holds the model, or a folder with its published files."""
     from GliomaSegLib.zoo import pack
 
     return pack.find(source, card.id) is not None or any((source / file.name).is_file() for file in card.weights.files)
@@ -349,7 +349,7 @@ def _package_version(package: PackagedWeights) -> str | None:
 
 
 def _sound_package(package: PackagedWeights) -> Path:
-    """The folder in which the package is, in the version that the card describes; pip checked its hashes."""
+    """The folder of the installed package, if it has the card's version; pip checked its hashes."""
     found = _package_version(package)
     if found != package.version:
         what = "is not installed" if found is None else f"has the version {found}"

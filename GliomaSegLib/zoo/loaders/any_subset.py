@@ -1,13 +1,13 @@
-"""What RFNet and mmFormer share around their networks: crop, normalisation, windows, post-processing, modality mask.
+"""The steps that RFNet and mmFormer share: crop, normalisation, windows, postprocessing and modality mask.
 
-As in their authors' code (mmFormer's derives from RFNet's): the field is cropped to what is not 0 in any sequence and
-widened to at least 128 voxels a side; where a side is longer than that its last plane is left out, as there. Each
-sequence is normalised by mean and standard deviation over the voxels at which the sum of the sequences is positive,
-and so are the voxels outside. The softmax of overlapping windows is averaged, the likeliest class wins, and fewer than
-so many voxels of enhancing tumour in all are none (they stay core).
+They follow the authors' code (mmFormer's derives from RFNet's). The images are cropped to the voxels that are not 0 in
+at least one sequence, in a box of at least 128 voxels a side; where a side is longer than that its last plane is left
+out, as in that code. All voxels of a sequence are normalised by its mean and standard deviation over the voxels at
+which the sum of the sequences is positive. The softmax of overlapping windows is averaged and the class with the
+highest probability taken. If there are fewer voxels of enhancing tumour than a limit, they become non-enhancing core.
 
-Here the sum is over the sequences that the case has; a missing one is masked out of the network and never encoded. On a
-grid of fewer than 129 voxels a side, which BraTS does not have, zeros are added on both sides.
+Here the sum is over the sequences that the case has; a missing one is masked in the network and never encoded. Images
+of fewer than 129 voxels a side, which do not occur in BraTS, are padded with zeros on both sides.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ DECODER: Rules = (
     ),
     (r"decoder_fuse\.seg_layer\.(.+)", "answer.{}".format),
 )
-"""Of the decoder, which mmFormer has from RFNet; a second one serves training alone."""
+"""Of the decoder, which mmFormer takes from RFNet; a second decoder is used in training only."""
 
 _LEAST_SIDE = 128  # voxels of the cropped field
 _LEAST_GRID = _LEAST_SIDE + 1
@@ -65,8 +65,8 @@ def convert_published(
     """The ``convert`` of a family.
 
     Args:
-        network: whose parameters the file should hold; its sizes do not matter.
-        own_name: a published name to the one here; ``None`` for what serves training alone.
+        network: the network whose parameters the file should hold; their shapes do not matter.
+        own_name: maps a published name to the one here; ``None`` for parameters that only training uses.
         title: of the network, for the error messages.
     """
     state, published = published_tensors(source, "*.pth", "state_dict")
@@ -87,7 +87,7 @@ def convert_published(
 
 
 def renamed(published: str, rules: Rules) -> str | None:
-    """The name here of a published parameter, by the first rule that fits; ``None`` for what serves training alone.
+    """The name here of a published parameter, by the first rule that fits; ``None`` for one that only training uses.
 
     Raises:
         KeyError: no rule fits: the network has no such parameter.
@@ -104,9 +104,9 @@ class SubsetSegmenter:
 
     Args:
         network: images ``[batch, sequence, *window]`` and ``bool [batch, sequence]`` to class logits.
-        parameters: of the card; of its own ``least_enhancing_voxels``.
+        parameters: of the card; specific to this family: ``least_enhancing_voxels``.
         device, precision: where and in which number format to run.
-        one_size: whether it takes windows of the card's size alone.
+        one_size: whether the network takes only windows of the card's size.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class SubsetSegmenter:
 
 
 class _Masked(nn.Module):
-    """The network for cases that have these sequences; class probabilities, so that windows average those."""
+    """The network for cases that have these sequences. Returns class probabilities, which windows average."""
 
     def __init__(self, network: nn.Module, present: tuple[bool, ...]) -> None:
         super().__init__()
@@ -191,7 +191,7 @@ def published_crop(measured: NDArray[np.bool_]) -> Box:
     """The box that RFNet's preprocessing takes around ``measured [z, y, x]``.
 
     Raises:
-        InputError: nothing is measured.
+        InputError: all voxels are 0.
     """
     if not measured.any():
         raise InputError("The images are empty (all zero); check the files.")
@@ -207,7 +207,7 @@ def published_crop(measured: NDArray[np.bool_]) -> Box:
 
 
 def without_specks_of_enhancement(labels: NDArray[np.uint8], least_voxels: int) -> NDArray[np.uint8]:
-    """``labels`` with the enhancing tumour counted as core where it is fewer than ``least_voxels`` in all."""
+    """``labels`` with enhancing tumour of fewer than ``least_voxels`` voxels in all relabelled as core."""
     enhancing = labels == Label.ET
     if 0 < np.count_nonzero(enhancing) < least_voxels:
         return np.where(enhancing, np.uint8(Label.NETC), labels)

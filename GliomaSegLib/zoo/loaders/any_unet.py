@@ -1,5 +1,4 @@
-"""The coarse and the fine network of ``gliomaseg-any``, whose weights come with GliomaSeg or from a run that trained
-them on."""
+"""The coarse and the fine network of ``gliomaseg-any``, with the shipped weights or fine-tuned ones."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ STAGES = ("coarse", "fine")
 
 
 def write_weights(stages: Mapping[str, Mapping[str, Tensor]], destination: Path) -> None:
-    """Write the stages' state dicts into one safetensors file, as float16; counters stay whole numbers."""
+    """Write the stages' state dicts into one safetensors file, as float16; integer tensors keep their type."""
     tensors = {
         f"{stage}.{name}": (value.half() if value.is_floating_point() else value).contiguous()
         for stage, state in stages.items()

@@ -1,8 +1,8 @@
 """AURORA: brain metastases, with a network for each of seven sets of sequences (BrainLesion, Buchner et al. 2023).
 
 The published archive holds three checkpoints per set, ``SET_best.tar``, ``_last`` and ``_vanilla`` (PyTorch files, the
-tensors below ``model_state``); its own package takes the best by default, and so is done here. The package's test-time
-augmentation (noise and mirror images, on by default) is random; the card says which mirror images are averaged here.
+tensors below ``model_state``); the original package uses ``_best`` by default, as is done here. Its test-time
+augmentation (noise and mirroring, on by default) is random; here the card says which mirrored images are averaged.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def convert(source: Path, destination: Path) -> None:
 
 
 def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
-    """The seven networks, ready to run; of the card's parameters ``arguments`` are what they are made with."""
+    """The seven networks, ready to run; the card's parameter ``arguments`` has those of their constructor."""
     tensors, _ = read_converted(weights, parameters)
     precision = precision_of(parameters, precision)
     segmenters = {}

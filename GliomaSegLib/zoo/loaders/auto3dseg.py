@@ -2,7 +2,7 @@
 
 The published archive holds ``model.pt``: the network's tensors below ``state_dict`` and, below ``config``, its
 architecture, window, normalisation, spacing and orientation. That config can name any Python class;
-here only SegResNetDS with plain arguments is accepted, and nothing is looked up by name.
+here only SegResNetDS with plain arguments is accepted, and nothing is imported by name.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def convert(source: Path, destination: Path) -> None:
 
 
 def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
-    """The network, ready to run; what its config asks for and is not known here is refused."""
+    """The network, ready to run; a config with unknown settings is refused."""
     tensors, metadata = read_converted(weights, parameters)
     config = _config(metadata, weights)
     network = fill(_network(config, weights), tensors, weights)
@@ -110,7 +110,7 @@ def _config(metadata: Mapping[str, str], weights: Path) -> dict[str, Any]:
 
 
 def _plain(value: Any, left: Iterator[int]) -> Any:
-    """A config as JSON has it, numpy's numbers and arrays as Python's own.
+    """A config with JSON types only: numpy's numbers and arrays become Python's own.
 
     Raises:
         TypeError: it holds something else, or more than an ordinary config (as lists may hold one another many times).
@@ -129,7 +129,7 @@ def _plain(value: Any, left: Iterator[int]) -> Any:
 
 
 def _network(config: Mapping[str, Any], source: Path) -> SegResNetDS:
-    """The network that a config describes; a class or an argument that is not known here is refused."""
+    """The network that a config describes; an unknown class or argument is refused."""
     described = config.get("network")
     described = described if isinstance(described, Mapping) else {}
     name = str(described.get("_target_", ""))

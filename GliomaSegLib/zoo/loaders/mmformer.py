@@ -1,9 +1,9 @@
 """mmFormer with the weights that its authors publish (github.com/YaoZhang93/mmFormer), for any subset of the sequences.
 
-The published file is what their training writes: the tensors below ``state_dict``, and the optimiser's state. What is
-done around the network (:mod:`GliomaSegLib.networks.mmformer`) is in :mod:`GliomaSegLib.zoo.loaders.any_subset`; its
-windows are of 128 voxels a side, for which alone its tokens have places, so they are not made smaller when memory is
-short.
+The published file is a training checkpoint: the tensors below ``state_dict``, and the optimiser's state. The steps
+before and after the network (:mod:`GliomaSegLib.networks.mmformer`) are in
+:mod:`GliomaSegLib.zoo.loaders.any_subset`. Its windows have 128 voxels a side, the only size for which it has
+positional embeddings, so they are not made smaller when memory is short.
 """
 
 from __future__ import annotations

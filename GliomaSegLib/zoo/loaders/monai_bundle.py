@@ -1,7 +1,7 @@
 """Networks of MONAI from a state dict, as in the bundle ``brats_mri_segmentation`` (SegResNet).
 
-The published file (``model.pt``) holds the network's tensors, alone or below ``model``. Normalisation, inference and
-output are those of the card.
+The published file (``model.pt``) holds the network's tensors, at its top level or below ``model``. Normalisation,
+inference and output are those of the card.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def convert(source: Path, destination: Path) -> None:
 
 def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
     """The network, ready to run; of the card's parameters ``network`` is a class of :mod:`monai.networks.nets`, and
-    ``arguments`` what it is made with."""
+    ``arguments`` those of its constructor."""
     network = getattr(nets, parameters["network"])(**parameters["arguments"])
     fill(network, read_converted(weights, parameters)[0], weights)
     return VolumeSegmenter([network], spec_of(parameters), device, precision_of(parameters, precision))

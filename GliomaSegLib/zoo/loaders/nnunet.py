@@ -1,9 +1,9 @@
 """Networks that nnU-Net v2 planned and trained: TumorSegmentator, HD-BET v2, and users' own.
 
-What is done around the network (order of axes, box, normalisation, windows and their weights, mirror images, mean of
-the folds, regions or labels) follows nnU-Net 2.8, with one difference: the images come on a grid of the spacing of the
-plans already, each resampled once and linearly by the pipeline; nnU-Net itself resamples the normalised images with
-cubic splines and the logits back. Where an image has that spacing anyway there is no difference. The published files
+The steps before and after the network (order of axes, cropping, normalisation, windows and their weights, mirroring,
+mean of the folds, regions or labels) follow nnU-Net 2.8, with one difference: the pipeline has already resampled the
+images to the spacing of the plans, once and linearly; nnU-Net itself resamples the normalised images with cubic splines
+and the logits back. For an image that has that spacing there is no difference. The published files
 are read in :mod:`.nnunet_plans`.
 
 Isensee F et al. nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation. Nat Methods
@@ -41,7 +41,7 @@ from GliomaSegLib.zoo.loaders.nnunet_plans import Trained, network_of, read_publ
 _OVERLAP = 0.5
 _NORMALISATIONS = ("ZScoreNormalization", "NoNormalization", "RescaleTo01Normalization")
 
-# How datasets call the sequences, in small letters and digits alone.
+# Names of the sequences in datasets, reduced to lower-case letters and digits.
 _NAMES: dict[str, Modality] = {
     **dict.fromkeys(("t1", "t1w", "t1n"), Modality.T1N),
     **dict.fromkeys(("t1c", "t1ce", "t1gd", "cet1", "ct1", "t1wce"), Modality.T1C),
@@ -71,9 +71,9 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
     Args:
         parameters: of the card; ``labels`` maps the published labels (``{"1": "SNFH", ...}``; for a
-            brain extractor ``{"1": "brain"}``), ``sequences`` is the channel order where the dataset names none that is
-            known. With ``sets`` of one sequence each the network takes any of them. ``inference.mirrors`` are the axes
-            of test-time mirror images.
+            brain extractor ``{"1": "brain"}``), ``sequences`` is the channel order where the dataset names no channels,
+            or unknown ones. With ``sets`` of one sequence each the network takes any of them. ``inference.mirrors`` are
+            the axes of test-time mirror images.
 
     Raises:
         InputError: the package dynamic-network-architectures is missing.
@@ -131,7 +131,7 @@ def _order(trained: Trained, wanted: tuple[Modality, ...], source: Path) -> tupl
 
 
 def _windows(trained: Trained, wanted: tuple[str, ...]) -> Windows:
-    """nnU-Net's windows; mirror images along those of the ``wanted`` axes that the training mirrored."""
+    """nnU-Net's windows; test-time mirroring along those of the ``wanted`` axes that the training mirrored."""
     axes = [trained.transpose.index("zyx".index(axis)) for axis in wanted]
     return Windows(
         size=trained.patch,
@@ -143,8 +143,8 @@ def _windows(trained: Trained, wanted: tuple[str, ...]) -> Windows:
 
 
 def _gaussian(window: Size) -> Tensor:
-    """nnU-Net's weights: a Gaussian of an eighth of the window around the voxel half-way, 10 there, in half precision
-    as there, which decides how little the corners count."""
+    """nnU-Net's weights of a window: a Gaussian with a sigma of an eighth of the window, 10 at its centre, in half
+    precision as in nnU-Net, which limits how small the weights of the corners are."""
     peak = np.zeros(window)
     peak[tuple(size // 2 for size in window)] = 1
     weights = ndimage.gaussian_filter(peak, [size / 8 for size in window], mode="constant")
@@ -155,7 +155,7 @@ def _gaussian(window: Size) -> Tensor:
 def _prepared(
     stack: NDArray[np.float32], trained: Trained, order: tuple[Modality, ...]
 ) -> tuple[NDArray[np.float32], Box]:
-    """Each channel normalised in the box of what was measured in any, as nnU-Net's preprocessor does."""
+    """Each channel normalised in the box of the voxels that are non-zero in any of them, as in nnU-Net."""
     measured = ndimage.binary_fill_holes(stack.any(axis=0))
     box = bounding_box(measured)
     inside = measured[box]
@@ -181,7 +181,7 @@ def _scaled(image: NDArray[np.float32], inside: NDArray[np.bool_], method: str, 
 
 
 def _answer(trained: Trained, meaning: Mapping[str, str], source: Path) -> Answer:
-    """How probabilities become our labels, given what the published ones mean."""
+    """Converts probabilities to internal labels, given the meaning of the published ones."""
     published = {label for label in (*trained.labels, *(label for one in trained.regions for label in one)) if label}
     unknown: list[int | str] = [label for label in sorted(published) if str(label) not in meaning]
     unknown += [name for name in trained.normalisation if name not in _NORMALISATIONS]
@@ -207,5 +207,5 @@ def _region(labels: set[Label], source: Path) -> Region:
 
 
 def _brain(probabilities: NDArray[np.float32]) -> tuple[NDArray[np.uint8], dict[Region, NDArray[np.float32]]]:
-    """1 where the second channel, the brain, is likelier than the background; no tumour's region."""
+    """1 where the second channel, the brain, is likelier than the background; there are no tumour regions."""
     return (probabilities[1] > probabilities[0]).astype(np.uint8), {}

@@ -1,8 +1,8 @@
 """The files that nnU-Net v2 writes beside its weights, and the network that they describe.
 
 The published folder holds ``plans.json``, ``dataset.json`` and per fold ``checkpoint_final.pth``. The plans can name
-any Python class; here only the two U-Nets of nnU-Net with layers of torch are accepted, and nothing is looked up by
-name. Written for nnU-Net 2.8; the plans of versions before 2.4, which spell the network out otherwise, are read too.
+any Python class; here only the two U-Nets of nnU-Net with layers of torch are accepted, and nothing is imported by
+name. Written for nnU-Net 2.8; plans of versions before 2.4, which describe the network differently, are read too.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Trained(Record):
     """The content of plans, dataset and checkpoint that inference needs. Axes are in the network's own order.
 
     Attributes:
-        channels: what the dataset calls them.
-        regions: per channel of the answer the published labels in it, or empty when channels are exclusive labels.
+        channels: their names in the dataset.
+        regions: per output channel the published labels in it, or empty when channels are exclusive labels.
         labels: the published label of each channel; for exclusive labels the background (0) is the first.
         transpose: which axis of an array ``[z, y, x]`` each of the network's axes is.
         spacing_mm, patch: of the training and of a window.
@@ -59,9 +59,10 @@ class Trained(Record):
 
 
 def read_published(source: Path) -> tuple[Trained, dict[str, Path]]:
-    """The plans in the one nnU-Net folder below ``source``, and the checkpoint of each fold that is to be run.
+    """The plans in the one nnU-Net folder below ``source``, and the checkpoint of each fold to run.
 
-    As nnU-Net does by default, the numbered folds are run where there are any, else the one that saw all the data.
+    As nnU-Net does by default, the numbered folds are run where there are any, else the one that was trained on all the
+    data.
 
     Raises:
         WeightsError: there is no such folder, or several; a file is missing or damaged, or asks for what is not known
@@ -141,7 +142,7 @@ def _configuration(configurations: Mapping[str, Any], name: str, depth: int = 0)
 
 
 def _architecture(configuration: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The network's name and arguments; before version 2.4 the plans spelled them out otherwise."""
+    """The network's name and arguments; plans before version 2.4 differ."""
     if "architecture" in configuration:
         described = configuration["architecture"]
         return str(described["network_class_name"]).rpartition(".")[2], dict(described["arch_kwargs"])

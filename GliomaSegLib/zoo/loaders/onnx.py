@@ -1,4 +1,4 @@
-"""Any network as an ONNX file, run by onnxruntime; one that has its weights in further files is refused."""
+"""Any network as an ONNX file, run by onnxruntime; a file whose weights are in further files is refused."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _checked(session: Any, source: Path) -> Any:
 
 
 class _Session(nn.Module):
-    """onnxruntime's session as a module. With an input for each channel they are given in the card's order."""
+    """onnxruntime's session as a module. A network with an input per channel gets the channels in the card's order."""
 
     def __init__(self, session: Any) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""onnxruntime's session of a network whose every byte is at hand."""
+"""Opens an onnxruntime session for a network whose weights are all in the one ONNX file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def onnx_session(content: bytes, device: torch.device, source: Path) -> Any:
     """The session of an ONNX file.
 
     Raises:
-        WeightsError: it is damaged, or has tensors in files beside it (ONNX's external data), whose names could lead
+        WeightsError: it is damaged, or has tensors in files beside it (ONNX's external data), whose names could point
             anywhere on this computer.
         InputError: the package onnxruntime or onnx is missing.
     """
@@ -39,7 +39,7 @@ def onnx_session(content: bytes, device: torch.device, source: Path) -> Any:
         )
     on_card = device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what is wrong is in the exception
+    options.log_severity_level = 4  # the exception says what is wrong
     try:
         return onnxruntime.InferenceSession(
             content, options, providers=["CUDAExecutionProvider"] * on_card + ["CPUExecutionProvider"]

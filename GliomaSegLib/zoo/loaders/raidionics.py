@@ -2,10 +2,10 @@
 
 A published archive holds one folder per network, or one per set of sequences (``t1c``, ``t1c_t1w``, ...), each with
 ``pre_processing.ini``, ``pipeline.json`` (:mod:`.raidionics_settings`) and ``model.onnx`` (in newer archives one per
-fold in folders of their own; of several folds the first is run, which is raidionicsseg's default). What these files say
-is done as raidionicsseg 1.5 does it (:mod:`.raidionics_segmenter`). Difference: the image comes on a grid of the
-network's spacing already, and is cropped there and not before. Like the package, no difference is made between an image
-and a mask of an earlier time point: both are cropped, clipped and normalised as the settings say.
+fold in folders of their own; of several folds the first is run, which is raidionicsseg's default). Their settings
+are applied as raidionicsseg 1.5 does (:mod:`.raidionics_segmenter`), with one difference: the pipeline has already
+resampled the image to the network's spacing, and it is cropped after that, not before. As in that package, an image and
+a mask of an earlier time point are treated alike: both are cropped, clipped and normalised as the settings say.
 
 Bouget D et al. Preoperative brain tumor imaging: models and software for segmentation and standardized reporting. Front
 Neurol 2022;13:932219. Helland RH et al. Segmentation of glioblastomas in early post-operative multi-modal MRI with deep
@@ -92,7 +92,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
 
 def spacing_mm(weights: Path) -> tuple[float, float, float]:
-    """The voxels (x, y, z) that the networks were trained on; 1 mm where their files leave it open."""
+    """The voxels (x, y, z) that the networks were trained on; 1 mm where their files do not say."""
     found = {one.spacing_mm or (1.0, 1.0, 1.0) for one in described_in(read_metadata(weights), weights)}
     if len(found) > 1:
         raise WeightsError(f"The networks in {weights} want images of different voxels ({found}).")

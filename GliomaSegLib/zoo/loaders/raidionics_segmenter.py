@@ -1,7 +1,7 @@
-"""Raidionics' networks at work: onnxruntime on the crop, resized or in windows, done as raidionicsseg 1.5 does it.
+"""Runs Raidionics' networks with onnxruntime, on the resized crop or in windows, as raidionicsseg 1.5 does.
 
-Where windows overlap Raidionics takes the larger value, and what runs is no torch module: hence a loop of its own
-instead of :mod:`GliomaSegLib.inference.volume`.
+Where windows overlap Raidionics takes the larger value, and the network is no torch module; therefore this module has
+its own loop over windows instead of :mod:`GliomaSegLib.inference.volume`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from GliomaSegLib.zoo.loaders.raidionics_settings import Described
 Array = NDArray[np.float32]
 
 _HEAD = 0.2  # of the range of grey values: what is brighter is head (background_cropping = minimum)
-_NO_ANSWER = -100.0  # where no window has been yet
+_NO_ANSWER = -100.0  # where no window has been run yet
 _NORMALISATIONS = (None, "default", "zeromean", "zeromean_nonzero")
 
 
@@ -82,7 +82,7 @@ class OnnxSegmenter:
         patch, offset = self._described.patch, self._described.offset
         assert patch is not None
         sides = [-(-max(window - own, 0) // 2) for own, window in zip(channels.shape[1:], patch, strict=True)]
-        slabs = self._described.plane is not None  # these are filled up behind the last slice alone
+        slabs = self._described.plane is not None  # padded after the last slice only
         before, after = ((0, 0, 0), (0, 0, -channels.shape[3] % patch[2])) if slabs else (sides, sides)
         padded = np.pad(channels, ((0, 0), *zip(before, after, strict=True)), mode="edge")
         starts = [
@@ -122,7 +122,7 @@ def _crop(first: Array, method: str | None) -> Box:
 
 
 def _channels(cropped: Array, described: Described) -> Array:
-    """The inputs and their differences, resized where that is asked for, clipped and normalised each on its own."""
+    """The inputs and their differences, resized where the settings say so, each clipped and normalised separately."""
     size = described.size
     if described.plane:
         size = (*described.plane, int(cropped.shape[3] * (described.plane[1] / cropped.shape[2])))
@@ -141,7 +141,7 @@ def _clipped(image: NDArray[np.float64], described: Described) -> NDArray[np.flo
 
 
 def _normalised(image: NDArray[np.float64], method: str | None) -> Array:
-    """Raidionics leaves an image without contrast as it is, and so is done here."""
+    """The image normalised; one without contrast is left unchanged, as in Raidionics."""
     values = image.astype(np.float32)
     inside = values != 0 if method == "zeromean_nonzero" else np.ones(values.shape, bool)
     if method == "default":
@@ -165,7 +165,7 @@ def _activated(answer: Array, activation: str | None) -> Array:
 def _labels(
     answer: Array, thresholds: tuple[float, ...], output: Output
 ) -> tuple[NDArray[np.uint8], dict[Region, Array]]:
-    """A channel that is one of our regions becomes its labels where it reaches its threshold; a brain becomes 1."""
+    """Internal labels of the channels that are tumour regions, where they reach their thresholds; 1 for a brain."""
     each = thresholds if len(thresholds) > 1 else thresholds * len(output.channels)
     reached = {
         name: values >= threshold

@@ -2,7 +2,7 @@
 
 Spacing, crop, shape, normalisation, windows, thresholds and order of the inputs are what these files say, read as
 raidionicsseg 1.5 reads them. Inputs of an earlier time point are named by the pipeline's ``timestamp`` and ``labels``:
-T1 + contrast of before surgery and the tumour on it (Helland's configurations D and E).
+T1 + contrast before surgery and the tumour on it (Helland's configurations D and E).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Triple = tuple[int, int, int]
 
 SETTINGS = "pre_processing.ini"
 
-# How folders and pipelines call the sequences.
+# Names of the sequences in folders and pipelines.
 _NAMES = {
     **dict.fromkeys(("t1c", "t1-ce"), Modality.T1C),
     **dict.fromkeys(("t1w", "t1-w"), Modality.T1N),
@@ -42,13 +42,13 @@ class Described(Record):
         differences: pairs of inputs whose absolute difference is a further channel.
         crop: ``minimum`` (the head) or ``brain_mask`` (stripped images).
         size: the whole crop is resized to it.
-        plane: its axial slices are resized to it, and the distance of slices likewise; ``patch`` then is a slab.
-        patch, offset: without ``size`` windows of this size are shown, which overlap by ``offset``.
+        plane: its axial slices are resized to it, and the slice spacing accordingly; ``patch`` then is a slab.
+        patch, offset: without ``size`` the network gets windows of this size, which overlap by ``offset``.
         clip_percentiles, clip_values: of grey values, before they are normalised.
-        turned: whether x and y are exchanged and z shown first.
+        turned: whether x and y are exchanged and z is the first axis.
         channels_first: whether the network takes and gives channels before the axes.
-        activation: to be applied to the network's output; ``None``: it is part of the network.
-        thresholds: per channel of the answer.
+        activation: to be applied to the network's output; ``None`` when the network contains it.
+        thresholds: per output channel.
     """
 
     name: str
@@ -136,7 +136,7 @@ def _value(settings: configparser.ConfigParser, section: str, key: str) -> str |
 
 
 def _numbers(settings: configparser.ConfigParser, section: str, key: str) -> Any:
-    """Numbers between commas, or ``None``; whether they are as many as they should be is for the record to check."""
+    """Numbers between commas, or ``None``; their number is checked by the record."""
     value = _value(settings, section, key)
     return tuple(float(number) for number in value.split(",")) if value else None
 

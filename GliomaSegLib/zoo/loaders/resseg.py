@@ -64,7 +64,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
 
 def _cropped(stack: Array, prepare: Callable[[Array], tuple[Array, Box]], multiple: int) -> tuple[Array, Box]:
-    """The prepared channels without what is too much for edges of a ``multiple``, half of it on either side."""
+    """The prepared channels cropped on both sides, so that the edges are multiples of ``multiple``."""
     channels, _ = prepare(stack)
     box = []
     for voxels in stack.shape[1:]:

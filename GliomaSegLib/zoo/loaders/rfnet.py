@@ -1,7 +1,8 @@
 """RFNet with the weights that its authors publish (github.com/dyh127/RFNet), for any subset of the sequences.
 
-The published file is what their training writes: the tensors below ``state_dict``, and the optimiser's state. What is
-done around the network (:mod:`GliomaSegLib.networks.rfnet`) is in :mod:`GliomaSegLib.zoo.loaders.any_subset`.
+The published file is a training checkpoint: the tensors below ``state_dict``, and the optimiser's state. The
+steps before and after the network (:mod:`GliomaSegLib.networks.rfnet`) are in
+:mod:`GliomaSegLib.zoo.loaders.any_subset`.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def convert(source: Path, destination: Path) -> None:
 
 
 def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
-    """The network, ready to run on any subset of the sequences; of the card's parameters ``width`` is its own."""
+    """The network, ready to run on any subset of the sequences; the card's ``width`` goes to the network."""
     network = RFNet(parameters.get("width", 16))
     tensors, _ = read_converted(weights, parameters)
     shapes = {name: value.shape for name, value in network.state_dict().items()}
