@@ -1,4 +1,4 @@
-"""Families of networks: the code that runs a model, and what it takes from the model's card.
+"""Families of networks: the code that loads a model, and the fields of the model's card that it uses.
 
 A family is a module here with the functions
 
@@ -6,15 +6,15 @@ A family is a module here with the functions
   ``.safetensors`` file; not needed where all weights come with GliomaSeg;
 * ``load(weights, parameters, device, precision)``: returns a ready
   :class:`~GliomaSegLib.inference.segmenter.Segmenter` from the file that ``convert`` wrote; ``parameters`` is
-  :attr:`GliomaSegLib.zoo.card.Card.loader_parameters`; what does not fit on ``device`` runs on the processor;
+  :attr:`GliomaSegLib.zoo.card.Card.loader_parameters`; what does not fit on ``device`` runs on the CPU;
   ``precision`` is the number format of the convolutions, where the card allows a lower one;
-* ``spacing_mm(weights)``: the voxel edges (x, y, z) that the published files ask for, where they do.
+* ``spacing_mm(weights)``: the voxel edges (x, y, z) in the published files, if they have any.
 
 Each raises :class:`~GliomaSegLib.errors.WeightsError` for a file that is missing, damaged, of another network, or holds
 more than tensors and plain values.
 
-What a family does not take from a card, it or its published files decide; a card that says it all the same is refused
-(:func:`fault_of`), because it would have no effect.
+The other settings are fixed by the family or its published files; a card that sets one of them is refused
+(:func:`fault_of`), because the field would have no effect.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ if TYPE_CHECKING:
 
     from GliomaSegLib.inference.segmenter import Segmenter
 
-# The blocks of a card that a family may take or not.
+# The blocks of a card that only some families use.
 _BLOCKS = ("normalisation", "inference", "output")
 
 
 @dataclass(frozen=True)
 class Family:
-    """A family, and what it takes from a card.
+    """A family, and the fields of a card that it uses.
 
     Attributes:
         module: its name, for the import; by default that of the family, here.
-        needs: names in the card's ``network.parameters`` that must be there.
-        may_have: further names there.
-        honours: fields of the card that it follows, e.g. ``inference.mirrors``, or a block with all of its fields.
+        needs: names that the card's ``network.parameters`` must have.
+        may_have: further names that they may have.
+        honours: fields of the card that it uses, e.g. ``inference.mirrors``, or a block with all of its fields.
         requires: those of them that must be given.
     """
 
@@ -145,7 +145,7 @@ FAMILIES: dict[str, Family] = {
 
 
 def family(name: str) -> ModuleType:
-    """The module of the family ``name``; imported only now, because it brings torch with it."""
+    """The module of the family ``name``; imported only on demand, because it imports torch."""
     return importlib.import_module(FAMILIES[name].module or f"{__name__}.{name.replace('-', '_')}")
 
 
@@ -153,7 +153,7 @@ def load(card: Card, weights: Path, device: torch.device, precision: torch.dtype
     """The model of ``card``, ready to run, from the file ``weights`` that was checked.
 
     Raises:
-        WeightsError: it was exchanged since, or is damaged.
+        WeightsError: it was replaced after the check, or is damaged.
     """
     parameters = card.loader_parameters | {"weights_sha256": accepted_sha256(weights)}
     return family(card.network.family).load(weights, parameters, device, precision)
@@ -195,7 +195,7 @@ def _value(card: Card, field: str) -> Any:
 
 
 def _set_in(card: Card) -> Iterator[str]:
-    """The fields that families take or not, as far as the card sets them to something else than their defaults."""
+    """The optional fields of families that the card sets to other values than the defaults."""
     for block in _BLOCKS:
         part = getattr(card, block)
         if part is None or part == Normalisation(method="published"):

@@ -1,7 +1,7 @@
 """AR-CA as its recipes train it: up to nine CA-CNN networks in the cascade of CA-CNN, without their autoencoder branch.
 
-Slices, cascade, fusion of the views and cleaning are those of the published weights
-(:mod:`GliomaSegLib.zoo.loaders.ca_cnn`); grey values are scaled as those of the training cases, 0 outside the brain.
+Slices, cascade, fusion of the views and postprocessing are those of the published weights
+(:mod:`GliomaSegLib.zoo.loaders.ca_cnn`); grey values are scaled as in the training cases, 0 outside the brain.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from GliomaSegLib.preprocessing.normalisation import clipped_z_score
 from GliomaSegLib.zoo.checkpoint import read_converted, the_only
 from GliomaSegLib.zoo.loaders.ca_cnn import cascade
 
-# Below the name of a stage; everything else there is the branch that serves training alone.
+# Below the name of a stage; all else there belongs to the branch that only training uses.
 _KEPT = "segmentation."
 
 
 def convert(source: Path, destination: Path) -> None:
-    """The one safetensors file that an export wrote, without what inference leaves."""
+    """The one safetensors file of an export, without the tensors that inference does not use."""
     exported = the_only(source, "*.safetensors")
     kept = {}
     for name, value in read_converted(exported)[0].items():
@@ -45,7 +45,7 @@ def convert(source: Path, destination: Path) -> None:
 
 
 def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
-    """The cascade, ready to run; ``views`` of the card are the planes to fuse. Statistics are always float32."""
+    """The cascade, ready to run; ``views`` of the card are the planes to fuse. Statistics are always in float32."""
     tensors = {name: value.float() for name, value in read_converted(weights, parameters)[0].items()}
     planes = [Plane(name) for name in parameters["views"]]
 
@@ -56,7 +56,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
 
 def region_and_view(stage: str) -> tuple[Region, Plane]:
-    """What the stage's network looks for, and in which slices, from a name such as ``wt.axial``.
+    """The region and the view of a stage's network, from a name such as ``wt.axial``.
 
     Raises:
         InputError: it is no such name.

@@ -44,8 +44,8 @@ _LEAST_IN_PLANE = {
     Region.ET: dict.fromkeys(Plane, (96, 96)),
 }
 
-# Channels at full resolution that the buffers and passing results of a batch add up to, on a graphics card, where
-# layers are not cut in pieces, and on a processor.
+# Size of the buffers and intermediate results of a batch, in channels at full resolution: on a GPU, where layers are
+# not processed in pieces, and on a CPU.
 _BUFFER_CHANNELS = (300, 130)
 _BYTES_PER_VOXEL = 80  # normalised, padded and turned sequences and probabilities
 
@@ -70,7 +70,7 @@ def convert(source: Path, destination: Path) -> None:
         for plane, suffix in _PLANE_SUFFIX.items():
             checkpoint = source / f"msnet_{letters}32{suffix}_20000.ckpt"
             parameters = _converted(checkpoint)
-            _filled(region, parameters, checkpoint)  # which refuses what is not the network's
+            _filled(region, parameters, checkpoint)  # which refuses tensors that the network does not have
             tensors |= {f"{_stage(region, plane)}.{name}": value for name, value in parameters.items()}
     save_file(tensors, destination)
 
@@ -95,9 +95,9 @@ def cascade(
     """The cascade of the networks in ``tensors``, whose names begin with region and view, as in ``wt.axial.``.
 
     Args:
-        weights: where they come from, for error messages.
+        weights: the file that they come from, for error messages.
         order: the sequences in channel order.
-        how: of :class:`~GliomaSegLib.inference.cascade.SliceCascade`.
+        how: arguments of :class:`~GliomaSegLib.inference.cascade.SliceCascade`.
 
     Raises:
         WeightsError: a network is missing, or is another one.
@@ -115,7 +115,7 @@ def cascade(
 
 
 class _Runtime:
-    """Where the nine networks run, and the buffers that they share."""
+    """The device on which the nine networks run, and the buffers that they share."""
 
     def __init__(self, device: torch.device, precision: torch.dtype) -> None:
         self._wish = device, precision
@@ -158,7 +158,7 @@ class _Runtime:
 def _needed_bytes(
     stage: Mapping[Plane, PlaneModel], shape: tuple[int, int, int], device: torch.device, precision: torch.dtype
 ) -> int:
-    """Memory that a case takes at most, measured within a tenth: the network's buffers and the volumes around it."""
+    """Most memory that a case takes, within 10 % of measurements: the network's buffers, input and output volumes."""
     shapes = [part.windows.padded_shape(plane.turned_shape(shape)) for plane, part in stage.items()]
     pixels = max(height * width for _, height, width in shapes)
     slices = BATCH_WINDOWS * (WINDOW_SLICES - 2 * MARGIN_SLICES) + 2 * MARGIN_SLICES

@@ -3,7 +3,7 @@
 The published file is ``synthstrip.1.pt``, the tensors below ``model_state_dict``. Pre- and postprocessing are those of
 FreeSurfer's own program (crop to the nonzero voxels, sides of 192 to 320 voxels, grey values scaled from the minimum to
 the 99th percentile, largest component, holes filled), but on a grid of 1 mm to which the pipeline has resampled
-linearly; that program takes the nearest voxel, and resamples the distances back, not the mask.
+linearly; that program uses nearest-neighbour interpolation, and resamples the distances back, not the mask.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Array = NDArray[np.float32]
 _STEP, _LEAST, _MOST = 64, 192, 320  # voxels of a side
 _BRIGHTEST = 99  # percent
 
-# The network's axes run to the left, to inferior and to anterior; the card's grid is LPS, its arrays [z, y, x].
+# The network's axes run left, inferior, anterior; the card's grid is LPS, its arrays are [z, y, x].
 _AXES = (2, 0, 1)
 _AGAINST = (1, 2)
 

@@ -2,8 +2,8 @@
 
 A TorchScript file is a program that can call only torch's operations. Its code is checked before it is loaded, and
 refused if it does what no network needs: read or write files, print, call operations from outside torch, or run methods
-during loading. Only the checked parts are written to a new zip file for torch, which reads zip files in another way
-than Python does. That file is first loaded in another process: extremely nested values and expressions crash torch.
+during loading. Only the checked parts are written to a new zip file for torch, which reads zip files differently
+from Python. That file is first loaded in another process: extremely nested values and expressions crash torch.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _packed(parts: Mapping[str, bytes]) -> bytes:
 
 
 def _unwanted(name: str, part: bytes) -> Iterator[str]:
-    """What a network has no need of, in a part of its code or of its values."""
+    """Names in a part of the code or the values that no network needs."""
     try:
         if name.endswith(".pkl"):
             classes = (
@@ -111,7 +111,7 @@ def _unwanted(name: str, part: bytes) -> Iterator[str]:
 
 
 def _unwanted_in_code(code: ast.Module) -> Iterator[str]:
-    """By name, whatever it is a name of: an operation may be ``torch.save(x)``, ``x.save()`` or an alias."""
+    """Found by name, whatever kind of name it is: an operation may be ``torch.save(x)``, ``x.save()`` or an alias."""
     foreign = _foreign()
     after: dict[ast.AST, str] = {}  # what is looked up in a node
     for node in ast.walk(code):  # from the outside inwards

@@ -1,7 +1,7 @@
-"""One network as ``gliomaseg train`` trains it by a recipe: DeepMedic, AGU-Net, nnU-Net's, 3D U-Net, V-Net, any-unet.
+"""A network trained with a recipe by ``gliomaseg train``: DeepMedic, AGU-Net, nnU-Net's, 3D U-Net, V-Net, any-unet.
 
-The network sees the same as in training: images of 1 mm scaled as prepared cases are, on the recipe's grid, in windows
-of the recipe's patch size; or, where the recipe's view is mid-sagittal, the whole brain at once.
+The network's input is prepared as in training: images of 1 mm are scaled like prepared cases and resampled to the
+recipe's grid, in windows of the recipe's patch size, or, where the recipe's view is mid-sagittal, the whole brain.
 :func:`GliomaSegLib.training.exported_card.card_fields` makes the card's fields from a recipe.
 """
 
@@ -96,7 +96,7 @@ def _without_bias(image: Array, image_mm: tuple[float, float, float], name: str)
 
 
 def _windows(given: Windows, network: torch.nn.Module) -> Windows:
-    """The card's windows, which are what the network is shown; it may answer for their middle alone."""
+    """The card's windows, which are the network's input; its output may cover only their centre."""
     margin = getattr(network, "margin", (0, 0, 0))
     if not any(margin):
         return given
