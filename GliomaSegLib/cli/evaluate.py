@@ -1,7 +1,4 @@
-"""``gliomaseg evaluate``, ``compare-models``, ``evaluate-residual``, ``agree``.
-
-Segmentations are scored against reference labels, or compared with one another.
-"""
+"""``gliomaseg evaluate``, ``compare-models``, ``evaluate-residual`` and ``agree``: score and compare segmentations."""
 
 from __future__ import annotations
 

@@ -23,8 +23,7 @@ The paper states that the two published networks are combined and that the branc
 specify the following, which was chosen here: the branch starts at the last fuse layer, the end of the encoder; its
 layers are Myronenko's with CA-CNN's 32 channels and convolutions in the slice; it reconstructs the 11 central slices of
 a window. The text names batch normalisation, its Figure 1 GroupNorm: here the shared part has batch normalisation, as
-CA-CNN has it, and the branch GroupNorm, as Myronenko's. MONAI's SegResNetVAE has the branch on another, isotropic
-encoder.
+CA-CNN has it, and the branch GroupNorm, as Myronenko's. MONAI's SegResNetVAE has an isotropic encoder.
 """
 
 from __future__ import annotations

@@ -18,8 +18,7 @@ together        concatenated, 3 x 1x1x1            9^3                  100 150 
 Every convolution but the last is followed by batch normalisation and PReLU. The paper states the two pathways, the
 depth of 11, the sizes 57 and 9 and the factor 3, and that it is NiftyNet's DeepMedic; the channels are Kamnitsas' and
 NiftyNet's. NiftyNet also normalises and rectifies the last layer, which makes no sense before a sigmoid: not done here.
-As in NiftyNet, and unlike Kamnitsas' later version, there are no residual connections and no dropout. MONAI has no
-DeepMedic.
+As in NiftyNet, and unlike Kamnitsas' later version, there are no residual connections and no dropout. MONAI lacks it.
 """
 
 from __future__ import annotations

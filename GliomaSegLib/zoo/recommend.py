@@ -1,7 +1,6 @@
 """Ranks models for a case by status and accuracy, with reasons; :func:`choose_model` is the automatic choice.
 
-Standard library only, because the panel uses the same ranking as the command line, batches and runs with the model
-``auto``.
+Standard library only: the panel uses the same ranking as the command line, batches and runs with the model ``auto``.
 
 Models that can take the case come first, ordered by their status (see ``_STATUSES``). Of the same status, those that
 were measured with exactly the available sequences come first, ordered by their mean Dice over all regions that any of

@@ -1,8 +1,7 @@
 """RFNet with the weights that its authors publish (github.com/dyh127/RFNet), for any subset of the sequences.
 
-The published file is a training checkpoint: the tensors below ``state_dict``, and the optimiser's state. The
-steps before and after the network (:mod:`GliomaSegLib.networks.rfnet`) are in
-:mod:`GliomaSegLib.zoo.loaders.any_subset`.
+The published file is a training checkpoint: the tensors below ``state_dict``, and the optimiser's state. The steps
+before and after the network (:mod:`GliomaSegLib.networks.rfnet`) are in :mod:`~GliomaSegLib.zoo.loaders.any_subset`.
 """
 
 from __future__ import annotations
