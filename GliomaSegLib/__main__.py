@@ -14,12 +14,12 @@ _COLLECT_AFTER = 50_000
 
 # How long torch's threads wait busily for the next operation: a quarter of a millisecond, which is longer than from one
 # to the next within a network. By itself it is 15 times as long: half a second of the processor in a run.
-_BUSY_WAIT = {"GOMP_SPINCOUNT": "20000"}
+_BUSY_WAIT = "20000"
 
 
 def start() -> int:
     """See :func:`~GliomaSegLib.cli.main.main`."""
-    os.environ.update(_BUSY_WAIT | os.environ)
+    os.environ.setdefault("GOMP_SPINCOUNT", _BUSY_WAIT)
     gc.set_threshold(_COLLECT_AFTER)
     try:
         return main()

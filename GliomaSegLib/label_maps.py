@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.labels import REGION_LABELS, Label, LabelScheme, Region
+from GliomaSegLib.labels import OWN_LABEL, REGION_LABELS, Label, LabelScheme, Region
 
 
 def region_mask(labels: NDArray[np.integer], region: Region) -> NDArray[np.bool_]:
@@ -66,9 +66,8 @@ def regions_held(labels: NDArray[np.uint8], regions: Collection[Region]) -> tupl
     The label of a region in ``regions`` implies no other region: with enhancing tumour alone, or core alone, the rest
     of the tumour is not known.
     """
-    own = {Region.WT: Label.SNFH, Region.TC: Label.NETC, Region.ET: Label.ET, Region.RC: Label.RC}
-    drawn = {Label(value) for value in values_held(labels)} - {own[region] for region in regions}
-    held = {*regions, *(region for region, label in own.items() if label in drawn)}
+    drawn = {Label(value) for value in values_held(labels)} - {OWN_LABEL[region] for region in regions}
+    held = {*regions, *(region for region, label in OWN_LABEL.items() if label in drawn)}
     if Region.WT in held and drawn & {Label.NETC, Label.ET}:  # an edit has divided the whole tumour into parts
         held |= {Region.TC, Region.ET}
     return tuple(region for region in Region if region in held)

@@ -53,6 +53,14 @@ REGION_LABELS: dict[Region, tuple[Label, ...]] = {
     Region.RC: (Label.RC,),
 }
 
+OWN_LABEL: dict[Region, Label] = {
+    Region.WT: Label.SNFH,
+    Region.TC: Label.NETC,
+    Region.ET: Label.ET,
+    Region.RC: Label.RC,
+}
+"""The label of each region that no smaller region contains."""
+
 
 class LabelScheme(str, Enum):
     """The meaning of the values in a label file.

@@ -20,7 +20,7 @@ from GliomaSegLib.dicom_export.numbering import Numbering, by_size
 from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.terminology import Code, SegmentStyle, region_styles, segment_styles, undivided_style
 from GliomaSegLib.label_maps import region_mask
-from GliomaSegLib.labels import Label, Region, distinguishes_parts
+from GliomaSegLib.labels import OWN_LABEL, Label, Region, distinguishes_parts
 from GliomaSegLib.measures.volumes import Lesion, Measures, lesion_numbers
 from GliomaSegLib.options import ExportBy
 from GliomaSegLib.preprocessing.resampling import resample_labels
@@ -117,13 +117,15 @@ def _region(labels: sitk.Image, region: Region, series_uid: str) -> Structure:
 
 
 def _parts(labels: sitk.Image, regions: Collection[Region], series_uid: str) -> list[Structure]:
-    region_of = {Label.NETC: Region.TC, Label.SNFH: Region.WT, Label.ET: Region.ET, Label.RC: Region.RC}
-    styles = [style for label, style in segment_styles().items() if region_of[label] in regions]
+    held = {OWN_LABEL[region] for region in regions}
+    styles = [style for label, style in segment_styles().items() if label in held]
     if not distinguishes_parts(regions):
         styles = [undivided_style() if style.label is Label.SNFH else style for style in styles]
-    may_enhance = {Label.NETC} if Region.ET not in regions else {}  # a core that is not divided
+    undivided_core = Region.TC in regions and Region.ET not in regions
     return [
-        _region(labels, Region.TC, series_uid) if one.label in may_enhance else _part(labels, one, series_uid)
+        _region(labels, Region.TC, series_uid)
+        if undivided_core and one.label is Label.NETC
+        else _part(labels, one, series_uid)
         for one in styles
     ]
 

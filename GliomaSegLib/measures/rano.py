@@ -276,8 +276,8 @@ class _Judged:
     def _not_covered(self, names: Collection[int] | None = None) -> str:
         """Which lesions, of all or of these, lie outside the image of a later study; empty when none does."""
         steps = itertools.chain.from_iterable(self.history.steps[self.time.baseline :])
-        unseen = {name for step in steps if step.change is Change.NOT_COVERED for name in step.before}
-        unseen &= unseen if names is None else set(names)
+        hidden = itertools.chain.from_iterable(step.before for step in steps if step.change is Change.NOT_COVERED)
+        unseen = {name for name in hidden if names is None or name in names}
         return f"{lesions_text(sorted(unseen))}: outside the image of a later study" if unseen else ""
 
     def _contradiction(self, grown: bool) -> str:

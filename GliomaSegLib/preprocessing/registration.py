@@ -13,7 +13,7 @@ from GliomaSegLib.case import Case, Modality, SequenceVolume
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.transforms import read_rigid
 from GliomaSegLib.preprocessing.rigid import DOUBTFUL_BELOW, GIVEN_WITHIN, Registration, evaluate, register
-from GliomaSegLib.progress import Progress
+from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
 
 MIRRORED_BELOW = 0.97
 FAILED_BELOW_NMI = 1.03
@@ -43,11 +43,15 @@ def register_case(
         if modality is not reference.sequence and (registering or modality in given)
     ]
 
-    def found_for(moving: SequenceVolume) -> Registration:
-        with _named(str(reference), str(moving)):
-            if moving.sequence in given:
-                return evaluate(reference.image, moving.image, given[moving.sequence])
-            return register(reference.image, moving.image)
+    def found_for(moving: SequenceVolume) -> tuple[Registration, list[str]]:
+        images, names = (reference.image, moving.image), (str(reference), str(moving))
+        remarks = ProgressRecorder(Silent())
+        if moving.sequence not in given:
+            return register_checked(*images, *names, remarks, one_exam=True), remarks.warnings
+        with _named(*names):
+            found = evaluate(*images, given[moving.sequence])
+        _check_given(found, *names, remarks)
+        return found, remarks.warnings
 
     registrations = {}
     # Each takes one processor core, so that it gives the same answer everywhere, and leaves the others to the rest.
@@ -56,12 +60,9 @@ def register_case(
         running = [pool.submit(found_for, moving) for moving in others]
         for done, (moving, registration) in enumerate(zip(others, running, strict=True)):
             progress.advance(done / len(others), moving.sequence.title)
-            found, names = registration.result(), (str(reference), str(moving))
-            if moving.sequence in given:
-                _check_given(found, *names, progress)
-            else:
-                _check(found, *names, progress, one_exam=True)
-            registrations[moving.sequence] = found
+            registrations[moving.sequence], warnings = registration.result()
+            for sentence in warnings:
+                progress.warn(sentence)
     finally:
         pool.shutdown(cancel_futures=True)
     return registrations
