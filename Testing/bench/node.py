@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from GliomaSegLib.dicom_node.queue import State
 from GliomaSegLib.dicom_node.service import Node, quiet_worker
 from GliomaSegLib.phantom import make_phantom
 from GliomaSegLib.worker.client import Task, WorkerProcess, worker_command
+from Testing.support.live_node import free_port
 from Testing.support.node_site import write_config
 
 IMAGES = 700
@@ -63,7 +63,7 @@ def _measure(kinds: Sequence[str]) -> float:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         count = _study(folder / "scanner")
-        ports = [_free_port(), _free_port()]
+        ports = [free_port(), free_port()]
         config = read_config(
             write_config(
                 folder,
@@ -160,12 +160,6 @@ def _dcmtk(program: str) -> str:
 def _kind(path: Path) -> str:
     header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
     return header.SOPClassUID.name.removesuffix(" Storage")
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 if __name__ == "__main__":

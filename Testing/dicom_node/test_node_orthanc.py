@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -28,6 +27,7 @@ from GliomaSegLib.dicom_node.sender import OrthancArchive, Sender
 from GliomaSegLib.dicom_node.storage import prepare
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.store import Store
+from Testing.support.live_node import free_port
 from Testing.support.malformed import with_vr
 from Testing.support.node_site import (
     NAME,
@@ -44,12 +44,6 @@ PROGRAM = shutil.which("Orthanc")
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="Orthanc is not installed (Debian: apt-get install orthanc)")
 PATIENCE_S = 240.0
 LOGIN = ("gliomaseg", "sesame")
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 def until(true: Callable[[], Any]) -> None:
@@ -79,6 +73,7 @@ class Hospital:
         until(self._answers)
 
     def _answers(self) -> bool:
+        assert self.process.poll() is None, "Orthanc does not run"
         try:
             return self.session.get(f"{self.url}/system").ok
         except requests.ConnectionError:

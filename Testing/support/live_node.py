@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import random
 import socket
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from Testing.support.node_site import FakeWorker, write_config
 
 QUIET_S = 0.6
 PATIENCE_S = 60.0
+PORTS = iter(random.SystemRandom().sample(range(20_000, 32_000), 12_000))
 MR, CAPTURE = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.7"
 
 
@@ -36,9 +38,12 @@ def write_live_config(place: Path, **fields: Any) -> Path:
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    """Another port that nobody has; below those of outgoing connections, so that none takes it before its server."""
+    for port in PORTS:
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 @contextmanager
