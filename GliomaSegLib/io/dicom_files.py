@@ -283,7 +283,8 @@ def _check_is_scan(header: Dataset) -> None:
             numbers = [float(value) for value in text]
         except ValueError as error:
             raise NoSlice(_UNREADABLE, header, lost=True) from error
-        if not all(abs(number) < 1e6 for number in numbers):  # also of NaN
+        # also of NaN
+        if not all(abs(number) < 1e6 for number in numbers) or (keyword == "PixelSpacing" and min(numbers) <= 0):
             raise NoSlice(f"with an impossible {name}", header, lost=True)
 
 

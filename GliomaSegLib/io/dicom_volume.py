@@ -115,8 +115,9 @@ def incomplete(series: DicomSeries) -> str | None:
 def series_geometry(series: DicomSeries) -> Geometry:
     """The geometry of a series, from the headers only."""
     normal = np.cross(*np.reshape(series.slices[0].orientation, (2, 3)))
-    heights = np.sort([np.dot(normal, one.position_mm) for one in series.slices])
-    between = float(np.median(np.diff(heights)))
+    # each height once, as several volumes may share a series
+    heights = np.unique(np.round([np.dot(normal, one.position_mm) for one in series.slices], 2))
+    between = float(np.median(np.diff(heights))) if len(heights) > 1 else 0.0
     spacing = (*series.pixel_spacing_mm, between)
     in_plane = (size * mm for size, mm in zip(series.size, series.pixel_spacing_mm, strict=True))
     return Geometry(spacing, normal, (*in_plane, float(np.ptp(heights)) + between))

@@ -69,10 +69,11 @@ def geometry_doubts(path: Path) -> tuple[str, ...]:
     if is_nifti_name(path):
         return nifti_doubts(path)
     wanted = _TEXT_HEADERS.get(path.suffix.lower())
-    if wanted is None:
-        return ()
-    header = _text_header(path)
-    unsaid = [what for what, pattern in wanted if not pattern.search(header)]
+    if wanted is not None:
+        header = _text_header(path)
+        unsaid = [what for what, pattern in wanted if not pattern.search(header)]
+    else:
+        unsaid = [] if path.suffix.lower() in _STORES_DIRECTIONS else [_PLACE_IN_PATIENT]
     if not unsaid:
         return ()
     return (
@@ -81,13 +82,20 @@ def geometry_doubts(path: Path) -> tuple[str, ...]:
     )
 
 
-# Fields in the text headers of NRRD and MetaImage files without which their geometry is not known.
+_PLACE_IN_PATIENT = "how it lies in the patient"
+_STORES_DIRECTIONS = {".h5", ".hdf5", ".hdf", ".mnc"}  # other formats than those below, such as VTK and TIFF, do not
+
+# Fields in the text headers of NRRD and MetaImage files without which their geometry is not known. Of NRRD's spaces the
+# others (such as scanner-xyz), which ITK reads as LPS, are not those of a patient.
 _NRRD = (
-    ("how it lies in the patient", re.compile(rb"^space(?: dimension)?:", re.MULTILINE)),
+    (
+        _PLACE_IN_PATIENT,
+        re.compile(rb"(?im)^space: *([LR][AP]ST?|(left|right)-(anterior|posterior)-superior(-time)?)\s*$"),
+    ),
     ("how large its voxels are", re.compile(rb"^(space directions|spacings):", re.MULTILINE)),
 )
 _META = (
-    ("how it lies in the patient", re.compile(rb"^(TransformMatrix|Orientation|Rotation)\s*=", re.MULTILINE)),
+    (_PLACE_IN_PATIENT, re.compile(rb"^(TransformMatrix|Orientation|Rotation)\s*=", re.MULTILINE)),
     ("how large its voxels are", re.compile(rb"^(ElementSpacing|ElementSize)\s*=", re.MULTILINE)),
 )
 _TEXT_HEADERS = {".nrrd": _NRRD, ".nhdr": _NRRD, ".mha": _META, ".mhd": _META}

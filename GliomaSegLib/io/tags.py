@@ -51,10 +51,12 @@ def sidecar_tags(path: Path) -> DicomTags | None:
     return DicomTags(
         description=printable(content.get("SeriesDescription", "")),
         protocol=printable(content.get("ProtocolName", "")),
+        sequence_name=printable(content.get("SequenceName", "")),
         scanning_sequence=tuple(re.split(r"[_\\]", str(content.get("ScanningSequence", "")))),
         image_type=tuple(map(str, types)) if isinstance(types := content.get("ImageType"), list) else (),
         repetition_time_ms=milliseconds("RepetitionTime"),
         echo_time_ms=milliseconds("EchoTime"),
         inversion_time_ms=milliseconds("InversionTime"),
         contrast_agent=str(content["ContrastBolusIngredient"]) if "ContrastBolusIngredient" in content else None,
+        body_part=printable(content.get("BodyPartExamined", "")),
     )

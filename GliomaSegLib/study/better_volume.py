@@ -47,7 +47,7 @@ def why_better(sequence: Modality, one: VolumeShape, other: VolumeShape) -> str 
         return None
     if one.reformatted != other.reformatted:
         return None if one.reformatted else "the original, no reformat"
-    if one.spacing_mm is None or other.spacing_mm is None:
+    if one.spacing_mm is None or other.spacing_mm is None or not all(one.spacing_mm):
         return None
     for finer, measure in (("thinner", max), ("finer", math.prod)):
         ratio = measure(other.spacing_mm) / measure(one.spacing_mm)

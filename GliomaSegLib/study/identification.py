@@ -63,7 +63,12 @@ class Guess:
 # study is known to have contrast medium.
 _CONTRAST_PRIOR, _CONTRAST_PRIOR_BESIDE_T1C = -1.0, -3.0
 _AGENT_GIVEN = 4.5  # less than an explicit 'pre': some scanners copy the agent to every series of the study
-_NO_AGENT = re.compile(r"^\W*(no|none|non|without|n\W?a|0|ohne|null)?\W*$", re.IGNORECASE)
+# Normalised texts in the header's field for the agent that say that none was given.
+_NO_AGENT = re.compile(
+    r"(n|n ?a|0|null|pre|un ?enhanced)?"
+    r"|(no|non|none|not|nil|without|ohne|kein\w*|sans|aucun\w*|sin|ningun\w*|sem|nenhum\w*|senza|nessun\w*|zonder|geen|bez"
+    r"|brak|utan|uden|uten|ingen|нет|без|не|无|無|没有?|沒有?|なし|없음)( .*)?"
+)
 
 # Image Type values (DICOM C.7.6.1.1.2 and of manufacturers) of images computed from others, of fat and of phase images.
 # The first two values of Image Type are not considered.
@@ -199,6 +204,8 @@ def _words_not_understood(
         strange = [word for word in unfamiliar(words) if tags is not None or is_foreign(word) or word == UNREADABLE]
         if planning := PLANNING.search(words):
             doubts.append(f"{_said(planning)}, for which contrast medium is mostly given")
+        if tags is not None and tags.contrast_agent is not None:
+            doubts.append(f"contrast agent '{tags.contrast_agent}' is not understood")
     both = {weight > 0 for weight, _ in _contrast_words(words) if abs(weight) >= _CLEAR_WORD}
     doubts += [_BOTH] * (len(both) > 1)
     return [f"'{word}' is not understood" for word in strange] + doubts
@@ -277,12 +284,18 @@ def _most_likely(clues: Iterable[Clue]) -> tuple[Weighting | None, float]:
 def _contrast(words: str, tags: DicomTags | None, beside_t1c: bool) -> tuple[float, list[tuple[float, str]]]:
     """Probability of contrast medium, and the evidence for it (positive log-odds) and against it."""
     clues = _contrast_words(words)
-    if tags is not None and tags.contrast_agent is not None:
-        none_given = _NO_AGENT.match(tags.contrast_agent) is not None
+    if tags is not None and tags.contrast_agent is not None and not _is_lost(tags.contrast_agent):
+        agent = normalised(tags.contrast_agent)
+        none_given = _NO_AGENT.fullmatch(agent) or sum(weight for weight, _ in _contrast_words(agent)) < 0
         clues.append((-3 if none_given else _AGENT_GIVEN, f"contrast agent '{tags.contrast_agent}'"))
     prior = _CONTRAST_PRIOR_BESIDE_T1C if beside_t1c else _CONTRAST_PRIOR
     log_odds = prior + sum(weight for weight, _ in clues)
     return 1 / (1 + math.exp(-log_odds)), clues or [(prior, _NO_EVIDENCE)]
+
+
+def _is_lost(text: str) -> bool:
+    """Whether all letters of a text were replaced by question marks, as with a wrong character set."""
+    return bool(text) and not text.strip("? ")
 
 
 def _contrast_words(words: str) -> list[tuple[float, str]]:

@@ -189,6 +189,22 @@ def test_parts_that_lie_apart_or_on_one_another_stay_apart(write_series) -> None
     assert len(find_series(folder)) == 2
 
 
+def test_several_volumes_in_one_series_do_not_count_as_the_thinnest_slices(write_series) -> None:
+    for seed in (1, 2):
+        folder = write_series(scan(40, seed), uid="1.2.9", SeriesDescription="AX T1 post", spacing_mm=(40, 40, 5))
+    write_series(scan(40, 3), folder="dicom/other", SeriesDescription="AX T1 post 2", spacing_mm=(40, 26, 5))
+    assert identify(folder)[T1C].candidate.name == "AX T1 post 2"
+
+
+@pytest.mark.parametrize("spacing", [[0, 0], [-1, 1]])
+def test_slices_without_a_size_are_counted_and_not_used(write_series, spacing: list[float]) -> None:
+    folder = write_series(scan(), SeriesDescription="AX T1 post", PixelSpacing=spacing)
+    write_series(scan(7, 4), folder="dicom/other", SeriesDescription="AX FLAIR")
+    case = read_case(folder)
+    assert set(case.volumes) == {T2F}
+    assert any("7 files of 'AX T1 post'" in one and "impossible Pixel Spacing" in one for one in case.passed_over)
+
+
 def test_one_of_several_volumes_of_a_folder_is_named_by_its_number(write_series) -> None:
     uid = generate_uid()
     arrays = {"ND": scan(seed=1), "NORM": scan(seed=2)}

@@ -200,6 +200,24 @@ def test_nrrd_and_metaimage_without_their_geometry_are_a_doubt(
     read_image(path)
 
 
+@pytest.mark.parametrize("space", [b"space: scanner-xyz", b"space: 3D-left-handed", b"space dimension: 3"])
+def test_a_space_that_is_not_the_patients_is_a_doubt(tmp_path: Path, space: bytes) -> None:
+    path = tmp_path / "a.nrrd"
+    sitk.WriteImage(sitk.GetImageFromArray(VOXELS), str(path))
+    path.write_bytes(path.read_bytes().replace(b"space: left-posterior-superior", space))
+    (doubt,) = geometry_doubts(path)
+    assert "does not say how it lies in the patient" in doubt
+
+
+@pytest.mark.parametrize(("suffix", "doubts"), [(".vtk", 1), (".gipl", 1), (".tif", 1), (".h5", 0), (".mnc", 0)])
+def test_a_format_without_directions_is_a_doubt(tmp_path: Path, suffix: str, doubts: int) -> None:
+    image = sitk.GetImageFromArray(VOXELS.astype(np.int16))
+    image.SetDirection((1, 0, 0, 0, 0, 1, 0, -1, 0))
+    sitk.WriteImage(image, str(tmp_path / f"a{suffix}"))
+    assert len(geometry_doubts(tmp_path / f"a{suffix}")) == doubts
+    assert (read_image(tmp_path / f"a{suffix}").GetDirection() == image.GetDirection()) is (doubts == 0)
+
+
 @pytest.mark.parametrize("code", [0, 1, 3, 255, 1536, 2048, 9999, -1])
 def test_a_data_type_that_is_not_known_is_named(tmp_path: Path, code: int) -> None:
     path = save(tmp_path / "a.nii", datatype=code)

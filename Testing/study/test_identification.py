@@ -180,6 +180,14 @@ TAGS: list[tuple[str, DicomTags, Modality | None]] = [
     ("tof_fl3d", tags(22, 3.8, None, "GR"), None),
     ("", tags(4500, 95, b_value=1000.0), None),
     ("SAG", tags(None, None), None),
+    *(
+        ("AX T1", tags(550, 12, agent=agent), T1N)
+        for agent in ("NO CONTRAST", "none given", "N", "Kein KM", "Non-contrast", "NA", "PRE", "не вводился", "无")
+    ),
+    *(
+        ("AX T1", tags(550, 12, agent=agent), T1C)
+        for agent in ("Y", "Gadovist 7 ml", "KM", "0.1 mmol/kg", "Магневист", "Pre/Post Gad", "钆喷酸葡胺")
+    ),
     # words and tags that disagree
     ("AX T1", tags(9000, 120, 2500, "SE IR"), T2F),
     ("AX T2", tags(9000, 120, 2500, "SE IR"), T2F),
@@ -194,6 +202,11 @@ TAGS: list[tuple[str, DicomTags, Modality | None]] = [
 def test_tags(words: str, seen: DicomTags, expected: Modality | None) -> None:
     found = guess(words, seen)
     assert found.sequence is expected, found
+
+
+def test_an_agent_of_lost_letters_is_asked_about() -> None:
+    assert guess("AX T1", tags(550, 12, agent="????????")).confidence < ACCEPTED_CONFIDENCE
+    assert guess("AX T1 post", tags(550, 12, agent="????????")).confidence >= ACCEPTED_CONFIDENCE
 
 
 @pytest.mark.parametrize(

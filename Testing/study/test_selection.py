@@ -75,6 +75,14 @@ def test_sidecar_of_dcm2niix_speaks(tmp_path: Path) -> None:
     assert set(identify(tmp_path)) == {T2F}
 
 
+def test_the_part_of_the_body_in_a_sidecar_excludes(tmp_path: Path) -> None:
+    write_noise(tmp_path / "t1c.nii.gz")
+    write_noise(tmp_path / "sag.nii.gz", 1)
+    content = {"EchoTime": 0.012, "RepetitionTime": 0.6, "ScanningSequence": "SE", "BodyPartExamined": "CSPINE"}
+    (tmp_path / "sag.json").write_text(json.dumps(content))
+    assert set(identify(tmp_path)) == {T1C}
+
+
 @pytest.mark.parametrize(
     "text", ['{"EchoTime":' * 100_000, '{"EchoTime": 1' + "0" * 400 + "}", '{"EchoTime": NaN, "ImageType": 5}', "[]"]
 )
