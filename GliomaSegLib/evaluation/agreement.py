@@ -1,8 +1,8 @@
-"""How far readers agree: any number of segmentations of one case, their consensus, and what assistance changes.
+"""Inter-rater agreement: several segmentations of one case, their consensus, and the effect of assistance.
 
 Two designs are provided. Helland 2023 compares every reader with the majority of all (Jaccard). Shirokikh 2019
-compares one reader with the consensus of the others ("1 vs 3"), drawn by hand or assisted, so that the gain is a pair
-of figures per reader and case: by hand, assisted against the others by hand, and against the others assisted.
+compares one reader with the consensus of the others ("1 vs 3"), which gives a value per reader and case in three
+designs: by hand, assisted against the others by hand, and assisted against the others assisted.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from GliomaSegLib.record import Record
 
 
 class Agreement(Record):
-    """Two segmentations of one region. ``None`` is not defined, because one of them or both are empty.
+    """Agreement of two segmentations of one region. ``None``: not defined, because one or both are empty.
 
     Attributes:
         dice, jaccard: 1 when both are empty.
-        surface_dice: share of both surfaces that lies within the tolerance of the other one.
+        surface_dice: normalised surface Dice (NSD), the share of both surfaces within the tolerance of the other one.
         difference_ml: second minus first.
-        relative_difference: of their mean.
+        relative_difference: difference divided by the mean of both volumes.
     """
 
     first: str
@@ -46,7 +46,7 @@ class Agreement(Record):
 
 
 class Reader(Record):
-    """How STAPLE rates one reader against the consensus."""
+    """Sensitivity and specificity of one reader as estimated by STAPLE."""
 
     name: str
     sensitivity: float
@@ -54,7 +54,7 @@ class Reader(Record):
 
 
 class SignTest(Record):
-    """Of pairs: how often the second is greater or smaller than the first; equal pairs are left out."""
+    """Sign test: in how many pairs the second value is greater or smaller; equal pairs are left out."""
 
     greater: int
     smaller: int
@@ -73,7 +73,7 @@ class DesignResult(Record):
     """One design over all readers and cases, compared with the work by hand.
 
     Attributes:
-        dice: of each reader and case, in the order of ``pairs``.
+        dice: per reader and case, in the order of ``pairs``.
         pairs: case and reader.
         sign, wilcoxon: against :attr:`Design.MANUAL`; ``None`` for that itself.
     """
@@ -114,7 +114,7 @@ def agree(
 
 
 def every_pair(masks: Mapping[str, Mask], spacing_mm: Spacing, tolerance_mm: float = TOLERANCE_MM) -> list[Agreement]:
-    """Every reader with every other one."""
+    """Agreement of every pair of readers."""
     return [
         agree(masks[one], masks[other], spacing_mm, (one, other), tolerance_mm)
         for one, other in itertools.combinations(masks, 2)
@@ -127,7 +127,7 @@ def against_consensus(
     how: Consensus = Consensus.MAJORITY,
     tolerance_mm: float = TOLERANCE_MM,
 ) -> list[Agreement]:
-    """Every reader with the consensus of all, as Helland 2023; it is biased towards each, who is part of it."""
+    """Agreement of every reader with the consensus of all (Helland 2023); biased, as each is part of it."""
     together = consensus(list(masks.values()), how)
     return [agree(together, mask, spacing_mm, (how.value, name), tolerance_mm) for name, mask in masks.items()]
 
@@ -172,11 +172,11 @@ def assistance(
         raise InputError("The cases that were drawn by hand and with assistance are not the same; give both of each.")
     dice: dict[Design, dict[tuple[str, str], float]] = {design: {} for design in Design}
     for case, by_hand in manual.items():
-        helped = assisted[case]
+        by_assistance = assisted[case]
         for design, masks, others in (
             (Design.MANUAL, by_hand, by_hand),
-            (Design.ASSISTED, helped, by_hand),
-            (Design.ALL_ASSISTED, helped, helped),
+            (Design.ASSISTED, by_assistance, by_hand),
+            (Design.ALL_ASSISTED, by_assistance, by_assistance),
         ):
             dice[design] |= {(case, name): value for name, value in one_against_others(masks, others).items()}
     reference = list(dice[Design.MANUAL].values())

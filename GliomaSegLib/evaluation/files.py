@@ -1,4 +1,4 @@
-"""Segmentations compared with reference labels: pairs of files in, a table out."""
+"""Compares files of segmentations with files of reference labels, and tabulates the scores."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _TITLES = {
 class ScoredPair:
     """A prediction and its reference labels, and the scores of the regions that both of them distinguish.
 
-    ``predicted`` and ``drawn`` are the labels that occur in files whose numbering was said.
+    ``predicted`` and ``drawn``: the labels that occur, where the user states the numbering of the file.
     """
 
     case: str
@@ -45,7 +45,7 @@ class ScoredPair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Every pair in the order given, the summary over them, and sentences on what was left out or is doubtful."""
+    """Every pair in the given order, the summary over them, and sentences on what is left out or doubtful."""
 
     pairs: Sequence[ScoredPair]
     summary: Sequence[Summary]
@@ -82,7 +82,7 @@ class Comparison:
         return "\n".join([*lines, self.how_text(), *self.doubts])
 
     def how_text(self) -> str:
-        """What the figures mean."""
+        """How the metrics are computed."""
         missed = "not defined and left out"
         if self.how.missed_hd95_mm is not None:
             missed = f"counted as {self.how.missed_hd95_mm:g} mm"
@@ -136,11 +136,11 @@ def compare_files(
         for done, pair in enumerate(pool.map(score, pairing.pairs), 1):
             progress.advance(done / len(pairing.pairs), pair.case)
             pairs.append(pair)
-    said = [
+    suspicions = [
         numbering_doubt("predictions", prediction_scheme, [pair.predicted for pair in pairs]),
         numbering_doubt("references", reference_scheme, [pair.drawn for pair in pairs]),
     ]
-    doubts = [*pairing.unmatched, *filter(None, said)]
+    doubts = [*pairing.unmatched, *filter(None, suspicions)]
     return Comparison(pairs, summarise(pair.scores for pair in pairs), how, doubts)
 
 
@@ -149,8 +149,8 @@ def _scored(pair: Pair, prediction_scheme: LabelScheme, reference_scheme: LabelS
     if not _has_cavity(labels) and not _has_cavity(reference):
         regions -= {Region.RC}
     scores = evaluate_fully(labels, reference, [region for region in Region if region in regions], how)
-    held = labels_said(pair.prediction, labels), labels_said(pair.reference, reference)
-    return ScoredPair(pair.case, pair.prediction, pair.reference, scores, *held)
+    declared = declared_labels(pair.prediction, labels), declared_labels(pair.reference, reference)
+    return ScoredPair(pair.case, pair.prediction, pair.reference, scores, *declared)
 
 
 def read_pair(
@@ -175,8 +175,8 @@ def _has_cavity(labels: sitk.Image) -> bool:
     return bool(region_mask(sitk.GetArrayViewFromImage(labels), Region.RC).any())
 
 
-def labels_said(path: Path, labels: sitk.Image) -> frozenset[Label]:
-    """The labels that occur in a file whose numbering is what the user says; none in one that knows its own."""
+def declared_labels(path: Path, labels: sitk.Image) -> frozenset[Label]:
+    """The labels that occur in a file whose numbering the user states; none for one that stores its own."""
     if path.is_dir() or is_slicer_segmentation(path):
         return frozenset()
     return frozenset(map(Label, values_held(sitk.GetArrayViewFromImage(labels))))

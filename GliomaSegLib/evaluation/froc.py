@@ -25,8 +25,8 @@ class ReferenceLesion(Record):
     """A lesion of the reference.
 
     Attributes:
-        certainty: of the surest predicted lesion that hits it; ``None`` if none does.
-        dice: with all predicted lesions that hit it.
+        certainty: highest certainty of the predicted lesions that hit it; ``None`` if none does.
+        dice: Dice with all predicted lesions that hit it together.
     """
 
     voxels: int

@@ -20,14 +20,14 @@ from GliomaSegLib.preprocessing.cropping import bounding_box
 from GliomaSegLib.record import Record
 
 TOLERANCE_MM = 1.0
-"""Of NSD: surfaces this near count as one. About a voxel is what readers cannot do better than."""
+"""Tolerance of NSD: about a voxel, the precision of human readers."""
 
 
 METRICS = (
     *("dice", "hd95_mm", "nsd", "sensitivity", "precision", "volume_error_ml"),
     *("lesion_dice", "lesion_hd95_mm"),
 )
-"""What is summarised over cases, as far as it was taken."""
+"""The metrics that are summarised over cases, where they were computed."""
 
 
 _MARGIN = 4  # voxels around all labels: more than any dilation of lesions reaches
@@ -62,7 +62,7 @@ class RegionScore(Record):
 
 
 class FullScore(RegionScore):
-    """As :class:`RegionScore`, with what takes longer.
+    """As :class:`RegionScore`, with the metrics that take longer.
 
     Attributes:
         volume_error_ml: prediction minus reference.
@@ -80,11 +80,11 @@ class FullScore(RegionScore):
 
 
 class How(Record):
-    """How predictions are scored.
+    """Options of scoring.
 
     Attributes:
-        challenge: by whose rules lesions are counted.
-        tolerance_mm: of NSD.
+        challenge: the BraTS challenge by whose rules lesions are counted.
+        tolerance_mm: tolerance of NSD.
         missed_hd95_mm: HD95 of a region that is absent from one of both; ``None``: it is not defined and left out.
     """
 
@@ -193,10 +193,10 @@ def _summary(region: Region, metric: str, values: list[float | None]) -> Summary
 
 
 def check_one_grid(prediction: sitk.Image, reference: sitk.Image) -> None:
-    """Refuse a pair on different grids.
+    """Check that two images have one grid.
 
     Raises:
-        InputError: they are on such.
+        InputError: they have not.
     """
     if not same_grid(prediction, reference):
         raise InputError(

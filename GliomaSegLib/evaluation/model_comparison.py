@@ -1,4 +1,4 @@
-"""Models compared on predictions that exist already: paired tests with effect sizes, and one page with box plots."""
+"""Compares models by existing predictions: paired tests with effect sizes, and an HTML page with box plots."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TITLES = {
     "dice": "Dice", "hd95_mm": "HD95, mm", "nsd": "NSD", "lesion_dice": "lesion-wise Dice",
     "lesion_hd95_mm": "lesion-wise HD95, mm",
 }  # fmt: skip
-_DRAWN = ("dice", "nsd", "lesion_dice")  # what runs from 0 to 1
+_DRAWN = ("dice", "nsd", "lesion_dice")  # metrics from 0 to 1
 
 
 class ModelTest(Record):
@@ -73,7 +73,7 @@ class ModelComparison:
         return "\n".join([*lines, self.power_text()])
 
     def power_text(self) -> str:
-        """What so few cases can show at all."""
+        """Which p-values the number of cases allows."""
         if self.least_p < SIGNIFICANT:
             return f"The smallest adjusted p that these cases can give is {self.least_p:.2g}."
         return (

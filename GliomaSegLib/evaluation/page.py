@@ -1,4 +1,4 @@
-"""Renders the pages of research (experiments, comparisons of models) from their templates in ``Resources``."""
+"""Renders the HTML pages of experiments and of comparisons of models from the templates in ``Resources``."""
 
 from __future__ import annotations
 

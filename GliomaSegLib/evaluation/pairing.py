@@ -1,8 +1,8 @@
-"""Predictions and their reference labels, matched: by name in two folders, by a table, or one after the other.
+"""Matches predictions with reference labels: by name in two folders, by a table, or in the order of arguments.
 
 In a folder a case is a result folder, a label file (as nnU-Net and the challenges lay them out), or a folder with one
 label file in it (BraTS: ``CASE/CASE-seg.nii.gz``; BIDS: ``sub-1/anat/sub-1_dseg.nii.gz``). Its name is that of the file
-or folder without what says that these are labels, such as ``-seg`` or ``_dseg``.
+or folder without a suffix for labels such as ``-seg`` or ``_dseg``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TABLE = ("case", "prediction", "reference")
 
 @dataclass(frozen=True)
 class Pair:
-    """The segmentation of a case and its reference labels; ``where`` it was named, for sentences."""
+    """The segmentation of a case and its reference labels; ``where``: table and line, for error messages."""
 
     case: str
     prediction: Path

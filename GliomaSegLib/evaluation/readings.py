@@ -1,4 +1,4 @@
-"""Agreement of readers from their files: one case on the command line, or many in a table."""
+"""Inter-rater agreement from files: one case on the command line, or several in a table."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _YES, _NO = ("yes", "1", "true"), ("", "no", "0", "false")
 
 @dataclass(frozen=True)
 class Reading:
-    """One reader's segmentation of one case; ``seconds`` is the time it took, where it was taken."""
+    """One reader's segmentation of one case; ``seconds``: duration, where measured."""
 
     case: str
     reader: str
@@ -48,7 +48,7 @@ class Reading:
 
 
 class CaseAgreement(Record):
-    """The readers of one case: every pair, each with the consensus, and how STAPLE rates them."""
+    """The readers of one case: every pair, each with the consensus, and their rates by STAPLE."""
 
     case: str
     assisted: bool
@@ -77,7 +77,7 @@ class Time(Record):
 
 
 class ReadingsResult(Record):
-    """All that is said of a set of readings.
+    """The results for a set of readings.
 
     Attributes:
         readers: empty with a single case.
@@ -94,12 +94,12 @@ class ReadingsResult(Record):
 
 
 def read_readings(table: Path) -> list[Reading]:
-    """Read a table with the columns case, reader and file, and if need be assisted (yes or no) and seconds.
+    """Read a table with the columns case, reader and file, and optionally assisted (yes or no) and seconds.
 
-    Files are meant relative to the table.
+    Paths are relative to the table.
 
     Raises:
-        InputError: the table cannot be read, lacks a column or has a value that cannot be.
+        InputError: the table cannot be read, lacks a column or has an invalid value.
     """
     rows = read_records(table, _COLUMNS)
     if not rows:
@@ -129,7 +129,7 @@ def compare_readings(
 
     Raises:
         InputError: a case has a single reading or two by one reader; a file cannot be read, lies on another grid or
-            does not tell the region apart.
+            does not distinguish the region.
     """
     masks: dict[tuple[str, bool], dict[str, Mask]] = defaultdict(dict)
     grids: dict[str, sitk.Image] = {}
@@ -216,11 +216,11 @@ def _time(readings: Sequence[Reading]) -> Time | None:
     if not taken:
         return None
     both = [(case, reader) for case, reader, assisted in taken if assisted and (case, reader, False) in taken]
-    manual, helped = ([taken[case, reader, assisted] for case, reader in both] for assisted in (False, True))
+    manual, assisted_seconds = ([taken[case, reader, assisted] for case, reader in both] for assisted in (False, True))
     return Time(
         manual=spread([seconds for (*_, assisted), seconds in taken.items() if not assisted]),
         assisted=spread([seconds for (*_, assisted), seconds in taken.items() if assisted]),
-        difference=paired(manual, helped) if both else None,
+        difference=paired(manual, assisted_seconds) if both else None,
     )
 
 

@@ -1,10 +1,10 @@
-"""How well residual tumour after surgery is found, patient by patient and voxel by voxel, over the folds of a
-cross-validation: the figures of Helland 2023 (Sci Rep 13:18897).
+"""Evaluates the segmentation of residual tumour after surgery, patient-wise and voxel-wise, over the folds of a
+cross-validation, with the metrics of Helland 2023 (Sci Rep 13:18897).
 
-A patient is positive whose residual enhancing tumour has at least :data:`~GliomaSegLib.measures.resection.
-GROSS_TOTAL_BELOW_ML`; less is a gross total resection. A true positive is one in the reference and in the prediction,
-whatever their overlap. Objects of fewer voxels than :data:`~GliomaSegLib.measures.resection.LEAST_VOXELS` are left out
-of the prediction, as there.
+A patient is positive if the residual enhancing tumour has at least
+:data:`~GliomaSegLib.measures.resection.GROSS_TOTAL_BELOW_ML`; less is a gross total resection. A true positive is
+positive in the reference and in the prediction, whatever their overlap. As in the paper, objects of less than 20 mm³
+(:data:`~GliomaSegLib.measures.lesion_size.LEAST_LESION_MM3`) are removed from the prediction.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.evaluation.files import labels_said, number_text, numbering_doubt, read_pair
+from GliomaSegLib.evaluation.files import declared_labels, number_text, numbering_doubt, read_pair
 from GliomaSegLib.evaluation.pairing import Pair, pairs_of_table
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import LabelScheme, Region
-from GliomaSegLib.measures.resection import GROSS_TOTAL_BELOW_ML, without_specks
+from GliomaSegLib.measures.lesion_size import reaches, without_specks
+from GliomaSegLib.measures.resection import GROSS_TOTAL_BELOW_ML
 from GliomaSegLib.record import Record
 from GliomaSegLib.results.reading import read_any_segmentation
 
@@ -36,7 +37,7 @@ METRICS = (
     "specificity",
     "balanced_accuracy",
 )
-"""Of a fold; ``recall`` is ``sensitivity`` under the name that it has beside precision."""
+"""The metrics of a fold; ``recall`` equals ``sensitivity``, and is what F1 combines with the precision."""
 
 
 class PatientResult(Record):
@@ -51,16 +52,16 @@ class PatientResult(Record):
     @property
     def is_positive(self) -> bool:
         """Whether there is residual tumour."""
-        return self.reference_ml >= GROSS_TOTAL_BELOW_ML
+        return reaches(self.reference_ml, GROSS_TOTAL_BELOW_ML)
 
     @property
     def is_predicted(self) -> bool:
         """Whether residual tumour is predicted."""
-        return self.predicted_ml >= GROSS_TOTAL_BELOW_ML
+        return reaches(self.predicted_ml, GROSS_TOTAL_BELOW_ML)
 
 
 class FoldResult(Record):
-    """The figures of one fold; ``None`` is a value that is not defined, such as the specificity where all have tumour.
+    """The metrics of one fold; ``None`` is a value that is not defined, such as the specificity where all have tumour.
 
     Attributes:
         dice_positive: mean Dice of the patients with residual tumour, ``dice_positive_sd`` its standard deviation over
@@ -85,7 +86,7 @@ class FoldResult(Record):
 
 
 class OverFolds(Record):
-    """A figure's mean and standard deviation over the folds that have it; no deviation of one."""
+    """Mean and standard deviation (``None`` for one fold) of a metric over the folds in which it is defined."""
 
     metric: str
     folds: int
@@ -94,7 +95,7 @@ class OverFolds(Record):
 
 
 class ResidualEvaluation(Record):
-    """The figures of every fold, over the folds, and of all patients together."""
+    """The metrics of every fold, over the folds, and of all patients together."""
 
     gross_total_below_ml: float = GROSS_TOTAL_BELOW_ML
     folds: tuple[FoldResult, ...]
@@ -146,7 +147,7 @@ def evaluate_table(table: Path, prediction_scheme: LabelScheme, reference_scheme
             predictions or references is doubtful.
     """
     pairs = pairs_of_table(table).pairs
-    # A cavity without enhancing tumour is what is looked for here; a table without any label 3 is doubtful, though.
+    # A file with a cavity and without enhancing tumour is expected here; a table without any label 3 is doubtful.
     given, drawn = (
         LabelScheme.BRATS2024 if scheme is LabelScheme.GLIOMASEG else scheme
         for scheme in (prediction_scheme, reference_scheme)
@@ -160,14 +161,14 @@ def evaluate_table(table: Path, prediction_scheme: LabelScheme, reference_scheme
 
 
 def _check_numbering(which: str, scheme: LabelScheme, paths: Sequence[Path]) -> None:
-    """Refuse files without any enhancing tumour whose labels speak for another numbering."""
-    held = [labels_said(path, read_any_segmentation(path, scheme).labels) for path in paths]
+    """Refuse files without any enhancing tumour whose labels suggest another numbering."""
+    held = [declared_labels(path, read_any_segmentation(path, scheme).labels) for path in paths]
     if doubt := numbering_doubt(which, scheme, held):
         raise InputError(doubt)
 
 
 def summarised(patients: Sequence[PatientResult]) -> ResidualEvaluation:
-    """The figures of patients that were compared.
+    """The metrics over patients.
 
     Raises:
         InputError: there are none.

@@ -1,4 +1,4 @@
-"""Statistics of paired measurements: what Eijgelaar 2020 reports, and the interval that belongs to its test."""
+"""Statistics of measurements over cases: Wilcoxon's tests as in Eijgelaar 2020, with the matching intervals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _EXACT_UP_TO = 50  # pairs; more are approximated by a normal distribution, as i
 
 
 class Spread(Record):
-    """Of one measurement over cases; all but ``cases`` are ``None`` without any."""
+    """Mean and quartiles of one measurement over cases; ``None`` without any case."""
 
     cases: int
     mean: float | None
@@ -34,9 +34,9 @@ class Difference(Record):
         cases: number of pairs; of two groups, the size of the smaller one.
         median: the Hodges-Lehmann estimate: for pairs the median of all means of two differences, for two groups the
             median of all differences between them.
-        lower, upper: 95 % confidence limits of it; ``None`` where so few cases allow none.
+        lower, upper: its 95 % confidence limits; ``None`` with too few cases.
         p: two-sided, of the signed-rank or the rank-sum test; 1 when nothing differs.
-        p_adjusted: after :func:`bonferroni`.
+        p_adjusted: p after :func:`bonferroni`.
     """
 
     cases: int
@@ -108,7 +108,7 @@ def _signed_rank_p(differences: NDArray[np.floating]) -> float:
 
 
 def _sums(ranks: Iterable[int]) -> NDArray[np.floating]:
-    """How many sets of the ranks add up to each sum, from 0 to that of all."""
+    """How many subsets of the ranks have each sum, from 0 to the sum of all."""
     ways = np.ones(1)
     for rank in ranks:
         ways = np.pad(ways, (0, rank)) + np.pad(ways, (rank, 0))
@@ -140,7 +140,7 @@ def unpaired(first: Sequence[float], second: Sequence[float]) -> Difference:
 
 
 def bonferroni(differences: Sequence[Difference]) -> list[Difference]:
-    """The same with the p-values multiplied by their number, at most 1: a single correction over all of them."""
+    """Bonferroni correction over all of them: p-values multiplied by their number, at most 1."""
     return [one.model_copy(update={"p_adjusted": min(1.0, one.p * len(differences))}) for one in differences]
 
 

@@ -24,7 +24,7 @@ _FULL = 255  # the code of a cell whose eight corners all lie inside
 
 @dataclass(frozen=True)
 class SurfaceDistances:
-    """Of two surfaces: from each element of one the distance (mm) to the other, ascending, and the elements' areas."""
+    """Distances (mm, ascending) of the elements of two surfaces to the other one, and the elements' areas (mm²)."""
 
     distances: tuple[NDArray[np.float64], NDArray[np.float64]]
     areas: tuple[NDArray[np.float64], NDArray[np.float64]]

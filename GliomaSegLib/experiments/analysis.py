@@ -249,8 +249,8 @@ def _data_comparisons(arms: Mapping[tuple[str, str], Arm]) -> Iterable[DiceCompa
 def _procedure_comparisons(
     arms: Mapping[tuple[str, str], Arm], own_data: Mapping[str, str]
 ) -> Iterable[DiceComparison]:
-    at_home = [(model, data, arms[model, data]) for model, data in own_data.items() if (model, data) in arms]
-    for first, second in itertools.combinations(at_home, 2):
+    own_arms = [(model, data, arms[model, data]) for model, data in own_data.items() if (model, data) in arms]
+    for first, second in itertools.combinations(own_arms, 2):
         if first[1] != second[1]:
             yield from _unpaired("procedure", arms, first, second)
 

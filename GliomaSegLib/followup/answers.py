@@ -15,8 +15,8 @@ from GliomaSegLib.measures.resection import Finding, Resection
 from GliomaSegLib.measures.volumes import volume_text
 from GliomaSegLib.results.time_point import SegmentedTimePoint
 
-_TOLD_ONE_BY_ONE = 4
-_BECAME = {Change.GROWN: "has grown", Change.SHRUNK: "has shrunk", Change.UNCHANGED: "is unchanged"}
+_LISTED_ONE_BY_ONE = 4
+_VERBS = {Change.GROWN: "has grown", Change.SHRUNK: "has shrunk", Change.UNCHANGED: "is unchanged"}
 # The order in which the headline names categories where the criteria differ.
 _ORDER = (
     *(Category.PROGRESSION, Category.STABLE, Category.PARTIAL, Category.COMPLETE),
@@ -118,7 +118,7 @@ def _lesion_sentence(history: LesionHistory) -> str:
     """Number and volume of the lesions of the last study, and the changes since the study before."""
     last = len(history.steps)
     what = "enhancing " if history.region is Region.ET else "tumour "
-    if len(history.steps[-1]) == 1 and (verb := _BECAME.get((step := history.steps[-1][0]).change)):
+    if len(history.steps[-1]) == 1 and (verb := _VERBS.get((step := history.steps[-1][0]).change)):
         return (
             f"{_capital(what)}lesion {step.after[0]} {verb}: from {volume_text(step.before_ml)} in study {last} to "
             f"{volume_text(step.after_ml)} now ({percent_text(step.fraction)})."
@@ -153,7 +153,7 @@ def _flair_sentence(studies: Sequence[SegmentedTimePoint]) -> str:
 def _changes(history: LesionHistory) -> list[str]:
     """The changes since the study before: of each lesion if there are few, else the number of each kind of change."""
     steps = history.steps[-1]
-    if len(steps) > _TOLD_ONE_BY_ONE:
+    if len(steps) > _LISTED_ONE_BY_ONE:
         return [f"{count} {change}" for change, count in Counter(step.change.value for step in steps).items()]
     return [_change(history, step) for step in steps]
 

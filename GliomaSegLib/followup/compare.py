@@ -41,8 +41,8 @@ from GliomaSegLib.results.time_point import SegmentedTimePoint, check_order
 
 
 @dataclass(frozen=True)
-class Aligned:
-    """A comparison, and the studies and transforms from which its page is drawn.
+class RegisteredComparison:
+    """A comparison, with the studies and transforms that its page shows.
 
     Attributes:
         transforms: per study the rigid transform from points of the last study to it (LPS mm); ``None`` for the last.
@@ -61,7 +61,7 @@ def compare(
     in_place: bool = False,
     deformable: bool = False,
     progress: Progress | None = None,
-) -> Aligned:
+) -> RegisteredComparison:
     """Compare studies of one patient, given in the order in which they were made.
 
     Args:
@@ -127,7 +127,7 @@ def compare(
         notes=notes(studies, least_mm3, [row.specks for row in rows], conditions, responses),
         warnings=tuple(dict.fromkeys(recorder.warnings)),
     )
-    return Aligned(comparison, tuple(studies), transforms, deformations)
+    return RegisteredComparison(comparison, tuple(studies), transforms, deformations)
 
 
 def _common_region(studies: Sequence[SegmentedTimePoint]) -> Region:
@@ -190,8 +190,8 @@ def _history(
             study.labels,
             region,
             here,
-            deformation.there if deformation else rigid,
-            deformation.back if deformation else None,
+            deformation.forward if deformation else rigid,
+            deformation.inverse if deformation else None,
         )
         for study, here, rigid, deformation in zip(studies, lesions, transforms, deformations, strict=True)
     ]

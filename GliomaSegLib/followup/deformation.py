@@ -28,13 +28,13 @@ class Deformation:
     """The transform between two studies: rigid transform and displacement field.
 
     Attributes:
-        there: maps points of the fixed study to the moving one (LPS mm).
-        back: its inverse.
+        forward: maps points of the fixed study to the moving one (LPS mm).
+        inverse: its inverse.
         within_mm: 95th percentile of the displacement in the head, without the rigid part.
     """
 
-    there: sitk.Transform
-    back: sitk.Transform
+    forward: sitk.Transform
+    inverse: sitk.Transform
     within_mm: float
 
 
@@ -56,22 +56,22 @@ def deform(
     """
     rigid = rigid or sitk.Transform(3, sitk.sitkIdentity)
     grid = model_grid(fixed, (max(_SPACING_MM, *fixed.GetSpacing()[:2]),) * 3, "LPS")
-    still = resample_image(sitk.BinShrink(fixed, _shrinking(fixed)), grid)
-    brought = resample_image(sitk.BinShrink(moving, _shrinking(moving)), grid, rigid)
-    matched = sitk.HistogramMatching(brought, still, _HISTOGRAM_LEVELS, _MATCH_POINTS, True)
+    fixed_on_grid = resample_image(sitk.BinShrink(fixed, _shrinking(fixed)), grid)
+    moving_on_grid = resample_image(sitk.BinShrink(moving, _shrinking(moving)), grid, rigid)
+    matched = sitk.HistogramMatching(moving_on_grid, fixed_on_grid, _HISTOGRAM_LEVELS, _MATCH_POINTS, True)
     lesions = sitk.Maximum(
         resample_labels(_labelled(fixed_labels), grid, sitk.Transform(3, sitk.sitkIdentity)),
         resample_labels(_labelled(moving_labels), grid, rigid),
     )
     around = sitk.BinaryDilate(lesions, [round(_AROUND_LESIONS_MM / edge) for edge in grid.GetSpacing()])
-    field = _demons(still, sitk.Mask(matched, around == 0) + sitk.Mask(still, around))
+    field = _demons(fixed_on_grid, sitk.Mask(matched, around == 0) + sitk.Mask(fixed_on_grid, around))
     inverse = sitk.InvertDisplacementField(field, maximumNumberOfIterations=20)
     shifts = np.linalg.norm(sitk.GetArrayFromImage(field), axis=-1)
-    grey = sitk.GetArrayViewFromImage(still)
+    grey = sitk.GetArrayViewFromImage(fixed_on_grid)
     within = float(np.percentile(shifts[grey > grey.mean()], 95))
-    bent, straightened = sitk.DisplacementFieldTransform(field), sitk.DisplacementFieldTransform(inverse)
+    forward, backward = sitk.DisplacementFieldTransform(field), sitk.DisplacementFieldTransform(inverse)
     return Deformation(  # ITK applies the last transform first
-        sitk.CompositeTransform([rigid, bent]), sitk.CompositeTransform([straightened, rigid.GetInverse()]), within
+        sitk.CompositeTransform([rigid, forward]), sitk.CompositeTransform([backward, rigid.GetInverse()]), within
     )
 
 

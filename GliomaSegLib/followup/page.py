@@ -15,11 +15,11 @@ from markupsafe import Markup
 
 from GliomaSegLib import NOTICE
 from GliomaSegLib.case import TimePointKind
-from GliomaSegLib.followup.compare import Aligned
+from GliomaSegLib.followup.compare import RegisteredComparison
 from GliomaSegLib.followup.comparison import TimePointComparison, TimePointRow
 from GliomaSegLib.followup.conditions import flair_ml
 from GliomaSegLib.followup.growth import Curve, growth_plot
-from GliomaSegLib.followup.scrolled import comparison_viewer
+from GliomaSegLib.followup.interactive import comparison_viewer
 from GliomaSegLib.io.folder import MANIFEST, PROGRAM, written_whole
 from GliomaSegLib.io.terminology import region_styles
 from GliomaSegLib.labels import Region
@@ -48,7 +48,7 @@ _KINDS = {
 }
 
 
-def write_comparison(output: Path, aligned: Aligned, overwrite: bool = False) -> Path:
+def write_comparison(output: Path, aligned: RegisteredComparison, overwrite: bool = False) -> Path:
     """Write the folder ``output`` completely or not at all; returns the path of the page.
 
     Raises:
@@ -64,16 +64,16 @@ def write_comparison(output: Path, aligned: Aligned, overwrite: bool = False) ->
                 sitk.WriteTransform(transform, str(folder / f"last_to_{number}.tfm"))
         for number, deformation in enumerate(aligned.deformations, start=1):
             if deformation is not None:
-                sitk.WriteTransform(deformation.there, str(folder / f"last_to_{number}_deformed.h5"))
+                sitk.WriteTransform(deformation.forward, str(folder / f"last_to_{number}_deformed.h5"))
         about = {"program": PROGRAM, "kind": "comparison", "studies": [str(one.path) for one in comparison.studies]}
         (folder / MANIFEST).write_text(json.dumps(about, indent=2), encoding="utf-8")
     return output / PAGE
 
 
-def render_comparison(aligned: Aligned) -> str:
+def render_comparison(aligned: RegisteredComparison) -> str:
     """The page as self-contained HTML; every text is escaped."""
     comparison = aligned.comparison
-    headings, became = [_heading(one) for one in comparison.studies], _became(comparison)
+    headings, changes = [_heading(one) for one in comparison.studies], _changes(comparison)
     return rendered(
         "comparison.html.j2",
         {"volume": volume_text},
@@ -89,11 +89,11 @@ def render_comparison(aligned: Aligned) -> str:
         },
         patient=next((study.patient for study in aligned.studies if study.patient and study.named), ""),
         region=region_styles()[comparison.region].name,
-        became=became,
+        changes=changes,
         responses=[_response_row(one) for one in comparison.responses],
         plot=_plot(comparison),
         pictures=_pictures(aligned),
-        viewer=comparison_viewer(aligned, headings, became),
+        viewer=comparison_viewer(aligned, headings, changes),
     )
 
 
@@ -120,7 +120,7 @@ def _heading(row: TimePointRow) -> str:
     return f"{row.date.isoformat()}, {when}" if row.date else when
 
 
-def _region_rows(aligned: Aligned) -> list[tuple[str, list[str]]]:
+def _region_rows(aligned: RegisteredComparison) -> list[tuple[str, list[str]]]:
     """Per region its name and its volume in each study."""
     volumes = [{volume.name: volume.volume_ml for volume in one.measures.volumes} for one in aligned.studies]
     rows = [(style.name, [one.get(region.value) for one in volumes]) for region, style in region_styles().items()]
@@ -132,7 +132,7 @@ def _volume_cell(volume_ml: float | None) -> str:
     return "not determined" if volume_ml is None else volume_text(volume_ml) if volume_ml else "none"
 
 
-def _is_drawn(region: Region, aligned: Aligned) -> bool:
+def _is_drawn(region: Region, aligned: RegisteredComparison) -> bool:
     return any(volume.voxels for study in aligned.studies if (volume := study.measures.volume(region.value)))
 
 
@@ -161,7 +161,7 @@ def _response_row(found: Assessment) -> dict[str, str]:
     }
 
 
-def _became(comparison: TimePointComparison) -> dict[int, str]:
+def _changes(comparison: TimePointComparison) -> dict[int, str]:
     """By the ID of a lesion its last change, in words."""
     words: dict[int, str] = {}
     for steps in comparison.course.steps:
@@ -199,7 +199,7 @@ def _volumes(track: Track, course: LesionHistory) -> list[float | None]:
     return volumes
 
 
-def _pictures(aligned: Aligned) -> list[dict[str, object]]:
+def _pictures(aligned: RegisteredComparison) -> list[dict[str, object]]:
     """Pictures of all studies, resampled to slices of the last one; none when an image is missing."""
     if any(study.image is None for study in aligned.studies):
         return []

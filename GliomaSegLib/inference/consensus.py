@@ -26,7 +26,7 @@ Mask = NDArray[np.bool_]
 
 
 def consensus(masks: Sequence[Mask], how: Consensus = Consensus.MAJORITY) -> Mask:
-    """The consensus of several masks ``[z, y, x]``.
+    """The consensus of several masks ``[z, y, x]``; in a majority vote a tie is background.
 
     Raises:
         InputError: there is none, or their shapes differ.

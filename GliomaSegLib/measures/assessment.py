@@ -1,4 +1,4 @@
-"""All that is measured of one segmented case: volumes and lesions, residual tumour after surgery, nonsense."""
+"""The measures of one segmented case: volumes, lesions, residual tumour after surgery, and implausible findings."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from GliomaSegLib.options import ReviewState, Task
 
 @dataclass(frozen=True)
 class CaseAssessment:
-    """The measures of a case, and what of it is implausible, a sentence each.
+    """The measures of a case, and its implausible findings, a sentence each.
 
-    ``residual`` is ``None`` unless the study was made after surgery and ET determined.
+    ``residual`` is ``None`` unless the study was made after surgery and ET is segmented.
     """
 
     measures: Measures
@@ -32,10 +32,10 @@ def unfit_contours(
 ) -> str:
     """Why residual tumour is not judged on the contours of a model; empty when it is.
 
-    What a reviewer has approved is judged whatever the model was made for, what one has rejected is not.
+    Contours that a reviewer has approved are judged whatever the model was made for, rejected ones are not.
 
     Args:
-        which: how the clause calls the model.
+        which: name of the model in the clause.
     """
     if review is ReviewState.REJECTED:
         return f"a reviewer has rejected the contours of {which}"

@@ -1,4 +1,4 @@
-"""The sets of criteria by which response to treatment is judged, as data: their limits, with the publications.
+"""The criteria of response to treatment (RANO, RANO-BM) as data: their limits and publications.
 
 RANO 2010: Wen, J Clin Oncol 28:1963. RANO 2.0: Wen 2023, J Clin Oncol 41:5187. RANO-BM: Lin 2015, Lancet Oncol 16:e270.
 Volumetric limits: Ellingson 2017, Neurotherapeutics 14:307.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from GliomaSegLib.measures.lesion_size import FollowedLesion
+from GliomaSegLib.measures.lesion_size import FollowedLesion, reaches
 from GliomaSegLib.options import Tumour
 from GliomaSegLib.record import Record
 
@@ -38,13 +38,13 @@ class Criteria(Record):
     Attributes:
         partial_fall: at least this share less than at baseline is a partial response.
         progression_rise: at least this share more than the smallest value since baseline is progression.
-        least_rise_mm: if not 0, one target must also have grown by so much.
-        least_mm, least_perpendicular_mm: the diameters of a measurable lesion reach these; on slices thicker than
+        least_rise_mm: if not 0, progression also needs one target that has grown by this many mm.
+        least_mm, least_perpendicular_mm: least diameters of a measurable lesion; on slices thicker than
             ``thick_slices_mm`` also twice the slice thickness.
-        least_slices: a measurable lesion is seen on so many.
-        targets: at most so many lesions are followed, the largest.
+        least_slices: number of slices on which a measurable lesion is seen at least.
+        targets: number of lesions that are followed at most, the largest.
         new_measurable: whether a new lesion must be measurable to count as progression.
-        asks_for_flair: whether the T2/FLAIR abnormality belongs to it.
+        asks_for_flair: whether the T2/FLAIR abnormality is judged.
     """
 
     name: str
@@ -67,8 +67,8 @@ class Criteria(Record):
             return self.quantity is Quantity.VOLUME and lesion.volume_ml >= MEASURABLE_RIM_ML
         thick = 2 * slice_mm if slice_mm > self.thick_slices_mm else 0.0
         return (
-            lesion.long_mm >= max(self.least_mm, thick)
-            and lesion.perpendicular_mm >= max(self.least_perpendicular_mm, thick)
+            reaches(lesion.long_mm, max(self.least_mm, thick))
+            and reaches(lesion.perpendicular_mm, max(self.least_perpendicular_mm, thick))
             and (lesion.slices or 0) >= self.least_slices
         )
 

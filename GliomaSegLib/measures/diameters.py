@@ -1,6 +1,6 @@
-"""Diameters of lesions on a slice: of the whole shape, as a report gives them, and of its solid part, as RANO asks.
+"""Diameters of lesions on a slice: of the whole shape, for reports, and of its solid part, for RANO.
 
-RANO leaves a cyst, necrosis or a resection cavity out: the solid part is measured, or the lesion is not measurable
+RANO excludes a cyst, necrosis or a resection cavity: the solid part is measured, or the lesion is not measurable
 (Wen 2010, J Clin Oncol 28:1963; Wen 2023, J Clin Oncol 41:5187). The plane is the axial one, also where another was
 acquired, or the diameters of two time points could not be compared.
 """
@@ -16,16 +16,18 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 
-# A lesion that fills less than this share of its convex hull is hollow, or lines something; of it a nodule is measured,
-# in which a disc of so many mm has room, the least diameter of a measurable lesion, and a ball on slices that may graze
-# the wall: those where the lesion with its cavity has less than this share of its largest area.
+from GliomaSegLib.io.grid import orientation_of
+
+# A lesion that fills less than SOLID_SHARE of its convex hull is hollow or lines a cavity. Its largest nodule is
+# measured: one that holds a disc of NODULE_MM, the least diameter of a measurable lesion. On slices that may cut the
+# wall tangentially (where the hull has less than CENTRAL_SHARE of its largest area) it must hold a ball of this size.
 SOLID_SHARE, NODULE_MM, CENTRAL_SHARE = 0.75, 10.0, 0.8
 
 # Gaps in the shape of up to so many mm are noise of segmentation, not a cavity.
 _GAP_MM = 1.5
-# Between the directions of the chords that are tried: on all slices of a hollow lesion, then on so many of them.
+# Angle between the chords that are tried: on all slices of a hollow lesion, then on the most promising ones.
 _COARSE_DEGREES, _STEP_DEGREES, _PROMISING_SLICES = 10.0, 2.0, 3
-_FINEST_MM = 0.4  # distance of the samples along a chord: half a pixel, but not less
+_FINEST_MM = 0.4  # least distance of the samples along a chord, else half a pixel
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class SolidSize:
     Attributes:
         slice: index along the axis of the slices.
         long_mm, perpendicular_mm: two chords that cross at right angles and lie wholly inside the lesion.
-        is_solid: false for a rim without a nodule of 10 mm: its chords run along the wall and across it, and do not
-            tell its size.
+        is_solid: false for a rim without a nodule of 10 mm: its chords run along the wall and across it, and are no
+            measure of its size.
     """
 
     slice: int
@@ -93,7 +95,7 @@ def solid_size(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float], 
 
 
 class _Chords:
-    """The chords of a 2-D shape in all directions, by looking along the rows and columns of turned samples of it."""
+    """The chords of a 2-D shape in all directions: the rows and columns of samples of it in rotated frames."""
 
     def __init__(self, mask: NDArray[np.bool_], spacing_mm: tuple[float, float]) -> None:
         rows, columns = np.nonzero(mask)
@@ -105,8 +107,8 @@ class _Chords:
         reach = int(np.ceil(np.hypot(*self._size) / 2 / self.step)) + 1
         self._x, self._y = np.meshgrid(*[(np.arange(-reach, reach) + 0.5) * self.step] * 2)
 
-    def turned(self, degrees: float, other: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
-        """Samples of the shape, or of another mask ``[row, column]`` in its box, in a turned frame."""
+    def rotated(self, degrees: float, other: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+        """Samples of the shape, or of another mask ``[row, column]`` in its box, in a rotated frame."""
         cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
         rows = np.floor((self._y * cos + self._x * sin + self._size[0] / 2) / self._spacing[0]).astype(int)
         columns = np.floor((self._x * cos - self._y * sin + self._size[1] / 2) / self._spacing[1]).astype(int)
@@ -118,10 +120,10 @@ class _Chords:
 
 
 def _longest_chords(chords: _Chords, across_the_middle: bool = False) -> tuple[float, float]:
-    """The longest chord and the longest one that crosses it at right angles, mm; if wished, in its middle half."""
+    """The longest chord and the longest one that crosses it at right angles (optionally in its middle half), mm."""
     best = (0, 0)
     for degrees in np.arange(0, 180, _STEP_DEGREES):
-        inside = chords.turned(degrees)
+        inside = chords.rotated(degrees)
         start, stop = _runs(inside)
         along, crossing = stop - start, np.subtract(*_runs(inside.T)[::-1]).T
         longest = along == along.max()
@@ -140,17 +142,19 @@ def _largest_nodule(
 
     Args:
         slices: of the lesion, ``[slice, row, column]``.
-        wide: where they may cross: those in a thin wall cross there too, but have no room for a disc.
+        wide: the voxels in which they may cross; those of a thin wall, which holds no disc, are excluded.
     """
 
     def largest(place: int, step_degrees: float) -> tuple[float, float]:
         chords = _Chords(slices[place], in_plane_mm)
         best = (0.0, 0.0)
         for degrees in np.arange(0, 90, step_degrees):
-            inside = chords.turned(degrees)
+            inside = chords.rotated(degrees)
             across, down = _runs(inside), _runs(inside.T)
             along, crossing = across[1] - across[0], (down[1] - down[0]).T
-            middle = _in_the_middle(*across) & _in_the_middle(*down).T & chords.turned(degrees, wide[place][chords.box])
+            middle = (
+                _in_the_middle(*across) & _in_the_middle(*down).T & chords.rotated(degrees, wide[place][chords.box])
+            )
             product = np.where(middle, along * crossing, 0)
             spot = np.unravel_index(np.argmax(product), product.shape)
             if product[spot] * chords.step**2 > best[0] * best[1]:
@@ -196,8 +200,7 @@ def _sorted(pair: tuple[float, float]) -> tuple[float, float]:
 
 def axial_axis(image: sitk.Image) -> int:
     """The voxel axis (0 x, 1 y, 2 z) that runs most nearly from inferior to superior."""
-    direction = np.reshape(image.GetDirection(), (3, 3))
-    return int(np.argmax(np.abs(direction[2])))
+    return next(axis for axis, letter in enumerate(orientation_of(image)) if letter in "SI")
 
 
 def _without_gaps(mask: NDArray[np.bool_], spacing_mm: tuple[float, float]) -> NDArray[np.bool_]:

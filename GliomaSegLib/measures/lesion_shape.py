@@ -1,5 +1,4 @@
-"""The lesions of one time point as shapes that can be compared with those of another: voxels, what they enclose, and
-the resection cavity that they line.
+"""Geometry for lesion tracking: overlap, enclosure and common resection cavities of the lesions of two time points.
 
 All points are in a space common to the time points, LPS mm.
 """
@@ -20,12 +19,12 @@ from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.measures.lesion_size import FollowedLesion
 from GliomaSegLib.measures.volumes import lesion_numbers
 
-# What registration and partial volume leave open: lesions that lie this near to one another may be one, and a lesion
-# that lies this near to a cavity lines it.
+# Uncertainty of registration and partial volume: lesions this near may be one, and a lesion this near to a cavity
+# lines it.
 NEAR_MM = 2.0
 
-# Of a lesion without a partner, such a share must lie in the convex hull of another to be taken for it; and inside the
-# other image, for its absence there to mean something.
+# Share of a lesion without a partner that must lie in the convex hull of another to be matched with it, and inside the
+# other image for its absence there to count.
 _MOST = 0.5
 
 Points = NDArray[np.float64]
@@ -38,10 +37,10 @@ class LesionSet:
 
     Args:
         labels: internal label map on its own grid.
-        region: whose connected components are meant.
+        region: the lesions are its connected components.
         lesions: those that count, as measured, largest first; smaller components are left out.
-        from_common: takes points of a space common to all time points to this one's, LPS mm.
-        to_common: its inverse, where it has none by itself, as a displacement field.
+        from_common: maps points of a space common to all time points to this one's space, LPS mm.
+        to_common: its inverse, where ITK cannot invert it (a displacement field).
     """
 
     def __init__(
@@ -80,7 +79,7 @@ class LesionSet:
         return bool(np.all((index >= 0) & (index < self._numbers.shape), axis=1).mean() > _MOST)
 
     def encloses(self, number: int, other: LesionSet, number_there: int) -> bool:
-        """Whether a voxel of another time point's lesion lies inside what a lesion and its holes fill."""
+        """Whether a voxel of another time point's lesion lies inside a lesion or its holes."""
         corner = [part.start for part in self._boxes[number - 1]]
         return bool(_at(self._filled_shape(number), self._index_of(other, number_there) - corner).any())
 
@@ -126,7 +125,7 @@ class LesionSet:
         return KDTree(self._cavity_points)
 
     def _filled_shape(self, number: int) -> NDArray[np.bool_]:
-        """A lesion with what it encloses, in three dimensions or on the slices of any plane, inside its box."""
+        """A lesion with its holes filled, in three dimensions and on the slices of every plane, inside its box."""
         if number not in self._filled:
             mask = self._numbers[self._boxes[number - 1]] == number
             filled = ndimage.binary_fill_holes(mask)
@@ -153,12 +152,12 @@ class LesionSet:
 
 
 def encloses(earlier: LesionSet, i: int, later: LesionSet, j: int) -> bool:
-    """Whether one lesion lies, at least in part, inside what the other encloses."""
+    """Whether one lesion lies, at least in part, inside the other or its holes."""
     return earlier.encloses(i, later, j) or later.encloses(j, earlier, i)
 
 
 def line_one_cavity(earlier: LesionSet, i: int, later: LesionSet, j: int) -> bool:
-    """Whether two lesions line the same resection cavity and are no further apart than its wall has moved there."""
+    """Whether two lesions line the same resection cavity, at most as far apart as its wall has moved there."""
     before, after = earlier.cavities_of(i), later.cavities_of(j)
     if not before or not after or not later.cavities_at(earlier.points_of_cavities(before)) & after:
         return False
@@ -168,11 +167,11 @@ def line_one_cavity(earlier: LesionSet, i: int, later: LesionSet, j: int) -> boo
     return bool(apart.min() <= moved + NEAR_MM)
 
 
-def belong_alone(earlier: LesionSet, i: int, later: LesionSet, newcomers: Sequence[int]) -> list[int]:
-    """Which of the later lesions without a partner are the earlier one, which has none either.
+def match_unpaired(earlier: LesionSet, i: int, later: LesionSet, newcomers: Sequence[int]) -> list[int]:
+    """The later lesions, of those without a partner, that match an earlier one without a partner.
 
-    Those that lie in its convex hull for the most part, or it in theirs, as a rim that is open to one side; else the
-    nearest, if it is near.
+    Those that lie mostly in its convex hull, or it in theirs (a rim that is open to one side); else the nearest one
+    within 2 mm.
     """
     before = earlier.points_of(i)
     points = {j: later.points_of(j) for j in newcomers}

@@ -1,6 +1,6 @@
-"""From which size on a connected component counts as a lesion: one threshold, in mm³, for reports and comparisons.
+"""The least volume, mm³, from which a connected component counts as a lesion, in reports and comparisons.
 
-Smaller components are called specks. They stay in the segmentation and in its volumes; their number is said.
+Smaller components are called specks. They stay in the segmentation and in its volumes; their number is reported.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ LEAST_LESION_MM3 = 20.0
 
 # On any grid fewer voxels are noise. This limit is a convention of this program.
 LEAST_VOXELS = 4
+
+_ROUNDING = 1e-6  # relative; less than a voxel of a lesion of 10^6 voxels
 
 # A ball with at least this many voxels across each axis has its volume within 1 %.
 _FINE_VOXELS, _FINE_ERROR = 20, 0.01
@@ -48,9 +50,9 @@ def least_lesion_mm3(task: str | None = None) -> float:
 
 
 def least_shown_mm3(spacing_mm: Sequence[float]) -> float:
-    """The least volume, mm³, of a lesion that a grid can be relied on to show.
+    """The least volume, mm³, of a lesion that a grid shows reliably.
 
-    That of a ball as wide as the slices are apart, as a smaller one may lie between two of them, and of four voxels.
+    Four voxels, and a ball whose diameter is the largest spacing: a smaller one may lie between two slices.
     """
     return max(math.pi / 6 * max(spacing_mm) ** 3, LEAST_VOXELS * math.prod(spacing_mm))
 
@@ -60,9 +62,14 @@ def least_counted_mm3(spacings_mm: Iterable[Sequence[float]], task: str | None =
     return max(least_lesion_mm3(task), *map(least_shown_mm3, spacings_mm))
 
 
+def reaches(value: float, limit: float) -> bool:
+    """Whether ``value >= limit``, apart from rounding, of doubles and of spacings stored as ``float32``."""
+    return value >= limit or math.isclose(value, limit, rel_tol=_ROUNDING)
+
+
 def counted(lesions: Sequence[Lesion], least_mm3: float) -> tuple[Lesion, ...]:
     """The lesions of at least this volume."""
-    return tuple(lesion for lesion in lesions if 1000 * lesion.volume_ml >= least_mm3 * (1 - 1e-9))
+    return tuple(lesion for lesion in lesions if reaches(1000 * lesion.volume_ml, least_mm3))
 
 
 def without_specks(
@@ -70,7 +77,7 @@ def without_specks(
 ) -> NDArray[np.bool_]:
     """The mask ``[z, y, x]`` without components (26 neighbours, as lesions are counted) below a volume."""
     numbered, voxels = components(mask, 26)
-    return (voxels * math.prod(spacing_mm) >= least_mm3 * (1 - 1e-9))[numbered]
+    return (voxels * math.prod(spacing_mm) >= least_mm3 * (1 - _ROUNDING))[numbered]
 
 
 def followed_lesions(labels: sitk.Image, region: Region, lesions: Sequence[Lesion]) -> tuple[FollowedLesion, ...]:

@@ -1,4 +1,4 @@
-"""Lesion tracking: which lesion is which at the next time point, and whether it is new, gone, grown, split or merged.
+"""Lesion tracking: matches the lesions of successive time points; finds which are new, gone, grown, split or merged.
 
 Lesions are compared as they were segmented, each on its own grid: only the centres of their voxels are transformed, so
 that registration, rigid or deformable, changes no volume and loses no small lesion.
@@ -16,17 +16,17 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from GliomaSegLib.labels import Region
-from GliomaSegLib.measures.lesion_shape import LesionSet, belong_alone, encloses, line_one_cavity
+from GliomaSegLib.measures.lesion_shape import LesionSet, encloses, line_one_cavity, match_unpaired
 from GliomaSegLib.measures.lesion_size import FollowedLesion
 from GliomaSegLib.record import Record
 
-# A lesion that changes its volume by less than this is called unchanged. It is this program's own limit, above the
-# noise of segmentation; the criteria of response have their own.
+# A relative change of volume up to this is called unchanged: a convention of this program, above the noise of
+# segmentation; the criteria of response have their own limits.
 UNCHANGED_WITHIN = 0.2
 
 
 class Change(str, Enum):
-    """What became of a lesion since the time point before."""
+    """The change of a lesion since the previous time point."""
 
     NEW = "new"
     GONE = "gone"
@@ -40,12 +40,12 @@ class Change(str, Enum):
 
 
 class LesionChange(Record):
-    """One thing that happened between two time points.
+    """One change between two time points.
 
     Attributes:
-        before, after: identities that took part. None before is a new lesion, none after one that is gone, unless its
-            place lies outside the other image.
-        before_ml, after_ml: their volumes together.
+        before, after: identities of the lesions involved. None before is a new lesion, none after one that is gone,
+            unless its position lies outside the other image.
+        before_ml, after_ml: their total volumes.
     """
 
     change: Change
@@ -71,7 +71,7 @@ class Track(Record):
 
 
 class LesionHistory(Record):
-    """The lesions of one region over all time points, and what happened in between."""
+    """The lesions of one region over all time points, and the changes in between."""
 
     region: Region
     tracks: tuple[Track, ...]
@@ -111,11 +111,11 @@ def follow(time_points: Sequence[LesionSet], region: Region) -> LesionHistory:
     for number, (earlier, later) in enumerate(itertools.pairwise(time_points), start=1):
         for lesions in tracks.values():
             lesions.append(None)
-        taken, happened = _step(earlier, later, names[-1], first_free=max(tracks, default=0) + 1)
-        for name, lesion in zip(taken, later.lesions, strict=True):
+        identities, changes = _step(earlier, later, names[-1], first_free=max(tracks, default=0) + 1)
+        for name, lesion in zip(identities, later.lesions, strict=True):
             tracks.setdefault(name, [None] * (number + 1))[number] = lesion
-        names.append(taken)
-        steps.append(tuple(happened))
+        names.append(identities)
+        steps.append(tuple(changes))
     return LesionHistory(
         region=region,
         tracks=tuple(Track(id=name, lesions=tuple(lesions)) for name, lesions in sorted(tracks.items())),
@@ -126,10 +126,10 @@ def follow(time_points: Sequence[LesionSet], region: Region) -> LesionHistory:
 def linked(earlier: LesionSet, later: LesionSet) -> NDArray[np.bool_]:
     """``[earlier, later]``: which lesions are the same one.
 
-    Those whose voxels overlap; of the others, where at least one of the two has no partner yet, those of which one
-    lies inside what the other encloses, as a rim that shrinks around its cavity does, and those at one cavity that are
-    no further apart than its wall has moved; and at last, where neither has a partner, those of which one lies in the
-    other's convex hull, or within 2 mm.
+    First, those whose voxels overlap. Then, where at least one of the two has no partner yet, those of which one lies
+    inside the other or its holes (a rim that shrinks around its cavity), and those that line one cavity, at most as far
+    apart as its wall has moved. Last, where neither has a partner, those of which one lies in the other's convex hull,
+    or within 2 mm.
     """
     links = earlier.overlap(later)
     for rule in (encloses, line_one_cavity):
@@ -138,7 +138,7 @@ def linked(earlier: LesionSet, later: LesionSet) -> NDArray[np.bool_]:
             links[i, j] |= rule(earlier, i + 1, later, j + 1)
     alone, newcomers = np.flatnonzero(~np.any(links, axis=1)), np.flatnonzero(~np.any(links, axis=0))
     for i in map(int, alone):
-        for j in belong_alone(earlier, i + 1, later, [int(j) + 1 for j in newcomers]):
+        for j in match_unpaired(earlier, i + 1, later, [int(j) + 1 for j in newcomers]):
             links[i, j - 1] = True
     return links
 
@@ -146,36 +146,36 @@ def linked(earlier: LesionSet, later: LesionSet) -> NDArray[np.bool_]:
 def _step(
     earlier: LesionSet, later: LesionSet, names: Sequence[int], first_free: int
 ) -> tuple[list[int], list[LesionChange]]:
-    """The identities of the later lesions, and what happened; ``names`` are those of the earlier ones."""
-    taken: dict[int, int] = {}
-    happened = []
+    """The identities of the later lesions, and the changes; ``names`` are those of the earlier ones."""
+    identities: dict[int, int] = {}
+    changes = []
     for before, after in _pairs(linked(earlier, later)):
         # Components are numbered by size, so that the first of each side is the largest one.
         if before and after:
-            taken[after[0]] = names[before[0]]
+            identities[after[0]] = names[before[0]]
         for j in after:
-            if j not in taken:
-                taken[j] = first_free
+            if j not in identities:
+                identities[j] = first_free
                 first_free += 1
         before_ml = sum(earlier.lesions[i].volume_ml for i in before)
         after_ml = sum(later.lesions[j].volume_ml for j in after)
         covered = (not before and earlier.covers(later, after[0] + 1)) or (
             not after and later.covers(earlier, before[0] + 1)
         )
-        happened.append(
+        changes.append(
             LesionChange(
                 change=_change(len(before), len(after), before_ml, after_ml, covered),
                 before=tuple(names[i] for i in before),
-                after=tuple(taken[j] for j in after),
+                after=tuple(identities[j] for j in after),
                 before_ml=before_ml,
                 after_ml=after_ml,
             )
         )
-    return [taken[j] for j in range(len(later.lesions))], happened
+    return [identities[j] for j in range(len(later.lesions))], changes
 
 
 def _pairs(links: NDArray[np.bool_]) -> list[tuple[list[int], list[int]]]:
-    """Lesions that are linked, also by others: the earlier and the later ones of each group, in order of size."""
+    """The groups of lesions that are linked, directly or through others: earlier and later ones, in order of size."""
     earlier, later = links.shape
     members = _connected([(int(i), earlier + int(j)) for i, j in np.argwhere(links)], earlier + later)
     return [([k for k in one if k < earlier], [k - earlier for k in one if k >= earlier]) for one in members]

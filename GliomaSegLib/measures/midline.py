@@ -1,7 +1,7 @@
 """The mid-sagittal plane of a head, which separates left from right.
 
-A head that is turned in the scanner has a midline that runs obliquely: a lesion far in front lies on the other side of
-the middle's x coordinate, and on its own side of the plane.
+The midline of a head that is rotated in the scanner is oblique: by the x coordinate of its middle, an anterior lesion
+may be assigned to the wrong side.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Side(str, Enum):
 
 
 class MidlineFrom(str, Enum):
-    """What separates left from right: the mid-sagittal plane of the brain mask or, without one, of the head's
+    """The source of the midline: the mid-sagittal plane of the brain mask or, without one, of the head's
     outline; the brain's centre of gravity where no plane can be fitted; or the middle of the image."""
 
     PLANE = "mid-sagittal plane of the brain"

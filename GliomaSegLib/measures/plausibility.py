@@ -46,7 +46,7 @@ def outside_brain(brain: sitk.Image, task: Task | str | None) -> NDArray[np.bool
     ``None``: it may be anywhere.
 
     Args:
-        brain: mask; an empty one says nothing.
+        brain: mask; with an empty one nothing is known, ``None``.
     """
     mask = sitk.GetArrayViewFromImage(brain) != 0
     if task not in _INSIDE_THE_BRAIN or not mask.any():
@@ -78,7 +78,7 @@ def without_outside(image: sitk.Image, outside: NDArray[np.bool_] | None) -> sit
 def implausible(
     labels: sitk.Image, brain: sitk.Image | None, measures: Measures, task: Task | str | None = None
 ) -> tuple[str, ...]:
-    """What no tumour can explain, a sentence each; empty when there is nothing.
+    """Findings that no tumour can explain, a sentence each.
 
     Args:
         labels: internal label map, and ``measures`` of it.

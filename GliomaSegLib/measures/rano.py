@@ -1,7 +1,7 @@
 """Response to treatment by the imaging part of the RANO criteria, with every number that leads to the category.
 
 RANO also asks for the clinical state, the dose of steroids and a confirmation after four weeks, none of which images
-show: what is said here is which limit the measurements have crossed, not how the patient does.
+show: the category states which limit the measurements have crossed, not how the patient is.
 
 The unit is the lesion with all parts that it splits into or merges with, counted alike on all time points. Diameters
 are those of the solid part in the axial plane (:mod:`GliomaSegLib.measures.diameters`).
@@ -22,7 +22,7 @@ from GliomaSegLib.measures.criteria import (
     Criteria,
     Quantity,
 )
-from GliomaSegLib.measures.lesion_size import FollowedLesion
+from GliomaSegLib.measures.lesion_size import FollowedLesion, reaches
 from GliomaSegLib.measures.lesion_tracking import UNCHANGED_WITHIN, Change, LesionHistory
 from GliomaSegLib.measures.rano_text import Numbers, lesions_text, percent_text, relative
 from GliomaSegLib.measures.volumes import volume_text
@@ -87,7 +87,7 @@ class TimePoints:
     Attributes:
         slice_mm: distance between the axial slices at each.
         baseline: position of the time point with which treatment is compared.
-        baseline_name: how a sentence calls it.
+        baseline_name: its name in sentences.
         flair_ml: T2/FLAIR abnormality outside the enhancing tumour at each; ``None`` where it is not known.
         obstacle: why diameters of two time points cannot be compared, a clause; empty when they can.
         specks: components at the last time point that are too small to count as lesions.
@@ -148,7 +148,7 @@ def _targets(
 def _new(
     history: LesionHistory, time: TimePoints, criteria: Criteria, groups: Sequence[tuple[int, ...]]
 ) -> tuple[int, ...]:
-    """The lesions that appeared after the baseline, are there still and count."""
+    """The lesions that appeared after the baseline, still exist and count."""
     appeared = {
         name
         for steps in history.steps[time.baseline :]
@@ -175,20 +175,20 @@ def _has_grown(history: LesionHistory, time: TimePoints, criteria: Criteria, gro
     if not smallest or not now:
         return False
     before, after = (sum(map(criteria.size, parts)) for parts in (smallest, now))
-    if after < (1 + criteria.progression_rise) * before:
+    if not reaches(after, (1 + criteria.progression_rise) * before):
         return False
     if criteria.quantity is Quantity.VOLUME:
-        return after - before >= NONTARGET_RISE_ML
+        return reaches(after - before, NONTARGET_RISE_ML)
     largest, was = (max(parts, key=criteria.size) for parts in (now, smallest))
     rises = [largest.long_mm - was.long_mm, largest.perpendicular_mm - was.perpendicular_mm]
     if criteria.quantity is Quantity.DIAMETER:
         rises = rises[:1]
-    return min(rises) >= NONTARGET_RISE_MM and criteria.is_measurable(largest, time.slice_mm[-1])
+    return reaches(min(rises), NONTARGET_RISE_MM) and criteria.is_measurable(largest, time.slice_mm[-1])
 
 
 @dataclass(frozen=True)
 class _Judged:
-    """All measurements, from which the category and its sentences follow."""
+    """The measurements from which the category and its sentences follow."""
 
     history: LesionHistory
     time: TimePoints
@@ -248,8 +248,11 @@ class _Judged:
         if not any(track.lesions[-1] for track in self.history.tracks):
             hidden = self._not_covered()
             return (Category.PARTIAL, [hidden], True) if hidden else (Category.COMPLETE, [], True)
-        fallen = self.values[-1] <= (1 - self.criteria.partial_fall) * self.values[0]
-        return (Category.PARTIAL if fallen else Category.STABLE), [], True
+        return (Category.PARTIAL if self._has_fallen() else Category.STABLE), [], True
+
+    def _has_fallen(self) -> bool:
+        """Whether the sum over the targets has reached the limit of a partial response."""
+        return reaches((1 - self.criteria.partial_fall) * self.values[0], self.values[-1])
 
     def _obstacle(self) -> str:
         """Why the targets' sizes at two time points cannot be compared."""
@@ -281,8 +284,8 @@ class _Judged:
         return f"{lesions_text(sorted(unseen))}: outside the image of a later study" if unseen else ""
 
     def _contradiction(self, grown: bool) -> str:
-        """Why diameters that have crossed a limit are not believed: the targets' volume has not changed that way."""
-        fallen = bool(self.targets) and self.values[-1] <= (1 - self.criteria.partial_fall) * self.values[0]
+        """Why a change of diameters is not accepted: the volume of the targets has not changed likewise."""
+        fallen = bool(self.targets) and self._has_fallen()
         if self.criteria.quantity is Quantity.VOLUME or not (grown or fallen):
             return ""
         place = self.values.index(self.smallest) if grown else 0
@@ -309,7 +312,7 @@ class _Judged:
 
     def _target_growth(self) -> list[str]:
         last, limit = self.values[-1], self.criteria.progression_rise
-        if not self.targets or last <= self.smallest or last < (1 + limit) * self.smallest:
+        if not self.targets or last <= self.smallest or not reaches(last, (1 + limit) * self.smallest):
             return []
         if self.criteria.least_rise_mm and not any(map(self._has_risen, self.targets)):
             return []
@@ -320,7 +323,7 @@ class _Judged:
         """Whether a target has grown by the least number of mm since its smallest."""
         places = range(self.time.baseline, len(self.time.slice_mm))
         *earlier, now = (sum(map(self.criteria.size, self.history.at(group, place))) for place in places)
-        return now - min(earlier) >= self.criteria.least_rise_mm
+        return reaches(now - min(earlier), self.criteria.least_rise_mm)
 
     def _other_growth(self) -> list[str]:
         causes = []
@@ -353,4 +356,4 @@ class _Judged:
 
     def _flair_has_grown(self) -> bool:
         _, low, now = self._flair() or (0.0, 0.0, 0.0)
-        return now - low >= FLAIR_RISE_ML and now >= (1 + FLAIR_RISE) * low
+        return reaches(now - low, FLAIR_RISE_ML) and reaches(now, (1 + FLAIR_RISE) * low)

@@ -1,7 +1,8 @@
-"""The sentences of an assessment by RANO: the numbers that decide, beside the limits that they are held against."""
+"""The sentences of an assessment by RANO: the decisive numbers beside the limits that they are compared with."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,9 +16,9 @@ class Numbers:
 
     Attributes:
         values: sums over the targets from baseline on; none when they cannot be compared.
-        clauses: what makes it progression beside the sum over the targets, or why it cannot be said.
-        new: lesions that are new.
-        specks: what is left besides, too small to count.
+        clauses: causes of progression other than the sum over the targets, or why nothing can be concluded.
+        new: number of new lesions.
+        specks: number of remaining components that are too small to count.
         unjudged_flair: whether the T2/FLAIR abnormality has grown, which the criteria do not judge.
     """
 
@@ -30,7 +31,7 @@ class Numbers:
     unjudged_flair: bool
 
     def reason(self) -> str:
-        """The numbers that decide, what decides beside the sum first; criteria and category are said beside it."""
+        """The decisive numbers, other causes than the sum first, without the names of criteria and category."""
         return "; ".join([*self.clauses, *([self._changes()] if self.values else []), *self._others()])
 
     def sentence(self, category: str) -> str:
@@ -86,7 +87,10 @@ def percent_text(change: float | None, *limits: float) -> str:
     if change is None:
         return "not defined"
     digits = 0
-    while digits < 3 and any(change != one and _rounded(change, digits) == _rounded(one, digits) for one in limits):
+    while digits < 3 and any(
+        _rounded(change, digits) == _rounded(one, digits) and not math.isclose(change, one, rel_tol=1e-6)
+        for one in limits
+    ):
         digits += 1
     return f"{_rounded(change, digits)} %"
 

@@ -1,7 +1,7 @@
-"""What the operation has left and what it took: residual tumour, extent of resection and the classes of RANO.
+"""The result of surgery: residual tumour, extent of resection and the class of the RANO resect group.
 
-The words follow the time. A study within 72 hours of surgery shows what was left; later, enhancement may as well be
-the treatment's effect, and neither 'residual tumour' nor 'gross total resection' is said of it.
+The wording depends on the time. A study within 72 hours of surgery shows what was left; later, enhancement may be an
+effect of treatment, and is called neither 'residual tumour' nor 'gross total resection'.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.grid import same_grid
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Label, Region
-from GliomaSegLib.measures.lesion_size import LEAST_LESION_MM3, digitisation_error, without_specks
+from GliomaSegLib.measures.lesion_size import LEAST_LESION_MM3, digitisation_error, reaches, without_specks
 from GliomaSegLib.measures.volumes import volume_text
 from GliomaSegLib.options import Surgery
 from GliomaSegLib.postprocessing import components
@@ -28,8 +28,8 @@ from GliomaSegLib.record import Record
 GROSS_TOTAL_BELOW_ML = 0.175
 EARLY_DAYS = 3.0
 
-# Between these thresholds of the probability map the residual volume is said to lie. They are a convention of this
-# program: how far the answer hangs on the threshold, not a confidence interval.
+# The residual volume is also given at these thresholds of the probability map. They are a convention of this program
+# and show how far the answer depends on the threshold; they are not a confidence interval.
 SURE, POSSIBLE = 0.75, 0.25
 
 # RANO resect group (Karschnia 2023, Neuro Oncol 25:940): residual volumes, in mL, that bound the classes. With the same
@@ -41,7 +41,7 @@ SUPRAMAXIMAL_OTHER_ML = 5.0
 
 
 class Finding(str, Enum):
-    """What enhancement after surgery may be."""
+    """The interpretation of enhancement after surgery."""
 
     RESIDUAL = "residual tumour"
     GROSS_TOTAL = "gross total resection"
@@ -55,7 +55,7 @@ class Residual(Record):
 
     Attributes:
         volume_ml, voxels: without the objects of less than ``least_mm3``.
-        removed_objects, removed_ml: what these objects were.
+        removed_objects, removed_ml: number and volume of these objects.
         above_limit_ml: distance from the limit of gross total resection, negative below it.
         sure_ml, possible_ml: the volume when the map is thresholded at 0.75 and at 0.25; ``None`` without a map.
         digitisation: see :func:`digitisation_error`; ``None`` also when nothing is left.
@@ -77,7 +77,7 @@ class Residual(Record):
         """Whether another threshold would change the finding; ``None`` without a probability map."""
         if self.sure_ml is None or self.possible_ml is None:
             return None
-        return (self.sure_ml < self.limit_ml) != (self.possible_ml < self.limit_ml)
+        return reaches(self.sure_ml, self.limit_ml) != reaches(self.possible_ml, self.limit_ml)
 
 
 class Extent(Record):
@@ -101,11 +101,11 @@ class Resection(Record):
     """Residual tumour and extent of resection of one operation.
 
     Attributes:
-        extents: of ET and of the core, where both studies tell them apart and there was some before.
+        extents: of ET and of the core, where both studies distinguish them and there was some before.
         rano: ``None`` unless the study was made within 72 hours of surgery, and where it has no class.
         cavity_ml: the resection cavity; ``None`` when the model does not mark it.
         answer: one sentence.
-        notes: what must be known about it, a sentence each.
+        notes: sentences on the limits of the answer.
     """
 
     finding: Finding
@@ -192,8 +192,8 @@ def resection_class(enhancing: Extent, other_ml: float | None, surgery: Surgery 
     Args:
         enhancing: extent of resection of the enhancing tumour.
         other_ml: residual non-enhancing tumour (FLAIR abnormality without the cavity); ``None`` when not determined.
-        surgery: what was done, where it is stated. Images do not show that it was a biopsy: a tumour that is not
-            smaller has no class without it.
+        surgery: kind of surgery, where it is stated. Images do not show that it was a biopsy: a tumour that is not
+            smaller has no class unless this is stated.
     """
     if surgery is Surgery.BIOPSY:
         return ResectionClass(number="4", name="biopsy")
@@ -216,7 +216,7 @@ def resection_class(enhancing: Extent, other_ml: float | None, surgery: Surgery 
 
 
 class ResidualAnswer(Record):
-    """What follows from a study after surgery alone, without one before; fields as in :class:`Resection`."""
+    """Findings of a post-operative study without a pre-operative one; fields as in :class:`Resection`."""
 
     finding: Finding
     residual: Residual
@@ -256,7 +256,7 @@ def assess_resection(
     surgery: Surgery | None = None,
     obstacle: str = "",
 ) -> Resection:
-    """Compare a post-operative segmentation with what there was before.
+    """Compare a post-operative segmentation with the pre-operative volumes.
 
     Args:
         before: volumes, mL, of the regions that the pre-operative segmentation distinguishes, on its own grid.
@@ -265,7 +265,7 @@ def assess_resection(
         time_point: of the post-operative study.
         has_native_t1: whether T1 without contrast was among its sequences; ``None`` when not known.
         probability: of ET after surgery.
-        surgery: what was done, where it is stated.
+        surgery: kind of surgery, where it is stated.
         obstacle: why the segmentation cannot be judged, a clause; then volumes are given, and no finding or class.
 
     Raises:
@@ -316,7 +316,7 @@ def _finding(early: bool | None, left: Residual, obstacle: str) -> Finding:
         return Finding.UNDATED
     if not early:
         return Finding.LATE
-    return Finding.GROSS_TOTAL if left.volume_ml < left.limit_ml else Finding.RESIDUAL
+    return Finding.RESIDUAL if reaches(left.volume_ml, left.limit_ml) else Finding.GROSS_TOTAL
 
 
 def _answer(finding: Finding, left: Residual, time_point: TimePoint, obstacle: str) -> str:
@@ -333,7 +333,7 @@ def _answer(finding: Finding, left: Residual, time_point: TimePoint, obstacle: s
             f"Enhancing volume {volume}: it is not stated that the study was made within 72 hours of surgery, so it "
             "cannot be called residual tumour."
         )
-    side = "above" if left.above_limit_ml >= 0 else "below"
+    side = "above" if reaches(left.volume_ml, left.limit_ml) else "below"
     coarse = "" if left.digitisation is None else f" (counting voxels, ±{100 * left.digitisation:.0f} % on average)"
     return (
         f"{finding.value.capitalize()}: {volume} of enhancing tumour{coarse}, {volume_text(abs(left.above_limit_ml))} "

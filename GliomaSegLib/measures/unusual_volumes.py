@@ -1,4 +1,4 @@
-"""Volumes that differ from those of other cases of the same model: a reason to look, not an error."""
+"""Volumes that are outliers among the cases of the same model: a reason to look at a case, not an error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NORMAL_QUARTILE = 0.6745  # the median absolute deviation of the standard norma
 
 
 def unusual(volumes_ml: Mapping[str, float], usual_ml: Mapping[str, Sequence[float]]) -> tuple[tuple[str, ...], float]:
-    """A clause for each thing in which a finished case differs, and the largest modified z-score among them, or 0.
+    """A clause for each unusual volume of a finished case, and the largest modified z-score among them, or 0.
 
     Args:
         volumes_ml: of the case, by the region's name or :data:`BRAIN`.
@@ -38,7 +38,7 @@ def unusual(volumes_ml: Mapping[str, float], usual_ml: Mapping[str, Sequence[flo
 
 
 def volumes_by_model(cases: Iterable[tuple[str, Mapping[str, float]]]) -> Mapping[str, Mapping[str, Sequence[float]]]:
-    """What is usual: all volumes by model and name, of cases that are each a model and its volumes in mL."""
+    """All volumes by model and name; each case is a model and its volumes in mL."""
     usual: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for model, volumes in cases:
         for name, ml in volumes.items():
@@ -48,7 +48,9 @@ def volumes_by_model(cases: Iterable[tuple[str, Mapping[str, float]]]) -> Mappin
 
 def deviation(volume_ml: float | None, usual_ml: Sequence[float]) -> float:
     """The modified z-score (Iglewicz and Hoaglin 1993) of the diameter of a ball of this volume among those of other
-    cases; 0 without a volume, or where too few cases are known.
+    cases.
+
+    0 without a volume, with too few cases, or where over half of the cases have one volume: their deviation is 0.
 
     Diameters, since volumes are so skewed that every large tumour would be an outlier.
     """

@@ -1,4 +1,4 @@
-"""What a radiologist reads off a segmentation: volumes per region, and each lesion's size, place and diameters.
+"""Measures of a segmentation: the volume of each region, and the size, position and diameters of each lesion.
 
 Volumes are in mL (1000 mm³), lengths in mm, positions in RAS mm (x to the patient's right, y to anterior, z to
 superior), the coordinates that 3D Slicer shows.
@@ -17,7 +17,7 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.grid import orientation_of, same_grid
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Label, Region
-from GliomaSegLib.measures.diameters import diameters_mm
+from GliomaSegLib.measures.diameters import axial_axis, diameters_mm
 from GliomaSegLib.measures.midline import Midline, MidlineFrom, Side, midline_of
 from GliomaSegLib.preprocessing.cropping import Box, bounding_box, uncropped
 from GliomaSegLib.record import Record
@@ -48,11 +48,11 @@ class Lesion(Record):
         long_mm: the longest diameter on the slice of largest area, in the plane of acquisition.
         perpendicular_mm: the longest diameter on the same slice at right angles to it.
         slice: index of that slice along the voxel axis ``slice_axis`` of the measures.
-        slice_ras_mm: where that slice lies along R, A or S (see :func:`slice_position_mm`).
+        slice_ras_mm: position of that slice along R, A or S (see :func:`slice_position_mm`).
         centre_ras_mm: centre of gravity.
-        midline_mm: from its nearest voxel to the mid-sagittal plane, 0 when it crosses it; ``None`` where no plane was
-            found.
-        slices: on so many slices it is seen; ``None``, as the next two, is not known.
+        midline_mm: distance of its nearest voxel from the mid-sagittal plane, 0 when it crosses it; ``None`` where no
+            plane was found.
+        slices: number of slices on which it is seen; ``None``, as for the next two: not known.
         at_border: whether it touches the border of the image, so that a part of it may lie outside.
         certainty: the highest probability in it, 0 to 1 (Shirokikh 2019).
     """
@@ -74,7 +74,7 @@ class Lesion(Record):
 
 
 class Measures(Record):
-    """All measures of one label map. Regions that the model cannot give are left out, absent ones have volume 0."""
+    """All measures of one label map. Regions that the model does not segment are left out; absent ones have 0 mL."""
 
     volumes: tuple[Volume, ...]
     lesions: tuple[Lesion, ...]
@@ -149,10 +149,10 @@ def measure(
 
     Args:
         labels: 3-D, values of :class:`~GliomaSegLib.labels.Label`.
-        brain: mask (non-zero inside) on the same grid; gives the brain ratios and the midline.
-        regions: those that were segmented; a model without T1c gives WT alone.
-        probabilities: of regions, 0 to 1, on the same grid; give the lesions' certainty.
-        scan: of the head, gives the midline when there is no brain mask.
+        brain: mask (non-zero inside) on the same grid; for the brain ratios and the midline.
+        regions: those that were segmented; a model without T1c segments WT alone.
+        probabilities: of regions, 0 to 1, on the same grid; for the lesions' certainty.
+        scan: image of the head, for the midline when there is no brain mask.
 
     Raises:
         InputError: the brain mask or a map has another grid, or the mask is empty.
@@ -208,7 +208,7 @@ def slice_axis(image: sitk.Image) -> int:
     thick = int(np.argmax(spacing))
     if spacing[thick] > _THICK * np.delete(spacing, thick).max():
         return thick
-    return next(axis for axis in range(3) if plane_name(image, axis) == "axial")
+    return axial_axis(image)
 
 
 def plane_name(image: sitk.Image, axis: int) -> str:
@@ -219,7 +219,7 @@ def plane_name(image: sitk.Image, axis: int) -> str:
 
 
 def slice_position_mm(image: sitk.Image, axis: int, index: int) -> float:
-    """Where a slice across voxel axis ``axis`` lies: the R, A or S coordinate (by its plane) of its centre, mm."""
+    """The R, A or S coordinate (by its plane) of the centre of a slice across voxel axis ``axis``, mm."""
     centre = [(size - 1) / 2 for size in image.GetSize()]
     centre[axis] = float(index)
     left, posterior, superior = image.TransformContinuousIndexToPhysicalPoint(centre)
@@ -227,7 +227,7 @@ def slice_position_mm(image: sitk.Image, axis: int, index: int) -> float:
 
 
 def _parts(array: NDArray[np.integer], regions: Collection[Region]) -> list[tuple[str, NDArray[np.bool_]]]:
-    """The masks that get a volume: the regions, and the labels that are what two of them differ by."""
+    """The masks that are measured: the regions, and the labels that are the difference of two of them."""
     parts = [(region.value, region_mask(array, region)) for region in Region if region in regions]
     between = {Label.NETC: {Region.TC, Region.ET}, Label.SNFH: {Region.WT, Region.TC}}
     return parts + [(label.name, array == label) for label, both in between.items() if both <= {*regions}]

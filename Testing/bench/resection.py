@@ -20,7 +20,7 @@ from GliomaSegLib.datasets.case_table import read_splits
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.evaluation.froc import match_lesions
 from GliomaSegLib.evaluation.metrics import score
-from GliomaSegLib.followup.compare import Aligned, compare
+from GliomaSegLib.followup.compare import RegisteredComparison, compare
 from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.images import read_image, read_labels
 from GliomaSegLib.job import Job
@@ -128,7 +128,7 @@ def _operated(before: _Before, number: int) -> Operated:
     return operate(before.images, before.labels, before.brain, LEFT_ML[number], PLANTED_RADIUS_MM, seed=number)
 
 
-def _compared(before: _Before, after: Operated, folder: Path) -> Aligned:
+def _compared(before: _Before, after: Operated, folder: Path) -> RegisteredComparison:
     points = []
     for name, images, labels, when in (
         ("pre", before.images, before.labels, PRE), ("post", after.images, after.labels, POST)
@@ -146,7 +146,7 @@ def _written(images: dict, folder: Path) -> None:
         sitk.WriteImage(image, folder / f"{getattr(name, 'value', name)}.nii.gz")
 
 
-def _answers(before: _Before, after: Operated, aligned: Aligned) -> Iterable[tuple[str, str, str]]:
+def _answers(before: _Before, after: Operated, aligned: RegisteredComparison) -> Iterable[tuple[str, str, str]]:
     """Name, reference and answer of every number, as text of the same form."""
     found = aligned.comparison
     resection = found.resection
@@ -187,7 +187,7 @@ def _counted(mask: np.ndarray) -> int:
     return int(sizes[sizes >= LEAST_LESION_MM3].sum())
 
 
-def _off_mm(after: Operated, aligned: Aligned) -> float:
+def _off_mm(after: Operated, aligned: RegisteredComparison) -> float:
     """Mean distance over the voxels of the whole tumour and cavity between the place found and the true one."""
     transform = aligned.transforms[0] or sitk.Transform(3, sitk.sitkIdentity)
     places = np.argwhere(sitk.GetArrayFromImage(after.labels) != Label.BACKGROUND)[::50, ::-1].tolist()

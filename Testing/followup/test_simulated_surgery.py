@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from GliomaSegLib.case import Modality, TimePoint, TimePointKind
-from GliomaSegLib.followup.compare import Aligned, compare
+from GliomaSegLib.followup.compare import RegisteredComparison, compare
 from GliomaSegLib.followup.conditions import Treatment
 from GliomaSegLib.followup.deformation import deform
 from GliomaSegLib.io.grid import array_on
@@ -66,7 +66,7 @@ def aligned(
     before: dict[Modality, sitk.Image],
     operated: Operated,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Aligned:
+) -> RegisteredComparison:
     folder = tmp_path_factory.mktemp("operated")
     pre = time_point_of(folder, "pre", before[T1C], small_phantom.reference, PRE)
     post = time_point_of(folder, "post", operated.images[T1C], operated.labels, EARLY)
@@ -91,7 +91,7 @@ def test_the_simulated_study_looks_as_it_should(before: dict[Modality, sitk.Imag
     assert operated.left.sum() == round(1.5 / operated.voxel_ml)
 
 
-def test_the_movement_is_found(aligned: Aligned, operated: Operated) -> None:
+def test_the_movement_is_found(aligned: RegisteredComparison, operated: Operated) -> None:
     for point in ((0.0, -20.0, 30.0), (40.0, 10.0, 0.0), (-40.0, 30.0, 50.0)):
         there = aligned.transforms[0].TransformPoint(point)
         assert there == pytest.approx(operated.move.TransformPoint(point), abs=1.5)
@@ -99,7 +99,7 @@ def test_the_movement_is_found(aligned: Aligned, operated: Operated) -> None:
 
 
 def test_residual_and_extent_are_those_of_the_operation(
-    aligned: Aligned, operated: Operated, small_phantom: Phantom
+    aligned: RegisteredComparison, operated: Operated, small_phantom: Phantom
 ) -> None:
     found = aligned.comparison.resection
     after = int(operated.left.sum() + operated.planted.sum())
@@ -116,7 +116,7 @@ def test_residual_and_extent_are_those_of_the_operation(
     assert f"±{100 * error:.0f} % on average" in found.answer
 
 
-def test_each_lesion_is_the_one_that_it_was(aligned: Aligned, operated: Operated) -> None:
+def test_each_lesion_is_the_one_that_it_was(aligned: RegisteredComparison, operated: Operated) -> None:
     course = aligned.comparison.course
     assert sorted(step.change.value for step in course.steps[0]) == [Change.NEW.value, Change.SHRUNK.value]
     shrunk, new = course.tracks
@@ -130,11 +130,11 @@ def test_each_lesion_is_the_one_that_it_was(aligned: Aligned, operated: Operated
     assert (shrunk.lesions[0].side, ball.side) == (Side.RIGHT, Side.LEFT)
 
 
-def test_the_deformation_changes_no_number(aligned: Aligned) -> None:
+def test_the_deformation_changes_no_number(aligned: RegisteredComparison) -> None:
     comparison = aligned.comparison
     assert "demons" in comparison.deformation
     assert 0 <= comparison.studies[0].bent_mm < 10
-    there, back = aligned.deformations[0].there, aligned.deformations[0].back
+    there, back = aligned.deformations[0].forward, aligned.deformations[0].inverse
     for point in ((30.0, 0.0, 20.0), (-25.0, -15.0, 30.0)):
         assert back.TransformPoint(there.TransformPoint(point)) == pytest.approx(point, abs=0.5)
     plain = compare(aligned.studies).comparison
@@ -163,7 +163,7 @@ def test_a_lesion_that_the_brain_took_along_is_found_again_after_a_deformation(
         sitk.Resample(one, image, bend, how, 0.0) for one, how in ((image, sitk.sitkLinear), (lesion, _NEAREST))
     )
     deformation = deform(later, image, None, taken, lesion)
-    ways = {"rigid": {}, "deformed": {"from_common": deformation.there, "to_common": deformation.back}}
+    ways = {"rigid": {}, "deformed": {"from_common": deformation.forward, "to_common": deformation.inverse}}
     found = {}
     for name, way in ways.items():
         foci = [

@@ -90,6 +90,22 @@ def test_limits_of_the_volume(ml: float, category: Category) -> None:
     assert found.from_baseline == pytest.approx(ml / 10 - 1)
 
 
+@pytest.mark.parametrize(
+    ("voxels", "now", "category"),
+    [(20, 7, Category.PARTIAL), (20, 8, Category.STABLE), (2115, 2961, Category.PROGRESSION)],
+)
+def test_a_volume_at_the_limit_has_reached_it_whatever_rounding_does(voxels: int, now: int, category: Category) -> None:
+    """7 of 20 voxels of 1 mm³ are a fall of 65 %, 2961 of 2115 a rise of 40 %: as doubles both miss it by 1e-16."""
+    found = judged(course((lesion(1, 20, 20, ml=voxels * 0.001), lesion(1, 20, 20, ml=now * 0.001))), RANO_2_0_VOLUME)
+    assert found.category is category
+    assert category is Category.STABLE or "000 %" not in found.sentence
+
+
+def test_a_sum_of_diameters_at_the_limit_of_a_partial_response_has_reached_it() -> None:
+    found = judged(course((lesion(1, 45, 20), lesion(1, 31.5, 20))), RANO_BM)  # 0.7 * 45 = 31.499999999999996
+    assert found.category is Category.PARTIAL
+
+
 def test_progression_is_judged_from_the_smallest_and_response_from_the_baseline() -> None:
     found = judged(course((lesion(1, 20, 20), lesion(1, 10, 12), lesion(1, 10, 16))))
     assert found.values == (400, 120, 160)

@@ -54,6 +54,13 @@ def test_the_limit_of_gross_total_resection_is_175_microlitres(voxels: int, find
     assert found.answer.lower().startswith(f"{found.finding.value}: ")
 
 
+def test_the_limit_of_gross_total_resection_holds_for_spacings_that_the_file_rounds() -> None:
+    """250 voxels of 0.7 mm³ are 175 mm³; NIfTI stores the spacing as ``float32``, 0.699999988 mm."""
+    labels = after(250)
+    labels.SetSpacing((1.0, 1.0, float(np.float32(0.7))))
+    assert assessed(labels).finding is Finding.RESIDUAL
+
+
 def test_specks_are_not_counted_and_their_size_is_reported() -> None:
     labels = after(300, specks=4)
     left = residual(labels)

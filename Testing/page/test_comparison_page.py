@@ -11,8 +11,8 @@ import SimpleITK as sitk
 
 from GliomaSegLib.case import TimePoint, TimePointKind
 from GliomaSegLib.followup.compare import compare
+from GliomaSegLib.followup.interactive import _CHANGES
 from GliomaSegLib.followup.page import render_comparison
-from GliomaSegLib.followup.scrolled import _CHANGES
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.measures.volumes import measure
 from GliomaSegLib.results.time_point import SegmentedTimePoint

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from GliomaSegLib.followup.compare import Aligned
+from GliomaSegLib.followup.compare import RegisteredComparison
 from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.terminology import region_styles
 from GliomaSegLib.labels import Label, Region
@@ -29,12 +29,12 @@ _CHANGES = {
 }  # fmt: skip
 
 
-def comparison_viewer(aligned: Aligned, headings: Sequence[str], became: Mapping[int, str]) -> Markup:
+def comparison_viewer(aligned: RegisteredComparison, headings: Sequence[str], changes: Mapping[int, str]) -> Markup:
     """The HTML of the viewer; empty when an image is missing, or without NiiVue.
 
     Args:
         headings: of the studies.
-        became: the last change of each lesion, by the ID of its track.
+        changes: the last change of each lesion, by the ID of its track.
     """
     if any(study.image is None for study in aligned.studies):
         return Markup()
@@ -50,7 +50,7 @@ def comparison_viewer(aligned: Aligned, headings: Sequence[str], became: Mapping
         panels.append(Panel(f"{place + 1}: {headings[place]}", image, array_on(marked, last.labels)))
         lesions_before = lesions
     regions = set().union(*(study.regions for study in aligned.studies))
-    return viewer_html(panels, last.brain, _layers(regions), _places(aligned, became))
+    return viewer_html(panels, last.brain, _layers(regions), _places(aligned, changes))
 
 
 def _changes(
@@ -83,7 +83,7 @@ def _layers(regions: set[Region]) -> list[Layer]:
     return [*shown, *changed]
 
 
-def _places(aligned: Aligned, became: Mapping[int, str]) -> list[Place]:
+def _places(aligned: RegisteredComparison, changes: Mapping[int, str]) -> list[Place]:
     """Every lesion at its last known position, in coordinates of the last study."""
     course, places = aligned.comparison.course, []
     for track in course.tracks:
@@ -92,6 +92,6 @@ def _places(aligned: Aligned, became: Mapping[int, str]) -> list[Place]:
         transform = aligned.transforms[when]
         point = (-right, -anterior, superior)
         x, y, z = transform.GetInverse().TransformPoint(point) if transform else point
-        text = f"{track.id}: {volume_text(lesion.volume_ml)}, {became.get(track.id, 'unchanged')}"
+        text = f"{track.id}: {volume_text(lesion.volume_ml)}, {changes.get(track.id, 'unchanged')}"
         places.append(Place(region_styles()[course.region].name, text, (-x, -y, z)))
     return places
