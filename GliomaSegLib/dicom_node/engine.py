@@ -165,8 +165,6 @@ class Engine:
             self._completeness.sender_aborted(study.key, study.broken_off)
         elif count > study.images:  # one was written in the moment of the kill
             self._receiver.reopen(study.key, study.uid, study.origin)
-        elif study.state is State.RUNNING:
-            self._transitions.move(study, State.WAITING)
 
     def _adopt(self, key: str) -> None:
         """Queue images whose study is not in the queue: the node was killed, or the queue was damaged and made anew."""
@@ -185,6 +183,8 @@ class Engine:
     def _begin(self) -> bool:
         if self._running is not None:
             return False
+        for study in self._queue.studies((State.RUNNING,)):  # the node was killed, or its disk was full at the end
+            self._transitions.move(study, State.WAITING)
         now = self._clock.monotonic()
         due = [one for one in self._queue.studies((State.WAITING,)) if self._not_before.get(one.key, now) <= now]
         # What was begun most often comes last, so that a study that brings the computer down holds up no other.

@@ -15,7 +15,7 @@ import requests
 from requests.auth import HTTPBasicAuth
 
 from GliomaSegLib.dicom_node.config import Orthanc
-from GliomaSegLib.dicom_node.queue import Queue, Study
+from GliomaSegLib.dicom_node.queue import Queue, State, Study
 from GliomaSegLib.dicom_node.receiver import IMAGE_CLASSES, Outcome, Receiver
 from GliomaSegLib.dicom_node.storage import Storage, StorageError
 from GliomaSegLib.dicom_node.transitions import log_place
@@ -207,6 +207,11 @@ class OrthancWatcher:
         done = False
         while not done:
             changes, last, done = self._server.changes(self._since)
+            if done and not changes and last < self._since:
+                _LOG.warning("the changes in Orthanc begin anew, as its database was replaced")
+                self._since, self._open = 0 if self._config.history else last, {}
+                done = not self._config.history
+                continue
             for change in changes:
                 try:
                     self._on_change(change)
@@ -267,6 +272,9 @@ class OrthancWatcher:
             unreadable = sum(not self._fetch(instance) for instance in missing)
             if unreadable:
                 self._queue.note(key, f"{unreadable} of its images in Orthanc cannot be read; they were passed over.")
+        known = self._queue.study(key)
+        if known is not None and known.state is State.WITHDRAWN and any(series.values()):
+            self._receiver.reopen(key, known.uid, "orthanc")  # it was deleted in Orthanc, and has been sent again
         return bool(about.get("IsStable", True))
 
     def _fetch(self, instance: str) -> bool:

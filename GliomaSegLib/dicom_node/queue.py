@@ -195,10 +195,14 @@ class Queue:
                 notes = json.dumps([*study.notes, sentence])
                 database.execute("UPDATE studies SET notes = ? WHERE key = ?", (notes, key))
 
-    def cleared(self, study: Study) -> None:
-        """Record that the study's images are deleted."""
+    def cleared(self, study: Study) -> bool:
+        """Record that the study's images are to be deleted; ``False`` and no change if an image has come meanwhile."""
         with self._transaction() as database:
-            database.execute("UPDATE studies SET cleared = 1 WHERE key = ?", (study.key,))
+            done = database.execute(
+                "UPDATE studies SET cleared = 1 WHERE key = ? AND revision = ? AND state = ?",
+                (study.key, study.revision, study.state.value),
+            )
+            return bool(done.rowcount)
 
     def study(self, key: str) -> Study | None:
         """One study."""

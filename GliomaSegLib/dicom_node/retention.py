@@ -51,5 +51,5 @@ class Retention:
             except Exception as error:  # concerns this study only
                 log_place(f"study {study.key}", error)
                 continue
-            self._queue.cleared(study)
-            self._storage.clear(study.key)
+            if self._queue.cleared(study):
+                self._storage.clear(study.key)

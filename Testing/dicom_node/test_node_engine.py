@@ -482,6 +482,35 @@ def test_a_full_disk_refuses_what_comes_and_makes_room(
     assert sorted(site.states()) == [State.ANSWERED, State.ARRIVING]
 
 
+def test_a_study_whose_disk_ran_full_while_it_ran_is_run_again_when_there_is_room(
+    site: Site, images: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.worker.held = True
+    site.send(images)
+    site.wait(120)
+    site.worker.failures.append(WorkerError("There is no space left on the disk.", "InputError"))
+    with monkeypatch.context() as full:
+        full.setattr(Storage, "is_full", property(lambda storage: True))
+        site.worker.held = False
+        site.worker.task.go()
+        with pytest.raises(StorageError, match="is full"):
+            site.wait(0)
+    site.wait(3)
+    assert site.only().state is State.ANSWERED
+
+
+def test_an_image_that_comes_while_its_study_is_cleared_is_not_lost(
+    tmp_path: Path, images: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(write_config(tmp_path, keep=0))
+    site.engine._retention._before_clearing = lambda study: site.send(images[5:])  # asks Orthanc, which takes its time
+    site.send(images[:5])
+    site.wait(120)
+    site.wait(10)
+    site.wait(120)
+    assert (site.only().state, site.only().images) == (State.ANSWERED, 6)
+
+
 def test_only_so_many_settled_studies_keep_their_images(tmp_path: Path) -> None:
     site = Site(write_config(tmp_path, keep=1))
     first = write_images(tmp_path / "first", "first", slices=2)

@@ -16,6 +16,7 @@ from GliomaSegLib.dicom_node.config import Orthanc
 from GliomaSegLib.dicom_node.orthanc import OrthancError, OrthancWatcher
 from GliomaSegLib.dicom_node.queue import State
 from GliomaSegLib.dicom_node.receiver import Receiver
+from GliomaSegLib.dicom_node.sender import Sender
 from Testing.support.malformed import HEADERS
 from Testing.support.node_site import Site, write_config, write_images
 
@@ -42,6 +43,12 @@ class Server:
     def last_change(self) -> int:
         return 0
 
+    def has_study(self, uid: str) -> bool:
+        return uid in [about["MainDicomTags"]["StudyInstanceUID"] for about in self.about.values()]
+
+    def write_receipt(self, uid: str, text: str) -> None:
+        """Receipts are not looked at here."""
+
     def study(self, study: str) -> Any:
         return self.said.get(study, self.about[study])
 
@@ -66,8 +73,9 @@ def server(tmp_path: Path) -> Server:
     return Server({name: write_images(tmp_path / name, study=name, slices=1) for name in ("bad", "good")})
 
 
-def watcher(site: Site, server: Server) -> OrthancWatcher:
-    return OrthancWatcher(Orthanc(url="http://nowhere"), server, site.receiver, site.queue, site.storage, 1 << 26)
+def watcher(site: Site, server: Server, history: bool = False) -> OrthancWatcher:
+    orthanc = Orthanc(url="http://nowhere", history=history)
+    return OrthancWatcher(orthanc, server, site.receiver, site.queue, site.storage, 1 << 26)
 
 
 @pytest.mark.parametrize("how", [*HEADERS.values(), lambda content: b"", lambda content: b"no DICOM"])
@@ -125,3 +133,41 @@ def test_a_change_that_is_none_is_passed_over(site: Site, server: Server, change
     watcher(site, server).poll()
     site.wait(300)
     assert site.states() == [State.ANSWERED] * 2
+
+
+def test_a_study_that_was_deleted_and_sent_again_is_answered(site: Site, server: Server) -> None:
+    site.sender = Sender(site.queue, site.storage, site.peer, server, site.alarms, site.clock)
+    watching, gone = watcher(site, server), server.about
+    watching.poll()
+    server.about = {}
+    site.wait(300)
+    assert site.states() == [State.WITHDRAWN] * 2
+    server.about = gone
+    server.listed += [{"ChangeType": "NewStudy", "Seq": n, "ID": name} for n, name in enumerate(gone, start=3)]
+    watching.poll()
+    site.wait(300)
+    assert site.states() == [State.ANSWERED] * 2
+
+
+@pytest.mark.parametrize(("history", "answered"), [(True, 3), (False, 2)])
+def test_a_new_database_of_orthanc_is_watched_from_its_beginning(
+    site: Site, server: Server, tmp_path: Path, history: bool, answered: int
+) -> None:
+    server.listed = [{"ChangeType": "Other", "Seq": 0}] * 50 + server.listed
+    watching = watcher(site, server, history)
+    site.queue.remember("orthanc", "0")
+    watching.poll()
+    site.wait(300)
+    assert site.states() == [State.ANSWERED] * 2
+    fresh = Server({"new": write_images(tmp_path / "new", study="new", slices=1)})
+    server.__dict__.update(fresh.__dict__)
+    watching.poll()
+    site.wait(300)
+    assert site.states() == [State.ANSWERED] * answered
+    later = Server({"later": write_images(tmp_path / "later", study="later", slices=1)})
+    server.images |= later.images
+    server.about |= later.about
+    server.listed.append({"ChangeType": "NewStudy", "Seq": 2, "ID": "later"})
+    watching.poll()
+    site.wait(300)
+    assert site.states() == [State.ANSWERED] * (answered + 1)
