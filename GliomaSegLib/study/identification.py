@@ -109,7 +109,7 @@ _PHYSICS: tuple[PhysicsRule, ...] = (
     PhysicsRule("echo-planar", Weighting.OTHER, _CLEAR_PHYSICS, _ANY, _ANY, None, _EP),
     PhysicsRule("a gradient echo with a long TE (T2*)", Weighting.OTHER, 4, _ANY, (12, 100), None, _GR),
     PhysicsRule("an ultra-short echo, as for bone", Weighting.OTHER, 4, _ANY, (0, 0.5), None, _GR),
-    PhysicsRule("a spoiled gradient echo", Weighting.T1, 3, (2, 60), (0, 12), None, _GR),
+    PhysicsRule("a spoiled gradient echo", Weighting.T1, 2, (2, 60), (0, 12), None, _GR),
     PhysicsRule("a gradient echo with short TR and TE", Weighting.T1, 4, (60, 800), (0, 12), None, _GR),
     PhysicsRule("an inversion of unknown time with a long TE", Weighting.FLAIR, 3, (3500, 20000), (60, 700), None, _IR),
     PhysicsRule("short TR and TE", Weighting.T1, 5, (200, 1200), (0, 40), None, frozenset(), _GR | _EP | _IR),

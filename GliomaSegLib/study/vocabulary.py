@@ -48,25 +48,26 @@ WEIGHTING_WORDS: tuple[WordRule, ...] = (
         r"\b(dwi|dti|diff\w*|adc|eadc|trace\w*|tensor|b0|b ?[5-9]00|b ?[1-3][05]00|resolve)\b", Weighting.OTHER, 8
     ),
     WordRule(
-        rf"\b(swi|swan|swip|venobold|ha?emo\w*|t2 ?\*\w*|t2 ?star\w*|t2s|medic|qsm"
+        rf"\b(swi|swan|swip|venobold|ha?emo\w*|t2 ?\*\w*|t2 ?star\w*|t2s|medic|merge|mpgr|qsm"
         rf"|s?t2w?i? (?!s?t1)(\w+ )?{_GRADIENT_ECHO}|{_GRADIENT_ECHO} s?t2w?i?)"
         r"(\b|\s|$)",
         Weighting.OTHER,
         8,
     ),
     WordRule(
-        r"\b(perf\w*|pwi|dsc|dce|p?c?asl|r?cb[fv]|mtt|ttp|tmax|ktrans|bold|f ?mri|twist|d[yi]n[ae]m\w*|dyn)\b"
+        r"\b(perf\w*|permeab\w*|perm|pwi|dsc|dce|p?c?asl|r?cb[fv]|mtt|ttp|tmax|ktrans|bold|f ?mri|twist|d[yi]n[ae]m\w*|dyn)\b"
         r"|динамик|динамическ|ダイナミック|动态|動態|역동",
         Weighting.OTHER,
         8,
     ),
     WordRule(
-        r"\b(tof\w*|s3di\w*|mra|mrv|\w*angio\w*|veno\w*|phase contrast|phase|pha|pca|pc3d|inhance)\b",
+        r"\b(tof\w*|s3di\w*|mra|mrv|\w*angio\w*|veno\w*|phase contrast|phase|pha|pca|pc3d|[23]d ?pc|pc (sag|ax|tra|cor)\w*|inhance"
+        r"|tricks|\w*trak|q ?flow|flow(?! ?comp)|cine\w*|(care|test|timing) ?bolus|bolus ?(track\w*|test|timing)|fluoro\w*)\b",
         Weighting.OTHER,
         8,
     ),
     WordRule(
-        rf"\b(mip|minip|sub(?! ?{_NUMBERED}\b)|s(ub|u|ou|ot)s?tra[ckz]\w*|subtr|odejm\w*|differen[cz]\w*"
+        rf"\b(mip|minip|(s?t1)?sub(?! ?{_NUMBERED}\b)|s(ub|u|ou|ot)s?tra[ckz]\w*|subtr|odejm\w*|differen[cz]\w*"
         r"|projection|screen\w*|fusion|fused|collage)\b|суб?тракц\w*|вычит\w*|差分|サブトラ|減算|减影|減影|감산",
         Weighting.OTHER,
         8,
@@ -77,10 +78,16 @@ WEIGHTING_WORDS: tuple[WordRule, ...] = (
         Weighting.OTHER,
         8,
     ),
-    WordRule(r"\b(calibration|asset|prescan|shim\w*|field ?map\w*|b1 ?map)\b", Weighting.OTHER, 8),
+    WordRule(
+        r"\b(calib\w*|asset|prescan|shim\w*|field ?map\w*|b1 ?map|coil ?sens\w*|sense ref\w*|ref(erence)? ?scan|plan ?scan"
+        r"|smart ?(brain|exam|prep)|mrac)\b|^ref(erence)?$",
+        Weighting.OTHER,
+        8,
+    ),
+    WordRule(r"\bepi\b", Weighting.OTHER, 8, 4),  # echo-planar, or an examination for epilepsy
     WordRule(r"\b(cal|coil|phantom|test|report|rest)\b", Weighting.OTHER, 8, 1.5),
     WordRule(
-        r"\b([tr][12]\w* ?map\w*|t1 ?rho|mrf|mapit|relaxo\w*|inv ?[12]|mtr|mrs|spectro\w*|svs|csi|qalas)\b"
+        r"\b([tr][12]\w* ?map\w*|t1 ?rho|mrf|mapit|relaxo\w*|inv ?[12]|mtr|mrs|spectro\w*|svs|csi|qalas|molli)\b"
         r"|\bmp ?2 ?rage\b.*\bt1 ?images?\b",
         Weighting.OTHER,
         8,
@@ -94,7 +101,7 @@ WEIGHTING_WORDS: tuple[WordRule, ...] = (
     ),
     WordRule(r"\bdir\b", Weighting.OTHER, 6, 3),
     WordRule(
-        r"\b(stir|psir|double inversion|ciss\w*|ci3d\w*|fiesta|trufi\w*|true ?fisp|b?ssfp|b ?ffe|balanced"
+        r"\b(stir|psir|double inversion|ciss\w*|ci3d\w*|fiesta|trufi\w*|true ?fisp|b?ssfp|s?b ?[ft]fe|cosmic|balanced"
         r"|cistern\w*|pd(w|wi|fs|t2)?(?!\w* ?\+? ?t2)|proton\w*|dp)\b",
         Weighting.OTHER,
         6,
@@ -271,12 +278,17 @@ def normalised(words: str) -> str:
     text = re.sub(r"(?<=[a-zA-Z\u0370-\u03ff])[\u0300-\u036f]+", "", text)
     text = unicodedata.normalize("NFC", text)  # compose letters of other scripts again
     text = re.sub(r"[тТ](?=[12])", "T", text)  # Cyrillic letters that look the same
-    text = re.sub(r"(?<=[a-z])(?=T[12]|FLAIR|ADC|CB[FV])", " ", text).lower().translate(_LETTERS)  # as in 'AxT1'
-    text = re.sub(r"(?<![a-z0-9])acq-(?=(ce)?(gd|gad\w*|km|[ck]ontrast\w*|post|pre)(?![a-z0-9]))", " ", text)
-    text = re.sub(r"(?<![a-z0-9])(sub|ses|run|acq|dir|rec|task)-[a-z0-9]+", " ", text)  # BIDS entities
+    text = (
+        re.sub(r"(?<=[a-z])(?=T[12]|FLAIR|ADC|CB[FV])|(?i:(?<=t1|t2))(?=(?i:flair))", " ", text)
+        .lower()
+        .translate(_LETTERS)
+    )  # as in 'AxT1'
+    text = re.sub(r"(?<![a-z0-9])acq-", " ", text)
+    text = re.sub(r"(?<![a-z0-9])(sub-[a-z0-9]+ .*?)space-[a-z0-9]+", r"\1 ", text)  # BIDS, not Siemens' SPACE
+    text = re.sub(r"(?<![a-z0-9])(sub|ses|run|dir|rec|task)-[a-z0-9]+", " ", text)  # BIDS entities
     text = re.sub(r"\b(post|nach|gd|km|c\+) ?(-|minus) ?(pre|nativ\w*|vor|c-)(?![a-z])", " subtraction ", text)
     text = re.sub(r"\bw/o\b|\b[ck]-(?=\s|$|\))|\bs/ ?(?=[a-z])", " without ", text)
-    text = re.sub(r"\b(with|c/) ?[cgk](?![a-z])", " with contrast ", text)  # Spanish: C/G, S/G
+    text = re.sub(r"\b(with|plus|c/) ?[cgk](?![a-z])", " with contrast ", text)  # Spanish: C/G, S/G
     text = re.sub(r"\bwithout [cgk](?![a-z])", "without contrast ", text)
     text = re.sub(r"\bc/ ?(?=[a-z])|\bw/ ?(?=[a-z])", " with ", text)
     text = re.sub(r"\bk\.m\.?|\bc\.m\.?|\bk\.l\.?", "km", text)

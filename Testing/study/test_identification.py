@@ -31,6 +31,10 @@ NAMES: list[tuple[str, Modality | None]] = [
     ("sub-01_T1w", T1N),
     ("sub-control01_ses-2_acq-highres_T2w", T2W),
     ("sub-pd03_dir-AP_FLAIR", T2F),
+    ("sub-01_acq-postcontrast_T1w", T1C),
+    ("sub-01_acq-ce_T1w", T1C),
+    ("sub-01_ses-1_space-T1w_FLAIR", T2F),
+    ("sub-01_space-T1w_T2w", T2W),
     # names that people give to files, with words that are other kinds of image in a scanner's vocabulary
     ("sub_01_T1w", T1N),
     ("sub_p01_T1c", T1C),
@@ -75,6 +79,9 @@ NAMES: list[tuple[str, Modality | None]] = [
     ("Sag CUBE T2 FLAIR", T2F),
     ("AX FLAIR FS +C", T2F),
     ("OAx T1 FLAIR", T1N),
+    ("OAX T1FLAIR+C", T1C),
+    ("T1_plus_C", T1C),
+    ("T1-SPACE-post", T1C),
     ("T1 FLAIR POST", T1C),
     ("Ax T2 PROPELLER", T2W),
     ("T2W_TSE_tra", T2W),
@@ -110,6 +117,10 @@ NAMES: list[tuple[str, Modality | None]] = [
     ("AX T2* GRE", None),
     ("t2_fl2d_tra_hemo", None),
     ("T2 star", None),
+    ("T2 MERGE", None),
+    ("AX T2 MPGR", None),
+    ("T1 MOLLI", None),
+    ("T1sub", None),
     ("ep2d_perf_T2 GAD", None),
     ("TOF_3D_multi-slab", None),
     ("3D phase contrast MRV", None),
@@ -207,6 +218,35 @@ def test_tags(words: str, seen: DicomTags, expected: Modality | None) -> None:
 def test_an_agent_of_lost_letters_is_asked_about() -> None:
     assert guess("AX T1", tags(550, 12, agent="????????")).confidence < ACCEPTED_CONFIDENCE
     assert guess("AX T1 post", tags(550, 12, agent="????????")).confidence >= ACCEPTED_CONFIDENCE
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Calib",
+        "Ref Scan",
+        "SENSE REF",
+        "CoilSens",
+        "SMARTBRAIN",
+        "planscan",
+        "QFLOW",
+        "csf flow",
+        "cine",
+        "TRICKS",
+        "MRAC",
+    ]
+    + ["3D_B-TFE", "AX COSMIC", "care_bolus", "4D_TRAK", "Permeability"],
+)
+def test_a_gradient_echo_for_another_purpose_is_no_t1_beside_a_t1_with_contrast(words: str) -> None:
+    found = guess(words, tags(8, 3, None, "GR"), beside_t1c=True)
+    assert found.sequence is None or found.confidence < 0.4
+    found = guess(words, tags(4, 1.5, None, "GR", "Gadovist"))
+    assert found.sequence is None or found.confidence < 0.4
+
+
+def test_an_echo_planar_t2_is_asked_about() -> None:
+    assert guess("T2 EPI").confidence < ACCEPTED_CONFIDENCE
+    assert guess("T1 MPRAGE EPI protocol", tags(2000, 3, 900, "GR IR")).sequence is T1N
 
 
 @pytest.mark.parametrize(
