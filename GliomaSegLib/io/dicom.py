@@ -169,11 +169,13 @@ def _kind(header: Dataset) -> _Kind:
         (
             str(header.get("SOPClassUID")),
             (header.get("Rows"), header.get("Columns")),
-            tuple(values(header, "EchoNumbers")) or round(_number(header, "EchoTime") or 0),
             _number(header, "DiffusionBValue"),
         ),
         np.array(values(header, "ImageOrientationPatient") + values(header, "PixelSpacing"), float),
-        (tuple(values(header, "ImageType")), header.get("StackID")),
+        (
+            *(tuple(values(header, "ImageType")), header.get("StackID")),
+            *(tuple(values(header, "EchoNumbers")), round(_number(header, "EchoTime") or 0)),
+        ),
     )
 
 

@@ -55,14 +55,16 @@ WEIGHTING_WORDS: tuple[WordRule, ...] = (
         8,
     ),
     WordRule(
-        r"\b(perf\w*|permeab\w*|perm|pwi|dsc|dce|p?c?asl|r?cb[fv]|mtt|ttp|tmax|ktrans|bold|f ?mri|twist|d[yi]n[ae]m\w*|dyn)\b"
+        r"\b(perf\w*|permeab\w*|perm|pwi|dsc|dce|p?c?asl|r?cb[fv]|mtt|ttp|tmax|ktrans|bold|f ?mri|twist"
+        r"|d[yi]n[ae]m\w*|dyn)\b"
         r"|динамик|динамическ|ダイナミック|动态|動態|역동",
         Weighting.OTHER,
         8,
     ),
     WordRule(
-        r"\b(tof\w*|s3di\w*|mra|mrv|\w*angio\w*|veno\w*|phase contrast|phase|pha|pca|pc3d|[23]d ?pc|pc (sag|ax|tra|cor)\w*|inhance"
-        r"|tricks|\w*trak|q ?flow|flow(?! ?comp)|cine\w*|(care|test|timing) ?bolus|bolus ?(track\w*|test|timing)|fluoro\w*)\b",
+        r"\b(tof\w*|s3di\w*|mra|mrv|\w*angio\w*|veno\w*|phase contrast|phase|pha|pca|pc3d|[23]d ?pc"
+        r"|pc (sag|ax|tra|cor)\w*|inhance|tricks|\w*trak|q ?flow|flow(?! ?comp)|cine\w*|(care|test|timing) ?bolus"
+        r"|bolus ?(track\w*|test|timing)|fluoro\w*)\b",
         Weighting.OTHER,
         8,
     ),
@@ -79,8 +81,8 @@ WEIGHTING_WORDS: tuple[WordRule, ...] = (
         8,
     ),
     WordRule(
-        r"\b(calib\w*|asset|prescan|shim\w*|field ?map\w*|b1 ?map|coil ?sens\w*|sense ref\w*|ref(erence)? ?scan|plan ?scan"
-        r"|smart ?(brain|exam|prep)|mrac)\b|^ref(erence)?$",
+        r"\b(calib\w*|asset|prescan|shim\w*|field ?map\w*|b1 ?map|coil ?sens\w*|sense ref\w*|ref(erence)? ?scan"
+        r"|plan ?scan|smart ?(brain|exam|prep)|mrac)\b|^ref(erence)?$",
         Weighting.OTHER,
         8,
     ),

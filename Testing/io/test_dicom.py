@@ -166,6 +166,7 @@ def test_file_that_is_there_twice_counts_once(write_series) -> None:
     [
         [{"EchoNumbers": 1, "EchoTime": 12}, {"EchoNumbers": 2, "EchoTime": 90}],
         [{"EchoTime": 12}, {"EchoTime": 90}],
+        [{"EchoNumbers": 1, "EchoTime": 20}, {"EchoNumbers": 1, "EchoTime": 90}],
         [{"TemporalPositionIdentifier": 1}, {"TemporalPositionIdentifier": 2}],
         [{"AcquisitionNumber": 4}, {"AcquisitionNumber": 5}],
         [{"ImageType": ["ORIGINAL", "PRIMARY", "M"]}, {"ImageType": ["ORIGINAL", "PRIMARY", "M", "NORM"]}],

@@ -168,13 +168,15 @@ def test_copies_count_once_and_are_counted(write_series, tmp_path: Path) -> None
         {"ImageOrientationPatient": [1, 0, 0, 0, 0.99999, 0.005001]},
         {"AcquisitionNumber": 2, "AcquisitionTime": "101500", "StudyTime": "101500"},
         {"PixelSpacing": [1.2004, 0.8004]},
+        {"EchoTime": "119.6"},
+        {"EchoNumbers": 1},
     ],
-    ids=["image type", "rounded orientation", "time stamp", "rounded spacing"],
+    ids=["image type", "rounded orientation", "time stamp", "rounded spacing", "rounded echo time", "echo number"],
 )
 @pytest.mark.parametrize("which", ["last", "every other"])
 def test_parts_that_make_one_even_stack_are_one_volume(write_series, top: dict[str, object], which: str) -> None:
     array = scan(9)
-    folder = write_series(array, ImageOrientationPatient=[1, 0, 0, 0, 0.99999, 0.004999])
+    folder = write_series(array, ImageOrientationPatient=[1, 0, 0, 0, 0.99999, 0.004999], EchoTime="119.4")
     for path in by_instance(folder)[-2:] if which == "last" else by_instance(folder)[::2]:
         change(path, **top)
     (series,) = find_series(folder)

@@ -223,19 +223,20 @@ def test_an_agent_of_lost_letters_is_asked_about() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        "Calib",
-        "Ref Scan",
-        "SENSE REF",
-        "CoilSens",
-        "SMARTBRAIN",
-        "planscan",
-        "QFLOW",
-        "csf flow",
-        "cine",
-        "TRICKS",
-        "MRAC",
-    ]
-    + ["3D_B-TFE", "AX COSMIC", "care_bolus", "4D_TRAK", "Permeability"],
+        *(
+            "Calib",
+            "Ref Scan",
+            "SENSE REF",
+            "CoilSens",
+            "SMARTBRAIN",
+            "planscan",
+            "QFLOW",
+            "csf flow",
+            "cine",
+            "TRICKS",
+        ),
+        *("MRAC", "3D_B-TFE", "AX COSMIC", "care_bolus", "4D_TRAK", "Permeability"),
+    ],
 )
 def test_a_gradient_echo_for_another_purpose_is_no_t1_beside_a_t1_with_contrast(words: str) -> None:
     found = guess(words, tags(8, 3, None, "GR"), beside_t1c=True)
