@@ -21,7 +21,7 @@ from GliomaSegLib import NOTICE
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.folder import MANIFEST, PROGRAM, written_whole
 from GliomaSegLib.io.images import write_image
-from GliomaSegLib.io.terminology import segment_styles
+from GliomaSegLib.io.terminology import hex_colour, segment_styles
 from GliomaSegLib.results.layout import MEASURES_JSON
 from GliomaSegLib.results.reading import StoredResult, read_probabilities, read_result
 
@@ -127,7 +127,7 @@ def _write_tables(root: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     else:
         _write_tsv(root / "participants.tsv", ["participant_id", *columns], rows)
     labels = [
-        {"index": int(label), "name": style.name, "abbreviation": label.name, "color": "#" + bytes(style.colour).hex()}
+        {"index": int(label), "name": style.name, "abbreviation": label.name, "color": hex_colour(label)}
         for label, style in segment_styles().items()
     ]
     _write_tsv(root / "desc-gliomaseg_dseg.tsv", list(labels[0]), labels)

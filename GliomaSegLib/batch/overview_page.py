@@ -15,8 +15,9 @@ from GliomaSegLib import NOTICE
 from GliomaSegLib.batch.cases import PAGE, PRIVATE, SUMMARY, manifest_of
 from GliomaSegLib.batch.summary import VOLUMES, CaseState, CaseSummary, replace_file
 from GliomaSegLib.case import Modality
+from GliomaSegLib.io.terminology import hex_colour
 from GliomaSegLib.resources import rendered, resource
-from GliomaSegLib.results.slice_pictures import DRAWING_ORDER, hex_colour
+from GliomaSegLib.results.slice_pictures import DRAWING_ORDER
 from GliomaSegLib.results.thumbnail import thumbnail
 
 REPORT = "report.html"

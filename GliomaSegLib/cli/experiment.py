@@ -110,8 +110,11 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
     with progress_for_stderr() as progress:
         runs = run_experiment(experiment, data, parsed.keep, progress)
         gallery = draw_gallery(experiment, data, runs, progress) if parsed.gallery else []
-    page = write_experiment(parsed.output, experiment, data, runs, analyse(runs, own_data), gallery, parsed.overwrite)
-    for one in left_out(experiment, data, runs):
+    omitted = left_out(experiment, data, runs)
+    page = write_experiment(
+        parsed.output, experiment, data, runs, analyse(runs, own_data), gallery, omitted, parsed.overwrite
+    )
+    for one in omitted:
         print(f"Left out: {one}", file=output)
     failed = sum(one.failure is not None for one in runs)
     print(f"{len(runs)} runs, {failed} of them without a segmentation: {page}", file=output)

@@ -14,7 +14,7 @@ from GliomaSegLib.datasets.case_table import REGIONS
 from GliomaSegLib.evaluation.charts import Box, Line, box_plot, line_plot
 from GliomaSegLib.evaluation.page import render
 from GliomaSegLib.experiments.analysis import Analysis, LesionRow
-from GliomaSegLib.experiments.definition import DataSet, Experiment, Run, Subset, left_out, short_name
+from GliomaSegLib.experiments.definition import DataSet, Experiment, Run, Subset, short_name
 from GliomaSegLib.experiments.gallery import Sheet
 from GliomaSegLib.experiments.tables import write_tables
 from GliomaSegLib.io.folder import MANIFEST, PROGRAM, written_whole
@@ -32,9 +32,13 @@ def write_experiment(
     runs: Sequence[Run],
     analysis: Analysis,
     gallery: Sequence[Sheet] = (),
+    left_out: Sequence[str] = (),
     overwrite: bool = False,
 ) -> Path:
     """Write the folder ``output``, whole or not at all; the sheets of the gallery also as files of their own.
+
+    Args:
+        left_out: the sentences of :func:`.definition.left_out`.
 
     Returns:
         the page.
@@ -45,7 +49,7 @@ def write_experiment(
     with written_whole(output, overwrite) as folder:
         write_tables(folder, runs, analysis)
         _write_gallery(folder / GALLERY, gallery)
-        (folder / PAGE).write_text(_render(experiment, data, runs, analysis, gallery), encoding="utf-8")
+        (folder / PAGE).write_text(_render(experiment, data, runs, analysis, gallery, left_out), encoding="utf-8")
         about = {"program": PROGRAM, "kind": "experiment", "experiment": experiment.model_dump(mode="json")}
         (folder / MANIFEST).write_text(json.dumps(about, indent=2), encoding="utf-8")
     return output / PAGE
@@ -64,6 +68,7 @@ def _render(
     runs: Sequence[Run],
     analysis: Analysis,
     gallery: Sequence[Sheet],
+    left_out: Sequence[str],
 ) -> str:
     return render(
         "experiment.html.j2",
@@ -72,7 +77,7 @@ def _render(
         experiment=experiment,
         data=data,
         runs=len(runs),
-        left_out=left_out(experiment, data, runs),
+        left_out=left_out,
         tests=len(analysis.comparisons),
         sections=[
             _section(one.name, region, analysis, runs)

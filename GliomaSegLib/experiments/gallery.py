@@ -20,9 +20,10 @@ from GliomaSegLib.experiments.definition import DataSet, Experiment, Run, Subset
 from GliomaSegLib.experiments.runner import SegmentedCase, repeated
 from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.images import read_image
+from GliomaSegLib.io.terminology import hex_colour
 from GliomaSegLib.labels import Region
 from GliomaSegLib.progress import Progress, Silent
-from GliomaSegLib.results.slice_pictures import Viewer, hex_colour
+from GliomaSegLib.results.slice_pictures import Viewer
 
 # In the order in which they show the whole tumour, best first.
 _SHOWN_ON = (Modality.T2F, Modality.T2W, Modality.T1C, Modality.T1N)

@@ -32,8 +32,8 @@ from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.lesion_size import least_counted_mm3, least_shown_mm3, without_specks
 from GliomaSegLib.options import BrainMethod
-from GliomaSegLib.pipeline.memory import freed_memory_kept
-from GliomaSegLib.pipeline.segment import limited_to, segment_case, set_up
+from GliomaSegLib.pipeline.memory import threads_and_memory_of_run
+from GliomaSegLib.pipeline.segment import segment_case, set_up
 from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
 from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
 from GliomaSegLib.results.result import Result
@@ -198,7 +198,7 @@ def _segmented(
         store=experiment.store,
     )
     recorder = ProgressRecorder(Silent())
-    with limited_to(settings.threads), freed_memory_kept():
+    with threads_and_memory_of_run(settings.threads):
         recorder.stage("reading")
         setup = set_up(settings, lambda: present, recorder)
         images = {sequence: row.images[sequence] for sequence in present}

@@ -21,7 +21,7 @@ from GliomaSegLib.followup.conditions import flair_ml
 from GliomaSegLib.followup.growth import Curve, growth_plot
 from GliomaSegLib.followup.interactive import comparison_viewer
 from GliomaSegLib.io.folder import MANIFEST, PROGRAM, written_whole
-from GliomaSegLib.io.terminology import region_styles
+from GliomaSegLib.io.terminology import hex_colour, region_styles
 from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.lesion_tracking import Change, LesionHistory, Track
 from GliomaSegLib.measures.rano import Assessment, Category
@@ -29,7 +29,7 @@ from GliomaSegLib.measures.rano_text import amount_text, percent_text
 from GliomaSegLib.measures.volumes import volume_text
 from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
 from GliomaSegLib.resources import rendered
-from GliomaSegLib.results.slice_pictures import Grey, Slice, Viewer, hex_colour
+from GliomaSegLib.results.slice_pictures import Grey, Slice, Viewer
 from GliomaSegLib.results.time_point import SegmentedTimePoint
 
 PAGE = "comparison.html"

@@ -68,7 +68,12 @@ def write_segmentation(labels: sitk.Image, path: Path, regions: Collection[Regio
 
 
 def read_segmentation(path: Path, reference: sitk.Image | None = None) -> sitk.Image:
-    """Read a Slicer segmentation into an internal label map (``uint8``, 3-D).
+    """As :func:`read_segments`, the label map alone."""
+    return read_segments(path, reference)[0]
+
+
+def read_segments(path: Path, reference: sitk.Image | None = None) -> tuple[sitk.Image, frozenset[Label]]:
+    """Read a Slicer segmentation into an internal label map (``uint8``, 3-D), and the labels that have a segment.
 
     Segments are recognised by name (also of copies: ``Enhancing tumour_1``), else by their coded type, else by their
     identifier; several segments of one kind are joined. Where different ones overlap, ET goes before NETC, RC, SNFH.
@@ -95,15 +100,7 @@ def read_segmentation(path: Path, reference: sitk.Image | None = None) -> sitk.I
         if label in masks:
             array[masks[label]] = label
     labels = array_on(array, image)
-    return _resample(labels, _drawn_on(image) if reference is None else reference, path)
-
-
-def segments_in(path: Path) -> frozenset[Label]:
-    """The labels of which a Slicer segmentation that :func:`read_segmentation` reads has a segment, maybe empty."""
-    header = sitk.ImageFileReader()
-    header.SetFileName(str(path))
-    header.ReadImageInformation()
-    return frozenset(_recognise(segment, path) for segment in _segments(header, path))
+    return _resample(labels, _drawn_on(image) if reference is None else reference, path), frozenset(masks)
 
 
 def _styles_for(regions: Collection[Region]) -> list[SegmentStyle]:
@@ -213,7 +210,7 @@ def _layers(image: sitk.Image) -> list[NDArray]:
     return [array] if array.ndim == 3 else list(np.moveaxis(array, -1, 0))
 
 
-def _segments(image: sitk.Image | sitk.ImageFileReader, path: Path) -> list[_Segment]:
+def _segments(image: sitk.Image, path: Path) -> list[_Segment]:
     indices = sorted(
         int(match.group(1))
         for match in (re.fullmatch(r"Segment(\d+)_ID", key) for key in image.GetMetaDataKeys())

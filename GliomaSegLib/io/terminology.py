@@ -115,5 +115,11 @@ def region_styles() -> dict[Region, RegionStyle]:
     return {style.region: style for style in styles}
 
 
+def hex_colour(of: Region | Label) -> str:
+    """The colour of a region or label as HTML writes it, e.g. ``#ff4058``."""
+    style = region_styles()[of] if isinstance(of, Region) else segment_styles()[of]
+    return f"#{bytes(style.colour).hex()}"
+
+
 def _table() -> dict:
     return json.loads(resource("terminology/segments.json").read_text(encoding="utf-8"))

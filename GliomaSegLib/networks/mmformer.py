@@ -35,16 +35,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from GliomaSegLib.networks.masked_encoders import SEQUENCES, masked_features
-
-CLASSES = 4
-"""Background, NCR/NET (label 1 of BraTS), oedema (2), enhancing tumour (4)."""
+from GliomaSegLib.networks.masked_encoders import SEQUENCES, FusionDecoder, masked_features
 
 _LEVELS = 5
 _SLOPE = 0.2  # of the leaky ReLU
 
 
-class MmFormer(nn.Module):
+class MmFormer(FusionDecoder):
     """Class logits of a patch, for any subset of the sequences.
 
     Attributes:
@@ -57,8 +54,8 @@ class MmFormer(nn.Module):
     """
 
     def __init__(self, width: int = 8, places: int = 8, token: int = 512, hidden: int = 4096, heads: int = 8) -> None:
-        super().__init__()
         widths = [width * 2**level for level in range(_LEVELS)]
+        super().__init__(widths, _Convolution)
         count, deepest = len(SEQUENCES), widths[-1]
         self.edge, self._places = places * 2 ** (_LEVELS - 1), places
         self.encoders = nn.ModuleList(_HybridEncoder(widths, places, token, hidden, heads) for _ in SEQUENCES)
@@ -70,11 +67,6 @@ class MmFormer(nn.Module):
             )
             for own in widths
         )
-        self.lifts = nn.ModuleList(_Convolution(2 * own, own) for own in widths[:-1])
-        self.joins = nn.ModuleList(
-            nn.Sequential(_Convolution(2 * own, own), _Convolution(own, own, 1)) for own in widths[:-1]
-        )
-        self.answer = nn.Conv3d(width, CLASSES, 1)
 
     def forward(self, images: Tensor, present: Tensor) -> Tensor:
         """Logits ``[batch, class, z, y, x]``.
@@ -90,13 +82,10 @@ class MmFormer(nn.Module):
         if set(images.shape[2:]) != {self.edge}:
             raise ValueError(f"a patch of {tuple(images.shape[2:])}; this network takes {self.edge} voxels a side")
         *features, tokens = masked_features(self.encoders, images, present)
-        decoded = self.fusions[-1](self._attended(tokens))
-        for level in reversed(range(_LEVELS - 1)):
-            above = functional.interpolate(decoded, scale_factor=2.0, mode="trilinear", align_corners=True)
-            above = self.lifts[level](above)
-            fused = self.fusions[level](features[level].flatten(1, 2))
-            decoded = self.joins[level](torch.cat((fused, above), dim=1))
-        return self.answer(decoded)
+        return self.decoded(
+            self.fusions[-1](self._attended(tokens)),
+            lambda level, _: self.fusions[level](features[level].flatten(1, 2)),
+        )
 
     def _attended(self, tokens: Tensor) -> Tensor:
         """All sequences' tokens ``[batch, sequence, token, z, y, x]`` attend to one another; features of level 5."""

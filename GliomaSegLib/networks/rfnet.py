@@ -25,10 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from GliomaSegLib.networks.masked_encoders import SEQUENCES, masked_features
-
-CLASSES = 4
-"""Background, NCR/NET (label 1 of BraTS), oedema (2), enhancing tumour (4)."""
+from GliomaSegLib.networks.masked_encoders import CLASSES, SEQUENCES, FusionDecoder, masked_features
 
 _LEVELS = 4
 _SLOPE = 0.2  # of the leaky ReLU
@@ -36,7 +33,7 @@ _MAP_CHANNELS, _WEIGHT_CHANNELS = 16, 128
 _LEAST_SHARE = 1e-7  # of the volume: avoids a division by 0
 
 
-class RFNet(nn.Module):
+class RFNet(FusionDecoder):
     """Class logits of a patch, for any subset of the sequences.
 
     Args:
@@ -46,16 +43,11 @@ class RFNet(nn.Module):
     multiple = (2 ** (_LEVELS - 1),) * 3
 
     def __init__(self, width: int = 16) -> None:
-        super().__init__()
         widths = [width * 2**level for level in range(_LEVELS)]
+        super().__init__(widths, _Convolution)
         self.encoders = nn.ModuleList(_Encoder(widths) for _ in SEQUENCES)
         self.maps = nn.ModuleList(_RegionMap(own, deepest=own == widths[-1]) for own in widths)
         self.fusions = nn.ModuleList(_RegionAwareFusion(own) for own in widths)
-        self.lifts = nn.ModuleList(_Convolution(2 * own, own) for own in widths[:-1])
-        self.joins = nn.ModuleList(
-            nn.Sequential(_Convolution(2 * own, own), _Convolution(own, own, 1)) for own in widths[:-1]
-        )
-        self.answer = nn.Conv3d(width, CLASSES, 1)
 
     def forward(self, images: Tensor, present: Tensor) -> Tensor:
         """Logits ``[batch, class, z, y, x]``.
@@ -66,14 +58,11 @@ class RFNet(nn.Module):
             present: ``bool [batch, sequence]``, on the CPU.
         """
         features = masked_features(self.encoders, images, present)
-        deepest = _LEVELS - 1
-        decoded = self.fusions[deepest](features[deepest], self.maps[deepest](features[deepest], None))
-        for level in reversed(range(deepest)):
-            above = functional.interpolate(decoded, scale_factor=2.0, mode="trilinear", align_corners=True)
-            above = self.lifts[level](above)
-            fused = self.fusions[level](features[level], self.maps[level](features[level], above))
-            decoded = self.joins[level](torch.cat((fused, above), dim=1))
-        return self.answer(decoded)
+
+        def fuse(level: int, below: Tensor | None) -> Tensor:
+            return self.fusions[level](features[level], self.maps[level](features[level], below))
+
+        return self.decoded(fuse(_LEVELS - 1, None), fuse)
 
 
 class _Convolution(nn.Module):

@@ -18,8 +18,8 @@ from GliomaSegLib.io.grid import RAS_TO_LPS, image_from_affine
 from GliomaSegLib.io.images import check_intensities
 from GliomaSegLib.job import new_settings
 from GliomaSegLib.options import AUTO
-from GliomaSegLib.pipeline.memory import freed_memory_kept
-from GliomaSegLib.pipeline.segment import limited_to, segment_case, set_up
+from GliomaSegLib.pipeline.memory import threads_and_memory_of_run
+from GliomaSegLib.pipeline.segment import segment_case, set_up
 from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
 from GliomaSegLib.results.result import Result
 from GliomaSegLib.study.reading import checked_case
@@ -68,7 +68,7 @@ def segment_arrays(
             f"The arrays have different shapes ({shapes}), so one affine cannot be that of all; give SimpleITK or "
             "nibabel images, which have their own."
         )
-    with limited_to(asked.threads), freed_memory_kept(), _shown(on_progress) as progress:
+    with threads_and_memory_of_run(asked.threads), _shown(on_progress) as progress:
         recorder = ProgressRecorder(progress)
         present = [modality for modality in Modality if modality in volumes and modality not in asked.leave_out]
         setup = set_up(asked, lambda: present, recorder)

@@ -1,4 +1,4 @@
-"""The memory that a run frees, kept until its end for what the run asks for next."""
+"""The CPU threads of a run, and the memory that it frees, which is kept until its end for its next arrays."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import SimpleITK as sitk
 
 # mallopt's parameters (glibc's malloc.h): how much free memory at the end of the heap is given back, and from which
 # size on an array has a mapping of its own.
@@ -15,6 +17,31 @@ _MIB = 2**20
 # During a run, and after it: the limits up to which glibc raises both by itself.
 _KEPT = {_MMAP_THRESHOLD: 64 * _MIB, _TRIM_THRESHOLD: 2**31 - 1}
 _USUAL = {_MMAP_THRESHOLD: 32 * _MIB, _TRIM_THRESHOLD: 64 * _MIB}
+
+
+@contextmanager
+def threads_and_memory_of_run(threads: int | None) -> Iterator[None]:
+    """Inside the block the number of CPU threads is limited and freed memory is kept."""
+    with _limited_to(threads), freed_memory_kept():
+        yield
+
+
+@contextmanager
+def _limited_to(threads: int | None) -> Iterator[None]:
+    """Limit the number of CPU threads during the block: the next job of a worker may have another number."""
+    if threads is None:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads(), sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    torch.set_num_threads(threads)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before[1])
 
 
 @contextmanager

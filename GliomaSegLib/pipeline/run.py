@@ -16,7 +16,7 @@ from GliomaSegLib.io.images import pixels_sha256
 from GliomaSegLib.job import Job
 from GliomaSegLib.labels import Region
 from GliomaSegLib.options import AUTO
-from GliomaSegLib.pipeline.memory import freed_memory_kept
+from GliomaSegLib.pipeline.memory import threads_and_memory_of_run
 from GliomaSegLib.preprocessing.resampling import moved
 from GliomaSegLib.preprocessing.rigid import Registration
 from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
@@ -44,14 +44,12 @@ def run(job: Job, progress: Progress | None = None) -> JobResult:
     check_output(job.output, job.overwrite)
     recorder = ProgressRecorder(progress or Silent())
     recorder.stage("reading")
-    from GliomaSegLib.pipeline.segment import limited_to  # and with it torch, before which the user sees a sign of life
-
-    with limited_to(job.threads), freed_memory_kept():
+    with threads_and_memory_of_run(job.threads):
         return _run(job, recorder)
 
 
 def _run(job: Job, recorder: ProgressRecorder) -> JobResult:
-    from GliomaSegLib.pipeline.segment import segment_case, set_up
+    from GliomaSegLib.pipeline.segment import segment_case, set_up  # imports torch, after the first stage is shown
 
     asked = [modality for modality in Modality if modality not in job.leave_out]
     contents = search_study(job.study, job.volumes, job.exam) if job.model == AUTO else None

@@ -6,8 +6,7 @@ Both :func:`.run.run`, which reads and writes files, and :func:`.arrays.segment_
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -222,22 +221,6 @@ def _inside_the_brain(labels: sitk.Image, outside: NDArray[np.bool_] | None, pro
             "missing."
         )
     return inside
-
-
-@contextmanager
-def limited_to(threads: int | None) -> Iterator[None]:
-    """Limit the number of CPU threads during the block: the next job of a worker may have another number."""
-    if threads is None:
-        yield
-        return
-    before = torch.get_num_threads(), sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    torch.set_num_threads(threads)
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before[1])
 
 
 # --- the model and the case ----------------------------------------------------------------------------------------

@@ -15,13 +15,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.io.terminology import region_styles
+from GliomaSegLib.io.terminology import hex_colour, region_styles
 from GliomaSegLib.labels import Region
 from GliomaSegLib.options import FigureLayout
 from GliomaSegLib.results.images import ResultImages
 from GliomaSegLib.results.reading import read_originals, read_result, read_transforms
 from GliomaSegLib.results.share import brain_alone
-from GliomaSegLib.results.slice_pictures import Slice, Viewer, hex_colour, path_data, png
+from GliomaSegLib.results.slice_pictures import Slice, Viewer, path_data, png
 
 _GAP_MM, _TEXT_MM, _LINE_MM, _BAR_MM = 4.0, 6.0, 0.7, 50.0
 _PIXELS_PER_MM = 4.0

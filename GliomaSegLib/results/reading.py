@@ -17,7 +17,7 @@ from GliomaSegLib.io.folder import MANIFEST, is_result_folder
 from GliomaSegLib.io.grid import array_on, oriented_like, same_grid, uncropped
 from GliomaSegLib.io.images import pixels_sha256, read_labels
 from GliomaSegLib.io.provenance import sha256_of
-from GliomaSegLib.io.segnrrd import read_segmentation, segments_in
+from GliomaSegLib.io.segnrrd import read_segmentation, read_segments
 from GliomaSegLib.label_maps import from_internal, regions_held, to_internal, values_held
 from GliomaSegLib.labels import Label, LabelScheme, Region, regions_of_segments
 from GliomaSegLib.measures.assessment import CaseAssessment, assess_case
@@ -181,8 +181,8 @@ def read_any_segmentation(
     of_result = path.name in (LABEL_MAP, SLICER_SEGMENTATION) and is_result_folder(path.parent)
     result = read_manifest(path.parent) if of_result else None
     if is_slicer_segmentation(path):
-        labels = read_segmentation(path, grid)
-        regions = frozenset(Region) if result is not None else regions_of_segments(segments_in(path) or tuple(Label))
+        labels, segments = read_segments(path, grid)
+        regions = frozenset(Region) if result is not None else regions_of_segments(segments or tuple(Label))
     else:
         scheme = result.job.label_scheme if result is not None else scheme
         labels, regions = read_labels(path, scheme), frozenset(scheme.regions)

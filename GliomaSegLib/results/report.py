@@ -12,7 +12,7 @@ from markupsafe import Markup
 from GliomaSegLib import NOTICE
 from GliomaSegLib.case import Modality, StudyIdentity, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.io.terminology import region_styles, segment_styles
+from GliomaSegLib.io.terminology import hex_colour, region_styles, segment_styles
 from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.assessment import CaseAssessment
 from GliomaSegLib.measures.lesion_size import counted, least_counted_mm3
@@ -21,7 +21,7 @@ from GliomaSegLib.options import ReviewState
 from GliomaSegLib.resources import rendered
 from GliomaSegLib.results.images import ResultImages
 from GliomaSegLib.results.manifest import Manifest, ModelUsed, SequenceRecord
-from GliomaSegLib.results.slice_pictures import Viewer, hex_colour
+from GliomaSegLib.results.slice_pictures import Viewer
 from GliomaSegLib.results.viewer import Panel, Place, region_layers, viewer_html
 
 # Slices of each modality besides the one with the largest area, and lesions listed per region.

@@ -20,7 +20,7 @@ from PIL import Image
 from skimage.measure import find_contours
 
 from GliomaSegLib.io.grid import GRID_TOLERANCE_VOXELS, corners, oriented, upright_view
-from GliomaSegLib.io.terminology import region_styles
+from GliomaSegLib.io.terminology import hex_colour
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import REGION_LABELS, Region
 from GliomaSegLib.measures.volumes import slice_position_mm
@@ -226,11 +226,6 @@ def _same_voxels(one: sitk.Image, other: sitk.Image) -> bool:
     return sorted(one.GetSize()) == sorted(other.GetSize()) and all(
         min(math.dist(corner, there) for there in corners(other)) <= near_mm for corner in corners(one)
     )
-
-
-def hex_colour(region: Region) -> str:
-    """The colour of a region's contour, e.g. ``#ff4058``."""
-    return "#{:02x}{:02x}{:02x}".format(*region_styles()[region].colour)
 
 
 def path_data(line: NDArray[np.float64]) -> str:

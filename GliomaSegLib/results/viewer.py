@@ -27,13 +27,13 @@ from numpy.typing import NDArray
 
 from GliomaSegLib import NOTICE
 from GliomaSegLib.io.grid import array_on, orientation_of
-from GliomaSegLib.io.terminology import region_styles
+from GliomaSegLib.io.terminology import hex_colour, region_styles
 from GliomaSegLib.label_maps import values_held
 from GliomaSegLib.labels import REGION_LABELS, Region
 from GliomaSegLib.preprocessing.cropping import bounding_box
 from GliomaSegLib.preprocessing.resampling import model_grid, reached, resample_image, resample_labels
 from GliomaSegLib.resources import rendered, resource
-from GliomaSegLib.results.slice_pictures import DRAWING_ORDER, WINDOW_PERCENT, hex_colour
+from GliomaSegLib.results.slice_pictures import DRAWING_ORDER, WINDOW_PERCENT
 
 # Around the brain, so that the scalp is seen but neither face nor neck.
 _MARGIN_MM = 15.0
