@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
-from collections.abc import Sequence as Sequential
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -58,7 +57,6 @@ class Guess:
 
 # --- the evidence --------------------------------------------------------------------------------------------------
 
-
 # Log-odds of contrast medium in a T1 without evidence: it is usually native, and nearly always if another T1 of the
 # study is known to have contrast medium.
 _CONTRAST_PRIOR, _CONTRAST_PRIOR_BESIDE_T1C = -1.0, -3.0
@@ -97,6 +95,7 @@ class PhysicsRule(NamedTuple):
 
 _CLEAR_PHYSICS = 5  # weight of timing that only one weighting has
 _GR, _EP, _IR = frozenset({"GR"}), frozenset({"EP"}), frozenset({"IR"})
+_GR_EP_IR = _GR | _EP | _IR
 _ANY = (0.0, math.inf)
 
 # The first rule that fits is used.
@@ -112,20 +111,12 @@ _PHYSICS: tuple[PhysicsRule, ...] = (
     PhysicsRule("a spoiled gradient echo", Weighting.T1, 2, (2, 60), (0, 12), None, _GR),
     PhysicsRule("a gradient echo with short TR and TE", Weighting.T1, 4, (60, 800), (0, 12), None, _GR),
     PhysicsRule("an inversion of unknown time with a long TE", Weighting.FLAIR, 3, (3500, 20000), (60, 700), None, _IR),
-    PhysicsRule("short TR and TE", Weighting.T1, 5, (200, 1200), (0, 40), None, frozenset(), _GR | _EP | _IR),
-    PhysicsRule("long TR and TE", Weighting.T2, 5, (1700, 20000), (60, 700), None, frozenset(), _GR | _EP | _IR),
+    PhysicsRule("short TR and TE", Weighting.T1, 5, (200, 1200), (0, 40), excludes=_GR_EP_IR),
+    PhysicsRule("long TR and TE", Weighting.T2, 5, (1700, 20000), (60, 700), excludes=_GR_EP_IR),
     PhysicsRule(
-        "a long TR with a short TE (proton density)",
-        Weighting.OTHER,
-        4,
-        (1500, 20000),
-        (0, 50),
-        None,
-        frozenset(),
-        _GR | _EP | _IR,
+        "a long TR with a short TE (proton density)", Weighting.OTHER, 4, (1500, 20000), (0, 50), excludes=_GR_EP_IR
     ),
 )
-
 
 _CLEAR_WORD = 4  # weight of a word that alone decides about contrast medium
 _SURELY_EXCLUDED = 0.99  # confidence that an image is none of the four
@@ -336,12 +327,12 @@ def is_label_name(stem: str) -> bool:
 def is_reformat(words: str, image_type: Collection[str] = ()) -> bool:
     """Whether a volume is a multi-planar reformat of another series. Siemens' ``t1_mpr`` is none, but an MPRAGE."""
     values = {value.upper() for value in image_type}
-    return bool(values & {"MPR", "REFORMATTED", "DERIVED"}) or bool(
-        re.search(r"(?<!t1 )\bmpr\b|\breformat", normalised(words))
+    return bool(
+        values & {"MPR", "REFORMATTED", "DERIVED"} or re.search(r"(?<!t1 )\bmpr\b|\breformat", normalised(words))
     )
 
 
-def guess_together(described: Sequential[tuple[str, DicomTags | None]], t1c_given: bool = False) -> list[Guess]:
+def guess_together(described: Sequence[tuple[str, DicomTags | None]], t1c_given: bool = False) -> list[Guess]:
     """Guess the modality of each volume of one study from its words and tags.
 
     A T1 without evidence is more likely native if the study has a T1 with contrast (or ``t1c_given``).
@@ -355,7 +346,7 @@ def guess_together(described: Sequential[tuple[str, DicomTags | None]], t1c_give
     ]
 
 
-def rivals_for(sequence: Modality, guesses: Sequential[Guess]) -> list[int]:
+def rivals_for(sequence: Modality, guesses: Sequence[Guess]) -> list[int]:
     """The indices of the guesses for ``sequence`` that are not clearly worse than the best one, which comes first.
 
     Empty when there is no guess for it, or the confidence of the best one is too low.
