@@ -9,6 +9,7 @@ import numpy as np
 import slicer
 from numpy.typing import NDArray
 
+from GliomaSegLib.errors import InputError
 from GliomaSegLib.scene.attributes import MEASURED_LABELS, OUTPUT, REVIEW_BEFORE_EDIT, UNMEASURED
 from GliomaSegLib.scene.comparison import confirm_outdated, mark_outdated, unmark_outdated
 from GliomaSegLib.scene.review import EDITED, Review, review_of, set_review
@@ -31,6 +32,19 @@ def mark_edited(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
         set_review(segmentation, Review(EDITED))
         segmentation.SetAttribute(UNMEASURED, "1")
     mark_outdated(segmentation)
+
+
+def mark_if_changed(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+    """:func:`mark_edited` if a result holds other voxels than were measured, as after an edit that nobody watched."""
+    measured = segmentation.GetAttribute(MEASURED_LABELS)
+    if not measured or has_unmeasured_edits(segmentation):
+        return
+    try:
+        unchanged = digest_of(labels_of(segmentation)[0]) == measured
+    except InputError:  # a segment that GliomaSeg does not know was added
+        unchanged = False
+    if not unchanged:
+        mark_edited(segmentation)
 
 
 def restore_if_unchanged(segmentation: slicer.vtkMRMLSegmentationNode) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import slicer
 
 _NAMES = slicer.vtkMRMLSubjectHierarchyConstants
@@ -31,6 +33,14 @@ def segmentations_in(scene: slicer.vtkMRMLScene | None) -> list[slicer.vtkMRMLSe
         return []
     kind = "vtkMRMLSegmentationNode"
     return [scene.GetNthNodeByClass(index, kind) for index in range(scene.GetNumberOfNodesByClass(kind))]
+
+
+def own_reference(node: slicer.vtkMRMLSegmentationNode, role: str) -> Any:
+    """The node to which a segmentation refers in a role; ``None`` when there is none, or another segmentation refers to
+    it too: a copy of a segmentation has the references of the first."""
+    found = node.GetNodeReference(role)
+    others = (one for one in segmentations_in(node.GetScene()) if one is not node)
+    return None if any(one.GetNodeReference(role) is found for one in others) else found
 
 
 def hierarchy_of(node: slicer.vtkMRMLNode) -> slicer.vtkMRMLSubjectHierarchyNode:

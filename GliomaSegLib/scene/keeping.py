@@ -23,7 +23,8 @@ import slicer
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.folder import MANIFEST
 from GliomaSegLib.results.layout import MEASURES_JSON
-from GliomaSegLib.scene.attributes import COMPARISON, CREATED, OUTPUT
+from GliomaSegLib.scene.attributes import COMPARISON, CREATED, OUTPUT, RESULT_LABELS
+from GliomaSegLib.scene.hierarchy import own_reference
 
 
 class Files(Enum):
@@ -56,7 +57,7 @@ def packed(folder: Path) -> str:
 
 def keep(node: slicer.vtkMRMLSegmentationNode, files: Files, text: str) -> slicer.vtkMRMLTextNode:
     """Store the output of :func:`packed` in the scene, replacing what was stored before."""
-    kept = node.GetNodeReference(files.role)
+    kept = own_reference(node, files.role)
     if kept is None:
         kept = node.GetScene().AddNewNodeByClass("vtkMRMLTextNode", f"{node.GetName()} files")
         kept.SetHideFromEditors(True)
@@ -67,12 +68,16 @@ def keep(node: slicer.vtkMRMLSegmentationNode, files: Files, text: str) -> slice
 
 
 def has_folder(node: slicer.vtkMRMLSegmentationNode, files: Files = Files.RESULT) -> bool:
-    """Whether the folder is on this computer and belongs to this result: another one may have the same path."""
+    """Whether the folder is on this computer and belongs to this result: another one may have the same path, or an edit
+    of another node (a copy, another scene) may have been measured in it since."""
     folder = node.GetAttribute(files.value)
     if not folder or not Path(folder).is_dir():
         return False
-    created = node.GetAttribute(CREATED) if files is Files.RESULT else None
-    return created is None or _created(Path(folder)) == created
+    if files is not Files.RESULT:
+        return True
+    known = {CREATED: "created", RESULT_LABELS: "labels_sha256"}
+    manifest = _manifest(Path(folder))
+    return all(node.GetAttribute(name) in (None, manifest.get(key)) for name, key in known.items())
 
 
 def has_files(node: slicer.vtkMRMLSegmentationNode, files: Files = Files.RESULT) -> bool:
@@ -179,8 +184,8 @@ def _unpacked(text: str) -> zipfile.ZipFile | None:
     return None if any(name.is_absolute() or ".." in name.parts for name in names) else archive
 
 
-def _created(folder: Path) -> str | None:
+def _manifest(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("created")
+        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
+        return {}

@@ -15,9 +15,9 @@ import slicer
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.results.layout import FILES
-from GliomaSegLib.scene.attributes import CREATED, DAYS, SERIES, TABLE, TIME_POINT, volume_role
+from GliomaSegLib.scene.attributes import CREATED, DAYS, RESULT_LABELS, SERIES, TABLE, TIME_POINT, volume_role
 from GliomaSegLib.scene.edit_state import set_measured, set_measured_review
-from GliomaSegLib.scene.hierarchy import place_beside
+from GliomaSegLib.scene.hierarchy import own_reference, place_beside
 from GliomaSegLib.scene.keeping import Files, keep, packed
 from GliomaSegLib.scene.placement import RunTransforms, place_volumes
 from GliomaSegLib.scene.review import DRAFT, Review
@@ -134,9 +134,10 @@ def shown_measures(
     segmentation: slicer.vtkMRMLSegmentationNode, result: Mapping[str, Any]
 ) -> Generator[None, None, SegmentationResult]:
     """Steps that show the measured volumes and the state of review of a result, and store its files in the scene."""
+    segmentation.SetAttribute(RESULT_LABELS, read_manifest(result).get("labels_sha256") or None)
     yield from keep_files(segmentation, Path(result["output"]))
-    table = segmentation.GetNodeReference(TABLE)
-    if table is None:  # the user has deleted it
+    table = own_reference(segmentation, TABLE)
+    if table is None:  # the user has deleted it, or has copied the segmentation
         table = segmentation.GetScene().AddNewNodeByClass("vtkMRMLTableNode", f"{result['case_id']} volumes")
         segmentation.SetNodeReferenceID(TABLE, table.GetID())
     fill_volumes_table(table, result["measures"])

@@ -16,8 +16,8 @@ from GliomaSegLib.batch.cases import folder_name
 from GliomaSegLib.errors import GliomaSegError, InputError
 from GliomaSegLib.scene.attributes import OUTPUT
 from GliomaSegLib.scene.comparison import compared_with
-from GliomaSegLib.scene.edit_state import mark_edited
-from GliomaSegLib.scene.hierarchy import segmentations_in
+from GliomaSegLib.scene.edit_state import mark_edited, mark_if_changed
+from GliomaSegLib.scene.hierarchy import own_reference, segmentations_in
 from GliomaSegLib.scene.keeping import Files, folder_of
 from GliomaSegLib.scene.review import EditWatch
 from GliomaSegLib.worker.client import Event, Task, WorkerProcess
@@ -162,9 +162,11 @@ class Session:
     # --- edits ------------------------------------------------------------------------------------------------------
 
     def watch(self, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
-        """From now on an edit of the segmentation voids its review, its measures and its comparisons."""
+        """From now on an edit of the segmentation voids its review, its measures and its comparisons; so does one that
+        was made before."""
         if segmentation.GetID() not in self._watches:
             self._watches[segmentation.GetID()] = EditWatch(segmentation, mark_edited)
+            mark_if_changed(segmentation)
 
     def _watch_all(self) -> None:
         """Watch the results in the scene and the segmentations with which they were compared."""
@@ -190,7 +192,7 @@ class Session:
         if watch is not None:
             watch.stop()
         for files in Files:
-            kept = node.GetNodeReference(files.role)
+            kept = own_reference(node, files.role)
             if kept is not None and not self.scene.IsClosing():
                 self.scene.RemoveNode(kept)
         output = node.GetAttribute(OUTPUT)

@@ -7,6 +7,7 @@ from GliomaSegLib.scene import attributes
 
 SAVED = {
     "OUTPUT": "GliomaSeg.Output",
+    "RESULT_LABELS": "GliomaSeg.ResultLabels",
     "GRID": "GliomaSeg.Grid",
     "TIME_POINT": "GliomaSeg.TimePoint",
     "DAYS": "GliomaSeg.DaysSinceSurgery",
