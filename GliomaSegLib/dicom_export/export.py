@@ -268,11 +268,11 @@ def _sources(
             "--series."
         )
     if series is None:
-        return read_source_series(record.path, labels, record.series_uid), None
+        return read_source_series(record.path, labels, record.series_uid, record.series_part), None
     try:
         return read_source_series(series, labels), None
     except OtherGridError:
         if not may_be_other or record.series_uid is None:
             raise
-    source = read_source_series(record.path, labels, record.series_uid)
+    source = read_source_series(record.path, labels, record.series_uid, record.series_part)
     return source, read_planning_series(series, source)

@@ -7,6 +7,7 @@ would make the new object invalid, and archives refuse those.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 from pydicom import DataElement, Dataset, config
@@ -19,18 +20,22 @@ UTF_8 = "ISO_IR 192"
 _TEXTS = {"LO", "LT", "SH", "ST", "UC", "UT"}
 """Value representations, besides PN, that use the Specific Character Set."""
 
-_CHECKED = _TEXTS | {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "PN", "TM", "UI", "UR"}
+_CHECKED = _TEXTS | {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "PN", "TM", "UR"}
+"""UIDs (UI) are not: an object must refer to its source by the UIDs that this has, also by malformed ones."""
+
 _DATES = {"DA": DA, "DT": DT, "TM": TM}
 _ENUMERATED = {"PatientSex": {"", "M", "F", "O"}}
-_IDENTIFIERS = {"PatientID", "IssuerOfPatientID", "AccessionNumber", "StudyID"}
+_WHOLE = {"PatientID", "IssuerOfPatientID", "AccessionNumber", "StudyID", "TimezoneOffsetFromUTC"}
 """Texts that must not be truncated."""
+
+_ZONE = re.compile(r"[+-](0\d|1[0-4])[0-5]\d|")
 
 
 def usable(header: Dataset) -> tuple[str, ...]:
     """Change a header in place so that its values are valid in a new object; returns the keywords of emptied values.
 
-    Numbers with too many digits are rounded and long texts truncated, except identifiers. Characters that are invalid
-    in the source's character set become replacement characters.
+    Numbers with too many digits are rounded and long texts truncated, except identifiers and time zones. Characters
+    that are invalid in the source's character set become replacement characters.
     """
     emptied = _without_forbidden(header)
     header.decode()
@@ -46,7 +51,7 @@ def time_zone(header: Dataset) -> str:
 
     If it is not stated, it is that of this machine, unless the machine runs in UTC, as servers anywhere do.
     """
-    stated = str(header.get("TimezoneOffsetFromUTC", "")).strip()
+    stated = str(header.get("TimezoneOffsetFromUTC") or "").strip()
     here = datetime.now().astimezone().strftime("%z")[:5]
     return stated or ("" if here == "+0000" else here)
 
@@ -80,6 +85,8 @@ def _values(element: DataElement) -> list[object]:
 def _is_allowed(element: DataElement, keyword: str) -> bool:
     if not set(map(str, _values(element))) <= _ENUMERATED.get(keyword, set(map(str, _values(element)))):
         return False
+    if keyword == "TimezoneOffsetFromUTC" and not _ZONE.fullmatch(str(element.value or "").strip()):
+        return False
     try:
         for one in _values(element):
             text = one.original_string if hasattr(one, "original_string") else str(one)
@@ -97,7 +104,7 @@ def _mended(element: DataElement, keyword: str) -> object:
             return [DSfloat(float(str(one)), auto_format=True) for one in _values(element)]
         except ValueError:
             return None
-    if element.VR in _TEXTS and keyword not in _IDENTIFIERS:
+    if element.VR in _TEXTS and keyword not in _WHOLE:
         longest = MAX_VALUE_LEN.get(element.VR)
         return [str(one)[:longest].rstrip() for one in _values(element)]
     return None

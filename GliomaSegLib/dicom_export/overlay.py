@@ -121,11 +121,12 @@ def make_overlay(
     series_uid = generate_uid()
     for index, header in enumerate(source.headers):
         capture = _capture(header, painter.paint(pixels[index], labels[index]), painter.zoom)
+        capture.SourceImageSequence = Items([_source_image(source.reference(index))])
         capture.SeriesInstanceUID = series_uid
         capture.SeriesNumber = number
         capture.SeriesDescription = about.series(f"overlay on {title}")
         capture.InstanceNumber = index + 1
-        capture.DerivationDescription = f"Contours of {about.algorithm} {about.version} by {MANUFACTURER} burnt in"
+        capture.DerivationDescription = f"Contours of {about.model} by {MANUFACTURER} burnt in"
         capture.ImageComments = NOTICE
         yield source.stamp(capture)
 
@@ -156,7 +157,6 @@ def _capture(header: Dataset, picture: NDArray[np.uint8], zoom: int) -> Dataset:
     capture.SecondaryCaptureDeviceManufacturer = MANUFACTURER
     capture.BodyPartExamined = header.get("BodyPartExamined") or "HEAD"  # no paired organ, so no laterality
     capture.PatientOrientation = _patient_orientation(header)
-    capture.SourceImageSequence = Items([_source_image(header)])
     if header.get("LossyImageCompression") == "01":  # stays true for derived images
         capture.LossyImageCompression = "01"
         for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
@@ -172,12 +172,11 @@ def _capture(header: Dataset, picture: NDArray[np.uint8], zoom: int) -> Dataset:
     return capture
 
 
-def _source_image(header: Dataset) -> Dataset:
+def _source_image(item: Dataset) -> Dataset:
+    """Add the purpose to a reference to a slice."""
     purpose = Dataset()
     purpose.CodeValue, purpose.CodingSchemeDesignator = "121322", "DCM"
     purpose.CodeMeaning = "Source image for image processing operation"
-    item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
     item.PurposeOfReferenceCodeSequence = Items([purpose])
     return item
 

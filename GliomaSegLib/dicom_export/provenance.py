@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -42,9 +43,9 @@ class Provenance:
         last = manifest.reviews[-1] if manifest.reviews else None
         approval = last if manifest.review is ReviewState.APPROVED else None
         return cls(
-            algorithm=manifest.model.id,
-            version=manifest.model.version,
-            software=manifest.versions.get("GliomaSeg", "from source"),
+            algorithm=manifest.model.id[:_LONG_STRING],
+            version=manifest.model.version[:_LONG_STRING],
+            software=manifest.versions.get("GliomaSeg", "from source")[:_LONG_STRING],
             edited=manifest.changed is not None,
             state=manifest.review,
             reviewer=_person_name(approval.by or "") if approval else "",
@@ -52,6 +53,11 @@ class Provenance:
             time_point=manifest.when,
             content=content,
         )
+
+    @property
+    def model(self) -> str:
+        """ID and version of the model, as far as they fit into VR LO."""
+        return f"{self.algorithm} {self.version}"[:_LONG_STRING]
 
     def series(self, what: str) -> str:
         """The Series Description of a kind of object (``what``)."""
@@ -71,5 +77,6 @@ class Provenance:
 
 
 def _person_name(name: str) -> str:
-    """The name with at least one delimiter, without which readers warn about it."""
+    """The name within the limits of VR PN, with at least one delimiter, without which readers warn about it."""
+    name = re.sub(r"[\\=\x00-\x1f]+", " ", name)[: _LONG_STRING - 1].strip()
     return name if not name or "^" in name else f"{name}^"

@@ -69,7 +69,7 @@ def make_report(
         manufacturer=MANUFACTURER,
         is_complete=True,
         is_final=about.state is ReviewState.APPROVED,
-        manufacturer_model_name=f"{about.algorithm} {about.version}",
+        manufacturer_model_name=about.model,
         software_versions=about.software,
         series_description=about.series(f"SR of {about.content}"),
     )

@@ -70,7 +70,7 @@ def _general(source: SourceSeries, about: Provenance) -> Dataset:
     dataset.SeriesDescription = about.series(f"RTSTRUCT of {about.content}")
     dataset.OperatorsName = ""
     dataset.Manufacturer = MANUFACTURER
-    dataset.ManufacturerModelName = f"{about.algorithm} {about.version}"
+    dataset.ManufacturerModelName = about.model
     dataset.SoftwareVersions = about.software
     dataset.FrameOfReferenceUID = source.frame_of_reference
     if "PositionReferenceIndicator" not in dataset:

@@ -50,7 +50,7 @@ def make_seg(source: SourceSeries, structures: Sequence[Structure], about: Prove
         sop_instance_uid=generate_uid(),
         instance_number=1,
         manufacturer=MANUFACTURER,
-        manufacturer_model_name=f"{about.algorithm} {about.version}",
+        manufacturer_model_name=about.model,
         software_versions=about.software,
         device_serial_number="0",
         content_label="SEGMENTATION",

@@ -105,12 +105,13 @@ class SourceSeries:
         return dataset
 
 
-def read_source_series(folder: Path, labels: sitk.Image, uid: str | None = None) -> SourceSeries:
+def read_source_series(folder: Path, labels: sitk.Image, uid: str | None = None, part: str = "") -> SourceSeries:
     """Find and read the series on the grid of ``labels`` (LPS mm, any orientation).
 
     Args:
         folder: of DICOM files; may hold other series too.
         uid: Series Instance UID, if it is known.
+        part: which of several volumes of that series, see :class:`~GliomaSegLib.io.dicom.DicomSeries`.
 
     Raises:
         OtherGridError: no series is on this grid.
@@ -125,6 +126,7 @@ def read_source_series(folder: Path, labels: sitk.Image, uid: str | None = None)
             f"({' x '.join(map(str, labels.GetSize()))} voxels); give the folder of the series that was segmented."
         )
     fitting = [(one, image) for one in likely or found if _is_on_grid_of(image := read_series(one), labels)]
+    fitting = [pair for pair in fitting if part and pair[0].part == part] or fitting
     if len(fitting) > 1:
         several = ", ".join(f"'{one.name}'" for one, _ in fitting)
         raise InputError(

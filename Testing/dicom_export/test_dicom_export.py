@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from datetime import date
@@ -17,9 +18,10 @@ from GliomaSegLib.dicom_export.export import export
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.followup.compare import compare
 from GliomaSegLib.followup.page import write_comparison
+from GliomaSegLib.io.folder import MANIFEST
 from GliomaSegLib.io.terminology import region_styles
 from GliomaSegLib.labels import Label, Region
-from GliomaSegLib.options import ExportBy, ExportKind
+from GliomaSegLib.options import ExportBy, ExportKind, ReviewState
 from GliomaSegLib.phantom.dicom import write_series
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.results.identity import TRACKING
@@ -290,6 +292,23 @@ def test_a_kind_that_fails_does_not_take_the_others_with_it(
     with pytest.raises(InputError, match="rtstruct could not be made"):
         export(tmp_path / "out", tmp_path / "nothing", [ExportKind.RTSTRUCT])
     assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.filterwarnings("error:.*(exceeds the max|PN components)")
+def test_names_of_models_and_reviewers_that_are_too_long_for_dicom_are_cut(
+    results: Callable[..., Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("highdicom")
+    folder = results()
+    review(folder, ReviewState.APPROVED, "Dr. A\\B=C " + "long " * 20)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["model"] |= {"id": "my-model-" * 9, "version": "2024.12.31-" * 7}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    made = export(folder, tmp_path / "dicom", tuple(ExportKind))
+    assert made.failures == {}
+    structures = pydicom.dcmread(made.files[ExportKind.RTSTRUCT])
+    assert str(structures.ReviewerName).startswith("Dr. A B C long")
+    assert structures.ManufacturerModelName.startswith("my-model-my-model-")
 
 
 # --- later versions, planning series, what was judged ----------------------------------------------------------------

@@ -209,6 +209,15 @@ def test_of_two_series_on_one_grid_none_is_guessed(write_series: DicomWriter, tm
     assert again.first.SeriesDescription == "FLAIR"
 
 
+def test_of_two_echoes_of_one_series_the_segmented_one_is_referred_to(write_series: DicomWriter) -> None:
+    pixels, uid = np.arange(8 * 24 * 30, dtype=np.int16).reshape(8, 24, 30), generate_uid()
+    for echo in ("20", "90"):
+        folder = write_series(pixels + int(echo), "dual", None, ORIGIN, SPACING, uid=uid, EchoTime=echo, **TYPE_2)
+    part = next(one.part for one in find_series(folder) if "TE 90" in one.part)
+    source = read_source_series(folder, image_of(drawn(), np.eye(3)), uid, part)
+    assert {int(header.EchoTime) for header in source.headers} == {90}
+
+
 def test_objects_refer_to_the_frames_of_an_enhanced_image(tmp_path: Path) -> None:
     hd = pytest.importorskip("highdicom")
     image = sitk.Cast(image_of(drawn(), np.eye(3)), sitk.sitkUInt16) + 5
@@ -236,6 +245,8 @@ def test_objects_refer_to_the_frames_of_an_enhanced_image(tmp_path: Path) -> Non
     for contour in pydicom.dcmread(tmp_path / "rtstruct.dcm").ROIContourSequence[0].ContourSequence:
         frame = contour.ContourImageSequence[0].ReferencedFrameNumber
         assert float(contour.ContourData[2]) == pytest.approx(places[frame - 1], abs=0.01)
+    for place, capture in enumerate(make_overlay(source, "T1c", tuple(Region), about())):
+        assert capture.SourceImageSequence[0].ReferencedFrameNumber == source.frames[place]
     segment = hd.sr.srread(tmp_path / "sr.dcm").content.get_volumetric_roi_measurement_groups()[0].referenced_segment
     (there,) = segment[1:]
     slices = np.flatnonzero(exported[0].mask.any(axis=(1, 2)))
@@ -380,6 +391,37 @@ def test_values_that_dicom_forbids_are_empty_in_the_objects(
         made.save_as(tmp_path / f"{kind}.dcm", enforce_file_format=True)
         read = pydicom.dcmread(tmp_path / f"{kind}.dcm")
         assert not any(read.get(one) for one in wrong), kind
+
+
+@pytest.mark.parametrize("zone", ["0100", "+1", "GMT", "+01:00", "+9999"])
+def test_a_time_zone_that_is_none_is_no_obstacle(write_series: DicomWriter, zone: str) -> None:
+    pytest.importorskip("highdicom")
+    pixels = np.arange(8 * 24 * 30, dtype=np.int16).reshape(8, 24, 30)
+    folder = write_series(pixels, "zone", None, ORIGIN, SPACING, TimezoneOffsetFromUTC=zone, **TYPE_2)
+    source = read_source_series(folder, image_of(drawn(), np.eye(3)))
+    assert source.emptied == ("TimezoneOffsetFromUTC",)
+    for kind, made in objects_of(source, ExportBy.REGIONS).items():
+        assert source.stamp(made).get("TimezoneOffsetFromUTC") != zone, kind
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_malformed_uids_of_the_source_are_referred_to_as_they_are(write_series: DicomWriter, tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    pixels = np.arange(8 * 24 * 30, dtype=np.int16).reshape(8, 24, 30)
+    with pydicom.config.disable_value_validation():
+        folder = write_series(pixels, "old", None, ORIGIN, SPACING, StudyInstanceUID="1.2.06", uid="1.2.05", **TYPE_2)
+        for number, path in enumerate(folder.iterdir()):
+            dataset = pydicom.dcmread(path)
+            dataset.SOPInstanceUID = f"1.2.08.{number}"
+            dataset.save_as(path)
+    source = read_source_series(folder, image_of(drawn(), np.eye(3)))
+    assert source.emptied == ()
+    for kind, made in objects_of(source, ExportBy.REGIONS).items():
+        made.save_as(tmp_path / f"{kind}.dcm", enforce_file_format=True)
+        assert pydicom.dcmread(tmp_path / f"{kind}.dcm").StudyInstanceUID == "1.2.06"
+    rt = pydicom.dcmread(tmp_path / "rtstruct.dcm")
+    referred = rt.ROIContourSequence[0].ContourSequence[0].ContourImageSequence[0].ReferencedSOPInstanceUID
+    assert referred in {header.SOPInstanceUID for header in source.headers}
 
 
 def test_texts_are_cut_and_numbers_rounded_and_what_is_no_number_is_empty() -> None:
