@@ -13,7 +13,7 @@ from GliomaSegLib.scene.brain_surface import has_brain, show_brain
 from GliomaSegLib.scene.edit_state import restore_if_unchanged
 from GliomaSegLib.scene.edits import Edits
 from GliomaSegLib.scene.keeping import manifest_of
-from GliomaSegLib.scene.lesions import Lesion, LesionRethreshold, accept_lesion, delete_lesion, lesions_of
+from GliomaSegLib.scene.lesions import Lesion, accept_lesion, delete_lesion, lesion_thresholded, lesions_of
 from GliomaSegLib.scene.segmentation import reference_of
 from GliomaSegLib.scene.threshold import MODEL_THRESHOLD, Rethreshold
 from GliomaSegLib.scene.views import show_everywhere, show_sequences
@@ -56,7 +56,7 @@ class ResultSection:
         self._ui = panel.ui
         self._node: slicer.vtkMRMLSegmentationNode | None = None
         self._edits: Edits | None = None
-        self._rethreshold: Rethreshold | LesionRethreshold | None = None
+        self._rethreshold: Rethreshold | None = None
         self._lesions: list[Lesion] = []
         self._identity = StudyIdentity()
         self._surfaces_wanted = False
@@ -302,7 +302,8 @@ class ResultSection:
         with self._panel.errors_shown():
             if self._rethreshold is None and self._slider_is_off:
                 one = self._ui.thresholdLesionCheckBox.checked and self.lesion is not None
-                self._rethreshold = LesionRethreshold(self._edits, self.lesion) if one else Rethreshold(self._edits)
+                change = (lesion_thresholded(self._node, self.lesion),) if one else ()
+                self._rethreshold = Rethreshold(self._edits, *change)
             if self._rethreshold is not None:
                 self._keep_surfaces()
                 self._rethreshold.preview(self._ui.thresholdSlider.value / 100)

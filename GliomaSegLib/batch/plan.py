@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
-from collections.abc import Sequence as Sequential
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
-from GliomaSegLib.batch.cases import BatchCase, blocking_reason, damaged, is_done, stored_result
+from GliomaSegLib.batch.cases import BatchCase
+from GliomaSegLib.batch.dispatch import settled
 from GliomaSegLib.batch.table import CaseList
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import Cancelled, InputError, WeightsError
@@ -156,10 +158,10 @@ def make_plan(cases: CaseList, workers: int, overwrite: bool, progress: Progress
         InputError: all cases are refused; with the reason of the first.
     """
     progress.stage("plan")
-    zoo = _Zoo()
+    card_of = cache(_installed)
     planned = []
     with ThreadPoolExecutor(_READERS) as readers:
-        looked = readers.map(lambda case: _look(case, zoo, overwrite), cases.cases)
+        looked = readers.map(lambda case: _look(case, card_of, overwrite), cases.cases)
         for number, one in enumerate(looked, start=1):
             planned.append(one)
             progress.advance(number / len(cases.cases), f"{number} of {len(cases.cases)}")
@@ -167,26 +169,6 @@ def make_plan(cases: CaseList, workers: int, overwrite: bool, progress: Progress
         others = f" (so or alike for all {len(planned)} cases)" if len(planned) > 1 else ""
         raise InputError(f"{planned[0].case.refused}{others}")
     return Plan(cases.source, tuple(planned), cases.unused, workers)
-
-
-class _Zoo:
-    """A cache of cards: each model is looked up once."""
-
-    def __init__(self) -> None:
-        self._cards: dict[tuple[str, Path], Card | str] = {}
-
-    def card(self, model: str, store: Path) -> Card:
-        """The card of a model that is installed.
-
-        Raises:
-            InputError: there is no such model, or it is not installed.
-        """
-        if (model, store) not in self._cards:
-            self._cards[model, store] = _installed(model, store)
-        card = self._cards[model, store]
-        if isinstance(card, str):
-            raise InputError(card)
-        return card
 
 
 def _installed(model: str, store: Path) -> Card | str:
@@ -200,20 +182,17 @@ def _installed(model: str, store: Path) -> Card | str:
         return str(error)
 
 
-def _look(case: BatchCase, zoo: _Zoo, overwrite: bool) -> PlannedCase:
-    if case.refused:
-        return PlannedCase(case, CaseStatus.REFUSED)
+CardOf = Callable[[str, Path], Card | str]
+
+
+def _look(case: BatchCase, card_of: CardOf, overwrite: bool) -> PlannedCase:
+    last = settled(case, overwrite)
+    if last is not None and last.result is None:
+        return PlannedCase(case.but_refused(last.text), CaseStatus.REFUSED)
+    if last is not None:
+        return PlannedCase(case, CaseStatus.DONE, seconds=_seconds(last.result or {}))
     try:
-        if is_done(case):
-            return PlannedCase(case, CaseStatus.DONE, seconds=_seconds(case))
-        if reason := blocking_reason(case, overwrite):
-            raise InputError(reason)
-    except InputError as error:
-        return PlannedCase(case.but_refused(str(error)), CaseStatus.REFUSED)
-    except Exception as error:  # of any kind, from a damaged folder; concerns this case only
-        return PlannedCase(case.but_refused(damaged(case, error)), CaseStatus.REFUSED)
-    try:
-        return _planned(case, Job(**case.job), zoo)
+        return _planned(case, Job(**case.job), card_of)
     except (InputError, WeightsError) as error:
         return PlannedCase(case.but_refused(str(error)), CaseStatus.REFUSED)
     except Cancelled:
@@ -223,7 +202,7 @@ def _look(case: BatchCase, zoo: _Zoo, overwrite: bool) -> PlannedCase:
         return PlannedCase(case.but_refused(sentence), CaseStatus.REFUSED)
 
 
-def _planned(case: BatchCase, job: Job, zoo: _Zoo) -> PlannedCase:
+def _planned(case: BatchCase, job: Job, card_of: CardOf) -> PlannedCase:
     """Choose the model and find its modalities in the study.
 
     Raises:
@@ -235,17 +214,19 @@ def _planned(case: BatchCase, job: Job, zoo: _Zoo) -> PlannedCase:
         when, earlier = job.when.kind, bool(job.preoperative)
         seen = _present(job, Modality)
         model = choose_model(Store(store), seen, job.task, when, earlier, job.purpose).card.id
-    card = zoo.card(model, store)
+    card = card_of(model, store)
+    if isinstance(card, str):
+        raise InputError(card)
     present = _present(job, card.inputs.sequences)
     card.regions_given(present, bool(job.preoperative))
     cost = cost_of_missing(card, present, bool(job.preoperative))
     return PlannedCase(case, CaseStatus.TO_DO, card.id, present, cost)
 
 
-def _seconds(case: BatchCase) -> float | None:
+def _seconds(result: Mapping[str, Any]) -> float | None:
     try:
-        return sum(stored_result(case.output)["seconds"].values())
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # edited by hand: still done
+        return sum(result["seconds"].values())
+    except (TypeError, AttributeError):  # edited by hand: still done
         return None
 
 
@@ -258,7 +239,7 @@ def _present(job: Job, sequences: Iterable[Modality]) -> tuple[Modality, ...]:
     return tuple(sequence for sequence in Modality if sequence in found)
 
 
-def _check_one_study(found: Sequential[Assignment]) -> None:
+def _check_one_study(found: Sequence[Assignment]) -> None:
     """Refuse volumes, given one by one, that come from several patients or studies."""
     series = [one.candidate.series for one in found if one.candidate.series is not None]
     for what, said in (

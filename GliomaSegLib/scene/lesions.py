@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.scene.attributes import ACCEPTED_LESIONS
 from GliomaSegLib.scene.edits import Edits
 from GliomaSegLib.scene.segmentation import image_data, labels_of, occupied_box
-from GliomaSegLib.scene.threshold import MODEL_THRESHOLD, load_probability, thresholded
+from GliomaSegLib.scene.threshold import thresholded
 
 try:
     from vtkITK import vtkITKIslandMath  # in the application
@@ -106,55 +106,32 @@ def delete_lesion(edits: Edits, lesion: Lesion) -> None:
     edits.apply(labels)
 
 
-def rethreshold_lesion(edits: Edits, lesion: Lesion, probability: NDArray[np.uint8], threshold: float) -> None:
-    """Apply another threshold of the whole tumour's probability to one lesion and what is then connected to it.
-
-    Args:
-        probability: 0..255 on the node's grid.
-        threshold: 0 to 1; see :func:`~GliomaSegLib.scene.threshold.thresholded`.
+def lesion_thresholded(
+    node: slicer.vtkMRMLSegmentationNode, lesion: Lesion
+) -> Callable[[NDArray[np.uint8], NDArray[np.uint8], float], NDArray[np.uint8]]:
+    """As :func:`~GliomaSegLib.scene.threshold.thresholded`, for one lesion and what is then connected to it.
 
     Raises:
-        InputError: the lesion is not there any more.
+        InputError: when called: the lesion is not there any more.
     """
-    labels, matrix = labels_of(edits.node)
-    here = np.zeros(labels.shape, bool)
-    here[tuple(_find(labels, matrix, lesion).T)] = True
-    everywhere = thresholded(labels, probability, threshold)
-    others = region_mask(labels, Region.WT) & ~here
-    # New voxels belong to this lesion only where they are connected to it, and not through another lesion.
-    joined = np.zeros(labels.shape, np.uint8)
-    joined[(here | region_mask(everywhere, Region.WT)) & ~others] = Label.SNFH
-    mine = np.zeros(labels.shape, bool)
-    for voxels in _components(joined):
-        place = tuple(voxels.T)
-        if here[place].any():
-            mine[place] = True
-    edits.apply(np.where(mine, everywhere, labels))
+    matrix = labels_of(node)[1]
 
+    def change(labels: NDArray[np.uint8], probability: NDArray[np.uint8], threshold: float) -> NDArray[np.uint8]:
+        here = np.zeros(labels.shape, bool)
+        here[tuple(_find(labels, matrix, lesion).T)] = True
+        everywhere = thresholded(labels, probability, threshold)
+        others = region_mask(labels, Region.WT) & ~here
+        # New voxels belong to this lesion only where they are connected to it, and not through another lesion.
+        joined = np.zeros(labels.shape, np.uint8)
+        joined[(here | region_mask(everywhere, Region.WT)) & ~others] = Label.SNFH
+        mine = np.zeros(labels.shape, bool)
+        for voxels in _components(joined):
+            place = tuple(voxels.T)
+            if here[place].any():
+                mine[place] = True
+        return np.where(mine, everywhere, labels)
 
-class LesionRethreshold:
-    """As :class:`~GliomaSegLib.scene.threshold.Rethreshold`, for one lesion.
-
-    Raises:
-        InputError: see :func:`~GliomaSegLib.scene.threshold.load_probability`.
-    """
-
-    def __init__(self, edits: Edits, lesion: Lesion) -> None:
-        self._edits, self._lesion = edits, lesion
-        self._trial = Edits(edits.node)
-        self._before, _ = labels_of(edits.node)
-        self._probability = load_probability(edits.node)
-
-    def preview(self, threshold: float) -> None:
-        """Show the lesion with ``threshold`` (0 to 1)."""
-        if self._trial.can_undo:
-            self._trial.undo()
-        if threshold != MODEL_THRESHOLD:
-            rethreshold_lesion(self._trial, self._lesion, self._probability, threshold)
-
-    def keep(self) -> None:
-        """Keep the preview, as one edit that can be undone."""
-        self._edits.remember(self._before, labels_of(self._edits.node)[0])
+    return change
 
 
 def accept_lesion(node: slicer.vtkMRMLSegmentationNode, lesion: Lesion, accepted: bool = True) -> None:

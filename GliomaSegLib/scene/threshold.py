@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from GliomaSegLib.scene.segmentation import labels_of, set_labels
 from GliomaSegLib.scene.volumes import own_matrix
 
 MODEL_THRESHOLD = 0.5
+_MAP = probability_map(Path(), Region.WT).name
 _LEAST_SHOWN = 0.05  # the file holds 0 where the probability is lower
 
 
@@ -44,19 +46,27 @@ def thresholded(labels: NDArray[np.uint8], probability: NDArray[np.uint8], thres
 class Rethreshold:
     """Previews thresholds: each :meth:`preview` starts from the original labels, :meth:`keep` makes it an edit.
 
+    Args:
+        change: gives the labels from the original ones, the probability and a threshold; by default
+            :func:`thresholded`, for one lesion :func:`~GliomaSegLib.scene.lesions.lesion_thresholded`.
+
     Raises:
         InputError: see :func:`load_probability`.
     """
 
-    def __init__(self, edits: Edits) -> None:
-        self._edits = edits
+    def __init__(
+        self,
+        edits: Edits,
+        change: Callable[[NDArray[np.uint8], NDArray[np.uint8], float], NDArray[np.uint8]] = thresholded,
+    ) -> None:
+        self._edits, self._change = edits, change
         self._before, _ = labels_of(edits.node)
         self._probability = load_probability(edits.node)
         self._now = self._before
 
     def preview(self, threshold: float) -> None:
         """Show the labels with ``threshold`` (0 to 1)."""
-        now = thresholded(self._before, self._probability, threshold)
+        now = self._change(self._before, self._probability, threshold)
         if not np.array_equal(now, self._now):
             set_labels(self._edits.node, now)
             self._now = now
@@ -67,18 +77,18 @@ class Rethreshold:
         self._before = self._now
 
 
-def has_probability(node: slicer.vtkMRMLSegmentationNode, region: Region = Region.WT) -> bool:
-    """Whether a result has a probability map of a region; only those that may be thresholded are stored."""
-    return has_file(node, probability_map(Path(), region).name)
+def has_probability(node: slicer.vtkMRMLSegmentationNode) -> bool:
+    """Whether a result has a probability map of the whole tumour: only one that may be thresholded is stored."""
+    return has_file(node, _MAP)
 
 
-def load_probability(node: slicer.vtkMRMLSegmentationNode, region: Region = Region.WT) -> NDArray[np.uint8]:
-    """The probability map of a segmentation node, 0..255 ``[k, j, i]`` on the node's grid.
+def load_probability(node: slicer.vtkMRMLSegmentationNode) -> NDArray[np.uint8]:
+    """The whole tumour's probability map of a segmentation node, 0..255 ``[k, j, i]`` on the node's grid.
 
     Raises:
         InputError: there is none, or it does not fit.
     """
-    crop, offset = _crop(node, region)
+    crop, offset = _crop(node)
     whole = np.zeros(labels_of(node)[0].shape, np.uint8)
     place = tuple(slice(begin, begin + size) for begin, size in zip(offset[::-1], crop.shape, strict=True))
     if min(offset) < 0 or whole[place].shape != crop.shape:
@@ -88,18 +98,18 @@ def load_probability(node: slicer.vtkMRMLSegmentationNode, region: Region = Regi
 
 
 def show_probability(
-    scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLSegmentationNode, region: Region = Region.WT
+    scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLSegmentationNode
 ) -> slicer.vtkMRMLScalarVolumeNode:
     """Add the probability map (0..255) as a volume node in the position of the segmentation, for an overlay.
 
     Raises:
         InputError: there is no map.
     """
-    crop, offset = _crop(node, region)
+    crop, offset = _crop(node)
     _, matrix = labels_of(node)
     shift = np.eye(4)
     shift[:3, 3] = offset
-    volume = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{node.GetName()} probability of {region.value}")
+    volume = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{node.GetName()} probability of {Region.WT.value}")
     slicer.util.updateVolumeFromArray(volume, crop)
     volume.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix @ shift))
     volume.CreateDefaultDisplayNodes()
@@ -113,16 +123,15 @@ def show_probability(
     return volume
 
 
-def _crop(node: slicer.vtkMRMLSegmentationNode, region: Region) -> tuple[NDArray[np.uint8], list[int]]:
+def _crop(node: slicer.vtkMRMLSegmentationNode) -> tuple[NDArray[np.uint8], list[int]]:
     """The cropped map ``[k, j, i]`` of the file, and the index (i, j, k) of its first voxel on the result's grid."""
-    if not has_probability(node, region):
+    if not has_probability(node):
         raise InputError(
             f"There is no probability map of '{node.GetName()}': its model gives none that may be thresholded, or the "
             "files of the result are gone."
         )
-    name = probability_map(Path(), region).name
-    with copies_of(node, name, BRAIN) as folder:
-        crop, grid = read_volume(folder / name), read_volume(folder / BRAIN)  # the brain mask is on the whole grid
+    with copies_of(node, _MAP, BRAIN) as folder:
+        crop, grid = read_volume(folder / _MAP), read_volume(folder / BRAIN)  # the brain mask is on the whole grid
     offset = np.round((np.linalg.inv(own_matrix(grid)) @ own_matrix(crop))[:3, 3]).astype(int)
     return slicer.util.arrayFromVolume(crop), offset.tolist()
 

@@ -6,7 +6,6 @@ A recipe is a JSON file; those of GliomaSeg are in ``Resources/recipes``. The JS
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -251,8 +250,3 @@ def find_recipe(name: str) -> Path:
     if name not in own:
         raise InputError(f"There is no recipe '{name}'; give a file, or one of {', '.join(own)}.")
     return own[name]
-
-
-def schema_json() -> str:
-    """The JSON schema of a recipe, as kept in ``Resources/recipes/recipe.schema.json``."""
-    return json.dumps(Recipe.model_json_schema(), indent=2) + "\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.card_json import retired_in, without_retired
 
 _MOST_BYTES = 4 << 20
-_CARD: TypeAdapter[Card] = TypeAdapter(Card)
+CARD: TypeAdapter[Card] = TypeAdapter(Card)
 
 
 def read_card(path: Path, lenient: bool = False) -> Card:
@@ -51,11 +50,6 @@ def checked_card(content: Any, source: str = "The model card", lenient: bool = F
     if not lenient and (retired := retired_in(content)):
         raise not_valid(source, (retired,), "there is no such key any more, and it never had an effect; leave it out")
     try:
-        return _CARD.validate_python(without_retired(content))
+        return CARD.validate_python(without_retired(content))
     except ValidationError as error:
         raise refused(source, error) from error
-
-
-def schema_json() -> str:
-    """The JSON schema of a card, as kept in ``Resources/card.schema.json``."""
-    return json.dumps(_CARD.json_schema(), indent=2) + "\n"

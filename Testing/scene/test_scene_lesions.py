@@ -15,7 +15,7 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from GliomaSegLib.errors import InputError  # noqa: E402
 from GliomaSegLib.labels import Label, Region  # noqa: E402
 from GliomaSegLib.scene.edits import Edits  # noqa: E402
-from GliomaSegLib.scene.lesions import accept_lesion, delete_lesion, lesions_of, rethreshold_lesion  # noqa: E402
+from GliomaSegLib.scene.lesions import accept_lesion, delete_lesion, lesion_thresholded, lesions_of  # noqa: E402
 from GliomaSegLib.scene.segmentation import labels_of, set_labels  # noqa: E402
 from GliomaSegLib.scene.threshold import thresholded  # noqa: E402
 from Testing.support.scene_host import MOVED, SceneHost  # noqa: E402
@@ -107,16 +107,20 @@ def test_one_lesion_is_thresholded_again(two_lesions: tuple[Any, np.ndarray]) ->
     probability[5, 0, 0] = 100  # apart from both
     probability[5, 7, 5] = 100  # beside the second
     edits = Edits(node)
-    rethreshold_lesion(edits, lesions_of(node)[0], probability, 0.3)
+
+    def threshold_first(threshold: float) -> None:
+        edits.apply(lesion_thresholded(node, lesions_of(node)[0])(labels_of(node)[0], probability, threshold))
+
+    threshold_first(0.3)
     expected = array.copy()
     expected[1, 1, 1:7] = Label.SNFH
     np.testing.assert_array_equal(labels_of(node)[0], expected)
     edits.undo()
-    rethreshold_lesion(edits, lesions_of(node)[0], probability, 0.7)
+    threshold_first(0.7)
     expected = array.copy()
     expected[1, 1, 1:4] = 0
     np.testing.assert_array_equal(labels_of(node)[0], expected)
-    rethreshold_lesion(edits, lesions_of(node)[0], probability, 0.9)
+    threshold_first(0.9)
     assert [lesion.voxels for lesion in lesions_of(node)] == [4]
     edits.undo()
     edits.undo()

@@ -22,9 +22,10 @@ from GliomaSegLib.training import loop
 from GliomaSegLib.training.checkpoint import read_checkpoint, write_checkpoint
 from GliomaSegLib.training.loop import BEST, LAST, Training, TrainingError, chosen_loss
 from GliomaSegLib.training.pool import pool_case
-from GliomaSegLib.training.recipe import LossChoice, Recipe, find_recipe, read_recipe, schema_json
+from GliomaSegLib.training.recipe import LossChoice, Recipe, find_recipe, read_recipe
 from GliomaSegLib.training.sampling import PooledCase
 from GliomaSegLib.training.schedule import Constant, Milestones, Poly
+from Testing.support.schemas import recipe_schema
 from Testing.support.training_case import make_case
 
 _CPU = torch.device("cpu")
@@ -223,7 +224,7 @@ def test_every_recipe_that_comes_along_is_valid_and_the_schema_is_up_to_date() -
     assert "gliomaseg-any-v1-coarse" in names
     for name in names:
         assert read_recipe(find_recipe(name)).name == name
-    assert (resource("recipes") / "recipe.schema.json").read_text(encoding="utf-8") == schema_json()
+    assert (resource("recipes") / "recipe.schema.json").read_text(encoding="utf-8") == recipe_schema()
 
 
 _NO_RECIPES = ("splits.json", "mets-splits.json", "any-splits.json", "recipe.schema.json")

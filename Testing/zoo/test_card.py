@@ -14,14 +14,15 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Region
 from GliomaSegLib.resources import resource
 from GliomaSegLib.zoo.card import Accuracy, Card, Status
-from GliomaSegLib.zoo.card_check import checked_card, read_card, schema_json
+from GliomaSegLib.zoo.card_check import checked_card, read_card
 from GliomaSegLib.zoo.card_json import card_text
 from GliomaSegLib.zoo.card_network import Output
 from GliomaSegLib.zoo.catalogue import all_cards, find_card
 from GliomaSegLib.zoo.expectation import cost_of_missing
 from GliomaSegLib.zoo.loaders import FAMILIES, family
-from GliomaSegLib.zoo.page import describe, table
-from Testing.support.zoo_table import PAGE, renewed
+from GliomaSegLib.zoo.page import describe
+from Testing.support.schemas import card_schema
+from Testing.support.zoo_table import PAGE, renewed, table
 
 PARITY = {"package": "p", "version": "1", "date": "2026-11-21", "voxels": 9, "mismatches": 0, "command": "c"}
 
@@ -74,9 +75,8 @@ def test_family_of_a_card_can_do_what_the_card_needs(card: Card) -> None:
 
 def test_schema_file_is_that_of_the_classes() -> None:
     path = resource("card.schema.json")
-    assert path.read_text(encoding="utf-8") == schema_json(), (
-        "The classes of a card were changed and the schema file was not; run: python -c 'from GliomaSegLib.zoo."
-        'card_check import schema_json; print(schema_json(), end="")\' > Resources/card.schema.json'
+    assert path.read_text(encoding="utf-8") == card_schema(), (
+        "The classes of a card were changed and the schema file was not; run: python -m Testing.support.schemas"
     )
 
 
