@@ -20,6 +20,12 @@ def region_mask(labels: NDArray[np.integer], region: Region) -> NDArray[np.bool_
     return np.isin(labels, REGION_LABELS[region])
 
 
+def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    """The Dice coefficient of two masks of any shape; 1 when both are empty."""
+    total = np.count_nonzero(first) + np.count_nonzero(second)
+    return 2 * np.count_nonzero(first & second) / total if total else 1.0
+
+
 def values_held(labels: NDArray[Any]) -> NDArray[Any]:
     """The non-zero values that occur, ascending."""
     return np.unique(labels[labels != 0])

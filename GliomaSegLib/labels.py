@@ -45,6 +45,8 @@ _REGION_WORDS = {
     Region.RC: "resection cavity",
 }
 
+TUMOUR_REGIONS = (Region.WT, Region.TC, Region.ET)
+"""The regions of tumour, each inside the one before; the order of the channels of networks."""
 
 REGION_LABELS: dict[Region, tuple[Label, ...]] = {
     Region.WT: (Label.NETC, Label.SNFH, Label.ET),

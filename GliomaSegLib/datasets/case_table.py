@@ -19,13 +19,11 @@ from pathlib import Path
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.spreadsheet import read_records
-from GliomaSegLib.labels import LabelScheme, Region
+from GliomaSegLib.labels import TUMOUR_REGIONS, LabelScheme, Region
 
 # Part of every case's key: increase it when the preparation of cases changes, so that cached files are made again.
 PREPARATION = 1
 
-REGIONS = (Region.WT, Region.TC, Region.ET)
-"""The tumour regions that training and experiments use; the resection cavity is not one of them."""
 
 _COLUMNS = ("case", "patient", "hospital", "t1n", "t1c", "t2w", "t2f", "truth", "truth_of", "scheme")
 _GEOMETRY, _PLACEHOLDER = "geometry", "placeholder"  # an optional column and its only value
@@ -56,8 +54,8 @@ class CaseRow:
 
     @property
     def regions(self) -> tuple[Region, ...]:
-        """Those of ``REGIONS`` that the reference labels distinguish from everything else."""
-        return tuple(region for region in REGIONS if region in self.scheme.regions)
+        """Those of ``TUMOUR_REGIONS`` that the reference labels distinguish from everything else."""
+        return tuple(region for region in TUMOUR_REGIONS if region in self.scheme.regions)
 
     @property
     def key(self) -> str:

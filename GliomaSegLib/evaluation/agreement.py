@@ -17,9 +17,11 @@ from scipy import stats
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.evaluation.metrics import TOLERANCE_MM, score
 from GliomaSegLib.evaluation.statistics import Difference, Spread, paired, spread
-from GliomaSegLib.evaluation.surface import Mask, Spacing, surface_distances
+from GliomaSegLib.evaluation.surface import surface_distances
 from GliomaSegLib.inference.consensus import consensus, staple
+from GliomaSegLib.label_maps import dice
 from GliomaSegLib.options import Consensus
+from GliomaSegLib.postprocessing import Mask, Spacing
 from GliomaSegLib.record import Record
 
 
@@ -153,11 +155,11 @@ def one_against_others(masks: Mapping[str, Mask], others: Mapping[str, Mask] | N
     others = masks if others is None else others
     if len(masks) < 3 or masks.keys() != others.keys():
         raise InputError("One reader can be compared with the others when there are at least three, the same by hand.")
-    dice = {}
+    found = {}
     for name, mask in masks.items():
         rest = consensus([other for reader, other in others.items() if reader != name])
-        dice[name] = score(mask, rest, (1.0, 1.0, 1.0)).dice
-    return dice
+        found[name] = dice(mask, rest)
+    return found
 
 
 def assistance(

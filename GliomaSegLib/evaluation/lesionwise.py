@@ -14,8 +14,9 @@ import cc3d
 import numpy as np
 from scipy import ndimage
 
-from GliomaSegLib.evaluation.surface import Mask, Spacing, SurfaceDistances, surface_distances
+from GliomaSegLib.evaluation.surface import SurfaceDistances, surface_distances
 from GliomaSegLib.options import Challenge
+from GliomaSegLib.postprocessing import Mask, Spacing
 from GliomaSegLib.preprocessing.cropping import bounding_box
 
 MISSED_MM = 374.0

@@ -11,11 +11,12 @@ from pydantic import AliasChoices, Field
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.evaluation.lesionwise import lesion_wise
 from GliomaSegLib.evaluation.statistics import spread
-from GliomaSegLib.evaluation.surface import Mask, Spacing, hd95_mm, surface_distances
+from GliomaSegLib.evaluation.surface import hd95_mm, surface_distances
 from GliomaSegLib.io.grid import same_grid
 from GliomaSegLib.label_maps import region_mask
-from GliomaSegLib.labels import Region
+from GliomaSegLib.labels import TUMOUR_REGIONS, Region
 from GliomaSegLib.options import Challenge
+from GliomaSegLib.postprocessing import Mask, Spacing
 from GliomaSegLib.preprocessing.cropping import bounding_box
 from GliomaSegLib.record import Record
 
@@ -107,7 +108,7 @@ class Summary(Record):
 
 
 def evaluate(
-    prediction: sitk.Image, reference: sitk.Image, regions: Collection[Region] = (Region.WT, Region.TC, Region.ET)
+    prediction: sitk.Image, reference: sitk.Image, regions: Collection[Region] = TUMOUR_REGIONS
 ) -> dict[Region, RegionScore]:
     """Compare two internal label maps on the same grid, region by region.
 

@@ -22,13 +22,13 @@ from GliomaSegLib.evaluation.agreement import (
 from GliomaSegLib.evaluation.files import number_text
 from GliomaSegLib.evaluation.metrics import TOLERANCE_MM
 from GliomaSegLib.evaluation.statistics import Difference, Spread, paired, spread
-from GliomaSegLib.evaluation.surface import Mask
 from GliomaSegLib.inference.consensus import consensus
 from GliomaSegLib.io.grid import array_on, oriented_like, same_grid
 from GliomaSegLib.io.spreadsheet import read_records
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.options import Consensus
+from GliomaSegLib.postprocessing import Mask
 from GliomaSegLib.record import Record
 from GliomaSegLib.results.reading import read_any_segmentation
 

@@ -19,7 +19,7 @@ import SimpleITK as sitk
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.evaluation.files import declared_labels, number_text, numbering_doubt, read_pair
 from GliomaSegLib.evaluation.pairing import Pair, pairs_of_table
-from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.label_maps import dice, region_mask
 from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.measures.lesion_size import reaches, without_specks
 from GliomaSegLib.measures.resection import GROSS_TOTAL_BELOW_ML
@@ -229,13 +229,12 @@ def _compared(pair: Pair, prediction_scheme: LabelScheme, reference_scheme: Labe
     predicted, drawn = (region_mask(sitk.GetArrayViewFromImage(image), Region.ET) for image in (labels, reference))
     predicted = without_specks(predicted, reference.GetSpacing())
     voxel_ml = float(np.prod(reference.GetSpacing())) / 1000
-    total = int(predicted.sum() + drawn.sum())
     return PatientResult(
         case=pair.case,
         fold=pair.fold or _ALL,
         reference_ml=float(drawn.sum()) * voxel_ml,
         predicted_ml=float(predicted.sum()) * voxel_ml,
-        dice=2 * int((predicted & drawn).sum()) / total if total else 1.0,
+        dice=dice(predicted, drawn),
     )
 
 

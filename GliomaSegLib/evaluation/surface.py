@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import KDTree
 
+from GliomaSegLib.postprocessing import Mask, Spacing
 from GliomaSegLib.preprocessing.cropping import bounding_box
 
-Mask = NDArray[np.bool_]
-Spacing = tuple[float, float, float]
 _FULL = 255  # the code of a cell whose eight corners all lie inside
 
 

@@ -9,11 +9,10 @@ from typing import Literal
 import numpy as np
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.datasets.case_table import REGIONS
 from GliomaSegLib.evaluation.froc import LesionCurve, lesion_curve, with_intervals
 from GliomaSegLib.evaluation.statistics import Difference, Spread, bonferroni, paired, spread, unpaired
 from GliomaSegLib.experiments.definition import Run, Subset
-from GliomaSegLib.labels import Region
+from GliomaSegLib.labels import TUMOUR_REGIONS, Region
 from GliomaSegLib.record import Record
 
 _BOOTSTRAP_SEED = 1
@@ -169,7 +168,7 @@ def _dice(runs: Iterable[Run], region: Region) -> dict[str, float]:
 
 def _subset_rows(arms: Mapping[tuple[str, str], Arm]) -> Iterable[SubsetRow]:
     for (model, data), arm in arms.items():
-        for region, (present, runs) in itertools.product(REGIONS, arm.items()):
+        for region, (present, runs) in itertools.product(TUMOUR_REGIONS, arm.items()):
             scores = [run.scores[region] for run in runs if region in run.scores]
             defined = [score for score in scores if score.reference_ml]
             absent = [score for score in scores if not score.reference_ml]
@@ -192,7 +191,7 @@ def _hospital_rows(arms: Mapping[tuple[str, str], Arm]) -> Iterable[HospitalRow]
     for (model, data), arm in arms.items():
         present = reference_subset(arm)
         hospitals = sorted({run.hospital for run in arm[present]})
-        for region, hospital in itertools.product(REGIONS, hospitals):
+        for region, hospital in itertools.product(TUMOUR_REGIONS, hospitals):
             values = _dice([run for run in arm[present] if run.hospital == hospital], region)
             if values and len(hospitals) > 1:
                 yield HospitalRow(
@@ -213,7 +212,7 @@ _ArmSubset = tuple[str, str, Subset]  # model, data set, sequences
 def _subset_comparisons(arms: Mapping[tuple[str, str], Arm]) -> Iterable[DiceComparison]:
     for (model, data), arm in arms.items():
         reference = reference_subset(arm)
-        for region, present in itertools.product(REGIONS, arm):
+        for region, present in itertools.product(TUMOUR_REGIONS, arm):
             if set(present) < set(reference):
                 yield from _paired("subset", region, arms, (model, data, present), (model, data, reference))
 
@@ -221,7 +220,7 @@ def _subset_comparisons(arms: Mapping[tuple[str, str], Arm]) -> Iterable[DiceCom
 def _model_comparisons(arms: Mapping[tuple[str, str], Arm]) -> Iterable[DiceComparison]:
     first = next(iter(arms))[0] if arms else ""
     for (model, data), arm in arms.items():
-        for region, present in itertools.product(REGIONS, arm if model != first else ()):
+        for region, present in itertools.product(TUMOUR_REGIONS, arm if model != first else ()):
             yield from _paired("model", region, arms, (model, data, present), (first, data, present))
 
 
@@ -263,7 +262,7 @@ def _unpaired(
 ) -> Iterable[DiceComparison]:
     """The second data set against the first, each with the sequences on which it is compared."""
     against, one = ((model, data, reference_subset(arm)) for model, data, arm in (first, second))
-    for region in REGIONS:
+    for region in TUMOUR_REGIONS:
         values = [list(_dice(arms[place[:2]][place[2]], region).values()) for place in (against, one)]
         if all(values):
             yield _comparison(kind, region, one, against, unpaired(*values))
@@ -295,7 +294,7 @@ def _comparison(
 def _lesion_rows(arms: Mapping[tuple[str, str], Arm]) -> Iterable[LesionRow]:
     for (model, data), arm in arms.items():
         present = reference_subset(arm)
-        for region in REGIONS:
+        for region in TUMOUR_REGIONS:
             cases = [run.lesions[region] for run in arm[present] if region in run.lesions]
             lesions = [lesion for case in cases for lesion in case.reference]
             if not lesions:

@@ -10,7 +10,6 @@ from pathlib import Path
 from markupsafe import Markup
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.datasets.case_table import REGIONS
 from GliomaSegLib.evaluation.charts import Box, Line, box_plot, line_plot
 from GliomaSegLib.evaluation.page import render
 from GliomaSegLib.experiments.analysis import Analysis, LesionRow
@@ -18,7 +17,7 @@ from GliomaSegLib.experiments.definition import DataSet, Experiment, Run, Subset
 from GliomaSegLib.experiments.gallery import Sheet
 from GliomaSegLib.experiments.tables import write_tables
 from GliomaSegLib.io.folder import MANIFEST, PROGRAM, written_whole
-from GliomaSegLib.labels import Region
+from GliomaSegLib.labels import TUMOUR_REGIONS, Region
 from GliomaSegLib.zoo.catalogue import find_card
 
 PAGE = "experiment.html"
@@ -82,7 +81,7 @@ def _render(
         sections=[
             _section(one.name, region, analysis, runs)
             for one in data
-            for region in REGIONS
+            for region in TUMOUR_REGIONS
             if any(row.data == one.name and row.region is region for row in analysis.rows)
         ],
         costs=any(one.kind == "subset" for one in analysis.comparisons),
@@ -140,7 +139,7 @@ def _gap(analysis: Analysis, runs: Sequence[Run], data: Sequence[DataSet]) -> di
         }
     names = [one.name for one in data]
     models = list(dict.fromkeys(model for model, _ in compared))
-    regions = [region for region in REGIONS if any(one.region is region for one in comparisons)]
+    regions = [region for region in TUMOUR_REGIONS if any(one.region is region for one in comparisons)]
     places = list(itertools.product(regions, models))
     groups = [
         [

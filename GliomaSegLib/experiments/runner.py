@@ -18,7 +18,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from GliomaSegLib.case import REFERENCE_ORDER, Modality
-from GliomaSegLib.datasets.case_table import REGIONS, CaseRow
+from GliomaSegLib.datasets.case_table import CaseRow
 from GliomaSegLib.datasets.prepared_case import kept_prepared
 from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError
 from GliomaSegLib.evaluation.froc import CaseLesions, match_lesions
@@ -29,7 +29,7 @@ from GliomaSegLib.inference.device import choose_device
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.job import Settings
 from GliomaSegLib.label_maps import region_mask
-from GliomaSegLib.labels import Region
+from GliomaSegLib.labels import TUMOUR_REGIONS, Region
 from GliomaSegLib.measures.lesion_size import least_counted_mm3, least_shown_mm3, without_specks
 from GliomaSegLib.options import BrainMethod
 from GliomaSegLib.pipeline.memory import threads_and_memory_of_run
@@ -135,7 +135,7 @@ def _prepared(experiment: Experiment, row: CaseRow) -> CaseRow:
 def _regions_given(card: Card, present: Subset) -> tuple[Region, ...]:
     """The regions that the model gives; empty where it refuses the subset."""
     try:
-        return tuple(region for region in card.regions_given(present) if region in REGIONS)
+        return tuple(region for region in card.regions_given(present) if region in TUMOUR_REGIONS)
     except InputError:
         return ()
 

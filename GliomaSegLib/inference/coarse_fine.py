@@ -27,7 +27,7 @@ from GliomaSegLib.inference.training_distance import TrainingFeatures
 from GliomaSegLib.inference.volume import in_order
 from GliomaSegLib.inference.windows import Size, Windows, balanced, even, slide, tent
 from GliomaSegLib.label_maps import compose
-from GliomaSegLib.labels import Region
+from GliomaSegLib.labels import TUMOUR_REGIONS, Region
 from GliomaSegLib.postprocessing import keep_components_above
 from GliomaSegLib.preprocessing.cropping import Box, bounding_box
 from GliomaSegLib.preprocessing.midsagittal import find_midsagittal
@@ -35,8 +35,6 @@ from GliomaSegLib.preprocessing.normalisation import clipped_z_score
 from GliomaSegLib.preprocessing.pose import Pose
 from GliomaSegLib.preprocessing.torch_resampling import averaged, first_centre_mm, resample
 from GliomaSegLib.progress import Progress
-
-REGIONS = (Region.WT, Region.TC, Region.ET)
 
 _SUSPICIOUS = 0.2  # what the coarse network finds this likely is shown to the fine one
 _FRAME_MARGIN_MM = 8.0  # of the frame around the brain
@@ -138,7 +136,7 @@ class CoarseFine:
                 )  # fmt: skip
                 probability[here] = torch.lerp(_log_odds(probability[here]), _log_odds(fine), weights).sigmoid()
         progress.advance(1.0)
-        regions = REGIONS if Modality.T1C in images else REGIONS[:1]
+        regions = TUMOUR_REGIONS if Modality.T1C in images else TUMOUR_REGIONS[:1]
         found = dict(zip(regions, probability.numpy() * brain, strict=False))
         shape = next(iter(images.values())).shape
         present = [modality for modality in self._order if modality in images]

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.outputs import Array, regions_per_channel
-from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.label_maps import dice, region_mask
 from GliomaSegLib.labels import Region
 from GliomaSegLib.options import Consensus, Vote
+from GliomaSegLib.postprocessing import Mask
 from GliomaSegLib.preprocessing.cropping import bounding_box
-
-Mask = NDArray[np.bool_]
 
 
 def consensus(masks: Sequence[Mask], how: Consensus = Consensus.MAJORITY) -> Mask:
@@ -125,12 +124,7 @@ def mean_dice(members: Sequence[MemberPrediction]) -> dict[Region, float]:
     found = {}
     for region in Region:
         masks = [one.mask(region) for one in members if region in one.regions]
-        pairs = [_dice(first, second) for first, second in itertools.combinations(masks, 2)]
+        pairs = [dice(first, second) for first, second in itertools.combinations(masks, 2)]
         if pairs:
             found[region] = sum(pairs) / len(pairs)
     return found
-
-
-def _dice(first: Mask, second: Mask) -> float:
-    total = np.count_nonzero(first) + np.count_nonzero(second)
-    return 2 * np.count_nonzero(first & second) / total if total else 1.0

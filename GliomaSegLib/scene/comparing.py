@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 import slicer
-from numpy.typing import NDArray
 
 from GliomaSegLib.batch.cases import folder_name
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.label_maps import region_mask
+from GliomaSegLib.label_maps import dice, region_mask
 from GliomaSegLib.labels import Region
 from GliomaSegLib.scene.comparison import compared_with, link_comparison
 from GliomaSegLib.scene.comparison_nodes import ComparisonNodes, show_comparison
@@ -175,12 +174,7 @@ def agreement(
             "the same volume."
         )
     voxel_ml = abs(np.linalg.det(matrix[:3, :3])) / 1000
-    return {region: _agreement(region_mask(labels, region), region_mask(others, region), voxel_ml) for region in Region}
-
-
-def _agreement(mask: NDArray[np.bool_], other: NDArray[np.bool_], voxel_ml: float) -> Agreement:
-    sizes = int(mask.sum()), int(other.sum())
-    common = int((mask & other).sum())
-    return Agreement(
-        dice=2 * common / sum(sizes) if sum(sizes) else 1.0, volume_ml=sizes[0] * voxel_ml, other_ml=sizes[1] * voxel_ml
-    )
+    masks = {region: (region_mask(labels, region), region_mask(others, region)) for region in Region}
+    return {
+        region: Agreement(dice(*both), *(int(mask.sum()) * voxel_ml for mask in both)) for region, both in masks.items()
+    }

@@ -20,6 +20,7 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.terminology import PAINT_ORDER, known_names, recognise, segment_styles
 from GliomaSegLib.label_maps import values_held
 from GliomaSegLib.labels import Label
+from GliomaSegLib.preprocessing.cropping import Box, bounding_box
 from GliomaSegLib.scene.attributes import GRID, LABEL_TAG, volume_role
 from GliomaSegLib.scene.volumes import parent_to_world
 
@@ -241,10 +242,7 @@ def _box(low: NDArray[np.integer], high: NDArray[np.integer]) -> tuple[slice, ..
     return tuple(slice(int(begin), int(end)) for begin, end in zip(low[::-1], high[::-1], strict=True))
 
 
-def occupied_box(array: NDArray) -> tuple[slice, ...]:
-    """The smallest box around all non-zero elements; empty when all are 0."""
-    sides = []
-    for axis in range(array.ndim):
-        inside = np.flatnonzero(array.any(axis=tuple(other for other in range(array.ndim) if other != axis)))
-        sides.append(slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0, 0))
-    return tuple(sides)
+def occupied_box(array: NDArray) -> Box:
+    """The smallest box around all non-zero elements ``[k, j, i]``; empty when all are 0."""
+    mask = array != 0
+    return bounding_box(mask) if mask.any() else (slice(0, 0),) * 3

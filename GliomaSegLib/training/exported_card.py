@@ -11,11 +11,10 @@ from typing import Any
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.slices import Plane
-from GliomaSegLib.labels import Region
+from GliomaSegLib.labels import TUMOUR_REGIONS, Region
 from GliomaSegLib.networks.ca_cnn import WINDOW_SLICES
 from GliomaSegLib.training.recipe import Eijgelaar2020, KeepAll, Recipe
 from GliomaSegLib.zoo.loaders import ar_ca, trained
-from GliomaSegLib.zoo.loaders.ca_cnn import CASCADE
 
 _PREPARED_MM = [1.0, 1.0, 1.0]  # as training cases are, see GliomaSegLib.datasets.prepared_case
 _OVERLAP = 0.5
@@ -111,7 +110,7 @@ def _of_cascade(recipes: Mapping[str, Recipe]) -> dict[str, Any]:
             )
     found = {ar_ca.region_and_view(stage) for stage in recipes}
     views = [view for view in Plane if (Region.WT, view) in found]
-    regions = [Region.WT] if {region for region, _ in found} == {Region.WT} else list(CASCADE)
+    regions = [Region.WT] if {region for region, _ in found} == {Region.WT} else list(TUMOUR_REGIONS)
     if not views or found != {(region, view) for region in regions for view in views}:
         raise InputError(
             "A cascade is the whole tumour alone, or it and core and enhancing tumour in the same views; name such "

@@ -11,9 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from GliomaSegLib.datasets.case_table import REGIONS
 from GliomaSegLib.label_maps import region_mask
-from GliomaSegLib.labels import Region
+from GliomaSegLib.labels import TUMOUR_REGIONS, Region
 from GliomaSegLib.postprocessing import components
 from GliomaSegLib.preprocessing.midsagittal import find_midsagittal
 from GliomaSegLib.preprocessing.torch_resampling import averaged, first_centre_mm
@@ -24,7 +23,7 @@ _SEEDS_PER_REGION = 4000  # positions per region that are kept as patch centres
 _SURELY_NOT, _SURELY = 0.1, 0.9  # pseudo-labels beyond these limits are used
 
 
-def pool_case(case: TrainingCase, view: View, regions: Sequence[Region] = REGIONS) -> PooledCase:
+def pool_case(case: TrainingCase, view: View, regions: Sequence[Region] = TUMOUR_REGIONS) -> PooledCase:
     """Downsample a case by averaging to about the view's voxel size and collect positions inside ``regions``."""
     wanted = np.broadcast_to(view.spacing_mm, 3)
     factors = [max(1, round(mm / spacing)) for mm, spacing in zip(wanted, case.spacing_mm, strict=True)]
@@ -35,7 +34,11 @@ def pool_case(case: TrainingCase, view: View, regions: Sequence[Region] = REGION
     )
     spacing = np.array(case.spacing_mm)
     rng = np.random.default_rng(0)
-    own = [mask for mask, there, region in zip(reference, known, REGIONS, strict=True) if there and region in regions]
+    own = [
+        mask
+        for mask, there, region in zip(reference, known, TUMOUR_REGIONS, strict=True)
+        if there and region in regions
+    ]
     if view.on_lesions:
         numbered = [components(mask)[0] for mask in own]
         own = [lesions == number for lesions in numbered for number in range(1, lesions.max() + 1)]
@@ -62,8 +65,8 @@ def believed(case: TrainingCase) -> tuple[NDArray[np.bool_], NDArray[np.bool_], 
     Returns:
         targets ``[3, z, y, x]``; where they are certain, of the same shape; and which regions have targets, ``[3]``.
     """
-    targets = np.stack([region_mask(case.labels, region) for region in REGIONS])
-    known = np.array([region in case.known for region in REGIONS])
+    targets = np.stack([region_mask(case.labels, region) for region in TUMOUR_REGIONS])
+    known = np.array([region in case.known for region in TUMOUR_REGIONS])
     sure = np.broadcast_to(known[:, None, None, None], targets.shape).copy()
     if case.soft is not None and known[0]:
         whole = targets[0]
@@ -78,7 +81,7 @@ def believed(case: TrainingCase) -> tuple[NDArray[np.bool_], NDArray[np.bool_], 
 def read_pool(
     paths: Sequence[Path],
     view: View,
-    regions: Sequence[Region] = REGIONS,
+    regions: Sequence[Region] = TUMOUR_REGIONS,
     changed: Callable[[TrainingCase], TrainingCase] = lambda case: case,
 ) -> list[PooledCase]:
     """Read prepared cases into memory at the view's resolution, after applying ``changed`` to each."""

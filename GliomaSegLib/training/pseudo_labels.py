@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.datasets.case_table import REGIONS, CaseRow
+from GliomaSegLib.datasets.case_table import CaseRow
 from GliomaSegLib.inference.cascade import SliceCascade
 from GliomaSegLib.label_maps import region_mask
-from GliomaSegLib.labels import Region
+from GliomaSegLib.labels import TUMOUR_REGIONS, Region
 from GliomaSegLib.progress import Progress, Silent
 from GliomaSegLib.training.dataset import (
     CHANNELS,
@@ -50,10 +50,10 @@ def add_pseudo_labels(
 
 def with_pseudo_labels(case: TrainingCase, segmenter: SliceCascade) -> TrainingCase:
     """Add probabilities of TC and ET inside the reference's whole tumour; 0.5 if the case has no T1c."""
-    soft = np.full((len(REGIONS), *case.brain.shape), 0.5, np.float16)
+    soft = np.full((len(TUMOUR_REGIONS), *case.brain.shape), 0.5, np.float16)
     whole = region_mask(case.labels, Region.WT)
-    soft[REGIONS.index(Region.WT)] = whole
+    soft[TUMOUR_REGIONS.index(Region.WT)] = whole
     if case.present[CHANNELS.index(Modality.T1C)]:
         for region, probability in segmenter.parts(case.by_modality(), whole, Silent(), seed=1).items():
-            soft[REGIONS.index(region)] = probability
+            soft[TUMOUR_REGIONS.index(region)] = probability
     return dataclasses.replace(case, soft=soft)

@@ -14,10 +14,9 @@ from torch import nn
 
 from GliomaSegLib import networks
 from GliomaSegLib.case import Modality
-from GliomaSegLib.datasets.case_table import REGIONS
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.slices import Plane
-from GliomaSegLib.labels import Region
+from GliomaSegLib.labels import TUMOUR_REGIONS, Region
 from GliomaSegLib.record import Record, read_record
 from GliomaSegLib.resources import resource
 from GliomaSegLib.training.modality_dropout import Sampler, any_subset, eijgelaar2020, keep_all
@@ -186,7 +185,7 @@ class Recipe(Record):
     citation: str | None = None
     network: NetworkChoice
     sequences: tuple[Modality, ...] = tuple(Modality)
-    regions: tuple[Region, ...] = REGIONS
+    regions: tuple[Region, ...] = TUMOUR_REGIONS
     view: ViewChoice
     preparation: Preparation = Preparation()
     shares: dict[str, float] = Field(

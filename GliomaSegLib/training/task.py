@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.datasets.case_table import REGIONS
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.slices import Plane
-from GliomaSegLib.labels import Region
+from GliomaSegLib.labels import TUMOUR_REGIONS, Region
 from GliomaSegLib.training.sampling import CHANNELS, PooledCase
 
 
@@ -22,7 +21,7 @@ class Task:
     """The input and output channels of a network in their order, and the plane of its slices, as in a recipe."""
 
     sequences: tuple[Modality, ...] = CHANNELS
-    regions: tuple[Region, ...] = REGIONS
+    regions: tuple[Region, ...] = TUMOUR_REGIONS
     plane: Plane = Plane.AXIAL
 
     @property
@@ -36,7 +35,7 @@ class Task:
         Raises:
             InputError: there are cases, but none of these.
         """
-        places = [REGIONS.index(region) for region in self.regions]
+        places = [TUMOUR_REGIONS.index(region) for region in self.regions]
         usable = [case for case in cases if (case.present & self.own).any() and case.known[places].any()]
         if cases and not usable:
             raise InputError(
@@ -52,7 +51,7 @@ class Task:
 
     def asked(self, regions: Tensor) -> Tensor:
         """Values per region ``[batch, 3, z, y, x]`` in the order and orientation of the network's output."""
-        return self._turned(regions[:, [REGIONS.index(region) for region in self.regions]])
+        return self._turned(regions[:, [TUMOUR_REGIONS.index(region) for region in self.regions]])
 
     def _turned(self, volumes: Tensor) -> Tensor:
         return volumes.permute(0, 1, *(axis + 2 for axis in self.plane.axes))

@@ -6,14 +6,13 @@ without it, the user downloads the file with a browser.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from GliomaSegLib.errors import WeightsError
-from GliomaSegLib.io.provenance import sha256_of
+from GliomaSegLib.io.provenance import hash_of, sha256_of
 from GliomaSegLib.zoo.archive import is_archive
 from GliomaSegLib.zoo.card_weights import WeightFile
 
@@ -181,19 +180,11 @@ def _why_refused(path: Path, file: WeightFile, sha256: str) -> str | None:
         return f"it has {size} bytes instead of {file.size_bytes}"
     if file.sha256 and sha256 != file.sha256:
         return f"its SHA-256 is {sha256[:12]}… instead of {file.sha256[:12]}…"
-    if file.md5 and (md5 := _md5_of(path)) != file.md5:
+    if file.md5 and (md5 := hash_of(path, "md5")) != file.md5:
         return f"its MD5 is {md5[:12]}… instead of {file.md5[:12]}…"
     if file.archive and not is_archive(path, file.archive):
         return f"it is no {file.archive} archive, or cut short"
     return None
-
-
-def _md5_of(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _reason(error: Exception) -> str:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.inference.outputs import Answer, label_per_channel, regions_per_channel
+from GliomaSegLib.inference.outputs import Answer, Array, label_per_channel, regions_per_channel
 from GliomaSegLib.inference.volume import InferenceSpec, measured_box, whole_box
 from GliomaSegLib.inference.windows import WHOLE_FIELD, Windows, constant, gaussian, mirrors
 from GliomaSegLib.labels import Label, Region
@@ -24,8 +24,6 @@ from GliomaSegLib.preprocessing.normalisation import (
     z_score_above_mean,
 )
 from GliomaSegLib.zoo.card_network import Inference, Normalisation, Output
-
-Array = NDArray[np.float32]
 
 
 def spec_of(parameters: Mapping[str, Any]) -> InferenceSpec:

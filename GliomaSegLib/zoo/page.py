@@ -1,8 +1,8 @@
-"""Formats a model card as text for a terminal."""
+"""Formats model cards: one card as text for a terminal, all cards as a table for the documentation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from GliomaSegLib.case import Input
@@ -22,7 +22,7 @@ def describe(card: Card, recorded: Mapping[str, str] | None = None) -> str:
         card.summary,
         "",
         f"Task        {card.task}; time point: {', '.join(kind.value for kind in card.time_points)}",
-        f"Sequences   {', '.join(sequence.title for sequence in card.inputs.sequences)}{demands(card)}",
+        f"Sequences   {', '.join(sequence.title for sequence in card.inputs.sequences)}{_demands(card)}",
         f"Regions     {', '.join(region.value for region in card.regions) or 'the brain'}",
         f"Space       {_space(card.space) if card.space else 'each member has its own'}",
         *_members(card),
@@ -55,8 +55,35 @@ def size(card: Card) -> str:
     return f"{'at least ' if any(not file.size_bytes for file in files) else ''}{known / 1e6:.0f} MB"
 
 
-def demands(card: Card) -> str:
-    """Which of the sequences are needed, and further inputs, to follow the list of the sequences."""
+def table(cards: Iterable[Card]) -> str:
+    """The zoo as a table in Markdown, one row per card."""
+    rows = ["| model | for | sequences | gives | weights | status |", "|---|---|---|---|---|---|"]
+    for card in cards:
+        sequences = ", ".join(sequence.title for sequence in card.inputs.sequences)
+        gives = ", ".join(region.value for region in card.regions) or "the brain"
+        cells = (
+            f"`{card.id}`: {card.title}",
+            card.task.replace("-", " "),
+            f"{sequences}{_demands(card)}",
+            gives,
+            f"{_source(card)}, {size(card)}, {card.weights.licence}",
+            card.status.value,
+        )
+        rows.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _source(card: Card) -> str:
+    if card.weights.shipped:
+        return "comes with GliomaSeg"
+    if card.weights.package:
+        return f"in the package {card.weights.package.name}"
+    if card.weights.members:
+        return f"fuses {' and '.join(card.weights.members)}"
+    return "downloaded" if all(file.url for file in card.weights.files) else "given by the user"
+
+
+def _demands(card: Card) -> str:
     inputs = card.inputs
     further = "".join(f", {channel.title}" for channel in inputs.preoperative)
     if inputs.sets:

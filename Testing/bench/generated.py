@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from GliomaSegLib import networks
 from GliomaSegLib.inference.slices import Plane
-from GliomaSegLib.labels import Region
+from GliomaSegLib.labels import TUMOUR_REGIONS, Region
 from GliomaSegLib.networks.ca_cnn import AnisotropicNet
 from GliomaSegLib.networks.resseg_unet import RessegUNet
 from GliomaSegLib.networks.synthstrip_unet import SynthStripUNet
@@ -143,7 +143,7 @@ def _any_unet(card: Card, target: Path) -> None:
 
 def _ca_cnn(card: Card, target: Path) -> None:
     tensors: dict[str, Tensor] = {}
-    for region in ca_cnn.CASCADE:
+    for region in TUMOUR_REGIONS:
         for plane in Plane:
             own = AnisotropicNet(len(ca_cnn.CHANNEL_ORDER), downsample_twice=region is not Region.ET).state_dict()
             tensors |= {f"{ca_cnn._stage(region, plane)}.{key}": value for key, value in own.items()}

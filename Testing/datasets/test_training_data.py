@@ -14,10 +14,10 @@ import torch
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.cli import train
-from GliomaSegLib.datasets.case_table import REGIONS, read_left_out, read_splits, read_table
+from GliomaSegLib.datasets.case_table import read_left_out, read_splits, read_table
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.label_maps import from_internal, to_internal
-from GliomaSegLib.labels import Label, LabelScheme, Region
+from GliomaSegLib.labels import TUMOUR_REGIONS, Label, LabelScheme, Region
 from GliomaSegLib.preprocessing.midsagittal import find_midsagittal
 from GliomaSegLib.preprocessing.normalisation import clipped_z_score
 from GliomaSegLib.preprocessing.torch_resampling import averaged, resample
@@ -186,7 +186,7 @@ def test_pseudo_labels_count_inside_the_reference_tumour_and_where_they_are_cert
 
     targets, sure, known = believed(with_pseudo_labels(case, Parts()))
     assert known.all()
-    core = REGIONS.index(Region.TC)
+    core = TUMOUR_REGIONS.index(Region.TC)
     assert targets[core][inside].tolist() == [False, False, True]
     assert sure[core][inside].tolist() == [True, False, True]
     assert not targets[core][~whole].any()

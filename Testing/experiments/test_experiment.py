@@ -22,7 +22,7 @@ from scipy import stats
 from GliomaSegLib.case import Modality, TimePoint
 from GliomaSegLib.cli import experiment as command
 from GliomaSegLib.datasets import prepared_case as in_place
-from GliomaSegLib.datasets.case_table import REGIONS, CaseRow
+from GliomaSegLib.datasets.case_table import CaseRow
 from GliomaSegLib.errors import Cancelled, InputError, WeightsError
 from GliomaSegLib.evaluation.froc import match_lesions
 from GliomaSegLib.evaluation.metrics import RegionScore, evaluate
@@ -43,7 +43,7 @@ from GliomaSegLib.experiments.run_log import read_runs
 from GliomaSegLib.experiments.runner import SegmentedCase, _labels_to_image, run_experiment
 from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.job import Job
-from GliomaSegLib.labels import LabelScheme, Region
+from GliomaSegLib.labels import TUMOUR_REGIONS, LabelScheme, Region
 from GliomaSegLib.measures.assessment import assess_case
 from GliomaSegLib.options import BrainMethod
 from GliomaSegLib.phantom import Phantom, make_phantom
@@ -101,8 +101,8 @@ def made(labels: sitk.Image, brain: sitk.Image, transforms: Mapping[Modality, si
     used = ModelUsed(
         id="toy", title="", version="1", licence="", citation="", weights_sha256="", device="cpu", precision=""
     )
-    assessed = assess_case(labels, brain, REGIONS, {}, TimePoint(), ())
-    return Result("case", used, REGIONS, T1C, labels, brain, transforms, assessed, {}, {})
+    assessed = assess_case(labels, brain, TUMOUR_REGIONS, {}, TimePoint(), ())
+    return Result("case", used, TUMOUR_REGIONS, T1C, labels, brain, transforms, assessed, {}, {})
 
 
 # --- running -------------------------------------------------------------------------------------------------------

@@ -28,11 +28,10 @@ from GliomaSegLib.zoo.card_check import checked_card
 from GliomaSegLib.zoo.card_json import card_text
 from GliomaSegLib.zoo.catalogue import cards_of, find_card
 from GliomaSegLib.zoo.loaders import FAMILIES, Family
-from GliomaSegLib.zoo.page import describe
+from GliomaSegLib.zoo.page import describe, table
 from GliomaSegLib.zoo.store import Store
 from Testing.support import toy
 from Testing.support.study import CORE, NECROSIS, TUMOUR, toy_job, toy_labels, write_study
-from Testing.support.zoo_table import table
 
 ALL = (Region.WT, Region.TC, Region.ET)
 NETC, SNFH, ET, RC = Label.NETC, Label.SNFH, Label.ET, Label.RC

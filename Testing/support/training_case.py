@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from GliomaSegLib.datasets.case_table import REGIONS
-from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.labels import TUMOUR_REGIONS, Label, Region
 from GliomaSegLib.training.dataset import TrainingCase
 
 
 def make_case(
-    shape: tuple[int, int, int] = (40, 48, 40), known: tuple[Region, ...] = REGIONS, name: str = "made", seed: int = 0
+    shape: tuple[int, int, int] = (40, 48, 40),
+    known: tuple[Region, ...] = TUMOUR_REGIONS,
+    name: str = "made",
+    seed: int = 0,
 ) -> TrainingCase:
     """Four sequences; ET in a shell of NETC in SNFH, at a quarter of x. What the case does not know is not labelled."""
     rng = np.random.default_rng(seed)

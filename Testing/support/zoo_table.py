@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
-from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.catalogue import all_cards
 from GliomaSegLib.zoo.loaders import FAMILIES
-from GliomaSegLib.zoo.page import demands, size
+from GliomaSegLib.zoo.page import table
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 _MODELS = "<!-- made by: python -m Testing.support.zoo_table -->\n\n", "\n<!-- end -->"
@@ -18,34 +16,6 @@ _FAMILIES = "<!-- families made by: python -m Testing.support.zoo_table -->\n\n"
 def renewed(page: str) -> str:
     """The page with the tables that the cards and families make now."""
     return _between(_between(page, _MODELS, table(all_cards().values())), _FAMILIES, families_table())
-
-
-def table(cards: Iterable[Card]) -> str:
-    """The zoo as a table in Markdown, one row per card."""
-    rows = ["| model | for | sequences | gives | weights | status |", "|---|---|---|---|---|---|"]
-    for card in cards:
-        sequences = ", ".join(sequence.title for sequence in card.inputs.sequences)
-        gives = ", ".join(region.value for region in card.regions) or "the brain"
-        cells = (
-            f"`{card.id}`: {card.title}",
-            card.task.replace("-", " "),
-            f"{sequences}{demands(card)}",
-            gives,
-            f"{_source(card)}, {size(card)}, {card.weights.licence}",
-            card.status.value,
-        )
-        rows.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
-    return "\n".join(rows) + "\n"
-
-
-def _source(card: Card) -> str:
-    if card.weights.shipped:
-        return "comes with GliomaSeg"
-    if card.weights.package:
-        return f"in the package {card.weights.package.name}"
-    if card.weights.members:
-        return f"fuses {' and '.join(card.weights.members)}"
-    return "downloaded" if all(file.url for file in card.weights.files) else "given by the user"
 
 
 def families_table() -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from GliomaSegLib.errors import Cancelled, InputError
-from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.labels import TUMOUR_REGIONS, Label, Region
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.training.dataset import TrainingCase, read_prepared
 from GliomaSegLib.training.synthesis import generator, painting
@@ -26,7 +26,7 @@ from GliomaSegLib.training.synthesis.geometry import (
 from GliomaSegLib.training.synthesis.label_maps import read_label_maps
 from GliomaSegLib.training.synthesis.painting import paint, push
 from GliomaSegLib.training.synthesis.pool import coarsened, write_pool
-from GliomaSegLib.training.synthesis.sample import ALL_REGIONS, Sample, whitened
+from GliomaSegLib.training.synthesis.sample import Sample, whitened
 from GliomaSegLib.training.synthesis.transplant import transplant
 from GliomaSegLib.training.synthesis.tumour import grow, move
 
@@ -57,7 +57,7 @@ def plain(anatomy: Anatomy) -> Sample:
     return Sample(whitened(images, anatomy.brain), anatomy.brain, np.zeros(anatomy.brain.shape, np.uint8))
 
 
-def with_tumour(case: Sample, x_share: float = 0.3, radius_mm: float = 18.0, known: tuple = ALL_REGIONS) -> Sample:
+def with_tumour(case: Sample, x_share: float = 0.3, radius_mm: float = 18.0, known: tuple = TUMOUR_REGIONS) -> Sample:
     """A ball bright on FLAIR, its inner half ET and bright on T1c, at a share of the extent from low to high x."""
     shape = np.array(case.brain.shape)
     centre = shape * (0.55, 0.45, x_share)
@@ -287,7 +287,7 @@ def test_synthesiser(plain: Sample, one_template: None) -> None:
     for case in many:
         assert_sound(case)
         assert case.labels.any()
-    assert {case.known for case in many} == {ALL_REGIONS, (Region.WT,)}
+    assert {case.known for case in many} == {TUMOUR_REGIONS, (Region.WT,)}
 
 
 def test_what_does_not_know_the_whole_tumour_is_no_source(plain: Sample, one_template: None) -> None:
@@ -342,7 +342,7 @@ def test_coarsened_by_hand() -> None:
     labels[0, :, :2] = 1
     labels[1, :, :2] = 3
     labels[1, 0, 0] = 1
-    case = TrainingCase("a", "a", "h", images, images[0] > 0, labels, ALL_REGIONS, (1.0, 1.0, 1.0))
+    case = TrainingCase("a", "a", "h", images, images[0] > 0, labels, TUMOUR_REGIONS, (1.0, 1.0, 1.0))
     coarse = coarsened(case, 2.0)
     assert coarse.images.shape == (4, 1, 1, 2)
     assert coarse.images[0].ravel().tolist() == [4, 0]

@@ -20,9 +20,9 @@ from GliomaSegLib.zoo.card_network import Output
 from GliomaSegLib.zoo.catalogue import all_cards, find_card
 from GliomaSegLib.zoo.expectation import cost_of_missing
 from GliomaSegLib.zoo.loaders import FAMILIES, family
-from GliomaSegLib.zoo.page import describe
+from GliomaSegLib.zoo.page import describe, table
 from Testing.support.schemas import card_schema
-from Testing.support.zoo_table import PAGE, renewed, table
+from Testing.support.zoo_table import PAGE, renewed
 
 PARITY = {"package": "p", "version": "1", "date": "2026-11-21", "voxels": 9, "mismatches": 0, "command": "c"}
 

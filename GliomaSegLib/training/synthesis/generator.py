@@ -7,11 +7,11 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.labels import TUMOUR_REGIONS, Label, Region
 from GliomaSegLib.training.synthesis.anatomy import Anatomy, anatomy_of, healthy, phantom_anatomy
 from GliomaSegLib.training.synthesis.label_maps import LabelMap
 from GliomaSegLib.training.synthesis.painting import paint
-from GliomaSegLib.training.synthesis.sample import ALL_REGIONS, Sample
+from GliomaSegLib.training.synthesis.sample import Sample
 from GliomaSegLib.training.synthesis.transplant import transplant
 from GliomaSegLib.training.synthesis.tumour import grow, move
 
@@ -58,7 +58,7 @@ class Synthesiser:
                 if host.images[:2].any():
                     self._anatomies.append(_compact(anatomy_of(host)))
         self._enhancing = [donor for donor in self._donors if (donor.labels == Label.ET).any()]
-        self._labelled = [donor for donor in self._donors if set(donor.known) >= set(ALL_REGIONS)]
+        self._labelled = [donor for donor in self._donors if set(donor.known) >= set(TUMOUR_REGIONS)]
         self._complete = [host for host in self._hosts if _is_complete(host)]
         self._templates = [_compact(phantom_anatomy(random, spacing_mm)) for _ in range(templates)]
 

@@ -6,6 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from GliomaSegLib.phantom.fields import random_field
@@ -81,8 +82,4 @@ def linear(points: Points, matrix: NDArray[np.floating], centre: NDArray, onto: 
 
 def centroid(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """The centroid of a mask in voxels (z, y, x)."""
-    return np.array([np.average(np.arange(size), weights=mask.sum(axis=others)) for size, others in _axes(mask)])
-
-
-def _axes(mask: NDArray) -> list[tuple[int, tuple[int, ...]]]:
-    return [(size, tuple(a for a in range(mask.ndim) if a != axis)) for axis, size in enumerate(mask.shape)]
+    return np.array(ndimage.center_of_mass(mask))

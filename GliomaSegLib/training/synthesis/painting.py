@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from GliomaSegLib.labels import Label
+from GliomaSegLib.preprocessing.cropping import bounding_box
 from GliomaSegLib.training.synthesis.anatomy import Anatomy
 from GliomaSegLib.training.synthesis.geometry import (
     Points,
@@ -106,9 +107,7 @@ def _shares(
     shares[:3] = anatomy.shares
     if not labels.any():
         return shares
-    box = tuple(
-        slice(max(0, part.start - 6), part.stop + 6) for part in ndimage.find_objects((labels > 0).astype(np.uint8))[0]
-    )
+    box = bounding_box(labels > 0, 6)
     edges_mm = (random.uniform(0.5, 4), random.uniform(0.4, 1.2), random.uniform(0.4, 1.0))
     strengths = (random.uniform(0.6, 1), random.uniform(0.85, 1), random.uniform(0.75, 1))
     solid = labels[box] > 0

@@ -7,10 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from GliomaSegLib.labels import Region
+from GliomaSegLib.labels import TUMOUR_REGIONS, Region
 
 Volume = NDArray[np.float32]  # [z, y, x]
-ALL_REGIONS = (Region.WT, Region.TC, Region.ET)
 
 
 class Sample(NamedTuple):
@@ -27,7 +26,7 @@ class Sample(NamedTuple):
     images: NDArray[np.float32]
     brain: NDArray[np.bool_]
     labels: NDArray[np.uint8]
-    known: tuple[Region, ...] = ALL_REGIONS
+    known: tuple[Region, ...] = TUMOUR_REGIONS
 
 
 def whitened(images: NDArray[np.floating], brain: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from GliomaSegLib.labels import Label
+from GliomaSegLib.preprocessing.cropping import bounding_box
 from GliomaSegLib.training.synthesis.anatomy import Anatomy
 from GliomaSegLib.training.synthesis.geometry import (
     Points,
@@ -64,7 +65,7 @@ def move(
         mirrored = bool(random.integers(2))
         if mirrored:
             matrix = matrix @ np.diag((1.0, 1.0, -1.0))
-        onto = _same_place(centre, donor, host, mirrored) + random.normal(0, _PLACE_VARIES, 3) * _extent(host)
+        onto = _same_place(centre, donor, host, mirrored) + random.normal(0, _PLACE_VARIES, 3) * _box(host)[1]
         place = np.linalg.inv(matrix), onto, centre
         kept = _share_inside(labels, host, bent, place)
         if kept > most:
@@ -87,19 +88,16 @@ def _share_inside(
 
 def _same_place(centre: NDArray, donor: NDArray[np.bool_], host: NDArray[np.bool_], mirrored: bool) -> NDArray:
     """The position in the host's brain that corresponds to ``centre`` in the donor's, by their bounding boxes."""
-    relative = (centre - _first(donor)) / _extent(donor)
+    (first, extent), (host_first, host_extent) = _box(donor), _box(host)
+    relative = (centre - first) / extent
     if mirrored:
         relative = relative * (1, 1, -1) + (0, 0, 1)
-    return _first(host) + np.clip(relative, 0.1, 0.9) * _extent(host)
+    return host_first + np.clip(relative, 0.1, 0.9) * host_extent
 
 
-def _first(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    return np.array([np.flatnonzero(mask.any(axis=others))[0] for others in ((1, 2), (0, 2), (0, 1))], float)
-
-
-def _extent(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    last = [np.flatnonzero(mask.any(axis=others))[-1] for others in ((1, 2), (0, 2), (0, 1))]
-    return np.array(last, float) - _first(mask) + 1
+def _box(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """First voxel and extent ``[2, (z, y, x)]``."""
+    return np.array([(side.start, side.stop - side.start) for side in bounding_box(mask)], float).T
 
 
 # --- simulated tumours ---------------------------------------------------------------------------------------------

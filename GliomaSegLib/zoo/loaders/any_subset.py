@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from GliomaSegLib.case import Input
 from GliomaSegLib.errors import InputError, WeightsError
+from GliomaSegLib.inference.outputs import Array
 from GliomaSegLib.inference.segmenter import Prediction
 from GliomaSegLib.inference.volume import VolumeSegmenter, stacked
 from GliomaSegLib.labels import Label
@@ -34,8 +35,6 @@ from GliomaSegLib.preprocessing.cropping import Box
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.zoo.checkpoint import published_tensors
 from GliomaSegLib.zoo.inference_spec import precision_of, spec_of
-
-Array = NDArray[np.float32]
 
 ENCODERS = {"flair": 0, "t1ce": 1, "t1": 2, "t2": 3}
 """The numbers of the encoders by their published names."""

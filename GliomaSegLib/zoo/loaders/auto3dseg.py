@@ -25,7 +25,7 @@ from GliomaSegLib.inference.outputs import regions_per_channel
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.inference.volume import InferenceSpec, VolumeSegmenter, measured_box, whole_box
 from GliomaSegLib.inference.windows import Windows, gaussian
-from GliomaSegLib.labels import Region
+from GliomaSegLib.labels import TUMOUR_REGIONS
 from GliomaSegLib.preprocessing.cropping import Box
 from GliomaSegLib.preprocessing.normalisation import z_score
 from GliomaSegLib.zoo.checkpoint import (
@@ -44,7 +44,6 @@ _OVERLAP = 0.625
 _MARGIN_VOXELS = 10
 _MOST_VALUES = 10_000  # in a config
 
-_REGIONS = (Region.WT, Region.TC, Region.ET)
 _ARGUMENTS = {"init_filters", "in_channels", "out_channels", "act", "norm", "blocks_down", "blocks_up", "dsdepth"}
 _IGNORED_ARGUMENTS = {"_target_", "spatial_dims", "preprocess", "upsample_mode", "resolution"}
 _USED = (
@@ -89,7 +88,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
         prepare=partial(_prepared, order=order, scale=scale, crops=config.get("crop_foreground", True)),
         windows=Windows((window[0], window[1], window[2]), _OVERLAP, importance=gaussian),
         activate=torch.sigmoid,
-        answer=regions_per_channel(_REGIONS),
+        answer=regions_per_channel(TUMOUR_REGIONS),
         axes=(2, 1, 0),
         flipped=(0, 1) if config.get("orientation_ras", False) else (),  # the card's grid runs LPS
     )

@@ -24,7 +24,7 @@ from GliomaSegLib.inference.cascade import PlaneModel, SliceCascade
 from GliomaSegLib.inference.device import choose_precision, place
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.inference.slices import Plane, SliceWindows, StackModel
-from GliomaSegLib.labels import Region
+from GliomaSegLib.labels import TUMOUR_REGIONS, Region
 from GliomaSegLib.networks.ca_cnn import MARGIN_SLICES, WINDOW_SLICES, AnisotropicNet, Workspace, placed
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.zoo.checkpoint import below, fill, read_converted
@@ -33,8 +33,6 @@ from GliomaSegLib.zoo.tensor_bundle import read_tensor_bundle
 CHANNEL_ORDER = (case.Modality.T2F, case.Modality.T1N, case.Modality.T1C, case.Modality.T2W)
 BATCH_WINDOWS = 5
 
-CASCADE = (Region.WT, Region.TC, Region.ET)
-"""The regions in the order in which they are looked for."""
 
 _REGIONS = {Region.WT: "wt", Region.TC: "tc", Region.ET: "en"}  # as in the published names
 _PLANE_SUFFIX = {Plane.AXIAL: "", Plane.SAGITTAL: "sg", Plane.CORONAL: "cr"}
@@ -105,7 +103,7 @@ def cascade(
     runtime = _Runtime(device, precision)
     stages: dict[Region, dict[Plane, PlaneModel]] = {}
     alone = all(name.startswith(f"{Region.WT.value.lower()}.") for name in tensors)
-    for region in CASCADE[:1] if alone else CASCADE:
+    for region in TUMOUR_REGIONS[:1] if alone else TUMOUR_REGIONS:
         stages[region] = {}
         for plane in planes:
             network = _filled(region, below(_stage(region, plane), tensors), weights, len(order))

@@ -18,6 +18,7 @@ from skimage.transform import resize
 
 from GliomaSegLib.case import Input
 from GliomaSegLib.errors import WeightsError
+from GliomaSegLib.inference.outputs import Array
 from GliomaSegLib.inference.segmenter import Prediction
 from GliomaSegLib.inference.volume import stacked
 from GliomaSegLib.label_maps import compose
@@ -26,8 +27,6 @@ from GliomaSegLib.preprocessing.cropping import Box, bounding_box, uncropped
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.zoo.card_network import Output
 from GliomaSegLib.zoo.loaders.raidionics_settings import Described
-
-Array = NDArray[np.float32]
 
 _HEAD = 0.2  # of the range of grey values: what is brighter is head (background_cropping = minimum)
 _NO_ANSWER = -100.0  # where no window has been run yet

@@ -13,21 +13,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.inference.modality_sets import ModalitySetSegmenter
+from GliomaSegLib.inference.outputs import Array
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.inference.volume import VolumeSegmenter
 from GliomaSegLib.networks.resseg_unet import RessegUNet
 from GliomaSegLib.preprocessing.cropping import Box
 from GliomaSegLib.zoo.checkpoint import fill, published_tensors, read_converted
 from GliomaSegLib.zoo.inference_spec import precision_of, spec_of
-
-Array = NDArray[np.float32]
 
 # The names of the package ``unet`` -> those here.
 _BLOCKS = {

@@ -22,6 +22,7 @@ from scipy import ndimage
 from GliomaSegLib.case import Input, Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.inference.modality_sets import ModalitySetSegmenter
+from GliomaSegLib.inference.outputs import Array
 from GliomaSegLib.inference.segmenter import Prediction, Segmenter
 from GliomaSegLib.inference.volume import InferenceSpec, VolumeSegmenter, stacked, whole_box
 from GliomaSegLib.inference.windows import Windows
@@ -32,8 +33,6 @@ from GliomaSegLib.progress import Progress
 from GliomaSegLib.zoo.card_network import Output
 from GliomaSegLib.zoo.checkpoint import fill, published_tensors, read_converted
 from GliomaSegLib.zoo.inference_spec import largest_component, precision_of
-
-Array = NDArray[np.float32]
 
 _STEP, _LEAST, _MOST = 64, 192, 320  # voxels of a side
 _BRIGHTEST = 99  # percent
