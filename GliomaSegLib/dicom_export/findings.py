@@ -108,8 +108,8 @@ def _tracked(series_uid: str, name: str) -> sr.TrackingIdentifier:
     return sr.TrackingIdentifier(uid=generate_uid(entropy_srcs=[series_uid, name]), identifier=name)
 
 
-def _percent(name: Code, fraction: float) -> sr.Measurement:
-    return sr.Measurement(name=name, value=round(100 * fraction, 1), unit=_PERCENT)
+def _percent(name: Code, percent: float) -> sr.Measurement:
+    return sr.Measurement(name=name, value=round(percent, 1), unit=_PERCENT)
 
 
 def _residual(
@@ -126,7 +126,7 @@ def _residual(
         measured += [
             _percent(
                 _private(f"extent-of-resection-{one.region.value.lower()}", f"Extent of resection, {one.region.value}"),
-                one.fraction,
+                one.percent,
             )
             for one in found.extents
         ]
@@ -159,7 +159,7 @@ def _response(found: Assessment, series_uid: str) -> sr.MeasurementsAndQualitati
     )
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracked(series_uid, f"Response by {name}"),
-        measurements=[_percent(_private(*code), value) for code, value in changes if known and value is not None]
+        measurements=[_percent(_private(*code), 100 * value) for code, value in changes if known and value is not None]
         or None,
         qualitative_evaluations=[
             sr.QualitativeEvaluation(name=codes.DCM.CurrentResponse, value=category),

@@ -101,8 +101,7 @@ def _resection_sentences(
     extents = []
     for one in resection.extents:
         what = {Region.ET: "enhancing tumour", Region.TC: "tumour core"}[one.region]
-        percent = round(100 * one.fraction, 1)
-        change = f"{percent:.1f} %" if judged else f"{0.0 - percent:+.1f} %".replace("-", "−")
+        change = f"{one.percent:.1f} %" if judged else f"{0.0 - one.percent:+.1f} %".replace("-", "−")
         volumes = f"{volume_text(one.before_ml)} before, {volume_text(one.after_ml)} after"
         extents.append(f"{change} {'of' if judged else 'for'} the {what} ({volumes})")
     what = "Extent of resection" if judged else "Change of volume since before surgery"

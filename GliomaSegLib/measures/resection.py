@@ -89,6 +89,11 @@ class Extent(Record):
     removed_ml: float
     fraction: float
 
+    @property
+    def percent(self) -> float:
+        """The fraction in per cent, to one decimal; 100 only when nothing is left."""
+        return round(min(100 * self.fraction, 99.9 if self.after_ml else 100.0), 1)
+
 
 class ResectionClass(Record):
     """A class of the RANO resect group."""

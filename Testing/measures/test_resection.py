@@ -92,6 +92,11 @@ def test_extent_of_enhancing_tumour_and_of_the_core() -> None:
     assert found.extents[0].removed_ml == pytest.approx(7.6)
 
 
+@pytest.mark.parametrize(("after_ml", "percent"), [(0.0, 100.0), (0.02, 99.9), (30.0, 50.0), (90.0, -50.0)])
+def test_an_extent_of_100_percent_is_said_of_nothing_left_alone(after_ml: float, percent: float) -> None:
+    assert extent_of_resection(Region.ET, 60.0, after_ml).percent == percent
+
+
 def test_growth_is_a_negative_extent_and_is_said() -> None:
     found = assessed(after(9000))
     assert found.extents[0].fraction == pytest.approx(-0.125)
