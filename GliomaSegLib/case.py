@@ -7,7 +7,7 @@ space is LPS in millimetres (x to the patient's left, y to posterior, z to super
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -127,6 +127,22 @@ class StudyIdentity:
             accession: self.accession_number,
         }
         return " · ".join(text.format(value=value) for text, value in parts.items() if value)
+
+
+def check_one_study(identities: Iterable[StudyIdentity]) -> None:
+    """Refuse images, given one by one, that come from several patients or studies; what is not known is no difference.
+
+    Raises:
+        InputError: they have different Patient IDs or study dates.
+    """
+    found = list(identities)
+    for what, said in (
+        ("patients", {one.patient_id for one in found}),
+        ("study dates", {one.study_date for one in found}),
+    ):
+        if len(said - {""}) > 1:
+            named = ", ".join(sorted(said - {""}))
+            raise InputError(f"Its series are of several {what} ({named}); give the series of one study.")
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,9 @@ def _write_tables(root: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     sessions = any(row["session_id"] for row in rows)
     people = list(dict.fromkeys(row["participant_id"] for row in rows))
     if sessions:
-        _write_tsv(root / "participants.tsv", ["participant_id"], [{"participant_id": one} for one in people])
+        alone = {row["participant_id"]: row for row in rows if not row["session_id"]}
+        people_rows = [alone.get(one, dict.fromkeys(columns) | {"participant_id": one}) for one in people]
+        _write_tsv(root / "participants.tsv", ["participant_id", *(columns if alone else ())], people_rows)
         for one in people:
             own = [row for row in rows if row["participant_id"] == one and row["session_id"]]
             if own:

@@ -1,7 +1,7 @@
 """A case of a batch, and whether it is done. The folders of results are the only state of a batch.
 
 A case is done if its folder of results exists (it is written completely or not at all) and its manifest has the same
-job. Standard library only.
+job, made with the installed weights of its model from the images that are there. Standard library only.
 """
 
 from __future__ import annotations
@@ -13,14 +13,27 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from GliomaSegLib.case import Modality, Source
+from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.folder import MANIFEST, is_result_folder
+from GliomaSegLib.io.provenance import timestamp
 from GliomaSegLib.results.layout import MEASURES_JSON
+from GliomaSegLib.zoo.catalogue import find_card
+from GliomaSegLib.zoo.places import default_store
+from GliomaSegLib.zoo.store import Store
 
 SUMMARY, PAGE, PRIVATE = "summary.csv", "batch.html", ".gliomaseg-batch"
 """What a batch writes besides the folders of results; the last is a folder with failures, logs and pictures."""
+
+DEFAULTS: Mapping[str, Any] = {
+    "model": "auto", "time_point": "unknown", "purpose": "volume", "registration": True, "brain": "deepbet", "seed": 1,
+    "precision": "auto", "identity": True, "probabilities": True, "label_scheme": "gliomaseg",
+}  # fmt: skip
+"""The defaults of a :class:`~GliomaSegLib.job.Job` that are neither false nor empty."""
 
 # Fields of a job that do not change the result.
 _NOT_OF_THE_ANSWER = frozenset({"do", "output", "overwrite", "device", "threads", "store"})
@@ -143,7 +156,7 @@ def _images(case: BatchCase) -> list[tuple[str, str]]:
 
 
 def is_done(case: BatchCase) -> bool:
-    """Whether its results exist and are of the same job."""
+    """Whether its results exist and are of the same job, weights and images."""
     manifest = manifest_of(case.output)
     return manifest is not None and not _differences(manifest, case)
 
@@ -211,9 +224,43 @@ def stored_result(folder: Path) -> dict[str, Any]:
 
 
 def _differences(manifest: Mapping[str, Any], case: BatchCase) -> list[str]:
-    """The fields in which the job of a manifest differs; fields of later versions, which it lacks, are ignored."""
-    made_by = _of_the_answer(manifest.get("job") or {"no job": True})
-    return [name for name, value in _of_the_answer(case.job).items() if made_by.get(name, value) != value]
+    """In what a manifest differs from the case: fields of its job (those of later versions, which it lacks, are
+    ignored), the model's weights, images."""
+    made_by, asked = _of_the_answer(manifest.get("job") or {"no job": True}), _of_the_answer(case.job)
+    fields = [name for name, value in asked.items() if made_by.get(name, value) != value]
+    unsaid = made_by.keys() - asked.keys() - {"case_id"}
+    fields += sorted(name for name in unsaid if made_by[name] != DEFAULTS.get(name, made_by[name] and None))
+    return fields or [*_other_weights(manifest["model"], case.job.get("store")), *_other_images(manifest)]
+
+
+def _other_weights(used: Mapping[str, Any], place: str | None) -> list[str]:
+    store = Store(Path(place) if place else default_store())
+    try:
+        card = find_card(used["id"], store.root)
+        known = card.weights.shipped.sha256 if card.weights.shipped else store.record(card)["sha256"]
+    except (InputError, OSError, ValueError, KeyError):  # gone, or an ensemble, which has none of its own
+        return []
+    return [] if used.get("weights_sha256") in (None, known) else ["its model's weights"]
+
+
+def _other_images(manifest: Mapping[str, Any]) -> list[str]:
+    """The images that have other pixels than when they were segmented; only what was written since is read."""
+    other: list[str] = []
+    made = datetime.fromisoformat(manifest.get("created") or timestamp()).timestamp()
+    for name, record in manifest["sequences"].items():
+        path = Path(record["path"])
+        if record.get("pixels_sha256") and path.exists() and path.stat().st_mtime > made:
+            from GliomaSegLib.io.images import pixels_sha256  # what is written anew is rare, and reading it is slow
+            from GliomaSegLib.study.reading import read_source
+
+            source = Source(path, record["series_uid"], record.get("series_part", ""))
+            try:
+                same = pixels_sha256(read_source(source).image) == record["pixels_sha256"]
+            except InputError:  # another series is there now
+                same = False
+            if not same:
+                other.append(f"its {Modality(name).title} image")
+    return other
 
 
 def _of_the_answer(job: Mapping[str, Any]) -> dict[str, Any]:

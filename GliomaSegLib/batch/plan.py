@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
@@ -17,12 +17,12 @@ from typing import Any
 from GliomaSegLib.batch.cases import BatchCase
 from GliomaSegLib.batch.dispatch import settled
 from GliomaSegLib.batch.table import CaseList
-from GliomaSegLib.case import Modality
+from GliomaSegLib.case import Modality, StudyIdentity, check_one_study
 from GliomaSegLib.errors import Cancelled, InputError, WeightsError
 from GliomaSegLib.job import Job
 from GliomaSegLib.options import AUTO
 from GliomaSegLib.progress import Progress
-from GliomaSegLib.study.selection import Assignment, identify
+from GliomaSegLib.study.selection import identify
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.expectation import cost_of_missing
@@ -235,17 +235,6 @@ def _present(job: Job, sequences: Iterable[Modality]) -> tuple[Modality, ...]:
     if not wanted:
         raise InputError("Every sequence that the model takes is left out; leave it at least one.")
     found = identify(job.study, job.volumes, wanted, job.exam)
-    _check_one_study(list(found.values()))
+    series = [one.candidate.series for one in found.values() if one.candidate.series is not None]
+    check_one_study(StudyIdentity(one.patient_id, study_date=one.study_date) for one in series)
     return tuple(sequence for sequence in Modality if sequence in found)
-
-
-def _check_one_study(found: Sequence[Assignment]) -> None:
-    """Refuse volumes, given one by one, that come from several patients or studies."""
-    series = [one.candidate.series for one in found if one.candidate.series is not None]
-    for what, said in (
-        ("patients", {one.patient_id for one in series}),
-        ("study dates", {one.study_date for one in series}),
-    ):
-        if len(said) > 1:
-            named = ", ".join(sorted(value or "(none)" for value in said))
-            raise InputError(f"Its series are of several {what} ({named}); give the series of one study.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +26,7 @@ from GliomaSegLib.preprocessing.resampling import resample_image, resample_label
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.results.layout import AGREEMENT
 from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.card_json import card_from, card_text
 from GliomaSegLib.zoo.card_network import Space
 from GliomaSegLib.zoo.card_weights import accepted_sha256
 from GliomaSegLib.zoo.catalogue import find_card
@@ -76,16 +78,14 @@ def load_model(
     model: str, weights: Path, device: torch.device, precision: torch.dtype, store: Path | None = None
 ) -> Segmenter:
     """Load a model. The last two stay in memory for the next case of the process, unless their weights were installed
-    again."""
-    return _loaded(model, weights, accepted_sha256(weights), device, precision, store)
+    again or their card was changed."""
+    card = card_text(find_card(model, store))
+    return _loaded(card, weights, accepted_sha256(weights), device, precision)
 
 
 @lru_cache(maxsize=2)  # two, for ensembles
-def _loaded(
-    model: str, weights: Path, sha256: str, device: torch.device, precision: torch.dtype, store: Path | None
-) -> Segmenter:
-    card = find_card(model, store)
-    return load(card, weights, device, precision)
+def _loaded(card: str, weights: Path, sha256: str, device: torch.device, precision: torch.dtype) -> Segmenter:
+    return load(card_from(json.loads(card)), weights, device, precision)
 
 
 forget_models = _loaded.cache_clear

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from GliomaSegLib.case import Case, Modality
+from GliomaSegLib.case import Case, Modality, check_one_study
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.folder import check_output, written_whole
 from GliomaSegLib.io.grid import empty_like
@@ -60,6 +60,7 @@ def _run(job: Job, recorder: ProgressRecorder) -> JobResult:
         raise InputError(f"Every sequence that the model '{card.id}' takes is left out; leave it at least one.")
     case = read_case(job.study, job.volumes, job.name, job.when, wanted, job.exam, contents, job.allow_incomplete)
     case = described_by_dicom(case, job.dicom)
+    check_one_study(volume.identity for volume in case.volumes.values() if volume.identity)
     kept = tuple(Region) if job.all_probabilities else card.thresholdable if job.probabilities else ()
     as_read = empty_like(case.reference.image)
     case = oriented_case(case)  # of which the images as they were read are not kept

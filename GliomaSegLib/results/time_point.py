@@ -11,9 +11,8 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from GliomaSegLib.case import Modality, TimePoint, TimePointKind
+from GliomaSegLib.case import Modality, StudyIdentity, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.io.dicom import DicomSeries
 from GliomaSegLib.io.grid import oriented_like, same_grid
 from GliomaSegLib.io.images import read_image
 from GliomaSegLib.io.names import image_stem
@@ -103,6 +102,7 @@ def _from_results(folder: Path, when: TimePoint | None, day: date | None) -> Seg
         image, series = read_original(manifest.sequences[manifest.reference], labels)
     except InputError as error:
         doubts = (str(error), *doubts)
+    made_on = series or manifest.identity or StudyIdentity()  # the images may be gone, or files made of DICOM
     task, time_points = made_for(manifest)
     if when is None or (when.days_since_surgery is None and when.kind is manifest.time_point):
         when = manifest.when
@@ -117,8 +117,8 @@ def _from_results(folder: Path, when: TimePoint | None, day: date | None) -> Seg
         sequence=manifest.reference,
         brain=result.brain,
         probabilities=probabilities,
-        date=day or (_study_date(series) if series else None),
-        patient=series.patient_id or None if series else None,
+        date=day or _study_date(made_on.study_date),
+        patient=made_on.patient_id or None,
         named=manifest.job.identity,
         has_native_t1=Modality.T1N in manifest.sequences,
         origin=_origin(manifest),
@@ -130,8 +130,7 @@ def _from_results(folder: Path, when: TimePoint | None, day: date | None) -> Seg
     )
 
 
-def _study_date(series: DicomSeries) -> date | None:
-    text = series.study_date
+def _study_date(text: str) -> date | None:
     with contextlib.suppress(ValueError):  # absent, or no date
         return date.fromisoformat(f"{text[:4]}-{text[4:6]}-{text[6:8]}")
     return None

@@ -11,9 +11,9 @@ from typing import Any
 
 import slicer
 
-from GliomaSegLib.case import REFERENCE_ORDER, Modality
+from GliomaSegLib.case import REFERENCE_ORDER, Modality, check_one_study
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.scene.dicom import case_name, files_of
+from GliomaSegLib.scene.dicom import case_name, files_of, identity_of
 from GliomaSegLib.scene.earlier_study import export_tumour
 from GliomaSegLib.scene.keeping import has_files
 from GliomaSegLib.scene.measuring import up_to_date
@@ -58,6 +58,7 @@ def check_inputs(
     for node in volumes.values():
         check_volume(node)
     check_one_patient(volumes)
+    check_one_study(map(identity_of, volumes.values()))
     given = {Modality(sequence): one for sequence, one in transforms.items()}
     for sequence in given.keys() - volumes.keys():
         raise InputError(f"A transform was given for {sequence.title}, but no such volume; choose the volume too.")

@@ -20,7 +20,16 @@ from PIL import Image
 
 from GliomaSegLib.batch import plan as plan_module
 from GliomaSegLib.batch import summary as summary_module
-from GliomaSegLib.batch.cases import PRIVATE, BatchCase, case_of_study, folder_name, is_done, manifest_of, one_of_each
+from GliomaSegLib.batch.cases import (
+    DEFAULTS,
+    PRIVATE,
+    BatchCase,
+    case_of_study,
+    folder_name,
+    is_done,
+    manifest_of,
+    one_of_each,
+)
 from GliomaSegLib.batch.dispatch import CaseEvent, dispatch
 from GliomaSegLib.batch.failure_log import FailureLog, read_failures
 from GliomaSegLib.batch.local import LocalWorkers, local_workers, threads_of_each
@@ -35,6 +44,7 @@ from GliomaSegLib.cli.batch_display import BarDisplay, LineDisplay
 from GliomaSegLib.cli.main import main
 from GliomaSegLib.errors import Cancelled, InputError
 from GliomaSegLib.io.folder import MANIFEST
+from GliomaSegLib.job import Job
 from GliomaSegLib.measures.unusual_volumes import deviation, unusual
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.results.thumbnail import draw
@@ -139,6 +149,28 @@ def test_another_job_is_not_taken_for_the_same(workers: LocalWorkers, table: Pat
     }  # fmt: skip
     assert manifest_of(output / "good0000")["job"]["seed"] == 2
     assert manifest_of(output / "good0001")["job"]["seed"] == 1, "what a reader has approved stays"
+
+
+def test_results_of_other_images_or_weights_are_not_taken_for_new(
+    workers: LocalWorkers, table: Path, tmp_path: Path
+) -> None:
+    output, image = tmp_path / "out", table.parent / "good0001_t1c.nii.gz"
+    run_on(table, output, workers)
+    later = time.time() + 60
+    for path in table.parent.iterdir():
+        os.utime(path, (later, later))
+    assert run_on(table, output, workers).count(CaseState.DONE) == 3, "copied anew, they are the same images"
+    changed = sitk.ReadImage(str(image))
+    sitk.WriteImage(changed + 1, str(image))
+    os.utime(image, (later, later))
+    other = output / "good0002" / MANIFEST
+    content = json.loads(other.read_text())
+    other.write_text(json.dumps(content | {"model": content["model"] | {"weights_sha256": "0" * 64}}))
+    outcome = run_on(table, output, workers)
+    refused = {line.case.name: line.sentence for line in outcome.cases if line.sentence}
+    assert "T1 + contrast image differ" in refused["good0001"]
+    assert "weights differ" in refused["good0002"]
+    assert run_on(table, output, workers, overwrite=True).count(CaseState.DONE) == 3
 
 
 def test_what_is_in_the_way_stays(workers: LocalWorkers, table: Path, tmp_path: Path) -> None:
@@ -470,6 +502,17 @@ def test_a_job_that_says_less_is_done_when_what_it_says_is(workers: LocalWorkers
     assert [event.kind for event in dispatch([case], workers) if event and event.is_last] == ["result"]
     assert is_done(case)
     assert not is_done(case_of_study(tmp_path / "a", tmp_path / "out", FAST | {"seed": 2, "registration": True}))
+    made = tmp_path / "out" / "a" / MANIFEST
+    content = json.loads(made.read_text())
+    for field, value in (("bias_correction", True), ("identity", False), ("leave_out", ["t2w"]), ("seed", 2)):
+        made.write_text(json.dumps(content | {"job": content["job"] | {field: value}}))
+        assert not is_done(case), f"'{field}' was asked for then, and is not now"
+
+
+def test_the_defaults_of_a_job_are_known_without_pydantic(tmp_path: Path) -> None:
+    job = json.loads(Job(study=tmp_path / "a", output=tmp_path / "out").model_dump_json())
+    asked = {name: value for name, value in job.items() if value and name not in ("study", "output")}
+    assert {name: value for name, value in asked.items() if name not in ("device",)} == dict(DEFAULTS)
 
 
 def test_workers_take_the_devices_in_turn() -> None:

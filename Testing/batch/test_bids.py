@@ -55,6 +55,13 @@ def test_sessions_have_a_folder_and_a_table_of_their_own(result: Path, tmp_path:
     assert rows(dataset / "participants.tsv") == [{"participant_id": "sub-1"}]
 
 
+def test_a_subject_without_sessions_has_its_volumes_beside_those_with(result: Path, tmp_path: Path) -> None:
+    dataset = write_derivatives({"sub-1_ses-a": result, "sub-2": result}, tmp_path / "bids")
+    first, second = rows(dataset / "participants.tsv")
+    assert (first["participant_id"], first["WT_ml"]) == ("sub-1", "n/a")
+    assert (second["participant_id"], float(second["WT_ml"])) == ("sub-2", pytest.approx(21.6))
+
+
 def test_two_cases_of_one_name_are_refused_and_nothing_is_left(result: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Two cases have one name"):
         write_derivatives({"P 1": result, "P_1": result}, tmp_path / "bids")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from html import unescape
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.results.job_result import JobResult
 from GliomaSegLib.results.layout import LABEL_MAP, SLICER_SEGMENTATION
 from GliomaSegLib.results.reading import read_manifest, read_result
+from GliomaSegLib.results.time_point import read_time_point
 from GliomaSegLib.results.update import refresh, review
 from GliomaSegLib.results.writing import write_results
 from GliomaSegLib.zoo.store import Store
@@ -338,6 +340,40 @@ def test_originals_in_dicom_are_read_again(toy_store: Store, tmp_path: Path, wri
     assert after == before
     assert "<image" in after.files["report"].read_text()
     assert_sound(before.output, toy_labels())
+
+
+def test_patient_and_date_of_a_result_are_known_when_its_images_are_gone(
+    toy_store: Store, tmp_path: Path, write_series
+) -> None:
+    image = volume(Modality.T2F)
+    array = np.round(sitk.GetArrayFromImage(image)).astype(np.int16)
+    place = {"origin_mm": image.GetOrigin(), "spacing_mm": image.GetSpacing()}
+    headers = {"SeriesDescription": "AX FLAIR", "PatientID": "P7", "StudyDate": "20240531"}
+    write_series(array, folder="study/flair", **place, **headers)
+    done = run(toy_job(toy_store, tmp_path / "out", study=tmp_path / "study"))
+    known = read_time_point(done.output)
+    assert (known.patient, known.date) == ("P7", date(2024, 5, 31))
+    shutil.rmtree(tmp_path / "study")
+    archived = read_time_point(done.output)
+    assert (archived.patient, archived.date) == ("P7", date(2024, 5, 31))
+
+
+@pytest.mark.parametrize(
+    ("other", "sentence"),
+    [({"PatientID": "P8"}, r"several patients \(P7, P8\)"), ({"StudyDate": "20240601"}, "several study dates")],
+)
+def test_series_of_two_studies_are_never_one_case(
+    other: dict[str, str], sentence: str, toy_store: Store, tmp_path: Path, write_series
+) -> None:
+    volumes = {}
+    for sequence, headers in ((Modality.T1C, {}), (Modality.T2F, other)):
+        image, known = volume(sequence), {"PatientID": "P7", "StudyDate": "20240531"} | headers
+        place = {"origin_mm": image.GetOrigin(), "spacing_mm": image.GetSpacing()}
+        array = np.round(sitk.GetArrayFromImage(image)).astype(np.int16)
+        volumes[sequence] = write_series(array, sequence.value, **place, **known)
+    with pytest.raises(InputError, match=sentence):
+        run(toy_job(toy_store, tmp_path / "out", volumes=volumes))
+    assert not (tmp_path / "out").exists()
 
 
 def test_warnings_of_the_run_stay(toy_store: Store, tmp_path: Path) -> None:

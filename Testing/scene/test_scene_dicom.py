@@ -15,6 +15,7 @@ import SimpleITK as sitk
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 
 from GliomaSegLib.case import Modality, StudyIdentity  # noqa: E402
+from GliomaSegLib.errors import InputError  # noqa: E402
 from GliomaSegLib.scene.dicom import SeriesNote, case_name, files_of, identity_of, series_of  # noqa: E402
 from GliomaSegLib.scene.logic import SceneLogic  # noqa: E402
 from Testing.support.scene_host import MOVED, SceneHost  # noqa: E402
@@ -63,6 +64,19 @@ def test_patient_study_and_series_are_known_before_a_run(loaded: dict[str, Any],
     assert series_of(loaded["t1c"]) == SeriesNote("6", "AX T1 POST", images)
     assert len(files_of(loaded["t2f"])) == images
     assert case_name(loaded["t1c"]) == "4711 2024-05-31"
+
+
+def test_images_of_two_studies_of_a_patient_are_refused(
+    logic: SceneLogic, host: SceneHost, loaded: dict[str, Any], options: dict[str, Any]
+) -> None:
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(host.scene)
+    item = hierarchy.GetItemByDataNode(loaded["t2f"])
+    patient = hierarchy.GetItemParent(hierarchy.GetItemParent(item))
+    later = hierarchy.CreateStudyItem(patient, "brain (20240901)")
+    hierarchy.SetItemAttribute(later, "DICOM.StudyDate", "20240901")
+    hierarchy.SetItemParent(item, later)
+    with pytest.raises(InputError, match=r"several study dates \(20240531, 20240901\)"):
+        logic.segment(**loaded, **options)
 
 
 def test_images_that_are_not_from_dicom_have_no_identity(nodes: dict[str, Any]) -> None:

@@ -30,6 +30,9 @@ def command(seconds: float = 0.0) -> list[str]:
 def answer(job: Mapping[str, Any]) -> dict[str, Any]:
     """Do a job; a :class:`~GliomaSegLib.results.job_result.JobResult` as JSON, as far as a batch reads it."""
     from GliomaSegLib.io.folder import check_output, written_whole
+    from GliomaSegLib.io.images import pixels_sha256, read_image
+    from GliomaSegLib.io.provenance import timestamp
+    from GliomaSegLib.zoo.catalogue import find_card
     from Testing.support.study import on_grid, toy_labels
 
     output = Path(job["output"])
@@ -47,11 +50,16 @@ def answer(job: Mapping[str, Any]) -> dict[str, Any]:
             "seconds": {"segmentation": 0.1}, "review": "draft", "reviews": [],
         }  # fmt: skip
         records = {
-            name: {"path": str(path), "series_uid": None, "series_part": "", "is_reference": name == reference}
+            name: {
+                "path": str(path), "series_uid": None, "series_part": "", "is_reference": name == reference,
+                "pixels_sha256": pixels_sha256(read_image(path)),
+            }
             for name, path in files.items()
-        }
+        }  # fmt: skip
         manifest = {
-            **result, "program": "GliomaSeg", "model": {"id": job["model"]}, "job": dict(job), "sequences": records,
+            **result, "program": "GliomaSeg", "job": dict(job), "sequences": records,
+            "model": {"id": job["model"], "weights_sha256": find_card(job["model"]).weights.shipped.sha256},
+            "created": timestamp(),
             "time_point": job.get("time_point", "unknown"), "days_since_surgery": job.get("days_since_surgery"),
         }  # fmt: skip
         for name, content in (("measures.json", result["measures"]), ("manifest.json", manifest)):

@@ -24,7 +24,7 @@ from GliomaSegLib.errors import Cancelled, InputError, WeightsError
 from GliomaSegLib.io.provenance import sha256_of
 from GliomaSegLib.pipeline.prediction import load_model
 from GliomaSegLib.progress import Silent
-from GliomaSegLib.zoo import card_weights, installation
+from GliomaSegLib.zoo import card_weights, catalogue, installation
 from GliomaSegLib.zoo import download as download_module
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.card_json import card_text
@@ -291,6 +291,16 @@ def test_a_model_that_was_installed_anew_is_loaded_anew(toy_store: Store, newer:
     before = load_model("toy", weights, cpu, torch.float32)
     assert load_model("toy", weights, cpu, torch.float32) is before
     toy_store.install(card, files)
+    assert load_model("toy", weights, cpu, torch.float32) is not before
+
+
+def test_a_model_whose_card_was_changed_is_loaded_anew(
+    toy_store: Store, toy_zoo: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu, weights = torch.device("cpu"), toy_store.folder(toy_zoo) / "weights.safetensors"
+    before = load_model("toy", weights, cpu, torch.float32)
+    turned = replace(toy_zoo.inputs, sequences=toy_zoo.inputs.sequences[::-1])
+    monkeypatch.setattr(catalogue, "all_cards", lambda: {"toy": replace(toy_zoo, inputs=turned)})
     assert load_model("toy", weights, cpu, torch.float32) is not before
 
 
