@@ -141,6 +141,8 @@ def _write_frame(header: Dataset, dataset: Dataset, pixels: bytes, file: Path) -
     for keyword in (*_PIXEL_KEYWORDS, "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"):
         setattr(frame, keyword, header.get(keyword))
     frame.RescaleSlope, frame.RescaleIntercept = header.get("RescaleSlope", 1), header.get("RescaleIntercept", 0)
+    if "PixelPaddingValue" in header:
+        frame.PixelPaddingValue = header.PixelPaddingValue
     if syntax.is_compressed:
         frame.file_meta.TransferSyntaxUID = syntax
         frame.PixelData = encapsulate([pixels])

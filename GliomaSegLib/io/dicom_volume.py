@@ -26,7 +26,7 @@ from GliomaSegLib.io.dicom import DicomSeries, DicomSlice
 from GliomaSegLib.io.dicom_frames import single_frame_files
 from GliomaSegLib.io.geometry import Geometry, even_step, orthonormal_direction
 from GliomaSegLib.io.grid import quiet_itk
-from GliomaSegLib.io.images import check_intensities
+from GliomaSegLib.io.images import PADDING, check_intensities
 
 
 def read_series(series: DicomSeries) -> sitk.Image:
@@ -38,6 +38,7 @@ def read_series(series: DicomSeries) -> sitk.Image:
     """
     stack = _stacked(series)
     array = _read_slices(stack.slices, series.size)
+    array[array == PADDING] = 0
     check_intensities(array, str(series))
     image = sitk.GetImageFromArray(array)
     image.SetOrigin(stack.slices[0].position_mm)
@@ -176,10 +177,29 @@ def _read_file(path: Path, size: tuple[int, int], source: Path) -> np.ndarray:
         raise _undecodable(path, source) from error
     if image.GetSize()[:2] != size:
         raise InputError(f"{source} has another size than the rest of its series; copy the series again.")
-    return sitk.GetArrayFromImage(image).reshape(size[1], size[0])
+    array = sitk.GetArrayFromImage(image).reshape(size[1], size[0])
+    if image.HasMetaDataKey(_PIXEL_PADDING):
+        array[array == _padding(image)] = 0
+    return array
+
+
+def _padding(image: sitk.Image) -> float | None:
+    """The rescaled Pixel Padding Value of a file; ``None`` if it is no number."""
+
+    def number(key: str, absent: float) -> float:
+        return float(image.GetMetaData(key)) if image.HasMetaDataKey(key) else absent
+
+    try:
+        stored = number(_PIXEL_PADDING, 0)
+        if number("0028|0103", 0) == 1 and stored >= 1 << 15:  # signed pixels, written as unsigned
+            stored -= 1 << 16
+        return stored * number("0028|1053", 1) + number("0028|1052", 0)
+    except ValueError:
+        return None
 
 
 _SAME_PLACE_MM = 0.05
+_PIXEL_PADDING = "0028|0120"  # tag, as SimpleITK writes it
 
 # A file holds at most about this many pixels per byte, whatever size its header states.
 _MOST_COMPRESSED = 1100

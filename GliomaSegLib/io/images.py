@@ -26,6 +26,9 @@ from GliomaSegLib.labels import LabelScheme
 # Formats that are written: single files, so that they can be renamed atomically.
 _WRITTEN_SUFFIXES: tuple[str, ...] = (".nii", ".nii.gz", ".nrrd", ".mha")
 
+PADDING = -32768.0
+"""The lowest 16-bit integer, with which scanners and converters fill the corners that were not scanned: read as 0."""
+
 _ROUNDED = 1e-3  # tolerance for labels that were stored as floats
 
 
@@ -40,6 +43,8 @@ def read_image(path: Path) -> sitk.Image:
     """
     path = Path(path)
     image = sitk.Cast(_read_volume(path), sitk.sitkFloat32)
+    if sitk.GetArrayViewFromImage(image).min() == PADDING:
+        image = sitk.Mask(image, image != PADDING)
     check_intensities(sitk.GetArrayViewFromImage(image), str(path))
     return image
 

@@ -103,6 +103,19 @@ def test_each_slice_has_its_own_rescale(write_series) -> None:
     np.testing.assert_allclose(sitk.GetArrayFromImage(only_volume(folder)), array * slopes + 1, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("padding", "elements"),
+    [(-2000, {"PixelPaddingValue": -2000, "RescaleSlope": 2, "RescaleIntercept": 1}), (-32768, {})],
+)
+def test_corners_that_were_not_scanned_are_0(write_series, padding: int, elements: dict[str, int]) -> None:
+    array = scan()
+    array[:, :2, 0] = padding
+    read = sitk.GetArrayFromImage(only_volume(write_series(array, **elements)))
+    assert (read[:, :2, 0] == 0).all()
+    expected = array[:, 2:] * elements.get("RescaleSlope", 1) + elements.get("RescaleIntercept", 0)
+    np.testing.assert_array_equal(read[:, 2:], expected)
+
+
 def test_compressed_pixels_are_decoded(write_series) -> None:
     array = scan((5, 16, 16))
     folder = write_series(array)

@@ -64,6 +64,16 @@ def test_four_dimensional_file_with_one_volume_is_read(tmp_path: Path) -> None:
     assert read_image(nifti(tmp_path / "a.nii", NOISE[..., None])).GetSize() == (8, 9, 6)
 
 
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd"])
+def test_corners_that_were_not_scanned_are_0(tmp_path: Path, suffix: str) -> None:
+    array = np.random.default_rng(0).integers(1, 900, (6, 9, 8)).astype(np.int16)
+    array[:, :2, 0] = -32768
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / f"a{suffix}"))
+    read = sitk.GetArrayFromImage(read_image(tmp_path / f"a{suffix}"))
+    assert (read[:, :2, 0] == 0).all()
+    np.testing.assert_array_equal(read[:, 2:], array[:, 2:])
+
+
 def test_rounded_cosines_are_made_orthonormal(tmp_path: Path) -> None:
     affine = np.eye(4)
     affine[0, 1], affine[1, 0] = 1e-5, 3e-5
