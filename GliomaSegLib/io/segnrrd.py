@@ -17,7 +17,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.io.grid import array_on, quiet_itk, uncropped
+from GliomaSegLib.io.grid import array_on, empty_like, quiet_itk, uncropped
 from GliomaSegLib.io.terminology import (
     PAINT_ORDER,
     SegmentStyle,
@@ -31,6 +31,9 @@ from GliomaSegLib.labels import Label, Region, distinguishes_parts
 
 _REPRESENTATION = "Binary labelmap"
 _GEOMETRY_NUMBERS = 22  # of Slicer's text for a grid, see _reference_geometry
+_MOST_LOST = (
+    0.01  # fraction of the drawn voxels that may lie outside of the image: rounding of finer voxels at its border
+)
 _SAME_STEP = 1e-3  # fraction of a voxel: tolerance for equal voxel sizes
 _MOST_VOXELS = 2**30  # larger grids are damaged
 
@@ -253,9 +256,12 @@ def _recognise(segment: _Segment, path: Path) -> Label:
 
 
 def _resample(labels: sitk.Image, reference: sitk.Image, path: Path) -> sitk.Image:
-    moved = uncropped(labels, reference)
-    if np.any(sitk.GetArrayViewFromImage(labels)) and not np.any(sitk.GetArrayViewFromImage(moved)):
+    drawn = sitk.GetArrayViewFromImage(labels) != 0
+    shown = uncropped(empty_like(reference) + 1, labels)
+    lost = np.count_nonzero(drawn & (sitk.GetArrayViewFromImage(shown) == 0))
+    if lost > _MOST_LOST * np.count_nonzero(drawn):
         raise InputError(
-            f"The segmentation '{path}' lies outside of the image that it is read for; give the one it was drawn on."
+            f"The segmentation '{path}' lies outside of the image that it is read for with {lost} of its "
+            f"{np.count_nonzero(drawn)} voxels; give the image that it was drawn on."
         )
-    return moved
+    return uncropped(labels, reference)

@@ -160,6 +160,11 @@ def test_unusable_files_are_refused_with_a_sentence(tmp_path: Path) -> None:
     elsewhere.SetOrigin((500, 500, 500))
     with pytest.raises(InputError, match="lies outside"):
         read_segmentation(tmp_path / "case.seg.nrrd", elsewhere)
+    shifted = sitk.Image(labels)
+    first = np.argwhere(sitk.GetArrayViewFromImage(labels) != 0)[0][::-1].tolist()
+    shifted.SetOrigin(labels.TransformIndexToPhysicalPoint([first[0] + 1, 0, 0]))
+    with pytest.raises(InputError, match=r"lies outside of the image that it is read for with \d+ of its \d+ voxels"):
+        read_segmentation(tmp_path / "case.seg.nrrd", shifted)
     with pytest.raises(InputError, match="cannot be written"):
         write_segmentation(labels, tmp_path / "no such folder" / "case.seg.nrrd")
 
