@@ -152,6 +152,7 @@ class GliomaSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def exit(self) -> None:
         """Called each time the user opens a different module. What runs goes on."""
+        self.result.commit_threshold()  # what another module draws meanwhile would be lost with the next preview
         self.correct.pause()
         self.keys.enable(False)
         self.result.clicks.stop()

@@ -103,8 +103,8 @@ class RunSection:
             options["case_id"] = situation.case
         looks_back = bool(situation.card.inputs.preoperative)
         if situation.from_folder:
-            before = logic.resultFolder(parameters.preoperativeSegmentation) if looks_back else None
-            return logic.segmentStudy(situation.study_folder, preoperative=before and str(before), **options)
+            before = parameters.preoperativeSegmentation if looks_back else None
+            return logic.segmentStudy(situation.study_folder, preoperative=before, **options)
         if looks_back:
             options["preoperative"] = parameters.preoperativeSegmentation
             options["preoperative_volume"] = parameters.preoperativeVolume

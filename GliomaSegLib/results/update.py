@@ -63,6 +63,7 @@ def review(output: Path, state: ReviewState, by: str, progress: Progress | None 
 
 
 def _updated(output: Path, change: Callable[[Manifest], Manifest], progress: Progress | None) -> JobResult:
+    output = output.resolve()  # of a link the folder is updated, or its own path would show the old measures
     read = _state(output)
     manifest = read_manifest(output)
     recorder = ProgressRecorder(progress or Silent())

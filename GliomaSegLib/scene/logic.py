@@ -166,7 +166,8 @@ class SceneLogic:
         wait: bool = True,
         **options: Any,
     ) -> Run:
-        """Segment a study on disk (a folder with image files or DICOM series) and load it with its result.
+        """Segment a study on disk (a folder with image files or DICOM series) and load it with its result; as the
+        ``preoperative`` study it takes a result in the scene too.
 
         Returns:
             the run, whose result is a :class:`~GliomaSegLib.scene.result.SegmentationResult`; an image that cannot be

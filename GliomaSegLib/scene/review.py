@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import slicer
 
 from GliomaSegLib.scene.attributes import REVIEW_STATE, REVIEWED_AT, REVIEWED_BY
+from GliomaSegLib.scene.segmentation import known_labels
 
 DRAFT, EDITED, APPROVED, REJECTED = "draft", "edited", "approved", "rejected"
 
@@ -39,7 +40,7 @@ def set_review(node: slicer.vtkMRMLSegmentationNode, review: Review) -> None:
 
 
 class EditWatch:
-    """Calls back as soon as the voxels or the segments of a segmentation node change.
+    """Calls back as soon as the voxels, the segments or their labels (by another name) of a segmentation node change.
 
     Args:
         on_edit: called after each change, with the node.
@@ -52,11 +53,14 @@ class EditWatch:
     ) -> None:
         self._node = node
         self._on_edit = on_edit
+        self._labels = known_labels(node)
         self._segmentation = node.GetSegmentation()
         self._tags = [
             self._segmentation.AddObserver(getattr(slicer.vtkSegmentation, event), self._edited)
             for event in self._EVENTS
         ]
+        modified = slicer.vtkSegmentation.SegmentModified  # also by another colour, and at each edit
+        self._tags.append(self._segmentation.AddObserver(modified, self._modified))
 
     def stop(self) -> None:
         """Remove the observers."""
@@ -65,4 +69,9 @@ class EditWatch:
         self._tags = []
 
     def _edited(self, caller: object, event: str) -> None:
+        self._labels = known_labels(self._node)
         self._on_edit(self._node)
+
+    def _modified(self, caller: object, event: str) -> None:
+        if known_labels(self._node) != self._labels:
+            self._edited(caller, event)

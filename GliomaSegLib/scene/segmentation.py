@@ -1,12 +1,14 @@
 """The labels of a segmentation node as one array, exact after any edit of its segments.
 
 Slicer renumbers labels, crops images and moves segments into other layers. So a segment is never identified by its
-label value: it carries its label of the internal scheme in a tag (which Slicer saves), and segments that a user made
-are recognised by name or terminology. All labels are on the voxel grid of the node's reference volume.
+label value: what its name says counts, as that is what the user sees; under another name it carries its label of the
+internal scheme in a tag (which Slicer saves), and segments that a user made are recognised by terminology. All labels
+are on the voxel grid of the node's reference volume.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -77,22 +79,32 @@ def set_labels(node: slicer.vtkMRMLSegmentationNode, labels: NDArray[np.uint8]) 
 
 
 def label_of(node: slicer.vtkMRMLSegmentationNode, identifier: str) -> Label:
-    """The label of a segment: by its tag, else its name (also of a copy), its terminology or its identifier.
+    """The label of a segment: by its name (also of a copy), which a user may have changed, else its tag, its
+    terminology or its identifier.
 
     Raises:
         InputError: it is none that GliomaSeg knows.
     """
     segment = node.GetSegmentation().GetSegment(identifier)
-    tagged = _tag(segment, LABEL_TAG)
-    if tagged:
+    named, tagged = recognise(segment.GetName(), "", ""), _tag(segment, LABEL_TAG)
+    if tagged and named is None:
         return Label(int(tagged))
-    label = recognise(segment.GetName(), identifier, _tag(segment, _TERMINOLOGY))
+    label = named or recognise("", identifier, _tag(segment, _TERMINOLOGY))
     if label is None:
         raise InputError(
             f"The segmentation '{node.GetName()}' holds the segment '{segment.GetName()}', which is none of "
             f"{known_names()}; rename or delete it."
         )
     return label
+
+
+def known_labels(node: slicer.vtkMRMLSegmentationNode) -> dict[str, Label]:
+    """The label of each segment by its identifier, without the segments that GliomaSeg does not know."""
+    found, segmentation = {}, node.GetSegmentation()
+    for index in range(segmentation.GetNumberOfSegments()):
+        with contextlib.suppress(InputError):
+            found[segmentation.GetNthSegmentID(index)] = label_of(node, segmentation.GetNthSegmentID(index))
+    return found
 
 
 def reference_of(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:

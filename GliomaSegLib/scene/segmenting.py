@@ -142,7 +142,10 @@ def study_steps(session: Session, study: Path, model: str, output: Path | None, 
     with ExitStack() as undo:
         if output is None:
             output = session.new_case_folder(options.get("case_id") or study.name, undo) / "results"
-        job = {**options, "study": str(study), "model": model, "output": str(output)}
+        before = options.get("preoperative")
+        if isinstance(before, slicer.vtkMRMLSegmentationNode):
+            before = str((yield from up_to_date(session, before)))
+        job = {**options, "study": str(study), "model": model, "output": str(output), "preoperative": before}
         result = yield from session.request(job)
         added = yield from _loaded(session, result, undo)
         undo.pop_all()

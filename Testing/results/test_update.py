@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Callable
 from datetime import date, datetime, timedelta, timezone
@@ -119,6 +120,17 @@ def test_edit_of_label_map_in_another_numbering(segment: Segment) -> None:
     assert_sound(before.output, expected)
     assert volume_ml(after, "ET") == pytest.approx(volume_ml(before, "TC"))
     assert read_manifest(before.output).review is ReviewState.EDITED
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
+@pytest.mark.parametrize("relative", [True, False])
+def test_results_behind_a_link_are_updated_in_their_place(segment: Segment, tmp_path: Path, relative: bool) -> None:
+    output = segment().output
+    (tmp_path / "link").symlink_to(output.name if relative else output)
+    edit_segmentation(output, MORE, Label.SNFH)
+    review(tmp_path / "link", ReviewState.APPROVED, "Dr. Weiß")
+    assert (tmp_path / "link").is_symlink()
+    assert read_manifest(output).review is ReviewState.APPROVED
 
 
 def test_edit_can_be_followed_by_another(segment: Segment) -> None:

@@ -26,7 +26,7 @@ from GliomaSegLib.scene.review import review_of  # noqa: E402
 from GliomaSegLib.scene.segmentation import set_labels  # noqa: E402
 from GliomaSegLib.zoo.card import Card  # noqa: E402
 from Testing.support.scene_host import MOVED, SceneHost, mask_on, toy_worker  # noqa: E402
-from Testing.support.study import CORE, VOXEL_ML, toy_labels, volume  # noqa: E402
+from Testing.support.study import CORE, VOXEL_ML, toy_labels, volume, write_study  # noqa: E402
 
 SLOW = "import GliomaSegLib.followup.compare as c, time; c.compare = lambda *a, **k: time.sleep(60)"
 
@@ -153,6 +153,11 @@ def test_models_that_look_at_the_study_before_surgery_are_shown_it(
     again = logic.segment(**nodes, **options, preoperative=before.segmentation).result
     job = json.loads((again.output / "manifest.json").read_text())["job"]
     assert (job["preoperative"], job["preoperative_mask"]) == (str(before.output), None)
+    core = toy_labels()
+    core[core == Label.NETC] = Label.ET
+    set_labels(before.segmentation, core)  # an edit that is not measured yet
+    logic.segmentStudy(write_study(tmp_path / "study"), **options, preoperative=before.segmentation)
+    assert not logic.hasUnmeasuredEdits(before.segmentation)
     with pytest.raises(InputError, match="choose also the volume"):
         logic.segment(**nodes, **options, preoperative=drawing)
     with pytest.raises(InputError, match="does not tell enhancing tumour and necrosis apart"):
