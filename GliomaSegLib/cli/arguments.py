@@ -104,17 +104,15 @@ def add_processing(parser: argparse.ArgumentParser) -> None:
 def processing_fields(parsed: argparse.Namespace) -> dict[str, Any]:
     """The fields of a job that :func:`add_processing` and :func:`add_store` give."""
     return {
-        "allow_incomplete": parsed.allow_incomplete,
         "registration": not parsed.no_registration,
         "identity": not parsed.no_identity,
-        "brain": parsed.brain,
         "bias_correction": parsed.n4,
-        "seed": parsed.seed,
         "probabilities": not parsed.no_probabilities,
-        "all_probabilities": parsed.all_probabilities,
-        "label_scheme": parsed.label_scheme,
-        "device": parsed.device,
-        "precision": parsed.precision,
-        "threads": parsed.threads,
-        "store": parsed.store,
+        **fields_of(parsed, "allow_incomplete", "brain", "seed", "all_probabilities", "label_scheme"),
+        **fields_of(parsed, "device", "precision", "threads", "store"),
     }
+
+
+def fields_of(parsed: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """The options whose names are those of fields."""
+    return {name: getattr(parsed, name) for name in names}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from GliomaSegLib import NOTICE
-from GliomaSegLib.cli.arguments import SCHEMES, add_json, add_output
+from GliomaSegLib.cli.arguments import SCHEMES, add_json, add_output, fields_of
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import LabelScheme
 from GliomaSegLib.options import Surgery, Tumour
@@ -65,14 +65,9 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
 
     request = Compare(
         studies=tuple(_studies(parsed)),
-        output=parsed.output,
-        overwrite=parsed.overwrite,
         in_place=parsed.no_registration,
         baseline=_position(parsed),
-        deformable=parsed.deformable,
-        radiotherapy_end=parsed.radiotherapy_end,
-        tumour=parsed.tumour,
-        surgery=parsed.surgery,
+        **fields_of(parsed, "output", "overwrite", "deformable", "radiotherapy_end", "tumour", "surgery"),
     )
     compared = perform_with_progress(request)
     if parsed.json:

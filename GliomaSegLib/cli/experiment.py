@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from GliomaSegLib.case import Modality
-from GliomaSegLib.cli.arguments import add_machine, add_output, add_root, add_store
+from GliomaSegLib.cli.arguments import add_machine, add_output, add_root, add_store, fields_of
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.options import BrainMethod
 
@@ -98,14 +98,8 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
     own_data = _own_data(parsed, [one.name for one in data])
     experiment = Experiment(
         models=tuple(dict.fromkeys(parsed.model)),
-        subsets=parsed.subsets,
-        network_only=parsed.network_only,
         prepared_cases=parsed.nullify,
-        brain=BrainMethod(parsed.brain),
-        seed=parsed.seed,
-        device=parsed.device,
-        threads=parsed.threads,
-        store=parsed.store,
+        **fields_of(parsed, "subsets", "network_only", "brain", "seed", "device", "threads", "store"),
     )
     with progress_for_stderr() as progress:
         runs = run_experiment(experiment, data, parsed.keep, progress)

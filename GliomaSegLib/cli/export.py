@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from GliomaSegLib import NOTICE
+from GliomaSegLib.cli.arguments import fields_of
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.options import ExportBy, ExportKind
 
@@ -55,12 +56,8 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
     kinds = tuple(kind for kind, wish in wanted.items() if wish)
     if not kinds:
         raise InputError("Nothing was asked for; say --dicom-seg, --rtstruct, --sr or --overlay, or several of them.")
-    exported = perform_with_progress(
-        Export(
-            results=parsed.results, output=parsed.output, kinds=kinds, series=parsed.series, by=ExportBy(parsed.by),
-            comparison=parsed.comparison,
-        )
-    )  # fmt: skip
+    given = fields_of(parsed, "results", "output", "series", "by", "comparison")
+    exported = perform_with_progress(Export(kinds=kinds, **given))
     for path in exported.files.values():
         print(path, file=output)
     print(NOTICE, file=output)

@@ -45,11 +45,7 @@ _COMMANDS = (
     ("models", models.add_arguments, "list, show, install, verify, remove, add and pack models"),
     ("evaluate", evaluate.add_arguments, "compare segmentations with references"),
     ("compare-models", evaluate.add_models_arguments, "compare models on predictions that exist already"),
-    (
-        "evaluate-residual",
-        evaluate.add_residual_arguments,
-        "compare residual tumour with references, over folds",
-    ),
+    ("evaluate-residual", evaluate.add_residual_arguments, "compare residual tumour with references, over folds"),
     ("measure", result.add_arguments, "print the measures after an edit of a result"),
     ("report", report.add_arguments, "draw the report again after an edit of a result, or one to give away"),
     ("figure", report.add_figure_arguments, "draw a picture of a result for talks and papers"),

@@ -16,6 +16,7 @@ from GliomaSegLib.cli.arguments import (
     add_processing,
     add_purpose,
     add_store,
+    fields_of,
     processing_fields,
 )
 from GliomaSegLib.cli.result import print_result
@@ -73,22 +74,12 @@ def _job(parsed: argparse.Namespace) -> Job:
 
     named = {sequence: getattr(parsed, sequence) for sequence in SEQUENCES}
     return new_job(
-        study=parsed.study,
-        exam=parsed.exam,
         volumes={sequence: path for sequence, path in named.items() if path},
         leave_out=parsed.without,
         transforms=dict(parsed.transform),
-        model=parsed.model,
-        task=parsed.task,
-        output=parsed.output,
-        case_id=parsed.case_id,
-        time_point=parsed.time_point,
-        days_since_surgery=parsed.days_since_surgery,
-        preoperative=parsed.preoperative,
-        preoperative_mask=parsed.preoperative_mask,
-        purpose=parsed.purpose,
         postprocessing=_postprocessing(parsed),
-        overwrite=parsed.overwrite,
+        **fields_of(parsed, "study", "exam", "model", "task", "output", "overwrite", "case_id", "time_point"),
+        **fields_of(parsed, "days_since_surgery", "preoperative", "preoperative_mask", "purpose"),
         **processing_fields(parsed),
     )
 

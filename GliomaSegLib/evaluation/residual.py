@@ -27,16 +27,11 @@ from GliomaSegLib.record import Record
 from GliomaSegLib.results.reading import read_any_segmentation
 
 _ALL = "all"
-METRICS = (
-    "dice_positive",
-    "dice_true_positive",
-    "recall",
-    "precision",
-    "f1",
-    "sensitivity",
-    "specificity",
-    "balanced_accuracy",
-)
+_TITLES = {
+    "dice_positive": "Dice P", "dice_true_positive": "Dice TP", "recall": "recall", "precision": "precision",
+    "f1": "F1", "sensitivity": "sensitivity", "specificity": "specificity", "balanced_accuracy": "bal. acc.",
+}  # fmt: skip
+METRICS = tuple(_TITLES)
 """The metrics of a fold; ``recall`` equals ``sensitivity``, and is what F1 combines with the precision."""
 
 
@@ -125,15 +120,6 @@ class ResidualEvaluation(Record):
         return "\n".join(lines)
 
 
-_TITLES = dict(
-    zip(
-        METRICS,
-        ("Dice P", "Dice TP", "recall", "precision", "F1", "sensitivity", "specificity", "bal. acc."),
-        strict=True,
-    )
-)
-
-
 def evaluate_table(table: Path, prediction_scheme: LabelScheme, reference_scheme: LabelScheme) -> ResidualEvaluation:
     """Evaluate the cases of a table.
 
@@ -186,11 +172,10 @@ def summarised(patients: Sequence[PatientResult]) -> ResidualEvaluation:
 
 
 def _fold(name: str, patients: Sequence[PatientResult]) -> FoldResult:
-    counts = [
+    tp, fp, tn, fn = (
         sum(one.is_positive is positive and one.is_predicted is predicted for one in patients)
         for positive, predicted in ((True, True), (False, True), (False, False), (True, False))
-    ]
-    tp, fp, tn, fn = counts
+    )
     positives = [one.dice for one in patients if one.is_positive]
     found = [one.dice for one in patients if one.is_positive and one.is_predicted]
     sensitivity, specificity = _share(tp, tp + fn), _share(tn, tn + fp)

@@ -53,8 +53,7 @@ def surface_distances(first: Mask, second: Mask, spacing_mm: Spacing) -> Surface
     found = _nearest(elements[0][0], elements[1][0])
     orders = [np.lexsort((area, distance)) for distance, (_, area) in zip(found, elements, strict=True)]
     return SurfaceDistances(
-        (found[0][orders[0]], found[1][orders[1]]),
-        (elements[0][1][orders[0]], elements[1][1][orders[1]]),
+        (found[0][orders[0]], found[1][orders[1]]), (elements[0][1][orders[0]], elements[1][1][orders[1]])
     )
 
 

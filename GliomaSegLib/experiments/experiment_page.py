@@ -47,18 +47,13 @@ def write_experiment(
     """
     with written_whole(output, overwrite) as folder:
         write_tables(folder, runs, analysis)
-        _write_gallery(folder / GALLERY, gallery)
+        for sheet in gallery:
+            (folder / GALLERY).mkdir(exist_ok=True)
+            (folder / GALLERY / f"{sheet.example.name}.svg").write_text(sheet.picture, encoding="utf-8")
         (folder / PAGE).write_text(_render(experiment, data, runs, analysis, gallery, left_out), encoding="utf-8")
         about = {"program": PROGRAM, "kind": "experiment", "experiment": experiment.model_dump(mode="json")}
         (folder / MANIFEST).write_text(json.dumps(about, indent=2), encoding="utf-8")
     return output / PAGE
-
-
-def _write_gallery(folder: Path, gallery: Sequence[Sheet]) -> None:
-    """Writes nothing when there are no sheets."""
-    for sheet in gallery:
-        folder.mkdir(exist_ok=True)
-        (folder / f"{sheet.example.name}.svg").write_text(sheet.picture, encoding="utf-8")
 
 
 def _render(
@@ -133,10 +128,7 @@ def _gap(analysis: Analysis, runs: Sequence[Run], data: Sequence[DataSet]) -> di
         return None
     compared: dict[tuple[str, str], Subset] = {}
     for one in comparisons:
-        compared |= {
-            (one.model, one.data): one.present,
-            (one.against_model, one.against_data): one.against_present,
-        }
+        compared |= {(one.model, one.data): one.present, (one.against_model, one.against_data): one.against_present}
     names = [one.name for one in data]
     models = list(dict.fromkeys(model for model, _ in compared))
     regions = [region for region in TUMOUR_REGIONS if any(one.region is region for one in comparisons)]

@@ -27,7 +27,8 @@ def read_runs(path: Path) -> list[Run]:
             runs.append(Run.model_validate_json(line))
         except ValidationError as error:
             if number == len(lines):  # the process was killed while it wrote
-                _cut_last_line(path, line)
+                with path.open("r+b") as stream:
+                    stream.truncate(path.stat().st_size - len(line.encode()))
                 break
             raise InputError(f"{path}, line {number}, is no run of an experiment; name another file.") from error
     return runs
@@ -46,8 +47,3 @@ def append_run(run: Run, path: Path) -> None:
             os.fsync(stream.fileno())
     except OSError as error:
         raise InputError(f"The run cannot be kept in {path} ({error.strerror}); name another file.") from error
-
-
-def _cut_last_line(path: Path, line: str) -> None:
-    with path.open("r+b") as stream:
-        stream.truncate(path.stat().st_size - len(line.encode()))

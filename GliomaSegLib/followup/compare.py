@@ -15,14 +15,7 @@ from GliomaSegLib.case import TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.followup.answers import answers, notes
 from GliomaSegLib.followup.comparison import TimePointComparison, TimePointRow
-from GliomaSegLib.followup.conditions import (
-    Conditions,
-    Treatment,
-    conditions_of,
-    flair_ml,
-    name_of,
-    unfit_for_residual,
-)
+from GliomaSegLib.followup.conditions import Conditions, Treatment, conditions_of, flair_ml, name_of, unfit_for_residual
 from GliomaSegLib.followup.deformation import DEFORMATION, Deformation, deform
 from GliomaSegLib.followup.planes import obstacle_to_diameters
 from GliomaSegLib.labels import Region

@@ -111,11 +111,7 @@ class SliceCascade:
         return Prediction(labels, probabilities, device, precision).in_volume(box, shape)
 
     def parts(
-        self,
-        images: Mapping[Modality, NDArray[np.float32]],
-        tumour: NDArray[np.bool_],
-        progress: Progress,
-        seed: int,
+        self, images: Mapping[Modality, NDArray[np.float32]], tumour: NDArray[np.bool_], progress: Progress, seed: int
     ) -> dict[Region, NDArray[np.float32]]:
         """Probabilities of TC and ET inside a known tumour, ``float32 [z, y, x]``, 0 outside its box.
 

@@ -105,10 +105,7 @@ class CoarseFine:
     ) -> None:
         self._order, self._coarse, self._fine = order, coarse, fine
         self._spacing, self._margin = spacing_mm, margin_mm
-        self._fine_weights = (
-            (Modality.T2F, fine_weights),
-            (Modality.T2W, fine_weights_without_flair),
-        )
+        self._fine_weights = ((Modality.T2F, fine_weights), (Modality.T2W, fine_weights_without_flair))
         self._fine_weights_without_both = fine_weights_without_t2_and_flair
         self._least_enhancing, self._least_tumour = least_enhancing_ml, least_tumour_ml
         self._device, self._precision = device, precision

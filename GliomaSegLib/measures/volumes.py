@@ -93,36 +93,11 @@ class Measures(Record):
 
     def to_rows(self) -> list[dict[str, object]]:
         """One flat row per region and per lesion, all with the same columns, for a table (CSV)."""
-        regions = [
-            {
-                "kind": "region",
-                "region": volume.name,
-                "volume_ml": volume.volume_ml,
-                "voxels": volume.voxels,
-                "brain_ratio": volume.brain_ratio,
-            }
-            for volume in self.volumes
-        ]
+        regions = [{"kind": "region", "region": one.name, **one.model_dump()} for one in self.volumes]
         lesions = [
-            {
-                "kind": "lesion",
-                "region": lesion.region.value,
-                "id": lesion.id,
-                "volume_ml": lesion.volume_ml,
-                "voxels": lesion.voxels,
-                "long_mm": lesion.long_mm,
-                "perpendicular_mm": lesion.perpendicular_mm,
-                "plane": self.plane,
-                "slices": lesion.slices,
-                "slice": lesion.slice,
-                "slice_ras_mm": lesion.slice_ras_mm,
-                **dict(zip(("r_mm", "a_mm", "s_mm"), lesion.centre_ras_mm, strict=True)),
-                "side": lesion.side.value,
-                "at_border": lesion.at_border,
-                "certainty": lesion.certainty,
-                "midline_mm": lesion.midline_mm,
-            }
-            for lesion in self.lesions
+            {"kind": "lesion", "plane": self.plane, **one.model_dump(mode="json")}
+            | dict(zip(("r_mm", "a_mm", "s_mm"), one.centre_ras_mm, strict=True))
+            for one in self.lesions
         ]
         return [{column: row.get(column) for column in _COLUMNS} for row in regions + lesions]
 

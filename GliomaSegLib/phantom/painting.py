@@ -10,18 +10,7 @@ from scipy import ndimage
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.io.grid import array_on
-from GliomaSegLib.phantom.anatomy import (
-    AIRWAYS,
-    EYE,
-    HEAD_BOX,
-    ORBIT,
-    SCALP_MM,
-    SKIN_MM,
-    TABLE_MM,
-    Brain,
-    Skull,
-    Solid,
-)
+from GliomaSegLib.phantom.anatomy import AIRWAYS, EYE, HEAD_BOX, ORBIT, SCALP_MM, SKIN_MM, TABLE_MM, Brain, Skull, Solid
 from GliomaSegLib.phantom.fields import Box, Field, fraction_inside, mesh_mm, random_field, region_of
 from GliomaSegLib.phantom.tumour import Tumour
 

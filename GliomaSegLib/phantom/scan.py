@@ -101,11 +101,7 @@ def head_movement(sequence: Modality, random: np.random.Generator) -> sitk.Trans
 
 
 def scan_head(
-    signal: sitk.Image,
-    protocol: _Protocol,
-    movement: sitk.Transform,
-    spacing_mm: float,
-    random: np.random.Generator,
+    signal: sitk.Image, protocol: _Protocol, movement: sitk.Transform, spacing_mm: float, random: np.random.Generator
 ) -> sitk.Image:
     """Acquire the moved head: slices averaged over their thickness, shading and Rician noise added."""
     in_plane_mm = protocol.in_plane * spacing_mm

@@ -172,8 +172,7 @@ def segment_case(
         probabilities=OnDemand(given_maps, lambda region: as_given(probability(region))),
         stored_probabilities=stored,
         images=OnDemand(
-            case.present,
-            lambda one: resample_image(case.volumes[one].image, as_read, transforms.get(one)),
+            case.present, lambda one: resample_image(case.volumes[one].image, as_read, transforms.get(one))
         ),
         agreement=segmented.agreement and as_given(segmented.agreement),
         choice=setup.why,

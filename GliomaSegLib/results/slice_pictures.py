@@ -47,11 +47,7 @@ class _Plane:
     letters: str  # the direction of a positive and a negative position
 
 
-_PLANES = {
-    "axial": _Plane(2, "RLAP", "SI"),
-    "coronal": _Plane(1, "RLSI", "AP"),
-    "sagittal": _Plane(0, "APSI", "RL"),
-}
+_PLANES = {"axial": _Plane(2, "RLAP", "SI"), "coronal": _Plane(1, "RLSI", "AP"), "sagittal": _Plane(0, "APSI", "RL")}
 
 
 @dataclass(frozen=True)

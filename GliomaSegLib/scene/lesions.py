@@ -32,6 +32,9 @@ except ImportError:
     from slicer import vtkITKIslandMath  # in slicer-core
 
 
+_MEASURED = ("long_mm", "perpendicular_mm", "side", "midline_mm", "certainty", "slice")
+
+
 @dataclass(frozen=True)
 class Lesion:
     """One connected component (26 neighbours) of the whole tumour.
@@ -83,13 +86,8 @@ def lesions_of(node: slicer.vtkMRMLSegmentationNode, measures: Mapping[str, Any]
                 voxels=len(voxels),
                 volume_ml=len(voxels) * voxel_ml,
                 centre_ras_mm=centre,
-                long_mm=row.get("long_mm"),
-                perpendicular_mm=row.get("perpendicular_mm"),
-                side=row.get("side"),
-                midline_mm=row.get("midline_mm"),
-                certainty=row.get("certainty"),
                 accepted=_key(labels, voxels) in accepted,
-                slice=row.get("slice"),
+                **{name: row.get(name) for name in _MEASURED},
             )
         )
     return lesions

@@ -134,7 +134,4 @@ def _inputs(recipe: Recipe) -> dict[str, Any]:
         mandatory = recipe.sequences
     elif isinstance(recipe.sparsification, Eijgelaar2020):
         mandatory = (Modality.T1C,)
-    return {
-        "sequences": [one.value for one in recipe.sequences],
-        "mandatory": [one.value for one in mandatory],
-    }
+    return {"sequences": [one.value for one in recipe.sequences], "mandatory": [one.value for one in mandatory]}

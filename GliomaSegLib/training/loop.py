@@ -28,15 +28,7 @@ from GliomaSegLib.training.augment import change_images, random_axes
 from GliomaSegLib.training.checkpoint import read_checkpoint, write_checkpoint
 from GliomaSegLib.training.losses import central, chosen_loss
 from GliomaSegLib.training.processes import Processes
-from GliomaSegLib.training.sampling import (
-    CHANNELS,
-    CaseSampler,
-    PooledCase,
-    Sample,
-    choose_centre,
-    take,
-    take_weights,
-)
+from GliomaSegLib.training.sampling import CHANNELS, CaseSampler, PooledCase, Sample, choose_centre, take, take_weights
 
 if TYPE_CHECKING:
     from GliomaSegLib.training.recipe import Optimiser, Recipe

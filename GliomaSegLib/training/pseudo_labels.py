@@ -18,14 +18,7 @@ from GliomaSegLib.inference.cascade import SliceCascade
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import TUMOUR_REGIONS, Region
 from GliomaSegLib.progress import Progress, Silent
-from GliomaSegLib.training.dataset import (
-    CHANNELS,
-    TrainingCase,
-    prepared_path,
-    read_prepared,
-    stored_key,
-    write_case,
-)
+from GliomaSegLib.training.dataset import CHANNELS, TrainingCase, prepared_path, read_prepared, stored_key, write_case
 
 
 def pseudo_labelled_path(row: CaseRow, cache: Path, model: str) -> Path:

@@ -23,12 +23,7 @@ from GliomaSegLib.zoo.own import About
 _METADATA, _INFERENCE = "configs/metadata.json", ("configs/inference.json", "configs/inference.yaml")
 _TARGETS = re.compile(r"^[A-Z]\w*$|^torch\.device$|^(monai|ignite|torch\.(nn|optim|utils\.data))(\.\w+)+$")
 _T1C = r"t1\s*[-_]?\s*(c|ce|gd|\+|post|km)\b|t1.*contrast|contrast.*t1|t1gd|t1ce"
-_SEQUENCES = (
-    (r"flair|t2f", Modality.T2F),
-    (_T1C, Modality.T1C),
-    (r"t2", Modality.T2W),
-    (r"t1", Modality.T1N),
-)
+_SEQUENCES = ((r"flair|t2f", Modality.T2F), (_T1C, Modality.T1C), (r"t2", Modality.T2W), (r"t1", Modality.T1N))
 _CHANNELS = (
     (r"background", "background"), (r"whole|\bwt\b", "WT"), (r"non.?enhanc|necro|\bncr|netc", "NETC"),
     (r"core|\btc\b", "TC"), (r"enhanc|\bet\b", "ET"), (r"o?edema|snfh|\bed\b", "SNFH"), (r"cavity|resection", "RC"),

@@ -91,10 +91,7 @@ class Parity(CardPart):
     version: str
     date: str
     voxels: int = checked(about="compared", gt=0)
-    mismatches: int = checked(
-        about="Different labels further than 0.01 of probability from the threshold.",
-        ge=0,
-    )
+    mismatches: int = checked(about="Different labels further than 0.01 of probability from the threshold.", ge=0)
     command: str
     remark: str | None = None
 

@@ -100,42 +100,25 @@ FAMILIES: dict[str, Family] = {
     ),
     "ar-ca": Family(needs=("views",)),
     "monai-bundle": Family(
-        needs=("network", "arguments"),
-        honours=_BLOCKS,
-        requires=("normalisation", "inference", *_CHANNELS),
+        needs=("network", "arguments"), honours=_BLOCKS, requires=("normalisation", "inference", *_CHANNELS)
     ),
     "torchscript": Family(
-        may_have=("probabilities",),
-        honours=_BLOCKS,
-        requires=("normalisation", "inference", *_CHANNELS),
+        may_have=("probabilities",), honours=_BLOCKS, requires=("normalisation", "inference", *_CHANNELS)
     ),
-    "onnx": Family(
-        may_have=("probabilities",),
-        honours=_BLOCKS,
-        requires=("normalisation", "inference", *_CHANNELS),
-    ),
+    "onnx": Family(may_have=("probabilities",), honours=_BLOCKS, requires=("normalisation", "inference", *_CHANNELS)),
     "auto3dseg": Family(honours=("inference.bfloat16",)),
     "aurora": Family(
-        needs=("arguments",),
-        honours=_BLOCKS,
-        requires=("normalisation", "inference", *_CHANNELS, "inputs.sets"),
+        needs=("arguments",), honours=_BLOCKS, requires=("normalisation", "inference", *_CHANNELS, "inputs.sets")
     ),
     "resseg": Family(
         honours=("normalisation", *_WINDOWS, "output"),
         requires=("normalisation", "inference", *_CHANNELS, "inputs.sets"),
     ),
     "nnunet": Family(
-        needs=("labels",),
-        honours=("inference.mirrors", "inference.bfloat16", "output.largest_component"),
+        needs=("labels",), honours=("inference.mirrors", "inference.bfloat16", "output.largest_component")
     ),
-    "raidionics": Family(
-        honours=("output.channels", "inputs.preoperative"),
-        requires=("output.channels",),
-    ),
-    "synthstrip": Family(
-        honours=("inference.bfloat16", "output.threshold"),
-        requires=("output", "inputs.sets"),
-    ),
+    "raidionics": Family(honours=("output.channels", "inputs.preoperative"), requires=("output.channels",)),
+    "synthstrip": Family(honours=("inference.bfloat16", "output.threshold"), requires=("output", "inputs.sets")),
     "stretched-brain": Family(
         needs=("network", "brain_voxels", "certainty"),
         honours=(*_WINDOWS, *_CHANNELS, "output.threshold"),
