@@ -53,7 +53,7 @@ def chosen_store(parsed: argparse.Namespace) -> Store:
     from GliomaSegLib.zoo.places import default_store
     from GliomaSegLib.zoo.store import Store
 
-    return Store(parsed.store or default_store())
+    return Store(parsed.store.expanduser() if parsed.store else default_store())
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:
@@ -92,8 +92,9 @@ def add_processing(parser: argparse.ArgumentParser) -> None:
     steps.add_argument("--n4", action="store_true", help="correct the bias field")
     steps.add_argument("--seed", type=int, default=1, help="of the random numbers that some networks need")
     steps.add_argument("--label-scheme", choices=WRITTEN_SCHEMES, default="gliomaseg")
-    steps.add_argument("--no-probabilities", action="store_true", help="do not write probability maps")
-    steps.add_argument(
+    maps = steps.add_mutually_exclusive_group()
+    maps.add_argument("--no-probabilities", action="store_true", help="do not write probability maps")
+    maps.add_argument(
         "--all-probabilities", action="store_true", help="write those of every region, each on the whole grid"
     )
     machine = parser.add_argument_group("the machine")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from GliomaSegLib import NOTICE
 from GliomaSegLib.case import Modality
 from GliomaSegLib.cli.arguments import add_processing, add_root, add_store, processing_fields
+from GliomaSegLib.errors import InputError
 
 if TYPE_CHECKING:  # heavy imports happen inside the command
     from GliomaSegLib.batch.dispatch import Workers
@@ -90,9 +91,14 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
     from GliomaSegLib.batch.summary import CaseState, write_parquet
     from GliomaSegLib.batch.table import CaseList, read_case_list
     from GliomaSegLib.cli.batch_display import display_for_stderr
+    from GliomaSegLib.io.folder import check_output
     from GliomaSegLib.terminal import progress_for_stderr
 
     devices = parsed.device.split(",")  # of several the workers take one each
+    if parsed.scheduler and (len(devices) > 1 or parsed.workers > 1):
+        raise InputError("'--workers' and several devices are of this machine; leave them out with '--scheduler'.")
+    if parsed.bids and not parsed.plan:
+        check_output(parsed.bids, parsed.overwrite)  # before hours of work
     shard = parsed.shard or WHOLE
     everything = read_case_list(
         parsed.cases, parsed.output, parsed.root, parsed.channels, **_options(parsed, devices[0])

@@ -59,7 +59,9 @@ def _draw(parsed: argparse.Namespace, output: TextIO) -> int:
 
     ending = ".png" if parsed.svg is None else ".svg"
     given = parsed.png if parsed.svg is None else parsed.svg
-    path = parsed.output / f"figure-{parsed.layout}{ending}" if given == Path() else given.with_suffix(ending)
+    path = parsed.output / f"figure-{parsed.layout}{ending}" if given == Path() else given
+    if path.suffix.lower() != ending:
+        path = path.with_name(path.name + ending)
     write_figure(parsed.output, FigureLayout(parsed.layout), path)
     print(f"Figure: {path}", file=output)
     return 0

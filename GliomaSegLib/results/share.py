@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.results.images import ResultImages
+from GliomaSegLib.results.layout import FILES
 from GliomaSegLib.results.manifest import Manifest
 from GliomaSegLib.results.reading import assess_stored, read_originals, read_probabilities, read_result, read_transforms
 from GliomaSegLib.results.report import write_report
@@ -38,6 +39,8 @@ def share_report(folder: Path, page: Path, anonymous: bool = True) -> None:
     manifest = stored.manifest
     if anonymous and manifest.case_id.lower() in page.name.lower():
         raise InputError(f"The name of '{page}' says whose page it is; give an anonymous page another name.")
+    if page.resolve() in {(folder / name).resolve() for name in FILES.values()}:
+        raise InputError(f"'{page}' is a file of the result itself; give the page to share another name.")
     transforms = read_transforms(folder)
     originals = read_originals(manifest, stored.brain, transforms)
     images = ResultImages(stored.labels, stored.brain, originals, read_probabilities(folder, stored.brain), transforms)

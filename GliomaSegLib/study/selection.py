@@ -146,6 +146,10 @@ def search_study(
     if study is None:
         if not given:
             raise InputError("No study was given; give its folder, or files with --t1n, --t1c, --t2w or --t2f.")
+        if dicom_study is not None:
+            raise InputError(
+                f"The exam '{dicom_study}' is named and no study folder in which it is looked for; give it."
+            )
         return StudyContents(None, given, passed_over=tuple(passed_over))
     candidates, labels, others = search(Path(study), dicom_study, series)
     passed_over = list(dict.fromkeys([*passed_over, *others]))

@@ -36,14 +36,14 @@ def added_cards(store: Path) -> tuple[Path, ...]:
 def default_store() -> Path:
     """The user's store: the folder named by ``GLIOMASEG_MODELS``, else the platform's folder for user data."""
     if named := os.environ.get(STORE_VARIABLE):
-        return Path(named)
+        return Path(named).expanduser()
     return _user_data() / "GliomaSeg" / "models"
 
 
 def site_stores() -> tuple[Path, ...]:
     """Read-only stores of a hospital or laboratory: the folders in ``GLIOMASEG_SITE_MODELS``, separated as in
     ``PATH``."""
-    return tuple(Path(place) for place in os.environ.get(SITE_VARIABLE, "").split(os.pathsep) if place)
+    return tuple(Path(place).expanduser() for place in os.environ.get(SITE_VARIABLE, "").split(os.pathsep) if place)
 
 
 def installed_in(model: str, stores: Iterable[Path]) -> Path | None:

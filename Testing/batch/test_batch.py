@@ -565,6 +565,15 @@ def test_the_command_plans_and_refuses(table: Path, tmp_path: Path, capfd: pytes
     for wrong in (["--shard", "3/2"], ["--workers", "0"]):
         with pytest.raises(SystemExit):
             main([*asked, *wrong])
+    (tmp_path / "bids").mkdir()
+    for wrong, says in (
+        (["--bids", str(tmp_path / "bids")], "exists already"),
+        (["--scheduler", "tcp://nowhere:1", "--workers", "2"], "are of this machine"),
+        (["--scheduler", "tcp://nowhere:1", "--device", "cuda:0,cuda:1"], "are of this machine"),
+    ):
+        assert main([*asked, *wrong]) == 1
+        assert says in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
     assert main(["batch", str(tmp_path / "none.csv"), "-o", str(tmp_path / "out")]) == 1
     assert "does not exist" in capfd.readouterr().err
 

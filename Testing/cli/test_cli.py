@@ -115,6 +115,7 @@ def test_help_imports_nothing_heavy() -> None:
         ["segment", "study", "--model", "toy", "-o", "out", "--brain", "saw"],
         ["models"],
         ["models", "show"],
+        ["segment", "study", "-o", "out", "--no-probabilities", "--all-probabilities"],
         ["evaluate", "a", "b"],
         ["dance"],
         *[["segment", "s", "--model", "toy", "-o", "out", "--transform", bad] for bad in ("t2f", "t2f=", "t9=a.tfm")],
@@ -241,6 +242,13 @@ def test_transform_is_given_for_a_sequence(segment: Command, tmp_path: Path) -> 
     assert (status, "none.tfm does not exist; check the path." in err) == (1, True)
 
 
+def test_an_exam_of_no_folder_is_refused(command: Command, tmp_path: Path) -> None:
+    write_study(tmp_path / "study")
+    image = next((tmp_path / "study").iterdir())
+    status, _, err = command("segment", "--t1c", image, "--exam", "2024-05-31", "-o", tmp_path / "out")
+    assert (status, "no study folder in which it is looked for" in err) == (1, True)
+
+
 def test_leaving_out_everything_is_refused(segment: Command) -> None:
     status, _, err = segment("--without", "t1c", "--without", "t2f")
     assert status == 1
@@ -315,6 +323,9 @@ def test_a_report_to_give_away_names_nobody(segment: Command, command: Command, 
     assert (status, "give an anonymous page another name" in err) == (1, True)
     status, _, err = command("report", tmp_path / "out", "--no-anonymous")
     assert (status, "name its file with --share" in err) == (1, True)
+    status, _, err = command("report", tmp_path / "out", "--share", tmp_path / "study" / ".." / "out" / "report.html")
+    assert (status, "is a file of the result itself" in err) == (1, True)
+    assert (tmp_path / "out" / "report.html").read_bytes() == before
 
 
 def test_of_images_that_are_gone_nothing_can_be_given_away(segment: Command, command: Command, tmp_path: Path) -> None:
@@ -339,6 +350,9 @@ def test_figures_have_contours_a_legend_and_a_scale_bar(
     with Image.open(tmp_path / "figure.png") as picture:
         colours = {colour for _, colour in picture.getcolors(1 << 24)}
     assert region_styles()[Region.WT].colour in colours
+    for name in ("case.1", "case.2"):
+        assert command("figure", tmp_path / "out", "--layout", layout, "--png", tmp_path / name)[0] == 0
+        assert (tmp_path / f"{name}.png").is_file()
 
 
 # --- evaluate ------------------------------------------------------------------------------------------------------
@@ -559,3 +573,8 @@ def test_card_that_is_no_card_is_one_sentence(command: Command, tmp_path: Path) 
 def test_environment_names_the_store(command: Command, toy_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLIOMASEG_MODELS", str(toy_store.root))
     assert command("models", "verify", "toy")[0] == 0
+    monkeypatch.setenv("HOME", str(toy_store.root.parent))
+    monkeypatch.setenv("GLIOMASEG_MODELS", f"~/{toy_store.root.name}")
+    assert command("models", "verify", "toy")[0] == 0
+    monkeypatch.delenv("GLIOMASEG_MODELS")
+    assert command("models", "verify", "toy", f"--store=~/{toy_store.root.name}")[0] == 0
