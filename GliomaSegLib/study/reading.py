@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +20,9 @@ from GliomaSegLib.io.grid import oriented
 from GliomaSegLib.io.images import geometry_doubts, read_image
 from GliomaSegLib.io.names import image_stem
 from GliomaSegLib.study.better_volume import is_slab
+from GliomaSegLib.study.identification import word_clues
 from GliomaSegLib.study.selection import ALL_SEQUENCES, StudyContents, search_study
+from GliomaSegLib.study.vocabulary import normalised
 
 _FEWEST_VALUES = 16  # an image with fewer values is a label map; others are recognised by their names
 
@@ -73,6 +75,8 @@ def read_case(
     doubts = [f"{sentence}; what is missing is neither shown nor measured." for sentence in lacking]
     doubts += [f"{one}." for one in contents.passed_over if one.lost]
     doubts += [doubt for path in files for doubt in geometry_doubts(path)]
+    found = [one.source.path for sequence, one in volumes.items() if sequence not in contents.given]
+    doubts += filter(None, [_folders_doubt([path for path in found if path in files])])
     named = Path(study) if study is not None else next(iter(assigned.values())).source.path
     case = checked_case(identifier or image_stem(named.resolve()), volumes, time_point, ignored, doubts)
     return dataclasses.replace(case, passed_over=tuple(map(str, contents.passed_over)), incomplete=lacking)
@@ -144,6 +148,16 @@ def read_source(source: Source) -> SourceImage:
     if len(found) != 1:
         raise InputError(f"{source} should be one volume, but {len(found)} were found; check that nothing was moved.")
     return SourceImage(read_series(found[0]), found[0])
+
+
+def _folders_doubt(files: Sequence[Path]) -> str | None:
+    """A sentence if image files lie in folders of which none is named after a modality, as those of two time points."""
+    for first, second in combinations(files, 2):
+        apart = zip_longest(first.parent.parts, second.parent.parts, fillvalue="")
+        names = next((pair for pair in apart if pair[0] != pair[1]), None)
+        if names and not any(word_clues(normalised(name)) for name in names):
+            return f"{first} and {second} lie in different folders; check that both are of one examination."
+    return None
 
 
 def _coverage_doubt(reference: SequenceVolume) -> str | None:

@@ -75,6 +75,28 @@ def test_sidecar_of_dcm2niix_speaks(tmp_path: Path) -> None:
     assert set(identify(tmp_path)) == {T2F}
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "doubts"),
+    [
+        ("preop/T1c.nii.gz", "postop/FLAIR.nii.gz", 1),
+        ("ses-01/anat/x_T1c.nii.gz", "ses-02/anat/x_FLAIR.nii.gz", 1),
+        ("T1c.nii.gz", "coregistered/FLAIR.nii.gz", 1),
+        ("T1C/image.nii.gz", "FLAIR/image.nii.gz", 0),
+        ("scans/3-AX_T1_POST/NIFTI/T1c.nii.gz", "scans/5-AX_FLAIR/NIFTI/FLAIR.nii.gz", 0),
+        ("anat/T1c.nii.gz", "anat/FLAIR.nii.gz", 0),
+    ],
+)
+def test_images_of_what_may_be_two_examinations_are_a_doubt(
+    tmp_path: Path, first: str, second: str, doubts: int
+) -> None:
+    write_noise(tmp_path / first, 0)
+    write_noise(tmp_path / second, 1)
+    found = [one for one in read_case(tmp_path).doubts if "one examination" in one]
+    assert len(found) == doubts
+    given = read_case(None, {T1C: tmp_path / first, T2F: tmp_path / second}, "case").doubts
+    assert not any("one examination" in one for one in given), "the user has said so"
+
+
 def test_the_part_of_the_body_in_a_sidecar_excludes(tmp_path: Path) -> None:
     write_noise(tmp_path / "t1c.nii.gz")
     write_noise(tmp_path / "sag.nii.gz", 1)
