@@ -18,6 +18,7 @@ from scipy.spatial import KDTree
 from GliomaSegLib.postprocessing import Mask, Spacing
 from GliomaSegLib.preprocessing.cropping import bounding_box
 
+_ROUNDING = 1e-6  # relative, of distances and of spacings that files store as float32
 _FULL = 255  # the code of a cell whose eight corners all lie inside
 
 
@@ -30,9 +31,9 @@ class SurfaceDistances:
 
     def nsd(self, tolerance_mm: float) -> float:
         """Normalised surface Dice: the share of both surfaces that lies within the tolerance of the other one."""
+        limit = tolerance_mm * (1 + _ROUNDING)
         near = sum(
-            float(area[distance <= tolerance_mm].sum())
-            for distance, area in zip(self.distances, self.areas, strict=True)
+            float(area[distance <= limit].sum()) for distance, area in zip(self.distances, self.areas, strict=True)
         )
         return near / sum(float(area.sum()) for area in self.areas)
 

@@ -69,6 +69,15 @@ def test_the_tolerance_is_in_millimetres_along_each_axis() -> None:
     assert surface_distances(first, second, (5.0, 1.0, 1.0)).nsd(1.01) < 0.95
 
 
+@pytest.mark.parametrize("spacing_mm", [1.2, float(np.float32(1.2))])
+@pytest.mark.parametrize("place", range(3, 12))
+def test_surfaces_one_voxel_apart_lie_within_a_tolerance_of_a_voxel(place: int, spacing_mm: float) -> None:
+    """As doubles, 7 times 1.2 mm less 6 times 1.2 mm is more than 1.2 mm; so is what NIfTI stores of 1.2 mm."""
+    first, second = np.zeros((2, 20, 8, 8), bool)
+    first[place : place + 6, 2:6, 2:6] = second[place + 1 : place + 7, 2:6, 2:6] = True
+    assert surface_distances(first, second, (spacing_mm, 1.0, 1.0)).nsd(1.2) == 1
+
+
 def test_majority_is_more_than_half() -> None:
     masks = [block(10, 20), block(10, 18), block(14, 24), block(0, 1)]
     both_of_four = consensus([*masks[:3], np.zeros_like(masks[0])])
