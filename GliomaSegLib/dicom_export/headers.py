@@ -49,10 +49,15 @@ def usable(header: Dataset) -> tuple[str, ...]:
 def time_zone(header: Dataset) -> str:
     """The UTC offset of the header's dates and times, as ``+0100``; empty if it is not known.
 
-    If it is not stated, it is that of this machine, unless the machine runs in UTC, as servers anywhere do.
+    If it is not stated, it is that of this machine on the day of the study (summer time), unless the machine runs in
+    UTC, as servers anywhere do.
     """
     stated = str(header.get("TimezoneOffsetFromUTC") or "").strip()
-    here = datetime.now().astimezone().strftime("%z")[:5]
+    try:
+        day = datetime.strptime(str(header.get("StudyDate")), "%Y%m%d")
+        here = day.replace(hour=12).astimezone().strftime("%z")[:5]
+    except (ValueError, OverflowError, OSError):
+        here = datetime.now().astimezone().strftime("%z")[:5]
     return stated or ("" if here == "+0000" else here)
 
 

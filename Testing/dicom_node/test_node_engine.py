@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -101,6 +102,24 @@ def test_what_no_rule_fits_is_kept_and_reported_and_may_be_tried_again(tmp_path:
     site.engine.again()
     site.wait(120)
     assert (site.only().state, site.only().rule) == (State.ANSWERED, "all")
+
+
+def test_what_waits_when_the_rules_are_changed_is_decided_again(site: Site, images: list[Path], tmp_path: Path) -> None:
+    site.worker.held = True
+    site.send(images)
+    site.send(write_images(tmp_path / "other", "other", slices=1))
+    site.wait(120)
+    assert sorted(site.states()) == [State.RUNNING, State.WAITING]
+    same = again(site, tmp_path)
+    assert sorted(same.states()) == [State.RUNNING, State.WAITING]
+    same.queue.close()
+    rule = {"name": "glioma", "when": {"StudyDescription": "glioma"}, "job": {"model": "gliomaseg-duo-v2"}}
+    (tmp_path / "routing.json").write_text(json.dumps({"rules": [rule]}))
+    after = Site(tmp_path / "node.json")
+    assert after.states() == [State.ARRIVING] * 2
+    after.wait(120)
+    assert after.states() == [State.ANSWERED] * 2
+    assert {one["model"] for one in after.worker.requests if one["do"] == "segment"} == {"gliomaseg-duo-v2"}
 
 
 def test_a_rule_may_leave_a_study_alone(site: Site, tmp_path: Path) -> None:
