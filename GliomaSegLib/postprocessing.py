@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from GliomaSegLib.label_maps import compose, region_mask
-from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.labels import TUMOUR_REGIONS, Label, Region
 from GliomaSegLib.preprocessing.cropping import bounding_box
 
 Mask = NDArray[np.bool_]
@@ -109,7 +109,7 @@ def clean_labels(
     """
     cavity = labels == Label.RC
     regions = []
-    for region in (Region.WT, Region.TC, Region.ET):
+    for region in TUMOUR_REGIONS:
         mask = region_mask(labels, region)
         if fill_holes_below_mm3 > 0:
             mask = fill_small_holes(mask | cavity, spacing_mm, fill_holes_below_mm3) & ~cavity

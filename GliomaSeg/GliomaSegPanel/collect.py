@@ -86,16 +86,15 @@ def _earlier(panel: Panel, parameters: GliomaSegParameterNode) -> EarlierStudy |
     is_preoperative = parameters.earlierTime.value is TimePointKind.PREOPERATIVE
     others = [panel.result.node]
     volume = parameters.preoperativeVolume
-    return _study(panel, parameters.preoperativeSegmentation, volume, is_preoperative, others)
+    return _study(parameters.preoperativeSegmentation, volume, is_preoperative, others)
 
 
 def _between(panel: Panel, parameters: GliomaSegParameterNode) -> EarlierStudy | None:
     others = [panel.result.node, parameters.preoperativeSegmentation]
-    return _study(panel, parameters.betweenSegmentation, parameters.betweenVolume, False, others)
+    return _study(parameters.betweenSegmentation, parameters.betweenVolume, False, others)
 
 
 def _study(
-    panel: Panel,
     segmentation: slicer.vtkMRMLSegmentationNode | None,
     volume: slicer.vtkMRMLScalarVolumeNode | None,
     is_preoperative: bool,

@@ -45,7 +45,6 @@ def answers(
 
 
 def notes(
-    studies: Sequence[SegmentedTimePoint],
     least_mm3: float,
     specks: Sequence[int],
     conditions: Conditions,

@@ -117,7 +117,7 @@ def compare(
         withheld=conditions.withheld,
         questions=conditions.questions,
         deformation=DEFORMATION if deformable else None,
-        notes=notes(studies, least_mm3, [row.specks for row in rows], conditions, responses),
+        notes=notes(least_mm3, [row.specks for row in rows], conditions, responses),
         warnings=tuple(dict.fromkeys(recorder.warnings)),
     )
     return RegisteredComparison(comparison, tuple(studies), transforms, deformations)

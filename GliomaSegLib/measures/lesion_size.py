@@ -44,11 +44,6 @@ class FollowedLesion(Lesion):
     is_solid: bool | None = None
 
 
-def least_lesion_mm3(task: str | None = None) -> float:
-    """The least volume of a lesion, mm³, for a model's task (``Card.task``) or in general."""
-    return _OF_TASK_MM3.get(task or "", LEAST_LESION_MM3)
-
-
 def least_shown_mm3(spacing_mm: Sequence[float]) -> float:
     """The least volume, mm³, of a lesion that a grid shows reliably.
 
@@ -58,8 +53,8 @@ def least_shown_mm3(spacing_mm: Sequence[float]) -> float:
 
 
 def least_counted_mm3(spacings_mm: Iterable[Sequence[float]], task: str | None = None) -> float:
-    """The least volume of a lesion that counts on grids of these spacings, mm³: one that all of them could show."""
-    return max(least_lesion_mm3(task), *map(least_shown_mm3, spacings_mm))
+    """The least volume, mm³, of a lesion that counts for a model's ``task`` on all grids of these spacings."""
+    return max(_OF_TASK_MM3.get(task or "", LEAST_LESION_MM3), *map(least_shown_mm3, spacings_mm))
 
 
 def reaches(value: float, limit: float) -> bool:

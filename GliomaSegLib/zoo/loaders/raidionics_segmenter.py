@@ -22,7 +22,7 @@ from GliomaSegLib.inference.outputs import Array
 from GliomaSegLib.inference.segmenter import Prediction
 from GliomaSegLib.inference.volume import stacked
 from GliomaSegLib.label_maps import compose
-from GliomaSegLib.labels import Label, Region
+from GliomaSegLib.labels import TUMOUR_REGIONS, Label, Region
 from GliomaSegLib.preprocessing.cropping import Box, bounding_box, uncropped
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.zoo.card_network import Output
@@ -175,7 +175,7 @@ def _labels(
         return reached["brain"].astype(np.uint8), {}
     maps = {Region(name): answer[output.channels.index(name)] for name in reached}
     nothing = np.zeros(answer.shape[1:], bool)
-    whole, core, enhancing = (reached.get(region.value, nothing) for region in (Region.WT, Region.TC, Region.ET))
+    whole, core, enhancing = (reached.get(region.value, nothing) for region in TUMOUR_REGIONS)
     labels = compose(whole | core | enhancing, core | enhancing, enhancing)
     if Region.RC.value in reached:
         labels[reached[Region.RC.value]] = Label.RC
