@@ -13,9 +13,10 @@ from typing import Any
 
 from GliomaSegLib.batch.cases import BatchCase, damaged, is_done, manifest_of
 from GliomaSegLib.batch.failure_log import Failure
-from GliomaSegLib.errors import InputError
+from GliomaSegLib.errors import InputError, as_typed
 from GliomaSegLib.inference.training_distance import share_of_limit
 from GliomaSegLib.io.folder import MANIFEST
+from GliomaSegLib.io.provenance import sha256_of
 from GliomaSegLib.io.renaming import rename
 from GliomaSegLib.io.spreadsheet import write_rows
 from GliomaSegLib.measures.unusual_volumes import BRAIN, unusual, volumes_by_model
@@ -126,12 +127,19 @@ def _summary_of_results(case: BatchCase) -> CaseSummary:
         volumes,
         sum(lesion["region"] == "WT" for lesion in measures["lesions"]) if "WT" in volumes else None,
         manifest.get("cost") or "",
-        tuple(warning for warning in manifest["warnings"] if warning != manifest.get("cost")),
+        (*_edited(case.output, manifest), *(one for one in manifest["warnings"] if one != manifest.get("cost"))),
         tuple(manifest.get("implausible", ())),
         share_of_limit(manifest),
         sum(manifest["seconds"].values()),
         manifest["review"],
     )
+
+
+def _edited(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """Sentences on label files that are not those that were measured, so that figures and review are of others."""
+    saved = [name for name, digest in manifest.get("sha256", {}).items() if sha256_of(folder / name) != digest]
+    say = f"was saved since it was measured; run 'gliomaseg measure {as_typed(folder)}' for its figures and review."
+    return [f"{name} {say}" for name in saved]
 
 
 # --- unusual cases -------------------------------------------------------------------------------------------------

@@ -173,7 +173,7 @@ def _rows_of_folder(folder: Path, output: Path, channels: Sequence[Modality]) ->
     subjects = [one for one in _folders(folder) if one.name.startswith("sub-")]
     if subjects:
         return [row for subject in subjects for row in _rows_of_subject(subject, folder)]
-    studies = [one for one in _folders(folder) if one.absolute() != output.absolute() and not is_result_folder(one)]
+    studies = [one for one in _folders(folder) if one.resolve() != output.resolve() and not is_result_folder(one)]
     if of_cases := _channel_files(folder):
         return _rows_of_channels(folder, of_cases, channels)
     loose = [one.name for one in sorted(folder.iterdir()) if one.is_file() and is_image_name(one)]

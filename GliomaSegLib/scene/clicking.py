@@ -15,14 +15,17 @@ from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.scene.edits import Edits
 from GliomaSegLib.scene.lesions import component_at
-from GliomaSegLib.scene.segmentation import image_data, labels_of, reference_of
+from GliomaSegLib.scene.segmentation import grid_of, image_data, labels_of, matrix_of, reference_of
 from GliomaSegLib.scene.threshold import has_probability, load_probability
+from GliomaSegLib.scene.volumes import own_matrix
 
 # Thresholds as fractions of the probability at the click; a probability (0..255) below the second value is ignored.
 _SHARES = (0.95, 0.85, 0.7, 0.5)
 _LEAST_PROBABLE = 0.05 * 255
 # A component leaks into other tissue when the next threshold makes it so many times larger, or it exceeds this volume.
 _LEAK_FACTOR, _LEAK_ML = 8, 40
+
+_SAME_PLACE_MM = 0.01
 
 # Grow-cut in the image: half of the box's side, the foreground seed's radius, and where the background seed begins.
 _REACH_MM, _SURE_MM, _OUTSIDE_MM = 20, 1.5, 16
@@ -114,8 +117,10 @@ def _part_by_intensity(
     nothing = InputError("No part can be told from its surroundings at this point; draw it in the editor.")
     image = reference_of(node)
     voxels = slicer.util.arrayFromVolume(image) if image is not None and image.GetImageData() is not None else None
-    if voxels is None or voxels.shape != free.shape:
+    if image is None or voxels is None or voxels.shape != free.shape:
         raise nothing
+    if not np.allclose(own_matrix(image), matrix_of(grid_of(node)), atol=_SAME_PLACE_MM):
+        raise nothing  # another image of that many voxels was chosen as the source in the editor
     spacing_mm = np.linalg.norm(matrix[:3, :3], axis=0)[::-1]
     box = tuple(_sides(index, np.ceil(_REACH_MM / spacing_mm).astype(int), free.shape))
     offsets = np.stack(np.meshgrid(*[np.arange(s.start, s.stop) for s in box], indexing="ij"), axis=-1) - index

@@ -44,6 +44,7 @@ from GliomaSegLib.cli.batch_display import BarDisplay, LineDisplay
 from GliomaSegLib.cli.main import main
 from GliomaSegLib.errors import Cancelled, InputError
 from GliomaSegLib.io.folder import MANIFEST
+from GliomaSegLib.io.provenance import sha256_of
 from GliomaSegLib.job import Job
 from GliomaSegLib.measures.unusual_volumes import deviation, unusual
 from GliomaSegLib.progress import Silent
@@ -373,6 +374,20 @@ def test_a_damaged_result_is_reported_and_stops_nobody(workers: LocalWorkers, ta
     sentences = {one.case.name: one.sentence for one in outcome.cases}
     assert "are damaged" in sentences["good0001"]
     assert outcome.count(CaseState.DONE) == 2
+
+
+def test_an_edit_that_was_not_measured_is_said(workers: LocalWorkers, table: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    run_on(table, output, workers)
+    made = output / "good0001" / MANIFEST
+    known = sha256_of(made.with_name("segmentation.nii.gz"))
+    made.write_text(json.dumps(json.loads(made.read_text()) | {"sha256": {"segmentation.nii.gz": known}}))
+    assert not any(line.warnings for line in run_on(table, output, workers).cases)
+    with made.with_name("segmentation.nii.gz").open("ab") as stream:
+        stream.write(b"edited")
+    warned = {line.case.name: line.warnings for line in run_on(table, output, workers).cases if line.warnings}
+    assert list(warned) == ["good0001"]
+    assert "segmentation.nii.gz was saved since it was measured; run 'gliomaseg measure" in warned["good0001"][0]
 
 
 @pytest.mark.parametrize("manifest", ["[]", "{", "null", '{"job": 7}', '"text"', "[" * 100_000])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -165,6 +166,9 @@ def test_a_folder_of_studies(studies: Path) -> None:
     (studies / "out").mkdir()
     cohort = read_case_list(studies, studies / "out", model=MODEL)
     assert [(case.name, Path(case.job["study"]).name) for case in cohort.cases] == [("a", "a"), ("b", "b"), ("c", "c")]
+    if os.name != "nt":  # links need a privilege on Windows
+        (studies.parent / "link").symlink_to(studies)
+        assert len(read_case_list(studies, studies.parent / "link" / "out", model=MODEL).cases) == 3
 
 
 def test_a_folder_that_is_one_study_is_refused(studies: Path) -> None:

@@ -67,6 +67,18 @@ def test_where_nothing_stands_out_nothing_is_added(edits: Edits) -> None:
     assert not edits.can_undo
 
 
+def test_another_image_of_the_same_size_is_not_taken_for_that_of_the_result(edits: Edits, host: SceneHost) -> None:
+    node, own = edits.node, host.scene.GetFirstNodeByName("T1c")
+    grid = node.GetSegmentation().GetConversionParameter("Reference image geometry")
+    other = sitk.GetImageFromArray(np.roll(slicer.util.arrayFromVolume(own), 10, axis=1))
+    other.SetSpacing(SPACING_MM)
+    other.SetOrigin((0, 10, 0))
+    node.SetReferenceImageGeometryParameterFromVolumeNode(host.add_volume(other, "FLAIR"))
+    node.SetAttribute("GliomaSeg.Grid", grid)
+    with pytest.raises(InputError, match="No part can be told from its surroundings"):
+        add_at(edits, at(edits, (15, 40, 30)))  # there the other image's voxel of this index is bright
+
+
 def test_what_was_missed_is_added_from_the_probability_map_and_does_not_leak(
     edits: Edits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
