@@ -93,7 +93,7 @@ class Engine:
         clock: Clock,
         before_clearing: Callable[[Study], None] = lambda study: None,
     ) -> None:
-        self._config, self._storage, self._queue = config, storage, queue
+        self._config, self._rules, self._storage, self._queue = config, rules, storage, queue
         self._receiver, self._completeness, self._worker, self._clock = receiver, completeness, worker, clock
         self._transitions = Transitions(queue, storage, clock)
         self._triage = Triage(config, rules, storage, queue, completeness, self._transitions)
@@ -115,10 +115,13 @@ class Engine:
         """
         self._storage.check()
         self._storage.sweep()
+        rules = json.dumps([self._config.kinds, *(rule.model_dump(mode="json") for rule in self._rules)])
+        changed = self._queue.recall("rules") not in (None, rules)
         known = {study.key: study for study in self._queue.studies()}
         for study in known.values():
             with self._transitions.failing(study, _FAILED):
-                self._recover(study)
+                self._recover(study, changed)
+        self._queue.remember("rules", rules)
         for key in self._storage.studies():
             if key not in known:
                 self._adopt(key)
@@ -155,7 +158,7 @@ class Engine:
 
     # --- after a start ----------------------------------------------------------------------------------------------
 
-    def _recover(self, study: Study) -> None:
+    def _recover(self, study: Study, rules_changed: bool) -> None:
         if study.cleared and study.state in SETTLED:
             self._storage.clear(study.key)
             return
@@ -165,6 +168,10 @@ class Engine:
             self._completeness.sender_aborted(study.key, study.broken_off)
         elif count > study.images:  # one was written in the moment of the kill
             self._receiver.reopen(study.key, study.uid, study.origin)
+        elif rules_changed and study.state in (State.WAITING, State.RUNNING):
+            if not is_result_folder(self._storage.results(study.key, study.revision)):
+                self._completeness.image_received(study.key)
+                self._transitions.move(study, State.ARRIVING, "The rules were changed and are applied again.")
 
     def _adopt(self, key: str) -> None:
         """Queue images whose study is not in the queue: the node was killed, or the queue was damaged and made anew."""

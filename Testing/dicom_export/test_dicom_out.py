@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -391,6 +392,24 @@ def test_values_that_dicom_forbids_are_empty_in_the_objects(
         made.save_as(tmp_path / f"{kind}.dcm", enforce_file_format=True)
         read = pydicom.dcmread(tmp_path / f"{kind}.dcm")
         assert not any(read.get(one) for one in wrong), kind
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone of a process cannot be set on Windows")
+@pytest.mark.parametrize(("day", "zone"), [("20240115", "+0100"), ("20240715", "+0200")])
+def test_a_zone_that_is_not_stated_is_that_of_the_day_of_the_study(
+    write_series: DicomWriter, monkeypatch: pytest.MonkeyPatch, day: str, zone: str
+) -> None:
+    pixels = np.arange(8 * 24 * 30, dtype=np.int16).reshape(8, 24, 30)
+    folder = write_series(pixels, "zone", None, ORIGIN, SPACING, **(TYPE_2 | {"StudyDate": day}))
+    source = read_source_series(folder, image_of(drawn(), np.eye(3)))
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    try:
+        made = source.stamp(make_rtstruct(source, structures(source), about()))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert made.TimezoneOffsetFromUTC == zone
 
 
 @pytest.mark.parametrize("zone", ["0100", "+1", "GMT", "+01:00", "+9999"])
