@@ -37,7 +37,7 @@ from GliomaSegLib.pipeline.prediction import (
     on_reference,
 )
 from GliomaSegLib.pipeline.preoperative import RegisteredStudy, read_earlier
-from GliomaSegLib.preprocessing.prepare import Prepared, prepare
+from GliomaSegLib.preprocessing.prepare import Prepared, coverage_doubts, prepare
 from GliomaSegLib.preprocessing.registration import given_transforms, register_case
 from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
 from GliomaSegLib.preprocessing.rigid import Registration
@@ -197,6 +197,8 @@ def _segmented(
     recorder.stage("brain extraction")
     spaces = dict.fromkeys(member.space for member in members)
     prepared = {space: _prepared(settings, case, registrations, space, setup, recorder) for space in spaces}
+    for doubt in coverage_doubts(case, next(iter(prepared.values()))):
+        recorder.warn(doubt)
     recorder.stage("segmentation")
     answers, used = [], []
     for number, member in enumerate(members):

@@ -63,6 +63,17 @@ def test_study_with_everything_is_segmented_without_a_warning(job: Job) -> None:
     assert "Not used: 'scan3" in unescape(result.files["report"].read_text())
 
 
+@pytest.mark.parametrize("how", ["cut", "zero"])
+def test_an_image_that_shows_a_part_of_the_brain_is_a_warning(job: Job, how: str) -> None:
+    flair = volume(T2F)
+    flair = (
+        flair[:, :, 5:] if how == "cut" else sitk.Paste(flair, sitk.Image(32, 36, 5, flair.GetPixelID()), (32, 36, 5))
+    )
+    sitk.WriteImage(flair, str(job.study / "head_t2f.nii.gz"))
+    (warning,) = run(job).warnings
+    assert "head_t2f.nii.gz) shows only 81% of the brain in T1 + contrast" in warning
+
+
 def test_study_is_looked_through_once_where_the_model_is_chosen(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     unknown_scan(job.study)
     named = run(job)
