@@ -168,10 +168,13 @@ class Engine:
             self._completeness.sender_aborted(study.key, study.broken_off)
         elif count > study.images:  # one was written in the moment of the kill
             self._receiver.reopen(study.key, study.uid, study.origin)
-        elif rules_changed and study.state in (State.WAITING, State.RUNNING):
-            if not is_result_folder(self._storage.results(study.key, study.revision)):
-                self._completeness.image_received(study.key)
-                self._transitions.move(study, State.ARRIVING, "The rules were changed and are applied again.")
+        elif (
+            rules_changed
+            and study.state in (State.WAITING, State.RUNNING)
+            and not is_result_folder(self._storage.results(study.key, study.revision))
+        ):
+            self._completeness.image_received(study.key)
+            self._transitions.move(study, State.ARRIVING, "The rules were changed and are applied again.")
 
     def _adopt(self, key: str) -> None:
         """Queue images whose study is not in the queue: the node was killed, or the queue was damaged and made anew."""
