@@ -40,7 +40,7 @@ _KEYWORDS = [
     *("ImageType", "SeriesNumber", "SeriesDescription", "ProtocolName", "SequenceName", "ScanningSequence"),
     *("RepetitionTime", "EchoTime", "EchoNumbers", "InversionTime", "AngioFlag"),
     *("ContrastBolusAgent", "ContrastBolusIngredient", "ContrastBolusVolume", "DiffusionBValue"),
-    *("TemporalPositionIdentifier", "AcquisitionNumber", "Rows", "Columns", "PixelSpacing"),
+    *("TemporalPositionIdentifier", "AcquisitionNumber", "Rows", "Columns", "PixelSpacing", "SamplesPerPixel"),
     *("ImagePositionPatient", "ImageOrientationPatient"),
     *FRAME_KEYWORDS,
 ]
@@ -271,6 +271,10 @@ def _check_is_scan(header: Dataset) -> None:
         raise NoSlice(f"of another modality ({header.get('Modality') or 'not named'})", header)
     if not is_mr:
         raise NoSlice(f"no MR images ({UID(sop_class).name or 'of no kind'})", header)
+    if header.get("SamplesPerPixel") not in (None, "", 1):
+        raise NoSlice("in colour, as computed images are", header)
+    if sop_class == _MR_IMAGE and header.get("NumberOfFrames") not in (None, "", 1):
+        raise NoSlice("of several frames, which only Enhanced MR says the places of", header, lost=True)
     kinds = [value.upper() for value in values(header, "ImageType")]
     for kind in kinds:
         if kind in _NOT_A_SCAN or any(word in kind for word in _NOT_A_SCAN_WORDS):

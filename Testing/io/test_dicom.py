@@ -216,6 +216,8 @@ def test_slabs_with_their_own_acquisition_number_stay_one_volume(write_series) -
         {"ImageType": ["DERIVED", "SECONDARY", "PROJECTION IMAGE"]},
         {"ImageType": ["ORIGINAL", "PRIMARY", "P", "ND"]},
         {"ImagePositionPatient": None},
+        {"SamplesPerPixel": 3},
+        {"NumberOfFrames": 2},
         {"leave_out": (0, 1, 2, 3, 4)},
     ],
 )
