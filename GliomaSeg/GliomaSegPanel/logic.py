@@ -38,7 +38,7 @@ class GliomaSegLogic(ScriptedLoadableModuleLogic):
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
         self._scene_logic = None
-        self._comparison: tuple[str, dict[str, Any] | None] | None = None
+        self._comparison: tuple[tuple[str, int | None], dict[str, Any] | None] | None = None
         self._wanted = self._used = _Settings()
 
     def __getattr__(self, name: str) -> Any:
@@ -126,9 +126,11 @@ class GliomaSegLogic(ScriptedLoadableModuleLogic):
         folder = segmentation.GetAttribute(COMPARISON)
         if not folder or not has_files(segmentation, Files.COMPARISON):
             return None
-        if self._comparison is None or self._comparison[0] != folder:  # every comparison has a folder of its own
+        kept = segmentation.GetNodeReference(Files.COMPARISON.role)
+        key = folder, kept and kept.GetMTime()  # scenes of two computers may name the same folder
+        if self._comparison is None or self._comparison[0] != key:
             content = file_of(segmentation, "comparison.json", Files.COMPARISON)
-            self._comparison = folder, None if content is None else json.loads(content)
+            self._comparison = key, None if content is None else json.loads(content)
         return self._comparison[1]
 
     def exportFolder(self, segmentation: slicer.vtkMRMLSegmentationNode, folder: Path) -> Path:

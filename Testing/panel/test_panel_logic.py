@@ -17,7 +17,7 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from GliomaSegLib.errors import InputError  # noqa: E402
 from GliomaSegLib.scene.attributes import COMPARISON, OUTPUT  # noqa: E402
 from GliomaSegLib.scene.comparison import link_comparison, mark_outdated  # noqa: E402
-from GliomaSegLib.scene.keeping import Files  # noqa: E402
+from GliomaSegLib.scene.keeping import Files, keep, packed  # noqa: E402
 from GliomaSegLib.scene.session import Session  # noqa: E402
 from Testing.support.scene_host import SceneHost  # noqa: E402
 
@@ -120,6 +120,18 @@ def test_comparison_is_that_of_its_folder(
         assert logic.comparisonOf(result) == {"answers": [name]}
     result.SetAttribute(COMPARISON, str(tmp_path / "gone"))
     assert logic.comparisonOf(result) is None
+
+
+def test_a_comparison_of_another_scene_in_the_same_place_is_not_shown(
+    module: types.ModuleType, result: slicer.vtkMRMLSegmentationNode, tmp_path: Path
+) -> None:
+    logic, other = module.GliomaSegLogic(), slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "other")
+    for node, answer in ((result, "one"), (other, "two")):
+        (tmp_path / answer).mkdir()
+        (tmp_path / answer / "comparison.json").write_text(json.dumps({"answers": [answer]}))
+        keep(node, Files.COMPARISON, packed(tmp_path / answer))
+        node.SetAttribute(COMPARISON, str(tmp_path / "on another computer"))
+        assert logic.comparisonOf(node) == {"answers": [answer]}
 
 
 def test_comparison_with_a_later_study_counts_while_its_folder_is_there(

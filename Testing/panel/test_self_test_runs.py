@@ -133,6 +133,32 @@ def test_a_model_for_another_time_is_asked_about_once(
     test.tearDown()
 
 
+def test_what_another_module_draws_is_not_lost_with_a_threshold_that_was_being_tried(
+    module: types.ModuleType,
+) -> None:
+    from GliomaSegLib.scene.segmentation import labels_of, set_labels
+
+    test = module.GliomaSegTest("test_panel")
+    test.setUp()
+    importlib.import_module("GliomaSegPanel.self_test_head").load_head()
+    widget = test._opened_panel()
+    widget.parameters.brain = importlib.import_module("GliomaSegPanel.parameters").Brain.STRIPPED
+    test._press(widget, widget.ui.applyButton)
+    node, slider = widget.parameters.segmentation, widget.ui.thresholdSlider
+    slider.value = 30
+    widget.result._on_preview()
+    widget.exit()
+    drawn, _ = labels_of(node)
+    drawn[0, 0, 0] = 3
+    set_labels(node, drawn)
+    widget.enter()
+    for threshold in (40, 50):
+        slider.value = threshold
+        widget.result._on_preview()
+    assert labels_of(node)[0][0, 0, 0] == 3
+    test.tearDown()
+
+
 def test_a_tick_of_the_timer_updates_the_progress_bar_alone(
     module: types.ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
