@@ -193,8 +193,8 @@ class Engine:
     def _begin(self) -> bool:
         if self._running is not None:
             return False
-        for study in self._queue.studies((State.RUNNING,)):  # the node was killed, or its disk was full at the end
-            self._transitions.move(study, State.WAITING)
+        for left in self._queue.studies((State.RUNNING,)):  # the node was killed, or its disk was full at the end
+            self._transitions.move(left, State.WAITING)
         now = self._clock.monotonic()
         due = [one for one in self._queue.studies((State.WAITING,)) if self._not_before.get(one.key, now) <= now]
         # What was begun most often comes last, so that a study that brings the computer down holds up no other.
