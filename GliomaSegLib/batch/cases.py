@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from GliomaSegLib.case import Modality, Source
-from GliomaSegLib.errors import InputError
+from GliomaSegLib.errors import GliomaSegError, InputError
 from GliomaSegLib.io.folder import MANIFEST, is_result_folder
 from GliomaSegLib.io.provenance import timestamp
 from GliomaSegLib.results.layout import MEASURES_JSON
@@ -236,9 +236,8 @@ def _differences(manifest: Mapping[str, Any], case: BatchCase) -> list[str]:
 def _other_weights(used: Mapping[str, Any], place: str | None) -> list[str]:
     store = Store(Path(place) if place else default_store())
     try:
-        card = find_card(used["id"], store.root)
-        known = card.weights.shipped.sha256 if card.weights.shipped else store.record(card)["sha256"]
-    except (InputError, OSError, ValueError, KeyError):  # gone, or an ensemble, which has none of its own
+        known = store.weights_sha256(find_card(used["id"], store.root))
+    except (GliomaSegError, OSError):  # gone; a run says so
         return []
     return [] if used.get("weights_sha256") in (None, known) else ["its model's weights"]
 

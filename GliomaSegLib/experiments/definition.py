@@ -66,6 +66,7 @@ class Run(Record):
     """One case, segmented by one model from one subset of its sequences, and compared with its reference labels.
 
     Attributes:
+        weights: SHA-256 of the model's weights; empty in files of kept runs that were made before it was recorded.
         source: changes when the files of the case change.
         scores: of the regions that the reference distinguishes and the model gives for this subset.
         lesions: of those regions, on the grid of the reference labels.
@@ -74,6 +75,7 @@ class Run(Record):
 
     model: str
     version: str
+    weights: str = ""
     data: str
     case: str
     hospital: str
@@ -89,7 +91,8 @@ class Run(Record):
     @property
     def key(self) -> tuple[object, ...]:
         """Runs of the same key are the same run."""
-        return self.model, self.version, self.data, self.case, self.source, self.present, self.network_only, self.brain
+        made_with = self.model, self.version, self.weights, self.network_only, self.brain
+        return *made_with, self.data, self.case, self.source, self.present
 
 
 def read_data_sets(

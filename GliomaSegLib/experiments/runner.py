@@ -67,15 +67,14 @@ def run_experiment(
     progress = progress or Silent()
     store = Store(experiment.store or default_store())
     cards = [find_card(model, experiment.store) for model in experiment.models]
-    for card in cards:
-        store.weights(card)
+    weights = {card.id: store.weights_sha256(card) for card in cards}
     known = {run.key: run for run in read_runs(kept)} if kept and kept.exists() else {}
     runs: list[Run] = []
     for card, one in itertools.product(cards, data):
         progress.stage(f"{card.id} on {one.name}")
         for number, row in enumerate(one.rows):
             progress.advance(number / len(one.rows), row.case)
-            for finished in _runs_of_case(experiment, card, one.name, row, known):
+            for finished in _runs_of_case(experiment, card, weights[card.id], one.name, row, known):
                 runs.append(finished)
                 if kept and finished.key not in known:
                     append_run(finished, kept)
@@ -86,7 +85,7 @@ def run_experiment(
 
 
 def _runs_of_case(
-    experiment: Experiment, card: Card, data: str, row: CaseRow, known: Mapping[tuple[object, ...], Run]
+    experiment: Experiment, card: Card, weights: str, data: str, row: CaseRow, known: Mapping[tuple[object, ...], Run]
 ) -> Iterator[Run]:
     """The runs of a case; ``known`` ones are not repeated, and subsets that the model refuses are left out."""
     subsets = [subset for subset in subsets_of(row, card, experiment.subsets) if _regions_given(card, subset)]
@@ -99,6 +98,7 @@ def _runs_of_case(
         Run(
             model=card.id,
             version=card.version,
+            weights=weights,
             data=data,
             case=row.case,
             hospital=row.hospital,

@@ -5,7 +5,6 @@ Both :func:`.run.run`, which reads and writes files, and :func:`.arrays.segment_
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +49,7 @@ from GliomaSegLib.study.reading import oriented_case
 from GliomaSegLib.zoo.brain_mask import brain_extractor
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.card_network import Space
-from GliomaSegLib.zoo.card_weights import accepted_sha256
+from GliomaSegLib.zoo.card_weights import accepted_sha256, joined_sha256
 from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.expectation import accuracy_in_words, cost_of_missing, unreliable_regions
 from GliomaSegLib.zoo.places import default_store
@@ -324,10 +323,9 @@ def _model_used(member: Member, prediction: Prediction, setup: Setup) -> ModelUs
 
 
 def _ensemble_used(card: Card, members: Sequence[ModelUsed]) -> ModelUsed:
-    hashes = "".join(member.weights_sha256 for member in members)
     return ModelUsed(
         **_of_card(card),
-        weights_sha256=hashlib.sha256(hashes.encode()).hexdigest(),
+        weights_sha256=joined_sha256(member.weights_sha256 for member in members),
         device=", ".join(dict.fromkeys(member.device for member in members)),
         precision=", ".join(dict.fromkeys(member.precision for member in members)),
         members=tuple(members),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -150,6 +152,11 @@ def accepted_sha256(path: Path) -> str:
     A loader compares what it reads with this, so that a file that is exchanged after the check is not loaded.
     """
     return _ACCEPTED.get(path) or weights_sha256(path)
+
+
+def joined_sha256(hashes: Iterable[str]) -> str:
+    """The hash that stands for the weights of an ensemble, from those of its members."""
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def _accepts(path: Path, sha256: str) -> bool:

@@ -32,7 +32,7 @@ from GliomaSegLib.progress import Progress, Silent
 from GliomaSegLib.zoo.card import ENSEMBLE, Card
 from GliomaSegLib.zoo.card_json import card_text
 from GliomaSegLib.zoo.card_network import Space
-from GliomaSegLib.zoo.card_weights import PackagedWeights
+from GliomaSegLib.zoo.card_weights import PackagedWeights, accepted_sha256, joined_sha256
 from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.loaders import FAMILIES, family, fault_of
 from GliomaSegLib.zoo.places import (
@@ -113,6 +113,15 @@ class Store:
                 as_typed(folder),
             )
         return folder / WEIGHTS_FILE
+
+    def weights_sha256(self, card: Card) -> str:
+        """The SHA-256 of the weights, as in the manifest of a result: of an ensemble that of its members' hashes.
+
+        Raises:
+            WeightsError: as for :meth:`weights`.
+        """
+        hashes = [accepted_sha256(self.weights(member)) for member in self.members(card)]
+        return joined_sha256(hashes) if card.weights.members else hashes[0]
 
     def members(self, card: Card) -> tuple[Card, ...]:
         """The cards that are run for ``card``: those of an ensemble's members, else itself alone.

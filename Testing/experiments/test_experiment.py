@@ -222,6 +222,9 @@ def test_goes_on_after_a_stop(
     assert len(calls) == 3 + 4
     assert run_experiment(plan, data, kept) == resumed
     assert len(calls) == 7
+    kept.write_text(kept.read_text().replace(resumed[0].weights, "0" * 64))
+    run_experiment(plan, data, kept)
+    assert len(calls) == 7 + len(resumed), "runs with other weights are others"
     assert [one.model_copy(update={"seconds": 0}) for one in run_experiment(plan, data)] == [
         one.model_copy(update={"seconds": 0}) for one in resumed
     ]

@@ -215,6 +215,7 @@ def test_members_are_run_on_their_own_lattices_and_fused(
     assert not [text for text in result.warnings if "disagree on WT" in text]
     manifest = read_manifest(asked.output)
     assert [member.id for member in manifest.model.members] == ["first", "second"]
+    assert manifest.model.weights_sha256 == store.weights_sha256(find_card("together", store.root))
     assert len({manifest.model.weights_sha256, *(one.weights_sha256 for one in manifest.model.members)}) == 3
     report = unescape(result.files["report"].read_text())
     assert "Toy first (first 1)" in report
