@@ -68,13 +68,26 @@ class Stage:
         return Windows(size, _OVERLAP, placing=even, importance=tent, pads_both_sides=False)
 
 
+@dataclass(frozen=True)
+class Stages:
+    """The networks for one case.
+
+    Attributes:
+        coarse: the stage for the whole brain.
+        fine: the stage for the tumour, at the spacing of the images; ``None`` for none.
+    """
+
+    coarse: Stage
+    fine: Stage | None
+
+
 class CoarseFine:
     """A segmenter of one or two stages. See :class:`GliomaSegLib.inference.segmenter.Segmenter`.
 
     Args:
         order: the modalities in channel order.
-        coarse: the stage for the whole brain.
-        fine: the stage for the tumour, at the spacing of the images; ``None`` for none.
+        stages: for cases with FLAIR.
+        stages_without_flair: for cases without it; may be the same.
         spacing_mm: of the images.
         margin_mm: of the fine stage's box around the coarse result.
         fine_weights: weights of the fine stage's output in the average, for WT, TC and ET.
@@ -90,8 +103,8 @@ class CoarseFine:
     def __init__(
         self,
         order: tuple[Modality, ...],
-        coarse: Stage,
-        fine: Stage | None,
+        stages: Stages,
+        stages_without_flair: Stages,
         spacing_mm: float,
         margin_mm: float,
         fine_weights: tuple[float, float, float],
@@ -103,7 +116,7 @@ class CoarseFine:
         precision: torch.dtype,
         training_features: TrainingFeatures | None = None,
     ) -> None:
-        self._order, self._coarse, self._fine = order, coarse, fine
+        self._order, self._stages, self._stages_without_flair = order, stages, stages_without_flair
         self._spacing, self._margin = spacing_mm, margin_mm
         self._fine_weights = ((Modality.T2F, fine_weights), (Modality.T2W, fine_weights_without_flair))
         self._fine_weights_without_both = fine_weights_without_t2_and_flair
@@ -114,21 +127,23 @@ class CoarseFine:
     def predict(self, images: Mapping[Input, NDArray[np.float32]], progress: Progress, seed: int) -> Prediction:
         """Segment one case; without T1c only the whole tumour, labelled SNFH. Deterministic."""
         channels, brain, box = self._channels(images)
-        device = place(self._device, self._needed_bytes(brain.shape), progress)
+        stages = self._stages_for(images)
+        device = place(self._device, _needed_bytes(stages, brain.shape), progress)
         precision = self._precision if device == self._device else choose_precision(device)
         run = _Runner(device, precision)
         known = self._training_features
         with torch.inference_mode():
-            probability, features = self._coarse_prediction(channels, brain, run, known.layer if known else None)
+            layer = known.layer if known else None
+            probability, features = self._coarse_prediction(stages.coarse, channels, brain, run, layer)
             progress.advance(0.3, "whole brain")
             suspect = (probability.amax(0).numpy() > _SUSPICIOUS) & brain
             weights = torch.tensor(self._weights_for(images))[:, None, None, None]
-            if self._fine is not None and suspect.any() and weights.any():
+            if stages.fine is not None and suspect.any() and weights.any():
                 here = (slice(None), *bounding_box(suspect, round(self._margin / self._spacing)))
                 seen = channels[here]
-                windows = self._fine.windows(seen.shape[1:])
+                windows = stages.fine.windows(seen.shape[1:])
                 fine = slide(
-                    partial(run.probabilities, self._fine), seen, windows,
+                    partial(run.probabilities, stages.fine), seen, windows,
                     lambda done: progress.advance(0.3 + 0.7 * done, "around the tumour"),
                 )  # fmt: skip
                 probability[here] = torch.lerp(_log_odds(probability[here]), _log_odds(fine), weights).sigmoid()
@@ -148,9 +163,13 @@ class CoarseFine:
             InputError: see :meth:`predict`.
         """
         channels, brain, _ = self._channels(images)
+        coarse, run = self._stages_for(images).coarse, _Runner(self._device, self._precision)
         with torch.inference_mode():
-            found = self._coarse_prediction(channels, brain, _Runner(self._device, self._precision), layer)[1]
+            found = self._coarse_prediction(coarse, channels, brain, run, layer)[1]
         return cast(NDArray[np.float64], found)  # a layer is named
+
+    def _stages_for(self, images: Container[Input]) -> Stages:
+        return self._stages if Modality.T2F in images else self._stages_without_flair
 
     def _weights_for(self, images: Container[Input]) -> tuple[float, float, float]:
         """Weights of the fine stage, by whether FLAIR and T2 are present."""
@@ -169,19 +188,19 @@ class CoarseFine:
         return torch.from_numpy(channels), brain[box], box
 
     def _coarse_prediction(
-        self, channels: Tensor, brain: NDArray[np.bool_], run: _Runner, layer: str | None
+        self, coarse: Stage, channels: Tensor, brain: NDArray[np.bool_], run: _Runner, layer: str | None
     ) -> tuple[Tensor, NDArray[np.float64] | None]:
         """The coarse stage's probabilities ``[3, z, y, x]`` on the grid of the images, and the :meth:`features`."""
         spacing = (self._spacing,) * 3
         pose = find_midsagittal(channels.numpy(), brain, spacing)
-        shape = _frame_shape(brain, pose, self._spacing, self._coarse)
-        factors = [max(1, round(self._coarse.spacing_mm / self._spacing))] * 3
+        shape = _frame_shape(brain, pose, self._spacing, coarse)
+        factors = [max(1, round(coarse.spacing_mm / self._spacing))] * 3
         volume = averaged(torch.cat([channels, torch.from_numpy(brain)[None].float()]), factors)
         coarse_spacing, first = self._spacing * np.array(factors), first_centre_mm(spacing, factors)
-        step = self._coarse.spacing_mm
+        step = coarse.spacing_mm
         seen = resample(volume, coarse_spacing, shape, step, pose.centre - first, pose.rotation)
-        with _means_over(seen[-1:], self._coarse, layer) as means:
-            found = run.probabilities(self._coarse, seen[:-1] * (seen[-1:] > 0.5))
+        with _means_over(seen[-1:], coarse, layer) as means:
+            found = run.probabilities(coarse, seen[:-1] * (seen[-1:] > 0.5))
         # Back: the middle of the images as seen from the frame, whose first voxel is half its extent from its centre.
         middle = (np.array(brain.shape) - 1) / 2 * self._spacing
         there = pose.rotation.T @ (middle - pose.centre) + (np.array(shape) - 1) / 2 * step
@@ -201,10 +220,6 @@ class CoarseFine:
         if np.count_nonzero(enhancing) * voxel_ml < self._least_enhancing:
             enhancing[:] = False
         return compose(whole, core, enhancing)
-
-    def _needed_bytes(self, shape: tuple[int, ...]) -> int:
-        windows = [int(np.prod(stage.shape)) for stage in (self._coarse, self._fine) if stage is not None]
-        return _BASE_BYTES + _BYTES_PER_VOXEL * max(windows) + 60 * int(np.prod(shape))
 
 
 class _Runner:
@@ -249,6 +264,11 @@ def _means_over(brain: Tensor, stage: Stage, layer: str | None) -> Iterator[list
         yield means
     finally:
         hook.remove()
+
+
+def _needed_bytes(stages: Stages, shape: tuple[int, ...]) -> int:
+    windows = [int(np.prod(stage.shape)) for stage in (stages.coarse, stages.fine) if stage is not None]
+    return _BASE_BYTES + _BYTES_PER_VOXEL * max(windows) + 60 * int(np.prod(shape))
 
 
 def _log_odds(probability: Tensor) -> Tensor:

@@ -61,12 +61,16 @@ def write_model(
         fields = card_fields({_stage(one.recipe, len(runs)): one.recipe for one in runs})
         states = {_stage(one.recipe, len(runs)): one.state["average"] for one in runs}
     else:
-        named = {_stage_like(base, one.recipe): one for one in runs}
+        named = {_stage_like(base, one): one for one in runs}
         if len(named) < len(runs):
             raise InputError(f"Two of the runs trained the stage '{min(named)}' of '{base.id}'; name one of them.")
         fields = _fields_like(base)
+        # A new network also takes the place of the base's own network for cases without FLAIR.
+        replaced = {any_unet.WITHOUT_FLAIR.get(stage) for stage in named} - set(named)
+        for stage in replaced & set(fields["network"]["parameters"]):
+            del fields["network"]["parameters"][stage]
         states = {stage: one.state["average"] for stage, one in named.items()}
-        if missing := [stage for stage in _stages(base) if stage not in states]:
+        if missing := [stage for stage in _stages(base) if stage not in replaced | set(states)]:
             states |= read_stages(store.weights(base), missing)
     card = fields | _described(runs, about, base)
     path, weights = folder / "card.json", folder / WEIGHTS
@@ -112,19 +116,24 @@ def _base(runs: Sequence[_Run], like: str | None, store: Store) -> Card | None:
 def _stages(card: Card) -> dict[str, Mapping[str, Any]]:
     """The trainable stages of a model, each with its ``network``; empty for families that recipes cannot train."""
     if card.network.family == "any-unet":
-        return {name: card.network.parameters[name] for name in any_unet.STAGES if name in card.network.parameters}
+        return {name: card.network.parameters[name] for name in any_unet.ALL_STAGES if name in card.network.parameters}
     return {stretched_brain.STAGE: card.network.parameters} if card.network.family == "stretched-brain" else {}
 
 
-def _stage_like(base: Card, recipe: Recipe) -> str:
-    """The stage of ``base`` that has the recipe's network."""
-    own = recipe.network
-    for stage, said in _stages(base).items():
-        if NetworkChoice.model_validate(said["network"]).model_dump(mode="json") == own.model_dump(mode="json"):
-            return stage
+def _stage_like(base: Card, run: _Run) -> str:
+    """The stage of ``base`` that has the run's network: the one from which the run started, else the first."""
+    own = run.recipe.network.model_dump(mode="json")
+    alike = [
+        stage
+        for stage, said in _stages(base).items()
+        if NetworkChoice.model_validate(said["network"]).model_dump(mode="json") == own
+    ]
+    first = str(run.state.get("initial") or "").removeprefix(f"{base.id}:")
+    if alike:
+        return first if first in alike else alike[0]
     raise InputError(
-        f"The network of the recipe '{recipe.name}' is that of no stage of '{base.id}', which it started from; take "
-        "the recipe of that stage, or train from fresh weights."
+        f"The network of the recipe '{run.recipe.name}' is that of no stage of '{base.id}', which it started from; "
+        "take the recipe of that stage, or train from fresh weights."
     )
 
 

@@ -18,7 +18,7 @@ from GliomaSegLib.networks.ca_cnn import AnisotropicNet
 from GliomaSegLib.networks.resseg_unet import RessegUNet
 from GliomaSegLib.networks.synthstrip_unet import SynthStripUNet
 from GliomaSegLib.zoo.card import Card
-from GliomaSegLib.zoo.loaders import aurora, auto3dseg, ca_cnn, nnunet, stretched_brain
+from GliomaSegLib.zoo.loaders import any_unet, aurora, auto3dseg, ca_cnn, nnunet, stretched_brain
 
 # What the checkpoints' own configs say of the published Auto3DSeg models is not known before they are fetched; these
 # are Auto3DSeg's defaults for four sequences (monai.apps.auto3dseg, algorithm segresnet).
@@ -134,7 +134,7 @@ def _stretched_brain(card: Card, target: Path) -> None:
 
 def _any_unet(card: Card, target: Path) -> None:
     tensors: dict[str, Tensor] = {}
-    for stage in ("coarse", "fine"):
+    for stage in set(any_unet.ALL_STAGES) & set(card.network.parameters):
         parameters = card.network.parameters[stage]["network"]
         network = networks.build(parameters["name"], parameters.get("parameters", {}))
         tensors |= {f"{stage}.{key}": value.contiguous() for key, value in network.state_dict().items()}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError, WeightsError
-from GliomaSegLib.inference.coarse_fine import CoarseFine, Stage
+from GliomaSegLib.inference.coarse_fine import CoarseFine, Stage, Stages
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import Region
 from GliomaSegLib.networks.any_unet import AnyUNet
@@ -38,7 +38,10 @@ class Bright(nn.Module):
         return 20 * torch.stack([whole, enhancing, enhancing], dim=1)
 
 
-def _engine(coarse: nn.Module, fine: nn.Module | None, **changes: float) -> CoarseFine:
+def _engine(
+    coarse: nn.Module, fine: nn.Module | None, without_flair: nn.Module | None = None, **changes: float
+) -> CoarseFine:
+    own = Stages(Stage(coarse, 2.0, (24, 24, 24), True), fine and Stage(fine, 1.0, (24, 24, 24), True))
     options = {
         "margin_mm": 6.0,
         "fine_weights": (0.5, 0.75, 1.0),
@@ -49,8 +52,8 @@ def _engine(coarse: nn.Module, fine: nn.Module | None, **changes: float) -> Coar
     } | changes
     return CoarseFine(
         tuple(Modality),
-        Stage(coarse, 2.0, (24, 24, 24), True),
-        fine and Stage(fine, 1.0, (24, 24, 24), True),
+        own,
+        own if without_flair is None else Stages(Stage(without_flair, 2.0, (24, 24, 24), True), None),
         1.0,
         device=_CPU,
         precision=torch.float32,
@@ -210,6 +213,14 @@ def test_the_fine_stage_is_believed_less_without_flair() -> None:
     assert not region_mask(without.labels, Region.TC).any()
 
 
+def test_cases_without_flair_may_have_networks_of_their_own() -> None:
+    engine = _engine(Says(-10.0), None, without_flair=Says(10.0))
+    images, _ = _images()
+    assert not engine.predict(images, Silent(), 0).labels.any()
+    without = engine.predict({Modality.T1C: images[Modality.T1C]}, Silent(), 0)
+    assert np.array_equal(without.labels > 0, images[Modality.T1C] != 0)
+
+
 def test_the_fine_stage_does_not_look_where_its_word_would_not_count() -> None:
     fine = Bright()
     engine = _engine(Says(10.0), fine, fine_weights_without_t2_and_flair=(0.0, 0.0, 0.0))
@@ -246,6 +257,16 @@ def test_weights_are_written_and_loaded_again(tmp_path: Path) -> None:
     assert np.array_equal(first.probabilities[Region.WT], again.probabilities[Region.WT])
     with pytest.raises(WeightsError, match="does not hold the weights of the fine network"):
         any_unet.load(path, {"coarse": stage, "fine": stage, **rest}, _CPU, torch.float32)
+    other = AnyUNet(**_NETWORK["parameters"])
+    any_unet.write_weights({"coarse": network.state_dict(), "coarse_without_flair": other.state_dict()}, path)
+    engine = any_unet.load(path, {"coarse": stage, "coarse_without_flair": stage, **rest}, _CPU, torch.float32)
+    found = engine.predict(images, Silent(), 0).probabilities[Region.WT]
+    assert np.array_equal(found, first.probabilities[Region.WT])
+    t1c = {Modality.T1C: images[Modality.T1C]}
+    any_unet.write_weights({"coarse": other.state_dict()}, tmp_path / "other.safetensors")
+    alone = any_unet.load(tmp_path / "other.safetensors", {"coarse": stage, **rest}, _CPU, torch.float32)
+    expected = alone.predict(t1c, Silent(), 0).probabilities[Region.WT]
+    assert np.array_equal(engine.predict(t1c, Silent(), 0).probabilities[Region.WT], expected)
     path.write_bytes(b"nonsense")
     with pytest.raises(WeightsError, match="cannot be read"):
         any_unet.load(path, {"coarse": stage, **rest}, _CPU, torch.float32)

@@ -19,7 +19,7 @@ from GliomaSegLib.batch.cases import BatchCase
 from GliomaSegLib.batch.summary import _summary_of_results, write_summary
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError, WeightsError
-from GliomaSegLib.inference.coarse_fine import CoarseFine, Stage
+from GliomaSegLib.inference.coarse_fine import CoarseFine, Stage, Stages
 from GliomaSegLib.inference.training_distance import (
     Group,
     TrainingDistance,
@@ -192,10 +192,10 @@ def test_a_file_that_is_not_the_cards_is_refused() -> None:
 
 
 def engine(network: nn.Module, trained_on: TrainingFeatures | None = None) -> CoarseFine:
-    stage = Stage(network.eval(), 2.0, (24, 24, 24), True)
+    stages = Stages(Stage(network.eval(), 2.0, (24, 24, 24), True), None)
     no_weight = (0.0, 0.0, 0.0)
     return CoarseFine(
-        tuple(Modality), stage, None, 1.0, 6.0, no_weight, no_weight, no_weight, 0.0, 0.0, torch.device("cpu"),
+        tuple(Modality), stages, stages, 1.0, 6.0, no_weight, no_weight, no_weight, 0.0, 0.0, torch.device("cpu"),
         torch.float32, trained_on,
     )  # fmt: skip
 

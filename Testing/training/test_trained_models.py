@@ -283,7 +283,8 @@ def test_a_stage_that_was_trained_on_takes_its_place_in_the_model_and_the_others
     store = Store(tmp_path / "models")
     card = model_of(stage_run(tmp_path / "run", "gliomaseg-any-v2:coarse", best=True), store=store)
     base = find_card("gliomaseg-any-v2")
-    assert card.network == base.network
+    kept = {name: one for name, one in base.network.parameters.items() if name != "coarse_without_flair"}
+    assert dict(card.network.parameters) == kept, "the new network is also for cases without FLAIR"
     assert card.inputs == base.inputs
     assert card.training_features is None, "they were those of other weights"
     assert base.weights.attribution in card.weights.attribution
@@ -293,11 +294,21 @@ def test_a_stage_that_was_trained_on_takes_its_place_in_the_model_and_the_others
         ((Modality.T1C, Modality.T2F), {Region.WT: 0.9, Region.TC: 0.7, Region.ET: 0.5}, 1),
     ]
     own, before = (read_converted(store.weights(one))[0] for one in (card, base))
-    assert own.keys() == before.keys()
-    assert all(torch.equal(own[name], before[name]) for name in own if name.startswith("fine."))
+    assert own.keys() == {name for name in before if not name.startswith("coarse_without_flair.")}
+    assert all(torch.equal(own[name], before[name]) for name in own if not name.startswith("coarse."))
     assert not torch.equal(own["coarse.stem.conv.weight"], before["coarse.stem.conv.weight"])
     found = predicted(card, store, images_of(make_case(seed=5)))
     assert found.labels.shape == (52, 60, 52)
+
+
+def test_a_network_for_cases_without_flair_is_trained_on_alone(tmp_path: Path) -> None:
+    store = Store(tmp_path / "models")
+    card = model_of(stage_run(tmp_path / "run", "gliomaseg-any-v2:coarse_without_flair"), store=store)
+    base = find_card("gliomaseg-any-v2")
+    assert card.network == base.network
+    own, before = (read_converted(store.weights(one))[0] for one in (card, base))
+    changed = {name.partition(".")[0] for name in own if not torch.equal(own[name], before[name])}
+    assert changed == {"coarse_without_flair"}
 
 
 def test_runs_from_fresh_weights_become_a_model_like_one_that_ships(tmp_path: Path) -> None:

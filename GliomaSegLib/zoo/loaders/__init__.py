@@ -76,7 +76,7 @@ FAMILIES: dict[str, Family] = {
             "least_enhancing_ml",
             "least_tumour_ml",
         ),
-        may_have=("fine",),
+        may_have=("fine", "coarse_without_flair", "fine_without_flair"),
         honours=("training_features",),
     ),
     "ca-cnn": Family(may_have=("views",)),

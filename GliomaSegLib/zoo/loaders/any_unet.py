@@ -12,7 +12,7 @@ from torch import Tensor
 
 from GliomaSegLib import networks
 from GliomaSegLib.case import Modality
-from GliomaSegLib.inference.coarse_fine import CoarseFine, Stage
+from GliomaSegLib.inference.coarse_fine import CoarseFine, Stage, Stages
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.inference.training_distance import read_training_features
 from GliomaSegLib.zoo.card_weights import ShippedFile
@@ -20,6 +20,8 @@ from GliomaSegLib.zoo.checkpoint import copy_exported, fill, read_stages
 
 CHANNEL_ORDER = tuple(Modality)
 STAGES = ("coarse", "fine")
+WITHOUT_FLAIR = {stage: f"{stage}_without_flair" for stage in STAGES}
+ALL_STAGES = (*STAGES, *WITHOUT_FLAIR.values())
 
 
 def write_weights(stages: Mapping[str, Mapping[str, Tensor]], destination: Path) -> None:
@@ -34,7 +36,7 @@ def write_weights(stages: Mapping[str, Mapping[str, Tensor]], destination: Path)
 
 def convert(source: Path, destination: Path) -> None:
     """Copy the one safetensors file in the folder ``source``; see :func:`GliomaSegLib.zoo.checkpoint.copy_exported`."""
-    copy_exported(source, destination, STAGES)
+    copy_exported(source, destination, ALL_STAGES)
 
 
 def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, precision: torch.dtype) -> Segmenter:
@@ -42,16 +44,18 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 
     Args:
         parameters: ``coarse`` and perhaps ``fine``, each with ``network`` (name and parameters, see
-            :mod:`GliomaSegLib.networks`), ``spacing_mm``, ``shape`` and ``mirrored``; the further parameters of
+            :mod:`GliomaSegLib.networks`), ``spacing_mm``, ``shape`` and ``mirrored``; perhaps the same under
+            ``coarse_without_flair`` and ``fine_without_flair``; the further parameters of
             :class:`~GliomaSegLib.inference.coarse_fine.CoarseFine`; and the card's ``training_features``, if any.
     """
     features: ShippedFile | None = parameters.get("training_features")
-    states = read_stages(weights, [name for name in STAGES if name in parameters], parameters)
+    states = read_stages(weights, [name for name in ALL_STAGES if name in parameters], parameters)
     stages = {name: _stage(name, parameters[name], state, weights) for name, state in states.items()}
+    own = {name: stages.get(WITHOUT_FLAIR[name], stages.get(name)) for name in STAGES}
     return CoarseFine(
         CHANNEL_ORDER,
-        stages["coarse"],
-        stages.get("fine"),
+        Stages(stages["coarse"], stages.get("fine")),
+        Stages(own["coarse"] or stages["coarse"], own["fine"]),
         parameters["spacing_mm"],
         parameters["margin_mm"],
         tuple(parameters["fine_weights"]),
