@@ -130,8 +130,9 @@ def uncropped(image: sitk.Image, grid: sitk.Image) -> sitk.Image:
 @contextmanager
 def quiet_itk() -> Iterator[None]:
     """Context for ITK's readers and writers: no warnings on stderr (errors are still exceptions), and a decimal point
-    also if the locale of the process has a comma, which NRRD's reader and writer would use."""
-    shown, numbers = sitk.ProcessObject.GetGlobalWarningDisplay(), locale.setlocale(locale.LC_NUMERIC)
+    also if the locale of the process has a comma, which NRRD's reader and writer would use. The locale stays as it was:
+    VTK's reader sets "C", in which Python takes text files for ASCII."""
+    shown, before = sitk.ProcessObject.GetGlobalWarningDisplay(), locale.setlocale(locale.LC_ALL)
     has_point = locale.localeconv()["decimal_point"] == "."
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
@@ -140,5 +141,5 @@ def quiet_itk() -> Iterator[None]:
         yield
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
-        if not has_point:
-            locale.setlocale(locale.LC_NUMERIC, numbers)
+        if locale.setlocale(locale.LC_ALL) != before:
+            locale.setlocale(locale.LC_ALL, before)

@@ -24,20 +24,22 @@ def read_image(record: Mapping[str, Any], name: str) -> sitk.Image:
     Raises:
         InputError: it cannot be read, or is no single scalar volume.
     """
-    import SimpleITK as sitk  # here: only a study on disk needs it, and it takes a while to load
+    # Here: only a study on disk needs them, and they take a while to load.
+    import SimpleITK as sitk
+
+    from GliomaSegLib.io.grid import quiet_itk
 
     path = Path(record["path"])
+    if record["series_part"]:
+        raise InputError(
+            f"'{name}' shares its DICOM series with another image, so it is not shown; load it with Slicer's DICOM "
+            "module."
+        )
     try:
-        if not record["series_uid"]:
-            image = sitk.ReadImage(str(path))
-        elif not record["series_part"]:
+        with quiet_itk():
             # GDCM sorts the files by position, not by name.
-            image = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path), record["series_uid"]))
-        else:
-            raise InputError(
-                f"'{name}' shares its DICOM series with another image, so it is not shown; load it with Slicer's DICOM "
-                "module."
-            )
+            of_series = sitk.ImageSeriesReader.GetGDCMSeriesFileNames
+            image = sitk.ReadImage(of_series(str(path), uid) if (uid := record["series_uid"]) else str(path))
     except RuntimeError as error:
         raise InputError(f"'{name}' ({path}) cannot be shown: it could not be read again.") from error
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import locale
 import math
 from pathlib import Path
 
@@ -215,7 +216,9 @@ def test_a_format_without_directions_is_a_doubt(tmp_path: Path, suffix: str, dou
     image.SetDirection((1, 0, 0, 0, 0, 1, 0, -1, 0))
     sitk.WriteImage(image, str(tmp_path / f"a{suffix}"))
     assert len(geometry_doubts(tmp_path / f"a{suffix}")) == doubts
+    before = locale.setlocale(locale.LC_ALL)
     assert (read_image(tmp_path / f"a{suffix}").GetDirection() == image.GetDirection()) is (doubts == 0)
+    assert locale.setlocale(locale.LC_ALL) == before
 
 
 @pytest.mark.parametrize("code", [0, 1, 3, 255, 1536, 2048, 9999, -1])
