@@ -187,10 +187,10 @@ CardOf = Callable[[str, Path], Card | str]
 
 def _look(case: BatchCase, card_of: CardOf, overwrite: bool) -> PlannedCase:
     last = settled(case, overwrite)
-    if last is not None and last.result is None:
-        return PlannedCase(case.but_refused(last.text), CaseStatus.REFUSED)
     if last is not None:
-        return PlannedCase(case, CaseStatus.DONE, seconds=_seconds(last.result or {}))
+        if last.result is None:
+            return PlannedCase(case.but_refused(last.text), CaseStatus.REFUSED)
+        return PlannedCase(case, CaseStatus.DONE, seconds=_seconds(last.result))
     try:
         return _planned(case, Job(**case.job), card_of)
     except (InputError, WeightsError) as error:

@@ -24,7 +24,6 @@ from GliomaSegLib.labels import TUMOUR_REGIONS, LabelScheme, Region
 # Part of every case's key: increase it when the preparation of cases changes, so that cached files are made again.
 PREPARATION = 1
 
-
 _COLUMNS = ("case", "patient", "hospital", "t1n", "t1c", "t2w", "t2f", "truth", "truth_of", "scheme")
 _GEOMETRY, _PLACEHOLDER = "geometry", "placeholder"  # an optional column and its only value
 _LEFT_OUT = "label_maps_left_out"

@@ -31,9 +31,7 @@ from GliomaSegLib.labels import Label, Region, distinguishes_parts
 
 _REPRESENTATION = "Binary labelmap"
 _GEOMETRY_NUMBERS = 22  # of Slicer's text for a grid, see _reference_geometry
-_MOST_LOST = (
-    0.01  # fraction of the drawn voxels that may lie outside of the image: rounding of finer voxels at its border
-)
+_MOST_LOST = 0.01  # fraction of the drawn voxels that may lie outside of the image: rounding at its border
 _SAME_STEP = 1e-3  # fraction of a voxel: tolerance for equal voxel sizes
 _MOST_VOXELS = 2**30  # larger grids are damaged
 

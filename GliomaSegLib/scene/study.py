@@ -37,9 +37,11 @@ def read_image(record: Mapping[str, Any], name: str) -> sitk.Image:
         )
     try:
         with quiet_itk():
-            # GDCM sorts the files by position, not by name.
-            of_series = sitk.ImageSeriesReader.GetGDCMSeriesFileNames
-            image = sitk.ReadImage(of_series(str(path), uid) if (uid := record["series_uid"]) else str(path))
+            if record["series_uid"]:  # GDCM sorts the files by position, not by name
+                files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path), record["series_uid"])
+                image = sitk.ReadImage(files)
+            else:
+                image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise InputError(f"'{name}' ({path}) cannot be shown: it could not be read again.") from error
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:

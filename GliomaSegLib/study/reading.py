@@ -76,7 +76,8 @@ def read_case(
     doubts += [f"{one}." for one in contents.passed_over if one.lost]
     doubts += [doubt for path in files for doubt in geometry_doubts(path)]
     found = [one.source.path for sequence, one in volumes.items() if sequence not in contents.given]
-    doubts += filter(None, [_folders_doubt([path for path in found if path in files])])
+    if doubt := _folders_doubt([path for path in found if path in files]):
+        doubts.append(doubt)
     named = Path(study) if study is not None else next(iter(assigned.values())).source.path
     case = checked_case(identifier or image_stem(named.resolve()), volumes, time_point, ignored, doubts)
     return dataclasses.replace(case, passed_over=tuple(map(str, contents.passed_over)), incomplete=lacking)

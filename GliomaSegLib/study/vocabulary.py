@@ -280,11 +280,8 @@ def normalised(words: str) -> str:
     text = re.sub(r"(?<=[a-zA-Z\u0370-\u03ff])[\u0300-\u036f]+", "", text)
     text = unicodedata.normalize("NFC", text)  # compose letters of other scripts again
     text = re.sub(r"[тТ](?=[12])", "T", text)  # Cyrillic letters that look the same
-    text = (
-        re.sub(r"(?<=[a-z])(?=T[12]|FLAIR|ADC|CB[FV])|(?i:(?<=t1|t2))(?=(?i:flair))", " ", text)
-        .lower()
-        .translate(_LETTERS)
-    )  # as in 'AxT1'
+    text = re.sub(r"(?<=[a-z])(?=T[12]|FLAIR|ADC|CB[FV])", " ", text).lower().translate(_LETTERS)  # as in 'AxT1'
+    text = re.sub(r"(?<=t[12])(?=flair)", " ", text)
     text = re.sub(r"(?<![a-z0-9])acq-", " ", text)
     text = re.sub(r"(?<![a-z0-9])(sub-[a-z0-9]+ .*?)space-[a-z0-9]+", r"\1 ", text)  # BIDS, not Siemens' SPACE
     text = re.sub(r"(?<![a-z0-9])(sub|ses|run|dir|rec|task)-[a-z0-9]+", " ", text)  # BIDS entities

@@ -66,7 +66,7 @@ def write_model(
             raise InputError(f"Two of the runs trained the stage '{min(named)}' of '{base.id}'; name one of them.")
         fields = _fields_like(base)
         # A new network also takes the place of the base's own network for cases without FLAIR.
-        replaced = {any_unet.WITHOUT_FLAIR.get(stage) for stage in named} - set(named)
+        replaced = {other for stage, other in any_unet.WITHOUT_FLAIR.items() if stage in named} - set(named)
         for stage in replaced & set(fields["network"]["parameters"]):
             del fields["network"]["parameters"][stage]
         states = {stage: one.state["average"] for stage, one in named.items()}

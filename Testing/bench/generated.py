@@ -134,7 +134,7 @@ def _stretched_brain(card: Card, target: Path) -> None:
 
 def _any_unet(card: Card, target: Path) -> None:
     tensors: dict[str, Tensor] = {}
-    for stage in set(any_unet.ALL_STAGES) & set(card.network.parameters):
+    for stage in (one for one in any_unet.ALL_STAGES if one in card.network.parameters):
         parameters = card.network.parameters[stage]["network"]
         network = networks.build(parameters["name"], parameters.get("parameters", {}))
         tensors |= {f"{stage}.{key}": value.contiguous() for key, value in network.state_dict().items()}

@@ -51,11 +51,11 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     features: ShippedFile | None = parameters.get("training_features")
     states = read_stages(weights, [name for name in ALL_STAGES if name in parameters], parameters)
     stages = {name: _stage(name, parameters[name], state, weights) for name, state in states.items()}
-    own = {name: stages.get(WITHOUT_FLAIR[name], stages.get(name)) for name in STAGES}
+    coarse, fine = stages["coarse"], stages.get("fine")
     return CoarseFine(
         CHANNEL_ORDER,
-        Stages(stages["coarse"], stages.get("fine")),
-        Stages(own["coarse"] or stages["coarse"], own["fine"]),
+        Stages(coarse, fine),
+        Stages(stages.get(WITHOUT_FLAIR["coarse"], coarse), stages.get(WITHOUT_FLAIR["fine"], fine)),
         parameters["spacing_mm"],
         parameters["margin_mm"],
         tuple(parameters["fine_weights"]),

@@ -33,7 +33,6 @@ from GliomaSegLib.zoo.tensor_bundle import read_tensor_bundle
 CHANNEL_ORDER = (case.Modality.T2F, case.Modality.T1N, case.Modality.T1C, case.Modality.T2W)
 BATCH_WINDOWS = 5
 
-
 _REGIONS = {Region.WT: "wt", Region.TC: "tc", Region.ET: "en"}  # as in the published names
 _PLANE_SUFFIX = {Plane.AXIAL: "", Plane.SAGITTAL: "sg", Plane.CORONAL: "cr"}
 _LEAST_IN_PLANE = {
