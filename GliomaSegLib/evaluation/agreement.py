@@ -180,7 +180,8 @@ def assistance(
             (Design.ASSISTED, by_assistance, by_hand),
             (Design.ALL_ASSISTED, by_assistance, by_assistance),
         ):
-            dice[design] |= {(case, name): value for name, value in one_against_others(masks, others).items()}
+            found = one_against_others(masks, others)
+            dice[design] |= {(case, name): found[name] for name in by_hand}  # pairs: readers in one order in all
     reference = list(dice[Design.MANUAL].values())
     return [
         DesignResult(

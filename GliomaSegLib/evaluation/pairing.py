@@ -127,12 +127,17 @@ def pairs_of_table(table: Path) -> Pairing:
     Paths are relative to the table.
 
     Raises:
-        InputError: it cannot be read, lacks a column or a value, or a file does not exist.
+        InputError: it cannot be read, lacks a column or a value, a file does not exist, or a row is there twice.
     """
     rows = read_records(table, _TABLE)
     if not rows:
         raise InputError(f"The table {table} has no rows; give it a row per case.")
-    return Pairing([_of_row(row, table.parent, f"{table}, line {line}") for line, row in rows])
+    pairs = [_of_row(row, table.parent, f"{table}, line {line}") for line, row in rows]
+    first: dict[tuple[Path, Path], Pair] = {}
+    for one in pairs:
+        if (other := first.setdefault((one.prediction, one.reference), one)) is not one:
+            raise InputError(f"{one.where}: '{one.case}' has the files of '{other.case}' ({other.where}); correct it.")
+    return Pairing(pairs)
 
 
 def _of_row(row: Mapping[str, str], root: Path, where: str) -> Pair:

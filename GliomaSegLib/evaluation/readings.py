@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -115,6 +116,10 @@ def _reading(cells: Mapping[str, str], table: Path, line: int) -> Reading:
         seconds = float(cells["seconds"]) if cells.get("seconds") else None
     except ValueError as error:
         raise InputError(f"{table}, line {line}: '{cells['seconds']}' is not a number of seconds.") from error
+    if seconds is not None and not 0 <= seconds < math.inf:
+        raise InputError(f"{table}, line {line}: '{cells['seconds']}' is no duration; write seconds, or nothing.")
+    if any(not cells[name] for name in _COLUMNS):
+        raise InputError(f"{table}, line {line}: {', '.join(_COLUMNS)} must be there; one of them is empty.")
     return Reading(cells["case"], cells["reader"], table.parent / cells["file"], assisted in _YES, seconds)
 
 

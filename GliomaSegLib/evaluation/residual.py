@@ -129,10 +129,13 @@ def evaluate_table(table: Path, prediction_scheme: LabelScheme, reference_scheme
         prediction_scheme, reference_scheme: numbering of plain label maps.
 
     Raises:
-        InputError: the table or one of its files cannot be read, two do not lie on one grid, or the numbering of the
-            predictions or references is doubtful.
+        InputError: the table or one of its files cannot be read, a case is there twice, two files do not lie on one
+            grid, or the numbering of the predictions or references is doubtful.
     """
     pairs = pairs_of_table(table).pairs
+    names = [pair.case for pair in pairs]
+    if twice := next((pair for pair in pairs if names.count(pair.case) > 1), None):
+        raise InputError(f"{table} has the case '{twice.case}' twice; a patient counts once: take out one of the rows.")
     # A file with a cavity and without enhancing tumour is expected here; a table without any label 3 is doubtful.
     given, drawn = (
         LabelScheme.BRATS2024 if scheme is LabelScheme.GLIOMASEG else scheme

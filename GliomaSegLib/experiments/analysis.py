@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
@@ -299,7 +300,7 @@ def _lesion_rows(arms: Mapping[tuple[str, str], Arm]) -> Iterable[LesionRow]:
             lesions = [lesion for case in cases for lesion in case.reference]
             if not lesions:
                 continue
-            median = int(np.median([lesion.voxels for lesion in lesions]))
+            median = math.ceil(np.median([lesion.voxels for lesion in lesions]))  # below 5.5 is below 6
             for limit in (None, median) if len(lesions) > len(cases) else (None,):
                 sought = [lesion for lesion in lesions if limit is None or lesion.voxels < limit]
                 if sought:  # half of the lesions may be of the smallest size

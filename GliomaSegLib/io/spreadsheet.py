@@ -55,7 +55,8 @@ def read_csv(table: Path, called: str = "table") -> tuple[list[str], list[tuple[
         raise InputError(f"The {called} {table} cannot be read ({error.strerror}); give a CSV file.") from error
     lines = text.splitlines(keepends=True)
     heading = next((line for line in lines if line.strip(f"{_DELIMITERS} \r\n")), "")
-    reader = csv.reader(lines, delimiter=max(_DELIMITERS, key=heading.count))
+    # Strict: a quotation mark that is never closed would take all further rows into one cell.
+    reader = csv.reader(lines, delimiter=max(_DELIMITERS, key=heading.count), strict=True)
     try:
         rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
     except csv.Error as error:
@@ -74,15 +75,25 @@ def read_records(table: Path, needed: Sequence[str], called: str = "table") -> l
     """The rows of a table by column, each with its line number; missing cells are empty.
 
     Raises:
-        InputError: as :func:`read_csv`; or the table or a row lacks one of the columns in ``needed``.
+        InputError: as :func:`read_csv`; or the table or a row lacks one of the columns in ``needed``, a column is there
+            twice, or a row has more cells than columns.
     """
     columns, rows = read_csv(table, called)
     if absent := next((name for name in needed if name not in columns), None):
         raise InputError(f"The {called} {table} has no column '{absent}'; it needs {', '.join(needed)}.")
+    if twice := next((name for name in columns if name and columns.count(name) > 1), None):
+        raise InputError(f"The {called} {table} has the column '{twice}' twice; take one of them out.")
     least = max(map(columns.index, needed)) + 1
-    if short := next((line for line, cells in rows if len(cells) < least), None):
-        raise InputError(f"{table}, line {short}: the row is shorter than the heading; write an empty field as ',,'.")
-    return [(line, dict(itertools.zip_longest(columns, cells[: len(columns)], fillvalue=""))) for line, cells in rows]
+    for line, cells in rows:
+        if len(cells) < least:
+            raise InputError(
+                f"{table}, line {line}: the row is shorter than the heading; write an empty field as ',,'."
+            )
+        if len(cells) > len(columns):
+            raise InputError(
+                f"{table}, line {line}: the row is longer than the heading; put quotes around text with a comma."
+            )
+    return [(line, dict(itertools.zip_longest(columns, cells, fillvalue=""))) for line, cells in rows]
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequence[str] = ()) -> None:

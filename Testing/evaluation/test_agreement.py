@@ -133,6 +133,16 @@ def test_the_three_designs_and_their_tests() -> None:
         assistance(manual, {})
 
 
+def test_a_reader_is_paired_with_himself_whatever_the_order_of_the_readings() -> None:
+    manual = {"1": {name: block(10 - i, 20 + i) for i, name in enumerate("ABCD")}}
+    assisted = {"1": {name: manual["1"][name] for name in "CADB"}}
+    by_hand, helped, all_helped = assistance(manual, assisted)
+    for found in (helped, all_helped):
+        assert found.pairs == by_hand.pairs
+        assert (found.sign.greater, found.sign.smaller) == (0, 0)
+        assert found.wilcoxon.p == 1
+
+
 def test_the_sign_test_leaves_out_what_is_equal() -> None:
     found = sign_test([0.5, 0.5, 0.5, 0.5, 0.5, 0.5], [0.6, 0.7, 0.8, 0.9, 0.6, 0.5])
     assert (found.greater, found.smaller) == (5, 0)
@@ -209,6 +219,10 @@ def test_each_reader_against_the_consensus_over_all_cases(tmp_path: Path) -> Non
         ("case,reader\n1,A", "has no column 'file'; it needs case, reader, file"),
         ("case,reader,file,assisted\n1,A,a.nii,perhaps", "'assisted' is yes or no"),
         ("case,reader,file,seconds\n1,A,a.nii,long", "is not a number of seconds"),
+        ("case,reader,file,seconds\n1,A,a.nii,nan", "'nan' is no duration"),
+        ("case,reader,file,seconds\n1,A,a.nii,-5", "'-5' is no duration"),
+        ("case,reader,file\n1,A,", "case, reader, file must be there"),
+        ("case,reader,file,seconds\n1,A,a.nii,12,5", "line 2: the row is longer than the heading"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused(tmp_path: Path, text: str, sentence: str) -> None:

@@ -216,6 +216,24 @@ def test_a_table_names_the_pairs(cohort, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("heading", "rows", "sentence"),
+    [
+        ("", "P1,a.nii.gz,b.nii.gz\nP2,a.nii.gz,b.nii.gz", r"line 3: 'P2' has the files of 'P1' \(.*line 2\)"),
+        ("", "P1,a.nii.gz,b.nii.gz,1", "line 2: the row is longer than the heading"),
+        (",prediction", "P1,a.nii.gz,b.nii.gz,b.nii.gz", "has the column 'prediction' twice"),
+        (",fold", 'P1,a.nii.gz,b.nii.gz,"1\nP2,b.nii.gz,a.nii.gz,1', "is no row of a CSV file"),
+    ],
+)
+def test_a_table_loses_no_row_and_counts_none_twice(
+    cohort, tmp_path: Path, heading: str, rows: str, sentence: str
+) -> None:
+    table = cohort("x", "a.nii.gz", "b.nii.gz") / "pairs.csv"
+    table.write_text(f"case,prediction,reference{heading}\n{rows}\n")
+    with pytest.raises(InputError, match=sentence):
+        pairs_of_table(table)
+
+
+@pytest.mark.parametrize(
     ("values", "doubt"),
     [
         ({Label.SNFH: 1, Label.NETC: 1, Label.ET: 1}, "check whether they are 'whole-tumour' or 'enhancing'"),

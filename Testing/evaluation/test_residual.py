@@ -121,6 +121,9 @@ def test_what_cannot_be_judged_is_refused(tmp_path: Path) -> None:
     table.write_text("case,prediction,reference\nx,,r1.nii.gz\n")
     with pytest.raises(InputError, match="one of them is empty"):
         evaluate_table(table, scheme, scheme)
+    table.write_text("case,prediction,reference\nx,p1.nii.gz,r1.nii.gz\nx,p3.nii.gz,r3.nii.gz\n")
+    with pytest.raises(InputError, match="the case 'x' twice"):
+        evaluate_table(table, scheme, scheme)
     table.write_text("case,prediction,reference\n")
     with pytest.raises(InputError, match="a row per case"):
         evaluate_table(table, scheme, scheme)

@@ -439,6 +439,13 @@ def test_small_lesions_are_apart_where_there_are_any() -> None:
         assert [row.smaller_than_voxels for row in analyse([one]).lesions] == limits
 
 
+def test_lesions_below_the_median_are_half_of_an_even_number() -> None:
+    mask = np.zeros((12, 12, 12), bool)  # 1, 5, 6 and 8 voxels: the median is 5.5
+    mask[0, 0, 0] = mask[4, 4, :5] = mask[8, 4, :6] = mask[8:10, 8:10, 8:10] = True
+    one = made_up("a", ALL, 0.8).model_copy(update={"lesions": {Region.ET: match_lesions(mask, mask)}})
+    assert [row.curve.lesions for row in analyse([one]).lesions] == [4, 2]
+
+
 # --- the page ------------------------------------------------------------------------------------------------------
 
 
