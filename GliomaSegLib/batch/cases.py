@@ -147,8 +147,9 @@ def _with_images_of_its_own(case: BatchCase, users: Mapping[tuple[str, str], Seq
 
 
 def _images(case: BatchCase) -> list[tuple[str, str]]:
-    """The model with each path of the case."""
-    named = [case.job.get("study"), *case.job.get("volumes", {}).values()]
+    """The model with each path of the case; of a study with several exams, with the exam."""
+    study, exam = case.job.get("study"), case.job.get("exam")
+    named = [f"exam '{exam}' of {study}" if study and exam else study, *case.job.get("volumes", {}).values()]
     return [(str(case.job.get("model")), str(path)) for path in named if path]
 
 

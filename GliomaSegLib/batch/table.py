@@ -2,9 +2,9 @@
 
 A table has the column ``case`` and either ``study`` (a folder of images or DICOM series, or one file) or one or more of
 ``t1n``, ``t1c``, ``t2w``, ``t2f``, which have precedence over the study. It may have ``patient``, ``without``
-(modalities not to use), and ``model``, ``task``, ``time_point``, ``days_since_surgery``, ``purpose``, ``preoperative``
-and ``preoperative_mask``, as in :class:`~GliomaSegLib.job.Job`. Other columns are ignored, so that the tables of
-:mod:`GliomaSegLib.datasets.case_table` can be used too. Paths are relative to the folder of the table.
+(modalities not to use), and ``exam``, ``model``, ``task``, ``time_point``, ``days_since_surgery``, ``purpose``,
+``preoperative`` and ``preoperative_mask``, as in :class:`~GliomaSegLib.job.Job`. Other columns are ignored, so that
+the tables of :mod:`GliomaSegLib.datasets.case_table` can be used too. Paths are relative to the folder of the table.
 
 A folder is a BIDS dataset (``sub-*/[ses-*/]anat``, Gorgolewski 2016, doi:10.1038/sdata.2016.44), a folder of study
 folders, or nnU-Net's ``imagesTs`` (``CASE_0000.nii.gz``, a file per channel), whose channels must be named. An invalid
@@ -31,7 +31,7 @@ from GliomaSegLib.job import new_job
 
 _IMAGES = ("study", *(sequence.value for sequence in Modality))
 _EARLIER = ("preoperative", "preoperative_mask")
-_PLAIN = ("model", "task", "time_point", "days_since_surgery", "purpose")
+_PLAIN = ("exam", "model", "task", "time_point", "days_since_surgery", "purpose")
 _COLUMNS = ("case", "patient", *_IMAGES, "without", *_EARLIER, *_PLAIN)
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 _RESERVED = frozenset({SUMMARY, PAGE, PRIVATE})

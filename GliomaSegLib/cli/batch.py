@@ -28,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``gliomaseg batch``."""
     parser.description = (
         "Segment many cases: those of a table (CSV) with the column 'case' and 'study' or t1n, t1c, t2w, t2f, and if "
-        "need be patient, model, without, time_point, days_since_surgery; or of a folder, BIDS (sub-*/[ses-*/]anat) or "
-        "with one folder per study. One case that fails does not stop the others. Started again, it goes on with what "
-        "is not done."
+        "need be patient, exam, model, without, time_point, days_since_surgery; or of a folder, BIDS "
+        "(sub-*/[ses-*/]anat) or with one folder per study. One case that fails does not stop the others. Started "
+        "again, it goes on with what is not done."
     )
     parser.add_argument("cases", type=Path, metavar="TABLE|FOLDER", help="the cases")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="gets a folder per case")

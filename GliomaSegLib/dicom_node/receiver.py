@@ -24,8 +24,8 @@ from GliomaSegLib.dicom_node.queue import Origin, Queue, Study
 from GliomaSegLib.dicom_node.storage import PARTIAL, Storage, StorageError
 from GliomaSegLib.errors import InputError
 
-IMAGE_CLASSES = ("1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1")
-"""MR Image Storage and Enhanced MR Image Storage."""
+IMAGE_CLASSES = ("1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4")
+"""MR, Enhanced MR, and Legacy Converted Enhanced MR Image Storage."""
 
 _NAMED_BY = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _MOST_DECODED_BYTES = 1 << 30  # images that are larger by their headers are not decoded for a comparison

@@ -168,6 +168,8 @@ def _kind(header: Dataset) -> _Kind:
     return _Kind(
         (
             str(header.get("SOPClassUID")),
+            # Anonymisers and faulty archives give one Series Instance UID to several patients or studies.
+            *(tuple(values(header, keyword)) for keyword in ("PatientID", "StudyDate", "StudyInstanceUID")),
             (header.get("Rows"), header.get("Columns")),
             _number(header, "DiffusionBValue"),
         ),

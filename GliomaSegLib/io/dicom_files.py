@@ -22,10 +22,11 @@ from pydicom.uid import UID
 
 from GliomaSegLib.errors import printable
 from GliomaSegLib.io.dicom_frames import FRAME_KEYWORDS, frame_headers
-from GliomaSegLib.io.names import folders_below, is_image_name
+from GliomaSegLib.io.names import folders_below, is_image_file
 
 _MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
-_ENHANCED_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4.1"
+_ENHANCED_MR_IMAGES = ("1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4")
+"""Enhanced MR and Legacy Converted Enhanced MR."""
 
 # Image Type values of computed images and of localisers. Reformats (MPR) are used: same contrast on another grid.
 _NOT_A_SCAN = {
@@ -171,7 +172,7 @@ def _digest(path: Path) -> str:
 def files_below(folder: Path) -> Iterator[Path]:
     """The files anywhere below ``folder``, also through links, except hidden ones, DICOMDIR and image files."""
     for parent, _, names in folders_below(folder):
-        yield from (parent / name for name in names if name.upper() != "DICOMDIR" and not is_image_name(Path(name)))
+        yield from (parent / name for name in names if name.upper() != "DICOMDIR" and not is_image_file(parent / name))
 
 
 def _slices_in(path: Path, tally: Tally) -> list[Slice]:
@@ -189,8 +190,11 @@ def _slices_in(path: Path, tally: Tally) -> list[Slice]:
                 raise NoSlice(_UNREADABLE, _series_only(path), lost=True) from error
             del header[tag]
     frames = [Slice(path, header)]
-    if header.get("SOPClassUID") == _ENHANCED_MR_IMAGE:
-        frames = [Slice(path, frame, number) for number, frame in enumerate(frame_headers(header))]
+    if header.get("SOPClassUID") in _ENHANCED_MR_IMAGES:
+        try:
+            frames = [Slice(path, frame, number) for number, frame in enumerate(frame_headers(header))]
+        except Exception as error:  # as above
+            raise NoSlice(_UNREADABLE, _series_only(path), lost=True) from error
         if not frames:
             raise NoSlice("enhanced MR without a description of its frames", header, lost=True)
     slices, reasons = [], []
@@ -262,7 +266,7 @@ def _check_is_scan(header: Dataset) -> None:
     sop_class = str(
         header.get("SOPClassUID") or getattr(getattr(header, "file_meta", None), "MediaStorageSOPClassUID", "")
     )
-    is_mr = sop_class in (_MR_IMAGE, _ENHANCED_MR_IMAGE)
+    is_mr = sop_class in (_MR_IMAGE, *_ENHANCED_MR_IMAGES)
     if (is_mr or not sop_class) and not ({"Rows", "Modality", "SeriesInstanceUID"} <= set(header.dir())):
         raise NoSlice(_CUT, header, lost=True)
     if not all(isinstance(size, int) and size > 0 for size in (header.get("Rows"), header.get("Columns"))) and is_mr:

@@ -1,7 +1,8 @@
 """Converts the frames of enhanced (multi-frame) MR to slices of a classic series.
 
 An enhanced file has Shared and Per-frame Functional Groups (PS3.3 C.7.6.16); frames may be in any order, of several
-echoes or stacks, each with its own rescaling. With classic headers they are grouped and sorted by the same rules as
+echoes or stacks, each with its own rescaling. Archives also convert classic series to such files (Legacy Converted
+Enhanced MR, PS3.3 A.71). With classic headers they are grouped and sorted by the same rules as
 slices; their pixels, compressed or not, are decoded from temporary single-frame files.
 """
 
@@ -40,6 +41,9 @@ _GROUPS = {
     "MRModifierSequence": {"InversionTimes": "InversionTime"},
     "MRDiffusionSequence": {"DiffusionBValue": "DiffusionBValue"},
 }
+_CONVERTED = ("UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrameConvertedAttributesSequence")
+"""Groups of Legacy Converted Enhanced MR with the other elements of the classic headers."""
+
 _FLOATS_AS_TEXT = {"EchoTime", "InversionTime"}  # binary in enhanced headers, decimal strings in classic ones
 
 _PIXEL_KEYWORDS = (
@@ -71,6 +75,9 @@ def frame_headers(header: Dataset) -> list[Dataset]:
 
 
 def _add_groups(frame: Dataset, groups: Dataset) -> None:
+    for group in _CONVERTED:
+        for item in groups.get(group) or []:
+            frame.update({element.tag: element for element in item if element.tag not in frame})
     for group, keywords in _GROUPS.items():
         for item in groups.get(group) or []:
             for keyword, classic in keywords.items():

@@ -18,6 +18,7 @@ import SimpleITK as sitk
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.geometry import Geometry, check_field_of_view, orthonormal_direction, sheared
 from GliomaSegLib.io.grid import array_on, quiet_itk, upright_view
+from GliomaSegLib.io.names import is_dicom
 from GliomaSegLib.io.nifti import is_nifti_name, nifti_doubts, nifti_geometry, read_nifti
 from GliomaSegLib.io.renaming import rename
 from GliomaSegLib.label_maps import to_internal, values_held
@@ -196,12 +197,12 @@ def _read_volume(path: Path) -> sitk.Image:
         raise InputError(f"{path} is a folder; give an image file.")
     if not os.access(path, os.R_OK):
         raise InputError(f"{path} may not be opened; ask for the permission to read it.")
+    if is_dicom(path):
+        raise InputError(f"{path} is a single DICOM file; give the folder that holds its whole series.")
     if is_nifti_name(path):
         image = read_nifti(path)
         _check_finite(sitk.GetArrayViewFromImage(image), str(path))
         return image
-    if _is_dicom(path):
-        raise InputError(f"{path} is a single DICOM file; give the folder that holds its whole series.")
     image = _one_volume(_read_with_itk(path), path)
     direction = np.reshape(image.GetDirection(), (3, 3))
     image.SetDirection(orthonormal_direction(direction, str(path)).ravel().tolist())
@@ -275,8 +276,3 @@ def _one_volume(image: sitk.Image, path: Path) -> sitk.Image:
     if image.GetDimension() < 3 or min(image.GetSize()) < 2:
         raise InputError(f"{path} is 2-D: it holds a single slice; give a file with the whole volume.")
     return image
-
-
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"

@@ -1,4 +1,4 @@
-"""Names of image files, for the search of study folders and the names of cases. Standard library only."""
+"""Image files by their names, for the search of study folders and the names of cases. Standard library only."""
 
 from __future__ import annotations
 
@@ -32,6 +32,20 @@ def folder_and_part(path: Path) -> tuple[Path, str]:
 def is_image_name(path: Path) -> bool:
     """Whether the name has the suffix of an image file that GliomaSeg reads."""
     return path.name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM files do; ``False`` if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether a file is no DICOM and has the suffix of an image file: scanners write DICOM files as ``.img``, too."""
+    return is_image_name(path) and not (path.suffix.lower() == ".img" and is_dicom(path))
 
 
 def image_stem(path: Path) -> str:

@@ -17,7 +17,7 @@ from GliomaSegLib.io.dicom_volume import read_series, series_geometry
 from GliomaSegLib.io.folder import is_result_folder
 from GliomaSegLib.io.geometry import Geometry
 from GliomaSegLib.io.images import read_geometry, read_image
-from GliomaSegLib.io.names import folders_below, image_stem, is_image_name
+from GliomaSegLib.io.names import folders_below, image_stem, is_image_file
 from GliomaSegLib.io.tags import DicomTags, sidecar_tags
 from GliomaSegLib.study.dicom_studies import series_of_study
 from GliomaSegLib.study.identification import is_label_name, is_reformat, word_clues
@@ -118,7 +118,7 @@ def _image_files(study: Path) -> list[Path]:
         if is_result_folder(parent):
             folders.clear()
         else:
-            found += [parent / name for name in names if is_image_name(Path(name)) and (parent / name).is_file()]
+            found += [parent / name for name in names if (parent / name).is_file() and is_image_file(parent / name)]
     return found
 
 

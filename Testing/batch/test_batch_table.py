@@ -248,6 +248,19 @@ def test_series_of_two_studies_are_reported(write_series: DicomWriter, tmp_path:
     assert plan.planned[1].status is CaseStatus.TO_DO
 
 
+def test_two_exams_of_one_folder_are_two_cases(write_series: DicomWriter, tmp_path: Path) -> None:
+    array = sitk.GetArrayFromImage(volume(Modality.T1C)).astype("int16")
+    for name, day in (("first", "20200102"), ("second", "20210304")):
+        write_series(array, f"p/{name}", SeriesDescription="t1c", StudyDate=day, StudyInstanceUID=f"1.2.{day}")
+    cohort = cohort_of("case,study,exam\nA,p,20200102\nB,p,2021-03-04\nC,p,1999\n", tmp_path)
+    assert [Job(**case.job).exam for case in cohort.cases] == ["20200102", "2021-03-04", "1999"]
+    plan = make_plan(cohort, 1, False, Silent())
+    assert [one.status for one in plan.planned] == [CaseStatus.TO_DO, CaseStatus.TO_DO, CaseStatus.REFUSED]
+    assert "holds no study '1999', but 2020-01-02" in str(plan.planned[2].case.refused)
+    twice = cohort_of("case,study,exam\nA,p,20200102\nB,p,20200102\n", tmp_path)
+    assert len(sentences(twice)) == 2, "one exam as two cases"
+
+
 def test_how_long(studies: Path) -> None:
     case = BatchCase("a", {"model": MODEL, "output": "a"}, "a")
     done = [PlannedCase(case, CaseStatus.DONE, seconds=seconds) for seconds in (50.0, 70.0)]

@@ -15,11 +15,12 @@ from scipy.spatial.transform import Rotation
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.io.dicom import find_series
+from GliomaSegLib.io.dicom import find_series, read_folder
 from GliomaSegLib.io.dicom_volume import read_series, series_geometry
 from GliomaSegLib.phantom.dicom import write_series as write_phantom_series
 from GliomaSegLib.study.identification import guess
-from Testing.support.enhanced_mr import write_enhanced
+from GliomaSegLib.study.selection import identify
+from Testing.support.enhanced_mr import as_legacy_converted, write_enhanced
 from Testing.support.malformed import with_vr
 
 AXIAL = np.eye(3)
@@ -199,6 +200,15 @@ def test_volumes_that_share_a_series_are_split(write_series, apart: list[dict[st
         assert sitk.GetArrayViewFromImage(image).sum() == array.sum()
 
 
+@pytest.mark.parametrize("other", [{"PatientID": "P2"}, {"StudyInstanceUID": "1.2.4"}, {"StudyDate": "20200909"}])
+def test_a_series_uid_that_two_patients_share_makes_no_volume_of_both(write_series, other: dict[str, str]) -> None:
+    folder = write_series(scan(), uid="1.2.3.4", SeriesDescription="AX T1")
+    write_series(scan() + 1, uid="1.2.3.4", SeriesDescription="AX T1", origin_mm=(-40.0, -30.0, 45.0), **other)
+    assert [len(one.slices) for one in find_series(folder)] == [7, 7], "their slices continue evenly"
+    with pytest.raises(InputError, match="holds 2 studies"):
+        identify(folder)
+
+
 def test_slabs_with_their_own_acquisition_number_stay_one_volume(write_series) -> None:
     uid, array = generate_uid(), scan((8, 6, 5))
     write_series(array, uid=uid, leave_out=(1, 3, 5, 7), AcquisitionNumber=1)
@@ -326,6 +336,30 @@ def test_enhanced_headers_say_what_classic_ones_do(tmp_path: Path) -> None:
         assert (enhanced.tags.contrast_agent is None) == (classic.tags.contrast_agent is None)
         assert series_geometry(enhanced)[0] == pytest.approx(series_geometry(classic)[0])
         assert guess("", enhanced.tags).sequence is guess("", classic.tags).sequence is sequence
+
+
+def test_classic_series_that_an_archive_has_converted_are_read(tmp_path: Path) -> None:
+    for sequence in Modality:
+        expected = phantom_series(tmp_path / sequence.value, sequence)
+        path = write_enhanced([tmp_path / sequence.value], tmp_path / f"legacy_{sequence.value}" / "one.dcm")
+        as_legacy_converted(path)
+        (classic,), (legacy,) = find_series(tmp_path / sequence.value), find_series(path.parent)
+        assert guess("", legacy.tags).sequence is guess("", classic.tags).sequence is sequence
+        np.testing.assert_allclose(sitk.GetArrayFromImage(read_series(legacy)), sitk.GetArrayFromImage(expected))
+
+
+@pytest.mark.parametrize("value", [b"\x20\x00\x32\x00DS", b"\x18\x00\x80\x00DS"])
+def test_a_damaged_value_of_a_frame_costs_its_file_alone(tmp_path: Path, value: bytes) -> None:
+    phantom_series(tmp_path / "classic")
+    path = write_enhanced([tmp_path / "classic"], tmp_path / "study" / "one.dcm")
+    content = bytearray(path.read_bytes())
+    start = content.find(value) + 8
+    content[start : start + 2] = b"no"
+    path.write_bytes(content)
+    phantom_series(tmp_path / "study" / "classic", Modality.T2F)
+    found = read_folder(tmp_path / "study")
+    assert found.series == find_series(tmp_path / "study" / "classic")
+    assert [(one.reason, one.lost) for one in found.passed_over] == [("not to be read as DICOM", True)]
 
 
 def test_frames_from_before_the_contrast_medium_are_native(tmp_path: Path) -> None:

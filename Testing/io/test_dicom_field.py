@@ -254,6 +254,14 @@ def test_files_without_a_preamble_are_read(write_series) -> None:
     np.testing.assert_array_equal(pixels(read_series(series)), array)
 
 
+def test_dicom_files_that_are_called_img_are_read(write_series, tmp_path: Path) -> None:
+    folder = write_series(scan(), SeriesDescription="AX T1 post", names=(f"{n}.img" for n in range(7)))
+    write_noise(folder / "flair.nii.gz")
+    assert read_case(folder).present == (T1C, T2F)
+    with pytest.raises(InputError, match="single DICOM file; give the folder"):
+        read_case(None, {T1C: folder / "0.img"}, "case")
+
+
 @pytest.mark.parametrize(
     ("keyword", "name"), [("ImagePositionPatient", "Image Position"), ("PixelSpacing", "Pixel Sp")]
 )

@@ -8,7 +8,12 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    EnhancedMRImageStorage,
+    ExplicitVRLittleEndian,
+    LegacyConvertedEnhancedMRImageStorage,
+    generate_uid,
+)
 from pydicom.valuerep import DSfloat
 
 _KEPT = (
@@ -209,3 +214,27 @@ def _own(one: Dataset, stack: int, slope: float, given: bool) -> Dataset:
         usage.ContrastBolusAgentDetected = "YES" if given else "NO"
         groups.ContrastBolusUsageSequence = [usage]
     return groups
+
+
+def as_legacy_converted(path: Path) -> Path:
+    """Rewrite such a file as what an archive makes of classic slices: Legacy Converted Enhanced MR.
+
+    The elements of classic headers that have no functional group of their own are in "unassigned" groups.
+    """
+    whole = pydicom.dcmread(path)
+    whole.SOPClassUID = whole.file_meta.MediaStorageSOPClassUID = LegacyConvertedEnhancedMRImageStorage
+    for groups in (*whole.SharedFunctionalGroupsSequence, *whole.PerFrameFunctionalGroupsSequence):
+        classic = Dataset()
+        for echo in groups.get("MREchoSequence", []):
+            classic.EchoTime = f"{echo.EffectiveEchoTime:.9g}"
+        for timing in groups.get("MRTimingAndRelatedParametersSequence", []):
+            classic.RepetitionTime = timing.RepetitionTime
+        for modifier in groups.get("MRModifierSequence", []):
+            if "InversionTimes" in modifier:
+                classic.InversionTime = f"{modifier.InversionTimes:.9g}"
+        for name in ("MREchoSequence", "MRTimingAndRelatedParametersSequence", "MRModifierSequence"):
+            groups.pop(name, None)
+        is_shared = "PlaneOrientationSequence" in groups
+        setattr(groups, f"Unassigned{'Shared' if is_shared else 'PerFrame'}ConvertedAttributesSequence", [classic])
+    whole.save_as(path, enforce_file_format=True)
+    return path
