@@ -268,12 +268,15 @@ class OrthancWatcher:
             if instance not in self._passed and not self._receiver.has(key, one, instance)
         ]
         everything = receipt_of(instance for instances in series.values() for instance in instances)
-        if missing and self._server.receipt(study) != everything:
+        known = self._queue.study(key)  # before its receipt is read, which is written before it is answered
+        answered = known is not None and (known.state, known.origin) == (State.ANSWERED, "orthanc")
+        receipt = self._server.receipt(study) if missing or answered else ""
+        if missing and receipt != everything:
             unreadable = sum(not self._fetch(instance) for instance in missing)
             if unreadable:
                 self._queue.note(key, f"{unreadable} of its images in Orthanc cannot be read; they were passed over.")
-        known = self._queue.study(key)
-        if known is not None and known.state is State.WITHDRAWN and any(series.values()):
+        deleted = known is not None and (known.state is State.WITHDRAWN or (answered and not receipt))
+        if known is not None and deleted and any(series.values()):
             self._receiver.reopen(key, known.uid, "orthanc")  # it was deleted in Orthanc, and has been sent again
         return bool(about.get("IsStable", True))
 

@@ -36,6 +36,7 @@ class Server:
         }
         self.fetched: list[str] = []
         self.said: dict[str, Any] = {}
+        self.receipts: dict[str, str] = {}
 
     def changes(self, since: int) -> tuple[list[Any], int, bool]:
         return self.listed[since:], len(self.listed), True
@@ -47,7 +48,9 @@ class Server:
         return uid in [about["MainDicomTags"]["StudyInstanceUID"] for about in self.about.values()]
 
     def write_receipt(self, uid: str, text: str) -> None:
-        """Receipts are not looked at here."""
+        for name, about in self.about.items():
+            if about["MainDicomTags"]["StudyInstanceUID"] == uid:
+                self.receipts[name] = text
 
     def study(self, study: str) -> Any:
         return self.said.get(study, self.about[study])
@@ -56,7 +59,7 @@ class Server:
         return {study: [name for name in self.images if name.startswith(f"{study}-")]}
 
     def receipt(self, study: str) -> str:
-        return ""
+        return self.receipts.get(study, "")
 
     def image(self, instance: str, most_bytes: int) -> bytes:
         self.fetched.append(instance)
@@ -147,6 +150,24 @@ def test_a_study_that_was_deleted_and_sent_again_is_answered(site: Site, server:
     watching.poll()
     site.wait(300)
     assert site.states() == [State.ANSWERED] * 2
+
+
+def test_a_study_that_was_deleted_after_its_answer_and_sent_again_is_answered_again(site: Site, server: Server) -> None:
+    site.sender = Sender(site.queue, site.storage, site.peer, server, site.alarms, site.clock)
+    watching = watcher(site, server)
+    watching.poll()
+    site.wait(300)
+    server.listed += [{"ChangeType": "StableStudy", "Seq": 3, "ID": "bad"}]  # as when its answer arrives there
+    watching.poll()
+    assert [study.revision for study in site.queue.studies()] == [1, 1]
+    del server.receipts["good"]  # with the study
+    server.listed += [{"ChangeType": "NewStudy", "Seq": 4, "ID": "good"}]
+    watching.poll()
+    site.wait(300)
+    assert sorted((study.revision, study.state) for study in site.queue.studies()) == [
+        (1, State.ANSWERED),
+        (2, State.ANSWERED),
+    ]
 
 
 @pytest.mark.parametrize(("history", "answered"), [(True, 3), (False, 2)])
