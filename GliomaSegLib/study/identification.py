@@ -24,8 +24,10 @@ from GliomaSegLib.io.tags import DicomTags
 from GliomaSegLib.study.vocabulary import (
     BRAIN_WORDS,
     CONTRAST_WORDS,
+    EXCLUDING_IMAGE_TYPES,
     OTHER_BODY_PARTS,
     PLANNING,
+    UNCLEAR_MP2RAGE,
     UNREADABLE,
     WEIGHTING_WORDS,
     Weighting,
@@ -68,17 +70,6 @@ _NO_AGENT = re.compile(
     r"|brak|utan|uden|uten|ingen|нет|без|не|无|無|没有?|沒有?|なし|없음)( .*)?"
 )
 
-# Image Type values (DICOM C.7.6.1.1.2 and of manufacturers) of images computed from others, of fat and of phase images.
-# The first two values of Image Type are not considered.
-_EXCLUDING_IMAGE_TYPES = frozenset(
-    (
-        *("FAT", "OPP_PHASE", "OUT_PHASE", "IN_PHASE", "P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY"),
-        *("SUB", "SUBTRACT", "SUBTRACTION", "MIP", "MINIP", "MNIP", "PROJECTION", "PROJECTION IMAGE", "LOCALIZER"),
-        *("T1 MAP", "T2 MAP", "R1 MAP", "R2 MAP", "T2_STAR MAP", "FIELD_MAP", "B1_MAP", "SWI", "VELOCITY"),
-        *("ADC", "FA", "TRACEW", "TENSOR", "DIFFUSION", "PERFUSION", "RCBV", "RCBF", "CBV", "CBF", "MTT", "TTP"),
-    )
-)
-
 
 class PhysicsRule(NamedTuple):
     """Ranges of TR, TE and TI in ms (``ti_ms=None``: no inversion); Scanning Sequence values it needs or excludes."""
@@ -104,6 +95,7 @@ _PHYSICS: tuple[PhysicsRule, ...] = (
         "an inversion that nulls water, with a long TE", Weighting.FLAIR, 6, (3500, 20000), (60, 700), (1400, 3500)
     ),
     PhysicsRule("an inversion that nulls fat", Weighting.OTHER, 5, (1500, 20000), (8, 200), (60, 320)),
+    PhysicsRule("one of several inversions, as of MP2RAGE", Weighting.T1, 1, (3600, 20000), (0, 12), (320, 1400), _GR),
     PhysicsRule("a T1 inversion with a short TE", Weighting.T1, 5, (0, 9000), (0, 45), (320, 1400)),
     PhysicsRule("echo-planar", Weighting.OTHER, _CLEAR_PHYSICS, _ANY, _ANY, None, _EP),
     PhysicsRule("a gradient echo with a long TE (T2*)", Weighting.OTHER, 4, _ANY, (12, 100), None, _GR),
@@ -160,6 +152,8 @@ def guess(words: str, tags: DicomTags | None = None, beside_t1c: bool = False) -
     supporting = [clue.text for clue in clues if clue.about is weighting]
     against = [clue.text for clue in clues if clue.about is not weighting]
     doubts = _doubts(named, physics, part)
+    if UNCLEAR_MP2RAGE.search(f"{words} {' '.join(tags.image_type).lower() if tags else ''}"):
+        doubts.append("an MP2RAGE has several images, of which the T1 is called 'UNI'")
     sequence = {Weighting.T2: Modality.T2W, Weighting.FLAIR: Modality.T2F}.get(weighting)
     if weighting is Weighting.T1:
         probability, contrast_clues = _contrast(words, tags, beside_t1c)
@@ -231,7 +225,7 @@ def _tag_clues(tags: DicomTags | None) -> list[Clue]:
         clues.append(Clue(Weighting.OTHER, 8, "flagged as angiography", excludes=True))
     if tags.b_value is not None:
         clues.append(Clue(Weighting.OTHER, 8, f"diffusion b-value {tags.b_value:g}", excludes=True))
-    derived = [value for value in tags.image_type[2:] if value.upper() in _EXCLUDING_IMAGE_TYPES]
+    derived = [value for value in tags.image_type[2:] if value.upper() in EXCLUDING_IMAGE_TYPES]
     clues += [Clue(Weighting.OTHER, 8, f"of image type '{value}'", excludes=True) for value in derived]
     rule = next((rule for rule in _PHYSICS if _fits(rule, tags)), None)
     if rule is not None:

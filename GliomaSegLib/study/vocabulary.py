@@ -90,7 +90,8 @@ WEIGHTING_WORDS: tuple[WordRule, ...] = (
     WordRule(r"\b(cal|coil|phantom|test|report|rest)\b", Weighting.OTHER, 8, 1.5),
     WordRule(
         r"\b([tr][12]\w* ?map\w*|t1 ?rho|mrf|mapit|relaxo\w*|inv ?[12]|mtr|mrs|spectro\w*|svs|csi|qalas|molli)\b"
-        r"|\bmp ?2 ?rage\b.*\bt1 ?images?\b",
+        r"|\bmp ?2 ?rage\b.*\bt1 ?images?\b|\b(flaws\w*|neuro ?melan\w*|nm (mri?|mt\w*)|symap|despot\w*|apt\w*|cest)\b"
+        r"|\b(flip( ?angle)? ?|v?fa )\d{1,2}(deg)?\b",  # one of several flip angles, for a map of T1
         Weighting.OTHER,
         8,
     ),
@@ -103,8 +104,8 @@ WEIGHTING_WORDS: tuple[WordRule, ...] = (
     ),
     WordRule(r"\bdir\b", Weighting.OTHER, 6, 3),
     WordRule(
-        r"\b(stir|psir|double inversion|ciss\w*|ci3d\w*|fiesta|trufi\w*|true ?fisp|b?ssfp|s?b ?[ft]fe|cosmic|balanced"
-        r"|cistern\w*|pd(w|wi|fs|t2)?(?!\w* ?\+? ?t2)|proton\w*|dp)\b",
+        r"\b(stir|psir|psif\w*|double inversion|ciss\w*|ci3d\w*|fiesta|trufi\w*|true ?fisp|b?ssfp|s?b ?[ft]fe|cosmic"
+        r"|balanced|cistern\w*|pd(w|wi|fs|t2)?(?!\w* ?\+? ?t2)|proton\w*|dp)\b",
         Weighting.OTHER,
         6,
     ),
@@ -119,6 +120,21 @@ WEIGHTING_WORDS: tuple[WordRule, ...] = (
     WordRule(r"\b(vibe|tfe|flash|spgr|efgre3d|se2d\w*)\b", Weighting.T1, 1.5),
     WordRule(r"\bs?t2[a-z]*\b", Weighting.T2, 4),
 )
+
+# Image Type values (DICOM C.7.6.1.1.2 and of manufacturers) of images computed from others, of fat and of phase images.
+# The first two values of Image Type are not considered.
+EXCLUDING_IMAGE_TYPES = frozenset(
+    (
+        *("FAT", "F", "FF", "FAT_FRACTION", "WATER_FRACTION", "IP", "OP", "OPP_PHASE", "OUT_PHASE", "IN_PHASE"),
+        *("P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY"),
+        *("SUB", "SUBTRACT", "SUBTRACTION", "MIP", "MINIP", "MNIP", "PROJECTION", "PROJECTION IMAGE", "LOCALIZER"),
+        *("T1 MAP", "T2 MAP", "R1 MAP", "R2 MAP", "T2_STAR MAP", "FIELD_MAP", "B1_MAP", "SWI", "VELOCITY"),
+        *("ADC", "FA", "TRACEW", "TENSOR", "DIFFUSION", "PERFUSION", "RCBV", "RCBF", "CBV", "CBF", "MTT", "TTP"),
+    )
+)
+
+# An MP2RAGE without a word for its uniform (UNI, denoised: DEN) image, which is the T1.
+UNCLEAR_MP2RAGE = re.compile(r"^(?!.*\b(uni|den|t1w)).*\bmp ?2 ?rage")
 
 # Body parts whose series do not show the whole brain. If there is also a word for brain or skull, the user is asked.
 OTHER_BODY_PARTS = re.compile(

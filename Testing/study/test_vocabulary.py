@@ -53,6 +53,7 @@ def test_words_of_many_languages() -> None:
 # TR, TE and TI in ms, and the scanning sequence, of a protocol at 1.5 or 3 T.
 TIMINGS: dict[str, tuple[float, float, float | None, str]] = {
     "mprage": (2300, 2.98, 900, "GR IR"),
+    "mp2rage": (5000, 2.98, 700, "GR IR"),
     "spgr": (8, 3.2, None, "GR"),
     "gret1": (250, 2.5, None, "GR"),
     "petra": (3.3, 0.07, None, "GR"),
@@ -158,7 +159,7 @@ def test_flair_that_is_timed_as_t1_is_asked_about() -> None:
     assert answer("Ax T1 FLAIR", timed_as_t1) == "t1n"
 
 
-@pytest.mark.parametrize("value", ["FAT", "SUB", "T1 MAP", "P", "ADC"])
+@pytest.mark.parametrize("value", ["FAT", "F", "IP", "OP", "SUB", "T1 MAP", "P", "ADC"])
 def test_an_image_type_excludes_whatever_the_words_say(value: str) -> None:
     tags = DicomTags(
         image_type=("DERIVED", "PRIMARY", value), repetition_time_ms=500, echo_time_ms=12, scanning_sequence=("SE",)
