@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations, zip_longest
 from pathlib import Path
@@ -22,7 +23,7 @@ from GliomaSegLib.io.names import image_stem
 from GliomaSegLib.study.better_volume import is_slab
 from GliomaSegLib.study.identification import word_clues
 from GliomaSegLib.study.selection import ALL_SEQUENCES, StudyContents, search_study
-from GliomaSegLib.study.vocabulary import normalised
+from GliomaSegLib.study.vocabulary import normalised, unfamiliar
 
 _FEWEST_VALUES = 16  # an image with fewer values is a label map; others are recognised by their names
 
@@ -77,6 +78,8 @@ def read_case(
     doubts += [doubt for path in files for doubt in geometry_doubts(path)]
     found = [one.source.path for sequence, one in volumes.items() if sequence not in contents.given]
     if doubt := _folders_doubt([path for path in found if path in files]):
+        doubts.append(doubt)
+    if doubt := _names_doubt(files):
         doubts.append(doubt)
     named = Path(study) if study is not None else next(iter(assigned.values())).source.path
     case = checked_case(identifier or image_stem(named.resolve()), volumes, time_point, ignored, doubts)
@@ -159,6 +162,34 @@ def _folders_doubt(files: Sequence[Path]) -> str | None:
         if names and not any(word_clues(normalised(name)) for name in names):
             return f"{first} and {second} lie in different folders; check that both are of one examination."
     return None
+
+
+# Of a file name: entities of BIDS that tell images of one examination apart; words; numbers of series.
+_ENTITIES = re.compile(r"(?<![a-z0-9])(acq|ce|desc|dir|echo|inv|part|rec|run|space|task)-[a-z0-9]+")
+_WORDS = re.compile(r"(?:sub|ses)-[a-z0-9]+|[^\W_]+")
+_SERIES_NUMBER = re.compile(r"(s|se|ser|series|im|i|e)\d+|[1-9]\d{,3}")
+_CODE = re.compile(r"(sub|ses)-.*|[a-z]*\d{2,}|(pat|case|subj)[a-z]*\d*")
+
+
+def _names_doubt(files: Sequence[Path]) -> str | None:
+    """A sentence if the names of image files begin with different names or numbers, as those of two patients."""
+    for first, second in combinations(files, 2):
+        names = _patient_words(first), _patient_words(second)
+        if all(names) and names[0] != names[1]:
+            called = " and ".join(f"'{' '.join(words)}'" for words in names)
+            return f"{first} and {second} are named {called}; check that both are of one patient and examination."
+    return None
+
+
+def _patient_words(path: Path) -> list[str]:
+    """The words of a name before the one that tells the modality, without those of protocols and series numbers."""
+    words = _WORDS.findall(_ENTITIES.sub("", image_stem(path).casefold()))
+    of_modality = next((place for place, word in enumerate(words) if word_clues(normalised(word))), 0)
+    return [
+        word
+        for word in words[:of_modality]
+        if not _SERIES_NUMBER.fullmatch(word) and (_CODE.fullmatch(word) or unfamiliar(normalised(word)))
+    ]
 
 
 def _coverage_doubt(reference: SequenceVolume) -> str | None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -36,6 +37,8 @@ class Assignment:
         """Where the volume is read from."""
         return self.candidate.source
 
+
+_SUBJECT = re.compile(r"(?:^|/)sub-([a-zA-Z0-9]+)(?=[_/])")  # of BIDS, in the name of a file or folder
 
 ALL_SEQUENCES: tuple[Modality, ...] = tuple(Modality)
 
@@ -94,8 +97,8 @@ class StudyContents:
         """Select the volume for each wanted modality that the study has.
 
         Raises:
-            InputError: several volumes fit a modality and none is clearly better; a guess is uncertain; or nothing was
-                found.
+            InputError: several volumes fit a modality and none is clearly better; a guess is uncertain; nothing was
+                found; or image files are of several subjects by their names, as BIDS has it.
         """
         assigned = {sequence: one for sequence, one in self.given.items() if sequence in wanted}
         unused = [
@@ -104,11 +107,9 @@ class StudyContents:
             if sequence not in wanted
         ]
         looked_for = ", ".join(sequence.title for sequence in Modality if sequence in wanted)
-        if self.study is None:
-            if not assigned:
-                raise InputError(f"No file was given for any sequence looked for ({looked_for}): {listed(unused)}.")
-            return Selection(assigned, tuple(unused))
-        if not self.claims and not self.given:
+        if self.study is None and not assigned:
+            raise InputError(f"No file was given for any sequence looked for ({looked_for}): {listed(unused)}.")
+        if self.study is not None and not self.claims and not self.given:
             raise nothing_found(self.study, Volumes([], list(self.labels), list(self.passed_over)))
         for sequence in Modality:
             rivals = [one for one in self.claims if one.guess.sequence is sequence and one.guess.confidence >= _ASKED]
@@ -125,6 +126,7 @@ class StudyContents:
                 f"{self.study} holds none of the sequences looked for ({looked_for}) that could be told: "
                 f"{listed(unused)}; {ADVICE}."
             )
+        _check_one_subject([one.source.path for one in assigned.values() if one.source.series_uid is None])
         return Selection({sequence: assigned[sequence] for sequence in Modality if sequence in assigned}, tuple(unused))
 
 
@@ -158,6 +160,15 @@ def search_study(
     guesses = guess_together([(one.words, one.tags) for one in rest], t1c_given=Modality.T1C in given)
     kept = tuple(path for path in labels if _place(Source(path)) not in taken)
     return StudyContents(Path(study), given, tuple(map(_Claim, rest, guesses)), kept, tuple(passed_over))
+
+
+def _check_one_subject(files: Sequence[Path]) -> None:
+    subjects = {label[-1]: path for path in files if (label := _SUBJECT.findall(path.as_posix()))}
+    if len(subjects) > 1:
+        raise InputError(
+            f"The images are of several subjects ({listed([str(path) for path in subjects.values()])}); give those of "
+            "one study."
+        )
 
 
 def _why_unused(claim: _Claim, assigned: Mapping[Modality, Assignment], wanted: Collection[Modality]) -> str:

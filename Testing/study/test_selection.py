@@ -97,6 +97,46 @@ def test_images_of_what_may_be_two_examinations_are_a_doubt(
     assert not any("one examination" in one for one in given), "the user has said so"
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "doubts"),
+    [
+        ("patA_t1c", "patB_flair", 1),
+        ("BraTS-GLI-00001-000-t1c", "BraTS-GLI-00002-000-t2f", 1),
+        ("TCGA-02-0006_t1Gd", "TCGA-02-0033_flair", 1),
+        ("smith_T1_post", "jones_AX_FLAIR", 1),
+        ("20240131_T1c", "20240707_FLAIR", 1),
+        ("sub-01_ses-1_T1c", "sub-01_ses-2_FLAIR", 1),
+        ("sub-01_ses-1_acq-gd_run-01_T1w", "sub-01_ses-1_run-02_FLAIR", 0),
+        ("smith_20240131_3_T1c", "smith_20240131_12_AX_FLAIR", 0),
+        ("s0301_SAG_MPRAGE_GD", "s0401_AX_FLAIR", 0),
+        ("Brain_T1_GD_stealth_x", "AX_3D_FLAIR_y", 0),
+        ("smith_T1c", "FLAIR", 0),
+        ("00000057_brain_t1c", "00000057_brain_flair", 0),
+    ],
+)
+def test_images_that_are_named_after_two_patients_are_a_doubt(
+    tmp_path: Path, first: str, second: str, doubts: int
+) -> None:
+    write_noise(tmp_path / f"{first}.nii.gz", 0)
+    write_noise(tmp_path / f"{second}.nii.gz", 1)
+    for case in (
+        read_case(tmp_path),
+        read_case(None, {T1C: tmp_path / f"{first}.nii.gz", T2F: tmp_path / f"{second}.nii.gz"}, "case"),
+    ):
+        assert len([one for one in case.doubts if "of one patient" in one]) == doubts
+
+
+@pytest.mark.parametrize("folders", [("", ""), ("sub-01/", "sub-02/")])
+def test_images_of_two_subjects_are_refused(tmp_path: Path, folders: tuple[str, str]) -> None:
+    first, second = tmp_path / f"{folders[0]}sub-01_T1c.nii.gz", tmp_path / f"{folders[1]}sub-02_FLAIR.nii.gz"
+    write_noise(first, 0)
+    write_noise(second, 1)
+    for arguments in ((tmp_path,), (None, {T1C: first, T2F: second})):
+        with pytest.raises(InputError, match="of several subjects"):
+            identify(*arguments)
+    assert set(identify(tmp_path, wanted=(T1C,))) == {T1C}
+
+
 def test_the_part_of_the_body_in_a_sidecar_excludes(tmp_path: Path) -> None:
     write_noise(tmp_path / "t1c.nii.gz")
     write_noise(tmp_path / "sag.nii.gz", 1)
