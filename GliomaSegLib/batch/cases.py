@@ -250,7 +250,7 @@ def _other_images(manifest: Mapping[str, Any]) -> list[str]:
     for name, record in manifest["sequences"].items():
         path = Path(record["path"])
         if record.get("pixels_sha256") and path.exists() and path.stat().st_mtime > made:
-            from GliomaSegLib.io.images import pixels_sha256  # what is written anew is rare, and reading it is slow
+            from GliomaSegLib.io.voxels import pixels_sha256  # what is written anew is rare, and reading it is slow
             from GliomaSegLib.study.reading import read_source
 
             source = Source(path, record["series_uid"], record.get("series_part", ""))

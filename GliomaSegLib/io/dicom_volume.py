@@ -26,7 +26,7 @@ from GliomaSegLib.io.dicom import DicomSeries, DicomSlice
 from GliomaSegLib.io.dicom_frames import single_frame_files
 from GliomaSegLib.io.geometry import Geometry, even_step, orthonormal_direction
 from GliomaSegLib.io.grid import quiet_itk
-from GliomaSegLib.io.images import PADDING, check_intensities
+from GliomaSegLib.io.voxels import PADDING, check_intensities
 
 
 def read_series(series: DicomSeries) -> sitk.Image:

@@ -6,7 +6,6 @@ others by ITK. Missing or contradicting geometry in a header is reported by :fun
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import re
@@ -17,18 +16,16 @@ import SimpleITK as sitk
 
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.geometry import Geometry, check_field_of_view, orthonormal_direction, sheared
-from GliomaSegLib.io.grid import array_on, quiet_itk, upright_view
+from GliomaSegLib.io.grid import array_on, quiet_itk
 from GliomaSegLib.io.names import is_dicom
 from GliomaSegLib.io.nifti import is_nifti_name, nifti_doubts, nifti_geometry, read_nifti
 from GliomaSegLib.io.renaming import rename
+from GliomaSegLib.io.voxels import PADDING, check_finite, check_intensities
 from GliomaSegLib.label_maps import to_internal, values_held
 from GliomaSegLib.labels import LabelScheme
 
 # Formats that are written: single files, so that they can be renamed atomically.
 _WRITTEN_SUFFIXES: tuple[str, ...] = (".nii", ".nii.gz", ".nrrd", ".mha")
-
-PADDING = -32768.0
-"""The lowest 16-bit integer, with which scanners and converters fill the corners that were not scanned: read as 0."""
 
 _ROUNDED = 1e-3  # tolerance for labels that were stored as floats
 
@@ -162,33 +159,6 @@ def write_image(image: sitk.Image, path: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def pixels_sha256(image: sitk.Image) -> str:
-    """SHA-256 of the voxels as ``float32`` (little-endian) in LPS orientation."""
-    return hashlib.sha256(np.ascontiguousarray(upright_view(image), dtype="<f4").data).hexdigest()
-
-
-def check_intensities(array: np.ndarray, source: str) -> None:
-    """Refuse invalid or constant voxel values; ``source`` names the image in the message.
-
-    Raises:
-        InputError: a voxel is NaN or infinite, or all voxels have one value.
-    """
-    _check_finite(array, source)
-    low, high = array.min(), array.max()
-    if low == high == 0:
-        raise InputError(f"{source} is empty: every voxel is zero; give a volume that holds a scan.")
-    if low == high:
-        raise InputError(f"{source} is constant: every voxel is {array.flat[0]:g}; give a volume that holds a scan.")
-
-
-def _check_finite(array: np.ndarray, source: str) -> None:
-    if array.dtype.kind == "f" and not np.isfinite([array.min(), array.max()]).all():
-        raise InputError(
-            f"{source} holds {array.size - np.count_nonzero(np.isfinite(array))} voxels that are NaN or infinite; "
-            "export it again, or replace them by the background value."
-        )
-
-
 def _read_volume(path: Path) -> sitk.Image:
     """Read a scalar 3-D volume with orthonormal axes in its stored pixel type."""
     if not path.exists():
@@ -201,7 +171,7 @@ def _read_volume(path: Path) -> sitk.Image:
         raise InputError(f"{path} is a single DICOM file; give the folder that holds its whole series.")
     if is_nifti_name(path):
         image = read_nifti(path)
-        _check_finite(sitk.GetArrayViewFromImage(image), str(path))
+        check_finite(sitk.GetArrayViewFromImage(image), str(path))
         return image
     image = _one_volume(_read_with_itk(path), path)
     direction = np.reshape(image.GetDirection(), (3, 3))

@@ -15,7 +15,7 @@ from GliomaSegLib.case import Modality, SequenceVolume, Source
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.geometry import check_field_of_view
 from GliomaSegLib.io.grid import RAS_TO_LPS, image_from_affine
-from GliomaSegLib.io.images import check_intensities
+from GliomaSegLib.io.voxels import check_intensities
 from GliomaSegLib.job import new_settings
 from GliomaSegLib.options import AUTO
 from GliomaSegLib.pipeline.memory import threads_and_memory_of_run

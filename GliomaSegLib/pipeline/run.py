@@ -12,7 +12,7 @@ from GliomaSegLib.case import Case, Modality, check_one_study
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.folder import check_output, written_whole
 from GliomaSegLib.io.grid import empty_like
-from GliomaSegLib.io.images import pixels_sha256
+from GliomaSegLib.io.voxels import pixels_sha256
 from GliomaSegLib.job import Job
 from GliomaSegLib.labels import Region
 from GliomaSegLib.options import AUTO

@@ -15,9 +15,10 @@ from GliomaSegLib.case import Modality, Source, TimePointKind
 from GliomaSegLib.errors import GliomaSegError, InputError, as_typed
 from GliomaSegLib.io.folder import MANIFEST, is_result_folder
 from GliomaSegLib.io.grid import array_on, oriented_like, same_grid, uncropped
-from GliomaSegLib.io.images import pixels_sha256, read_labels
+from GliomaSegLib.io.images import read_labels
 from GliomaSegLib.io.provenance import sha256_of
 from GliomaSegLib.io.segnrrd import read_segmentation, read_segments
+from GliomaSegLib.io.voxels import pixels_sha256
 from GliomaSegLib.label_maps import from_internal, regions_held, to_internal, values_held
 from GliomaSegLib.labels import Label, LabelScheme, Region, regions_of_segments
 from GliomaSegLib.measures.assessment import CaseAssessment, assess_case

@@ -14,11 +14,12 @@ import SimpleITK as sitk
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.folder import MANIFEST
 from GliomaSegLib.io.grid import array_on
-from GliomaSegLib.io.images import pixels_sha256, write_image
+from GliomaSegLib.io.images import write_image
 from GliomaSegLib.io.provenance import sha256_of, timestamp
 from GliomaSegLib.io.segnrrd import write_segmentation
 from GliomaSegLib.io.spreadsheet import write_csv
 from GliomaSegLib.io.terminology import segment_styles
+from GliomaSegLib.io.voxels import pixels_sha256
 from GliomaSegLib.label_maps import from_internal, lost_in
 from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.measures.assessment import CaseAssessment

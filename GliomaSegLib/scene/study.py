@@ -22,30 +22,39 @@ def read_image(record: Mapping[str, Any], name: str) -> sitk.Image:
         name: of the image in the scene, for errors.
 
     Raises:
-        InputError: it cannot be read, or is no single scalar volume.
+        InputError: it cannot be read, is no single scalar volume, or another one than was segmented.
     """
-    # Here: only a study on disk needs them, and they take a while to load.
+    # Here: only a study on disk needs them, and they take a while to load. Not nibabel, which Slicer may lack.
     import SimpleITK as sitk
 
     from GliomaSegLib.io.grid import quiet_itk
 
     path = Path(record["path"])
-    if record["series_part"]:
-        raise InputError(
-            f"'{name}' shares its DICOM series with another image, so it is not shown; load it with Slicer's DICOM "
-            "module."
-        )
+    if record["series_uid"]:
+        return _read_series(record, f"'{name}' ({path}) cannot be shown")
     try:
         with quiet_itk():
-            if record["series_uid"]:  # GDCM sorts the files by position, not by name
-                files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path), record["series_uid"])
-                image = sitk.ReadImage(files)
-            else:
-                image = sitk.ReadImage(str(path))
+            image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise InputError(f"'{name}' ({path}) cannot be shown: it could not be read again.") from error
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(f"'{name}' ({path}) cannot be shown: it is not one volume of grey values.")
+    return image
+
+
+def _read_series(record: Mapping[str, Any], cannot: str) -> sitk.Image:
+    """Read a series as the worker does: GDCM alone would stack copies of slices, and read one folder."""
+    from GliomaSegLib.io.dicom import find_series
+    from GliomaSegLib.io.dicom_volume import read_series
+    from GliomaSegLib.io.voxels import pixels_sha256
+
+    which = record["series_uid"], record["series_part"]
+    found = [one for one in find_series(Path(record["path"])) if (one.uid, one.part) == which]
+    if len(found) != 1:
+        raise InputError(f"{cannot}: its series is not there any more.")
+    image = read_series(found[0])
+    if pixels_sha256(image) != record["pixels_sha256"]:
+        raise InputError(f"{cannot}: it is not the image that was segmented; its voxels have changed since.")
     return image
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ from GliomaSegLib.scene.logic import SceneLogic  # noqa: E402
 from GliomaSegLib.scene.review import review_of  # noqa: E402
 from GliomaSegLib.scene.segmentation import labels_of, set_labels  # noqa: E402
 from GliomaSegLib.scene.volumes import ijk_to_world  # noqa: E402
+from GliomaSegLib.worker.client import Event  # noqa: E402
 from GliomaSegLib.zoo.store import Store  # noqa: E402
 from Testing.support.scene_host import MOVED, ROOT, SceneHost, ijk_to_ras  # noqa: E402
 from Testing.support.study import toy_job, toy_labels, volume, write_study  # noqa: E402
@@ -170,3 +172,29 @@ def test_dicom_study_on_disk(logic: SceneLogic, options: dict[str, Any], tmp_pat
     np.testing.assert_array_equal(labels_of(done.segmentation)[0], toy_labels())
     shown = slicer.util.arrayFromVolume(done.volumes[Modality.T1C])
     np.testing.assert_array_equal(shown, np.round(sitk.GetArrayFromImage(volume(Modality.T1C))))
+
+
+def test_dicom_series_are_shown_as_they_were_read(
+    logic: SceneLogic, options: dict[str, Any], tmp_path: Path, write_series: Any
+) -> None:
+    study = tmp_path / "study"
+    for sequence, name in ((Modality.T1C, "AX T1 POST"), (Modality.T2F, "AX FLAIR")):
+        image = volume(sequence)
+        place = {"origin_mm": image.GetOrigin(), "spacing_mm": image.GetSpacing()}
+        write_series(np.round(sitk.GetArrayFromImage(image)).astype(np.int16), "study", SeriesDescription=name, **place)
+    (study / "other").mkdir()
+    for path in sorted(study.glob("*.dcm"))[::2]:
+        shutil.copy(path, path.with_name(f"copy-{path.name}"))
+        path.rename(study / "other" / path.name)
+    done = logic.segmentStudy(study, **options).result
+    for sequence, node in done.volumes.items():
+        expected = volume(sequence)
+        np.testing.assert_array_equal(slicer.util.arrayFromVolume(node), np.round(sitk.GetArrayFromImage(expected)))
+        np.testing.assert_allclose(np.linalg.norm(ijk_to_world(node)[:3, :3], axis=0), expected.GetSpacing())
+    assert set(done.volumes) == {Modality.T1C, Modality.T2F}
+    for path in study.rglob("*.dcm"):
+        path.write_bytes(path.read_bytes()[:-1] + b"\1")
+    events: list[Event] = []
+    opened = logic.openResult(done.output, on_event=events.append).result
+    assert not opened.volumes
+    assert sum("not the image that was segmented" in event.text for event in events) == 2

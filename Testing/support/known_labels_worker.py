@@ -30,8 +30,9 @@ def command(seconds: float = 0.0) -> list[str]:
 def answer(job: Mapping[str, Any]) -> dict[str, Any]:
     """Do a job; a :class:`~GliomaSegLib.results.job_result.JobResult` as JSON, as far as a batch reads it."""
     from GliomaSegLib.io.folder import check_output, written_whole
-    from GliomaSegLib.io.images import pixels_sha256, read_image
+    from GliomaSegLib.io.images import read_image
     from GliomaSegLib.io.provenance import timestamp
+    from GliomaSegLib.io.voxels import pixels_sha256
     from GliomaSegLib.zoo.catalogue import find_card
     from Testing.support.study import on_grid, toy_labels
 
