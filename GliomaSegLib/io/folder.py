@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -47,8 +48,8 @@ def check_output(output: Path, overwrite: bool) -> None:
     parent = output.absolute().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=parent):  # permission bits are not reliable on network drives and for root
-            pass
+        # Permission bits are not reliable on network drives and for root; a name may be too long for its folder.
+        _made_beside(output, _NEW).rmdir()
     except OSError as error:
         raise InputError(
             f"The output {output} cannot be written ({error.strerror}); name a folder where you may write."
@@ -84,7 +85,9 @@ def unfinished(output: Path) -> set[Path]:
         beside = list(output.parent.iterdir())
     except OSError:
         return set()
-    return {one for one in beside if one.name.startswith(_beginning(output)) and one.suffix in (_NEW, _REPLACED)}
+    # Not those of an output beside it, such as 'P1.2' beside 'P1', which another process may be writing.
+    own = re.compile(rf"{re.escape(_beginning(output))}[^.]+\.(partial|old)")
+    return {one for one in beside if own.fullmatch(one.name)}
 
 
 def clear_up(output: Path, folders: Iterable[Path]) -> None:

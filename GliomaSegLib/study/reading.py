@@ -79,6 +79,12 @@ def read_case(
     found = [one.source.path for sequence, one in volumes.items() if sequence not in contents.given]
     if doubt := _folders_doubt([path for path in found if path in files]):
         doubts.append(doubt)
+    kinds = {one.source.series_uid is None: one for key, one in volumes.items() if key not in contents.given}
+    if len(kinds) > 1:
+        doubts.append(
+            f"{kinds[True].source.path} is an image file beside DICOM series and says not of which patient and exam it "
+            f"is; check that it is of that of '{kinds[False].name}'."
+        )
     if doubt := _names_doubt(files):
         doubts.append(doubt)
     named = Path(study) if study is not None else next(iter(assigned.values())).source.path

@@ -137,9 +137,20 @@ def test_parent_without_permission_is_refused(tmp_path: Path, monkeypatch: pytes
     def refused(**_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("GliomaSegLib.io.folder.tempfile.TemporaryFile", refused)
+    monkeypatch.setattr("GliomaSegLib.io.folder.tempfile.mkdtemp", refused)
     with pytest.raises(InputError, match=r"out cannot be written \(Permission denied\)"):
         check_output(tmp_path / "out", overwrite=False)
+
+
+def test_a_name_that_is_too_long_is_refused_before_the_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be written"):
+        check_output(tmp_path / ("x" * 250), overwrite=False)
+
+
+def test_what_is_written_beside_under_a_longer_name_is_left(tmp_path: Path) -> None:
+    with written_whole(tmp_path / "P1.2") as folder:
+        assert unfinished(tmp_path / "P1.2") == {folder}
+        assert unfinished(tmp_path / "P1") == set()
 
 
 def test_killed_writer_is_cleared_up_after(tmp_path: Path) -> None:

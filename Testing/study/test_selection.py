@@ -15,6 +15,7 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.study.reading import read_case
 from GliomaSegLib.study.selection import identify, search_study
 from GliomaSegLib.study.volumes import search
+from Testing.conftest import DicomWriter
 from Testing.support.study import write_noise
 
 T1N, T1C, T2W, T2F = Modality
@@ -124,6 +125,16 @@ def test_images_that_are_named_after_two_patients_are_a_doubt(
         read_case(None, {T1C: tmp_path / f"{first}.nii.gz", T2F: tmp_path / f"{second}.nii.gz"}, "case"),
     ):
         assert len([one for one in case.doubts if "of one patient" in one]) == doubts
+
+
+def test_an_image_file_beside_dicom_series_is_a_doubt(write_series: DicomWriter, tmp_path: Path) -> None:
+    folder = write_series(
+        np.random.default_rng(5).integers(0, 900, (7, 6, 5)).astype(np.int16), SeriesDescription="t1c"
+    )
+    write_noise(folder / "flair.nii.gz")
+    assert len([one for one in read_case(folder).doubts if "an image file beside DICOM series" in one]) == 1
+    given = read_case(folder, {T2F: folder / "flair.nii.gz"}).doubts
+    assert not any("beside DICOM" in one for one in given), "the user has said so"
 
 
 @pytest.mark.parametrize("folders", [("", ""), ("sub-01/", "sub-02/")])
