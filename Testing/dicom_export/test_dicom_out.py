@@ -40,7 +40,7 @@ from GliomaSegLib.measures.volumes import measure
 from GliomaSegLib.options import ExportBy, ReviewState
 from GliomaSegLib.phantom.dicom import write_series as write_phantom_series
 from Testing.conftest import DicomWriter
-from Testing.support.enhanced_mr import write_enhanced
+from Testing.support.enhanced_mr import as_legacy_converted, write_enhanced
 
 # Row and column directions of the slices, and the third axis: six orthogonal scans and an oblique one.
 ORIENTATIONS = {
@@ -219,11 +219,14 @@ def test_of_two_echoes_of_one_series_the_segmented_one_is_referred_to(write_seri
     assert {int(header.EchoTime) for header in source.headers} == {90}
 
 
-def test_objects_refer_to_the_frames_of_an_enhanced_image(tmp_path: Path) -> None:
+@pytest.mark.parametrize("converted", [False, True])
+def test_objects_refer_to_the_frames_of_an_enhanced_image(tmp_path: Path, converted: bool) -> None:
     hd = pytest.importorskip("highdicom")
     image = sitk.Cast(image_of(drawn(), np.eye(3)), sitk.sitkUInt16) + 5
     write_phantom_series(image, Modality.T1C, tmp_path / "classic", "enhanced")
     path = write_enhanced([tmp_path / "classic"], tmp_path / "enhanced" / "one.dcm")
+    if converted:
+        as_legacy_converted(path)
     source = read_source_series(path.parent, image_of(drawn(), np.eye(3)))
     headers = pydicom.dcmread(path)
     places = [
