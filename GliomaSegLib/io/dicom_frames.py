@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pydicom
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, MRImageStorage
@@ -82,14 +83,20 @@ def _add_groups(frame: Dataset, groups: Dataset) -> None:
         for item in groups.get(group) or []:
             for keyword, classic in keywords.items():
                 if (value := item.get(keyword)) not in (None, ""):
-                    setattr(frame, classic, _decimals(value) if classic in _FLOATS_AS_TEXT else value)
+                    _set(frame, classic, _decimals(value) if classic in _FLOATS_AS_TEXT else value)
             if component := item.get("ComplexImageComponent"):  # magnitude or phase, which classic image types include
-                frame.ImageType = [*item.get("FrameType", []), component]
+                _set(frame, "ImageType", [*item.get("FrameType", []), component])
     # The agent is stated for the whole file, but frames may have been acquired before it was given.
     if any(
         item.get("ContrastBolusAgentAdministered") == "NO" for item in groups.get("ContrastBolusUsageSequence") or []
     ):
-        frame.ContrastBolusAgent = "none"
+        _set(frame, "ContrastBolusAgent", "none")
+
+
+def _set(frame: Dataset, keyword: str, value: object) -> None:
+    """Set an element of this frame; its attribute would change that of all frames, which share what they have in
+    common."""
+    frame.add_new(keyword, dictionary_VR(keyword), value)
 
 
 def _decimals(value: float | Sequence[float]) -> list[str]:

@@ -20,7 +20,7 @@ from GliomaSegLib.io.dicom_volume import read_series, series_geometry
 from GliomaSegLib.phantom.dicom import write_series as write_phantom_series
 from GliomaSegLib.study.identification import guess
 from GliomaSegLib.study.selection import identify
-from Testing.support.enhanced_mr import as_legacy_converted, write_enhanced
+from Testing.support.enhanced_mr import as_legacy_converted, item, write_enhanced
 from Testing.support.malformed import with_vr
 
 AXIAL = np.eye(3)
@@ -396,6 +396,38 @@ def test_phase_frames_are_passed_over(tmp_path: Path) -> None:
     phantom_series(tmp_path / "classic")
     path = write_enhanced([tmp_path / "classic"], tmp_path / "enhanced" / "one.dcm", ComplexImageComponent="PHASE")
     assert find_series(path.parent) == []
+
+
+def enhanced_of_two_kinds(tmp_path: Path, group: str, first: pydicom.Dataset, second: pydicom.Dataset) -> Path:
+    """A file with every slice twice, whose frames differ by one item of a functional group."""
+    phantom_series(tmp_path / "classic")
+    shutil.copytree(tmp_path / "classic", tmp_path / "again")
+    path = write_enhanced([tmp_path / "classic", tmp_path / "again"], tmp_path / "enhanced" / "one.dcm")
+    whole = pydicom.dcmread(path)
+    for frame in whole.PerFrameFunctionalGroupsSequence:
+        setattr(frame, group, [first if frame.FrameContentSequence[0].StackID == "1" else second])
+    whole.save_as(path)
+    return path.parent
+
+
+def test_phase_frames_beside_magnitude_frames_are_passed_over_alone(tmp_path: Path) -> None:
+    kinds = [item(FrameType=["ORIGINAL", "PRIMARY"], ComplexImageComponent=one) for one in ("MAGNITUDE", "PHASE")]
+    for number, pair in enumerate((kinds, kinds[::-1])):
+        found = read_folder(enhanced_of_two_kinds(tmp_path / str(number), "MRImageFrameTypeSequence", *pair))
+        assert [(one.tags.image_type[-1], len(one.slices)) for one in found.series] == [("MAGNITUDE", 9)]
+        assert "9 of its frames: not a scan (of image type 'PHASE')" in str(found.passed_over[0])
+
+
+def test_frames_of_water_and_of_fat_are_two_volumes(tmp_path: Path) -> None:
+    kinds = [item(FrameType=["DERIVED", "PRIMARY", "DIXON", one]) for one in ("WATER", "FAT")]
+    found = find_series(enhanced_of_two_kinds(tmp_path, "MRImageFrameTypeSequence", *kinds))
+    assert sorted(one.tags.image_type[-1] for one in found) == ["FAT", "WATER"]
+
+
+def test_frames_from_before_and_after_the_contrast_medium_are_told_apart(tmp_path: Path) -> None:
+    usage = [item(ContrastBolusAgentNumber=1, ContrastBolusAgentAdministered=one) for one in ("NO", "YES")]
+    found = find_series(enhanced_of_two_kinds(tmp_path, "ContrastBolusUsageSequence", *usage))
+    assert sorted(str(one.tags.contrast_agent) for one in found) == ["Gadobutrol", "none"]
 
 
 def test_enhanced_files_that_lack_frames_pixels_or_groups(tmp_path: Path) -> None:
