@@ -21,6 +21,7 @@ from GliomaSegLib.io.grid import oriented
 from GliomaSegLib.io.images import geometry_doubts, read_image
 from GliomaSegLib.io.names import image_stem
 from GliomaSegLib.study.better_volume import is_slab
+from GliomaSegLib.study.dicom_studies import time_of_day
 from GliomaSegLib.study.identification import word_clues
 from GliomaSegLib.study.selection import ALL_SEQUENCES, StudyContents, search_study
 from GliomaSegLib.study.vocabulary import normalised, unfamiliar
@@ -76,6 +77,12 @@ def read_case(
     doubts = [f"{sentence}; what is missing is neither shown nor measured." for sentence in lacking]
     doubts += [f"{one}." for one in contents.passed_over if one.lost]
     doubts += [doubt for path in files for doubt in geometry_doubts(path)]
+    if len({one.study_uid for one in series}) > 1:
+        named = ", ".join(f"'{one.name}' at {time_of_day(one.study_time) or 'no time'}" for one in series)
+        doubts.append(
+            f"The series are of several DICOM studies ({named}); check that they belong together, with no surgery "
+            "between them."
+        )
     found = [one.source.path for sequence, one in volumes.items() if sequence not in contents.given]
     if doubt := _folders_doubt([path for path in found if path in files]):
         doubts.append(doubt)

@@ -78,11 +78,14 @@ def test_one_of_several_studies_is_chosen_by_date_or_uid(write_series) -> None:
     study = write_series(SCAN, SeriesDescription="AX T1 post", StudyInstanceUID="1.1")
     write_series(SCAN + 1, SeriesDescription="AX FLAIR", StudyInstanceUID="1.1")
     write_series(SCAN, SeriesDescription="AX T1 post", StudyInstanceUID="1.2", StudyDate="20200104", StudyTime="0830")
-    write_series(SCAN, SeriesDescription="AX T2", StudyInstanceUID="1.3", StudyDate="20200104", StudyTime="0910")
+    write_series(SCAN + 1, SeriesDescription="AX T2", StudyInstanceUID="1.3", StudyDate="20200104", StudyTime="0910")
     for exam in ("1.1", "20200102", "2020-01-02"):
         assert set(identify(study, dicom_study=exam)) == {T1C, T2F}
     assert set(identify(study, dicom_study="1.3")) == {T2W}
     assert set(identify(study, dicom_study="2020-01-04")) == {T1C, T2W}  # one visit, two UIDs
+    (doubt,) = read_case(study, dicom_study="2020-01-04").doubts
+    assert doubt.startswith("The series are of several DICOM studies ('AX T1 post' at 0830, 'AX T2' at 0910); check")
+    assert read_case(study, dicom_study="1.1").doubts == ()
     with pytest.raises(InputError, match=r"no study '20200105', but 2020-01-02 of P1 \(2 series\), 2020-01-04"):
         identify(study, dicom_study="20200105")
     write_series(SCAN, SeriesDescription="AX T2", StudyInstanceUID="2.1", PatientID="P2")
