@@ -77,23 +77,7 @@ def read_case(
     doubts = [f"{sentence}; what is missing is neither shown nor measured." for sentence in lacking]
     doubts += [f"{one}." for one in contents.passed_over if one.lost]
     doubts += [doubt for path in files for doubt in geometry_doubts(path)]
-    if len({one.study_uid for one in series}) > 1:
-        named = ", ".join(f"'{one.name}' at {time_of_day(one.study_time) or 'no time'}" for one in series)
-        doubts.append(
-            f"The series are of several DICOM studies ({named}); check that they belong together, with no surgery "
-            "between them."
-        )
-    found = [one.source.path for sequence, one in volumes.items() if sequence not in contents.given]
-    if doubt := _folders_doubt([path for path in found if path in files]):
-        doubts.append(doubt)
-    kinds = {one.source.series_uid is None: one for key, one in volumes.items() if key not in contents.given}
-    if len(kinds) > 1:
-        doubts.append(
-            f"{kinds[True].source.path} is an image file beside DICOM series and says not of which patient and exam it "
-            f"is; check that it is of that of '{kinds[False].name}'."
-        )
-    if doubt := _names_doubt(files):
-        doubts.append(doubt)
+    doubts += _mixture_doubts(volumes, series, contents.given)
     named = Path(study) if study is not None else next(iter(assigned.values())).source.path
     case = checked_case(identifier or image_stem(named.resolve()), volumes, time_point, ignored, doubts)
     return dataclasses.replace(case, passed_over=tuple(map(str, contents.passed_over)), incomplete=lacking)
@@ -165,6 +149,29 @@ def read_source(source: Source) -> SourceImage:
     if len(found) != 1:
         raise InputError(f"{source} should be one volume, but {len(found)} were found; check that nothing was moved.")
     return SourceImage(read_series(found[0]), found[0])
+
+
+def _mixture_doubts(
+    volumes: Mapping[Modality, SequenceVolume], series: Sequence[DicomSeries], given: Collection[Modality]
+) -> list[str]:
+    """Sentences on images that may not be of one patient and examination; of ``given`` ones the user has said so."""
+    doubts = []
+    if len({one.study_uid for one in series}) > 1:
+        when = ", ".join(f"'{one.name}' at {time_of_day(one.study_time) or 'no time'}" for one in series)
+        doubts.append(
+            f"The series are of several DICOM studies ({when}); check that they belong together, with no surgery "
+            "between them."
+        )
+    found = [one for modality, one in volumes.items() if modality not in given]
+    files = [one.source.path for one in found if one.source.series_uid is None]
+    named = [one.name for one in found if one.source.series_uid is not None]
+    if files and named:
+        doubts.append(
+            f"{files[0]} is an image file beside DICOM series and says not of which patient and exam it is; check that "
+            f"it is of that of '{named[0]}'."
+        )
+    all_files = [one.source.path for one in volumes.values() if one.source.series_uid is None]
+    return doubts + [doubt for doubt in (_folders_doubt(files), _names_doubt(all_files)) if doubt]
 
 
 def _folders_doubt(files: Sequence[Path]) -> str | None:
