@@ -9,6 +9,7 @@ the file with the rescaling of the first.
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -164,6 +165,8 @@ def _read_slices(slices: Sequence[DicomSlice], size: tuple[int, int]) -> np.ndar
                 for place, file in zip(of_path, files, strict=True):
                     array[place] = _read_file(file, size, path)
         except (OSError, EOFError, ValueError, AttributeError, KeyError, IndexError) as error:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # of the temporary files
+                raise
             raise _damaged(path) from error
     return array
 

@@ -188,7 +188,10 @@ def _folders_doubt(files: Sequence[Path]) -> str | None:
 _ENTITIES = re.compile(r"(?<![a-z0-9])(acq|ce|desc|dir|echo|inv|part|rec|run|space|task)-[a-z0-9]+")
 _WORDS = re.compile(r"(?:sub|ses)-[a-z0-9]+|[^\W_]+")
 _SERIES_NUMBER = re.compile(r"(s|se|ser|series|im|i|e)\d+|[1-9]\d{,3}")
-_CODE = re.compile(r"(sub|ses)-.*|[a-z]*\d{2,}|(pat|case|subj)[a-z]*\d*")
+_CODE = re.compile(
+    r"(sub|ses)-.*|[a-z]*\d{2,}|(pat|case|subj)[a-z]*\d*"
+    r"|(time|visit|session|week|month|day|fu)[a-z]*\d+|(pre|post|intra)op|baseline|follow\w*"
+)
 
 
 def _names_doubt(files: Sequence[Path]) -> str | None:

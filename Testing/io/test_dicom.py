@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import subprocess
 from pathlib import Path
@@ -428,6 +429,19 @@ def test_frames_from_before_and_after_the_contrast_medium_are_told_apart(tmp_pat
     usage = [item(ContrastBolusAgentNumber=1, ContrastBolusAgentAdministered=one) for one in ("NO", "YES")]
     found = find_series(enhanced_of_two_kinds(tmp_path, "ContrastBolusUsageSequence", *usage))
     assert sorted(str(one.tags.contrast_agent) for one in found) == ["Gadobutrol", "none"]
+
+
+def test_a_full_disk_is_no_damage_of_an_enhanced_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    phantom_series(tmp_path / "classic")
+    path = write_enhanced([tmp_path / "classic"], tmp_path / "enhanced" / "one.dcm")
+    (series,) = find_series(path.parent)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pydicom.Dataset, "save_as", full)
+    with pytest.raises(OSError, match="No space left"):
+        read_series(series)
 
 
 def test_enhanced_files_that_lack_frames_pixels_or_groups(tmp_path: Path) -> None:

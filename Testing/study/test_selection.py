@@ -106,6 +106,8 @@ def test_images_of_what_may_be_two_examinations_are_a_doubt(
         ("TCGA-02-0006_t1Gd", "TCGA-02-0033_flair", 1),
         ("smith_T1_post", "jones_AX_FLAIR", 1),
         ("20240131_T1c", "20240707_FLAIR", 1),
+        ("time1_T1c", "time2_FLAIR", 1),
+        ("preop_T1c", "postop_FLAIR", 1),
         ("sub-01_ses-1_T1c", "sub-01_ses-2_FLAIR", 1),
         ("sub-01_ses-1_acq-gd_run-01_T1w", "sub-01_ses-1_run-02_FLAIR", 0),
         ("smith_20240131_3_T1c", "smith_20240131_12_AX_FLAIR", 0),
