@@ -20,7 +20,7 @@ from GliomaSegLib.io.grid import array_on, quiet_itk
 from GliomaSegLib.io.names import is_dicom
 from GliomaSegLib.io.nifti import is_nifti_name, nifti_doubts, nifti_geometry, read_nifti
 from GliomaSegLib.io.renaming import rename
-from GliomaSegLib.io.voxels import PADDING, check_finite, check_intensities
+from GliomaSegLib.io.voxels import check_finite, check_intensities, without_padding
 from GliomaSegLib.label_maps import to_internal, values_held
 from GliomaSegLib.labels import LabelScheme
 
@@ -40,9 +40,7 @@ def read_image(path: Path) -> sitk.Image:
             holds NaN or infinite voxels; or its axes are sheared or contradictory.
     """
     path = Path(path)
-    image = sitk.Cast(_read_volume(path), sitk.sitkFloat32)
-    if sitk.GetArrayViewFromImage(image).min() == PADDING:
-        image = sitk.Mask(image, image != PADDING)
+    image = without_padding(sitk.Cast(_read_volume(path), sitk.sitkFloat32))
     check_intensities(sitk.GetArrayViewFromImage(image), str(path))
     return image
 

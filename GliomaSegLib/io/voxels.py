@@ -14,6 +14,11 @@ PADDING = -32768.0
 """The lowest 16-bit integer, with which scanners and converters fill the corners that were not scanned: read as 0."""
 
 
+def without_padding(image: sitk.Image) -> sitk.Image:
+    """The image with 0 in place of :data:`PADDING`."""
+    return sitk.Mask(image, image != PADDING) if sitk.GetArrayViewFromImage(image).min() == PADDING else image
+
+
 def check_intensities(array: np.ndarray, source: str) -> None:
     """Refuse invalid or constant voxel values; ``source`` names the image in the message.
 

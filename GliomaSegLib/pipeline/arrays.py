@@ -15,7 +15,7 @@ from GliomaSegLib.case import Modality, SequenceVolume, Source
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.geometry import check_field_of_view
 from GliomaSegLib.io.grid import RAS_TO_LPS, image_from_affine
-from GliomaSegLib.io.voxels import check_intensities
+from GliomaSegLib.io.voxels import check_intensities, without_padding
 from GliomaSegLib.job import new_settings
 from GliomaSegLib.options import AUTO
 from GliomaSegLib.pipeline.memory import threads_and_memory_of_run
@@ -114,7 +114,7 @@ def _volume(modality: Modality, given: Any, affine: ArrayLike | None) -> Sequenc
     image = given if isinstance(given, sitk.Image) else _from_array(given, affine, name)
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() > 1:
         raise InputError(f"{name} is no single 3-D volume of intensities; give one volume per sequence.")
-    image = sitk.Cast(image, sitk.sitkFloat32)
+    image = without_padding(sitk.Cast(image, sitk.sitkFloat32))
     check_intensities(sitk.GetArrayViewFromImage(image), name)
     extent = tuple(size * mm for size, mm in zip(image.GetSize(), image.GetSpacing(), strict=True))
     check_field_of_view(extent, name)

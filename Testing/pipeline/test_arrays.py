@@ -91,6 +91,14 @@ def test_cropped_maps_are_read_onto_the_grid_of_the_labels(toy_store: Store, tmp
     assert same_grid(whole, Result.load(result.output).labels)
 
 
+def test_corners_that_were_not_scanned_are_0_as_in_files(toy_store: Store) -> None:
+    padded = {name: array.copy() for name, array in arrays().items()}
+    for array in padded.values():
+        array[:2, :2] = -32768
+    for image in segment(toy_store, padded).images.values():
+        assert (to_array(image)[:2, :2] == 0).all()
+
+
 def test_axes_of_the_reference_image_are_kept_and_left_stays_left(toy_store: Store) -> None:
     turned = {name: np.flip(array.transpose(1, 0, 2), 1) for name, array in arrays().items()}
     permuted = AFFINE @ np.array([[0, -1, 0, SHAPE[2] - 1], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], float)
