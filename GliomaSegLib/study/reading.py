@@ -86,17 +86,18 @@ def read_case(
 def described_by_dicom(case: Case, files: Mapping[Modality, Sequence[Path]]) -> Case:
     """Add names and identity to a case from the DICOM files from which another program, such as 3D Slicer, made its
     images. Files that are not exactly one volume are ignored."""
-    volumes = dict(case.volumes)
-    for modality in case.volumes.keys() & files.keys():
+    volumes, described = dict(case.volumes), []
+    for modality in (one for one in case.volumes if one in files):
         series, volume = read_files(files[modality]).series, case.volumes[modality]
         if len(series) != 1:
             continue
+        described += series
         with contextlib.suppress(InputError):
             identity = identity_of(series[0])
             if not lies_on(series[0], volume.image):  # moved, or resampled since
                 identity = dataclasses.replace(identity, image_numbers=())
             volumes[modality] = dataclasses.replace(volume, name=series[0].name, identity=identity)
-    return dataclasses.replace(case, volumes=volumes)
+    return dataclasses.replace(case, volumes=volumes, doubts=(*case.doubts, *_studies_doubt(described)))
 
 
 def checked_case(
@@ -155,13 +156,7 @@ def _mixture_doubts(
     volumes: Mapping[Modality, SequenceVolume], series: Sequence[DicomSeries], given: Collection[Modality]
 ) -> list[str]:
     """Sentences on images that may not be of one patient and examination; of ``given`` ones the user has said so."""
-    doubts = []
-    if len({one.study_uid for one in series}) > 1:
-        when = ", ".join(f"'{one.name}' at {time_of_day(one.study_time) or 'no time'}" for one in series)
-        doubts.append(
-            f"The series are of several DICOM studies ({when}); check that they belong together, with no surgery "
-            "between them."
-        )
+    doubts = _studies_doubt(series)
     found = [one for modality, one in volumes.items() if modality not in given]
     files = [one.source.path for one in found if one.source.series_uid is None]
     named = [one.name for one in found if one.source.series_uid is not None]
@@ -172,6 +167,17 @@ def _mixture_doubts(
         )
     all_files = [one.source.path for one in volumes.values() if one.source.series_uid is None]
     return doubts + [doubt for doubt in (_folders_doubt(files), _names_doubt(all_files)) if doubt]
+
+
+def _studies_doubt(series: Sequence[DicomSeries]) -> list[str]:
+    """A sentence if series are of several studies, as of one day."""
+    if len({one.study_uid for one in series}) < 2:
+        return []
+    when = ", ".join(f"'{one.name}' at {time_of_day(one.study_time) or 'no time'}" for one in series)
+    return [
+        f"The series are of several DICOM studies ({when}); check that they belong together, with no surgery between "
+        "them."
+    ]
 
 
 def _folders_doubt(files: Sequence[Path]) -> str | None:

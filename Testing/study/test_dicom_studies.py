@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import SimpleITK as sitk
 
 from GliomaSegLib.case import Modality, Source
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.study.reading import read_case, read_source
+from GliomaSegLib.study.reading import described_by_dicom, read_case, read_source
 from GliomaSegLib.study.selection import identify
 from GliomaSegLib.study.study_list import list_studies, to_json, to_text
 from Testing.support.study import write_noise
@@ -92,6 +93,17 @@ def test_one_of_several_studies_is_chosen_by_date_or_uid(write_series) -> None:
     with pytest.raises(InputError, match="studies of several patients on 2020-01-02"):
         identify(study, dicom_study="20200102")
     assert set(read_case(study, dicom_study="2.1").volumes) == {T2W}
+
+
+def test_images_of_two_studies_of_one_day_are_a_doubt_also_from_another_program(write_series) -> None:
+    first = write_series(SCAN, "first", SeriesDescription="AX T1 post", StudyInstanceUID="1.2", StudyTime="0830")
+    second = write_series(SCAN + 1, "second", SeriesDescription="AX FLAIR", StudyInstanceUID="1.3", StudyTime="1610")
+    case = read_case(None, {T1C: first, T2F: second}, "case")
+    doubts = [doubt for doubt in case.doubts if "'AX T1 post' at 0830, 'AX FLAIR' at 1610" in doubt]
+    assert len(doubts) == 1
+    made = dataclasses.replace(case, doubts=())
+    files = {T2F: tuple(second.iterdir()), T1C: tuple(first.iterdir())}
+    assert described_by_dicom(made, files).doubts == tuple(doubts)
 
 
 def test_a_dicom_study_cannot_be_chosen_among_image_files(tmp_path: Path) -> None:
