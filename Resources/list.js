@@ -20,11 +20,11 @@ function show() {
   keep();
 }
 
-// By a number where every cell that says something begins with one; what says nothing comes last.
+// By a number where every cell that says something is one, else as text; what says nothing comes last.
 function sort(column, down) {
   sorted = { column, down };
   const said = new Map(rows.map(row => [row, row.cells[column]?.dataset.value ?? row.cells[column]?.textContent.trim() ?? ""]));
-  const numbers = rows.every(row => !said.get(row) || !Number.isNaN(parseFloat(said.get(row))));
+  const numbers = rows.every(row => !Number.isNaN(Number(said.get(row))));
   const ordered = column < 0 ? rows : [...rows].sort((one, other) => {
     const [a, b] = [said.get(one), said.get(other)];
     if (!a || !b) return !a - !b;

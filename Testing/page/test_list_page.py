@@ -15,6 +15,7 @@ from GliomaSegLib.batch import overview_page
 from GliomaSegLib.batch.cases import BatchCase
 from GliomaSegLib.batch.summary import CaseState, CaseSummary
 from GliomaSegLib.dicom_node.queue import State
+from GliomaSegLib.resources import resource
 from Testing.page.conftest import Open, serious
 from Testing.support.live_node import until
 
@@ -82,6 +83,27 @@ def test_a_click_sorts_another_turns_it_round_a_third_is_as_before(page: Page) -
     assert names(page)[0] == "case0000"
     volume.click()
     assert names(page) == before
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["2026-04-30 09:12", "2026-05-01 08:00", "2026-11-30 07:30"],  # when a study of a node arrived
+        ["9-0451", "17-0009", "17-0034"],  # names of cases that begin with a number
+        ["-2.5", "0.4", "12"],
+    ],
+)
+def test_what_only_begins_with_a_number_is_sorted_as_text(texts: list[str], tmp_path: Path, open_page: Open) -> None:
+    rows = "".join(f"<tr><td>{text}</td></tr>" for text in [texts[1], texts[2], "", texts[0]])
+    (tmp_path / "list.html").write_text(
+        f"<span id=shown></span><table data-list><thead><tr><th><button>X</button></th></tr></thead><tbody>{rows}</tbody>"
+        f"</table><script>{resource('list.js').read_text(encoding='utf-8')}</script>"
+    )
+    page = open_page(tmp_path / "list.html")
+    page.get_by_role("button", name="X").click()
+    assert page.locator("tbody td").all_inner_texts() == [*texts, ""]
+    page.get_by_role("button", name="X").click()
+    assert page.locator("tbody td").all_inner_texts() == [*reversed(texts), ""]
 
 
 def test_filters_and_the_order_are_kept(page: Page) -> None:
