@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import KDTree
 
+from GliomaSegLib.measures.lesion_size import ROUNDING
 from GliomaSegLib.postprocessing import Mask, Spacing
 from GliomaSegLib.preprocessing.cropping import bounding_box
 
-_ROUNDING = 1e-6  # relative, of distances and of spacings that files store as float32
 _FULL = 255  # the code of a cell whose eight corners all lie inside
 
 
@@ -31,7 +31,7 @@ class SurfaceDistances:
 
     def nsd(self, tolerance_mm: float) -> float:
         """Normalised surface Dice: the share of both surfaces that lies within the tolerance of the other one."""
-        limit = tolerance_mm * (1 + _ROUNDING)
+        limit = tolerance_mm * (1 + ROUNDING)
         near = sum(
             float(area[distance <= limit].sum()) for distance, area in zip(self.distances, self.areas, strict=True)
         )

@@ -23,7 +23,8 @@ LEAST_LESION_MM3 = 20.0
 # On any grid fewer voxels are noise. This limit is a convention of this program.
 LEAST_VOXELS = 4
 
-_ROUNDING = 1e-6  # relative; less than a voxel of a lesion of 10^6 voxels
+# Relative, of lengths and volumes: less than a voxel of a lesion of 10^6, more than spacings lose as float32 in files.
+ROUNDING = 1e-6
 
 # A ball with at least this many voxels across each axis has its volume within 1 %.
 _FINE_VOXELS, _FINE_ERROR = 20, 0.01
@@ -59,7 +60,7 @@ def least_counted_mm3(spacings_mm: Iterable[Sequence[float]], task: str | None =
 
 def reaches(value: float, limit: float) -> bool:
     """Whether ``value >= limit``, apart from rounding, of doubles and of spacings stored as ``float32``."""
-    return value >= limit or math.isclose(value, limit, rel_tol=_ROUNDING)
+    return value >= limit or math.isclose(value, limit, rel_tol=ROUNDING)
 
 
 def counted(lesions: Sequence[Lesion], least_mm3: float) -> tuple[Lesion, ...]:
@@ -72,7 +73,7 @@ def without_specks(
 ) -> NDArray[np.bool_]:
     """The mask ``[z, y, x]`` without components (26 neighbours, as lesions are counted) below a volume."""
     numbered, voxels = components(mask, 26)
-    return (voxels * math.prod(spacing_mm) >= least_mm3 * (1 - _ROUNDING))[numbered]
+    return (voxels * math.prod(spacing_mm) >= least_mm3 * (1 - ROUNDING))[numbered]
 
 
 def followed_lesions(labels: sitk.Image, region: Region, lesions: Sequence[Lesion]) -> tuple[FollowedLesion, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from GliomaSegLib.measures.criteria import Criteria, Quantity
+from GliomaSegLib.measures.lesion_size import ROUNDING
 from GliomaSegLib.measures.volumes import volume_text
 
 
@@ -88,7 +89,7 @@ def percent_text(change: float | None, *limits: float) -> str:
         return "not defined"
     digits = 0
     while digits < 3 and any(
-        _rounded(change, digits) == _rounded(one, digits) and not math.isclose(change, one, rel_tol=1e-6)
+        _rounded(change, digits) == _rounded(one, digits) and not math.isclose(change, one, rel_tol=ROUNDING)
         for one in limits
     ):
         digits += 1
