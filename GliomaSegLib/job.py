@@ -124,7 +124,7 @@ class Job(Settings):
         probabilities: also write the probability maps that may be thresholded again.
         all_probabilities: write the probability maps of all regions of the model on the whole grid, for research.
         label_scheme: scheme of ``segmentation.nii.gz`` (``segmentation.seg.nrrd`` has names instead).
-        overwrite: replace ``output`` if it holds earlier results.
+        overwrite: replace ``output`` if it holds earlier results that nobody has edited or reviewed.
     """
 
     do: Literal["segment"] = Field(default="segment", exclude=True, repr=False)

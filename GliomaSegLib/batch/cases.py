@@ -19,7 +19,7 @@ from typing import Any
 
 from GliomaSegLib.case import Modality, Source
 from GliomaSegLib.errors import GliomaSegError, InputError
-from GliomaSegLib.io.folder import MANIFEST, is_result_folder
+from GliomaSegLib.io.folder import MANIFEST, own_manifest, work_by_hand
 from GliomaSegLib.io.provenance import timestamp
 from GliomaSegLib.results.layout import MEASURES_JSON
 from GliomaSegLib.zoo.catalogue import find_card
@@ -37,7 +37,6 @@ DEFAULTS: Mapping[str, Any] = {
 
 # Fields of a job that do not change the result.
 _NOT_OF_THE_ANSWER = frozenset({"do", "output", "overwrite", "device", "threads", "store"})
-_REVIEWED = frozenset({"edited", "approved", "rejected"})
 
 
 @dataclass(frozen=True)
@@ -166,18 +165,15 @@ def blocking_reason(case: BatchCase, overwrite: bool) -> str | None:
     """Why a case that is not done cannot be written to its output folder; ``None`` if it can.
 
     Args:
-        overwrite: whether results of another job may be replaced; reviewed or edited ones never are.
+        overwrite: whether results of another job may be replaced; edited or reviewed ones never are.
     """
     output, manifest = case.output, manifest_of(case.output)
     if manifest is None:
         if not output.exists() or (output.is_dir() and not any(output.iterdir())):
             return None
         return f"{output} is in the way and no folder of GliomaSeg results; move it away or name another output."
-    if manifest.get("review") in _REVIEWED:
-        return (
-            f"{output} holds the results of another job that were {manifest['review']} by hand; move them away to run "
-            "the case again."
-        )
+    if by_hand := work_by_hand(output):
+        return by_hand
     if not overwrite:
         differ = ", ".join(_differences(manifest, case))
         return f"{output} holds the results of another job ({differ} differ); say '--overwrite' to replace them."
@@ -190,17 +186,8 @@ def request_of(case: BatchCase) -> dict[str, Any]:
 
 
 def manifest_of(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a folder of results; ``None`` if it is none.
-
-    Raises:
-        OSError, ValueError: it is damaged.
-    """
-    if not is_result_folder(folder):
-        return None
-    manifest = json.loads((folder / MANIFEST).read_bytes())
-    if not isinstance(manifest, dict):
-        raise ValueError("its manifest is no object")
-    return manifest
+    """The manifest of a folder of results; ``None`` if it is none."""
+    return own_manifest(folder) or None
 
 
 def damaged(case: BatchCase, error: Exception) -> str:

@@ -29,7 +29,7 @@ def add_json(parser: argparse.ArgumentParser, help: str = "print as JSON") -> No
 def add_output(parser: argparse.ArgumentParser) -> None:
     """The options ``--output`` and ``--overwrite``, for every command that makes one folder."""
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder to make")
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it holds earlier results")
+    parser.add_argument("--overwrite", action="store_true", help="replace results in OUT, unless edited or reviewed")
 
 
 def add_root(parser: argparse.ArgumentParser) -> None:

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--parquet", action="store_true", help="write OUT/summary.parquet as well (needs pyarrow)")
     parser.add_argument("--bids", type=Path, metavar="DIR", help="write all results as BIDS derivatives as well")
-    parser.add_argument("--overwrite", action="store_true", help="replace results of other jobs, unless reviewed")
+    parser.add_argument("--overwrite", action="store_true", help="replace other results, unless edited or reviewed")
     parser.add_argument(
         "--shard", type=_shard, metavar="I/N", help="only the I-th of N parts, for array jobs (I from 1)"
     )

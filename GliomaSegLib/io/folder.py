@@ -11,9 +11,10 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
-from GliomaSegLib.errors import InputError
+from GliomaSegLib.errors import InputError, as_typed
+from GliomaSegLib.io.provenance import sha256_of
 from GliomaSegLib.io.renaming import rename
 
 MANIFEST = "manifest.json"
@@ -23,21 +24,47 @@ PROGRAM: Final = "GliomaSeg"
 _NEW, _REPLACED = ".partial", ".old"
 
 
-def is_result_folder(folder: Path) -> bool:
-    """Whether GliomaSeg wrote this folder, by the program in its manifest (other programs use the same file name)."""
+def own_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a folder that GliomaSeg wrote; empty for others (other programs use the same file name)."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(manifest, dict) and manifest.get("program") == PROGRAM
+        return {}
+    return manifest if isinstance(manifest, dict) and manifest.get("program") == PROGRAM else {}
 
 
-def check_output(output: Path, overwrite: bool) -> None:
+def is_result_folder(folder: Path) -> bool:
+    """Whether GliomaSeg wrote this folder, by the program in its manifest."""
+    return bool(own_manifest(folder))
+
+
+def work_by_hand(output: Path) -> str:
+    """Why new results do not replace those in a folder: a sentence if a person has edited or reviewed them, else empty.
+
+    An edit counts also before it was measured: the files are not those that were written.
+    """
+    manifest = own_manifest(output)
+    state, written = manifest.get("review", "draft"), manifest.get("sha256") or {}
+    present = {name: digest for name, digest in written.items() if (output / name).is_file()}
+    if state == "draft" and all(sha256_of(output / name) == digest for name, digest in present.items()):
+        return ""
+    return (
+        f"The results in {output} were {'edited' if state == 'draft' else state} by hand and are not replaced; move "
+        f"them away, or withdraw that with 'gliomaseg review {as_typed(output)} --state draft --by NAME'."
+    )
+
+
+def check_output(output: Path, overwrite: bool, revises: bool = False) -> None:
     """Check before a run that the output folder can be written.
+
+    Args:
+        revises: what is written goes on from the results that it replaces, edits and reviews included.
 
     Raises:
         InputError: it exists and may not be replaced, or its parent cannot be written.
     """
+    if not revises and (reason := work_by_hand(output)):
+        raise InputError(reason)
     if output.exists() and not overwrite:
         raise InputError(f"The output {output} exists already; name another folder or say '--overwrite'.")
     if output.exists() and not _may_be_replaced(output):
@@ -57,22 +84,23 @@ def check_output(output: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def written_whole(output: Path, overwrite: bool = False) -> Iterator[Path]:
+def written_whole(output: Path, overwrite: bool = False, revises: bool = False) -> Iterator[Path]:
     """A temporary folder beside ``output`` that is renamed to ``output`` after the block, or deleted after an error.
 
     With ``overwrite``, earlier results are replaced at the end, atomically. An output that another program has made
-    meanwhile is never replaced: the new folder is then kept beside it, and the error names it.
+    meanwhile, or a person edited or reviewed, is never replaced: the new folder is then kept beside it, and the error
+    names it.
 
     Raises:
         InputError: see :func:`check_output`, which is checked again at the end; or the disk is full.
     """
-    check_output(output, overwrite)
+    check_output(output, overwrite, revises)
     output = output.absolute()
     temporary = _made_beside(output, _NEW)
     try:
         yield temporary
         temporary.chmod(0o777 & ~_umask())  # mkdtemp makes it private; results are shared as the user's other files
-        _put(temporary, output, overwrite)
+        _put(temporary, output, overwrite, revises)
     except OSError as error:
         raise InputError(f"The output {output} could not be written ({error.strerror or error}).") from error
     finally:
@@ -110,7 +138,7 @@ def _made_beside(output: Path, ending: str) -> Path:
     return Path(tempfile.mkdtemp(prefix=_beginning(output), suffix=ending, dir=output.parent))
 
 
-def _put(temporary: Path, output: Path, overwrite: bool) -> None:
+def _put(temporary: Path, output: Path, overwrite: bool, revises: bool) -> None:
     if not overwrite or not os.path.lexists(output):
         _rename_onto_nothing(temporary, output)
         return
@@ -119,7 +147,7 @@ def _put(temporary: Path, output: Path, overwrite: bool) -> None:
     try:
         with contextlib.suppress(FileNotFoundError):  # another process has moved it
             rename(output, moved)  # now no process writes into it by its name
-        if os.path.lexists(moved) and not _may_be_replaced(moved):
+        if os.path.lexists(moved) and (not _may_be_replaced(moved) or (not revises and work_by_hand(moved))):
             rename(moved, output)
             _keep_beside(temporary, output)
         _rename_onto_nothing(temporary, output)
@@ -152,8 +180,8 @@ def _keep_beside(temporary: Path, output: Path) -> NoReturn:
     while not _moved(temporary, beside := output.with_name(f"{output.name}_{number}")):
         number += 1
     raise InputError(
-        f"The output {output} was made by another program in the meantime and is left as it is; what was to be written "
-        f"there lies in {beside}."
+        f"The output {output} was made or changed by others in the meantime and is left as it is; what was to be "
+        f"written there lies in {beside}."
     )
 
 

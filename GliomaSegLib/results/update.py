@@ -81,7 +81,7 @@ def _updated(output: Path, change: Callable[[Manifest], Manifest], progress: Pro
     manifest = change(_edited(manifest, labels) if edited else manifest)
     images = ResultImages(labels, brain, originals, read_probabilities(output, brain), transforms)
     assessed = assess_stored(manifest, images.labels, images.brain, images.probabilities)
-    with written_whole(output, overwrite=True) as folder:
+    with written_whole(output, overwrite=True, revises=True) as folder:
         _keep_the_rest(output, folder)
         manifest = write_results(folder, images, manifest, assessed, recorder)
         if _state(output) != read:

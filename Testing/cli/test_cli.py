@@ -277,6 +277,20 @@ def test_refusal_is_one_sentence_on_stderr(segment: Command) -> None:
     assert segment("--overwrite")[0] == 0
 
 
+def test_an_approved_result_is_replaced_only_after_its_approval_is_withdrawn(
+    segment: Command, command: Command, tmp_path: Path
+) -> None:
+    segment()
+    command("review", tmp_path / "out", "--state", "approved", "--by", "Dr. Grün")
+    before = (tmp_path / "out" / "manifest.json").read_bytes()
+    status, _, err = segment("--overwrite")
+    assert status == 1
+    assert "were approved by hand and are not replaced" in err
+    assert (tmp_path / "out" / "manifest.json").read_bytes() == before
+    assert command("review", tmp_path / "out", "--state", "draft", "--by", "Dr. Grün")[0] == 0
+    assert segment("--overwrite")[0] == 0
+
+
 @pytest.mark.parametrize("name", ["measure", "report"])
 def test_result_is_brought_up_to_date_after_an_edit(
     segment: Command, command: Command, tmp_path: Path, name: str

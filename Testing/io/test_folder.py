@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 import subprocess
 import sys
@@ -11,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from GliomaSegLib.errors import Cancelled, InputError
-from GliomaSegLib.io.folder import MANIFEST, check_output, clear_up, is_result_folder, unfinished, written_whole
+from GliomaSegLib.io.folder import (
+    MANIFEST,
+    PROGRAM,
+    check_output,
+    clear_up,
+    is_result_folder,
+    unfinished,
+    written_whole,
+)
+from GliomaSegLib.io.provenance import sha256_of
 
 ROOT = Path(__file__).parents[2]
 EARLIER = json.dumps({"program": "GliomaSeg", "case_id": "earlier"})
@@ -91,6 +101,48 @@ def test_existing_results_are_not_replaced_unasked(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"out exists already; name another folder or say '--overwrite'\."):
         check_output(output, overwrite=False)
     check_output(output, overwrite=True)
+
+
+def results_of_a_person(output: Path, by_hand: str) -> Path:
+    """Earlier results that somebody has reviewed, or whose labels were saved since they were measured."""
+    output.mkdir()
+    (output / "labels").write_text("as written")
+    manifest = {"program": PROGRAM, "review": "draft", "sha256": {"labels": sha256_of(output / "labels"), "gone": "0"}}
+    if by_hand == "saved":
+        (output / "labels").write_text("drawn anew")
+    else:
+        manifest["review"] = by_hand
+    (output / MANIFEST).write_text(json.dumps(manifest))
+    return output
+
+
+@pytest.mark.parametrize("by_hand", ["saved", "edited", "approved", "rejected"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_a_person_has_edited_or_reviewed_is_not_replaced(tmp_path: Path, by_hand: str, overwrite: bool) -> None:
+    output = results_of_a_person(tmp_path / "out", by_hand)
+    before, state = contents(output), by_hand.replace("saved", "edited")
+    with pytest.raises(InputError, match=f"were {state} by hand and are not replaced; .* --state draft --by NAME'"):  # noqa: SIM117
+        with written_whole(output, overwrite):
+            pass
+    assert contents(output) == before
+    with written_whole(output, overwrite=True, revises=True) as folder:  # as a review does
+        (folder / "new").touch()
+    assert contents(output) == {"new": ""}
+
+
+def test_results_that_nobody_has_touched_are_replaced(tmp_path: Path) -> None:
+    check_output(results_of_a_person(tmp_path / "out", "draft"), overwrite=True)
+
+
+@pytest.mark.parametrize("by_hand", ["saved", "approved"])
+def test_what_is_reviewed_during_a_run_is_not_replaced_by_it(tmp_path: Path, by_hand: str) -> None:
+    output = earlier_results(tmp_path / "out")
+    with pytest.raises(InputError, match="lies in"), written_whole(output, overwrite=True) as folder:  # noqa: PT012
+        (folder / MANIFEST).write_text("mine")
+        shutil.rmtree(output)
+        results_of_a_person(output, by_hand)
+    assert (output / "labels").is_file()
+    assert contents(tmp_path / "out_2") == {MANIFEST: "mine"}
 
 
 def test_foreign_folder_is_never_replaced(tmp_path: Path) -> None:
@@ -179,7 +231,7 @@ def test_what_another_program_has_made_meanwhile_is_left_and_the_result_kept_bes
 ) -> None:
     output = tmp_path / "out"
     (tmp_path / "out_2").touch()
-    with pytest.raises(InputError, match=r"was made by another program .* lies in .*out_3\."):  # noqa: SIM117, PT012
+    with pytest.raises(InputError, match=r"was made or changed by others .* lies in .*out_3\."):  # noqa: SIM117, PT012
         with written_whole(output, overwrite) as folder:
             (folder / MANIFEST).write_text("mine")
             if theirs == "a file":

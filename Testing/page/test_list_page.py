@@ -96,8 +96,8 @@ def test_a_click_sorts_another_turns_it_round_a_third_is_as_before(page: Page) -
 def test_what_only_begins_with_a_number_is_sorted_as_text(texts: list[str], tmp_path: Path, open_page: Open) -> None:
     rows = "".join(f"<tr><td>{text}</td></tr>" for text in [texts[1], texts[2], "", texts[0]])
     (tmp_path / "list.html").write_text(
-        f"<span id=shown></span><table data-list><thead><tr><th><button>X</button></th></tr></thead><tbody>{rows}</tbody>"
-        f"</table><script>{resource('list.js').read_text(encoding='utf-8')}</script>"
+        "<span id=shown></span><table data-list><thead><tr><th><button>X</button></th></tr></thead>"
+        f"<tbody>{rows}</tbody></table><script>{resource('list.js').read_text(encoding='utf-8')}</script>"
     )
     page = open_page(tmp_path / "list.html")
     page.get_by_role("button", name="X").click()
