@@ -6,7 +6,6 @@ that registration, rigid or deformable, changes no volume and loses no small les
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from enum import Enum
 
@@ -46,6 +45,8 @@ class LesionChange(Record):
         before, after: identities of the lesions involved. None before is a new lesion, none after one that is gone,
             unless its position lies outside the other image.
         before_ml, after_ml: their total volumes.
+        last_free: of a new lesion the last study, as an index, that shows its position without it; ``None`` for other
+            changes, and in comparisons of version 0.1, where that was always the study before.
     """
 
     change: Change
@@ -53,6 +54,7 @@ class LesionChange(Record):
     after: tuple[int, ...]
     before_ml: float
     after_ml: float
+    last_free: int | None = None
 
     @property
     def fraction(self) -> float | None:
@@ -102,17 +104,17 @@ class LesionHistory(Record):
 
 
 def follow(time_points: Sequence[LesionSet], region: Region) -> LesionHistory:
-    """Follow all lesions from the first time point to the last."""
+    """Follow all lesions from the first time point to the last, also past those that do not show their position."""
     names = [list(range(1, len(time_points[0].lesions) + 1))]
     tracks: dict[int, list[FollowedLesion | None]] = {
         name: [lesion] for name, lesion in zip(names[0], time_points[0].lesions, strict=True)
     }
     steps = []
-    for number, (earlier, later) in enumerate(itertools.pairwise(time_points), start=1):
+    for number in range(1, len(time_points)):
         for lesions in tracks.values():
             lesions.append(None)
-        identities, changes = _step(earlier, later, names[-1], first_free=max(tracks, default=0) + 1)
-        for name, lesion in zip(identities, later.lesions, strict=True):
+        identities, changes = _step(time_points[: number + 1], names, first_free=max(tracks, default=0) + 1)
+        for name, lesion in zip(identities, time_points[number].lesions, strict=True):
             tracks.setdefault(name, [None] * (number + 1))[number] = lesion
         names.append(identities)
         steps.append(tuple(changes))
@@ -144,34 +146,53 @@ def linked(earlier: LesionSet, later: LesionSet) -> NDArray[np.bool_]:
 
 
 def _step(
-    earlier: LesionSet, later: LesionSet, names: Sequence[int], first_free: int
+    time_points: Sequence[LesionSet], names: Sequence[Sequence[int]], first_free: int
 ) -> tuple[list[int], list[LesionChange]]:
-    """The identities of the later lesions, and the changes; ``names`` are those of the earlier ones."""
+    """The identities of the last lesions, and the changes; ``names`` are those of the earlier time points."""
+    *_, earlier, later = time_points
     identities: dict[int, int] = {}
     changes = []
     for before, after in _pairs(linked(earlier, later)):
+        seen = last_free = None
+        if not before:
+            seen, last_free = _seen_before(time_points, names, after[0])
         # Components are numbered by size, so that the first of each side is the largest one.
-        if before and after:
-            identities[after[0]] = names[before[0]]
+        name = names[-1][before[0]] if before else seen
+        if after and name is not None and name not in identities.values():
+            identities[after[0]] = name
         for j in after:
             if j not in identities:
                 identities[j] = first_free
                 first_free += 1
         before_ml = sum(earlier.lesions[i].volume_ml for i in before)
         after_ml = sum(later.lesions[j].volume_ml for j in after)
-        covered = (not before and earlier.covers(later, after[0] + 1)) or (
-            not after and later.covers(earlier, before[0] + 1)
-        )
+        covered = last_free is not None or (not after and later.covers(earlier, before[0] + 1))
         changes.append(
             LesionChange(
                 change=_change(len(before), len(after), before_ml, after_ml, covered),
-                before=tuple(names[i] for i in before),
+                before=tuple(names[-1][i] for i in before),
                 after=tuple(identities[j] for j in after),
                 before_ml=before_ml,
                 after_ml=after_ml,
+                last_free=last_free,
             )
         )
     return [identities[j] for j in range(len(later.lesions))], changes
+
+
+def _seen_before(
+    time_points: Sequence[LesionSet], names: Sequence[Sequence[int]], lesion: int
+) -> tuple[int | None, int | None]:
+    """For a lesion that the time point before does not have: its identity at the last one that shows its position; else
+    that one's index, if the lesion was not there. Both are ``None`` where none shows it."""
+    *older, earlier, later = time_points
+    if earlier.covers(later, lesion + 1):
+        return None, len(older)
+    for place in reversed(range(len(older))):
+        if older[place].covers(later, lesion + 1):
+            there = np.flatnonzero(linked(older[place], later)[:, lesion])
+            return (names[place][there[0]], None) if there.size else (None, place)
+    return None, None
 
 
 def _pairs(links: NDArray[np.bool_]) -> list[tuple[list[int], list[int]]]:

@@ -153,7 +153,7 @@ def _new(
         name
         for steps in history.steps[time.baseline :]
         for step in steps
-        if step.change is Change.NEW
+        if step.change is Change.NEW and (step.last_free is None or step.last_free >= time.baseline)
         for name in step.after
     }
     last = len(time.slice_mm) - 1

@@ -123,6 +123,41 @@ def test_a_lesion_outside_the_first_image_is_not_new() -> None:
     assert Category.PROGRESSION not in categories(found).values()
 
 
+ABOVE = (20.0, 0.0, 25.0)
+
+
+def three_studies(*radii: float, **said: object) -> TimePointComparison:
+    """The second study is a slab that does not show the second lesion, whose radius in the others is given."""
+    first, last = (
+        labels_of((ball(HERE, 12), ET), *([(ball(ABOVE, radius), ET)] if radius else []), size_mm=(90, 90, 80))
+        for radius in radii
+    )
+    slab = labels_of((ball(HERE, 12), ET), size_mm=(90, 90, 40), centre=(0, 0, -5))
+    return compared(*(segmented(one, after(90 * n)) for n, one in enumerate((first, slab, last), start=1)), **said)
+
+
+def test_a_lesion_that_an_earlier_study_shows_to_be_absent_is_new_past_a_study_that_does_not_cover_it() -> None:
+    found = three_studies(0, 6)
+    assert [step.change for step in found.course.steps[1]] == [Change.UNCHANGED, Change.NEW]
+    assert all(one.new == (2,) for one in found.responses)
+    assert set(categories(found).values()) == {Category.PROGRESSION}
+
+
+def test_a_lesion_keeps_its_number_past_a_study_that_does_not_cover_it() -> None:
+    found = three_studies(6, 6)
+    assert [bool(lesion) for lesion in found.course.tracks[1].lesions] == [True, False, True]
+    assert len(found.course.tracks) == 2
+    assert not any(one.new for one in found.responses)
+    assert Category.PROGRESSION not in categories(found).values()
+
+
+def test_of_a_lesion_that_only_a_study_before_the_baseline_shows_to_be_absent_it_is_not_known_when_it_came() -> None:
+    found = three_studies(0, 6, baseline=1)
+    assert found.course.steps[1][1].change is Change.NEW
+    assert not any(one.new for one in found.responses)
+    assert Category.PROGRESSION not in categories(found).values()
+
+
 # --- lesions that merge or split -------------------------------------------------------------------------------------
 
 
