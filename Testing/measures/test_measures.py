@@ -211,6 +211,48 @@ def test_lesions_know_how_sure_they_are_how_many_slices_they_have_and_whether_th
     assert measures.lesions_of(Region.ET)[0].certainty is None  # there is no map of it
 
 
+def head_and_lesion(middle: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """A brain (a ball of 100 mm in ``[z, y, x]``) that fills its image, and a lesion of it at its surface or inside."""
+    z, y, x = np.indices((101, 101, 101)) - 50.0
+    brain = z**2 + y**2 + x**2 <= 50.5**2
+    apart = [axis - where for axis, where in zip((z, y, x), middle, strict=True)]
+    return brain, brain & (sum(one**2 for one in apart) <= 10**2)
+
+
+@pytest.mark.parametrize(
+    ("middle", "cropped_away", "cut"),
+    [
+        ((0, 0, 45), np.s_[:, :, :], False),  # its own surface touches the border
+        ((0, 45, 0), np.s_[:, :, :], False),
+        ((45, 0, 0), np.s_[:, :, :], False),
+        ((-45, 0, 0), np.s_[:, :, :], True),  # below, where the brain stem goes on
+        ((0, 0, 20), np.s_[:, :, :70], True),  # a half of a brain
+        ((20, 0, 0), np.s_[:65], True),  # a slab
+    ],
+)
+@pytest.mark.parametrize("turned", ["LPS", "RAI", "IPL"])
+def test_what_touches_the_border_of_an_image_that_was_cropped_to_the_brain_is_not_cut(
+    middle: tuple[float, float, float], cropped_away: tuple[slice, ...], cut: bool, turned: str
+) -> None:
+    brain, lesion = (sitk.DICOMOrient(image_of(one[cropped_away]), turned) for one in head_and_lesion(middle))
+    labels = lesion * int(Label.ET)
+    (found,) = measure(labels, brain).lesions_of(Region.ET)
+    assert found.at_border is cut
+    (of_scan,) = measure(labels, scan=sitk.Cast(brain, sitk.sitkFloat32) * 100).lesions_of(Region.ET)
+    assert of_scan.at_border is cut
+    assert measure(labels).lesions_of(Region.ET)[0].at_border, "of labels alone it is not known"
+    padded = [sitk.ConstantPad(one, (9,) * 3, (9,) * 3) for one in (labels, brain)]
+    assert not measure(*padded).lesions_of(Region.ET)[0].at_border
+
+
+def test_where_the_brain_does_not_reach_the_border_a_lesion_that_does_is_cut() -> None:
+    """A brain mask may lose the outermost slices of a slab with the skull."""
+    brain, lesion = (one[:95] for one in head_and_lesion((40, 0, 0)))
+    brain[-3:], head = False, np.pad(brain, ((0, 0), (20, 20), (20, 20)))
+    labels = image_of(np.pad(lesion, ((0, 0), (20, 20), (20, 20))) * int(Label.ET))
+    assert measure(labels, image_of(head)).lesions_of(Region.ET)[0].at_border
+
+
 def test_lesion_numbers_are_those_of_the_list() -> None:
     image = image_of(two_lesions(), THICK)
     numbers = lesion_numbers(image, Region.WT)
