@@ -21,7 +21,6 @@ import slicer
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Region
-from GliomaSegLib.scene.attributes import OUTPUT
 from GliomaSegLib.scene.batch import batch_steps
 from GliomaSegLib.scene.comparing import Agreement, EarlierStudy, agreement, check_studies, compare_steps
 from GliomaSegLib.scene.edit_state import has_unmeasured_edits
@@ -364,8 +363,6 @@ class SceneLogic:
 
     def hasUnmeasuredEdits(self, segmentation: slicer.vtkMRMLSegmentationNode) -> bool:  # noqa: N802
         """Whether the segmentation was changed since it was measured, so that table and report are out of date."""
-        if segmentation.GetAttribute(OUTPUT):  # a copy of a result is not watched yet
-            self._session.watch(segmentation)
         return has_unmeasured_edits(segmentation)
 
     def measuresOf(self, segmentation: slicer.vtkMRMLSegmentationNode) -> dict[str, Any] | None:  # noqa: N802

@@ -118,7 +118,6 @@ def add_result(
     set_measured(segmentation, labels_of(segmentation)[0])
     shown = yield from shown_measures(segmentation, result)
     undo.callback(session.remove_node, segmentation.GetNodeReference(Files.RESULT.role))
-    session.watch(segmentation)
     return replace(shown, transforms=made, volumes=there)
 
 

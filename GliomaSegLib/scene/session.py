@@ -14,7 +14,7 @@ import vtk
 
 from GliomaSegLib.batch.cases import folder_name
 from GliomaSegLib.errors import GliomaSegError, InputError
-from GliomaSegLib.scene.attributes import OUTPUT
+from GliomaSegLib.scene.attributes import MEASURED_LABELS, OUTPUT
 from GliomaSegLib.scene.comparison import compared_with
 from GliomaSegLib.scene.edit_state import mark_edited, mark_if_changed
 from GliomaSegLib.scene.hierarchy import own_reference, segmentations_in
@@ -56,6 +56,7 @@ class Session:
         self._tags = [
             scene.AddObserver(slicer.vtkMRMLScene.StartCloseEvent, self._on_scene_closing),
             scene.AddObserver(slicer.vtkMRMLScene.EndImportEvent, self._on_scene_read),
+            scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, self._on_node_added),
             scene.AddObserver(slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, self._on_node_removed),
         ]
         self._watch_all()
@@ -185,6 +186,20 @@ class Session:
 
     def _on_scene_read(self, caller: object, event: str) -> None:
         self._watch_all()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _on_node_added(self, caller: object, event: str, node: slicer.vtkMRMLNode) -> None:
+        """Watch a copy of a result as soon as it holds what that was measured on, which may be after it was added."""
+        if self.scene.IsImporting() or not node.IsA("vtkMRMLSegmentationNode"):
+            return
+
+        def watch_if_measured(*_: object) -> None:
+            if node.GetAttribute(MEASURED_LABELS) and self._tags:  # else this session has been closed
+                node.RemoveObserver(tag)
+                self.watch(node)
+
+        tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, watch_if_measured)
+        watch_if_measured()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _on_node_removed(self, caller: object, event: str, node: slicer.vtkMRMLNode) -> None:

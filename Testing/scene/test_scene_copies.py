@@ -63,12 +63,31 @@ def test_an_edit_of_a_copy_voids_its_approval_alone(
     logic: SceneLogic, host: SceneHost, done: SegmentationResult
 ) -> None:
     copy = copied(done.segmentation, host)
-    assert not logic.hasUnmeasuredEdits(copy)
     assert review_of(copy).state == "approved"
-    set_labels(copy, edited())
+    set_labels(copy, edited())  # before anybody asks for its edits
     assert (review_of(copy).state, review_of(done.segmentation).state) == ("edited", "approved")
     assert logic.hasUnmeasuredEdits(copy)
     assert not logic.hasUnmeasuredEdits(done.segmentation)
+
+
+def test_a_copy_that_is_filled_before_it_is_added_is_watched_too(
+    logic: SceneLogic, host: SceneHost, done: SegmentationResult
+) -> None:
+    copy = slicer.vtkMRMLSegmentationNode()
+    copy.Copy(done.segmentation)
+    host.scene.AddNode(copy)
+    assert not logic.hasUnmeasuredEdits(copy)
+    set_labels(copy, edited())
+    assert logic.hasUnmeasuredEdits(copy)
+    assert review_of(copy).state == "edited"
+
+
+def test_asking_for_edits_changes_nothing(logic: SceneLogic, host: SceneHost, done: SegmentationResult) -> None:
+    copy = copied(done.segmentation, host)
+    logic.close()  # nothing is watched any more
+    set_labels(copy, edited())
+    assert not logic.hasUnmeasuredEdits(copy)
+    assert review_of(copy).state == "approved"
 
 
 def test_measuring_a_copy_leaves_table_and_files_of_the_first(
