@@ -55,7 +55,7 @@ def notes(
     left_out = f": {', '.join(counted)}" if counted else "; there is none"
     sentences = [
         f"Components of less than {least_mm3:.0f} mm³, which not all of the studies could show or which are noise, are "
-        f"not counted as lesions{left_out}. The volumes contain them."
+        f"not counted as lesions, unless the next study shows one there{left_out}. The volumes contain them."
     ]
     if responses and conditions.radiotherapy_unstated:
         sentences.append("After radiotherapy the baseline is the first study after its end (--radiotherapy-end).")

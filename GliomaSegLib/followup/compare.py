@@ -23,7 +23,7 @@ from GliomaSegLib.measures.criteria import CRITERIA
 from GliomaSegLib.measures.diameters import axial_axis
 from GliomaSegLib.measures.lesion_shape import LesionSet
 from GliomaSegLib.measures.lesion_size import FollowedLesion, counted, followed_lesions, least_counted_mm3
-from GliomaSegLib.measures.lesion_tracking import Change, LesionHistory, follow
+from GliomaSegLib.measures.lesion_tracking import Change, LesionHistory, follow, that_count
 from GliomaSegLib.measures.rano import Assessment, TimePoints, assess_response
 from GliomaSegLib.measures.rano_text import lesions_text
 from GliomaSegLib.measures.resection import Resection, assess_resection
@@ -31,6 +31,10 @@ from GliomaSegLib.preprocessing.registration import register_checked
 from GliomaSegLib.preprocessing.rigid import Registration
 from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
 from GliomaSegLib.results.time_point import SegmentedTimePoint, check_order
+
+# A component of at least this share of the least lesion counts as one where the next study shows a lesion: this is not
+# new when the segmentation of a small one has only wavered about the limit. Smaller ones are noise.
+_LIKELY = 0.5
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,12 @@ def compare(
 
     recorder.stage("lesions, resection and response")
     least_mm3 = least_counted_mm3([study.labels.GetSpacing() for study in studies], studies[-1].task)
-    lesions = [
-        followed_lesions(study.labels, region, counted(study.measures.lesions_of(region), least_mm3))
+    likely = [
+        followed_lesions(study.labels, region, counted(study.measures.lesions_of(region), _LIKELY * least_mm3))
         for study in studies
     ]
-    history = _history(studies, region, lesions, transforms, deformations)
+    lesions = that_count(_sets(studies, region, likely, transforms, deformations), least_mm3)
+    history = follow(_sets(studies, region, lesions, transforms, deformations), region)
     resection = None if conditions.operated is None else _resection(studies, conditions.operated, treatment, history)
     responses = _responses(studies, region, history, transforms, conditions, lesions)
     for study in studies:
@@ -171,14 +176,14 @@ def _deformed(study: SegmentedTimePoint, last: SegmentedTimePoint, registration:
 # --- measures ---------------------------------------------------------------------------------------------------------
 
 
-def _history(
+def _sets(
     studies: Sequence[SegmentedTimePoint],
     region: Region,
     lesions: Sequence[Sequence[FollowedLesion]],
     transforms: Sequence[sitk.Transform | None],
     deformations: Sequence[Deformation | None],
-) -> LesionHistory:
-    sets = [
+) -> list[LesionSet]:
+    return [
         LesionSet(
             study.labels,
             region,
@@ -188,7 +193,6 @@ def _history(
         )
         for study, here, rigid, deformation in zip(studies, lesions, transforms, deformations, strict=True)
     ]
-    return follow(sets, region)
 
 
 def _resection(
@@ -250,7 +254,8 @@ def _row(
     region: Region,
     lesions: Sequence[FollowedLesion],
 ) -> TimePointRow:
-    specks = study.measures.lesions_of(region)[len(lesions) :]
+    followed = {lesion.id for lesion in lesions}
+    specks = [one for one in study.measures.lesions_of(region) if one.id not in followed]
     return TimePointRow(
         name=study.name,
         path=study.path,

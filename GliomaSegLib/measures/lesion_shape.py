@@ -38,7 +38,7 @@ class LesionSet:
     Args:
         labels: internal label map on its own grid.
         region: the lesions are its connected components.
-        lesions: those that count, as measured, largest first; smaller components are left out.
+        lesions: those that count, as measured, largest first; other components are left out.
         from_common: maps points of a space common to all time points to this one's space, LPS mm.
         to_common: its inverse, where ITK cannot invert it (a displacement field).
     """
@@ -54,8 +54,11 @@ class LesionSet:
         self.lesions = tuple(lesions)
         self._from_common = sitk.Transform(3, sitk.sitkIdentity) if from_common is None else from_common
         self._to_common = to_common or self._from_common.GetInverse()
-        self._numbers = lesion_numbers(labels, region)
-        self._numbers[self._numbers > len(self.lesions)] = 0
+        components = lesion_numbers(labels, region)
+        number_of = np.zeros(int(components.max()) + 1, components.dtype)
+        for number, lesion in enumerate(self.lesions, start=1):
+            number_of[lesion.id] = number
+        self._numbers = number_of[components]
         self._to_mm = np.reshape(labels.GetDirection(), (3, 3)) * labels.GetSpacing()
         self._to_index, self._origin = np.linalg.inv(self._to_mm), np.asarray(labels.GetOrigin())
         self._cavity = sitk.GetArrayFromImage(labels) == Label.RC

@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 
 from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.lesion_shape import LesionSet, encloses, line_one_cavity, match_unpaired
-from GliomaSegLib.measures.lesion_size import FollowedLesion
+from GliomaSegLib.measures.lesion_size import FollowedLesion, counted
 from GliomaSegLib.record import Record
 
 # A relative change of volume up to this is called unchanged: a convention of this program, above the noise of
@@ -101,6 +101,19 @@ class LesionHistory(Record):
         """The lesions of a group at one time point."""
         lesions = [track.lesions[time_point] for track in self.tracks if track.id in group]
         return tuple(lesion for lesion in lesions if lesion is not None)
+
+
+def that_count(time_points: Sequence[LesionSet], least_mm3: float) -> list[tuple[FollowedLesion, ...]]:
+    """Per time point the lesions of at least this volume, and smaller ones that the next time point shows as a lesion
+    with no other predecessor: such a lesion is not new, but has grown past the limit."""
+    kept = [np.arange(len(here.lesions)) < len(counted(here.lesions, least_mm3)) for here in time_points]
+    for place in reversed(range(len(time_points) - 1)):
+        links = time_points[place].overlap(time_points[place + 1])[:, kept[place + 1]]
+        kept[place] |= links[:, ~links[kept[place]].any(axis=0)].any(axis=1)
+    return [
+        tuple(lesion for lesion, counts in zip(here.lesions, mine, strict=True) if counts)
+        for here, mine in zip(time_points, kept, strict=True)
+    ]
 
 
 def follow(time_points: Sequence[LesionSet], region: Region) -> LesionHistory:

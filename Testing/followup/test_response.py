@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 import pytest
+import SimpleITK as sitk
 
 from GliomaSegLib.case import Modality, TimePointKind
 from GliomaSegLib.errors import InputError
@@ -12,6 +13,7 @@ from GliomaSegLib.followup.compare import compare
 from GliomaSegLib.followup.comparison import TimePointComparison
 from GliomaSegLib.followup.conditions import Radiotherapy, Treatment
 from GliomaSegLib.followup.page import render_comparison
+from GliomaSegLib.io.grid import placed_as
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.measures.lesion_tracking import Change
 from GliomaSegLib.measures.rano import Category
@@ -121,6 +123,32 @@ def test_a_lesion_outside_the_first_image_is_not_new() -> None:
     found = compared(segmented(slab, after(90)), segmented(whole, after(180)))
     assert Change.NOT_COVERED in {step.change for step in found.course.steps[0]}
     assert Category.PROGRESSION not in categories(found).values()
+
+
+def with_spot(voxels: int) -> SegmentedTimePoint:
+    """A nodule, and away from it so many voxels of 1 mm³ that enhance."""
+    labels = nodule(12)
+    spot = sitk.GetArrayViewFromImage(labels)[40:44, 44:48, 74:78].copy()
+    spot.ravel()[:voxels] = ET
+    labels[74:78, 44:48, 40:44] = placed_as(sitk.GetImageFromArray(spot), labels[74:78, 44:48, 40:44])
+    return segmented(labels, after(90))
+
+
+@pytest.mark.parametrize("voxels", [(19, 21), (21, 19, 21), (11, 19, 21)])
+def test_a_spot_whose_volume_wavers_about_that_of_the_least_lesion_is_not_new(voxels: tuple[int, ...]) -> None:
+    found = compared(*map(with_spot, voxels))
+    assert [len(track.lesions) for track in found.course.tracks] == [len(voxels)] * 2
+    assert all(all(track.lesions) for track in found.course.tracks)
+    assert set(categories(found).values()) == {Category.STABLE}
+    assert [row.specks for row in found.studies] == [0] * len(voxels)
+
+
+def test_a_lesion_at_a_speck_of_noise_is_new_and_a_speck_that_becomes_none_is_no_lesion() -> None:
+    assert compared(with_spot(9), with_spot(25)).responses[0].new == (2,)
+    wavering = compared(with_spot(18), with_spot(19))
+    assert len(wavering.course.tracks) == 1
+    assert [row.specks for row in wavering.studies] == [1, 1]
+    assert compared(with_spot(21), with_spot(19)).course.steps[0][1].change is Change.GONE
 
 
 ABOVE = (20.0, 0.0, 25.0)
