@@ -26,7 +26,7 @@ from GliomaSegLib.measures.lesion_size import FollowedLesion, counted, followed_
 from GliomaSegLib.measures.lesion_tracking import Change, LesionHistory, follow, that_count
 from GliomaSegLib.measures.rano import Assessment, TimePoints, assess_response
 from GliomaSegLib.measures.rano_text import lesions_text
-from GliomaSegLib.measures.resection import Resection, assess_resection
+from GliomaSegLib.measures.resection import Resection, assess_resection, tumour_ml
 from GliomaSegLib.preprocessing.registration import register_checked
 from GliomaSegLib.preprocessing.rigid import Registration
 from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
@@ -204,7 +204,7 @@ def _resection(
     unseen = [name for step in history.steps[operated - 1] if step.change is Change.NOT_COVERED for name in step.before]
     outside = f"{name_of(studies, operated)} does not cover the place of {lesions_text(unseen)}" if unseen else ""
     return assess_resection(
-        {Region(one.name): one.volume_ml for one in before.measures.volumes if one.name in Region.__members__},
+        {region: tumour_ml(before.labels, region) for region in (Region.ET, Region.TC) if region in before.regions},
         after.labels,
         known,
         after.time_point,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import cast
 
-from GliomaSegLib.case import Modality, TimePointKind
+from GliomaSegLib.case import Modality, TimePoint, TimePointKind
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.followup.comparison import Question
 from GliomaSegLib.labels import Region
@@ -45,8 +45,10 @@ class Radiotherapy:
         if text == "none":
             return cls()
         try:
-            return cls(ended_days=float(text)) if text.replace(".", "", 1).isdigit() else cls(date.fromisoformat(text))
-        except ValueError as error:
+            if not text.replace(".", "", 1).isdigit():
+                return cls(date.fromisoformat(text))
+            return cls(ended_days=TimePoint(TimePointKind.POSTOPERATIVE, float(text)).days_since_surgery)
+        except (ValueError, InputError) as error:  # also 20240331, which is no number of days
             raise InputError(
                 f"'--radiotherapy-end {text}' is not a date such as 2024-03-31, a number of days after surgery or none."
             ) from error

@@ -192,10 +192,11 @@ def _plot(comparison: TimePointComparison) -> Markup:
 
 def _volumes(track: Track, course: LesionHistory) -> list[float | None]:
     """Volume (mL) at each study: 0 after the lesion has gone, ``None`` before it appeared and after it merged."""
-    volumes = [lesion.volume_ml if lesion else None for lesion in track.lesions]
-    for place, steps in enumerate(course.steps, start=1):
-        if any(step.change is Change.GONE and track.id in step.before for step in steps):
-            volumes[place] = 0.0
+    volumes: list[float | None] = []
+    gone = False
+    for lesion, steps in zip(track.lesions, ((), *course.steps), strict=True):
+        gone |= any(step.change is Change.GONE and track.id in step.before for step in steps)
+        volumes.append(lesion.volume_ml if lesion else 0.0 if gone else None)
     return volumes
 
 

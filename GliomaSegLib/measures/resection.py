@@ -171,6 +171,12 @@ def residual(labels: sitk.Image, probability: sitk.Image | None = None) -> Resid
     )
 
 
+def tumour_ml(labels: sitk.Image, region: Region) -> float:
+    """The volume of a region without the objects that :func:`residual` leaves out, before surgery as after it."""
+    mask = region_mask(sitk.GetArrayViewFromImage(labels), region)
+    return int(without_specks(mask, labels.GetSpacing()).sum()) * math.prod(labels.GetSpacing()) / 1000
+
+
 def extent_of_resection(region: Region, before_ml: float, after_ml: float) -> Extent:
     """The extent of resection of one region.
 
@@ -264,7 +270,7 @@ def assess_resection(
     """Compare a post-operative segmentation with the pre-operative volumes.
 
     Args:
-        before: volumes, mL, of the regions that the pre-operative segmentation distinguishes, on its own grid.
+        before: :func:`tumour_ml` of ET and TC, as far as the pre-operative segmentation distinguishes them.
         labels: internal label map after surgery, on its own grid.
         regions: those that it distinguishes.
         time_point: of the post-operative study.
@@ -288,7 +294,7 @@ def assess_resection(
     left = residual(labels, probability)
     after = {Region.ET: left.volume_ml}
     if Region.TC in before and Region.TC in regions:
-        after[Region.TC] = int(without_specks(region_mask(array, Region.TC), labels.GetSpacing()).sum()) * voxel_ml
+        after[Region.TC] = tumour_ml(labels, Region.TC)
     if all(before[region] <= 0 for region in after):
         extent_of_resection(Region.ET, before[Region.ET], left.volume_ml)  # says why
     extents = tuple(extent_of_resection(region, before[region], ml) for region, ml in after.items() if before[region])

@@ -64,6 +64,7 @@ def without_identity(manifest: Manifest) -> Manifest:
         "case_id": "Anonymous",
         "sequences": sequences,
         "warnings": tuple(hidden.sub("…", text) for text in manifest.warnings),
+        "incomplete": tuple(hidden.sub("…", text) for text in manifest.incomplete),
         "cost": manifest.cost and hidden.sub("…", manifest.cost),
         "choice": manifest.choice and hidden.sub("…", manifest.choice),
     }

@@ -192,7 +192,8 @@ def check_order(studies: Sequence[SegmentedTimePoint]) -> None:
             f"{first.path} and {second.path} are of different patients ({one} and {other}); give studies of one "
             "patient."
         )
-    for earlier, later in itertools.pairwise(studies):
+    dated = [study for study in studies if study.date]  # also with one between them whose date is not known
+    for earlier, later in (*itertools.pairwise(dated), *itertools.pairwise(studies)):
         if _is_before(later, earlier):
             raise InputError(
                 f"{later.path} was made before {earlier.path}, which is given first; give the studies in the order in "
@@ -202,10 +203,10 @@ def check_order(studies: Sequence[SegmentedTimePoint]) -> None:
 
 def _is_before(later: SegmentedTimePoint, earlier: SegmentedTimePoint) -> bool:
     """By their dates where both are known: after a second operation the days since surgery begin anew."""
-    if later.date and earlier.date:
+    if later.date and earlier.date and later.date != earlier.date:
         return later.date < earlier.date
     kinds = earlier.time_point.kind, later.time_point.kind
     if kinds == (TimePointKind.POSTOPERATIVE, TimePointKind.PREOPERATIVE):
         return True
     before, after = earlier.time_point.days_since_surgery, later.time_point.days_since_surgery
-    return before is not None and after is not None and after < before
+    return not (later.date and earlier.date) and before is not None and after is not None and after < before

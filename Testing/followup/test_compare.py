@@ -23,7 +23,7 @@ from GliomaSegLib.errors import GliomaSegError, InputError
 from GliomaSegLib.followup.compare import compare
 from GliomaSegLib.followup.conditions import Treatment
 from GliomaSegLib.followup.growth import Curve, growth_plot
-from GliomaSegLib.followup.page import LESIONS, NUMBERS, PAGE, write_comparison
+from GliomaSegLib.followup.page import LESIONS, NUMBERS, PAGE, render_comparison, write_comparison
 from GliomaSegLib.labels import Label, LabelScheme, Region
 from GliomaSegLib.measures.lesion_tracking import Change
 from GliomaSegLib.measures.rano import Category
@@ -130,11 +130,40 @@ def test_dates_give_days(segmented) -> None:
         ({"day": date(2024, 3, 1)}, {"day": date(2024, 1, 1)}, "made before"),
         ({"when": EARLY}, {"when": PRE}, "made before"),
         ({"when": LATER}, {"when": EARLY}, "made before"),
+        ({"when": EARLY, "day": date(2024, 3, 1)}, {"when": PRE, "day": date(2024, 3, 1)}, "made before"),
     ],
 )
 def test_studies_in_the_wrong_order_are_refused(segmented, first: dict, second: dict, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         compare([segmented(LARGE, **first), segmented(SMALL, **second)], in_place=True)
+
+
+def test_the_curve_of_a_lesion_that_has_gone_stays_at_nothing(segmented) -> None:
+    boxes = [(LARGE, SMALL), (LARGE,), (LARGE,), (LARGE, SMALL)]
+    html = render_comparison(compare([segmented(*one) for one in boxes], in_place=True))
+    curves = {len(points.split()) for points in re.findall(r'<polyline points="([^"]+)"', html)}
+    assert curves == {4, 1}  # of the lesions that there were from the beginning, and of the new one
+    assert {"lesion 1", "lesion 2", "lesion 3"} <= set(re.findall(r">(lesion \d)</text>", html))
+
+
+def test_a_study_without_a_date_between_others_hides_no_wrong_order(segmented) -> None:
+    studies = [segmented(LARGE, day=day) for day in (date(2024, 5, 1), None, date(2024, 1, 1))]
+    with pytest.raises(InputError, match=r"study2\.nii\.gz was made before .*study0\.nii\.gz"):
+        compare(studies, in_place=True)
+
+
+def test_two_studies_on_the_day_of_a_second_operation_are_in_order(segmented) -> None:
+    day = date(2024, 5, 1)
+    compare([segmented(LARGE, when=LATER, day=day), segmented(SMALL, when=EARLY, day=day)], in_place=True)
+
+
+def test_what_is_too_small_to_count_after_surgery_does_not_count_before_it_either(segmented) -> None:
+    """A nodule and ten specks that stay as they are."""
+    specks = [np.s_[28:30, 2 * n, 48:50] for n in range(10)]
+    nodule = np.s_[5:12, 5:12, 5:12]
+    studies = [segmented(nodule, *specks, when=when) for when in (PRE, EARLY)]
+    (extent,) = compare(studies, in_place=True).comparison.resection.extents
+    assert (extent.before_ml, extent.percent) == (pytest.approx(0.343), 0)
 
 
 def test_studies_of_two_patients_are_refused(segmented) -> None:
@@ -298,6 +327,7 @@ def commanded(*arguments: object) -> str:
         (("--baseline", "1", "--baseline", "1"), "'--baseline' is given 2 times; response has one baseline"),
         (("--baseline", "1", "--radiotherapy-end", "none"), "names two baselines"),
         (("--radiotherapy-end", "soon"), "'--radiotherapy-end soon' is not a date"),
+        (("--radiotherapy-end", "20240331"), "'--radiotherapy-end 20240331' is not a date"),
     ],
 )
 def test_options_that_cannot_be_are_refused(segmented, tmp_path: Path, options: tuple[str, ...], sentence: str) -> None:

@@ -203,7 +203,9 @@ def test_an_anonymous_page_has_the_brain_alone_and_no_name() -> None:
     manifest, _, images = given = head()
     known = StudyIdentity(patient_name="Doe^Jane", patient_id="PID-77", study_date="20210304", accession_number="ACC-5")
     warnings = ("The T2 of Doe-John, 2021-03-04, was mirrored.",)
-    manifest = manifest.model_copy(update={"case_id": "Doe-John", "warnings": warnings, "identity": known})
+    incomplete = ("The series 'T2' in /archive/Doe-John is incomplete: 3 slices are lost",)
+    update = {"case_id": "Doe-John", "warnings": warnings, "identity": known, "incomplete": incomplete}
+    manifest = manifest.model_copy(update=update)
     hidden = render_report(without_identity(manifest), given[1], brain_alone(images))
     open_text = render_report(manifest, given[1], images)
     said, hidden_said = (
@@ -212,6 +214,7 @@ def test_an_anonymous_page_has_the_brain_alone_and_no_name() -> None:
     for name in ("Doe", "PID-77", "ACC-5", "post.nii.gz", "2024-01-31", "2021-03-04", "flair"):
         assert (name in said, name in hidden_said) == (True, False)
     assert "The T2 of …, …, was mirrored." in hidden
+    assert "is incomplete: 3 slices are lost; what is missing is neither shown nor measured." in hidden
     packed = re.findall(r'id="part-(?:image|marked|brain)\w*">([^<]+)<', hidden)
     pictures = [base64.b64decode(one) for one in re.findall(r"data:image/png;base64,([^\"]+)", hidden)]
     text = re.sub(r"[\w+/=]{200,}", "", hidden)  # without what is packed
