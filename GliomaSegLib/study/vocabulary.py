@@ -42,6 +42,9 @@ _NUMBERED = r"(?!t[12])[a-z]*\d+"
 # With a T2: T2*.
 _GRADIENT_ECHO = r"(?:gre|eg|ffe|gr[ae]d[ij]ente?( ?e[ck]h?o)?|e[ck]h?o (de )?gr[ae]d[ij]ente?)"
 
+_ASTERISK = "asterisk"
+"""Replaces the second underscore behind T2, which converters write in place of ``*``."""
+
 # In this order; each match is removed from the text, so that 'T2*' is not T2 and 'T2 FLAIR' only FLAIR.
 WEIGHTING_WORDS: tuple[WordRule, ...] = (
     WordRule(
@@ -76,7 +79,7 @@ WEIGHTING_WORDS: tuple[WordRule, ...] = (
     ),
     WordRule(
         r"\b(loc|lo[ck]ali[sz]+(er|ador|ateur|ator)\w*|scout\w*|aa\w*scout|survey|scano\w*|uebersicht|ubersicht|reperage|centratura"
-        r"|(3|three) ?(plane|pl))\b|локализатор|定位|位置決",
+        r"|(3|three|tri) ?(planes?|plans?|pl)|locator|posdisp|topogram)\b|локализатор|定位|位置決",
         Weighting.OTHER,
         8,
     ),
@@ -86,8 +89,9 @@ WEIGHTING_WORDS: tuple[WordRule, ...] = (
         Weighting.OTHER,
         8,
     ),
+    WordRule(rf"\b{_ASTERISK}\b", Weighting.OTHER, 8, 3.9),
     WordRule(r"\bepi\b", Weighting.OTHER, 8, 4),  # echo-planar, or an examination for epilepsy
-    WordRule(r"\b(cal|coil|phantom|test|report|rest)\b", Weighting.OTHER, 8, 1.5),
+    WordRule(r"\b(cal|coil|phantom|test|report|rest|pilot|finder|vorschau)\b", Weighting.OTHER, 8, 1.5),
     WordRule(
         r"\b([tr][12]\w* ?map\w*|t1 ?rho|mrf|mapit|relaxo\w*|inv ?[12]|mtr|mrs|spectro\w*|svs|csi|qalas|molli)\b"
         r"|\bmp ?2 ?rage\b.*\bt1 ?images?\b|\b(flaws\w*|neuro ?melan\w*|nm (mri?|mt\w*)|symap|despot\w*|apt\w*|cest)\b"
@@ -210,14 +214,14 @@ CONTRAST_WORDS: tuple[tuple[str, float], ...] = (
     ),
     (r"\b(c|ce)t1w?\b|\bs?t1w?i? ?(c|ce|gd|gad\w*|km|post|pc|cm)\b|\bs?t1w?i?post\w*", 6),
     (rf"\b{_AFTER} (\w+ )??{_AGENT_BUT_C}|\b{WITH_WORDS} {_AGENT_BUT_C}", 6),
-    (rf"\+ ?({_AGENT}|k)\b|\b([ck]|iv) ?\+|\bt1w? ?\+", 6),
+    (rf"\+ ?({_AGENT}|[gk])\b|\b([cgk]|iv) ?\+|\bt1w? ?\+", 6),
     (
         rf"\b(ce|i?v?km|kl|gd\w*|gad\w*|{_CONTRAST}|mdc|civ|inj\w*|enh\w*|varjoai\w*|postcon\w*"
         r"|postg\w*|tehost\w*|wzmocn\w*|ку|кв|усилен\w*)\b|增强|增強|造影|조영",
         5,
     ),
     (rf"\b({_BRANDS})\b", 5),
-    (r"\b(post|pos|nach|apres|dopo|after|delayed|efter|etter|despues|depois|nakon|после|після)\b", 4),
+    (r"\b(post|pos|nach|apres|dopo|after|delayed|tardi\w*|efter|etter|despues|depois|nakon|после|після)\b", 4),
     (r"\b(w|with|post) con\b", 5),
     (r"\bmk\b", 3),  # Norwegian and Danish: med, uden kontrast
     (r"\buk\b", -3),
@@ -233,7 +237,8 @@ _INFLECTED = re.compile(
 )
 _INITIALS = frozenset("c k cc ck cg sc sg".split())  # noqa: SIM905 - of 'contrast', 'con contraste', 'sin gadolinio'
 _PREPOSITIONS = frozenset("a de di del da do du des of the la le il el den i iv".split())  # noqa: SIM905
-_AMBIGUOUS = re.compile(r"z (?!k)\w+|sense contrast\w*")  # Polish 'with' and Dutch 'without'; Philips and Catalan
+# Polish 'with' and Dutch 'without'; Czech 'with' and, of 'S/' in a file name, Spanish 'without'; Philips and Catalan.
+_AMBIGUOUS = re.compile(r"[sz] (?!k)\w+|sense contrast\w*")
 
 # --- words that are no evidence ---------------------------------------------------------------------------------------
 
@@ -290,7 +295,7 @@ def normalised(words: str) -> str:
 
     Letters of other scripts, ``+`` and ``*`` are kept, as they are significant.
     """
-    words = words.replace("_", " ")
+    words = re.sub(r"(?i)(?<=t2)_(?=_|$)", f" {_ASTERISK} ", words).replace("_", " ")
     text = re.sub(r"\w*(?:\ufffd|(?<=\w)\?(?=\w)|(?<=[^\W\d_]{2})\?)\w*", f" {UNREADABLE} ", words)
     text = unicodedata.normalize("NFKD", text.translate(_LETTERS))
     text = re.sub(r"(?<=[a-zA-Z\u0370-\u03ff])[\u0300-\u036f]+", "", text)
