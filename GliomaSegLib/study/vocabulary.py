@@ -167,9 +167,12 @@ BRAIN_WORDS = re.compile(rf"\b({_BRAIN})\b|脑|头|颅|腦|頭|脳|뇌(?!하수�
 # --- contrast medium -----------------------------------------------------------------------------------------------
 
 _CONTRAST = r"[kc]ontr(?:\b|a(?:s|z|sz)[tc]\w*)|контраст\w*|σκιαγραφ\w*"
-_BRANDS = r"dtpa|dotarem|magnevist|prohance|omniscan|multihance|clariscan|primovist|gadavist|gadovist|elucirem"
+_BRANDS = (
+    r"dtpa|dotarem|dotagraf|dotaspin|magnevist|magnegita|magnescope|prohance|omniscan|multihance|clariscan|pixxoscan"
+    r"|primovist|eovist|gadavist|gadovist|elucirem|vueway|cyclolux|artirem|optimark"
+)
 _AGENT_BUT_C = (
-    rf"(?:{_CONTRAST}|{_BRANDS}|i?v?km|gad\w*|gd\w*|inj\w*|mdc|cm|civ|enh\w*|tehost\w*|varjoai\w*|усилен\w*|введени\w*|ку|кв|kl"
+    rf"(?:{_CONTRAST}|{_BRANDS}|(?:iv)?km|gad\w*|gd\w*|inj\w*|mdc|cm|civ|enh\w*|tehost\w*|varjoai\w*|усилен\w*|введени\w*|ку|кв|kl"
     r"|gabe|造影剂?|增强|增強|조영\w*)"
 )
 _AGENT = rf"(?:{_AGENT_BUT_C}|c)"
@@ -216,12 +219,15 @@ CONTRAST_WORDS: tuple[tuple[str, float], ...] = (
     (rf"\b{_AFTER} (\w+ )??{_AGENT_BUT_C}|\b{WITH_WORDS} {_AGENT_BUT_C}", 6),
     (rf"\+ ?({_AGENT}|[gk])\b|\b([cgk]|iv) ?\+|\bt1w? ?\+", 6),
     (
-        rf"\b(ce|i?v?km|kl|gd\w*|gad\w*|{_CONTRAST}|mdc|civ|inj\w*|enh\w*|varjoai\w*|postcon\w*"
+        rf"\b(ce|(?:iv)?km|kl|gd\w*|gad\w*|{_CONTRAST}|mdc|civ|inj\w*|enh\w*|varjoai\w*|postcon\w*"
         r"|postg\w*|tehost\w*|wzmocn\w*|ку|кв|усилен\w*)\b|增强|增強|造影|조영",
         5,
     ),
     (rf"\b({_BRANDS})\b", 5),
-    (r"\b(post|pos|nach|apres|dopo|after|delayed|tardi\w*|efter|etter|despues|depois|nakon|после|після)\b", 4),
+    (
+        r"\b(post|pos|nach|apres|dopo|after|late|delayed|tardi\w*|spae?t\w*|efter|etter|despues|depois|nakon|после|після)\b",
+        4,
+    ),
     (r"\b(w|with|post) con\b", 5),
     (r"\bmk\b", 3),  # Norwegian and Danish: med, uden kontrast
     (r"\buk\b", -3),
@@ -235,7 +241,7 @@ _INFLECTED = re.compile(
     r"[kc]ontra(?:s|z|sz)[tc](?:[aeiou]|em|en|om|es?|ie|ad[ao]|at[ao]?|ed|nej|om|os|li|iga|s|(ow|n[iy]|nou|mitt|med|middel|mid"
     r"|stof|vloeistof|anyag|forst|verst|optag|enh|los|fri|free|frei)\w*|[sz][iu]z)?"
 )
-_INITIALS = frozenset("c k cc ck cg sc sg".split())  # noqa: SIM905 - of 'contrast', 'con contraste', 'sin gadolinio'
+_INITIALS = frozenset("c k cc ck cg sc sg pi".split())  # noqa: SIM905 - of 'contrast', 'con contraste', 'sin gadolinio', 'post injectionem'
 _PREPOSITIONS = frozenset("a de di del da do du des of the la le il el den i iv".split())  # noqa: SIM905
 # Polish 'with' and Dutch 'without'; Czech 'with' and, of 'S/' in a file name, Spanish 'without'; Philips and Catalan.
 _AMBIGUOUS = re.compile(r"[sz] (?!k)\w+|sense contrast\w*")
@@ -251,9 +257,16 @@ _MISLEADING = re.compile(
 )
 
 # Describes an examination with images of both kinds; it does not tell which kind a single image is.
+_WITHOUT_CONTRAST = r"without|wo|w o|ohne|sans|sin|senza|sem|zonder|uden|uten|utan"
+_WITH_CONTRAST = r"with|w|mit|avec|con|com|met|med"
+_BEFORE_IT, _AFTER_IT = r"before|vor|avant|prima|voor|antes", r"after|nach|apres|dopo|na|despues|depois"
+_AND = r"(and|or|und|u|oder|et|ou|y|e|en|og|och|\+)"
 _WITH_AND_WITHOUT = re.compile(
-    r"\b((w|with|mit|avec|con) ?(and|or|und|et|y|\+)? ?(without|wo|w o|ohne|sans|sin)"
-    r"|(without|wo|ohne|sans|sin|pre) (and|or|und|et|y|\+) ?(with|w|mit|avec|con|post))\b( contrast\w*| gad\w*)?"
+    rf"\b(({_WITH_CONTRAST}) ?({_AND} ?)?({_WITHOUT_CONTRAST})|({_WITHOUT_CONTRAST}) ({_AND} ?)?({_WITH_CONTRAST})"
+    rf"|pre {_AND} ?(with|w|mit|avec|con|post))\b( contrast\w*| gad\w*)?"
+    rf"|\b(({_BEFORE_IT}) ({_AND} )?({_AFTER_IT})|({_AFTER_IT}) ({_AND} )?({_BEFORE_IT})|post {_AND} pre"
+    r"|o m(?= km)|m o(?= km))\b"
+    r"|\b(day|week|month|year|monat|woche|jahr)\w* (post|nach)\b(?=$| (s?t1|ax|sag|cor|tra)\w*)"  # of an operation
 )
 
 # Images for the planning of surgery and radiotherapy, usually with contrast medium.
@@ -314,7 +327,7 @@ def normalised(words: str) -> str:
     text = re.sub(r"\bk\.m\.?|\bc\.m\.?|\bk\.l\.?", "km", text)
     text = re.sub(r"\bк[/.]у\b", "ку", text)
     text = re.sub(r"\bm\.d\.c\.?", "mdc", text)
-    text = re.sub(r"\+ ?/ ?-|±|前[后後]", " plusminus ", text)
+    text = re.sub(r"\+ ?/ ?-|(?<!\w)\+ ?-|±|前[后後]", " plusminus ", text)
     text = re.sub(r"\bi\.? ?v\.?(?=\W)", "iv ", text)
     text = re.sub(rf"\b({_AGENT_BUT_C}|iv) ?(\(-\)|-(?=\s|$|\)))", r" \1 minus ", text)
     text = re.sub(rf"(?<=\s)-(?={_AGENT_BUT_C}\b)", " minus ", text)
