@@ -270,7 +270,9 @@ _WITH_AND_WITHOUT = re.compile(
 )
 
 # Images for the planning of surgery and radiotherapy, usually with contrast medium.
-PLANNING = re.compile(r"\b(stealth|brainlab|neuro ?nav\w*|navigat\w*|stereota\w*|(gamma|cyber) ?knife|gk|srs|planning)\b")
+PLANNING = re.compile(
+    r"\b(stealth|brainlab|neuro ?nav\w*|navigat\w*|stereota\w*|(gamma|cyber) ?knife|gk|srs|planning)\b"
+)
 
 # Common words that are unrelated to contrast medium; any other word may be about it.
 FAMILIAR = re.compile(
