@@ -114,6 +114,12 @@ def distinguishes_parts(regions: Collection[Region]) -> bool:
     return not {Region.TC, Region.ET}.isdisjoint(regions)
 
 
+def regions_of_channels(channels: Collection[str]) -> frozenset[Region]:
+    """The regions that the output channels of a network delineate, which are regions or exclusive labels."""
+    named = {Region(name) for name in channels if name in Region.__members__}
+    return named | regions_of_segments([Label[name] for name in channels if name in Label.__members__])
+
+
 def regions_of_segments(segments: Collection[Label]) -> frozenset[Region]:
     """The regions that a segmentation with segments of these labels delineates, empty ones included.
 

@@ -112,18 +112,38 @@ def standardise_histogram_inside(
 
 
 def between_percentiles(
-    image: NDArray[np.floating], percentiles: tuple[float, float], clip: bool, name: str = "the image"
+    image: NDArray[np.floating],
+    percentiles: tuple[float, float],
+    clip: bool,
+    name: str = "the image",
+    measured: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
-    """Scale two percentiles of all voxels to 0 and 1, with ``clip`` also limit the values to this range.
+    """Scale two percentiles to 0 and 1, with ``clip`` also limit the values to this range.
+
+    Args:
+        measured: the voxels whose percentiles they are, by default all.
 
     Raises:
-        InputError: the percentiles are equal.
+        InputError: the percentiles are equal, or no voxel is measured.
     """
-    low, high = np.percentile(image, percentiles)
+    values = image if measured is None else image[measured]
+    low, high = np.percentile(values, percentiles) if values.size else (0.0, 0.0)
     if high <= low:
         raise _no_contrast(name)
     scaled = ((image - low) / (high - low)).astype(np.float32)
     return np.clip(scaled, 0, 1) if clip else scaled
+
+
+def z_score_of_all(image: NDArray[np.floating], name: str = "the image") -> NDArray[np.float32]:
+    """Scale to mean 0 and standard deviation 1 of all voxels, background included.
+
+    Raises:
+        InputError: all voxels are equal.
+    """
+    values = image.astype(np.float64)
+    if not (deviation := values.std()):
+        raise _no_contrast(name)
+    return ((values - values.mean()) / deviation).astype(np.float32)
 
 
 def z_score_above_mean(image: NDArray[np.floating], name: str = "the image") -> NDArray[np.float32]:

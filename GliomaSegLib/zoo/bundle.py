@@ -17,6 +17,7 @@ from typing import Any
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.labels import Region, regions_of_channels
 from GliomaSegLib.zoo.archive import unpack
 from GliomaSegLib.zoo.own import About
 
@@ -31,6 +32,7 @@ _CHANNELS = (
 _DEEPEST = 100  # lists in lists of a YAML file: of tens of thousands the parser takes minutes
 # Transforms that do not change values or grid of the network's input.
 _NEUTRAL = {"LoadImaged", "EnsureChannelFirstd", "AddChanneld", "EnsureTyped", "CastToTyped", "ToTensord"}
+_NOT_SAID = ("subtrahend", "divisor", "relative", "channel_indices")
 _SAID = ("axcodes", "pixdim", "nonzero", "channel_wise", "lower", "upper", "b_min", "b_max", "clip", "margin")
 
 
@@ -76,7 +78,7 @@ def write_bundle(
         "network": network,
         "inference": _inference(config),
         "output": (output := _output(config, metadata, channels)),
-        "regions": _regions(output["channels"]),
+        "regions": [one.value for one in Region if one in regions_of_channels(output["channels"])],
         **_preprocessing(config, metadata, sequences),
     }
     card["inference"] |= card.pop("field", {})
@@ -217,14 +219,6 @@ def _output(config: Mapping[str, Any], metadata: Mapping[str, Any], channels: Se
     return {"activation": activation, "channels": list(named), "threshold": float(threshold)}
 
 
-def _regions(channels: Sequence[str]) -> list[str]:
-    regions = [one for one in ("WT", "TC", "ET", "RC") if one in channels]
-    if "background" in channels:
-        parts = {"WT": {"NETC", "SNFH", "ET"}, "TC": {"NETC", "ET"}, "ET": {"ET"}, "RC": {"RC"}}
-        regions = [region for region, labels in parts.items() if labels & set(channels)]
-    return regions
-
-
 def _named(data: Mapping[str, Any], known: Sequence[tuple[str, Any]], what: str, option: str) -> list[str]:
     said = [str(text) for _, text in sorted(data.get("channel_def", {}).items(), key=lambda one: int(one[0]))]
     found = [next((name for pattern, name in known if re.search(pattern, text, re.IGNORECASE)), None) for text in said]
@@ -247,13 +241,24 @@ def _preprocessing(config: Mapping[str, Any], metadata: Mapping[str, Any], seque
         if name in _NEUTRAL or part.get("_disabled_"):
             continue
         said = {key: _resolved(config, part[key]) for key in _SAID if key in part}
+        if further := [key for key in _NOT_SAID if part.get(key)]:
+            raise InputError(
+                f"The bundle prepares its images with '{further[0]}' of '{name}', as no card can say; write it as a "
+                "card."
+            )
+        by_itself = bool(said.get("channel_wise")) or len(named) == 1
         if name == "Orientationd":
             space["orientation"] = said["axcodes"]
         elif name == "Spacingd":
             space["spacing_mm"] = [float(one) for one in said["pixdim"]]
-        elif name == "NormalizeIntensityd" and (said.get("channel_wise") or len(named) == 1):
+        elif name == "NormalizeIntensityd" and by_itself and (said.get("nonzero") or not field):
             normalisation = {"method": "z-score", "over": "non-zero" if said.get("nonzero") else "all"}
-        elif name == "ScaleIntensityRangePercentilesd" and (said.get("b_min"), said.get("b_max")) == (0, 1):
+        elif (
+            name == "ScaleIntensityRangePercentilesd"
+            and by_itself
+            and not field  # of a card the percentiles are those of the whole image, before it is cropped
+            and (said.get("b_min"), said.get("b_max")) == (0, 1)
+        ):
             percentiles = [said["lower"], said["upper"]]
             normalisation = {"method": "percentiles", "percentiles": percentiles, "clip": bool(said.get("clip"))}
         elif name == "CropForegroundd" and isinstance(said.get("margin", 0), int):

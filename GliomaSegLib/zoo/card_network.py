@@ -154,3 +154,8 @@ class Output(CardPart):
             raise ValueError("with softmax the first channel is the background")
         if self.activation == "sigmoid" and (exclusive := {"background", "NETC", "SNFH"} & set(self.channels)):
             raise ValueError(f"with sigmoid a channel is a region, and '{min(exclusive)}' is none")
+        if self.activation == "softmax" and (nested := {"WT", "TC", "brain"} & set(self.channels)):
+            raise ValueError(
+                f"with softmax a channel is a label, and '{min(nested)}' is none (SNFH: a tumour that is not divided, "
+                "NETC: a core)"
+            )

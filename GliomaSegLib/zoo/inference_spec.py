@@ -22,6 +22,7 @@ from GliomaSegLib.preprocessing.normalisation import (
     standardise_histogram,
     z_score,
     z_score_above_mean,
+    z_score_of_all,
 )
 from GliomaSegLib.zoo.card_network import Inference, Normalisation, Output
 
@@ -94,17 +95,24 @@ def scaled(stack: Array, order: tuple[Modality, ...], scale: Callable[[Array, st
     return np.stack([channel[box] for channel in channels])
 
 
+_Z_SCORES = {"all": z_score_of_all, "non-zero": z_score, "above-mean": z_score_above_mean}
+_MEASURED: dict[str, Callable[[Array], NDArray[np.bool_] | None]] = {
+    "all": lambda image: None,
+    "non-zero": lambda image: image != 0,
+    "above-mean": lambda image: image > image.mean(dtype=np.float64),
+}
+
+
 def scaling_of(normalisation: Normalisation) -> Callable[[Array, str], Array]:
     """The normalisation as a function of an image and its name."""
+    z_scored, measured = _Z_SCORES[normalisation.over], _MEASURED[normalisation.over]
     if normalisation.method == "percentiles" and normalisation.percentiles is not None:
         low_high = normalisation.percentiles
-        return lambda image, name: between_percentiles(image, low_high, normalisation.clip, name)
+        return lambda image, name: between_percentiles(image, low_high, normalisation.clip, name, measured(image))
     if normalisation.method == "landmarks" and normalisation.landmarks is not None:
         landmarks = normalisation.landmarks
-        return lambda image, name: z_score_above_mean(standardise_histogram(image, landmarks), name)
-    if normalisation.method == "z-score":
-        return z_score_above_mean if normalisation.over == "above-mean" else z_score
-    return lambda image, name: image
+        return lambda image, name: z_scored(standardise_histogram(image, landmarks), name)
+    return z_scored if normalisation.method == "z-score" else lambda image, name: image
 
 
 def largest_component(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -104,6 +104,7 @@ def test_schema_file_is_that_of_the_classes() -> None:
         ({"inference": {"patch": [0, 1, 1]}}, "inference"),
         ({"inference": {"overlap": 1}}, "inference.overlap"),
         ({"output": {"activation": "softmax", "channels": ["WT"]}}, "output"),
+        ({"output": {"activation": "softmax", "channels": ["background", "WT"]}}, "output"),
         ({"output": {"activation": "sigmoid", "channels": ["background", "WT"]}}, "output"),
         ({"output": {"activation": "sigmoid", "channels": ["WT", "WT"]}}, "output"),
         ({"output": {"activation": "sigmoid", "channels": []}}, "output"),

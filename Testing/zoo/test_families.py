@@ -57,6 +57,22 @@ def test_a_family_has_the_functions_that_it_promises(name: str) -> None:
         (BUNDLE, {"inference": None}, "lacks 'inference'"),
         (
             BUNDLE,
+            {"output": {"activation": "softmax", "channels": ["background", "ET"]}},
+            r"has the region 'WT', which its channels \(background, ET\) do not give",
+        ),
+        (BUNDLE, {"output": {"activation": "sigmoid", "channels": ["TC", "WT"]}}, "has the region 'ET', which"),
+        (
+            NNUNET,
+            {"network": {"family": "nnunet", "parameters": {"labels": {"1": "ET"}}}},
+            r"has the region 'WT', which its channels \(ET\) do not give",
+        ),
+        (
+            NNUNET,
+            {"network": {"family": "nnunet", "parameters": {"labels": {"1": "edema"}}}},
+            "has 'edema' in 'network.parameters.labels', which is none of",
+        ),
+        (
+            BUNDLE,
             {"inputs": {"sequences": ["t1c"], "preoperative": ["preoperative-t1c"]}},
             "has 'inputs.preoperative'",
         ),

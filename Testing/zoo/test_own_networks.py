@@ -180,6 +180,10 @@ CONFIG: dict[str, Any] = {
         ],
     },
 }  # fmt: skip
+PERCENTILES = {
+    "_target_": "ScaleIntensityRangePercentilesd", "keys": "image", "lower": 1, "upper": 99, "b_min": 0, "b_max": 1,
+    "channel_wise": True,
+}  # fmt: skip
 METADATA: dict[str, Any] = {
     "name": "Two sequences", "version": "0.3", "description": "For a test.", "authors": "nobody",
     "references": ["Myronenko A. 2019"],
@@ -232,6 +236,13 @@ def test_a_bundles_folder_with_exclusive_labels_and_channels_named_by_hand(workp
     found = find_card("ours")
     assert found.inputs.sequences == (Modality.T2F, Modality.T1C)
     assert [region.value for region in found.regions] == ["WT", "TC", "ET"]
+    config["network_def"]["out_channels"] = 2
+    write_bundle(workplace / "one", config, METADATA | {"network_data_format": {}})
+    assert (
+        main(["models", "add", "one", "--id", "one", "--licence", "ours", *named[:2], "--channels", "background,ET"])
+        == 0
+    )
+    assert [region.value for region in find_card("one").regions] == ["ET"], "where the rest is, it does not say"
 
 
 # --- what is refused -----------------------------------------------------------------------------------------------
@@ -259,6 +270,20 @@ def _with(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (_with("filters", "@filters"), "refers to itself without end"),
         (_with("inferer._target_", "SliceInferer"), "inferer 'SliceInferer' is not known here"),
         (_with("preprocessing.transforms", [{"_target_": "Resized"}]), "prepares its images with 'Resized'"),
+        (
+            _with("preprocessing.transforms", [PERCENTILES | {"channel_wise": False}]),
+            "with 'ScaleIntensityRangePercentilesd', as no card can say",
+        ),
+        (
+            _with("preprocessing.transforms", [{"_target_": "CropForegroundd"}, PERCENTILES]),
+            "with 'ScaleIntensityRangePercentilesd', as no card can say",
+        ),
+        (
+            _with(
+                "preprocessing.transforms", [{"_target_": "NormalizeIntensityd", "divisor": 50, "channel_wise": True}]
+            ),
+            "with 'divisor' of 'NormalizeIntensityd', as no card can say",
+        ),
         (_with("postprocessing.transforms", []), "neither sigmoid nor softmax"),
     ],
 )

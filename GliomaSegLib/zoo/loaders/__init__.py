@@ -27,6 +27,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from GliomaSegLib.labels import Label, regions_of_channels
 from GliomaSegLib.zoo.card import ENSEMBLE, Card
 from GliomaSegLib.zoo.card_network import Normalisation
 from GliomaSegLib.zoo.card_weights import accepted_sha256
@@ -167,7 +168,18 @@ def fault_of(card: Card) -> str | None:
                 f"has '{field}', which the family '{name}' does not use: it or its published files decide that, and of "
                 f"these it takes {known} from a card"
             )
-    return None
+    return _fault_of_channels(card)
+
+
+def _fault_of_channels(card: Card) -> str | None:
+    """A clause where the card names a region that its network's output channels, or nnU-Net's labels, do not give."""
+    labels = card.network.parameters.get("labels", {})
+    meanings = labels.values() if isinstance(labels, dict) else ()
+    if unknown := [one for one in meanings if one not in (*Label.__members__, "background", "brain")]:
+        return f"has '{unknown[0]}' in 'network.parameters.labels', which is none of NETC, SNFH, ET, RC and brain"
+    channels = tuple(card.output.channels if card.output else ()) or tuple(meanings)
+    absent = [region.value for region in card.regions if channels and region not in regions_of_channels(channels)]
+    return f"has the region '{absent[0]}', which its channels ({', '.join(channels)}) do not give" if absent else None
 
 
 def _value(card: Card, field: str) -> Any:
