@@ -117,7 +117,7 @@ def distinguishes_parts(regions: Collection[Region]) -> bool:
 def regions_of_channels(channels: Collection[str]) -> frozenset[Region]:
     """The regions that the output channels of a network delineate, which are regions or exclusive labels."""
     named = {Region(name) for name in channels if name in Region.__members__}
-    return named | regions_of_segments([Label[name] for name in channels if name in Label.__members__])
+    return regions_of_segments([Label[name] for name in channels if name in Label.__members__]) | named
 
 
 def regions_of_segments(segments: Collection[Label]) -> frozenset[Region]:

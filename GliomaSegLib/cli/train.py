@@ -31,7 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe file, or the name of one that comes with GliomaSeg")
     parser.add_argument("--cases", type=Path, required=True, metavar="CSV", help="the case table")
     add_root(parser)
-    parser.add_argument("--splits", type=Path, metavar="JSON", help="patients of train, test and validation")
+    parser.add_argument(
+        "--splits", type=Path, metavar="JSON",
+        help="patients of train, test and validation; with --hold-out, --cross-validation and --folds those of test "
+        "are left out and all others divided anew",
+    )  # fmt: skip
     parser.add_argument("--cache", type=Path, required=True, metavar="DIR", help="folder for the prepared cases")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="folder of the run")
     parser.add_argument(
@@ -93,7 +97,7 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
         for part in _parts(parsed, recipe, rows):
             _prepare(parsed, recipe, [*part.train, *part.watched], device, progress)
             labelled = _labelled(parsed, recipe, part.train, device, progress)
-            paths = [*labelled, *_synthetic(parsed, recipe, part.train, part.held_out, progress)]
+            paths = [*labelled, *_synthetic(parsed, recipe, part.train, progress)]
             if parsed.prepare_only:
                 continue
             _train(parsed, recipe, paths, part.watched, part.folder, device, progress)
@@ -107,39 +111,42 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
 
 @dataclass(frozen=True)
 class _Part:
-    """One training: its cases, what it holds out (a hospital or a fold) and the folder of its run."""
+    """One training: its cases, those that it holds out, and the folder of its run."""
 
     train: list[CaseRow]
     watched: list[CaseRow]
-    held_out: str | None
     folder: Path
 
 
 def _parts(parsed: argparse.Namespace, recipe: Recipe, rows: list[CaseRow]) -> list[_Part]:
     """The trainings that were asked for: one, one for each hospital, or one for each fold."""
     from GliomaSegLib.datasets import folds
-    from GliomaSegLib.datasets.case_table import read_splits, training_and_validation
+    from GliomaSegLib.datasets.case_table import read_splits, same_patient, training_and_validation
+    from GliomaSegLib.io.names import file_stem
 
     if parsed.test_hospital and parsed.folds is None:
         raise InputError("--test-hospital is of --folds; without folds name the test patients in --splits.")
+    splits = read_splits(parsed.splits) if parsed.splits else {}
+    if not (parsed.folds is not None or parsed.cross_validation or parsed.hold_out is not None):
+        return [_Part(*training_and_validation(rows, splits, recipe.validation.split), parsed.output)]
+    tested = {same_patient(patient) for patient in splits.get("test", ())}
+    left = [row for row in rows if same_patient(row.patient) not in tested]
     if parsed.folds is None:
-        splits = read_splits(parsed.splits) if parsed.splits else {}
-        hospitals = sorted({row.hospital for row in rows}) if parsed.cross_validation else [parsed.hold_out]
+        hospitals = sorted({row.hospital for row in left}) if parsed.cross_validation else [parsed.hold_out]
         return [
             _Part(
-                *training_and_validation(rows, splits, recipe.validation.split, hospital),
-                hospital,
-                parsed.output / hospital if parsed.cross_validation else parsed.output,
+                *training_and_validation(left, {}, recipe.validation.split, hospital),
+                parsed.output / file_stem(hospital) if parsed.cross_validation else parsed.output,
             )
             for hospital in hospitals
         ]
-    left = folds.without_hospitals(rows, parsed.test_hospital) if parsed.test_hospital else rows
+    left = folds.without_hospitals(left, parsed.test_hospital) if parsed.test_hospital else left
     if parsed.folds_of == "hospitals":
         found = folds.hospital_folds(left, parsed.folds)
     else:
         found = folds.patient_folds(left, parsed.folds, recipe.seed)
     folds.write_folds(rows, found, parsed.output / folds.TABLE)
-    return [_Part(*folds.divided(left, fold), fold.name, parsed.output / fold.name) for fold in found]
+    return [_Part(*folds.divided(left, fold), parsed.output / fold.name) for fold in found]
 
 
 def _prepare(
@@ -166,47 +173,44 @@ def _labelled(
     from GliomaSegLib.inference.device import choose_precision
     from GliomaSegLib.pipeline.prediction import load_model
     from GliomaSegLib.training.dataset import prepared_path
-    from GliomaSegLib.training.pseudo_labels import add_pseudo_labels, pseudo_labelled_path
+    from GliomaSegLib.training.pseudo_labels import add_pseudo_labels
     from GliomaSegLib.zoo.catalogue import find_card
     from GliomaSegLib.zoo.places import default_store
     from GliomaSegLib.zoo.store import Store
 
-    plain = [prepared_path(row, parsed.cache) for row in rows]
     if recipe.pseudo_labels is None:
-        return plain
-    card = find_card(recipe.pseudo_labels)
-    weights = Store(parsed.store or default_store()).weights(card)
+        return [prepared_path(row, parsed.cache) for row in rows]
+    card, store = find_card(recipe.pseudo_labels), Store(parsed.store or default_store())
+    weights = store.weights(card)
     segmenter = load_model(card.id, weights, device, choose_precision(device))
     if not isinstance(segmenter, SliceCascade):
         raise InputError(
             f"The model '{card.id}' does not divide a given tumour into its parts, as pseudo-labels need it; name "
             "'ca-cnn-brats17' in the recipe."
         )
-    add_pseudo_labels(rows, parsed.cache, card.id, segmenter, progress)
-    labelled = [pseudo_labelled_path(row, parsed.cache, card.id) for row in rows]
-    return [there if there.is_file() else path for there, path in zip(labelled, plain, strict=True)]
+    return add_pseudo_labels(rows, parsed.cache, card.id, store.weights_sha256(card), segmenter, progress)
 
 
-def _synthetic(
-    parsed: argparse.Namespace, recipe: Recipe, rows: list[CaseRow], held_out: str | None, progress: Progress
-) -> list[Path]:
+def _synthetic(parsed: argparse.Namespace, recipe: Recipe, rows: list[CaseRow], progress: Progress) -> list[Path]:
     """The recipe's synthetic cases, drawn from those that are trained on and from no others."""
     from GliomaSegLib.datasets.case_table import read_left_out
-    from GliomaSegLib.training.dataset import prepared_path, read_prepared
-    from GliomaSegLib.training.synthesis.pool import write_pool
+    from GliomaSegLib.io.provenance import sha256_of
+    from GliomaSegLib.training.dataset import prepared_path, read_prepared, stored_key
+    from GliomaSegLib.training.synthesis.pool import pool_folder, write_pool
 
     if recipe.synthetic is None:
         return []
-    cases = (read_prepared(prepared_path(row, parsed.cache)) for row in rows)
+    prepared = [prepared_path(row, parsed.cache) for row in rows]
     wish = recipe.synthetic
-    folder = parsed.cache / (f"synthetic-without-{held_out}" if held_out else f"synthetic-{wish.seed}")
-    maps = []
+    maps, made_from = [], [*map(stored_key, prepared)]
     if parsed.label_maps is not None:
         from GliomaSegLib.training.synthesis.label_maps import read_label_maps
 
         left_out = read_left_out(parsed.splits) if parsed.splits else ()
         maps = read_label_maps(parsed.label_maps, wish.spacing_mm, left_out)
-    return write_pool(cases, folder, wish.spacing_mm, wish.count, wish.seed, progress, maps)
+        made_from += [sha256_of(parsed.label_maps), *left_out]
+    folder = pool_folder(parsed.cache, made_from, wish.spacing_mm, wish.seed)
+    return write_pool(map(read_prepared, prepared), folder, wish.spacing_mm, wish.count, wish.seed, progress, maps)
 
 
 def _train(

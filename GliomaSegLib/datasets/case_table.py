@@ -78,16 +78,17 @@ def read_table(table: Path, root: Path | None = None) -> list[CaseRow]:
     root = root or table.parent
     records = read_records(table, _COLUMNS, "case table")
     rows = [_row(cells, root, f"{table}, line {line}") for line, cells in records]
-    names = [row.case for row in rows]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise InputError(f"The case table {table} has the case '{twice}' twice; give every case its own name.")
+    names = [row.case.casefold() for row in rows]  # their files are one on Windows and macOS
+    if twice := next((row for row in rows if names.count(row.case.casefold()) > 1), None):
+        raise InputError(f"The case table {table} has the case '{twice.case}' twice; give every case its own name.")
     if not rows:
         raise InputError(f"The case table {table} has no rows; give it a row per case.")
     return rows
 
 
 def _row(cells: Mapping[str, str], root: Path, where: str) -> CaseRow:
+    if not cells["case"]:
+        raise InputError(f"{where}: the case has no name; give it one in the column 'case'.")
     if not cells["truth"]:
         raise InputError(f"{where}: the case '{cells['case']}' has no labels; name them in the column 'truth'.")
     images = {sequence: root / cells[sequence.value] for sequence in Modality if cells[sequence.value]}

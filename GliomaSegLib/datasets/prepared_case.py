@@ -22,6 +22,7 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.folder import MANIFEST, PROGRAM, is_result_folder, written_whole
 from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.io.images import read_image, read_labels
+from GliomaSegLib.io.names import file_stem
 from GliomaSegLib.label_maps import from_internal
 from GliomaSegLib.options import BrainMethod
 from GliomaSegLib.preprocessing.prepare import prepare
@@ -108,7 +109,7 @@ def kept_prepared(row: CaseRow, cache: Path, device: torch.device) -> CaseRow:
     Raises:
         InputError: see :func:`prepare_case`, or the files cannot be written.
     """
-    folder = cache / f"{row.case}-{row.key[:12]}"
+    folder = cache / f"{file_stem(row.case)}-{row.key[:12]}"
     names = {sequence: f"{sequence.value}.nii.gz" for sequence in row.images}
     if not is_result_folder(folder):
         there = prepare_case(row, device)
@@ -120,4 +121,4 @@ def kept_prepared(row: CaseRow, cache: Path, device: torch.device) -> CaseRow:
             about = {"program": PROGRAM, "kind": "case in place", "case": row.case}
             (partial / MANIFEST).write_text(json.dumps(about), encoding="utf-8")
     images = {sequence: folder / name for sequence, name in names.items()}
-    return dataclasses.replace(row, images=images, reference=folder / _REFERENCE, drawn_on=None, placeholder=False)
+    return dataclasses.replace(row, images=images, reference=folder / _REFERENCE, drawn_on=None)

@@ -67,6 +67,7 @@ class Run(Record):
 
     Attributes:
         weights: SHA-256 of the model's weights; empty in files of kept runs that were made before it was recorded.
+        seed: of the random numbers of its network.
         source: changes when the files of the case change.
         scores: of the regions that the reference distinguishes and the model gives for this subset.
         lesions: of those regions, on the grid of the reference labels.
@@ -76,6 +77,7 @@ class Run(Record):
     model: str
     version: str
     weights: str = ""
+    seed: int = 1
     data: str
     case: str
     hospital: str
@@ -91,7 +93,7 @@ class Run(Record):
     @property
     def key(self) -> tuple[object, ...]:
         """Runs of the same key are the same run."""
-        made_with = self.model, self.version, self.weights, self.network_only, self.brain
+        made_with = self.model, self.version, self.weights, self.seed, self.network_only, self.brain
         return *made_with, self.data, self.case, self.source, self.present
 
 

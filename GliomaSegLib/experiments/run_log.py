@@ -10,27 +10,30 @@ from pydantic import ValidationError
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.experiments.definition import Run
 
+_BEGINNING = b'{"model":'  # of every line
+
 
 def read_runs(path: Path) -> list[Run]:
-    """The runs in the file; a last line that a killed process left unfinished is cut off.
+    """The runs in the file; a last line that a killed process left without its end is cut off.
 
     Raises:
         InputError: the file cannot be read or is not such a file.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        *lines, unfinished = path.read_bytes().split(b"\n")
+    except OSError as error:
         raise InputError(f"The kept runs in {path} cannot be read; name another file.") from error
+    if unfinished and not unfinished.startswith(_BEGINNING[: len(unfinished)]):
+        lines.append(unfinished)  # of another program, and not to be cut
     runs = []
     for number, line in enumerate(lines, 1):
         try:
             runs.append(Run.model_validate_json(line))
         except ValidationError as error:
-            if number == len(lines):  # the process was killed while it wrote
-                with path.open("r+b") as stream:
-                    stream.truncate(path.stat().st_size - len(line.encode()))
-                break
             raise InputError(f"{path}, line {number}, is no run of an experiment; name another file.") from error
+    if unfinished:
+        with path.open("r+b") as stream:
+            stream.truncate(path.stat().st_size - len(unfinished))
     return runs
 
 

@@ -58,7 +58,7 @@ def run_experiment(
 
     Args:
         kept: a file (see :mod:`GliomaSegLib.experiments.run_log`) to which each run is added as it ends, and from
-            which the runs are taken that it holds already.
+            which the runs are taken that it holds already; those that failed are tried again.
 
     Raises:
         InputError: a model is unknown or not installed, or ``kept`` cannot be used.
@@ -68,7 +68,7 @@ def run_experiment(
     store = Store(experiment.store or default_store())
     cards = [find_card(model, experiment.store) for model in experiment.models]
     weights = {card.id: store.weights_sha256(card) for card in cards}
-    known = {run.key: run for run in read_runs(kept)} if kept and kept.exists() else {}
+    known = {run.key: run for run in read_runs(kept) if not run.failure} if kept and kept.exists() else {}
     runs: list[Run] = []
     for card, one in itertools.product(cards, data):
         progress.stage(f"{card.id} on {one.name}")
@@ -99,6 +99,7 @@ def _runs_of_case(
             model=card.id,
             version=card.version,
             weights=weights,
+            seed=experiment.seed,
             data=data,
             case=row.case,
             hospital=row.hospital,

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 # Searched for in study folders; ITK reads further formats if the user names a file.
 IMAGE_SUFFIXES: tuple[str, ...] = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".img", ".img.gz")
+
+
+_NO_FILE = re.compile(r'[/\\:*?"<>|\x00-\x1f]|^\.|[. ]$')
+
+
+def file_stem(name: str) -> str:
+    """The name itself, or, where a file cannot be called so on every system, a legal one that no other name has."""
+    if not _NO_FILE.search(name):
+        return name
+    return f"{_NO_FILE.sub('_', name)}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def folders_below(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:

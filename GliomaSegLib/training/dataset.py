@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import zipfile
@@ -19,6 +20,7 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.datasets.case_table import CaseRow
 from GliomaSegLib.datasets.prepared_case import prepare_case
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.names import file_stem
 from GliomaSegLib.io.renaming import rename
 from GliomaSegLib.labels import Region
 from GliomaSegLib.preprocessing.cropping import bounding_box
@@ -66,7 +68,7 @@ class TrainingCase:
 
 def prepared_path(row: CaseRow, cache: Path) -> Path:
     """The path of a prepared case in the folder ``cache``."""
-    return cache / f"{row.case}.npz"
+    return cache / f"{file_stem(row.case)}.npz"
 
 
 def prepare_all(
@@ -92,7 +94,7 @@ def prepare_all(
     progress.stage("preparing the cases")
     for done, row in enumerate(rows):
         progress.advance(done / len(rows), row.case)
-        if stored_key(prepared_path(row, cache)) == row.key:
+        if is_kept(row, row.key, prepared_path(row, cache)):
             continue
         try:
             case = then(prepare_training_case(row, device, bias_correction))
@@ -179,8 +181,26 @@ def read_prepared(path: Path) -> TrainingCase:
 
 def stored_key(path: Path) -> str | None:
     """The key with which a prepared case was written; ``None`` if it is missing or damaged."""
+    return _about(path).get("key")
+
+
+def is_kept(row: CaseRow, key: str, path: Path) -> bool:
+    """Whether the case of a row was written to ``path`` with this key.
+
+    Its patient and hospital become those of the row, as the table may have been corrected since.
+    """
+    about = _about(path)
+    if about.get("key") != key:
+        return False
+    if (about["patient"], about["hospital"]) != (row.patient, row.hospital):
+        case = dataclasses.replace(read_prepared(path), patient=row.patient, hospital=row.hospital)
+        write_case(case, key, path)
+    return True
+
+
+def _about(path: Path) -> dict[str, Any]:
     try:
         with np.load(path) as stored:
-            return json.loads(str(stored["about"]))["key"]
+            return json.loads(str(stored["about"]))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        return None
+        return {}

@@ -60,6 +60,7 @@ def _of_one(recipe: Recipe) -> dict[str, Any]:
             "family": "trained",
             "parameters": {"network": recipe.network.model_dump(), "lattice_mm": grid_mm}
             | ({"frame": [x, y, z]} if whole else {})
+            | ({"plane": recipe.view.plane.value} if recipe.view.plane is not Plane.AXIAL else {})
             | _preparation(recipe),
         },
         "inference": {
@@ -133,5 +134,5 @@ def _inputs(recipe: Recipe) -> dict[str, Any]:
     if isinstance(recipe.sparsification, KeepAll):
         mandatory = recipe.sequences
     elif isinstance(recipe.sparsification, Eijgelaar2020):
-        mandatory = (Modality.T1C,)
+        mandatory = tuple(one for one in recipe.sequences if one is Modality.T1C)
     return {"sequences": [one.value for one in recipe.sequences], "mandatory": [one.value for one in mandatory]}

@@ -101,7 +101,7 @@ def weigh_lesions(cases: Sequence[PooledCase]) -> list[PooledCase]:
             lesion_weights(mask, beta) if beta > 0 else np.ones(mask.shape, np.float32)
             for mask, beta in zip(reference, fractions, strict=True)
         ]
-        return torch.from_numpy(np.stack(each)).half()
+        return torch.from_numpy(np.stack(each)).bfloat16()  # float16 ends at 65504, which a lesion of a voxel exceeds
 
     return [replace(case, weights=weights(reference)) for case, reference in zip(cases, references, strict=True)]
 

@@ -15,30 +15,42 @@ import numpy as np
 from GliomaSegLib.case import Modality
 from GliomaSegLib.datasets.case_table import CaseRow
 from GliomaSegLib.inference.cascade import SliceCascade
+from GliomaSegLib.io.names import file_stem
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import TUMOUR_REGIONS, Region
 from GliomaSegLib.progress import Progress, Silent
-from GliomaSegLib.training.dataset import CHANNELS, TrainingCase, prepared_path, read_prepared, stored_key, write_case
+from GliomaSegLib.training.dataset import CHANNELS, TrainingCase, is_kept, prepared_path, read_prepared, write_case
 
 
 def pseudo_labelled_path(row: CaseRow, cache: Path, model: str) -> Path:
     """The path of a prepared case with the pseudo-labels of a model."""
-    return cache / f"{row.case}.{model}.npz"
+    return cache / f"{file_stem(row.case)}.{model}.npz"
 
 
 def add_pseudo_labels(
-    rows: Sequence[CaseRow], cache: Path, model: str, segmenter: SliceCascade, progress: Progress | None = None
-) -> None:
-    """Write every prepared case whose reference is only the whole tumour with pseudo-labels, atomically."""
+    rows: Sequence[CaseRow],
+    cache: Path,
+    model: str,
+    weights_sha256: str,
+    segmenter: SliceCascade,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Write every prepared case whose reference is only the whole tumour with pseudo-labels, atomically; the files of
+    all rows, with these labels or without."""
     progress = progress or Silent()
     progress.stage(f"pseudo-labels of {model}")
+    paths = []
     for done, row in enumerate(rows):
         progress.advance(done / len(rows), row.case)
-        path = pseudo_labelled_path(row, cache, model)
-        if row.regions != (Region.WT,) or stored_key(path) == row.key:
+        if row.regions != (Region.WT,):
+            paths.append(prepared_path(row, cache))
             continue
-        case = read_prepared(prepared_path(row, cache))
-        write_case(with_pseudo_labels(case, segmenter), row.key, path)
+        path, key = pseudo_labelled_path(row, cache, model), f"{row.key}-{weights_sha256}"
+        if not is_kept(row, key, path):
+            case = read_prepared(prepared_path(row, cache))
+            write_case(with_pseudo_labels(case, segmenter), key, path)
+        paths.append(path)
+    return paths
 
 
 def with_pseudo_labels(case: TrainingCase, segmenter: SliceCascade) -> TrainingCase:

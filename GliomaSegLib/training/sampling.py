@@ -61,7 +61,7 @@ class PooledCase:
         first_mm: centre of the first voxel in coordinates of the prepared case, in which positions and poses are.
         seeds: per region (or lesion) positions ``[n, 3]`` in mm inside it; none of unknown or absent regions.
         pose: of the brain, for a mid-sagittal view.
-        weights: ``float16 [3, z, y, x]``, for the inversely weighted cross-entropy.
+        weights: ``bfloat16 [3, z, y, x]``, for the inversely weighted cross-entropy.
     """
 
     name: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.cli import train
-from GliomaSegLib.datasets.case_table import read_left_out, read_splits, read_table
+from GliomaSegLib.datasets.case_table import CaseRow, read_left_out, read_splits, read_table
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.label_maps import from_internal, to_internal
 from GliomaSegLib.labels import TUMOUR_REGIONS, Label, LabelScheme, Region
@@ -26,9 +27,10 @@ from GliomaSegLib.training import dataset
 from GliomaSegLib.training.augment import change_images, random_axes
 from GliomaSegLib.training.dataset import CHANNELS, TrainingCase
 from GliomaSegLib.training.pool import believed, pool_case
-from GliomaSegLib.training.pseudo_labels import with_pseudo_labels
+from GliomaSegLib.training.pseudo_labels import add_pseudo_labels, with_pseudo_labels
 from GliomaSegLib.training.recipe import Augmentation, find_recipe, read_recipe
 from GliomaSegLib.training.sampling import CaseSampler, View, choose_centre, take
+from GliomaSegLib.training.synthesis import pool
 from Testing.support.training_case import make_case
 
 _HEADING = "case,patient,hospital,t1n,t1c,t2w,t2f,truth,truth_of,scheme"
@@ -63,6 +65,8 @@ def test_a_row_says_what_a_case_has(files: Path) -> None:
         ("a,p,h,,t1c.nii.gz,,,truth.nii.gz,,brats1999", "'scheme' is one of"),
         ("a,p,h,,t1c.nii.gz,,,truth.nii.gz,t2w,gliomaseg", "drawn on t2w, which the row does not give"),
         ("a,p,h,,t1c.nii.gz", "shorter than the heading"),
+        ("a,p,Oslo, Norway,,t1c.nii.gz,,,truth.nii.gz,,gliomaseg", "longer than the heading"),
+        (",p,h,,t1c.nii.gz,,,truth.nii.gz,,gliomaseg", "the case has no name"),
     ],
 )
 def test_a_bad_row_is_one_sentence(files: Path, row: str, said: str) -> None:
@@ -77,6 +81,8 @@ def test_a_table_without_a_column_twice_the_same_case_or_no_rows(files: Path) ->
     good = "a,p,h,,t1c.nii.gz,,,truth.nii.gz,,gliomaseg"
     with pytest.raises(InputError, match="case 'a' twice"):
         read_table(_table(files, good, good))
+    with pytest.raises(InputError, match="case 'A' twice"):
+        read_table(_table(files, good.replace("a,", "A,", 1), good))
     with pytest.raises(InputError, match="no rows"):
         read_table(_table(files))
 
@@ -122,6 +128,58 @@ def test_a_prepared_case_comes_back_as_it_was_and_a_damaged_one_is_refused(tmp_p
     with pytest.raises(InputError, match="cannot be read"):
         dataset.read_prepared(path)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_of_a_case_stay_in_the_cache_whatever_it_is_called(files: Path) -> None:
+    rest = ",p,h,,t1c.nii.gz,,,truth.nii.gz,,gliomaseg"
+    rows = read_table(_table(files, *(f"{name}{rest}" for name in ("site/a", "site_a", "../a", "C:a", "a b", ".a"))))
+    paths = [dataset.prepared_path(row, files / "cache") for row in rows]
+    assert {path.parent for path in paths} == {files / "cache"}
+    assert len({path.name.casefold() for path in paths}) == 6
+    assert [path.name for path in (paths[1], paths[4])] == ["site_a.npz", "a b.npz"], "other names stay as they are"
+
+
+def test_a_prepared_case_follows_the_table_in_patient_and_hospital(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def prepare(row: CaseRow, *_: object) -> TrainingCase:
+        made.append(row.case)
+        return dataclasses.replace(make_case(name=row.case), patient=row.patient, hospital=row.hospital)
+
+    monkeypatch.setattr(dataset, "prepare_training_case", prepare)
+    for patient, hospital in (("p", "h"), ("p", "Oslo"), ("q", "Oslo")):
+        rows = read_table(_table(files, f"a,{patient},{hospital},,t1c.nii.gz,,,truth.nii.gz,,gliomaseg"))
+        dataset.prepare_all(rows, files / "cache", torch.device("cpu"))
+        case = dataset.read_prepared(files / "cache" / "a.npz")
+        assert (case.patient, case.hospital) == (patient, hospital)
+        assert np.array_equal(case.images, make_case(name="a").images)
+    assert made == ["a"], "once"
+
+
+def test_synthetic_cases_are_made_anew_for_other_training_cases(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rest = ",,t1c.nii.gz,,,truth.nii.gz,,gliomaseg"
+    rows = read_table(_table(files, f"a,a,h{rest}", f"b,b,h{rest}"))
+    for row in rows:
+        dataset.write_case(make_case(name=row.case), row.case, dataset.prepared_path(row, files))
+    recipe = read_recipe(find_recipe("gliomaseg-any-v1-coarse-2"))
+    assert recipe.synthetic
+    made: list[tuple[list[str], Path]] = []
+
+    def write(cases: Iterable[TrainingCase], folder: Path, *_: object) -> list[Path]:
+        made.append(([case.name for case in cases], folder))
+        return []
+
+    monkeypatch.setattr(pool, "write_pool", write)
+    parsed = argparse.Namespace(cache=files, label_maps=None, splits=None)
+    finer = recipe.model_copy(update={"synthetic": recipe.synthetic.model_copy(update={"spacing_mm": 1.0})})
+    for one, given in ((recipe, rows), (recipe, rows[:1]), (recipe, rows[1:]), (finer, rows), (recipe, rows)):
+        train._synthetic(parsed, one, given, Silent())
+    assert [names for names, _ in made] == [["a", "b"], ["a"], ["b"], ["a", "b"], ["a", "b"]]
+    folders = [folder for _, folder in made]
+    assert len(set(folders[:4])) == 4, "what one training holds out does not return in the cases of another"
+    assert folders[4] == folders[0]
 
 
 def test_standardising_keeps_zero_and_does_not_let_a_few_voxels_set_the_scale() -> None:
@@ -192,6 +250,26 @@ def test_pseudo_labels_count_inside_the_reference_tumour_and_where_they_are_cert
     assert not targets[core][~whole].any()
     assert sure[core][~whole].all()
     assert sure[0].all()
+
+
+def test_pseudo_labels_are_those_of_the_row_and_the_weights(files: Path) -> None:
+    class Parts:
+        asked = 0
+
+        def parts(self, images, tumour, progress, seed):
+            Parts.asked += 1
+            return {Region.TC: np.zeros(tumour.shape, np.float32), Region.ET: np.zeros(tumour.shape, np.float32)}
+
+    def labelled(scheme: str, weights: str) -> tuple[str, int]:
+        (row,) = read_table(_table(files, f"a,p,h,,t1c.nii.gz,,,truth.nii.gz,,{scheme}"))
+        dataset.write_case(make_case(known=row.regions[:3]), row.key, dataset.prepared_path(row, files))
+        (path,) = add_pseudo_labels([row], files, "model", weights, Parts())
+        return path.name, Parts.asked
+
+    assert labelled("whole-tumour", "1") == ("a.model.npz", 1)
+    assert labelled("whole-tumour", "1") == ("a.model.npz", 1)
+    assert labelled("whole-tumour", "2") == ("a.model.npz", 2), "of other weights"
+    assert labelled("gliomaseg", "2") == ("a.npz", 2), "the reference has the parts now"
 
 
 def test_pseudo_labels_of_a_model_that_gives_no_parts_are_refused(tmp_path: Path) -> None:

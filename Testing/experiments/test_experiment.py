@@ -230,6 +230,31 @@ def test_goes_on_after_a_stop(
     ]
 
 
+def test_what_failed_is_tried_again_and_another_seed_is_another_run(
+    phantoms: Path, plan: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, data = tmp_path / "runs.jsonl", read_data_sets([phantoms])
+
+    def full(*_: object) -> object:
+        raise InputError("no room")
+
+    monkeypatch.setattr(runner, "segment_case", full)
+    assert all(one.failure == "no room" for one in run_experiment(plan, data, kept))
+    calls: list[object] = []
+
+    def counting(*given: object) -> object:
+        calls.append(given)
+        return segment_case(*given)
+
+    monkeypatch.setattr(runner, "segment_case", counting)
+    done = run_experiment(plan, data, kept)
+    assert not any(one.failure for one in done)
+    assert run_experiment(plan, data, kept) == done
+    assert len(calls) == len(done)
+    run_experiment(plan.model_copy(update={"seed": 2}), data, kept)
+    assert len(calls) == 2 * len(done)
+
+
 def test_runs_that_an_older_version_kept_are_read(tmp_path: Path) -> None:
     """It called the reference the truth."""
     score = '{"dice":0.8,"hd95_mm":4.0,"sensitivity":0.7,"precision":null,"truth_ml":8.5,"prediction_ml":7.0}'
@@ -250,6 +275,19 @@ def test_foreign_file_is_not_taken_for_kept_runs(phantoms: Path, plan: Experimen
     with pytest.raises(InputError, match=r"notes.txt, line 1, is no run"):
         run_experiment(plan, read_data_sets([phantoms]), foreign)
     assert foreign.read_text() == "one\ntwo\n"
+    for text in ('{"a": 1}', "one line"):  # without a line break at the end, as a run that was cut off
+        foreign.write_text(text)
+        with pytest.raises(InputError, match=r"notes.txt, line 1, is no run"):
+            run_experiment(plan, read_data_sets([phantoms]), foreign)
+        assert foreign.read_text() == text
+
+
+def test_a_run_without_the_end_of_its_line_is_cut_off(tmp_path: Path) -> None:
+    line = made_up("a", ALL, 0.8, hospital="Sykehuset\u2028Innlandet").model_dump_json().encode()
+    for rest, runs in ((b"", 1), (b"\n", 2)):
+        (tmp_path / "kept").write_bytes(line + b"\n" + line + rest)
+        assert len(read_runs(tmp_path / "kept")) == runs
+        assert (tmp_path / "kept").read_bytes() == (line + b"\n") * runs, "the next one has a line of its own"
 
 
 def test_model_that_is_not_installed_is_refused_before_any_run(

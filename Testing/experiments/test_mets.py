@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.datasets.case_table import CaseRow, read_splits, read_table
+from GliomaSegLib.datasets.prepared_case import kept_prepared
 from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.inference.outputs import regions_per_channel
 from GliomaSegLib.inference.segmenter import Prediction
@@ -81,6 +82,14 @@ def test_a_scan_without_geometry_is_taken_voxel_by_voxel(tmp_path: Path) -> None
     t1c = case.images[CHANNELS.index(Modality.T1C)]
     assert (t1c[~case.brain] == 0).all()
     assert t1c[case.labels > 0].min() > t1c[case.brain & (case.labels == 0)].max()
+
+
+def test_a_prepared_scan_without_geometry_still_has_none(tmp_path: Path) -> None:
+    """Its lesions are counted by voxels, as without the prepared files."""
+    _files(tmp_path, *_head())
+    kept = kept_prepared(_row(tmp_path), tmp_path / "cache", CPU)
+    assert kept.placeholder
+    assert kept.reference.parent.parent == tmp_path / "cache"
 
 
 def test_scan_and_reference_of_different_shapes_are_one_sentence(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -210,14 +211,27 @@ def test_weights_are_those_of_the_whole_case_and_lie_on_their_lesions() -> None:
     enhancing = original.labels == Label.ET
     # The second case does not know ET and does not count for its beta.
     expected = lesion_weights(enhancing, enhancing.mean())
-    np.testing.assert_allclose(first.weights[2].numpy(), expected, rtol=1e-3)
+    np.testing.assert_allclose(first.weights[2].float().numpy(), expected, rtol=4e-3)
     centre = np.array((31.0, 31, 33)) * 2
     targets, weights = take(first, view, centre, np.eye(3))[2], take_weights(first, view, centre, np.eye(3))
     whole = expected[30, 30, 32]
     assert whole > 10
-    np.testing.assert_allclose(np.unique(weights[2][targets[2] > 0.5]), [whole], rtol=1e-3)
+    np.testing.assert_allclose(np.unique(weights[2][targets[2] > 0.5]), [whole], rtol=4e-3)
     assert take_weights(cases[0], view, centre, np.eye(3)) is None
     assert not second.known[2]
+
+
+def test_a_speck_beside_a_large_tumour_has_a_finite_weight() -> None:
+    view = View((16, 16, 16), 1.0, midsagittal=False)
+    masks = torch.zeros((4, 60, 60, 60), dtype=torch.uint8)
+    masks[0] = masks[1:, 5:47, 5:47, 5:47] = 255
+    masks[1:, 55, 55, 55] = 255
+    case = replace(pool_case(_case("complete"), view), masks=masks, images=torch.zeros(4, 60, 60, 60).half())
+    (weighted,) = weigh_lesions([case])
+    whole = 42**3 + 1
+    assert whole > torch.finfo(torch.float16).max
+    assert weighted.weights[0, 55, 55, 55].item() == pytest.approx(whole, rel=4e-3)
+    assert weighted.weights[0, 20, 20, 20].item() == pytest.approx(1, rel=4e-3)
 
 
 def test_a_lattice_of_uneven_voxels_shows_the_same_place() -> None:

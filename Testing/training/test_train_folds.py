@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,9 +50,31 @@ def test_without_folds_nothing_is_new(tmp_path: Path) -> None:
     whole = parts(tmp_path)
     assert [(len(part.train), len(part.watched), part.folder.name) for part in whole] == [(14, 0, "run")]
     each = parts(tmp_path, "--cross-validation")
-    assert [(part.held_out, part.folder.name, len(part.watched)) for part in each] == [
-        ("a", "a", 6), ("b", "b", 3), ("c", "c", 3), ("d", "d", 2),
-    ]  # fmt: skip
+    assert [(part.folder.name, len(part.watched)) for part in each] == [("a", 6), ("b", 3), ("c", 3), ("d", 2)]
     assert not (tmp_path / "run" / "folds.csv").exists()
     with pytest.raises(InputError, match="--test-hospital is of --folds"):
         parts(tmp_path, "--test-hospital", "d")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--hold-out", "b"), ("--cross-validation",), ("--folds", "2"), ("--folds", "3", "--folds-of", "patients")],
+)
+def test_the_test_patients_of_the_splits_are_in_no_training_however_the_others_are_divided(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    splits = tmp_path / "splits.json"
+    splits.write_text('{"test": ["a0", "b1"], "train": ["a1"]}')
+    found = parts(tmp_path, *words, "--splits", str(splits))
+    for part in found:
+        assert not {"a0", "b1"} & {row.patient for row in (*part.train, *part.watched)}
+        assert len(part.train) + len(part.watched) == 12
+
+
+def test_a_hospital_s_folder_is_inside_that_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"a": "../a", "b": "St. Olavs / NTNU", "c": "c", "d": "d"}
+    monkeypatch.setattr(sys.modules[__name__], "ROWS", [replace(row, hospital=names[row.hospital]) for row in ROWS])
+    folders = [part.folder for part in parts(tmp_path, "--cross-validation")]
+    assert {folder.parent for folder in folders} == {tmp_path / "run"}
+    assert len(set(folders)) == 4
+    assert tmp_path / "run" / "c" in folders

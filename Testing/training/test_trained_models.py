@@ -23,6 +23,7 @@ from GliomaSegLib.progress import Silent
 from GliomaSegLib.resources import resource
 from GliomaSegLib.training.checkpoint import write_checkpoint
 from GliomaSegLib.training.dataset import CHANNELS, TrainingCase, write_case
+from GliomaSegLib.training.export import write_stages
 from GliomaSegLib.training.exported_card import card_fields
 from GliomaSegLib.training.loop import BEST, LAST, Training
 from GliomaSegLib.training.own_model import write_model
@@ -34,6 +35,7 @@ from GliomaSegLib.zoo.card import Card, Status
 from GliomaSegLib.zoo.card_network import NetworkSpec
 from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.checkpoint import read_converted
+from GliomaSegLib.zoo.loaders import load
 from GliomaSegLib.zoo.own import About
 from GliomaSegLib.zoo.store import Store
 from Testing.support.published import predicted
@@ -362,6 +364,39 @@ def test_an_id_that_cannot_be_used_leaves_nothing_behind(tmp_path: Path, capsys:
         assert main(["models", "add", str(run), "--id", name, "--licence", "ours", "--store", str(store)]) == 1
         assert said in capsys.readouterr().err
     assert not store.exists() or not any(store.glob("**/*.safetensors"))
+
+
+def test_a_network_of_coronal_slices_is_shown_these(tmp_path: Path) -> None:
+    recipe = tiny("shirokikh2019-unet", shape=(16, 24, 16), plane=Plane.CORONAL)
+    store = Store(tmp_path / "models")
+    card = model_of(trained(recipe, tmp_path / "run").parent, store=store)
+    segmenter: Any = load(card, store.weights(card), CPU, torch.float32)
+    shown: list[torch.Tensor] = []
+    segmenter._inner._networks[0].register_forward_pre_hook(lambda _, given: shown.append(given[0]))
+    across = np.broadcast_to(100 + np.arange(48, dtype=np.float32)[:, None], (40, 48, 40))  # brighter along y
+    segmenter.predict(dict.fromkeys(recipe.sequences, across), Silent(), 1)
+    first = next(one for one in shown if one.device.type != "meta")[0, 0]  # of memory, it is asked without values
+    assert tuple(first.shape) == (24, 16, 16)
+    inside = first[2:-2, 6:10, 6:10]
+    assert torch.all(inside.diff(dim=0) > 0)
+    assert torch.allclose(inside.diff(dim=1), torch.zeros(()), atol=1e-5)
+    assert torch.allclose(inside.diff(dim=2), torch.zeros(()), atol=1e-5)
+
+
+def test_weights_beyond_half_precision_are_kept(tmp_path: Path) -> None:
+    state = {"running_var": torch.tensor([1e6, 1.0]), "weight": torch.tensor([0.5])}
+    write_stages({"network": state}, tmp_path / "w.safetensors")
+    found, _ = read_converted(tmp_path / "w.safetensors")
+    assert found["network.running_var"].tolist() == [1e6, 1.0]
+    assert found["network.weight"].dtype is torch.float16
+
+
+def test_a_network_without_t1c_needs_none() -> None:
+    recipe = tiny("eijgelaar2020-deepmedic")
+    landmarks = {Modality.T2F: tuple(map(float, LANDMARK_PERCENTILES))}
+    preparation = Preparation(histogram=True, landmarks=landmarks)
+    recipe = recipe.model_copy(update={"sequences": (Modality.T2F,), "preparation": preparation})
+    assert card_fields({"network": recipe})["inputs"] == {"sequences": ["t2f"], "mandatory": []}
 
 
 def test_channels_of_one_region_become_its_labels() -> None:

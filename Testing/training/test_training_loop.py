@@ -107,6 +107,24 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
         _training(small_recipe(seed=7)).run(tmp_path, Silent())
 
 
+def test_a_run_goes_on_with_its_own_cases_alone(tmp_path: Path) -> None:
+    recipe = small_recipe()
+    _training(recipe).run(tmp_path, Silent())
+    cases = _pool(recipe, 3)
+    for trained, watched, said in (
+        (cases, cases[:1], r"was trained on other cases .* \(case2\)"),
+        (cases[:1], cases[:1], r"was trained on other cases .* \(case1\)"),
+        (cases[:2], cases[2:], r"was watched on other cases .* \(case0, case2\)"),
+    ):
+        with pytest.raises(InputError, match=said):
+            Training(recipe, trained, watched, _CPU).run(tmp_path, Silent())
+    Training(recipe, cases[1::-1], cases[:1], _CPU).run(tmp_path, Silent())
+    state = read_checkpoint(tmp_path / LAST)
+    del state["cases"]  # as an earlier version wrote it
+    write_checkpoint(state, tmp_path / LAST)
+    Training(recipe, cases, [], _CPU).run(tmp_path, Silent())
+
+
 def test_the_weights_of_a_run_can_be_started_from(tmp_path: Path) -> None:
     recipe = small_recipe()
     _training(recipe).run(tmp_path, Silent())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -17,6 +19,13 @@ from GliomaSegLib.training.synthesis.label_maps import LabelMap
 from GliomaSegLib.training.synthesis.sample import Sample
 
 HOSPITAL = "synthetic"  # the hospital of synthetic cases, for the shares in a recipe
+
+
+def pool_folder(cache: Path, made_from: Sequence[str | None], spacing_mm: float, seed: int) -> Path:
+    """The folder of the synthetic cases that are drawn from just these sources (their keys and hashes): cases that
+    another split or fold holds out must not return in them."""
+    what = json.dumps([made_from, spacing_mm, seed])
+    return cache / f"{HOSPITAL}-{hashlib.sha256(what.encode()).hexdigest()[:12]}"
 
 
 def write_pool(

@@ -95,7 +95,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "trained": Family(
         needs=("network", "lattice_mm"),
-        may_have=("frame", "bias_correction", "common_space", "landmarks"),
+        may_have=("frame", "plane", "bias_correction", "common_space", "landmarks"),
         honours=(*_WINDOWS, *_CHANNELS, "output.threshold"),
         requires=("inference", *_CHANNELS),
     ),

@@ -25,13 +25,19 @@ ALL_STAGES = (*STAGES, *WITHOUT_FLAIR.values())
 
 
 def write_weights(stages: Mapping[str, Mapping[str, Tensor]], destination: Path) -> None:
-    """Write the stages' state dicts into one safetensors file, as float16; integer tensors keep their type."""
+    """Write the stages' state dicts into one safetensors file, as float16; integers, and tensors with values beyond its
+    range, keep their type."""
     tensors = {
-        f"{stage}.{name}": (value.half() if value.is_floating_point() else value).contiguous()
+        f"{stage}.{name}": _halved(value).contiguous()
         for stage, state in stages.items()
         for name, value in state.items()
     }
     save_file(tensors, destination)
+
+
+def _halved(value: Tensor) -> Tensor:
+    half = value.half()
+    return half if value.is_floating_point() and half.isfinite().all() else value
 
 
 def convert(source: Path, destination: Path) -> None:

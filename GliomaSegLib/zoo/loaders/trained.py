@@ -20,8 +20,9 @@ from GliomaSegLib import networks
 from GliomaSegLib.case import Modality
 from GliomaSegLib.inference.outputs import Array
 from GliomaSegLib.inference.segmenter import Segmenter
+from GliomaSegLib.inference.slices import Plane
 from GliomaSegLib.inference.training_grid import GridSpec, OnTrainingGrid
-from GliomaSegLib.inference.volume import VolumeSegmenter, whole_box
+from GliomaSegLib.inference.volume import InferenceSpec, VolumeSegmenter, whole_box
 from GliomaSegLib.inference.windows import Windows
 from GliomaSegLib.preprocessing.bias import correct_bias
 from GliomaSegLib.preprocessing.normalisation import clipped_z_score, standardise_histogram_inside
@@ -44,8 +45,8 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     Args:
         parameters: of the card; of its own ``network`` (name and parameters, see
             :mod:`GliomaSegLib.networks`), ``lattice_mm`` (x, y, z), for a mid-sagittal view ``frame`` (its least voxels
-            x, y, z), and of the training's preparation ``bias_correction``, ``common_space`` and ``landmarks`` (by
-            sequence).
+            x, y, z), the ``plane`` of its slices where it is not axial, and of the training's preparation
+            ``bias_correction``, ``common_space`` and ``landmarks`` (by sequence).
 
     Raises:
         InputError: the card names a network or parameters that do not exist.
@@ -55,7 +56,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     fill(network, own, weights, f"the network '{parameters['network']['name']}' with the card's parameters")
     order: tuple[Modality, ...] = parameters["sequences"]
     space: Space = parameters["space"]
-    spec = spec_of(parameters)
+    spec = _turned(spec_of(parameters), Plane(parameters.get("plane", Plane.AXIAL)))
     inner = dataclasses.replace(
         spec, prepare=lambda stack: (stack, whole_box(stack)), windows=_windows(spec.windows, network)
     )
@@ -93,6 +94,15 @@ def _without_bias(image: Array, image_mm: tuple[float, float, float], name: str)
     for one in (whole, brain):
         one.SetSpacing(image_mm[::-1])
     return sitk.GetArrayFromImage(correct_bias(whole, brain, name))
+
+
+def _turned(spec: InferenceSpec, plane: Plane) -> InferenceSpec:
+    """For a network whose slices lie in ``plane``."""
+    if plane is Plane.AXIAL:
+        return spec
+    mirrors = tuple(tuple(sorted(map(plane.axes.index, one))) for one in spec.windows.mirrors)
+    windows = dataclasses.replace(spec.windows, size=plane.turned_shape(spec.windows.size), mirrors=mirrors)
+    return dataclasses.replace(spec, windows=windows, axes=plane.axes)
 
 
 def _windows(given: Windows, network: torch.nn.Module) -> Windows:
