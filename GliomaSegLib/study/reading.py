@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import re
 from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations, zip_longest
 from pathlib import Path
@@ -23,8 +22,9 @@ from GliomaSegLib.io.names import image_stem
 from GliomaSegLib.study.better_volume import is_slab
 from GliomaSegLib.study.dicom_studies import time_of_day
 from GliomaSegLib.study.identification import word_clues
+from GliomaSegLib.study.patient_names import named_apart
 from GliomaSegLib.study.selection import ALL_SEQUENCES, StudyContents, search_study
-from GliomaSegLib.study.vocabulary import normalised, unfamiliar
+from GliomaSegLib.study.vocabulary import normalised
 
 _FEWEST_VALUES = 16  # an image with fewer values is a label map; others are recognised by their names
 
@@ -190,35 +190,12 @@ def _folders_doubt(files: Sequence[Path]) -> str | None:
     return None
 
 
-# Of a file name: entities of BIDS that tell images of one examination apart; words; numbers of series.
-_ENTITIES = re.compile(r"(?<![a-z0-9])(acq|ce|desc|dir|echo|inv|part|rec|run|space|task)-[a-z0-9]+")
-_WORDS = re.compile(r"(?:sub|ses)-[a-z0-9]+|[^\W_]+")
-_SERIES_NUMBER = re.compile(r"(s|se|ser|series|im|i|e)\d+|[1-9]\d{,3}")
-_CODE = re.compile(
-    r"(sub|ses)-.*|[a-z]*\d{2,}|(pat|case|subj)[a-z]*\d*"
-    r"|(time|visit|session|week|month|day|fu)[a-z]*\d+|(pre|post|intra)op|baseline|follow\w*"
-)
-
-
 def _names_doubt(files: Sequence[Path]) -> str | None:
     """A sentence if the names of image files begin with different names or numbers, as those of two patients."""
     for first, second in combinations(files, 2):
-        names = _patient_words(first), _patient_words(second)
-        if all(names) and names[0] != names[1]:
-            called = " and ".join(f"'{' '.join(words)}'" for words in names)
+        if called := named_apart(image_stem(first), image_stem(second)):
             return f"{first} and {second} are named {called}; check that both are of one patient and examination."
     return None
-
-
-def _patient_words(path: Path) -> list[str]:
-    """The words of a name before the one that tells the modality, without those of protocols and series numbers."""
-    words = _WORDS.findall(_ENTITIES.sub("", image_stem(path).casefold()))
-    of_modality = next((place for place, word in enumerate(words) if word_clues(normalised(word))), 0)
-    return [
-        word
-        for word in words[:of_modality]
-        if not _SERIES_NUMBER.fullmatch(word) and (_CODE.fullmatch(word) or unfamiliar(normalised(word)))
-    ]
 
 
 def _coverage_doubt(reference: SequenceVolume) -> str | None:

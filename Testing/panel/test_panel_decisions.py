@@ -140,6 +140,11 @@ def test_of_several_t1_one_of_which_may_have_contrast_none_is_chosen() -> None:
         ),
         ({T1N: "T1 post gad"}, ["'T1 post gad' is chosen as T1, but by its name it is T1 + contrast"]),
         ({T1C: "T1 pre"}, ["'T1 pre' is chosen as T1 + contrast, but by its name it is T1 ("]),
+        ({T1C: "12: smith_T1_post", T2F: "7: smith_AX_FLAIR"}, []),
+        (
+            {T1C: "patA_t1c", T2F: "patB_flair"},
+            ["'patA_t1c' and 'patB_flair' are named 'pata' and 'patb'; check that both are of one patient"],
+        ),
         ({T2W: "ADC map"}, ["'ADC map' is chosen as T2, but by its name it is no such image"]),
     ],
 )

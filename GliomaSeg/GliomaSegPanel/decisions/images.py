@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from functools import lru_cache
+from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
 from GliomaSegLib.case import Modality
@@ -151,7 +152,19 @@ def name_conflicts(situation: Situation) -> tuple[str, ...]:
         else:
             text = _("'{name}' is chosen as {sequence}, but by its name it is {other} ({reason}); check it.")
             sentences.append(text.format(name=name, sequence=sequence.title, other=other.title, reason=guess.reason))
-    return tuple(sentences)
+    return (*sentences, *_apart(tuple(situation.names.get(one, "") for one in chosen_sequences(situation))))
+
+
+@lru_cache(maxsize=64)
+def _apart(names: tuple[str, ...]) -> tuple[str, ...]:
+    """A sentence if two of the names are those of different patients or examinations."""
+    from GliomaSegLib.study.patient_names import named_apart
+
+    for one, other in combinations(names, 2):
+        if called := named_apart(one, other):
+            text = _("'{one}' and '{other}' are named {names}; check that both are of one patient and examination.")
+            return (text.format(one=one, other=other, names=called),)
+    return ()
 
 
 @lru_cache(maxsize=64)

@@ -1123,6 +1123,10 @@ Sie werden vom Python Package Index in das Python von Slicer geladen{size}. Slic
    <translation>'{name}' ist als {sequence} gewählt, ist nach seinem Namen aber {other} ({reason}); prüfen Sie es.</translation>
   </message>
   <message>
+   <source>'{one}' and '{other}' are named {names}; check that both are of one patient and examination.</source>
+   <translation>'{one}' und '{other}' heißen {names}; prüfen Sie, dass beide von einem Patienten und einer Untersuchung sind.</translation>
+  </message>
+  <message>
    <source>{one} and {other} are the same volume; set one of them to another volume or to none.</source>
    <translation>{one} und {other} sind dasselbe Volumen; setzen Sie eines auf ein anderes oder auf keines.</translation>
   </message>
