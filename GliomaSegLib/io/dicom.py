@@ -311,7 +311,7 @@ def _slice(found: Slice) -> DicomSlice:
 def _tags(header: Dataset) -> DicomTags:
     text: dict[str, str] = {
         keyword: printable(header.get(keyword) or "").strip()
-        for keyword in ("SeriesDescription", "ProtocolName", "SequenceName", "BodyPartExamined")
+        for keyword in ("SeriesDescription", "ProtocolName", "SequenceName", "BodyPartExamined", "PatientID")
     }
     agent = " ".join(values(header, "ContrastBolusAgent") + values(header, "ContrastBolusIngredient")).strip()
     return DicomTags(
@@ -327,6 +327,7 @@ def _tags(header: Dataset) -> DicomTags:
         angiography=header.get("AngioFlag") == "Y",
         b_value=_number(header, "DiffusionBValue"),
         body_part=text["BodyPartExamined"],
+        patient_id=text["PatientID"],
     )
 
 

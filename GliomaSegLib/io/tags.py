@@ -32,6 +32,7 @@ class DicomTags:
     angiography: bool = False
     b_value: float | None = None
     body_part: str = ""
+    patient_id: str = ""
 
 
 def sidecar_tags(path: Path) -> DicomTags | None:
@@ -59,4 +60,5 @@ def sidecar_tags(path: Path) -> DicomTags | None:
         inversion_time_ms=milliseconds("InversionTime"),
         contrast_agent=str(content["ContrastBolusIngredient"]) if "ContrastBolusIngredient" in content else None,
         body_part=printable(content.get("BodyPartExamined", "")),
+        patient_id=printable(content.get("PatientID", "")).strip(),
     )

@@ -12,7 +12,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
-from GliomaSegLib.case import Modality, Source
+from GliomaSegLib.case import Modality, Source, StudyIdentity, check_one_study
 from GliomaSegLib.errors import InputError, listed
 from GliomaSegLib.io.dicom import DicomSeries
 from GliomaSegLib.io.dicom_files import PassedOver
@@ -98,7 +98,7 @@ class StudyContents:
 
         Raises:
             InputError: several volumes fit a modality and none is clearly better; a guess is uncertain; nothing was
-                found; or image files are of several subjects by their names, as BIDS has it.
+                found; or image files are of several subjects by their names, as BIDS has it, or by their sidecars.
         """
         assigned = {sequence: one for sequence, one in self.given.items() if sequence in wanted}
         unused = [
@@ -127,6 +127,7 @@ class StudyContents:
                 f"{listed(unused)}; {ADVICE}."
             )
         _check_one_subject([one.source.path for one in assigned.values() if one.source.series_uid is None])
+        check_one_study(StudyIdentity(tags.patient_id) for one in assigned.values() if (tags := one.candidate.tags))
         return Selection({sequence: assigned[sequence] for sequence in Modality if sequence in assigned}, tuple(unused))
 
 

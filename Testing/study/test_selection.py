@@ -150,6 +150,16 @@ def test_images_of_two_subjects_are_refused(tmp_path: Path, folders: tuple[str, 
     assert set(identify(tmp_path, wanted=(T1C,))) == {T1C}
 
 
+def test_images_of_two_patients_by_their_sidecars_are_refused(tmp_path: Path) -> None:
+    for name, patient, seed in (("t1c", "P1", 0), ("flair", "P2", 1)):
+        write_noise(tmp_path / f"{name}.nii.gz", seed)
+        (tmp_path / f"{name}.json").write_text(json.dumps({"EchoTime": 0.01, "PatientID": patient}))
+    with pytest.raises(InputError, match=r"of several patients \(P1, P2\)"):
+        identify(tmp_path)
+    (tmp_path / "flair.json").write_text(json.dumps({"EchoTime": 0.01, "PatientID": "P1 "}))
+    assert set(identify(tmp_path)) == {T1C, T2F}
+
+
 def test_the_part_of_the_body_in_a_sidecar_excludes(tmp_path: Path) -> None:
     write_noise(tmp_path / "t1c.nii.gz")
     write_noise(tmp_path / "sag.nii.gz", 1)
