@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 
 from GliomaSegLib import NOTICE
 from GliomaSegLib.case import Modality
+from GliomaSegLib.errors import Cancelled, GliomaSegError
 from GliomaSegLib.experiments.analysis import arms_of, reference_subset
 from GliomaSegLib.experiments.definition import DataSet, Experiment, Run, Subset
 from GliomaSegLib.experiments.runner import SegmentedCase, repeated
@@ -85,11 +86,8 @@ def _mean_dice(run: Run) -> float | None:
 def draw_gallery(
     experiment: Experiment, data: Sequence[DataSet], runs: Sequence[Run], progress: Progress | None = None
 ) -> list[Sheet]:
-    """Segment the best and the worst cases once more and draw them.
-
-    Raises:
-        GliomaSegError: one of them cannot be segmented any more.
-    """
+    """Segment the best and the worst cases once more and draw them; one that cannot be segmented any more is a
+    warning, as the runs are worth more than their pictures."""
     progress = progress or Silent()
     progress.stage("pictures")
     rows = {(one.name, row.case): row for one in data for row in one.rows}
@@ -97,7 +95,13 @@ def draw_gallery(
     sheets = []
     for done, example in enumerate(examples):
         progress.advance(done / len(examples), example.run.case)
-        case = repeated(experiment, example.run, rows[example.run.data, example.run.case])
+        try:
+            case = repeated(experiment, example.run, rows[example.run.data, example.run.case])
+        except Cancelled:
+            raise
+        except GliomaSegError as error:
+            progress.warn(f"{example.name} is not drawn: {error}")
+            continue
         sheets.append(Sheet(example, _sheet(example, case)))
     return sheets
 

@@ -115,14 +115,21 @@ def _runs_of_case(
         yield from blanks
         return
     transforms: Transforms | None = {} if experiment.skips_preprocessing else None
+    full, lost = full_subset(row, card), None  # why it is not known where the reference labels lie
     for blank in blanks:
         if blank.key in known:
             yield known[blank.key]
             continue
-        full = full_subset(row, card)
-        if transforms is None and blank.present != full:
-            _, transforms = _one_run(experiment, card, row, blank.model_copy(update={"present": full}), None)
+        if transforms is None and not lost and blank.present != full:
+            first, transforms = _one_run(experiment, card, row, blank.model_copy(update={"present": full}), None)
+            lost = first.failure
+        if lost and _reference_image(blank.present) is not (row.drawn_on or _reference_image(full)):
+            yield blank.model_copy(
+                update={"failure": f"where its reference labels lie is not known without all sequences: {lost}"}
+            )
+            continue
         finished, transforms = _one_run(experiment, card, row, blank, transforms)
+        lost = finished.failure if transforms is None else lost
         yield finished
 
 
@@ -143,8 +150,9 @@ def _regions_given(card: Card, present: Subset) -> tuple[Region, ...]:
 
 def _one_run(
     experiment: Experiment, card: Card, row: CaseRow, blank: Run, transforms: Transforms | None
-) -> tuple[Run, Transforms]:
-    """The finished run and the case's transforms; ``None`` for the full set, whose registration finds them."""
+) -> tuple[Run, Transforms | None]:
+    """The finished run and the case's transforms, which the registration of the full set finds; ``None`` if they are
+    not known."""
     try:
         case = _segmented(experiment, card, row, blank.present, transforms)
         regions = [region for region in _regions_given(card, blank.present) if region in row.regions]
@@ -153,7 +161,7 @@ def _one_run(
     except Cancelled:
         raise
     except GliomaSegError as error:
-        return blank.model_copy(update={"failure": str(error)}), transforms or {}
+        return blank.model_copy(update={"failure": str(error)}), transforms
     seconds = round(sum(case.result.seconds.values()), 2)
     return blank.model_copy(update={"scores": scores, "lesions": lesions, "seconds": seconds}), case.transforms
 
@@ -240,13 +248,18 @@ def _lesions(region: Region, case: SegmentedCase) -> CaseLesions:
 # --- where the reference labels lie --------------------------------------------------------------------------------
 
 
+def _reference_image(present: Subset) -> Modality:
+    """The sequence on whose grid a run with the ``present`` ones works."""
+    return next(sequence for sequence in REFERENCE_ORDER if sequence in present)
+
+
 def _labels_to_image(row: CaseRow, present: Subset, transforms: Transforms) -> sitk.Transform | None:
     """Maps points of the reference labels to the reference image of a run with the ``present`` sequences (LPS mm).
 
     ``None`` is the identity. Labels that name no sequence, or one that the model does not take, lie on the reference
     image of the full set.
     """
-    image = next(sequence for sequence in REFERENCE_ORDER if sequence in present)
+    image = _reference_image(present)
     if image is row.drawn_on:
         return None
     to_drawn_on = transforms.get(row.drawn_on) if row.drawn_on else None

@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from torch import Tensor
 
+from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.provenance import sha256_of
 from GliomaSegLib.training.checkpoint import read_checkpoint
 from GliomaSegLib.training.recipe import Recipe
@@ -24,11 +26,16 @@ def write_stages(states: Mapping[str, Mapping[str, Tensor]], destination: Path) 
 
     Args:
         states: state dicts by stage; in the file, tensors are named ``STAGE.PARAMETER``.
+
+    Raises:
+        InputError: it cannot be written.
     """
     partial = destination.with_suffix(".partial")
     try:
         write_weights(states, partial)
         partial.replace(destination)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"The weights {destination} could not be written ({error}); make room.") from error
     finally:
         partial.unlink(missing_ok=True)
 

@@ -19,7 +19,7 @@ import SimpleITK as sitk
 from PIL import Image
 from scipy import stats
 
-from GliomaSegLib.case import Modality, TimePoint
+from GliomaSegLib.case import Case, Modality, TimePoint
 from GliomaSegLib.cli import experiment as command
 from GliomaSegLib.datasets import prepared_case as in_place
 from GliomaSegLib.datasets.case_table import CaseRow
@@ -38,7 +38,7 @@ from GliomaSegLib.experiments.definition import (
     subsets_of,
 )
 from GliomaSegLib.experiments.experiment_page import write_experiment
-from GliomaSegLib.experiments.gallery import extremes
+from GliomaSegLib.experiments.gallery import draw_gallery, extremes
 from GliomaSegLib.experiments.run_log import read_runs
 from GliomaSegLib.experiments.runner import SegmentedCase, _labels_to_image, run_experiment
 from GliomaSegLib.io.images import read_labels
@@ -50,6 +50,7 @@ from GliomaSegLib.phantom import Phantom, make_phantom
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.pipeline.segment import segment_case
 from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
+from GliomaSegLib.progress import ProgressRecorder, Silent
 from GliomaSegLib.results.manifest import ModelUsed
 from GliomaSegLib.results.result import Result
 from GliomaSegLib.zoo.card import Card
@@ -364,6 +365,33 @@ def test_reference_labels_drawn_on_a_moved_sequence(
     assert dice["missing"] < 0.95
 
 
+def test_a_run_whose_reference_labels_cannot_be_placed_is_a_failure(
+    phantoms: Path, plan: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The registration of all sequences says where the labels lie that were drawn on T1 + contrast."""
+    phantom = make_phantom(0, spacing_mm=3.0)
+    asked: list[tuple[Modality, ...]] = []
+
+    def segmented(case: Case, *_: object) -> object:
+        asked.append(tuple(case.volumes))
+        if len(case.volumes) == 2:
+            raise InputError("no room")
+        return made(phantom.reference, phantom.brain, {}), {}
+
+    monkeypatch.setattr(runner, "segment_case", segmented)
+    registered = plan.model_copy(update={"network_only": False})
+    (data,) = read_data_sets([phantoms])
+    for subsets in ("all", ((T2F,), (T1C,))):
+        asked.clear()
+        one = replace(data, rows=data.rows[:1])
+        found = run_experiment(registered.model_copy(update={"subsets": subsets}), [one])
+        by_subset = {run.present: run for run in found}
+        assert by_subset[T1C,].scores[Region.WT].dice == 1
+        assert by_subset[T2F,].failure == "where its reference labels lie is not known without all sequences: no room"
+        assert asked.count((T2F,)) == 0
+        assert len(asked) == 2, "all sequences were tried once"
+
+
 # --- what is made of the runs --------------------------------------------------------------------------------------
 
 
@@ -611,6 +639,21 @@ def test_the_gallery_shows_segmentation_and_reference(phantoms: Path, plan: Expe
     shown = next(row for row in rows if f"phantoms: {row['case']}" in sheet)
     assert f"WT: Dice {float(shown['dice']):.2f}" in sheet
     assert sheet in (output / "experiment.html").read_text(encoding="utf-8")
+
+
+def test_a_picture_that_cannot_be_drawn_costs_no_run(
+    phantoms: Path, plan: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = read_data_sets([phantoms])
+    runs = run_experiment(plan, data)
+
+    def full(*_: object) -> object:
+        raise InputError("no room")
+
+    monkeypatch.setattr(runner, "segment_case", full)
+    progress = ProgressRecorder(Silent())
+    assert draw_gallery(plan, data, runs, progress) == []
+    assert progress.warnings == [f"toy-phantoms-{kind} is not drawn: no room" for kind in ("best", "worst")]
 
 
 def test_the_gallery_shows_no_skull(phantoms: Path, toy_card: Card, tmp_path: Path) -> None:

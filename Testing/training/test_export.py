@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from GliomaSegLib import networks
@@ -41,6 +42,17 @@ def test_nothing_is_left_behind_by_a_checkpoint_that_is_none(tmp_path: Path) -> 
     with pytest.raises(InputError, match="cannot be read"):
         export.export({"coarse": tmp_path / "last.pt"}, tmp_path / "weights.safetensors")
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: object, path: Path) -> None:
+        path.write_bytes(b"a part")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(export, "write_weights", full)
+    with pytest.raises(InputError, match=r"w\.safetensors could not be written .*No space left.*; make room"):
+        export.write_stages({}, tmp_path / "w.safetensors")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command(
