@@ -11,20 +11,18 @@ import ast
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import Region, regions_of_channels
+from GliomaSegLib.study.identification import ACCEPTED_CONFIDENCE, guess
 from GliomaSegLib.zoo.archive import unpack
 from GliomaSegLib.zoo.own import About
 
 _METADATA, _INFERENCE = "configs/metadata.json", ("configs/inference.json", "configs/inference.yaml")
 _TARGETS = re.compile(r"^[A-Z]\w*$|^torch\.device$|^(monai|ignite|torch\.(nn|optim|utils\.data))(\.\w+)+$")
-_T1C = r"t1\s*[-_]?\s*(c|ce|gd|\+|post|km)\b|t1.*contrast|contrast.*t1|t1gd|t1ce"
-_SEQUENCES = ((r"flair|t2f", Modality.T2F), (_T1C, Modality.T1C), (r"t2", Modality.T2W), (r"t1", Modality.T1N))
 _CHANNELS = (
     (r"background", "background"), (r"whole|\bwt\b", "WT"), (r"non.?enhanc|necro|\bncr|netc", "NETC"),
     (r"core|\btc\b", "TC"), (r"enhanc|\bet\b", "ET"), (r"o?edema|snfh|\bed\b", "SNFH"), (r"cavity|resection", "RC"),
@@ -211,7 +209,7 @@ def _output(config: Mapping[str, Any], metadata: Mapping[str, Any], channels: Se
         if _name(part) in ("Activationsd", "AsDiscreted"):
             said |= {key: _resolved(config, part[key]) for key in said if key in part}
     outputs = metadata.get("network_data_format", {}).get("outputs", {})
-    named = channels or _named(next(iter(outputs.values()), {}), _CHANNELS, "output channels", "--channels TC,WT,ET")
+    named = channels or _named(next(iter(outputs.values()), {}), _channel, "output channels", "--channels TC,WT,ET")
     activation = "sigmoid" if said["sigmoid"] else "softmax"
     if not (said["sigmoid"] or said["softmax"] or said["argmax"]):
         raise InputError("The bundle says neither sigmoid nor softmax (Activationsd); write a card (docs/models.md).")
@@ -219,19 +217,28 @@ def _output(config: Mapping[str, Any], metadata: Mapping[str, Any], channels: Se
     return {"activation": activation, "channels": list(named), "threshold": float(threshold)}
 
 
-def _named(data: Mapping[str, Any], known: Sequence[tuple[str, Any]], what: str, option: str) -> list[str]:
+def _sequence(text: str) -> str | None:
+    found = guess(text)
+    return found.sequence.value if found.sequence and found.confidence >= ACCEPTED_CONFIDENCE else None
+
+
+def _channel(text: str) -> str | None:
+    return next((name for pattern, name in _CHANNELS if re.search(pattern, text, re.IGNORECASE)), None)
+
+
+def _named(data: Mapping[str, Any], known: Callable[[str], str | None], what: str, option: str) -> list[str]:
     said = [str(text) for _, text in sorted(data.get("channel_def", {}).items(), key=lambda one: int(one[0]))]
-    found = [next((name for pattern, name in known if re.search(pattern, text, re.IGNORECASE)), None) for text in said]
-    if not said or None in found or len(set(found)) < len(found):
+    found = [name for text in said if (name := known(text))]
+    if not said or len(set(found)) < len(said):
         raise InputError(f"The bundle's {what} ({', '.join(said) or 'none'}) are not clear; name them, as in {option}.")
-    return [str(getattr(one, "value", one)) for one in found]
+    return found
 
 
 def _preprocessing(config: Mapping[str, Any], metadata: Mapping[str, Any], sequences: Sequence[str]) -> dict[str, Any]:
     """``inputs``, ``space``, ``normalisation`` and perhaps ``field``."""
     inputs = metadata.get("network_data_format", {}).get("inputs", {})
     named = sequences or _named(
-        next(iter(inputs.values()), {}), _SEQUENCES, "input channels", "--sequences t1c,t1n,t2w,t2f"
+        next(iter(inputs.values()), {}), _sequence, "input channels", "--sequences t1c,t1n,t2w,t2f"
     )
     space: dict[str, Any] = {"spacing_mm": [1.0, 1.0, 1.0], "orientation": "LPS", "brain": "stripped"}
     normalisation: dict[str, Any] = {"method": "none"}

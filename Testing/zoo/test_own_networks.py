@@ -245,6 +245,20 @@ def test_a_bundles_folder_with_exclusive_labels_and_channels_named_by_hand(workp
     assert [region.value for region in find_card("one").regions] == ["ET"], "where the rest is, it does not say"
 
 
+@pytest.mark.parametrize(
+    ("named", "sequence"),
+    [("T1 pre-contrast", Modality.T1N), ("T1 without contrast", Modality.T1N), ("Gd T1", Modality.T1C)],
+)
+def test_a_bundle_s_channel_is_the_sequence_that_it_is_named_after(
+    named: str, sequence: Modality, workplace: Path
+) -> None:
+    formats = METADATA["network_data_format"]
+    inputs = {"image": {"channel_def": {"0": named, "1": "FLAIR"}}}
+    write_bundle(workplace / "folder", metadata=METADATA | {"network_data_format": formats | {"inputs": inputs}})
+    assert main(["models", "add", "folder", "--id", "ours", "--licence", "ours"]) == 0
+    assert find_card("ours").inputs.sequences == (sequence, Modality.T2F)
+
+
 # --- what is refused -----------------------------------------------------------------------------------------------
 
 
