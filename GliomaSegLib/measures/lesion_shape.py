@@ -62,12 +62,13 @@ class LesionSet:
         self._to_mm = np.reshape(labels.GetDirection(), (3, 3)) * labels.GetSpacing()
         self._to_index, self._origin = np.linalg.inv(self._to_mm), np.asarray(labels.GetOrigin())
         self._cavity = sitk.GetArrayFromImage(labels) == Label.RC
-        inside = np.argwhere(self._numbers)
-        self._number_of_point = self._numbers[tuple(inside.T)]
-        self._points = self._in_common(inside)
+        self._index = np.argwhere(self._numbers)
+        self._number_of_point = self._numbers[tuple(self._index.T)]
+        self._points = self._in_common(self._index)
         self._boxes = ndimage.find_objects(self._numbers, max_label=len(self.lesions))
         self._indices_of: dict[int, Indices] = {}
         self._filled: dict[int, NDArray[np.bool_]] = {}
+        self._lined: dict[int, frozenset[int]] = {}
 
     def overlap(self, other: LesionSet) -> NDArray[np.bool_]:
         """``[own, other]``: whether a voxel's centre of one lesion lies in a voxel of the other, either way."""
@@ -92,12 +93,13 @@ class LesionSet:
 
     def cavities_of(self, number: int) -> frozenset[int]:
         """The resection cavities, by number, that a lesion lines."""
-        if not self._cavity.any():
-            return frozenset()
-        lesion = np.argwhere(self._numbers == number)
-        distance, nearest = self._cavity_tree.query(self.points_of(number))
-        touches = np.abs(lesion - self._cavity_index[nearest]).max(axis=1) <= 1
-        return frozenset(self._cavity_of_point[nearest[touches | (distance <= NEAR_MM)]].tolist())
+        if number not in self._lined and self._cavity_index.size:
+            lesion = self._index[self._number_of_point == number]
+            distance, nearest = self._cavity_tree.query(self.points_of(number))
+            touches = np.abs(lesion - self._cavity_index[nearest]).max(axis=1) <= 1
+            near = nearest[touches | (distance <= NEAR_MM)]
+            self._lined[number] = frozenset(self._cavity_of_point[near].tolist())
+        return self._lined.get(number, frozenset())
 
     def points_of_cavities(self, cavities: frozenset[int]) -> Points:
         """Centres of the voxels of these cavities, ``[n, 3]``."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.diameters import axial_axis, solid_size
@@ -85,10 +86,10 @@ def followed_lesions(labels: sitk.Image, region: Region, lesions: Sequence[Lesio
         lesions: the largest ones, in order.
     """
     numbers, axis, spacing = lesion_numbers(labels, region), axial_axis(labels), labels.GetSpacing()
+    boxes = ndimage.find_objects(numbers)
     measured = []
     for lesion in lesions:
-        places = np.nonzero(numbers == lesion.id)
-        box = tuple(slice(int(one.min()), int(one.max()) + 1) for one in places)
+        box = boxes[lesion.id - 1]
         found = solid_size(numbers[box] == lesion.id, spacing, axis)
         place = found.slice + box[2 - axis].start
         new = {

@@ -9,11 +9,12 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial import KDTree
 
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.measures.lesion_shape import LesionSet
 from GliomaSegLib.measures.lesion_size import followed_lesions
-from GliomaSegLib.measures.lesion_tracking import Change, LesionHistory, follow
+from GliomaSegLib.measures.lesion_tracking import Change, LesionHistory, follow, linked
 from GliomaSegLib.measures.volumes import measure
 
 Box = tuple[slice, slice, slice]
@@ -199,6 +200,32 @@ def nodules(*places: float) -> sitk.Image:
 def test_a_nodule_on_the_other_wall_of_a_cavity_is_a_new_lesion() -> None:
     assert changes(followed(nodules(-17), nodules(17))) == {Change.GONE: ((1,), ()), Change.NEW: ((), (2,))}
     assert set(changes(followed(nodules(-17), nodules(-17, 17)))) == {Change.UNCHANGED, Change.NEW}
+
+
+def test_the_cavity_of_many_lesions_is_looked_at_once_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once for each pair: sixty metastases beside a cavity took minutes."""
+    array = np.zeros((20, 40, 40), np.uint8)
+    array[8:12, 16:24, 16:24] = Label.RC
+    sets = []
+    for x in (2, 8):
+        array[array == Label.ET] = 0
+        for z, y in itertools.product((1, 15), range(1, 37, 6)):
+            array[z : z + 3, y : y + 3, x : x + 3] = Label.ET
+        sets.append(foci(sitk.GetImageFromArray(array.copy())))
+    asked = []
+
+    class Counting:
+        def __init__(self, tree: KDTree) -> None:
+            self.tree = tree
+
+        def query(self, points: np.ndarray) -> object:
+            asked.append(points)
+            return self.tree.query(points)
+
+    for one in sets:
+        monkeypatch.setitem(one.__dict__, "_cavity_tree", Counting(one._cavity_tree))
+    assert not linked(*sets).any()
+    assert len(asked) == sum(len(one.lesions) for one in sets) == 24
 
 
 def test_a_nodule_inside_an_unchanged_rim_is_part_of_it_and_one_outside_is_new() -> None:
