@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import math
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import SimpleITK as sitk
 from pydicom import Dataset
 
@@ -31,7 +33,7 @@ from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError
 from GliomaSegLib.io.folder import written_whole
 from GliomaSegLib.io.grid import oriented_like
 from GliomaSegLib.labels import Region
-from GliomaSegLib.measures.volumes import Measures, measure
+from GliomaSegLib.measures.volumes import Measures, measure, volume_text
 from GliomaSegLib.options import ExportBy, ExportKind, ReviewState
 from GliomaSegLib.results.identity import keep_exported, keep_identities, read_exported
 from GliomaSegLib.results.manifest import Manifest
@@ -41,6 +43,9 @@ _LOG = logging.getLogger(__name__)
 
 # The modalities on which readers look for the tumour core and the whole tumour (Lotan 2021).
 _OVERLAID = (Modality.T1C, Modality.T2F)
+
+# On thick slices the volume of a small structure differs; with less than this share of it, it is not all there.
+_LEAST_CONTOURED = 0.5
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation
@@ -99,7 +104,9 @@ def export(
     measures = measure(source.labels, brain, regions)
     numbering = _numbering(results, source, measures, regions, comparison) if by is ExportBy.LESIONS else None
     structures = structures_of(source.labels, measures, regions, by, source.first.SeriesInstanceUID, numbering)
-    making = _Making(source, structures, about, kinds, planning, read_exported(results))
+    onto = planning or source
+    contoured = [one.on(source.labels, onto.labels) for one in structures] if planning else structures
+    making = _Making(source, structures, about, kinds, onto, contoured, read_exported(results))
     objects, failures = making.objects(_findings(stored, numbering) if ExportKind.SR in kinds else None)
     with written_whole(output) as folder:
         for kind, dataset in objects.items():
@@ -117,15 +124,27 @@ def export(
     if numbering:
         keep_identities(results, source.labels, numbering.region, numbering.identities)
     keep_exported(results, {kind.value: _uids_of(one) for kind, one in objects.items()})
-    return ExportedObjects(files, failures, _warnings(source, planning))
+    return ExportedObjects(files, failures, (*_emptied(source, onto), *_lost(contoured, onto)))
 
 
-def _warnings(*sources: SourceSeries | None) -> tuple[str, ...]:
-    emptied = sorted({keyword for one in sources if one for keyword in one.emptied})
+def _emptied(*sources: SourceSeries) -> tuple[str, ...]:
+    emptied = sorted({keyword for one in sources for keyword in one.emptied})
     if not emptied:
         return ()
     what = f"a value of {emptied[0]}" if len(emptied) == 1 else f"values of {', '.join(emptied)}"
     return (f"The source holds {what} that DICOM does not allow; in the exported objects there is none.",)
+
+
+def _lost(contoured: Sequence[Structure], onto: SourceSeries) -> Iterator[str]:
+    """A sentence per structure of which less than a half lies in voxels of the planning series."""
+    voxel_ml = math.prod(onto.labels.GetSpacing()) / 1000
+    for one in contoured:
+        share = np.count_nonzero(one.mask) * voxel_ml / one.volume_ml if one.volume_ml else 1.0
+        if share < _LEAST_CONTOURED:
+            yield (
+                f"Of '{one.name}' ({volume_text(one.volume_ml)}) the structure set holds {100 * share:.0f} %: the rest "
+                "lies between the slices of the planning series, or outside of it; draw it by hand."
+            )
 
 
 def _findings(stored: StoredResult, numbering: Numbering | None) -> Findings:
@@ -153,7 +172,8 @@ class _Making:
     """Makes the objects of one export.
 
     Attributes:
-        planning: a series on another grid for the structure set.
+        onto: the series of the structure set: ``source``, or a planning series on another grid.
+        contoured: the structures on its grid.
         before: per kind the UIDs of the object of the last export.
     """
 
@@ -161,7 +181,8 @@ class _Making:
     structures: Sequence[Structure]
     about: Provenance
     kinds: Collection[ExportKind]
-    planning: SourceSeries | None
+    onto: SourceSeries
+    contoured: Sequence[Structure]
     before: Mapping[str, Mapping[str, str]]
 
     def objects(self, findings: Findings | None) -> tuple[dict[ExportKind, Dataset], dict[ExportKind, str]]:
@@ -183,14 +204,9 @@ class _Making:
                     objects[ExportKind.SR] = self._after(ExportKind.SR, self.source.stamp(made))
         if ExportKind.RTSTRUCT in self.kinds:
             with _failing(ExportKind.RTSTRUCT, failures):
-                objects[ExportKind.RTSTRUCT] = self._after(ExportKind.RTSTRUCT, self._rtstruct())
+                made = self.onto.stamp(make_rtstruct(self.onto, self.contoured, self.about))
+                objects[ExportKind.RTSTRUCT] = self._after(ExportKind.RTSTRUCT, made)
         return objects, failures
-
-    def _rtstruct(self) -> Dataset:
-        onto, structures = self.planning or self.source, self.structures
-        if self.planning:
-            structures = [one.on(self.source.labels, onto.labels) for one in structures]
-        return onto.stamp(make_rtstruct(onto, structures, self.about))
 
     def _after(self, kind: ExportKind, made: Dataset) -> Dataset:
         """Add a reference to the object of the same kind of the last export."""

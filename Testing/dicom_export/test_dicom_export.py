@@ -353,8 +353,36 @@ def test_a_structure_set_on_a_planning_series_of_another_grid(results: Callable[
     corner = np.array([-36.0, -60.0, 15.0]) + SPACING_MM * (np.array([18, 10, 6]) - 0.5)
     np.testing.assert_allclose(points.min(axis=0), corner, atol=1.6)
     np.testing.assert_allclose(points.max(axis=0), corner + SPACING_MM * np.array([10, 10, 8]), atol=1.6)
+    assert made.warnings == ()
     with pytest.raises(InputError, match="no MR series"):
         export(folder, tmp_path / "seg", [ExportKind.SEG], series=tmp_path / "planning")
+
+
+@pytest.mark.parametrize("slice_mm", [3.0, 18.0])
+def test_what_lies_between_the_slices_of_a_planning_series_is_told(
+    results: Callable[..., Path], tmp_path: Path, slice_mm: float
+) -> None:
+    """A focus one slice of 3 mm high, beside one that is 12 mm high; slices 18 mm apart show the latter alone."""
+    study = dicom_study(tmp_path / "study")
+    folder = results(study=study)
+    labels = sitk.ReadImage(str(folder / "segmentation.nii.gz"))
+    labels[4:7, 4:7, 16] = int(Label.ET)
+    sitk.WriteImage(labels, str(folder / "segmentation.nii.gz"))
+    refresh(folder)
+    grid = [20, 20, round(60 / slice_mm)], sitk.Transform(), sitk.sitkLinear, (-33, -57, 7), [4.5, 4.5, slice_mm]
+    image = sitk.Cast(sitk.Clamp(sitk.Resample(volume(Modality.T1C), *grid), lowerBound=0), sitk.sitkUInt16)
+    write_series(image, Modality.T1C, tmp_path / "planning", "planning")
+    for path in (tmp_path / "planning").iterdir():
+        read = pydicom.dcmread(path)
+        read.FrameOfReferenceUID = pydicom.dcmread(next((study / "t1c").iterdir())).FrameOfReferenceUID
+        read.save_as(path)
+    made = export(folder, tmp_path / "dicom", [ExportKind.RTSTRUCT], series=tmp_path / "planning", by=ExportBy.LESIONS)
+    names = [one.ROIName for one in pydicom.dcmread(made.files[ExportKind.RTSTRUCT]).StructureSetROISequence]
+    assert names == ["ET 1"] + ["ET 2"] * (slice_mm == 3)
+    assert len(made.warnings) == (slice_mm > 3)
+    assert all(
+        one.startswith("Of 'Enhancing tumour 2' (0.243 mL) the structure set holds 0 %") for one in made.warnings
+    )
 
 
 def said_in(report: Path) -> dict[str, dict[str, object]]:
