@@ -176,9 +176,8 @@ def measure(
 
 def volume_text(volume_ml: float) -> str:
     """A volume for a sentence: to the microlitre below 1 mL, where residual tumour is judged."""
-    return (
-        f"{volume_ml:.3f} mL" if volume_ml < 1 else f"{volume_ml:.2f} mL" if volume_ml < 10 else f"{volume_ml:.1f} mL"
-    )
+    digits = 3 if abs(volume_ml) < 1 else 2 if abs(volume_ml) < 10 else 1
+    return f"{volume_ml:.{digits}f} mL".replace("-", "−")
 
 
 def slice_axis(image: sitk.Image) -> int:

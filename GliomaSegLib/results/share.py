@@ -88,5 +88,11 @@ def _names(manifest: Manifest) -> set[str]:
     found = {part for path in paths if path for part in (path.name.split(".")[0], *path.parts)}
     found |= {record.name for record in manifest.sequences.values()} | {event.by or "" for event in manifest.reviews}
     if manifest.identity:
-        found |= {manifest.identity.patient_name, manifest.identity.patient_id, manifest.identity.accession_number}
+        named = manifest.identity.patient_name
+        found |= {
+            named,
+            *re.split(r"[\s^=,]+", named),
+            manifest.identity.patient_id,
+            manifest.identity.accession_number,
+        }
     return {name for name in found if len(name) > 2 and name.lower() not in _HARMLESS} | {manifest.case_id}

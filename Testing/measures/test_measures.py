@@ -20,6 +20,7 @@ from GliomaSegLib.measures.volumes import (
     plane_name,
     slice_axis,
     slice_position_mm,
+    volume_text,
 )
 
 THICK = (1.0, 2.0, 5.0)
@@ -50,6 +51,13 @@ def test_volumes_are_counted_in_millilitres() -> None:
     assert measures.volume("WT").volume_ml == pytest.approx(272 * 10 / 1000)
     assert measures.volume("WT").brain_ratio == pytest.approx(272 / labels.size)
     assert measures.brain_ml == pytest.approx(labels.size * 10 / 1000)
+
+
+def test_what_was_lost_has_as_many_digits_as_what_was_gained() -> None:
+    """Such as 'less by' of a tumour that has grown after an operation."""
+    assert [volume_text(ml) for ml in (0.1754, -0.1754, 9.006, -9.006, -12.34)] == [
+        "0.175 mL", "−0.175 mL", "9.01 mL", "−9.01 mL", "−12.3 mL",
+    ]  # fmt: skip
 
 
 def test_a_finer_grid_changes_no_volume_and_no_diameter() -> None:

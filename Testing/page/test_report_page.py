@@ -202,7 +202,7 @@ def volume(html: str, name: str) -> nib.Nifti1Image:
 def test_an_anonymous_page_has_the_brain_alone_and_no_name() -> None:
     manifest, _, images = given = head()
     known = StudyIdentity(patient_name="Doe^Jane", patient_id="PID-77", study_date="20210304", accession_number="ACC-5")
-    warnings = ("The T2 of Doe-John, 2021-03-04, was mirrored.",)
+    warnings = ("The T2 of Doe-John, 2021-03-04, was mirrored.", "HEAD JANE has no FLAIR.")
     incomplete = ("The series 'T2' in /archive/Doe-John is incomplete: 3 slices are lost",)
     update = {"case_id": "Doe-John", "warnings": warnings, "identity": known, "incomplete": incomplete}
     manifest = manifest.model_copy(update=update)
@@ -214,6 +214,7 @@ def test_an_anonymous_page_has_the_brain_alone_and_no_name() -> None:
     for name in ("Doe", "PID-77", "ACC-5", "post.nii.gz", "2024-01-31", "2021-03-04", "flair"):
         assert (name in said, name in hidden_said) == (True, False)
     assert "The T2 of …, …, was mirrored." in hidden
+    assert "HEAD … has no FLAIR." in hidden
     assert "is incomplete: 3 slices are lost; what is missing is neither shown nor measured." in hidden
     packed = re.findall(r'id="part-(?:image|marked|brain)\w*">([^<]+)<', hidden)
     pictures = [base64.b64decode(one) for one in re.findall(r"data:image/png;base64,([^\"]+)", hidden)]
