@@ -204,8 +204,8 @@ class _Making:
                     objects[ExportKind.SR] = self._after(ExportKind.SR, self.source.stamp(made))
         if ExportKind.RTSTRUCT in self.kinds:
             with _failing(ExportKind.RTSTRUCT, failures):
-                made = self.onto.stamp(make_rtstruct(self.onto, self.contoured, self.about))
-                objects[ExportKind.RTSTRUCT] = self._after(ExportKind.RTSTRUCT, made)
+                contours = self.onto.stamp(make_rtstruct(self.onto, self.contoured, self.about))
+                objects[ExportKind.RTSTRUCT] = self._after(ExportKind.RTSTRUCT, contours)
         return objects, failures
 
     def _after(self, kind: ExportKind, made: Dataset) -> Dataset:
