@@ -26,7 +26,7 @@ from GliomaSegLib.evaluation.metrics import evaluate
 from GliomaSegLib.experiments.definition import DataSet, Experiment, Run, Subset, full_subset, subsets_of
 from GliomaSegLib.experiments.run_log import append_run, read_runs
 from GliomaSegLib.inference.device import choose_device
-from GliomaSegLib.io.images import read_labels
+from GliomaSegLib.io.images import read_image, read_labels
 from GliomaSegLib.job import Settings
 from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import TUMOUR_REGIONS, Region
@@ -34,6 +34,7 @@ from GliomaSegLib.measures.lesion_size import least_counted_mm3, least_shown_mm3
 from GliomaSegLib.options import BrainMethod
 from GliomaSegLib.pipeline.memory import threads_and_memory_of_run
 from GliomaSegLib.pipeline.segment import segment_case, set_up
+from GliomaSegLib.preprocessing.registration import register_checked
 from GliomaSegLib.preprocessing.resampling import resample_image, resample_labels
 from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
 from GliomaSegLib.results.result import Result
@@ -213,9 +214,19 @@ def _segmented(
         images = {sequence: row.images[sequence] for sequence in present}
         case = read_case(None, images, row.case, wanted=card.inputs.sequences)
         result, _ = segment_case(case, setup, settings, card.thresholdable, recorder)
-    transforms = result.transforms if transforms is None else transforms
+    if transforms is None:
+        transforms = result.transforms
+        if row.drawn_on and row.drawn_on not in present:  # the model does not take it, so the run did not register it
+            transforms = {**transforms, row.drawn_on: _to_drawn_on(row, row.drawn_on, present)}
     labels = resample_labels(result.labels, reference, _labels_to_image(row, present, transforms))
     return SegmentedCase(row, card, present, labels, reference, result, transforms)
+
+
+def _to_drawn_on(row: CaseRow, drawn_on: Modality, present: Subset) -> sitk.Transform:
+    """From the reference image of ``present`` to the sequence on which the reference labels were drawn (LPS mm)."""
+    pair = (_reference_image(present), drawn_on)
+    images, names = [read_image(row.images[one]) for one in pair], [f"{one.title} of {row.case}" for one in pair]
+    return register_checked(*images, *names, Silent(), one_exam=True).transform
 
 
 def repeated(experiment: Experiment, done: Run, row: CaseRow) -> SegmentedCase:
@@ -256,8 +267,7 @@ def _reference_image(present: Subset) -> Modality:
 def _labels_to_image(row: CaseRow, present: Subset, transforms: Transforms) -> sitk.Transform | None:
     """Maps points of the reference labels to the reference image of a run with the ``present`` sequences (LPS mm).
 
-    ``None`` is the identity. Labels that name no sequence, or one that the model does not take, lie on the reference
-    image of the full set.
+    ``None`` is the identity. Labels that name no sequence lie on the reference image of the full set.
     """
     image = _reference_image(present)
     if image is row.drawn_on:

@@ -365,6 +365,26 @@ def test_reference_labels_drawn_on_a_moved_sequence(
     assert dice["missing"] < 0.95
 
 
+def test_reference_labels_drawn_on_a_sequence_that_the_model_does_not_take(
+    small_phantom: Phantom, toy_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "head"
+    small_phantom.write(folder)
+    back = small_phantom.transforms[T2W].GetInverse()
+    drawn = resample_labels(small_phantom.reference, small_phantom.images[T2W], back)
+    sitk.WriteImage(drawn, folder / "truth_t2w.nii.gz")
+    perfect = made(small_phantom.reference, small_phantom.brain, {T2F: small_phantom.transforms[T2F]})
+    monkeypatch.setattr(runner, "segment_case", lambda *_: (perfect, {}))
+    row = {"case": "head", "patient": "p", "hospital": "h", "t1n": "", "scheme": "gliomaseg", "truth_of": "t2w"} | {
+        one.value: f"study/head_{one.value}.nii.gz" for one in (T1C, T2W, T2F)
+    }
+    table = write_table(folder / "cases.csv", [row | {"truth": "truth_t2w.nii.gz"}])
+    plan = Experiment(models=("toy",), subsets="full", store=toy_store.root)
+    (found,) = run_experiment(plan, read_data_sets([table]))
+    assert found.present == (T1C, T2F)
+    assert found.scores[Region.WT].dice > 0.97
+
+
 def test_a_run_whose_reference_labels_cannot_be_placed_is_a_failure(
     phantoms: Path, plan: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
