@@ -224,8 +224,9 @@ def _segmented(
 
 def _to_drawn_on(row: CaseRow, drawn_on: Modality, present: Subset) -> sitk.Transform:
     """From the reference image of ``present`` to the sequence on which the reference labels were drawn (LPS mm)."""
-    pair = (_reference_image(present), drawn_on)
-    images, names = [read_image(row.images[one]) for one in pair], [f"{one.title} of {row.case}" for one in pair]
+    fixed, moving = _reference_image(present), drawn_on
+    images = read_image(row.images[fixed]), read_image(row.images[moving])
+    names = f"{fixed.title} of {row.case}", f"{moving.title} of {row.case}"
     return register_checked(*images, *names, Silent(), one_exam=True).transform
 
 
