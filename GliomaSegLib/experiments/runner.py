@@ -217,13 +217,15 @@ def _segmented(
     if transforms is None:
         transforms = result.transforms
         if row.drawn_on and row.drawn_on not in present:  # the model does not take it, so the run did not register it
-            transforms = {**transforms, row.drawn_on: _to_drawn_on(row, row.drawn_on, present)}
+            moved = _to_drawn_on(row, row.drawn_on, present)
+            transforms = {**transforms, row.drawn_on: moved} if moved else transforms
     labels = resample_labels(result.labels, reference, _labels_to_image(row, present, transforms))
     return SegmentedCase(row, card, present, labels, reference, result, transforms)
 
 
-def _to_drawn_on(row: CaseRow, drawn_on: Modality, present: Subset) -> sitk.Transform:
-    """From the reference image of ``present`` to the sequence on which the reference labels were drawn (LPS mm)."""
+def _to_drawn_on(row: CaseRow, drawn_on: Modality, present: Subset) -> sitk.Transform | None:
+    """From the reference image of ``present`` to the sequence on which the reference labels were drawn (LPS mm), if it
+    had to be moved."""
     fixed, moving = _reference_image(present), drawn_on
     images = read_image(row.images[fixed]), read_image(row.images[moving])
     names = f"{fixed.title} of {row.case}", f"{moving.title} of {row.case}"
