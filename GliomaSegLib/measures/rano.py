@@ -9,7 +9,6 @@ are those of the solid part in the axial plane (:mod:`GliomaSegLib.measures.diam
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -50,7 +49,7 @@ class Assessment(Record):
 
     Attributes:
         targets: identities of the lesions followed, with all their parts.
-        values: their sum at every time point from baseline, mm², mL or mm.
+        values: their sum at every time point from baseline that shows all of them, and at the last; mm², mL or mm.
         from_baseline, from_smallest: relative change of the last value, against baseline and against the smallest
             before; ``None`` when that was 0.
         new: identities of the lesions that appeared since and count.
@@ -115,9 +114,12 @@ def assess_response(history: LesionHistory, time: TimePoints, criteria: Criteria
     groups = history.groups(time.baseline)
     started = [group for group in groups if history.at(group, time.baseline)]
     targets = _targets(history, time, criteria, started)
+    names = {name for group in targets for name in group}
+    places = [place for place in range(time.baseline, len(time.slice_mm)) if not names & _unseen(history, time, place)]
+    if places[-1] < len(time.slice_mm) - 1:  # why nothing can be said
+        places.append(len(time.slice_mm) - 1)
     values = tuple(
-        sum(criteria.size(lesion) for group in targets for lesion in history.at(group, place))
-        for place in range(time.baseline, len(time.slice_mm))
+        sum(criteria.size(lesion) for group in targets for lesion in history.at(group, place)) for place in places
     )
     others = [group for group in started if group not in targets]
     judged = _Judged(
@@ -125,6 +127,7 @@ def assess_response(history: LesionHistory, time: TimePoints, criteria: Criteria
         time=time,
         criteria=criteria,
         targets=targets,
+        places=places,
         values=values,
         new=_new(history, time, criteria, [group for group in groups if group not in started]),
         grown=tuple(name for group in others if _has_grown(history, time, criteria, group) for name in group),
@@ -167,6 +170,16 @@ def _new(
     )
 
 
+def _unseen(history: LesionHistory, time: TimePoints, place: int) -> set[int]:
+    """The lesions since the baseline that lie outside the image of a time point, as far as is known."""
+    unseen: set[int] = set()
+    for there in range(time.baseline + 1, place + 1):
+        for step in history.steps[there - 1]:
+            unseen |= set(step.before) if step.change is Change.NOT_COVERED else set()
+        unseen -= {track.id for track in history.tracks if track.lesions[there]}
+    return unseen
+
+
 def _has_grown(history: LesionHistory, time: TimePoints, criteria: Criteria, group: tuple[int, ...]) -> bool:
     """Whether a lesion that is no target has clearly grown since its smallest."""
     places = range(time.baseline, len(time.slice_mm))
@@ -194,6 +207,7 @@ class _Judged:
     time: TimePoints
     criteria: Criteria
     targets: Sequence[tuple[int, ...]]
+    places: Sequence[int]
     values: tuple[float, ...]
     new: tuple[int, ...]
     grown: tuple[int, ...]
@@ -213,6 +227,7 @@ class _Judged:
             new=len(self.new),
             specks=self.time.specks if category is Category.COMPLETE else 0,
             unjudged_flair=not self.criteria.asks_for_flair and self._flair_has_grown(),
+            left_out=len(self.time.slice_mm) - self.time.baseline - len(self.places),
         )
         return Assessment(
             criteria=self.criteria,
@@ -277,10 +292,9 @@ class _Judged:
         return self.time.obstacle
 
     def _not_covered(self, names: Collection[int] | None = None) -> str:
-        """Which lesions, of all or of these, lie outside the image of a later study; empty when none does."""
-        steps = itertools.chain.from_iterable(self.history.steps[self.time.baseline :])
-        hidden = itertools.chain.from_iterable(step.before for step in steps if step.change is Change.NOT_COVERED)
-        unseen = {name for name in hidden if names is None or name in names}
+        """Which lesions, of all or of these, lie outside the image of a study and are not seen again; or empty."""
+        unseen = _unseen(self.history, self.time, len(self.time.slice_mm) - 1)
+        unseen = {name for name in unseen if names is None or name in names}
         return f"{lesions_text(sorted(unseen))}: outside the image of a later study" if unseen else ""
 
     def _contradiction(self, grown: bool) -> str:
@@ -291,7 +305,7 @@ class _Judged:
         place = self.values.index(self.smallest) if grown else 0
         before, now = (
             sum(lesion.volume_ml for group in self.targets for lesion in self.history.at(group, one))
-            for one in (self.time.baseline + place, len(self.time.slice_mm) - 1)
+            for one in (self.places[place], self.places[-1])
         )
         if now > (1 + UNCHANGED_WITHIN) * before if grown else now < (1 - UNCHANGED_WITHIN) * before:
             return ""
@@ -321,8 +335,7 @@ class _Judged:
 
     def _has_risen(self, group: tuple[int, ...]) -> bool:
         """Whether a target has grown by the least number of mm since its smallest."""
-        places = range(self.time.baseline, len(self.time.slice_mm))
-        *earlier, now = (sum(map(self.criteria.size, self.history.at(group, place))) for place in places)
+        *earlier, now = (sum(map(self.criteria.size, self.history.at(group, place))) for place in self.places)
         return reaches(now - min(earlier), self.criteria.least_rise_mm)
 
     def _other_growth(self) -> list[str]:

@@ -21,6 +21,7 @@ class Numbers:
         new: number of new lesions.
         specks: number of remaining components that are too small to count.
         unjudged_flair: whether the T2/FLAIR abnormality has grown, which the criteria do not judge.
+        left_out: number of studies in between that do not show all targets.
     """
 
     criteria: Criteria
@@ -30,6 +31,7 @@ class Numbers:
     new: int
     specks: int
     unjudged_flair: bool
+    left_out: int = 0
 
     def reason(self) -> str:
         """The decisive numbers, other causes than the sum first, without the names of criteria and category."""
@@ -48,6 +50,9 @@ class Numbers:
             clauses.append(f"{self.specks} {'speck' if self.specks == 1 else 'specks'} too small to count")
         if self.unjudged_flair:
             clauses.append("the growth of the T2/FLAIR abnormality is not judged by these criteria")
+        if self.left_out and self.values:
+            which = "1 study" if self.left_out == 1 else f"{self.left_out} studies"
+            clauses.append(f"{which} in between without some of the targets left out")
         return clauses
 
     def _changes(self) -> str:

@@ -151,7 +151,7 @@ def test_a_lesion_at_a_speck_of_noise_is_new_and_a_speck_that_becomes_none_is_no
     assert compared(with_spot(21), with_spot(19)).course.steps[0][1].change is Change.GONE
 
 
-ABOVE = (20.0, 0.0, 25.0)
+ABOVE = (20.0, 0.0, 27.0)
 
 
 def three_studies(*radii: float, **said: object) -> TimePointComparison:
@@ -176,7 +176,24 @@ def test_a_lesion_keeps_its_number_past_a_study_that_does_not_cover_it() -> None
     assert [bool(lesion) for lesion in found.course.tracks[1].lesions] == [True, False, True]
     assert len(found.course.tracks) == 2
     assert not any(one.new for one in found.responses)
-    assert Category.PROGRESSION not in categories(found).values()
+    assert {categories(found)[name] for name in ("RANO 2.0", "RANO 2.0, volumetric")} == {Category.STABLE}
+
+
+def test_a_study_that_does_not_show_a_target_is_left_out_of_its_sums() -> None:
+    """The second lesion grows from 1.4 to 5.6 mL; of what the slab shows alone the sum would be smallest there."""
+    found = three_studies(7, 11)
+    assert set(categories(found).values()) == {Category.PROGRESSION}
+    volumetric = found.responses[-1]
+    assert volumetric.values == pytest.approx([7.24 + 1.44, 7.24 + 5.57], rel=0.02)
+    assert volumetric.from_smallest == volumetric.from_baseline == pytest.approx(0.476, abs=0.02)
+    assert "1 study in between without some of the targets left out" in volumetric.brief
+
+
+def test_a_target_that_the_last_study_does_not_show_is_not_comparable() -> None:
+    first, slab = (labels_of((ball(HERE, 12), ET), (ball(ABOVE, 7), ET), size_mm=(90, 90, size)) for size in (80, 30))
+    found = compared(segmented(first, after(90)), segmented(first, after(180)), segmented(slab, after(270)))
+    assert categories(found)["RANO 2.0, volumetric"] is Category.NOT_COMPARABLE
+    assert "lesion 2: outside the image of a later study" in found.responses[-1].brief
 
 
 def test_of_a_lesion_that_only_a_study_before_the_baseline_shows_to_be_absent_it_is_not_known_when_it_came() -> None:
