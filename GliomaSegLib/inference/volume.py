@@ -23,6 +23,7 @@ from GliomaSegLib.inference.memory import peak_bytes
 from GliomaSegLib.inference.outputs import Answer, Array
 from GliomaSegLib.inference.segmenter import Prediction
 from GliomaSegLib.inference.windows import Size, Windows, mirrored, slide
+from GliomaSegLib.networks.memory_format import channels_last
 from GliomaSegLib.preprocessing.cropping import Box, bounding_box
 from GliomaSegLib.progress import Progress
 
@@ -80,7 +81,7 @@ class VolumeSegmenter:
         precision: torch.dtype,
         needed_bytes: Callable[[Size, torch.dtype], int] | None = None,
     ) -> None:
-        self._networks = [network.eval().requires_grad_(False) for network in networks]
+        self._networks = [channels_last(network.eval().requires_grad_(False)) for network in networks]
         self._spec = spec
         self._device, self._precision = device, precision
         self._traced: dict[tuple[Size, torch.dtype], int] = {}

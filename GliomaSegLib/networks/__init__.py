@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
-import torch
 from torch import nn
 
 from GliomaSegLib.errors import InputError
@@ -44,11 +43,3 @@ def build(name: str, parameters: Mapping[str, Any]) -> nn.Module:
         return getattr(importlib.import_module(module), kind)(**parameters)
     except (TypeError, ValueError) as error:
         raise InputError(f"The network '{name}' does not take these parameters: {error}.") from error
-
-
-def channels_last(network: nn.Module) -> nn.Module:
-    """``network`` itself, with the weights of its 3-D convolutions in channels-last order: faster on CPU and GPU."""
-    for module in network.modules():
-        if isinstance(module, (nn.Conv3d, nn.ConvTranspose3d)):
-            cast(Any, module).to(memory_format=torch.channels_last_3d)  # missing in torch's type stubs
-    return network

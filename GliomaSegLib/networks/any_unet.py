@@ -69,7 +69,8 @@ class AnyUNet(nn.Module):
         result = features.pop()
         for lift, up in zip(reversed(self.lift), reversed(self.up), strict=True):
             result = up(lift(result) + features.pop())
-        return self.head(result)
+        # A 1x1x1 convolution as a matrix product, for which torch leaves the voxels in their order.
+        return functional.linear(result.movedim(1, -1), self.head.weight.flatten(1), self.head.bias).movedim(-1, 1)
 
 
 class _Convolution(nn.Module):
@@ -81,7 +82,7 @@ class _Convolution(nn.Module):
         self.norm = nn.InstanceNorm3d(width, affine=True)
 
     def forward(self, features: Tensor) -> Tensor:
-        return functional.leaky_relu(self.norm(self.conv(features)), _SLOPE)
+        return functional.leaky_relu(self.norm(self.conv(features)), _SLOPE, inplace=True)
 
 
 class _Residual(nn.Module):
@@ -94,4 +95,4 @@ class _Residual(nn.Module):
         self.norm = nn.InstanceNorm3d(width, affine=True)
 
     def forward(self, features: Tensor) -> Tensor:
-        return functional.leaky_relu(features + self.norm(self.conv(self.first(features))), _SLOPE)
+        return functional.leaky_relu(self.norm(self.conv(self.first(features))).add_(features), _SLOPE, inplace=True)

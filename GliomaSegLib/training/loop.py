@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from GliomaSegLib import case, networks
+from GliomaSegLib import case
 from GliomaSegLib.errors import GliomaSegError, InputError, listed
 from GliomaSegLib.labels import Region
+from GliomaSegLib.networks.memory_format import channels_last
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.training.augment import change_images, random_axes
 from GliomaSegLib.training.checkpoint import read_checkpoint, write_checkpoint
@@ -77,7 +78,7 @@ class Training:
         torch.manual_seed(recipe.seed)
         self.recipe, self.device = recipe, device
         self.processes = processes or Processes()
-        self.network = networks.channels_last(recipe.network.build().to(device))
+        self.network = channels_last(recipe.network.build().to(device))
         if initial is not None:
             _load(self.network, initial, "the weights to start from")
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
@@ -267,7 +268,7 @@ class Training:
 
     def scores(self, cases: Sequence[PooledCase]) -> list[dict[str, object]]:
         """Rows per case and subset of modalities with the Dice per region; empty for regions that the case lacks."""
-        network = networks.channels_last(self.recipe.network.build().to(self.device))
+        network = channels_last(self.recipe.network.build().to(self.device))
         network.load_state_dict(self.average)
         network.eval()
         view, rows = replace(self.recipe.view.view, shape=self.recipe.shown), []

@@ -15,7 +15,7 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.io.grid import array_on
 from GliomaSegLib.options import BrainMethod
-from GliomaSegLib.preprocessing.brain import BrainExtractor, DeepBet, HdBet
+from GliomaSegLib.preprocessing.brain import BrainExtractor
 from GliomaSegLib.preprocessing.resampling import model_grid, resample_image, resample_labels
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.card import Card
@@ -63,6 +63,8 @@ def brain_extractor(
         InputError: its package is not installed.
         WeightsError: its model is not.
     """
+    from GliomaSegLib.zoo.brain_packages import DeepBet, HdBet
+
     if method is BrainMethod.STRIPPED:
         return None
     if method is BrainMethod.DEEPBET:

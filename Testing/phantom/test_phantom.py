@@ -176,7 +176,7 @@ def test_the_head_moves_by_millimetres_and_degrees(small_phantom: Phantom) -> No
 
 def test_a_brain_extractor_finds_the_brain(small_phantom: Phantom) -> None:
     torch = pytest.importorskip("torch")
-    from GliomaSegLib.preprocessing.brain import DeepBet
+    from GliomaSegLib.zoo.brain_packages import DeepBet
 
     found = DeepBet(torch.device("cpu"), torch.float32).extract(small_phantom.images[Modality.T1C])
     masks = [sitk.GetArrayFromImage(mask) > 0 for mask in (found, small_phantom.brain)]

