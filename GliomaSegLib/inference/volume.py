@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, cast
 
 import numpy as np
 import torch
@@ -81,7 +80,7 @@ class VolumeSegmenter:
         precision: torch.dtype,
         needed_bytes: Callable[[Size, torch.dtype], int] | None = None,
     ) -> None:
-        self._networks = [channels_last(network.eval().requires_grad_(False)) for network in networks]
+        self._networks = [network.eval().requires_grad_(False) for network in networks]
         self._spec = spec
         self._device, self._precision = device, precision
         self._traced: dict[tuple[Size, torch.dtype], int] = {}
@@ -218,9 +217,8 @@ def mean_logits(
 
 
 def _placed(network: nn.Module, device: torch.device) -> nn.Module:
-    if device.type == "mps" or any(one.dim() == 4 for one in network.parameters()):  # which the layout is not for
-        return network.to(device)
-    return cast(Any, network).to(device, memory_format=torch.channels_last_3d)  # torch's types leave it out
+    placed = network.to(device)
+    return placed if device.type == "mps" else channels_last(placed)  # for which the layout is not
 
 
 def stacked(images: Mapping[Input, Array], order: Sequence[Input]) -> Array:

@@ -21,8 +21,9 @@ def channels_last(network: nn.Module) -> nn.Module:
     for module in network.modules():
         if type(module) in _REPLACED:
             cast(Any, module).__class__ = _REPLACED[type(module)]
-        if isinstance(module, (nn.Conv3d, nn.ConvTranspose3d)):
-            cast(Any, module).to(memory_format=torch.channels_last_3d)  # missing in torch's type stubs
+    for weight in network.parameters():
+        if weight.dim() == 5:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last_3d)
     return network
 
 

@@ -149,7 +149,8 @@ def test_from_the_published_file_to_labels(model: str, subsets: list[tuple[Modal
         classes = np.zeros((32, 32, 32), np.uint8)
         classes[box] = logits[0].argmax(0).numpy().transpose(2, 1, 0)
         expected = without_specks_of_enhancement(LABELS[classes], 500)[grid]
-        np.testing.assert_array_equal(found.labels, expected, str(subset))
+        # A voxel whose classes are equally likely may change, as the layers add up in another order.
+        assert (found.labels != expected).mean() < 3e-4, str(subset)
         assert set(found.probabilities) == {Region.WT, Region.TC, Region.ET}
         assert found.probabilities[Region.WT].shape == SHAPE
 
