@@ -121,7 +121,7 @@ class _Part:
 def _parts(parsed: argparse.Namespace, recipe: Recipe, rows: list[CaseRow]) -> list[_Part]:
     """The trainings that were asked for: one, one for each hospital, or one for each fold."""
     from GliomaSegLib.datasets import folds
-    from GliomaSegLib.datasets.case_table import read_splits, same_patient, training_and_validation
+    from GliomaSegLib.datasets.case_table import read_splits, training_and_validation
     from GliomaSegLib.io.names import file_stem
 
     if parsed.test_hospital and parsed.folds is None:
@@ -129,8 +129,7 @@ def _parts(parsed: argparse.Namespace, recipe: Recipe, rows: list[CaseRow]) -> l
     splits = read_splits(parsed.splits) if parsed.splits else {}
     if not (parsed.folds is not None or parsed.cross_validation or parsed.hold_out is not None):
         return [_Part(*training_and_validation(rows, splits, recipe.validation.split), parsed.output)]
-    tested = {same_patient(patient) for patient in splits.get("test", ())}
-    left = [row for row in rows if same_patient(row.patient) not in tested]
+    left = [row for row in rows if row.patient not in splits.get("test", ())]
     if parsed.folds is None:
         hospitals = sorted({row.hospital for row in left}) if parsed.cross_validation else [parsed.hold_out]
         return [

@@ -110,13 +110,13 @@ def _row(cells: Mapping[str, str], root: Path, where: str) -> CaseRow:
     geometry = cells.get(_GEOMETRY) or ""
     if geometry not in ("", _PLACEHOLDER):
         raise InputError(f"{where}: '{_GEOMETRY}' is '{geometry}'; leave it empty, or write '{_PLACEHOLDER}'.")
-    hospital, patient = cells["hospital"] or "unknown", cells["patient"] or cells["case"]
+    hospital, patient = cells["hospital"] or "unknown", same_patient(cells["patient"] or cells["case"])
     reference, placeholder = root / cells["truth"], geometry == _PLACEHOLDER
     return CaseRow(cells["case"], patient, hospital, images, reference, drawn_on, scheme, placeholder)
 
 
 def read_splits(path: Path) -> dict[str, list[str]]:
-    """Patients of each split; one that the file does not name is empty.
+    """Patients of each split, as :func:`same_patient` spells them; one that the file does not name is empty.
 
     Raises:
         InputError: the file is not such a table, or a patient is in two splits.
@@ -132,7 +132,7 @@ def read_splits(path: Path) -> dict[str, list[str]]:
         if patient in repeated or other != patient:
             also = "" if other == patient else f", also as '{other}'"
             raise InputError(f"{path} has the patient '{patient}' twice{also}; a patient belongs to one split.")
-    return patients
+    return {name: [same_patient(patient) for patient in split] for name, split in patients.items()}
 
 
 def same_patient(name: str) -> str:

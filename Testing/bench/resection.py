@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from GliomaSegLib import case
 from GliomaSegLib.case import TimePoint, TimePointKind
-from GliomaSegLib.datasets.case_table import read_splits
+from GliomaSegLib.datasets.case_table import read_splits, same_patient
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.evaluation.froc import match_lesions
 from GliomaSegLib.evaluation.metrics import score
@@ -75,7 +75,7 @@ def simulated_residual() -> None:
             drawn = region_mask(sitk.GetArrayFromImage(after.labels), Region.ET)
             rows.append(
                 _Row(
-                    f"{study.name} ({splits.get(study.name, 'not in a split')})",
+                    f"{study.name} ({splits.get(same_patient(study.name), 'not in a split')})",
                     found,
                     drawn,
                     after.voxel_ml,

@@ -15,7 +15,14 @@ import torch
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.cli import train
-from GliomaSegLib.datasets.case_table import CaseRow, read_left_out, read_splits, read_table
+from GliomaSegLib.datasets import folds
+from GliomaSegLib.datasets.case_table import (
+    CaseRow,
+    read_left_out,
+    read_splits,
+    read_table,
+    training_and_validation,
+)
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.label_maps import from_internal, to_internal
 from GliomaSegLib.labels import TUMOUR_REGIONS, Label, LabelScheme, Region
@@ -98,6 +105,21 @@ def test_a_patient_in_two_splits_is_refused_whatever_it_is_called(
     path.write_text(json.dumps({"train": train, "test": test, "validation": []}), encoding="utf-8")
     with pytest.raises(InputError, match="twice"):
         read_splits(path)
+
+
+def test_scans_of_a_tcga_patient_are_of_one_patient_whatever_they_are_called(files: Path) -> None:
+    rest = "h,,t1c.nii.gz,,,truth.nii.gz,,gliomaseg"
+    names = ("a,TCGA_DU_A5TW_1998", "b,TCGA-DU-A5TW", "TCGA-DU-A5TW-2,", "c,TCGA-DU-0000", "d,p1")
+    rows = read_table(_table(files, *(f"{one},{rest}" for one in names)))
+    for fold in folds.patient_folds(rows, 3, seed=1):
+        train, watched = folds.divided(rows, fold)
+        assert not {row.patient for row in train} & {row.patient for row in watched}
+        assert [row.case for row in watched] in (["a", "b", "TCGA-DU-A5TW-2"], ["c"], ["d"])
+    splits = files / "splits.json"
+    splits.write_text('{"train": ["tcga.du.a5tw", "p1"], "validation": ["TCGA_DU_0000"]}')
+    train, watched = training_and_validation(rows, read_splits(splits), "validation")
+    assert [row.case for row in watched] == ["c"]
+    assert len(train) == 4
 
 
 def test_the_label_maps_that_training_must_not_see_are_read(tmp_path: Path) -> None:
