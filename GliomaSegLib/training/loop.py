@@ -84,7 +84,7 @@ class Training:
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.optimiser = make_optimiser(recipe.optimiser, self.network)
         self.step, self.seconds, self.initial_from = 0, 0.0, initial_from
-        self._names = {"trained": sorted(one.name for one in cases), "watched": sorted(one.name for one in watched)}
+        self._names = sorted(one.name for one in cases)
         self._sampler, self._sparsify = CaseSampler(cases, recipe.shares), recipe.sparsification.build()
         self._watched = _spread(watched, recipe.validation.cases)
         self._best, self._since_best = -math.inf, 0
@@ -108,19 +108,19 @@ class Training:
         """Resume from a checkpoint of the same recipe and cases; only the number of iterations may differ.
 
         Raises:
-            InputError: it cannot be read, has another recipe, or was trained or validated on other cases.
+            InputError: it cannot be read, has another recipe, or was trained on other cases.
         """
         state = read_checkpoint(path)
         if not self.recipe.is_that_of(state["recipe"]):
             raise InputError(
                 f"{path} is of another recipe than the one given; give its own, or train into a new folder."
             )
-        for what, names in state.get("cases", {}).items():  # earlier versions did not store them
-            if other := sorted(set(names) ^ set(self._names[what])):
-                raise InputError(
-                    f"{path} was {what} on other cases than those of this table and split ({listed(other)}); give its "
-                    "own, or train into a new folder, from its weights with --initial."
-                )
+        trained = state.get("cases", self._names)  # earlier versions did not store them
+        if other := sorted(set(trained) ^ set(self._names)):
+            raise InputError(
+                f"{path} was trained on other cases than those of this table and split ({listed(other)}); give its "
+                "own, or train into a new folder, from its weights with --initial."
+            )
         _load(self.network, state["network"], str(path))
         self.average = {name: value.to(self.device) for name, value in state["average"].items()}
         self.optimiser.load_state_dict(state["optimiser"])

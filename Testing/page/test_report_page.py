@@ -31,6 +31,7 @@ from GliomaSegLib.results.viewer import Panel, viewer_html
 from Testing.page.conftest import Open, serious
 from Testing.results import test_old_results
 from Testing.results.test_report import Given, manifest
+from Testing.support.live_node import until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -317,10 +318,10 @@ def shown_letters(page: Page, key: str) -> str:
         }"""
     )
     page.keyboard.press(key)
-    page.wait_for_timeout(300)
-    drawn = page.evaluate("window.drawn.filter(([text]) => 'RLAPSI'.includes(text)).slice(-4)")
+    letters = "window.drawn.filter(([text]) => 'RLAPSI'.includes(text)).slice(-4)"
+    until(lambda: len(page.evaluate(letters)) == 4)
+    drawn = page.evaluate(letters)
     page.evaluate("delete gliomaseg.views[0].niivue.drawText")
-    assert len(drawn) == 4
     across, along = (sorted(drawn, key=lambda one: one[axis]) for axis in (1, 2))
     return across[0][0] + across[-1][0] + along[0][0] + along[-1][0]
 

@@ -297,10 +297,10 @@ def test_output_below_a_file(job: Job, tmp_path: Path) -> None:
 
 
 def test_output_without_permission(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(**_: object) -> None:
+    def refused(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("GliomaSegLib.io.folder.tempfile.TemporaryFile", refused)
+    monkeypatch.setattr("GliomaSegLib.io.folder._made_beside", refused)
     assert f"The output {job.output} cannot be written (Permission denied)" in refusal(job)
 
 
