@@ -2,7 +2,7 @@
 
 Fisch L et al. deepbet: fast brain extraction of T1-weighted MRI using convolutional neural networks. Comput Biol Med
 2024;179:108845; LinkNet: Chaurasia A, Culurciello E. VCIP 2017, arXiv:1707.03718. Its parameters have the names of the
-published TorchScript files, which compute in contiguous order and so take twice as long on a CPU.
+published TorchScript files, which compute in contiguous order and so are slower on a CPU.
 
 A 7x7x7 convolution and maximum pooling, each with stride 2; four levels of two residual blocks with 16, 32, 64 and 128
 channels, from the second on at half the resolution of the one before; up again in four steps, which are added to what

@@ -1,6 +1,6 @@
 """Networks for volumes in channels-last order, in which convolutions are fastest, also on a CPU.
 
-For inference on a CPU two of torch's layers are replaced, which would cost more than the convolutions themselves:
+For inference on a CPU two of torch's layers are replaced, which lose what that order gains:
 
 * Instance normalisation copies its input into contiguous order, and the next convolution copies it back.
 * Convolutions of small inputs in float32 (less than 20,480 values per x) are not computed by oneDNN, but by torch's

@@ -33,7 +33,7 @@ class DeepBet:
 
     The first one finds the brain in the whole image, the second one segments it in the box around that. Everything but
     the weights is reimplemented here with the same result, as the package imports pandas and a GUI toolkit, and is
-    slower by a factor of three.
+    slower.
     """
 
     name = BrainMethod.DEEPBET.value
