@@ -7,7 +7,7 @@ space is LPS in millimetres (x to the patient's left, y to posterior, z to super
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -51,6 +51,11 @@ Input = Modality | Preoperative
 
 # The preferred reference image, on whose grid results are given: surgeons plan on T1c; FLAIR shows the whole tumour.
 REFERENCE_ORDER: tuple[Modality, ...] = (Modality.T1C, Modality.T2F, Modality.T2W, Modality.T1N)
+
+
+def reference_of(present: Container[Modality]) -> Modality:
+    """The modality of the reference image where these are present: the first of :data:`REFERENCE_ORDER`."""
+    return next(modality for modality in REFERENCE_ORDER if modality in present)
 
 
 class TimePointKind(str, Enum):
@@ -208,4 +213,4 @@ class Case:
     @property
     def reference(self) -> SequenceVolume:
         """The image on whose grid results are given: the first of :data:`REFERENCE_ORDER`."""
-        return next(self.volumes[sequence] for sequence in REFERENCE_ORDER if sequence in self.volumes)
+        return self.volumes[reference_of(self.volumes)]

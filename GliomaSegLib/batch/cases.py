@@ -157,8 +157,8 @@ def _images(case: BatchCase) -> list[tuple[str, str]]:
 
 def is_done(case: BatchCase) -> bool:
     """Whether its results exist and are of the same job, weights and images."""
-    manifest = manifest_of(case.output)
-    return manifest is not None and not _differences(manifest, case)
+    manifest = own_manifest(case.output)
+    return bool(manifest) and not _differences(manifest, case)
 
 
 def blocking_reason(case: BatchCase, overwrite: bool) -> str | None:
@@ -167,8 +167,8 @@ def blocking_reason(case: BatchCase, overwrite: bool) -> str | None:
     Args:
         overwrite: whether results of another job may be replaced; edited or reviewed ones never are.
     """
-    output, manifest = case.output, manifest_of(case.output)
-    if manifest is None:
+    output, manifest = case.output, own_manifest(case.output)
+    if not manifest:
         if not output.exists() or (output.is_dir() and not any(output.iterdir())):
             return None
         return f"{output} is in the way and no folder of GliomaSeg results; move it away or name another output."
@@ -183,11 +183,6 @@ def blocking_reason(case: BatchCase, overwrite: bool) -> str | None:
 def request_of(case: BatchCase) -> dict[str, Any]:
     """The request for a worker; an existing output folder was checked by :func:`blocking_reason` and is replaced."""
     return {**case.job, "overwrite": case.output.exists()}
-
-
-def manifest_of(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a folder of results; ``None`` if it is none."""
-    return own_manifest(folder) or None
 
 
 def damaged(case: BatchCase, error: Exception) -> str:

@@ -12,9 +12,10 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from GliomaSegLib import NOTICE
-from GliomaSegLib.batch.cases import PAGE, PRIVATE, SUMMARY, manifest_of
+from GliomaSegLib.batch.cases import PAGE, PRIVATE, SUMMARY
 from GliomaSegLib.batch.summary import VOLUMES, CaseState, CaseSummary, replace_file
 from GliomaSegLib.case import Modality
+from GliomaSegLib.io.folder import own_manifest
 from GliomaSegLib.io.terminology import hex_colour
 from GliomaSegLib.resources import rendered, resource
 from GliomaSegLib.results.slice_pictures import DRAWING_ORDER
@@ -68,10 +69,7 @@ def _picture_and_report(output: Path, summary: CaseSummary) -> tuple[str, str]:
     if summary.state is not CaseState.DONE:
         return "", ""
     folder = summary.case.output
-    try:
-        manifest = manifest_of(folder)
-    except (OSError, ValueError):  # it was changed meanwhile
-        manifest = None
+    manifest = own_manifest(folder)  # empty if it was changed meanwhile
     # A separate file, loaded when its row is scrolled to, so that a page of a thousand cases opens fast.
     picture = f"{PRIVATE}/thumbnails/{folder.name}.jpg"
     drawn = manifest and thumbnail(folder, manifest, output / picture)

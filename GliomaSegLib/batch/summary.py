@@ -11,11 +11,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from GliomaSegLib.batch.cases import BatchCase, damaged, is_done, manifest_of
+from GliomaSegLib.batch.cases import BatchCase, damaged, is_done
 from GliomaSegLib.batch.failure_log import Failure
 from GliomaSegLib.errors import InputError, as_typed
 from GliomaSegLib.inference.training_distance import share_of_limit
-from GliomaSegLib.io.folder import MANIFEST
+from GliomaSegLib.io.folder import MANIFEST, own_manifest
 from GliomaSegLib.io.provenance import sha256_of
 from GliomaSegLib.io.renaming import rename
 from GliomaSegLib.io.spreadsheet import write_rows
@@ -113,7 +113,7 @@ def _order(case: CaseSummary) -> tuple[object, ...]:
 
 
 def _summary_of_results(case: BatchCase) -> CaseSummary:
-    manifest = manifest_of(case.output) or {}
+    manifest = own_manifest(case.output)
     measures = json.loads((case.output / MEASURES_JSON).read_bytes())
     volumes = {volume["name"]: float(volume["volume_ml"]) for volume in measures["volumes"]}
     if measures.get("brain_ml"):

@@ -16,10 +16,11 @@ from requests.auth import HTTPBasicAuth
 
 from GliomaSegLib.dicom_node.config import Orthanc
 from GliomaSegLib.dicom_node.queue import Queue, State, Study
-from GliomaSegLib.dicom_node.receiver import IMAGE_CLASSES, Outcome, Receiver
+from GliomaSegLib.dicom_node.receiver import Outcome, Receiver
 from GliomaSegLib.dicom_node.storage import Storage, StorageError
 from GliomaSegLib.dicom_node.transitions import log_place
 from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError
+from GliomaSegLib.io.dicom_files import MR_CLASSES
 
 _RECEIPT = "1507"  # user-defined metadata of Orthanc have numbers from 1024 on
 _CURSOR, _PAGE = "orthanc", 100
@@ -81,7 +82,7 @@ class OrthancServer:
         asked = {"Resources": series, "Level": "Instance", "Metadata": True}
         images: dict[str, list[str]] = {one: [] for one in series}
         for instance in self._json("POST", "/tools/bulk-content", json=asked) if series else ():
-            if instance["Metadata"].get("SopClassUid") in (None, *IMAGE_CLASSES):
+            if instance["Metadata"].get("SopClassUid") in (None, *MR_CLASSES):
                 images[instance["ParentSeries"]].append(instance["ID"])
         return images
 

@@ -23,9 +23,7 @@ from GliomaSegLib.dicom_node.completeness import Completeness
 from GliomaSegLib.dicom_node.queue import Origin, Queue, Study
 from GliomaSegLib.dicom_node.storage import PARTIAL, Storage, StorageError
 from GliomaSegLib.errors import InputError
-
-IMAGE_CLASSES = ("1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4")
-"""MR, Enhanced MR, and Legacy Converted Enhanced MR Image Storage."""
+from GliomaSegLib.io.dicom_files import MR_CLASSES
 
 _NAMED_BY = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _MOST_DECODED_BYTES = 1 << 30  # images that are larger by their headers are not decoded for a comparison
@@ -125,7 +123,7 @@ class Receiver:
         return (self._storage.images(study_key) / orthanc_series / f"{orthanc_instance}.dcm").exists()
 
     def _write(self, content: bytes, image: _Identity, key: str) -> Outcome:
-        if image.sop_class not in IMAGE_CLASSES:
+        if image.sop_class not in MR_CLASSES:
             return Outcome.NO_IMAGE
         path = self._path(image, key)
         if not path.exists():

@@ -38,9 +38,10 @@ from GliomaSegLib.dicom_node.connections import (
     Refusals,
     reject_for_now,
 )
-from GliomaSegLib.dicom_node.receiver import IMAGE_CLASSES, Outcome, Receiver, StoreCounts
+from GliomaSegLib.dicom_node.receiver import Outcome, Receiver, StoreCounts
 from GliomaSegLib.dicom_node.storage import StorageError
 from GliomaSegLib.errors import InputError
+from GliomaSegLib.io.dicom_files import MR_CLASSES
 
 # Status codes of C-STORE (DICOM PS3.4 B.2.3 and PS3.7 C).
 _SUCCESS, _OUT_OF_RESOURCES, _DUPLICATE, _CANNOT_UNDERSTAND = 0x0000, 0xA700, 0x0111, 0xC000
@@ -110,7 +111,7 @@ class StorageScp:
         entity.require_called_aet = True
         entity.require_calling_aet = list(self._config.callers)
         entity.add_supported_context(Verification)
-        for image_class in IMAGE_CLASSES:
+        for image_class in MR_CLASSES:
             entity.add_supported_context(image_class, _SYNTAXES)
         where = (self._config.host, self._config.port)
         tls = self._config.tls.server() if self._config.tls else None

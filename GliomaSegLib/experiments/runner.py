@@ -17,7 +17,7 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from GliomaSegLib.case import REFERENCE_ORDER, Modality
+from GliomaSegLib.case import Modality, reference_of
 from GliomaSegLib.datasets.case_table import CaseRow
 from GliomaSegLib.datasets.prepared_case import kept_prepared
 from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError
@@ -124,7 +124,7 @@ def _runs_of_case(
         if transforms is None and not lost and blank.present != full:
             first, transforms = _one_run(experiment, card, row, blank.model_copy(update={"present": full}), None)
             lost = first.failure
-        if lost and _reference_image(blank.present) is not (row.drawn_on or _reference_image(full)):
+        if lost and reference_of(blank.present) is not (row.drawn_on or reference_of(full)):
             yield blank.model_copy(
                 update={"failure": f"where its reference labels lie is not known without all sequences: {lost}"}
             )
@@ -226,7 +226,7 @@ def _segmented(
 def _to_drawn_on(row: CaseRow, drawn_on: Modality, present: Subset) -> sitk.Transform | None:
     """From the reference image of ``present`` to the sequence on which the reference labels were drawn (LPS mm), if it
     had to be moved."""
-    fixed, moving = _reference_image(present), drawn_on
+    fixed, moving = reference_of(present), drawn_on
     images = read_image(row.images[fixed]), read_image(row.images[moving])
     names = f"{fixed.title} of {row.case}", f"{moving.title} of {row.case}"
     return register_checked(*images, *names, Silent(), one_exam=True).transform
@@ -262,17 +262,12 @@ def _lesions(region: Region, case: SegmentedCase) -> CaseLesions:
 # --- where the reference labels lie --------------------------------------------------------------------------------
 
 
-def _reference_image(present: Subset) -> Modality:
-    """The sequence on whose grid a run with the ``present`` ones works."""
-    return next(sequence for sequence in REFERENCE_ORDER if sequence in present)
-
-
 def _labels_to_image(row: CaseRow, present: Subset, transforms: Transforms) -> sitk.Transform | None:
     """Maps points of the reference labels to the reference image of a run with the ``present`` sequences (LPS mm).
 
     ``None`` is the identity. Labels that name no sequence lie on the reference image of the full set.
     """
-    image = _reference_image(present)
+    image = reference_of(present)
     if image is row.drawn_on:
         return None
     to_drawn_on = transforms.get(row.drawn_on) if row.drawn_on else None

@@ -96,8 +96,9 @@ def compare(
         followed_lesions(study.labels, region, counted(study.measures.lesions_of(region), _LIKELY * least_mm3))
         for study in studies
     ]
-    lesions = that_count(_sets(studies, region, likely, transforms, deformations), least_mm3)
-    history = follow(_sets(studies, region, lesions, transforms, deformations), region)
+    sets = _sets(studies, region, likely, transforms, deformations)
+    lesions = that_count(sets, least_mm3)
+    history = follow([one.only(those) for one, those in zip(sets, lesions, strict=True)], region)
     resection = None if conditions.operated is None else _resection(studies, conditions.operated, treatment, history)
     responses = _responses(studies, region, history, transforms, conditions, lesions)
     for study in studies:

@@ -18,15 +18,20 @@ import pydicom
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID
+from pydicom.uid import (
+    UID,
+    EnhancedMRImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+    MRImageStorage,
+)
 
 from GliomaSegLib.errors import printable
 from GliomaSegLib.io.dicom_frames import FRAME_KEYWORDS, frame_headers
 from GliomaSegLib.io.names import folders_below, is_image_file
 
-_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
-_ENHANCED_MR_IMAGES = ("1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4")
-"""Enhanced MR and Legacy Converted Enhanced MR."""
+_ENHANCED_MR_CLASSES = (EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
+MR_CLASSES: tuple[str, ...] = (MRImageStorage, *_ENHANCED_MR_CLASSES)
+"""The SOP classes of the images that are read."""
 
 # Image Type values of computed images and of localisers. Reformats (MPR) are used: same contrast on another grid.
 _NOT_A_SCAN = {
@@ -190,7 +195,7 @@ def _slices_in(path: Path, tally: Tally) -> list[Slice]:
                 raise NoSlice(_UNREADABLE, _series_only(path), lost=True) from error
             del header[tag]
     frames = [Slice(path, header)]
-    if header.get("SOPClassUID") in _ENHANCED_MR_IMAGES:
+    if header.get("SOPClassUID") in _ENHANCED_MR_CLASSES:
         try:
             frames = [Slice(path, frame, number) for number, frame in enumerate(frame_headers(header))]
         except Exception as error:  # as above
@@ -266,7 +271,7 @@ def _check_is_scan(header: Dataset) -> None:
     sop_class = str(
         header.get("SOPClassUID") or getattr(getattr(header, "file_meta", None), "MediaStorageSOPClassUID", "")
     )
-    is_mr = sop_class in (_MR_IMAGE, *_ENHANCED_MR_IMAGES)
+    is_mr = sop_class in MR_CLASSES
     if (is_mr or not sop_class) and not ({"Rows", "Modality", "SeriesInstanceUID"} <= set(header.dir())):
         raise NoSlice(_CUT, header, lost=True)
     if not all(isinstance(size, int) and size > 0 for size in (header.get("Rows"), header.get("Columns"))) and is_mr:
@@ -277,7 +282,7 @@ def _check_is_scan(header: Dataset) -> None:
         raise NoSlice(f"no MR images ({UID(sop_class).name or 'of no kind'})", header)
     if header.get("SamplesPerPixel") not in (None, "", 1):
         raise NoSlice("in colour, as computed images are", header)
-    if sop_class == _MR_IMAGE and header.get("NumberOfFrames") not in (None, "", 1):
+    if sop_class == MRImageStorage and header.get("NumberOfFrames") not in (None, "", 1):
         raise NoSlice("of several frames, which only Enhanced MR says the places of", header, lost=True)
     kinds = [value.upper() for value in values(header, "ImageType")]
     for kind in kinds:

@@ -51,7 +51,7 @@ class LesionSet:
         from_common: sitk.Transform | None = None,
         to_common: sitk.Transform | None = None,
     ) -> None:
-        self.lesions = tuple(lesions)
+        self.lesions, self._labels, self._region = tuple(lesions), labels, region
         self._from_common = sitk.Transform(3, sitk.sitkIdentity) if from_common is None else from_common
         self._to_common = to_common or self._from_common.GetInverse()
         components = lesion_numbers(labels, region)
@@ -69,6 +69,12 @@ class LesionSet:
         self._indices_of: dict[int, Indices] = {}
         self._filled: dict[int, NDArray[np.bool_]] = {}
         self._lined: dict[int, frozenset[int]] = {}
+
+    def only(self, lesions: Sequence[FollowedLesion]) -> LesionSet:
+        """The same time point with these of its lesions."""
+        if len(lesions) == len(self.lesions):
+            return self
+        return LesionSet(self._labels, self._region, lesions, self._from_common, self._to_common)
 
     def overlap(self, other: LesionSet) -> NDArray[np.bool_]:
         """``[own, other]``: whether a voxel's centre of one lesion lies in a voxel of the other, either way."""

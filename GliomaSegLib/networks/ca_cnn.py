@@ -29,6 +29,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from GliomaSegLib.networks.memory_format import measure_moments
+
 WINDOW_SLICES = 19
 OUTPUT_SLICES = 11
 MARGIN_SLICES = (WINDOW_SLICES - OUTPUT_SLICES) // 2
@@ -97,20 +99,6 @@ class Workspace:
         return flat[:size].view(slices, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _moments(values: Tensor, mean: Tensor, variance: Tensor) -> None:
-    """Write mean and biased variance over height and width of each slice into ``mean`` and ``variance``."""
-    if values.device.type != "cpu":
-        computed = torch.var_mean(values.float(), dim=(2, 3), correction=0)
-        variance.copy_(computed[0])
-        mean.copy_(computed[1])
-        return
-    # One pass over channels-last memory; a momentum of 1 hands the float32 moments over in the running buffers.
-    for one, one_mean, one_variance in zip(values.split(1), mean, variance, strict=True):
-        torch.batch_norm_update_stats(one, one_mean, one_variance, 1.0)
-    pixels = values.shape[2] * values.shape[3]
-    variance *= (pixels - 1) / pixels  # the running variance is the unbiased one
-
-
 @functools.cache
 def _hands(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, "slices")
@@ -137,7 +125,7 @@ def _in_pieces(values: Tensor, work: Callable[[int, int], None]) -> None:
 
 def _measured(values: Tensor) -> Features:
     mean, variance = torch.zeros((2, *values.shape[:2]), device=values.device)
-    _in_pieces(values, lambda i, j: _moments(values[i:j], mean[i:j], variance[i:j]))
+    _in_pieces(values, lambda i, j: measure_moments(values[i:j], mean[i:j], variance[i:j]))
     return Features(values, mean, variance)
 
 
@@ -147,7 +135,7 @@ def _fill(target: Tensor, work: Callable[[int, int], Tensor]) -> Features:
 
     def fill(first: int, last: int) -> None:
         target[first:last].copy_(work(first, last))
-        _moments(target[first:last], mean[first:last], variance[first:last])
+        measure_moments(target[first:last], mean[first:last], variance[first:last])
 
     _in_pieces(target, fill)
     return Features(target, mean, variance)

@@ -11,7 +11,7 @@ from typing import Any
 
 import slicer
 
-from GliomaSegLib.case import REFERENCE_ORDER, Modality, check_one_study
+from GliomaSegLib.case import Modality, check_one_study, reference_of
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.scene.dicom import case_name, files_of, identity_of
 from GliomaSegLib.scene.earlier_study import export_tumour
@@ -96,7 +96,7 @@ def segment_steps(
     volumes = inputs.volumes
     with ExitStack() as undo:
         used = _used_by(model, options.get("store"), volumes)
-        reference = next(volumes[sequence] for sequence in REFERENCE_ORDER if sequence in used)
+        reference = volumes[reference_of(used)]
         identified = options.get("identity", True)
         case_id = options.get("case_id") or (identified and case_name(reference)) or reference.GetName()
         case = session.new_case_folder(case_id, undo)

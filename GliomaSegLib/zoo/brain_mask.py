@@ -63,10 +63,10 @@ def brain_extractor(
         InputError: its package is not installed.
         WeightsError: its model is not.
     """
-    from GliomaSegLib.zoo.brain_packages import DeepBet, HdBet
-
     if method is BrainMethod.STRIPPED:
         return None
+    from GliomaSegLib.zoo.brain_packages import DeepBet, HdBet
+
     if method is BrainMethod.DEEPBET:
         return DeepBet(device, precision)
     return HdBet(device) if method is BrainMethod.HDBET else zoo_brain(method.value, device, store)

@@ -27,7 +27,6 @@ from GliomaSegLib.batch.cases import (
     case_of_study,
     folder_name,
     is_done,
-    manifest_of,
     one_of_each,
 )
 from GliomaSegLib.batch.dispatch import CaseEvent, dispatch
@@ -43,7 +42,7 @@ from GliomaSegLib.case import Modality
 from GliomaSegLib.cli.batch_display import BarDisplay, LineDisplay
 from GliomaSegLib.cli.main import main
 from GliomaSegLib.errors import Cancelled, InputError
-from GliomaSegLib.io.folder import MANIFEST
+from GliomaSegLib.io.folder import MANIFEST, own_manifest
 from GliomaSegLib.io.provenance import sha256_of
 from GliomaSegLib.job import Job
 from GliomaSegLib.measures.unusual_volumes import deviation, unusual
@@ -148,8 +147,8 @@ def test_another_job_is_not_taken_for_the_same(workers: LocalWorkers, table: Pat
     assert {line.case.name: line.state for line in outcome.cases} == {
         "good0000": CaseState.DONE, "good0001": CaseState.FAILED, "good0002": CaseState.DONE,
     }  # fmt: skip
-    assert manifest_of(output / "good0000")["job"]["seed"] == 2
-    assert manifest_of(output / "good0001")["job"]["seed"] == 1, "what a reader has approved stays"
+    assert own_manifest(output / "good0000")["job"]["seed"] == 2
+    assert own_manifest(output / "good0001")["job"]["seed"] == 1, "what a reader has approved stays"
 
 
 def test_results_of_other_images_or_weights_are_not_taken_for_new(
@@ -468,13 +467,13 @@ def test_the_patients_left_is_on_the_right_of_the_picture(flip: bool, workers: L
         sitk.Resample(labels, written, sitk.Transform(), sitk.sitkNearestNeighbor),
         str(case.output / "segmentation.nii.gz"),
     )
-    picture = np.asarray(draw(case.output, manifest_of(case.output))).astype(int)
+    picture = np.asarray(draw(case.output, own_manifest(case.output))).astype(int)
     coloured = np.argwhere(np.ptp(picture, axis=2) > 40)
     rows, columns = coloured.mean(axis=0) / picture.shape[:2]
     assert columns > 0.6
     assert rows < 0.5
     (study / "head_t1c.nii.gz").unlink()
-    without = draw(case.output, manifest_of(case.output))
+    without = draw(case.output, own_manifest(case.output))
     assert isinstance(without, Image.Image), "the brain is drawn where the image is gone"
 
 
@@ -611,7 +610,7 @@ def test_the_command_plans_runs_and_reports(
     assert main([*asked, "--json"]) == 1
     states = {one["case"]: one["state"] for one in json.loads(capfd.readouterr().out)["cases"]}
     assert states == {"good0000": "done", "good0001": "done", "good0002": "failed"}
-    assert manifest_of(tmp_path / "out" / "good0000")["sequences"][Modality.T1C.value]["is_reference"]
+    assert own_manifest(tmp_path / "out" / "good0000")["sequences"][Modality.T1C.value]["is_reference"]
 
 
 def test_the_table_is_described_and_parquet_says_what_it_needs(

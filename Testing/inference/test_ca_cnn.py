@@ -23,6 +23,7 @@ from GliomaSegLib.label_maps import region_mask, to_internal
 from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.networks import ca_cnn
 from GliomaSegLib.networks.ca_cnn import AnisotropicNet, Workspace, placed
+from GliomaSegLib.networks.memory_format import measure_moments
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo.loaders import ca_cnn as loader
 from Testing.zoo.test_tensor_bundle import write_bundle
@@ -462,8 +463,8 @@ def test_moments_on_a_graphics_card_are_those_of_the_processor(precision: torch.
     values = torch.randn((5, 7, 24, 20), generator=torch.Generator().manual_seed(0)).add(3).to(precision)
     values = values.contiguous(memory_format=torch.channels_last)
     (mean, variance), (card_mean, card_variance) = torch.zeros((2, 2, 5, 7))
-    ca_cnn._moments(values, mean, variance)
-    ca_cnn._moments(OnACard(values), card_mean, card_variance)
+    measure_moments(values, mean, variance)
+    measure_moments(OnACard(values), card_mean, card_variance)
     torch.testing.assert_close(card_mean, mean, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(card_variance, variance, atol=1e-4, rtol=1e-4)
 
