@@ -27,6 +27,7 @@ from GliomaSegLib.study.vocabulary import (
     EXCLUDING_IMAGE_TYPES,
     OTHER_BODY_PARTS,
     PLANNING,
+    SCANNERS_WORDS,
     UNCLEAR_MP2RAGE,
     UNREADABLE,
     WEIGHTING_WORDS,
@@ -139,6 +140,8 @@ def guess(words: str, tags: DicomTags | None = None, beside_t1c: bool = False) -
     words = normalised(words.removesuffix(tags.sequence_name) if tags else words)
     named, physics = word_clues(f"{words} {pulse}"), _tag_clues(tags)
     excluding = [clue for clue in (*named, *physics) if clue.excludes]
+    if tags is not None and (said := SCANNERS_WORDS.search(words)):
+        excluding.append(Clue(Weighting.OTHER, 8, f"called '{said[said.lastindex or 0]}'", excludes=True))
     part = OTHER_BODY_PARTS.search(f"{words} {normalised(tags.body_part) if tags else ''}")
     if part is not None and not BRAIN_WORDS.search(words):
         excluding.append(Clue(Weighting.OTHER, 8, f"called '{part.group().strip()}'", excludes=True))

@@ -93,7 +93,8 @@ WEIGHTING_WORDS: tuple[WordRule, ...] = (
     WordRule(r"\bepi\b", Weighting.OTHER, 8, 4),  # echo-planar, or an examination for epilepsy
     WordRule(r"\b(cal|coil|phantom|test|report|rest|pilot|finder|vorschau)\b", Weighting.OTHER, 8, 1.5),
     WordRule(
-        r"\b([tr][12]\w* ?map\w*|t1 ?rho|mrf|mapit|relaxo\w*|inv ?[12]|mtr|mrs|spectro\w*|svs|csi|qalas|molli)\b"
+        r"\b([tr][12]\w* ?map\w*|t1 ?rho|mrf|mapit|relaxo\w*|inv ?[12]|mtr|mrs|spectro\w*|svs|csi|(3d)?qalas|molli"
+        r"|q ?t[12]|quant(it\w*)?|nigra|coeruleus|ceruleus)\b"
         r"|\bmp ?2 ?rage\b.*\bt1 ?images?\b|\b(flaws\w*|neuro ?melan\w*|nm (mri?|mt\w*)|symap|despot\w*|apt\w*|cest)\b"
         r"|\b(flip( ?angle)? ?|v?fa )\d{1,2}(deg)?\b",  # one of several flip angles, for a map of T1
         Weighting.OTHER,
@@ -106,10 +107,11 @@ WEIGHTING_WORDS: tuple[WordRule, ...] = (
         Weighting.OTHER,
         8,
     ),
-    WordRule(r"\bdir\b", Weighting.OTHER, 6, 3),
+    WordRule(r"\b(mdme|magic|symri)\b", Weighting.OTHER, 6, 0),  # raw, unless a weighting is named: computed images
+    WordRule(r"\b([23]d)?dir([23]d)?\b", Weighting.OTHER, 6, 3.9),
     WordRule(
-        r"\b(stir|psir|psif\w*|double inversion|ciss\w*|ci3d\w*|fiesta|trufi\w*|true ?fisp|b?ssfp|s?b ?[ft]fe|cosmic"
-        r"|balanced|cistern\w*|pd(w|wi|fs|t2)?(?!\w* ?\+? ?t2)|proton\w*|dp)\b",
+        r"\b(stir|ps ?ir|psif\w*|(double|dbl) ?(inv\w*|ir)|ciss\w*|ci3d\w*|fiesta|trufi\w*|true ?fisp|b?ssfp"
+        r"|s?b ?[ft]fe|cosmic|balanced|cistern\w*|pd(w|wi|fs|t2)?(?!\w* ?\+? ?t2)|proton\w*|dp)\b",
         Weighting.OTHER,
         6,
     ),
@@ -139,6 +141,10 @@ EXCLUDING_IMAGE_TYPES = frozenset(
 
 # An MP2RAGE without a word for its uniform (UNI, denoised: DEN) image, which is the T1.
 UNCLEAR_MP2RAGE = re.compile(r"^(?!.*\b(uni|den|t1w)).*\bmp ?2 ?rage")
+
+# These exclude in a scanner's description; in names of files they are often folders and initials. With T1, 'dir' is a
+# preparation that nulls the blood, or Italian for 'without contrast medium'.
+SCANNERS_WORDS = re.compile(r"^(?!.*\bs?t1).*?\b((?:[23]d)?dir(?:[23]d)?)\b|\b(nm)\b")
 
 # Body parts whose series do not show the whole brain. If there is also a word for brain or skull, the user is asked.
 OTHER_BODY_PARTS = re.compile(
@@ -320,7 +326,7 @@ def normalised(words: str) -> str:
     text = re.sub(r"(?<=t[12])(?=flair)", " ", text)
     text = re.sub(r"(?<![a-z0-9])acq-", " ", text)
     text = re.sub(r"(?<![a-z0-9])(sub-[a-z0-9]+ .*?)space-[a-z0-9]+", r"\1 ", text)  # BIDS, not Siemens' SPACE
-    text = re.sub(r"(?<![a-z0-9])(sub|ses|run|dir|rec|task)-[a-z0-9]+", " ", text)  # BIDS entities
+    text = re.sub(r"(?<![a-z0-9])((sub|ses|run|rec|task)-[a-z0-9]+|dir-(ap|pa|lr|rl|is|si)\b)", " ", text)  # BIDS
     text = re.sub(r"\b(post|nach|gd|km|c\+) ?(-|minus) ?(pre|nativ\w*|vor|c-)(?![a-z])", " subtraction ", text)
     text = re.sub(r"\bw/o\b|\b[ck]-(?=\s|$|\))|\bs/ ?(?=[a-z])", " without ", text)
     text = re.sub(r"\b(with|plus|c/) ?[cgk](?![a-z])", " with contrast ", text)  # Spanish: C/G, S/G

@@ -45,7 +45,6 @@ NAMES: list[tuple[str, Modality | None]] = [
     ("cal_T1", T1N),
     ("T1 head coil", T1N),
     ("Head_Neck_T1", T1N),
-    ("T2_dir", T2W),
     ("phantom_t1c", T1C),
     ("MRHR_FLAIR_AX_OtherEXampleTCIA_TCGA-FG-6692_SE_IR_5_tir2d1_21_fla", T2F),
     ("MRHR_T1_AX_POST_GAD_OtherEXampleTCIA_TCGA-FG-6692_SE_13_se2d1r_t1c", T1C),
