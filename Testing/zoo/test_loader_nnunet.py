@@ -23,6 +23,7 @@ from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.card_check import read_card
 from GliomaSegLib.zoo.card_network import Output
 from GliomaSegLib.zoo.loaders import nnunet
+from GliomaSegLib.zoo.loaders.nnunet_plans import read_published
 from GliomaSegLib.zoo.store import Store
 from Testing.support.nnunet_folder import ARCHITECTURE, BRAIN, LABELS, REGIONS, dataset, plans, write_folder
 from Testing.support.published import (
@@ -133,6 +134,17 @@ def test_spacing_is_that_of_the_plans(tmp_path: Path) -> None:
     planned = plans(4, (1, 2, 0), spacing=[0.75, 0.5, 2.0])  # the network's axes are y, x, z
     weights = converted(tmp_path, planned, dataset("abcd", REGIONS), all=laid_network(4, {}, 3))
     assert nnunet.spacing_mm(weights) == (0.5, 0.75, 2.0)
+
+
+def test_channels_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    names = {"10": "k", "2": "c", "0": "a", "1": "b", **{str(number): "defghij"[number - 3] for number in range(3, 10)}}
+    network = {"all": laid_network(4, {}, 3)}
+    write_folder(tmp_path / "right", network, plans(11), dataset("a", REGIONS) | {"channel_names": names})
+    assert "".join(read_published(tmp_path / "right")[0].channels) == "abcdefghijk"
+    for wrong in ({"channel_names": {"T1": "0"}}, {"labels": {"0": "background", "1": "edema"}}):
+        write_folder(tmp_path / str(wrong), network, plans(1), dataset("a", BRAIN) | wrong)
+        with pytest.raises(WeightsError, match="not as nnU-Net v2 writes them"):
+            read_published(tmp_path / str(wrong))
 
 
 @pytest.mark.parametrize(("first", "second", "found"), [(30.0, -50.0, False), (-30.0, 50.0, True)])

@@ -111,8 +111,9 @@ def _trained(
             )
         architecture, arguments = _architecture(configuration)
         regions, labels = _channels_of_answer(dataset)
+        named = dataset.get("channel_names") or dataset["modality"]  # by the channel's number, in any order
         return Trained(
-            channels=tuple(map(str, (dataset.get("channel_names") or dataset["modality"]).values())),
+            channels=tuple(str(named[number]) for number in sorted(named, key=int)),
             regions=regions,
             labels=labels,
             transpose=plans["transpose_forward"],
@@ -125,7 +126,7 @@ def _trained(
             arguments=arguments,
             folds=folds,
         )
-    except (KeyError, TypeError, AttributeError, ValidationError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise WeightsError(
             f"{source} and the plans and dataset with it are not as nnU-Net v2 writes them ({type(error).__name__}: "
             f"{error}); get them again from their publisher."
