@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, optimize
 
+from GliomaSegLib.errors import InputError
 from GliomaSegLib.preprocessing.pose import Pose
 
 _WORKING_MM = 4.0
@@ -29,6 +30,9 @@ def find_midsagittal(
         channels: ``[c, z, y, x]``, normalised images, 0 outside the brain.
         brain: ``[z, y, x]``.
         spacing_mm: z, y, x.
+
+    Raises:
+        InputError: the brain is thinner than the voxels of about 4 mm in which the plane is sought.
     """
     factors = [max(1, round(_WORKING_MM / spacing)) for spacing in spacing_mm]
     step = np.array(spacing_mm) * factors
@@ -38,6 +42,11 @@ def find_midsagittal(
     volume = outline + _CONTRAST * mean
     offset = (np.array(factors) - 1) / 2 * spacing_mm  # of the first binned voxel's centre
     points = np.argwhere(outline > 0.5) * step + offset
+    if not len(points):
+        raise InputError(
+            f"The images show less than {_WORKING_MM:.0f} mm of a brain; check that they show a whole head, and their "
+            "voxel spacing."
+        )
     middle = points.mean(axis=0)
 
     half = np.ceil((np.ptp(points, axis=0) / 2 + 8) / step).astype(int)

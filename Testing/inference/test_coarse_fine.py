@@ -190,6 +190,10 @@ def test_bad_images_are_refused() -> None:
         engine.predict({Modality.T1C: 0 * ones}, Silent(), 0)
     with pytest.raises(InputError, match="constant"):
         engine.predict({Modality.T1C: ones}, Silent(), 0)
+    for axis in range(3):
+        slab = np.moveaxis(np.arange(3 * 16 * 16, dtype=np.float32).reshape(3, 16, 16) + 1, 0, axis)
+        with pytest.raises(InputError, match="less than 4 mm of a brain"):
+            engine.predict({Modality.T1C: slab}, Silent(), 0)
 
 
 class Says(nn.Module):
