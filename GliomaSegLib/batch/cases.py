@@ -20,7 +20,7 @@ from typing import Any
 from GliomaSegLib.case import Modality, Source
 from GliomaSegLib.errors import GliomaSegError, InputError
 from GliomaSegLib.io.folder import MANIFEST, own_manifest, work_by_hand
-from GliomaSegLib.io.provenance import timestamp
+from GliomaSegLib.io.provenance import state_of, timestamp
 from GliomaSegLib.results.layout import MEASURES_JSON
 from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.places import default_store
@@ -226,12 +226,12 @@ def _other_weights(used: Mapping[str, Any], place: str | None) -> list[str]:
 
 
 def _other_images(manifest: Mapping[str, Any]) -> list[str]:
-    """The images that have other pixels than when they were segmented; only what was written since is read."""
+    """The images that have other pixels than when they were segmented; only those whose files have changed are read."""
     other: list[str] = []
     made = datetime.fromisoformat(manifest.get("created") or timestamp()).timestamp()
     for name, record in manifest["sequences"].items():
         path = Path(record["path"])
-        if record.get("pixels_sha256") and path.exists() and path.stat().st_mtime > made:
+        if record.get("pixels_sha256") and path.exists() and _changed(path, record.get("files_state"), made):
             from GliomaSegLib.io.voxels import pixels_sha256  # what is written anew is rare, and reading it is slow
             from GliomaSegLib.study.reading import read_source
 
@@ -243,6 +243,11 @@ def _other_images(manifest: Mapping[str, Any]) -> list[str]:
             if not same:
                 other.append(f"its {Modality(name).title} image")
     return other
+
+
+def _changed(path: Path, state: str | None, made: float) -> bool:
+    """Whether files seem to be others than those that were read; for results without their state, since ``made``."""
+    return state != state_of(path) if state else max(path.stat().st_mtime, path.stat().st_ctime) > made
 
 
 def _of_the_answer(job: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from GliomaSegLib.case import Case, Modality, check_one_study
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.folder import check_output, written_whole
 from GliomaSegLib.io.grid import empty_like
+from GliomaSegLib.io.provenance import state_of
 from GliomaSegLib.io.voxels import pixels_sha256
 from GliomaSegLib.job import Job
 from GliomaSegLib.labels import Region
@@ -59,6 +60,7 @@ def _run(job: Job, recorder: ProgressRecorder) -> JobResult:
     if not wanted:
         raise InputError(f"Every sequence that the model '{card.id}' takes is left out; leave it at least one.")
     case = read_case(job.study, job.volumes, job.name, job.when, wanted, job.exam, contents, job.allow_incomplete)
+    states = {modality: state_of(volume.source.path) for modality, volume in case.volumes.items()}
     case = described_by_dicom(case, job.dicom)
     check_one_study(volume.identity for volume in case.volumes.values() if volume.identity)
     kept = tuple(Region) if job.all_probabilities else card.thresholdable if job.probabilities else ()
@@ -82,7 +84,7 @@ def _run(job: Job, recorder: ProgressRecorder) -> JobResult:
         model=result.model,
         choice=result.choice,
         regions=result.regions,
-        sequences=_records(case, registrations, job.transforms),
+        sequences=_records(case, states, registrations, job.transforms),
         missing=result.missing,
         cost=result.cost,
         ignored=case.ignored,
@@ -97,7 +99,10 @@ def _run(job: Job, recorder: ProgressRecorder) -> JobResult:
 
 
 def _records(
-    case: Case, registrations: Mapping[Modality, Registration], given: Mapping[Modality, Path]
+    case: Case,
+    states: Mapping[Modality, str],
+    registrations: Mapping[Modality, Registration],
+    given: Mapping[Modality, Path],
 ) -> dict[Modality, SequenceRecord]:
     records = {}
     for modality, volume in case.volumes.items():
@@ -108,6 +113,7 @@ def _records(
             series_part=volume.source.part,
             name=volume.name,
             pixels_sha256=pixels_sha256(volume.image),
+            files_state=states[modality],
             confidence=volume.confidence,
             reason=volume.reason,
             is_reference=volume is case.reference,

@@ -46,6 +46,9 @@ class SequenceRecord(Record):
     series_part: str
     name: str = Field(default="", description="file name, or DICOM description with the series number")
     pixels_sha256: str
+    files_state: str = Field(
+        default="", description="digest of names, sizes and times of its files; empty: made by a version without it"
+    )
     confidence: float
     reason: str
     is_reference: bool

@@ -43,7 +43,7 @@ from GliomaSegLib.cli.batch_display import BarDisplay, LineDisplay
 from GliomaSegLib.cli.main import main
 from GliomaSegLib.errors import Cancelled, InputError
 from GliomaSegLib.io.folder import MANIFEST, own_manifest
-from GliomaSegLib.io.provenance import sha256_of
+from GliomaSegLib.io.provenance import sha256_of, state_of
 from GliomaSegLib.job import Job
 from GliomaSegLib.measures.unusual_volumes import deviation, unusual
 from GliomaSegLib.progress import Silent
@@ -521,6 +521,32 @@ def test_a_job_that_says_less_is_done_when_what_it_says_is(workers: LocalWorkers
     for field, value in (("bias_correction", True), ("identity", False), ("leave_out", ["t2w"]), ("seed", 2)):
         made.write_text(json.dumps(content | {"job": content["job"] | {field: value}}))
         assert not is_done(case), f"'{field}' was asked for then, and is not now"
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_an_image_that_was_replaced_by_an_older_file_is_noticed(tmp_path: Path, recorded: bool) -> None:
+    case = case_of_study(write_study(tmp_path / "a"), tmp_path / "out", FAST)
+    known_labels_worker.answer(case.job)
+    made, image = case.output / MANIFEST, next((tmp_path / "a").glob("*t1c*"))
+    content = json.loads(made.read_text()) | {"created": "2020-01-01T00:00:00+00:00"}
+    if not recorded:  # as by earlier versions
+        for record in content["sequences"].values():
+            del record["files_state"]
+    made.write_text(json.dumps(content))
+    assert is_done(case)
+    sitk.WriteImage(sitk.ReadImage(str(image)) + 1, str(tmp_path / "other.nii.gz"))
+    os.utime(tmp_path / "other.nii.gz", (1, 1))
+    (tmp_path / "other.nii.gz").replace(image)
+    assert not is_done(case)
+
+
+def test_the_state_of_a_folder_is_that_of_all_files_below(tmp_path: Path) -> None:
+    slice_file = tmp_path / "series" / "1" / "a.dcm"
+    slice_file.parent.mkdir(parents=True)
+    slice_file.write_bytes(b"first")
+    before = state_of(tmp_path / "series")
+    os.utime(slice_file, (1, 1))
+    assert before != state_of(tmp_path / "series")
 
 
 def test_the_defaults_of_a_job_are_known_without_pydantic(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from scipy import ndimage
 from GliomaSegLib.case import Case, Modality
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.grid import array_on
+from GliomaSegLib.io.provenance import state_of
 from GliomaSegLib.job import Job
 from GliomaSegLib.labels import Region
 from GliomaSegLib.options import AUTO, BrainMethod, Precision, Purpose, Task
@@ -157,6 +158,7 @@ def test_each_image_is_recorded_by_name_and_pixels(job: Job) -> None:
         array = sitk.GetArrayFromImage(volume(sequence)).astype("<f4")
         assert records[sequence].pixels_sha256 == hashlib.sha256(array.tobytes()).hexdigest()
         assert f"head_{sequence.value}" in records[sequence].name
+        assert records[sequence].files_state == state_of(records[sequence].path)
 
 
 def test_dicom_is_called_by_its_description(toy_store: Store, tmp_path: Path, write_series) -> None:

@@ -31,7 +31,7 @@ def answer(job: Mapping[str, Any]) -> dict[str, Any]:
     """Do a job; a :class:`~GliomaSegLib.results.job_result.JobResult` as JSON, as far as a batch reads it."""
     from GliomaSegLib.io.folder import check_output, written_whole
     from GliomaSegLib.io.images import read_image
-    from GliomaSegLib.io.provenance import timestamp
+    from GliomaSegLib.io.provenance import state_of, timestamp
     from GliomaSegLib.io.voxels import pixels_sha256
     from GliomaSegLib.zoo.catalogue import find_card
     from Testing.support.study import on_grid, toy_labels
@@ -53,7 +53,7 @@ def answer(job: Mapping[str, Any]) -> dict[str, Any]:
         records = {
             name: {
                 "path": str(path), "series_uid": None, "series_part": "", "is_reference": name == reference,
-                "pixels_sha256": pixels_sha256(read_image(path)),
+                "pixels_sha256": pixels_sha256(read_image(path)), "files_state": state_of(path),
             }
             for name, path in files.items()
         }  # fmt: skip
