@@ -17,8 +17,8 @@ from pydantic import AliasChoices, Field
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.record import Record
 
-_LEAST_CASES = 5  # for limits
-BOOTSTRAPS, BOOTSTRAP_SHARE = 100, 0.8  # share of the cases, drawn without replacement, as in the paper
+_LEAST_PATIENTS = 5  # for limits
+BOOTSTRAPS, BOOTSTRAP_SHARE = 100, 0.8  # share of the patients, drawn without replacement, as in the paper
 
 
 class ReferenceLesion(Record):
@@ -154,19 +154,27 @@ def lesion_curve(cases: Sequence[CaseLesions], smaller_than_voxels: int | None =
 def with_intervals(
     curve: LesionCurve,
     cases: Sequence[CaseLesions],
+    patients: Sequence[str],
     random: np.random.Generator,
     smaller_than_voxels: int | None = None,
 ) -> LesionCurve:
-    """The curve of ``cases`` with 95 % limits at each of its points: those of the curves of 80 % of the cases, drawn
-    100 times without replacement as in the paper (narrower than a full bootstrap), at the same certainty. Without
-    limits for fewer than five cases.
+    """The curve of ``cases`` with 95 % limits at each of its points: those of the curves of 80 % of the patients with
+    all their cases, drawn 100 times without replacement as in the paper (narrower than a full bootstrap), at the same
+    certainty. Without limits for fewer than five patients.
+
+    Args:
+        patients: of each case.
     """
-    if len(cases) < _LEAST_CASES:
+    own: dict[str, list[CaseLesions]] = {}
+    for patient, case in zip(patients, cases, strict=True):
+        own.setdefault(patient, []).append(case)
+    if len(own) < _LEAST_PATIENTS:
         return curve
+    by_patient = list(own.values())
     found: dict[float, list[CurvePoint]] = {point.certainty: [] for point in curve.points}
     for _ in range(BOOTSTRAPS):
-        drawn = random.choice(len(cases), round(BOOTSTRAP_SHARE * len(cases)), replace=False)
-        one = lesion_curve([cases[i] for i in drawn], smaller_than_voxels)
+        drawn = random.choice(len(by_patient), round(BOOTSTRAP_SHARE * len(by_patient)), replace=False)
+        one = lesion_curve([case for i in drawn for case in by_patient[i]], smaller_than_voxels)
         for point in curve.points:
             # A drawn curve has no point at a certainty that none of its lesions has; the next higher one is the same.
             at = next((own for own in reversed(one.points) if own.certainty >= point.certainty), None)

@@ -18,6 +18,9 @@ from GliomaSegLib.record import Record
 
 _BOOTSTRAP_SEED = 1
 
+_Case = tuple[str, str]  # patient, case
+_ArmSubset = tuple[str, str, Subset]  # model, data set, sequences
+
 
 class SubsetRow(Record):
     """One model on one data set, given one subset of the sequences; one region.
@@ -52,7 +55,8 @@ class HospitalRow(Record):
 
 
 class DiceComparison(Record):
-    """A tested difference in Dice: a model on a data set with a subset, minus the one it is compared ``against``.
+    """A tested difference in Dice: a model on a data set with a subset, minus the one it is compared ``against``. Of a
+    patient with several cases their mean is compared.
 
     ``kind``: a subset against all sequences, a model against the first, or one model on two data sets (``data``), or
     one training procedure on two data sets, each with its own model (``procedure``). The first two are paired.
@@ -161,10 +165,18 @@ def reference_subset(arm: Arm) -> Subset:
     return common[0] if common else max(arm, key=lambda subset: len(arm[subset]))
 
 
-def _dice(runs: Iterable[Run], region: Region) -> dict[str, float]:
+def _dice(runs: Iterable[Run], region: Region) -> dict[_Case, float]:
     """By case, where the reference has the region."""
-    scored = ((run.case, run.scores.get(region)) for run in runs)
+    scored = (((run.patient, run.case), run.scores.get(region)) for run in runs)
     return {case: score.dice for case, score in scored if score and score.reference_ml}
+
+
+def _of_patients(dice: Mapping[_Case, float], cases: Iterable[_Case]) -> list[float]:
+    """The mean over each patient's cases: cases of one patient are no independent observations, as tests want them."""
+    own: dict[str, list[float]] = {}
+    for case in cases:
+        own.setdefault(case[0], []).append(dice[case])
+    return [float(np.mean(values)) for values in own.values()]
 
 
 def _subset_rows(arms: Mapping[tuple[str, str], Arm]) -> Iterable[SubsetRow]:
@@ -207,8 +219,6 @@ def _hospital_rows(arms: Mapping[tuple[str, str], Arm]) -> Iterable[HospitalRow]
 
 # --- comparisons ---------------------------------------------------------------------------------------------------
 
-_ArmSubset = tuple[str, str, Subset]  # model, data set, sequences
-
 
 def _subset_comparisons(arms: Mapping[tuple[str, str], Arm]) -> Iterable[DiceComparison]:
     for (model, data), arm in arms.items():
@@ -236,7 +246,7 @@ def _paired(
     first, second = (_dice(arms.get(place[:2], {}).get(place[2], []), region) for place in (against, one))
     both = [case for case in first if case in second]
     if both:
-        difference = paired([first[case] for case in both], [second[case] for case in both])
+        difference = paired(_of_patients(first, both), _of_patients(second, both))
         yield _comparison(kind, region, one, against, difference)
 
 
@@ -264,9 +274,9 @@ def _unpaired(
     """The second data set against the first, each with the sequences on which it is compared."""
     against, one = ((model, data, reference_subset(arm)) for model, data, arm in (first, second))
     for region in TUMOUR_REGIONS:
-        values = [list(_dice(arms[place[:2]][place[2]], region).values()) for place in (against, one)]
-        if all(values):
-            yield _comparison(kind, region, one, against, unpaired(*values))
+        found = [_dice(arms[place[:2]][place[2]], region) for place in (against, one)]
+        if all(found):
+            yield _comparison(kind, region, one, against, unpaired(*(_of_patients(dice, dice) for dice in found)))
 
 
 def _comparison(
@@ -296,7 +306,8 @@ def _lesion_rows(arms: Mapping[tuple[str, str], Arm]) -> Iterable[LesionRow]:
     for (model, data), arm in arms.items():
         present = reference_subset(arm)
         for region in TUMOUR_REGIONS:
-            cases = [run.lesions[region] for run in arm[present] if region in run.lesions]
+            runs = [run for run in arm[present] if region in run.lesions]
+            cases, patients = [run.lesions[region] for run in runs], [run.patient for run in runs]
             lesions = [lesion for case in cases for lesion in case.reference]
             if not lesions:
                 continue
@@ -312,6 +323,6 @@ def _lesion_rows(arms: Mapping[tuple[str, str], Arm]) -> Iterable[LesionRow]:
                         smaller_than_voxels=limit,
                         dice=spread([lesion.dice for lesion in sought]),
                         curve=with_intervals(
-                            lesion_curve(cases, limit), cases, np.random.default_rng(_BOOTSTRAP_SEED), limit
+                            lesion_curve(cases, limit), cases, patients, np.random.default_rng(_BOOTSTRAP_SEED), limit
                         ),
                     )

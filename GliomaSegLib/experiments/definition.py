@@ -68,6 +68,7 @@ class Run(Record):
     Attributes:
         weights: SHA-256 of the model's weights; empty in files of kept runs that were made before it was recorded.
         seed: of the random numbers of its network.
+        patient, hospital: as the case table says now, also of a kept run.
         source: changes when the files of the case change.
         scores: of the regions that the reference distinguishes and the model gives for this subset.
         lesions: of those regions, on the grid of the reference labels.
@@ -80,6 +81,7 @@ class Run(Record):
     seed: int = 1
     data: str
     case: str
+    patient: str = ""
     hospital: str
     source: str
     present: Subset

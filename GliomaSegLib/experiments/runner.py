@@ -103,6 +103,7 @@ def _runs_of_case(
             seed=experiment.seed,
             data=data,
             case=row.case,
+            patient=row.patient,
             hospital=row.hospital,
             source=row.key,
             present=subset,
@@ -119,7 +120,7 @@ def _runs_of_case(
     full, lost = full_subset(row, card), None  # why it is not known where the reference labels lie
     for blank in blanks:
         if blank.key in known:
-            yield known[blank.key]
+            yield known[blank.key].model_copy(update={"patient": row.patient, "hospital": row.hospital})
             continue
         if transforms is None and not lost and blank.present != full:
             first, transforms = _one_run(experiment, card, row, blank.model_copy(update={"present": full}), None)

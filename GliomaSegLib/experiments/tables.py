@@ -28,6 +28,7 @@ def _case_cells(run: Run, region: Region) -> dict[str, object]:
         "version": run.version,
         "data": run.data,
         "case": run.case,
+        "patient": run.patient,
         "hospital": run.hospital,
         "sequences": short_name(run.present),
         "region": region.value,

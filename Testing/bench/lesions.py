@@ -56,7 +56,7 @@ def main() -> None:
     points = []
     for name, segmenter in [(run.name, of_run(run)) for run in parsed.runs] or [(MODEL, shipped())]:
         lesions, dice = measured(segmenter, rows)
-        print(described(name, lesions, dice), flush=True)
+        print(described(name, rows, lesions, dice), flush=True)
         for size, limit in (("all", None), ("small", SMALL_VOXELS)):
             curve = lesion_curve(lesions, limit)
             points += [{"run": name, "size": size, **point.model_dump()} for point in curve.points]
@@ -107,16 +107,17 @@ def _dice(found: NDArray[np.bool_], reference_labels: NDArray[np.bool_]) -> floa
     return float(2 * (found & reference_labels).sum() / (found.sum() + reference_labels.sum()))
 
 
-def described(name: str, lesions: Sequence[CaseLesions], dice: Sequence[float]) -> str:
+def described(name: str, rows: Sequence[CaseRow], lesions: Sequence[CaseLesions], dice: Sequence[float]) -> str:
     """A run's figures as text."""
     each = [lesion.dice for one in lesions for lesion in one.reference]
     hit = [value for value in each if value > 0]
+    patients = [row.patient for row in rows]
     lines = [
         f"{name}: Dice per scan mean {np.mean(dice):.3f}, median {np.median(dice):.3f}; per lesion median "
         f"{np.median(each):.3f} of all {len(each)}, {np.median(hit) if hit else 0:.3f} of the {len(hit)} that were hit"
     ]
     for title, limit in (("all lesions", None), (f"below {SMALL_VOXELS} voxels", SMALL_VOXELS)):
-        whole = with_intervals(lesion_curve(lesions, limit), lesions, np.random.default_rng(0), limit)
+        whole = with_intervals(lesion_curve(lesions, limit), lesions, patients, np.random.default_rng(0), limit)
         last = whole.points[-1]
         froc = ", ".join(f"{recall_at(whole, most):.2f} at {most:g}" for most in FALSE_POSITIVES)
         limits = _limits(last.recall_interval, "95 % ")

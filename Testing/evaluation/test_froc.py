@@ -132,12 +132,27 @@ def test_limits_run_along_the_curve_and_end_with_those_of_its_end() -> None:
             probability[place] = round(float(random.random()), 1)
         cases.append(match_lesions(prediction, reference_labels, probability))
     plain = lesion_curve(cases)
-    curve = with_intervals(plain, cases, np.random.default_rng(0))
+    patients = [str(number) for number in range(10)]
+    curve = with_intervals(plain, cases, patients, np.random.default_rng(0))
     assert [point.recall for point in curve.points] == [point.recall for point in plain.points]
     for point in curve.points:
         assert point.recall_interval[0] <= point.recall <= point.recall_interval[1]
         assert point.precision_interval[0] <= point.precision <= point.precision_interval[1]
     lows = [point.recall_interval[0] for point in curve.points]
     assert lows == sorted(lows), "as recall, its limits rise along the curve"
-    assert curve == with_intervals(plain, cases, np.random.default_rng(0))
-    assert with_intervals(plain, cases[:4], np.random.default_rng(0)) == plain, "too few cases for limits"
+    assert curve == with_intervals(plain, cases, patients, np.random.default_rng(0))
+    few = with_intervals(plain, cases, [*"aaaaaabccd"], np.random.default_rng(0))
+    assert few == plain, "ten cases of four patients are too few for limits"
+
+
+def test_limits_are_those_of_patients_not_of_their_cases() -> None:
+    mask, nothing = boxes(), boxes()
+    mask[:2, :2, :2] = True
+    found, missed = match_lesions(mask, mask), match_lesions(nothing, mask)
+    once, patients = [found, missed] * 5, [str(number) for number in range(10)]
+    few, many = (
+        with_intervals(lesion_curve(cases), cases, own, np.random.default_rng(0)).points[-1].recall_interval
+        for cases, own in ((once, patients), (once * 4, patients * 4))
+    )
+    assert few == many, "four equal scans of each patient say no more than one"
+    assert many[1] - many[0] > 0.1

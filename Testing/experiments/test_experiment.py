@@ -222,6 +222,8 @@ def test_goes_on_after_a_stop(
     resumed = run_experiment(plan, data, kept)
     assert len(calls) == 3 + 4
     assert run_experiment(plan, data, kept) == resumed
+    moved = [DataSet(one.name, tuple(dataclasses.replace(row, hospital="B") for row in one.rows)) for one in data]
+    assert {one.hospital for one in run_experiment(plan, moved, kept)} == {"B"}, "as the table says now"
     assert len(calls) == 7
     kept.write_text(kept.read_text().replace(resumed[0].weights, "0" * 64))
     run_experiment(plan, data, kept)
@@ -428,6 +430,7 @@ def made_up(case: str, present: tuple[Modality, ...], dice: float, **changes: ob
         "model": "m",
         "version": "1",
         "data": "d",
+        "patient": case,
         "hospital": "h",
         "source": case,
         "network_only": True,
@@ -458,6 +461,24 @@ def test_subsets_are_compared_pair_by_pair() -> None:
     assert comparison.difference.p == pytest.approx(stats.wilcoxon(less, full).pvalue)
     assert [row.dice.cases for row in found.rows] == [7, 8]
     assert found.rows[0].dice.median == 0.8
+
+
+def test_several_cases_of_a_patient_are_one_observation() -> None:
+    full, less = [0.9, 0.8, 0.85, 0.7, 0.95, 0.6, 0.75], [0.5, 0.46, 0.8, 0.33, 0.88, 0.08, 0.17]
+    once, thrice = (
+        analyse(
+            [
+                made_up(f"c{i}-{scan}", present, dice + 0.01 * (scan - scans // 2), patient=f"p{i}")
+                for present, values in ((ALL, full), (NO_FLAIR, less))
+                for i, dice in enumerate(values)
+                for scan in range(scans)
+            ]
+        ).comparisons
+        for scans in (1, 3)
+    )
+    assert once[0].difference.p == thrice[0].difference.p == pytest.approx(2 / 2**7)
+    assert thrice[0].difference.cases == 7
+    assert thrice[0].difference.lower == pytest.approx(once[0].difference.lower)
 
 
 def test_one_correction_over_all_tests() -> None:
