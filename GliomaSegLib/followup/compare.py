@@ -30,7 +30,7 @@ from GliomaSegLib.measures.resection import Resection, assess_resection, tumour_
 from GliomaSegLib.preprocessing.registration import register_checked
 from GliomaSegLib.preprocessing.rigid import Registration
 from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
-from GliomaSegLib.results.time_point import SegmentedTimePoint, check_order
+from GliomaSegLib.results.time_point import SegmentedTimePoint, check_order, twice
 
 # A component of at least this share of the least lesion counts as one where the next study shows a lesion: this is not
 # new when the segmentation of a small one has only wavered about the limit. Smaller ones are noise.
@@ -101,6 +101,11 @@ def compare(
     history = follow([one.only(those) for one, those in zip(sets, lesions, strict=True)], region)
     resection = None if conditions.operated is None else _resection(studies, conditions.operated, treatment, history)
     responses = _responses(studies, region, history, transforms, conditions, lesions)
+    for i, j in twice(studies):
+        recorder.warn(
+            f"Studies {i + 1} and {j + 1} are of the same images: what differs between them is drawn differently, and "
+            "is no change ('gliomaseg agree' compares two segmentations of one examination)."
+        )
     for study in studies:
         _warn_of(study, region, recorder)
     rows = [

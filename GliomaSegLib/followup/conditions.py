@@ -19,7 +19,7 @@ from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.assessment import unfit_contours
 from GliomaSegLib.measures.resection import EARLY_DAYS
 from GliomaSegLib.options import ReviewState, Surgery, Tumour
-from GliomaSegLib.results.time_point import SegmentedTimePoint
+from GliomaSegLib.results.time_point import SegmentedTimePoint, twice
 
 # After this time growth is no longer expected to be an effect of radiotherapy (RANO 2010; RANO 2.0).
 PSEUDOPROGRESSION_DAYS = 84
@@ -138,6 +138,7 @@ def conditions_of(studies: Sequence[SegmentedTimePoint], region: Region, treatme
         if region is not Region.ET:
             withheld.append("the enhancing tumour is not determined in all studies")
         withheld += filter(None, (_unfit_for_response(studies, place) for place in range(start, len(studies))))
+        withheld += [f"studies {i + 1} and {j + 1} are of the same images" for i, j in twice(studies)]
         if tumour is Tumour.OTHER:
             withheld.append("this program knows no criteria of response for this tumour")
     return Conditions(

@@ -16,6 +16,7 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.grid import oriented_like, same_grid
 from GliomaSegLib.io.images import read_image
 from GliomaSegLib.io.names import image_stem
+from GliomaSegLib.io.voxels import pixels_sha256
 from GliomaSegLib.labels import LabelScheme, Region
 from GliomaSegLib.measures.volumes import Measures, measure
 from GliomaSegLib.options import ReviewState
@@ -43,6 +44,8 @@ class SegmentedTimePoint:
         task: what the model was made for; ``None`` when not known.
         made_for: the time points that the model was made for; empty when not known.
         doubts: warnings for the reader, a sentence each.
+        images: by what its images are known again, that of the labels first: SHA-256 of the voxels, or the path of a
+            label file without its image.
     """
 
     name: str
@@ -65,6 +68,7 @@ class SegmentedTimePoint:
     task: str | None = None
     made_for: frozenset[TimePointKind] = frozenset()
     doubts: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
 
 
 def read_time_point(
@@ -127,6 +131,9 @@ def _from_results(folder: Path, when: TimePoint | None, day: date | None) -> Seg
         task=task,
         made_for=time_points,
         doubts=doubts,
+        images=tuple(
+            one.pixels_sha256 for one in sorted(manifest.sequences.values(), key=lambda one: not one.is_reference)
+        ),
     )
 
 
@@ -147,6 +154,7 @@ def _from_file(
 ) -> SegmentedTimePoint:
     scan = None if image is None else read_image(image)
     segmented = read_any_segmentation(path, scheme, scan)
+    drawn_on = "" if scan is None else pixels_sha256(scan)
     if scan is not None and image is not None:
         scan = on_labels_grid(scan, image, segmented.labels, path)
     regions = segmented.regions
@@ -162,6 +170,7 @@ def _from_file(
         image=scan,
         date=day,
         origin="label file",
+        images=(str(path.resolve()) if scan is None else drawn_on,),
     )
 
 
@@ -183,7 +192,8 @@ def check_order(studies: Sequence[SegmentedTimePoint]) -> None:
     """Refuse studies that cannot be of one patient in this order.
 
     Raises:
-        InputError: they have different patients, or one is earlier than the one before it.
+        InputError: they have different patients, one is earlier than the one before it, or two are of one examination:
+            the same folder, or images that are the same and of one date.
     """
     patients = {study.patient: study for study in studies if study.patient}
     if len(patients) > 1:
@@ -192,6 +202,12 @@ def check_order(studies: Sequence[SegmentedTimePoint]) -> None:
             f"{first.path} and {second.path} are of different patients ({one} and {other}); give studies of one "
             "patient."
         )
+    for one, other in ((studies[i], studies[j]) for i, j in twice(studies)):
+        if one.path.resolve() == other.path.resolve() or (one.date and one.date == other.date):
+            raise InputError(
+                f"{one.path} and {other.path} are of the same images, between which nothing can change; give another "
+                "study ('gliomaseg agree' compares two segmentations of one examination)."
+            )
     dated = [study for study in studies if study.date]  # also with one between them whose date is not known
     for earlier, later in (*itertools.pairwise(dated), *itertools.pairwise(studies)):
         if _is_before(later, earlier):
@@ -199,6 +215,15 @@ def check_order(studies: Sequence[SegmentedTimePoint]) -> None:
                 f"{later.path} was made before {earlier.path}, which is given first; give the studies in the order in "
                 "which they were made."
             )
+
+
+def twice(studies: Sequence[SegmentedTimePoint]) -> list[tuple[int, int]]:
+    """The pairs of studies, by index, of which one was drawn on an image of the other."""
+    return [
+        (i, j)
+        for (i, one), (j, other) in itertools.combinations(enumerate(studies), 2)
+        if {*one.images[:1]} & {*other.images} or {*other.images[:1]} & {*one.images}
+    ]
 
 
 def _is_before(later: SegmentedTimePoint, earlier: SegmentedTimePoint) -> bool:

@@ -32,7 +32,7 @@ from GliomaSegLib.phantom import Phantom
 from GliomaSegLib.phantom.dicom import write_series
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.results.layout import LABEL_MAP, REPORT
-from GliomaSegLib.results.time_point import SegmentedTimePoint, read_time_point
+from GliomaSegLib.results.time_point import SegmentedTimePoint, read_time_point, twice
 from GliomaSegLib.results.update import refresh, review
 from GliomaSegLib.zoo.store import Store
 from Testing.support.study import toy_job, volume, write_study
@@ -173,6 +173,21 @@ def test_studies_of_two_patients_are_refused(segmented) -> None:
     compare([studies[0], segmented(SMALL)], in_place=True)  # not known of one of them
 
 
+def test_one_examination_given_twice_is_no_stable_disease(segmented, tmp_path: Path) -> None:
+    one = segmented(LARGE)
+    with pytest.raises(InputError, match=r"are of the same images.*'gliomaseg agree'"):
+        compare([one, segmented(SMALL), one], in_place=True)
+    scan = tmp_path / "scan.nii.gz"
+    sitk.WriteImage(sitk.Cast(labels_of(LARGE, SMALL), sitk.sitkFloat32), scan)
+    drawn = [read_time_point(segmented(box).path, scan, LabelScheme.ENHANCING, LATER) for box in (LARGE, SMALL)]
+    with pytest.raises(InputError, match=r"study.*and .*study.*are of the same images"):
+        compare([replace(study, date=date(2024, 1, 1)) for study in drawn], in_place=True)
+    found = compare(drawn, in_place=True).comparison
+    assert found.responses == ()
+    assert "not judged, because studies 1 and 2 are of the same images" in found.answers[0]
+    assert any("Studies 1 and 2 are of the same images" in warning for warning in found.warnings)
+
+
 def test_what_cannot_be_compared_is_refused(segmented, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="at least two"):
         compare([segmented(LARGE)])
@@ -289,6 +304,7 @@ def test_from_two_results_to_the_answer(results, tmp_path: Path) -> None:
         read_time_point(folders[1])
     refresh(folders[1])
     assert read_time_point(folders[1]).probabilities == {}  # they are not those of the edited contours
+    assert twice([read_time_point(folder) for folder in folders]) == [(0, 1)], "both are of one examination"
     said = commanded("compare", *folders, "-o", tmp_path / "unreviewed")
     assert said.startswith("Residual tumour is not judged, because the model of study 2 (2 days after surgery) was not")
     assert "Extent of resection" not in said
