@@ -163,7 +163,9 @@ def _change(history: LesionHistory, step: LesionChange) -> str:
         return f"lesion {step.after[0]} new, {volume_text(step.after_ml)} {where}"
     if not step.after or not step.before:
         names = step.before or step.after
-        return f"lesion {', '.join(map(str, names))} {step.change.value}"
+        seen = max(place for place, _ in enumerate(history.steps) if history.at(names, place)) if step.before else 0
+        since = f" since study {seen + 1}" if step.change is Change.GONE and seen < len(history.steps) - 1 else ""
+        return f"lesion {', '.join(map(str, names))} {step.change.value}{since}"
     percent = percent_text(step.fraction)
     volumes = f"{volume_text(step.before_ml)} to {volume_text(step.after_ml)}, {percent}"
     if len(step.before) == len(step.after) == 1:

@@ -39,35 +39,33 @@ def comparison_viewer(aligned: RegisteredComparison, headings: Sequence[str], ch
     if any(study.image is None for study in aligned.studies):
         return Markup()
     last, course = aligned.studies[-1], aligned.comparison.course
-    panels, lesions_before = [], None
+    panels: list[Panel] = []
+    drawn: list[NDArray[np.uint16]] = []  # the components of each study
     for place, (study, transform) in enumerate(zip(aligned.studies, aligned.transforms, strict=True)):
         numbers = lesion_numbers(study.labels, course.region).astype(np.uint16)
         nearest = (transform or sitk.Transform(), sitk.sitkNearestNeighbor)
-        lesions = sitk.GetArrayFromImage(sitk.Resample(array_on(numbers, study.labels), last.labels, *nearest))
+        drawn.append(sitk.GetArrayFromImage(sitk.Resample(array_on(numbers, study.labels), last.labels, *nearest)))
         marked = sitk.GetArrayFromImage(resample_labels(study.labels, last.labels, transform))
-        marked += _CHANGE * _changes(course, place, lesions, lesions_before)
+        marked += _CHANGE * _changes(course, drawn)
         image = resample_image(cast(sitk.Image, study.image), last.labels, transform)
         panels.append(Panel(f"{place + 1}: {headings[place]}", image, array_on(marked, last.labels)))
-        lesions_before = lesions
     regions = set().union(*(study.regions for study in aligned.studies))
     return viewer_html(panels, last.brain, _layers(regions), _places(aligned, changes))
 
 
-def _changes(
-    course: LesionHistory, place: int, lesions: NDArray[np.uint16], before: NDArray[np.uint16] | None
-) -> NDArray[np.uint8]:
-    """Per voxel the number of its lesion's change since the study before; for a lesion that has gone, where it was."""
+def _changes(course: LesionHistory, drawn: Sequence[NDArray[np.uint16]]) -> NDArray[np.uint8]:
+    """Per voxel of the last study drawn the number of its lesion's change since the study before; for a lesion that has
+    gone, where it was."""
+    *before, lesions = drawn
     changes = np.zeros(lesions.shape, np.uint8)
-    if before is None:
-        return changes
     component = {track.id: [lesion.id if lesion else 0 for lesion in track.lesions] for track in course.tracks}
-    for step in course.steps[place - 1]:
+    for step in course.steps[len(before) - 1] if before else ():
         number = _NUMBER_OF.get(step.change, _OTHER)
         for name in step.after:
-            changes[lesions == component[name][place]] = number
-        if step.change is Change.GONE:
-            gone = np.isin(before, [component[name][place - 1] for name in step.before])
-            changes[gone & (lesions == 0)] = number
+            changes[lesions == component[name][len(before)]] = number
+        for name in step.before if step.change is Change.GONE else ():
+            seen = max(place for place in range(len(before)) if component[name][place])
+            changes[(before[seen] == component[name][seen]) & (lesions == 0)] = number
     return changes
 
 

@@ -6,7 +6,7 @@ that registration, rigid or deformable, changes no volume and loses no small les
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 
 import numpy as np
@@ -42,8 +42,8 @@ class LesionChange(Record):
     """One change between two time points.
 
     Attributes:
-        before, after: identities of the lesions involved. None before is a new lesion, none after one that is gone,
-            unless its position lies outside the other image.
+        before, after: identities of the lesions involved. None before is a new lesion, none after one that is gone
+            since the last study that shows its position, unless this lies outside the other image.
         before_ml, after_ml: their total volumes.
         last_free: of a new lesion the last study, as an index, that shows its position without it; ``None`` for other
             changes, and in comparisons of version 0.1, where that was always the study before.
@@ -122,11 +122,12 @@ def follow(time_points: Sequence[LesionSet], region: Region) -> LesionHistory:
     tracks: dict[int, list[FollowedLesion | None]] = {
         name: [lesion] for name, lesion in zip(names[0], time_points[0].lesions, strict=True)
     }
-    steps = []
+    steps: list[tuple[LesionChange, ...]] = []
     for number in range(1, len(time_points)):
         for lesions in tracks.values():
             lesions.append(None)
         identities, changes = _step(time_points[: number + 1], names, first_free=max(tracks, default=0) + 1)
+        changes += _gone_unseen(time_points[: number + 1], names, steps, identities)
         for name, lesion in zip(identities, time_points[number].lesions, strict=True):
             tracks.setdefault(name, [None] * (number + 1))[number] = lesion
         names.append(identities)
@@ -191,6 +192,34 @@ def _step(
             )
         )
     return [identities[j] for j in range(len(later.lesions))], changes
+
+
+def _gone_unseen(
+    time_points: Sequence[LesionSet],
+    names: Sequence[Sequence[int]],
+    steps: Sequence[Sequence[LesionChange]],
+    identities: Sequence[int],
+) -> list[LesionChange]:
+    """The lesions that the time points right before do not cover, and that the last one shows to be absent."""
+    seen = {name: (time_points[place], i) for place, here in enumerate(names) for i, name in enumerate(here)}
+    later, changes = time_points[-1], []
+    for name in sorted(outside(steps) - set(identities)):
+        older, i = seen[name]
+        if later.covers(older, i + 1) and not linked(older, later)[i].any():
+            before_ml = older.lesions[i].volume_ml
+            changes.append(
+                LesionChange(change=Change.GONE, before=(name,), after=(), before_ml=before_ml, after_ml=0.0)
+            )
+    return changes
+
+
+def outside(steps: Iterable[Iterable[LesionChange]]) -> set[int]:
+    """The lesions that by the last step which names them lie outside the image, as far as is known."""
+    hidden: set[int] = set()
+    for step in (step for one in steps for step in one):
+        hidden -= {*step.before, *step.after}
+        hidden |= set(step.before) if step.change is Change.NOT_COVERED else set()
+    return hidden
 
 
 def _seen_before(

@@ -22,7 +22,7 @@ from GliomaSegLib.measures.criteria import (
     Quantity,
 )
 from GliomaSegLib.measures.lesion_size import FollowedLesion, reaches
-from GliomaSegLib.measures.lesion_tracking import UNCHANGED_WITHIN, Change, LesionHistory
+from GliomaSegLib.measures.lesion_tracking import UNCHANGED_WITHIN, Change, LesionHistory, outside
 from GliomaSegLib.measures.rano_text import Numbers, lesions_text, percent_text, relative
 from GliomaSegLib.measures.volumes import volume_text
 from GliomaSegLib.record import Record
@@ -115,7 +115,11 @@ def assess_response(history: LesionHistory, time: TimePoints, criteria: Criteria
     started = [group for group in groups if history.at(group, time.baseline)]
     targets = _targets(history, time, criteria, started)
     names = {name for group in targets for name in group}
-    places = [place for place in range(time.baseline, len(time.slice_mm)) if not names & _unseen(history, time, place)]
+    places = [
+        place
+        for place in range(time.baseline, len(time.slice_mm))
+        if not names & outside(history.steps[time.baseline : place])
+    ]
     if places[-1] < len(time.slice_mm) - 1:  # why nothing can be said
         places.append(len(time.slice_mm) - 1)
     values = tuple(
@@ -168,16 +172,6 @@ def _new(
         for lesion in history.at((name,), last)
         if not criteria.new_measurable or criteria.is_measurable(lesion, time.slice_mm[-1])
     )
-
-
-def _unseen(history: LesionHistory, time: TimePoints, place: int) -> set[int]:
-    """The lesions since the baseline that lie outside the image of a time point, as far as is known."""
-    unseen: set[int] = set()
-    for there in range(time.baseline + 1, place + 1):
-        for step in history.steps[there - 1]:
-            unseen |= set(step.before) if step.change is Change.NOT_COVERED else set()
-        unseen -= {track.id for track in history.tracks if track.lesions[there]}
-    return unseen
 
 
 def _has_grown(history: LesionHistory, time: TimePoints, criteria: Criteria, group: tuple[int, ...]) -> bool:
@@ -293,7 +287,7 @@ class _Judged:
 
     def _not_covered(self, names: Collection[int] | None = None) -> str:
         """Which lesions, of all or of these, lie outside the image of a study and are not seen again; or empty."""
-        unseen = _unseen(self.history, self.time, len(self.time.slice_mm) - 1)
+        unseen = outside(self.history.steps[self.time.baseline :])
         unseen = {name for name in unseen if names is None or name in names}
         return f"{lesions_text(sorted(unseen))}: outside the image of a later study" if unseen else ""
 

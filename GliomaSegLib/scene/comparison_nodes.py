@@ -15,6 +15,7 @@ import slicer
 
 from GliomaSegLib.io.terminology import region_styles
 from GliomaSegLib.labels import Region
+from GliomaSegLib.measures.lesion_tracking import Change
 from GliomaSegLib.scene.tables import show_columns
 
 # Margin around the points as a fraction of the range; the legend needs so many times as much.
@@ -166,9 +167,9 @@ def _curves(comparison: Mapping[str, Any]) -> dict[str, list[float]]:
     largest = sorted(volumes, key=lambda one: -np.nanmax(volumes[one]))[:_MOST_CURVES]
     for place, happened in enumerate(steps, start=1):
         for step in happened:
-            if not step["after"]:
+            if step["change"] == Change.GONE.value:
                 for one in step["before"]:
-                    volumes[one][place] = 0.0
+                    volumes[one][place:] = [0.0] * (len(volumes[one]) - place)
     return {
         f"All lesions{_ML}": together.tolist(),
         **({f"Lesion {one}{_ML}": volumes[one] for one in largest} if len(tracks) > 1 else {}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
+import numpy as np
 import pytest
 import SimpleITK as sitk
 
@@ -12,6 +13,7 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.followup.compare import compare
 from GliomaSegLib.followup.comparison import TimePointComparison
 from GliomaSegLib.followup.conditions import Radiotherapy, Treatment
+from GliomaSegLib.followup.interactive import _changes
 from GliomaSegLib.followup.page import render_comparison
 from GliomaSegLib.io.grid import placed_as
 from GliomaSegLib.labels import Label, Region
@@ -177,6 +179,16 @@ def test_a_lesion_keeps_its_number_past_a_study_that_does_not_cover_it() -> None
     assert len(found.course.tracks) == 2
     assert not any(one.new for one in found.responses)
     assert {categories(found)[name] for name in ("RANO 2.0", "RANO 2.0, volumetric")} == {Category.STABLE}
+
+
+def test_a_lesion_that_is_gone_past_a_study_that_does_not_cover_it_is_gone_since_the_one_before() -> None:
+    found = three_studies(7, 0)
+    assert [step.change for step in found.course.steps[1]] == [Change.UNCHANGED, Change.GONE]
+    assert "lesion 2 gone since study 1" in " ".join(found.answers)
+    assert found.responses[-1].values == pytest.approx([7.24 + 1.44, 7.24], rel=0.02)
+    assert {categories(found)[name] for name in ("RANO 2.0", "RANO 2.0, volumetric")} == {Category.STABLE}
+    drawn = [np.array(one, np.uint16) for one in ([1, 2, 0], [1, 0, 0], [1, 0, 0])]  # the components of each study
+    assert _changes(found.course, drawn).tolist() == [5, 4, 0], "other, gone and nothing"
 
 
 def test_a_study_that_does_not_show_a_target_is_left_out_of_its_sums() -> None:

@@ -20,7 +20,7 @@ from GliomaSegLib.errors import Cancelled, GliomaSegError, InputError  # noqa: E
 from GliomaSegLib.labels import Label  # noqa: E402
 from GliomaSegLib.scene.attributes import COMPARISON, COMPARISON_OUTDATED, TIME_POINT  # noqa: E402
 from GliomaSegLib.scene.comparison import chart_of, compared_with, comparison_with  # noqa: E402
-from GliomaSegLib.scene.comparison_nodes import show_comparison  # noqa: E402
+from GliomaSegLib.scene.comparison_nodes import _curves, show_comparison  # noqa: E402
 from GliomaSegLib.scene.logic import SceneLogic  # noqa: E402
 from GliomaSegLib.scene.review import review_of  # noqa: E402
 from GliomaSegLib.scene.segmentation import set_labels  # noqa: E402
@@ -275,6 +275,15 @@ def test_comparison_is_saved_with_the_scene(
     (earlier,) = compared_with(node)
     set_labels(earlier, resected())
     assert node.GetAttribute(COMPARISON_OUTDATED), "both are watched again"
+
+
+def test_the_curve_of_a_lesion_outside_an_image_is_not_at_nothing_and_of_one_that_is_gone_stays_there() -> None:
+    lesions = [[{"volume_ml": 2.0}, None, None], [{"volume_ml": 1.0}, None, None]]
+    steps = [[{"change": "outside the other image", "before": [1]}, {"change": "gone", "before": [2]}], []]
+    tracks = [{"id": number, "lesions": one} for number, one in enumerate(lesions, start=1)]
+    curves = _curves({"course": {"tracks": tracks, "steps": steps}, "studies": [None] * 3})
+    assert [str(one) for one in curves["Lesion 1 (mL)"]] == ["2.0", "nan", "nan"]
+    assert curves["Lesion 2 (mL)"] == [1.0, 0.0, 0.0]
 
 
 def test_what_cannot_be_compared_is_a_sentence(
