@@ -196,6 +196,7 @@ def _sets(
             here,
             deformation.forward if deformation else rigid,
             deformation.inverse if deformation else None,
+            study.image,
         )
         for study, here, rigid, deformation in zip(studies, lesions, transforms, deformations, strict=True)
     ]

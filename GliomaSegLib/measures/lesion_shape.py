@@ -18,6 +18,7 @@ from scipy.spatial import ConvexHull, KDTree, QhullError
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.measures.lesion_size import FollowedLesion
 from GliomaSegLib.measures.volumes import lesion_numbers
+from GliomaSegLib.preprocessing.cropping import bounding_box
 
 # Uncertainty of registration and partial volume: lesions this near may be one, and a lesion this near to a cavity
 # lines it.
@@ -41,6 +42,8 @@ class LesionSet:
         lesions: those that count, as measured, largest first; other components are left out.
         from_common: maps points of a space common to all time points to this one's space, LPS mm.
         to_common: its inverse, where ITK cannot invert it (a displacement field).
+        scan: the image that the labels were drawn on; planes of zeros at its borders were added to it (by resampling),
+            and show nothing.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class LesionSet:
         lesions: Sequence[FollowedLesion],
         from_common: sitk.Transform | None = None,
         to_common: sitk.Transform | None = None,
+        scan: sitk.Image | None = None,
     ) -> None:
         self.lesions, self._labels, self._region = tuple(lesions), labels, region
         self._from_common = sitk.Transform(3, sitk.sitkIdentity) if from_common is None else from_common
@@ -61,6 +65,9 @@ class LesionSet:
         self._numbers = number_of[components]
         self._to_mm = np.reshape(labels.GetDirection(), (3, 3)) * labels.GetSpacing()
         self._to_index, self._origin = np.linalg.inv(self._to_mm), np.asarray(labels.GetOrigin())
+        self._covered = bounding_box(
+            np.ones(components.shape) if scan is None else sitk.GetArrayViewFromImage(scan) != 0
+        )
         self._cavity = sitk.GetArrayFromImage(labels) == Label.RC
         self._index = np.argwhere(self._numbers)
         self._number_of_point = self._numbers[tuple(self._index.T)]
@@ -84,9 +91,10 @@ class LesionSet:
         return shared[1:, 1:]
 
     def covers(self, other: LesionSet, number: int) -> bool:
-        """Whether most of another time point's lesion lies inside this one's image."""
+        """Whether most of another time point's lesion lies inside what this one's image shows."""
         index = self._index_of(other, number)
-        return bool(np.all((index >= 0) & (index < self._numbers.shape), axis=1).mean() > _MOST)
+        first, stop = ([getattr(side, end) for side in self._covered] for end in ("start", "stop"))
+        return bool(np.all((index >= first) & (index < stop), axis=1).mean() > _MOST)
 
     def encloses(self, number: int, other: LesionSet, number_there: int) -> bool:
         """Whether a voxel of another time point's lesion lies inside a lesion or its holes."""

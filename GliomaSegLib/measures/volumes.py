@@ -6,7 +6,7 @@ superior), the coordinates that 3D Slicer shows.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import cc3d
 import numpy as np
@@ -25,6 +25,9 @@ from GliomaSegLib.record import Record
 # An image that was cropped to the brain ends in tips of it: borders on which less than this share of the largest
 # parallel slice is brain. The most lateral slice of 1 mm of a ball of 140 mm has 3 %, the highest of 5 mm 14 %.
 _TIP = 0.2
+
+# A brain that ends on a plane with more than this share of its largest parallel slice is cut off there.
+_ABRUPT = 0.5
 
 # Slices are thick, and their plane is the one of acquisition, when one spacing exceeds the others by this factor.
 _THICK = 1.2
@@ -57,7 +60,8 @@ class Lesion(Record):
         midline_mm: distance of its nearest voxel from the mid-sagittal plane, 0 when it crosses it; ``None`` where no
             plane was found.
         slices: number of slices on which it is seen; ``None``, as for the next two: not known.
-        at_border: whether it touches a border of the image beyond which a part of it may lie.
+        at_border: whether it touches a border of the image, or of what was scanned of it, beyond which a part of it may
+            lie.
         certainty: the highest probability in it, 0 to 1 (Shirokikh 2019).
     """
 
@@ -148,7 +152,7 @@ def measure(
     brain_voxels = None if brain is None else np.count_nonzero(sitk.GetArrayViewFromImage(brain))
     if brain_voxels == 0:
         raise InputError("The brain mask is empty; repeat the brain extraction or measure without a mask.")
-    midline, cutting = midline_of(labels, brain, scan), _cutting_borders(labels, scan if brain is None else brain)
+    midline, borders = midline_of(labels, brain, scan), _cutting_borders(labels, scan if brain is None else brain)
     volumes = [
         Volume(
             name=name,
@@ -162,7 +166,7 @@ def measure(
         lesion
         for region in LESION_REGIONS
         if region in regions
-        for lesion in _lesions(labels, region, midline, cutting, probabilities.get(region))
+        for lesion in _lesions(labels, region, midline, borders, probabilities.get(region))
     ]
     return Measures(
         volumes=tuple(volumes),
@@ -229,30 +233,38 @@ def _numbered(mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint32], Box]:
     return number[components], box
 
 
-def _cutting_borders(labels: sitk.Image, head: sitk.Image | None) -> NDArray[np.bool_]:
-    """Beyond which borders of the image the brain may go on, ``[(z, y, x), (first, last)]``: all, unless the image was
-    cropped to the brain. Below it always may, as the brain stem is cut there.
+def _cutting_borders(labels: sitk.Image, head: sitk.Image | None) -> list[list[int]]:
+    """The planes beyond which the brain may go on, ``[(z, y, x)][first, last]``: the borders of the image, or inside of
+    it a plane on which the brain ends abruptly, as what lies beyond was added to the scan. None, thus a plane outside,
+    where the image was cropped to the brain; but below it always may, as the brain stem is cut there.
 
     Args:
         head: brain mask, or image that is 0 outside of the brain.
     """
-    cutting = np.ones((3, 2), bool)
+    shape = labels.GetSize()[::-1]
+    borders = [[0, size - 1] for size in shape]
     if head is None:
-        return cutting
+        return borders
     inside = sitk.GetArrayViewFromImage(head) != 0
     areas = [np.count_nonzero(inside, axis=tuple({0, 1, 2} - {axis})) for axis in range(3)]
-    if all(area[[0, -1]].all() for area in areas):
-        cutting = np.array([area[[0, -1]] > _TIP * area.max() for area in areas])
-        up = axial_axis(labels)
-        cutting[2 - up, int(orientation_of(labels)[up] == "I")] = True
-    return cutting
+    cropped = all(area[[0, -1]].all() for area in areas)
+    up = axial_axis(labels)
+    below = 2 - up, int(orientation_of(labels)[up] == "I")
+    for axis, (area, size) in enumerate(zip(areas, shape, strict=True)):
+        ends = np.flatnonzero(area)[[0, -1]].tolist()
+        for last, end in enumerate(ends):
+            if area[end] > _ABRUPT * area.max():
+                borders[axis][last] = end
+            elif cropped and area[end] <= _TIP * area.max() and (axis, last) != below:
+                borders[axis][last] = size if last else -1
+    return borders
 
 
 def _lesions(
     labels: sitk.Image,
     region: Region,
     midline: Midline,
-    cutting: NDArray[np.bool_],
+    borders: Sequence[Sequence[int]],
     probability: sitk.Image | None = None,
 ) -> list[Lesion]:
     """The lesions of a region, largest first."""
@@ -287,8 +299,7 @@ def _lesions(
                 centre_ras_mm=(-left, -posterior, superior),
                 side=midline.side_of((left, posterior, superior)),
                 at_border=any(
-                    (part.start == 0 and first) or (part.stop == size and last)
-                    for part, size, (first, last) in zip(box, reversed(labels.GetSize()), cutting.tolist(), strict=True)
+                    part.start <= first or part.stop > last for part, (first, last) in zip(box, borders, strict=True)
                 ),
                 certainty=_highest(probability, box, mask),
                 midline_mm=_from_midline(labels, midline, box, mask),

@@ -200,8 +200,10 @@ def _names_doubt(files: Sequence[Path]) -> str | None:
 
 def _coverage_doubt(reference: SequenceVolume) -> str | None:
     """A sentence if the reference image shows only a part of the head."""
-    sizes, spacing = reference.image.GetSize(), reference.image.GetSpacing()
-    extent_mm = tuple(size * mm for size, mm in zip(sizes, spacing, strict=True))
+    shown = sitk.GetArrayViewFromImage(reference.image) != 0
+    planes = [np.flatnonzero(shown.any(axis=others)) for others in ((0, 1), (0, 2), (1, 2))]  # without added zeros
+    sizes = [int(np.ptp(plane)) + 1 for plane in planes]
+    extent_mm = tuple(size * mm for size, mm in zip(sizes, reference.image.GetSpacing(), strict=True))
     if not is_slab(extent_mm):
         return None
     return (

@@ -19,6 +19,7 @@ from GliomaSegLib.io.grid import placed_as
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.measures.lesion_tracking import Change
 from GliomaSegLib.measures.rano import Category
+from GliomaSegLib.measures.volumes import measure
 from GliomaSegLib.options import ReviewState, Surgery, Tumour
 from GliomaSegLib.results.time_point import SegmentedTimePoint
 from Testing.support.time_points import PRE, after, ball, ellipsoid, labels_of, rim, segmented
@@ -297,6 +298,21 @@ def test_what_the_image_cuts_off_is_neither_growth_nor_complete_response() -> No
     found = compared(segmented(two, after(90)), segmented(none, after(180)))
     assert set(categories(found).values()) == {Category.PARTIAL}
     assert "lesion 2: outside the image of a later study" in found.responses[1].brief
+
+
+def test_planes_of_zeros_that_were_added_to_a_slab_cover_nothing() -> None:
+    """A slab on the grid of the whole head, as a registration or an export leaves it: it cuts one lesion off, and shows
+    nothing of another."""
+    below, cut = (0.0, 0.0, -20.0), (15.0, 0.0, 8.0)
+    first = labels_of((ball(HERE, 9), ET), (ball(below, 5), ET), (ball(cut, 6), ET))
+    scan = labels_of((lambda points: abs(points[:, 2] - 1) <= 9, Label(1)))  # -8 to 10 mm
+    second = sitk.Mask(first, scan)
+    image = sitk.Cast(scan, sitk.sitkFloat32)
+    shown = segmented(second, after(180), image=image, measures=measure(second, scan=image))
+    found = compared(segmented(first, after(90)), shown)
+    assert [step.change for step in found.course.steps[0]] == [Change.UNCHANGED, Change.SHRUNK, Change.NOT_COVERED]
+    assert set(categories(found).values()) == {Category.NOT_COMPARABLE}
+    assert "cut by the border of an image" in found.responses[-1].brief
 
 
 # --- the baseline ----------------------------------------------------------------------------------------------------

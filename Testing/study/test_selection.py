@@ -449,6 +449,10 @@ def test_a_reference_that_shows_a_part_of_the_head_is_a_doubt(tmp_path: Path) ->
     (doubt,) = read_case(tmp_path).doubts
     assert "covers only 70 mm of the head" in doubt
     assert "T1 + contrast" in doubt
+    slab = sitk.ReadImage(tmp_path / "T1 GD COR.nii.gz")
+    sitk.WriteImage(sitk.ConstantPad(slab, (0, 0, 20), (0, 0, 20)), tmp_path / "T1 GD COR.nii.gz")
+    (doubt,) = read_case(tmp_path, {T1C: tmp_path / "T1 GD COR.nii.gz"}).doubts
+    assert "covers only 70 mm of the head" in doubt, "planes of zeros were not scanned"
 
 
 def test_flair_before_contrast_medium_is_taken_with_the_reason(tmp_path: Path) -> None:
