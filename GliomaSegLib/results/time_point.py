@@ -202,10 +202,10 @@ def check_order(studies: Sequence[SegmentedTimePoint]) -> None:
             f"{first.path} and {second.path} are of different patients ({one} and {other}); give studies of one "
             "patient."
         )
-    for one, other in ((studies[i], studies[j]) for i, j in twice(studies)):
-        if one.path.resolve() == other.path.resolve() or (one.date and one.date == other.date):
+    for earlier, later in ((studies[i], studies[j]) for i, j in twice(studies)):
+        if earlier.path.resolve() == later.path.resolve() or (earlier.date and earlier.date == later.date):
             raise InputError(
-                f"{one.path} and {other.path} are of the same images, between which nothing can change; give another "
+                f"{earlier.path} and {later.path} are of the same images, between which nothing can change; give another "
                 "study ('gliomaseg agree' compares two segmentations of one examination)."
             )
     dated = [study for study in studies if study.date]  # also with one between them whose date is not known
