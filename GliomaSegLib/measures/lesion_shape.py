@@ -65,9 +65,8 @@ class LesionSet:
         self._numbers = number_of[components]
         self._to_mm = np.reshape(labels.GetDirection(), (3, 3)) * labels.GetSpacing()
         self._to_index, self._origin = np.linalg.inv(self._to_mm), np.asarray(labels.GetOrigin())
-        self._covered = bounding_box(
-            np.ones(components.shape) if scan is None else sitk.GetArrayViewFromImage(scan) != 0
-        )
+        shown = np.ones(components.shape, bool) if scan is None else sitk.GetArrayViewFromImage(scan) != 0
+        self._covered = bounding_box(shown)
         self._cavity = sitk.GetArrayFromImage(labels) == Label.RC
         self._index = np.argwhere(self._numbers)
         self._number_of_point = self._numbers[tuple(self._index.T)]

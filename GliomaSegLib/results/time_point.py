@@ -205,8 +205,8 @@ def check_order(studies: Sequence[SegmentedTimePoint]) -> None:
     for earlier, later in ((studies[i], studies[j]) for i, j in twice(studies)):
         if earlier.path.resolve() == later.path.resolve() or (earlier.date and earlier.date == later.date):
             raise InputError(
-                f"{earlier.path} and {later.path} are of the same images, between which nothing can change; give another "
-                "study ('gliomaseg agree' compares two segmentations of one examination)."
+                f"{earlier.path} and {later.path} are of the same images, between which nothing can change; give "
+                "another study ('gliomaseg agree' compares two segmentations of one examination)."
             )
     dated = [study for study in studies if study.date]  # also with one between them whose date is not known
     for earlier, later in (*itertools.pairwise(dated), *itertools.pairwise(studies)):
