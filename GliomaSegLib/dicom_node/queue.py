@@ -51,7 +51,7 @@ class State(str, Enum):
 
 
 SETTLED = (State.ANSWERED, State.IGNORED, State.UNMATCHED, State.FAILED, State.WITHDRAWN)
-"""The final states: only a late image or ``serve --again`` leads out of them."""
+"""The final states: only an image, late or again, or ``serve --again`` leads out of them."""
 
 
 @dataclass(frozen=True)
@@ -182,18 +182,27 @@ class Queue:
             )
             return self._of(database, study.key) if done.rowcount else None
 
+    def send_again(self, study: Study, now: float) -> Study | None:
+        """Bring an answered study back into the state ``arriving``, with its answer as if it had not been sent; see
+        :meth:`move`."""
+        with self._transaction() as database:
+            database.execute("DELETE FROM deliveries WHERE key = ? AND revision = ?", (study.key, study.revision))
+        return self.move(study, State.ARRIVING, now)
+
     def sender_aborted(self, key: str, aborted: bool) -> None:
         """Record whether the study's sender aborted its association."""
         with self._transaction() as database:
             database.execute("UPDATE studies SET broken_off = ? WHERE key = ?", (int(aborted), key))
 
-    def note(self, key: str, sentence: str) -> None:
-        """Add a sentence to the study's notes, once."""
+    def note(self, key: str, sentence: str) -> bool:
+        """Add a sentence to the study's notes, once; whether it was added."""
         with self._transaction() as database:
             study = self._of(database, key)
-            if study is not None and sentence not in study.notes:
-                notes = json.dumps([*study.notes, sentence])
-                database.execute("UPDATE studies SET notes = ? WHERE key = ?", (notes, key))
+            if study is None or sentence in study.notes:
+                return False
+            notes = json.dumps([*study.notes, sentence])
+            database.execute("UPDATE studies SET notes = ? WHERE key = ?", (notes, key))
+            return True
 
     def cleared(self, study: Study) -> bool:
         """Record that the study's images are to be deleted; ``False`` and no change if an image has come meanwhile."""

@@ -20,12 +20,19 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from GliomaSegLib.dicom_node.clock import Clock
 from GliomaSegLib.dicom_node.completeness import Completeness
-from GliomaSegLib.dicom_node.queue import Origin, Queue, Study
+from GliomaSegLib.dicom_node.queue import Origin, Queue, State, Study
 from GliomaSegLib.dicom_node.storage import PARTIAL, Storage, StorageError
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.dicom_files import MR_CLASSES
 
+_PATIENT = ("PatientName", "PatientBirthDate")
 _NAMED_BY = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+_MOST_STARTS = 5  # of one revision: a router may send a study whenever something, also its answer, is added to it
+_REPEATED = (
+    "It came again after its answer had been sent several times, and is not answered any more: see that its sender "
+    "does not send a study whenever something is added to it."
+)
+_CORRECTED = "Images came again under a corrected patient and replaced the first ones."
 _MOST_DECODED_BYTES = 1 << 30  # images that are larger by their headers are not decoded for a comparison
 _LOG = logging.getLogger(__name__)
 
@@ -33,7 +40,7 @@ _LOG = logging.getLogger(__name__)
 class Outcome(Enum):
     """The outcome of receiving an image."""
 
-    NEW = "new"
+    NEW = "new"  # or it replaces one with this UID and the same pixels, as its patient was corrected
     KNOWN = "known"  # an image with this UID and the same pixels is stored already
     CONFLICT = "conflict"  # an image with this UID and other pixels is stored, and is kept
     NO_IMAGE = "no image"
@@ -49,12 +56,21 @@ class StoreCounts:
 
 @dataclass(frozen=True)
 class _Identity:
-    """Identifiers of an image: its study, its SOP class, and the names of its folder and file."""
+    """Identifiers of an image: its study, its SOP class, and those that its file is named by."""
 
     study_uid: str
     sop_class: str
-    series: str
-    instance: str
+    named: dict[str, str]
+
+    @property
+    def patient(self) -> str:
+        """Patient ID."""
+        return self.named["PatientID"]
+
+    def place(self, patient: str) -> Path:
+        """Its folder and file among the images of the study, with this Patient ID."""
+        named = self.named | {"PatientID": patient}
+        return Path(_name(named, 3), f"{_name(named, 4)}.dcm")
 
 
 class Receiver:
@@ -67,6 +83,7 @@ class Receiver:
     def __init__(self, storage: Storage, queue: Queue, completeness: Completeness, clock: Clock) -> None:
         self._storage, self._queue, self._completeness, self._clock = storage, queue, completeness, clock
         self.counts: Counter[Outcome] = Counter()
+        self._patients: dict[str, set[str]] = {}  # Patient IDs of the images of a study
 
     def receive(self, content: bytes, origin: Origin) -> tuple[Outcome, str]:
         """Write a DICOM file; it is safely on the disk when this returns.
@@ -80,7 +97,7 @@ class Receiver:
         """
         image = _identify(content)
         key = self._storage.key(image.study_uid)
-        outcome = self._write(content, image, key)
+        outcome = self._write(content, image, key, origin)
         self.counts[outcome] += 1
         if outcome is Outcome.NEW:
             try:
@@ -88,6 +105,8 @@ class Receiver:
             except StorageError:  # else it would count as known when it is sent again, and its study never be processed
                 self._path(image, key).unlink(missing_ok=True)
                 raise
+        elif outcome is Outcome.KNOWN and origin == "dicom":  # what came again to Orthanc is known from its receipt
+            self._came_again(key)
         elif outcome is Outcome.CONFLICT:
             _LOG.error("study %s: an image came again with other pixels and was refused", key)
             self._queue.note(
@@ -111,6 +130,23 @@ class Receiver:
             _LOG.info("study %s: arriving%s", key, late)
         return study
 
+    def _came_again(self, key: str) -> None:
+        """A stored image came again: when the quiet time is over, a study that was answered is answered again, without
+        being segmented again; one that was not is processed again."""
+        study = self._queue.study(key)
+        if study is None:
+            return
+        if study.state in (State.FAILED, State.UNMATCHED, State.IGNORED):
+            self.reopen(key, study.uid, study.origin)
+        elif study.state is State.ARRIVING:
+            self._completeness.image_received(key)
+        elif study.state is State.ANSWERED and study.starts < _MOST_STARTS:
+            self._completeness.image_received(key)
+            if self._queue.send_again(study, self._clock.wall()):
+                _LOG.info("study %s: came again after its answer, which will be sent again", key)
+        elif study.state is State.ANSWERED and self._queue.note(key, _REPEATED):
+            _LOG.warning("study %s: %s", key, _REPEATED)
+
     def sender_aborted(self, key: str, aborted: bool) -> None:
         """The sender of a study aborted its association, or has come back and released one."""
         self._completeness.sender_aborted(key, aborted)
@@ -122,17 +158,37 @@ class Receiver:
         """Whether the image with these Orthanc identifiers is stored."""
         return (self._storage.images(study_key) / orthanc_series / f"{orthanc_instance}.dcm").exists()
 
-    def _write(self, content: bytes, image: _Identity, key: str) -> Outcome:
+    def _write(self, content: bytes, image: _Identity, key: str, origin: Origin) -> Outcome:
         if image.sop_class not in MR_CLASSES:
             return Outcome.NO_IMAGE
         path = self._path(image, key)
-        if not path.exists():
-            self._storage.write(path, content)
-            return Outcome.NEW
-        return Outcome.KNOWN if _same_pixels(path, content) else Outcome.CONFLICT
+        # In Orthanc one with another Patient ID is of another study, which may be there as well: it replaces none.
+        others = self._with_other_patient(image, key) if origin == "dicom" else []
+        kept = [one for one in (path, *others) if one.exists()]
+        if not all(_same_pixels(one, content) for one in kept):
+            return Outcome.CONFLICT
+        if kept == [path] and not _is_corrected(path, content):
+            return Outcome.KNOWN
+        self._storage.write(path, content)
+        for other in others:
+            other.unlink(missing_ok=True)
+        if kept and self._queue.note(key, _CORRECTED):
+            _LOG.warning("study %s: %s", key, _CORRECTED)
+        return Outcome.NEW
 
     def _path(self, image: _Identity, key: str) -> Path:
-        return self._storage.images(key) / image.series / f"{image.instance}.dcm"
+        return self._storage.images(key) / image.place(image.patient)
+
+    def _with_other_patient(self, image: _Identity, key: str) -> list[Path]:
+        """Where the image would be that came with another Patient ID of the study. The IDs are read once, from a file
+        of each series: names have only their hash."""
+        images = self._storage.images(key)
+        if key not in self._patients:
+            self._storage.check()
+            firsts = [next(folder.glob("*.dcm"), None) for folder in images.glob("*")]
+            self._patients[key] = {_patient_of(path) for path in firsts if path is not None}
+        self._patients[key].add(image.patient)
+        return [images / image.place(patient) for patient in self._patients[key] - {image.patient}]
 
 
 def _names(stream: BinaryIO) -> dict[str, str]:
@@ -159,7 +215,7 @@ def _identify(content: bytes) -> _Identity:
     missing = [keyword for keyword in (*_NAMED_BY[1:], "SOPClassUID") if not named[keyword]]
     if missing:
         raise InputError(f"An image that was sent lacks {' and '.join(missing)} and was refused.")
-    return _Identity(named["StudyInstanceUID"], named["SOPClassUID"], _name(named, 3), _name(named, 4))
+    return _Identity(named["StudyInstanceUID"], named["SOPClassUID"], named)
 
 
 def _name(named: dict[str, str], level: int) -> str:
@@ -167,6 +223,23 @@ def _name(named: dict[str, str], level: int) -> str:
     text = "|".join(named[keyword] for keyword in _NAMED_BY[:level])
     digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
     return "-".join(digest[start : start + 8] for start in range(0, 40, 8))
+
+
+def _patient_of(path: Path) -> str:
+    with path.open("rb") as stream:
+        return _names(stream)["PatientID"]
+
+
+def _is_corrected(path: Path, content: bytes) -> bool:
+    """Whether a file names another patient than the stored one of the same Patient ID; one that names none does not."""
+    try:
+        kept, came = (dcmread(one, specific_tags=list(_PATIENT)) for one in (path, io.BytesIO(content)))
+        old, new = (
+            [str(one.get(keyword) or "").strip("^ ").casefold() for keyword in _PATIENT] for one in (kept, came)
+        )
+    except Exception:  # pydicom raises exceptions of any kind for a malformed file
+        return False
+    return any(now not in ("", before) for before, now in zip(old, new, strict=True))
 
 
 def _same_pixels(path: Path, content: bytes) -> bool:

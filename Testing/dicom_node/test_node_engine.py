@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -14,6 +15,7 @@ from typing import Any
 import pydicom
 import pytest
 
+from GliomaSegLib.dicom_node import receiver as receiver_module
 from GliomaSegLib.dicom_node import storage as storage_module
 from GliomaSegLib.dicom_node.queue import Queue, State, Study
 from GliomaSegLib.dicom_node.receiver import Outcome
@@ -160,15 +162,98 @@ def test_a_late_series_makes_a_new_version(site: Site, images: list[Path], momen
     assert site.peer.objects(study.uid) == (2 if moment == "answered" else 1)
 
 
-def test_the_same_image_again_changes_nothing(site: Site, images: list[Path]) -> None:
+def changed(paths: list[Path], **fields: str) -> list[Path]:
+    """The same files with other values in their headers."""
+    for path in paths:
+        image = pydicom.dcmread(path)
+        for keyword, value in fields.items():
+            setattr(image, keyword, value)
+        image.save_as(path)
+    return paths
+
+
+def test_a_study_that_comes_again_is_answered_again_and_not_segmented(
+    site: Site, images: list[Path], tmp_path: Path
+) -> None:
     site.send(images)
     site.wait(120)
-    corrected = pydicom.dcmread(images[0])
-    corrected.PatientName = "CORRECTED^NAME"
-    corrected.save_as(images[0])
-    assert site.receiver.receive(images[0].read_bytes(), "dicom")[0] is Outcome.KNOWN
+    (answer,) = (tmp_path / "pacs").glob("*/*.dcm")
+    answer.unlink()
+    site.send(changed(images, AccessionNumber="OF THE ARCHIVE", PatientName=f"{NAME.lower()}^"))
+    site.wait(119)
+    assert (site.states(), answer.exists()) == ([State.ARRIVING], False)
+    site.wait(1)
+    assert (site.only().state, site.only().revision) == (State.ANSWERED, 1)
+    assert answer.exists()
+    assert [request["do"] for request in site.worker.requests] == ["segment", "export"]
+
+
+def test_images_that_come_again_while_their_study_arrives_or_runs_are_of_one_answer(
+    site: Site, images: list[Path]
+) -> None:
+    site.send(images)
+    site.wait(100)
+    site.send(images)
+    site.wait(100)
+    assert site.states() == [State.ARRIVING], "its sender is still at it"
+    site.worker.held = True
+    site.wait(20)
+    site.send(images)
+    assert site.states() == [State.RUNNING]
+    site.worker.held = False
+    site.worker.task.go()
+    site.wait(120)
+    assert (site.states(), site.only().starts, site.peer.objects(uid(images))) == ([State.ANSWERED], 1, 1)
+
+
+def test_a_router_that_sends_a_study_for_every_answer_is_not_answered_without_end(
+    site: Site, images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiver_module, "_MOST_STARTS", 2)
+    answered = 0
+    for _ in range(3):
+        site.send(images[:1])
+        site.wait(120)
+        assert site.states() == [State.ANSWERED]
+        answered += bool(site.peer.studies)
+        shutil.rmtree(tmp_path / "pacs", ignore_errors=True)
+    assert answered == 2
+    assert "not answered any more" in site.only().notes[0]
+
+
+def test_a_study_that_failed_is_tried_again_when_it_comes_again(site: Site, images: list[Path]) -> None:
+    site.worker.failures = [WorkerError("No T1.", "InputError")]
+    site.send(images)
+    site.wait(120)
+    assert site.states() == [State.FAILED]
+    site.send(images)
+    site.wait(120)
     assert site.states() == [State.ANSWERED]
-    assert site.only().revision == 1
+
+
+@pytest.mark.parametrize(("keyword", "value"), [("PatientID", "NEW-4711"), ("PatientName", "RIGHT^NAME")])
+def test_images_of_a_corrected_patient_replace_the_first_ones(
+    site: Site, images: list[Path], tmp_path: Path, keyword: str, value: str
+) -> None:
+    site.send(images)
+    site.wait(120)
+    site = again(site, tmp_path)
+    site.send(changed(images, **{keyword: value}))
+    site.wait(120)
+    study = site.only()
+    assert (study.state, study.revision, study.images) == (State.ANSWERED, 2, len(images))
+    assert "corrected patient" in study.notes[0]
+    assert {str(pydicom.dcmread(path).get(keyword)) for path in site.storage.image_files(study.key)} == {value}
+
+
+def test_an_image_of_another_patient_with_other_pixels_replaces_none(site: Site, images: list[Path]) -> None:
+    site.send(images)
+    kept = {path: path.read_bytes() for path in site.storage.image_files(site.only().key)}
+    other = pydicom.dcmread(images[0])
+    other.PatientID, other.PixelData = "ANOTHER", b"\1" * len(other.PixelData)
+    other.save_as(images[0])
+    assert site.receiver.receive(images[0].read_bytes(), "dicom")[0] is Outcome.CONFLICT
+    assert {path: path.read_bytes() for path in site.storage.image_files(site.only().key)} == kept
 
 
 @pytest.mark.parametrize(("change", "taken"), [(0, Outcome.KNOWN), (1, Outcome.CONFLICT)])
