@@ -84,6 +84,9 @@ def _add_groups(frame: Dataset, groups: Dataset) -> None:
             for keyword, classic in keywords.items():
                 if (value := item.get(keyword)) not in (None, ""):
                     _set(frame, classic, _decimals(value) if classic in _FLOATS_AS_TEXT else value)
+            if item.get("InversionRecovery") == "YES":  # its time need not be said of computed frames
+                kinds = frame.get("ScanningSequence") or []
+                _set(frame, "ScanningSequence", [*([kinds] if isinstance(kinds, str) else kinds), "IR"])
             if component := item.get("ComplexImageComponent"):  # magnitude or phase, which classic image types include
                 _set(frame, "ImageType", [*item.get("FrameType", []), component])
     # The agent is stated for the whole file, but frames may have been acquired before it was given.

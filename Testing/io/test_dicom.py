@@ -16,7 +16,8 @@ from scipy.spatial.transform import Rotation
 
 from GliomaSegLib.case import Modality
 from GliomaSegLib.errors import InputError
-from GliomaSegLib.io.dicom import find_series, read_folder
+from GliomaSegLib.io.dicom import _tags, find_series, read_folder
+from GliomaSegLib.io.dicom_frames import frame_headers
 from GliomaSegLib.io.dicom_volume import read_series, series_geometry
 from GliomaSegLib.phantom.dicom import write_series as write_phantom_series
 from GliomaSegLib.study.identification import guess
@@ -325,6 +326,21 @@ def test_enhanced_test_files_are_sound(tmp_path: Path) -> None:
         path = write_enhanced([tmp_path / sequence.value], tmp_path / f"{sequence.value}.dcm")
         said = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False).stderr
         assert [line for line in said.splitlines() if line.startswith("Error")] == []
+
+
+def test_an_enhanced_image_after_an_inversion_of_unknown_time_is_no_t2() -> None:
+    groups = {
+        "MRModifierSequence": [item(InversionRecovery="YES")],
+        "MRTimingAndRelatedParametersSequence": [item(RepetitionTime=9000.0)],
+        "MREchoSequence": [item(EffectiveEchoTime=120.0)],
+    }
+    header = item(
+        EchoPulseSequence="SPIN",
+        SharedFunctionalGroupsSequence=[item(**groups)],
+        PerFrameFunctionalGroupsSequence=[item(), item()],
+    )
+    for frame in frame_headers(header):
+        assert guess("AX", _tags(frame)).sequence is Modality.T2F
 
 
 def test_enhanced_headers_say_what_classic_ones_do(tmp_path: Path) -> None:
