@@ -40,7 +40,7 @@ _LOG = logging.getLogger(__name__)
 class Outcome(Enum):
     """The outcome of receiving an image."""
 
-    NEW = "new"  # or it replaces one with this UID and the same pixels, as its patient was corrected
+    NEW = "new"  # or it replaces one with this UID that is damaged, or whose patient was corrected
     KNOWN = "known"  # an image with this UID and the same pixels is stored already
     CONFLICT = "conflict"  # an image with this UID and other pixels is stored, and is kept
     NO_IMAGE = "no image"
@@ -165,14 +165,15 @@ class Receiver:
         # In Orthanc one with another Patient ID is of another study, which may be there as well: it replaces none.
         others = self._with_other_patient(image, key) if origin == "dicom" else []
         kept = [one for one in (path, *others) if one.exists()]
-        if not all(_same_pixels(one, content) for one in kept):
+        same = all(_same_pixels(one, content) for one in kept)
+        if not same and not all(map(_is_damaged, kept)):
             return Outcome.CONFLICT
-        if kept == [path] and not _is_corrected(path, content):
+        if same and kept == [path] and not _is_corrected(path, content):
             return Outcome.KNOWN
         self._storage.write(path, content)
         for other in others:
             other.unlink(missing_ok=True)
-        if kept and self._queue.note(key, _CORRECTED):
+        if kept and same and self._queue.note(key, _CORRECTED):
             _LOG.warning("study %s: %s", key, _CORRECTED)
         return Outcome.NEW
 
@@ -240,6 +241,16 @@ def _is_corrected(path: Path, content: bytes) -> bool:
     except Exception:  # pydicom raises exceptions of any kind for a malformed file
         return False
     return any(now not in ("", before) for before, now in zip(old, new, strict=True))
+
+
+def _is_damaged(path: Path) -> bool:
+    """Whether the pixels of a stored file cannot be decoded, as of one that came cut short."""
+    try:
+        if _decoded_bytes(dcmread(path, stop_before_pixels=True)) <= _MOST_DECODED_BYTES:
+            _pixels(path)
+    except Exception:  # pydicom and ITK raise exceptions of any kind for a malformed file
+        return True
+    return False
 
 
 def _same_pixels(path: Path, content: bytes) -> bool:

@@ -284,6 +284,14 @@ def test_an_image_with_other_pixels_under_the_same_uid_is_refused_and_reported(s
     assert site.states() == [State.ANSWERED]
 
 
+def test_an_image_that_came_cut_short_is_replaced_by_the_whole_one(site: Site, images: list[Path]) -> None:
+    whole = images[0].read_bytes()
+    site.receiver.receive(whole[:-300], "dicom")
+    assert site.receiver.receive(whole, "dicom")[0] is Outcome.NEW
+    (stored,) = site.storage.image_files(site.only().key)
+    assert (stored.read_bytes(), site.only().notes) == (whole, ())
+
+
 def test_a_study_whose_sender_broke_off_waits_for_it(site: Site, images: list[Path]) -> None:
     site.send(images[:4])
     site.receiver.sender_aborted(site.only().key, True)
