@@ -290,7 +290,7 @@ FAMILIAR = re.compile(
     r"t[eir]|short|long|hi?res\w*|high|res|resolution|iso\w*|acc|c?sense|cs|grappa\d*|caipi\w*|arc|nex|nsa|thin|thick"
     r"|slab|slices?|mm|"
     r"cm|ms|ml|wip|fat\w*|nav\w*|stealth|brainlab|neuron\w*|fs|sat\w*|supp\w*|spair|spir|water|dixon|mdixon|wfs"
-    r"|moco\w*|nd|norm|"
+    r"|moco\w*|nd|norm|adni\d*|wave|prop|promo|mx3d|quick3d|mpv|starvibe|i?msde|dante|rms|"
     r"dis\w*|filt\w*|dl|air|recon\w*|deep|ai|sharp|denois\w*|symri|synth?\w*|magic|mag\w*|im|ima?ges?|img|series?"
     r"|ser|scan\w*|"
     r"seq\w*|sek(v|w|ans)\w*|study|exam\w*|mr[it]?|irm|rmn?|"

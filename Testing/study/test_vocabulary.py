@@ -196,4 +196,5 @@ def test_letters_keep_their_meaning(words: str, expected: str) -> None:
 
 def test_a_technicians_words_are_familiar() -> None:
     assert unfamiliar(normalised("t1_mprage_sag_p2_iso_1mm_WIP fatnav 3D thin slab")) == []
+    assert unfamiliar(normalised("ADNI wave-caipi PROP PROMO t1_mx3d quick3d MPV starVIBE iMSDE DANTE RMS")) == []
     assert unfamiliar("t1 basler 3d") == ["basler"]
