@@ -55,7 +55,8 @@ def notes(
     left_out = f": {', '.join(counted)}" if counted else "; there is none"
     sentences = [
         f"Components of less than {least_mm3:.0f} mm³, which not all of the studies could show or which are noise, are "
-        f"not counted as lesions, unless the next study shows one there{left_out}. The volumes contain them."
+        "not counted as lesions, unless they are what is left of one, or the next study shows one "
+        f"there{left_out}. The volumes contain them."
     ]
     if responses and conditions.radiotherapy_unstated:
         sentences.append("After radiotherapy the baseline is the first study after its end (--radiotherapy-end).")

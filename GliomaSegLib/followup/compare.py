@@ -22,7 +22,7 @@ from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.criteria import CRITERIA
 from GliomaSegLib.measures.diameters import axial_axis
 from GliomaSegLib.measures.lesion_shape import LesionSet
-from GliomaSegLib.measures.lesion_size import FollowedLesion, counted, followed_lesions, least_counted_mm3
+from GliomaSegLib.measures.lesion_size import LEAST_VOXELS, FollowedLesion, followed_lesions, least_counted_mm3
 from GliomaSegLib.measures.lesion_tracking import Change, LesionHistory, follow, that_count
 from GliomaSegLib.measures.rano import Assessment, TimePoints, assess_response
 from GliomaSegLib.measures.rano_text import lesions_text
@@ -31,10 +31,6 @@ from GliomaSegLib.preprocessing.registration import register_checked
 from GliomaSegLib.preprocessing.rigid import Registration
 from GliomaSegLib.progress import Progress, ProgressRecorder, Silent
 from GliomaSegLib.results.time_point import SegmentedTimePoint, check_order, twice
-
-# A component of at least this share of the least lesion counts as one where the next study shows a lesion: this is not
-# new when the segmentation of a small one has only wavered about the limit. Smaller ones are noise.
-_LIKELY = 0.5
 
 
 @dataclass(frozen=True)
@@ -92,11 +88,9 @@ def compare(
 
     recorder.stage("lesions, resection and response")
     least_mm3 = least_counted_mm3([study.labels.GetSpacing() for study in studies], studies[-1].task)
-    likely = [
-        followed_lesions(study.labels, region, counted(study.measures.lesions_of(region), _LIKELY * least_mm3))
-        for study in studies
-    ]
-    sets = _sets(studies, region, likely, transforms, deformations)
+    possible = [[one for one in study.measures.lesions_of(region) if one.voxels >= LEAST_VOXELS] for study in studies]
+    measured = [followed_lesions(study.labels, region, those) for study, those in zip(studies, possible, strict=True)]
+    sets = _sets(studies, region, measured, transforms, deformations)
     lesions = that_count(sets, least_mm3)
     history = follow([one.only(those) for one, those in zip(sets, lesions, strict=True)], region)
     resection = None if conditions.operated is None else _resection(studies, conditions.operated, treatment, history)

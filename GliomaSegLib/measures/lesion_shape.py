@@ -65,6 +65,7 @@ class LesionSet:
         self._numbers = number_of[components]
         self._to_mm = np.reshape(labels.GetDirection(), (3, 3)) * labels.GetSpacing()
         self._to_index, self._origin = np.linalg.inv(self._to_mm), np.asarray(labels.GetOrigin())
+        self._scan = scan
         shown = np.ones(components.shape, bool) if scan is None else sitk.GetArrayViewFromImage(scan) != 0
         self._covered = bounding_box(shown)
         self._cavity = sitk.GetArrayFromImage(labels) == Label.RC
@@ -80,7 +81,7 @@ class LesionSet:
         """The same time point with these of its lesions."""
         if len(lesions) == len(self.lesions):
             return self
-        return LesionSet(self._labels, self._region, lesions, self._from_common, self._to_common)
+        return LesionSet(self._labels, self._region, lesions, self._from_common, self._to_common, self._scan)
 
     def overlap(self, other: LesionSet) -> NDArray[np.bool_]:
         """``[own, other]``: whether a voxel's centre of one lesion lies in a voxel of the other, either way."""

@@ -23,6 +23,10 @@ from GliomaSegLib.record import Record
 # segmentation; the criteria of response have their own limits.
 UNCHANGED_WITHIN = 0.2
 
+# A component of at least this share of the least lesion counts as one where the next study shows a lesion: this is not
+# new when the segmentation of a small one has only wavered about the limit. Smaller ones are noise.
+_LIKELY = 0.5
+
 
 class Change(str, Enum):
     """The change of a lesion since the previous time point."""
@@ -104,12 +108,23 @@ class LesionHistory(Record):
 
 
 def that_count(time_points: Sequence[LesionSet], least_mm3: float) -> list[tuple[FollowedLesion, ...]]:
-    """Per time point the lesions of at least this volume, and smaller ones that the next time point shows as a lesion
-    with no other predecessor: such a lesion is not new, but has grown past the limit."""
-    kept = [np.arange(len(here.lesions)) < len(counted(here.lesions, least_mm3)) for here in time_points]
+    """Per time point the lesions of at least this volume, and smaller ones that belong to one of them.
+
+    These are such of at least half of it that the next time point shows as a lesion with no other predecessor, which is
+    not new, but has grown past the limit; and the largest that is left of a lesion of the time point before, which is
+    not gone: RANO wants all enhancement to disappear, measurable or not.
+    """
+    kept, likely = (
+        [np.arange(len(here.lesions)) < len(counted(here.lesions, least)) for here in time_points]
+        for least in (least_mm3, _LIKELY * least_mm3)
+    )
     for place in reversed(range(len(time_points) - 1)):
         links = time_points[place].overlap(time_points[place + 1])[:, kept[place + 1]]
-        kept[place] |= links[:, ~links[kept[place]].any(axis=0)].any(axis=1)
+        kept[place] |= likely[place] & links[:, ~links[kept[place]].any(axis=0)].any(axis=1)
+    for place in range(1, len(time_points)):
+        links = time_points[place - 1].overlap(time_points[place])[kept[place - 1]]
+        for left in links[~links[:, kept[place]].any(axis=1) & links.any(axis=1)]:
+            kept[place][left.argmax()] = True  # components are numbered by size
     return [
         tuple(lesion for lesion, counts in zip(here.lesions, mine, strict=True) if counts)
         for here, mine in zip(time_points, kept, strict=True)

@@ -324,6 +324,9 @@ class _Judged:
             return []
         if self.criteria.least_rise_mm and not any(map(self._has_risen, self.targets)):
             return []
+        slice_mm, now = self.time.slice_mm[-1], (self.history.at(group, -1) for group in self.targets)
+        if not any(self.criteria.is_measurable(lesion, slice_mm) for parts in now for lesion in parts):
+            return []  # the limit is one of measurable lesions
         change = relative(self.smallest, last)
         return [f"{self.criteria.quantity.value} {percent_text(change, limit)} from the smallest"]
 

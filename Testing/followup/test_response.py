@@ -151,7 +151,18 @@ def test_a_lesion_at_a_speck_of_noise_is_new_and_a_speck_that_becomes_none_is_no
     wavering = compared(with_spot(18), with_spot(19))
     assert len(wavering.course.tracks) == 1
     assert [row.specks for row in wavering.studies] == [1, 1]
-    assert compared(with_spot(21), with_spot(19)).course.steps[0][1].change is Change.GONE
+    assert compared(with_spot(21), with_spot(19)).course.steps[0][1].change is Change.UNCHANGED
+
+
+def test_what_is_left_of_a_target_is_too_small_to_measure_and_not_gone() -> None:
+    """RANO wants all enhancement to disappear; and a remnant that wavers, of 7 and 19 mm³, is no progression."""
+    studies = (segmented(nodule(radius), after(90 * place)) for place, radius in enumerate((9, 1.2, 1.8), start=1))
+    found = compared(*studies)
+    assert [step.change for (step,) in found.course.steps] == [Change.SHRUNK, Change.GROWN]
+    assert set(categories(found).values()) == {Category.PARTIAL}
+    assert [row.foci for row in found.studies] == [1, 1, 1]
+    gone = compared(segmented(nodule(9), after(90)), segmented(nodule(0.5), after(180)))  # a voxel is noise
+    assert categories(gone)["RANO 2.0"] is Category.COMPLETE
 
 
 ABOVE = (20.0, 0.0, 27.0)
@@ -304,7 +315,7 @@ def test_planes_of_zeros_that_were_added_to_a_slab_cover_nothing() -> None:
     """A slab on the grid of the whole head, as a registration or an export leaves it: it cuts one lesion off, and shows
     nothing of another."""
     below, cut = (0.0, 0.0, -20.0), (15.0, 0.0, 8.0)
-    first = labels_of((ball(HERE, 9), ET), (ball(below, 5), ET), (ball(cut, 6), ET))
+    first = labels_of((ball(HERE, 9), ET), (ball(below, 5), ET), (ball(cut, 6), ET), (ball((30.0, 0.0, 0.0), 1.2), ET))
     scan = labels_of((lambda points: abs(points[:, 2] - 1) <= 9, Label(1)))  # -8 to 10 mm
     second = sitk.Mask(first, scan)
     image = sitk.Cast(scan, sitk.sitkFloat32)
