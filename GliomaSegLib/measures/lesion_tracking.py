@@ -6,6 +6,7 @@ that registration, rigid or deformable, changes no volume and loses no small les
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from enum import Enum
 
@@ -111,8 +112,8 @@ def that_count(time_points: Sequence[LesionSet], least_mm3: float) -> list[tuple
     """Per time point the lesions of at least this volume, and smaller ones that belong to one of them.
 
     These are such of at least half of it that the next time point shows as a lesion with no other predecessor, which is
-    not new, but has grown past the limit; and the largest that is left of a lesion of the time point before, which is
-    not gone: RANO wants all enhancement to disappear, measurable or not.
+    not new, but has grown past the limit; and the largest that is left of a lesion of the time point before which
+    would be gone otherwise: RANO wants all enhancement to disappear, measurable or not.
     """
     kept, likely = (
         [np.arange(len(here.lesions)) < len(counted(here.lesions, least)) for here in time_points]
@@ -121,14 +122,18 @@ def that_count(time_points: Sequence[LesionSet], least_mm3: float) -> list[tuple
     for place in reversed(range(len(time_points) - 1)):
         links = time_points[place].overlap(time_points[place + 1])[:, kept[place + 1]]
         kept[place] |= likely[place] & links[:, ~links[kept[place]].any(axis=0)].any(axis=1)
-    for place in range(1, len(time_points)):
-        links = time_points[place - 1].overlap(time_points[place])[kept[place - 1]]
-        for left in links[~links[:, kept[place]].any(axis=1) & links.any(axis=1)]:
-            kept[place][left.argmax()] = True  # components are numbered by size
-    return [
-        tuple(lesion for lesion, counts in zip(here.lesions, mine, strict=True) if counts)
-        for here, mine in zip(time_points, kept, strict=True)
-    ]
+    for place, (before, here) in enumerate(itertools.pairwise(time_points), start=1):
+        links = before.overlap(here)[kept[place - 1]]
+        alone = links.any(axis=1) & ~links[:, kept[place]].any(axis=1)
+        if alone.any():
+            earlier, later = (one.only(_those(one, kept[k])) for one, k in ((before, place - 1), (here, place)))
+            for left in links[alone & ~linked(earlier, later).any(axis=1)]:
+                kept[place][left.argmax()] = True  # components are numbered by size
+    return [_those(here, mine) for here, mine in zip(time_points, kept, strict=True)]
+
+
+def _those(here: LesionSet, kept: NDArray[np.bool_]) -> tuple[FollowedLesion, ...]:
+    return tuple(lesion for lesion, counts in zip(here.lesions, kept, strict=True) if counts)
 
 
 def follow(time_points: Sequence[LesionSet], region: Region) -> LesionHistory:

@@ -161,6 +161,11 @@ def test_what_is_left_of_a_target_is_too_small_to_measure_and_not_gone() -> None
     assert [step.change for (step,) in found.course.steps] == [Change.SHRUNK, Change.GROWN]
     assert set(categories(found).values()) == {Category.PARTIAL}
     assert [row.foci for row in found.studies] == [1, 1, 1]
+    beside = (-4.0, 0.0, 0.0)  # within 2 mm, and of the same size: a lesion that was not registered well
+    moved = labels_of((ball(HERE, 1.2), ET), (ball(beside, 5), ET))
+    assert [one.new for one in compared(segmented(nodule(5), after(90)), segmented(moved, after(180))).responses] == [
+        ()
+    ] * 3
     gone = compared(segmented(nodule(9), after(90)), segmented(nodule(0.5), after(180)))  # a voxel is noise
     assert categories(gone)["RANO 2.0"] is Category.COMPLETE
 
