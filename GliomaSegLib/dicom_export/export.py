@@ -139,7 +139,7 @@ def _lost(contoured: Sequence[Structure], onto: SourceSeries) -> Iterator[str]:
     """A sentence per structure of which less than a half lies in voxels of the planning series."""
     voxel_ml = math.prod(onto.labels.GetSpacing()) / 1000
     for one in contoured:
-        share = np.count_nonzero(one.mask) * voxel_ml / one.volume_ml if one.volume_ml else 1.0
+        share = np.count_nonzero(one.inside) * voxel_ml / one.volume_ml if one.volume_ml else 1.0
         if share < _LEAST_CONTOURED:
             yield (
                 f"Of '{one.name}' ({volume_text(one.volume_ml)}) the structure set holds {100 * share:.0f} %: the rest "

@@ -38,7 +38,7 @@ def make_report(
     A structure without voxels is a group with the finding absent. Groups of the ``findings`` follow, and with a
     comparison the lesions of the other studies.
     """
-    found = [one for one in structures if one.mask.any()]
+    found = [one for one in structures if one.inside.any()]
     findings = findings or Findings()
     when = time_point(about.time_point)
     if findings.studies:
@@ -46,7 +46,7 @@ def make_report(
         when = time_point(about.time_point, place + 1, findings.studies.names[place])
     groups: list[Any] = [  # highdicom has two classes of groups
         *(_group(number, one, source, segmentation, about, when) for number, one in enumerate(found, start=1)),
-        *(_absent(one, about, when) for one in structures if not one.mask.any()),
+        *(_absent(one, about, when) for one in structures if not one.inside.any()),
         *findings.groups(
             source.first.SeriesInstanceUID,
             dicom_code(segment_styles()[Label.ET].type),
@@ -127,7 +127,7 @@ def _segment(
     highdicom's ``from_segmentation`` needs the segment's number in the frames, which is missing if there is only one
     segment.
     """
-    places = np.flatnonzero(one.mask.any(axis=(1, 2)))
+    places = np.flatnonzero(one.inside.any(axis=(1, 2))) + one.corner[0]
     images: list[tuple[Dataset, list[int] | None]] = [(source.headers[place], None) for place in places]
     if source.enhanced is not None:
         images = [(source.enhanced, sorted(source.frames[place] for place in places))]

@@ -119,8 +119,8 @@ def _roi_contour(number: int, one: Structure, source: SourceSeries) -> Dataset:
     roi.ReferencedROINumber = number
     across = 2 - axial_axis(source.labels)
     contours = [
-        _contour(polygon, index, across, source)
-        for index, mask in enumerate(np.moveaxis(one.mask, across, 0))
+        _contour(polygon, index, across, one.corner, source)
+        for index, mask in enumerate(np.moveaxis(one.inside, across, 0))
         if mask.any()
         for polygon in polygons(mask)
     ]
@@ -129,14 +129,17 @@ def _roi_contour(number: int, one: Structure, source: SourceSeries) -> Dataset:
     return roi
 
 
-def _contour(polygon: NDArray[np.float64], place: int, across: int, source: SourceSeries) -> Dataset:
-    """The contour of a polygon ``[n, (row, column)]`` in slice ``place`` along the axis ``across`` of ``[z, y, x]``."""
-    index = np.insert(without_straight_corners(polygon), across, place, axis=1)
+def _contour(
+    polygon: NDArray[np.float64], place: int, across: int, corner: Sequence[int], source: SourceSeries
+) -> Dataset:
+    """The contour of a polygon ``[n, (row, column)]`` in slice ``place`` along the axis ``across`` of ``[z, y, x]``,
+    all from the voxel ``corner`` on."""
+    index = np.insert(without_straight_corners(polygon), across, place, axis=1) + corner
     to_mm = np.reshape(source.labels.GetDirection(), (3, 3)) * source.labels.GetSpacing()
     points = index[:, ::-1] @ to_mm.T + source.labels.GetOrigin()
     contour = Dataset()
     if across == 0:
-        contour.ContourImageSequence = Items([source.reference(place)])
+        contour.ContourImageSequence = Items([source.reference(place + corner[0])])
     contour.ContourGeometricType = "CLOSED_PLANAR"
     contour.NumberOfContourPoints = len(points)
     contour.ContourData = [f"{value:.4f}" for value in points.ravel()]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import highdicom as hd
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code as DicomCode
 from pydicom.uid import generate_uid
@@ -26,7 +27,7 @@ def make_seg(source: SourceSeries, structures: Sequence[Structure], about: Prove
         name=about.algorithm, version=about.version, family=codes.DCM.ArtificialIntelligence
     )
     kind = hd.seg.SegmentAlgorithmTypeValues
-    masks = np.stack([one.mask for one in structures], axis=-1).astype(np.uint8)
+    masks = _masks(structures)
     return hd.seg.Segmentation(
         source_images=source.files,
         pixel_array=masks[np.argsort(source.frames)] if source.frames else masks,
@@ -56,9 +57,20 @@ def make_seg(source: SourceSeries, structures: Sequence[Structure], about: Prove
         content_label="SEGMENTATION",
         content_description=about.description,
         content_creator_name=about.reviewer or None,
-        omit_empty_frames=any(one.mask.any() for one in structures),
+        omit_empty_frames=any(one.inside.any() for one in structures),
         series_description=about.series(f"SEG of {about.content}"),
     )
+
+
+def _masks(structures: Sequence[Structure]) -> NDArray[np.unsignedinteger]:
+    """A label map ``[z, y, x]`` of segment numbers; ``[z, y, x, segment]`` of 0 and 1 for structures that overlap."""
+    numbers = np.zeros(structures[0].shape, np.min_scalar_type(len(structures)))
+    for number, one in enumerate(structures, start=1):
+        here = numbers[one.box]
+        if here[one.inside].any():
+            return np.stack([each.mask for each in structures], axis=-1).astype(np.uint8)
+        here[one.inside] = number
+    return numbers
 
 
 def dicom_code(code: Code) -> DicomCode:

@@ -15,6 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from pydicom.uid import generate_uid
+from scipy import ndimage
 
 from GliomaSegLib.dicom_export.numbering import Numbering, by_size
 from GliomaSegLib.io.grid import array_on
@@ -23,6 +24,7 @@ from GliomaSegLib.label_maps import region_mask
 from GliomaSegLib.labels import OWN_LABEL, Label, Region, distinguishes_parts
 from GliomaSegLib.measures.volumes import Lesion, Measures, lesion_numbers
 from GliomaSegLib.options import ExportBy
+from GliomaSegLib.preprocessing.cropping import Box, bounding_box, uncropped
 from GliomaSegLib.preprocessing.resampling import resample_labels
 
 
@@ -34,7 +36,8 @@ class Structure:
         name: display name and tracking identifier, the same in all objects.
         tracking_uid: the same in every export of this structure of this series; for a lesion also after an edit, and
             with a comparison in all studies of the patient.
-        mask: ``[z, y, x]`` on the grid of the source series.
+        inside: mask ``[z, y, x]`` in its ``box``; of hundreds of lesions no full masks fit into memory.
+        box, shape: where that lies on the grid of the source series, and the size of this.
         short_name: at most 16 characters, the limit of planning systems.
         interpreted_type: RT ROI Interpreted Type: gross tumour volume, cavity, or empty for edema.
         colour: RGB, 0 to 255.
@@ -45,17 +48,29 @@ class Structure:
     category: Code
     type: Code
     tracking_uid: str
-    mask: NDArray[np.bool_]
+    inside: NDArray[np.bool_]
+    box: Box
+    shape: tuple[int, ...]
     colour: tuple[int, int, int]
     volume_ml: float
     short_name: str
     interpreted_type: str = "GTV"
     lesion: Lesion | None = None
 
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """``[z, y, x]`` on the grid of the source series."""
+        return uncropped(self.inside, self.box, self.shape)
+
+    @property
+    def corner(self) -> list[int]:
+        """The first voxel (z, y, x) of its box."""
+        return [side.start for side in self.box]
+
     def on(self, labels: sitk.Image, grid: sitk.Image) -> Structure:
         """Resample the structure from the grid of ``labels`` to another one in the same space; its volume is kept."""
         carried = resample_labels(array_on(self.mask.astype(np.uint8), labels), grid)
-        return dataclasses.replace(self, mask=sitk.GetArrayFromImage(carried) != 0)
+        return dataclasses.replace(self, **_cropped(sitk.GetArrayViewFromImage(carried) != 0))
 
 
 _PART_TYPES = {Label.SNFH: "", Label.RC: "CAVITY"}
@@ -92,7 +107,7 @@ def structures_of(
 
 def drawn(structures: Sequence[Structure]) -> list[Structure]:
     """The structures with voxels; if none has any, the first one, as objects need at least one."""
-    return [one for one in structures if one.mask.any()] or list(structures[:1])
+    return [one for one in structures if one.inside.any()] or list(structures[:1])
 
 
 def lesion_region(regions: Collection[Region]) -> Region:
@@ -147,6 +162,7 @@ def _lesions(labels: sitk.Image, measures: Measures, series_uid: str, numbering:
     """The lesions, sorted by number, those without a number last."""
     region, identities = numbering.region, numbering.identities
     components, name = lesion_numbers(labels, region), region_styles()[region].name
+    boxes = ndimage.find_objects(components)
     coded = segment_styles()[_REGION_LABEL[region]] if region in _REGION_LABEL else undivided_style()
     last = max((one.number for one in identities.values()), default=0) + 1
     structures = []
@@ -159,11 +175,12 @@ def _lesions(labels: sitk.Image, measures: Measures, series_uid: str, numbering:
             _structure(
                 f"{name} {identity.number}" if identity else f"{name}, too small to be followed ({lesion.id})",
                 coded,
-                components == lesion.id,
+                components[boxes[lesion.id - 1]] == lesion.id,
                 region_styles()[region].colour,
                 labels,
                 series_uid,
                 identity.uid if identity else None,
+                box=boxes[lesion.id - 1],
                 lesion=lesion,
                 short_name=f"{region.value} {identity.number}" if identity else f"{region.value} speck {lesion.id}",
                 interpreted_type="CAVITY" if region is Region.RC else "GTV",
@@ -180,15 +197,25 @@ def _structure(
     labels: sitk.Image,
     series_uid: str,
     tracking_uid: str | None = None,
+    box: Box | None = None,
     **more: Any,
 ) -> Structure:
+    """The structure of a mask, which is one of the whole grid unless its ``box`` is given."""
+    shape = labels.GetSize()[::-1]
+    place = {"inside": mask, "box": box, "shape": shape} if box else _cropped(mask)
     return Structure(
         name=name,
         category=coded.category,
         type=coded.type,
         tracking_uid=tracking_uid or str(generate_uid(entropy_srcs=[series_uid, name])),
-        mask=mask,
+        **place,
         colour=colour,
         volume_ml=float(np.count_nonzero(mask) * np.prod(labels.GetSpacing()) / 1000),
         **more,
     )
+
+
+def _cropped(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """The place of a mask of the whole grid, as the fields of :class:`Structure`."""
+    box = bounding_box(mask) if mask.any() else (slice(0, 0),) * 3
+    return {"inside": mask[box].copy(), "box": box, "shape": mask.shape}
