@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from GliomaSegLib.phantom.dicom import write_series
 from GliomaSegLib.pipeline.run import run
 from GliomaSegLib.results.identity import TRACKING
 from GliomaSegLib.results.layout import LABEL_MAP
-from GliomaSegLib.results.time_point import read_time_point
+from GliomaSegLib.results.time_point import SegmentedTimePoint, read_time_point
 from GliomaSegLib.results.update import refresh, review
 from GliomaSegLib.zoo.store import Store
 from Testing.support.enhanced_mr import write_enhanced
@@ -149,13 +150,18 @@ SMALL, LARGE, NEW = np.s_[6:10, 10:14, 8:12], np.s_[6:12, 20:28, 18:26], np.s_[1
 SPECK = np.s_[3:4, 30:31, 5:8]  # three voxels
 
 
+def exam(folder: Path, **more: object) -> SegmentedTimePoint:
+    """A result of an examination of its own, as if its images, which all results here share, were others."""
+    return dataclasses.replace(read_time_point(folder, **more), images=())
+
+
 @pytest.fixture
 def two_studies(results: Callable[..., Path], tmp_path: Path) -> tuple[Path, Path, Path]:
     """Two studies and their comparison: in the second one a third lesion, the largest of all, and a speck."""
     before = with_labels(results("before"), (LARGE, Label.ET), (SMALL, Label.ET))
     marks = ((LARGE, Label.ET), (SMALL, Label.ET), (NEW, Label.ET), (SPECK, Label.ET))
     after = with_labels(results("after"), *marks)
-    points = [read_time_point(before), read_time_point(after)]
+    points = [exam(before), exam(after)]
     write_comparison(tmp_path / "compared", compare(points, in_place=True))
     return before, after, tmp_path / "compared"
 
@@ -256,7 +262,7 @@ def test_an_identity_outlives_an_edit_of_the_study_from_which_a_comparison_count
     exported_lesions(after, tmp_path / "two", comparison=compared)
     with_labels(before, (np.s_[6:8, 20:22, 18:20], Label.ET), (SMALL, Label.ET))  # now the other one is the largest
     again = tmp_path / "again"
-    write_comparison(again, compare([read_time_point(before), read_time_point(after)], in_place=True))
+    write_comparison(again, compare([exam(before), exam(after)], in_place=True))
     by_place = {voxels: uid for uid, voxels in exported_lesions(before, tmp_path / "three", comparison=again).values()}
     assert by_place == {8: first["Enhancing tumour 1"][0], 64: first["Enhancing tumour 2"][0]}
     uids = {uid for uid, _ in exported_lesions(after, tmp_path / "four", comparison=again).values()}
@@ -415,7 +421,7 @@ def test_a_report_after_surgery_says_what_is_left_and_what_was_removed(
     alone = said_in(export(after, tmp_path / "alone", [ExportKind.SEG, ExportKind.SR]).files[ExportKind.SR])
     assert alone["Enhancing tumour after surgery"]["Enhancement after surgery"] == "residual tumour"
     assert alone["Enhancing tumour after surgery"]["Volume"] == pytest.approx(64 * 0.027, abs=0.001)
-    write_comparison(tmp_path / "compared", compare([read_time_point(before), read_time_point(after)], in_place=True))
+    write_comparison(tmp_path / "compared", compare([exam(before), exam(after)], in_place=True))
     given = {"by": ExportBy.LESIONS, "comparison": tmp_path / "compared"}
     made = export(after, tmp_path / "dicom", [ExportKind.SEG, ExportKind.SR], **given)
     said = said_in(made.files[ExportKind.SR])
@@ -437,7 +443,7 @@ def test_a_report_of_the_last_study_says_the_response(results: Callable[..., Pat
     for name, days, lesion in (("one", 90, SMALL), ("two", 180, LARGE)):
         folders.append(with_labels(results(name, days_since_surgery=days), (lesion, Label.ET), (NEW, Label.ET)))
         review(folders[-1], "approved", "Dr A")
-    points = [read_time_point(folder, day=date(2024, month, 1)) for folder, month in zip(folders, (1, 4), strict=True)]
+    points = [exam(folder, day=date(2024, month, 1)) for folder, month in zip(folders, (1, 4), strict=True)]
     write_comparison(tmp_path / "compared", compare(points, in_place=True))
     given = {"by": ExportBy.LESIONS, "comparison": tmp_path / "compared"}
     said = said_in(export(folders[1], tmp_path / "last", [ExportKind.SEG, ExportKind.SR], **given).files[ExportKind.SR])

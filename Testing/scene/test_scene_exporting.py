@@ -60,7 +60,13 @@ def test_lesions_keep_the_numbers_of_the_comparison_in_every_study(
     logic: SceneLogic, options: dict[str, Any], dicom_study: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("highdicom")
-    before, after = (logic.segmentStudy(dicom_study, **options).result.segmentation for _ in range(2))
+    later = tmp_path / "later"
+    later.mkdir()
+    for path in dicom_study.iterdir():  # another examination has no voxel by voxel equal images
+        file = pydicom.dcmread(path)
+        file.PixelData = (file.pixel_array + (file.pixel_array > 0)).astype("<i2").tobytes()
+        file.save_as(later / path.name)
+    before, after = (logic.segmentStudy(one, **options).result.segmentation for one in (dicom_study, later))
     logic.compareStudies(after, before, in_place=True)
     uids = []
     for number, node in enumerate((before, after)):
