@@ -324,11 +324,16 @@ class _Judged:
             return []
         if self.criteria.least_rise_mm and not any(map(self._has_risen, self.targets)):
             return []
-        slice_mm, now = self.time.slice_mm[-1], (self.history.at(group, -1) for group in self.targets)
-        if not any(self.criteria.is_measurable(lesion, slice_mm) for parts in now for lesion in parts):
-            return []  # the limit is one of measurable lesions
+        low, now = self.places[self.values.index(self.smallest)], self.places[-1]
+        if not any(map(self._is_measurable, (low, now))):  # the limit is one of measurable lesions
+            return []
         change = relative(self.smallest, last)
         return [f"{self.criteria.quantity.value} {percent_text(change, limit)} from the smallest"]
+
+    def _is_measurable(self, place: int) -> bool:
+        """Whether a part of a target is measurable at a time point."""
+        parts = (part for group in self.targets for part in self.history.at(group, place))
+        return any(self.criteria.is_measurable(part, self.time.slice_mm[place]) for part in parts)
 
     def _has_risen(self, group: tuple[int, ...]) -> bool:
         """Whether a target has grown by the least number of mm since its smallest."""

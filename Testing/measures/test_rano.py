@@ -113,6 +113,13 @@ def test_progression_is_judged_from_the_smallest_and_response_from_the_baseline(
     assert (found.from_baseline, found.from_smallest) == (pytest.approx(-0.6), pytest.approx(1 / 3))
 
 
+def test_growth_of_a_target_counts_from_or_to_a_measurable_size() -> None:
+    """A target that is long and narrow now, what is left of one, and that when it is measurable again."""
+    assert judged(course((lesion(1, 12, 12), lesion(1, 25, 9)))).category is Category.PROGRESSION
+    assert judged(course((lesion(1, 20, 20), lesion(1, 4, 4), lesion(1, 6, 6)))).category is Category.PARTIAL
+    assert judged(course((lesion(1, 20, 20), lesion(1, 4, 4), lesion(1, 10, 10)))).category is Category.PROGRESSION
+
+
 def test_a_target_that_came_back_after_it_was_gone_is_progression() -> None:
     found = judged(course((lesion(1, 20, 20), None, None), (None, None, lesion(2, 12, 12))))
     assert found.category is Category.PROGRESSION
