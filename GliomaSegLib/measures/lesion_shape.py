@@ -17,8 +17,7 @@ from scipy.spatial import ConvexHull, KDTree, QhullError
 
 from GliomaSegLib.labels import Label, Region
 from GliomaSegLib.measures.lesion_size import FollowedLesion
-from GliomaSegLib.measures.volumes import lesion_numbers
-from GliomaSegLib.preprocessing.cropping import bounding_box
+from GliomaSegLib.measures.volumes import cutting_borders, lesion_numbers
 
 # Uncertainty of registration and partial volume: lesions this near may be one, and a lesion this near to a cavity
 # lines it.
@@ -42,8 +41,7 @@ class LesionSet:
         lesions: those that count, as measured, largest first; other components are left out.
         from_common: maps points of a space common to all time points to this one's space, LPS mm.
         to_common: its inverse, where ITK cannot invert it (a displacement field).
-        scan: the image that the labels were drawn on; planes of zeros at its borders were added to it (by resampling),
-            and show nothing.
+        scan: the image that the labels were drawn on; planes of zeros beyond which it ends abruptly show nothing.
     """
 
     def __init__(
@@ -66,8 +64,9 @@ class LesionSet:
         self._to_mm = np.reshape(labels.GetDirection(), (3, 3)) * labels.GetSpacing()
         self._to_index, self._origin = np.linalg.inv(self._to_mm), np.asarray(labels.GetOrigin())
         self._scan = scan
-        shown = np.ones(components.shape, bool) if scan is None else sitk.GetArrayViewFromImage(scan) != 0
-        self._covered = bounding_box(shown)
+        self._first, self._last = np.clip(
+            np.transpose(cutting_borders(labels, scan)), 0, np.array(components.shape) - 1
+        )
         self._cavity = sitk.GetArrayFromImage(labels) == Label.RC
         self._index = np.argwhere(self._numbers)
         self._number_of_point = self._numbers[tuple(self._index.T)]
@@ -93,8 +92,7 @@ class LesionSet:
     def covers(self, other: LesionSet, number: int) -> bool:
         """Whether most of another time point's lesion lies inside what this one's image shows."""
         index = self._index_of(other, number)
-        first, stop = ([getattr(side, end) for side in self._covered] for end in ("start", "stop"))
-        return bool(np.all((index >= first) & (index < stop), axis=1).mean() > _MOST)
+        return bool(np.all((index >= self._first) & (index <= self._last), axis=1).mean() > _MOST)
 
     def encloses(self, number: int, other: LesionSet, number_there: int) -> bool:
         """Whether a voxel of another time point's lesion lies inside a lesion or its holes."""

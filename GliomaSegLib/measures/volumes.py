@@ -152,7 +152,7 @@ def measure(
     brain_voxels = None if brain is None else np.count_nonzero(sitk.GetArrayViewFromImage(brain))
     if brain_voxels == 0:
         raise InputError("The brain mask is empty; repeat the brain extraction or measure without a mask.")
-    midline, borders = midline_of(labels, brain, scan), _cutting_borders(labels, scan if brain is None else brain)
+    midline, borders = midline_of(labels, brain, scan), cutting_borders(labels, scan if brain is None else brain)
     volumes = [
         Volume(
             name=name,
@@ -233,7 +233,7 @@ def _numbered(mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint32], Box]:
     return number[components], box
 
 
-def _cutting_borders(labels: sitk.Image, head: sitk.Image | None) -> list[list[int]]:
+def cutting_borders(labels: sitk.Image, head: sitk.Image | None) -> list[list[int]]:
     """The planes beyond which the brain may go on, ``[(z, y, x)][first, last]``: the borders of the image, or inside of
     it a plane on which the brain ends abruptly, as what lies beyond was added to the scan. None, thus a plane outside,
     where the image was cropped to the brain; but below it always may, as the brain stem is cut there.

@@ -331,6 +331,16 @@ def test_planes_of_zeros_that_were_added_to_a_slab_cover_nothing() -> None:
     assert "cut by the border of an image" in found.responses[-1].brief
 
 
+def test_a_lesion_at_the_surface_that_brain_extraction_lost_with_its_cavity_has_gone() -> None:
+    """The stripped image of the later study ends before it, but not abruptly."""
+    first, second = labels_of((ball((36, 0, 0), 3.5), ET)), labels_of()
+    whole = ball((0, 0, 0), 40)
+    brain = labels_of((lambda points: whole(points) & (points[:, 0] < 32), Label(1)))
+    image = sitk.Cast(brain, sitk.sitkFloat32)
+    found = compared(segmented(first, after(90)), segmented(second, after(180), image=image))
+    assert [step.change for step in found.course.steps[0]] == [Change.GONE]
+
+
 # --- the baseline ----------------------------------------------------------------------------------------------------
 
 
