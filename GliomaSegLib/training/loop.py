@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from GliomaSegLib import case
 from GliomaSegLib.errors import GliomaSegError, InputError, listed
+from GliomaSegLib.inference.device import choose_precision
 from GliomaSegLib.labels import Region
 from GliomaSegLib.networks.memory_format import channels_last
 from GliomaSegLib.progress import Progress
@@ -341,7 +342,9 @@ def _load(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
 
 
 def _precision(recipe: Recipe, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
+    """The recipe's precision; float32 where bfloat16 would have to be emulated, which takes several times as long."""
+    is_quick = choose_precision(device) is torch.bfloat16
+    return torch.autocast(device.type, torch.bfloat16, enabled=is_quick and recipe.precision == "bfloat16")
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -205,7 +205,9 @@ class Recipe(Record):
     batch: int = Field(default=1, gt=0)
     accumulate: int = Field(default=1, gt=0, description="batches per step of the optimiser")
     average: float = Field(default=0.0, ge=0, lt=1, description="decay of the running mean of the weights; 0 is none")
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="bfloat16 counts where the hardware computes it faster; elsewhere it is float32"
+    )
     seed: int = 1
     validation: Validation = Validation()
     checkpoint_minutes: float = Field(default=5.0, gt=0)

@@ -67,6 +67,15 @@ def test_a_network_learns_what_it_is_shown(tmp_path: Path) -> None:
     assert float(_rows(tmp_path / "validation.csv")[0]["WT"]) > 0.3
 
 
+@pytest.mark.parametrize("quick", [torch.float32, torch.bfloat16])
+def test_bfloat16_is_used_where_it_is_quick(quick: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "choose_precision", lambda _: quick)
+    training, used = _training(small_recipe(precision="bfloat16")), []
+    training.network.register_forward_hook(lambda _network, _images, answer: used.append(answer.dtype))
+    training._advance(Path())
+    assert used == [quick]
+
+
 def test_a_killed_training_goes_on_as_if_nothing_had_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = small_recipe(iterations=6)
     _training(recipe).run(tmp_path / "straight", Silent())
