@@ -126,7 +126,13 @@ def test_a_step_of_training_reaches_every_parameter(name: str) -> None:
         assert torch.isfinite(parameter.grad).all(), parameter_name
 
 
-@pytest.mark.parametrize("name", PAPERS)
+# Where bfloat16 is emulated, the larger networks take a minute each.
+_LARGE = ("nnunet", "agu-net", "unet", "vnet")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in _LARGE else name for name in PAPERS]
+)
 def test_mixed_precision_on_the_processor(name: str) -> None:
     network, paper = _small(name).eval(), PAPERS[name]
     patch = torch.randn(2, paper.channels, *paper.small)

@@ -99,7 +99,7 @@ def test_ca_cnn_takes_any_subset_of_a_real_study(shared: Path, tmp_path: Path, s
     for sequence in sequences:
         image = sitk.ReadImage(str(shared / "data" / "brats2021" / case / f"{case}_{names[sequence]}.nii.gz"))
         volumes[sequence] = tmp_path / f"{sequence}.nii.gz"
-        sitk.WriteImage(image[60:180:2, 40:200:2, 30:120:2], volumes[sequence])  # an eighth of the voxels: quick
+        sitk.WriteImage(image[60:180:2, 40:200:2, 60:110:2], volumes[sequence])  # 2 mm, 5 cm high: quick
     result = run(Job(volumes=volumes, model=card.id, output=tmp_path / "out", brain="stripped", store=store.root))
     assert result.measures.volume("WT")
     assert (len(result.measures.volumes) > 1) is ("t1c" in sequences)

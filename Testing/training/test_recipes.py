@@ -38,6 +38,8 @@ REDUCED = {
     "shirokikh2019-unet": (16, 16, 24),
     "shirokikh2019-vnet": (16, 16, 32),
 }
+# Large networks that test_trained_models.py trains too.
+LARGE = ("helland2023-nnunet", "kurmukov2021-unet", "schwannoma", "shirokikh2019-vnet")
 
 
 def _case(name: str, known: tuple[Region, ...] = (Region.WT, Region.TC, Region.ET), without: str = "") -> TrainingCase:
@@ -84,7 +86,9 @@ def test_every_recipe_that_ships_is_reduced_here_or_is_gliomasegs_own() -> None:
     assert {name for name in shipped if not name.startswith("gliomaseg-")} == REDUCED.keys()
 
 
-@pytest.mark.parametrize("name", REDUCED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in REDUCED]
+)
 def test_two_steps_at_reduced_size(name: str, tmp_path: Path) -> None:
     recipe = _reduced(name)
     cases = _pool(recipe, _case("complete"), _case("no FLAIR", without="t2f"))
