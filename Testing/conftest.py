@@ -124,7 +124,7 @@ def _slice(pixels: np.ndarray, series_uid: str) -> FileDataset:
     return dataset
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def toy_card() -> Card:
     """The card of the thresholding model in :mod:`Testing.support.toy`."""
     file = {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from GliomaSegLib.case import Modality
+from GliomaSegLib.worker.client import WorkerProcess
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.store import Store
 from Testing.support.study import volume
@@ -18,6 +19,7 @@ if TYPE_CHECKING:  # slicer-core may be missing; then the tests are skipped
     from Testing.support.scene_host import SceneHost
     from Testing.support.scene_runs import LogicMaker
 
+KEPT = ["the worker that is kept"]
 GIVEN = {"brain": "stripped", "registration": False}
 
 
@@ -28,16 +30,46 @@ def _no_traceback(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
     assert "Traceback" not in capfd.readouterr().err
 
 
+class KeptWorker(WorkerProcess):
+    """A worker that is kept for the next test unless it is at work: starting it takes longer than most tests."""
+
+    def close(self) -> None:
+        if self._task is not None and not self._task.done:
+            super().close()
+
+
+@pytest.fixture(scope="session")
+def kept_worker(toy_card: Card, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeptWorker]:
+    """The real worker with the toy model."""
+    from Testing.support.scene_host import toy_worker
+
+    folder = tmp_path_factory.mktemp("worker")
+    worker = KeptWorker(toy_worker(toy_card, folder), folder / "worker.log")
+    yield worker
+    WorkerProcess.close(worker)
+
+
 @pytest.fixture
-def make_logic(host: SceneHost, toy_card: Card, tmp_path: Path) -> Iterator[LogicMaker]:
-    """Logics with the real worker and the toy model; closed at the end."""
+def make_logic(
+    host: SceneHost, toy_card: Card, kept_worker: KeptWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[LogicMaker]:
+    """Logics with the real worker and the toy model; closed at the end.
+
+    A statement ``first`` of the worker gives the logic one of its own.
+    """
+    from GliomaSegLib.scene import session
     from GliomaSegLib.scene.logic import SceneLogic
     from Testing.support.scene_host import toy_worker
 
     made: list[SceneLogic] = []
+    monkeypatch.setattr(
+        session,
+        "WorkerProcess",
+        lambda command, *others: kept_worker if command == KEPT else WorkerProcess(command, *others),
+    )
 
     def make(first: str = "", **options: Any) -> SceneLogic:
-        command = toy_worker(toy_card, tmp_path, first)
+        command = toy_worker(toy_card, tmp_path, first) if first else KEPT
         made.append(SceneLogic(host.scene, folder=tmp_path / "cases", worker_command=command, **options))
         return made[-1]
 

@@ -204,7 +204,7 @@ def test_segments_of_the_users_own(loaded: Loaded, labels: np.ndarray) -> None:
 def test_a_segment_counts_as_what_its_new_name_says_which_voids_an_approval(loaded: Loaded, labels: np.ndarray) -> None:
     _, node, _ = loaded
     approval = Review(APPROVED, "Dr. Weiß", "2026-01-02T03:04:05+01:00")
-    EditWatch(node, lambda edited: set_review(edited, Review(EDITED)))
+    watch = EditWatch(node, lambda edited: set_review(edited, Review(EDITED)))
     set_review(node, approval)
     segment = node.GetSegmentation().GetSegment("NETC")
     segment.SetName("mine")
@@ -213,6 +213,7 @@ def test_a_segment_counts_as_what_its_new_name_says_which_voids_an_approval(load
     segment.SetName("Resection cavity")
     assert review_of(node).state == "edited"
     np.testing.assert_array_equal(labels_of(node)[0], np.where(labels == Label.NETC, Label.RC, labels))
+    watch.stop()
 
 
 def test_other_labels(loaded: Loaded, host: SceneHost, labels: np.ndarray, tmp_path: Path) -> None:
