@@ -113,25 +113,28 @@ def _text_header(path: Path) -> bytes:
     return start[: end.end()] if end else start
 
 
-def read_labels(path: Path, scheme: LabelScheme | None = None) -> sitk.Image:
-    """Read a label map as a 3-D ``uint8`` image (LPS, mm). An empty map is legal.
+def read_labels(path: Path, scheme: LabelScheme | None = None, most: int = 255) -> sitk.Image:
+    """Read a label map as a 3-D ``uint8`` image (LPS, mm), ``uint16`` where ``most`` is larger. An empty map is legal.
 
     Args:
         scheme: of the file, from which values are translated to the internal scheme; by default they are kept.
+        most: the largest value that it may hold.
 
     Raises:
-        InputError: as :func:`read_image`; a value is not an integer from 0 to 255, or is not in ``scheme``.
+        InputError: as :func:`read_image`; a value is not an integer from 0 to ``most``, or is not in ``scheme``.
     """
     path = Path(path)
     image = _read_volume(path)
     values = values_held(sitk.GetArrayViewFromImage(image))
-    wrong = values[~((values > -_ROUNDED) & (values < 255 + _ROUNDED) & (np.abs(values - np.round(values)) < _ROUNDED))]
+    whole = np.abs(values - np.round(values)) < _ROUNDED
+    wrong = values[~((values > -_ROUNDED) & (values < most + _ROUNDED) & whole)]
     if wrong.size:
         raise InputError(
-            f"{path} is not a label map: it holds the value {wrong[0]:g}, and labels are whole numbers from 0 to 255; "
-            "give the segmentation, not an image or a probability map."
+            f"{path} is not a label map: it holds the value {wrong[0]:g}, and labels are whole numbers from 0 to "
+            f"{most}; give the segmentation, not an image or a probability map."
         )
-    labels = sitk.Cast(sitk.Round(image) if values.dtype.kind == "f" else image, sitk.sitkUInt8)
+    kind = sitk.sitkUInt8 if most <= 255 else sitk.sitkUInt16
+    labels = sitk.Cast(sitk.Round(image) if values.dtype.kind == "f" else image, kind)
     if scheme is None:
         return labels
     return array_on(to_internal(sitk.GetArrayFromImage(labels), scheme, str(path)), labels)

@@ -24,6 +24,7 @@ from GliomaSegLib.labels import Region
 from GliomaSegLib.measures.volumes import lesion_numbers
 
 _LOG = logging.getLogger(__name__)
+_MOST = np.iinfo(np.uint16).max  # lesions that have ever had a number
 
 TRACKING = "tracking.json"
 EXPORTED = "exported.json"
@@ -52,7 +53,7 @@ def read_identities(folder: Path, labels: sitk.Image, region: Region) -> dict[in
     if not uids:
         return {}
     path = _tracked(folder, region)
-    stored = oriented_like(read_labels(path), labels)
+    stored = oriented_like(read_labels(path, most=_MOST), labels)
     if not same_grid(stored, labels):
         raise InputError(f"{path} lies on another grid than its result; delete it to give the lesions new identities.")
     before, now = sitk.GetArrayViewFromImage(stored), lesion_numbers(labels, region)

@@ -26,6 +26,7 @@ from scipy.spatial.transform import Rotation
 from GliomaSegLib.case import Modality, TimePoint, TimePointKind
 from GliomaSegLib.dicom_export.contours import polygons, without_straight_corners
 from GliomaSegLib.dicom_export.headers import usable
+from GliomaSegLib.dicom_export.numbering import by_size
 from GliomaSegLib.dicom_export.overlay import make_overlay
 from GliomaSegLib.dicom_export.provenance import Provenance
 from GliomaSegLib.dicom_export.rtstruct import make_rtstruct
@@ -33,12 +34,14 @@ from GliomaSegLib.dicom_export.source import SourceSeries, read_source_series
 from GliomaSegLib.dicom_export.structure import Structure, structures_of
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.dicom import find_series
+from GliomaSegLib.io.dicom_volume import read_series
 from GliomaSegLib.io.terminology import region_styles
 from GliomaSegLib.labels import REGION_LABELS, Label, Region
 from GliomaSegLib.measures.midline import Side
 from GliomaSegLib.measures.volumes import measure
 from GliomaSegLib.options import ExportBy, ReviewState
 from GliomaSegLib.phantom.dicom import write_series as write_phantom_series
+from GliomaSegLib.results.identity import keep_identities, read_identities
 from Testing.conftest import DicomWriter
 from Testing.support.enhanced_mr import as_legacy_converted, write_enhanced
 
@@ -127,6 +130,17 @@ def test_hundreds_of_lesions_take_the_memory_of_their_voxels() -> None:
     assert (numbers.shape, numbers.dtype) == (array.shape, np.uint16)
     for number, one in list(enumerate(lesions, start=1))[::50]:
         np.testing.assert_array_equal(numbers == number, one.mask)
+
+
+def test_hundreds_of_lesions_keep_their_identities(tmp_path: Path) -> None:
+    """From the 256th on, the next export refused the file of numbers as 'not a label map'."""
+    array = np.zeros((8, 30, 30), np.uint8)
+    array[::3, ::3, ::3] = Label.ET
+    labels = sitk.GetImageFromArray(array)
+    lesions = by_size(measure(labels, None, (Region.ET,)), Region.ET, "1.2.3").identities
+    assert len(lesions) == 300
+    keep_identities(tmp_path, labels, Region.ET, lesions)
+    assert read_identities(tmp_path, labels, Region.ET) == lesions
 
 
 # --- contours ------------------------------------------------------------------------------------------------------
@@ -527,6 +541,25 @@ def test_left_is_left_in_the_structure_set(series: Callable[..., SourceSeries]) 
         expected = 1 if orientation == "axial" else -1
         middle = image_of(array, ORIENTATIONS[orientation]).TransformContinuousIndexToPhysicalPoint((14.5, 11.5, 3.5))
         assert np.sign(points[:, 0].mean() - middle[0]) == expected
+
+
+def test_the_structure_set_is_of_the_same_patient_and_as_anonymous_as_the_other_objects(
+    write_series: DicomWriter,
+) -> None:
+    """An archive of several hospitals files by the issuer, and a trial by its subject."""
+    pytest.importorskip("highdicom")
+    from GliomaSegLib.dicom_export.seg import make_seg
+
+    said = {
+        "IssuerOfPatientID": "CLINIC-B", "PatientIdentityRemoved": "YES", "DeidentificationMethod": "by hand",
+        "ClinicalTrialSponsorName": "EORTC", "ClinicalTrialProtocolID": "1234", "ClinicalTrialSubjectID": "17",
+    }  # fmt: skip
+    folder = write_series(np.arange(drawn().size, dtype=np.int16).reshape(drawn().shape) % 500, "s", **TYPE_2, **said)
+    labels = sitk.GetImageFromArray(drawn())
+    labels.CopyInformation(read_series(find_series(folder)[0]))
+    source = read_source_series(folder, labels)
+    for made in (make_rtstruct(source, structures(source), about()), make_seg(source, structures(source), about())):
+        assert {keyword: str(made.get(keyword)) for keyword in said} == said
 
 
 def test_the_review_is_reported(series: Callable[..., SourceSeries]) -> None:
