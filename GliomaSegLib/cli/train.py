@@ -97,7 +97,7 @@ def run(parsed: argparse.Namespace, output: TextIO) -> int:
         for part in _parts(parsed, recipe, rows):
             _prepare(parsed, recipe, [*part.train, *part.watched], device, progress)
             labelled = _labelled(parsed, recipe, part.train, device, progress)
-            paths = [*labelled, *_synthetic(parsed, recipe, part.train, progress)]
+            paths = [*labelled, *_synthetic(parsed, recipe, part.train, rows, progress)]
             if parsed.prepare_only:
                 continue
             _train(parsed, recipe, paths, part.watched, part.folder, device, progress)
@@ -190,9 +190,11 @@ def _labelled(
     return add_pseudo_labels(rows, parsed.cache, card.id, store.weights_sha256(card), segmenter, progress)
 
 
-def _synthetic(parsed: argparse.Namespace, recipe: Recipe, rows: list[CaseRow], progress: Progress) -> list[Path]:
-    """The recipe's synthetic cases, drawn from those that are trained on and from no others."""
-    from GliomaSegLib.datasets.case_table import read_left_out
+def _synthetic(
+    parsed: argparse.Namespace, recipe: Recipe, rows: list[CaseRow], everyone: list[CaseRow], progress: Progress
+) -> list[Path]:
+    """The recipe's synthetic cases, drawn from those that are trained on and from no others of the table or splits."""
+    from GliomaSegLib.datasets.case_table import read_left_out, read_splits
     from GliomaSegLib.io.provenance import sha256_of
     from GliomaSegLib.training.dataset import prepared_path, read_prepared, stored_key
     from GliomaSegLib.training.synthesis.pool import pool_folder, write_pool
@@ -205,7 +207,11 @@ def _synthetic(parsed: argparse.Namespace, recipe: Recipe, rows: list[CaseRow], 
     if parsed.label_maps is not None:
         from GliomaSegLib.training.synthesis.label_maps import read_label_maps
 
-        left_out = read_left_out(parsed.splits) if parsed.splits else ()
+        splits = read_splits(parsed.splits) if parsed.splits else {}
+        trained = {row.patient for row in rows}
+        held_out = {*splits.get("test", ()), *splits.get("validation", ())} - trained
+        held_out |= {name for row in everyone if row.patient not in trained for name in (row.case, row.patient)}
+        left_out = [*(read_left_out(parsed.splits) if parsed.splits else ()), *sorted(held_out)]
         maps = read_label_maps(parsed.label_maps, wish.spacing_mm, left_out)
         made_from += [sha256_of(parsed.label_maps), *left_out]
     folder = pool_folder(parsed.cache, made_from, wish.spacing_mm, wish.seed)

@@ -375,8 +375,12 @@ def test_label_maps_keep_their_size_and_place(tmp_path: Path) -> None:
 
 
 def test_label_maps_of_validation_and_test_cases_are_left_out(tmp_path: Path) -> None:
-    (kept,) = read_label_maps(label_maps_file(tmp_path), 4.0, left_out=["A"])
+    file = label_maps_file(tmp_path)
+    (kept,) = read_label_maps(file, 4.0, left_out=["A"])
     assert set(np.unique(kept.labels)) == {0, Label.NETC}
+    with np.load(file) as stored:
+        np.savez(file, ids=["TCGA_DU_5849_1995", "B"], labels=stored["labels"])
+    assert len(read_label_maps(file, 8.0, left_out=["TCGA-DU-5849"])) == 1, "a patient is one however spelt"
 
 
 def test_a_file_that_holds_no_label_maps_is_one_sentence(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,9 @@ from GliomaSegLib.cli import train
 from GliomaSegLib.datasets.case_table import CaseRow
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.labels import LabelScheme
-from GliomaSegLib.training.recipe import find_recipe, read_recipe
+from GliomaSegLib.progress import Silent
+from GliomaSegLib.training.recipe import Recipe, find_recipe, read_recipe
+from GliomaSegLib.training.synthesis import label_maps, pool
 
 ROWS = [
     CaseRow(f"{hospital}{number}", f"{hospital}{number}", hospital, {}, Path(), None, LabelScheme.GLIOMASEG)
@@ -22,12 +25,15 @@ ROWS = [
 ]
 
 
-def parts(tmp_path: Path, *words: str) -> list[train._Part]:
+def parsed(tmp_path: Path, *words: str, recipe: str = "helland2023-nnunet") -> tuple[argparse.Namespace, Recipe]:
     parser = argparse.ArgumentParser()
     train.add_arguments(parser)
-    recipe = "helland2023-nnunet"
     given = [recipe, "--cases", "t.csv", "--cache", str(tmp_path), "-o", str(tmp_path / "run"), *words]
-    return train._parts(parser.parse_args(given), read_recipe(find_recipe(recipe)), ROWS)
+    return parser.parse_args(given), read_recipe(find_recipe(recipe))
+
+
+def parts(tmp_path: Path, *words: str) -> list[train._Part]:
+    return train._parts(*parsed(tmp_path, *words), ROWS)
 
 
 def test_folds_hold_out_several_hospitals_and_the_tests_own_are_in_none(tmp_path: Path) -> None:
@@ -69,6 +75,26 @@ def test_the_test_patients_of_the_splits_are_in_no_training_however_the_others_a
     for part in found:
         assert not {"a0", "b1"} & {row.patient for row in (*part.train, *part.watched)}
         assert len(part.train) + len(part.watched) == 12
+
+
+@pytest.mark.parametrize("words", [(), ("--folds", "2")])
+def test_no_label_map_of_a_patient_held_out_becomes_a_synthetic_case(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """Only those that the splits list as label maps were left out, which cannot be right for each fold."""
+    patients = {row.patient for row in ROWS}
+    splits = {"train": sorted(patients - {"d0", "d1"}), "test": ["d0", "elsewhere"], "validation": ["d1"]}
+    (tmp_path / "splits.json").write_text(json.dumps(splits))
+    (tmp_path / "maps.npz").touch()
+    left_out: list[set[str]] = []
+    monkeypatch.setattr(label_maps, "read_label_maps", lambda _path, _mm, names: left_out.append(set(names)))
+    monkeypatch.setattr(pool, "write_pool", lambda *_: [])
+    files = ["--label-maps", str(tmp_path / "maps.npz"), "--splits", str(tmp_path / "splits.json")]
+    given = parsed(tmp_path, *files, *words, recipe="gliomaseg-any-v1-fine")
+    found = train._parts(*given, ROWS)
+    for part in found:
+        train._synthetic(*given, part.train, ROWS, Silent())
+    assert left_out == [{*patients, "elsewhere"} - {row.patient for row in part.train} for part in found]
 
 
 def test_a_hospital_s_folder_is_inside_that_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from GliomaSegLib.datasets.case_table import same_patient
 from GliomaSegLib.errors import InputError
 from GliomaSegLib.label_maps import to_internal
 from GliomaSegLib.labels import LabelScheme
@@ -32,7 +33,7 @@ class LabelMap(NamedTuple):
 
 
 def read_label_maps(path: Path, spacing_mm: float, left_out: Iterable[str] = ()) -> list[LabelMap]:
-    """Read the label maps of ``path``, resampled to cubic voxels of ``spacing_mm``, except the IDs in ``left_out``.
+    """Read the label maps of ``path``, resampled to cubic voxels of ``spacing_mm``, except those ``left_out``.
 
     Raises:
         InputError: the file is not such an archive.
@@ -48,7 +49,8 @@ def read_label_maps(path: Path, spacing_mm: float, left_out: Iterable[str] = ())
     brain = _box(maps.any(axis=0).transpose(2, 1, 0), edges)
     zoom = edges / spacing_mm
     brain = ndimage.zoom(brain, zoom, order=0)
-    kept = [one for name, one in zip(ids, maps, strict=True) if name not in set(left_out)]
+    others = set(map(same_patient, left_out))
+    kept = [one for name, one in zip(ids, maps, strict=True) if same_patient(name) not in others]
     return [
         LabelMap(
             ndimage.zoom(to_internal(one.transpose(2, 1, 0), LabelScheme.BRATS2017, str(path)), zoom, order=0), brain
