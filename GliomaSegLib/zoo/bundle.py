@@ -30,7 +30,9 @@ _CHANNELS = (
 _DEEPEST = 100  # lists in lists of a YAML file: of tens of thousands the parser takes minutes
 # Transforms that do not change values or grid of the network's input.
 _NEUTRAL = {"LoadImaged", "EnsureChannelFirstd", "AddChanneld", "EnsureTyped", "CastToTyped", "ToTensord"}
-_NOT_SAID = ("subtrahend", "divisor", "relative", "channel_indices")
+# Transforms after the network that change nothing of what it finds.
+_KEPT_SO = _NEUTRAL | {"Activationsd", "AsDiscreted", "Invertd", "MapLabelValued", "SaveImaged"}
+_NOT_SAID = ("subtrahend", "divisor", "relative", "channel_indices", "as_closest_canonical")
 _SAID = ("axcodes", "pixdim", "nonzero", "channel_wise", "lower", "upper", "b_min", "b_max", "clip", "margin")
 
 
@@ -65,20 +67,27 @@ def write_bundle(
     weights = _first(root, ("models/model.pt", "models/model.ts"))
     kept = folder / weights.name
     shutil.copyfile(weights, kept)
-    network = _network(config) if weights.suffix == ".pt" else {"family": "torchscript", "parameters": {}}
-    people = ", ".join(str(metadata[key]) for key in ("authors", "copyright") if metadata.get(key))
-    card = {
-        **about.fields(str(metadata.get("name", root.name)), people or "see its bundle", kept.name),
-        "summary": str(metadata.get("description", "A MONAI bundle.")),
-        "version": str(metadata.get("version", "1")),
-        "citation": next(iter(metadata.get("references", ())), "none"),
-        "training": str(metadata.get("data_type") or metadata.get("task") or "see its bundle"),
-        "network": network,
-        "inference": _inference(config),
-        "output": (output := _output(config, metadata, channels)),
-        "regions": [one.value for one in Region if one in regions_of_channels(output["channels"])],
-        **_preprocessing(config, metadata, sequences),
-    }
+    try:
+        network = _network(config) if weights.suffix == ".pt" else {"family": "torchscript", "parameters": {}}
+        people = ", ".join(str(metadata[key]) for key in ("authors", "copyright") if metadata.get(key))
+        output = _output(config, metadata, channels)
+        card = {
+            **about.fields(str(metadata.get("name", root.name)), people or "see its bundle", kept.name),
+            "summary": str(metadata.get("description", "A MONAI bundle.")),
+            "version": str(metadata.get("version", "1")),
+            "citation": next(iter(metadata.get("references", ())), "none"),
+            "training": str(metadata.get("data_type") or metadata.get("task") or "see its bundle"),
+            "network": network,
+            "inference": _inference(config),
+            "output": output,
+            "regions": [one.value for one in Region if one in regions_of_channels(output["channels"])],
+            **_preprocessing(config, metadata, sequences),
+        }
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"The configuration in {root / 'configs'} is not as MONAI writes it ({type(error).__name__}: {error}); "
+            "write a card for it (docs/models.md)."
+        ) from error
     card["inference"] |= card.pop("field", {})
     path = folder / "card.json"
     path.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -204,6 +213,8 @@ def _inference(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _output(config: Mapping[str, Any], metadata: Mapping[str, Any], channels: Sequence[str]) -> dict[str, Any]:
+    if further := next((name for name in map(_name, _applied(config, "postprocessing")) if name not in _KEPT_SO), None):
+        raise InputError(f"The bundle changes what it finds with '{further}', as no card can say; write it as a card.")
     said = {"sigmoid": False, "softmax": False, "argmax": False, "threshold": None}
     for part in _walk(config):
         if _name(part) in ("Activationsd", "AsDiscreted"):
@@ -215,6 +226,11 @@ def _output(config: Mapping[str, Any], metadata: Mapping[str, Any], channels: Se
         raise InputError("The bundle says neither sigmoid nor softmax (Activationsd); write a card (docs/models.md).")
     threshold = said["threshold"] if isinstance(said["threshold"], (int, float)) else 0.5
     return {"activation": activation, "channels": list(named), "threshold": float(threshold)}
+
+
+def _applied(config: Mapping[str, Any], which: str) -> list[Mapping[str, Any]]:
+    """The transforms of ``preprocessing`` or ``postprocessing`` that are not switched off."""
+    return [part for part in config[which]["transforms"] if not _resolved(config, part.get("_disabled_"))]
 
 
 def _sequence(text: str) -> str | None:
@@ -243,9 +259,9 @@ def _preprocessing(config: Mapping[str, Any], metadata: Mapping[str, Any], seque
     space: dict[str, Any] = {"spacing_mm": [1.0, 1.0, 1.0], "orientation": "LPS", "brain": "stripped"}
     normalisation: dict[str, Any] = {"method": "none"}
     field: dict[str, Any] = {}
-    for part in config.get("preprocessing", {}).get("transforms", ()):
+    for part in _applied(config, "preprocessing"):
         name = _name(part)
-        if name in _NEUTRAL or part.get("_disabled_"):
+        if name in _NEUTRAL:
             continue
         said = {key: _resolved(config, part[key]) for key in _SAID if key in part}
         if further := [key for key in _NOT_SAID if part.get(key)]:

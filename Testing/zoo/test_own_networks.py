@@ -299,6 +299,12 @@ def _with(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
             "with 'divisor' of 'NormalizeIntensityd', as no card can say",
         ),
         (_with("postprocessing.transforms", []), "neither sigmoid nor softmax"),
+        (
+            lambda config: config["postprocessing"]["transforms"].append({"_target_": "FillHolesd"}),
+            "changes what it finds with 'FillHolesd', as no card can say",
+        ),
+        (lambda config: config.pop("preprocessing"), "is not as MONAI writes it (KeyError: 'preprocessing')"),
+        (_with("preprocessing.transforms", "@other"), "is not as MONAI writes it"),
     ],
 )
 def test_a_bundle_that_would_run_code_or_that_no_card_can_describe_is_one_sentence(
