@@ -179,9 +179,9 @@ def _labelled(
 
     if recipe.pseudo_labels is None:
         return [prepared_path(row, parsed.cache) for row in rows]
-    card, store = find_card(recipe.pseudo_labels), Store(parsed.store or default_store())
+    card, store = find_card(recipe.pseudo_labels, parsed.store), Store(parsed.store or default_store())
     weights = store.weights(card)
-    segmenter = load_model(card.id, weights, device, choose_precision(device))
+    segmenter = load_model(card.id, weights, device, choose_precision(device), parsed.store)
     if not isinstance(segmenter, SliceCascade):
         raise InputError(
             f"The model '{card.id}' does not divide a given tumour into its parts, as pseudo-labels need it; name "
@@ -264,7 +264,7 @@ def initial_weights(source: str, store: Path | None) -> dict[str, torch.Tensor]:
     if Path(source).is_file():
         return read_checkpoint(Path(source))["average"]
     model, _, stage = source.partition(":")
-    tensors = load_file(Store(store or default_store()).weights(find_card(model)))
+    tensors = load_file(Store(store or default_store()).weights(find_card(model, store)))
     parts = {tuple(name.split(".")): value.float() for name, value in tensors.items()}
     own = {name: value for name, value in parts.items() if stage in name}
     if not own:

@@ -33,8 +33,10 @@ def all_cards() -> dict[str, Card]:
 
 
 def cards_of(store: Path | None) -> dict[str, Card]:
-    """As :func:`all_cards`, with the cards added to ``store``."""
-    return all_cards() if store is None else dict(sorted((_added(store) | all_cards()).items()))
+    """As :func:`all_cards`, with the cards added to ``store`` before those of the user's, as its weights count."""
+    if store is None:
+        return all_cards()
+    return dict(sorted((_added(default_store()) | _added(store) | _shipped()).items()))
 
 
 def tumour_models(store: Path | None = None) -> tuple[Card, ...]:

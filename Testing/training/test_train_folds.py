@@ -12,11 +12,13 @@ import pytest
 
 from GliomaSegLib.cli import train
 from GliomaSegLib.datasets.case_table import CaseRow
-from GliomaSegLib.errors import InputError
+from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.labels import LabelScheme
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.training.recipe import Recipe, find_recipe, read_recipe
 from GliomaSegLib.training.synthesis import label_maps, pool
+from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.card_json import card_text
 
 ROWS = [
     CaseRow(f"{hospital}{number}", f"{hospital}{number}", hospital, {}, Path(), None, LabelScheme.GLIOMASEG)
@@ -104,3 +106,10 @@ def test_a_hospital_s_folder_is_inside_that_of_the_run(tmp_path: Path, monkeypat
     assert {folder.parent for folder in folders} == {tmp_path / "run"}
     assert len(set(folders)) == 4
     assert tmp_path / "run" / "c" in folders
+
+
+def test_a_model_of_the_named_store_is_trained_on(tmp_path: Path, toy_card: Card) -> None:
+    (tmp_path / ".cards").mkdir()
+    (tmp_path / ".cards" / "ours.json").write_text(card_text(replace(toy_card, id="ours")))
+    with pytest.raises(WeightsError, match="'ours' are not installed"):
+        train.initial_weights("ours:network", tmp_path)

@@ -104,6 +104,8 @@ def test_added_models_are_listed_and_damaged_cards_are_left_out_with_a_warning(
         (tmp_path / "own", IDS[0], card_text(toy_card)),
         (site, "other", card_text(replace(toy_card, id="other"))),
         (tmp_path / "named", "third", card_text(replace(toy_card, id="third"))),
+        (tmp_path / "named", "toy", card_text(replace(toy_card, title="another, of the same name"))),
+        (tmp_path / "named", IDS[0], card_text(toy_card)),
     ):
         (store / ".cards").mkdir(parents=True, exist_ok=True)
         (store / ".cards" / f"{name}.json").write_text(text)
@@ -112,6 +114,8 @@ def test_added_models_are_listed_and_damaged_cards_are_left_out_with_a_warning(
     assert [f"{name}.json is not valid" in caplog.text for name in ("broken", "wrong", "toy")] == [True, True, False]
     assert [card.id for card in tumour_models(tmp_path / "named")] == sorted([*IDS, "other", "third", "toy"])
     assert cards_of(tmp_path / "named")[IDS[0]] == find_card(IDS[0]), "an added card does not replace a shipped one"
+    assert find_card("toy") == toy_card
+    assert find_card("toy", tmp_path / "named").title == "another, of the same name", "as the weights there are"
 
 
 @pytest.mark.parametrize(
