@@ -31,11 +31,7 @@ class Code:
 
 @dataclass(frozen=True)
 class SegmentStyle:
-    """Name, colour and codes of one label.
-
-    ``colour`` is RGB, 0 to 255. ``type_is_specific``: whether the type code alone identifies the label; the resection
-    cavity has no code of its own and uses the general one for a mass.
-    """
+    """Name, colour (RGB, 0 to 255) and codes of one label."""
 
     label: Label
     identifier: str
@@ -43,7 +39,6 @@ class SegmentStyle:
     colour: tuple[int, int, int]
     category: Code
     type: Code
-    type_is_specific: bool
     context: str
 
     @property
@@ -83,7 +78,7 @@ def recognise(name: str, identifier: str, terminology: str) -> Label | None:
     name = _COPY_SUFFIX.sub("", name).casefold()
     tests = (
         lambda style: name in (style.name.casefold(), style.identifier.casefold()),
-        lambda style: style.type_is_specific and f"~{style.type.scheme}^{style.type.code}^" in terminology,
+        lambda style: f"~{style.type.scheme}^{style.type.code}^" in terminology,
         lambda style: identifier == style.identifier,
     )
     styles = (*segment_styles().values(), undivided_style())
@@ -103,7 +98,6 @@ def _segment_style(row: dict) -> SegmentStyle:
         colour=tuple(row["colour"]),
         category=Code(**_table()["category"]),
         type=Code(**row["type"]),
-        type_is_specific=row["type_is_specific"],
         context=_table()["context"],
     )
 
