@@ -7,11 +7,12 @@ job, made with the installed weights of its model from the images that are there
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -228,10 +229,11 @@ def _other_weights(used: Mapping[str, Any], place: str | None) -> list[str]:
 def _other_images(manifest: Mapping[str, Any]) -> list[str]:
     """The images that have other pixels than when they were segmented; only those whose files have changed are read."""
     other: list[str] = []
+    state_now = functools.cache(state_of)  # the series of a study may have one folder of thousands of files
     made = datetime.fromisoformat(manifest.get("created") or timestamp()).timestamp()
     for name, record in manifest["sequences"].items():
         path = Path(record["path"])
-        if record.get("pixels_sha256") and path.exists() and _changed(path, record.get("files_state"), made):
+        if record.get("pixels_sha256") and path.exists() and _changed(path, record.get("files_state"), made, state_now):
             from GliomaSegLib.io.voxels import pixels_sha256  # what is written anew is rare, and reading it is slow
             from GliomaSegLib.study.reading import read_source
 
@@ -245,9 +247,9 @@ def _other_images(manifest: Mapping[str, Any]) -> list[str]:
     return other
 
 
-def _changed(path: Path, state: str | None, made: float) -> bool:
+def _changed(path: Path, state: str | None, made: float, state_now: Callable[[Path], str]) -> bool:
     """Whether files seem to be others than those that were read; for results without their state, since ``made``."""
-    return state != state_of(path) if state else max(path.stat().st_mtime, path.stat().st_ctime) > made
+    return state != state_now(path) if state else max(path.stat().st_mtime, path.stat().st_ctime) > made
 
 
 def _of_the_answer(job: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def _run(job: Job, recorder: ProgressRecorder) -> JobResult:
     if not wanted:
         raise InputError(f"Every sequence that the model '{card.id}' takes is left out; leave it at least one.")
     case = read_case(job.study, job.volumes, job.name, job.when, wanted, job.exam, contents, job.allow_incomplete)
-    states = {modality: state_of(volume.source.path) for modality, volume in case.volumes.items()}
+    states = {path: state_of(path) for path in {volume.source.path for volume in case.volumes.values()}}
     case = described_by_dicom(case, job.dicom)
     check_one_study(volume.identity for volume in case.volumes.values() if volume.identity)
     kept = tuple(Region) if job.all_probabilities else card.thresholdable if job.probabilities else ()
@@ -100,7 +100,7 @@ def _run(job: Job, recorder: ProgressRecorder) -> JobResult:
 
 def _records(
     case: Case,
-    states: Mapping[Modality, str],
+    states: Mapping[Path, str],
     registrations: Mapping[Modality, Registration],
     given: Mapping[Modality, Path],
 ) -> dict[Modality, SequenceRecord]:
@@ -113,7 +113,7 @@ def _records(
             series_part=volume.source.part,
             name=volume.name,
             pixels_sha256=pixels_sha256(volume.image),
-            files_state=states[modality],
+            files_state=states[volume.source.path],
             confidence=volume.confidence,
             reason=volume.reason,
             is_reference=volume is case.reference,

@@ -18,6 +18,7 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 
+from GliomaSegLib.batch import cases as cases_module
 from GliomaSegLib.batch import plan as plan_module
 from GliomaSegLib.batch import summary as summary_module
 from GliomaSegLib.batch.cases import (
@@ -538,6 +539,22 @@ def test_an_image_that_was_replaced_by_an_older_file_is_noticed(tmp_path: Path, 
     os.utime(tmp_path / "other.nii.gz", (1, 1))
     (tmp_path / "other.nii.gz").replace(image)
     assert not is_done(case)
+
+
+def test_the_files_of_a_study_are_looked_at_once_for_all_its_series(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of DICOM on a network drive has thousands of files."""
+    record = {"path": str(tmp_path), "series_uid": "1.2", "pixels_sha256": "x", "files_state": state_of(tmp_path)}
+    looked_at: list[Path] = []
+
+    def counted(path: Path) -> str:
+        looked_at.append(path)
+        return state_of(path)
+
+    monkeypatch.setattr(cases_module, "state_of", counted)
+    assert cases_module._other_images({"sequences": dict.fromkeys(Modality, record)}) == []
+    assert looked_at == [tmp_path]
 
 
 def test_the_state_of_a_folder_is_that_of_all_files_below(tmp_path: Path) -> None:
