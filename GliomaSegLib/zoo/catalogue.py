@@ -34,9 +34,8 @@ def all_cards() -> dict[str, Card]:
 
 def cards_of(store: Path | None) -> dict[str, Card]:
     """As :func:`all_cards`, with the cards added to ``store`` before those of the user's, as its weights count."""
-    if store is None:
-        return all_cards()
-    return dict(sorted((_added(default_store()) | _added(store) | _shipped()).items()))
+    own = {model: card for model, card in _added(store).items() if model not in _shipped()} if store else {}
+    return dict(sorted((all_cards() | own).items()))
 
 
 def tumour_models(store: Path | None = None) -> tuple[Card, ...]:
