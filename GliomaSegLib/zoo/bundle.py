@@ -214,7 +214,10 @@ def _inference(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _output(config: Mapping[str, Any], metadata: Mapping[str, Any], channels: Sequence[str]) -> dict[str, Any]:
     if further := next((name for name in map(_name, _applied(config, "postprocessing")) if name not in _KEPT_SO), None):
-        raise InputError(f"The bundle changes what it finds with '{further}', as no card can say; write it as a card.")
+        raise InputError(
+            f"The bundle changes what its network finds with '{further}', which is not read here; write a card "
+            "(docs/models.md)."
+        )
     said = {"sigmoid": False, "softmax": False, "argmax": False, "threshold": None}
     for part in _walk(config):
         if _name(part) in ("Activationsd", "AsDiscreted"):

@@ -301,7 +301,7 @@ def _with(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (_with("postprocessing.transforms", []), "neither sigmoid nor softmax"),
         (
             lambda config: config["postprocessing"]["transforms"].append({"_target_": "FillHolesd"}),
-            "changes what it finds with 'FillHolesd', as no card can say",
+            "changes what its network finds with 'FillHolesd', which is not read here",
         ),
         (lambda config: config.pop("preprocessing"), "is not as MONAI writes it (KeyError: 'preprocessing')"),
         (_with("preprocessing.transforms", "@other"), "is not as MONAI writes it"),
