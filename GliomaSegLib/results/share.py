@@ -22,7 +22,10 @@ _KEPT = {
     "versions",
 }  # fmt: skip
 # Parts of paths that identify nobody and also occur in sentences.
-_HARMLESS = {"study", "studies", "data", "images", "image", "dicom", "home", "users", "results", "output", "tmp", "mnt"}
+_HARMLESS = {
+    "study", "studies", "data", "images", "image", "dicom", "home", "users", "results", "output", "out", "tmp", "mnt",
+    "mr", "t1", "t2",
+}  # fmt: skip
 
 
 def share_report(folder: Path, page: Path, anonymous: bool = True) -> None:
@@ -52,8 +55,13 @@ def share_report(folder: Path, page: Path, anonymous: bool = True) -> None:
 
 def without_identity(manifest: Manifest) -> Manifest:
     """The manifest without identifying data, which ``…`` replaces in sentences."""
+    # A path with what lies below it, and before its parts; short ones, such as initials, where they are words.
+    paths = [
+        rf"{re.escape(str(path))}[^\s,;:')]*" for path in sorted(_paths(manifest), key=lambda one: -len(one.parts))
+    ]
     names = sorted(_names(manifest), key=len, reverse=True)
-    hidden = re.compile("|".join([*map(re.escape, names), _DATE]), re.IGNORECASE)
+    words = [re.escape(name) if len(name) > 3 else rf"(?<!\w){re.escape(name)}(?!\w)" for name in names]
+    hidden = re.compile("|".join([*paths, *words, _DATE]), re.IGNORECASE)
     sequences = {
         modality: record.model_copy(
             update={"path": Path("-"), "name": "", "reason": "", "series_uid": None, "transform_given": None}
@@ -81,11 +89,15 @@ def brain_alone(images: ResultImages) -> ResultImages:
     return dataclasses.replace(images, originals=originals)
 
 
+def _paths(manifest: Manifest) -> list[Path]:
+    job = manifest.job
+    asked = (job.study, job.output, job.preoperative, job.preoperative_mask, *job.volumes.values())
+    return [path for path in (*asked, *(record.path for record in manifest.sequences.values())) if path]
+
+
 def _names(manifest: Manifest) -> set[str]:
     """Texts that may identify the patient: the name of the case, its files and folders, and reviewers."""
-    job = manifest.job
-    paths = [job.study, job.output, *(record.path for record in manifest.sequences.values())]
-    found = {part for path in paths if path for part in (path.name.split(".")[0], *path.parts)}
+    found = {part for path in _paths(manifest) for part in (path.name.split(".")[0], *path.parts)}
     found |= {record.name for record in manifest.sequences.values()} | {event.by or "" for event in manifest.reviews}
     if manifest.identity:
         named = manifest.identity.patient_name
@@ -95,4 +107,4 @@ def _names(manifest: Manifest) -> set[str]:
             manifest.identity.patient_id,
             manifest.identity.accession_number,
         }
-    return {name for name in found if len(name) > 2 and name.lower() not in _HARMLESS} | {manifest.case_id}
+    return {name for name in found if len(name) > 1 and name.lower() not in _HARMLESS} | {manifest.case_id}

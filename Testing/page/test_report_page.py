@@ -228,6 +228,25 @@ def test_an_anonymous_page_has_the_brain_alone_and_no_name() -> None:
         assert re.findall(rb"IHDR|tEXt|zTXt|iTXt|eXIf|tIME", picture) == [b"IHDR"], "no text in a picture's file"
 
 
+def test_short_names_and_folders_are_hidden_and_numbers_are_not() -> None:
+    """Initials, surnames such as Li, and all of a path; of a case called '6' numbers were '…1 mm'."""
+    manifest = head()[0]
+    flair = manifest.sequences[Modality.T2F].model_copy(update={"path": Path("/mnt/JD/out/T2/Ng")})
+    warnings = (
+        "The series 'T2' in /mnt/JD/out/T2/Ng/Wu covers 61 mm without doubt.",
+        "Li, Q. (JD) was named in it.",
+    )
+    update = {
+        "case_id": "6", "warnings": warnings, "identity": StudyIdentity(patient_name="Li^Q"),
+        "sequences": manifest.sequences | {Modality.T2F: flair},
+    }  # fmt: skip
+    hidden = without_identity(manifest.model_copy(update=update)).warnings
+    assert hidden == (
+        "The series 'T2' in … covers 61 mm without doubt.",
+        "…, Q. (…) was named in it.",
+    )
+
+
 def test_an_anonymous_page_has_no_skin_in_any_pixel() -> None:
     manifest, assessed, images = head()
     bright = {one: sitk.Mask(image, images.brain, 300.0) for one, image in images.originals.items()}
