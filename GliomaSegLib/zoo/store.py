@@ -170,7 +170,8 @@ class Store:
 
         Without ``source`` nothing is done when the model is already installed and undamaged. The files of ``source``
         replace those installed in this store; if they are refused, the installed ones stay. Of an ensemble the members
-        of :meth:`members_that_stay` stay. Safe when two processes install at once.
+        of :meth:`members_that_stay` stay. Of a user's model the card that a pack has with the weights comes with them.
+        Safe when two processes install at once.
 
         Returns:
             the folder of the weights, or of an ensemble the store.
@@ -180,6 +181,12 @@ class Store:
             InputError: the store cannot be written, or its disk is full; or ``source`` was given for weights that are
                 not in a store, or holds nothing of an ensemble.
         """
+        if source and self._comes_with_another_card(source, card):
+            return self.folder(self.add_carried(source, card.id, True, progress))
+        return self._install(card, source, progress)
+
+    def _install(self, card: Card, source: Path | None, progress: Progress | None) -> Path:
+        """As :meth:`install`, with the weights of this card alone."""
         from GliomaSegLib.zoo.installation import install
 
         if card.weights.members:
@@ -291,17 +298,34 @@ class Store:
             ) from error
         if weights is not None:
             try:
-                self.install(card, weights, progress)
+                self._install(card, weights, progress)
             except BaseException:
                 target.unlink() if before is None else target.write_bytes(before)
                 raise
         return card
 
-    def add_carried(self, source: Path, model: str) -> Card:
+    def _comes_with_another_card(self, source: Path, card: Card) -> bool:
+        """Whether a pack holds a user's model with another card than this one, of an earlier version of the model."""
+        from GliomaSegLib.zoo import pack
+
+        origin = pack.find(source, card.id)
+        if (
+            origin is None
+            or not (origin / pack.CARD_FILE).is_file()
+            or card.id in {one.stem for one in shipped_cards()}
+        ):
+            return False
+        return (origin / pack.CARD_FILE).read_bytes() != card_text(card).encode()
+
+    def add_carried(self, source: Path, model: str, installed: bool = False, progress: Progress | None = None) -> Card:
         """Add the card of ``model`` that comes with the pack or store ``source``.
+
+        Args:
+            installed: its weights are installed as well, or neither.
 
         Raises:
             InputError: there is none, or it cannot be used.
+            WeightsError: see :meth:`install`.
         """
         from GliomaSegLib.zoo import pack
 
@@ -311,7 +335,7 @@ class Store:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{model}.json"
             path.write_bytes((origin / pack.CARD_FILE).read_bytes())
-            return self.add(path, carried=True)
+            return self.add(path, carried=True, weights=source if installed else None, progress=progress)
 
     def export(self, cards: Iterable[Card], destination: Path, progress: Progress) -> tuple[str, ...]:
         """Pack installed models (see :mod:`GliomaSegLib.zoo.pack`); the ids of those that were packed.

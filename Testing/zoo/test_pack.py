@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.progress import Silent
 from GliomaSegLib.zoo import pack
 from GliomaSegLib.zoo.card import Card
+from GliomaSegLib.zoo.card_json import card_text
 from GliomaSegLib.zoo.catalogue import find_card
 from GliomaSegLib.zoo.loaders import FAMILIES, Family
 from GliomaSegLib.zoo.store import Store
@@ -63,6 +65,24 @@ def test_a_user_s_own_model_travels_with_its_card(
     without = rewritten(packed, tmp_path / "without.zip", {"toy/card.json": None})
     with pytest.raises(InputError, match="holds no card of 'toy'; add it first"):
         elsewhere.add_carried(without, "toy")
+
+
+def test_a_later_version_of_a_user_s_model_brings_its_card(
+    packed: Path, toy_card: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its weights were run with the card of the version before, whose channels may be others."""
+    monkeypatch.undo()
+    monkeypatch.setitem(FAMILIES, "toy", Family("Testing.support.toy"))
+    elsewhere = Store(tmp_path / "elsewhere")
+    elsewhere.add_carried(packed, "toy", installed=True)
+    later = card_text(replace(toy_card, version="2"))
+    update = rewritten(packed, tmp_path / "update.zip", {"toy/card.json": later.encode()})
+    broken = rewritten(update, tmp_path / "broken.zip", {"toy/weights.safetensors": b"other"})
+    with pytest.raises(WeightsError):
+        elsewhere.install(find_card("toy", elsewhere.root), broken)
+    assert find_card("toy", elsewhere.root) == toy_card, "both, or neither"
+    elsewhere.install(find_card("toy", elsewhere.root), update)
+    assert find_card("toy", elsewhere.root).version == "2"
 
 
 @pytest.mark.parametrize(
