@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import psutil
 import torch
 
 try:
@@ -75,6 +74,8 @@ def free_memory_bytes(device: torch.device) -> int:
     """Memory that is available to this process on ``device``, in bytes."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
+    import psutil  # here, as training needs numpy and torch alone
+
     groups = (_left_in(*group) for group in _control_groups())
     return min([psutil.virtual_memory().available, _left_of_address_space(), *groups])
 
@@ -83,6 +84,8 @@ def _left_of_address_space() -> int:
     """Remaining address space under ``ulimit -v``, which some batch systems set, in bytes."""
     if resource is None:
         return _NO_LIMIT
+    import psutil
+
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     return _NO_LIMIT if limit == resource.RLIM_INFINITY else limit - psutil.Process().memory_info().vms
 

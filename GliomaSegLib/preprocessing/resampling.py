@@ -47,7 +47,7 @@ def resample_image(image: sitk.Image, grid: sitk.Image, transform: sitk.Transfor
         transform: maps points of the grid to points of the image (LPS mm); ``None`` is the identity, with which
             coinciding voxels are copied.
     """
-    return _resample(as_float32(image), grid, transform, sitk.sitkLinear)
+    return _resample(image, grid, transform, sitk.sitkLinear, sitk.sitkFloat32)
 
 
 def moved(image: sitk.Image, transform: sitk.Transform | None) -> sitk.Image:
@@ -55,33 +55,31 @@ def moved(image: sitk.Image, transform: sitk.Transform | None) -> sitk.Image:
     return image if transform is None else sitk.TransformGeometry(image, transform)
 
 
-def as_float32(image: sitk.Image) -> sitk.Image:
-    """The image itself if it is ``float32`` already."""
-    return image if image.GetPixelID() == sitk.sitkFloat32 else sitk.Cast(image, sitk.sitkFloat32)
-
-
 def resample_labels(labels: sitk.Image, grid: sitk.Image, transform: sitk.Transform | None = None) -> sitk.Image:
     """Resample a label map to ``grid``: each voxel gets the label with the largest linearly interpolated fraction, for
     smooth surfaces. Arguments as for :func:`resample_image`.
     """
-    return _resample(labels, grid, transform, sitk.sitkLabelLinear)
+    return _resample(labels, grid, transform, sitk.sitkLabelLinear, labels.GetPixelID())
 
 
-def _resample(image: sitk.Image, grid: sitk.Image, transform: sitk.Transform | None, interpolator: int) -> sitk.Image:
+def _resample(
+    image: sitk.Image, grid: sitk.Image, transform: sitk.Transform | None, interpolator: int, pixel_type: int
+) -> sitk.Image:
     if transform is None:
         if sorted(image.GetSize()) == sorted(grid.GetSize()):
             turned = oriented_like(image, grid)
             if same_grid(turned, grid):
-                return placed_as(turned, grid)
+                placed = placed_as(turned, grid)
+                return placed if placed.GetPixelID() == pixel_type else sitk.Cast(placed, pixel_type)
         transform = sitk.Transform(3, sitk.sitkIdentity)
     low, size = reached(image, grid, transform)
     if np.prod(size) > _MOST_OF_IT * grid.GetNumberOfPixels():
-        return sitk.Resample(image, grid, transform, interpolator, 0.0, image.GetPixelID())
-    resampled = sitk.Image(grid.GetSize(), image.GetPixelID())
+        return sitk.Resample(image, grid, transform, interpolator, 0.0, pixel_type)
+    resampled = sitk.Image(grid.GetSize(), pixel_type)
     resampled.CopyInformation(grid)
     if all(size):
         part = sitk.RegionOfInterest(grid, size, low)
-        inside = sitk.Resample(image, part, transform, interpolator, 0.0, image.GetPixelID())
+        inside = sitk.Resample(image, part, transform, interpolator, 0.0, pixel_type)
         resampled = sitk.Paste(resampled, inside, inside.GetSize(), destinationIndex=low)
     return resampled
 

@@ -32,7 +32,7 @@ _PIXEL_MM = 0.5
 # The margin around the head, and the percentiles in the head that become black and white.
 _MARGIN_MM = 6.0
 WINDOW_PERCENT = (1.0, 99.7)
-_WINDOW_MM = 1.0  # finer voxels are sampled
+_WINDOW_MM = 2.0  # finer voxels are sampled
 
 # Smaller regions are drawn over larger ones.
 DRAWING_ORDER = (Region.WT, Region.RC, Region.TC, Region.ET)
