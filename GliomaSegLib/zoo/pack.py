@@ -17,7 +17,7 @@ from GliomaSegLib.errors import InputError, WeightsError
 from GliomaSegLib.progress import Progress
 from GliomaSegLib.zoo.card import Card
 from GliomaSegLib.zoo.card_json import card_text
-from GliomaSegLib.zoo.places import INSTALLED_RECORD, WEIGHTS_FILE
+from GliomaSegLib.zoo.places import ADDED_CARDS, INSTALLED_RECORD, WEIGHTS_FILE
 
 Origin = Path | zipfile.Path
 CARD_FILE = "card.json"
@@ -37,6 +37,17 @@ def find(source: Path, model: str) -> Origin | None:
     if origin is None or not (origin / model / INSTALLED_RECORD).is_file():
         return None
     return origin / model
+
+
+def card_of(source: Path, model: str) -> Origin | None:
+    """The file of the card that comes with ``model`` in a pack, or that was added to a store; ``None`` without one."""
+    origin = find(source, model)
+    if origin is None:
+        return None
+    places: list[Origin] = [origin / CARD_FILE]  # of a pack, also of one that was unpacked
+    if source.is_dir():
+        places.append(source / ADDED_CARDS / f"{model}.json")
+    return next((place for place in places if place.is_file()), None)
 
 
 def take(origin: Origin, folder: Path) -> None:

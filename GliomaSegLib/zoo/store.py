@@ -170,7 +170,7 @@ class Store:
 
         Without ``source`` nothing is done when the model is already installed and undamaged. The files of ``source``
         replace those installed in this store; if they are refused, the installed ones stay. Of an ensemble the members
-        of :meth:`members_that_stay` stay. Of a user's model the card that a pack has with the weights comes with them.
+        of :meth:`members_that_stay` stay. Of a user's model the card that ``source`` has comes with the weights.
         Safe when two processes install at once.
 
         Returns:
@@ -305,17 +305,11 @@ class Store:
         return card
 
     def _comes_with_another_card(self, source: Path, card: Card) -> bool:
-        """Whether a pack holds a user's model with another card than this one, of an earlier version of the model."""
+        """Whether a pack or store has a user's model with another card than this one, which is of another version."""
         from GliomaSegLib.zoo import pack
 
-        origin = pack.find(source, card.id)
-        if (
-            origin is None
-            or not (origin / pack.CARD_FILE).is_file()
-            or card.id in {one.stem for one in shipped_cards()}
-        ):
-            return False
-        return (origin / pack.CARD_FILE).read_bytes() != card_text(card).encode()
+        carried = None if card.id in {one.stem for one in shipped_cards()} else pack.card_of(source, card.id)
+        return carried is not None and carried.read_bytes() != card_text(card).encode()
 
     def add_carried(self, source: Path, model: str, installed: bool = False, progress: Progress | None = None) -> Card:
         """Add the card of ``model`` that comes with the pack or store ``source``.
@@ -329,12 +323,12 @@ class Store:
         """
         from GliomaSegLib.zoo import pack
 
-        origin = pack.find(source, model)
-        if origin is None or not (origin / pack.CARD_FILE).is_file():
+        carried = pack.card_of(source, model)
+        if carried is None:
             raise InputError(f"{source} holds no card of '{model}'; add it first with 'gliomaseg models add CARD'.")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{model}.json"
-            path.write_bytes((origin / pack.CARD_FILE).read_bytes())
+            path.write_bytes(carried.read_bytes())
             return self.add(path, carried=True, weights=source if installed else None, progress=progress)
 
     def export(self, cards: Iterable[Card], destination: Path, progress: Progress) -> tuple[str, ...]:

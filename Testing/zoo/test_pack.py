@@ -83,6 +83,15 @@ def test_a_later_version_of_a_user_s_model_brings_its_card(
     assert find_card("toy", elsewhere.root) == toy_card, "both, or neither"
     elsewhere.install(find_card("toy", elsewhere.root), update)
     assert find_card("toy", elsewhere.root).version == "2"
+    with zipfile.ZipFile(packed) as opened:
+        opened.extractall(tmp_path / "unpacked")
+    elsewhere.install(find_card("toy", elsewhere.root), tmp_path / "unpacked")
+    assert find_card("toy", elsewhere.root) == toy_card, "also of a pack that was unpacked"
+    elsewhere.install(toy_card, update)
+    third = Store(tmp_path / "third")
+    third.add_carried(packed, "toy")
+    third.install(toy_card, elsewhere.root)
+    assert find_card("toy", third.root).version == "2", "of a store, too"
 
 
 @pytest.mark.parametrize(
