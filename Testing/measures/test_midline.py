@@ -37,7 +37,7 @@ def sides(matrix: np.ndarray, left_mm: float, front_mm: float, **grid: object) -
     return measures.lesions[0].side
 
 
-@pytest.mark.parametrize("yaw", [-15, -10, 0, 10, 15])
+@pytest.mark.parametrize("yaw", [-15, 0, 15])
 @pytest.mark.parametrize("roll", [-8, 0, 8])
 def test_a_lesion_far_in_front_is_on_its_own_side_in_a_turned_head(yaw: float, roll: float) -> None:
     """12 mm beside the true middle and 65 mm in front: at 15 degrees it lies 5 mm beyond the middle's x."""

@@ -84,7 +84,7 @@ def test_studies_flicker_at_the_same_place(page: Page) -> None:
     before = point(page)
     page.keyboard.press("f")
     seen = set()
-    for _ in range(30):
+    for _ in range(12):
         visible = "all => all.map(one => getComputedStyle(one).visibility === 'visible' && !one.hidden)"
         seen.add(tuple(page.locator("#viewer figure").evaluate_all(visible)))
         assert pixels(page.locator("#viewer .panels")).max() > 200, "neither is black for a moment"

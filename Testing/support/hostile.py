@@ -28,7 +28,7 @@ import numpy as np
 
 from GliomaSegLib.errors import GliomaSegError
 
-HOW_MANY = 200
+HOW_MANY = 100
 
 
 class Call:
