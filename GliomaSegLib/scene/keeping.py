@@ -24,7 +24,7 @@ from GliomaSegLib.errors import InputError
 from GliomaSegLib.io.folder import MANIFEST
 from GliomaSegLib.results.layout import MEASURES_JSON
 from GliomaSegLib.scene.attributes import COMPARISON, CREATED, OUTPUT, RESULT_LABELS
-from GliomaSegLib.scene.hierarchy import own_reference
+from GliomaSegLib.scene.hierarchy import own_reference, segmentations_in
 
 
 class Files(Enum):
@@ -69,15 +69,21 @@ def keep(node: slicer.vtkMRMLSegmentationNode, files: Files, text: str) -> slice
 
 def has_folder(node: slicer.vtkMRMLSegmentationNode, files: Files = Files.RESULT) -> bool:
     """Whether the folder is on this computer and belongs to this result: another one may have the same path, or an edit
-    of another node (a copy, another scene) may have been measured in it since."""
+    of another node (a copy, another scene) may have been measured in it since. Of a result and its copies in a scene it
+    belongs to the first, so that what is measured or approved of a copy does not replace it."""
     folder = node.GetAttribute(files.value)
-    if not folder or not Path(folder).is_dir():
-        return False
-    if files is not Files.RESULT:
-        return True
+    if files is not Files.RESULT or not folder:
+        return bool(folder) and Path(folder).is_dir()
+    first = (one for one in segmentations_in(node.GetScene()) if one.GetAttribute(OUTPUT) == folder and _is_of(one))
+    return _is_of(node) and next(first, node) is node
+
+
+def _is_of(node: slicer.vtkMRMLSegmentationNode) -> bool:
+    """Whether the folder of results is there, and its manifest as this node says."""
+    folder = Path(node.GetAttribute(OUTPUT))
     known = {CREATED: "created", RESULT_LABELS: "labels_sha256"}
-    manifest = _manifest(Path(folder))
-    return all(node.GetAttribute(name) in (None, manifest.get(key)) for name, key in known.items())
+    manifest = _manifest(folder)
+    return folder.is_dir() and all(node.GetAttribute(name) in (None, manifest.get(key)) for name, key in known.items())
 
 
 def has_files(node: slicer.vtkMRMLSegmentationNode, files: Files = Files.RESULT) -> bool:

@@ -96,13 +96,28 @@ def test_measuring_a_copy_leaves_table_and_files_of_the_first(
     copy, before = copied(done.segmentation, host), measures_of(done.segmentation)
     shown = done.table.GetCellText(0, 4)
     set_labels(copy, edited())
-    logic.measure(copy)
+    other = logic.measure(copy).result.output
+    assert other != done.output
+    np.testing.assert_array_equal(written(done.output), toy_labels())
+    np.testing.assert_array_equal(written(other), edited())
+    assert json.loads((done.output / "manifest.json").read_bytes())["review"] == "approved"
     assert measures_of(copy) != before
     assert measures_of(done.segmentation) == before
     assert json.loads(file_of(done.segmentation, "manifest.json"))["review"] == "approved"
     assert done.table.GetCellText(0, 4) == shown
     host.scene.RemoveNode(copy)
     assert measures_of(done.segmentation) == before
+
+
+def test_rejecting_a_copy_leaves_the_approval_of_the_first(
+    logic: SceneLogic, host: SceneHost, done: SegmentationResult
+) -> None:
+    copy = copied(done.segmentation, host)
+    logic.review(copy, "rejected", "Dr. Groß")
+    assert (review_of(done.segmentation).state, review_of(copy).state) == ("approved", "rejected")
+    assert json.loads((done.output / "manifest.json").read_bytes())["review"] == "approved"
+    host.scene.RemoveNode(done.segmentation)
+    assert json.loads(file_of(copy, "manifest.json"))["review"] == "rejected"
 
 
 def test_two_nodes_of_one_folder_do_not_overwrite_each_others_edits(
