@@ -197,7 +197,7 @@ def test_synthetic_cases_are_made_anew_for_other_training_cases(files: Path, mon
     parsed = argparse.Namespace(cache=files, label_maps=None, splits=None)
     finer = recipe.model_copy(update={"synthetic": recipe.synthetic.model_copy(update={"spacing_mm": 1.0})})
     for one, given in ((recipe, rows), (recipe, rows[:1]), (recipe, rows[1:]), (finer, rows), (recipe, rows)):
-        train._synthetic(parsed, one, given, Silent())
+        train._synthetic(parsed, one, given, rows, Silent())
     assert [names for names, _ in made] == [["a", "b"], ["a"], ["b"], ["a", "b"], ["a", "b"]]
     folders = [folder for _, folder in made]
     assert len(set(folders[:4])) == 4, "what one training holds out does not return in the cases of another"

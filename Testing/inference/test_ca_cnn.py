@@ -426,7 +426,7 @@ def test_the_answer_tells_where_and_how_it_was_computed(
     assert place_of(torch.device("cuda")) == ("cpu", "float32")
 
 
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("precision", [torch.float32, pytest.param(torch.bfloat16, marks=pytest.mark.slow)])
 def test_real_weights_segment_a_real_tumour(shared: Path, tmp_path: Path, precision: torch.dtype) -> None:
     """Thirty slices around a tumour of BraTS 2021, axial plane only; full views on the full image give more."""
     folder = shared / "data" / "brats2021" / "BraTS2021_01476"

@@ -34,7 +34,9 @@ def run_tests(folder: Path, reason: str, *options: str, module: bool = False) ->
     )
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "two workers"])
+@pytest.mark.parametrize(
+    "workers", [(), pytest.param(("-n", "2"), marks=pytest.mark.slow)], ids=["one process", "two workers"]
+)
 def test_an_unlisted_skip_fails_a_strict_run_alone(tmp_path: Path, workers: tuple[str, ...]) -> None:
     listed, unlisted = "no shared data in /nowhere", "it did not suit me"
     assert run_tests(tmp_path / "a", listed, "--strict-skips", *workers).returncode == 0

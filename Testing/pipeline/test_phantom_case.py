@@ -80,10 +80,8 @@ def test_the_same_case_gives_the_same_bytes(small_phantom: Phantom, toy_store: S
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes(), name
 
 
-@pytest.mark.parametrize(
-    "sequences",
-    [("t1c", "t2f"), *(pytest.param(some, marks=pytest.mark.slow) for some in (("t1n", "t2f"), ("t2w",)))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("sequences", [("t1c", "t2f"), ("t1n", "t2f"), ("t2w",)])
 def test_ca_cnn_takes_any_subset_of_a_real_study(shared: Path, tmp_path: Path, sequences: tuple[str, ...]) -> None:
     from GliomaSegLib.zoo.catalogue import find_card
 

@@ -83,6 +83,7 @@ def walk(name: str) -> None:
         assert main(adapted) == 0, " ".join(words)
 
 
+@pytest.mark.slow
 def test_a_network_of_the_literature_is_trained_and_used(workplace: Path, capfd: pytest.CaptureFixture[str]) -> None:
     walk("deepmedic")
     shown = capfd.readouterr()
