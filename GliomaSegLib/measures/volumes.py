@@ -247,6 +247,8 @@ def cutting_borders(labels: sitk.Image, head: sitk.Image | None) -> list[list[in
         return borders
     inside = sitk.GetArrayViewFromImage(head) != 0
     areas = [np.count_nonzero(inside, axis=tuple({0, 1, 2} - {axis})) for axis in range(3)]
+    if not areas[0].any():
+        return borders
     cropped = all(area[[0, -1]].all() for area in areas)
     up = axial_axis(labels)
     below = 2 - up, int(orientation_of(labels)[up] == "I")

@@ -249,6 +249,7 @@ def test_what_touches_the_border_of_an_image_that_was_cropped_to_the_brain_is_no
     (of_scan,) = measure(labels, scan=sitk.Cast(brain, sitk.sitkFloat32) * 100).lesions_of(Region.ET)
     assert of_scan.at_border is cut
     assert measure(labels).lesions_of(Region.ET)[0].at_border, "of labels alone it is not known"
+    assert measure(labels, scan=brain * 0).lesions_of(Region.ET)[0].at_border, "nor of an empty scan"
     padded = [sitk.ConstantPad(one, (9,) * 3, (9,) * 3) for one in (labels, brain)]
     of_padded = measure(*padded).lesions_of(Region.ET)[0]
     assert of_padded.at_border is (cropped_away != np.s_[:, :, :]), "added planes show no brain"
