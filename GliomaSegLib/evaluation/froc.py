@@ -165,12 +165,12 @@ def with_intervals(
     Args:
         patients: of each case.
     """
-    own: dict[str, list[CaseLesions]] = {}
+    cases_of: dict[str, list[CaseLesions]] = {}
     for patient, case in zip(patients, cases, strict=True):
-        own.setdefault(patient, []).append(case)
-    if len(own) < _LEAST_PATIENTS:
+        cases_of.setdefault(patient, []).append(case)
+    if len(cases_of) < _LEAST_PATIENTS:
         return curve
-    by_patient = list(own.values())
+    by_patient = list(cases_of.values())
     found: dict[float, list[CurvePoint]] = {point.certainty: [] for point in curve.points}
     for _ in range(BOOTSTRAPS):
         drawn = random.choice(len(by_patient), round(BOOTSTRAP_SHARE * len(by_patient)), replace=False)

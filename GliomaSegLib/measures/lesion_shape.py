@@ -5,8 +5,10 @@ All points are in a space common to the time points, LPS mm.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import cc3d
 import numpy as np
@@ -53,21 +55,22 @@ class LesionSet:
         to_common: sitk.Transform | None = None,
         scan: sitk.Image | None = None,
     ) -> None:
-        self.lesions, self._labels, self._region = tuple(lesions), labels, region
         self._from_common = sitk.Transform(3, sitk.sitkIdentity) if from_common is None else from_common
         self._to_common = to_common or self._from_common.GetInverse()
-        components = lesion_numbers(labels, region)
-        number_of = np.zeros(int(components.max()) + 1, components.dtype)
-        for number, lesion in enumerate(self.lesions, start=1):
-            number_of[lesion.id] = number
-        self._numbers = number_of[components]
         self._to_mm = np.reshape(labels.GetDirection(), (3, 3)) * labels.GetSpacing()
         self._to_index, self._origin = np.linalg.inv(self._to_mm), np.asarray(labels.GetOrigin())
-        self._scan = scan
-        self._first, self._last = np.clip(
-            np.transpose(cutting_borders(labels, scan)), 0, np.array(components.shape) - 1
-        )
         self._cavity = sitk.GetArrayFromImage(labels) == Label.RC
+        self._first, self._last = np.clip(
+            np.transpose(cutting_borders(labels, scan)), 0, np.array(self._cavity.shape) - 1
+        )
+        self._number(lesions, lesion_numbers(labels, region), [lesion.id for lesion in lesions])
+
+    def _number(self, lesions: Sequence[FollowedLesion], numbers: NDArray[Any], before: Sequence[int]) -> None:
+        """Number the lesions from 1 on, where ``numbers [z, y, x]`` holds those ``before``."""
+        self.lesions = tuple(lesions)
+        number_of = np.zeros(int(numbers.max()) + 1, numbers.dtype)
+        number_of[list(before)] = np.arange(1, len(before) + 1)
+        self._numbers = number_of[numbers]
         self._index = np.argwhere(self._numbers)
         self._number_of_point = self._numbers[tuple(self._index.T)]
         self._points = self._in_common(self._index)
@@ -78,9 +81,10 @@ class LesionSet:
 
     def only(self, lesions: Sequence[FollowedLesion]) -> LesionSet:
         """The same time point with these of its lesions."""
-        if len(lesions) == len(self.lesions):
-            return self
-        return LesionSet(self._labels, self._region, lesions, self._from_common, self._to_common, self._scan)
+        number_of = {lesion.id: number for number, lesion in enumerate(self.lesions, start=1)}
+        fewer = copy.copy(self)
+        fewer._number(lesions, self._numbers, [number_of[lesion.id] for lesion in lesions])
+        return fewer
 
     def overlap(self, other: LesionSet) -> NDArray[np.bool_]:
         """``[own, other]``: whether a voxel's centre of one lesion lies in a voxel of the other, either way."""

@@ -55,6 +55,11 @@ def moved(image: sitk.Image, transform: sitk.Transform | None) -> sitk.Image:
     return image if transform is None else sitk.TransformGeometry(image, transform)
 
 
+def as_type(image: sitk.Image, pixel_type: int) -> sitk.Image:
+    """The image itself if it has this pixel type already: SimpleITK would copy it."""
+    return image if image.GetPixelID() == pixel_type else sitk.Cast(image, pixel_type)
+
+
 def resample_labels(labels: sitk.Image, grid: sitk.Image, transform: sitk.Transform | None = None) -> sitk.Image:
     """Resample a label map to ``grid``: each voxel gets the label with the largest linearly interpolated fraction, for
     smooth surfaces. Arguments as for :func:`resample_image`.
@@ -69,8 +74,7 @@ def _resample(
         if sorted(image.GetSize()) == sorted(grid.GetSize()):
             turned = oriented_like(image, grid)
             if same_grid(turned, grid):
-                placed = placed_as(turned, grid)
-                return placed if placed.GetPixelID() == pixel_type else sitk.Cast(placed, pixel_type)
+                return as_type(placed_as(turned, grid), pixel_type)
         transform = sitk.Transform(3, sitk.sitkIdentity)
     low, size = reached(image, grid, transform)
     if np.prod(size) > _MOST_OF_IT * grid.GetNumberOfPixels():

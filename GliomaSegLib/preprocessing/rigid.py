@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from GliomaSegLib.io.grid import centre, corners
+from GliomaSegLib.preprocessing.resampling import as_type
 from GliomaSegLib.preprocessing.similarity import CLEARLY_BETTER, HISTOGRAM_BINS, SMALLEST_OVERLAP, Similarity, shrink
 
 WORKING_SPACING_MM = 2.0  # voxel size of the images in registration
@@ -115,7 +116,7 @@ class _Pair:
     """
 
     def __init__(self, fixed: sitk.Image, moving: sitk.Image) -> None:
-        fixed, moving = (sitk.Cast(image, sitk.sitkFloat32) for image in (fixed, moving))
+        fixed, moving = (as_type(image, sitk.sitkFloat32) for image in (fixed, moving))
         self.similarity = Similarity(fixed, moving)
         self.coarse = Similarity(fixed, moving, _COARSE_SPACING_MM)
         self.middles = centre(fixed), centre(moving)

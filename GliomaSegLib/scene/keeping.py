@@ -74,8 +74,8 @@ def has_folder(node: slicer.vtkMRMLSegmentationNode, files: Files = Files.RESULT
     folder = node.GetAttribute(files.value)
     if files is not Files.RESULT or not folder:
         return bool(folder) and Path(folder).is_dir()
-    first = (one for one in segmentations_in(node.GetScene()) if one.GetAttribute(OUTPUT) == folder and _is_of(one))
-    return _is_of(node) and next(first, node) is node
+    nodes = (*segmentations_in(node.GetScene()), node)  # it may be in no scene
+    return next((one for one in nodes if one.GetAttribute(OUTPUT) == folder and _is_of(one)), None) is node
 
 
 def _is_of(node: slicer.vtkMRMLSegmentationNode) -> bool:
